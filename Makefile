@@ -1,0 +1,57 @@
+# What a person or CI runs here. Only Python 3.11 or newer, with pip and venv, and make are assumed on the machine.
+# Every step leaves a stamp, so the second run of any target starts at once.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+PY := $(BIN)/python
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fast tools clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+
+run: $(VENV)/.installed  ## serve the quickstart on http://127.0.0.1:8000/mcp
+	$(BIN)/enfilade run examples/quickstart/server.py --transport http --host $(HOST) --port $(PORT) --path /mcp
+
+test: lint tools  ## everything CI checks: style, types, rooms, all tests with real clients and the conformance suite
+	ENFILADE_TOOLS=required $(PY) -m pytest
+
+lint: $(VENV)/.dev  ## style, types and rooms
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fast: $(VENV)/.dev  ## the tests that need no other program and no network
+	$(PY) -m pytest --ignore tests/clients --ignore tests/conformance --ignore tests/test_packaging.py
+
+tools: $(VENV)/.dev  ## install the real clients and the conformance suite into .tools/
+	$(PY) tests/tooling.py
+
+clean:  ## remove everything that was installed or built here
+	rm -rf $(VENV) .tools build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip is brought up to date first: dependency groups need pip 25.1, and Python 3.11 may come with an older one.
+$(VENV)/.pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Enfilade needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.pip pyproject.toml
+	$(PY) -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.pip pyproject.toml
+	$(PY) -m pip install --quiet --editable . --group dev
+	@touch $(VENV)/.installed $@

@@ -1,0 +1,185 @@
+"""A server that shows every kind of tool: it is also what the official conformance suite is run against.
+
+The tools' names and texts are the suite's. It calls the first listed tool with no arguments at all, so
+`test_simple_text` stays first. Run it with `python examples/everything/server.py --port 3001`; without a port it
+speaks stdio.
+"""
+
+import argparse
+import asyncio
+import base64
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from enfilade import (
+    Audio,
+    Context,
+    EmbeddedResource,
+    Image,
+    MCPApp,
+    TextContent,
+    TextResourceContents,
+    ToolError,
+)
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+)
+"""An image of one pixel."""
+
+WAV = (
+    b"RIFF\x26\x00\x00\x00WAVE"
+    b"fmt \x10\x00\x00\x00\x01\x00\x01\x00\x40\x1f\x00\x00\x80\x3e\x00\x00\x02\x00\x10\x00"
+    b"data\x02\x00\x00\x00\x00\x00"
+)
+"""A sound of one silent sample."""
+
+app = MCPApp(name="everything", version="1.0.0", instructions="One tool for each thing a tool can do.")
+
+PAUSE = 0.05
+"""Seconds between two messages of a tool that sends several."""
+
+
+@app.tool
+def test_simple_text() -> str:
+    """Return plain text."""
+    return "This is a simple text response for testing."
+
+
+@app.tool
+def test_image_content() -> Image:
+    """Return an image."""
+    return Image(data=PNG, format="png")
+
+
+@app.tool
+def test_audio_content() -> Audio:
+    """Return a sound."""
+    return Audio(data=WAV, format="wav")
+
+
+def embedded(uri: str, mime_type: str, text: str) -> EmbeddedResource:
+    """Return a resource together with its text."""
+    return EmbeddedResource(resource=TextResourceContents(uri=uri, mime_type=mime_type, text=text))
+
+
+@app.tool
+def test_embedded_resource() -> EmbeddedResource:
+    """Return a resource together with what it holds."""
+    return embedded("test://embedded-resource", "text/plain", "This is an embedded resource content.")
+
+
+@app.tool
+def test_multiple_content_types() -> list[TextContent | Image | EmbeddedResource]:
+    """Return text, an image and a resource in one result."""
+    return [
+        TextContent(text="Multiple content types test:"),
+        Image(data=PNG, format="png"),
+        embedded("test://mixed-content-resource", "application/json", '{"test":"data","value":123}'),
+    ]
+
+
+@app.tool
+def test_error_handling() -> str:
+    """Fail with words that the model should read."""
+    raise ToolError("This tool intentionally returns an error for testing")
+
+
+@app.tool
+async def test_tool_with_logging(ctx: Context) -> str:
+    """Log three messages while working."""
+    for message in ("Tool execution started", "Tool processing data", "Tool execution completed"):
+        await ctx.log.info(message)
+        await asyncio.sleep(PAUSE)
+    return "Logged three messages."
+
+
+@app.tool
+async def test_logging_tool(ctx: Context) -> str:
+    """Log to a client that may not have asked for logs, and then gets none."""
+    await ctx.log.info("Only for clients that asked")
+    return "Logged one message."
+
+
+@app.tool
+async def test_tool_with_progress(ctx: Context) -> str:
+    """Report progress three times while working."""
+    for percent in (0, 50, 100):
+        await ctx.progress.report(percent, total=100, message=f"Completed step {percent} of 100")
+        await asyncio.sleep(PAUSE)
+    return "Reported progress three times."
+
+
+CONTACT_SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "$defs": {
+        "address": {
+            "$anchor": "addressDef",
+            "type": "object",
+            "properties": {"street": {"type": "string"}, "city": {"type": "string"}},
+        }
+    },
+    "properties": {
+        "name": {"type": "string"},
+        "address": {"$ref": "#/$defs/address"},
+        "contactMethod": {"type": "string", "enum": ["phone", "email"]},
+        "phone": {"type": "string"},
+        "email": {"type": "string"},
+    },
+    "allOf": [{"anyOf": [{"required": ["phone"]}, {"required": ["email"]}]}],
+    "if": {"properties": {"contactMethod": {"const": "phone"}}, "required": ["contactMethod"]},
+    "then": {"required": ["phone"]},
+    "else": {"required": ["email"]},
+    "additionalProperties": False,
+}
+
+
+@app.tool(input_schema=CONTACT_SCHEMA)
+def json_schema_2020_12_tool(**contact: Any) -> str:
+    """Take arguments by a hand-written JSON Schema, which is listed as it is."""
+    return f"Received: {', '.join(contact) or 'nothing'}"
+
+
+@app.tool(name="test_x_mcp_header")
+def route(
+    region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})] = "<none>",
+) -> str:
+    """Take an argument that clients repeat in an HTTP header, for proxies to route by."""
+    return f"region={region}"
+
+
+@app.tool
+def test_missing_capability(ctx: Context) -> str:
+    """Refuse to work for a client that cannot sample."""
+    ctx.require_capability("sampling")
+    return "The client can sample."
+
+
+def newcomer() -> str:
+    """Be listed for a moment."""
+    return "Still here?"
+
+
+@app.tool
+def test_trigger_tool_change() -> str:
+    """Add a tool and remove it again, so that clients hear that the list has changed."""
+    app.add_tool(newcomer)
+    app.remove_tool("newcomer")
+    return "The list of tools has changed twice."
+
+
+def main() -> None:
+    """Serve on the port that was asked for, or on stdio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, help="serve Streamable HTTP on 127.0.0.1 at this port")
+    port: int | None = parser.parse_args().port
+    if port is None:
+        app.run()
+    else:
+        app.run(transport="http", host="127.0.0.1", port=port, path="/mcp")
+
+
+if __name__ == "__main__":
+    main()

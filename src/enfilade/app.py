@@ -1,0 +1,467 @@
+"""`MCPApp`: the front door. It collects what a server offers, and is itself an ASGI application.
+
+Nothing of the protocol is decided here; the rooms behind do that. They are built when the server is first used,
+so everything registered before is in, and the middleware chain is made once.
+"""
+
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import asynccontextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from msgspec import UNSET
+
+from enfilade import settings as _settings
+from enfilade.primitives.modules import options_of, tools_in_module
+from enfilade.primitives.names import qualified_name
+from enfilade.primitives.registry import Registry
+from enfilade.primitives.signature import describe, raw_name
+from enfilade.primitives.tool import Tool, tool_from_function
+from enfilade.serving.context import Context
+from enfilade.serving.dispatcher import Dispatcher, Middleware
+from enfilade.serving.lifecycle import Opening
+from enfilade.serving.lifespan import Lifespan, Setup
+from enfilade.serving.logging import set_level
+from enfilade.serving.tools import Tools
+from enfilade.settings import Settings
+from enfilade.state.seal import Seal
+from enfilade.state.store import Keys, open_store
+from enfilade.wire.content import Icon
+from enfilade.wire.lifecycle import Implementation, ServerCapabilities, ToolsCapability
+from enfilade.wire.tools import ToolAnnotations
+
+if TYPE_CHECKING:
+    from enfilade.transports.streamable_http import StreamableHTTP
+
+F = TypeVar("F", bound=Callable[..., Any])
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+log = logging.getLogger("enfilade")
+
+
+class MCPApp:
+    """An MCP server.
+
+    Every argument that is also a setting can be overridden from outside by `ENFILADE_<NAME>`.
+
+    Args:
+        name: who the server says it is.
+        version: its own version.
+        title: its name for people.
+        instructions: how to use it, for the client's model.
+        icons: pictures of it, https or data URIs.
+        website_url: where to read about it.
+        host: address `run()` binds over http.
+        port: port `run()` binds.
+        path: path of the endpoint.
+        transport: how `run()` serves: `stdio`, or `http` (also `streamable-http`, `streamable`).
+        log_level: what `run()` logs to stderr.
+        lifespan: `@asynccontextmanager async def lifespan(app)`; what it yields is `ctx.lifespan`.
+        middleware: `async def mw(request, call_next)`, outermost first.
+        tool_names: `plain` lists tools as written, `qualified` as `Server_Tool`.
+        store: URL of the store for what clients cannot carry, or a store.
+        secret: seals session ids; give the same to all workers, and one that stays to survive a restart.
+        settings: further settings; arguments given here outrank it.
+
+    Raises:
+        SettingsError: a setting has a value it cannot have.
+        ValueError: the store or the secret cannot be used.
+    """
+
+    def __init__(
+        self,
+        name: str = "enfilade",
+        version: str = "0.1.0",
+        *,
+        title: str | None = None,
+        instructions: str | None = None,
+        icons: Sequence[Icon] | None = None,
+        website_url: str | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        path: str | None = None,
+        transport: str | None = None,
+        log_level: str | None = None,
+        lifespan: Setup | None = None,
+        middleware: Iterable[Middleware] = (),
+        tool_names: str | None = None,
+        store: str | Keys | None = None,
+        secret: str | Sequence[str] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        given: dict[str, Any] = {
+            "host": host,
+            "port": port,
+            "path": path,
+            "transport": transport,
+            "log_level": log_level,
+            "tool_names": tool_names,
+            "store": store if isinstance(store, str) else None,
+            "secret": secret,
+        }
+        self.settings = _settings.load(given, settings)
+        self.name = name
+        self.version = version
+        qualify = self.settings.tool_names == "plain"
+        self.tools: Registry[Tool] = Registry("tool", alias=self._qualified if qualify else None)
+        self._instructions = instructions
+        self._server_info = Implementation(
+            name=name,
+            version=version,
+            title=UNSET if title is None else title,
+            website_url=UNSET if website_url is None else website_url,
+            icons=UNSET if icons is None else list(icons),
+        )
+        self._middleware = list(middleware)
+        self._lifespan = Lifespan(lifespan, self)
+        self._seal = Seal([part.get_secret_value() for part in self.settings.secret])
+        self._store = open_store(self.settings.store) if store is None or isinstance(store, str) else store
+        self._dispatcher: Dispatcher | None = None
+        self._tool_service: Tools | None = None
+        self._endpoint: StreamableHTTP | None = None
+
+    # -- what the server offers --------------------------------------------------------------------------------
+
+    @overload
+    def tool(self, fn: F, /) -> F: ...
+
+    @overload
+    def tool(
+        self,
+        fn: None = None,
+        /,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        annotations: ToolAnnotations | Mapping[str, Any] | None = None,
+        icons: Sequence[Icon] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        input_schema: Mapping[str, Any] | None = None,
+        output_schema: Mapping[str, Any] | None = None,
+        structured_output: bool | None = None,
+    ) -> Callable[[F], F]: ...
+
+    def tool(self, fn: Any = None, /, **options: Any) -> Any:
+        """Offer a function as a tool: `@app.tool`, or `@app.tool(title=…)`.
+
+        The function stays as it is, callable and typed. Options are those of `add_tool`.
+        """
+        if fn is not None:
+            self.add_tool(fn, **options)
+            return fn
+
+        def register(function: F) -> F:
+            self.add_tool(function, **options)
+            return function
+
+        return register
+
+    def add_tool(
+        self,
+        fn: Callable[..., Any],
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        annotations: ToolAnnotations | Mapping[str, Any] | None = None,
+        icons: Sequence[Icon] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        input_schema: Mapping[str, Any] | None = None,
+        output_schema: Mapping[str, Any] | None = None,
+        structured_output: bool | None = None,
+    ) -> Tool:
+        """Offer a function, method or callable object as a tool.
+
+        Args:
+            fn: sync or async; a parameter annotated `Context` gets the call's context.
+            name: the tool's name; by default the function's.
+            title: its name for people.
+            description: what it does, for the model; by default the docstring's text.
+            annotations: hints such as `readOnlyHint`.
+            icons: pictures, https or data URIs.
+            meta: members of the definition's `_meta`.
+            input_schema: a hand-made JSON Schema to publish in place of the derived one.
+            output_schema: likewise for structured results.
+            structured_output: False to send no structured content.
+
+        Returns:
+            The tool.
+
+        Raises:
+            ValueError: the name is not allowed or taken, or the signature cannot be a tool's.
+        """
+        tool = tool_from_function(
+            fn,
+            context_type=Context,
+            name=self._listed_name(fn, name),
+            title=title,
+            description=description,
+            annotations=annotations,
+            icons=icons,
+            meta=meta,
+            input_schema=input_schema,
+            output_schema=output_schema,
+            structured_output=structured_output,
+        )
+        self.tools.add(tool)
+        return tool
+
+    def _listed_name(self, fn: Callable[..., Any], name: str | None) -> str | None:
+        if self.settings.tool_names == "plain":
+            return name
+        return qualified_name(self.name, name or raw_name(fn))
+
+    def _qualified(self, tool: Tool) -> str:
+        return qualified_name(self.name, tool.name)
+
+    def add_tools_from_module(self, module: str | ModuleType) -> list[Tool]:
+        """Offer every function marked with `@enfilade.tool` in a module or package, installed or not.
+
+        Args:
+            module: the module, or its dotted name.
+
+        Returns:
+            The tools, in the order of their definitions.
+
+        Raises:
+            ValueError: it marks no function.
+            ImportError: it cannot be imported.
+        """
+        functions = tools_in_module(module)
+        if not functions:
+            name = module if isinstance(module, str) else module.__name__
+            raise ValueError(f"{name} has no tools: mark functions with `from enfilade import tool` and `@tool`")
+        return [self.add_tool(fn, **_options(fn)) for fn in functions]
+
+    def remove_tool(self, name: str) -> None:
+        """Stop offering a tool.
+
+        Raises:
+            KeyError: there is no such tool.
+        """
+        self.tools.remove(name)
+
+    def add_middleware(self, middleware: Middleware) -> Middleware:
+        """Put `async def mw(request, call_next)` inside the middleware added so far; also a decorator.
+
+        Raises:
+            RuntimeError: the server has been used already.
+        """
+        if self._dispatcher is not None:
+            raise RuntimeError("middleware must be added before the server is first used")
+        self._middleware.append(middleware)
+        return middleware
+
+    # -- the rooms behind --------------------------------------------------------------------------------------
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """The dispatcher, built on first use."""
+        if self._dispatcher is None:
+            self._dispatcher = self._build()
+        return self._dispatcher
+
+    def _build(self) -> Dispatcher:
+        dispatcher = Dispatcher(self._server_info, self._middleware)
+        opening = Opening(self._server_info, self._capabilities, self._instructions)
+        tools = Tools(
+            self.tools,
+            dispatcher,
+            page_size=self.settings.page_size,
+            threads=self.settings.tool_threads,
+            lifespan=lambda: self._lifespan.value,
+        )
+        dispatcher.register("initialize", opening.initialize)
+        dispatcher.register("server/discover", opening.discover)
+        dispatcher.register("ping", opening.ping)
+        dispatcher.register("logging/setLevel", set_level)
+        dispatcher.register("tools/list", tools.list, tools.ready_list)
+        dispatcher.register("tools/call", tools.call)
+        self._tool_service = tools
+        return dispatcher
+
+    def _capabilities(self) -> ServerCapabilities:
+        """Return what is served, and nothing that is not."""
+        return ServerCapabilities(tools=ToolsCapability(), logging={})
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Dispatcher]:
+        """Set the server up, yield its dispatcher, and put everything away."""
+        dispatcher = self.dispatcher
+        await self._lifespan.start()
+        try:
+            yield dispatcher
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        try:
+            await self._lifespan.stop()
+        finally:
+            if self._tool_service is not None:
+                self._tool_service.close()
+
+    # -- ASGI --------------------------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve as an ASGI application, on its own or mounted in another."""
+        kind = scope["type"]
+        if kind == "http":
+            if not self._lifespan.belongs_here():
+                await self._lifespan.start()  # a host that told us nothing of its lifespan
+            if self._is_endpoint(scope):
+                await (self._endpoint or self.endpoint)(scope, receive, send)
+            else:
+                await self._not_found(send)
+        elif kind == "lifespan":
+            await self._serve_lifespan(receive, send)
+        elif kind == "websocket":
+            await send({"type": "websocket.close", "code": 1003})
+
+    @property
+    def endpoint(self) -> "StreamableHTTP":
+        """The HTTP endpoint, built on first use."""
+        if self._endpoint is None:
+            self._endpoint = self._open_endpoint()
+        return self._endpoint
+
+    def _open_endpoint(self) -> "StreamableHTTP":
+        from enfilade.transports.answer import AnswerOptions
+        from enfilade.transports.guard import Guard
+        from enfilade.transports.sessions import Sessions
+        from enfilade.transports.streamable_http import HttpOptions, StreamableHTTP
+
+        of = self.settings
+        if of.sessions and not self._seal.shared:
+            log.info("no secret is set: sessions end with this process and cannot be shared between workers")
+        answers = AnswerOptions(
+            json_response=of.json_response,
+            grace=of.stream_grace,
+            keep_alive=of.keep_alive,
+            request_timeout=of.request_timeout,
+            capacity=of.stream_buffer,
+        )
+        return StreamableHTTP(
+            self.dispatcher,
+            Guard((*of.allowed_hosts, *_own_name(of.host)), of.allowed_origins),
+            Sessions(self._seal, self._store, of.session_ttl),
+            HttpOptions(answers=answers, body_limit=of.body_limit, sessions=of.sessions),
+        )
+
+    def _is_endpoint(self, scope: Scope) -> bool:
+        """Whether a path is the endpoint's: its own path, or where a host mounted the app (no redirects)."""
+        path: str = scope["path"]
+        if path == self.settings.path:
+            return True
+        root = scope.get("root_path", "")
+        inner = path[len(root) :] if root and path.startswith(root) else path
+        return inner.rstrip("/") in ("" if root else "/", self.settings.path.rstrip("/"))
+
+    async def _not_found(self, send: Send) -> None:
+        from enfilade.transports.answer import send_json
+        from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError, encode_error
+
+        error = RpcError(INVALID_REQUEST, f"nothing here; the MCP endpoint is {self.settings.path}")
+        await send_json(send, 404, encode_error(None, error), [])
+
+    async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._lifespan.start()
+        except Exception as error:
+            log.exception("the lifespan could not be started")
+            await send({"type": "lifespan.startup.failed", "message": repr(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        try:
+            await self._close()
+        except Exception as error:
+            log.exception("the lifespan could not be stopped")
+            await send({"type": "lifespan.shutdown.failed", "message": repr(error)})
+            return
+        await send({"type": "lifespan.shutdown.complete"})
+
+    # -- running -----------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        transport: str | None = None,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        path: str | None = None,
+        log_level: str | None = None,
+    ) -> None:
+        """Serve until stopped, by default over stdio.
+
+        Arguments outrank those of the constructor; the environment outranks both.
+
+        Raises:
+            SettingsError: a value that cannot be.
+        """
+        given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
+        self.settings = _settings.load(given, self.settings)
+        _log_to_stderr(self.settings.log_level)
+        if self.settings.transport == "http":
+            self._run_http()
+        else:
+            self._run_stdio()
+
+    def _run_stdio(self) -> None:
+        import asyncio
+
+        from enfilade.transports.stdio import serve_stdio
+
+        async def serve() -> None:
+            async with self.running() as dispatcher:
+                await serve_stdio(
+                    dispatcher,
+                    line_limit=self.settings.body_limit,
+                    request_timeout=self.settings.request_timeout,
+                )
+
+        asyncio.run(serve())
+
+    def _run_http(self) -> None:
+        import uvicorn
+
+        of = self.settings
+        uvicorn.run(
+            self,
+            host=of.host,
+            port=of.port,
+            log_level=of.log_level,
+            lifespan="on",
+            timeout_graceful_shutdown=int(of.shutdown_timeout),
+            server_header=False,
+        )
+
+
+def _options(fn: Callable[..., Any]) -> dict[str, Any]:
+    """Return what `@tool` said about a function, as arguments of `add_tool`."""
+    marks = options_of(fn)
+    if marks is None:
+        return {}
+    if marks.more:
+        raise TypeError(f"@tool of {describe(fn)}: unknown options {', '.join(sorted(marks.more))}")
+    return {name: getattr(marks, name) for name in marks.__slots__ if name != "more"}
+
+
+def _own_name(host: str) -> tuple[str, ...]:
+    """Return the name a server may be called by because it is bound to it; a wildcard address is no name."""
+    return () if host in ("", "0.0.0.0", "::", "*") else (host,)
+
+
+def _log_to_stderr(level: str) -> None:
+    """Show the library's log on stderr if nobody else handles it; the root logger is left alone."""
+    log.setLevel(level.upper())
+    if not log.hasHandlers():
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        log.addHandler(handler)

@@ -1,0 +1,66 @@
+"""`enfilade run FILE[:NAME]`: serve the app that a file holds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from enfilade.app import MCPApp
+from enfilade.cli.load import LoadError, load_app
+from enfilade.settings import SettingsError, load
+
+
+def run(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="FILE[:NAME]", help="Python file, and the app's name in it if there are several."),
+    ],
+    transport: Annotated[
+        str | None, typer.Option("--transport", "-t", help="stdio (default) or http.", metavar="stdio|http")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind [default: 127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option("--port", "-p", help="Port to bind [default: 8000].")] = None,
+    path: Annotated[str | None, typer.Option(help="Path of the endpoint [default: /mcp].")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error or critical.")] = None,
+) -> None:
+    """Serve an MCP server over stdio or HTTP.
+
+    ENFILADE_* environment variables outrank the options given here.
+    """
+    try:
+        app = load_app(target)
+        given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
+        settings = load(given, app.settings)
+        if settings.transport == "http":
+            greet(app, settings.host, settings.port, settings.path)
+        app.run(transport, host=host, port=port, path=path, log_level=log_level)
+    except (LoadError, SettingsError) as error:
+        typer.secho(f"enfilade: {error}", fg="red", err=True)
+        raise typer.Exit(2) from None
+
+
+def greet(app: MCPApp, host: str, port: int, path: str) -> None:
+    """Say on stderr where the server is and how to reach it."""
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{port}{path}"
+    tools = ", ".join(tool.name for tool in app.tools)
+    lines = [
+        "",
+        f"  {app.name} {app.version}: {tools}",
+        f"  {url}",
+        "",
+        "  Connect a client:",
+        f"    Claude Code   claude mcp add --transport http {_slug(app.name)} {url}",
+        f'    VS Code       code --add-mcp \'{{"name":"{_slug(app.name)}","type":"http","url":"{url}"}}\'',
+        f'    Others        {{"mcpServers": {{"{_slug(app.name)}": {{"url": "{url}"}}}}}}',
+        "",
+        "  Stop with Ctrl-C.",
+        "",
+    ]
+    typer.echo("\n".join(lines), err=True)
+
+
+def _slug(name: str) -> str:
+    """Return a server's name as a word that needs no quoting."""
+    words = "".join(c if c.isascii() and c.isalnum() else " " for c in name.lower()).split()
+    return "-".join(words) or Path.cwd().name

@@ -1,0 +1,170 @@
+"""Annotations, wherever they stand and however they are spelled: resolved to types.
+
+Easy to get wrong: a name in an annotation is looked up where the function was *written*. That is its module,
+its closure, and, for a function inside another, the local names of the call of that other function which is
+still running when the tool is registered. Names that exist for type checkers alone resolve nowhere; the
+context's is recognised all the same.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Awaitable, Coroutine, Mapping
+from typing import Annotated, Any, Final, Union, get_args, get_origin
+
+_UNIONS: Final = (Union, types.UnionType)
+_MAX_MISSING: Final = 8
+
+
+class Scope:
+    """The names that the annotations of one function may use.
+
+    Args:
+        body: the plain function whose annotations are to be resolved.
+        label: what error messages call it.
+        context_type: stands in for a name that is that of the context and exists for type checkers only.
+    """
+
+    def __init__(self, body: Any, label: str, context_type: type) -> None:
+        self._label = label
+        self._context_type = context_type
+        self._globals: dict[str, Any] = getattr(body, "__globals__", {})
+        self._locals = {**_enclosing_locals(body), **_closure(body), **_type_parameters(body)}
+
+    def resolve(self, annotation: Any, what: str) -> Any:
+        """Return the type that `annotation` stands for.
+
+        Raises:
+            TypeError: a name in it is not known; names `what` (such as `parameter "x"`) and the missing name.
+        """
+        missing: dict[str, Any] = {}
+        while True:
+            try:
+                return self._evaluate(annotation, missing)
+            except NameError as error:
+                name = str(error.name)
+                if name not in missing and len(missing) < _MAX_MISSING and self._mentions_context(annotation):
+                    missing[name] = self._stand_in(name)
+                    continue
+                raise TypeError(self._unresolved(annotation, what, f'the name "{name}" is not known')) from error
+            except Exception as error:
+                raise TypeError(self._unresolved(annotation, what, f"{type(error).__name__}: {error}")) from error
+
+    def resolve_return(self, annotation: Any) -> Any:
+        """Return the type of the result, or `Any` if it cannot be known: a result may go undeclared."""
+        try:
+            return self.resolve(annotation, "the result")
+        except TypeError:
+            return Any
+
+    def _evaluate(self, annotation: Any, missing: Mapping[str, Any]) -> Any:
+        # Also resolves strings deep inside (Optional["Context"]), and takes any object that has annotations.
+        holder = types.SimpleNamespace(__annotations__={"it": annotation})
+        hints = typing.get_type_hints(holder, self._globals, {**self._locals, **missing}, include_extras=True)
+        return hints["it"]
+
+    def _mentions_context(self, annotation: Any) -> bool:
+        return self._context_type.__name__ in str(annotation)
+
+    def _stand_in(self, name: str) -> Any:
+        """Return the context type for its own name; for another name, what may be the module it is in."""
+        if name == self._context_type.__name__:
+            return self._context_type
+        return types.SimpleNamespace(**{self._context_type.__name__: self._context_type})
+
+    def _unresolved(self, annotation: Any, what: str, why: str) -> str:
+        return (
+            f"{self._label}, {what}: the annotation {_shown(annotation)} cannot be resolved ({why}); "
+            f"define or import the type in the function's module, outside of `if TYPE_CHECKING:`"
+        )
+
+
+def is_context(annotation: Any, context_type: type) -> bool:
+    """Return whether a parameter of this type takes the context.
+
+    It does as `Context`, a subclass, `Context | None` and any of these in `Annotated[…]`.
+
+    Raises:
+        TypeError: the annotation mixes the context with types that a caller could send.
+    """
+    bare = strip(annotation)
+    if get_origin(bare) not in _UNIONS:
+        kind = get_origin(bare) or bare
+        return isinstance(kind, type) and issubclass(kind, context_type)
+    members = [each for each in get_args(bare) if each is not type(None)]
+    contexts = [is_context(each, context_type) for each in members]
+    if any(contexts) and not all(contexts):
+        raise TypeError(f"{_shown(annotation)} is either the context or an argument; a parameter cannot be both")
+    return any(contexts)
+
+
+def allows_none(annotation: Any) -> bool:
+    """Return whether `None` is a value of this type, as far as can be seen without building it."""
+    bare = strip(annotation)
+    if get_origin(bare) in _UNIONS:
+        return any(allows_none(each) for each in get_args(bare))
+    return bare in (None, type(None), Any, object)
+
+
+def strip(annotation: Any) -> Any:
+    """Return the annotation without `Annotated[…]` and without the names that `type X = …` gave it."""
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        elif type(annotation).__name__ == "TypeAliasType" and not get_args(annotation):
+            annotation = annotation.__value__
+        else:
+            return annotation
+
+
+def unwrap_awaitable(annotation: Any) -> Any:
+    """Return what awaiting gives, for a plain function that returns `Awaitable[T]` or `Coroutine[…, …, T]`."""
+    if get_origin(annotation) in (Awaitable, Coroutine) and get_args(annotation):
+        return get_args(annotation)[-1]
+    return annotation
+
+
+def _shown(annotation: Any) -> str:
+    return repr(annotation) if isinstance(annotation, str) else inspect.formatannotation(annotation)
+
+
+def _closure(body: Any) -> dict[str, Any]:
+    """Return the names that the function took from the functions around it."""
+    code, cells = getattr(body, "__code__", None), getattr(body, "__closure__", None)
+    if code is None or not cells:
+        return {}
+    found: dict[str, Any] = {}
+    for name, cell in zip(code.co_freevars, cells, strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # a variable that has no value yet
+            continue
+    return found
+
+
+def _enclosing_locals(body: Any) -> dict[str, Any]:
+    """Return the local names of the functions around this one that still run, as they do while decorators run."""
+    code = getattr(body, "__code__", None)
+    if code is None or "<locals>" not in body.__qualname__:
+        return {}
+    around: list[dict[str, Any]] = []
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_locals is not frame.f_globals and _contains(frame.f_code, code):
+            around.append(frame.f_locals)
+        frame = frame.f_back
+    return {name: value for names in reversed(around) for name, value in names.items()}
+
+
+def _contains(outer: types.CodeType, inner: types.CodeType) -> bool:
+    """Return whether `inner` was written inside `outer`, whose code has that of inner functions as constants."""
+    return any(
+        each is inner or _contains(each, inner) for each in outer.co_consts if isinstance(each, types.CodeType)
+    )
+
+
+def _type_parameters(body: Any) -> dict[str, Any]:
+    return {each.__name__: each for each in getattr(body, "__type_params__", ())}

@@ -1,0 +1,171 @@
+"""From the raw arguments of a call to the values that a function takes: one validation of the JSON bytes.
+
+The parameters become a `TypedDict` and not a model, because its keys may have any name: a parameter called
+`schema`, `copy`, `model_config` or `_private` is as good as any.
+
+Easy to get wrong: a caller can send anything. Whatever it is (no object, broken UTF-8, 100,000 brackets, a
+number with 5,000 digits), the answer is an `ArgumentsError` that says what is wrong, and never another
+exception. All the work for that is done only after the validation has failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, NotRequired, Optional, Required, get_args, get_origin
+
+import msgspec
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
+from pydantic_core import ValidationError, from_json, to_json
+
+from enfilade.primitives.annotations import allows_none
+from enfilade.primitives.complaints import complaints, path_in
+from enfilade.primitives.errors import ArgumentsError
+from enfilade.primitives.phrases import Step
+from enfilade.primitives.schemas import TidySchema, check_headers, typed_dict, write_out_headers
+from enfilade.primitives.signature import EMPTY, Parameter
+
+RawArguments = bytes | msgspec.Raw | None
+
+
+class ArgumentReader:
+    """Reads the arguments of one tool.
+
+    Args:
+        tool_name: for error messages.
+        parameters: what the caller fills.
+        descriptions: of parameters that have none of their own, by name.
+        label: what errors at registration call the function.
+        allow_extra: pass on arguments that have no parameter (for `**kwargs`).
+
+    Attributes:
+        schema: the JSON Schema of the arguments.
+
+    Raises:
+        TypeError: a parameter has a type that no JSON Schema can describe; names the parameter.
+        ValueError: an `x-mcp-header` is wrong (R-250 to R-253).
+    """
+
+    def __init__(
+        self,
+        tool_name: str,
+        parameters: Iterable[Parameter],
+        *,
+        descriptions: Mapping[str, str],
+        label: str,
+        allow_extra: bool = False,
+    ) -> None:
+        self._tool_name = tool_name
+        fields = {each.name: _field(each, descriptions.get(each.name)) for each in parameters}
+        options = ConfigDict(
+            extra="allow" if allow_extra else "forbid", val_json_bytes="base64", ser_json_bytes="base64"
+        )
+        try:
+            adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(typed_dict("Arguments", fields, options))
+            schema = adapter.json_schema(schema_generator=TidySchema)
+        except (PydanticUserError, NameError, TypeError) as error:
+            raise TypeError(_unfit(fields, label, error)) from error
+        self.schema = _tidied(schema)
+        self._validate = adapter.validator.validate_json
+
+    def read(self, arguments: RawArguments) -> dict[str, Any]:
+        """Return the values by parameter name.
+
+        Raises:
+            ArgumentsError: lists everything that is wrong.
+        """
+        try:
+            found: dict[str, Any] = self._validate(b"{}" if arguments is None else bytes(arguments))
+        except ValidationError as error:
+            return self._read_again(b"" if arguments is None else bytes(arguments), error)
+        except RecursionError:
+            raise self._error(["they are nested too deeply"]) from None
+        return found
+
+    def _read_again(self, arguments: bytes, error: ValidationError) -> dict[str, Any]:
+        """Read what failed once more, with objects and arrays that came as strings put right; or complain."""
+        if arguments.strip() == b"null":
+            return self.read(None)
+        try:
+            values = from_json(arguments)
+        except ValueError as unreadable:
+            raise self._error([f"they are not valid JSON: {unreadable}"]) from None
+        if (repaired := unquoted(values, (path_in(values, each["loc"]) for each in error.errors()))) is not None:
+            try:
+                found: dict[str, Any] = self._validate(to_json(repaired))
+            except (ValidationError, RecursionError):
+                pass
+            else:
+                return found
+        raise self._error(complaints(error, values, self.schema)) from None
+
+    def _error(self, sentences: list[str]) -> ArgumentsError:
+        return ArgumentsError(f'Invalid arguments for tool "{self._tool_name}": {"; ".join(sentences)}')
+
+
+def unquoted(values: Any, paths: Iterable[tuple[Step, ...]]) -> Any:
+    """Return arguments with strings at (or above) these paths read as objects or arrays; None if none are.
+
+    Models write `{"filter": "{\\"a\\": 1}"}` where `{"filter": {"a": 1}}` is meant.
+    """
+    if not isinstance(values, dict):
+        return None
+    repaired = dict(values)
+    for name in {path[0] for path in paths if path}:
+        text = values.get(str(name))
+        if isinstance(text, str) and text.lstrip()[:1] in ("{", "["):
+            try:
+                repaired[str(name)] = from_json(text)
+            except ValueError:
+                continue
+    return repaired if repaired != values else None
+
+
+def _field(parameter: Parameter, description: str | None) -> Any:
+    """Return the parameter as an item of a TypedDict: type, constraints, default, description."""
+    annotation, default = parameter.annotation, parameter.default
+    metadata: list[Any] = [default if isinstance(default, FieldInfo) else Field(default=default)]
+    if default is EMPTY:
+        metadata.clear()
+    if text := _description(annotation, default, description):
+        metadata.append(Field(description=text))
+    fallback = default.default if isinstance(default, FieldInfo) else default
+    if fallback is None and not allows_none(annotation):
+        annotation = Optional[annotation]  # noqa: UP045 - `|` cannot join every annotation
+    field: Any = Annotated[annotation, *metadata] if metadata else annotation
+    return Required[field] if FieldInfo.from_annotation(field).is_required() else NotRequired[field]
+
+
+def _description(annotation: Any, default: Any, from_docstring: str | None) -> str | None:
+    """Return the description by precedence: `Annotated[T, "text"]`, `Field(description=)`, the docstring's."""
+    metadata = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    for each in reversed(metadata):
+        if isinstance(each, str):
+            return each
+    for each in (default, *reversed(metadata)):
+        if isinstance(each, FieldInfo) and each.description:
+            return each.description
+    return from_docstring
+
+
+def _tidied(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema in the order in which people read it, with `properties` even if there are none."""
+    head = {"type": "object", "properties": schema.get("properties", {})}
+    rest = {key: value for key, value in schema.items() if key not in (*head, "title", "description")}
+    tidy = write_out_headers({**head, **rest})
+    check_headers(tidy)
+    return tidy
+
+
+def _unfit(fields: Mapping[str, Any], label: str, error: Exception) -> str:
+    """Say which parameter has a type that cannot come from JSON."""
+    for name, field in fields.items():
+        try:
+            TypeAdapter(get_args(field)[0]).json_schema()
+        except Exception as reason:
+            return (
+                f'{label}, parameter "{name}": no JSON can be read as its type ({str(reason).splitlines()[0]}); '
+                f"use a type that pydantic knows"
+            )
+    return f"{label}: its parameters cannot be described in JSON Schema ({str(error).splitlines()[0]})"

@@ -1,0 +1,70 @@
+"""What authors add to a definition by hand: icons and hints, checked when the tool is registered.
+
+Easy to get wrong: a hint with a typo is no hint. So unknown members are refused, under their Python names and
+their wire names alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from enfilade.wire.content import Icon
+from enfilade.wire.message import Message
+from enfilade.wire.tools import ToolAnnotations
+
+_M = TypeVar("_M", bound=Message)
+
+
+def read_annotations(given: ToolAnnotations | Mapping[str, Any] | None) -> ToolAnnotations | UnsetType:
+    """Return a tool's hints.
+
+    Raises:
+        ValueError: a hint is unknown or is no boolean.
+    """
+    if given is None:
+        return UNSET
+    return given if isinstance(given, ToolAnnotations) else _message(ToolAnnotations, given, "annotations")
+
+
+def read_icons(given: Sequence[Icon | Mapping[str, Any] | str] | None) -> list[Icon] | UnsetType:
+    """Return icons; a string is the icon's `src`.
+
+    Raises:
+        ValueError: an icon comes from elsewhere than an https or data URI, which clients reject (R-560).
+    """
+    if not given:
+        return UNSET
+    if isinstance(given, str):
+        raise ValueError("icons is a list; put the icon's URI into one")
+    icons = [_icon(each) for each in given]
+    for each in icons:
+        if not each.src.lower().startswith(("https://", "data:")):
+            raise ValueError(
+                f"the icon {each.src[:60]!r} is refused by clients: its src has to be an https or data URI"
+            )
+    return icons
+
+
+def _icon(given: Icon | Mapping[str, Any] | str) -> Icon:
+    if isinstance(given, str):
+        return Icon(src=given)
+    return given if isinstance(given, Icon) else _message(Icon, given, "icon")
+
+
+def _message(kind: type[_M], given: Mapping[str, Any], what: str) -> _M:
+    """Read a mapping with Python names or wire names into a wire type."""
+    wire_names = {
+        name: each.encode_name for each in msgspec.structs.fields(kind) for name in (each.name, each.encode_name)
+    }
+    for name in given:
+        if name not in wire_names:
+            known = ", ".join(each.name for each in msgspec.structs.fields(kind))
+            raise ValueError(f"{what} has no member {name!r}; it has: {known}")
+    try:
+        return msgspec.convert({wire_names[name]: value for name, value in given.items()}, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{what}: {error}") from error

@@ -1,0 +1,205 @@
+"""Images, sounds and files that a tool returns: from a path or from bytes in memory, as content blocks.
+
+Easy to get wrong: a path is read when the result is made, not when the object is, so that what arrives is
+what the file then holds; a file that is missing by then is the tool's error. And the media type of unnamed
+bytes can only be guessed for formats with a signature; `format=` settles it.
+"""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+import os
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from msgspec import UNSET
+
+from enfilade.primitives.errors import ToolError
+from enfilade.wire.content import (
+    Annotations,
+    AudioContent,
+    BlobResourceContents,
+    EmbeddedResource,
+    ImageContent,
+    TextResourceContents,
+)
+
+# Kept here because what the operating system knows differs from machine to machine.
+_MIME_BY_SUFFIX: Final = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".svg": "image/svg+xml",
+    ".bmp": "image/bmp",
+    ".avif": "image/avif",
+    ".wav": "audio/wav",
+    ".mp3": "audio/mpeg",
+    ".ogg": "audio/ogg",
+    ".flac": "audio/flac",
+    ".m4a": "audio/mp4",
+    ".txt": "text/plain",
+    ".md": "text/markdown",
+    ".csv": "text/csv",
+    ".html": "text/html",
+    ".json": "application/json",
+    ".pdf": "application/pdf",
+}
+# Where the signature stands in the file, what it is, and what it stands for.
+_SIGNATURES: Final = (
+    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (0, b"GIF8", "image/gif"),
+    (8, b"WEBP", "image/webp"),
+    (0, b"BM", "image/bmp"),
+    (8, b"WAVE", "audio/wav"),
+    (0, b"ID3", "audio/mpeg"),
+    (0, b"\xff\xfb", "audio/mpeg"),
+    (0, b"OggS", "audio/ogg"),
+    (0, b"fLaC", "audio/flac"),
+    (0, b"%PDF-", "application/pdf"),
+)
+
+
+class Media:
+    """What `Image`, `Audio` and `File` have in common.
+
+    Args:
+        path: the file to read when the result is made.
+        data: the bytes themselves; exactly one of the two is given.
+        format: the format, such as `"png"`; guessed from the name or the bytes otherwise.
+        mime_type: the media type, where neither guess nor format is right.
+        annotations: for whom the block is, and how much it matters.
+    """
+
+    __slots__ = ("_data", "_mime_type", "_path", "annotations")
+
+    _family: str = "application"
+    _fallback: str = "application/octet-stream"
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        data: bytes | None = None,
+        format: str | None = None,  # noqa: A002 - the name that imaging libraries use
+        mime_type: str | None = None,
+        annotations: Annotations | None = None,
+    ) -> None:
+        if (path is None) == (data is None):
+            raise ValueError(f"{type(self).__name__} takes either a path or data=")
+        self._path = None if path is None else Path(path)
+        self._data = data
+        self._mime_type = mime_type or (self._mime_type_of(format) if format else None)
+        self.annotations = annotations
+
+    def read(self) -> bytes:
+        """Return the bytes.
+
+        Raises:
+            ToolError: the file cannot be read; names the file but not where it is.
+        """
+        if self._path is None:
+            return self._data or b""
+        try:
+            return self._path.read_bytes()
+        except OSError as error:
+            raise ToolError(f"The file {self._path.name} cannot be read: {error.strerror}") from error
+
+    def mime_type(self, data: bytes) -> str:
+        """Return the media type: as given, by the file's name, or by the signature in its bytes."""
+        if self._mime_type:
+            return self._mime_type
+        if self._path is not None:
+            suffix = self._path.suffix.lower()
+            if guess := _MIME_BY_SUFFIX.get(suffix) or mimetypes.guess_type(self._path.name)[0]:
+                return guess
+        for offset, signature, guess in _SIGNATURES:
+            if data.startswith(signature, offset):
+                return guess
+        return self._fallback
+
+    def _mime_type_of(self, format: str) -> str:  # noqa: A002
+        return _MIME_BY_SUFFIX.get(f".{format.lower().lstrip('.')}") or f"{self._family}/{format.lower()}"
+
+
+class Image(Media):
+    """A picture, as an `image` block; PNG where nothing tells the format."""
+
+    __slots__ = ()
+    _family = "image"
+    _fallback = "image/png"
+
+    def to_block(self) -> ImageContent:
+        """Return the content block, reading the file if there is one."""
+        data = self.read()
+        return ImageContent(
+            data=_base64(data), mime_type=self.mime_type(data), annotations=self.annotations or UNSET
+        )
+
+
+class Audio(Media):
+    """A sound, as an `audio` block; WAV where nothing tells the format."""
+
+    __slots__ = ()
+    _family = "audio"
+    _fallback = "audio/wav"
+
+    def to_block(self) -> AudioContent:
+        """Return the content block, reading the file if there is one."""
+        data = self.read()
+        return AudioContent(
+            data=_base64(data), mime_type=self.mime_type(data), annotations=self.annotations or UNSET
+        )
+
+
+class File(Media):
+    """Any file, as an embedded resource: text where it is text, base64 otherwise.
+
+    Args:
+        name: what clients call it; the path's own name by default.
+        uri: its URI, `file:///name` by default. The directory is nobody's business.
+    """
+
+    __slots__ = ("_name", "_uri")
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        data: bytes | None = None,
+        format: str | None = None,  # noqa: A002
+        mime_type: str | None = None,
+        name: str | None = None,
+        uri: str | None = None,
+        annotations: Annotations | None = None,
+    ) -> None:
+        super().__init__(path, data=data, format=format, mime_type=mime_type, annotations=annotations)
+        extension = f".{format.lower()}" if format else ""
+        self._name = name or (self._path.name if self._path else f"file{extension}")
+        self._uri = uri
+
+    def to_block(self) -> EmbeddedResource:
+        """Return the content block, reading the file if there is one."""
+        data = self.read()
+        mime_type = self.mime_type(data)
+        uri = self._uri or f"file:///{quote(self._name)}"
+        resource: TextResourceContents | BlobResourceContents
+        try:
+            if not _is_text(mime_type):
+                raise UnicodeError
+            resource = TextResourceContents(uri=uri, mime_type=mime_type, text=data.decode())
+        except UnicodeError:
+            resource = BlobResourceContents(uri=uri, mime_type=mime_type, blob=_base64(data))
+        return EmbeddedResource(resource=resource, annotations=self.annotations or UNSET)
+
+
+def _is_text(mime_type: str) -> bool:
+    return mime_type.startswith("text/") or mime_type.endswith(("json", "xml", "javascript", "yaml"))
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

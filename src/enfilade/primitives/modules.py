@@ -1,0 +1,147 @@
+"""The free `@tool` decorator, and finding what it has marked in a module or package (P1).
+
+A module with tools needs no server to be imported: `@tool` only leaves a mark, and `tools_in_module` collects
+the marked functions for whichever server asks. Any module that can be imported will do, installed or not.
+
+Easy to get wrong: a function can be reached through several modules (a package's `__init__` imports it from
+where it was written). It counts once, where it is met first; and the order never depends on anything but the
+modules themselves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Final, TypeVar, overload
+
+from enfilade.wire.content import Icon
+from enfilade.wire.tools import ToolAnnotations
+
+MARK: Final = "__enfilade_tool__"
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolOptions:
+    """What `@tool(...)` says about a function, for `tool_from_function`.
+
+    Attributes:
+        more: options of the application, such as the secrets a tool needs; handed on as they are, and refused
+            by the application if it does not know them.
+    """
+
+    name: str | None = None
+    title: str | None = None
+    description: str | None = None
+    annotations: ToolAnnotations | Mapping[str, Any] | None = None
+    icons: Sequence[Icon | Mapping[str, Any] | str] | None = None
+    meta: Mapping[str, Any] | None = None
+    input_schema: Mapping[str, Any] | None = None
+    output_schema: Mapping[str, Any] | None = None
+    structured_output: bool | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+@overload
+def tool(fn: _F, /) -> _F: ...
+
+
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    title: str | None = None,
+    description: str | None = None,
+    annotations: ToolAnnotations | Mapping[str, Any] | None = None,
+    icons: Sequence[Icon | Mapping[str, Any] | str] | None = None,
+    meta: Mapping[str, Any] | None = None,
+    input_schema: Mapping[str, Any] | None = None,
+    output_schema: Mapping[str, Any] | None = None,
+    structured_output: bool | None = None,
+    **more: Any,
+) -> Callable[[_F], _F]: ...
+
+
+def tool(fn: Any = None, /, **options: Any) -> Any:
+    """Mark a function as a tool, for `add_tools_from_module`; the function itself stays as it is.
+
+    Use it bare or with the options of `tool_from_function`; further ones go to the application.
+    """
+    if fn is not None:
+        return _marked(fn, ToolOptions())
+    own = {name: options.pop(name) for name in list(options) if name in _OWN_OPTIONS}
+    marks = ToolOptions(**own, more=options)
+    return lambda function: _marked(function, marks)
+
+
+def options_of(fn: Any) -> ToolOptions | None:
+    """Return what `@tool` said about a function; None if it was not marked."""
+    found = getattr(fn, MARK, None)
+    return found if isinstance(found, ToolOptions) else None
+
+
+def tools_in_module(module: ModuleType | str) -> list[Callable[..., Any]]:
+    """Return the marked functions of a module, or of a package and all modules below it, in a stable order.
+
+    Args:
+        module: the module, or its dotted name.
+
+    Raises:
+        ImportError: the module, or one below it, cannot be imported; says which.
+    """
+    root = _imported(module) if isinstance(module, str) else module
+    found: dict[int, Callable[..., Any]] = {}
+    for each in _with_submodules(root):
+        for value in list(vars(each).values()):
+            # A class or an object may hand any attribute down or make it up, so the mark has to be its own.
+            if callable(value) and options_of(value) is not None and MARK in getattr(value, "__dict__", {}):
+                found.setdefault(id(value), value)
+    return list(found.values())
+
+
+_OWN_OPTIONS: Final = frozenset(ToolOptions.__dataclass_fields__) - {"more"}
+
+
+def _marked(fn: Any, options: ToolOptions) -> Any:
+    if not callable(fn):
+        raise TypeError(
+            f"@tool takes a function, not {type(fn).__name__}; options are given by name: @tool(name=...)"
+        )
+    try:
+        setattr(fn, MARK, options)
+    except AttributeError:
+        raise TypeError(f"@tool cannot mark {type(fn).__name__} objects; wrap it in a function") from None
+    return fn
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise ModuleNotFoundError(
+            f"there is no module {name!r}; give its dotted name, and start where Python finds it "
+            f"(the directory that holds it, or with it installed)",
+            name=name,
+        ) from error
+
+
+def _with_submodules(root: ModuleType) -> Iterator[ModuleType]:
+    yield root
+    for each in sorted(
+        pkgutil.iter_modules(getattr(root, "__path__", ()), f"{root.__name__}."), key=lambda m: m.name
+    ):
+        if each.name.endswith(".__main__"):  # importing it would run it
+            continue
+        try:
+            module = importlib.import_module(each.name)
+        except Exception as error:
+            raise ImportError(
+                f"{each.name} cannot be imported: {type(error).__name__}: {error}", name=each.name
+            ) from error
+        yield from _with_submodules(module)

@@ -1,0 +1,79 @@
+"""Tool names: the protocol's alphabet, and the qualified form `Server_Tool`.
+
+A tool is listed under the name its author wrote. The qualified name puts the server's name before it, both in
+PascalCase: "The simple server name" and `whisper_secret` make `TheSimpleServerName_WhisperSecret`.
+
+How the words of a name become PascalCase:
+
+1. letters lose their accents (`Café` → `Cafe`), full-width forms become plain ones;
+2. every run of ASCII letters and digits is a word; its first letter becomes upper case and the rest stays as
+   written (`my-server` → `MyServer`, `a/b` → `AB`, `server.v2` → `ServerV2`, `getHTTPUrl` → `GetHTTPUrl`);
+3. a letter or digit outside ASCII becomes `U` and its code point (`日本` → `U65E5U672C`), anything else only
+  parts words;
+4. a name in which nothing is left becomes `Server` or `Tool`.
+
+A qualified name longer than 128 characters keeps its beginning and ends in a digest of the whole, so that it
+stays unique.
+
+Easy to get wrong: the mapping is stable but not one to one (`get-x` and `get_x` both become `GetX`). The
+registry finds the clashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from typing import Final
+
+MAX_LENGTH: Final = 128
+
+_LEGAL: Final = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
+_ILLEGAL_CHARACTER: Final = re.compile(r"[^A-Za-z0-9_.\-]")
+_WORD: Final = re.compile(r"[A-Za-z0-9]+|[^\W_]")
+_DIGEST_LENGTH: Final = 8
+
+
+def check_tool_name(name: str) -> None:
+    """Refuse a name outside the protocol's alphabet or length (R-511).
+
+    Raises:
+        ValueError: says which character or length is at fault.
+    """
+    if _LEGAL.fullmatch(name):
+        return
+    if not name:
+        raise ValueError("a tool needs a name, and this one is empty")
+    if bad := _ILLEGAL_CHARACTER.search(name):
+        shown = name if len(name) <= 60 else name[:60] + "…"
+        raise ValueError(
+            f"{shown!r} cannot be a tool name: it contains {bad[0]!r}, "
+            f"and only letters A-Z a-z, digits, '_', '.' and '-' are allowed"
+        )
+    raise ValueError(
+        f"{name[:60] + '…'!r} cannot be a tool name: {len(name)} characters, and {MAX_LENGTH} are allowed"
+    )
+
+
+def qualified_name(server_name: str, tool_name: str) -> str:
+    """Return the tool's name with the server's name before it, legal for any two names (P16)."""
+    name = f"{_pascal_case(server_name) or 'Server'}_{_pascal_case(tool_name) or 'Tool'}"
+    if len(name) <= MAX_LENGTH:
+        return name
+    whole = f"{server_name}\0{tool_name}".encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(whole).hexdigest()[:_DIGEST_LENGTH]
+    return f"{name[: MAX_LENGTH - _DIGEST_LENGTH - 1]}_{digest}"
+
+
+def _pascal_case(name: str) -> str:
+    plain = "".join(_plain(character) for character in unicodedata.normalize("NFC", name))
+    return "".join(_word(match) for match in _WORD.findall(plain))
+
+
+def _plain(character: str) -> str:
+    """Return what ASCII has for the character (`é` → `e`), or the character where ASCII has nothing."""
+    return "".join(c for c in unicodedata.normalize("NFKD", character) if c.isascii()) or character
+
+
+def _word(word: str) -> str:
+    return word[0].upper() + word[1:] if word.isascii() else f"U{ord(word):04X}"

@@ -1,0 +1,192 @@
+"""From Python types to the JSON Schemas that tools publish, tidy and checked.
+
+Easy to get wrong: clients drop a tool whose `x-mcp-header` stands anywhere but on a plain property that is
+reached through `properties` alone (R-253). A nested model stands behind a `$ref`, so a model that carries
+such a header is written out in place; and what then is still wrong is refused when the tool is registered,
+not found out by a client.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import ConfigDict
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, JsonSchemaWarningKind
+from pydantic_core import core_schema
+from typing_extensions import TypedDict
+
+HEADER: Final = "x-mcp-header"
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER_TYPES: Final = ("string", "integer", "boolean")
+
+
+class TidySchema(GenerateJsonSchema):
+    """Pydantic's schemas without the titles that it makes up for properties, and with bytes as base64."""
+
+    def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
+        """Say nothing: a default that JSON cannot hold is simply not published."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """Return False: a title says what the name says already."""
+        return False
+
+    def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
+        """Return a base64 string for bytes that arrive; both alphabets are read, the URL-safe one is written."""
+        found = super().bytes_schema(schema)
+        if self.mode == "validation" and found.get("format") == "base64url":
+            del found["format"]
+            found["contentEncoding"] = "base64"
+        return found
+
+
+def typed_dict(name: str, items: Mapping[str, Any], options: ConfigDict) -> Any:
+    """Return a `TypedDict` made of data (which type checkers cannot follow), with options for pydantic."""
+    make: Any = TypedDict
+    made = make(name, dict(items))
+    made.__pydantic_config__ = options
+    return made
+
+
+def object_schema(schema: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the schema with its root `$ref` written out, if its root type is object; None otherwise."""
+    definitions = schema.get("$defs", {})
+    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    if name in definitions:
+        rest = {key: value for key, value in schema.items() if key not in ("$ref", "$defs")}
+        schema = {**definitions[name], **rest, "$defs": definitions}
+    return schema if schema.get("type") == "object" else None
+
+
+def wrapped_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of `{"result": …}`, with the definitions moved to the root."""
+    inner = {key: value for key, value in schema.items() if key != "$defs"}
+    wrapper: dict[str, Any] = {"type": "object", "properties": {"result": inner}, "required": ["result"]}
+    if "$defs" in schema:
+        wrapper["$defs"] = schema["$defs"]
+    return wrapper
+
+
+def write_out_headers(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema with the properties written out that refer to a definition with `x-mcp-header`."""
+    definitions = schema.get("$defs", {})
+    carrying = {name for name in definitions if _carries_header(definitions[name], definitions, ())}
+    if not carrying:
+        return schema
+
+    def written_out(part: Mapping[str, Any], open_names: tuple[str, ...]) -> dict[str, Any]:
+        properties: dict[str, Any] = {}
+        for key, inner in part.get("properties", {}).items():
+            name = str(inner.get("$ref", "")).removeprefix("#/$defs/")
+            if name in carrying and name not in open_names:
+                inner = {**definitions[name], **{k: v for k, v in inner.items() if k != "$ref"}}
+                inner = written_out(inner, (*open_names, name))
+            properties[key] = inner
+        return {**part, "properties": properties} if properties else dict(part)
+
+    result = written_out(schema, ())
+    rest = {key: value for key, value in result.items() if key != "$defs"}
+    used = _used_definitions(rest, definitions)
+    return {
+        **rest,
+        **({"$defs": {name: definitions[name] for name in definitions if name in used}} if used else {}),
+    }
+
+
+def check_headers(schema: Mapping[str, Any]) -> None:
+    """Refuse an input schema whose `x-mcp-header`s clients would drop the tool for (R-250 to R-253).
+
+    Raises:
+        ValueError: names the header, where it is and what is wrong with it.
+    """
+    allowed: set[int] = set()
+    seen: dict[str, str] = {}
+    for path, part in _plain_properties(schema, ""):
+        if HEADER not in part:
+            continue
+        allowed.add(id(part))
+        _check_header(part, path)
+        header = part[HEADER]
+        if other := seen.get(header.lower()):
+            raise ValueError(
+                f'{HEADER} "{header}" is on "{other}" and on "{path}"; each name may be used once (R-251)'
+            )
+        seen[header.lower()] = path
+    for part in _annotated_parts(schema):
+        if id(part) not in allowed:
+            raise ValueError(
+                f"{HEADER} {part[HEADER]!r} is not on a plain property of the arguments, but on an item of an "
+                f"array, a member of a union or the like; clients would drop the tool (R-253)"
+            )
+
+
+def _check_header(part: Mapping[str, Any], path: str) -> None:
+    header = part[HEADER]
+    if not isinstance(header, str) or not _TOKEN.fullmatch(header):
+        raise ValueError(
+            f'{HEADER} {header!r} on "{path}" is no header name; letters, digits and "-" are safe (R-251)'
+        )
+    if part.get("type") not in _HEADER_TYPES:
+        kind = part.get("type") or "a union"
+        raise ValueError(
+            f'{HEADER} "{header}" is on "{path}", which is {kind} and not string, integer or boolean (R-252)'
+        )
+
+
+def _plain_properties(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    properties = schema.get("properties")
+    for name, part in properties.items() if isinstance(properties, Mapping) else ():
+        if isinstance(part, Mapping):
+            inner = f"{path}.{name}" if path else str(name)
+            yield inner, part
+            yield from _plain_properties(part, inner)
+
+
+def _annotated_parts(part: Any, *, names: bool = False) -> Iterator[Mapping[str, Any]]:
+    """Yield every schema with a header annotation; with `names`, the keys here are names and no keywords."""
+    if isinstance(part, Mapping):
+        if HEADER in part and not names:
+            yield part
+        for key, inner in part.items():
+            if names or key not in ("default", "const", "enum", "examples"):
+                yield from _annotated_parts(
+                    inner, names=not names and key in ("properties", "patternProperties", "$defs")
+                )
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _annotated_parts(inner)
+
+
+def _carries_header(part: Any, definitions: Mapping[str, Any], open_names: tuple[str, ...]) -> bool:
+    if next(_annotated_parts(part), None) is not None:
+        return True
+    return any(
+        _carries_header(definitions[name], definitions, (*open_names, name))
+        for name in _references(part)
+        if name in definitions and name not in open_names
+    )
+
+
+def _used_definitions(part: Any, definitions: Mapping[str, Any]) -> set[str]:
+    used: set[str] = set()
+    waiting = list(_references(part))
+    while waiting:
+        name = waiting.pop()
+        if name in definitions and name not in used:
+            used.add(name)
+            waiting += _references(definitions[name])
+    return used
+
+
+def _references(part: Any) -> Iterator[str]:
+    if isinstance(part, Mapping):
+        reference = part.get("$ref")
+        if isinstance(reference, str):
+            yield reference.removeprefix("#/$defs/")
+        for inner in part.values():
+            yield from _references(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _references(inner)

@@ -1,0 +1,198 @@
+"""Structured output: the schema from the return annotation, and results that keep what it promises (R-514).
+
+The structured content is always an object, which every revision can carry: a return type that is none is
+wrapped, so that `-> int` publishes and returns `{"result": 5}`. The same JSON goes into a text block for
+clients that read nothing else (R-503): the whole object, or the bare value where it was wrapped, a string
+without quotes.
+
+Easy to get wrong: validating the value is not enough. A model may have been changed after it was made, and
+NaN passes as a float but is written as null. So the serializer's doubts are taken seriously, and only then
+the JSON itself is checked against the schema.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, Never, NoReturn, cast, get_args
+
+import msgspec
+from pydantic import ConfigDict, TypeAdapter
+from pydantic_core import PydanticSerializationError, ValidationError, from_json
+
+from enfilade.primitives.annotations import strip
+from enfilade.primitives.content import declares_content, listed, text_of_json
+from enfilade.primitives.errors import ReturnedValueError
+from enfilade.primitives.json_schema import SchemaChecker
+from enfilade.primitives.jsonable import clean, fallback, is_surrogate_error, json_bytes, scrubbed, unwritable
+from enfilade.primitives.phrases import place
+from enfilade.primitives.results import FreeWriter, ResultWriter, ToolResult, as_told, refuse_problems
+from enfilade.primitives.schemas import TidySchema, object_schema, typed_dict, wrapped_schema
+from enfilade.primitives.signature import EMPTY
+from enfilade.wire.content import TextContent
+from enfilade.wire.tools import CallToolResult
+
+_HEAD: Final = b'{"result":'
+_NOTHING: Final = (EMPTY, None, type(None), Any, object)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def writer_for(
+    returns: Any, *, label: str, structured: bool | None = None, schema: dict[str, Any] | None = None
+) -> ResultWriter:
+    """Return the writer for a tool's results.
+
+    Args:
+        returns: the resolved return annotation.
+        label: what errors call the function.
+        structured: False turns structured output off; True insists on an output schema.
+        schema: a hand-made output schema, in place of the annotation's.
+
+    Raises:
+        TypeError: an output schema is wanted and the annotation gives none.
+        ValueError: the hand-made schema is none that a tool may have.
+    """
+    if schema is not None:
+        return GivenWriter(schema, label=label)
+    if structured is False:
+        return FreeWriter(structured=False)
+    bare = strip(returns)
+    if any(bare is each for each in _NOTHING) or _spells_out(bare) or declares_content(bare):
+        why = "structured_output=True needs a return annotation that says what the data is"
+    else:
+        try:
+            return TypedWriter(returns)
+        except Exception as error:  # whatever pydantic or a type's own hook has against the annotation
+            why = f"its return annotation has no JSON Schema ({str(error).splitlines()[0]})"
+    if structured:
+        raise TypeError(f"{label}: {why}")
+    return FreeWriter()
+
+
+class TypedWriter:
+    """Writes results of an annotated type."""
+
+    def __init__(self, returns: Any) -> None:
+        # Wrapped in any case: the options then reach into dataclasses that have none of their own.
+        options = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+        adapter: TypeAdapter[Any] = TypeAdapter(typed_dict("Result", {"result": returns}, options))
+        whole = adapter.json_schema(mode="serialization", schema_generator=TidySchema)
+        inner = whole["properties"]["result"]
+        if "$defs" in whole:
+            inner = {**inner, "$defs": whole["$defs"]}
+        bare = object_schema(inner)
+        self.schema: dict[str, Any] | None = bare or wrapped_schema(inner)
+        self._wrapped = bare is None
+        self._validate = adapter.validator.validate_python
+        self._serialize = adapter.serializer.to_json
+        self._to_python = adapter.serializer.to_python
+        self._checker = SchemaChecker(self.schema or {})
+        self._has_numbers = b'"number"' in _encode(self.schema)
+        self._plain = returns if returns in (str, int, bool, float) else None
+
+    def write(self, value: Any) -> CallToolResult:
+        """Return the result for a value of the annotated type.
+
+        Raises:
+            ReturnedValueError: the value is not of that type, or cannot be written in its schema.
+        """
+        if type(value) is self._plain and (quick := _quick(value)) is not None:
+            return quick
+        value = listed(value)
+        if (told := as_told(value, self._checker)) is not None:
+            return told
+        data = self._dumped(self._validated(value))
+        bare = data[len(_HEAD) : -1]
+        return CallToolResult(
+            content=[TextContent(text=text_of_json(bare))],
+            structured_content=msgspec.Raw(data if self._wrapped else bare),
+        )
+
+    def _validated(self, value: Any) -> Any:
+        try:
+            return self._validate({"result": value})
+        except ValidationError as error:
+            # Some releases of pydantic refuse half a surrogate pair here, others only when it is serialized.
+            if any(each["type"] == "string_unicode" for each in error.errors()):
+                try:
+                    return self._validate({"result": scrubbed(value)})
+                except ValidationError as again:
+                    error = again
+            raise ReturnedValueError(self._mismatch(error)) from error
+        except RecursionError as error:
+            raise unwritable(error) from error
+
+    def _dumped(self, validated: Any) -> bytes:
+        """Return the JSON of `{"result": …}`, checked where the serializer does not guarantee the schema."""
+        try:
+            data = self._serialize(validated, by_alias=True, warnings="error", fallback=fallback)
+            if not (self._has_numbers and b"null" in data):
+                return data
+        except (PydanticSerializationError, RecursionError) as error:
+            data = self._dumped_anyhow(validated, error)
+        whole = from_json(data)
+        refuse_problems(self._checker, whole if self._wrapped else whole["result"])
+        return data
+
+    def _dumped_anyhow(self, validated: Any, reason: Exception) -> bytes:
+        if is_surrogate_error(reason):
+            return json_bytes(scrubbed(self._to_python(validated, mode="json", by_alias=True, fallback=fallback)))
+        try:
+            return self._serialize(validated, by_alias=True, warnings="none", fallback=fallback)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise unwritable(error) from error
+
+    def _mismatch(self, error: ValidationError) -> str:
+        sentences = []
+        for each in error.errors(include_url=False)[:10]:
+            path = each["loc"] if self._wrapped else each["loc"][1:]
+            where = f"{place(path)} " if path else "it "
+            sentences.append(f"{where}{each['msg'].removeprefix('Input ')}, not {type(each['input']).__name__}")
+        return f"The tool returned what its return annotation does not allow: {'; '.join(sentences)}"
+
+
+class GivenWriter:
+    """Writes results by a hand-made output schema."""
+
+    def __init__(self, schema: dict[str, Any], *, label: str) -> None:
+        if schema.get("type") != "object":
+            raise ValueError(
+                f'{label}: output_schema needs "type": "object" at its root, as older clients ask for (R-504)'
+            )
+        self.schema: dict[str, Any] | None = schema
+        self._checker = SchemaChecker(schema)
+
+    def write(self, value: Any) -> CallToolResult:
+        """Return the result for a value that matches the schema once it is JSON.
+
+        Raises:
+            ReturnedValueError: it does not match.
+        """
+        told = as_told(value, self._checker)
+        return told or cast(CallToolResult, as_told(ToolResult(structured_content=listed(value)), self._checker))
+
+
+def _quick(value: Any) -> CallToolResult | None:
+    """Return the result for what is exactly a string, integer, boolean or finite float: no validator needed."""
+    kind = type(value)
+    if kind is str:
+        text = clean(value)
+        data = _encode(text)
+    elif kind is float:
+        if not math.isfinite(value):
+            return None
+        data = _encode(value)
+        text = data.decode()
+    else:
+        try:
+            data = _encode(value)
+        except OverflowError:
+            return None
+        text = data.decode()
+    return CallToolResult(
+        content=[TextContent(text=text)], structured_content=msgspec.Raw(b'{"result":%b}' % data)
+    )
+
+
+def _spells_out(annotation: Any) -> bool:
+    """Return whether the annotation is `ToolResult`, alone or in a union, or that nothing is ever returned."""
+    return annotation in (ToolResult, Never, NoReturn) or ToolResult in get_args(annotation)

@@ -1,0 +1,171 @@
+"""From a method's name to its handler, through the middleware, and from a result to its bytes.
+
+The table says which methods exist for which revision; whatever is not in it is not offered and not advertised
+(R-213). Middleware is chained once, when the server starts; without any, a request goes straight to its handler.
+
+The easy thing to get wrong is failure: every exception becomes exactly one outcome. An `RpcError` is meant for
+the peer; anything else is logged whole under a short id, and the peer is told the id alone (R-719).
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from enfilade.serving.exchange import Request
+from enfilade.wire.jsonrpc import (
+    INTERNAL_ERROR,
+    METHOD_NOT_FOUND,
+    RpcError,
+    encode_error,
+    encode_result,
+)
+from enfilade.wire.lifecycle import SERVER_INFO, Implementation
+from enfilade.wire.message import Message, Result
+from enfilade.wire.requests import METHODS
+from enfilade.wire.revisions import ALL, STATELESS
+from enfilade.wire.visible import encode
+
+log = logging.getLogger("enfilade.serving")
+
+Handler = Callable[[Request], Awaitable[Message]]
+Middleware = Callable[[Request, Handler], Awaitable[Message]]
+
+#: Bytes of a result that are ready before anybody asks, or None if this request needs the handler.
+Ready = Callable[[Request], bytes | None]
+
+
+class Dispatcher:
+    """Serves requests by a table of handlers.
+
+    Args:
+        server_info: put into every result's `_meta` for revisions that have it (R-275).
+        middleware: `async def mw(request, call_next)`, outermost first; each sees every request, also those
+            that tools make by chaining.
+    """
+
+    def __init__(self, server_info: Implementation, middleware: Iterable[Middleware] = ()) -> None:
+        self.server_info = server_info
+        self._middleware = tuple(middleware)
+        self._handlers: dict[str, Handler] = {}
+        self._ready: dict[str, Ready] = {}
+        self._known: dict[str, frozenset[str]] = {}
+        self._chain: Handler | None = None
+        for entry in reversed(self._middleware):
+            self._chain = _link(entry, self._chain or self._handle)
+        info = encode(server_info, STATELESS[-1])
+        self._head = b'{"_meta":{"' + SERVER_INFO.encode() + b'":' + info + b"}"
+
+    def register(self, method: str, handler: Handler, ready: Ready | None = None) -> None:
+        """Serve a method of the protocol, for the revisions that know it (protocol §5.1).
+
+        Args:
+            ready: an answer that needs no work, asked first when there is no middleware.
+        """
+        self._handlers[method] = handler
+        if ready is not None and self._chain is None:
+            self._ready[method] = ready
+        self._known = {
+            revision: frozenset(name for name in self._handlers if revision in METHODS[name]) for revision in ALL
+        }
+
+    def offers(self, method: str, revision: str) -> bool:
+        """Whether a peer of this revision may call the method."""
+        return method in self._known[revision]
+
+    async def dispatch(self, request: Request) -> bytes:
+        """Run a client's request to its end.
+
+        Returns:
+            The `result` member of the response, as JSON for the peer's revision.
+
+        Raises:
+            RpcError: the outcome is an error.
+            asyncio.CancelledError: nobody waits for the outcome any more.
+        """
+        try:
+            if request.method not in self._known[request.peer.revision]:
+                raise RpcError(METHOD_NOT_FOUND, f"Method not found: {request.method}")
+            ready = self._ready.get(request.method)
+            if ready is not None:
+                prepared = ready(request)
+                if prepared is not None:
+                    return prepared
+            return self.render(await (self._chain or self._handle)(request), request.peer.revision)
+        except RpcError:
+            raise
+        except Exception as error:
+            raise masked(error, f"{request.method} failed") from None
+        finally:
+            request.finish()
+
+    async def respond(self, request: Request) -> tuple[bytes | None, RpcError | None]:
+        """Run a client's request and return its one outcome, as a whole JSON-RPC response.
+
+        Returns:
+            The response and, where it is an error, that error; (None, None) if the request was cancelled and
+            nothing is to be sent for it (R-279, R-361).
+
+        Raises:
+            asyncio.CancelledError: the server itself is being stopped.
+        """
+        error: RpcError | None = None
+        try:
+            result = await self.dispatch(request)
+            if not request.cancelled:
+                return encode_result(request.id, result), None  # type: ignore[arg-type]
+        except RpcError as failure:
+            error = failure
+        except asyncio.CancelledError:
+            if not request.adopt_cancellation():
+                raise
+        if request.expired:
+            error = RpcError(INTERNAL_ERROR, "The request took too long and was stopped")
+        elif request.cancelled or error is None:
+            return None, None
+        return encode_error(request.id, error), error
+
+    async def call(self, request: Request) -> Message:
+        """Run a request that a handler made itself, past the same middleware as a client's."""
+        return await (self._chain or self._handle)(request)
+
+    async def _handle(self, request: Request) -> Message:
+        return await self._handlers[request.method](request)
+
+    def render(self, result: Message, revision: str) -> bytes:
+        """Return a result as JSON, with what the revision wants on every result."""
+        body = encode(result, revision)
+        if revision not in STATELESS:
+            return body
+        meta = getattr(result, "meta", msgspec.UNSET)
+        if meta is msgspec.UNSET:
+            return self._head + (b"}" if body == b"{}" else b"," + body[1:])
+        if SERVER_INFO in meta:
+            return body
+        merged: Mapping[str, Any] = {**meta, SERVER_INFO: self.server_info}
+        return encode(msgspec.structs.replace(result, meta=merged), revision)
+
+
+def _link(entry: Middleware, call_next: Handler) -> Handler:
+    async def linked(request: Request) -> Message:
+        result = await entry(request, call_next)
+        if not isinstance(result, Result):
+            raise TypeError(f"middleware {entry!r} returned {type(result).__name__} where a result is due")
+        return result
+
+    return linked
+
+
+def masked(error: BaseException, what: str) -> RpcError:
+    """Log an unexpected failure whole and return what the peer may know of it: an id to ask for."""
+    return RpcError(INTERNAL_ERROR, f"Internal error (id {log_failure(error, what)})")
+
+
+def log_failure(error: BaseException, what: str) -> str:
+    """Log a failure with its traceback under a new correlation id, and return the id."""
+    correlation = secrets.token_hex(6)
+    log.error("%s (id %s)", what, correlation, exc_info=error)
+    return correlation

@@ -1,0 +1,259 @@
+"""One request in flight: who asked, what for, where its messages go, and how it may end early.
+
+A `Request` is made by a doorway and lives until its outcome is known. Everything a handler raises on the way
+(progress, log messages) goes to this request's own outlet and nowhere else, so nothing of it can meet another
+call. The easy thing to get wrong is the end: once `finished`, an outlet gets nothing more (R-2B0, trap 21).
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from enfilade.serving.peer import Peer
+from enfilade.wire.cancellation import CancelledNotificationParams
+from enfilade.wire.jsonrpc import RequestId, encode_notification, invalid_request
+from enfilade.wire.lifecycle import RequestMeta
+from enfilade.wire.logging import LoggingLevel
+from enfilade.wire.message import Message
+from enfilade.wire.visible import encode
+
+_NO_META = RequestMeta()
+
+
+class Outlet(Protocol):
+    """Where the messages of one exchange go, besides its result."""
+
+    def push(self, message: bytes) -> bool:
+        """Take one notification, without waiting; False if it was dropped because the reader is behind."""
+        ...
+
+    async def drained(self) -> None:
+        """Return once the reader has caught up far enough, or has been given up on."""
+        ...
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a sender that can wait should wait."""
+        ...
+
+
+class Closed:
+    """An outlet that leads nowhere: a JSON answer has no room for notifications (R-272)."""
+
+    crowded = False
+
+    def push(self, message: bytes) -> bool:
+        return False
+
+    async def drained(self) -> None:
+        return
+
+
+NOWHERE = Closed()
+
+
+class Session(Protocol):
+    """What a session-era client may set for the requests that follow."""
+
+    async def set_log_level(self, level: LoggingLevel) -> None:
+        """Remember the lowest level of log messages this client wants."""
+        ...
+
+
+class Request:
+    """One request in flight; what middleware and handlers see.
+
+    Attributes:
+        id: JSON-RPC id with its own type; None for a request that a tool made itself (chaining).
+        method: protocol method, such as `tools/call`.
+        params: the method's decoded params (a Struct of `enfilade.wire`).
+        peer: the client behind it.
+        outlet: where its notifications go.
+        log_level: lowest level of log messages the client wants for it; None for none at all.
+        session: the session's own settings, or None where there is no session.
+        param_headers: HTTP headers, where the doorway has headers that must agree with tool arguments.
+        parent: the request whose handler made this one, or None.
+        cancelled: set when the client or a deadline has given up on it.
+        state: a place for middleware to leave things for handlers and each other.
+    """
+
+    __slots__ = (
+        "_cancel_reason",
+        "_meta",
+        "_state",
+        "_thread",
+        "cancelled",
+        "entered",
+        "expired",
+        "finished",
+        "id",
+        "log_level",
+        "method",
+        "outlet",
+        "param_headers",
+        "params",
+        "parent",
+        "peer",
+        "session",
+        "task",
+    )
+
+    def __init__(
+        self,
+        id: RequestId | None,
+        method: str,
+        params: Message,
+        peer: Peer,
+        *,
+        meta: RequestMeta | None = None,
+        outlet: Outlet = NOWHERE,
+        log_level: LoggingLevel | None = None,
+        session: Session | None = None,
+        param_headers: Mapping[bytes, bytes] | None = None,
+        parent: "Request | None" = None,
+    ) -> None:
+        self.id = id
+        self.method = method
+        self.params: Any = params
+        self.peer = peer
+        self.outlet = outlet
+        self.log_level = log_level
+        self.session = session
+        self.param_headers = param_headers
+        self.parent = parent
+        self.cancelled = False
+        self.expired = False
+        self.finished = False
+        self.entered: InFlight | None = None
+        self._meta = meta
+        self._state: dict[str, Any] | None = None
+        self._cancel_reason: str | None = None
+        self.task: asyncio.Task[Any] | None = asyncio.current_task()
+        self._thread = threading.get_ident()
+
+    @property
+    def meta(self) -> RequestMeta:
+        """The members of `_meta` that the protocol defines."""
+        if self._meta is None:
+            raw = getattr(self.params, "meta", UNSET)
+            self._meta = _NO_META if raw is UNSET else msgspec.json.decode(raw, type=RequestMeta)
+        return self._meta
+
+    @property
+    def raw_meta(self) -> dict[str, Any]:
+        """The whole `_meta` of the request as the client sent it."""
+        raw = getattr(self.params, "meta", UNSET)
+        if not isinstance(raw, Raw):
+            return {}
+        meta: dict[str, Any] = msgspec.json.decode(raw)
+        return meta
+
+    @property
+    def state(self) -> dict[str, Any]:
+        if self._state is None:
+            self._state = {}
+        return self._state
+
+    @property
+    def root(self) -> "Request":
+        """The client's own request at the head of a chain of calls."""
+        request = self
+        while request.parent is not None:
+            request = request.parent
+        return request
+
+    def notify(self, method: str, params: Message) -> None:
+        """Send a notification on this request's own stream; dropped once the request is finished.
+
+        Callable from the thread of a plain `def` handler as well.
+        """
+        message = encode_notification(method, encode(params, self.peer.revision))
+        if threading.get_ident() == self._thread:
+            self._push(message)
+        else:
+            self._in_loop(self._push, message)
+
+    def _push(self, message: bytes) -> None:
+        root = self.root
+        if not (root.finished or root.cancelled):
+            root.outlet.push(message)
+
+    def _in_loop(self, call: Callable[..., object], *args: object) -> None:
+        task = self.root.task
+        if task is not None and not task.done():
+            task.get_loop().call_soon_threadsafe(call, *args)
+
+    def cancel(self, reason: str | None = None, *, expired: bool = False) -> bool:
+        """Give up on the request: its handler gets `asyncio.CancelledError`, nothing more is sent for it.
+
+        Returns:
+            Whether there was anything left to cancel.
+        """
+        if self.finished or self.cancelled or self.task is None:
+            return False
+        self.cancelled = True
+        self.expired = expired
+        self._cancel_reason = reason
+        self.task.cancel(reason)
+        return True
+
+    def finish(self) -> None:
+        """Close the request: nothing more is sent for it, and its id is free again."""
+        self.finished = True
+        if self.entered is not None:
+            self.entered.leave(self)
+
+    def adopt_cancellation(self) -> bool:
+        """Say whether a `CancelledError` in the doorway was `cancel()` at work, and settle the task if so.
+
+        A cancellation from outside (the server stopping, the host giving up) is not ours to swallow.
+        """
+        if not self.cancelled or self.task is None:
+            return False
+        return self.task.uncancel() == 0
+
+
+class InFlight:
+    """The requests that have no outcome yet, by who sent them and by their typed id.
+
+    The scope is a session or a connection: the same id means another request in another scope (R-716), and the
+    same id twice within one is refused without disturbing the first (R-307, trap 2).
+    """
+
+    def __init__(self) -> None:
+        self._requests: dict[tuple[str | None, RequestId], Request] = {}
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def enter(self, request: Request) -> None:
+        """Take a request in until it is finished.
+
+        Raises:
+            RpcError: INVALID_REQUEST if its id is in flight already.
+        """
+        key = (request.peer.session_id, request.id)
+        if key in self._requests:
+            raise invalid_request(f"id {request.id!r} is already in flight")
+        self._requests[key] = request  # type: ignore[index]
+        request.entered = self
+
+    def leave(self, request: Request) -> None:
+        """Forget a finished request."""
+        self._requests.pop((request.peer.session_id, request.id), None)  # type: ignore[arg-type]
+
+    def cancel(self, scope: str | None, params: CancelledNotificationParams) -> None:
+        """Do what `notifications/cancelled` asks; unknown and finished ids are ignored (R-363)."""
+        request = self._requests.get((scope, params.request_id))  # type: ignore[arg-type]
+        if request is not None:
+            request.cancel(None if params.reason is UNSET else params.reason)
+
+    def cancel_all(self, scope: str | None, reason: str) -> None:
+        """Cancel every request of a scope."""
+        for (of, _), request in list(self._requests.items()):
+            if of == scope:
+                request.cancel(reason)

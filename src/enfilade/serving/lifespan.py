@@ -1,0 +1,82 @@
+"""The server's lifespan: what is set up before the first request and put away after the last.
+
+It runs in a task of its own, so that one piece of code enters and leaves the context manager, whoever asked for
+it: a host with a lifespan protocol, one without (the first request starts it), stdio or a test. The easy thing to
+get wrong is the end: code after `yield` always runs, also when the host only closes its event loop (D31).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+Setup = Callable[[Any], AbstractAsyncContextManager[Any]]
+
+
+class Lifespan:
+    """Starts and stops what a server needs.
+
+    Args:
+        setup: `@asynccontextmanager async def lifespan(app)`; what it yields is handed to handlers as
+            `ctx.lifespan` (None is fine). None for no set-up at all.
+        owner: what `setup` is called with.
+    """
+
+    def __init__(self, setup: Setup | None, owner: Any) -> None:
+        self._setup = setup
+        self._owner = owner
+        self._task: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[None] | None = None
+        self._stop: asyncio.Event | None = None
+        self.value: Any = None
+        self.started = setup is None
+
+    def belongs_here(self) -> bool:
+        """Whether it is up, and in the running event loop."""
+        if self._setup is None:
+            return True
+        task = self._task
+        return self.started and task is not None and task.get_loop() is asyncio.get_running_loop()
+
+    async def start(self) -> None:
+        """Set up, once however many ask.
+
+        Raises:
+            Exception: whatever the set-up raised.
+        """
+        if self._setup is None or self.belongs_here():
+            return
+        loop = asyncio.get_running_loop()
+        if self._task is None or self._task.done() or self._task.get_loop() is not loop:
+            self._ready, self._stop = loop.create_future(), asyncio.Event()
+            self._task = loop.create_task(self._live(self._setup, self._ready, self._stop))
+        assert self._ready is not None
+        await asyncio.shield(self._ready)
+
+    async def stop(self) -> None:
+        """Put away, and wait until that is done.
+
+        Raises:
+            Exception: whatever the code after `yield` raised.
+        """
+        if self._task is None or self._stop is None:
+            return
+        self._stop.set()
+        task, self._task = self._task, None
+        await task
+
+    async def _live(self, setup: Setup, ready: asyncio.Future[None], stop: asyncio.Event) -> None:
+        try:
+            async with setup(self._owner) as self.value:
+                self.started = True
+                ready.set_result(None)
+                with contextlib.suppress(asyncio.CancelledError):  # the loop closes around us: leave in order
+                    await stop.wait()
+        except Exception as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+        finally:
+            self.started = False
+            self.value = None

@@ -1,0 +1,70 @@
+"""Log messages to the client: which of them a request may send, and how the level is set.
+
+The level belongs to the request (stateless era) or the session, never to the process (D27), and a message goes
+to the stream of the call that caused it. The server's own log is another matter and is never touched here.
+"""
+
+from typing import Any
+
+from msgspec import UNSET, Raw
+
+from enfilade.primitives.jsonable import json_bytes
+from enfilade.serving.awaiting import DONE, Sent
+from enfilade.serving.exchange import Request
+from enfilade.wire.logging import SEVERITY, LoggingLevel, LoggingMessageNotificationParams
+from enfilade.wire.message import EmptyResult
+
+
+class ClientLog:
+    """Sends log messages of one call, if the client asked for their level.
+
+    `data` may be a text or anything JSON can carry.
+    """
+
+    __slots__ = ("_request", "_threshold")
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        level = request.root.log_level
+        self._threshold = len(SEVERITY) if level is None else SEVERITY[level]
+
+    def log(self, level: LoggingLevel, data: Any, *, logger: str | None = None) -> Sent:
+        """Send one message at `level`; left out if the client wants only more severe ones (R-2B2, R-2B4)."""
+        if SEVERITY[level] < self._threshold:
+            return DONE
+        params = LoggingMessageNotificationParams(
+            level=level, data=Raw(json_bytes(data)), logger=UNSET if logger is None else logger
+        )
+        self._request.notify("notifications/message", params)
+        return Sent(self._request.root.outlet)
+
+    def debug(self, data: Any, *, logger: str | None = None) -> Sent:
+        return self.log("debug", data, logger=logger)
+
+    def info(self, data: Any, *, logger: str | None = None) -> Sent:
+        return self.log("info", data, logger=logger)
+
+    def notice(self, data: Any, *, logger: str | None = None) -> Sent:
+        return self.log("notice", data, logger=logger)
+
+    def warning(self, data: Any, *, logger: str | None = None) -> Sent:
+        return self.log("warning", data, logger=logger)
+
+    def error(self, data: Any, *, logger: str | None = None) -> Sent:
+        return self.log("error", data, logger=logger)
+
+    def critical(self, data: Any, *, logger: str | None = None) -> Sent:
+        return self.log("critical", data, logger=logger)
+
+    def alert(self, data: Any, *, logger: str | None = None) -> Sent:
+        return self.log("alert", data, logger=logger)
+
+    def emergency(self, data: Any, *, logger: str | None = None) -> Sent:
+        return self.log("emergency", data, logger=logger)
+
+
+async def set_level(request: Request) -> EmptyResult:
+    """Handle `logging/setLevel`: remember the level for the rest of the session (R-367)."""
+    if request.session is not None:
+        await request.session.set_log_level(request.params.level)
+    return EmptyResult()

@@ -1,0 +1,61 @@
+"""Threads for plain `def` handlers.
+
+They are daemons, unlike those of the standard library's pool: a tool that blocks for ever must not keep a server
+from stopping. Whoever stops the server has waited for the calls that matter already.
+"""
+
+import asyncio
+import contextvars
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+_Job = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
+
+
+class Threads(Executor):
+    """Runs calls in at most `limit` threads, each started when no other is idle.
+
+    Args:
+        limit: how many calls run at once; further ones wait their turn.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._started = 0
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function` in a thread, with the caller's context variables, and return what it returns."""
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self, context.run, function, *args)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Queue a call (the interface asyncio asks of an executor; keywords are not used by it)."""
+        if kwargs:
+            raise TypeError("Threads.submit takes no keyword arguments")
+        future: Future[Any] = Future()
+        self._jobs.put((future, fn, args))
+        if not self._idle.acquire(blocking=False) and self._started < self.limit:
+            self._started += 1
+            threading.Thread(target=self._work, name=f"enfilade-tool-{self._started}", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let idle threads end; busy ones end after their call. Never waits, and takes no calls afterwards."""
+        for _ in range(self._started):
+            self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            future, function, args = job
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function(*args))
+                except BaseException as error:  # it belongs to the caller, whatever it is
+                    future.set_exception(error)
+            del job, future, function, args
+            self._idle.release()

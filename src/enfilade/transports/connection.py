@@ -1,0 +1,224 @@
+"""A conversation over one pair of pipes: the messages of stdio, in-process streams and their like.
+
+Without HTTP there are no headers, so the body alone decides the era (protocol §1.7), and the connection itself is
+the session: what `initialize` said holds until it closes. Every request runs in a task of its own, because a slow
+one must not keep a ping or a cancellation waiting (R-415).
+
+The easy thing to get wrong is the mixture: stateless requests may interleave with a session on the same pipe, and
+nothing of the one may show in the other (R-408).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+from msgspec import UNSET, Raw
+
+from enfilade.serving.dispatcher import Dispatcher
+from enfilade.serving.exchange import InFlight, Outlet, Request
+from enfilade.serving.peer import Peer
+from enfilade.transports.incoming import Incoming, unsupported
+from enfilade.wire.jsonrpc import (
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    Envelope,
+    RequestId,
+    RpcError,
+    decode,
+    encode_error,
+    invalid_request,
+)
+from enfilade.wire.logging import LoggingLevel
+from enfilade.wire.revisions import BATCHING, HANDSHAKE, negotiate
+
+#: Level of log messages a client gets that never set one.
+DEFAULT_LOG_LEVEL: Final[LoggingLevel] = "info"
+
+#: What a client may ask before the handshake without spoiling it.
+_PROBES: Final = frozenset({"server/discover"})
+
+
+class Connection:
+    """Serves one client over a channel that carries whole messages both ways.
+
+    Args:
+        dispatcher: runs the requests.
+        outlet: takes notifications, which may be dropped when the reader is behind.
+        write: sends a response, which may not be dropped.
+        request_timeout: seconds that a request may take; 0 for no limit.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        outlet: Outlet,
+        write: Callable[[bytes], Awaitable[None]],
+        *,
+        request_timeout: float = 0.0,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._outlet = outlet
+        self._write = write
+        self._request_timeout = request_timeout
+        self._in_flight = InFlight()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._peer: Peer | None = None
+        self._served_stateless = False
+        self._log_level: LoggingLevel = DEFAULT_LOG_LEVEL
+
+    async def set_log_level(self, level: LoggingLevel) -> None:
+        """Remember the level for the rest of the connection (R-409)."""
+        self._log_level = level
+
+    def feed(self, message: bytes) -> None:
+        """Take one message; its outcome, if one is due, is written later. Never raises, never waits."""
+        try:
+            decoded = decode(message)
+        except RpcError as error:
+            self._start(self._refuse(None, error))
+            return
+        if isinstance(decoded, list):
+            self._feed_batch(decoded)
+        else:
+            self._feed_one(decoded)
+
+    def refuse_long(self, limit: int) -> None:
+        """Answer a message that was too long to be read."""
+        error = invalid_request(f"a message has at most {limit} bytes")
+        self._start(self._refuse(None, error))
+
+    async def close(self, *, patience: float = 0.0) -> None:
+        """Let what runs finish for `patience` seconds, then cancel it, and wait until all is quiet."""
+        if self._tasks and patience:
+            await asyncio.wait(self._tasks, timeout=patience)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # -- messages ----------------------------------------------------------------------------------------------
+
+    def _feed_batch(self, elements: list[Raw]) -> None:
+        """Serve an array line: 2025-03-26 only, each response on a line of its own (E-58, R-412)."""
+        if not elements or self._peer is None or self._peer.revision != BATCHING:
+            self._start(self._refuse(None, invalid_request("a line is exactly one message")))
+            return
+        for raw in elements:
+            try:
+                envelope = decode(raw)
+                if isinstance(envelope, list) or envelope.method == "initialize":
+                    raise invalid_request("a batch holds neither batches nor initialize")
+            except RpcError as error:
+                self._start(self._refuse(None, error))
+            else:
+                self._feed_one(envelope)
+
+    def _feed_one(self, envelope: Envelope) -> None:
+        if envelope.method is UNSET:
+            return  # an answer to a request of ours that nobody waits for
+        incoming = Incoming(envelope)
+        if envelope.id is UNSET:
+            params: Any = incoming.params
+            if envelope.method == "notifications/cancelled" and params is not None:
+                self._in_flight.cancel(None, params)
+            return
+        try:
+            request = self._request(incoming)
+            self._in_flight.enter(request)
+        except RpcError as error:
+            self._start(self._refuse(envelope.id, error))
+            return
+        request.task = self._start(self._serve(request))
+        request.task.add_done_callback(lambda _: request.finish())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _refuse(self, id: RequestId | None, error: RpcError) -> None:
+        await self._write(encode_error(id if error.id is UNSET else error.id, error))
+
+    async def _serve(self, request: Request) -> None:
+        timer = None
+        if self._request_timeout:
+            later = asyncio.get_running_loop().call_later
+            timer = later(self._request_timeout, lambda: request.cancel("deadline", expired=True))
+        try:
+            body, error = await self._dispatcher.respond(request)
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if error is not None and request.method == "initialize":
+            self._peer = None
+        if body is not None:
+            await self._write(body)
+
+    # -- the two eras ------------------------------------------------------------------------------------------
+
+    def _request(self, incoming: Incoming) -> Request:
+        """Return the request in the era its body says.
+
+        Raises:
+            RpcError: it is not served (protocol §1.7).
+        """
+        method: str = incoming.envelope.method  # type: ignore[assignment]
+        if incoming.claim or (self._peer is None and method == "server/discover"):
+            return self._stateless(incoming, method)
+        if method == "initialize":
+            return self._initialize(incoming)
+        if self._peer is None:
+            if method != "ping":
+                raise RpcError(
+                    INVALID_PARAMS,
+                    f"{method} came before initialize and without params._meta naming a protocol version",
+                )
+            return self._make(incoming, method, Peer(revision=HANDSHAKE[-1]))
+        return self._make(incoming, method, self._peer)
+
+    def _stateless(self, incoming: Incoming, method: str) -> Request:
+        incoming.check_metadata()
+        incoming.check_version()
+        self._served_stateless = self._served_stateless or method not in _PROBES
+        level = incoming.meta.log_level
+        peer = incoming.stateless_peer(None)
+        return self._make(incoming, method, peer, None if level is UNSET else level, stateless=True)
+
+    def _initialize(self, incoming: Incoming) -> Request:
+        """Open the session of this connection (E-51, E-54, E-59)."""
+        if self._served_stateless:
+            raise unsupported(_requested(incoming))
+        if self._peer is not None:
+            raise invalid_request("initialize was sent already")
+        params: Any = incoming.checked_params()
+        revision = negotiate(params.protocol_version)
+        self._peer = Peer(revision=revision, client_info=params.client_info, capabilities=params.capabilities)
+        return self._make(incoming, "initialize", self._peer)
+
+    def _make(
+        self,
+        incoming: Incoming,
+        method: str,
+        peer: Peer,
+        log_level: LoggingLevel | None = None,
+        *,
+        stateless: bool = False,
+    ) -> Request:
+        if not self._dispatcher.offers(method, peer.revision):
+            raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
+        return Request(
+            incoming.envelope.id,  # type: ignore[arg-type]
+            method,
+            incoming.checked_params(),
+            peer,
+            meta=incoming.meta,
+            outlet=self._outlet,
+            log_level=log_level if stateless else self._log_level,
+            session=None if stateless else self,
+        )
+
+
+def _requested(incoming: Incoming) -> str:
+    version = getattr(incoming.params, "protocol_version", "")
+    return str(version)

@@ -1,0 +1,157 @@
+"""From an envelope to what a request says of itself: its params, its metadata, and its era.
+
+A *claim* is the protocol version in the body's `_meta`; a request that makes one belongs to the stateless era,
+whatever its method or headers say (protocol §1.4). The easy thing to get wrong is a claim inside params that are
+otherwise wrong: the metadata must still be found and judged first, because -32602 for the envelope outranks
+everything that follows (protocol §1.6).
+"""
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from enfilade.serving.peer import Peer
+from enfilade.wire.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, UNSUPPORTED_VERSION, Envelope, RpcError
+from enfilade.wire.lifecycle import CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROTOCOL_VERSION, RequestMeta
+from enfilade.wire.message import Message, RequestParams
+from enfilade.wire.requests import PARAMS
+from enfilade.wire.revisions import HANDSHAKE, HANDSHAKE_OVER_HTTP, STATELESS, UNSUPPORTED
+
+_DECODERS: Final = {method: msgspec.json.Decoder(params) for method, params in PARAMS.items()}
+_ANY: Final = msgspec.json.Decoder(RequestParams)
+_META: Final = msgspec.json.Decoder(RequestMeta)
+_NO_META: Final = RequestMeta()
+_EMPTY: Final = Raw(b"{}")
+
+
+class Incoming:
+    """A request or notification, read once.
+
+    Attributes:
+        params: the method's decoded params; None where they are not what the method wants.
+        meta: the protocol's members of `_meta`.
+        claim: whether the body names a protocol version.
+        problem: what is wrong with the params, or None.
+        meta_problem: what is wrong with `_meta`, or None.
+    """
+
+    __slots__ = ("claim", "envelope", "meta", "meta_problem", "params", "problem")
+
+    def __init__(self, envelope: Envelope) -> None:
+        self.envelope = envelope
+        self.params: Message | None = None
+        self.meta = _NO_META
+        self.problem: str | None = None
+        self.meta_problem: str | None = None
+        raw = _EMPTY if envelope.params is UNSET else envelope.params
+        try:
+            self.params = _DECODERS.get(envelope.method, _ANY).decode(raw)  # type: ignore[arg-type]
+            meta = getattr(self.params, "meta", UNSET)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self.problem = _explain(error, "params")
+            meta = _rescue_meta(raw)
+        self.claim = False
+        if isinstance(meta, Raw):
+            self._read_meta(meta)
+        elif meta is not UNSET:
+            self.meta_problem = "params._meta must be an object"
+
+    def _read_meta(self, raw: Raw) -> None:
+        try:
+            self.meta = _META.decode(raw)
+            self.claim = self.meta.protocol_version is not UNSET
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self.meta_problem = _explain(error, "params._meta")
+            try:
+                members = msgspec.json.decode(raw)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return
+            self.claim = isinstance(members, dict) and PROTOCOL_VERSION in members
+
+    def checked_params(self) -> Message:
+        """Return the params.
+
+        Raises:
+            RpcError: INVALID_PARAMS that says what is wrong with them.
+        """
+        if self.meta_problem is not None or self.params is None:
+            raise RpcError(INVALID_PARAMS, f"Invalid params: {self.meta_problem or self.problem}")
+        return self.params
+
+    def check_metadata(self) -> None:
+        """Check what the stateless era wants on every request (R-104).
+
+        Raises:
+            RpcError: INVALID_PARAMS with HTTP status 400, naming what is missing or wrong.
+        """
+        if self.meta_problem is not None:
+            raise RpcError(INVALID_PARAMS, f"Invalid request metadata: {self.meta_problem}", status=400)
+        missing = [
+            key
+            for key, value in (
+                (PROTOCOL_VERSION, self.meta.protocol_version),
+                (CLIENT_CAPABILITIES, self.meta.client_capabilities),
+            )
+            if value is UNSET
+        ]
+        if missing:
+            names = " and ".join(f"params._meta[{key!r}]" for key in missing)
+            raise RpcError(INVALID_PARAMS, f"Invalid request metadata: {names} missing", status=400)
+
+    def check_version(self) -> None:
+        """Check that the claimed revision is served statelessly (R-106).
+
+        Raises:
+            RpcError: UNSUPPORTED_VERSION with the lists the client needs.
+        """
+        if self.meta.protocol_version not in STATELESS:
+            raise unsupported(str(self.meta.protocol_version))
+
+    def stateless_peer(self, principal: str | None) -> Peer:
+        """Return the peer of a request that passed `check_metadata` and `check_version`."""
+        meta = self.meta
+        return Peer(
+            revision=meta.protocol_version,  # type: ignore[arg-type]
+            client_info=None if meta.client_info is UNSET else meta.client_info,
+            capabilities=meta.client_capabilities,  # type: ignore[arg-type]
+            principal=principal,
+        )
+
+
+def unsupported(requested: str) -> RpcError:
+    """Return the UNSUPPORTED_VERSION error for a requested revision."""
+    data: dict[str, Any] = {"supported": list(STATELESS), "requested": requested}
+    return RpcError(UNSUPPORTED_VERSION, f"{UNSUPPORTED}: {requested}", data, status=400)
+
+
+def check_version(version: str) -> None:
+    """Check the version header of a request that makes no claim (R-114, E-18).
+
+    Raises:
+        RpcError: HTTP 400 with the text that released clients look for (R-115).
+    """
+    if version and version not in HANDSHAKE:
+        shown = "".join(c if c.isprintable() else "?" for c in version)[:40]
+        known = ", ".join((*HANDSHAKE_OVER_HTTP, *STATELESS))
+        raise RpcError(INVALID_REQUEST, f"{UNSUPPORTED} {shown!r}; supported: {known}", status=400)
+
+
+def _rescue_meta(raw: Raw) -> object:
+    """Find `_meta` in params that are wrong elsewhere; None where it is not even an object."""
+    try:
+        return _ANY.decode(raw).meta
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return UNSET
+
+
+def _explain(error: Exception, where: str) -> str:
+    """Say in one line what was expected and what came, with the place as a path from `where`."""
+    if not isinstance(error, msgspec.ValidationError):
+        return f"{where} cannot be decoded"
+    what, _, path = str(error).rpartition(" - at `$")
+    if not what:
+        what, path = str(error), "`"
+    for key in (PROTOCOL_VERSION, CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL):
+        path = path.replace(key, f'"{key}"')
+    return f"{what.replace('`', '')} at {where}{path.rstrip('`')}"

@@ -1,0 +1,92 @@
+"""Talk to a server in the same process, through the official client: for the tests of those who write servers.
+
+Needs the official client, `pip install "enfilade[client]"`. The messages are those of a pipe, encoded and decoded
+as they would be, so a test sees what a client sees.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from enfilade.serving.dispatcher import Dispatcher
+from enfilade.transports.connection import Connection
+
+if TYPE_CHECKING:
+    from mcp import Client
+
+
+class Serveable(Protocol):
+    """What can be connected to: an `MCPApp`."""
+
+    def running(self) -> AbstractAsyncContextManager[Dispatcher]:
+        """Start the server and yield its dispatcher."""
+        ...
+
+
+class _Pipe:
+    """Hands the server's messages to the client as they come."""
+
+    crowded = False
+
+    def __init__(self, deliver: Any) -> None:
+        self._deliver = deliver
+
+    def push(self, message: bytes) -> bool:
+        self._deliver(message)
+        return True
+
+    async def drained(self) -> None:
+        return
+
+    async def write(self, message: bytes) -> None:
+        self._deliver(message)
+
+
+@asynccontextmanager
+async def _streams(app: Serveable) -> AsyncIterator[tuple[Any, Any]]:
+    """Yield the (read, write) streams that the official client asks of a transport."""
+    import anyio
+    from mcp.shared.message import SessionMessage
+    from mcp_types import jsonrpc_message_adapter
+
+    to_client, client_reads = anyio.create_memory_object_stream[Any](float("inf"))
+    client_writes, from_client = anyio.create_memory_object_stream[Any](0)
+
+    def deliver(message: bytes) -> None:
+        to_client.send_nowait(SessionMessage(jsonrpc_message_adapter.validate_json(message, by_name=False)))
+
+    pipe = _Pipe(deliver)
+    async with app.running() as dispatcher, anyio.create_task_group() as tasks:
+        connection = Connection(dispatcher, pipe, pipe.write)
+
+        async def serve() -> None:
+            async for message in from_client:
+                connection.feed(message.message.model_dump_json(by_alias=True, exclude_unset=True).encode())
+
+        tasks.start_soon(serve)
+        try:
+            yield client_reads, client_writes
+        finally:
+            client_writes.close()
+            from_client.close()
+            tasks.cancel_scope.cancel()
+            await connection.close()
+            to_client.close()
+            client_reads.close()
+
+
+@asynccontextmanager
+async def connect(app: Serveable, **options: Any) -> "AsyncIterator[Client]":
+    """Connect the official client to a server in this process.
+
+    Args:
+        app: the server.
+        options: passed to `mcp.Client` as they are, such as `mode="legacy"` or `logging_callback=`.
+
+    Yields:
+        The connected client.
+    """
+    from mcp import Client
+
+    async with Client(_streams(app), **options) as client:
+        yield client

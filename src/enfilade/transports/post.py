@@ -1,0 +1,328 @@
+"""One POST, from its headers to its answer.
+
+The era is read from the body: a claim in `_meta` makes a request stateless, `initialize` or a session id makes it
+one of a session, and headers are a cross-check (protocol §1.4). From there on both eras take the same way.
+
+The easy thing to get wrong is a request that says both things at once; protocol §1.5 has a row for each.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import UNSET, Raw
+
+from enfilade.serving.exchange import Request
+from enfilade.serving.peer import Peer
+from enfilade.transports.answer import Answer, Receive, send_empty
+from enfilade.transports.incoming import Incoming, check_version
+from enfilade.transports.sessions import Session
+from enfilade.transports.stream import Headers, Send
+from enfilade.wire import headers as http
+from enfilade.wire.jsonrpc import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    Envelope,
+    RequestId,
+    RpcError,
+    decode,
+    encode_error,
+    encode_result,
+    invalid_request,
+)
+from enfilade.wire.logging import LoggingLevel
+from enfilade.wire.revisions import (
+    ASSUMED_WITHOUT_HEADER,
+    BATCHING,
+    HANDSHAKE_OVER_HTTP,
+    STATELESS,
+    negotiate,
+)
+
+if TYPE_CHECKING:
+    from enfilade.transports.streamable_http import StreamableHTTP
+
+#: Level of log messages a session gets that never set one.
+DEFAULT_LOG_LEVEL: Final[LoggingLevel] = "info"
+
+
+class Post:
+    """One POST to the endpoint.
+
+    Args:
+        door: the endpoint.
+        fields: request headers.
+        headers: what every response to it carries.
+        principal: who is asking.
+    """
+
+    __slots__ = (
+        "accepts",
+        "door",
+        "fields",
+        "headers",
+        "id",
+        "principal",
+        "receive",
+        "send",
+        "stateless",
+        "version",
+    )
+
+    def __init__(
+        self,
+        door: "StreamableHTTP",
+        fields: dict[bytes, bytes],
+        headers: Headers,
+        principal: str | None,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self.door = door
+        self.fields = fields
+        self.headers = headers
+        self.principal = principal
+        self.receive = receive
+        self.send = send
+        self.id: RequestId | None = None
+        self.accepts = (True, True)
+        self.stateless = False
+        self.version = fields.get(http.PROTOCOL_VERSION, b"").strip().decode("latin-1")
+
+    async def serve(self) -> None:
+        """Answer it."""
+        try:
+            self._check_media()
+            message = decode(await self._body())
+            if isinstance(message, list):
+                await self._batch(message)
+            elif message.method is UNSET:
+                await self._response()
+            else:
+                await self._message(message)
+        except RpcError as error:
+            answer = self._answer()
+            id = self.id if error.id is UNSET else error.id
+            await answer.conclude(answer.status_of(error), encode_error(id, error))
+
+    async def _message(self, envelope: Envelope) -> None:
+        """Serve a request or take a notification, in the era it belongs to."""
+        incoming = Incoming(envelope)
+        opens = envelope.method == "initialize"
+        self.stateless = incoming.claim or (self.version in STATELESS and not opens)
+        if envelope.id is UNSET:
+            await self._notification(incoming)
+            return
+        self.id = envelope.id
+        if self.stateless:
+            await self._stateless(incoming)
+        elif opens:
+            await self._initialize(incoming)
+        else:
+            peer, session = await self._session_peer()
+            answer = self._answer()
+            await answer.run(self.door.dispatcher, self._enter(incoming, peer, session, answer))
+
+    def _answer(self) -> Answer:
+        return Answer(
+            self.receive,
+            self.send,
+            accepts=self.accepts,
+            stateless=self.stateless,
+            options=self.door.options.answers,
+            headers=self.headers,
+        )
+
+    # -- before the body is understood -------------------------------------------------------------------------
+
+    def _check_media(self) -> None:
+        if not http.is_json(self.fields.get(b"content-type", b"")):
+            raise RpcError(INVALID_REQUEST, "Content-Type must be application/json", status=415)
+        accept = self.fields.get(b"accept")
+        if accept is not None:  # absent means anything (RFC 9110 §12.5.1)
+            self.accepts = http.acceptable(accept)
+            if not any(self.accepts):
+                wanted = "Accept must allow application/json or text/event-stream, better both"
+                self.accepts = (True, True)
+                raise RpcError(INVALID_REQUEST, wanted, status=406)
+
+    async def _body(self) -> bytes:
+        limit = self.door.options.body_limit
+        announced = self.fields.get(b"content-length", b"")
+        if announced.isdigit() and int(announced) > limit:
+            raise _too_large(limit)
+        chunks: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise RpcError(INVALID_REQUEST, "the body ended early", status=400)
+            chunk = message.get("body", b"")
+            more = message.get("more_body", False)
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    # -- the stateless era -------------------------------------------------------------------------------------
+
+    async def _stateless(self, incoming: Incoming) -> None:
+        """Serve a request that carries its own metadata, in the order of checks of protocol §1.6."""
+        method: str = incoming.envelope.method  # type: ignore[assignment]
+        incoming.check_metadata()
+        if not self.version:
+            raise http.mismatch("header MCP-Protocol-Version is missing")
+        if self.version != incoming.meta.protocol_version:
+            raise http.mismatch("header MCP-Protocol-Version does not equal the version in the body's _meta")
+        incoming.check_version()
+        http.check_method(self.fields, method)
+        if not self.door.dispatcher.offers(method, self.version):
+            raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
+        if incoming.params is not None:
+            http.check_name(self.fields, method, incoming.params)
+        params = incoming.checked_params()
+        level = incoming.meta.log_level
+        answer = self._answer()
+        request = Request(
+            self.id,
+            method,
+            params,
+            incoming.stateless_peer(self.principal),
+            meta=incoming.meta,
+            outlet=answer,
+            log_level=None if level is UNSET else level,
+            param_headers=self.fields,
+        )
+        await answer.run(self.door.dispatcher, request)
+
+    # -- the session era ---------------------------------------------------------------------------------------
+
+    async def _initialize(self, incoming: Incoming) -> None:
+        """Serve the handshake; only its success makes a session (E-12, R-318, R-319)."""
+        if self.version in STATELESS:
+            raise RpcError(
+                INVALID_PARAMS,
+                f"initialize is not part of revision {self.version}. Either send requests with _meta, in "
+                f"{', '.join(STATELESS)}, or initialize without that header, in {', '.join(HANDSHAKE_OVER_HTTP)}",
+                status=400,
+            )
+        check_version(self.version)
+        if http.SESSION_ID in self.fields and self.door.options.sessions:
+            await self.door.session(self.fields, self.principal)
+            raise invalid_request("initialize was sent within a live session")
+        params: Any = incoming.checked_params()
+        revision = negotiate(params.protocol_version, HANDSHAKE_OVER_HTTP)
+        peer, token = self.door.introduce(params, revision, self.principal)
+        request = Request(self.id, "initialize", params, peer)
+        result = await self.door.dispatcher.dispatch(request)
+        answer = self._answer()
+        if token is not None:
+            answer.headers = [*self.headers, (http.SESSION_ID, token.encode())]
+        await answer.conclude(200, encode_result(request.id, result))  # type: ignore[arg-type]
+
+    async def _session_peer(self) -> tuple[Peer, Session | None]:
+        """Return who sends a message without a claim: a session's client, or one that needs no session."""
+        check_version(self.version)
+        if self.door.options.sessions:
+            session = await self.door.session(self.fields, self.principal)
+            return session.peer, session
+        revision = self.version if self.version in HANDSHAKE_OVER_HTTP else ASSUMED_WITHOUT_HEADER
+        return Peer(revision=revision, principal=self.principal), None
+
+    def _enter(self, incoming: Incoming, peer: Peer, session: Session | None, answer: Answer) -> Request:
+        """Return the request of a session, which no other in flight may share its id with (R-307, trap 2)."""
+        method: str = incoming.envelope.method  # type: ignore[assignment]
+        if not self.door.dispatcher.offers(method, peer.revision):
+            raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
+        level = DEFAULT_LOG_LEVEL if session is None else session.log_level or DEFAULT_LOG_LEVEL
+        request = Request(
+            incoming.envelope.id,  # type: ignore[arg-type]
+            method,
+            incoming.checked_params(),
+            peer,
+            meta=incoming.meta,
+            outlet=answer,
+            log_level=level,
+            session=session,
+        )
+        if peer.session_id is not None:
+            self.door.in_flight.enter(request)
+        return request
+
+    async def _response(self) -> None:
+        """Take a client's answer to a request of ours: accepted in a session, matched or not (E-28, E-29)."""
+        if self.version in STATELESS:
+            raise invalid_request("a response cannot be POSTed in this revision")
+        await self._session_peer()
+        await send_empty(self.send, 202, self.headers)
+
+    async def _notification(self, incoming: Incoming) -> None:
+        """Take a notification. The stateless era defines none over HTTP and discards it (E-30, R-212)."""
+        if not self.stateless:
+            peer, _ = await self._session_peer()
+            self._notice(incoming, peer)
+        await send_empty(self.send, 202, self.headers)
+
+    def _notice(self, incoming: Incoming, peer: Peer) -> None:
+        """Act on a notification of a session: cancel what it cancels (R-361, R-363, R-364)."""
+        params: Any = incoming.params
+        if incoming.envelope.method == "notifications/cancelled" and params is not None and peer.session_id:
+            self.door.in_flight.cancel(peer.session_id, params)
+
+    # -- batches (2025-03-26 only) -----------------------------------------------------------------------------
+
+    async def _batch(self, elements: list[Raw]) -> None:
+        """Serve an array of messages (E-25…E-27, R-340…R-344)."""
+        if not elements or self.version in STATELESS or any(map(_claims, elements)):
+            raise invalid_request("a body is exactly one message")
+        peer, session = await self._session_peer()
+        if peer.revision != BATCHING:
+            raise invalid_request(f"revision {peer.revision} has no batches; a body is exactly one message")
+        if len(elements) > self.door.options.batch_limit:
+            raise invalid_request(f"a batch has at most {self.door.options.batch_limit} messages")
+        answer = self._answer()
+        answer.start(None)
+        try:
+            bodies = await asyncio.gather(*(self._element(raw, peer, session, answer) for raw in elements))
+        finally:
+            answer.settle()
+        due = [body for body in bodies if body is not None]
+        if due:
+            await answer.conclude_batch(due)
+        else:
+            await send_empty(self.send, 202, self.headers)
+
+    async def _element(self, raw: Raw, peer: Peer, session: Session | None, answer: Answer) -> bytes | None:
+        """Serve one message of a batch and return its response, if one is due."""
+        id: RequestId | None = None
+        try:
+            envelope = decode(raw)
+            if isinstance(envelope, list):
+                raise invalid_request("a batch holds no batches")
+            if envelope.method is UNSET:
+                return None
+            incoming = Incoming(envelope)
+            if envelope.id is UNSET:
+                self._notice(incoming, peer)
+                return None
+            id = envelope.id
+            if envelope.method == "initialize":
+                raise invalid_request("initialize is never part of a batch")
+            body, _ = await self.door.dispatcher.respond(self._enter(incoming, peer, session, answer))
+            return body
+        except RpcError as error:
+            return encode_error(id if error.id is UNSET else error.id, error)
+
+
+def _claims(raw: Raw) -> bool:
+    """Whether an element of an array belongs to the stateless era."""
+    try:
+        envelope = decode(raw)
+    except RpcError:
+        return False
+    return not isinstance(envelope, list) and envelope.method is not UNSET and Incoming(envelope).claim
+
+
+def _too_large(limit: int) -> RpcError:
+    return RpcError(INVALID_REQUEST, f"the body is larger than {limit} bytes", status=413)

@@ -1,0 +1,171 @@
+"""Sessions that cost nothing: the id is a sealed token that says everything about its session.
+
+Whoever holds the secret can serve the session: a restarted server, another worker. The store is asked only for
+what changed since the handshake (ended, log level). The easy thing to get wrong is to answer strangers too
+exactly: unknown, forged, expired, ended and foreign sessions are one and the same "not found" (R-315, R-317).
+"""
+
+import os
+import time
+from collections import OrderedDict
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from enfilade.serving.peer import Peer
+from enfilade.state.seal import Seal
+from enfilade.state.store import Keys
+from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
+from enfilade.wire.lifecycle import ClientCapabilities, Implementation, InitializeRequestParams
+from enfilade.wire.logging import LoggingLevel
+
+_PURPOSE: Final = b"session"
+_LONGEST_TOKEN: Final = 3072
+_LONGEST_TEXT: Final = 256
+
+
+class _Ticket(msgspec.Struct, array_like=True):
+    """What a token holds."""
+
+    session_id: bytes
+    revision: str
+    expires: int
+    principal: str | None
+    name: str
+    version: str
+    title: str | None
+    capabilities: bytes
+
+
+class _Record(msgspec.Struct, omit_defaults=True):
+    """What the store knows of a session, beyond its token."""
+
+    ended: bool = False
+    log_level: LoggingLevel | None = None
+
+
+class Session:
+    """A session as one request meets it.
+
+    Attributes:
+        peer: the client, as it introduced itself.
+        log_level: lowest level of log messages it wants; None if it never said.
+    """
+
+    __slots__ = ("_store", "_ttl", "log_level", "peer")
+
+    def __init__(self, peer: Peer, log_level: LoggingLevel | None, store: Keys, ttl: float) -> None:
+        self.peer = peer
+        self.log_level = log_level
+        self._store = store
+        self._ttl = ttl
+
+    async def set_log_level(self, level: LoggingLevel) -> None:
+        await self._store.put(_key(self.peer), msgspec.json.encode(_Record(log_level=level)), self._ttl)
+
+    async def end(self) -> None:
+        """Make every later request of this session "not found"."""
+        await self._store.put(_key(self.peer), msgspec.json.encode(_Record(ended=True)), self._ttl)
+
+
+class Sessions:
+    """Opens sessions and finds them again.
+
+    Args:
+        seal: makes and reads the tokens.
+        store: keeps what changes during a session.
+        ttl: lifetime of a session in seconds.
+        remembered: how many tokens are kept opened, to save the work of unsealing.
+    """
+
+    def __init__(self, seal: Seal, store: Keys, ttl: float, remembered: int = 1024) -> None:
+        self._seal = seal
+        self._store = store
+        self._ttl = ttl
+        self._remembered = remembered
+        self._opened: OrderedDict[bytes, tuple[Peer, float]] = OrderedDict()
+
+    def create(self, params: InitializeRequestParams, revision: str, principal: str | None) -> tuple[Peer, str]:
+        """Return a new session's peer, and the token that is its id for the client (R-310, R-311).
+
+        Raises:
+            RpcError: INVALID_PARAMS if the client says more about itself than a header can carry.
+        """
+        session_id = os.urandom(16)
+        info = params.client_info
+        ticket = _Ticket(
+            session_id=session_id,
+            revision=revision,
+            expires=int(time.time() + self._ttl),
+            principal=principal,
+            name=info.name[:_LONGEST_TEXT],
+            version=info.version[:_LONGEST_TEXT],
+            title=None if info.title is UNSET else info.title[:_LONGEST_TEXT],
+            capabilities=msgspec.json.encode(params.capabilities),
+        )
+        token = self._seal.seal(msgspec.msgpack.encode(ticket), _PURPOSE)
+        if len(token) > _LONGEST_TOKEN:  # extension settings may be long; the names of extensions are not
+            ticket.capabilities = msgspec.json.encode(_shortened(params.capabilities))
+            token = self._seal.seal(msgspec.msgpack.encode(ticket), _PURPOSE)
+        if len(token) > _LONGEST_TOKEN:
+            raise RpcError(INVALID_PARAMS, "Invalid params: capabilities are too long for a session")
+        return _peer(ticket), token
+
+    async def find(self, token: bytes, principal: str | None) -> Session | None:
+        """Return the live session of a token, or None for anything that is not one of this principal's."""
+        opened = self._opened.get(token)
+        if opened is None:
+            opened = self._open(token)
+            if opened is None:
+                return None
+            self._opened[token] = opened
+            if len(self._opened) > self._remembered:
+                self._opened.popitem(last=False)
+        else:
+            self._opened.move_to_end(token)
+        peer, expires = opened
+        if expires <= time.time() or peer.principal != principal:
+            return None
+        kept = await self._store.get(_key(peer))
+        if kept is None:
+            return Session(peer, None, self._store, self._ttl)
+        record = msgspec.json.decode(kept, type=_Record)
+        return None if record.ended else Session(peer, record.log_level, self._store, self._ttl)
+
+    def _open(self, token: bytes) -> tuple[Peer, float] | None:
+        if len(token) > _LONGEST_TOKEN:
+            return None
+        content = self._seal.open(token, _PURPOSE)
+        if content is None:
+            return None
+        try:
+            ticket = msgspec.msgpack.decode(content, type=_Ticket)
+            return _peer(ticket), ticket.expires
+        except msgspec.DecodeError:  # sealed by another version of this package
+            return None
+
+
+def _key(peer: Peer) -> str:
+    return f"session:{peer.session_id}"
+
+
+def _peer(ticket: _Ticket) -> Peer:
+    title: str | UnsetType = UNSET if ticket.title is None else ticket.title
+    return Peer(
+        revision=ticket.revision,
+        client_info=Implementation(name=ticket.name, version=ticket.version, title=title),
+        capabilities=msgspec.json.decode(ticket.capabilities, type=ClientCapabilities),
+        principal=ticket.principal,
+        session_id=ticket.session_id.hex(),
+    )
+
+
+def _shortened(capabilities: ClientCapabilities) -> ClientCapabilities:
+    """Return the capabilities without experiments and without the settings of extensions."""
+    extensions = capabilities.extensions
+    return msgspec.structs.replace(
+        capabilities,
+        experimental=UNSET,
+        extensions=UNSET if extensions is UNSET else {name: {} for name in extensions},
+    )

@@ -1,0 +1,60 @@
+"""Elicitation: the server asks the user, by a form or by a URL.
+
+Easy to get wrong: a form without `mode` is legal everywhere, a form with it only since 2025-11-25, so the two
+kinds cannot be told apart by a tag. `ElicitRequestParams` reads either; its two subclasses are what a server
+writes.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from enfilade.wire.message import Message, NotificationParams
+from enfilade.wire.tasks import TaskMetadata
+
+
+class ElicitRequestParams(Message, kw_only=True):
+    """What the user is asked. `requested_schema` is a flat object schema of primitive properties."""
+
+    mode: Literal["form", "url"] | UnsetType = UNSET
+    message: str
+    requested_schema: dict[str, Any] | UnsetType = UNSET
+    url: str | UnsetType = UNSET
+    elicitation_id: str | UnsetType = UNSET
+    task: TaskMetadata | UnsetType = UNSET
+    meta: dict[str, Any] | UnsetType = msgspec.field(name="_meta", default=UNSET)
+
+
+class ElicitRequestFormParams(ElicitRequestParams, kw_only=True):
+    """A form."""
+
+    mode: Literal["form"] | UnsetType = "form"
+    requested_schema: dict[str, Any]
+
+
+class ElicitRequestURLParams(ElicitRequestParams, kw_only=True):
+    """A page to visit. `elicitation_id` is required by 2025-11-25 and unknown to 2026-07-28."""
+
+    mode: Literal["url"] = "url"
+    url: str
+
+
+class ElicitRequest(Message, tag_field="method", tag="elicitation/create", kw_only=True):
+    """The question, as it stands among the questions of an `InputRequiredResult`."""
+
+    params: ElicitRequestParams
+
+
+class ElicitResult(Message, kw_only=True):
+    """The user's answer; `content` comes with `accept` of a form only."""
+
+    action: Literal["accept", "decline", "cancel"]
+    content: dict[str, str | int | float | bool | list[str]] | UnsetType = UNSET
+    meta: dict[str, Any] | UnsetType = msgspec.field(name="_meta", default=UNSET)
+
+
+class ElicitationCompleteNotificationParams(NotificationParams, kw_only=True):
+    """The interaction behind a URL is over (2025-11-25 only)."""
+
+    elicitation_id: str

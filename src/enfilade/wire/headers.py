@@ -1,0 +1,207 @@
+"""HTTP headers as MCP defines them: names, media types, the Base64 sentinel, and agreement with the body.
+
+Headers only ever prove that they equal the body, which is the truth (R-261). The easy thing to get wrong is a
+header sent twice: whatever joins or drops duplicates before this module sees them hides an attack, so
+`read` takes the raw list of ASGI and refuses doubles of the headers that route (R-238).
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from enfilade.wire.jsonrpc import HEADER_MISMATCH, RpcError
+
+SESSION_ID: Final = b"mcp-session-id"
+PROTOCOL_VERSION: Final = b"mcp-protocol-version"
+METHOD: Final = b"mcp-method"
+NAME: Final = b"mcp-name"
+PARAM_PREFIX: Final = b"mcp-param-"
+LAST_EVENT_ID: Final = b"last-event-id"
+
+#: Methods whose `Mcp-Name` header is required, and the member of `params` it must equal (R-233).
+NAMED_BY: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+
+_DECIMAL: Final = re.compile(r"-?\d{1,32}(\.\d{1,32})?", re.ASCII)
+
+_ROUTING: Final = frozenset({PROTOCOL_VERSION, METHOD, NAME, SESSION_ID, b"host", b"origin", b"content-type"})
+
+
+def read(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return headers by lower-case name.
+
+    Repeated list headers (such as Accept) are joined by a comma as RFC 9110 allows.
+
+    Raises:
+        RpcError: HEADER_MISMATCH for a second copy of a header that routes or guards (R-238).
+    """
+    pairs = list(raw)
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        fields = {}
+        for name, value in pairs:
+            if name not in fields:
+                fields[name] = value
+            elif name in _ROUTING or name.startswith(PARAM_PREFIX):
+                raise mismatch(f"header {name.decode('latin-1')} was sent twice")
+            else:
+                fields[name] += b", " + value
+    return fields
+
+
+def mismatch(why: str) -> RpcError:
+    """Return the HEADER_MISMATCH error (HTTP 400) that says `why` (R-237)."""
+    return RpcError(HEADER_MISMATCH, f"Header mismatch: {why}", status=400)
+
+
+@lru_cache(maxsize=512)
+def acceptable(accept: bytes) -> tuple[bool, bool]:
+    """Say whether a client takes (JSON, an event stream), as RFC 9110 §12.5.1 reads its Accept header.
+
+    The most specific range that names a type decides; `q=0` refuses it. Wildcards count.
+    """
+    best: list[tuple[int, float]] = [(-1, 0.0), (-1, 0.0)]
+    for item in accept.lower().split(b","):
+        media, *parameters = (part.strip() for part in item.split(b";"))
+        quality = 1.0
+        for parameter in parameters:
+            if parameter.startswith(b"q="):
+                try:
+                    quality = float(parameter[2:])
+                except ValueError:
+                    quality = 0.0
+        for index, wanted in enumerate((b"application/json", b"text/event-stream")):
+            specificity = _specificity(media, wanted)
+            if specificity > best[index][0]:
+                best[index] = (specificity, quality)
+    return best[0][1] > 0, best[1][1] > 0
+
+
+def _specificity(media: bytes, wanted: bytes) -> int:
+    if media == wanted:
+        return 2
+    if media == wanted.partition(b"/")[0] + b"/*":
+        return 1
+    return 0 if media == b"*/*" else -1
+
+
+@lru_cache(maxsize=128)
+def is_json(content_type: bytes) -> bool:
+    """Say whether a Content-Type is `application/json`, in any case, with no charset but UTF-8."""
+    media, *parameters = (part.strip() for part in content_type.lower().split(b";"))
+    charsets = [p.partition(b"=")[2].strip(b'" ') for p in parameters if p.startswith(b"charset")]
+    return media == b"application/json" and all(c in (b"utf-8", b"utf8", b"us-ascii") for c in charsets)
+
+
+def decode_sentinel(value: bytes) -> str:
+    """Return the text of an `Mcp-Name` or `Mcp-Param-*` value, decoding `=?base64?…?=` where it is one.
+
+    Anything without the exact prefix and suffix is literal (R-244).
+
+    Raises:
+        RpcError: HEADER_MISMATCH for bad base64 or UTF-8 inside a sentinel (R-243), or for characters that a
+            plain value may not hold (R-258).
+    """
+    value = value.strip(b" \t")
+    if value.startswith(b"=?base64?") and value.endswith(b"?=") and len(value) >= 11:
+        try:
+            return base64.b64decode(value[9:-2], validate=True).decode("utf-8")
+        except (binascii.Error, UnicodeDecodeError):
+            raise mismatch("a =?base64?…?= header value does not hold valid base64 of UTF-8 text") from None
+    if not all(0x20 <= byte <= 0x7E or byte == 0x09 for byte in value):
+        raise mismatch("a header value holds characters that must be sent as =?base64?…?=")
+    return value.decode("ascii")
+
+
+def check_method(fields: Mapping[bytes, bytes], method: str) -> None:
+    """Check `Mcp-Method` against the body (R-231, R-232).
+
+    Raises:
+        RpcError: HEADER_MISMATCH.
+    """
+    sent = fields.get(METHOD)
+    if sent is None:
+        raise mismatch("header Mcp-Method is missing")
+    if sent.strip(b" \t") != method.encode():
+        raise mismatch(f"header Mcp-Method does not equal the body's method {method!r}")
+
+
+def check_name(fields: Mapping[bytes, bytes], method: str, params: Any) -> None:
+    """Check `Mcp-Name` against the body where the method defines it (R-231, R-233, R-241).
+
+    Args:
+        params: the method's decoded params.
+
+    Raises:
+        RpcError: HEADER_MISMATCH.
+    """
+    member = NAMED_BY.get(method)
+    if member is None:
+        return
+    sent = fields.get(NAME)
+    if sent is None:
+        raise mismatch("header Mcp-Name is missing")
+    if decode_sentinel(sent) != getattr(params, member, None):
+        raise mismatch(f"header Mcp-Name does not equal the body's params.{member}")
+
+
+class MirroredParameter(msgspec.Struct, frozen=True):
+    """One argument that clients mirror into a header because its schema says `x-mcp-header` (R-250)."""
+
+    header: str
+    path: tuple[str, ...]
+    type: str
+
+
+def mirrored_parameters(input_schema: Mapping[str, Any]) -> tuple[MirroredParameter, ...]:
+    """Return the arguments of a schema that carry `x-mcp-header`, found through `properties` alone (R-253)."""
+    found: list[MirroredParameter] = []
+
+    def walk(schema: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        for name, part in (schema.get("properties") or {}).items():
+            if isinstance(part, Mapping):
+                header = part.get("x-mcp-header")
+                if isinstance(header, str):
+                    found.append(MirroredParameter(header, (*path, name), str(part.get("type", "string"))))
+                walk(part, (*path, name))
+
+    walk(input_schema, ())
+    return tuple(found)
+
+
+def check_mirrored(
+    fields: Mapping[bytes, bytes], parameters: Iterable[MirroredParameter], arguments: Mapping[str, Any]
+) -> None:
+    """Check every `Mcp-Param-*` header that a tool's schema asks for against the arguments (R-255…R-259).
+
+    Raises:
+        RpcError: HEADER_MISMATCH.
+    """
+    for parameter in parameters:
+        name = f"Mcp-Param-{parameter.header}"
+        sent = fields.get(name.lower().encode())
+        value: Any = arguments
+        for key in parameter.path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is None:
+            if sent is not None:
+                raise mismatch(f"header {name} was sent, but the argument is absent")
+            continue
+        if sent is None:
+            raise mismatch(f"header {name} is missing, but the argument is present")
+        if not _equals(decode_sentinel(sent), value):
+            raise mismatch(f"header {name} does not equal the argument {'.'.join(parameter.path)!r}")
+
+
+def _equals(text: str, value: Any) -> bool:
+    """Compare a decoded header with the body's value: numbers by value, the rest as text (R-257)."""
+    if isinstance(value, bool):
+        return text == ("true" if value else "false")
+    if isinstance(value, int):
+        return bool(_DECIMAL.fullmatch(text)) and Decimal(text) == value
+    return bool(text == value)

@@ -1,0 +1,25 @@
+"""Multi round-trip requests of 2026-07-28: a call ends with questions, and the retry brings the answers.
+
+Easy to get wrong: an answer does not say what kind it is; only the question under the same key does. So
+answers stay raw until they are matched with what was asked (`message.InputResponseRequestParams`).
+"""
+
+from msgspec import UNSET, UnsetType
+
+from enfilade.wire.elicitation import ElicitRequest
+from enfilade.wire.message import Result
+from enfilade.wire.roots import ListRootsRequest
+from enfilade.wire.sampling import CreateMessageRequest
+
+InputRequest = ElicitRequest | CreateMessageRequest | ListRootsRequest
+
+
+class InputRequiredResult(Result, kw_only=True):
+    """The questions, by keys of the server's choice, and the state to send back with the answers.
+
+    At least one of the two fields is set (R-287).
+    """
+
+    result_type: str | UnsetType = "input_required"
+    input_requests: dict[str, InputRequest] | UnsetType = UNSET
+    request_state: str | UnsetType = UNSET

@@ -1,0 +1,164 @@
+"""JSON-RPC 2.0 as MCP uses it: one-pass decoding of the envelope, error codes, and encoding.
+
+The easy thing to get wrong is the id. It is a string or an integer, it keeps its JSON type (`1` is not `"1"`),
+and `null`, `true`, `1.0` and `1.5` are invalid requests rather than notifications (R-209, E-33). `Envelope`
+types it so strictly that Python's own equality (`True == 1 == 1.0`) can never confuse two of them.
+
+`params` stays raw bytes until the method is known, so each part of a body is parsed once.
+"""
+
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+RequestId = int | str
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+RESOURCE_NOT_FOUND: Final = -32002
+HEADER_MISMATCH: Final = -32020
+MISSING_CLIENT_CAPABILITY: Final = -32021
+UNSUPPORTED_VERSION: Final = -32022
+
+#: HTTP status that 2026-07-28 prescribes for an error code; any other error rides on 200 (protocol §1.8).
+STATELESS_STATUS: Final = {
+    PARSE_ERROR: 400,
+    INVALID_REQUEST: 400,
+    METHOD_NOT_FOUND: 404,
+    HEADER_MISMATCH: 400,
+    MISSING_CLIENT_CAPABILITY: 400,
+    UNSUPPORTED_VERSION: 400,
+}
+
+
+class RpcError(Exception):
+    """A JSON-RPC error that is the outcome of a request; its text is meant for the peer.
+
+    Args:
+        code: JSON-RPC error code.
+        message: one sentence for the peer, without internals.
+        data: optional JSON-serializable detail.
+        id: the request's id where it was readable; left unset the sender fills it in.
+        status: HTTP status that outranks the table of the era, for errors decided at the doorway.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        data: Any = UNSET,
+        *,
+        id: RequestId | UnsetType = UNSET,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+        self.id = id
+        self.status = status
+
+
+class Envelope(msgspec.Struct, gc=False):
+    """One message as it stands on the wire: a request, a notification or a response.
+
+    `method` set with `id` is a request, without `id` a notification; `method` unset is a response.
+    """
+
+    jsonrpc: Literal["2.0"]
+    id: int | str | UnsetType = UNSET
+    method: str | UnsetType = UNSET
+    params: Raw | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+_decode_batch = msgspec.json.Decoder(list[Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode(body: bytes | Raw) -> Envelope | list[Raw]:
+    """Parse one HTTP body or one stdio line.
+
+    Returns:
+        The envelope, or for a JSON array its elements still raw.
+
+    Raises:
+        RpcError: PARSE_ERROR for anything that is not UTF-8 JSON (nesting beyond the parser's limit included),
+            INVALID_REQUEST for JSON that is no JSON-RPC 2.0 message; `id` is set where it could be read.
+    """
+    try:
+        if type(body) is bytes and not body.isascii():
+            str(body, "utf-8")  # raw parts are not checked by the parser: refuse bad UTF-8 wherever it is
+        envelope = _decode_envelope(body)
+    except msgspec.ValidationError:
+        return _second_look(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise RpcError(PARSE_ERROR, "Parse error: the body is not valid UTF-8 JSON", status=400) from None
+    if envelope.method is UNSET:
+        if (envelope.result is UNSET) == (envelope.error is UNSET) or envelope.id is UNSET:
+            raise invalid_request("neither a request, a notification nor a response", envelope.id)
+    elif envelope.result is not UNSET or envelope.error is not UNSET:
+        raise invalid_request("a request has no 'result' or 'error'", envelope.id)
+    elif envelope.params is not UNSET:
+        first = bytes(envelope.params)[:1]
+        if first == b"n":  # null params are absent params to every SDK in the field
+            envelope.params = UNSET
+        elif first != b"{":
+            raise invalid_request("'params' must be an object", envelope.id)
+    return envelope
+
+
+def _second_look(body: bytes | Raw) -> Envelope | list[Raw]:
+    """Say what is wrong with well-formed JSON that is no envelope; only bad input pays for this second parse."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise RpcError(PARSE_ERROR, "Parse error: the body is not valid UTF-8 JSON", status=400) from None
+    if isinstance(value, list):
+        return _decode_batch(body)
+    if not isinstance(value, dict):
+        raise invalid_request("a message is a JSON object")
+    id = value.get("id")
+    readable = id if isinstance(id, int | str) and not isinstance(id, bool) else UNSET
+    if value.get("jsonrpc") != "2.0":
+        raise invalid_request("'jsonrpc' must be \"2.0\"", readable)
+    if "method" not in value and "error" in value and id is None:
+        return Envelope(jsonrpc="2.0", error=Raw(_encode(value["error"])))  # a peer that could not read our id
+    if "id" in value and readable is UNSET:
+        raise invalid_request("'id' must be a string or an integer")
+    raise invalid_request("'method' must be a string", readable)
+
+
+def invalid_request(why: str, id: RequestId | UnsetType = UNSET) -> RpcError:
+    """Return the INVALID_REQUEST error (HTTP 400) that says `why`."""
+    return RpcError(INVALID_REQUEST, f"Invalid request: {why}", id=id, status=400)
+
+
+def encode_id(id: RequestId | None) -> bytes:
+    """Return the id as JSON with its own type; None stands for one that could not be read (C-18)."""
+    return b"%d" % id if type(id) is int else _encode(id)
+
+
+def encode_result(id: RequestId, result: bytes) -> bytes:
+    """Wrap a result that is already JSON into a response."""
+    return b'{"jsonrpc":"2.0","id":' + encode_id(id) + b',"result":' + result + b"}"
+
+
+def encode_error(id: RequestId | None, error: RpcError) -> bytes:
+    """Return the error response; `id` None is written as null."""
+    body: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.data is not UNSET:
+        body["data"] = error.data
+    return b'{"jsonrpc":"2.0","id":' + encode_id(id) + b',"error":' + _encode(body) + b"}"
+
+
+def encode_notification(method: str, params: bytes | None = None) -> bytes:
+    """Return a notification; `params` is JSON already."""
+    head = b'{"jsonrpc":"2.0","method":' + _encode(method)
+    return head + b"}" if params is None else head + b',"params":' + params + b"}"

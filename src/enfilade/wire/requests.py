@@ -1,0 +1,78 @@
+"""Which methods exist, in which revisions, and of what type their parameters are.
+
+`PARAMS` and `METHODS` have the same keys: what a client may send. `SERVER_METHODS` is the other direction.
+
+Easy to get wrong: 2026-07-28 has no requests from the server. Its `sampling/createMessage`, `roots/list` and
+`elicitation/create` travel as questions inside an `InputRequiredResult`, so their spans end before it.
+"""
+
+from typing import Final
+
+from enfilade.wire.cancellation import CancelledNotificationParams
+from enfilade.wire.completion import CompleteRequestParams
+from enfilade.wire.lifecycle import InitializeRequestParams
+from enfilade.wire.logging import SetLevelRequestParams
+from enfilade.wire.message import Message, NotificationParams, PaginatedRequestParams, RequestParams
+from enfilade.wire.progress import ProgressNotificationParams
+from enfilade.wire.prompts import GetPromptRequestParams
+from enfilade.wire.resources import ReadResourceRequestParams, SubscribeRequestParams, UnsubscribeRequestParams
+from enfilade.wire.span import EVERY, ONLY_1125, SINCE_0728, UNTIL_1125, Span
+from enfilade.wire.subscriptions import SubscriptionsListenRequestParams
+from enfilade.wire.tasks import (
+    CancelTaskRequestParams,
+    GetTaskPayloadRequestParams,
+    GetTaskRequestParams,
+    TaskStatusNotificationParams,
+)
+from enfilade.wire.tools import CallToolRequestParams
+
+_CLIENT: Final[dict[str, tuple[type[Message], Span]]] = {
+    "initialize": (InitializeRequestParams, UNTIL_1125),
+    "ping": (RequestParams, UNTIL_1125),
+    "server/discover": (RequestParams, SINCE_0728),
+    "tools/list": (PaginatedRequestParams, EVERY),
+    "tools/call": (CallToolRequestParams, EVERY),
+    "prompts/list": (PaginatedRequestParams, EVERY),
+    "prompts/get": (GetPromptRequestParams, EVERY),
+    "resources/list": (PaginatedRequestParams, EVERY),
+    "resources/templates/list": (PaginatedRequestParams, EVERY),
+    "resources/read": (ReadResourceRequestParams, EVERY),
+    "resources/subscribe": (SubscribeRequestParams, UNTIL_1125),
+    "resources/unsubscribe": (UnsubscribeRequestParams, UNTIL_1125),
+    "subscriptions/listen": (SubscriptionsListenRequestParams, SINCE_0728),
+    "completion/complete": (CompleteRequestParams, EVERY),
+    "logging/setLevel": (SetLevelRequestParams, UNTIL_1125),
+    "tasks/get": (GetTaskRequestParams, ONLY_1125),
+    "tasks/result": (GetTaskPayloadRequestParams, ONLY_1125),
+    "tasks/list": (PaginatedRequestParams, ONLY_1125),
+    "tasks/cancel": (CancelTaskRequestParams, ONLY_1125),
+    "notifications/initialized": (NotificationParams, UNTIL_1125),
+    "notifications/cancelled": (CancelledNotificationParams, EVERY),
+    "notifications/progress": (ProgressNotificationParams, UNTIL_1125),
+    "notifications/roots/list_changed": (NotificationParams, UNTIL_1125),
+    "notifications/tasks/status": (TaskStatusNotificationParams, ONLY_1125),
+}
+
+#: What the parameters of a client's request or notification are decoded to.
+PARAMS: Final[dict[str, type[Message]]] = {method: params for method, (params, _) in _CLIENT.items()}
+
+#: Which revisions know a client's request or notification (protocol §5.1).
+METHODS: Final[dict[str, Span]] = {method: span for method, (_, span) in _CLIENT.items()}
+
+#: Which revisions know a request or notification of the server.
+SERVER_METHODS: Final[dict[str, Span]] = {
+    "ping": UNTIL_1125,
+    "sampling/createMessage": UNTIL_1125,
+    "roots/list": UNTIL_1125,
+    "elicitation/create": Span("2025-06-18", "2025-11-25"),
+    "notifications/cancelled": EVERY,
+    "notifications/progress": EVERY,
+    "notifications/message": EVERY,
+    "notifications/tools/list_changed": EVERY,
+    "notifications/prompts/list_changed": EVERY,
+    "notifications/resources/list_changed": EVERY,
+    "notifications/resources/updated": EVERY,
+    "notifications/subscriptions/acknowledged": SINCE_0728,
+    "notifications/elicitation/complete": ONLY_1125,
+    "notifications/tasks/status": ONLY_1125,
+}

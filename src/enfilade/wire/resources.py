@@ -1,0 +1,89 @@
+"""Resources and resource templates: listing, reading, watching.
+
+Easy to get wrong: a template has no `size` and no `uri`, and its `mime_type` is only set when all that match
+it share it.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from enfilade.wire.content import Annotations, Icon, ResourceContents
+from enfilade.wire.message import (
+    CacheableResult,
+    InputResponseRequestParams,
+    Message,
+    NotificationParams,
+    PaginatedResult,
+    RequestParams,
+)
+
+
+class Resource(Message, kw_only=True):
+    """The definition of a resource; `size` is in bytes, before any encoding."""
+
+    uri: str
+    name: str
+    title: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    mime_type: str | UnsetType = UNSET
+    size: int | UnsetType = UNSET
+    annotations: Annotations | UnsetType = UNSET
+    icons: list[Icon] | UnsetType = UNSET
+    meta: dict[str, Any] | UnsetType = msgspec.field(name="_meta", default=UNSET)
+
+
+class ResourceTemplate(Message, kw_only=True):
+    """The definition of a family of resources, by an RFC 6570 URI template."""
+
+    uri_template: str
+    name: str
+    title: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    mime_type: str | UnsetType = UNSET
+    annotations: Annotations | UnsetType = UNSET
+    icons: list[Icon] | UnsetType = UNSET
+    meta: dict[str, Any] | UnsetType = msgspec.field(name="_meta", default=UNSET)
+
+
+class ListResourcesResult(PaginatedResult, kw_only=True):
+    """One page of the resources."""
+
+    resources: list[Resource]
+
+
+class ListResourceTemplatesResult(PaginatedResult, kw_only=True):
+    """One page of the resource templates."""
+
+    resource_templates: list[ResourceTemplate]
+
+
+class ReadResourceRequestParams(InputResponseRequestParams, kw_only=True):
+    """Which resource to read."""
+
+    uri: str
+
+
+class ReadResourceResult(CacheableResult, kw_only=True):
+    """What a resource holds, or several of them where the URI names a collection (R-522)."""
+
+    contents: list[ResourceContents]
+
+
+class SubscribeRequestParams(RequestParams, kw_only=True):
+    """Which resource to watch (session era; the stateless era has `subscriptions/listen`)."""
+
+    uri: str
+
+
+class UnsubscribeRequestParams(RequestParams, kw_only=True):
+    """Which resource to watch no longer."""
+
+    uri: str
+
+
+class ResourceUpdatedNotificationParams(NotificationParams, kw_only=True):
+    """A watched resource changed; `uri` may be that of a part of it (R-2C5)."""
+
+    uri: str

@@ -1,0 +1,45 @@
+"""Which protocol revisions exist, which era each belongs to, and how one is agreed on.
+
+A revision is its date string, so revisions compare in time order with `<` and `>=`. Two lists must never
+drift apart: what `server/discover` advertises and what a -32022 error names as supported (R-117); both are
+`STATELESS`.
+"""
+
+from typing import Final
+
+#: Revisions opened by `initialize`, oldest first.
+HANDSHAKE: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+
+#: Revisions that carry their metadata on every request, oldest first.
+STATELESS: Final = ("2026-07-28",)
+
+ALL: Final = HANDSHAKE + STATELESS
+
+LATEST_HANDSHAKE: Final = HANDSHAKE[-1]
+LATEST_STATELESS: Final = STATELESS[-1]
+
+#: What Streamable HTTP serves by handshake. 2024-11-05 never defined this transport (R-116).
+HANDSHAKE_OVER_HTTP: Final = HANDSHAKE[1:]
+
+#: The only revision in which a POST body or a line may be an array of messages (R-340, R-412).
+BATCHING: Final = "2025-03-26"
+
+#: What a session-era peer without a version header is taken to speak (R-113).
+ASSUMED_WITHOUT_HEADER: Final = "2025-03-26"
+
+#: Released clients look for this text in a 400 body before they fall back (R-115).
+UNSUPPORTED: Final = "Unsupported protocol version"
+
+
+def negotiate(requested: str, offered: tuple[str, ...] = HANDSHAKE) -> str:
+    """Return the revision that `initialize` answers with.
+
+    Args:
+        requested: the client's `protocolVersion`.
+        offered: handshake revisions this transport serves, oldest first.
+
+    Returns:
+        `requested` if it is offered, otherwise the newest offered one, for the client to take or leave
+        (R-109). A stateless revision is never the answer: it has no handshake (R-110).
+    """
+    return requested if requested in offered else offered[-1]

@@ -1,0 +1,67 @@
+"""Tools: listing them and calling them.
+
+Easy to get wrong: `structured_content` may be any JSON value since 2026-07-28, so `None` there is the value
+null and is sent; a result without structured content has `UNSET`. It may also hold a `msgspec.Raw`, JSON
+bytes that are ready to be sent.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from enfilade.wire.content import ContentBlock, Icon
+from enfilade.wire.message import InputResponseRequestParams, Message, PaginatedResult, Result
+from enfilade.wire.tasks import TaskMetadata
+
+
+class ToolAnnotations(Message, kw_only=True):
+    """Hints on what a tool does. Absent means: not read-only, destructive, not idempotent, open world (R-516)."""
+
+    title: str | UnsetType = UNSET
+    read_only_hint: bool | UnsetType = UNSET
+    destructive_hint: bool | UnsetType = UNSET
+    idempotent_hint: bool | UnsetType = UNSET
+    open_world_hint: bool | UnsetType = UNSET
+
+
+class ToolExecution(Message, kw_only=True):
+    """Whether the tool can, may not or must be run as a task (2025-11-25 only)."""
+
+    task_support: Literal["forbidden", "optional", "required"] | UnsetType = UNSET
+
+
+class Tool(Message, kw_only=True):
+    """The definition of a tool. Both schemas are JSON Schema; that of the input has the root type object."""
+
+    name: str
+    title: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any] | UnsetType = UNSET
+    annotations: ToolAnnotations | UnsetType = UNSET
+    execution: ToolExecution | UnsetType = UNSET
+    icons: list[Icon] | UnsetType = UNSET
+    meta: dict[str, Any] | UnsetType = msgspec.field(name="_meta", default=UNSET)
+
+
+class ListToolsResult(PaginatedResult, kw_only=True):
+    """One page of the tools."""
+
+    tools: list[Tool]
+
+
+class CallToolRequestParams(InputResponseRequestParams, kw_only=True):
+    """A call. The arguments stay raw until the tool is known, whose own validator reads the bytes."""
+
+    name: str
+    arguments: msgspec.Raw | UnsetType = UNSET
+    task: TaskMetadata | UnsetType = UNSET
+
+
+class CallToolResult(Result, kw_only=True):
+    """What a tool answered; `is_error` tells the model that the call failed."""
+
+    content: list[ContentBlock]
+    structured_content: Any = UNSET
+    is_error: bool | UnsetType = UNSET

@@ -1,0 +1,67 @@
+"""Which message types leave the server: all but those that only a client sends.
+
+Listed by exception, so that a new type counts as outgoing until somebody says otherwise.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+
+import enfilade.wire
+from enfilade.wire import (
+    cancellation,
+    completion,
+    elicitation,
+    lifecycle,
+    message,
+    progress,
+    requests,
+    roots,
+    sampling,
+    tasks,
+)
+
+# Both a client and a server send these.
+_BOTH_WAYS = {
+    cancellation.CancelledNotificationParams,
+    message.NotificationParams,
+    progress.ProgressNotificationParams,
+    tasks.TaskStatusNotificationParams,
+}
+
+_CLIENT_ONLY = (set(requests.PARAMS.values()) - _BOTH_WAYS) | {
+    message.InputResponseRequestParams,
+    lifecycle.RequestMeta,
+    lifecycle.ClientCapabilities,
+    lifecycle.RootsCapability,
+    lifecycle.SamplingCapability,
+    lifecycle.ElicitationCapability,
+    completion.PromptReference,
+    completion.ResourceTemplateReference,
+    completion.CompletionArgument,
+    completion.CompletionContext,
+    elicitation.ElicitResult,
+    sampling.CreateMessageResult,
+    roots.ListRootsResult,
+    roots.Root,
+    tasks.RelatedTaskMetadata,
+}
+
+
+def is_outgoing(kind: type[message.Message]) -> bool:
+    """Whether the server sends messages of this type, or messages that contain them."""
+    return kind not in _CLIENT_ONLY
+
+
+def outgoing_types() -> list[type[message.Message]]:
+    """Return every message type that leaves the server."""
+    for module in pkgutil.iter_modules(enfilade.wire.__path__):
+        importlib.import_module(f"enfilade.wire.{module.name}")
+    return sorted(set(_ours(message.Message)), key=lambda kind: kind.__qualname__)
+
+
+def _ours(kind: type[message.Message]) -> Iterator[type[message.Message]]:
+    for subclass in kind.__subclasses__():
+        if subclass.__module__.startswith("enfilade.wire.") and is_outgoing(subclass):
+            yield subclass
+        yield from _ours(subclass)

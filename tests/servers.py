@@ -1,0 +1,152 @@
+"""Servers as real processes: start one, wait until it listens, read what it prints, end it.
+
+The easy thing to get wrong is a full pipe: a server that logs into a pipe nobody reads stops at 64 KiB, which
+looks like a hang of the server. `ServerProcess` reads its pipes from the first moment to the last.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+ROOT = Path(__file__).resolve().parent.parent
+HOST = "127.0.0.1"
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def python_command(script: Path | str, *arguments: str) -> list[str]:
+    """Return the command that runs a Python file with the interpreter of the tests."""
+    return [sys.executable, str(ROOT / script), *arguments]
+
+
+def enfilade_command(*arguments: str) -> list[str]:
+    """Return the command line `enfilade ...`, of this very environment."""
+    return [sys.executable, "-c", "from enfilade.cli import main; main()", *arguments]
+
+
+class ServerProcess:
+    """A server in a process of its own, for the length of a `with` block.
+
+    Args:
+        command: What to run; a `{port}` in a word is replaced by the port.
+        port: Where it will listen; a free one by default.
+        path: The path of the endpoint in `url`.
+        env: Variables to set on top of this process's own.
+        start_timeout: Seconds that it may take until it accepts connections.
+
+    Raises:
+        RuntimeError: It ended, or did not listen in time; the message has what it printed.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        port: int | None = None,
+        path: str = "/mcp",
+        env: Mapping[str, str] | None = None,
+        start_timeout: float = 30.0,
+    ) -> None:
+        self.port = free_port() if port is None else port
+        self.url = f"http://{HOST}:{self.port}{path}"
+        self._command = [word.replace("{port}", str(self.port)) for word in command]
+        self._env = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
+        self._start_timeout = start_timeout
+        self._lines: list[str] = []
+        self._readers: list[threading.Thread] = []
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            raise RuntimeError("the server has not been started: use it in a `with` block")
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far, standard output and standard error together."""
+        return "".join(self._lines)
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=self._env,
+            cwd=ROOT,
+        )
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            reader = threading.Thread(target=self._drain, args=(pipe,), daemon=True)
+            reader.start()
+            self._readers.append(reader)
+        try:
+            self._wait_until_it_listens()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self, timeout: float = 10.0) -> int:
+        """Ask it to end, insist after `timeout` seconds, and return its exit code."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._finish_reading()
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """End it without a word, as a crash would."""
+        self.process.kill()
+        self.process.wait()
+        self._finish_reading()
+
+    def _drain(self, pipe: IO[str]) -> None:
+        with contextlib.suppress(ValueError), pipe:  # ValueError: closed under our hands at the very end
+            for line in pipe:
+                self._lines.append(line)
+
+    def _finish_reading(self) -> None:
+        # A grandchild may hold the pipe open after the server's own end; do not wait for it for ever.
+        for reader in self._readers:
+            reader.join(timeout=5)
+
+    def _wait_until_it_listens(self) -> None:
+        deadline = time.monotonic() + self._start_timeout
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                self._finish_reading()
+                raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.output}")
+            with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
+                return
+            time.sleep(0.05)
+        raise RuntimeError(f"the server did not listen within {self._start_timeout} s:\n{self.output}")

@@ -1,0 +1,96 @@
+"""What a user installs and what `import enfilade` costs: few packages, nothing loaded before it is needed.
+
+It is built and installed into an empty environment, because an editable install hides what a wheel forgot.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MOST_PACKAGES = 25
+HEAVY = [
+    "cryptography",
+    "click",
+    "httptools",
+    "httpx",
+    "mcp",
+    "opentelemetry",
+    "rich",
+    "starlette",
+    "typer",
+    "uvicorn",
+]
+
+IMPORT_COST = """
+import statistics, subprocess, sys, time
+def seconds(code):
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return time.perf_counter() - start
+runs = [(seconds("pass"), seconds("import enfilade")) for _ in range(5)]
+print(1000 * statistics.median(full - bare for bare, full in runs))
+"""
+
+
+def output(python: str | Path, *arguments: str) -> str:
+    """Run an interpreter away from the checkout, and return what it printed."""
+    done = subprocess.run(
+        [str(python), *arguments], cwd=Path(sys.prefix), capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the interpreter of an environment into which a user has installed the project."""
+    folder = tmp_path_factory.mktemp("user") / "venv"
+    venv.create(folder, with_pip=True)
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    output(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT))
+    return python
+
+
+def test_brings_few_packages(installed: Path) -> None:
+    listed = json.loads(output(installed, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"))
+    names = sorted({package["name"] for package in listed} - {"pip", "setuptools"})
+    assert len(names) <= MOST_PACKAGES, names
+
+
+def test_the_wheel_is_whole(installed: Path) -> None:
+    """It carries its types and every module of the source tree."""
+    root = Path(output(installed, "-c", "import enfilade; print(enfilade.__file__)").strip()).parent
+    source = ROOT / "src" / "enfilade"
+    assert (root / "py.typed").exists()
+    assert {path.relative_to(source) for path in source.rglob("*.py")} == {
+        path.relative_to(root) for path in root.rglob("*.py")
+    }
+
+
+def test_the_command_line_is_there(installed: Path) -> None:
+    program = installed.parent / ("enfilade.exe" if os.name == "nt" else "enfilade")
+    done = subprocess.run([str(program), "--help"], capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    assert "run" in done.stdout
+
+
+@pytest.mark.parametrize("module", HEAVY)
+def test_import_leaves_the_heavy_libraries_alone(module: str) -> None:
+    """A server, a crypto library, a CLI library or a telemetry library is loaded when it is first needed."""
+    assert (
+        output(sys.executable, "-c", f"import enfilade, sys; print({module!r} in sys.modules)").strip() == "False"
+    )
+
+
+def test_import_cost_is_known(installed: Path, record_property: Callable[[str, object], None]) -> None:
+    """Measured for the report, not judged: a busy machine must not fail the tests."""
+    milliseconds = float(output(installed, "-c", IMPORT_COST))
+    record_property("import_enfilade_ms", round(milliseconds))
+    print(f"\nimport enfilade: {milliseconds:.0f} ms over bare Python")
