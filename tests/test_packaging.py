@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_PACKAGES = 25
-HEAVY = [
+HEAVY = {
     "cryptography",
     "click",
     "httptools",
@@ -26,7 +26,8 @@ HEAVY = [
     "starlette",
     "typer",
     "uvicorn",
-]
+}
+IMPORTS = ["import enfilade", "from enfilade import MCPApp, Context, tool"]
 
 IMPORT_COST = """
 import statistics, subprocess, sys, time
@@ -34,7 +35,7 @@ def seconds(code):
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True)
     return time.perf_counter() - start
-runs = [(seconds("pass"), seconds("import enfilade")) for _ in range(5)]
+runs = [(seconds("pass"), seconds(sys.argv[1])) for _ in range(5)]
 print(1000 * statistics.median(full - bare for bare, full in runs))
 """
 
@@ -81,16 +82,19 @@ def test_the_command_line_is_there(installed: Path) -> None:
     assert "run" in done.stdout
 
 
-@pytest.mark.parametrize("module", HEAVY)
-def test_import_leaves_the_heavy_libraries_alone(module: str) -> None:
+@pytest.mark.parametrize("statement", IMPORTS)
+def test_import_leaves_the_heavy_libraries_alone(statement: str) -> None:
     """A server, a crypto library, a CLI library or a telemetry library is loaded when it is first needed."""
-    assert (
-        output(sys.executable, "-c", f"import enfilade, sys; print({module!r} in sys.modules)").strip() == "False"
-    )
+    loaded = output(sys.executable, "-c", f"{statement}; import sys; print(*sys.modules)").split()
+    assert HEAVY & set(loaded) == set()
 
 
-def test_import_cost_is_known(installed: Path, record_property: Callable[[str, object], None]) -> None:
+@pytest.mark.parametrize("statement", IMPORTS)
+def test_import_cost_is_known(
+    installed: Path, statement: str, record_property: Callable[[str, object], None]
+) -> None:
     """Measured for the report, not judged: a busy machine must not fail the tests."""
-    milliseconds = float(output(installed, "-c", IMPORT_COST))
-    record_property("import_enfilade_ms", round(milliseconds))
-    print(f"\nimport enfilade: {milliseconds:.0f} ms over bare Python")
+    milliseconds = float(output(installed, "-c", IMPORT_COST, statement))
+    assert milliseconds > 0
+    record_property("milliseconds", round(milliseconds))
+    print(f"\n{statement}: {milliseconds:.0f} ms over bare Python")

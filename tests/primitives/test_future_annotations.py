@@ -52,6 +52,9 @@ def test_context_that_exists_for_type_checkers_only(fn: Callable[..., Any]) -> N
 def unresolvable(x: Fraction) -> None: ...
 
 
+def similar(x: Contextual) -> None: ...  # noqa: F821
+
+
 def unresolvable_result(x: int) -> Fraction:
     return x  # type: ignore[return-value]
 
@@ -59,6 +62,8 @@ def unresolvable_result(x: int) -> Fraction:
 def test_another_type_for_type_checkers_only_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match=r'parameter "x".*"Fraction" is not known.*TYPE_CHECKING'):
         make(unresolvable)
+    with pytest.raises(TypeError, match=r'parameter "x".*"Contextual" is not known'):
+        make(similar)
 
 
 def test_a_result_for_type_checkers_only_is_not_declared() -> None:
@@ -112,10 +117,10 @@ def test_types_that_are_gone_are_named() -> None:
 
 
 def test_the_namesake_of_another_function_is_not_taken() -> None:
-    Point = int  # noqa: F841
+    Point = int
 
     def outer() -> Callable[..., Any]:
-        def measure(point: Point) -> Any:  # noqa: F821
+        def measure(point: Point) -> Any:
             return point
 
         return measure

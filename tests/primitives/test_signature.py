@@ -107,6 +107,7 @@ CALLABLES = {
     "partial of method": (functools.partial(Thing().async_method), True, "async_method"),
     "decorated": (decorated(plain), False, "plain"),
     "decorated async": (decorated(asynchronous), True, "asynchronous"),
+    "cached": (functools.lru_cache(plain), False, "plain"),
     "positional only": (positional, False, "positional"),
     "keyword only": (keyword, False, "keyword"),
     "all kinds": (all_kinds, False, "all_kinds"),
@@ -135,7 +136,9 @@ def test_what_a_partial_has_filled_in_is_no_argument() -> None:
 
 
 def test_origin_says_where_a_function_was_written() -> None:
-    assert origin_of(functools.partial(decorated(plain))).startswith("primitives.test_signature:plain (test_signature.py:")
+    assert origin_of(functools.partial(decorated(plain))).startswith(
+        "primitives.test_signature:plain (test_signature.py:"
+    )
     assert origin_of(len) == "builtins:len"
 
 
@@ -143,8 +146,8 @@ CONTEXTS = {
     "plain": Context,
     "string": "Context",
     "optional": Context | None,
-    "typing.Optional": Optional[Context],
-    "typing.Union": Union[Context, None],
+    "typing.Optional": Optional[Context],  # noqa: UP045 - what older modules say
+    "typing.Union": Union[Context, None],  # noqa: UP007 - likewise
     "optional string": Optional["Context"],
     "string of optional": "Context | None",
     "annotated": Annotated[Context, "the context"],
@@ -201,10 +204,6 @@ def test_nobody_can_send_a_context() -> None:
 
     with pytest.raises(Exception, match='"ctx" is not an argument of this tool'):
         received(make(fn), {"ctx": 1})
-
-
-class Generic_:
-    def __call__(self) -> None: ...
 
 
 def generator() -> Iterator[int]:

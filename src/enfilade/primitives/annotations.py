@@ -9,6 +9,7 @@ context's is recognised all the same.
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import types
 import typing
@@ -67,7 +68,7 @@ class Scope:
         return hints["it"]
 
     def _mentions_context(self, annotation: Any) -> bool:
-        return self._context_type.__name__ in str(annotation)
+        return re.search(rf"\b{self._context_type.__name__}\b", str(annotation)) is not None
 
     def _stand_in(self, name: str) -> Any:
         """Return the context type for its own name; for another name, what may be the module it is in."""

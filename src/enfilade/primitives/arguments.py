@@ -11,11 +11,10 @@ exception. All the work for that is done only after the validation has failed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, NotRequired, Optional, Required, get_args, get_origin
+from typing import Annotated, Any, Final, NotRequired, Optional, Required, get_args, get_origin
 
 import msgspec
 from pydantic import ConfigDict, Field, TypeAdapter
-from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic_core import ValidationError, from_json, to_json
 
@@ -25,6 +24,9 @@ from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.phrases import Step
 from enfilade.primitives.schemas import TidySchema, check_headers, typed_dict, write_out_headers
 from enfilade.primitives.signature import EMPTY, Parameter
+
+# A long array of wrong items has a million errors, and to look at them all would cost more than the call.
+_MOST_ERRORS: Final = 1000
 
 RawArguments = bytes | msgspec.Raw | None
 
@@ -59,12 +61,15 @@ class ArgumentReader:
         self._tool_name = tool_name
         fields = {each.name: _field(each, descriptions.get(each.name)) for each in parameters}
         options = ConfigDict(
-            extra="allow" if allow_extra else "forbid", val_json_bytes="base64", ser_json_bytes="base64"
+            extra="allow" if allow_extra else "forbid",
+            allow_inf_nan=False,  # JSON has neither (R-506), and a string that says "nan" is no number
+            val_json_bytes="base64",
+            ser_json_bytes="base64",
         )
         try:
             adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(typed_dict("Arguments", fields, options))
             schema = adapter.json_schema(schema_generator=TidySchema)
-        except (PydanticUserError, NameError, TypeError) as error:
+        except Exception as error:  # whatever pydantic or a type's own hook has against it
             raise TypeError(_unfit(fields, label, error)) from error
         self.schema = _tidied(schema)
         self._validate = adapter.validator.validate_json
@@ -87,11 +92,13 @@ class ArgumentReader:
         """Read what failed once more, with objects and arrays that came as strings put right; or complain."""
         if arguments.strip() == b"null":
             return self.read(None)
+        if error.error_count() > _MOST_ERRORS:
+            raise self._error([f"they are wrong in {error.error_count()} places"]) from None
         try:
             values = from_json(arguments)
         except ValueError as unreadable:
             raise self._error([f"they are not valid JSON: {unreadable}"]) from None
-        if (repaired := unquoted(values, (path_in(values, each["loc"]) for each in error.errors()))) is not None:
+        if (repaired := unquoted(values, (path_in(values, each) for each in error.errors()))) is not None:
             try:
                 found: dict[str, Any] = self._validate(to_json(repaired))
             except (ValidationError, RecursionError):

@@ -33,25 +33,27 @@ def complaints(error: ValidationError, arguments: Any, schema: Mapping[str, Any]
     """
     by_place: dict[tuple[Step, ...], list[ErrorDetails]] = {}
     for each in error.errors(include_url=False, include_input=False):
-        by_place.setdefault(path_in(arguments, each["loc"]), []).append(each)
+        by_place.setdefault(path_in(arguments, each), []).append(each)
     sentences = [_sentence(path, errors, arguments, schema) for path, errors in by_place.items()]
     if len(sentences) > _MOST:
         return [*sentences[:_MOST], f"and {len(sentences) - _MOST} more"]
     return sentences
 
 
-def path_in(arguments: Any, location: tuple[Step, ...]) -> tuple[Step, ...]:
-    """Return the steps of a location that lead somewhere in the arguments, or say what is missing there."""
+def path_in(arguments: Any, error: ErrorDetails) -> tuple[Step, ...]:
+    """Return the steps of an error that lead somewhere in the arguments, or to what is missing there."""
     path: list[Step] = []
     found = arguments
-    for index, step in enumerate(location):
+    for step in error["loc"]:
         if isinstance(found, dict) and step in found:
             found = found[str(step)]
         elif isinstance(found, list) and isinstance(step, int) and step < len(found):
             found = found[step]
-        elif not (isinstance(found, dict) and isinstance(step, str) and index == len(location) - 1):
+        else:
             continue  # the name of a union's member
         path.append(step)
+    if error["type"] == "missing":
+        path.append(error["loc"][-1])
     return tuple(path)
 
 
@@ -73,10 +75,13 @@ def _sentence(
     got = f", got {came(found, secret=_any_secret(path, schema))}" if known else ""
     if expected and (len(errors) > 1 or errors[0]["type"].endswith(_WRONG_TYPE)):
         return f"{place(path)} should be {expected}{got}"
-    return f"{place(path)} {one_of(_message(each) for each in errors)}{got}"
+    return f"{place(path)} {one_of(message_of(each) for each in errors)}{got}"
 
 
-def _message(error: ErrorDetails) -> str:
+def message_of(error: ErrorDetails) -> str:
+    """Return what one of pydantic's errors says, as a phrase that follows the name of the place."""
+    if error["type"] == "missing":
+        return "is missing"
     message = error["msg"]
     for prefix in _PREFIXES:
         message = message.removeprefix(prefix)

@@ -19,9 +19,9 @@ _UNKNOWN: Final = "JSON cannot hold an object of type "
 _UNKNOWN_TYPE: Final = re.compile(_UNKNOWN + r"([\w.<>]+)")
 # What pydantic-core says, and what is said instead.
 _REASONS: Final = {
-    "Circular reference": "it refers to itself",
-    "depth exceeded": "it is nested too deeply",
+    "depth exceeded": "it is nested too deeply",  # first, since some releases call this a circular reference
     "recursion": "it is nested too deeply",
+    "Circular reference": "it refers to itself",
 }
 
 
@@ -36,8 +36,12 @@ def json_bytes(value: Any) -> bytes:
     except (ValueError, TypeError, RecursionError) as error:
         if not is_surrogate_error(error):
             raise unwritable(error) from error
-    plain = to_jsonable_python(value, inf_nan_mode="null", bytes_mode="base64", fallback=fallback)
-    return to_json(scrubbed(plain), inf_nan_mode="null")
+    try:
+        # Once before, for the keys of dicts, and once after, for what was in dataclasses and the like.
+        plain = to_jsonable_python(scrubbed(value), inf_nan_mode="null", bytes_mode="base64", fallback=fallback)
+        return to_json(scrubbed(plain), inf_nan_mode="null")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise unwritable(error) from error
 
 
 def fallback(value: Any) -> Any:

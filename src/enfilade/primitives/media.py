@@ -122,8 +122,8 @@ class Media:
                 return guess
         return self._fallback
 
-    def _mime_type_of(self, format: str) -> str:  # noqa: A002
-        return _MIME_BY_SUFFIX.get(f".{format.lower().lstrip('.')}") or f"{self._family}/{format.lower()}"
+    def _mime_type_of(self, name: str) -> str:
+        return _MIME_BY_SUFFIX.get(f".{name.lower().lstrip('.')}") or f"{self._family}/{name.lower()}"
 
 
 class Image(Media):
@@ -171,7 +171,7 @@ class File(Media):
         path: str | os.PathLike[str] | None = None,
         *,
         data: bytes | None = None,
-        format: str | None = None,  # noqa: A002
+        format: str | None = None,  # noqa: A002 - likewise
         mime_type: str | None = None,
         name: str | None = None,
         uri: str | None = None,

@@ -95,7 +95,7 @@ def follow(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def at_pointer(reference: str, root: Mapping[str, Any]) -> Any:
     """Return what a local reference such as `#/$defs/Point` points at, or None."""
-    if not reference.startswith("#"):
+    if reference != "#" and not reference.startswith("#/"):
         return None
     found: Any = root
     for part in reference[1:].split("/")[1:]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from typing import Any, Final
 
 from pydantic import ConfigDict
@@ -56,7 +57,7 @@ def object_schema(schema: dict[str, Any]) -> dict[str, Any] | None:
     name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
     if name in definitions:
         rest = {key: value for key, value in schema.items() if key not in ("$ref", "$defs")}
-        schema = {**definitions[name], **rest, "$defs": definitions}
+        schema = _with_definitions({**definitions[name], **rest}, definitions)
     return schema if schema.get("type") == "object" else None
 
 
@@ -81,18 +82,14 @@ def write_out_headers(schema: dict[str, Any]) -> dict[str, Any]:
         for key, inner in part.get("properties", {}).items():
             name = str(inner.get("$ref", "")).removeprefix("#/$defs/")
             if name in carrying and name not in open_names:
-                inner = {**definitions[name], **{k: v for k, v in inner.items() if k != "$ref"}}
+                # A copy, because a definition that others refer to as well is another place with a header.
+                inner = {**deepcopy(definitions[name]), **{k: v for k, v in inner.items() if k != "$ref"}}
                 inner = written_out(inner, (*open_names, name))
             properties[key] = inner
         return {**part, "properties": properties} if properties else dict(part)
 
     result = written_out(schema, ())
-    rest = {key: value for key, value in result.items() if key != "$defs"}
-    used = _used_definitions(rest, definitions)
-    return {
-        **rest,
-        **({"$defs": {name: definitions[name] for name in definitions if name in used}} if used else {}),
-    }
+    return _with_definitions({key: value for key, value in result.items() if key != "$defs"}, definitions)
 
 
 def check_headers(schema: Mapping[str, Any]) -> None:
@@ -167,6 +164,13 @@ def _carries_header(part: Any, definitions: Mapping[str, Any], open_names: tuple
         for name in _references(part)
         if name in definitions and name not in open_names
     )
+
+
+def _with_definitions(schema: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema with those of the definitions that it uses."""
+    used = _used_definitions(schema, definitions)
+    kept = {name: each for name, each in definitions.items() if name in used}
+    return {**schema, "$defs": kept} if kept else schema
 
 
 def _used_definitions(part: Any, definitions: Mapping[str, Any]) -> set[str]:

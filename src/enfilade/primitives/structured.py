@@ -13,25 +13,25 @@ the JSON itself is checked against the schema.
 from __future__ import annotations
 
 import math
-from typing import Any, Final, Never, NoReturn, cast, get_args
+from typing import Any, Final, Never, NoReturn, cast, get_args, get_origin
 
 import msgspec
 from pydantic import ConfigDict, TypeAdapter
 from pydantic_core import PydanticSerializationError, ValidationError, from_json
 
 from enfilade.primitives.annotations import strip
+from enfilade.primitives.complaints import message_of
 from enfilade.primitives.content import declares_content, listed, text_of_json
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.json_schema import SchemaChecker
 from enfilade.primitives.jsonable import clean, fallback, is_surrogate_error, json_bytes, scrubbed, unwritable
 from enfilade.primitives.phrases import place
 from enfilade.primitives.results import FreeWriter, ResultWriter, ToolResult, as_told, refuse_problems
-from enfilade.primitives.schemas import TidySchema, object_schema, typed_dict, wrapped_schema
+from enfilade.primitives.schemas import TidySchema, object_schema, wrapped_schema
 from enfilade.primitives.signature import EMPTY
 from enfilade.wire.content import TextContent
 from enfilade.wire.tools import CallToolResult
 
-_HEAD: Final = b'{"result":'
 _NOTHING: Final = (EMPTY, None, type(None), Any, object)
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -72,11 +72,11 @@ class TypedWriter:
     """Writes results of an annotated type."""
 
     def __init__(self, returns: Any) -> None:
-        # Wrapped in any case: the options then reach into dataclasses that have none of their own.
+        # In a tuple, because its options reach into whatever has none of its own; most types take none directly.
         options = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
-        adapter: TypeAdapter[Any] = TypeAdapter(typed_dict("Result", {"result": returns}, options))
+        adapter: TypeAdapter[Any] = TypeAdapter(tuple[returns], config=options)
         whole = adapter.json_schema(mode="serialization", schema_generator=TidySchema)
-        inner = whole["properties"]["result"]
+        (inner,) = whole["prefixItems"]
         if "$defs" in whole:
             inner = {**inner, "$defs": whole["$defs"]}
         bare = object_schema(inner)
@@ -87,6 +87,8 @@ class TypedWriter:
         self._to_python = adapter.serializer.to_python
         self._checker = SchemaChecker(self.schema or {})
         self._has_numbers = b'"number"' in _encode(self.schema)
+        # What is of this very class is neither an iterator nor a result that speaks for itself.
+        self._kind = get_origin(returns) or returns
         self._plain = returns if returns in (str, int, bool, float) else None
 
     def write(self, value: Any) -> CallToolResult:
@@ -97,24 +99,24 @@ class TypedWriter:
         """
         if type(value) is self._plain and (quick := _quick(value)) is not None:
             return quick
-        value = listed(value)
-        if (told := as_told(value, self._checker)) is not None:
-            return told
+        if type(value) is not self._kind:
+            value = listed(value)
+            if (told := as_told(value, self._checker)) is not None:
+                return told
         data = self._dumped(self._validated(value))
-        bare = data[len(_HEAD) : -1]
         return CallToolResult(
-            content=[TextContent(text=text_of_json(bare))],
-            structured_content=msgspec.Raw(data if self._wrapped else bare),
+            content=[TextContent(text=text_of_json(data))],
+            structured_content=msgspec.Raw(b'{"result":%b}' % data if self._wrapped else data),
         )
 
     def _validated(self, value: Any) -> Any:
         try:
-            return self._validate({"result": value})
+            return self._validate((value,))
         except ValidationError as error:
             # Some releases of pydantic refuse half a surrogate pair here, others only when it is serialized.
             if any(each["type"] == "string_unicode" for each in error.errors()):
                 try:
-                    return self._validate({"result": scrubbed(value)})
+                    return self._validate((scrubbed(value),))
                 except ValidationError as again:
                     error = again
             raise ReturnedValueError(self._mismatch(error)) from error
@@ -122,21 +124,23 @@ class TypedWriter:
             raise unwritable(error) from error
 
     def _dumped(self, validated: Any) -> bytes:
-        """Return the JSON of `{"result": …}`, checked where the serializer does not guarantee the schema."""
+        """Return the JSON of the value, checked where the serializer alone does not guarantee the schema."""
         try:
             data = self._serialize(validated, by_alias=True, warnings="error", fallback=fallback)
             if not (self._has_numbers and b"null" in data):
-                return data
+                return data[1:-1]
         except (PydanticSerializationError, RecursionError) as error:
             data = self._dumped_anyhow(validated, error)
-        whole = from_json(data)
-        refuse_problems(self._checker, whole if self._wrapped else whole["result"])
-        return data
+        (bare,) = from_json(data)
+        refuse_problems(self._checker, {"result": bare} if self._wrapped else bare)
+        return data[1:-1]
 
     def _dumped_anyhow(self, validated: Any, reason: Exception) -> bytes:
-        if is_surrogate_error(reason):
-            return json_bytes(scrubbed(self._to_python(validated, mode="json", by_alias=True, fallback=fallback)))
         try:
+            if is_surrogate_error(reason):
+                return json_bytes(
+                    self._to_python(scrubbed(validated), mode="json", by_alias=True, fallback=fallback)
+                )
             return self._serialize(validated, by_alias=True, warnings="none", fallback=fallback)
         except (ValueError, TypeError, RecursionError) as error:
             raise unwritable(error) from error
@@ -144,9 +148,9 @@ class TypedWriter:
     def _mismatch(self, error: ValidationError) -> str:
         sentences = []
         for each in error.errors(include_url=False)[:10]:
-            path = each["loc"] if self._wrapped else each["loc"][1:]
-            where = f"{place(path)} " if path else "it "
-            sentences.append(f"{where}{each['msg'].removeprefix('Input ')}, not {type(each['input']).__name__}")
+            path = ("result", *each["loc"][1:]) if self._wrapped else each["loc"][1:]
+            came = "" if each["type"] == "missing" else f", not {type(each['input']).__name__}"
+            sentences.append(f"{place(path) if path else 'it'} {message_of(each)}{came}")
         return f"The tool returned what its return annotation does not allow: {'; '.join(sentences)}"
 
 

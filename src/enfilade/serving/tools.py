@@ -203,6 +203,7 @@ def decode_cursor(cursor: str) -> int:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raw = b""
-    if raw[:1] != b"p" or not raw[1:].isdigit() or len(raw) > 12:
+    position = int(raw[1:]) if raw[:1] == b"p" and raw[1:].isdigit() and len(raw) <= 12 else -1
+    if position < 0 or encode_cursor(position) != cursor:
         raise RpcError(INVALID_PARAMS, "Invalid params: unknown cursor")
-    return int(raw[1:])
+    return position

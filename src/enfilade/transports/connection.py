@@ -180,10 +180,11 @@ class Connection:
     def _stateless(self, incoming: Incoming, method: str) -> Request:
         incoming.check_metadata()
         incoming.check_version()
-        self._served_stateless = self._served_stateless or method not in _PROBES
         level = incoming.meta.log_level
         peer = incoming.stateless_peer(None)
-        return self._make(incoming, method, peer, None if level is UNSET else level, stateless=True)
+        request = self._make(incoming, method, peer, None if level is UNSET else level, stateless=True)
+        self._served_stateless = self._served_stateless or method not in _PROBES  # a refusal serves nothing
+        return request
 
     def _initialize(self, incoming: Incoming) -> Request:
         """Open the session of this connection (E-51, E-54, E-59)."""

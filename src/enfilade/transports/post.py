@@ -274,13 +274,13 @@ class Post:
 
     async def _batch(self, elements: list[Raw]) -> None:
         """Serve an array of messages (E-25…E-27, R-340…R-344)."""
+        if len(elements) > self.door.options.batch_limit:
+            raise invalid_request(f"a batch has at most {self.door.options.batch_limit} messages")
         if not elements or self.version in STATELESS or any(map(_claims, elements)):
             raise invalid_request("a body is exactly one message")
         peer, session = await self._session_peer()
         if peer.revision != BATCHING:
             raise invalid_request(f"revision {peer.revision} has no batches; a body is exactly one message")
-        if len(elements) > self.door.options.batch_limit:
-            raise invalid_request(f"a batch has at most {self.door.options.batch_limit} messages")
         answer = self._answer()
         answer.start(None)
         try:

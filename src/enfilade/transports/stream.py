@@ -125,8 +125,8 @@ class EventStream:
                     return
                 else:
                     await self._sleep()
-        except OSError:  # some servers raise once the client is gone; others just drop what is sent
-            log.debug("the reader of a stream went away")
+        except Exception as error:  # servers differ in what they raise once the client is gone, if anything
+            log.debug("the reader of a stream went away: %r", error)
         finally:
             self._make_room()
 

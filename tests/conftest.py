@@ -1,0 +1,32 @@
+"""A workbench for whoever wants one: over HTTP one for all tests, over stdio one for each file."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from harness import LINES, Http, Line, Serving, open_line
+from workbench import Workbench
+
+
+@pytest.fixture(scope="session")
+def workbench() -> Workbench:
+    """The server behind `http`, for tests that look inside."""
+    return Workbench()
+
+
+@pytest.fixture(scope="session")
+def serving(workbench: Workbench) -> Iterator[Serving]:
+    with Serving(workbench) as serving:
+        yield serving
+
+
+@pytest.fixture
+def http(serving: Serving) -> Http:
+    return serving.http
+
+
+@pytest.fixture(params=LINES, scope="module")
+def line(request: pytest.FixtureRequest, serving: Serving) -> Iterator[Line]:
+    """Each way to a server in turn: both eras, both transports."""
+    with open_line(request.param, serving.http) as line:
+        yield line

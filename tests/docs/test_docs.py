@@ -1,0 +1,127 @@
+"""The documentation is true: all its code runs, all its links lead somewhere, its tables say what the code says."""
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import enfilade
+from clients.drivers import DRIVERS, STATELESS
+from docs.pages import KNOWN, PAGES, ROOT, anchors, blocks, links, prose, table
+from docs.reader import Reader
+from enfilade import Settings
+from enfilade.wire import revisions
+
+RUNNING = ROOT / "docs" / "running.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+MODES = {None: "sessions", "legacy": "sessions", "auto": "automatic", STATELESS: f"pinned to {STATELESS}"}
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
+    log = logging.getLogger("enfilade")
+    level = log.level
+    with Reader(tmp_path, monkeypatch) as reader:
+        yield reader
+    log.setLevel(level)
+
+
+@each_page
+def test_code_does_what_the_page_says(page: Path, reader: Reader) -> None:
+    """Blocks of a page build on each other, so one test follows the whole page."""
+    for block in blocks(page):
+        reader.follow(block)
+
+
+@each_page
+def test_every_block_is_tested(page: Path, reader: Reader) -> None:
+    assert reader.kinds == KNOWN
+    assert [block.place for block in blocks(page) if block.kind not in KNOWN] == []
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_index_has_every_page() -> None:
+    index = ROOT / "docs" / "index.md"
+    assert set(links(index)) == {page.name for page in PAGES} - {"README.md", "index.md"}
+
+
+def test_the_readme_links_every_page() -> None:
+    linked = {link for link in links(ROOT / "README.md") if link.startswith("docs/")}
+    assert linked >= {f"docs/{page.name}" for page in PAGES} - {"docs/README.md", "docs/index.md"}
+
+
+def test_the_settings_table_is_complete() -> None:
+    """Every setting with its variable, its default and its meaning, in the order of the code."""
+    expected = []
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if default == ():
+            shown = "none"
+        elif isinstance(default, bool):
+            shown = f"`{str(default).lower()}`"
+        else:
+            shown = f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+        expected.append([f"`ENFILADE_{name.upper()}`", shown, field.description])
+    assert table(RUNNING, "variable") == expected
+
+
+def test_settings_named_in_prose_exist() -> None:
+    for page in PAGES:
+        for name in re.findall(r"ENFILADE_([A-Z_]+)", page.read_text(encoding="utf-8")):
+            assert name.lower() in Settings.model_fields, f"{page.name}: {name}"
+
+
+def test_the_revisions_table_is_what_is_served() -> None:
+    over_http = {*revisions.HANDSHAKE_OVER_HTTP, *revisions.STATELESS}
+    rows = {row[0]: (row[1] == "`initialize`", row[2] == "yes", row[3]) for row in table(ROOT / "README.md", "revision")}
+    assert rows == {
+        revision: (revision in revisions.HANDSHAKE, revision in over_http, "yes") for revision in revisions.ALL
+    }
+
+
+def test_the_clients_table_is_what_is_tested() -> None:
+    tested: dict[str, list[str]] = {}
+    for driver in DRIVERS:
+        language, version = driver.name.split("-")[:2]
+        name = {"python": "Python", "typescript": "TypeScript"}[language] + f" {version.removeprefix('v')}.x"
+        tested.setdefault(name, []).append(MODES[driver.mode])
+    rows = {row[0]: row[1].split(", ") for row in table(ROOT / "README.md", "official client")}
+    assert rows == tested
+
+
+def test_the_architecture_names_every_file() -> None:
+    named = set(re.findall(r"`([\w/]+\.py)`", prose(ARCHITECTURE)))
+    files = {path.name for path in (ROOT / "src" / "enfilade").rglob("*.py")}
+    assert files - {name.rpartition("/")[2] for name in named} == set()
+
+
+def test_the_architecture_names_nothing_that_is_gone() -> None:
+    for name in re.findall(r"`([A-Za-z_]\w+)\.(?:py|\w+)`", prose(ARCHITECTURE)):
+        source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+        exists = name in source or any((ROOT / "src" / "enfilade").rglob(f"{name}.py"))
+        assert exists or name in ("pyproject", "test_rooms"), name
+
+
+@pytest.mark.parametrize("name", [name for name in enfilade.__all__ if not name.startswith("__")])
+def test_every_exported_name_says_what_it_is(name: str) -> None:
+    """It has a docstring of its own, and so has every public method and property of it."""
+    exported = getattr(enfilade, name)
+    assert exported.__doc__
+    assert exported.__doc__.strip()
+    for key, member in vars(exported).items() if isinstance(exported, type) else ():
+        if not key.startswith("_") and (callable(member) or isinstance(member, property)):
+            assert member.__doc__, f"{name}.{key}"

@@ -1,0 +1,80 @@
+"""The recorder itself: it records everything, passes it on unchanged, and its judge finds what is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import tapped
+from harness import WORKBENCH, Http, Stdio
+from servers import ServerProcess
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def entries(log: Path) -> list[tuple[str | None, str | None]]:
+    found = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    return [(entry["revision"], entry["method"] or entry["message"].get("method")) for entry in found]
+
+
+def test_http(log: Path) -> None:
+    with ServerProcess(tapped.command(f"{WORKBENCH}:app", "http", "{port}", log)) as server:
+        http = Http(server.port)
+        session = http.initialize("2025-06-18")
+        assert (
+            session.ask(
+                "tools/call", {"name": "report", "arguments": {"steps": 1}}, meta={"progressToken": 1}
+            ).status
+            == 200
+        )
+        assert http.modern("tools/list").status == 200
+        assert http.post(b"{").status == 400
+    assert tapped.validate_log(log) == 6
+    assert entries(log)[1:] == [
+        ("2025-06-18", "notifications/progress"),
+        ("2025-06-18", "notifications/message"),
+        ("2025-06-18", "tools/call"),
+        ("2026-07-28", "tools/list"),
+        ("2025-03-26", None),
+    ]
+
+
+def test_stdio(log: Path) -> None:
+    with Stdio(tapped.command(WORKBENCH, "stdio", None, log)) as stdio:
+        stdio.initialize("2025-06-18")
+        assert "result" in stdio.ask("tools/list", id=7)
+        assert "result" in stdio.ask("tools/list", id=8, claim="2026-07-28")
+        assert stdio.end() == 0
+    assert tapped.validate_log(log) == 3
+    assert entries(log) == [
+        ("2025-06-18", "initialize"),
+        ("2025-06-18", "tools/list"),
+        ("2026-07-28", "tools/list"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ({"unreadable": "hello"}, "hello"),
+        (
+            {"revision": "2025-11-25", "method": None, "message": {"jsonrpc": "2.0", "method": "x"}},
+            "no such method",
+        ),
+        (
+            {
+                "revision": "2025-11-25",
+                "method": "ping",
+                "message": {"jsonrpc": "2.0", "id": 1, "result": {"resultType": "complete"}},
+            },
+            "empty result",
+        ),
+    ],
+)
+def test_finds_what_is_wrong(log: Path, entry: dict[str, object], complaint: str) -> None:
+    log.write_text(json.dumps(entry) + "\n", "utf-8")
+    with pytest.raises(AssertionError, match=complaint):
+        tapped.validate_log(log)
