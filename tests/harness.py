@@ -21,7 +21,7 @@ import uvicorn
 
 from enfilade.wire.revisions import LATEST_HANDSHAKE, LATEST_STATELESS
 from exchanges import Message
-from over_http import Http, HttpSession, Waiting
+from over_http import HeaderValue, Http, HttpSession, Waiting
 from over_stdio import Stdio
 
 T = TypeVar("T")
@@ -138,6 +138,15 @@ class Line(ABC):
         """Send a request; what is returned waits for its outcome."""
 
     @abstractmethod
+    def raw(self, body: bytes, *, method: str | None = None, name: str | None = None) -> Message:
+        """Send a body as it is, and return the one message that comes back.
+
+        Args:
+            method: for the header `Mcp-Method`, where there are headers.
+            name: for the header `Mcp-Name`.
+        """
+
+    @abstractmethod
     def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
         """Send a notification."""
 
@@ -202,6 +211,13 @@ class HttpLine(Line):
         (response,) = [message for message in messages if "method" not in message] or [None]
         return Outcome(response, notifications)
 
+    def raw(self, body: bytes, *, method: str | None = None, name: str | None = None) -> Message:
+        headers: dict[str, HeaderValue] = {"mcp_protocol_version": self.revision, "mcp_method": method, "mcp_name": name}
+        if self._session is not None:
+            headers = self._session.headers
+        (message,) = self._http.post(body, **headers).messages
+        return message
+
     def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
         message = {"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params})}
         if self._session is None:
@@ -216,7 +232,7 @@ class StdioLine(Line):
 
     def __init__(self, stdio: Stdio, *, stateless: bool) -> None:
         super().__init__()
-        self._stdio, self.stateless = stdio, stateless
+        self.stdio, self.stateless = stdio, stateless
         self.revision = LATEST_STATELESS if stateless else LATEST_HANDSHAKE
 
     def start(
@@ -228,11 +244,15 @@ class StdioLine(Line):
         meta: dict[str, Any] | None = None,
     ) -> Callable[[], Outcome]:
         id = self.next_id() if id is None else id
-        self._stdio.request(method, params, id=id, meta=meta, claim=self.revision if self.stateless else None)
-        return lambda: Outcome(self._stdio.answer(id), self._stdio.take_notifications())
+        self.stdio.request(method, params, id=id, meta=meta, claim=self.revision if self.stateless else None)
+        return lambda: Outcome(self.stdio.answer(id), self.stdio.take_notifications())
+
+    def raw(self, body: bytes, *, method: str | None = None, name: str | None = None) -> Message:
+        self.stdio.send(body)
+        return self.stdio.read()
 
     def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
-        self._stdio.send({"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params})})
+        self.stdio.send({"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params})})
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """The server that the tests of the doorways and of faults talk to: each tool does one thing that can be observed.
 
 It runs inside the tests (`Workbench()`) and as a process of its own (`python tests/workbench.py stdio`), with
-the same tools, so that one test holds for every way in. `journal` tells what happened to the calls that nobody got an
-answer to. Settings come from the environment (`ENFILADE_...`) as for any server.
+the same tools, so that one test holds for every way in. `journal` tells what became of the calls that nobody got
+an answer to. Settings come from the environment (`ENFILADE_...`) as for any server.
 """
 
 import asyncio

@@ -85,7 +85,7 @@ class TypedWriter:
         self._validate = adapter.validator.validate_python
         self._serialize = adapter.serializer.to_json
         self._to_python = adapter.serializer.to_python
-        self._checker = SchemaChecker(self.schema or {})
+        self._checker = SchemaChecker(self.schema or {}, derived=True)
         self._has_numbers = b'"number"' in _encode(self.schema)
         # What is of this very class is neither an iterator nor a result that speaks for itself.
         self._kind = get_origin(returns) or returns

@@ -154,6 +154,7 @@ class Request:
 
     @property
     def state(self) -> dict[str, Any]:
+        """What middleware left on this request, for handlers and other middleware."""
         if self._state is None:
             self._state = {}
         return self._state

@@ -39,27 +39,35 @@ class ClientLog:
         return Sent(self._request.root.outlet)
 
     def debug(self, data: Any, *, logger: str | None = None) -> Sent:
+        """Send a detail that helps to find a fault."""
         return self.log("debug", data, logger=logger)
 
     def info(self, data: Any, *, logger: str | None = None) -> Sent:
+        """Send what happens in the normal course."""
         return self.log("info", data, logger=logger)
 
     def notice(self, data: Any, *, logger: str | None = None) -> Sent:
+        """Send what is normal and yet worth a look."""
         return self.log("notice", data, logger=logger)
 
     def warning(self, data: Any, *, logger: str | None = None) -> Sent:
+        """Send what may go wrong."""
         return self.log("warning", data, logger=logger)
 
     def error(self, data: Any, *, logger: str | None = None) -> Sent:
+        """Send what went wrong."""
         return self.log("error", data, logger=logger)
 
     def critical(self, data: Any, *, logger: str | None = None) -> Sent:
+        """Send that a part has failed."""
         return self.log("critical", data, logger=logger)
 
     def alert(self, data: Any, *, logger: str | None = None) -> Sent:
+        """Send that somebody must act at once."""
         return self.log("alert", data, logger=logger)
 
     def emergency(self, data: Any, *, logger: str | None = None) -> Sent:
+        """Send that nothing works any more."""
         return self.log("emergency", data, logger=logger)
 
 
