@@ -21,6 +21,7 @@ from enfilade.primitives.signature import describe, raw_name
 from enfilade.primitives.tool import Tool, tool_from_function
 from enfilade.serving.context import Context
 from enfilade.serving.dispatcher import Dispatcher, Middleware
+from enfilade.serving.journal import Journals
 from enfilade.serving.lifecycle import Opening
 from enfilade.serving.lifespan import Lifespan, Setup
 from enfilade.serving.logging import set_level
@@ -69,7 +70,6 @@ class MCPApp:
 
     Raises:
         SettingsError: a setting has a value it cannot have.
-        ValueError: the store or the secret cannot be used.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class MCPApp:
         self._middleware = list(middleware)
         self._lifespan = Lifespan(lifespan, self)
         self._seal = Seal([part.get_secret_value() for part in self.settings.secret])
-        self._store = open_store(self.settings.store) if store is None or isinstance(store, str) else store
+        self._store = _opened(self.settings.store) if store is None or isinstance(store, str) else store
         self._dispatcher: Dispatcher | None = None
         self._tool_service: Tools | None = None
         self._endpoint: StreamableHTTP | None = None
@@ -267,7 +267,7 @@ class MCPApp:
         return self._dispatcher
 
     def _build(self) -> Dispatcher:
-        dispatcher = Dispatcher(self._server_info, self._middleware)
+        dispatcher = Dispatcher(self._server_info, self._middleware, journals=Journals(self._seal))
         opening = Opening(self._server_info, self._capabilities, self._instructions)
         tools = Tools(
             self.tools,
@@ -451,6 +451,13 @@ def _options(fn: Callable[..., Any]) -> dict[str, Any]:
     if marks.more:
         raise TypeError(f"@tool of {describe(fn)}: unknown options {', '.join(sorted(marks.more))}")
     return {name: getattr(marks, name) for name in marks.__slots__ if name != "more"}
+
+
+def _opened(url: str) -> Keys:
+    try:
+        return open_store(url)
+    except ValueError as error:
+        raise _settings.SettingsError(f"Invalid settings: {error}") from None
 
 
 def _own_name(host: str) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from typing import Any, Final, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from enfilade.state.seal import check_secret
+
 PREFIX: Final = "ENFILADE_"
 
 Transport = Literal["stdio", "http"]
@@ -76,6 +78,13 @@ class Settings(BaseModel):
     def _one_or_more(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str | SecretStr) else value
 
+    @field_validator("secret")
+    @classmethod
+    def _long_enough(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in value:
+            check_secret(secret.get_secret_value().encode())
+        return value
+
 
 def load(given: Mapping[str, Any], base: Settings | None = None) -> Settings:
     """Return the settings in force.
@@ -90,25 +99,28 @@ def load(given: Mapping[str, Any], base: Settings | None = None) -> Settings:
     values = {} if base is None else {name: getattr(base, name) for name in base.model_fields_set}
     values.update({name: value for name, value in given.items() if value is not None})
     source = dict.fromkeys(values, "argument")
-    for name, text in _from_environment().items():
+    for name, (text, origin) in _from_environment().items():
         values[name] = _parsed(name, text)
-        source[name] = PREFIX + name.upper()
+        source[name] = origin
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(_explain(error, source)) from None
 
 
-def _from_environment() -> dict[str, str]:
+def _from_environment() -> dict[str, tuple[str, str]]:
+    """Return what is set outside of the code: by setting, the text and where it stands."""
     from dotenv import dotenv_values
 
-    found: dict[str, str | None] = {}
     file = find_dotenv()
-    if file is not None:
-        found.update(dotenv_values(file, interpolate=False))
-    found.update(os.environ)
-    names = {PREFIX + name.upper(): name for name in Settings.model_fields}
-    return {names[key]: value for key, value in found.items() if key in names and value}
+    in_file = {} if file is None else dotenv_values(file, interpolate=False)
+    found: dict[str, tuple[str, str]] = {}
+    for name in Settings.model_fields:
+        key = PREFIX + name.upper()
+        text = os.environ.get(key, in_file.get(key))
+        if text:
+            found[name] = (text, key if key in os.environ else f"{key} in .env")
+    return found
 
 
 def find_dotenv(start: Path | None = None) -> Path | None:
@@ -135,5 +147,5 @@ def _explain(error: ValidationError, source: Mapping[str, str]) -> str:
     for problem in error.errors(include_url=False, include_input=False):
         name = str(problem["loc"][0])
         origin = source.get(name, "setting")
-        lines.append(f"{name} ({origin}): {problem['msg']}")
+        lines.append(f"{name} ({origin}): {problem['msg'].removeprefix('Value error, ')}")
     return "Invalid settings: " + "; ".join(lines)

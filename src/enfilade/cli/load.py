@@ -2,10 +2,12 @@
 
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 
 from enfilade.app import MCPApp
+from enfilade.settings import SettingsError
 
 
 class LoadError(Exception):
@@ -20,6 +22,7 @@ def load_app(target: str) -> MCPApp:
 
     Raises:
         LoadError: the file is missing or fails, there is no such app, or it offers nothing.
+        SettingsError: the file makes an app with a setting that cannot be.
     """
     file, name = _split(target)
     path = Path(file)
@@ -47,8 +50,21 @@ def _import(path: Path) -> ModuleType:
         raise LoadError(f"{path.name!r} cannot be imported")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SettingsError:
+        raise
+    except Exception as error:
+        raise LoadError(f"{path.name!r} failed while it was imported\n\n{_traceback(error, path)}") from error
     return module
+
+
+def _traceback(error: Exception, path: Path) -> str:
+    """Return the traceback from the user's file on: what leads there is ours and helps nobody."""
+    place: TracebackType | None = error.__traceback__
+    while place is not None and place.tb_frame.f_code.co_filename != str(path):
+        place = place.tb_next
+    return "".join(traceback.format_exception(error.with_traceback(place))).rstrip()
 
 
 def _pick(module: ModuleType, file: str, name: str | None) -> MCPApp:
@@ -57,7 +73,7 @@ def _pick(module: ModuleType, file: str, name: str | None) -> MCPApp:
         if name in apps:
             return apps[name]
         found = vars(module).get(name)
-        what = f"it is a {type(found).__name__}, not an MCPApp" if found is not None else _choices(apps)
+        what = f"that is of type {type(found).__name__}, not an MCPApp" if found is not None else _choices(apps)
         raise LoadError(f"{file!r} has no app called {name!r}: {what}")
     if "app" in apps:
         return apps["app"]

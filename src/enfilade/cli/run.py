@@ -18,9 +18,9 @@ def run(
     transport: Annotated[
         str | None, typer.Option("--transport", "-t", help="stdio (default) or http.", metavar="stdio|http")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to bind [default: 127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option("--port", "-p", help="Port to bind [default: 8000].")] = None,
-    path: Annotated[str | None, typer.Option(help="Path of the endpoint [default: /mcp].")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind (default 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option("--port", "-p", help="Port to bind (default 8000).")] = None,
+    path: Annotated[str | None, typer.Option(help="Path of the endpoint (default /mcp).")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error or critical.")] = None,
 ) -> None:
     """Serve an MCP server over stdio or HTTP.

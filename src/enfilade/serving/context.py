@@ -5,16 +5,19 @@ calls cannot meet in it. It knows no transport and no era.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import UNSET
 
+from enfilade.serving import asking, questions
 from enfilade.serving.awaiting import DONE, Sent
 from enfilade.serving.exchange import Request
 from enfilade.serving.logging import ClientLog
 from enfilade.serving.peer import Peer
-from enfilade.wire.jsonrpc import MISSING_CLIENT_CAPABILITY, RequestId, RpcError
+from enfilade.wire.jsonrpc import RequestId
 from enfilade.wire.progress import ProgressNotificationParams
+from enfilade.wire.roots import Root
+from enfilade.wire.sampling import CreateMessageResult, ModelPreferences, ToolChoice
 
 if TYPE_CHECKING:
     from enfilade.wire.tools import CallToolResult, Tool
@@ -157,15 +160,120 @@ class Context:
         """The server's other tools."""
         return ToolCalls(self._request, self._caller, self._listed)
 
+    # -- asking the client ---------------------------------------------------------------------------------------
+
+    async def elicit(
+        self, message: str, wanted: Any = None, *, key: str | None = None, timeout: float | None = None
+    ) -> questions.Elicited[Any]:
+        """Ask the user by a form, in the middle of the handler.
+
+        Where the client keeps no session, the call ends here and the handler runs again from the top once the
+        answer is known: it must ask the same questions in the same order, and what must happen only once goes
+        into `once`.
+
+        Args:
+            message: the question.
+            wanted: what to ask for: a model, dataclass or TypedDict (one field each), a type such as `str`,
+                `int`, `bool`, an Enum, `Literal[...]` or `list[Literal[...]]`, a JSON Schema as a dict, or
+                nothing for consent alone. Never ask for secrets; use `elicit_url` for those (R-541).
+            key: name of the question on the wire; made up by default.
+            timeout: seconds the user has, in a session (300 by default).
+
+        Returns:
+            The user's `action`, with `data` as what was wanted if it is `accept`.
+
+        Raises:
+            MissingCapabilityError: the client cannot show forms; it was not asked.
+            AnswerError: the answer does not fit what was wanted.
+            AskTimeoutError, ClientRefusedError, CannotAskError: there is no answer.
+        """
+        return await questions.elicit(self._request, message, wanted, key=key, timeout=timeout)
+
+    async def elicit_url(
+        self, message: str, url: str, *, key: str | None = None, timeout: float | None = None
+    ) -> questions.Elicited[None]:
+        """Ask the user to visit a page, for what must not pass through the client (R-541, R-544).
+
+        Returns:
+            The user's `action`; `accept` means consent to open the page, not that anything happened there.
+
+        Raises:
+            As `elicit`.
+        """
+        return await questions.elicit_url(self._request, message, url, key=key, timeout=timeout)
+
+    async def sample(
+        self,
+        messages: questions.Messages,
+        *,
+        max_tokens: int = 512,
+        system_prompt: str | None = None,
+        temperature: float | None = None,
+        model_preferences: str | Sequence[str] | ModelPreferences | None = None,
+        include_context: Literal["none", "thisServer", "allServers"] | None = None,
+        stop_sequences: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        tools: "Sequence[Tool] | None" = None,
+        tool_choice: ToolChoice | Literal["auto", "required", "none"] | None = None,
+        key: str | None = None,
+        timeout: float | None = None,
+    ) -> CreateMessageResult:
+        """Let the client's model write something.
+
+        Args:
+            messages: a text, a message, or several.
+            max_tokens: the most the model may write.
+            model_preferences: names of models that would suit, best first, or the whole preferences.
+            tools: definitions of tools that the model may ask to use; the client must support that.
+            timeout: seconds to wait, in a session (120 by default).
+
+        Returns:
+            The message that was written; `enfilade.text_of` gives its text.
+
+        Raises:
+            As `elicit`.
+        """
+        return await questions.sample(
+            self._request,
+            messages,
+            max_tokens=max_tokens,
+            system_prompt=system_prompt,
+            temperature=temperature,
+            model_preferences=model_preferences,
+            include_context=include_context,
+            stop_sequences=stop_sequences,
+            metadata=metadata,
+            tools=tools,
+            tool_choice=tool_choice,
+            key=key,
+            timeout=timeout,
+        )
+
+    async def roots(self, *, key: str | None = None, timeout: float | None = None) -> list[Root]:
+        """Return the directories and files that the user has opened for servers, as `file://` URIs.
+
+        Raises:
+            As `elicit`.
+        """
+        return await questions.roots(self._request, key=key, timeout=timeout)
+
+    async def once(self, key: str, fn: Callable[[], Any]) -> Any:
+        """Run a side effect once per call, however many rounds of questions the call has.
+
+        Args:
+            key: names it within the call.
+            fn: sync or async, without arguments; what it returns must be something JSON can carry.
+
+        Returns:
+            What it returned, as JSON has it.
+        """
+        return await asking.once(self._request, key, fn)
+
     def require_capability(self, name: str) -> None:
         """Refuse the call unless the client declared a capability, such as `sampling` or `roots`.
 
         Raises:
-            RpcError: MISSING_CLIENT_CAPABILITY, naming what is required (R-290).
+            MissingCapabilityError: it did not (R-290).
         """
         if getattr(self._request.peer.capabilities, name, UNSET) is UNSET:
-            raise RpcError(
-                MISSING_CLIENT_CAPABILITY,
-                f"This needs a client with the capability {name!r}",
-                {"requiredCapabilities": {name: {}}},
-            )
+            raise asking.MissingCapabilityError({name: {}})

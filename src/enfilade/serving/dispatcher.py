@@ -14,8 +14,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
+from enfilade.serving.asking import ASKING, MissingCapabilityError, Replay
 from enfilade.serving.exchange import Request
+from enfilade.serving.journal import Journals
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
     METHOD_NOT_FOUND,
@@ -45,10 +48,14 @@ class Dispatcher:
         server_info: put into every result's `_meta` for revisions that have it (R-275).
         middleware: `async def mw(request, call_next)`, outermost first; each sees every request, also those
             that tools make by chaining.
+        journals: seals what a call has asked, for the client to carry.
     """
 
-    def __init__(self, server_info: Implementation, middleware: Iterable[Middleware] = ()) -> None:
+    def __init__(
+        self, server_info: Implementation, middleware: Iterable[Middleware] = (), *, journals: Journals
+    ) -> None:
         self.server_info = server_info
+        self.journals = journals
         self._middleware = tuple(middleware)
         self._handlers: dict[str, Handler] = {}
         self._ready: dict[str, Ready] = {}
@@ -94,13 +101,38 @@ class Dispatcher:
                 prepared = ready(request)
                 if prepared is not None:
                     return prepared
-            return self.render(await (self._chain or self._handle)(request), request.peer.revision)
+            self._resume(request)
+            result = await (self._chain or self._handle)(request)
+            if request.replay is not None and request.replay.suspended:
+                result = self._interim(request, request.replay)  # the handler swallowed the end of its round
+            return self.render(result, request.peer.revision)
+        except asyncio.CancelledError:
+            replay = request.replay
+            if replay is None or not replay.suspended or request.cancelled:
+                raise
+            return self.render(self._interim(request, replay), request.peer.revision)
+        except MissingCapabilityError as error:
+            raise error.as_rpc() from None
         except RpcError:
             raise
         except Exception as error:
             raise masked(error, f"{request.method} failed") from None
         finally:
             request.finish()
+
+    def _resume(self, request: Request) -> None:
+        """Open what the client carried from an earlier round, before the handler runs (R-293)."""
+        request.journals = self.journals
+        if request.method in ASKING and request.peer.revision in STATELESS:
+            params = request.params
+            if params.request_state is not UNSET or params.input_responses is not UNSET:
+                request.replay = Replay(request, self.journals)
+
+    def _interim(self, request: Request, replay: Replay) -> Message:
+        """End a round with its questions; the cancellation that ended it was ours."""
+        if request.task is not None:
+            request.task.uncancel()
+        return replay.interim()
 
     async def respond(self, request: Request) -> tuple[bytes | None, RpcError | None]:
         """Run a client's request and return its one outcome, as a whole JSON-RPC response.
@@ -140,8 +172,8 @@ class Dispatcher:
         body = encode(result, revision)
         if revision not in STATELESS:
             return body
-        meta = getattr(result, "meta", msgspec.UNSET)
-        if meta is msgspec.UNSET:
+        meta = getattr(result, "meta", UNSET)
+        if meta is UNSET:
             return self._head + (b"}" if body == b"{}" else b"," + body[1:])
         if SERVER_INFO in meta:
             return body

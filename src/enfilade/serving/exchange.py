@@ -8,7 +8,7 @@ call. The easy thing to get wrong is the end: once `finished`, an outlet gets no
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -21,6 +21,10 @@ from enfilade.wire.logging import LoggingLevel
 from enfilade.wire.message import Message
 from enfilade.wire.visible import encode
 
+if TYPE_CHECKING:
+    from enfilade.serving.asking import Questions, Replay
+    from enfilade.serving.journal import Journals
+
 _NO_META = RequestMeta()
 
 
@@ -29,6 +33,10 @@ class Outlet(Protocol):
 
     def push(self, message: bytes) -> bool:
         """Take one notification, without waiting; False if it was dropped because the reader is behind."""
+        ...
+
+    def send(self, message: bytes) -> bool:
+        """Take a question, which is never dropped; False if this outlet can carry none."""
         ...
 
     async def drained(self) -> None:
@@ -47,6 +55,9 @@ class Closed:
     crowded = False
 
     def push(self, message: bytes) -> bool:
+        return False
+
+    def send(self, message: bytes) -> bool:
         return False
 
     async def drained(self) -> None:
@@ -75,6 +86,8 @@ class Request:
         outlet: where its notifications go.
         log_level: lowest level of log messages the client wants for it; None for none at all.
         session: the session's own settings, or None where there is no session.
+        questions: asks the client while it waits, where the doorway can (session era).
+        replay: its questions over the rounds, where the client carries them (stateless era).
         param_headers: HTTP headers, where the doorway has headers that must agree with tool arguments.
         parent: the request whose handler made this one, or None.
         cancelled: set when the client or a deadline has given up on it.
@@ -91,6 +104,7 @@ class Request:
         "expired",
         "finished",
         "id",
+        "journals",
         "log_level",
         "method",
         "outlet",
@@ -98,6 +112,8 @@ class Request:
         "params",
         "parent",
         "peer",
+        "questions",
+        "replay",
         "session",
         "task",
     )
@@ -113,6 +129,7 @@ class Request:
         outlet: Outlet = NOWHERE,
         log_level: LoggingLevel | None = None,
         session: Session | None = None,
+        questions: "Questions | None" = None,
         param_headers: Mapping[bytes, bytes] | None = None,
         parent: "Request | None" = None,
     ) -> None:
@@ -123,6 +140,9 @@ class Request:
         self.outlet = outlet
         self.log_level = log_level
         self.session = session
+        self.questions = questions
+        self.journals: Journals | None = None
+        self.replay: Replay | None = None
         self.param_headers = param_headers
         self.parent = parent
         self.cancelled = False

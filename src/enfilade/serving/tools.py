@@ -18,10 +18,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.primitives.errors import ToolError
+from enfilade.primitives.errors import ReturnedValueError, ToolError
 from enfilade.primitives.jsonable import json_bytes
 from enfilade.primitives.registry import Registry
 from enfilade.primitives.tool import Tool
+from enfilade.serving.asking import MissingCapabilityError, is_stateless
 from enfilade.serving.context import Context
 from enfilade.serving.dispatcher import Dispatcher, log_failure
 from enfilade.serving.exchange import Request
@@ -119,6 +120,10 @@ class Tools:
             value = await (tool.call(bound) if tool.is_async else self._in_thread(tool, bound))
             return tool.result(value)
         except ToolError as error:
+            if isinstance(error, MissingCapabilityError) and is_stateless(request):
+                raise  # the stateless era has a code of its own for it
+            if isinstance(error, ReturnedValueError):  # the author's mistake, which the model cannot mend
+                log.warning("tool %r: %s", tool.name, error)
             return _failed(str(error), error.meta)
         except RpcError:
             raise

@@ -35,11 +35,8 @@ class Seal:
     def __init__(self, secrets: Sequence[str | bytes] = ()) -> None:
         self._secrets = [s.encode() if isinstance(s, str) else bytes(s) for s in secrets] or [os.urandom(32)]
         self.shared = bool(secrets)
-        if min(map(len, self._secrets)) < MINIMUM_SECRET:
-            raise ValueError(
-                f"a secret must have at least {MINIMUM_SECRET} bytes; "
-                'make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
-            )
+        for secret in self._secrets:
+            check_secret(secret)
         self._keys: dict[bytes, AESGCM] = {}
         self._current = b""
 
@@ -79,3 +76,16 @@ class Seal:
             return key.decrypt(whole[_KEY_ID : _KEY_ID + _NONCE], whole[_KEY_ID + _NONCE :], purpose)
         except InvalidTag:
             return None
+
+
+def check_secret(secret: bytes) -> None:
+    """Refuse a secret that is too short to protect anything.
+
+    Raises:
+        ValueError: says how to make a good one.
+    """
+    if len(secret) < MINIMUM_SECRET:
+        raise ValueError(
+            f"a secret must have at least {MINIMUM_SECRET} bytes; "
+            'make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+        )

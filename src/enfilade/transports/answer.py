@@ -111,6 +111,13 @@ class Answer:
         stream = self._stream or self._open()
         return stream is not None and stream.push(message)
 
+    def send(self, message: bytes) -> bool:
+        """Send a question; False if this client takes plain JSON only."""
+        stream = self._stream or self._open()
+        if stream is not None:
+            stream.push_always(message)
+        return stream is not None
+
     # -- the answer ------------------------------------------------------------------------------------------
 
     async def run(self, dispatcher: Dispatcher, request: Request) -> None:

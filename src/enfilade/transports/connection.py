@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from msgspec import UNSET, Raw
 
+from enfilade.serving.asking import Questions
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.exchange import InFlight, Outlet, Request
 from enfilade.serving.peer import Peer
@@ -61,6 +62,7 @@ class Connection:
         self._write = write
         self._request_timeout = request_timeout
         self._in_flight = InFlight()
+        self._questions = Questions()
         self._tasks: set[asyncio.Task[None]] = set()
         self._peer: Peer | None = None
         self._served_stateless = False
@@ -115,7 +117,8 @@ class Connection:
 
     def _feed_one(self, envelope: Envelope) -> None:
         if envelope.method is UNSET:
-            return  # an answer to a request of ours that nobody waits for
+            self._questions.answer(None, envelope)
+            return
         incoming = Incoming(envelope)
         if envelope.id is UNSET:
             params: Any = incoming.params
@@ -217,6 +220,7 @@ class Connection:
             outlet=self._outlet,
             log_level=log_level if stateless else self._log_level,
             session=None if stateless else self,
+            questions=None if stateless else self._questions,
         )
 
 

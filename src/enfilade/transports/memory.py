@@ -35,6 +35,10 @@ class _Pipe:
         self._deliver(message)
         return True
 
+    def send(self, message: bytes) -> bool:
+        self._deliver(message)
+        return True
+
     async def drained(self) -> None:
         return
 
@@ -84,9 +88,16 @@ async def connect(app: Serveable, **options: Any) -> "AsyncIterator[Client]":
         options: passed to `mcp.Client` as they are, such as `mode="legacy"` or `logging_callback=`.
 
     Yields:
-        The connected client.
+        The connected client. What is raised while it is connected arrives as it was raised, so a failed assertion
+        of a test reads like one.
     """
     from mcp import Client
 
+    failure: Exception | None = None
     async with Client(_streams(app), **options) as client:
-        yield client
+        try:
+            yield client
+        except Exception as error:  # past the client's task groups, which would wrap it
+            failure = error
+    if failure is not None:
+        raise failure

@@ -97,7 +97,7 @@ class Post:
             if isinstance(message, list):
                 await self._batch(message)
             elif message.method is UNSET:
-                await self._response()
+                await self._response(message)
             else:
                 await self._message(message)
         except RpcError as error:
@@ -245,16 +245,18 @@ class Post:
             outlet=answer,
             log_level=level,
             session=session,
+            questions=None if session is None else self.door.questions,
         )
         if peer.session_id is not None:
             self.door.in_flight.enter(request)
         return request
 
-    async def _response(self) -> None:
+    async def _response(self, envelope: Envelope) -> None:
         """Take a client's answer to a request of ours: accepted in a session, matched or not (E-28, E-29)."""
         if self.version in STATELESS:
             raise invalid_request("a response cannot be POSTed in this revision")
-        await self._session_peer()
+        peer, _ = await self._session_peer()
+        self.door.questions.answer(peer.session_id, envelope)
         await send_empty(self.send, 202, self.headers)
 
     async def _notification(self, incoming: Incoming) -> None:

@@ -62,6 +62,10 @@ class Writer:
         self._put(message)
         return True
 
+    def send(self, message: bytes) -> bool:
+        self._put(message)
+        return True
+
     async def write(self, message: bytes) -> None:
         """Take a response, which is never dropped."""
         self._put(message)

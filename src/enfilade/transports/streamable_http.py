@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from enfilade.serving.asking import Questions
 from enfilade.serving.dispatcher import Dispatcher, masked
 from enfilade.serving.exchange import InFlight
 from enfilade.serving.peer import Peer
@@ -82,6 +83,7 @@ class StreamableHTTP:
         self.dispatcher = dispatcher
         self.options = options
         self.in_flight = InFlight()
+        self.questions = Questions()
         self._guard = guard
         self._sessions = sessions
         self._principal = principal

@@ -158,6 +158,12 @@ def encode_error(id: RequestId | None, error: RpcError) -> bytes:
     return b'{"jsonrpc":"2.0","id":' + encode_id(id) + b',"error":' + _encode(body) + b"}"
 
 
+def encode_request(id: RequestId, method: str, params: bytes) -> bytes:
+    """Return a request of the server to its client; `params` is JSON already."""
+    head = b'{"jsonrpc":"2.0","id":' + encode_id(id) + b',"method":' + _encode(method)
+    return head + b',"params":' + params + b"}"
+
+
 def encode_notification(method: str, params: bytes | None = None) -> bytes:
     """Return a notification; `params` is JSON already."""
     head = b'{"jsonrpc":"2.0","method":' + _encode(method)

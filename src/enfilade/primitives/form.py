@@ -1,0 +1,129 @@
+"""Forms: what a user is asked, from a Python type to the flat schema that every client can show (R-542).
+
+The protocol's forms are one level of text, numbers, yes or no and choices. Whatever pydantic makes of a type is
+brought into that shape here, and the answer is read back as the type, so that constraints which no form can say
+(a pattern, say) still hold.
+
+Easy to get wrong: `pattern` stands in one revision's prose and in no schema, so it is never sent (C-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from enfilade.primitives.errors import ToolError
+from enfilade.primitives.json_schema import SchemaChecker
+from enfilade.primitives.phrases import follow, place
+from enfilade.primitives.schemas import TidySchema, object_schema, typed_dict
+
+_SAID: Final = ("title", "description", "default")
+# For each kind of field: which keywords a client knows.
+_KNOWN: Final = {
+    "string": (*_SAID, "minLength", "maxLength", "format", "enum", "enumNames", "oneOf"),
+    "integer": (*_SAID, "minimum", "maximum"),
+    "number": (*_SAID, "minimum", "maximum"),
+    "boolean": _SAID,
+    "array": (*_SAID, "minItems", "maxItems", "items"),
+}
+_FORMATS: Final = ("email", "uri", "date", "date-time")
+
+
+class AnswerError(ToolError):
+    """The user's answer does not fit what was asked."""
+
+
+class Form:
+    """A question to the user: the schema that the client shows, and the reading of its answer.
+
+    Args:
+        wanted: a dict that is the schema itself; a model, dataclass or TypedDict, of which each field becomes a
+            field of the form; any type that makes one field (`str`, `int`, `bool`, an Enum, `Literal[...]`,
+            `list[Literal[...]]`); None to ask for consent alone.
+
+    Raises:
+        TypeError: the type does not fit a form; names the field.
+    """
+
+    def __init__(self, wanted: Any) -> None:
+        self._adapter: TypeAdapter[Any] | None = None
+        self._checker: SchemaChecker | None = None
+        self._single = False
+        if wanted is None:
+            self.schema: dict[str, Any] = {"type": "object", "properties": {}}
+        elif isinstance(wanted, Mapping):
+            self.schema = dict(wanted)
+            self._checker = SchemaChecker(self.schema)
+        else:
+            self.schema = self._from_type(wanted)
+
+    def _from_type(self, wanted: Any) -> dict[str, Any]:
+        adapter: TypeAdapter[Any] = TypeAdapter(wanted)
+        schema = object_schema(adapter.json_schema(schema_generator=TidySchema))
+        if schema is None or "properties" not in schema:
+            adapter = TypeAdapter(typed_dict("Answer", {"value": wanted}, ConfigDict()))
+            schema = adapter.json_schema(schema_generator=TidySchema)
+            self._single = True
+        self._adapter = adapter
+        fields = {name: _field(name, part, schema) for name, part in schema.get("properties", {}).items()}
+        form: dict[str, Any] = {"type": "object", "properties": fields}
+        if schema.get("required"):
+            form["required"] = schema["required"]
+        return form
+
+    def read(self, content: Any) -> Any:
+        """Return the answer as what was wanted.
+
+        Raises:
+            AnswerError: it does not fit; names the fields.
+        """
+        values = content if isinstance(content, dict) else {}
+        if self._checker is not None:
+            if problems := self._checker.problems(values):
+                raise AnswerError("The answer does not fit the question: " + "; ".join(map(str, problems)))
+            return values
+        if self._adapter is None:
+            return None
+        try:
+            read = self._adapter.validate_python(values)
+        except ValidationError as error:
+            told = [f"{place(each['loc'])}: {each['msg']}" for each in error.errors(include_input=False)]
+            raise AnswerError("The answer does not fit the question: " + "; ".join(told)) from None
+        return read["value"] if self._single else read
+
+
+def _field(name: str, part: Any, root: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one field of a form; what it may be absent or null for is said by `required` alone."""
+    field = {**follow(part, root), **{key: value for key, value in part.items() if key != "$ref"}}
+    options = [follow(each, root) for each in field.get("anyOf", ())]
+    real = [each for each in options if each.get("type") != "null"]
+    if options and len(real) == 1:
+        field = {**real[0], **{key: value for key, value in field.items() if key != "anyOf"}}
+    if "const" in field:
+        field["enum"] = [field["const"]]
+    kind = field.get("type") or ("string" if "enum" in field or "oneOf" in field else None)
+    if kind not in _KNOWN or (kind != "string" and "enum" in field):
+        raise TypeError(
+            f'a form cannot ask for "{name}": fields are text, numbers, yes or no, or choices of text'
+        )
+    if kind == "array":
+        field["items"] = _choices(name, follow(field.get("items", {}), root))
+    if field.get("format") not in _FORMATS:
+        field.pop("format", None)
+    if field.get("default", 0) is None:
+        del field["default"]
+    return {"type": kind, **{key: field[key] for key in _KNOWN[kind] if key in field}}
+
+
+def _choices(name: str, items: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the items of a multiple choice: with titles (`anyOf`, C-11) or without."""
+    if "enum" in items:
+        return {"type": "string", "enum": items["enum"]}
+    titled = items.get("anyOf") or items.get("oneOf")
+    if titled:
+        return {"anyOf": titled}
+    raise TypeError(
+        f'a form cannot ask for "{name}": a list must be one of choices, such as list[Literal["a", "b"]]'
+    )
