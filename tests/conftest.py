@@ -9,6 +9,12 @@ from workbench import Workbench
 
 
 @pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """What `pytest.mark.anyio` runs `async def` tests with."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
 def workbench() -> Workbench:
     """The server behind `http`, for tests that look inside."""
     return Workbench()

@@ -26,9 +26,14 @@ def typed(id: Any) -> tuple[type, Any]:
 def parsed(body: bytes) -> Any:
     """Return a body as JSON, or None if it is none."""
     try:
-        return json.loads(body)
+        return json.loads(body, parse_int=_int)
     except (ValueError, RecursionError):
         return None
+
+
+def _int(digits: str) -> int | None:
+    """Return a number, unless it has more digits than Python reads."""
+    return int(digits) if len(digits) < 4000 else None
 
 
 def claim_of(message: Any) -> str | None:

@@ -185,7 +185,7 @@ class HttpLine(Line):
 
     def __init__(self, http: Http, session: HttpSession | None) -> None:
         super().__init__()
-        self._http, self._session = http, session
+        self.http, self.session = http, session
         self.stateless = session is None
         self.revision = LATEST_STATELESS if session is None else session.revision
 
@@ -198,10 +198,10 @@ class HttpLine(Line):
         meta: dict[str, Any] | None = None,
     ) -> Callable[[], Outcome]:
         id = self.next_id() if id is None else id
-        if self._session is None:
-            waiting = self._http.start_modern(method, params, id=id, meta=meta)
+        if self.session is None:
+            waiting = self.http.start_modern(method, params, id=id, meta=meta)
         else:
-            waiting = self._session.start(method, params, id=id, meta=meta)
+            waiting = self.session.start(method, params, id=id, meta=meta)
         return lambda: self._outcome(waiting)
 
     @staticmethod
@@ -212,18 +212,19 @@ class HttpLine(Line):
         return Outcome(response, notifications)
 
     def raw(self, body: bytes, *, method: str | None = None, name: str | None = None) -> Message:
-        headers: dict[str, HeaderValue] = {"mcp_protocol_version": self.revision, "mcp_method": method, "mcp_name": name}
-        if self._session is not None:
-            headers = self._session.headers
-        (message,) = self._http.post(body, **headers).messages
+        headers: dict[str, HeaderValue] = {"mcp_method": method, "mcp_name": name}
+        headers["mcp_protocol_version"] = self.revision
+        if self.session is not None:
+            headers = self.session.headers
+        (message,) = self.http.post(body, **headers).messages
         return message
 
     def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
         message = {"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params})}
-        if self._session is None:
-            reply = self._http.post(message, mcp_protocol_version=LATEST_STATELESS)
+        if self.session is None:
+            reply = self.http.post(message, mcp_protocol_version=LATEST_STATELESS)
         else:
-            reply = self._session.post(message)
+            reply = self.session.post(message)
         assert (reply.status, reply.body) == (202, b"")
 
 

@@ -30,7 +30,7 @@ class Stdio:
         self._command = list(command)
         self._env = {**os.environ, **(env or {})}
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._stashed: list[Message] = []
+        self.stashed: list[Message] = []
         self._stderr: list[bytes] = []
         self._piped = Piped()
 
@@ -108,18 +108,18 @@ class Stdio:
 
     def read(self) -> Message:
         """Return the next message of the server."""
-        return self._stashed.pop(0) if self._stashed else self._next()
+        return self.stashed.pop(0) if self.stashed else self._next()
 
     def answer(self, id: Any) -> Message:
         """Return the response to an id, whatever comes in between."""
-        for position, message in enumerate(self._stashed):
+        for position, message in enumerate(self.stashed):
             if "method" not in message and typed(message.get("id")) == typed(id):
-                return self._stashed.pop(position)
+                return self.stashed.pop(position)
         while True:
             message = self._next()
             if "method" not in message and typed(message.get("id")) == typed(id):
                 return message
-            self._stashed.append(message)
+            self.stashed.append(message)
 
     def ask(self, method: str, params: dict[str, Any] | None = None, **more: Any) -> Message:
         """Send a request and return the response to it."""
@@ -128,8 +128,8 @@ class Stdio:
 
     def take_notifications(self) -> list[Message]:
         """Return the notifications that have come and nobody has read."""
-        found = [message for message in self._stashed if "method" in message]
-        self._stashed = [message for message in self._stashed if "method" not in message]
+        found = [message for message in self.stashed if "method" in message]
+        self.stashed = [message for message in self.stashed if "method" not in message]
         return found
 
     def _next(self) -> Message:
@@ -154,7 +154,7 @@ class Stdio:
 
     def rest(self) -> list[Message]:
         """Return every message up to the end of the output."""
-        found, self._stashed = self._stashed, []
+        found, self.stashed = self.stashed, []
         while (line := self._lines.get(timeout=TIMEOUT)) is not None:
             message = json.loads(line)
             self._piped.left(message).check(message)

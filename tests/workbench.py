@@ -59,7 +59,7 @@ class Workbench(MCPApp):
         self.bench = Bench()
         _add_plain_tools(self)
         _add_waiting_tools(self, self.bench)
-        _add_talking_tools(self)
+        _add_talking_tools(self, self.bench)
 
 
 def _add_plain_tools(app: MCPApp) -> None:
@@ -102,6 +102,11 @@ def _add_plain_tools(app: MCPApp) -> None:
         """Try to end the whole process."""
         sys.exit(3)
 
+    @app.tool
+    async def leave_from_the_loop() -> str:
+        """Try to end the whole process where it is most delicate."""
+        sys.exit(3)
+
 
 def _add_waiting_tools(app: MCPApp, bench: Bench) -> None:
     @app.tool
@@ -137,7 +142,7 @@ def _add_waiting_tools(app: MCPApp, bench: Bench) -> None:
         return [entry.partition(" ")[2] for entry in bench.journal if entry.startswith(f"{name} ")]
 
 
-def _add_talking_tools(app: MCPApp) -> None:
+def _add_talking_tools(app: MCPApp, bench: Bench) -> None:
     @app.tool
     async def report(steps: int, ctx: Context) -> str:
         """Report progress and log a message for each step."""
@@ -147,11 +152,21 @@ def _add_talking_tools(app: MCPApp) -> None:
         return f"{steps} steps"
 
     @app.tool
-    async def flood(messages: int, size: int, ctx: Context) -> str:
+    async def flood(name: str, messages: int, size: int, ctx: Context) -> str:
         """Log many long messages, and wait for the reader as a tool should."""
-        for _ in range(messages):
-            await ctx.log.error("x" * size)
+        with bench.recorded(name):
+            for _ in range(messages):
+                await ctx.log.error("x" * size)
         return "flooded"
+
+    @app.tool
+    async def tell(name: str, ctx: Context) -> str:
+        """Log a message, then wait to be released, then log another."""
+        await ctx.log.info("before")
+        with bench.recorded(name):
+            await bench.opened(name)
+        await ctx.log.info("after")
+        return "told"
 
     @app.tool
     def scribble() -> str:

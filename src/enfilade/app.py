@@ -19,12 +19,14 @@ from enfilade.primitives.names import qualified_name
 from enfilade.primitives.registry import Registry
 from enfilade.primitives.signature import describe, raw_name
 from enfilade.primitives.tool import Tool, tool_from_function
+from enfilade.serving.changes import TOOLS, Changes, updated
 from enfilade.serving.context import Context
 from enfilade.serving.dispatcher import Dispatcher, Middleware
 from enfilade.serving.journal import Journals
 from enfilade.serving.lifecycle import Opening
 from enfilade.serving.lifespan import Lifespan, Setup
 from enfilade.serving.logging import set_level
+from enfilade.serving.subscriptions import Subscriptions
 from enfilade.serving.tools import Tools
 from enfilade.settings import Settings
 from enfilade.state.seal import Seal
@@ -108,6 +110,8 @@ class MCPApp:
         self.version = version
         qualify = self.settings.tool_names == "plain"
         self.tools: Registry[Tool] = Registry("tool", alias=self._qualified if qualify else None)
+        self.changes = Changes()
+        self.tools.on_change(lambda: self.changes.announce(TOOLS))
         self._instructions = instructions
         self._server_info = Implementation(
             name=name,
@@ -257,6 +261,10 @@ class MCPApp:
         self._middleware.append(middleware)
         return middleware
 
+    def notify_resource_updated(self, uri: str) -> None:
+        """Tell every client that watches a resource that its contents changed; callable from any thread."""
+        self.changes.announce(updated(uri))
+
     # -- the rooms behind --------------------------------------------------------------------------------------
 
     @property
@@ -267,7 +275,9 @@ class MCPApp:
         return self._dispatcher
 
     def _build(self) -> Dispatcher:
-        dispatcher = Dispatcher(self._server_info, self._middleware, journals=Journals(self._seal))
+        dispatcher = Dispatcher(
+            self._server_info, self._middleware, journals=Journals(self._seal), changes=self.changes
+        )
         opening = Opening(self._server_info, self._capabilities, self._instructions)
         tools = Tools(
             self.tools,
@@ -279,6 +289,8 @@ class MCPApp:
         dispatcher.register("initialize", opening.initialize)
         dispatcher.register("server/discover", opening.discover)
         dispatcher.register("ping", opening.ping)
+        subscriptions = Subscriptions(self.changes, self._capabilities)
+        dispatcher.register("subscriptions/listen", subscriptions.listen)
         dispatcher.register("logging/setLevel", set_level)
         dispatcher.register("tools/list", tools.list, tools.ready_list)
         dispatcher.register("tools/call", tools.call)
@@ -287,7 +299,7 @@ class MCPApp:
 
     def _capabilities(self) -> ServerCapabilities:
         """Return what is served, and nothing that is not."""
-        return ServerCapabilities(tools=ToolsCapability(), logging={})
+        return ServerCapabilities(tools=ToolsCapability(list_changed=True), logging={})
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Dispatcher]:

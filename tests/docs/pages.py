@@ -1,8 +1,8 @@
 """The pages of the documentation as data: their blocks of code, their links and their headings.
 
 A block says how it is tested by its language, or by a comment in the line before it: `<!-- test: serve -->`. The
-easy thing to get wrong is a block that nobody runs: one whose language and comment mean nothing is reported by
-`page.unknown`, not left out.
+easy thing to get wrong is a block that nobody runs: one whose language and comment mean nothing together is a
+failure, and so is a comment that stands before no block.
 """
 
 import re
@@ -58,7 +58,7 @@ class Block:
 
     @property
     def place(self) -> str:
-        return f"{self.page.relative_to(ROOT).as_posix()}:{self.line}"
+        return f"{self.page.name}:{self.line}"
 
     @property
     def kind(self) -> tuple[str, str]:
@@ -124,5 +124,5 @@ def table(page: Path, heading: str) -> list[list[str]]:
     for line in lines:
         if not line.startswith("|"):
             break
-        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
     return rows

@@ -127,7 +127,18 @@ class Media:
 
 
 class Image(Media):
-    """A picture, as an `image` block; PNG where nothing tells the format."""
+    """A picture, as an `image` block; PNG where nothing tells the format.
+
+    Args:
+        path: the file, read when the result is made.
+        data: the bytes themselves; exactly one of the two is given.
+        format: such as `"jpeg"`; guessed from the name or the bytes otherwise.
+        mime_type: the media type, where neither guess nor format is right.
+        annotations: for whom it is, and how much it matters.
+
+    Raises:
+        ValueError: path and data are both given, or neither.
+    """
 
     __slots__ = ()
     _family = "image"
@@ -142,7 +153,18 @@ class Image(Media):
 
 
 class Audio(Media):
-    """A sound, as an `audio` block; WAV where nothing tells the format."""
+    """A sound, as an `audio` block; WAV where nothing tells the format.
+
+    Args:
+        path: the file, read when the result is made.
+        data: the bytes themselves; exactly one of the two is given.
+        format: such as `"mp3"`; guessed from the name or the bytes otherwise.
+        mime_type: the media type, where neither guess nor format is right.
+        annotations: for whom it is, and how much it matters.
+
+    Raises:
+        ValueError: path and data are both given, or neither.
+    """
 
     __slots__ = ()
     _family = "audio"
@@ -160,8 +182,16 @@ class File(Media):
     """Any file, as an embedded resource: text where it is text, base64 otherwise.
 
     Args:
+        path: the file, read when the result is made.
+        data: the bytes themselves; exactly one of the two is given.
+        format: such as `"csv"`; guessed from the name or the bytes otherwise.
+        mime_type: the media type, where neither guess nor format is right.
+        annotations: for whom it is, and how much it matters.
         name: what clients call it; the path's own name by default.
         uri: its URI, `file:///name` by default. The directory is nobody's business.
+
+    Raises:
+        ValueError: path and data are both given, or neither.
     """
 
     __slots__ = ("_name", "_uri")

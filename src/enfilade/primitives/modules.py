@@ -69,7 +69,7 @@ def tool(
 def tool(fn: Any = None, /, **options: Any) -> Any:
     """Mark a function as a tool, for `add_tools_from_module`; the function itself stays as it is.
 
-    Use it bare or with the options of `tool_from_function`; further ones go to the application.
+    Use it bare or with the options of `MCPApp.add_tool`; one that the application does not know is refused there.
     """
     if fn is not None:
         return _marked(fn, ToolOptions())

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET
 
 from enfilade.serving.asking import ASKING, MissingCapabilityError, Replay
+from enfilade.serving.changes import Changes
 from enfilade.serving.exchange import Request
 from enfilade.serving.journal import Journals
 from enfilade.wire.jsonrpc import (
@@ -49,13 +50,20 @@ class Dispatcher:
         middleware: `async def mw(request, call_next)`, outermost first; each sees every request, also those
             that tools make by chaining.
         journals: seals what a call has asked, for the client to carry.
+        changes: where doorways hear of changes that their clients want to know.
     """
 
     def __init__(
-        self, server_info: Implementation, middleware: Iterable[Middleware] = (), *, journals: Journals
+        self,
+        server_info: Implementation,
+        middleware: Iterable[Middleware] = (),
+        *,
+        journals: Journals,
+        changes: Changes,
     ) -> None:
         self.server_info = server_info
         self.journals = journals
+        self.changes = changes
         self._middleware = tuple(middleware)
         self._handlers: dict[str, Handler] = {}
         self._ready: dict[str, Ready] = {}

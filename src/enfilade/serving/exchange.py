@@ -74,6 +74,18 @@ class Session(Protocol):
         """Remember the lowest level of log messages this client wants."""
         ...
 
+    async def watch(self, uri: str) -> None:
+        """Tell this client when a resource is updated.
+
+        Raises:
+            RpcError: it watches too many already.
+        """
+        ...
+
+    async def unwatch(self, uri: str) -> None:
+        """Tell it no more."""
+        ...
+
 
 class Request:
     """One request in flight; what middleware and handlers see.

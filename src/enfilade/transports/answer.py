@@ -71,6 +71,7 @@ class Answer:
         accepts: whether the client takes (JSON, an event stream).
         stateless: the era, which decides what a disconnect means and which status an error has.
         headers: what the response carries besides its content type.
+        endless: it lasts as long as its client stays: always a stream (R-272), without a deadline.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Answer:
         stateless: bool,
         options: AnswerOptions,
         headers: Headers,
+        endless: bool = False,
     ) -> None:
         self._receive = receive
         self._send = send
@@ -89,6 +91,7 @@ class Answer:
         self._stateless = stateless
         self._options = options
         self.headers = headers
+        self._endless = endless
         self._stream: EventStream | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -191,7 +194,7 @@ class Answer:
         loop = asyncio.get_running_loop()
         if self._stateless:
             self._watcher = loop.create_task(self._watch())
-        if self._options.request_timeout:
+        if self._options.request_timeout and not self._endless:
             self._deadline = loop.call_later(self._options.request_timeout, self._expire)
         if self._may_stream and self._stream is None:
             self._timer = loop.call_later(self._options.grace, self._open)
@@ -209,7 +212,7 @@ class Answer:
 
     @property
     def _may_stream(self) -> bool:
-        return self._sse and not (self._options.json_response and self._json)
+        return self._sse and (self._endless or not (self._options.json_response and self._json))
 
     def _open(self) -> EventStream | None:
         """Turn the answer into a stream, unless the client or the host wants JSON."""

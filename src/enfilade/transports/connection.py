@@ -15,9 +15,11 @@ from typing import Any, Final
 from msgspec import UNSET, Raw
 
 from enfilade.serving.asking import Questions
+from enfilade.serving.changes import Change, Listener, watch
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.exchange import InFlight, Outlet, Request
 from enfilade.serving.peer import Peer
+from enfilade.serving.subscriptions import notification_of
 from enfilade.transports.incoming import Incoming, unsupported
 from enfilade.wire.jsonrpc import (
     INVALID_PARAMS,
@@ -62,6 +64,8 @@ class Connection:
         self._write = write
         self._request_timeout = request_timeout
         self._in_flight = InFlight()
+        self._watched: set[str] = set()
+        self._listener: Listener | None = None
         self._questions = Questions()
         self._tasks: set[asyncio.Task[None]] = set()
         self._peer: Peer | None = None
@@ -71,6 +75,23 @@ class Connection:
     async def set_log_level(self, level: LoggingLevel) -> None:
         """Remember the level for the rest of the connection (R-409)."""
         self._log_level = level
+
+    async def watch(self, uri: str) -> None:
+        """Tell the client when a resource is updated (R-368, R-409)."""
+        watch(self._watched, uri)
+
+    async def unwatch(self, uri: str) -> None:
+        """Tell it no more."""
+        self._watched.discard(uri)
+
+    def _listen(self, peer: Peer) -> None:
+        """Tell a session-era client of changes, once it is ready to hear of them (R-304, R-369)."""
+
+        def tell(change: Change) -> None:
+            self._outlet.push(notification_of(change, peer.revision))
+
+        self._listener = Listener(lambda change: change.uri is None or change.uri in self._watched, tell)
+        self._dispatcher.changes.attach(self._listener)
 
     def feed(self, message: bytes) -> None:
         """Take one message; its outcome, if one is due, is written later. Never raises, never waits."""
@@ -91,6 +112,8 @@ class Connection:
 
     async def close(self, *, patience: float = 0.0) -> None:
         """Let what runs finish for `patience` seconds, then cancel it, and wait until all is quiet."""
+        if self._listener is not None:
+            self._dispatcher.changes.detach(self._listener)
         if self._tasks and patience:
             await asyncio.wait(self._tasks, timeout=patience)
         for task in self._tasks:
@@ -124,6 +147,8 @@ class Connection:
             params: Any = incoming.params
             if envelope.method == "notifications/cancelled" and params is not None:
                 self._in_flight.cancel(None, params)
+            elif envelope.method == "notifications/initialized" and self._peer and self._listener is None:
+                self._listen(self._peer)
             return
         try:
             request = self._request(incoming)
@@ -145,7 +170,7 @@ class Connection:
 
     async def _serve(self, request: Request) -> None:
         timer = None
-        if self._request_timeout:
+        if self._request_timeout and request.method != "subscriptions/listen":
             later = asyncio.get_running_loop().call_later
             timer = later(self._request_timeout, lambda: request.cancel("deadline", expired=True))
         try:

@@ -123,7 +123,7 @@ class Post:
             answer = self._answer()
             await answer.run(self.door.dispatcher, self._enter(incoming, peer, session, answer))
 
-    def _answer(self) -> Answer:
+    def _answer(self, *, endless: bool = False) -> Answer:
         return Answer(
             self.receive,
             self.send,
@@ -131,6 +131,7 @@ class Post:
             stateless=self.stateless,
             options=self.door.options.answers,
             headers=self.headers,
+            endless=endless,
         )
 
     # -- before the body is understood -------------------------------------------------------------------------
@@ -183,7 +184,7 @@ class Post:
             http.check_name(self.fields, method, incoming.params)
         params = incoming.checked_params()
         level = incoming.meta.log_level
-        answer = self._answer()
+        answer = self._answer(endless=method == "subscriptions/listen")
         request = Request(
             self.id,
             method,

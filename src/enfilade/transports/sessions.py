@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from enfilade.serving.changes import watch
 from enfilade.serving.peer import Peer
 from enfilade.state.seal import Seal
 from enfilade.state.store import Keys
@@ -43,6 +44,10 @@ class _Record(msgspec.Struct, omit_defaults=True):
 
     ended: bool = False
     log_level: LoggingLevel | None = None
+    watched: list[str] = []
+
+
+_NOTHING: Final = _Record()
 
 
 class Session:
@@ -51,22 +56,35 @@ class Session:
     Attributes:
         peer: the client, as it introduced itself.
         log_level: lowest level of log messages it wants; None if it never said.
+        watched: resources it wants to hear of; the same set for all requests while its stream is open.
     """
 
-    __slots__ = ("_store", "_ttl", "log_level", "peer")
+    __slots__ = ("_sessions", "log_level", "peer", "watched")
 
-    def __init__(self, peer: Peer, log_level: LoggingLevel | None, store: Keys, ttl: float) -> None:
+    def __init__(self, peer: Peer, record: _Record, sessions: "Sessions") -> None:
         self.peer = peer
-        self.log_level = log_level
-        self._store = store
-        self._ttl = ttl
+        self.log_level = record.log_level
+        self.watched = sessions.open_streams.get(peer.session_id, set(record.watched))
+        self._sessions = sessions
 
     async def set_log_level(self, level: LoggingLevel) -> None:
-        await self._store.put(_key(self.peer), msgspec.json.encode(_Record(log_level=level)), self._ttl)
+        self.log_level = level
+        await self._keep()
+
+    async def watch(self, uri: str) -> None:
+        watch(self.watched, uri)
+        await self._keep()
+
+    async def unwatch(self, uri: str) -> None:
+        self.watched.discard(uri)
+        await self._keep()
 
     async def end(self) -> None:
         """Make every later request of this session "not found"."""
-        await self._store.put(_key(self.peer), msgspec.json.encode(_Record(ended=True)), self._ttl)
+        await self._sessions.keep(self.peer, _Record(ended=True))
+
+    async def _keep(self) -> None:
+        await self._sessions.keep(self.peer, _Record(log_level=self.log_level, watched=sorted(self.watched)))
 
 
 class Sessions:
@@ -77,6 +95,9 @@ class Sessions:
         store: keeps what changes during a session.
         ttl: lifetime of a session in seconds.
         remembered: how many tokens are kept opened, to save the work of unsealing.
+
+    Attributes:
+        open_streams: the resources watched by each session whose stream is open in this worker.
     """
 
     def __init__(self, seal: Seal, store: Keys, ttl: float, remembered: int = 1024) -> None:
@@ -85,6 +106,7 @@ class Sessions:
         self._ttl = ttl
         self._remembered = remembered
         self._opened: OrderedDict[bytes, tuple[Peer, float]] = OrderedDict()
+        self.open_streams: dict[str | None, set[str]] = {}
 
     def create(self, params: InitializeRequestParams, revision: str, principal: str | None) -> tuple[Peer, str]:
         """Return a new session's peer, and the token that is its id for the client (R-310, R-311).
@@ -128,10 +150,12 @@ class Sessions:
         if expires <= time.time() or peer.principal != principal:
             return None
         kept = await self._store.get(_key(peer))
-        if kept is None:
-            return Session(peer, None, self._store, self._ttl)
-        record = msgspec.json.decode(kept, type=_Record)
-        return None if record.ended else Session(peer, record.log_level, self._store, self._ttl)
+        record = _NOTHING if kept is None else msgspec.json.decode(kept, type=_Record)
+        return None if record.ended else Session(peer, record, self)
+
+    async def keep(self, peer: Peer, record: _Record) -> None:
+        """Remember what changed in a session, for as long as it may live."""
+        await self._store.put(_key(peer), msgspec.json.encode(record), self._ttl)
 
     def _open(self, token: bytes) -> tuple[Peer, float] | None:
         if len(token) > _LONGEST_TOKEN:

@@ -20,6 +20,7 @@ from enfilade.serving.dispatcher import Dispatcher, masked
 from enfilade.serving.exchange import InFlight
 from enfilade.serving.peer import Peer
 from enfilade.transports.answer import AnswerOptions, Receive, send_empty, send_json
+from enfilade.transports.get_stream import OpenStreams
 from enfilade.transports.guard import Guard, cors, preflight
 from enfilade.transports.incoming import check_version
 from enfilade.transports.post import Post
@@ -34,7 +35,7 @@ Scope = MutableMapping[str, Any]
 Principal = Callable[[Scope], str | None]
 
 _POST_ONLY: Final[Headers] = [(b"allow", b"POST")]
-_OFFERED: Final[Headers] = [(b"allow", b"POST, DELETE, OPTIONS")]
+_OFFERED: Final[Headers] = [(b"allow", b"GET, POST, DELETE, OPTIONS")]
 
 
 def authenticated_user(scope: Scope) -> str | None:
@@ -84,6 +85,7 @@ class StreamableHTTP:
         self.options = options
         self.in_flight = InFlight()
         self.questions = Questions()
+        self.streams = OpenStreams(dispatcher.changes, sessions, options.answers)
         self._guard = guard
         self._sessions = sessions
         self._principal = principal
@@ -101,7 +103,7 @@ class StreamableHTTP:
             if scope["method"] == "POST":
                 await Post(self, fields, headers, principal, receive, send).serve()
             else:
-                await self._other(scope["method"], fields, headers, principal, send)
+                await self._other(scope["method"], fields, headers, principal, receive, send)
         except RpcError as error:
             await send_json(send, error.status or 400, encode_error(None, error), headers)
         except Exception as error:  # a failing store or host hook fails this request and nothing else
@@ -109,7 +111,13 @@ class StreamableHTTP:
             await send_json(send, 500, encode_error(None, failure), headers)
 
     async def _other(
-        self, method: str, fields: dict[bytes, bytes], headers: Headers, principal: str | None, send: Send
+        self,
+        method: str,
+        fields: dict[bytes, bytes],
+        headers: Headers,
+        principal: str | None,
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Answer what is not a POST (E-22, E-23, E-24)."""
         version = version_of(fields)
@@ -122,6 +130,10 @@ class StreamableHTTP:
             check_version(version)
             await self._end(await self.session(fields, principal))
             await send_empty(send, 204, headers)
+        elif method == "GET" and self.options.sessions:
+            check_version(version)
+            session = await self.session(fields, principal)
+            await self.streams.serve(session, fields, headers, receive, send)
         else:
             error = RpcError(INVALID_REQUEST, f"{method} is not offered here; messages are POSTed")
             offered = _OFFERED if self.options.sessions else _POST_ONLY
@@ -150,6 +162,7 @@ class StreamableHTTP:
         """End a session: let nobody use it again, and cancel what runs for it here (R-316)."""
         await session.end()
         self.in_flight.cancel_all(session.peer.session_id, "the session was ended")
+        self.streams.end(session)
 
     def introduce(
         self, params: InitializeRequestParams, revision: str, principal: str | None

@@ -1,0 +1,78 @@
+"""URIs as this room needs them: legal ones are told from others, and two spellings of one URI compare equal.
+
+Easy to get wrong: clients do not send back the very text that was listed. Some write `%7e` for `~` or `%c3` for
+`%C3`, some leave letters outside ASCII as they are, and a scheme has no case (RFC 3986 §6.2.2). What is looked up
+is therefore the canonical form; what goes into the answer is the URI as it was asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+#: Nothing longer is looked up; this also bounds the work of matching.
+MAX_LENGTH: Final = 8192
+
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+_ILLEGAL: Final = re.compile(r"[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]|%(?![0-9A-Fa-f]{2})")
+_ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
+_TO_ESCAPE: Final = re.compile(r"[^\x21-\x7e]")
+_UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+def check_uri(uri: str) -> None:
+    """Refuse what is no absolute URI (R-521).
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
+    if len(uri) > MAX_LENGTH:
+        raise ValueError(f'"{uri[:60]}…" is longer than {MAX_LENGTH} characters')
+    check_scheme(uri)
+    check_characters(uri, uri)
+
+
+def check_scheme(uri: str) -> None:
+    """Refuse what does not begin with a scheme.
+
+    Raises:
+        ValueError: shows how it would look with one.
+    """
+    if not _SCHEME.match(uri):
+        raise ValueError(f'"{uri}" is no URI: it needs a scheme, as in "resource://{uri.lstrip("/:")}"')
+
+
+def check_characters(text: str, whole: str) -> None:
+    """Refuse characters that a URI cannot have.
+
+    Args:
+        text: the part to look at.
+        whole: what to call it in the error.
+
+    Raises:
+        ValueError: names the first such character and how to write it.
+    """
+    if bad := _ILLEGAL.search(text):
+        raise ValueError(f'"{whole}" is no URI: it contains {bad[0]!r}; write it as {_escaped(bad)}')
+
+
+def canonical(text: str) -> str:
+    """Return the one spelling of a URI, or of a part of one, under which it is looked up."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        text = _TO_ESCAPE.sub(_escaped, text)
+    if "%" in text:
+        text = _ESCAPE.sub(_unescaped, text)
+    scheme = _SCHEME.match(text)
+    if scheme is None or scheme[0].islower():
+        return text
+    return scheme[0].lower() + text[scheme.end() :]
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in character[0].encode("utf-8", "replace"))
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    """Return the character that needed no escape, or the escape in upper case."""
+    character = chr(int(escape[1], 16))
+    return character if character in _UNRESERVED else escape[0].upper()

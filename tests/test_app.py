@@ -1,0 +1,508 @@
+"""`MCPApp` as its users meet it: what its arguments do on the wire, and how tools come and go.
+
+Whatever can be seen by a client is looked at through the official one, in both eras.
+"""
+
+import asyncio
+import importlib
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client, MCPError
+
+from enfilade import Context, Icon, MCPApp, Request, ToolAnnotations, ToolError, connect, tool
+from enfilade.app import _log_to_stderr
+from enfilade.wire.message import Message
+
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+
+both_eras = pytest.mark.parametrize("mode", ["legacy", "auto"])
+
+
+def visit(app: MCPApp, mode: str, scenario: Any) -> Any:
+    """Connect the official client and return what the scenario makes of it."""
+
+    async def run() -> Any:
+        async with connect(app, mode=mode) as client:
+            return await scenario(client)
+
+    return asyncio.run(run())
+
+
+def call(app: MCPApp, name: str, mode: str = "auto", **arguments: Any) -> Any:
+    return visit(app, mode, lambda client: client.call_tool(name, arguments))
+
+
+async def names(client: Client) -> list[str]:
+    return [each.name for each in (await client.list_tools(cache_mode="bypass")).tools]
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+# -- who the server says it is -------------------------------------------------------------------------------
+
+
+@both_eras
+def test_constructor_arguments_reach_the_client(mode: str) -> None:
+    app = MCPApp(
+        "library",
+        "3.1.4",
+        title="The Library",
+        instructions="Look before you lend.",
+        website_url="https://library.example",
+        icons=[Icon(src=PIXEL, mime_type="image/png", sizes=["16x16"])],
+    )
+
+    async def scenario(client: Client) -> tuple[dict[str, Any], str | None]:
+        assert client.server_info is not None
+        return client.server_info.model_dump(by_alias=True, exclude_none=True), client.instructions
+
+    info, instructions = visit(app, mode, scenario)
+    assert info == {
+        "name": "library",
+        "version": "3.1.4",
+        "title": "The Library",
+        "websiteUrl": "https://library.example",
+        "icons": [{"src": PIXEL, "mimeType": "image/png", "sizes": ["16x16"]}],
+    }
+    assert instructions == "Look before you lend."
+
+
+@both_eras
+def test_what_was_not_given_is_not_sent(mode: str) -> None:
+    async def scenario(client: Client) -> tuple[dict[str, Any], str | None]:
+        assert client.server_info is not None
+        return client.server_info.model_dump(by_alias=True, exclude_unset=True), client.instructions
+
+    assert visit(MCPApp("bare", "1"), mode, scenario) == ({"name": "bare", "version": "1"}, None)
+
+
+@both_eras
+def test_only_what_is_served_is_advertised(mode: str) -> None:
+    """P20: nothing is advertised without a handler behind it."""
+
+    async def scenario(client: Client) -> dict[str, Any]:
+        found: dict[str, Any] = client.server_capabilities.model_dump(by_alias=True, exclude_none=True)
+        return found
+
+    assert visit(MCPApp(), mode, scenario) == {"tools": {}, "logging": {}}
+
+
+# -- tools come and go ---------------------------------------------------------------------------------------
+
+
+@both_eras
+def test_options_of_a_tool_reach_the_client(mode: str) -> None:
+    app = MCPApp()
+
+    @app.tool(
+        name="lend.book",
+        title="Lend a book",
+        description="Lend it.",
+        annotations=ToolAnnotations(read_only_hint=False, idempotent_hint=True),
+        icons=[Icon(src=PIXEL)],
+        meta={"example.org/shelf": 4},
+        structured_output=False,
+    )
+    def lend(title: str) -> str:
+        """A docstring that description= outranks."""
+        return title
+
+    async def scenario(client: Client) -> dict[str, Any]:
+        found = (await client.list_tools()).tools[0].model_dump(by_alias=True, exclude_none=True)
+        return {key: value for key, value in found.items() if key != "inputSchema"}
+
+    assert visit(app, mode, scenario) == {
+        "name": "lend.book",
+        "title": "Lend a book",
+        "description": "Lend it.",
+        "annotations": {"readOnlyHint": False, "idempotentHint": True},
+        "icons": [{"src": PIXEL}],
+        "_meta": {"example.org/shelf": 4},
+    }
+
+
+def test_a_decorated_function_stays_what_it_was() -> None:
+    app = MCPApp()
+    bare = app.tool(add)
+    named = app.tool(name="sum")(add)
+    assert bare is add
+    assert named is add
+    assert add(1, 2) == 3
+
+
+class Counter:
+    """Methods and objects are tools as well."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def increase(self, by: int = 1) -> int:
+        self.count += by
+        return self.count
+
+    def __call__(self) -> int:
+        return self.count
+
+
+def test_methods_and_objects_are_tools() -> None:
+    app, counter = MCPApp(), Counter()
+    app.add_tool(counter.increase)
+    app.add_tool(counter, name="count")
+    assert call(app, "increase", by=5).structured_content == {"result": 5}
+    assert call(app, "count").structured_content == {"result": 5}
+
+
+@both_eras
+def test_tools_come_and_go_while_the_server_runs(mode: str) -> None:
+    app = MCPApp()
+    app.add_tool(add)
+
+    async def scenario(client: Client) -> list[Any]:
+        seen: list[Any] = [await names(client)]
+        app.add_tool(add, name="plus")
+        seen.append(await names(client))
+        seen.append((await client.call_tool("plus", {"a": 1, "b": 2})).structured_content)
+        app.remove_tool("add")
+        seen.append(await names(client))
+        with pytest.raises(MCPError, match="Unknown tool: add"):
+            await client.call_tool("add", {"a": 1, "b": 2})
+        return seen
+
+    assert visit(app, mode, scenario) == [["add"], ["add", "plus"], {"result": 3}, ["plus"]]
+
+
+def test_a_tool_that_is_not_there_cannot_be_removed() -> None:
+    with pytest.raises(KeyError, match='there is no tool called "nothing"'):
+        MCPApp().remove_tool("nothing")
+
+
+def test_two_tools_of_one_name_are_refused_with_both_places() -> None:
+    app = MCPApp()
+    app.add_tool(add)
+    with pytest.raises(
+        ValueError, match=r'two tools are called "add": .*test_app.*:add \(test_app.py:\d+\) and .*'
+    ):
+        app.add_tool(lambda: 1, name="add")
+    assert app.tools.names() == ["add"]
+
+
+# -- tools from modules (P1, P5, P6) -------------------------------------------------------------------------
+
+MODULE = """
+from enfilade import Context, tool
+
+@tool
+def first(word: str) -> str:
+    return word.upper()
+
+@tool(name="second.tool", title="The second", meta={"example.org/n": 2})
+async def second(ctx: Context) -> str:
+    return str(ctx.request_id is not None)
+
+def unmarked() -> None: ...
+"""
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a module and a package that nobody has installed."""
+    (tmp_path / "plain_shelf.py").write_text(MODULE, encoding="utf-8")
+    (tmp_path / "packed_shelf" / "inner").mkdir(parents=True)
+    files = {
+        "__init__.py": "from packed_shelf.a import one",
+        "a.py": "from enfilade import tool\n@tool\ndef one(): return 1",
+        "__main__.py": "raise SystemExit('it was run')",
+        "inner/__init__.py": "",
+        "inner/b.py": "from enfilade import tool\n@tool\ndef two(): return 2",
+    }
+    for name, text in files.items():
+        (tmp_path / "packed_shelf" / name).write_text(text, encoding="utf-8")
+    (tmp_path / "empty_shelf.py").write_text("def unmarked(): ...", encoding="utf-8")
+    (tmp_path / "odd_shelf.py").write_text(
+        "from enfilade import tool\n@tool(colour='red')\ndef painted(): return 1", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    yield tmp_path
+    for name in [name for name in sys.modules if "_shelf" in name]:
+        del sys.modules[name]
+
+
+@both_eras
+@pytest.mark.parametrize("by_name", [True, False], ids=["by-name", "by-module"])
+def test_a_module_that_is_not_installed(shelf: Path, mode: str, by_name: bool) -> None:
+    app = MCPApp()
+    added = app.add_tools_from_module("plain_shelf" if by_name else importlib.import_module("plain_shelf"))
+    assert [each.name for each in added] == ["first", "second.tool"]
+    assert visit(app, mode, names) == ["first", "second.tool"]
+    assert call(app, "first", mode, word="ada").structured_content == {"result": "ADA"}
+    assert call(app, "second.tool", mode).structured_content == {"result": "True"}
+    definition = app.tools.get("second.tool")
+    assert definition is not None
+    assert (definition.definition.title, definition.definition.meta) == ("The second", {"example.org/n": 2})
+
+
+def test_a_package_and_all_below_it(shelf: Path) -> None:
+    """A function counts once, however many modules show it; `__main__` is not run."""
+    app = MCPApp()
+    app.add_tools_from_module("packed_shelf")
+    assert app.tools.names() == ["one", "two"]
+
+
+def test_a_marked_function_stays_callable_and_serves_two_servers(shelf: Path) -> None:
+    module = importlib.import_module("plain_shelf")
+    red, blue = MCPApp("red"), MCPApp("blue", tool_names="qualified")
+    red.add_tools_from_module(module)
+    blue.add_tools_from_module(module)
+    assert module.first("ada") == "ADA"
+    assert red.tools.names() == ["first", "second.tool"]
+    assert blue.tools.names() == ["Blue_First", "Blue_SecondTool"]
+
+
+def test_a_module_without_tools_is_refused(shelf: Path) -> None:
+    with pytest.raises(ValueError, match="empty_shelf has no tools: mark functions with"):
+        MCPApp().add_tools_from_module("empty_shelf")
+
+
+def test_a_module_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ImportError, match="there is no module 'no_such_shelf'"):
+        MCPApp().add_tools_from_module("no_such_shelf")
+
+
+def test_an_option_nobody_knows_is_refused(shelf: Path) -> None:
+    with pytest.raises(TypeError, match=r"@tool of painted\(\): unknown options colour"):
+        MCPApp().add_tools_from_module("odd_shelf")
+
+
+def test_the_free_decorator_leaves_the_function_alone() -> None:
+    assert tool(add) is add
+    assert tool(name="sum")(add) is add
+
+
+# -- names (P16) ---------------------------------------------------------------------------------------------
+
+
+def whisper_secret() -> str:
+    """Whisper."""
+    return "psst"
+
+
+@both_eras
+@pytest.mark.parametrize("tool_names", ["plain", "qualified"])
+def test_the_qualified_name_is_understood_in_both_modes(mode: str, tool_names: str) -> None:
+    app = MCPApp("The simple server name", tool_names=tool_names)
+    app.add_tool(whisper_secret)
+    qualified = "TheSimpleServerName_WhisperSecret"
+    assert visit(app, mode, names) == ["whisper_secret" if tool_names == "plain" else qualified]
+    assert call(app, qualified, mode).structured_content == {"result": "psst"}
+
+
+@pytest.mark.parametrize("tool_names", ["plain", "qualified"])
+def test_tools_call_each_other_by_qualified_name(tool_names: str) -> None:
+    app = MCPApp("Choir", tool_names=tool_names)
+    app.add_tool(whisper_secret)
+
+    @app.tool
+    async def repeat(ctx: Context) -> str:
+        result = await ctx.tools.call("Choir_WhisperSecret")
+        return str(result.structured_content is not None) + result.content[0].text  # type: ignore[union-attr]
+
+    assert call(app, "Choir_Repeat").structured_content == {"result": "Truepsst"}
+
+
+def test_an_ambiguous_qualified_name_reaches_no_tool() -> None:
+    app = MCPApp("S")
+    app.add_tool(add, name="get_x")
+    app.add_tool(add, name="get-x")
+    with pytest.raises(MCPError, match="Unknown tool: S_GetX"):
+        call(app, "S_GetX", a=1, b=2)
+
+
+# -- middleware ----------------------------------------------------------------------------------------------
+
+
+def noting(name: str, notes: list[str]) -> Any:
+    async def middleware(request: Request, call_next: Any) -> Message:
+        notes.append(f"{name} in")
+        result: Message = await call_next(request)
+        notes.append(f"{name} out")
+        return result
+
+    return middleware
+
+
+def test_middleware_runs_in_the_order_it_was_added() -> None:
+    notes: list[str] = []
+    app = MCPApp(middleware=[noting("first", notes), noting("second", notes)])
+    app.add_middleware(noting("third", notes))
+    app.add_tool(add)
+
+    async def scenario(client: Client) -> None:
+        notes.clear()
+        await client.call_tool("add", {"a": 1, "b": 2})
+
+    visit(app, "legacy", scenario)
+    assert notes[:6] == ["first in", "second in", "third in", "third out", "second out", "first out"]
+
+
+@both_eras
+def test_middleware_sees_every_request_and_chained_calls(mode: str) -> None:
+    """P8: a chained call goes the way of a client's call."""
+    seen: list[tuple[str, bool]] = []
+    app = MCPApp()
+
+    @app.add_middleware
+    async def note(request: Request, call_next: Any) -> Message:
+        seen.append((request.method, request.parent is not None))
+        request.state["guest"] = "ada"
+        result: Message = await call_next(request)
+        return result
+
+    @app.tool
+    def guest(ctx: Context) -> str:
+        return str(ctx.state["guest"])
+
+    @app.tool
+    async def ask(ctx: Context) -> str:
+        return (await ctx.tools.call("guest")).content[0].text  # type: ignore[union-attr]
+
+    assert call(app, "ask", mode).content[0].text == "ada"
+    assert ("tools/call", False) in seen
+    assert ("tools/call", True) in seen
+    assert seen[0] == ("initialize" if mode == "legacy" else "server/discover", False)
+
+
+def test_middleware_that_comes_too_late_is_refused() -> None:
+    app = MCPApp()
+    app.add_tool(add)
+    call(app, "add", a=1, b=2)
+    with pytest.raises(RuntimeError, match="before the server is first used"):
+        app.add_middleware(noting("late", []))
+
+
+@both_eras
+def test_middleware_that_fails_ends_the_request_alone(mode: str, caplog: pytest.LogCaptureFixture) -> None:
+    """D28: the caller gets an error with an id, the log has the rest, the next request is served."""
+    app = MCPApp()
+    app.add_tool(add)
+
+    @app.add_middleware
+    async def fail_on_one(request: Request, call_next: Any) -> Message:
+        if request.method == "tools/call" and b'"a":1' in bytes(request.params.arguments):
+            raise OSError("the disk is gone")
+        result: Message = await call_next(request)
+        return result
+
+    async def scenario(client: Client) -> Any:
+        with pytest.raises(MCPError, match=r"Internal error \(id [0-9a-f]{12}\)") as caught:
+            await client.call_tool("add", {"a": 1, "b": 1})
+        assert "disk" not in str(caught.value)
+        return (await client.call_tool("add", {"a": 2, "b": 2})).structured_content, str(caught.value)
+
+    result, said = visit(app, mode, scenario)
+    assert result == {"result": 4}
+    (record,) = caplog.records
+    assert said.partition("id ")[2].rstrip(")") in record.message
+    assert record.exc_info is not None
+
+
+def test_what_a_test_raises_arrives_as_it_was_raised() -> None:
+    """Not inside the exception groups of the client's tasks."""
+
+    async def scenario(client: Client) -> None:
+        raise LookupError("the assertion of a test")
+
+    with pytest.raises(LookupError, match="the assertion of a test"):
+        visit(MCPApp(), "auto", scenario)
+
+
+# -- errors --------------------------------------------------------------------------------------------------
+
+
+@both_eras
+def test_the_model_reads_a_tool_error_and_never_another(mode: str, caplog: pytest.LogCaptureFixture) -> None:
+    """D33: no text that nobody wrote for a stranger."""
+    app = MCPApp()
+
+    @app.tool
+    def fail(kindly: bool) -> str:
+        if kindly:
+            raise ToolError("Try again tomorrow.", meta={"example.org/retry": 1})
+        raise ValueError("password=hunter2 in /srv/secrets.txt")
+
+    kind = call(app, "fail", mode, kindly=True)
+    assert (kind.is_error, kind.content[0].text) == (True, "Try again tomorrow.")
+    assert kind.meta["example.org/retry"] == 1
+    assert not caplog.records
+    rude = call(app, "fail", mode, kindly=False)
+    assert rude.is_error
+    assert "hunter2" not in rude.model_dump_json()
+    assert "/srv" not in rude.model_dump_json()
+    correlation = rude.content[0].text.partition("(id ")[2].partition(")")[0]
+    assert any(correlation in record.message and record.exc_info for record in caplog.records)
+
+
+# -- lifespan (D31) ------------------------------------------------------------------------------------------
+
+
+def test_a_lifespan_may_yield_nothing() -> None:
+    steps: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(app: MCPApp) -> Any:
+        steps.append(f"open {app.name}")
+        yield
+        steps.append("closed")
+
+    app = MCPApp("Shop", lifespan=lifespan)
+
+    @app.tool
+    def value(ctx: Context) -> bool:
+        steps.append("called")
+        return ctx.lifespan is None
+
+    assert call(app, "value").structured_content == {"result": True}
+    assert steps == ["open Shop", "called", "closed"]
+
+
+# -- logging -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def loggers() -> Iterator[tuple[logging.Logger, logging.Logger]]:
+    root, own = logging.getLogger(), logging.getLogger("enfilade")
+    before = (root.level, root.handlers[:], own.level, own.handlers[:])
+    yield root, own
+    root.level, root.handlers[:], own.level, own.handlers[:] = before
+
+
+def test_the_root_logger_is_left_alone(loggers: tuple[logging.Logger, logging.Logger]) -> None:
+    """Neither serving nor `run()` configures anybody's logging but Enfilade's own."""
+    root, own = loggers
+    root.handlers.clear()
+    level = root.level
+    app = MCPApp()
+    app.add_tool(add)
+    call(app, "add", a=1, b=2)
+    assert own.handlers == []
+    _log_to_stderr("debug")
+    _log_to_stderr("debug")
+    assert (root.level, root.handlers) == (level, [])
+    assert len(own.handlers) == 1
+    assert own.level == logging.DEBUG
+
+
+def test_a_host_that_handles_the_log_keeps_it(loggers: tuple[logging.Logger, logging.Logger]) -> None:
+    root, own = loggers
+    root.handlers[:] = [logging.NullHandler()]
+    _log_to_stderr("info")
+    assert own.handlers == []

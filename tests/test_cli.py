@@ -1,0 +1,234 @@
+"""`enfilade`: what it says, what it serves, and that a mistake ends in one sentence and exit code 2.
+
+Each case is a process, as it is for whoever types it.
+"""
+
+import asyncio
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from mcp import Client, StdioServerParameters
+
+import enfilade
+from servers import ROOT, ServerProcess, enfilade_command
+
+TOOL = """
+@app.tool
+def origin() -> str:
+    \"\"\"Say which app this is.\"\"\"
+    return app.name
+"""
+
+FILES = {
+    "server.py": f"from enfilade import MCPApp\napp = MCPApp(name='Main', version='2.0')\n{TOOL}",
+    "port.py": f"from enfilade import MCPApp\napp = MCPApp(name='Port', port=1, path='/code')\n{TOOL}",
+    "only.py": "from enfilade import MCPApp\nanything = MCPApp(name='Only')\n"
+    "anything.add_tool(lambda: 1, name='one')\n",
+    "twice.py": f"from enfilade import MCPApp\napp = MCPApp(name='Twice')\nagain = app\n{TOOL}",
+    "several.py": "from enfilade import MCPApp\nred = MCPApp(name='Red')\nblue = MCPApp(name='Blue')\n"
+    "blue.add_tool(lambda: 1, name='one')\n",
+    "imports.py": "import beside\nfrom enfilade import MCPApp\napp = MCPApp()\napp.add_tool(beside.neighbour)\n",
+    "beside.py": "def neighbour() -> str:\n    return 'hello'\n",
+    "guarded.py": f"from enfilade import MCPApp\napp = MCPApp(name='Guarded')\n{TOOL}\n"
+    "if __name__ == '__main__':\n    raise SystemExit('the main block ran')\n",
+    "none.py": "answer = 42\n",
+    "empty.py": "from enfilade import MCPApp\napp = MCPApp()\n",
+    "failing.py": "def fail():\n    raise KeyError('colour')\n\nfail()\n",
+    "broken.py": "def broken(:\n",
+    "setting.py": "from enfilade import MCPApp\napp = MCPApp(port=-1)\n",
+    "words.txt": "no Python at all",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    for name, text in FILES.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def environment(**variables: str) -> dict[str, str]:
+    return {"PYTHONPATH": str(ROOT / "src"), "NO_COLOR": "1", "COLUMNS": "200", **variables}
+
+
+def enfilade_says(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end; its input has ended already, so that a server ends, too."""
+    return subprocess.run(
+        enfilade_command(*words),
+        cwd=folder,
+        env={**os.environ, **environment(**variables)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+async def opened(client: Client) -> tuple[str, list[str]]:
+    """Return the name of the server and of its tools, as the official client gets them."""
+    async with client:
+        info = client.server_info
+        assert info is not None
+        return info.name, [tool.name for tool in (await client.list_tools()).tools]
+
+
+MISTAKES: dict[str, tuple[list[str], str]] = {
+    "missing file": (["nowhere.py"], "there is no file 'nowhere.py' here; give the path of the Python file"),
+    "folder": (["."], "there is no file '.' here"),
+    "no Python": (["words.txt"], "'words.txt' is not a Python file"),
+    "no app": (["none.py"], "'none.py' makes no MCPApp; write `app = MCPApp(name=...)` in it"),
+    "no app, and a name": (["none.py:app"], "'none.py' has no app called 'app': it makes no MCPApp at all"),
+    "wrong name": (["several.py:green"], "'several.py' has no app called 'green': it has red, blue"),
+    "name of something else": (["none.py:answer"], "'answer': that is of type int, not an MCPApp"),
+    "several apps": (["several.py"], "several apps; say which: several.py:red or several.py:blue"),
+    "no tools": (["empty.py"], "'empty.py' has an app but no tools; add one with @app.tool"),
+    "bad setting in the file": (["setting.py"], "port (argument): Input should be greater than or equal to 0"),
+    "bad transport": (["server.py", "-t", "carrier"], "transport (argument): Input should be 'stdio' or 'http'"),
+    "bad port": (
+        ["server.py", "-t", "http", "-p", "99999"],
+        "port (argument): Input should be less than or equal",
+    ),
+    "bad path": (["server.py", "--path", "mcp"], "path (argument): String should match pattern '^/'"),
+    "bad level": (["server.py", "--log-level", "loud"], "log_level (argument): Input should be 'debug', 'info'"),
+    "a file that fails": (["failing.py"], "'failing.py' failed while it was imported"),
+    "a syntax error": (["broken.py"], "'broken.py' failed while it was imported"),
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes(folder: Path) -> dict[str, subprocess.CompletedProcess[str]]:
+    """Make every mistake once, several at a time: starting Python is what takes the time here."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = pool.map(lambda case: enfilade_says(folder, "run", *case[0]), MISTAKES.values())
+        return dict(zip(MISTAKES, done, strict=True))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_explained(mistake: str, outcomes: dict[str, subprocess.CompletedProcess[str]]) -> None:
+    done = outcomes[mistake]
+    assert done.returncode == 2
+    assert done.stderr.startswith("enfilade: ")
+    assert MISTAKES[mistake][1] in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"ENFILADE_PORT": "abc"}, "port (ENFILADE_PORT): Input should be a valid integer"),
+        (
+            {"ENFILADE_SECRET": "short"},
+            "secret (ENFILADE_SECRET): a secret must have at least 16 bytes; make one",
+        ),
+        ({"ENFILADE_STORE": "cupboard://"}, "unknown kind of store 'cupboard'; use memory://"),
+    ],
+    ids=["port", "secret", "store"],
+)
+def test_a_mistake_in_the_environment_is_explained(folder: Path, variables: dict[str, str], said: str) -> None:
+    done = enfilade_says(folder, "run", "server.py", **variables)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_traceback_of_a_failing_file_begins_in_that_file(folder: Path) -> None:
+    lines = enfilade_says(folder, "run", "failing.py").stderr.splitlines()
+    places = [line for line in lines if line.startswith("  File ")]
+    assert len(places) == 2
+    assert all("failing.py" in place for place in places)
+    assert lines[-1] == "KeyError: 'colour'"
+
+
+def test_a_syntax_error_shows_the_place(folder: Path) -> None:
+    error = enfilade_says(folder, "run", "broken.py").stderr
+    assert "def broken(:" in error
+    assert "importlib" not in error
+
+
+def test_version(folder: Path) -> None:
+    for option in ("--version", "-V"):
+        done = enfilade_says(folder, option)
+        assert (done.returncode, done.stdout) == (0, f"enfilade {enfilade.__version__}\n")
+
+
+def test_help(folder: Path) -> None:
+    done = enfilade_says(folder, "run", "--help")
+    assert done.returncode == 0
+    for word in ("FILE[:NAME]", "--transport", "--host", "(default 127.0.0.1)", "--port", "(default 8000)"):
+        assert word in done.stdout
+    assert "ENFILADE_* environment variables outrank" in done.stdout
+
+
+def test_without_a_verb_it_shows_the_verbs(folder: Path) -> None:
+    done = enfilade_says(folder)
+    assert "run" in done.stdout
+    assert "Serve an MCP server" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    {
+        "server.py": ("Main", ["origin"]),
+        "only.py": ("Only", ["one"]),
+        "twice.py": ("Twice", ["origin"]),
+        "several.py:blue": ("Blue", ["one"]),
+        "imports.py": ("enfilade", ["neighbour"]),
+        "guarded.py": ("Guarded", ["origin"]),
+    }.items(),
+)
+def test_stdio(folder: Path, target: str, found: tuple[str, list[str]]) -> None:
+    """It finds the app, and what the file imports from beside it; the `__main__` block does not run."""
+    words = enfilade_command("run", str(folder / target))
+    parameters = StdioServerParameters(command=words[0], args=words[1:], env=environment())
+    assert asyncio.run(opened(Client(parameters))) == found
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "path"),
+    [
+        (["server.py", "-t", "http", "-p", "{port}"], {}, "/mcp"),
+        (["server.py", "--transport", "streamable-http", "--port", "{port}", "--path", "/x"], {}, "/x"),
+        (["port.py", "-t", "http", "-p", "{port}"], {}, "/code"),
+        (["port.py", "-t", "http", "-p", "{port}"], {"ENFILADE_PATH": "/environment"}, "/environment"),
+        (["server.py", "-t", "stdio", "-p", "{port}"], {"ENFILADE_TRANSPORT": "http"}, "/mcp"),
+    ],
+    ids=["options", "other-name-and-path", "code", "environment-over-code", "environment-over-options"],
+)
+def test_http(folder: Path, words: list[str], variables: dict[str, str], path: str) -> None:
+    command = enfilade_command("run", str(folder / words[0]), *words[1:])
+    with ServerProcess(command, env=environment(**variables), path=path) as server:
+        name, tools = asyncio.run(opened(Client(server.url)))
+        greeting = server.output
+    assert (name, tools) == ("Main" if words[0] == "server.py" else "Port", ["origin"])
+    assert server.url in greeting
+    assert f"claude mcp add --transport http {name.lower()} {server.url}" in greeting
+
+
+def test_the_greeting_is_on_stderr_alone(folder: Path) -> None:
+    """Whoever pipes the output of a server gets none of it."""
+    words = enfilade_command("run", str(folder / "server.py"), "-t", "http", "-p", "0")
+    process = subprocess.Popen(
+        words, env={**os.environ, **environment()}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "Uvicorn running" in line:
+            break
+    process.terminate()
+    assert process.communicate(timeout=20)[0] == ""
+
+
+def test_the_module_can_be_run_without_the_script() -> None:
+    """The command is only a name for a function: nothing in it is out of a library user's reach."""
+    from enfilade.cli import cli, main
+    from enfilade.cli.load import LoadError, load_app
+
+    assert callable(main)
+    assert {command.callback.__name__ for command in cli.registered_commands if command.callback} == {"run"}
+    with pytest.raises(LoadError):
+        load_app("nowhere.py")
