@@ -281,6 +281,10 @@ class HttpSession:
         """POST any message within the session."""
         return self.http.post(message, **{**self.headers, **headers})
 
+    def start_post(self, message: Any) -> Waiting:
+        """POST any message within the session, and wait for nothing."""
+        return self.http.start_post(message, **self.headers)
+
     def cancel(self, id: Any) -> Reply:
         params = {"requestId": id, "reason": "enough"}
         return self.post({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})

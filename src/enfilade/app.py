@@ -441,17 +441,16 @@ class MCPApp:
         asyncio.run(serve())
 
     def _run_http(self) -> None:
-        import uvicorn
+        from enfilade.transports.http_server import serve_http
 
         of = self.settings
-        uvicorn.run(
+        serve_http(
             self,
             host=of.host,
             port=of.port,
             log_level=of.log_level,
-            lifespan="on",
-            timeout_graceful_shutdown=int(of.shutdown_timeout),
-            server_header=False,
+            shutdown_timeout=of.shutdown_timeout,
+            end_streams=self.changes.end,
         )
 
 

@@ -39,7 +39,7 @@ def block_of(value: Any) -> ContentBlock | None:
             return _cleaned(msgspec.convert(sdk_dict(value), ContentBlock))
         except msgspec.ValidationError as error:
             name = type(value).__name__
-            raise ReturnedValueError(f"The tool returned a {name}, which is no content block") from error
+            raise ReturnedValueError(f"A {name} was returned, which is no content block") from error
     return None
 
 

@@ -1,6 +1,6 @@
-"""The exceptions of this room: what a tool's caller may read.
+"""The exceptions of this room: what a caller may read.
 
-Easy to get wrong: the text of a `ToolError` is shown to the model and often to a user. So it is written for
+Easy to get wrong: the text of an `EnfiladeError` is shown to the model and often to a user. So it is written for
 them, and nothing of this room puts a path, a traceback or more than a short excerpt of an argument into it.
 """
 
@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class ToolError(Exception):
-    """Raise it in a tool to tell the model what went wrong; the call's result then has `isError` and this text.
+class EnfiladeError(Exception):
+    """What a handler raises to tell its caller what went wrong, in words that the caller may read.
 
-    Any other exception is reported without its text, because nobody wrote that text for a stranger.
+    Any other exception is reported without its text, because nobody wrote that text for a stranger. Its
+    subclasses say where they are at home; each of them is understood everywhere.
 
     Args:
-        message: what the model reads. Say what to do about it, if anything can be done.
-        meta: members for the `_meta` of the result, for clients that look there.
+        message: what the caller reads. Say what to do about it, if anything can be done.
+        meta: what clients that look there get beside it: the `_meta` of a tool's result, the `data` of an error.
     """
 
     def __init__(self, message: str, *, meta: Mapping[str, Any] | None = None) -> None:
@@ -26,9 +27,35 @@ class ToolError(Exception):
         self.meta = dict(meta) if meta else None
 
 
+class ToolError(EnfiladeError):
+    """Raise it in a tool to tell the model what went wrong; the call's result then has `isError` and this text."""
+
+
+class ResourceError(EnfiladeError):
+    """Raise it in a resource to say why it cannot be read; the client gets an error with this text."""
+
+
+class ResourceNotFound(ResourceError):  # noqa: N818 - it is an answer as much as an error
+    """Raise it in a resource to say that there is nothing at this URI.
+
+    Clients of every revision get the error that their revision has for it.
+
+    Args:
+        message: what the client reads; by default that the resource was not found.
+        meta: members for the `data` of the error.
+    """
+
+    def __init__(self, message: str = "Resource not found", *, meta: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message, meta=meta)
+
+
+class PromptError(EnfiladeError):
+    """Raise it in a prompt to say why it cannot be made; the client gets an error with this text."""
+
+
 class ArgumentsError(ToolError):
-    """The arguments of a call are not what the tool's input schema asks for."""
+    """The arguments of a call are not what was asked for."""
 
 
 class ReturnedValueError(ToolError):
-    """A tool returned what its output schema does not allow, or what no JSON can hold: the author's mistake."""
+    """A handler returned what its schema does not allow, or what cannot be sent: the author's mistake."""

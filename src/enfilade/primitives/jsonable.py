@@ -87,4 +87,4 @@ def unwritable(error: Exception) -> ReturnedValueError:
         why = next(
             (reason for said, reason in _REASONS.items() if said.lower() in text.lower()), "JSON cannot hold it"
         )
-    return ReturnedValueError(f"The tool returned a value that cannot be sent: {why}")
+    return ReturnedValueError(f"What it returned cannot be sent: {why}")

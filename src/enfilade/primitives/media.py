@@ -1,4 +1,4 @@
-"""Images, sounds and files that a tool returns: from a path or from bytes in memory, as content blocks.
+"""Images, sounds and files that a handler returns: from a path or from bytes in memory.
 
 Easy to get wrong: a path is read when the result is made, not when the object is, so that what arrives is
 what the file then holds; a file that is missing by then is the tool's error. And the media type of unnamed
@@ -113,14 +113,13 @@ class Media:
         """Return the media type: as given, by the file's name, or by the signature in its bytes."""
         if self._mime_type:
             return self._mime_type
-        if self._path is not None:
-            suffix = self._path.suffix.lower()
-            if guess := _MIME_BY_SUFFIX.get(suffix) or mimetypes.guess_type(self._path.name)[0]:
-                return guess
-        for offset, signature, guess in _SIGNATURES:
-            if data.startswith(signature, offset):
-                return guess
-        return self._fallback
+        guess = guess_mime_type(self._path.name) if self._path is not None else None
+        return guess or sniff_mime_type(data) or self._fallback
+
+    def to_contents(self, uri: str) -> TextResourceContents | BlobResourceContents:
+        """Return what a resource of this URI holds, reading the file if there is one."""
+        data = self.read()
+        return contents_of_bytes(data, uri, self.mime_type(data))
 
     def _mime_type_of(self, name: str) -> str:
         return _MIME_BY_SUFFIX.get(f".{name.lower().lstrip('.')}") or f"{self._family}/{name.lower()}"
@@ -214,17 +213,35 @@ class File(Media):
 
     def to_block(self) -> EmbeddedResource:
         """Return the content block, reading the file if there is one."""
-        data = self.read()
-        mime_type = self.mime_type(data)
-        uri = self._uri or f"file:///{quote(self._name)}"
-        resource: TextResourceContents | BlobResourceContents
-        try:
-            if not _is_text(mime_type):
-                raise UnicodeError
-            resource = TextResourceContents(uri=uri, mime_type=mime_type, text=data.decode())
-        except UnicodeError:
-            resource = BlobResourceContents(uri=uri, mime_type=mime_type, blob=_base64(data))
-        return EmbeddedResource(resource=resource, annotations=self.annotations or UNSET)
+        contents = self.to_contents(f"file:///{quote(self._name)}")
+        return EmbeddedResource(resource=contents, annotations=self.annotations or UNSET)
+
+    def to_contents(self, uri: str) -> TextResourceContents | BlobResourceContents:
+        """Return what a resource holds that is this file, under the URI of its own if it was given one."""
+        return super().to_contents(self._uri or uri)
+
+
+def contents_of_bytes(data: bytes, uri: str, mime_type: str) -> TextResourceContents | BlobResourceContents:
+    """Return what a resource holds: text where the media type and the bytes say so, base64 otherwise."""
+    try:
+        if not _is_text(mime_type):
+            raise UnicodeError
+        return TextResourceContents(uri=uri, mime_type=mime_type, text=data.decode())
+    except UnicodeError:
+        return BlobResourceContents(uri=uri, mime_type=mime_type, blob=_base64(data))
+
+
+def guess_mime_type(name: str) -> str | None:
+    """Return the media type that the end of a name stands for; None if it says nothing."""
+    return _MIME_BY_SUFFIX.get(Path(name).suffix.lower()) or mimetypes.guess_type(name)[0]
+
+
+def sniff_mime_type(data: bytes) -> str | None:
+    """Return the media type that the bytes begin like; None if they are like nothing known."""
+    for offset, signature, guess in _SIGNATURES:
+        if data.startswith(signature, offset):
+            return guess
+    return None
 
 
 def _is_text(mime_type: str) -> bool:

@@ -32,7 +32,7 @@ from enfilade.wire.jsonrpc import (
     invalid_request,
 )
 from enfilade.wire.logging import LoggingLevel
-from enfilade.wire.revisions import BATCHING, HANDSHAKE, negotiate
+from enfilade.wire.revisions import BATCHING, HANDSHAKE, LONGEST_BATCH, negotiate
 
 #: Level of log messages a client gets that never set one.
 DEFAULT_LOG_LEVEL: Final[LoggingLevel] = "info"
@@ -128,11 +128,16 @@ class Connection:
         if not elements or self._peer is None or self._peer.revision != BATCHING:
             self._start(self._refuse(None, invalid_request("a line is exactly one message")))
             return
+        if len(elements) > LONGEST_BATCH:
+            self._start(self._refuse(None, invalid_request(f"a batch has at most {LONGEST_BATCH} messages")))
+            return
         for raw in elements:
             try:
                 envelope = decode(raw)
-                if isinstance(envelope, list) or envelope.method == "initialize":
-                    raise invalid_request("a batch holds neither batches nor initialize")
+                if isinstance(envelope, list):
+                    raise invalid_request("a batch holds no batches")
+                if envelope.method == "initialize":
+                    raise invalid_request("initialize is never part of a batch", envelope.id)
             except RpcError as error:
                 self._start(self._refuse(None, error))
             else:

@@ -287,7 +287,8 @@ class Post:
         answer = self._answer()
         answer.start(None)
         try:
-            bodies = await asyncio.gather(*(self._element(raw, peer, session, answer) for raw in elements))
+            seen: set[RequestId] = set()
+            bodies = await asyncio.gather(*(self._element(raw, peer, session, answer, seen) for raw in elements))
         finally:
             answer.settle()
         due = [body for body in bodies if body is not None]
@@ -296,8 +297,10 @@ class Post:
         else:
             await send_empty(self.send, 202, self.headers)
 
-    async def _element(self, raw: Raw, peer: Peer, session: Session | None, answer: Answer) -> bytes | None:
-        """Serve one message of a batch and return its response, if one is due."""
+    async def _element(
+        self, raw: Raw, peer: Peer, session: Session | None, answer: Answer, seen: set[RequestId]
+    ) -> bytes | None:
+        """Serve one message of a batch and return its response, if one is due; `seen` are the batch's ids."""
         id: RequestId | None = None
         try:
             envelope = decode(raw)
@@ -312,6 +315,9 @@ class Post:
             id = envelope.id
             if envelope.method == "initialize":
                 raise invalid_request("initialize is never part of a batch")
+            if id in seen:
+                raise invalid_request(f"id {id!r} is in this batch twice")
+            seen.add(id)
             body, _ = await self.door.dispatcher.respond(self._enter(incoming, peer, session, answer))
             return body
         except RpcError as error:

@@ -29,7 +29,7 @@ from enfilade.transports.stream import Headers, Send
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError, encode_error
 from enfilade.wire.lifecycle import InitializeRequestParams
-from enfilade.wire.revisions import STATELESS, UNSUPPORTED
+from enfilade.wire.revisions import LONGEST_BATCH, STATELESS, UNSUPPORTED
 
 Scope = MutableMapping[str, Any]
 Principal = Callable[[Scope], str | None]
@@ -58,7 +58,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     answers: AnswerOptions = AnswerOptions()
     body_limit: int = 4 * 1024 * 1024
-    batch_limit: int = 100
+    batch_limit: int = LONGEST_BATCH
     sessions: bool = True
 
 

@@ -24,6 +24,9 @@ HANDSHAKE_OVER_HTTP: Final = HANDSHAKE[1:]
 #: The only revision in which a POST body or a line may be an array of messages (R-340, R-412).
 BATCHING: Final = "2025-03-26"
 
+#: Most messages in one such array (R-344).
+LONGEST_BATCH: Final = 100
+
 #: What a session-era peer without a version header is taken to speak (R-113).
 ASSUMED_WITHOUT_HEADER: Final = "2025-03-26"
 

@@ -1,0 +1,58 @@
+"""A handler: the function that an author registered, and how values and the context get into its parameters.
+
+What tools, resources, templates, prompts and completions have in common. Easy to get wrong: `call` does not await.
+Where `is_async` is true it returns an awaitable, and a plain function may return one too; whoever calls it awaits
+what can be awaited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from enfilade.primitives.signature import Signature, is_async, origin_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Handler:
+    """A function, ready to be called.
+
+    Attributes:
+        fn: the function.
+        is_async: it returns a coroutine, to be awaited in place; other functions belong in a worker thread.
+        origin: where it was written, `module:qualname (file.py:12)`, for reports of clashes.
+        contexts: the parameters that take the context.
+        positional: the parameters that can only be passed by position, in order.
+    """
+
+    fn: Callable[..., Any]
+    is_async: bool
+    origin: str
+    contexts: tuple[str, ...] = ()
+    positional: tuple[str, ...] = field(default=(), repr=False)
+
+    def bind(self, values: dict[str, Any], context: Any) -> dict[str, Any]:
+        """Return the values by parameter name, the context among them."""
+        return {**values, **dict.fromkeys(self.contexts, context)} if self.contexts else values
+
+    def call(self, bound: dict[str, Any]) -> Any:
+        """Call the function; returns what it returns, which is an awaitable if it is asynchronous."""
+        if not self.positional:
+            return self.fn(**bound)
+        named = dict(bound)
+        return self.fn(*[named.pop(name) for name in self.positional], **named)
+
+
+def handler_of(fn: Callable[..., Any], signature: Signature) -> Handler:
+    """Return the handler for a function whose signature was read."""
+    return Handler(fn, is_async(fn), origin_of(fn), signature.contexts, signature.positional)
+
+
+def giving(value: Any, origin: str) -> Handler:
+    """Return a handler that needs no function: it gives a value."""
+
+    async def give() -> Any:
+        return value
+
+    return Handler(give, True, origin)
