@@ -2,10 +2,15 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from harness import LINES, Http, Line, Serving, open_line
 from workbench import Workbench
+
+# A machine that is busy with something else is no reason for a property not to hold.
+hypothesis.settings.register_profile("enfilade", deadline=None)
+hypothesis.settings.load_profile("enfilade")
 
 
 @pytest.fixture(scope="session")

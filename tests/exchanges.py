@@ -14,6 +14,7 @@ from enfilade.wire.revisions import ALL, ASSUMED_WITHOUT_HEADER, LATEST_HANDSHAK
 from schemas.validator import check_outgoing
 
 PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"
+SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
 
 Message = dict[str, Any]
 
@@ -42,6 +43,13 @@ def claim_of(message: Any) -> str | None:
     meta = params.get("_meta") if isinstance(params, dict) else None
     claim = meta.get(PROTOCOL_VERSION) if isinstance(meta, dict) else None
     return claim if isinstance(claim, str) else None
+
+
+def subscription_of(message: Any) -> Any:
+    """Return the id of the listen that a message of the server belongs to, or None."""
+    params = message.get("params", message.get("result"))
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    return meta.get(SUBSCRIPTION_ID) if isinstance(meta, dict) else None
 
 
 @dataclass
@@ -81,7 +89,8 @@ class Asked:
 class Piped:
     """What the server was asked over one pipe, where a session and stateless requests may interleave.
 
-    A message without an id does not say what it belongs to; once there is a session it is taken to be of that.
+    A message without an id does not say what it belongs to, unless it is of a listen; once there is a session, it
+    is taken to be of that.
     """
 
     def __init__(self) -> None:
@@ -103,7 +112,10 @@ class Piped:
     def left(self, message: Message) -> Asked:
         """Return what a message of the server is an answer to, and note what it says of the session."""
         asked = self.session
-        if "method" in message and self.session.revision is None and self._stateless:
+        listen = subscription_of(message)
+        if "method" in message and listen is not None:
+            asked = self._by_id.get(typed(listen), self.session)
+        elif "method" in message and self.session.revision is None and self._stateless:
             asked = Asked(self._stateless)
         elif "method" not in message:
             asked = self._by_id.get(typed(message.get("id")), self.session)

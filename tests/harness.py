@@ -24,6 +24,8 @@ from exchanges import Message
 from over_http import HeaderValue, Http, HttpSession, Waiting
 from over_stdio import Stdio
 
+__all__ = ["LINES", "WORKBENCH", "Http", "Line", "Outcome", "Serving", "Stdio", "eventually", "open_line"]
+
 T = TypeVar("T")
 
 WORKBENCH = Path(__file__).with_name("workbench.py")
@@ -208,8 +210,9 @@ class HttpLine(Line):
     def _outcome(waiting: Waiting) -> Outcome:
         messages = waiting.read().messages
         notifications = [message for message in messages if "method" in message]
-        (response,) = [message for message in messages if "method" not in message] or [None]
-        return Outcome(response, notifications)
+        responses = [message for message in messages if "method" not in message]
+        assert len(responses) <= 1, responses
+        return Outcome(responses[0] if responses else None, notifications)
 
     def raw(self, body: bytes, *, method: str | None = None, name: str | None = None) -> Message:
         headers: dict[str, HeaderValue] = {"mcp_method": method, "mcp_name": name}
@@ -257,12 +260,13 @@ class StdioLine(Line):
 
 
 @contextmanager
-def open_line(kind: str, http: Http | None = None) -> Iterator[Line]:
-    """Open one of `LINES` to a workbench.
+def open_line(kind: str, http: Http | None = None, script: Path = WORKBENCH) -> Iterator[Line]:
+    """Open one of `LINES` to a workbench, or to another server.
 
     Args:
         kind: which.
-        http: a workbench that is served over HTTP already; by default one is started.
+        http: where it is served over HTTP already; by default a workbench is started.
+        script: what serves it over stdio.
     """
     with ExitStack() as stack:
         if kind.startswith("http"):
@@ -272,7 +276,7 @@ def open_line(kind: str, http: Http | None = None) -> Iterator[Line]:
                 http = stack.enter_context(Serving(Workbench())).http
             yield HttpLine(http, http.initialize() if kind == "http-session" else None)
         else:
-            stdio = stack.enter_context(Stdio([sys.executable, str(WORKBENCH), "stdio"]))
+            stdio = stack.enter_context(Stdio([sys.executable, str(script), "stdio"]))
             if kind == "stdio-session":
                 stdio.initialize()
             yield StdioLine(stdio, stateless=kind == "stdio-stateless")

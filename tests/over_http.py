@@ -8,6 +8,8 @@ import contextlib
 import http.client
 import json
 import socket
+import struct
+import sys
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -95,6 +97,12 @@ class Waiting:
     def cut(self) -> None:
         """Break the connection off."""
         self._socket.shutdown(socket.SHUT_RDWR)
+        self.close()
+
+    def reset(self) -> None:
+        """Let the connection break without a goodbye: the server gets a reset in place of an end."""
+        linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.close()
 
     def close(self) -> None:

@@ -37,11 +37,11 @@ class Stdio:
     def __enter__(self) -> Self:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=pipe, env=self._env)
-        self._readers = [
+        self.readers = [
             threading.Thread(target=self._read_lines, args=(self.process.stdout,), daemon=True),
             threading.Thread(target=self._read_log, args=(self.process.stderr,), daemon=True),
         ]
-        for reader in self._readers:
+        for reader in self.readers:
             reader.start()
         return self
 
@@ -49,7 +49,7 @@ class Stdio:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        for reader in self._readers:
+        for reader in self.readers:
             reader.join(10)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             if pipe is not None:

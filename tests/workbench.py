@@ -58,6 +58,7 @@ class Workbench(MCPApp):
         super().__init__("workbench", "1.0.0", **options)
         self.bench = Bench()
         _add_plain_tools(self)
+        _add_tools_that_end_oddly(self)
         _add_waiting_tools(self, self.bench)
         _add_talking_tools(self, self.bench)
 
@@ -106,6 +107,53 @@ def _add_plain_tools(app: MCPApp) -> None:
     async def leave_from_the_loop() -> str:
         """Try to end the whole process where it is most delicate."""
         sys.exit(3)
+
+
+def _add_tools_that_end_oddly(app: MCPApp) -> None:
+    left_behind: list[asyncio.Task[None]] = []
+
+    @app.tool
+    def run_dry() -> str:
+        """Ask an iterator for more than it has, as `next()` without a default does."""
+        return next(iter(()))
+
+    @app.tool
+    async def run_dry_in_the_loop() -> str:
+        """Do the same in a coroutine."""
+        return next(iter(()))
+
+    @app.tool
+    async def wait_for_the_cancelled() -> str:
+        """Wait for work of one's own that was cancelled: nobody has cancelled the call."""
+        work = asyncio.create_task(asyncio.sleep(PATIENCE))
+        work.cancel()
+        await work
+        return "never"
+
+    @app.tool
+    async def fail_together() -> str:
+        """Fail in several ways at once."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_fail())
+            group.create_task(_fail())
+        return "never"
+
+    @app.tool
+    async def outlive(ctx: Context) -> str:
+        """Leave work behind that reports progress when the call is over."""
+
+        async def late() -> None:
+            await asyncio.sleep(0)
+            await ctx.progress.report(2)
+            await ctx.log.error("late")
+
+        left_behind.append(asyncio.create_task(late()))
+        await ctx.progress.report(1)
+        return "left"
+
+
+async def _fail() -> None:
+    raise RuntimeError("one of several")
 
 
 def _add_waiting_tools(app: MCPApp, bench: Bench) -> None:

@@ -17,10 +17,12 @@ from enfilade import (
     Context,
     EmbeddedResource,
     Image,
+    InputRequired,
     MCPApp,
     TextContent,
     TextResourceContents,
     ToolError,
+    elicitation,
 )
 
 PNG = base64.b64decode(
@@ -168,6 +170,87 @@ def test_trigger_tool_change() -> str:
     app.add_tool(newcomer)
     app.remove_tool("newcomer")
     return "The list of tools has changed twice."
+
+
+app.add_text_resource(
+    "test://static-text",
+    "This is the content of the static text resource.",
+    description="A text that never changes.",
+    ttl=3600,
+    cache_scope="public",
+)
+app.add_text_resource("test://watched-resource", "Watched.", description="A resource to subscribe to.")
+
+
+@app.resource("test://static-binary", mime_type="image/png")
+def static_binary() -> bytes:
+    """An image that never changes."""
+    return PNG
+
+
+@app.resource("test://template/{id}/data", mime_type="application/json")
+def template_data(id: str) -> dict[str, str | bool]:
+    """Data by its id."""
+    return {"id": id, "templateTest": True, "data": f"Data for ID: {id}"}
+
+
+@app.prompt
+def test_simple_prompt() -> str:
+    """Say one thing."""
+    return "This is a simple prompt for testing."
+
+
+@app.prompt(complete={"arg1": ["paris", "park", "party"]})
+def test_prompt_with_arguments(
+    arg1: Annotated[str, "First test argument"], arg2: Annotated[str, "Second test argument"]
+) -> str:
+    """Say what was filled in."""
+    return f"Prompt with arguments: arg1='{arg1}', arg2='{arg2}'"
+
+
+@app.prompt(name="test_prompt_with_embedded_resource")
+def prompt_with_embedded_resource(
+    resourceUri: Annotated[str, "URI of the resource to embed"],  # noqa: N803 - the suite's name for it
+) -> list[EmbeddedResource | str]:
+    """Show a resource and ask about it."""
+    return [
+        embedded(resourceUri, "text/plain", "Embedded resource content for testing."),
+        "Please process the embedded resource above.",
+    ]
+
+
+@app.prompt
+def test_prompt_with_image() -> list[Image | str]:
+    """Show an image and ask about it."""
+    return [Image(data=PNG, format="png"), "Please analyze the image above."]
+
+
+def passing_prompt() -> str:
+    """Be listed for a moment."""
+    return "Still here?"
+
+
+@app.tool
+def test_trigger_prompt_change() -> str:
+    """Add a prompt and remove it again, so that clients hear that the list has changed."""
+    app.add_prompt(passing_prompt)
+    app.remove_prompt("passing_prompt")
+    return "The list of prompts has changed twice."
+
+
+@app.prompt
+async def test_input_required_result_prompt(ctx: Context) -> str | InputRequired:
+    """Ask the user for what to say."""
+    answer = ctx.input_responses.get("user_context")
+    if answer is None:
+        question = elicitation("What context should the prompt use?", CONTEXT)
+        return InputRequired({"user_context": question})
+    return f"Use the following context: {answer.content}"
+
+
+CONTEXT = {"type": "object", "properties": {"context": {"type": "string"}}, "required": ["context"]}
+
+app.add_tools_from_module("questions")
 
 
 def main() -> None:

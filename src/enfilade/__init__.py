@@ -9,13 +9,32 @@ from enfilade._version import __version__
 
 if TYPE_CHECKING:
     from enfilade.app import MCPApp
-    from enfilade.primitives.errors import ToolError
+    from enfilade.primitives.caching import Caching
+    from enfilade.primitives.choices import Choices
+    from enfilade.primitives.depends import Depends
+    from enfilade.primitives.errors import (
+        EnfiladeError,
+        PromptError,
+        ResourceError,
+        ResourceNotFound,
+        ToolError,
+    )
+    from enfilade.primitives.form import AnswerError
+    from enfilade.primitives.input_required import InputRequired, InputResponses
     from enfilade.primitives.media import Audio, File, Image
+    from enfilade.primitives.messages import AssistantMessage, Message, PromptResult, UserMessage
     from enfilade.primitives.modules import tool
+    from enfilade.primitives.question import Elicited, elicitation, roots, sampling, text_of, url_elicitation
     from enfilade.primitives.results import ToolResult
     from enfilade.serving.context import Context
     from enfilade.serving.exchange import Request
     from enfilade.serving.peer import Peer
+    from enfilade.serving.unanswered import (
+        AskTimeoutError,
+        CannotAskError,
+        ClientRefusedError,
+        MissingCapabilityError,
+    )
     from enfilade.settings import Settings
     from enfilade.transports.memory import connect
     from enfilade.wire.content import (
@@ -29,12 +48,42 @@ if TYPE_CHECKING:
         TextContent,
         TextResourceContents,
     )
+    from enfilade.wire.roots import Root
+    from enfilade.wire.sampling import CreateMessageResult, ModelPreferences, SamplingMessage
     from enfilade.wire.tools import ToolAnnotations
 
 _HOMES = {
+    "Choices": "enfilade.primitives.choices",
+    "AnswerError": "enfilade.primitives.form",
+    "InputRequired": "enfilade.primitives.input_required",
+    "InputResponses": "enfilade.primitives.input_required",
+    "Elicited": "enfilade.primitives.question",
+    "elicitation": "enfilade.primitives.question",
+    "roots": "enfilade.primitives.question",
+    "sampling": "enfilade.primitives.question",
+    "text_of": "enfilade.primitives.question",
+    "url_elicitation": "enfilade.primitives.question",
+    "AskTimeoutError": "enfilade.serving.unanswered",
+    "CannotAskError": "enfilade.serving.unanswered",
+    "ClientRefusedError": "enfilade.serving.unanswered",
+    "MissingCapabilityError": "enfilade.serving.unanswered",
+    "Root": "enfilade.wire.roots",
+    "CreateMessageResult": "enfilade.wire.sampling",
+    "ModelPreferences": "enfilade.wire.sampling",
+    "SamplingMessage": "enfilade.wire.sampling",
+    "Caching": "enfilade.primitives.caching",
+    "PromptResult": "enfilade.primitives.messages",
+    "AssistantMessage": "enfilade.primitives.messages",
+    "UserMessage": "enfilade.primitives.messages",
+    "Message": "enfilade.primitives.messages",
+    "PromptError": "enfilade.primitives.errors",
+    "ResourceNotFound": "enfilade.primitives.errors",
+    "ResourceError": "enfilade.primitives.errors",
+    "EnfiladeError": "enfilade.primitives.errors",
     "MCPApp": "enfilade.app",
     "Context": "enfilade.serving.context",
     "Request": "enfilade.serving.exchange",
+    "Depends": "enfilade.primitives.depends",
     "Peer": "enfilade.serving.peer",
     "Settings": "enfilade.settings",
     "ToolError": "enfilade.primitives.errors",
@@ -58,28 +107,56 @@ _HOMES = {
 
 __all__ = [
     "Annotations",
+    "AnswerError",
+    "AskTimeoutError",
+    "AssistantMessage",
     "Audio",
     "AudioContent",
     "BlobResourceContents",
+    "Caching",
+    "CannotAskError",
+    "Choices",
+    "ClientRefusedError",
     "Context",
+    "CreateMessageResult",
+    "Depends",
+    "Elicited",
     "EmbeddedResource",
+    "EnfiladeError",
     "File",
     "Icon",
     "Image",
     "ImageContent",
+    "InputRequired",
+    "InputResponses",
     "MCPApp",
+    "Message",
+    "MissingCapabilityError",
+    "ModelPreferences",
     "Peer",
+    "PromptError",
+    "PromptResult",
     "Request",
+    "ResourceError",
     "ResourceLink",
+    "ResourceNotFound",
+    "Root",
+    "SamplingMessage",
     "Settings",
     "TextContent",
     "TextResourceContents",
     "ToolAnnotations",
     "ToolError",
     "ToolResult",
+    "UserMessage",
     "__version__",
     "connect",
+    "elicitation",
+    "roots",
+    "sampling",
+    "text_of",
     "tool",
+    "url_elicitation",
 ]
 
 

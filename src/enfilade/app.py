@@ -7,32 +7,48 @@ so everything registered before is in, and the middleware chain is made once.
 import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from msgspec import UNSET
 
 from enfilade import settings as _settings
+from enfilade.offer import Offer
+from enfilade.primitives.caching import Caching, check_cacheable
 from enfilade.primitives.modules import options_of, tools_in_module
 from enfilade.primitives.names import qualified_name
 from enfilade.primitives.registry import Registry
-from enfilade.primitives.signature import describe, raw_name
+from enfilade.primitives.signature import describe, raw_name, read_provider
 from enfilade.primitives.tool import Tool, tool_from_function
-from enfilade.serving.changes import TOOLS, Changes, updated
+from enfilade.serving.chaining import Offered
+from enfilade.serving.changes import TOOLS, updated
+from enfilade.serving.completion import Completions
 from enfilade.serving.context import Context
-from enfilade.serving.dispatcher import Dispatcher, Middleware
+from enfilade.serving.dependencies import Overrides
+from enfilade.serving.dispatcher import Dispatcher, Middleware, masked
+from enfilade.serving.handlers import Handlers
 from enfilade.serving.journal import Journals
 from enfilade.serving.lifecycle import Opening
 from enfilade.serving.lifespan import Lifespan, Setup
 from enfilade.serving.logging import set_level
+from enfilade.serving.prompts import Prompts
+from enfilade.serving.resources import Resources
+from enfilade.serving.secrets import Lookup, SecretSource
 from enfilade.serving.subscriptions import Subscriptions
 from enfilade.serving.tools import Tools
 from enfilade.settings import Settings
 from enfilade.state.seal import Seal
 from enfilade.state.store import Keys, open_store
 from enfilade.wire.content import Icon
-from enfilade.wire.lifecycle import Implementation, ServerCapabilities, ToolsCapability
+from enfilade.wire.lifecycle import (
+    Implementation,
+    PromptsCapability,
+    ResourcesCapability,
+    ServerCapabilities,
+    ToolsCapability,
+)
+from enfilade.wire.revisions import LATEST_STATELESS
 from enfilade.wire.tools import ToolAnnotations
 
 if TYPE_CHECKING:
@@ -46,7 +62,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 log = logging.getLogger("enfilade")
 
 
-class MCPApp:
+class MCPApp(Offer):
     """An MCP server.
 
     Every argument that is also a setting can be overridden from outside by `ENFILADE_<NAME>`.
@@ -68,6 +84,10 @@ class MCPApp:
         tool_names: `plain` lists tools as written, `qualified` as `Server_Tool`.
         store: URL of the store for what clients cannot carry, or a store.
         secret: seals session ids; give the same to all workers, and one that stays to survive a restart.
+        request_timeout: seconds that a request may take; 0 for no limit.
+        secrets: where tools get their secrets: a mapping, or `def` or `async def` of a name and the client
+            (a `Peer`). By default the environment, and then `.env`.
+        caching: hints for clients, by list method: `{"tools/list": Caching(ttl=60, scope="public")}`.
         settings: further settings; arguments given here outrank it.
 
     Raises:
@@ -93,6 +113,9 @@ class MCPApp:
         tool_names: str | None = None,
         store: str | Keys | None = None,
         secret: str | Sequence[str] | None = None,
+        request_timeout: float | None = None,
+        secrets: Mapping[str, str] | Lookup | None = None,
+        caching: Mapping[str, Caching] | None = None,
         settings: Settings | None = None,
     ) -> None:
         given: dict[str, Any] = {
@@ -104,13 +127,14 @@ class MCPApp:
             "tool_names": tool_names,
             "store": store if isinstance(store, str) else None,
             "secret": secret,
+            "request_timeout": request_timeout,
         }
+        super().__init__()
         self.settings = _settings.load(given, settings)
         self.name = name
         self.version = version
         qualify = self.settings.tool_names == "plain"
         self.tools: Registry[Tool] = Registry("tool", alias=self._qualified if qualify else None)
-        self.changes = Changes()
         self.tools.on_change(lambda: self.changes.announce(TOOLS))
         self._instructions = instructions
         self._server_info = Implementation(
@@ -124,8 +148,12 @@ class MCPApp:
         self._lifespan = Lifespan(lifespan, self)
         self._seal = Seal([part.get_secret_value() for part in self.settings.secret])
         self._store = _opened(self.settings.store) if store is None or isinstance(store, str) else store
+        self._secrets = secrets
+        self._dotenv = _settings.find_dotenv()
+        self._overrides = Overrides()
         self._dispatcher: Dispatcher | None = None
-        self._tool_service: Tools | None = None
+        self._handlers: Handlers | None = None
+        self._caching = check_cacheable(caching or {})
         self._endpoint: StreamableHTTP | None = None
 
     # -- what the server offers --------------------------------------------------------------------------------
@@ -148,6 +176,8 @@ class MCPApp:
         input_schema: Mapping[str, Any] | None = None,
         output_schema: Mapping[str, Any] | None = None,
         structured_output: bool | None = None,
+        requires_secrets: Iterable[str] = (),
+        timeout: float | None = None,
     ) -> Callable[[F], F]: ...
 
     def tool(self, fn: Any = None, /, **options: Any) -> Any:
@@ -178,6 +208,8 @@ class MCPApp:
         input_schema: Mapping[str, Any] | None = None,
         output_schema: Mapping[str, Any] | None = None,
         structured_output: bool | None = None,
+        requires_secrets: Iterable[str] = (),
+        timeout: float | None = None,
     ) -> Tool:
         """Offer a function, method or callable object as a tool.
 
@@ -192,6 +224,8 @@ class MCPApp:
             input_schema: a hand-made JSON Schema to publish in place of the derived one.
             output_schema: likewise for structured results.
             structured_output: False to send no structured content.
+            requires_secrets: names of the secrets that `ctx.secret` gives it.
+            timeout: seconds that a call of it may take.
 
         Returns:
             The tool.
@@ -211,6 +245,8 @@ class MCPApp:
             input_schema=input_schema,
             output_schema=output_schema,
             structured_output=structured_output,
+            requires_secrets=requires_secrets,
+            timeout=timeout,
         )
         self.tools.add(tool)
         return tool
@@ -265,6 +301,21 @@ class MCPApp:
         """Tell every client that watches a resource that its contents changed; callable from any thread."""
         self.changes.announce(updated(uri))
 
+    def override(
+        self, fn: Callable[..., Any] | Mapping[Callable[..., Any], Callable[..., Any]], other: Any = None
+    ) -> AbstractContextManager[None]:
+        """Let other functions stand in for dependencies within a `with` block, such as in a test.
+
+        Args:
+            fn: the function that handlers depend on, or a mapping from such functions to what stands in for them.
+            other: what stands in for it: a function as any dependency, which may depend on it in turn.
+
+        Raises:
+            TypeError: what stands in is no function, or cannot be a dependency.
+        """
+        pairs = fn if isinstance(fn, Mapping) else {fn: other}
+        return self._overrides.replaced({each: read_provider(by, Context) for each, by in pairs.items()})
+
     # -- the rooms behind --------------------------------------------------------------------------------------
 
     @property
@@ -276,30 +327,54 @@ class MCPApp:
 
     def _build(self) -> Dispatcher:
         dispatcher = Dispatcher(
-            self._server_info, self._middleware, journals=Journals(self._seal), changes=self.changes
+            self._server_info, self._middleware, journals=Journals(self._seal, self.name), changes=self.changes
         )
         opening = Opening(self._server_info, self._capabilities, self._instructions)
-        tools = Tools(
-            self.tools,
-            dispatcher,
-            page_size=self.settings.page_size,
-            threads=self.settings.tool_threads,
-            lifespan=lambda: self._lifespan.value,
+        handlers = Handlers(
+            self.settings.tool_threads,
+            self._overrides,
+            lambda request, secrets: Context(request, self._lifespan.value, offered, secrets),
         )
+        secrets = SecretSource(self._secrets, self._dotenv, lambda: handlers.threads)
+        lists: dict[str, Any] = {"page_size": self.settings.page_size, "caching": self._caching}
+        tools = Tools(self.tools, handlers, secrets, dispatcher.render, **lists)
+        resources = Resources(self.resources, self.templates, handlers, dispatcher.render, **lists)
+        prompts = Prompts(self.prompts, handlers, dispatcher.render, **lists)
+        completions = Completions(self.prompts, self.templates, handlers)
+        lists_of = tools.definitions, resources.definitions, prompts.definitions
+        offered = Offered(dispatcher, self.tools.get, *lists_of)
         dispatcher.register("initialize", opening.initialize)
         dispatcher.register("server/discover", opening.discover)
         dispatcher.register("ping", opening.ping)
         subscriptions = Subscriptions(self.changes, self._capabilities)
         dispatcher.register("subscriptions/listen", subscriptions.listen)
         dispatcher.register("logging/setLevel", set_level)
-        dispatcher.register("tools/list", tools.list, tools.ready_list)
+        dispatcher.register("tools/list", tools.pages.list, tools.pages.ready)
         dispatcher.register("tools/call", tools.call)
-        self._tool_service = tools
+        for method, handler, ready in (
+            ("resources/list", resources.list, resources.pages.ready),
+            ("resources/templates/list", resources.template_pages.list, resources.template_pages.ready),
+            ("resources/read", resources.read, None),
+            ("resources/subscribe", subscriptions.subscribe, None),
+            ("resources/unsubscribe", subscriptions.unsubscribe, None),
+        ):
+            dispatcher.register(method, handler, ready, offered=resources.offered)
+        dispatcher.register("prompts/list", prompts.pages.list, prompts.pages.ready, offered=prompts.offered)
+        dispatcher.register("prompts/get", prompts.get, offered=prompts.offered)
+        dispatcher.register("completion/complete", completions.complete, offered=completions.offered)
+        self._handlers = handlers
         return dispatcher
 
     def _capabilities(self) -> ServerCapabilities:
-        """Return what is served, and nothing that is not."""
-        return ServerCapabilities(tools=ToolsCapability(list_changed=True), logging={})
+        """Return what is served at present, and nothing that is not."""
+        readable = len(self.resources) > 0 or len(self.templates) > 0
+        return ServerCapabilities(
+            tools=ToolsCapability(list_changed=True),
+            resources=ResourcesCapability(subscribe=True, list_changed=True) if readable else UNSET,
+            prompts=PromptsCapability(list_changed=True) if len(self.prompts) > 0 else UNSET,
+            completions={} if self.dispatcher.offers("completion/complete", LATEST_STATELESS) else UNSET,
+            logging={},
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Dispatcher]:
@@ -315,8 +390,8 @@ class MCPApp:
         try:
             await self._lifespan.stop()
         finally:
-            if self._tool_service is not None:
-                self._tool_service.close()
+            if self._handlers is not None:
+                self._handlers.close()
 
     # -- ASGI --------------------------------------------------------------------------------------------------
 
@@ -324,8 +399,8 @@ class MCPApp:
         """Serve as an ASGI application, on its own or mounted in another."""
         kind = scope["type"]
         if kind == "http":
-            if not self._lifespan.belongs_here():
-                await self._lifespan.start()  # a host that told us nothing of its lifespan
+            if not self._lifespan.belongs_here() and not await self._started_late(send):
+                return
             if self._is_endpoint(scope):
                 await (self._endpoint or self.endpoint)(scope, receive, send)
             else:
@@ -334,6 +409,19 @@ class MCPApp:
             await self._serve_lifespan(receive, send)
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1003})
+
+    async def _started_late(self, send: Send) -> bool:
+        """Set up at a request, for a host that told us nothing of its lifespan; False if that failed."""
+        from enfilade.transports.answer import send_json
+        from enfilade.wire.jsonrpc import encode_error
+
+        try:
+            await self._lifespan.start()
+        except Exception as error:
+            failure = masked(error, "the lifespan could not be started")
+            await send_json(send, 500, encode_error(None, failure), [])
+            return False
+        return True
 
     @property
     def endpoint(self) -> "StreamableHTTP":
@@ -391,6 +479,7 @@ class MCPApp:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        self.changes.end()  # for hosts that say so before they wait for open responses
         try:
             await self._close()
         except Exception as error:

@@ -14,6 +14,10 @@ COMMANDS = {
         "http": python_command("tests/clients/server.py", "--port", "{port}"),
         "stdio": python_command("tests/clients/server.py"),
     },
+    "changes.json": {
+        "http": python_command("tests/clients/changing.py", "--port", "{port}"),
+        "stdio": python_command("tests/clients/changing.py"),
+    },
     # The newcomer's server goes through the command line, as the newcomer does.
     "quickstart.json": {
         "http": enfilade_command(

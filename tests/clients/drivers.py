@@ -90,6 +90,10 @@ class Report:
     def logs(self) -> list[tuple[str, Any]]:
         return [(event["level"], event["data"]) for event in self.events if event["kind"] == "log"]
 
+    def changes(self) -> set[str]:
+        """Return what the client's user was told has changed: lists by name, resources by URI."""
+        return {event["what"] for event in self.events if event["kind"] == "changed"}
+
     def after_result(self, call: str) -> list[dict[str, Any]]:
         """Return what still came for a call after its result; there should be nothing."""
         end = self.events.index({"kind": "result", "call": call})

@@ -130,3 +130,9 @@ def test_the_quickstart_works(play: Play, driver: Driver, transport: str) -> Non
     assert report.text("countdown") == "Lift-off!"
     assert report.progress("countdown") == [(0, 3, "T minus 3"), (1, 3, "T minus 2"), (2, 3, "T minus 1")]
     assert report.logs() == [("info", "Counting down from 3")]
+
+
+def test_changes_reach_the_clients_user(play: Play, driver: Driver, transport: str) -> None:
+    """R-369, R-368, R-2CB, D11: by the session's stream or by a listen, whichever the client's era has."""
+    report = play(driver, "changes.json", transport)
+    assert report.changes() == {"tools", "prompts", "resources", "note://today"}

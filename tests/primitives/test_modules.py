@@ -88,14 +88,15 @@ def test_the_function_stays_as_it_is() -> None:
     def bare() -> int:
         return 1
 
-    @tool(name="n", structured_output=False, requires_secrets=["K"])
+    @tool(name="n", structured_output=False, requires_secrets=["K"], timeout=5, colour="red")
     def with_options() -> int:
         return 2
 
     assert (bare(), with_options()) == (1, 2)
     options = options_of(with_options)
     assert options is not None
-    assert (options.name, options.structured_output, options.more) == ("n", False, {"requires_secrets": ["K"]})
+    assert (options.name, options.structured_output, options.requires_secrets) == ("n", False, ["K"])
+    assert (options.timeout, options.more) == (5, {"colour": "red"})
     assert options_of(print) is None
 
 

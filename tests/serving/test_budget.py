@@ -130,11 +130,11 @@ async def spend(app: MCPApp, meter: Meter, era: str, method: str, params: dict[s
     """Serve a request twice and count the second time."""
     asgi = Asgi(app)
     token = (await asgi.initialize()).headers["mcp-session-id"]
-    for on in (False, True):
-        scope, body = ready(asgi, era, method, params, token)
-        meter.on = on
-        answered = await asgi.send(scope, body)
-        meter.on = False
+    await asgi.send(*ready(asgi, era, method, params, token))
+    scope, body = ready(asgi, era, method, params, token)
+    meter.on = True
+    answered = await asgi.send(scope, body)
+    meter.on = False
     return answered
 
 

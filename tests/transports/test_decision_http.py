@@ -23,7 +23,7 @@ PARSE, INVALID, NO_METHOD, BAD_PARAMS = -32700, -32600, -32601, -32602
 MISMATCH, BAD_VERSION = -32020, -32022
 
 POST_ONLY = "POST"
-OFFERED = "POST, DELETE, OPTIONS"
+OFFERED = "GET, POST, DELETE, OPTIONS"
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,8 @@ ROWS = [
     Row("E-21", 200, body=asked(), headers=named(last_event_id="5"), id=7),
     *(Row(f"E-22 {it}", 405, INVALID, b"", MODERN_HEADER, allow=POST_ONLY, verb=it) for it in ("GET", "DELETE")),
     Row("E-22 in a session", 405, INVALID, b"", {**LIVE, **MODERN_HEADER}, allow=POST_ONLY, verb="DELETE"),
-    Row("E-23 GET", 405, INVALID, b"", {}, allow=OFFERED, verb="GET"),
+    Row("E-23 GET", 400, INVALID, b"", {}, verb="GET"),
+    Row("E-23 GET unknown", 404, INVALID, b"", DEAD, verb="GET"),
     Row("E-23 DELETE", 400, INVALID, b"", {}, verb="DELETE"),
     Row("E-23 DELETE unknown", 404, INVALID, b"", DEAD, verb="DELETE"),
     *(Row(f"E-24 {it}", 405, INVALID, b"", {}, allow=OFFERED, verb=it) for it in ("PUT", "PATCH", "TRACE")),

@@ -32,14 +32,15 @@ RawArguments = bytes | msgspec.Raw | None
 
 
 class ArgumentReader:
-    """Reads the arguments of one tool.
+    """Reads the arguments of one tool, prompt or resource template.
 
     Args:
-        tool_name: for error messages.
+        name: of what the arguments are for, for error messages.
         parameters: what the caller fills.
         descriptions: of parameters that have none of their own, by name.
         label: what errors at registration call the function.
         allow_extra: pass on arguments that have no parameter (for `**kwargs`).
+        kind: what the arguments are for, for error messages.
 
     Attributes:
         schema: the JSON Schema of the arguments.
@@ -51,14 +52,16 @@ class ArgumentReader:
 
     def __init__(
         self,
-        tool_name: str,
+        name: str,
         parameters: Iterable[Parameter],
         *,
         descriptions: Mapping[str, str],
         label: str,
         allow_extra: bool = False,
+        kind: str = "tool",
     ) -> None:
-        self._tool_name = tool_name
+        self._name = name
+        self._kind = kind
         fields = {each.name: _field(each, descriptions.get(each.name)) for each in parameters}
         options = ConfigDict(
             extra="allow" if allow_extra else "forbid",
@@ -98,17 +101,37 @@ class ArgumentReader:
             values = from_json(arguments)
         except ValueError as unreadable:
             raise self._error([f"they are not valid JSON: {unreadable}"]) from None
-        if (repaired := unquoted(values, (path_in(values, each) for each in error.errors()))) is not None:
+        if (repaired := self._unquoted(values, (path_in(values, each) for each in error.errors()))) is not None:
             try:
                 found: dict[str, Any] = self._validate(to_json(repaired))
             except (ValidationError, RecursionError):
                 pass
             else:
                 return found
-        raise self._error(complaints(error, values, self.schema)) from None
+        raise self._error(complaints(error, values, self.schema, self._kind)) from None
+
+    def _unquoted(self, values: Any, paths: Iterable[tuple[Step, ...]]) -> Any:
+        return unquoted(values, paths)
 
     def _error(self, sentences: list[str]) -> ArgumentsError:
-        return ArgumentsError(f'Invalid arguments for tool "{self._tool_name}": {"; ".join(sentences)}')
+        return ArgumentsError(f'Invalid arguments for {self._kind} "{self._name}": {"; ".join(sentences)}')
+
+
+class StringReader(ArgumentReader):
+    """Reads arguments that come as strings, whatever their types (R-530).
+
+    A string stands for itself where the type takes it, for the value it spells otherwise: `5`, `true`, a date, a
+    member of an Enum. For lists and objects it is their JSON.
+    """
+
+    def _unquoted(self, values: Any, paths: Iterable[tuple[Step, ...]]) -> Any:
+        repaired = dict(values)
+        for name in {str(path[0]) for path in paths if path} & repaired.keys():
+            try:
+                repaired[name] = from_json(repaired[name], allow_inf_nan=False)
+            except (ValueError, TypeError):  # no JSON, or a list
+                continue
+        return repaired if repaired != values else None
 
 
 def unquoted(values: Any, paths: Iterable[tuple[Step, ...]]) -> Any:

@@ -23,18 +23,21 @@ _WRONG_TYPE: Final = ("_type", "_parsing", "enum", "literal_error", "_from_float
 _PREFIXES: Final = ("Input ", "Value error, ", "Assertion failed, ")
 
 
-def complaints(error: ValidationError, arguments: Any, schema: Mapping[str, Any]) -> list[str]:
+def complaints(
+    error: ValidationError, arguments: Any, schema: Mapping[str, Any], kind: str = "tool"
+) -> list[str]:
     """Return one sentence for each place that is wrong.
 
     Args:
         error: what pydantic reported.
         arguments: the parsed arguments, as the caller sent them.
         schema: the input schema that was published.
+        kind: what the arguments are for.
     """
     by_place: dict[tuple[Step, ...], list[ErrorDetails]] = {}
     for each in error.errors(include_url=False, include_input=False):
         by_place.setdefault(path_in(arguments, each), []).append(each)
-    sentences = [_sentence(path, errors, arguments, schema) for path, errors in by_place.items()]
+    sentences = [_sentence(path, errors, arguments, schema, kind) for path, errors in by_place.items()]
     if len(sentences) > _MOST:
         return [*sentences[:_MOST], f"and {len(sentences) - _MOST} more"]
     return sentences
@@ -58,7 +61,7 @@ def path_in(arguments: Any, error: ErrorDetails) -> tuple[Step, ...]:
 
 
 def _sentence(
-    path: tuple[Step, ...], errors: list[ErrorDetails], arguments: Any, schema: Mapping[str, Any]
+    path: tuple[Step, ...], errors: list[ErrorDetails], arguments: Any, schema: Mapping[str, Any], kind: str
 ) -> str:
     kinds = {each["type"] for each in errors}
     if not path:
@@ -66,7 +69,7 @@ def _sentence(
             "Input should be an object", f"they should be an object, got {came(arguments)}"
         )
     if kinds == {"extra_forbidden"}:
-        return _unknown(path, arguments, schema)
+        return _unknown(path, arguments, schema, kind)
     part = descend(schema, path, schema)
     expected = expectation(part, schema) if part is not None else ""
     if kinds == {"missing"}:
@@ -88,11 +91,11 @@ def message_of(error: ErrorDetails) -> str:
     return f"is not accepted: {message}" if error["type"] in {"value_error", "assertion_error"} else message
 
 
-def _unknown(path: tuple[Step, ...], arguments: Any, schema: Mapping[str, Any]) -> str:
+def _unknown(path: tuple[Step, ...], arguments: Any, schema: Mapping[str, Any], kind: str) -> str:
     """Say that there is no such argument, and which one may have been meant or which there are."""
     owner = descend(schema, path[:-1], schema) or {}
     names = list(owner.get("properties", {}))
-    what = "an argument of this tool" if len(path) == 1 else f"a member of {place(path[:-1])}"
+    what = f"an argument of this {kind}" if len(path) == 1 else f"a member of {place(path[:-1])}"
     present, _ = _value_at(arguments, path[:-1])
     free = [name for name in names if not (isinstance(present, dict) and name in present)]
     if near := difflib.get_close_matches(str(path[-1])[:64], free, n=1, cutoff=0.7):

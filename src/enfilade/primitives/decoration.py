@@ -1,4 +1,4 @@
-"""What authors add to a definition by hand: icons and hints, checked when the tool is registered.
+"""What authors add to a definition by hand: icons, hints and annotations, checked at registration.
 
 Easy to get wrong: a hint with a typo is no hint. So unknown members are refused, under their Python names and
 their wire names alike.
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from enfilade.wire.content import Icon
+from enfilade.wire.content import Annotations, Icon
 from enfilade.wire.message import Message
 from enfilade.wire.tools import ToolAnnotations
 
@@ -28,6 +28,20 @@ def read_annotations(given: ToolAnnotations | Mapping[str, Any] | None) -> ToolA
     if given is None:
         return UNSET
     return given if isinstance(given, ToolAnnotations) else _message(ToolAnnotations, given, "annotations")
+
+
+def read_content_annotations(given: Annotations | Mapping[str, Any] | None) -> Annotations | UnsetType:
+    """Return what is said about a resource's use: `audience`, `priority`, `last_modified`.
+
+    Raises:
+        ValueError: a member is unknown or has a value that it cannot have (R-525).
+    """
+    if given is None:
+        return UNSET
+    found = given if isinstance(given, Annotations) else _message(Annotations, given, "annotations")
+    if found.priority is not UNSET and not 0 <= found.priority <= 1:
+        raise ValueError(f"annotations: priority is from 0 to 1, not {found.priority}")
+    return found
 
 
 def read_icons(given: Sequence[Icon | Mapping[str, Any] | str] | None) -> list[Icon] | UnsetType:
@@ -47,6 +61,18 @@ def read_icons(given: Sequence[Icon | Mapping[str, Any] | str] | None) -> list[I
                 f"the icon {each.src[:60]!r} is refused by clients: its src has to be an https or data URI"
             )
     return icons
+
+
+def check_sendable(definition: Message, label: str) -> None:
+    """Refuse now what would break every listing later: a schema or meta that JSON cannot hold.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    try:
+        msgspec.json.encode(definition)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{label}: its definition cannot be written as JSON ({error})") from error
 
 
 def _icon(given: Icon | Mapping[str, Any] | str) -> Icon:

@@ -7,7 +7,7 @@ them, and nothing of this room puts a path, a traceback or more than a short exc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 
 class EnfiladeError(Exception):
@@ -28,11 +28,15 @@ class EnfiladeError(Exception):
 
 
 class ToolError(EnfiladeError):
-    """Raise it in a tool to tell the model what went wrong; the call's result then has `isError` and this text."""
+    """Raise it in a tool to tell the model what went wrong; the result then has `isError` and this text."""
 
 
 class ResourceError(EnfiladeError):
     """Raise it in a resource to say why it cannot be read; the client gets an error with this text."""
+
+
+#: What a client reads about a resource that is not there, unless its author says more.
+NOT_FOUND: Final = "Resource not found"
 
 
 class ResourceNotFound(ResourceError):  # noqa: N818 - it is an answer as much as an error
@@ -41,11 +45,11 @@ class ResourceNotFound(ResourceError):  # noqa: N818 - it is an answer as much a
     Clients of every revision get the error that their revision has for it.
 
     Args:
-        message: what the client reads; by default that the resource was not found.
+        message: what the client reads; by default that there is no such resource.
         meta: members for the `data` of the error.
     """
 
-    def __init__(self, message: str = "Resource not found", *, meta: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, message: str = NOT_FOUND, *, meta: Mapping[str, Any] | None = None) -> None:
         super().__init__(message, meta=meta)
 
 

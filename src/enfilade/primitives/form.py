@@ -10,10 +10,13 @@ Easy to get wrong: `pattern` stands in one revision's prose and in no schema, so
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
+import msgspec
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from enfilade.primitives.choices import Choices
 from enfilade.primitives.errors import ToolError
 from enfilade.primitives.json_schema import SchemaChecker
 from enfilade.primitives.phrases import follow, place
@@ -40,8 +43,8 @@ class Form:
 
     Args:
         wanted: a dict that is the schema itself; a model, dataclass or TypedDict, of which each field becomes a
-            field of the form; any type that makes one field (`str`, `int`, `bool`, an Enum, `Literal[...]`,
-            `list[Literal[...]]`); None to ask for consent alone.
+            field of the form; any type that makes one field (`str`, `int`, `bool`, a date, an Enum,
+            `Literal[...]`, a list of choices, or `Choices`); None to ask for consent alone.
 
     Raises:
         TypeError: the type does not fit a form; names the field.
@@ -57,7 +60,7 @@ class Form:
             self.schema = dict(wanted)
             self._checker = SchemaChecker(self.schema)
         else:
-            self.schema = self._from_type(wanted)
+            self.schema = self._from_type(wanted.annotation if isinstance(wanted, Choices) else wanted)
 
     def _from_type(self, wanted: Any) -> dict[str, Any]:
         adapter: TypeAdapter[Any] = TypeAdapter(wanted)
@@ -86,21 +89,32 @@ class Form:
             return values
         if self._adapter is None:
             return None
-        try:
-            read = self._adapter.validate_python(values)
+        try:  # as JSON, because that is what it was: a date in a strict model is a string there
+            read = self._adapter.validate_json(msgspec.json.encode(values))
         except ValidationError as error:
             told = [f"{place(each['loc'])}: {each['msg']}" for each in error.errors(include_input=False)]
             raise AnswerError("The answer does not fit the question: " + "; ".join(told)) from None
         return read["value"] if self._single else read
 
 
+def form_of(wanted: Any) -> Form:
+    """Return the form for what is wanted; that of a class is made once.
+
+    Raises:
+        TypeError: it does not fit a form.
+    """
+    return _known_form(wanted) if isinstance(wanted, type) else Form(wanted)
+
+
+_known_form = lru_cache(maxsize=256)(Form)
+
+
 def _field(name: str, part: Any, root: Mapping[str, Any]) -> dict[str, Any]:
     """Return one field of a form; what it may be absent or null for is said by `required` alone."""
-    field = {**follow(part, root), **{key: value for key, value in part.items() if key != "$ref"}}
-    options = [follow(each, root) for each in field.get("anyOf", ())]
-    real = [each for each in options if each.get("type") != "null"]
-    if options and len(real) == 1:
-        field = {**real[0], **{key: value for key, value in field.items() if key != "anyOf"}}
+    field = _followed(part, root)
+    real = [each for each in field.get("anyOf", ()) if each.get("type") != "null"]
+    if len(real) == 1:
+        field = {**_followed(real[0], root), **{key: value for key, value in field.items() if key != "anyOf"}}
     if "const" in field:
         field["enum"] = [field["const"]]
     kind = field.get("type") or ("string" if "enum" in field or "oneOf" in field else None)
@@ -119,11 +133,20 @@ def _field(name: str, part: Any, root: Mapping[str, Any]) -> dict[str, Any]:
 
 def _choices(name: str, items: Mapping[str, Any]) -> dict[str, Any]:
     """Return the items of a multiple choice: with titles (`anyOf`, C-11) or without."""
-    if "enum" in items:
-        return {"type": "string", "enum": items["enum"]}
-    titled = items.get("anyOf") or items.get("oneOf")
-    if titled:
+    plain = [items["const"]] if "const" in items else items.get("enum", [])
+    titled = items.get("oneOf", [])
+    if plain and all(isinstance(each, str) for each in plain):
+        return {"type": "string", "enum": plain}
+    if titled and all(isinstance(each.get("const"), str) for each in titled):
         return {"anyOf": titled}
     raise TypeError(
         f'a form cannot ask for "{name}": a list must be one of choices, such as list[Literal["a", "b"]]'
     )
+
+
+def _followed(part: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema with its `$ref` written out; a definition's title is a class's name and not the field's."""
+    if "$ref" not in part:
+        return dict(part)
+    found = {key: value for key, value in follow(part, root).items() if key != "title"}
+    return {**found, **{key: value for key, value in part.items() if key != "$ref"}}

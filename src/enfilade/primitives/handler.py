@@ -1,16 +1,18 @@
 """A handler: the function that an author registered, and how values and the context get into its parameters.
 
-What tools, resources, templates, prompts and completions have in common. Easy to get wrong: `call` does not await.
-Where `is_async` is true it returns an awaitable, and a plain function may return one too; whoever calls it awaits
-what can be awaited.
+It is what tools, resources, templates, prompts and completions have in common.
+
+Easy to get wrong: `call` does not await. Where `is_async` is true it returns an awaitable, and a plain function
+may return one too; whoever calls it awaits what can be awaited.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from enfilade.primitives.depends import Provider
 from enfilade.primitives.signature import Signature, is_async, origin_of
 
 
@@ -23,18 +25,27 @@ class Handler:
         is_async: it returns a coroutine, to be awaited in place; other functions belong in a worker thread.
         origin: where it was written, `module:qualname (file.py:12)`, for reports of clashes.
         contexts: the parameters that take the context.
+        dependencies: the parameters that come from providers, by name.
         positional: the parameters that can only be passed by position, in order.
     """
 
     fn: Callable[..., Any]
     is_async: bool
     origin: str
-    contexts: tuple[str, ...] = ()
-    positional: tuple[str, ...] = field(default=(), repr=False)
+    contexts: tuple[str, ...]
+    dependencies: tuple[tuple[str, Provider], ...]
+    positional: tuple[str, ...]
 
-    def bind(self, values: dict[str, Any], context: Any) -> dict[str, Any]:
-        """Return the values by parameter name, the context among them."""
-        return {**values, **dict.fromkeys(self.contexts, context)} if self.contexts else values
+    @property
+    def needs_context(self) -> bool:
+        """Whether the context has a taker: one of its parameters, or a function it depends on."""
+        return bool(self.contexts or self.dependencies)
+
+    def with_context(self, values: dict[str, Any], context: Any) -> dict[str, Any]:
+        """Return the values by parameter name, with the context for the parameters that take it."""
+        for name in self.contexts:
+            values[name] = context
+        return values
 
     def call(self, bound: dict[str, Any]) -> Any:
         """Call the function; returns what it returns, which is an awaitable if it is asynchronous."""
@@ -46,7 +57,9 @@ class Handler:
 
 def handler_of(fn: Callable[..., Any], signature: Signature) -> Handler:
     """Return the handler for a function whose signature was read."""
-    return Handler(fn, is_async(fn), origin_of(fn), signature.contexts, signature.positional)
+    return Handler(
+        fn, is_async(fn), origin_of(fn), signature.contexts, signature.dependencies, signature.positional
+    )
 
 
 def giving(value: Any, origin: str) -> Handler:
@@ -55,4 +68,4 @@ def giving(value: Any, origin: str) -> Handler:
     async def give() -> Any:
         return value
 
-    return Handler(give, True, origin)
+    return Handler(give, True, origin, (), (), ())

@@ -30,8 +30,7 @@ class ToolOptions:
     """What `@tool(...)` says about a function, for `tool_from_function`.
 
     Attributes:
-        more: options of the application, such as the secrets a tool needs; handed on as they are, and refused
-            by the application if it does not know them.
+        more: other options, handed on as they are, and refused by the application if it does not know them.
     """
 
     name: str | None = None
@@ -43,6 +42,8 @@ class ToolOptions:
     input_schema: Mapping[str, Any] | None = None
     output_schema: Mapping[str, Any] | None = None
     structured_output: bool | None = None
+    requires_secrets: Sequence[str] = ()
+    timeout: float | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -62,6 +63,8 @@ def tool(
     input_schema: Mapping[str, Any] | None = None,
     output_schema: Mapping[str, Any] | None = None,
     structured_output: bool | None = None,
+    requires_secrets: Sequence[str] = (),
+    timeout: float | None = None,
     **more: Any,
 ) -> Callable[[_F], _F]: ...
 

@@ -24,9 +24,13 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Final
 
 MAX_LENGTH: Final = 128
+
+#: What the environment variables of the server's own settings begin with.
+RESERVED: Final = "ENFILADE_"
 
 _LEGAL: Final = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 _ILLEGAL_CHARACTER: Final = re.compile(r"[^A-Za-z0-9_.\-]")
@@ -53,6 +57,45 @@ def check_tool_name(name: str) -> None:
     raise ValueError(
         f"{name[:60] + '…'!r} cannot be a tool name: {len(name)} characters, and {MAX_LENGTH} are allowed"
     )
+
+
+def check_prompt_name(name: str) -> None:
+    """Refuse a name that cannot be shown or sent; the protocol has no alphabet for the names of prompts.
+
+    Raises:
+        ValueError: says why.
+    """
+    if name == "<lambda>":
+        raise ValueError("a lambda has no name that a prompt could have; give it one with name=")
+    if not name.strip() or not name.isprintable():
+        raise ValueError(f"{name[:60]!r} cannot be a prompt name: it is empty, or not all of it can be printed")
+    if len(name) > MAX_LENGTH:
+        raise ValueError(
+            f"{name[:60] + '…'!r} cannot be a prompt name: {len(name)} characters, and {MAX_LENGTH} are allowed"
+        )
+
+
+def secret_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the secrets that a tool declares, each once.
+
+    Raises:
+        ValueError: a name is empty, or kept for the server's own settings.
+    """
+    if isinstance(names, str):
+        raise ValueError(f"requires_secrets is a list: [{names!r}]")
+    known: dict[str, str] = {}
+    for name in names:
+        if not name.strip() or "=" in name or "\0" in name:
+            raise ValueError(f"{name!r} cannot be the name of a secret")
+        if is_reserved_secret(name):
+            raise ValueError(f"{name!r} cannot be a secret of a tool: {RESERVED}* are the server's own settings")
+        known.setdefault(name.casefold(), name)
+    return tuple(known.values())
+
+
+def is_reserved_secret(name: str) -> bool:
+    """Return whether a name belongs to the server's own settings, which no tool ever gets to see."""
+    return name.upper().startswith(RESERVED)
 
 
 def qualified_name(server_name: str, tool_name: str) -> str:

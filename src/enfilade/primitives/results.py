@@ -53,7 +53,13 @@ class ToolResult:
 
 
 class ResultWriter(Protocol):
-    """Turns returned values into results. `schema` is the output schema to publish, if there is one."""
+    """Turns returned values into results.
+
+    `schema` is the output schema to publish, if there is one; `wrapped` says that what is no object stands in it
+    as `{"result": …}`.
+    """
+
+    wrapped: bool
 
     @property
     def schema(self) -> dict[str, Any] | None:
@@ -71,6 +77,7 @@ class FreeWriter:
     """Writes results without a schema."""
 
     schema = None
+    wrapped = False
 
     def __init__(self, *, structured: bool = True) -> None:
         self._structured = structured

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from enfilade.primitives.annotations import Scope, is_context, unwrap_awaitable
+from enfilade.primitives.depends import Depends, Kind, Provider, depends_of
 
 EMPTY: Final = inspect.Parameter.empty
 
@@ -37,6 +38,7 @@ class Signature(NamedTuple):
     Attributes:
         parameters: what the caller fills, in order.
         contexts: the names of the parameters that take the context.
+        dependencies: the parameters that come from a function, by name.
         positional: the names of those that can only be passed by position, context or not, in order.
         extra: the name of `**kwargs`, which only a tool with a hand-made schema may have.
         returns: the resolved return annotation, or `EMPTY`.
@@ -44,28 +46,39 @@ class Signature(NamedTuple):
 
     parameters: tuple[Parameter, ...]
     contexts: tuple[str, ...]
+    dependencies: tuple[tuple[str, Provider], ...]
     positional: tuple[str, ...]
     extra: str | None
     returns: Any
 
 
-def read_signature(fn: Callable[..., Any], context_type: type, *, allow_extra: bool = False) -> Signature:
+def read_signature(
+    fn: Callable[..., Any],
+    context_type: type,
+    *,
+    allow_extra: bool = False,
+    allow_generator: bool = False,
+    within: tuple[Callable[..., Any], ...] = (),
+) -> Signature:
     """Return the signature of `fn`.
 
     Args:
         fn: any callable but a class.
         context_type: a parameter annotated with it (or a subclass, or `None` beside it) takes the context.
         allow_extra: whether `**kwargs` is fine.
+        allow_generator: whether a generator function is fine.
+        within: the functions that depend on this one, outermost first.
 
     Raises:
-        TypeError: `fn` cannot be a tool, or an annotation cannot be resolved; says what to do.
+        TypeError: `fn` cannot be a handler, or an annotation cannot be resolved; says what to do.
     """
     label = describe(fn)
-    raw = _inspect(fn, label)
+    raw = _inspect(fn, label, allow_generator=allow_generator)
     filled = _filled_by_partial(fn)
     scope = Scope(function_of(fn), label, context_type)
     parameters: list[Parameter] = []
     contexts: list[str] = []
+    dependencies: list[tuple[str, Provider]] = []
     positional: list[str] = []
     extra: str | None = None
     for index, each in enumerate(raw.parameters.values()):
@@ -83,14 +96,68 @@ def read_signature(fn: Callable[..., Any], context_type: type, *, allow_extra: b
         )
         if each.kind is inspect.Parameter.POSITIONAL_ONLY:
             positional.append(each.name)
-        if is_context(annotation, context_type):
+        if mark := _depends(each, annotation, label):
+            provider = read_provider(mark.fn, context_type, (*within, fn))
+            dependencies.append((each.name, provider))
+        elif is_context(annotation, context_type):
             contexts.append(each.name)
         else:
             parameters.append(Parameter(each.name, annotation, each.default))
     returns = (
         EMPTY if raw.return_annotation is EMPTY else unwrap_awaitable(scope.resolve_return(raw.return_annotation))
     )
-    return Signature(tuple(parameters), tuple(contexts), tuple(positional), extra, returns)
+    return Signature(tuple(parameters), tuple(contexts), tuple(dependencies), tuple(positional), extra, returns)
+
+
+def read_provider(
+    fn: Callable[..., Any], context_type: type, within: tuple[Callable[..., Any], ...] = ()
+) -> Provider:
+    """Return a function that others depend on, with what it depends on itself.
+
+    Args:
+        fn: a function, method, partial or callable object; `async`, a generator, both or neither.
+        context_type: parameters annotated with this class take the context.
+        within: the functions that depend on this one, outermost first.
+
+    Raises:
+        TypeError: it cannot be called without arguments from a caller, or depends on itself.
+    """
+    if fn in within:
+        circle = " → ".join(describe(each) for each in (*within[within.index(fn) :], fn))
+        raise TypeError(f"dependencies go round in a circle: {circle}")
+    signature = read_signature(fn, context_type, allow_generator=True, within=within)
+    for each in signature.parameters:
+        if each.default is EMPTY:
+            raise TypeError(
+                f'{describe(fn)}, parameter "{each.name}": nobody fills it where the function is a dependency; '
+                f"give it a default, or let it depend on something: Annotated[..., Depends(...)]"
+            )
+    taken = {*signature.contexts, *(name for name, _ in signature.dependencies)}
+    positional = tuple(name for name in signature.positional if name in taken)
+    if positional != signature.positional[: len(positional)]:
+        raise TypeError(f"{describe(fn)}: parameters before the / stand in the way; take it out")
+    return Provider(fn, _kind_of(fn), signature.contexts, signature.dependencies, positional)
+
+
+def _kind_of(fn: Callable[..., Any]) -> Kind:
+    body = function_of(fn)
+    if inspect.isasyncgenfunction(body):
+        return "async generator"
+    if inspect.isgeneratorfunction(body):
+        return "generator"
+    return "async" if is_async(fn) else "plain"
+
+
+def _depends(parameter: inspect.Parameter, annotation: Any, label: str) -> Depends | None:
+    if isinstance(parameter.default, Depends):
+        raise TypeError(
+            f'{label}, parameter "{parameter.name}": a dependency stands in the annotation, as '
+            f"{parameter.name}: Annotated[..., Depends(...)], so that the function can still be called directly"
+        )
+    try:
+        return depends_of(annotation)
+    except TypeError as error:
+        raise TypeError(f'{label}, parameter "{parameter.name}": {error}') from None
 
 
 def _variadic(parameter: inspect.Parameter, label: str, *, allow_extra: bool) -> str:
@@ -108,7 +175,7 @@ def _variadic(parameter: inspect.Parameter, label: str, *, allow_extra: bool) ->
     )
 
 
-def _inspect(fn: Callable[..., Any], label: str) -> inspect.Signature:
+def _inspect(fn: Callable[..., Any], label: str, *, allow_generator: bool) -> inspect.Signature:
     if inspect.isclass(fn):
         raise TypeError(f"{label} is a class; register a function, a method or an instance that can be called")
     if isinstance(fn, classmethod):
@@ -116,7 +183,8 @@ def _inspect(fn: Callable[..., Any], label: str) -> inspect.Signature:
     if not callable(fn):
         raise TypeError(f"{label} cannot be called, so it cannot be a tool")
     body = function_of(fn)
-    if inspect.isasyncgenfunction(body) or inspect.isgeneratorfunction(body):
+    is_generator = inspect.isasyncgenfunction(body) or inspect.isgeneratorfunction(body)
+    if is_generator and not allow_generator:
         raise TypeError(
             f"{label} is a generator, and a tool has one result; "
             f"return a list, and report on the way there through the context (progress, log)"

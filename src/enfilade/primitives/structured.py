@@ -23,6 +23,7 @@ from enfilade.primitives.annotations import strip
 from enfilade.primitives.complaints import message_of
 from enfilade.primitives.content import declares_content, listed, text_of_json
 from enfilade.primitives.errors import ReturnedValueError
+from enfilade.primitives.input_required import without_input_required
 from enfilade.primitives.json_schema import SchemaChecker
 from enfilade.primitives.jsonable import clean, fallback, is_surrogate_error, json_bytes, scrubbed, unwritable
 from enfilade.primitives.phrases import place
@@ -55,6 +56,7 @@ def writer_for(
         return GivenWriter(schema, label=label)
     if structured is False:
         return FreeWriter(structured=False)
+    returns = without_input_required(returns)
     bare = strip(returns)
     if any(bare is each for each in _NOTHING) or _spells_out(bare) or declares_content(bare):
         why = "structured_output=True needs a return annotation that says what the data is"
@@ -81,7 +83,7 @@ class TypedWriter:
             inner = {**inner, "$defs": whole["$defs"]}
         bare = object_schema(inner)
         self.schema: dict[str, Any] | None = bare or wrapped_schema(inner)
-        self._wrapped = bare is None
+        self.wrapped = bare is None
         self._validate = adapter.validator.validate_python
         self._serialize = adapter.serializer.to_json
         self._to_python = adapter.serializer.to_python
@@ -106,7 +108,7 @@ class TypedWriter:
         data = self._dumped(self._validated(value))
         return CallToolResult(
             content=[TextContent(text=text_of_json(data))],
-            structured_content=msgspec.Raw(b'{"result":%b}' % data if self._wrapped else data),
+            structured_content=msgspec.Raw(b'{"result":%b}' % data if self.wrapped else data),
         )
 
     def _validated(self, value: Any) -> Any:
@@ -132,7 +134,7 @@ class TypedWriter:
         except (PydanticSerializationError, RecursionError) as error:
             data = self._dumped_anyhow(validated, error)
         (bare,) = from_json(data)
-        refuse_problems(self._checker, {"result": bare} if self._wrapped else bare)
+        refuse_problems(self._checker, {"result": bare} if self.wrapped else bare)
         return data[1:-1]
 
     def _dumped_anyhow(self, validated: Any, reason: Exception) -> bytes:
@@ -148,7 +150,7 @@ class TypedWriter:
     def _mismatch(self, error: ValidationError) -> str:
         sentences = []
         for each in error.errors(include_url=False)[:10]:
-            path = ("result", *each["loc"][1:]) if self._wrapped else each["loc"][1:]
+            path = ("result", *each["loc"][1:]) if self.wrapped else each["loc"][1:]
             came = "" if each["type"] == "missing" else f", not {type(each['input']).__name__}"
             sentences.append(f"{place(path) if path else 'it'} {message_of(each)}{came}")
         return f"The tool returned what its return annotation does not allow: {'; '.join(sentences)}"
@@ -156,6 +158,8 @@ class TypedWriter:
 
 class GivenWriter:
     """Writes results by a hand-made output schema."""
+
+    wrapped = False
 
     def __init__(self, schema: dict[str, Any], *, label: str) -> None:
         if schema.get("type") != "object":

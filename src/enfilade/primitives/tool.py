@@ -4,24 +4,25 @@
 puts together: `bind` (raw arguments → values), `call` (values → whatever the function returns), `result`
 (that → the result to send).
 
-Easy to get wrong: `call` does not await. Where `is_async` is true it returns an awaitable, and a plain
-function may return one too; whoever calls it awaits what can be awaited, and only then makes the result.
+Easy to get wrong: `call` does not await (see `handler.py`); whoever calls it awaits what can be awaited, and only
+then makes the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 
 from enfilade.primitives.arguments import ArgumentReader, RawArguments
-from enfilade.primitives.decoration import read_annotations, read_icons
+from enfilade.primitives.decoration import check_sendable, read_annotations, read_icons
 from enfilade.primitives.docstrings import docstring_of, read_docstring
 from enfilade.primitives.given_schema import GivenSchemaReader
-from enfilade.primitives.names import check_tool_name
+from enfilade.primitives.handler import Handler
+from enfilade.primitives.names import check_tool_name, secret_names
 from enfilade.primitives.results import ResultWriter
 from enfilade.primitives.signature import describe, is_async, origin_of, raw_name, read_signature
 from enfilade.primitives.structured import writer_for
@@ -30,28 +31,22 @@ from enfilade.wire.content import Icon
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tool:
+class Tool(Handler):
     """A function that clients can call. Immutable; made by `tool_from_function`.
 
     Attributes:
         name: the name as listed.
         definition: all that `tools/list` says about it, in the newest revision's terms.
-        fn: the function.
-        is_async: it returns a coroutine, to be awaited in place; other functions belong in a worker thread.
-        needs_context: at least one of its parameters takes the context.
-        origin: where it was written, `module:qualname (file.py:12)`, for reports of clashes.
+        secrets: the names of the secrets that it gets to see.
+        timeout: seconds that a call may take; None for no limit of its own.
     """
 
     name: str
     definition: wire.Tool
-    fn: Callable[..., Any]
-    is_async: bool
-    needs_context: bool
-    origin: str
+    secrets: tuple[str, ...]
+    timeout: float | None
     _reader: ArgumentReader | GivenSchemaReader = field(repr=False)
     _writer: ResultWriter = field(repr=False)
-    _contexts: tuple[str, ...] = field(repr=False)
-    _positional: tuple[str, ...] = field(repr=False)
 
     def bind(self, arguments: RawArguments, context: Any) -> dict[str, Any]:
         """Return the values for `call`, by parameter name.
@@ -63,17 +58,12 @@ class Tool:
         Raises:
             ArgumentsError: says everything that is wrong with the arguments.
         """
-        bound = self._reader.read(arguments)
-        for name in self._contexts:
-            bound[name] = context
-        return bound
+        return self.with_context(self._reader.read(arguments), context)
 
-    def call(self, bound: dict[str, Any]) -> Any:
-        """Call the function; returns what it returns, which is an awaitable if it is asynchronous."""
-        if not self._positional:
-            return self.fn(**bound)
-        named = dict(bound)
-        return self.fn(*[named.pop(name) for name in self._positional], **named)
+    @property
+    def wraps_result(self) -> bool:
+        """Whether its structured content is `{"result": …}`, because what it returns is no object."""
+        return self._writer.wrapped
 
     def result(self, value: Any) -> wire.CallToolResult:
         """Return the result for what the function returned (after awaiting it).
@@ -97,6 +87,8 @@ def tool_from_function(
     input_schema: Mapping[str, Any] | None = None,
     output_schema: Mapping[str, Any] | None = None,
     structured_output: bool | None = None,
+    requires_secrets: Iterable[str] = (),
+    timeout: float | None = None,
 ) -> Tool:
     """Make a tool of any callable.
 
@@ -113,11 +105,15 @@ def tool_from_function(
         input_schema: a hand-made schema, published as it is (see `given_schema.py`).
         output_schema: a hand-made schema, published as it is; results are checked against it.
         structured_output: False for results without structured content, True to insist on an output schema.
+        requires_secrets: names of the secrets that a call of it gets to see.
+        timeout: seconds that a call may take.
 
     Raises:
         TypeError: the function cannot be a tool; names the parameter and says what to do.
-        ValueError: a name, schema, icon or hint is not legal.
+        ValueError: a name, schema, icon, hint or limit is not legal.
     """
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}; leave it out for no limit")
     tool_name = raw_name(fn) if name is None else name
     if name is None and tool_name == "<lambda>":
         raise ValueError("a lambda has no name that a tool could have; give it one with name=")
@@ -146,24 +142,18 @@ def tool_from_function(
         icons=read_icons(icons),
         meta=dict(meta) if meta else UNSET,
     )
-    _check_sendable(definition, label)
+    check_sendable(definition, label)
     return Tool(
         name=tool_name,
         definition=definition,
         fn=fn,
         is_async=is_async(fn),
-        needs_context=bool(signature.contexts),
         origin=origin_of(fn),
+        contexts=signature.contexts,
+        dependencies=signature.dependencies,
+        positional=signature.positional,
+        secrets=secret_names(requires_secrets),
+        timeout=timeout,
         _reader=reader,
         _writer=writer,
-        _contexts=signature.contexts,
-        _positional=signature.positional,
     )
-
-
-def _check_sendable(definition: wire.Tool, label: str) -> None:
-    """Refuse now what would break every `tools/list` later: a schema or meta that JSON cannot hold."""
-    try:
-        msgspec.json.encode(definition)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{label}: its definition cannot be written as JSON ({error})") from error

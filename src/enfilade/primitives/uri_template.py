@@ -1,16 +1,16 @@
 """URI templates (RFC 6570) read backwards: which values does this URI give to the template's variables?
 
 The libraries for RFC 6570 expand templates; a server has to do the opposite, which the RFC leaves open. Here it
-means: the values from which an expansion would have given the URI. All operators are known (`{x}`, `{+x}`, `{#x}`,
-`{.x}`, `{/x}`, `{;x}`, `{?x}`, `{&x}`), several variables at once and explosion (`{x*}`). A prefix (`{x:3}`) is
-refused, since what it cuts off cannot be known.
+means: the values from which an expansion would have given the URI. All operators are known (`{x}`, `{+x}`,
+`{#x}`, `{.x}`, `{/x}`, `{;x}`, `{?x}`, `{&x}`), several variables at once and explosion (`{x*}`). A prefix
+(`{x:3}`) is refused, since what it cuts off cannot be known.
 
 Two things go beyond the RFC, because people write it so: `{x*}` also takes several segments of a path, and the
 members of a query may come in any order.
 
 Easy to get wrong: time. Two variables side by side can share out a text in many ways, and a regular expression
-would try them all. Here no part is tried twice up to the same place, so the work is bounded by the number of parts
-times the length of the URI. And a value is decoded only after it was cut out: `%2F` parts nothing.
+would try them all. Here no part is tried twice up to the same place, so the work is bounded by the number of
+parts times the length of the URI. And a value is decoded only after it was cut out: `%2F` parts nothing.
 """
 
 from __future__ import annotations

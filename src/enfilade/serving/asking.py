@@ -1,269 +1,152 @@
 """Asking the client in the middle of a handler, in both eras; the only room that must know which era it is.
 
-Session era: a real request on the stream of the call that caused it, answered by a later message (SEP-2260).
+Session era: a real request on the stream of the call that caused it, answered by a later message (`live.py`).
 Stateless era: the call ends with its questions, and on the retry the handler runs again from the top while the
-journal answers what it already asked.
+journal answers what it already asked (`replay.py`).
 
-Questions are counted in the order in which they are asked, also those asked side by side (`asyncio.gather`): the
-call ends only when the handler has nothing left to do but wait for answers. The easy thing to get wrong is a
-handler that asks differently the second time: its answers would go to the wrong questions, so it is refused.
+The easy thing to get wrong is to ask a client that cannot answer: each kind of question needs a capability that
+the client declared, and a revision that has words for it (`check`).
 """
 
-import asyncio
-import hashlib
-import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
-import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.primitives.errors import ToolError
-from enfilade.primitives.jsonable import json_bytes
-from enfilade.serving.exchange import Outlet, Request
-from enfilade.serving.journal import Answered, Journal, Journals, Pending
-from enfilade.wire.cancellation import CancelledNotificationParams
-from enfilade.wire.elicitation import ElicitResult
-from enfilade.wire.input_required import InputRequest, InputRequiredResult
-from enfilade.wire.jsonrpc import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    MISSING_CLIENT_CAPABILITY,
-    Envelope,
-    RpcError,
-    encode_notification,
-    encode_request,
-)
-from enfilade.wire.message import Message, NotificationParams
+from enfilade.primitives.form import AnswerError
+from enfilade.primitives.question import Question
+from enfilade.serving import once as side_effects
+from enfilade.serving.exchange import Request
+from enfilade.serving.journal import Page
+from enfilade.serving.peer import Peer
+from enfilade.serving.replay import Replay
+from enfilade.serving.unanswered import CannotAskError, MissingCapabilityError
+from enfilade.wire.elicitation import ElicitRequest
+from enfilade.wire.input_required import InputRequest
+from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
+from enfilade.wire.lifecycle import ClientCapabilities
+from enfilade.wire.message import NotificationParams
+from enfilade.wire.requests import SERVER_METHODS
 from enfilade.wire.revisions import STATELESS
-from enfilade.wire.roots import ListRootsResult
-from enfilade.wire.sampling import CreateMessageResult
-from enfilade.wire.visible import encode
+from enfilade.wire.sampling import CreateMessageRequest
 
-#: What the answer to each kind of question is decoded to.
-ANSWERS: Final[dict[str, type[Message]]] = {
-    "elicitation/create": ElicitResult,
-    "sampling/createMessage": CreateMessageResult,
-    "roots/list": ListRootsResult,
-}
+A = TypeVar("A")
 
 #: The requests whose answer may be a question in the stateless era (R-286).
 ASKING: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 
-#: Turns of the event loop without a new question after which a handler is taken to be waiting.
-_QUIET_TURNS: Final = 3
+#: Seconds that a user gets to answer, and a model or the client itself.
+TIMEOUTS: Final = {"elicitation/create": 300.0, "sampling/createMessage": 120.0, "roots/list": 120.0}
 
 
-class MissingCapabilityError(ToolError):
-    """The client did not declare that it can do what the handler needs, so it is not asked (R-289, R-303).
-
-    Args:
-        required: what is missing, in the shape of client capabilities, such as `{"elicitation": {"url": {}}}`.
-    """
-
-    def __init__(self, required: dict[str, Any]) -> None:
-        self.required = required
-        super().__init__(f"This needs a client with the capability {', '.join(_flat(required))}")
-
-    def as_rpc(self) -> RpcError:
-        """Return the error of the stateless era (R-290)."""
-        return RpcError(MISSING_CLIENT_CAPABILITY, self.message, {"requiredCapabilities": self.required})
-
-
-def _flat(required: dict[str, Any]) -> list[str]:
-    return [f"{name}.{part}" if part else name for name, parts in required.items() for part in (parts or [""])]
-
-
-class ClientRefusedError(ToolError):
-    """The client answered a question with an error, such as a user's refusal to sample."""
-
-
-class AskTimeoutError(ToolError):
-    """The client did not answer in time."""
-
-
-class CannotAskError(ToolError):
-    """There is no way to ask this client: it keeps no session, or wants plain JSON answers."""
-
-
-class Questions:
-    """Live questions of one doorway, waiting for their answers (session era)."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[tuple[str | None, str | int], asyncio.Future[Envelope]] = {}
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def answer(self, scope: str | None, envelope: Envelope) -> None:
-        """Hand a client's response to whoever asked; late and unknown ones are ignored (R-334)."""
-        if envelope.id is not UNSET:
-            waiting = self._waiting.get((scope, envelope.id))
-            if waiting is not None and not waiting.done():
-                waiting.set_result(envelope)
-
-    async def ask(self, request: Request, method: str, params: Message, timeout: float) -> Raw:
-        """Send a question on the request's own stream and wait for its answer.
-
-        Args:
-            timeout: seconds to wait; the client is told when they are over (R-36A).
-
-        Raises:
-            CannotAskError: the call's answer cannot carry a question.
-            AskTimeoutError: no answer came.
-            ClientRefusedError: the answer is an error.
-        """
-        id = f"ask-{secrets.token_hex(8)}"
-        outlet = request.root.outlet
-        key = (request.peer.session_id, id)
-        waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
-        try:
-            if not outlet.send(encode_request(id, method, encode(params, request.peer.revision))):
-                raise CannotAskError("This client takes plain JSON answers, so it cannot be asked anything")
-            done, _ = await asyncio.wait((waiting,), timeout=timeout)
-            if not done:
-                raise AskTimeoutError(f"The client did not answer within {timeout:g} seconds")
-        except (asyncio.CancelledError, AskTimeoutError):
-            _withdraw(outlet, id, request)
-            raise
-        finally:
-            del self._waiting[key]
-        envelope = waiting.result()
-        if isinstance(envelope.result, Raw):
-            return envelope.result
-        raise ClientRefusedError(_reason(envelope.error))
-
-
-def _withdraw(outlet: Outlet, id: str, request: Request) -> None:
-    """Tell the client that a question needs no answer any more."""
-    params = CancelledNotificationParams(request_id=id, reason="no longer needed")
-    outlet.send(encode_notification("notifications/cancelled", encode(params, request.peer.revision)))
-
-
-def _reason(error: Any) -> str:
-    try:
-        message = msgspec.json.decode(error)["message"]
-    except (msgspec.DecodeError, KeyError, TypeError):
-        message = ""
-    return f"The client refused: {message}" if isinstance(message, str) and message else "The client refused"
-
-
-class Replay:
-    """The questions of one stateless call, over its rounds.
+async def ask(request: Request, question: Question[A], *, key: str | None, timeout: float | None) -> A:
+    """Ask the client on behalf of a request, in the way of its era, and return the answer.
 
     Args:
-        request: the client's own request.
-        journals: opens what the client carried.
+        request: the handler's request.
+        key: the question's name on the wire, in the stateless era.
+        timeout: seconds to wait, in the session era.
 
     Raises:
-        RpcError: INVALID_PARAMS for a state or an answer that cannot be accepted.
-    """
-
-    def __init__(self, request: Request, journals: Journals) -> None:
-        self._request = request
-        self._journals = journals
-        self._asked = 0
-        self._quiet = 0
-        self._questions: dict[str, InputRequest] = {}
-        self._timer: asyncio.Handle | None = None
-        self.suspended = False
-        self.responses: dict[str, Raw] = {}
-        params = request.params
-        state = params.request_state
-        self.journal = (
-            Journal() if state is UNSET else journals.open(state, request.method, params, request.peer.principal)
-        )
-        if params.input_responses is not UNSET:
-            self._take(params.input_responses)
-
-    def _take(self, responses: dict[str, Raw]) -> None:
-        """Enter the answers of this round; unknown keys are ignored, malformed answers refused (R-297)."""
-        for key, pending in self.journal.pending.items():
-            if key in responses:
-                try:
-                    msgspec.json.decode(responses[key], type=ANSWERS[pending.method])
-                except msgspec.DecodeError as error:
-                    raise RpcError(
-                        INVALID_PARAMS, f"Invalid params: inputResponses[{key!r}]: {error}", status=400
-                    ) from None
-                result = bytes(responses[key])
-                self.responses[key] = Raw(result)
-                if pending.index >= 0:
-                    self.journal.answers[pending.index] = Answered(pending.digest, pending.method, result)
-        self.journal.pending = {}
-
-    async def ask(self, method: str, question: InputRequest, key: str | None) -> Raw:
-        """Return the answer of an earlier round, or end this round with the question.
-
-        Raises:
-            RpcError: this run asks something else than the run before it.
-            asyncio.CancelledError: the round ends here.
-        """
-        index, self._asked = self._asked, self._asked + 1
-        digest = hashlib.sha256(msgspec.json.encode(question, order="deterministic")).digest()[:16]
-        known = self.journal.answers.get(index)
-        if known is not None:
-            if known.digest != digest:
-                raise RpcError(
-                    INTERNAL_ERROR,
-                    f"This call asked something else when it ran before: its question {index + 1} was a "
-                    f"{known.method} and is now a {method} or asks in other words. Questions must come in "
-                    "the same order and words each time; put what may differ into `await ctx.once(...)`.",
-                )
-            return Raw(known.result)
-        name = key or f"question-{index + 1}"
-        while name in self._questions:
-            name += "'"
-        self._questions[name] = question
-        self.journal.pending[name] = Pending(index, digest, method)
-        self._wait_for_quiet()
-        await asyncio.get_running_loop().create_future()  # never comes: the round ends by cancellation
-        raise AssertionError("a question of the stateless era was answered within its round")
-
-    def _wait_for_quiet(self) -> None:
-        """Plan the end of the round for when no further question has come up for some turns of the loop."""
-        self._quiet = 0
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_soon(self._turn)
-
-    def _turn(self) -> None:
-        self._quiet += 1
-        request = self._request
-        if request.finished or request.cancelled:
-            return
-        if self._quiet <= _QUIET_TURNS:
-            self._timer = asyncio.get_running_loop().call_soon(self._turn)
-            return
-        self.suspended = True
-        if request.task is not None:
-            request.task.cancel("waiting for the client's answers")
-
-    def interim(self) -> InputRequiredResult:
-        """Return what ends this round: the open questions and the sealed journal."""
-        request = self._request
-        state = self._journals.close(self.journal, request.method, request.params, request.peer.principal)
-        return InputRequiredResult(input_requests=dict(self._questions), request_state=state)
-
-
-async def ask(request: Request, question: InputRequest, *, key: str | None, timeout: float) -> Raw:
-    """Ask the client on behalf of a request, in the way of its era, and return the answer's JSON.
-
-    Raises:
+        MissingCapabilityError: the client did not declare that it can be asked this.
         CannotAskError, AskTimeoutError, ClientRefusedError: there is no answer.
+        AnswerError: the answer does not fit the question.
         asyncio.CancelledError: the round ends here; the retry goes on from the answer.
+        RuntimeError: asked in the middle of a side effect that must happen only once.
+    """
+    check(question.request, request.peer)
+    if effects := side_effects.within.get():
+        raise RuntimeError(
+            f"the side effect {effects[-1]!r} asks the client, so it may have to run again: "
+            "ask before ctx.once and not in it"
+        )
+    if is_stateless(request):
+        return question.read(await replay_of(request.root).ask(request, question, key))
+    return question.read(await ask_live(request, question, timeout=timeout))
+
+
+async def ask_live(request: Request, question: Question[Any], *, timeout: float | None) -> Raw:
+    """Ask a client of the session era, and return its answer as JSON.
+
+    Raises:
+        CannotAskError, AskTimeoutError, ClientRefusedError: there is none.
     """
     root = request.root
-    method = question.__struct_config__.tag
-    if is_stateless(root):
-        return await replay_of(root).ask(str(method), question, key)
     if root.questions is None:
         raise CannotAskError("This client keeps no session, so it cannot be asked anything")
-    params = NotificationParams() if question.params is UNSET else question.params
-    return await root.questions.ask(root, str(method), params, timeout)
+    params = question.request.params
+    seconds = TIMEOUTS[question.method] if timeout is None else timeout
+    return await root.questions.ask(
+        root, question.method, NotificationParams() if params is UNSET else params, seconds
+    )
+
+
+async def once(request: Request, key: str, fn: Callable[[], Any]) -> Any:
+    """Run a side effect once per call; see `Context.once`."""
+    replay = replay_of(request.root) if _has_rounds(request) else None
+    return await side_effects.once(request, page_of(request), replay, key, fn)
+
+
+# -- who can be asked ------------------------------------------------------------------------------------------
+
+
+def check(question: InputRequest, peer: Peer) -> None:
+    """Make sure that a client declared what a question needs, and that its revision knows such questions.
+
+    Raises:
+        MissingCapabilityError: it did not, or does not (R-289, R-303, R-540, R-550).
+    """
+    method = str(question.__struct_config__.tag)
+    known = is_stateless_revision(peer.revision) or peer.revision in SERVER_METHODS[method]
+    lacking = _lacking(question, peer.capabilities if known else ClientCapabilities())
+    if lacking is not None:
+        raise MissingCapabilityError(lacking)
+
+
+def _lacking(question: InputRequest, declared: ClientCapabilities) -> dict[str, Any] | None:
+    """Return the capability that is not declared, in the shape in which a client would declare it."""
+    if isinstance(question, ElicitRequest):
+        mode = "url" if question.params.mode == "url" else "form"
+        modes = declared.elicitation
+        if modes is UNSET:
+            return {"elicitation": {"url": {}} if mode == "url" else {}}
+        offered = {
+            "form": modes.form is not UNSET or modes.url is UNSET,  # an empty object means forms
+            "url": modes.url is not UNSET,
+        }
+        return None if offered[mode] else {"elicitation": {mode: {}}}
+    if isinstance(question, CreateMessageRequest):
+        parts = declared.sampling
+        if parts is UNSET:
+            return {"sampling": {}}
+        asked = question.params
+        needs = {
+            "tools": asked.tools is not UNSET or asked.tool_choice is not UNSET,
+            "context": asked.include_context in ("thisServer", "allServers"),
+        }
+        lacking = [part for part, needed in needs.items() if needed and getattr(parts, part) is UNSET]
+        return {"sampling": {part: {} for part in lacking}} if lacking else None
+    return {"roots": {}} if declared.roots is UNSET else None
+
+
+# -- the memory of a call --------------------------------------------------------------------------------------
+
+
+def page_of(request: Request) -> Page:
+    """Return what a handler remembers: over the rounds of its call, or in a session for as long as it runs."""
+    if _has_rounds(request):
+        return replay_of(request.root).page_of(request)
+    if request.page is None:
+        request.page = Page()
+    return request.page
 
 
 def replay_of(root: Request) -> Replay:
-    """Return the questions of a stateless call, from its first question on."""
+    """Return the questions of a stateless call, from its first question on.
+
+    Raises:
+        CannotAskError: its kind of call cannot ask anything.
+    """
     if root.replay is None:
         if root.journals is None or root.method not in ASKING:
             raise CannotAskError(f"{root.method} cannot ask the client anything")
@@ -271,30 +154,34 @@ def replay_of(root: Request) -> Replay:
     return root.replay
 
 
-def journal_of(root: Request) -> Journal:
-    """Return what a call remembers: over its rounds, or in a session for as long as it runs."""
-    if is_stateless(root) and root.method in ASKING:
-        return replay_of(root).journal
-    journal: Journal = root.state.setdefault("enfilade.journal", Journal())
-    return journal
+def resume(request: Request) -> None:
+    """Open what a stateless client carried from an earlier round, before the handler runs (R-293).
 
-
-async def once(request: Request, key: str, fn: Callable[[], Any]) -> Any:
-    """Run a side effect once per call, however many rounds the call has; return its result, as JSON has it.
-
-    Args:
-        key: names the side effect within the call.
-        fn: sync or async, without arguments; its result must be something JSON can carry.
+    Raises:
+        RpcError: INVALID_PARAMS for a state or an answer that cannot be accepted.
     """
-    journal = journal_of(request.root)
-    if key not in journal.once:
-        value = fn()
-        if isinstance(value, Awaitable):
-            value = await value
-        journal.once[key] = json_bytes(value)
-    return msgspec.json.decode(journal.once[key])
+    if request.method in ASKING and is_stateless(request):
+        params = request.params
+        if params.request_state is not UNSET or params.input_responses is not UNSET:
+            replay_of(request)
+
+
+def as_rpc(error: MissingCapabilityError | AnswerError) -> RpcError:
+    """Return the error of the stateless era, where the request itself brings what is at fault (R-290, R-298)."""
+    if isinstance(error, MissingCapabilityError):
+        return error.as_rpc()
+    return RpcError(INVALID_PARAMS, f"Invalid params: {error.message}", status=400)
 
 
 def is_stateless(request: Request) -> bool:
     """Whether the client of a request can only be asked by ending the round."""
-    return request.peer.revision in STATELESS
+    return is_stateless_revision(request.peer.revision)
+
+
+def is_stateless_revision(revision: str) -> bool:
+    """Whether a revision has no requests from the server."""
+    return revision in STATELESS
+
+
+def _has_rounds(request: Request) -> bool:
+    return is_stateless(request) and request.root.method in ASKING

@@ -7,16 +7,27 @@ between is lost (R-2C9).
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from enfilade.primitives.uris import MAX_LENGTH, canonical
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
+
+#: The resources that a client watches: as it spells each of them, by the one spelling.
+Watched = dict[str, str]
 
 #: Seconds within which changes of one kind are told together.
 DEBOUNCE: Final = 0.05
+
+#: Seconds after which a change that found no room is told again.
+RETRY: Final = 1.0
+
+#: Most resources that one client may watch.
+MOST_WATCHED: Final = 1000
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -24,7 +35,7 @@ class Change(msgspec.Struct, frozen=True):
 
     Attributes:
         method: the notification that tells of it.
-        uri: the resource that was updated; None for a list.
+        uri: the resource that was updated, in the one spelling that URIs are compared in; None for a list.
     """
 
     method: str
@@ -38,62 +49,96 @@ RESOURCES: Final = Change("notifications/resources/list_changed")
 
 def updated(uri: str) -> Change:
     """Return the change of one resource's contents."""
-    return Change("notifications/resources/updated", uri)
+    return Change("notifications/resources/updated", canonical(uri))
 
 
-class Listener:
-    """One stream that hears of changes.
-
-    Args:
-        wants: which changes it is told of.
-        tell: called in the listener's event loop, once for each change or run of equal changes.
-    """
-
-    def __init__(self, wants: Callable[[Change], bool], tell: Callable[[Change], None]) -> None:
-        self._wants = wants
-        self._tell = tell
-        self._loop = asyncio.get_running_loop()
-        self._waiting: dict[Change, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self.ended = asyncio.Event()
-
-    def offer(self, change: Change) -> None:
-        """Take a change, from any thread."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._take, change)
-
-    def end(self) -> None:
-        """Say, from any thread, that nothing will be told any more."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.ended.set)
-
-    def _take(self, change: Change) -> None:
-        if self._wants(change) and not self.ended.is_set():
-            self._waiting[change] = None
-            if self._timer is None:
-                self._timer = self._loop.call_later(DEBOUNCE, self._flush)
-
-    def _flush(self) -> None:
-        self._timer = None
-        waiting, self._waiting = self._waiting, {}
-        for change in waiting:
-            if not self.ended.is_set():
-                self._tell(change)
-
-
-#: Most resources that one client may watch.
-MOST_WATCHED: Final = 1000
-
-
-def watch(watched: set[str], uri: str) -> None:
+def watch(watched: Watched, uri: str) -> None:
     """Add a resource to those that a client watches.
 
     Raises:
-        RpcError: INVALID_PARAMS if there are too many.
+        RpcError: INVALID_PARAMS if there are too many, or if it is too long for a URI.
     """
-    if uri not in watched and len(watched) >= MOST_WATCHED:
-        raise RpcError(INVALID_PARAMS, f"a client may watch at most {MOST_WATCHED} resources")
-    watched.add(uri)
+    if len(uri) > MAX_LENGTH:
+        raise RpcError(INVALID_PARAMS, f"Invalid params: the URI is longer than {MAX_LENGTH} characters")
+    spelling = canonical(uri)
+    if spelling not in watched and len(watched) >= MOST_WATCHED:
+        raise RpcError(INVALID_PARAMS, f"Invalid params: a client may watch at most {MOST_WATCHED} resources")
+    watched[spelling] = uri
+
+
+def unwatch(watched: Watched, uri: str) -> None:
+    """Take a resource from those that a client watches, if it does."""
+    watched.pop(canonical(uri), None)
+
+
+class Listener:
+    """One stream that hears of changes. It lives in the event loop in which it is made.
+
+    Args:
+        wants: which changes it is told of; asked in any thread, and again before it is told.
+        tell: called in the event loop, once for each change or run of equal changes. Returns False if there is
+            no room for it now; it is then told later.
+        of: whose listener it is, for `Changes.end`.
+
+    Attributes:
+        ended: set when nothing will be told any more.
+    """
+
+    def __init__(
+        self, wants: Callable[[Change], bool], tell: Callable[[Change], bool], *, of: object = None
+    ) -> None:
+        self.of = of
+        self.ended = asyncio.Event()
+        self._wants = wants
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._waiting: dict[Change, None] = {}  # while there is something in it, a flush is planned
+        self._timer: asyncio.TimerHandle | None = None
+
+    def offer(self, change: Change) -> None:
+        """Take a change, from any thread."""
+        if not self._wants(change):
+            return
+        with self._lock:
+            first = not self._waiting
+            self._waiting[change] = None
+        if first:
+            self._in_loop(self._plan, DEBOUNCE)
+
+    def end(self) -> None:
+        """Say, from any thread, that nothing will be told any more."""
+        self._in_loop(self.stop)
+
+    def stop(self) -> None:
+        """Tell nothing any more, from this moment on; to be called in the event loop."""
+        self.ended.set()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _in_loop(self, call: Callable[..., object], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to be told
+            self._loop.call_soon_threadsafe(call, *args)
+
+    def _plan(self, delay: float) -> None:
+        if not self.ended.is_set():
+            self._timer = self._loop.call_later(delay, self._flush)
+
+    def _flush(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        left: dict[Change, None] = {}
+        for change in waiting:
+            if self.ended.is_set():
+                return
+            if self._wants(change) and not self._tell(change):
+                left[change] = None
+        if left:
+            with self._lock:
+                first = not self._waiting
+                self._waiting = {**left, **self._waiting}
+            if first:
+                self._plan(RETRY)
 
 
 class Changes:
@@ -125,11 +170,13 @@ class Changes:
             return True
 
     def detach(self, listener: Listener) -> None:
-        """Let a listener hear of nothing any more."""
+        """Let a listener hear of nothing any more, also of what has been announced just now."""
         with self._lock:
             self._listeners = tuple(each for each in self._listeners if each is not listener)
+        listener.stop()
 
-    def end(self) -> None:
-        """End all listening, because the server stops."""
+    def end(self, of: object = None) -> None:
+        """End all listening, because the server stops; or that of one connection, because it closes."""
         for listener in self._listeners:
-            listener.end()
+            if of is None or listener.of is of:
+                listener.end()

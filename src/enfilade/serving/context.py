@@ -4,105 +4,43 @@ One context belongs to one request and holds nothing that another call could cha
 calls cannot meet in it. It knows no transport and no era.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import UNSET
 
-from enfilade.serving import asking, questions
-from enfilade.serving.awaiting import DONE, Sent
+from enfilade.primitives.input_required import InputResponses
+from enfilade.serving import asking, explicit, questions
+from enfilade.serving.chaining import Offered, PromptGets, ResourceReads, ToolCalls
+from enfilade.serving.changes import Change
 from enfilade.serving.exchange import Request
 from enfilade.serving.logging import ClientLog
 from enfilade.serving.peer import Peer
+from enfilade.serving.progress import Progress
+from enfilade.serving.secrets import NO_SECRETS, Secrets
+from enfilade.serving.spellings import Spellings
+from enfilade.serving.unanswered import MissingCapabilityError
 from enfilade.wire.jsonrpc import RequestId
-from enfilade.wire.progress import ProgressNotificationParams
 from enfilade.wire.roots import Root
 from enfilade.wire.sampling import CreateMessageResult, ModelPreferences, ToolChoice
 
 if TYPE_CHECKING:
-    from enfilade.wire.tools import CallToolResult, Tool
-
-#: Calls another tool on behalf of a request: (request, name, arguments) → result.
-Caller = Callable[[Request, str, Mapping[str, Any]], Awaitable["CallToolResult"]]
+    from enfilade.wire.tools import Tool
 
 
-class Progress:
-    """Reports how far a call has come, to the client that asked to know."""
-
-    __slots__ = ("_last", "_request")
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._last = float("-inf")
-
-    def report(self, progress: float, total: float | None = None, message: str | None = None) -> Sent:
-        """Tell the client how far the call has come.
-
-        Args:
-            progress: steps or share done so far, in the tool's own unit. It must rise from report to report;
-                one that does not is left out, as the protocol forbids it (R-2B0).
-            total: where `progress` will end, if known.
-            message: what is happening, for a person to read.
-
-        Returns:
-            Something that may be awaited to wait for a slow reader. Without a progress token in the client's
-            request nothing is sent.
-        """
-        token = self._request.root.meta.progress_token
-        if token is UNSET or not progress > self._last:
-            return DONE
-        self._last = progress
-        params = ProgressNotificationParams(
-            progress_token=token,
-            progress=progress,
-            total=UNSET if total is None else total,
-            message=UNSET if message is None else message,
-        )
-        self._request.notify("notifications/progress", params)
-        return Sent(self._request.root.outlet)
-
-
-class ToolCalls:
-    """Other tools of the same server, called as a client would call them: middleware, limits and all."""
-
-    __slots__ = ("_caller", "_list", "_request")
-
-    def __init__(self, request: Request, caller: Caller, listed: "Callable[[], Sequence[Tool]]") -> None:
-        self._request = request
-        self._caller = caller
-        self._list = listed
-
-    def list(self) -> "Sequence[Tool]":
-        """Return the definitions of the server's tools, in listed order."""
-        return self._list()
-
-    async def call(self, name: str, arguments: Mapping[str, Any] | None = None) -> "CallToolResult":
-        """Call a tool by its listed or qualified name.
-
-        Returns:
-            Its result; one with `is_error` set is returned, not raised.
-
-        Raises:
-            ToolError: there is no such tool, or calls are nested too deep.
-        """
-        return await self._caller(self._request, name, arguments or {})
-
-
-class Context:
+class Context(Spellings):
     """One call, as its handler sees it.
 
     Ask for it by annotation, under any parameter name: `async def work(steps: int, ctx: Context) -> str`.
     """
 
-    __slots__ = ("_caller", "_lifespan", "_listed", "_log", "_progress", "_request")
+    __slots__ = ("_lifespan", "_log", "_offered", "_progress", "_request", "_secrets")
 
-    def __init__(
-        self, request: Request, lifespan: Any, caller: Caller, listed: "Callable[[], Sequence[Tool]]"
-    ) -> None:
+    def __init__(self, request: Request, lifespan: Any, offered: Offered, secrets: Secrets = NO_SECRETS) -> None:
         self._request = request
         self._lifespan = lifespan
-        self._caller = caller
-        self._listed = listed
+        self._offered = offered
+        self._secrets = secrets
         self._log: ClientLog | None = None
         self._progress: Progress | None = None
 
@@ -139,7 +77,7 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """Whether nobody waits for the result any more; for plain `def` tools to look at in a loop."""
-        return self._request.root.cancelled
+        return self._request.given_up
 
     @property
     def log(self) -> ClientLog:
@@ -158,7 +96,32 @@ class Context:
     @property
     def tools(self) -> ToolCalls:
         """The server's other tools."""
-        return ToolCalls(self._request, self._caller, self._listed)
+        return ToolCalls(self._request, self._offered)
+
+    @property
+    def resources(self) -> ResourceReads:
+        """The server's resources."""
+        return ResourceReads(self._request, self._offered)
+
+    @property
+    def prompts(self) -> PromptGets:
+        """The server's prompts."""
+        return PromptGets(self._request, self._offered)
+
+    def secret(self, name: str) -> str:
+        """Return the value of a secret that the tool declares: `@app.tool(requires_secrets=[name])`.
+
+        Args:
+            name: its name, in any case.
+
+        Raises:
+            ValueError: the tool does not declare it.
+        """
+        return self._secrets.get(name)
+
+    def announce(self, change: Change) -> None:
+        """Tell every client that wants to know of a change."""
+        self._offered.dispatcher.changes.announce(change)
 
     # -- asking the client ---------------------------------------------------------------------------------------
 
@@ -168,15 +131,16 @@ class Context:
         """Ask the user by a form, in the middle of the handler.
 
         Where the client keeps no session, the call ends here and the handler runs again from the top once the
-        answer is known: it must ask the same questions in the same order, and what must happen only once goes
+        answer is known: it must ask the same questions in the same words, and what must happen only once goes
         into `once`.
 
         Args:
             message: the question.
             wanted: what to ask for: a model, dataclass or TypedDict (one field each), a type such as `str`,
-                `int`, `bool`, an Enum, `Literal[...]` or `list[Literal[...]]`, a JSON Schema as a dict, or
-                nothing for consent alone. Never ask for secrets; use `elicit_url` for those (R-541).
-            key: name of the question on the wire; made up by default.
+                `int`, `bool`, a date, an Enum, `Literal[...]`, `Choices(...)` or a list of choices, a JSON
+                Schema as a dict, or nothing for consent alone. Never ask for secrets; use `elicit_url` for
+                those (R-541).
+            key: name of the question, to tell it from others in the same words; made up by default.
             timeout: seconds the user has, in a session (300 by default).
 
         Returns:
@@ -260,14 +224,27 @@ class Context:
     async def once(self, key: str, fn: Callable[[], Any]) -> Any:
         """Run a side effect once per call, however many rounds of questions the call has.
 
+        One that raises has not happened, and runs again when it is come to again.
+
         Args:
-            key: names it within the call.
-            fn: sync or async, without arguments; what it returns must be something JSON can carry.
+            key: names it within the handler; a tool that is called twice does it twice.
+            fn: sync or async, without arguments; what it returns must be something JSON can carry. It cannot
+                ask the client.
 
         Returns:
             What it returned, as JSON has it.
         """
         return await asking.once(self._request, key, fn)
+
+    @property
+    def input_responses(self) -> InputResponses:
+        """The answers to what the run before asked by returning `InputRequired`; empty in the first run."""
+        return explicit.responses_of(self._request)
+
+    @property
+    def input_state(self) -> Any:
+        """The `state` of that `InputRequired`; None in the first run."""
+        return explicit.state_of(self._request)
 
     def require_capability(self, name: str) -> None:
         """Refuse the call unless the client declared a capability, such as `sampling` or `roots`.
@@ -275,5 +252,9 @@ class Context:
         Raises:
             MissingCapabilityError: it did not (R-290).
         """
-        if getattr(self._request.peer.capabilities, name, UNSET) is UNSET:
-            raise asking.MissingCapabilityError({name: {}})
+        if not self.supports(name):
+            raise MissingCapabilityError({name: {}})
+
+    def supports(self, name: str) -> bool:
+        """Return whether the client declared a capability: `elicitation`, `sampling`, `roots`, …"""
+        return getattr(self._request.peer.capabilities, name, UNSET) is not UNSET

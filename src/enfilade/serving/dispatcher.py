@@ -10,16 +10,20 @@ the peer; anything else is logged whole under a short id, and the peer is told t
 import asyncio
 import logging
 import secrets
+import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from enfilade.serving.asking import ASKING, MissingCapabilityError, Replay
+from enfilade.primitives.form import AnswerError
+from enfilade.serving.asking import as_rpc, resume
 from enfilade.serving.changes import Changes
 from enfilade.serving.exchange import Request
 from enfilade.serving.journal import Journals
+from enfilade.serving.secrets import Redaction
+from enfilade.serving.unanswered import MissingCapabilityError
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
     METHOD_NOT_FOUND,
@@ -68,19 +72,30 @@ class Dispatcher:
         self._handlers: dict[str, Handler] = {}
         self._ready: dict[str, Ready] = {}
         self._known: dict[str, frozenset[str]] = {}
+        self._offered: dict[str, Callable[[], bool]] = {}
         self._chain: Handler | None = None
         for entry in reversed(self._middleware):
             self._chain = _link(entry, self._chain or self._handle)
         info = encode(server_info, STATELESS[-1])
         self._head = b'{"_meta":{"' + SERVER_INFO.encode() + b'":' + info + b"}"
 
-    def register(self, method: str, handler: Handler, ready: Ready | None = None) -> None:
+    def register(
+        self,
+        method: str,
+        handler: Handler,
+        ready: Ready | None = None,
+        *,
+        offered: Callable[[], bool] | None = None,
+    ) -> None:
         """Serve a method of the protocol, for the revisions that know it (protocol §5.1).
 
         Args:
             ready: an answer that needs no work, asked first when there is no middleware.
+            offered: whether the server has any use for the method at present; without it, always.
         """
         self._handlers[method] = handler
+        if offered is not None:
+            self._offered[method] = offered
         if ready is not None and self._chain is None:
             self._ready[method] = ready
         self._known = {
@@ -89,7 +104,10 @@ class Dispatcher:
 
     def offers(self, method: str, revision: str) -> bool:
         """Whether a peer of this revision may call the method."""
-        return method in self._known[revision]
+        if method not in self._known[revision]:
+            return False
+        offered = self._offered.get(method)
+        return offered is None or offered()
 
     async def dispatch(self, request: Request) -> bytes:
         """Run a client's request to its end.
@@ -102,45 +120,42 @@ class Dispatcher:
             asyncio.CancelledError: nobody waits for the outcome any more.
         """
         try:
-            if request.method not in self._known[request.peer.revision]:
+            if not self.offers(request.method, request.peer.revision):
                 raise RpcError(METHOD_NOT_FOUND, f"Method not found: {request.method}")
             ready = self._ready.get(request.method)
             if ready is not None:
                 prepared = ready(request)
                 if prepared is not None:
                     return prepared
-            self._resume(request)
-            result = await (self._chain or self._handle)(request)
-            if request.replay is not None and request.replay.suspended:
-                result = self._interim(request, request.replay)  # the handler swallowed the end of its round
-            return self.render(result, request.peer.revision)
-        except asyncio.CancelledError:
-            replay = request.replay
-            if replay is None or not replay.suspended or request.cancelled:
-                raise
-            return self.render(self._interim(request, replay), request.peer.revision)
-        except MissingCapabilityError as error:
-            raise error.as_rpc() from None
+            return self.render(await self._result(request), request.peer.revision)
+        except asyncio.CancelledError as error:
+            if not request.is_stopping():
+                raise masked(error, f"{request.method} failed") from None
+            raise
+        except (MissingCapabilityError, AnswerError) as error:
+            raise as_rpc(error) from None
         except RpcError:
             raise
         except Exception as error:
             raise masked(error, f"{request.method} failed") from None
         finally:
             request.finish()
+            if request.replay is not None:
+                request.replay.close()
 
-    def _resume(self, request: Request) -> None:
-        """Open what the client carried from an earlier round, before the handler runs (R-293)."""
+    async def _result(self, request: Request) -> Message:
+        """Run the handler: to its own result, or to the questions at which its round ends."""
         request.journals = self.journals
-        if request.method in ASKING and request.peer.revision in STATELESS:
-            params = request.params
-            if params.request_state is not UNSET or params.input_responses is not UNSET:
-                request.replay = Replay(request, self.journals)
-
-    def _interim(self, request: Request, replay: Replay) -> Message:
-        """End a round with its questions; the cancellation that ended it was ours."""
-        if request.task is not None:
-            request.task.uncancel()
-        return replay.interim()
+        resume(request)
+        try:
+            result: Message = await (self._chain or self._handle)(request)
+        except (asyncio.CancelledError, Exception):
+            if request.replay is None or not request.replay.suspended:
+                raise
+        else:
+            if request.replay is None or not request.replay.suspended:
+                return result
+        return request.replay.interim()  # whatever the handler made of the end of its round
 
     async def respond(self, request: Request) -> tuple[bytes | None, RpcError | None]:
         """Run a client's request and return its one outcome, as a whole JSON-RPC response.
@@ -199,13 +214,23 @@ def _link(entry: Middleware, call_next: Handler) -> Handler:
     return linked
 
 
-def masked(error: BaseException, what: str) -> RpcError:
+def masked(error: BaseException, what: str, redaction: Redaction | None = None) -> RpcError:
     """Log an unexpected failure whole and return what the peer may know of it: an id to ask for."""
-    return RpcError(INTERNAL_ERROR, f"Internal error (id {log_failure(error, what)})")
+    return RpcError(INTERNAL_ERROR, f"Internal error (id {log_failure(error, what, redaction)})")
 
 
-def log_failure(error: BaseException, what: str) -> str:
-    """Log a failure with its traceback under a new correlation id, and return the id."""
+def log_failure(error: BaseException, what: str, redaction: Redaction | None = None) -> str:
+    """Log a failure with its traceback under a new correlation id, and return the id.
+
+    Args:
+        redaction: takes secrets out of it. What had some is logged as text alone, since whoever is handed the
+            exception itself would find them in it.
+    """
     correlation = secrets.token_hex(6)
+    if redaction is not None:
+        whole = "".join(traceback.format_exception(error))
+        if (clean := redaction.text(whole)) != whole:
+            log.error("%s (id %s)\n%s", what, correlation, clean.rstrip())
+            return correlation
     log.error("%s (id %s)", what, correlation, exc_info=error)
     return correlation

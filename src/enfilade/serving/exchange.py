@@ -22,8 +22,11 @@ from enfilade.wire.message import Message
 from enfilade.wire.visible import encode
 
 if TYPE_CHECKING:
-    from enfilade.serving.asking import Questions, Replay
-    from enfilade.serving.journal import Journals
+    from enfilade.serving.journal import Journals, Page
+    from enfilade.serving.live import Questions
+    from enfilade.serving.progress import ProgressStream
+    from enfilade.serving.replay import Replay
+    from enfilade.serving.secrets import Redaction
 
 _NO_META = RequestMeta()
 
@@ -100,9 +103,15 @@ class Request:
         session: the session's own settings, or None where there is no session.
         questions: asks the client while it waits, where the doorway can (session era).
         replay: its questions over the rounds, where the client carries them (stateless era).
+        page: what its handler remembers, where nobody carries it.
+        path: what tells its handler from the others of the same call, once somebody needs to know.
+        locks: for side effects of its handler that are under way, by their keys.
         param_headers: HTTP headers, where the doorway has headers that must agree with tool arguments.
         parent: the request whose handler made this one, or None.
         cancelled: set when the client or a deadline has given up on it.
+        abandoned: set when the time limit of its tool is over; its result says so.
+        progress: what was reported under its progress token.
+        redaction: takes the secrets of its tool, and of those it was called by, out of what leaves the process.
         state: a place for middleware to leave things for handlers and each other.
     """
 
@@ -111,20 +120,26 @@ class Request:
         "_meta",
         "_state",
         "_thread",
+        "abandoned",
         "cancelled",
         "entered",
         "expired",
         "finished",
         "id",
         "journals",
+        "locks",
         "log_level",
         "method",
         "outlet",
+        "page",
         "param_headers",
         "params",
         "parent",
+        "path",
         "peer",
+        "progress",
         "questions",
+        "redaction",
         "replay",
         "session",
         "task",
@@ -155,9 +170,15 @@ class Request:
         self.questions = questions
         self.journals: Journals | None = None
         self.replay: Replay | None = None
+        self.page: Page | None = None
+        self.path: bytes | None = None
+        self.locks: dict[str, asyncio.Lock] = {}
         self.param_headers = param_headers
         self.parent = parent
         self.cancelled = False
+        self.abandoned = False
+        self.progress: ProgressStream | None = None
+        self.redaction: Redaction | None = None if parent is None else parent.redaction
         self.expired = False
         self.finished = False
         self.entered: InFlight | None = None
@@ -199,23 +220,42 @@ class Request:
             request = request.parent
         return request
 
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody waits for its outcome any more, or for that of a request it is part of."""
+        request: Request | None = self
+        while request is not None:
+            if request.cancelled or request.abandoned:
+                return True
+            request = request.parent
+        return False
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more may be sent on its account: it ended, or was given up."""
+        request: Request | None = self
+        while request is not None:
+            if request.finished or request.cancelled or request.abandoned:
+                return True
+            request = request.parent
+        return False
+
     def notify(self, method: str, params: Message) -> None:
         """Send a notification on this request's own stream; dropped once the request is finished.
 
         Callable from the thread of a plain `def` handler as well.
         """
-        message = encode_notification(method, encode(params, self.peer.revision))
-        if threading.get_ident() == self._thread:
-            self._push(message)
-        else:
-            self._in_loop(self._push, message)
+        self.in_loop(self._push, encode_notification(method, encode(params, self.peer.revision)))
 
     def _push(self, message: bytes) -> None:
-        root = self.root
-        if not (root.finished or root.cancelled):
-            root.outlet.push(message)
+        if not self.over:
+            self.root.outlet.push(message)
 
-    def _in_loop(self, call: Callable[..., object], *args: object) -> None:
+    def in_loop(self, call: Callable[..., object], *args: object) -> None:
+        """Call something in the event loop: at once if this is it, soon from any other thread."""
+        if threading.get_ident() == self._thread:
+            call(*args)
+            return
         task = self.root.task
         if task is not None and not task.done():
             task.get_loop().call_soon_threadsafe(call, *args)
@@ -236,9 +276,20 @@ class Request:
 
     def finish(self) -> None:
         """Close the request: nothing more is sent for it, and its id is free again."""
+        if self.progress is not None:
+            self.progress.settle()
         self.finished = True
         if self.entered is not None:
             self.entered.leave(self)
+
+    def is_stopping(self) -> bool:
+        """Whether a `CancelledError` in its handler is about this request.
+
+        It is not when the handler waited for work of its own that was cancelled; that is a failure like any other.
+        """
+        root, task = self.root, asyncio.current_task()
+        suspended = root.replay is not None and root.replay.suspended
+        return root.cancelled or suspended or (task is not None and task.cancelling() > 0)
 
     def adopt_cancellation(self) -> bool:
         """Say whether a `CancelledError` in the doorway was `cancel()` at work, and settle the task if so.

@@ -1,9 +1,9 @@
-"""What a call has asked and been told so far, sealed, so that the client can carry it between rounds.
+"""What a call has asked, been told and done so far, sealed, so that the client can carry it between rounds.
 
 In the stateless era a call that asks something ends, and its retry runs the handler again from the top. The
-journal answers the questions that were asked before, in order. It travels as `requestState`, which is the
-client's to keep and therefore an attacker's to change (R-293): it is sealed, and bound to who asked, for what,
-with which arguments and until when (R-294).
+journal answers the questions that were asked before. It travels as `requestState`, which is the client's to keep
+and therefore an attacker's to change (R-293): it is sealed, and bound to the server, to who asked, for what, with
+which arguments and until when (R-294).
 
 The easy thing to get wrong is to say why a state was refused: there is one message for every cause (R-296).
 """
@@ -19,40 +19,75 @@ from enfilade.state.seal import Seal
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.message import Message
 
-_PURPOSE: Final = b"request state"
+_PURPOSE: Final = b"request state of "
 LIFETIME: Final = 600.0
 
 
 class Answered(msgspec.Struct, array_like=True):
-    """A question that has its answer: what was asked (a digest), of which kind, and the answer's JSON."""
+    """A question that has its answer: the kind, the beginning of its words, and the answer's JSON."""
 
-    digest: bytes
     method: str
+    words: str
     result: bytes
 
 
 class Pending(msgspec.Struct, array_like=True):
-    """A question that went out: its place in the order of questions, and what was asked."""
+    """A question that went out.
 
-    index: int
-    digest: bytes
+    Attributes:
+        identity: which question it is; or for one that a handler returned, the page of that handler.
+        method: its kind.
+        words: the beginning of its words.
+        key: for one that a handler returned, the handler's own key.
+        form: for one that a handler returned, the schema of its form as JSON.
+    """
+
+    identity: bytes
     method: str
+    words: str
+    key: str | None = None
+    form: bytes | None = None
+
+
+class Page(msgspec.Struct, array_like=True):
+    """What one handler of a call noted: the tool that the client called, or one that it called in turn.
+
+    Attributes:
+        once: results of side effects, by the author's key, as JSON.
+        answers: what a handler that returns its questions finds in this run, by the author's key.
+        state: likewise, as JSON.
+        wanted: digests of the questions that it returned last, by key; None if it returned none.
+        given: the answers to those that have come so far.
+        next_state: what it returned with them.
+    """
+
+    once: dict[str, bytes] = {}
+    answers: dict[str, Answered] = {}
+    state: bytes = b"null"
+    wanted: dict[str, bytes] | None = None
+    given: dict[str, Answered] = {}
+    next_state: bytes = b"null"
+
+    def turn(self) -> None:
+        """Go on to the next run, if every question that was returned has its answer."""
+        if self.wanted is not None and self.wanted.keys() <= self.given.keys():
+            self.answers = {key: self.given[key] for key in self.wanted}
+            self.state = self.next_state
+            self.wanted, self.given, self.next_state = None, {}, b"null"
 
 
 class Journal(msgspec.Struct, array_like=True):
     """The memory of one call over its rounds.
 
     Attributes:
-        answers: by the question's place in the order of questions.
+        answers: by the question's identity.
         pending: by the key under which the client sees the question.
-        once: results of side effects, by the author's key, as JSON.
-        state: what an author who asks explicitly wants back.
+        pages: by the handler's path from the client's request; that of its own handler is empty.
     """
 
-    answers: dict[int, Answered] = {}
+    answers: dict[bytes, Answered] = {}
     pending: dict[str, Pending] = {}
-    once: dict[str, bytes] = {}
-    state: Any = None
+    pages: dict[bytes, Page] = {}
 
 
 class _Bound(msgspec.Struct, array_like=True):
@@ -70,11 +105,13 @@ class Journals:
 
     Args:
         seal: the server's keys, shared by all workers.
+        audience: the server's name: another one with the same keys does not open them.
         lifetime: seconds for which a state is good.
     """
 
-    def __init__(self, seal: Seal, lifetime: float = LIFETIME) -> None:
+    def __init__(self, seal: Seal, audience: str, lifetime: float = LIFETIME) -> None:
         self._seal = seal
+        self._purpose = _PURPOSE + audience.encode("utf-8", "replace")
         self._lifetime = lifetime
 
     def close(self, journal: Journal, method: str, params: Message, principal: str | None) -> str:
@@ -83,10 +120,10 @@ class Journals:
             expires=int(time.time() + self._lifetime),
             principal=principal,
             method=method,
-            target=_target(params),
+            target=target_of(params),
             journal=journal,
         )
-        return self._seal.seal(msgspec.msgpack.encode(bound), _PURPOSE)
+        return self._seal.seal(msgspec.msgpack.encode(bound), self._purpose)
 
     def open(self, state: str, method: str, params: Message, principal: str | None) -> Journal:
         """Return the journal in a `requestState`.
@@ -94,7 +131,7 @@ class Journals:
         Raises:
             RpcError: INVALID_PARAMS, with the same words whatever is wrong with it.
         """
-        content = self._seal.open(state, _PURPOSE)
+        content = self._seal.open(state, self._purpose)
         if content is not None:
             try:
                 bound = msgspec.msgpack.decode(content, type=_Bound)
@@ -104,7 +141,7 @@ class Journals:
                 bound.expires > time.time()
                 and bound.principal == principal
                 and bound.method == method
-                and bound.target == _target(params)
+                and bound.target == target_of(params)
             ):
                 return bound.journal
         raise _refused()
@@ -115,11 +152,18 @@ def _refused() -> RpcError:
     return RpcError(INVALID_PARAMS, "Invalid or expired requestState", data, status=400)
 
 
-def _target(params: Any) -> bytes:
+def target_of(params: Any) -> bytes:
     """Return a digest of what is called and with which arguments, whatever their order or spacing."""
-    name = getattr(params, "name", UNSET)
-    uri = getattr(params, "uri", UNSET)
+    what = [getattr(params, member, None) for member in ("name", "uri")]
     arguments = getattr(params, "arguments", UNSET)
-    plain = msgspec.json.decode(arguments) if isinstance(arguments, Raw) else arguments
-    what = [None if part is UNSET else part for part in (name, uri, plain)]
-    return hashlib.sha256(msgspec.json.encode(what, order="deterministic")).digest()
+    if isinstance(arguments, Raw):
+        try:
+            arguments = msgspec.json.decode(arguments)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # no handler will ever read them
+            arguments = bytes(arguments).hex()
+    return digest_of([*what, {} if arguments is UNSET else arguments])
+
+
+def digest_of(value: Any) -> bytes:
+    """Return 16 bytes that stand for a value, the same for objects whatever the order of their members."""
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).digest()[:16]

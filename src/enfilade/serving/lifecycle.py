@@ -5,6 +5,7 @@ Both ways of opening advertise the same capabilities from one place, and only wh
 
 from collections.abc import Callable
 
+import msgspec
 from msgspec import UNSET
 
 from enfilade.serving.exchange import Request
@@ -12,7 +13,10 @@ from enfilade.wire.lifecycle import (
     DiscoverResult,
     Implementation,
     InitializeResult,
+    PromptsCapability,
+    ResourcesCapability,
     ServerCapabilities,
+    ToolsCapability,
 )
 from enfilade.wire.message import EmptyResult
 from enfilade.wire.revisions import STATELESS
@@ -39,9 +43,10 @@ class Opening:
 
     async def initialize(self, request: Request) -> InitializeResult:
         """Answer the handshake with the revision that the doorway negotiated (R-109, R-301)."""
+        capabilities = self._capabilities()
         return InitializeResult(
             protocol_version=request.peer.revision,
-            capabilities=self._capabilities(),
+            capabilities=capabilities if request.session is not None else _without_changes(capabilities),
             server_info=self._server_info,
             instructions=self._instructions,
         )
@@ -57,3 +62,14 @@ class Opening:
     async def ping(self, request: Request) -> EmptyResult:
         """Answer a ping (R-366)."""
         return EmptyResult()
+
+
+def _without_changes(capabilities: ServerCapabilities) -> ServerCapabilities:
+    """Return what a client is offered that keeps no session: there is no stream to tell it of changes."""
+    tools, prompts, resources = capabilities.tools, capabilities.prompts, capabilities.resources
+    return msgspec.structs.replace(
+        capabilities,
+        tools=tools if tools is UNSET else ToolsCapability(),
+        prompts=prompts if prompts is UNSET else PromptsCapability(),
+        resources=resources if resources is UNSET else ResourcesCapability(),
+    )

@@ -18,7 +18,7 @@ from enfilade.wire.message import EmptyResult
 class ClientLog:
     """Sends log messages of one call, if the client asked for their level.
 
-    `data` may be a text or anything JSON can carry.
+    `data` may be a text or anything JSON can carry. With `extra`, `{"msg": data, "extra": extra}` is sent.
     """
 
     __slots__ = ("_request", "_threshold")
@@ -28,47 +28,56 @@ class ClientLog:
         level = request.root.log_level
         self._threshold = len(SEVERITY) if level is None else SEVERITY[level]
 
-    def log(self, level: LoggingLevel, data: Any, *, logger: str | None = None) -> Sent:
+    def log(
+        self,
+        level: LoggingLevel,
+        data: Any,
+        logger: str | None = None,
+        extra: Any = None,
+    ) -> Sent:
         """Send one message at `level`; left out if the client wants only more severe ones (R-2B2, R-2B4)."""
         if SEVERITY[level] < self._threshold:
             return DONE
+        said = json_bytes(data if extra is None else {"msg": data, "extra": extra})
+        if self._request.redaction is not None:
+            said = self._request.redaction.json(said)
         params = LoggingMessageNotificationParams(
-            level=level, data=Raw(json_bytes(data)), logger=UNSET if logger is None else logger
+            level=level, data=Raw(said), logger=UNSET if logger is None else logger
         )
         self._request.notify("notifications/message", params)
         return Sent(self._request.root.outlet)
 
-    def debug(self, data: Any, *, logger: str | None = None) -> Sent:
+    def debug(self, data: Any, logger: str | None = None, extra: Any = None) -> Sent:
         """Send a detail that helps to find a fault."""
-        return self.log("debug", data, logger=logger)
+        return self.log("debug", data, logger, extra)
 
-    def info(self, data: Any, *, logger: str | None = None) -> Sent:
+    def info(self, data: Any, logger: str | None = None, extra: Any = None) -> Sent:
         """Send what happens in the normal course."""
-        return self.log("info", data, logger=logger)
+        return self.log("info", data, logger, extra)
 
-    def notice(self, data: Any, *, logger: str | None = None) -> Sent:
+    def notice(self, data: Any, logger: str | None = None, extra: Any = None) -> Sent:
         """Send what is normal and yet worth a look."""
-        return self.log("notice", data, logger=logger)
+        return self.log("notice", data, logger, extra)
 
-    def warning(self, data: Any, *, logger: str | None = None) -> Sent:
+    def warning(self, data: Any, logger: str | None = None, extra: Any = None) -> Sent:
         """Send what may go wrong."""
-        return self.log("warning", data, logger=logger)
+        return self.log("warning", data, logger, extra)
 
-    def error(self, data: Any, *, logger: str | None = None) -> Sent:
+    def error(self, data: Any, logger: str | None = None, extra: Any = None) -> Sent:
         """Send what went wrong."""
-        return self.log("error", data, logger=logger)
+        return self.log("error", data, logger, extra)
 
-    def critical(self, data: Any, *, logger: str | None = None) -> Sent:
+    def critical(self, data: Any, logger: str | None = None, extra: Any = None) -> Sent:
         """Send that a part has failed."""
-        return self.log("critical", data, logger=logger)
+        return self.log("critical", data, logger, extra)
 
-    def alert(self, data: Any, *, logger: str | None = None) -> Sent:
+    def alert(self, data: Any, logger: str | None = None, extra: Any = None) -> Sent:
         """Send that somebody must act at once."""
-        return self.log("alert", data, logger=logger)
+        return self.log("alert", data, logger, extra)
 
-    def emergency(self, data: Any, *, logger: str | None = None) -> Sent:
+    def emergency(self, data: Any, logger: str | None = None, extra: Any = None) -> Sent:
         """Send that nothing works any more."""
-        return self.log("emergency", data, logger=logger)
+        return self.log("emergency", data, logger, extra)
 
 
 async def set_level(request: Request) -> EmptyResult:

@@ -9,11 +9,28 @@ client match the same change (R-2C3, R-2C6).
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
-from enfilade.serving.changes import MOST_WATCHED, PROMPTS, RESOURCES, TOOLS, Change, Changes, Listener
-from enfilade.serving.exchange import Request
-from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError, encode_notification
+from enfilade.primitives.uris import MAX_LENGTH
+from enfilade.serving.changes import (
+    MOST_WATCHED,
+    PROMPTS,
+    RESOURCES,
+    TOOLS,
+    Change,
+    Changes,
+    Listener,
+    Watched,
+    watch,
+)
+from enfilade.serving.exchange import Request, Session
+from enfilade.wire.jsonrpc import (
+    INTERNAL_ERROR,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    RpcError,
+    encode_notification,
+)
 from enfilade.wire.lifecycle import SUBSCRIPTION_ID, ServerCapabilities
 from enfilade.wire.message import EmptyResult, NotificationParams
 from enfilade.wire.resources import ResourceUpdatedNotificationParams
@@ -25,12 +42,12 @@ from enfilade.wire.subscriptions import (
 from enfilade.wire.visible import encode
 
 
-def notification_of(change: Change, revision: str, meta: dict[str, Any] | None = None) -> bytes:
-    """Return the message that tells of a change."""
+def notification_of(change: Change, revision: str, watched: Watched, meta: dict[str, Any] | None = None) -> bytes:
+    """Return the message that tells of a change, with a resource's URI as the client spells it."""
     tagged = UNSET if meta is None else meta
     params: NotificationParams
     if change.uri is not None:
-        params = ResourceUpdatedNotificationParams(uri=change.uri, meta=tagged)
+        params = ResourceUpdatedNotificationParams(uri=watched.get(change.uri, change.uri), meta=tagged)
     elif meta is None:
         return encode_notification(change.method)
     else:
@@ -53,14 +70,16 @@ class Subscriptions:
     async def listen(self, request: Request) -> SubscriptionsListenResult:
         """Handle `subscriptions/listen`: until the client goes, its backlog is full, or the server stops."""
         honoured = self._honoured(request.params.notifications)
+        lists, watched = _asked_for(honoured)
         meta = {SUBSCRIPTION_ID: request.id}
         revision = request.peer.revision
 
-        def tell(change: Change) -> None:
-            if not request.outlet.push(notification_of(change, revision, meta)):
-                listener.ended.set()  # too far behind: the client starts anew rather than miss something
+        def tell(change: Change) -> bool:
+            if not request.outlet.push(notification_of(change, revision, watched, meta)):
+                listener.stop()  # too far behind: the client starts anew rather than miss something
+            return True
 
-        listener = Listener(lambda change: _asked_for(change, honoured), tell)
+        listener = Listener(lambda change: change in lists or change.uri in watched, tell, of=request.outlet)
         if not self._changes.attach(listener):
             raise RpcError(INTERNAL_ERROR, "There are too many subscriptions on this server; try again later")
         try:
@@ -82,22 +101,32 @@ class Subscriptions:
             tools_list_changed=_both(wanted.tools_list_changed, offered.tools),
             prompts_list_changed=_both(wanted.prompts_list_changed, offered.prompts),
             resources_list_changed=_both(wanted.resources_list_changed, resources),
-            resource_subscriptions=wanted.resource_subscriptions[:MOST_WATCHED]
-            if watchable and wanted.resource_subscriptions is not UNSET
-            else UNSET,
+            resource_subscriptions=_watchable(wanted.resource_subscriptions) if watchable else UNSET,
         )
 
     async def subscribe(self, request: Request) -> EmptyResult:
-        """Handle `resources/subscribe`, for the rest of the session (R-368)."""
-        if request.session is not None:
-            await request.session.watch(request.params.uri)
+        """Handle `resources/subscribe`, for the rest of the session (R-368).
+
+        A resource that is not there may come to be, so any URI can be watched.
+        """
+        await _session_of(request).watch(request.params.uri)
         return EmptyResult()
 
     async def unsubscribe(self, request: Request) -> EmptyResult:
-        """Handle `resources/unsubscribe`."""
-        if request.session is not None:
-            await request.session.unwatch(request.params.uri)
+        """Handle `resources/unsubscribe`; not to have watched is fine."""
+        await _session_of(request).unwatch(request.params.uri)
         return EmptyResult()
+
+
+def _session_of(request: Request) -> Session:
+    """Return the session that keeps what a client watches.
+
+    Raises:
+        RpcError: METHOD_NOT_FOUND where there is none, as watching was not advertised there either.
+    """
+    if request.session is None:
+        raise RpcError(METHOD_NOT_FOUND, f"{request.method} needs a session, and this server keeps none")
+    return request.session
 
 
 def _both(wanted: Any, offered: Any) -> Any:
@@ -105,11 +134,19 @@ def _both(wanted: Any, offered: Any) -> Any:
     return True if wanted is True and offered is not UNSET and offered.list_changed is True else UNSET
 
 
-def _asked_for(change: Change, honoured: SubscriptionFilter) -> bool:
-    if change.uri is not None:
-        return honoured.resource_subscriptions is not UNSET and change.uri in honoured.resource_subscriptions
-    return {
+def _watchable(uris: list[str] | UnsetType) -> list[str] | UnsetType:
+    """Return as many of the resources as one client may watch."""
+    return uris if uris is UNSET else [uri for uri in uris if len(uri) <= MAX_LENGTH][:MOST_WATCHED]
+
+
+def _asked_for(honoured: SubscriptionFilter) -> tuple[frozenset[Change], Watched]:
+    """Return the lists and the resources that a listen is told of, and no others (R-2C4)."""
+    lists = {
         TOOLS: honoured.tools_list_changed,
         PROMPTS: honoured.prompts_list_changed,
         RESOURCES: honoured.resources_list_changed,
-    }.get(change) is True
+    }
+    watched: Watched = {}
+    for uri in () if honoured.resource_subscriptions is UNSET else honoured.resource_subscriptions:
+        watch(watched, uri)
+    return frozenset(change for change, wanted in lists.items() if wanted is True), watched

@@ -6,6 +6,7 @@ from stopping. Whoever stops the server has waited for the calls that matter alr
 
 import asyncio
 import contextvars
+import inspect
 import queue
 import threading
 from collections.abc import Callable
@@ -33,6 +34,11 @@ class Threads(Executor):
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self, context.run, function, *args)
 
+    async def result_of(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Do the same, and await what it returns if that can be awaited."""
+        value = await self.run(function, *args)
+        return await value if inspect.isawaitable(value) else value
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queue a call (the interface asyncio asks of an executor; keywords are not used by it)."""
         if kwargs:
@@ -55,7 +61,16 @@ class Threads(Executor):
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(function(*args))
+                except StopIteration as error:  # no awaited future can carry it: the caller would wait for ever
+                    future.set_exception(_raised(error))
                 except BaseException as error:  # it belongs to the caller, whatever it is
                     future.set_exception(error)
             del job, future, function, args
             self._idle.release()
+
+
+def _raised(error: StopIteration) -> RuntimeError:
+    """Return what Python itself makes of it when a coroutine raises it."""
+    failure = RuntimeError("the function raised StopIteration")
+    failure.__cause__ = error
+    return failure

@@ -1,43 +1,42 @@
 """`tools/list` and `tools/call`.
 
-A listing is the same bytes for everybody who speaks the same revision, so it is rendered once per revision and
-page and again only after a change. A call validates its arguments once, by the tool's own validator, from the
-bytes as they came.
+A call validates its arguments once, by the tool's own validator, from the bytes as they came.
 
 The easy thing to get wrong is which failure is whose: an unknown tool is a protocol error (R-518), while wrong
 arguments and a failing tool are results with `isError`, so that the model can correct itself (SEP-1303).
 """
 
-import base64
-import binascii
-import inspect
+import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.primitives.errors import ReturnedValueError, ToolError
-from enfilade.primitives.jsonable import json_bytes
+from enfilade.primitives.caching import NEVER, Caching
+from enfilade.primitives.errors import EnfiladeError, ReturnedValueError
+from enfilade.primitives.form import AnswerError
 from enfilade.primitives.registry import Registry
 from enfilade.primitives.tool import Tool
-from enfilade.serving.asking import MissingCapabilityError, is_stateless
-from enfilade.serving.context import Context
-from enfilade.serving.dispatcher import Dispatcher, log_failure
+from enfilade.serving.asking import is_stateless
+from enfilade.serving.dispatcher import log_failure
 from enfilade.serving.exchange import Request
-from enfilade.serving.threads import Threads
+from enfilade.serving.handlers import Handlers
+from enfilade.serving.limit import TimeLimit
+from enfilade.serving.pages import Pages, Render
+from enfilade.serving.secrets import Redaction, SecretSource
+from enfilade.serving.unanswered import MissingCapabilityError
 from enfilade.wire.content import TextContent
 from enfilade.wire.headers import MirroredParameter, check_mirrored, mirrored_parameters
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
-from enfilade.wire.message import Message
 from enfilade.wire.tools import CallToolRequestParams, CallToolResult, ListToolsResult
 from enfilade.wire.tools import Tool as Definition
 
-log = logging.getLogger("enfilade.serving")
+T = TypeVar("T")
 
-#: A chain of tools calling tools deeper than this is a loop (D35).
-MAXIMUM_DEPTH = 32
+log = logging.getLogger("enfilade.serving")
 
 
 class Tools:
@@ -45,62 +44,36 @@ class Tools:
 
     Args:
         registry: the tools, in listed order.
-        dispatcher: runs chained calls past the middleware.
+        handlers: runs their functions.
+        secrets: where those of them that need any get their secrets.
+        render: makes bytes of a page.
         page_size: tools per page of a listing.
-        threads: how many plain `def` tools may run at once.
-        lifespan: returns what the lifespan yielded.
+        caching: hints for those who have it.
     """
 
     def __init__(
         self,
         registry: Registry[Tool],
-        dispatcher: Dispatcher,
+        handlers: Handlers,
+        secrets: SecretSource,
+        render: Render,
         *,
         page_size: int,
-        threads: int,
-        lifespan: Callable[[], Any],
+        caching: Mapping[str, Caching],
     ) -> None:
         self._registry = registry
-        self._dispatcher = dispatcher
-        self._page_size = page_size
-        self._threads = Threads(threads)
-        self._lifespan = lifespan
-        self._rendered: dict[tuple[str, str | None], bytes] = {}
-        self._rendered_version = -1
+        self._handlers = handlers
+        self._secrets = secrets
         self._mirrored: dict[Tool, tuple[MirroredParameter, ...]] = {}
-
-    # -- listing ---------------------------------------------------------------------------------------------
-
-    def ready_list(self, request: Request) -> bytes | None:
-        """Return a listing's bytes if they were rendered since the last change."""
-        self._forget_if_changed()
-        cursor = request.params.cursor
-        key = (request.peer.revision, None if cursor is UNSET else cursor)
-        ready = self._rendered.get(key)
-        if ready is None:
-            ready = self._dispatcher.render(self._page(cursor), request.peer.revision)
-            self._rendered[key] = ready
-        return ready
-
-    def _forget_if_changed(self) -> None:
-        if self._rendered_version != self._registry.version:
-            self._rendered_version = self._registry.version
-            self._rendered.clear()
-            self._mirrored.clear()
-
-    async def list(self, request: Request) -> ListToolsResult:
-        """Handle `tools/list`."""
-        return self._page(request.params.cursor)
-
-    def _page(self, cursor: str | msgspec.UnsetType) -> ListToolsResult:
-        start = 0 if cursor is UNSET else decode_cursor(cursor)
-        tools = list(self._registry)
-        if start > len(tools):
-            raise RpcError(INVALID_PARAMS, "Invalid params: unknown cursor")
-        end = start + self._page_size
-        return ListToolsResult(
-            tools=[tool.definition for tool in tools[start:end]],
-            next_cursor=encode_cursor(end) if end < len(tools) else UNSET,
+        self._mirrored_version = -1
+        self.pages = Pages(
+            ListToolsResult,
+            "tools",
+            self.definitions,
+            lambda: registry.version,
+            render,
+            size=page_size,
+            caching=caching.get("tools/list", NEVER),
         )
 
     # -- calling ---------------------------------------------------------------------------------------------
@@ -115,64 +88,47 @@ class Tools:
         if request.param_headers is not None:
             self._check_headers(tool, request.param_headers, arguments)
         try:
-            context = self.context(request) if tool.needs_context else None
-            bound = tool.bind(arguments, context)
-            value = await (tool.call(bound) if tool.is_async else self._in_thread(tool, bound))
-            return tool.result(value)
-        except ToolError as error:
-            if isinstance(error, MissingCapabilityError) and is_stateless(request):
-                raise  # the stateless era has a code of its own for it
+            if tool.timeout is None:
+                return await self._answer(request, tool, arguments)
+            with TimeLimit(request, tool.timeout):
+                return await self._answer(request, tool, arguments)
+        except EnfiladeError as error:
+            if isinstance(error, MissingCapabilityError | AnswerError) and is_stateless(request):
+                raise  # the stateless era has protocol errors for them
             if isinstance(error, ReturnedValueError):  # the author's mistake, which the model cannot mend
-                log.warning("tool %r: %s", tool.name, error)
-            return _failed(str(error), error.meta)
-        except RpcError:
+                log.warning("tool %r: %s", tool.name, _clean(request, str(error)))
+            return _failed(_clean(request, str(error)), _clean(request, error.meta))
+        except RpcError as error:
+            error.message, error.data = _clean(request, error.message), _clean(request, error.data)
             raise
-        except (Exception, SystemExit) as error:
-            correlation = log_failure(error, f"tool {tool.name!r} failed")
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and request.is_stopping():
+                raise
+            correlation = log_failure(error, f"tool {tool.name!r} failed", request.redaction)
             return _failed(f"Tool {tool.name!r} failed with an internal error (id {correlation}).", None)
 
-    def context(self, request: Request) -> Context:
-        """Return the context of a request's handler."""
-        return Context(request, self._lifespan(), self.chain, self._definitions)
-
-    def _definitions(self) -> Sequence[Definition]:
-        return [tool.definition for tool in self._registry]
-
-    async def chain(self, parent: Request, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
-        """Call a tool on behalf of another: the same way as a client's call, under the same request."""
-        depth, ancestor = 0, parent
-        while ancestor.parent is not None:
-            depth, ancestor = depth + 1, ancestor.parent
-        if depth >= MAXIMUM_DEPTH:
-            raise ToolError(f"Tools call each other more than {MAXIMUM_DEPTH} deep")
-        params = CallToolRequestParams(name=name, arguments=Raw(json_bytes(dict(arguments))))
-        request = Request(
-            None,
-            "tools/call",
-            params,
-            parent.peer,
-            log_level=parent.log_level,
-            session=parent.session,
-            parent=parent,
-        )
-        try:
-            result: Message = await self._dispatcher.call(request)
-        except RpcError as error:
-            if error.code == INVALID_PARAMS:
-                raise ToolError(error.message) from error
-            raise
-        if not isinstance(result, CallToolResult):
-            raise TypeError(f"tools/call ended in {type(result).__name__}")
+    async def _answer(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
+        bind = partial(tool.bind, arguments)
+        if not tool.secrets:
+            result = await self._handlers.run(request, tool, bind, tool.result)
+        else:
+            secrets = await self._secrets.resolve(tool.secrets, request.peer)
+            request.redaction = (request.redaction or Redaction(())).with_values(secrets.values)
+            result = await self._handlers.run(request, tool, bind, tool.result, secrets)
+        if request.redaction is not None and result.is_error is True:
+            clean = request.redaction.json(msgspec.json.encode(result))
+            return msgspec.json.decode(clean, type=CallToolResult)
         return result
 
-    async def _in_thread(self, tool: Tool, bound: Any) -> Any:
-        """Run a plain `def` tool where it blocks nobody."""
-        value = await self._threads.run(tool.call, bound)
-        return await value if inspect.isawaitable(value) else value
+    def definitions(self) -> Sequence[Definition]:
+        """Return the definitions of all tools, in listed order."""
+        return [tool.definition for tool in self._registry]
 
     def _check_headers(self, tool: Tool, fields: Mapping[bytes, bytes], arguments: Raw | None) -> None:
         """Check `Mcp-Param-*` for tools whose schema asks for it (R-255); the others pay one look-up."""
-        self._forget_if_changed()
+        if self._mirrored_version != self._registry.version:
+            self._mirrored_version = self._registry.version
+            self._mirrored.clear()
         mirrored = self._mirrored.get(tool)
         if mirrored is None:
             mirrored = self._mirrored[tool] = mirrored_parameters(tool.definition.input_schema)
@@ -183,32 +139,11 @@ class Tools:
                 return  # the tool's own validator says what is wrong
             check_mirrored(fields, mirrored, decoded)
 
-    def close(self) -> None:
-        """Let go of the threads; running `def` tools finish on their own."""
-        self._threads.shutdown()
-        self._threads = Threads(self._threads.limit)
+
+def _clean(request: Request, value: T) -> T:
+    """Return what an error says without the secrets that its tool knows of."""
+    return value if request.redaction is None else request.redaction.inside(value)
 
 
 def _failed(text: str, meta: dict[str, Any] | None) -> CallToolResult:
     return CallToolResult(content=[TextContent(text=text)], is_error=True, meta=UNSET if meta is None else meta)
-
-
-def encode_cursor(position: int) -> str:
-    """Return an opaque cursor for a position; it means the same to every worker (R-532)."""
-    return base64.urlsafe_b64encode(b"p%d" % position).rstrip(b"=").decode()
-
-
-def decode_cursor(cursor: str) -> int:
-    """Return the position of a cursor.
-
-    Raises:
-        RpcError: INVALID_PARAMS for a text that is none of our cursors.
-    """
-    try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    position = int(raw[1:]) if raw[:1] == b"p" and raw[1:].isdigit() and len(raw) <= 12 else -1
-    if position < 0 or encode_cursor(position) != cursor:
-        raise RpcError(INVALID_PARAMS, "Invalid params: unknown cursor")
-    return position

@@ -67,6 +67,8 @@ class Seal:
             whole = base64.b64decode(raw + b"=" * (-len(raw) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             return None
+        if base64.urlsafe_b64encode(whole).rstrip(b"=") != raw:
+            return None  # another spelling of the same bytes, which we never wrote
         key = self._keys.get(whole[:_KEY_ID])
         if key is None or len(whole) < _KEY_ID + _NONCE + 16:
             return None

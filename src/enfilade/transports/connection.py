@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from msgspec import UNSET, Raw
 
-from enfilade.serving.asking import Questions
-from enfilade.serving.changes import Change, Listener, watch
+from enfilade.serving.changes import Change, Listener, Watched, unwatch, watch
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.exchange import InFlight, Outlet, Request
+from enfilade.serving.live import Questions
 from enfilade.serving.peer import Peer
 from enfilade.serving.subscriptions import notification_of
 from enfilade.transports.incoming import Incoming, unsupported
@@ -64,7 +64,7 @@ class Connection:
         self._write = write
         self._request_timeout = request_timeout
         self._in_flight = InFlight()
-        self._watched: set[str] = set()
+        self._watched: Watched = {}
         self._listener: Listener | None = None
         self._questions = Questions()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -82,16 +82,24 @@ class Connection:
 
     async def unwatch(self, uri: str) -> None:
         """Tell it no more."""
-        self._watched.discard(uri)
+        unwatch(self._watched, uri)
 
     def _listen(self, peer: Peer) -> None:
         """Tell a session-era client of changes, once it is ready to hear of them (R-304, R-369)."""
 
-        def tell(change: Change) -> None:
-            self._outlet.push(notification_of(change, peer.revision))
+        def tell(change: Change) -> bool:
+            message = notification_of(change, peer.revision, self._watched)
+            return not self._outlet.crowded and self._outlet.push(message)
 
-        self._listener = Listener(lambda change: change.uri is None or change.uri in self._watched, tell)
+        self._listener = Listener(
+            lambda change: change.uri is None or change.uri in self._watched, tell, of=self._outlet
+        )
         self._dispatcher.changes.attach(self._listener)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._dispatcher.changes.detach(self._listener)
+            self._listener = None
 
     def feed(self, message: bytes) -> None:
         """Take one message; its outcome, if one is due, is written later. Never raises, never waits."""
@@ -112,9 +120,9 @@ class Connection:
 
     async def close(self, *, patience: float = 0.0) -> None:
         """Let what runs finish for `patience` seconds, then cancel it, and wait until all is quiet."""
-        if self._listener is not None:
-            self._dispatcher.changes.detach(self._listener)
+        self._stop_listening()
         if self._tasks and patience:
+            self._dispatcher.changes.end(self._outlet)  # a listen would run for ever (R-2C7)
             await asyncio.wait(self._tasks, timeout=patience)
         for task in self._tasks:
             task.cancel()
@@ -185,6 +193,7 @@ class Connection:
                 timer.cancel()
         if error is not None and request.method == "initialize":
             self._peer = None
+            self._stop_listening()
         if body is not None:
             await self._write(body)
 

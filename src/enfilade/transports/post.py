@@ -214,8 +214,8 @@ class Post:
             raise invalid_request("initialize was sent within a live session")
         params: Any = incoming.checked_params()
         revision = negotiate(params.protocol_version, HANDSHAKE_OVER_HTTP)
-        peer, token = self.door.introduce(params, revision, self.principal)
-        request = Request(self.id, "initialize", params, peer)
+        peer, session, token = self.door.introduce(params, revision, self.principal)
+        request = Request(self.id, "initialize", params, peer, session=session)
         result = await self.door.dispatcher.dispatch(request)
         answer = self._answer()
         if token is not None:

@@ -5,15 +5,17 @@ what changed since the handshake (ended, log level). The easy thing to get wrong
 exactly: unknown, forged, expired, ended and foreign sessions are one and the same "not found" (R-315, R-317).
 """
 
+import asyncio
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from enfilade.serving.changes import watch
+from enfilade.serving.changes import Watched, unwatch, watch
 from enfilade.serving.peer import Peer
 from enfilade.state.seal import Seal
 from enfilade.state.store import Keys
@@ -39,15 +41,12 @@ class _Ticket(msgspec.Struct, array_like=True):
     capabilities: bytes
 
 
-class _Record(msgspec.Struct, omit_defaults=True):
+class Record(msgspec.Struct, omit_defaults=True):
     """What the store knows of a session, beyond its token."""
 
     ended: bool = False
     log_level: LoggingLevel | None = None
-    watched: list[str] = []
-
-
-_NOTHING: Final = _Record()
+    watched: Watched = {}
 
 
 class Session:
@@ -56,35 +55,38 @@ class Session:
     Attributes:
         peer: the client, as it introduced itself.
         log_level: lowest level of log messages it wants; None if it never said.
-        watched: resources it wants to hear of; the same set for all requests while its stream is open.
+        expires: seconds since the epoch at which it ends by itself.
     """
 
-    __slots__ = ("_sessions", "log_level", "peer", "watched")
+    __slots__ = ("_sessions", "expires", "log_level", "peer")
 
-    def __init__(self, peer: Peer, record: _Record, sessions: "Sessions") -> None:
+    def __init__(self, peer: Peer, expires: float, record: Record, sessions: "Sessions") -> None:
         self.peer = peer
+        self.expires = expires
         self.log_level = record.log_level
-        self.watched = sessions.open_streams.get(peer.session_id, set(record.watched))
         self._sessions = sessions
 
     async def set_log_level(self, level: LoggingLevel) -> None:
+        def change(record: Record) -> None:
+            record.log_level = level
+
+        await self._sessions.change(self.peer, change)
         self.log_level = level
-        await self._keep()
 
     async def watch(self, uri: str) -> None:
-        watch(self.watched, uri)
-        await self._keep()
+        await self._sessions.change(self.peer, lambda record: watch(record.watched, uri))
 
     async def unwatch(self, uri: str) -> None:
-        self.watched.discard(uri)
-        await self._keep()
+        await self._sessions.change(self.peer, lambda record: unwatch(record.watched, uri))
 
     async def end(self) -> None:
         """Make every later request of this session "not found"."""
-        await self._sessions.keep(self.peer, _Record(ended=True))
 
-    async def _keep(self) -> None:
-        await self._sessions.keep(self.peer, _Record(log_level=self.log_level, watched=sorted(self.watched)))
+        def change(record: Record) -> None:
+            record.ended = True
+            record.watched.clear()
+
+        await self._sessions.change(self.peer, change)
 
 
 class Sessions:
@@ -97,7 +99,8 @@ class Sessions:
         remembered: how many tokens are kept opened, to save the work of unsealing.
 
     Attributes:
-        open_streams: the resources watched by each session whose stream is open in this worker.
+        streaming: the resources watched by each session whose stream is open in this worker. What is
+            there is replaced and never changed, since other threads look into it.
     """
 
     def __init__(self, seal: Seal, store: Keys, ttl: float, remembered: int = 1024) -> None:
@@ -106,10 +109,13 @@ class Sessions:
         self._ttl = ttl
         self._remembered = remembered
         self._opened: OrderedDict[bytes, tuple[Peer, float]] = OrderedDict()
-        self.open_streams: dict[str | None, set[str]] = {}
+        self._changing = asyncio.Lock()
+        self.streaming: dict[str | None, Watched] = {}
 
-    def create(self, params: InitializeRequestParams, revision: str, principal: str | None) -> tuple[Peer, str]:
-        """Return a new session's peer, and the token that is its id for the client (R-310, R-311).
+    def create(
+        self, params: InitializeRequestParams, revision: str, principal: str | None
+    ) -> tuple[Session, str]:
+        """Return a new session, and the token that is its id for the client (R-310, R-311).
 
         Raises:
             RpcError: INVALID_PARAMS if the client says more about itself than a header can carry.
@@ -132,7 +138,7 @@ class Sessions:
             token = self._seal.seal(msgspec.msgpack.encode(ticket), _PURPOSE)
         if len(token) > _LONGEST_TOKEN:
             raise RpcError(INVALID_PARAMS, "Invalid params: capabilities are too long for a session")
-        return _peer(ticket), token
+        return Session(_peer(ticket), ticket.expires, Record(), self), token
 
     async def find(self, token: bytes, principal: str | None) -> Session | None:
         """Return the live session of a token, or None for anything that is not one of this principal's."""
@@ -149,13 +155,26 @@ class Sessions:
         peer, expires = opened
         if expires <= time.time() or peer.principal != principal:
             return None
-        kept = await self._store.get(_key(peer))
-        record = _NOTHING if kept is None else msgspec.json.decode(kept, type=_Record)
-        return None if record.ended else Session(peer, record, self)
+        record = await self.record(peer)
+        return None if record.ended else Session(peer, expires, record, self)
 
-    async def keep(self, peer: Peer, record: _Record) -> None:
-        """Remember what changed in a session, for as long as it may live."""
-        await self._store.put(_key(peer), msgspec.json.encode(record), self._ttl)
+    async def record(self, peer: Peer) -> Record:
+        """Return what has changed in a session since its handshake."""
+        kept = await self._store.get(_key(peer))
+        return Record() if kept is None else msgspec.json.decode(kept, type=Record)
+
+    async def change(self, peer: Peer, edit: Callable[[Record], None]) -> None:
+        """Change what is remembered of a session, for as long as it may live.
+
+        Requests of one session run side by side, so what is changed is what the store has now, not what it had
+        when the request came in; and one change at a time.
+        """
+        async with self._changing:
+            record = await self.record(peer)
+            edit(record)
+            await self._store.put(_key(peer), msgspec.json.encode(record), self._ttl)
+            if peer.session_id in self.streaming:
+                self.streaming[peer.session_id] = record.watched
 
     def _open(self, token: bytes) -> tuple[Peer, float] | None:
         if len(token) > _LONGEST_TOKEN:

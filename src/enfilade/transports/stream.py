@@ -80,6 +80,10 @@ class EventStream:
         """Take a message that must not be lost, whatever waits already."""
         self._put(event(message))
 
+    def knock(self) -> None:
+        """Send a comment now, to learn sooner that nobody is there."""
+        self._put(KEEP_ALIVE)
+
     async def finish(self, message: bytes | None) -> None:
         """Send the outcome, if there is one to send, and end the stream."""
         if message is not None:

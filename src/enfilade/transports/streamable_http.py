@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import msgspec
 
-from enfilade.serving.asking import Questions
 from enfilade.serving.dispatcher import Dispatcher, masked
 from enfilade.serving.exchange import InFlight
+from enfilade.serving.live import Questions
 from enfilade.serving.peer import Peer
 from enfilade.transports.answer import AnswerOptions, Receive, send_empty, send_json
 from enfilade.transports.get_stream import OpenStreams
@@ -166,12 +166,14 @@ class StreamableHTTP:
 
     def introduce(
         self, params: InitializeRequestParams, revision: str, principal: str | None
-    ) -> tuple[Peer, str | None]:
-        """Return the peer that introduces itself by `initialize`, and the session id it gets, if any."""
+    ) -> tuple[Peer, Session | None, str | None]:
+        """Return the peer that introduces itself by `initialize`, and its session with the id for it, if any."""
         if self.options.sessions:
-            return self._sessions.create(params, revision, principal)
+            session, token = self._sessions.create(params, revision, principal)
+            return session.peer, session, token
         info, capabilities = params.client_info, params.capabilities
-        return Peer(revision=revision, client_info=info, capabilities=capabilities, principal=principal), None
+        peer = Peer(revision=revision, client_info=info, capabilities=capabilities, principal=principal)
+        return peer, None, None
 
 
 def version_of(fields: dict[bytes, bytes]) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from enfilade.wire.content import Annotations, Icon, ResourceContents
+from enfilade.wire.jsonrpc import INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError
 from enfilade.wire.message import (
     CacheableResult,
     InputResponseRequestParams,
@@ -18,6 +19,7 @@ from enfilade.wire.message import (
     PaginatedResult,
     RequestParams,
 )
+from enfilade.wire.span import UNTIL_1125
 
 
 class Resource(Message, kw_only=True):
@@ -87,3 +89,9 @@ class ResourceUpdatedNotificationParams(NotificationParams, kw_only=True):
     """A watched resource changed; `uri` may be that of a part of it (R-2C5)."""
 
     uri: str
+
+
+def resource_not_found(uri: str, revision: str, message: str | None = None, **data: Any) -> RpcError:
+    """Return the error that a revision has for a URI at which there is nothing (protocol §5.3, R-523)."""
+    code = RESOURCE_NOT_FOUND if revision in UNTIL_1125 else INVALID_PARAMS
+    return RpcError(code, message or f"Resource not found: {uri}", {**data, "uri": uri})

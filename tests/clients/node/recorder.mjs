@@ -40,6 +40,16 @@ export class Recorder {
       this.events.push({ kind: "progress", call, progress, total: total ?? null, message: message ?? null });
   }
 
+  /** Notes a change that the server told of: a list by its name, or a resource by its URI. */
+  changed(what) {
+    this.events.push({ kind: "changed", what });
+  }
+
+  /** Whether some of these changes have not been told of yet. */
+  lacks(wanted) {
+    return !wanted.every((what) => this.events.some((event) => event.kind === "changed" && event.what === what));
+  }
+
   log = ({ params }) => {
     this.events.push({ kind: "log", level: params.level, data: params.data });
   };

@@ -2,7 +2,13 @@
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
-import { LoggingMessageNotificationSchema } from "@modelcontextprotocol/sdk/types.js";
+import {
+  LoggingMessageNotificationSchema,
+  PromptListChangedNotificationSchema,
+  ResourceListChangedNotificationSchema,
+  ResourceUpdatedNotificationSchema,
+  ToolListChangedNotificationSchema,
+} from "@modelcontextprotocol/sdk/types.js";
 
 import { Recorder, target } from "./recorder.mjs";
 
@@ -22,6 +28,10 @@ transport.setProtocolVersion = new Proxy(transport.setProtocolVersion ?? (() => 
 
 const client = new Client({ name: "typescript-v1", version: "1.0.0" });
 client.setNotificationHandler(LoggingMessageNotificationSchema, recorder.log);
+client.setNotificationHandler(ToolListChangedNotificationSchema, () => recorder.changed("tools"));
+client.setNotificationHandler(PromptListChangedNotificationSchema, () => recorder.changed("prompts"));
+client.setNotificationHandler(ResourceListChangedNotificationSchema, () => recorder.changed("resources"));
+client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => recorder.changed(params.uri));
 await client.connect(transport);
 recorder.server = client.getServerVersion();
 recorder.listed((await client.listTools()).tools);
@@ -36,6 +46,14 @@ for (const step of script.steps) {
       ),
     ),
   );
+}
+if (script.changes) {
+  const { tool, lists, resources } = script.changes;
+  for (const uri of resources) await client.subscribeResource({ uri });
+  while (recorder.lacks([...lists, ...resources])) {
+    await client.callTool({ name: tool, arguments: {} }); // again: the stream may not have been open yet
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
 }
 await transport.terminateSession?.();
 await client.close();

@@ -15,6 +15,9 @@ const client = new Client(
   { versionNegotiation: { mode: mode === "legacy" || mode === "auto" ? mode : { pin: mode } } },
 );
 client.setNotificationHandler("notifications/message", recorder.log);
+for (const list of ["tools", "prompts", "resources"])
+  client.setNotificationHandler(`notifications/${list}/list_changed`, () => recorder.changed(list));
+client.setNotificationHandler("notifications/resources/updated", ({ params }) => recorder.changed(params.uri));
 await client.connect(transport);
 recorder.revision = client.getNegotiatedProtocolVersion();
 recorder.server = client.getServerVersion() ?? {};
@@ -33,6 +36,17 @@ for (const step of script.steps) {
       ),
     ),
   );
+}
+if (script.changes) {
+  const { tool, lists, resources } = script.changes;
+  const filter = Object.fromEntries(lists.map((list) => [`${list}ListChanged`, true]));
+  const subscription = modern && (await client.listen({ ...filter, resourceSubscriptions: resources }));
+  if (!modern) for (const uri of resources) await client.subscribeResource({ uri });
+  while (recorder.lacks([...lists, ...resources])) {
+    await client.callTool({ name: tool, arguments: {} }); // again: the stream may not have been open yet
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  if (subscription) await subscription.close();
 }
 await transport.terminateSession?.();
 await client.close();

@@ -7,6 +7,8 @@ from typing import Any
 from mcp import ClientSession, McpError, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.types import ServerNotification
+from pydantic import AnyUrl
 from recorder import Recorder, Target, target
 
 
@@ -20,11 +22,29 @@ async def connect(stack: AsyncExitStack, aim: Target) -> Any:
     return streams[:2]
 
 
+async def hear(session: ClientSession, wanted: dict[str, Any], recorder: Recorder) -> None:
+    """Let the server's lists and a resource change, until the client's user has heard of each."""
+    for uri in wanted["resources"]:
+        await session.subscribe_resource(AnyUrl(uri))
+    while recorder.lacks([*wanted["lists"], *wanted["resources"]]):
+        await session.call_tool(wanted["tool"], {})  # again: the stream for changes may not have been open yet
+        await asyncio.sleep(0.2)
+
+
 async def main() -> None:
     aim, recorder = target(), Recorder()
     async with AsyncExitStack() as stack:
         read, write = await connect(stack, aim)
-        session = await stack.enter_async_context(ClientSession(read, write, logging_callback=recorder.log))
+
+        async def message(message: Any) -> None:
+            if isinstance(message, ServerNotification) and "changed" in message.root.method:
+                recorder.changed(message.root.method.split("/")[1])
+            elif isinstance(message, ServerNotification) and "updated" in message.root.method:
+                recorder.changed(str(message.root.params.uri))
+
+        session = await stack.enter_async_context(
+            ClientSession(read, write, logging_callback=recorder.log, message_handler=message)
+        )
         handshake = await session.initialize()
         recorder.revision = str(handshake.protocolVersion)
         recorder.server = handshake.serverInfo.model_dump(exclude_unset=True)
@@ -45,6 +65,8 @@ async def main() -> None:
 
         for step in aim.script["steps"]:
             await asyncio.gather(*map(call, step))
+        if "changes" in aim.script:
+            await hear(session, aim.script["changes"], recorder)
     recorder.print()
 
 

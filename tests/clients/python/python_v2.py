@@ -6,16 +6,51 @@ from typing import Any
 
 from mcp import Client, MCPError
 from mcp.client.stdio import StdioServerParameters
+from mcp.client.subscriptions import ResourceUpdated
 from recorder import Recorder, target
 
 warnings.simplefilter("ignore")  # the client deprecates logging/setLevel, which older revisions still need
+
+
+async def hear(client: Client, wanted: dict[str, Any], recorder: Recorder) -> None:
+    """Let the server's lists and a resource change, until the client's user has heard of each."""
+
+    async def change() -> None:
+        while recorder.lacks([*wanted["lists"], *wanted["resources"]]):
+            await client.call_tool(wanted["tool"], {})  # again: the stream for changes may not have been open yet
+            await asyncio.sleep(0.2)
+
+    if client.protocol_version < "2026-07-28":
+        for uri in wanted["resources"]:
+            await client.subscribe_resource(uri)
+        await change()
+        return
+    kinds = {f"{name}_list_changed": True for name in wanted["lists"]}
+    async with client.listen(**kinds, resource_subscriptions=wanted["resources"]) as events:
+        changing = asyncio.create_task(change())
+        async for event in events:
+            name = type(event).__name__.removesuffix("ListChanged").lower()
+            recorder.changed(event.uri if isinstance(event, ResourceUpdated) else name)
+            if not recorder.lacks([*wanted["lists"], *wanted["resources"]]):
+                break
+        await changing
 
 
 async def main() -> None:
     aim, recorder = target(), Recorder()
     level = aim.script["logLevel"]
     address = aim.url or StdioServerParameters(command=aim.command[0], args=aim.command[1:])
-    client = Client(address, mode=aim.mode, logging_callback=recorder.log, log_level=level)
+
+    async def message(message: Any) -> None:
+        method = getattr(message, "method", "")
+        if "changed" in method:
+            recorder.changed(method.split("/")[1])
+        elif "updated" in method:
+            recorder.changed(message.params.uri)
+
+    client = Client(
+        address, mode=aim.mode, logging_callback=recorder.log, log_level=level, message_handler=message
+    )
     async with client:
         recorder.revision = client.protocol_version
         recorder.listed((await client.list_tools()).tools)
@@ -36,6 +71,8 @@ async def main() -> None:
 
         for step in aim.script["steps"]:
             await asyncio.gather(*map(call, step))
+        if "changes" in aim.script:
+            await hear(client, aim.script["changes"], recorder)
     recorder.print()
 
 

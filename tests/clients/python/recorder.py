@@ -58,6 +58,14 @@ class Recorder:
 
         return record
 
+    def changed(self, what: str) -> None:
+        """Note a change that the server told of: a list by its name, or a resource by its URI."""
+        self.events.append({"kind": "changed", "what": what})
+
+    def lacks(self, wanted: list[str]) -> bool:
+        """Whether some of these changes have not been told of yet."""
+        return not {event["what"] for event in self.events if event["kind"] == "changed"} >= set(wanted)
+
     async def log(self, params: Any) -> None:
         self.events.append({"kind": "log", "level": params.level, "data": params.data})
 

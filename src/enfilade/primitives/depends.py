@@ -1,0 +1,96 @@
+"""Dependencies: what a handler gets from a function rather than from its caller.
+
+`Annotated[Database, Depends(database)]` marks a parameter that no client ever sees. A `Provider` is that function
+with everything known that a call needs: how it is run, and what it depends on in turn.
+
+Easy to get wrong: the mark counts only at the outside of an annotation. Inside a union or a list it would say
+nothing about the parameter, and a client could fill it; so it is refused there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+#: How a provider's function is run.
+Kind = Literal["async", "plain", "async generator", "generator"]
+
+
+@dataclass(frozen=True, slots=True)
+class Depends:
+    """Marks a parameter whose value comes from a function: `Annotated[T, Depends(fn)]`.
+
+    Args:
+        fn: gives the value, once per call. `def` (in a thread), `async def`, or a generator of either kind, whose
+            code after the one `yield` runs when the call is over, also after an error. It may take `Context` and
+            have dependencies of its own.
+    """
+
+    fn: Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Provider:
+    """A function that others depend on.
+
+    Attributes:
+        fn: the function.
+        kind: how it is run.
+        contexts: the parameters that take the context.
+        dependencies: the parameters that come from providers, by name.
+        positional: the parameters that can only be passed by position, in order.
+    """
+
+    fn: Callable[..., Any]
+    kind: Kind
+    contexts: tuple[str, ...]
+    dependencies: tuple[tuple[str, Provider], ...]
+    positional: tuple[str, ...]
+
+    @property
+    def key(self) -> Hashable:
+        """What tells the function from others: itself, or its identity where it cannot be looked up."""
+        return key_of(self.fn)
+
+    def call(self, values: dict[str, Any]) -> Any:
+        """Call the function; returns a value, an awaitable or a generator, by its kind."""
+        if not self.positional:
+            return self.fn(**values)
+        return self.fn(*[values.pop(name) for name in self.positional], **values)
+
+
+def key_of(fn: Callable[..., Any]) -> Hashable:
+    """Return what tells a function from others; two bound methods of one object are the same."""
+    try:
+        hash(fn)
+    except TypeError:
+        return id(fn)
+    return fn
+
+
+def depends_of(annotation: Any) -> Depends | None:
+    """Return the mark of a parameter; None if its caller fills it.
+
+    Raises:
+        TypeError: the mark is where it means nothing.
+    """
+    while type(annotation).__name__ == "TypeAliasType" and not get_args(annotation):
+        annotation = annotation.__value__
+    if get_origin(annotation) is not Annotated:
+        _refuse_within(annotation)
+        return None
+    inner, *metadata = get_args(annotation)
+    for each in metadata:
+        if each is Depends:
+            raise TypeError("Depends needs a function: Depends(fn)")
+        if isinstance(each, Depends):
+            return each
+    return depends_of(inner)
+
+
+def _refuse_within(annotation: Any) -> None:
+    for each in get_args(annotation):
+        if isinstance(each, Depends) or (get_origin(each) is Annotated and depends_of(each)):
+            raise TypeError("Depends stands inside of its type; write Annotated[<the whole type>, Depends(fn)]")
+        _refuse_within(each)

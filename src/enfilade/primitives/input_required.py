@@ -1,0 +1,86 @@
+"""Asking explicitly: a handler that returns its questions, and the answers that it finds when it runs again.
+
+For those who want to see each round. The same handler serves clients of both eras: one in a session is asked
+while it waits, and the handler runs again just the same.
+
+Easy to get wrong: between rounds nothing is kept but the answers of the last one and `state`, because the client
+carries both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from enfilade.primitives.annotations import strip
+from enfilade.primitives.form import form_of
+from enfilade.primitives.question import Elicited, Question, decoded, elicited
+from enfilade.wire.elicitation import ElicitResult
+from enfilade.wire.roots import ListRootsResult
+
+
+@dataclass(frozen=True, slots=True)
+class InputRequired:
+    """Return it from a handler to ask the client and be run again with the answers.
+
+    Args:
+        questions: by keys of your choice; the answers come back under the same keys.
+        state: what the next run finds as `ctx.input_state`, as JSON has it. The client carries it, but can
+            neither read nor change it.
+    """
+
+    questions: Mapping[str, Question[Any]] = field(default_factory=dict)
+    state: Any = None
+
+
+class InputResponses(Mapping[str, Any]):
+    """The answers to the questions of the run before, by their keys; empty in the first run.
+
+    An answer to `elicitation` is an `Elicited`, with `data` as the plain content (see `elicited` for more), one
+    to `sampling` a `CreateMessageResult`, one to `roots` a list of roots.
+
+    Args:
+        answers: method and JSON of each answer.
+    """
+
+    __slots__ = ("_answers",)
+
+    def __init__(self, answers: Mapping[str, tuple[str, bytes]]) -> None:
+        self._answers = answers
+
+    def __getitem__(self, key: str) -> Any:
+        method, answer = self._answers[key]
+        found = decoded(method, answer)
+        if isinstance(found, ElicitResult):
+            return elicited(found, None)
+        return found.roots if isinstance(found, ListRootsResult) else found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._answers)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def __repr__(self) -> str:
+        return f"InputResponses({dict(self)!r})"
+
+    def elicited(self, key: str, wanted: Any) -> Elicited[Any] | None:
+        """Return the user's answer with `data` as what was wanted, or None if there is no answer under that key.
+
+        Raises:
+            AnswerError: the answer does not fit what was wanted.
+        """
+        if key not in self._answers:
+            return None
+        return elicited(decoded("elicitation/create", self._answers[key][1]), form_of(wanted))
+
+
+def without_input_required(returns: Any) -> Any:
+    """Return a return annotation without `InputRequired`, which is no result: `str | InputRequired` is `str`."""
+    bare = strip(returns)
+    if get_origin(bare) not in (Union, UnionType) or InputRequired not in get_args(bare):
+        return returns
+    rest = tuple(each for each in get_args(bare) if each is not InputRequired)
+    return Union[rest]  # noqa: UP007 - of a tuple that is known at run time only

@@ -1,0 +1,165 @@
+"""A prompt: one Python function with its definition, ready to be filled in with strings.
+
+Easy to get wrong: on the wire every argument is a string (R-530), and the function's parameters are not. A string
+that does not spell a value of the parameter's type is the caller's error, told by the argument's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import UNSET
+from pydantic_core import to_json
+
+from enfilade.primitives.arguments import StringReader
+from enfilade.primitives.completion import Choices, Completer, Source, choices_of, completer_of
+from enfilade.primitives.decoration import check_sendable, read_icons
+from enfilade.primitives.docstrings import docstring_of, read_docstring
+from enfilade.primitives.handler import Handler, handler_of
+from enfilade.primitives.messages import prompt_result
+from enfilade.primitives.names import check_prompt_name
+from enfilade.primitives.phrases import expectation, follow
+from enfilade.primitives.signature import Parameter, describe, raw_name, read_signature
+from enfilade.wire import prompts as wire
+from enfilade.wire.content import Icon
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """A prompt that clients can ask for. Immutable; made by `prompt_from_function`.
+
+    Attributes:
+        name: the name as listed.
+        definition: all that `prompts/list` says about it, in the newest revision's terms.
+        handler: the function.
+        completers: what suggests values, by argument.
+        arguments: the names of its arguments, in order.
+    """
+
+    name: str
+    definition: wire.Prompt
+    handler: Handler
+    completers: Mapping[str, Completer]
+    arguments: tuple[str, ...]
+    _reader: StringReader = field(repr=False)
+
+    @property
+    def origin(self) -> str:
+        """Where its function was written."""
+        return self.handler.origin
+
+    def bind(self, arguments: Mapping[str, str], context: Any) -> dict[str, Any]:
+        """Return the values for the function, by parameter name.
+
+        Raises:
+            ArgumentsError: says everything that is wrong with the arguments.
+        """
+        return self.handler.with_context(self._reader.read(to_json(dict(arguments))), context)
+
+    def result(self, value: Any) -> wire.GetPromptResult:
+        """Return the result for what the function returned (after awaiting it).
+
+        Raises:
+            ReturnedValueError: it cannot be sent.
+        """
+        description = self.definition.description
+        return prompt_result(value, None if description is UNSET else description)
+
+
+def prompt_from_function(
+    fn: Callable[..., Any],
+    *,
+    context_type: type,
+    name: str | None = None,
+    title: str | None = None,
+    description: str | None = None,
+    icons: Sequence[Icon | Mapping[str, Any] | str] | None = None,
+    meta: Mapping[str, Any] | None = None,
+    complete: Mapping[str, Source] | None = None,
+) -> Prompt:
+    """Make a prompt of any callable.
+
+    Args:
+        fn: a function, method, partial or callable object, `async` or not. Its parameters become the arguments,
+            its docstring the descriptions.
+        context_type: parameters annotated with this class take the context and are no arguments.
+        name: the name to list; the function's own by default.
+        title: a name for people.
+        description: what the prompt is for; the docstring by default.
+        icons: each with an https or data URI (R-560).
+        meta: the `_meta` of the definition.
+        complete: what suggests values, by argument: a function, a list, an Enum.
+
+    Raises:
+        TypeError: the function cannot be a prompt; names the parameter and says what to do.
+        ValueError: a name, icon or argument is not legal.
+    """
+    prompt_name = raw_name(fn) if name is None else name
+    check_prompt_name(prompt_name)
+    label = describe(fn)
+    signature = read_signature(fn, context_type)
+    docstring = read_docstring(docstring_of(fn))
+    reader = StringReader(
+        prompt_name, signature.parameters, descriptions=docstring.parameters, label=label, kind="prompt"
+    )
+    arguments = _arguments(reader.schema)
+    definition = wire.Prompt(
+        name=prompt_name,
+        title=title or UNSET,
+        description=(docstring.description if description is None else description) or UNSET,
+        arguments=arguments or UNSET,
+        icons=read_icons(icons),
+        meta=dict(meta) if meta else UNSET,
+    )
+    check_sendable(definition, label)
+    names = tuple(argument.name for argument in arguments)
+    completers = completers_for(signature.parameters, names, complete, context_type, label)
+    return Prompt(prompt_name, definition, handler_of(fn, signature), completers, names, reader)
+
+
+def _arguments(schema: Mapping[str, Any]) -> list[wire.PromptArgument]:
+    required = schema.get("required", ())
+    return [
+        wire.PromptArgument(
+            name=name,
+            title=part.get("title", UNSET),
+            description=_description(part, schema) or UNSET,
+            required=name in required,
+        )
+        for name, part in schema["properties"].items()
+    ]
+
+
+def _description(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """Return the description of an argument, which says where its string has to be JSON."""
+    said = str(part.get("description", ""))
+    kinds = {follow(each, schema).get("type") for each in (part, *part.get("anyOf", ()))}
+    if kinds & {"array", "object"}:
+        return f"{said} (as JSON: {expectation(part, schema)})".lstrip()
+    return said
+
+
+def completers_for(
+    parameters: Sequence[Parameter],
+    names: Sequence[str],
+    given: Mapping[str, Source] | None,
+    context_type: type,
+    label: str,
+) -> dict[str, Completer]:
+    """Return what suggests values by argument: what was given, and what the types know by themselves.
+
+    Raises:
+        ValueError: something is given for an argument that does not exist.
+    """
+    found: dict[str, Completer] = {}
+    for each in parameters:
+        if each.name in names and (values := choices_of(each.annotation)):
+            found[each.name] = Choices(values)
+    for name, source in (given or {}).items():
+        if name not in names:
+            known = ", ".join(names) or "none"
+            raise ValueError(f'{label} has no argument "{name}" to complete; it has: {known}')
+        found[name] = completer_of(source, context_type)
+    return found

@@ -1,0 +1,202 @@
+"""Questions to a client, as values, and what comes back for them.
+
+A question is made once and asked in either era: `ctx.elicit` and its kin ask it at once, `InputRequired` hands
+several back for the client to bring the answers. Whether a client may be asked is not decided here.
+
+Easy to get wrong: an answer does not say what kind it is; only the question does (`Question.read`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET
+
+from enfilade.primitives.form import AnswerError, Form, form_of
+from enfilade.wire.content import TextContent
+from enfilade.wire.elicitation import (
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitRequestURLParams,
+    ElicitResult,
+)
+from enfilade.wire.input_required import InputRequest
+from enfilade.wire.message import Message, NotificationParams
+from enfilade.wire.roots import ListRootsRequest, ListRootsResult, Root
+from enfilade.wire.sampling import (
+    CreateMessageRequest,
+    CreateMessageRequestParams,
+    CreateMessageResult,
+    ModelHint,
+    ModelPreferences,
+    SamplingMessage,
+    SamplingMessageContentBlock,
+    ToolChoice,
+)
+from enfilade.wire.tools import Tool
+
+T = TypeVar("T")
+A_co = TypeVar("A_co", covariant=True)
+
+Messages = str | SamplingMessage | Sequence[str | SamplingMessage]
+
+#: What the answer to each kind of question is decoded to.
+ANSWERS: Final[dict[str, type[Message]]] = {
+    "elicitation/create": ElicitResult,
+    "sampling/createMessage": CreateMessageResult,
+    "roots/list": ListRootsResult,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Elicited(Generic[T]):
+    """A user's answer.
+
+    Attributes:
+        action: `accept`, `decline` (a clear no) or `cancel` (closed without an answer).
+        data: on `accept`, the answer as what was asked for; None otherwise.
+        content: on `accept`, the answer as the client sent it; None otherwise.
+    """
+
+    action: Literal["accept", "decline", "cancel"]
+    data: T | None = None
+    content: dict[str, Any] | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the user answered."""
+        return self.action == "accept"
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[A_co]):
+    """A question that can be asked of a client; made by `elicitation`, `sampling` and `roots`.
+
+    Attributes:
+        request: the question as the protocol has it.
+    """
+
+    request: InputRequest
+    _read: Callable[[Any], A_co] = field(repr=False)
+
+    @property
+    def method(self) -> str:
+        """The protocol's method, such as `elicitation/create`."""
+        return str(self.request.__struct_config__.tag)
+
+    def read(self, answer: msgspec.Raw | bytes) -> A_co:
+        """Return the client's answer as what was asked for.
+
+        Raises:
+            AnswerError: it is something else.
+        """
+        return self._read(decoded(self.method, answer))
+
+
+def decoded(method: str, answer: msgspec.Raw | bytes) -> Any:
+    """Return the JSON of an answer as the protocol's type for it.
+
+    Raises:
+        AnswerError: it is something else.
+    """
+    try:
+        return msgspec.json.decode(answer, type=ANSWERS[method])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise AnswerError(f"The client's answer is not what was asked for: {error}") from None
+
+
+def elicitation(message: str, wanted: Any = None) -> Question[Elicited[Any]]:
+    """Return the question to the user that shows a form.
+
+    Args:
+        message: the question.
+        wanted: what to ask for; see `Form`.
+
+    Raises:
+        TypeError: it does not fit a form.
+    """
+    form = form_of(wanted)
+    params = ElicitRequestFormParams(message=message, requested_schema=form.schema)
+    return Question(ElicitRequest(params=params), lambda answer: elicited(answer, form))
+
+
+def elicited(answer: ElicitResult, form: Form | None) -> Elicited[Any]:
+    """Return a user's answer, read by the form that was asked; without one, `data` is the plain content.
+
+    Raises:
+        AnswerError: it does not fit the form.
+    """
+    if answer.action != "accept":
+        return Elicited(answer.action)
+    content: dict[str, Any] = {} if answer.content is UNSET else dict(answer.content)
+    return Elicited("accept", content if form is None else form.read(content), content)
+
+
+def url_elicitation(message: str, url: str) -> Question[Elicited[None]]:
+    """Return the question to the user that is a page to visit."""
+    params = ElicitRequestURLParams(message=message, url=url)
+    return Question(ElicitRequest(params=params), lambda answer: Elicited(answer.action))
+
+
+def sampling(
+    messages: Messages,
+    *,
+    max_tokens: int = 512,
+    system_prompt: str | None = None,
+    temperature: float | None = None,
+    model_preferences: str | Sequence[str] | ModelPreferences | None = None,
+    include_context: Literal["none", "thisServer", "allServers"] | None = None,
+    stop_sequences: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    tools: Sequence[Tool] | None = None,
+    tool_choice: ToolChoice | Literal["auto", "required", "none"] | None = None,
+) -> Question[CreateMessageResult]:
+    """Return the question to the client's model; arguments as for `Context.sample`."""
+    choice = ToolChoice(mode=tool_choice) if isinstance(tool_choice, str) else tool_choice
+    params = CreateMessageRequestParams(
+        messages=_messages(messages),
+        max_tokens=max_tokens,
+        system_prompt=_or_unset(system_prompt),
+        temperature=_or_unset(temperature),
+        model_preferences=_or_unset(_preferences(model_preferences)),
+        include_context=_or_unset(include_context),
+        stop_sequences=UNSET if stop_sequences is None else list(stop_sequences),
+        metadata=UNSET if metadata is None else dict(metadata),
+        tools=UNSET if tools is None else list(tools),
+        tool_choice=_or_unset(choice),
+    )
+    return Question(CreateMessageRequest(params=params), lambda answer: answer)
+
+
+def roots() -> Question[list[Root]]:
+    """Return the question for the client's roots."""
+    return Question(ListRootsRequest(params=NotificationParams()), lambda answer: answer.roots)
+
+
+def text_of(result: CreateMessageResult) -> str:
+    """Return what the model wrote, without blocks that are not text."""
+    blocks: Sequence[SamplingMessageContentBlock]
+    blocks = result.content if isinstance(result.content, list) else [result.content]
+    return "".join(block.text for block in blocks if isinstance(block, TextContent))
+
+
+def _or_unset(value: Any) -> Any:
+    return UNSET if value is None else value
+
+
+def _messages(messages: Messages) -> list[SamplingMessage]:
+    several = [messages] if isinstance(messages, str | SamplingMessage) else messages
+    return [
+        SamplingMessage(role="user", content=TextContent(text=each)) if isinstance(each, str) else each
+        for each in several
+    ]
+
+
+def _preferences(wanted: str | Sequence[str] | ModelPreferences | None) -> ModelPreferences | None:
+    if wanted is None or isinstance(wanted, ModelPreferences):
+        return wanted
+    names = [wanted] if isinstance(wanted, str) else wanted
+    return ModelPreferences(hints=[ModelHint(name=name) for name in names])

@@ -1,0 +1,357 @@
+"""Resources and resource templates: what can be read by URI, and the functions behind it.
+
+A resource has one URI and no arguments; a template has a variable in its URI for each argument of its function.
+
+Easy to get wrong: the values of a template come from a stranger and often end up in a path. So a value that
+would lead out of a directory (`..`, an absolute path) is refused before the function sees it, encoded or not,
+unless its author asked for it by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_origin
+
+from msgspec import UNSET
+from msgspec.structs import replace
+from pydantic_core import to_json
+
+from enfilade.primitives.annotations import strip
+from enfilade.primitives.arguments import StringReader
+from enfilade.primitives.caching import NEVER, Caching
+from enfilade.primitives.completion import Completer, Source
+from enfilade.primitives.content import declares_content
+from enfilade.primitives.contents import read_result
+from enfilade.primitives.decoration import check_sendable, read_content_annotations, read_icons
+from enfilade.primitives.docstrings import docstring_of, read_docstring
+from enfilade.primitives.errors import ArgumentsError
+from enfilade.primitives.handler import Handler, handler_of
+from enfilade.primitives.media import guess_mime_type
+from enfilade.primitives.phrases import follow
+from enfilade.primitives.prompt import completers_for
+from enfilade.primitives.signature import EMPTY, Signature, describe, raw_name, read_signature
+from enfilade.primitives.uri_template import UriTemplate, Variable, decoded, leads_astray
+from enfilade.primitives.uris import canonical, check_uri
+from enfilade.wire import resources as wire
+from enfilade.wire.content import Annotations, Icon
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resource:
+    """Something to read at one URI. Immutable.
+
+    Attributes:
+        uri: its URI.
+        definition: all that `resources/list` says about it, in the newest revision's terms.
+        handler: gives its contents.
+        caching: hints for whoever has read it.
+        measure: returns its present size in bytes (None if that is not known), where it changes by itself.
+    """
+
+    uri: str
+    definition: wire.Resource
+    handler: Handler
+    caching: Caching = NEVER
+    measure: Callable[[], int | None] | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where its function was written."""
+        return self.handler.origin
+
+    @property
+    def canonical_uri(self) -> str:
+        """The spelling under which clients find it that spell it in another way."""
+        return canonical(self.uri)
+
+    def result(self, value: Any, uri: str) -> wire.ReadResourceResult:
+        """Return the result for what the function returned (after awaiting it).
+
+        Raises:
+            ReturnedValueError: it cannot be sent.
+        """
+        return read_result(value, uri, self.definition.mime_type or None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResourceTemplate:
+    """A family of resources by URI template. Immutable.
+
+    Attributes:
+        uri_template: its template, and the name under which it is registered.
+        definition: all that `resources/templates/list` says about it, in the newest revision's terms.
+        handler: gives the contents of one of the family.
+        completers: what suggests values, by argument.
+        arguments: the variables of the template, in order.
+        caching: hints for whoever has read one.
+        members: returns those of the family that are listed as resources, if any are; it may take its time.
+    """
+
+    uri_template: str
+    definition: wire.ResourceTemplate
+    handler: Handler
+    completers: Mapping[str, Completer]
+    arguments: tuple[str, ...]
+    caching: Caching
+    members: Callable[[], Sequence[wire.Resource]] | None
+    _template: UriTemplate = field(repr=False)
+    _reader: StringReader = field(repr=False)
+    _verbatim: frozenset[str] = field(repr=False)
+
+    @property
+    def origin(self) -> str:
+        """Where its function was written."""
+        return self.handler.origin
+
+    def match(self, uri: str) -> dict[str, str | list[str]] | None:
+        """Return the values that a URI gives to the variables; None if it is none of the family."""
+        raw = self._template.match(uri)
+        if raw is None:
+            return None
+        found: dict[str, str | list[str]] = {}
+        for name, variable in self._template.variables.items():
+            if self._takes_list(name):
+                items = _items(raw.get(name), variable)
+                if items is None:
+                    return None
+                if items or name in self._reader.schema.get("required", ()):
+                    found[name] = items
+            elif name in raw:
+                value = decoded(raw[name])
+                if value is None:
+                    return None
+                found[name] = value
+        return found
+
+    def bind(self, values: Mapping[str, str | list[str]], context: Any) -> dict[str, Any]:
+        """Return the values for the function, by parameter name.
+
+        Raises:
+            ArgumentsError: says everything that is wrong with the values.
+        """
+        for name in values.keys() - self._verbatim:
+            value = values[name]
+            if any(map(leads_astray, [value] if isinstance(value, str) else value)):
+                raise ArgumentsError(f'"{name}" may hold neither ".." nor an absolute path')
+        return self.handler.with_context(self._reader.read(to_json(dict(values))), context)
+
+    def result(self, value: Any, uri: str) -> wire.ReadResourceResult:
+        """Return the result for what the function returned (after awaiting it).
+
+        Raises:
+            ReturnedValueError: it cannot be sent.
+        """
+        return read_result(value, uri, self.definition.mime_type or None)
+
+    def _takes_list(self, name: str) -> bool:
+        return takes_list(self._reader.schema["properties"][name], self._reader.schema)
+
+
+def takes_list(part: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
+    """Return whether the values of a part of a schema are, or may be, arrays."""
+    branches = [follow(each, schema) for each in (part, *part.get("anyOf", ()))]
+    return any(each.get("type") == "array" for each in branches)
+
+
+def _items(raw: str | None, variable: Variable) -> list[str] | None:
+    """Return the items of a list, decoded after they were parted; None if one cannot be decoded."""
+    if raw is None:
+        return []
+    items = [decoded(item) for item in re.split(f"[{re.escape(variable.separators)}]", raw)]
+    known = [item for item in items if item is not None]
+    return known if len(known) == len(items) else None
+
+
+def resource_from_function(
+    fn: Callable[..., Any],
+    uri: str,
+    *,
+    context_type: type,
+    name: str | None = None,
+    title: str | None = None,
+    description: str | None = None,
+    mime_type: str | None = None,
+    size: int | None = None,
+    annotations: Annotations | Mapping[str, Any] | None = None,
+    icons: Sequence[Icon | Mapping[str, Any] | str] | None = None,
+    meta: Mapping[str, Any] | None = None,
+    caching: Caching = NEVER,
+) -> Resource:
+    """Make a resource of a callable without arguments (but for the context).
+
+    Args:
+        fn: sync or async; returns text, bytes, data, or contents.
+        uri: where it is read.
+        context_type: parameters annotated with this class take the context.
+        name: the name to list; the function's own by default.
+        title: a name for people.
+        description: what it holds; the docstring by default.
+        mime_type: its media type; guessed from the URI or the return annotation by default.
+        size: in bytes, if it is known and stays.
+        annotations: for whom it is, how much it matters, when it changed.
+        icons: each with an https or data URI (R-560).
+        meta: the `_meta` of the definition.
+        caching: hints for whoever has read it.
+
+    Raises:
+        TypeError: the function has parameters.
+        ValueError: the URI, an icon or an annotation is not legal.
+    """
+    check_uri(uri)
+    signature = read_signature(fn, context_type)
+    label = describe(fn)
+    if signature.parameters:
+        first = signature.parameters[0].name
+        raise TypeError(
+            f'{label}, parameter "{first}": the URI "{uri}" has no place for it; write a template, such as '
+            f'"{uri.rstrip("/")}/{{{first}}}"'
+        )
+    definition = define_resource(
+        uri,
+        raw_name(fn) if name is None else name,
+        title=title,
+        description=read_docstring(docstring_of(fn)).description if description is None else description,
+        mime_type=mime_type or guess_mime_type(uri) or _mime_type_of(signature.returns),
+        size=size,
+        annotations=annotations,
+        icons=icons,
+        meta=meta,
+    )
+    return Resource(uri, definition, handler_of(fn, signature), caching)
+
+
+def define_resource(
+    uri: str,
+    name: str,
+    *,
+    title: str | None,
+    description: str | None,
+    mime_type: str | None,
+    size: int | None,
+    annotations: Annotations | Mapping[str, Any] | None,
+    icons: Sequence[Icon | Mapping[str, Any] | str] | None,
+    meta: Mapping[str, Any] | None,
+) -> wire.Resource:
+    """Return the definition of a resource, checked.
+
+    Raises:
+        ValueError: something in it is not legal.
+    """
+    check_uri(uri)
+    definition = wire.Resource(
+        uri=uri,
+        name=name,
+        title=title or UNSET,
+        description=description or UNSET,
+        mime_type=mime_type or UNSET,
+        size=UNSET if size is None else size,
+        annotations=read_content_annotations(annotations),
+        icons=read_icons(icons),
+        meta=dict(meta) if meta else UNSET,
+    )
+    check_sendable(definition, f'resource "{uri}"')
+    return definition
+
+
+def template_from_function(
+    fn: Callable[..., Any],
+    uri_template: str,
+    *,
+    context_type: type,
+    name: str | None = None,
+    title: str | None = None,
+    description: str | None = None,
+    mime_type: str | None = None,
+    annotations: Annotations | Mapping[str, Any] | None = None,
+    icons: Sequence[Icon | Mapping[str, Any] | str] | None = None,
+    meta: Mapping[str, Any] | None = None,
+    caching: Caching = NEVER,
+    complete: Mapping[str, Source] | None = None,
+    verbatim: Sequence[str] = (),
+    members: Callable[[], Sequence[wire.Resource]] | None = None,
+) -> ResourceTemplate:
+    """Make a resource template of any callable.
+
+    Args:
+        fn: sync or async, with a parameter for each variable of the template.
+        uri_template: RFC 6570.
+        mime_type: their media type, if all have the same; guessed from the return annotation by default.
+        complete: what suggests values, by variable: a function, a list, an Enum.
+        verbatim: variables whose values may hold `..` or an absolute path.
+        members: returns those that are to be listed as resources.
+        context_type, name, title, description, annotations, icons, meta, caching: as of
+            `resource_from_function`.
+
+    Raises:
+        TypeError: the function's parameters are not the template's variables; names the first at fault.
+        ValueError: the template, an icon or an annotation is not legal.
+    """
+    template = UriTemplate(uri_template)
+    signature = read_signature(fn, context_type)
+    label = describe(fn)
+    _check_agreement(template, signature, label)
+    docstring = read_docstring(docstring_of(fn))
+    parameters = [each for each in signature.parameters if each.name in template.variables]
+    reader = StringReader(
+        uri_template, parameters, descriptions=docstring.parameters, label=label, kind="resource template"
+    )
+    definition = wire.ResourceTemplate(
+        uri_template=uri_template,
+        name=raw_name(fn) if name is None else name,
+        title=title or UNSET,
+        description=(docstring.description if description is None else description) or UNSET,
+        mime_type=mime_type or _mime_type_of(signature.returns) or UNSET,
+        annotations=read_content_annotations(annotations),
+        icons=read_icons(icons),
+        meta=dict(meta) if meta else UNSET,
+    )
+    check_sendable(definition, label)
+    names = tuple(template.variables)
+    return ResourceTemplate(
+        uri_template=uri_template,
+        definition=definition,
+        handler=handler_of(fn, signature),
+        completers=completers_for(parameters, names, complete, context_type, label),
+        arguments=names,
+        caching=caching,
+        members=members,
+        _template=template,
+        _reader=reader,
+        _verbatim=frozenset(verbatim),
+    )
+
+
+def _check_agreement(template: UriTemplate, signature: Signature, label: str) -> None:
+    """Compare the variables of a template with the parameters of its function."""
+    parameters = {each.name: each for each in signature.parameters}
+    for name in template.variables:
+        if name not in parameters:
+            raise TypeError(f'{label} has no parameter for "{name}" of "{template.template}"; add one')
+    for name, each in parameters.items():
+        if name not in template.variables and each.default is EMPTY:
+            raise TypeError(
+                f'{label}, parameter "{name}": "{template.template}" has no place for it; '
+                f"write it into the template, or give it a default"
+            )
+
+
+def _mime_type_of(returns: Any) -> str | None:
+    """Return the media type that a return annotation stands for; None where it leaves it open."""
+    bare = strip(returns)
+    if bare is str:
+        return "text/plain"
+    kind = get_origin(bare) or bare
+    if not isinstance(kind, type) or declares_content(bare) or kind in (EMPTY, bytes, bytearray, object):
+        return None
+    is_data = issubclass(kind, (dict, list, tuple)) or hasattr(kind, "model_fields")
+    return "application/json" if is_data or hasattr(kind, "__dataclass_fields__") else None
+
+
+def with_present_size(resource: Resource) -> wire.Resource:
+    """Return the definition of a resource with the size that it has now, where that changes by itself."""
+    if resource.measure is None:
+        return resource.definition
+    size = resource.measure()
+    return replace(resource.definition, size=UNSET if size is None else size)

@@ -1,0 +1,207 @@
+"""Handlers that use what the same server offers: tools that call tools, read resources, fill in prompts.
+
+Such a request goes the way of a client's, past the same middleware, validation and limits, under the client's
+own request: its peer, its log level, its stream. Easy to get wrong: a circle. It ends at a depth, in an error
+that the handlers on the way can read (D35).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from enfilade.primitives.content import text_of
+from enfilade.primitives.errors import EnfiladeError, PromptError, ResourceError, ResourceNotFound, ToolError
+from enfilade.primitives.jsonable import json_bytes
+from enfilade.serving import questions
+from enfilade.serving.exchange import Request
+from enfilade.wire.content import TextContent
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError
+from enfilade.wire.message import Message
+from enfilade.wire.prompts import GetPromptRequestParams, GetPromptResult
+from enfilade.wire.resources import ReadResourceRequestParams, ReadResourceResult
+from enfilade.wire.roots import Root
+from enfilade.wire.tools import CallToolRequestParams, CallToolResult
+
+if TYPE_CHECKING:
+    from enfilade.primitives.tool import Tool as Handled
+    from enfilade.serving.dispatcher import Dispatcher
+    from enfilade.wire.prompts import Prompt
+    from enfilade.wire.resources import Resource
+    from enfilade.wire.tools import Tool
+
+#: Handlers that call each other deeper than this go in a circle.
+MAXIMUM_DEPTH: Final = 32
+
+R = TypeVar("R", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What a server offers, as its own handlers see it: a tool by its name, and definitions in listed order."""
+
+    dispatcher: "Dispatcher"
+    tool: "Callable[[str], Handled | None]"
+    tools: "Callable[[], Sequence[Tool]]"
+    resources: "Callable[[], Sequence[Resource]]"
+    prompts: "Callable[[], Sequence[Prompt]]"
+
+    async def ask(self, parent: Request, method: str, params: Message, kind: type[R]) -> R:
+        """Make a request on behalf of another.
+
+        Raises:
+            ToolError: requests are nested too deep.
+            RpcError: the outcome is an error.
+        """
+        depth, ancestor = 0, parent
+        while ancestor.parent is not None:
+            depth, ancestor = depth + 1, ancestor.parent
+        if depth >= MAXIMUM_DEPTH:
+            raise ToolError(f"Tools call each other more than {MAXIMUM_DEPTH} deep")
+        request = Request(
+            None,
+            method,
+            params,
+            parent.peer,
+            log_level=parent.log_level,
+            session=parent.session,
+            parent=parent,
+        )
+        try:
+            result = await self.dispatcher.call(request)
+        finally:
+            request.finish()  # what it has left running says nothing any more
+        if not isinstance(result, kind):
+            raise TypeError(f"{method} ended in {type(result).__name__}")
+        return result
+
+
+class ToolCalls:
+    """Other tools of the same server, called as a client would call them: middleware, limits and all."""
+
+    __slots__ = ("_offered", "_request")
+
+    def __init__(self, request: Request, offered: Offered) -> None:
+        self._request = request
+        self._offered = offered
+
+    def list(self) -> "Sequence[Tool]":
+        """Return the definitions of the server's tools, in listed order."""
+        return self._offered.tools()
+
+    async def call(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """Call a tool by its listed or qualified name, and return what it returned, as JSON has it.
+
+        Returns:
+            Its structured content: a dict, or what was wrapped in one. Without any, the text of its content;
+            None if that is empty.
+
+        Raises:
+            ToolError: it failed, there is no such tool, or calls are nested too deep.
+        """
+        tool = self._offered.tool(name)
+        result = await self.call_raw(name, arguments)
+        if result.is_error is True:
+            raise ToolError(_text_in(result) or "", meta=None if result.meta is UNSET else result.meta)
+        content = result.structured_content
+        if content is UNSET:
+            return _text_in(result)
+        data = msgspec.json.decode(content) if isinstance(content, Raw) else content
+        wrapped = tool is not None and tool.wraps_result and isinstance(data, dict) and data.keys() == {"result"}
+        return data["result"] if wrapped else data
+
+    async def call_raw(self, name: str, arguments: Mapping[str, Any] | None = None) -> CallToolResult:
+        """Call a tool by its listed or qualified name, and return its result as a client would get it.
+
+        Returns:
+            The result. One with `is_error` is returned, not raised; so is what a client would get as a protocol
+            error, such as that there is no such tool (P7).
+
+        Raises:
+            ToolError: calls are nested too deep.
+        """
+        params = CallToolRequestParams(name=name, arguments=Raw(json_bytes(dict(arguments or {}))))
+        try:
+            return await self._offered.ask(self._request, "tools/call", params, CallToolResult)
+        except RpcError as error:
+            if error.code == INTERNAL_ERROR or error.status is not None:  # the end of the whole call
+                raise
+            return CallToolResult(content=[TextContent(text=error.message)], is_error=True)
+
+
+class ResourceReads:
+    """The server's own resources, read as a client would read them."""
+
+    __slots__ = ("_offered", "_request")
+
+    def __init__(self, request: Request, offered: Offered) -> None:
+        self._request = request
+        self._offered = offered
+
+    def list(self) -> "Sequence[Resource]":
+        """Return the definitions of the server's resources, in listed order; files are looked up."""
+        return self._offered.resources()
+
+    async def list_roots(self, timeout: float | None = None) -> "Sequence[Root]":
+        """Return the client's roots; another spelling of `Context.roots`."""
+        return await questions.roots(self._request, key=None, timeout=timeout)
+
+    async def read(self, uri: str) -> ReadResourceResult:
+        """Read a resource by its URI, also one of a template.
+
+        Raises:
+            ResourceNotFound: there is nothing at this URI.
+            ResourceError: it cannot be read.
+            ToolError: calls are nested too deep.
+        """
+        params = ReadResourceRequestParams(uri=uri)
+        try:
+            return await self._offered.ask(self._request, "resources/read", params, ReadResourceResult)
+        except RpcError as error:
+            found_none = error.code in (RESOURCE_NOT_FOUND, INVALID_PARAMS)
+            raise _as_raised(error, ResourceNotFound if found_none else ResourceError) from error
+
+
+class PromptGets:
+    """The server's own prompts, filled in as a client would have them."""
+
+    __slots__ = ("_offered", "_request")
+
+    def __init__(self, request: Request, offered: Offered) -> None:
+        self._request = request
+        self._offered = offered
+
+    def list(self) -> "Sequence[Prompt]":
+        """Return the definitions of the server's prompts, in listed order."""
+        return self._offered.prompts()
+
+    async def get(self, name: str, arguments: Mapping[str, Any] | None = None) -> GetPromptResult:
+        """Fill in a prompt.
+
+        Args:
+            name: its name.
+            arguments: strings, or values that are sent as their JSON.
+
+        Raises:
+            PromptError: there is no such prompt, an argument is wrong, or it cannot be made.
+            ToolError: calls are nested too deep.
+        """
+        texts = {each: text_of(value) for each, value in (arguments or {}).items()}
+        params = GetPromptRequestParams(name=name, arguments=texts or UNSET)
+        try:
+            return await self._offered.ask(self._request, "prompts/get", params, GetPromptResult)
+        except RpcError as error:
+            raise _as_raised(error, PromptError) from error
+
+
+def _text_in(result: CallToolResult) -> str | None:
+    """Return the text of a result's content, block by block; None if there is none."""
+    texts = [block.text for block in result.content if isinstance(block, TextContent)]
+    return "\n".join(texts) if texts else None
+
+
+def _as_raised(error: RpcError, kind: type[EnfiladeError]) -> EnfiladeError:
+    """Return an error's outcome as what its handler may have raised."""
+    return kind(error.message, meta=error.data if isinstance(error.data, Mapping) else None)

@@ -1,0 +1,87 @@
+"""Running the functions that authors registered: each in its place, with its context and its dependencies.
+
+`async def` functions run in the event loop, plain `def` functions in a thread; all of a server's share the same
+threads. Easy to get wrong: the order of the end. A result is made while the dependencies are still there, because
+it may read what they opened.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from enfilade.primitives.handler import Handler
+from enfilade.primitives.input_required import InputRequired
+from enfilade.serving.context import Context
+from enfilade.serving.dependencies import Overrides, provided
+from enfilade.serving.exchange import Request
+from enfilade.serving.explicit import answered
+from enfilade.serving.secrets import NO_SECRETS, Secrets
+from enfilade.serving.threads import Threads
+
+R = TypeVar("R")
+
+
+class Handlers:
+    """What all handlers of a server share.
+
+    Args:
+        threads: how many plain `def` functions may run at once.
+        overrides: what stands in for dependencies.
+        context: makes the context of a request.
+    """
+
+    def __init__(
+        self, threads: int, overrides: Overrides, context: Callable[[Request, Secrets], Context]
+    ) -> None:
+        self.threads = Threads(threads)
+        self.overrides = overrides
+        self._context = context
+
+    async def run(
+        self,
+        request: Request,
+        handler: Handler,
+        bind: Callable[[Context | None], dict[str, Any]],
+        finish: Callable[[Any], R],
+        secrets: Secrets = NO_SECRETS,
+    ) -> R:
+        """Call a function and return what `finish` makes of what it returned.
+
+        Args:
+            request: what it is called for.
+            handler: the function.
+            bind: returns the values of its parameters but for dependencies, given the context if it takes one.
+            finish: makes the result.
+            secrets: what its context gives out.
+
+        Raises:
+            Exception: whatever one of them or a dependency raised.
+        """
+
+        async def once() -> R | InputRequired:
+            context = self._context(request, secrets) if handler.needs_context else None
+            bound = bind(context)
+            if not handler.dependencies:
+                return finished(await self._called(handler, bound), finish)
+            async with provided(handler.dependencies, context, self.threads, self.overrides) as values:
+                return finished(await self._called(handler, {**bound, **values}), finish)
+            raise AssertionError("a dependency hid an exception")
+
+        found = await once()
+        while isinstance(found, InputRequired):
+            found = await answered(request, found, once)
+        return found
+
+    async def _called(self, handler: Handler, bound: dict[str, Any]) -> Any:
+        if handler.is_async:
+            return await handler.call(bound)
+        return await self.threads.result_of(handler.call, bound)
+
+    def close(self) -> None:
+        """Let go of the threads; running `def` functions finish on their own."""
+        self.threads.shutdown()
+        self.threads = Threads(self.threads.limit)
+
+
+def finished(value: Any, finish: Callable[[Any], R]) -> R | InputRequired:
+    """Return the result for a value, or the questions that it is."""
+    return value if isinstance(value, InputRequired) else finish(value)

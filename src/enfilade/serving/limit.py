@@ -1,0 +1,60 @@
+"""How long one call of a tool may take.
+
+The work stays in the task that it is in; one timer waits beside it, and is cancelled on the way out. Easy to get
+wrong: whose cancellation it is. One that comes from outside (the client, the request's own deadline, a limit
+further out) passes through, even if it comes at the same moment.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from enfilade.primitives.errors import ToolError
+from enfilade.serving.exchange import Request
+
+
+class ToolTimeoutError(ToolError):
+    """A tool took longer than it may."""
+
+
+class TimeLimit:
+    """Stops a call that takes too long, for the length of a `with` block.
+
+    Args:
+        request: the call; its handler's threads see that it was given up.
+        seconds: how long it may take.
+
+    Raises:
+        ToolTimeoutError: at the end of the block, if it took longer.
+    """
+
+    def __init__(self, request: Request, seconds: float) -> None:
+        self._request = request
+        self._seconds = seconds
+        self._expired = False
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a time limit needs a task")
+        self._task = task
+
+    def __enter__(self) -> Self:
+        self._cancelling = self._task.cancelling()
+        self._timer = self._task.get_loop().call_later(self._seconds, self._expire)
+        return self
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._request.abandoned = True
+        self._task.cancel("the tool took too long")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if not self._expired:
+            return
+        only_ours = self._task.uncancel() <= self._cancelling
+        if only_ours and kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise ToolTimeoutError(
+                f"It took longer than the {self._seconds:g} seconds it may take, and was stopped"
+            ) from error

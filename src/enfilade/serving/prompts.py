@@ -1,0 +1,73 @@
+"""`prompts/list` and `prompts/get`.
+
+Easy to get wrong: a prompt has no result for its failures, as a tool has. An unknown prompt and wrong arguments
+are errors in the request (R-530); anything else is an error of the server.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from msgspec import UNSET
+
+from enfilade.primitives.caching import NEVER, Caching
+from enfilade.primitives.prompt import Prompt
+from enfilade.primitives.registry import Registry
+from enfilade.serving.exchange import Request
+from enfilade.serving.handlers import Handlers
+from enfilade.serving.outcomes import failures_as_errors
+from enfilade.serving.pages import Pages, Render
+from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
+from enfilade.wire.prompts import GetPromptRequestParams, GetPromptResult, ListPromptsResult
+from enfilade.wire.prompts import Prompt as Definition
+
+
+class Prompts:
+    """Serves the prompts of a registry.
+
+    Args:
+        registry: the prompts, in listed order.
+        handlers: runs their functions.
+        render: makes bytes of a page.
+        page_size: entries per page.
+        caching: hints by list method.
+    """
+
+    def __init__(
+        self,
+        registry: Registry[Prompt],
+        handlers: Handlers,
+        render: Render,
+        *,
+        page_size: int,
+        caching: Mapping[str, Caching],
+    ) -> None:
+        self._registry = registry
+        self._handlers = handlers
+        self.pages = Pages(
+            ListPromptsResult,
+            "prompts",
+            self.definitions,
+            lambda: registry.version,
+            render,
+            size=page_size,
+            caching=caching.get("prompts/list", NEVER),
+        )
+
+    def definitions(self) -> Sequence[Definition]:
+        """Return the definitions of all prompts, in listed order."""
+        return [prompt.definition for prompt in self._registry]
+
+    def offered(self) -> bool:
+        """Whether there are any."""
+        return len(self._registry) > 0
+
+    async def get(self, request: Request) -> GetPromptResult:
+        """Handle `prompts/get`."""
+        params: GetPromptRequestParams = request.params
+        prompt = self._registry.get(params.name)
+        if prompt is None:
+            raise RpcError(INVALID_PARAMS, f"Unknown prompt: {params.name}")
+        arguments = {} if params.arguments is UNSET else params.arguments
+        with failures_as_errors(request, f"prompt {prompt.name!r}"):
+            bind = partial(prompt.bind, arguments)
+            return await self._handlers.run(request, prompt.handler, bind, prompt.result)

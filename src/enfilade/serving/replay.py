@@ -1,0 +1,296 @@
+"""Questions to a client that carries them: the stateless era.
+
+A round ends with the questions that the handler is waiting for. The client retries with the answers, the handler
+runs again from the top, and what it asked before is answered from the journal at once. A question is known by its
+words (and by which handler asks, and for the how-many-eth time), not by its place, so that questions asked side
+by side may come in any order.
+
+The easy thing to get wrong is when a round may end. It does when no further question has come up for a few turns
+of the event loop. What else the handler was doing is cancelled and done again, so a side effect under `once` is
+waited for. And while an answer from an earlier round has not been asked for, whoever asks for it must still be on
+the way; if nobody comes, this run is another than the one before, and is refused.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from enfilade.primitives.form import AnswerError, Form
+from enfilade.primitives.input_required import InputRequired
+from enfilade.primitives.jsonable import json_bytes
+from enfilade.primitives.question import Question, decoded
+from enfilade.serving.exchange import Request
+from enfilade.serving.journal import Answered, Journal, Journals, Page, Pending, digest_of, target_of
+from enfilade.serving.unanswered import CannotAskError
+from enfilade.wire.elicitation import ElicitRequest, ElicitResult
+from enfilade.wire.input_required import InputRequest, InputRequiredResult
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
+from enfilade.wire.sampling import CreateMessageRequest
+
+log = logging.getLogger("enfilade.serving")
+
+#: Turns of the event loop without a new question after which a round ends.
+_QUIET_TURNS: Final = 3
+#: Seconds that an answer of an earlier round is kept for whoever asked for it then.
+_PATIENCE: Final = 1.0
+#: Characters of a question that are remembered, for errors.
+_WORDS: Final = 60
+
+
+class Replay:
+    """The questions of one stateless call, over its rounds.
+
+    Args:
+        request: the client's own request.
+        journals: opens what the client carried.
+
+    Raises:
+        RpcError: INVALID_PARAMS for a state or an answer that cannot be accepted.
+    """
+
+    def __init__(self, request: Request, journals: Journals) -> None:
+        self._request = request
+        self._journals = journals
+        self._times: Counter[bytes] = Counter()
+        self._asked = 0
+        self._open: dict[str, InputRequest] = {}
+        self._returned = False
+        self._busy = 0
+        self._quiet = 0
+        self._patient = False
+        self._timer: asyncio.Handle | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+        self.suspended = False
+        self._divergence: RpcError | None = None
+        params = request.params
+        self.journal = (
+            Journal()
+            if params.request_state is UNSET
+            else journals.open(params.request_state, request.method, params, request.peer.principal)
+        )
+        self._take({} if params.input_responses is UNSET else params.input_responses)
+        self._unasked = set(self.journal.answers)
+
+    # -- what the client brought -------------------------------------------------------------------------------
+
+    def _take(self, responses: dict[str, Raw]) -> None:
+        """Enter the answers of this round; unknown keys are ignored, malformed answers refused (R-297, R-298)."""
+        for key, response in responses.items():
+            pending = self.journal.pending.get(key)
+            if pending is not None:
+                self._enter(key, pending, bytes(response))
+        self.journal.pending = {}
+        for page in self.journal.pages.values():
+            page.turn()
+
+    def _enter(self, key: str, pending: Pending, result: bytes) -> None:
+        answered = Answered(pending.method, pending.words, result)
+        try:
+            answer = decoded(pending.method, result)
+            if pending.form is not None and isinstance(answer, ElicitResult) and answer.action == "accept":
+                Form(msgspec.json.decode(pending.form)).read({} if answer.content is UNSET else answer.content)
+        except AnswerError as error:
+            raise _malformed(key, error.message) from None
+        if pending.key is None:
+            self.journal.answers[pending.identity] = answered
+        else:
+            self.journal.pages[pending.identity].given[pending.key] = answered
+
+    # -- what the handler does ---------------------------------------------------------------------------------
+
+    def path_of(self, request: Request) -> bytes:
+        """Return what tells a handler of this call from the others: empty for the one that the client called."""
+        if request.parent is None:
+            return b""
+        if request.path is None:
+            path = digest_of(
+                [self.path_of(request.parent).hex(), request.method, target_of(request.params).hex()]
+            )
+            self._times[path] += 1
+            request.path = path + self._times[path].to_bytes(4)
+        return request.path
+
+    def page_of(self, request: Request) -> Page:
+        """Return the page of a handler of this call."""
+        return self.journal.pages.setdefault(self.path_of(request), Page())
+
+    async def ask(self, request: Request, question: Question[Any], key: str | None) -> Raw:
+        """Return the answer of an earlier round, or end this round with the question.
+
+        Raises:
+            CannotAskError: the call is over.
+            asyncio.CancelledError: the round ends here.
+        """
+        self._asked += 1
+        wording = digest_of([self.path_of(request).hex(), key, question.request])
+        self._times[wording] += 1
+        identity = wording + self._times[wording].to_bytes(4)
+        known = self.journal.answers.get(identity)
+        if known is not None:
+            self._unasked.discard(identity)
+            if not self._unasked and self._patient:
+                self._stir()
+            return Raw(known.result)
+        name = self._put(
+            key or f"question-{self._asked}",
+            question.request,
+            Pending(identity, question.method, _words(question.request)),
+        )
+        try:
+            await self._wait()
+        except asyncio.CancelledError:
+            if not self.suspended:  # the handler has given up on this question alone
+                del self._open[name], self.journal.pending[name]
+            raise
+        raise AssertionError("a question of the stateless era was answered within its round")
+
+    async def ask_returned(self, request: Request, returned: InputRequired) -> None:
+        """End this round with the questions that a handler returned.
+
+        Raises:
+            As `ask`.
+        """
+        page, path = self.page_of(request), self.path_of(request)
+        wanted = {key: digest_of(question.request) for key, question in returned.questions.items()}
+        earlier = page.wanted or {}
+        page.given = {key: each for key, each in page.given.items() if earlier.get(key) == wanted.get(key)}
+        page.wanted, page.next_state = wanted, json_bytes(returned.state)
+        for key, question in returned.questions.items():
+            if key not in page.given:
+                form = _form_of(question.request)
+                self._put(
+                    key, question.request, Pending(path, question.method, _words(question.request), key, form)
+                )
+        self._returned = True
+        await self._wait()
+
+    def _put(self, name: str, question: InputRequest, pending: Pending) -> str:
+        while name in self._open:
+            name += "'"
+        self._open[name] = question
+        self.journal.pending[name] = pending
+        return name
+
+    async def _wait(self) -> None:
+        """Wait for the end of the round, which comes as a cancellation."""
+        if self._request.finished or self._request.cancelled:
+            raise CannotAskError("This call is over, so its client cannot be asked anything more")
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiting)
+        self._stir()
+        try:
+            await waiting
+        finally:
+            self._waiting.discard(waiting)
+
+    def begin_side_effect(self) -> None:
+        """Keep the round from ending in the middle of what must happen only once."""
+        self._busy += 1
+
+    def end_side_effect(self) -> None:
+        """Let the round end again."""
+        self._busy -= 1
+        if self._waiting:
+            self._stir()
+
+    # -- the end of the round ----------------------------------------------------------------------------------
+
+    def _stir(self) -> None:
+        """Begin to wait for quiet, anew."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._quiet = 0
+        self._patient = False
+        self._timer = asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._timer = None
+        request = self._request
+        if request.finished or request.cancelled or self._busy or not (self._open or self._returned):
+            return
+        loop = asyncio.get_running_loop()
+        self._quiet += 1
+        if self._quiet <= _QUIET_TURNS:
+            self._timer = loop.call_soon(self._turn)
+        elif self._diverges and not self._patient:
+            self._patient = True
+            self._timer = loop.call_later(_PATIENCE, self._turn)
+        else:
+            self._suspend()
+
+    @property
+    def _diverges(self) -> bool:
+        """Whether something was answered before that this run does not ask; what returns questions may do so."""
+        turned = any(page.answers or page.state != b"null" for page in self.journal.pages.values())
+        return bool(self._unasked) and not turned
+
+    def _suspend(self) -> None:
+        self.suspended = True
+        if self._diverges:
+            self._divergence = self._explain()
+        if self._request.task is not None:
+            self._request.task.cancel("waiting for the client's answers")
+
+    def _explain(self) -> RpcError:
+        earlier = ", ".join(self.journal.answers[each].words for each in self._unasked)
+        now = ", ".join(each.words for each in self.journal.pending.values())
+        text = (
+            f"This call asks something else than when it ran before. Then it asked: {earlier}. "
+            f"Now it asks: {now}. A handler must ask the same, in the same words, each time it runs; "
+            "what may differ from run to run belongs into `await ctx.once(...)`."
+        )
+        log.error("%s", text)
+        return RpcError(INTERNAL_ERROR, text)
+
+    def interim(self) -> InputRequiredResult:
+        """Return what ends this round: the open questions and the sealed journal.
+
+        Raises:
+            RpcError: this run is another than the one before.
+            asyncio.CancelledError: the call was given up meanwhile.
+        """
+        request = self._request
+        # The cancellation that ended the round was ours. One that is left is not.
+        if request.cancelled or (request.task is not None and request.task.cancelling() > 1):
+            if request.task is not None:
+                request.task.uncancel()
+            raise asyncio.CancelledError
+        if request.task is not None:
+            request.task.uncancel()
+        if self._divergence is not None:
+            raise self._divergence
+        state = self._journals.close(self.journal, request.method, request.params, request.peer.principal)
+        return InputRequiredResult(input_requests=dict(self._open) or UNSET, request_state=state)
+
+    def close(self) -> None:
+        """Let go of whatever still waits, in tasks that the handler left behind."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for waiting in self._waiting:
+            waiting.cancel()
+
+
+def _malformed(key: str, why: str) -> RpcError:
+    return RpcError(INVALID_PARAMS, f"Invalid params: inputResponses[{key!r}]: {why}", status=400)
+
+
+def _words(question: InputRequest) -> str:
+    """Return how a question begins, for an error that must tell it from another."""
+    text = ""
+    if isinstance(question, ElicitRequest):
+        text = question.params.message
+    elif isinstance(question, CreateMessageRequest):
+        text = next((getattr(each.content, "text", "") for each in question.params.messages), "")
+    short = text if len(text) <= _WORDS else f"{text[:_WORDS]}…"
+    method = str(question.__struct_config__.tag)
+    return f'{method} "{short}"' if short else method
+
+
+def _form_of(question: InputRequest) -> bytes | None:
+    if isinstance(question, ElicitRequest) and question.params.requested_schema is not UNSET:
+        return json_bytes(question.params.requested_schema)
+    return None

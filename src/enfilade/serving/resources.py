@@ -1,0 +1,140 @@
+"""`resources/list`, `resources/templates/list` and `resources/read`.
+
+A URI is looked up among the resources first, then matched against the templates in the order in which they were
+registered. Easy to get wrong: what is not there. Each revision has its own error for it, and none of them may be
+told of a resource without contents (R-523).
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from msgspec import UNSET
+
+from enfilade.primitives.caching import NEVER, Caching
+from enfilade.primitives.errors import NOT_FOUND, ResourceNotFound
+from enfilade.primitives.registry import Registry
+from enfilade.primitives.resource import Resource, ResourceTemplate, with_present_size
+from enfilade.primitives.uris import MAX_LENGTH, canonical
+from enfilade.serving.exchange import Request
+from enfilade.serving.handlers import Handlers
+from enfilade.serving.outcomes import failures_as_errors
+from enfilade.serving.pages import Pages, Render
+from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
+from enfilade.wire.message import PaginatedResult
+from enfilade.wire.resources import (
+    ListResourcesResult,
+    ListResourceTemplatesResult,
+    ReadResourceRequestParams,
+    ReadResourceResult,
+    resource_not_found,
+)
+from enfilade.wire.resources import Resource as Definition
+
+
+class Resources:
+    """Serves the resources and templates of two registries.
+
+    Args:
+        resources: the resources, in listed order, by URI.
+        templates: the templates, in the order in which they are tried.
+        handlers: runs their functions.
+        render: makes bytes of a page.
+        page_size: entries per page.
+        caching: hints by list method.
+    """
+
+    def __init__(
+        self,
+        resources: Registry[Resource],
+        templates: Registry[ResourceTemplate],
+        handlers: Handlers,
+        render: Render,
+        *,
+        page_size: int,
+        caching: Mapping[str, Caching],
+    ) -> None:
+        self._resources = resources
+        self._templates = templates
+        self._handlers = handlers
+        self._version: tuple[int, int] = (-1, -1)
+        self._changes_by_itself = False
+        self.pages = Pages(
+            ListResourcesResult,
+            "resources",
+            self.definitions,
+            self._listed_version,
+            render,
+            size=page_size,
+            caching=caching.get("resources/list", NEVER),
+        )
+        self.template_pages = Pages(
+            ListResourceTemplatesResult,
+            "resource_templates",
+            lambda: [each.definition for each in templates],
+            lambda: templates.version,
+            render,
+            size=page_size,
+            caching=caching.get("resources/templates/list", NEVER),
+        )
+
+    def offered(self) -> bool:
+        """Whether there is anything to read."""
+        return len(self._resources) > 0 or len(self._templates) > 0
+
+    def definitions(self) -> Sequence[Definition]:
+        """Return the definitions of all resources, those that templates list last; looks at files."""
+        found = {each.uri: with_present_size(each) for each in self._resources}
+        for template in self._templates:
+            for member in template.members() if template.members else ():
+                found.setdefault(member.uri, member)
+        return list(found.values())
+
+    def _listed_version(self) -> Hashable:
+        """Return the version of the list; None while files are in it, which change by themselves."""
+        version = (self._resources.version, self._templates.version)
+        if version != self._version:
+            self._changes_by_itself = any(each.measure for each in self._resources) or any(
+                each.members for each in self._templates
+            )
+            self._version = version
+        return None if self._changes_by_itself else version
+
+    async def list(self, request: Request) -> PaginatedResult:
+        """Handle `resources/list`; files are looked up in a thread."""
+        if self._listed_version() is not None:
+            return self.pages.page(request.params.cursor)
+        page: PaginatedResult = await self._handlers.threads.run(self.pages.page, request.params.cursor)
+        return page
+
+    async def read(self, request: Request) -> ReadResourceResult:
+        """Handle `resources/read`."""
+        params: ReadResourceRequestParams = request.params
+        uri, revision = params.uri, request.peer.revision
+        if len(uri) > MAX_LENGTH:
+            raise RpcError(INVALID_PARAMS, f"Invalid params: the URI is longer than {MAX_LENGTH} characters")
+        found = self._found(uri)
+        if found is None:
+            raise resource_not_found(uri, revision)
+        source, bind = found
+        with failures_as_errors(request, f"resource {uri!r}", uri=uri):
+            try:
+                result = await self._handlers.run(
+                    request, source.handler, bind, lambda value: source.result(value, uri)
+                )
+            except ResourceNotFound as error:
+                said = None if error.message == NOT_FOUND else error.message
+                raise resource_not_found(uri, revision, said, **(error.meta or {})) from error
+        first_round = params.input_responses is UNSET and params.request_state is UNSET  # R-2A2
+        return source.caching.on(result) if first_round and source.caching is not NEVER else result
+
+    def _found(self, uri: str) -> tuple[Resource | ResourceTemplate, Callable[[Any], dict[str, Any]]] | None:
+        """Return what a URI names, and what binds its values to a context."""
+        resource = self._resources.get(uri) or self._resources.get(canonical(uri))
+        if resource is not None:
+            return resource, partial(resource.handler.with_context, {})
+        for template in self._templates:
+            values = template.match(uri)
+            if values is not None:
+                return template, partial(template.bind, values)
+        return None

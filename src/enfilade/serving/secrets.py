@@ -1,0 +1,226 @@
+"""Secrets: what a tool has declared that it needs, looked up for one call and seen by that call alone.
+
+The values of a call are in an immutable object, made for it and handed to nobody else; a call that it makes
+gets an object of its own (P9, P10, D34). So there is nothing that concurrent or chained calls could meet in.
+
+Easy to get wrong: the way out. Libraries like to put an API key into the text of an exception, so a `Redaction`
+looks for the values in every text that leaves the process on account of the call: errors, logs, progress.
+"""
+
+import json
+import os
+import re
+import urllib.parse
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from enfilade.primitives.errors import ToolError
+from enfilade.primitives.names import is_reserved_secret
+from enfilade.primitives.signature import is_async
+from enfilade.serving.peer import Peer
+from enfilade.serving.threads import Threads
+
+#: Stands where a value was.
+MASK: Final = "[secret]"
+
+#: Returns the value of a secret for a client, or None if there is none.
+Lookup = Callable[[str, Peer], str | Awaitable[str | None] | None]
+
+
+class MissingSecretError(ToolError):
+    """A tool needs a secret that nobody has set."""
+
+
+class Secrets:
+    """The secrets of one call, immutable; its repr has their names and not their values.
+
+    Args:
+        values: by name.
+    """
+
+    __slots__ = ("_values",)
+    _values: Mapping[str, tuple[str, str]]
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        held = {name.casefold(): (name, value) for name, value in values.items()}
+        object.__setattr__(self, "_values", MappingProxyType(held))
+
+    def get(self, name: str) -> str:
+        """Return the value of a secret, by its name in any case.
+
+        Raises:
+            ValueError: the tool has not declared it.
+        """
+        try:
+            return self._values[name.casefold()][1]
+        except KeyError:
+            raise ValueError(
+                f"the secret {name!r} is not among those that this tool declares; "
+                f"add it: @app.tool(requires_secrets=[{name!r}])"
+            ) from None
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values alone."""
+        return tuple(value for _, value in self._values.values())
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("the secrets of a call cannot be changed")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the secrets of a call stay in its process")
+
+    def __repr__(self) -> str:
+        return f"Secrets({', '.join(name for name, _ in self._values.values())})"
+
+
+NO_SECRETS: Final = Secrets({})
+
+
+class Redaction:
+    """Replaces the values of secrets in what is to leave the process.
+
+    A value is also found as it looks in a Python repr, in JSON, and in a URL.
+
+    Args:
+        values: of the secrets of a call, and of the calls that it was made by.
+    """
+
+    __slots__ = ("_pattern", "_values")
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._values = frozenset(values)
+        self._pattern: re.Pattern[str] | None = None
+
+    def with_values(self, values: Iterable[str]) -> "Redaction":
+        """Return a redaction that knows more values."""
+        return Redaction({*self._values, *values})
+
+    def text(self, text: str) -> str:
+        """Return a text without the values."""
+        if self._pattern is None:
+            spellings = {spelling for value in self._values for spelling in _spellings(value)}
+            longest_first = sorted(spellings, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+        return self._pattern.sub(MASK, text)
+
+    def inside(self, value: Any) -> Any:
+        """Return data, as JSON has it, without the values in its texts."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.inside(each) for each in value]
+        if isinstance(value, dict):
+            return {self.inside(key): self.inside(each) for key, each in value.items()}
+        return value
+
+    def json(self, data: bytes) -> bytes:
+        """Return JSON without the values in its texts."""
+        return msgspec.json.encode(self.inside(msgspec.json.decode(data)))
+
+    def __repr__(self) -> str:
+        return f"<Redaction of {len(self._values)} values>"
+
+
+def _spellings(value: str) -> Iterable[str]:
+    yield value
+    yield repr(value)[1:-1]
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield urllib.parse.quote(value, safe="", errors="replace")
+    yield urllib.parse.quote(value, errors="replace")
+    yield urllib.parse.quote_plus(value, errors="replace")
+
+
+class Environment:
+    """Looks secrets up in the environment of the process, and then in a `.env` file.
+
+    The file is read again after it has changed, so that a secret can be added while the server runs.
+
+    Args:
+        dotenv: the file, or None.
+    """
+
+    def __init__(self, dotenv: Path | None) -> None:
+        self._dotenv = dotenv
+        self._read_at: tuple[int, int] | None = None
+        self._in_file: Mapping[str, str | None] = {}
+
+    def __call__(self, name: str, peer: Peer) -> str | None:
+        """Return a value, or None."""
+        return os.environ.get(name) or self._from_file().get(name)
+
+    def _from_file(self) -> Mapping[str, str | None]:
+        if self._dotenv is None:
+            return {}
+        try:
+            stat = self._dotenv.stat()
+        except OSError:
+            return {}
+        if self._read_at != (stat.st_mtime_ns, stat.st_size):
+            from dotenv import dotenv_values
+
+            self._in_file = dotenv_values(self._dotenv, interpolate=False)
+            self._read_at = (stat.st_mtime_ns, stat.st_size)
+        return self._in_file
+
+
+class SecretSource:
+    """Where secrets come from.
+
+    Args:
+        given: a mapping, or a function of a name and the client: `async def`, or `def`, which runs in a thread.
+            None for the environment.
+        dotenv: the file that the environment goes on in.
+        threads: returns what runs a plain `def`.
+    """
+
+    def __init__(
+        self, given: Mapping[str, str] | Lookup | None, dotenv: Path | None, threads: Callable[[], Threads]
+    ) -> None:
+        self._threads = threads
+        self._in_thread = False
+        self._complaint = (
+            "nobody has set" if given is None else "the server's own source of secrets does not have"
+        )
+        self._place = "in the environment of the server, or in its .env file" if given is None else "there"
+        if given is None:
+            self._lookup: Lookup = Environment(dotenv)
+        elif isinstance(given, Mapping):
+            self._lookup = lambda name, peer: given.get(name)
+        else:
+            self._lookup, self._in_thread = given, not is_async(given)
+
+    async def resolve(self, names: Iterable[str], peer: Peer) -> Secrets:
+        """Return the secrets of one call.
+
+        Raises:
+            MissingSecretError: names those that are not there, and what to do about it.
+            TypeError: the lookup returned something else than a text.
+        """
+        found = {name: await self._value(name, peer) for name in names}
+        values = {name: value for name, value in found.items() if value}
+        if missing := [name for name in found if name not in values]:
+            what, them = ("secret", "it") if len(missing) == 1 else ("secrets", "them")
+            raise MissingSecretError(
+                f"This tool needs the {what} {', '.join(missing)}, which {self._complaint}. "
+                f"Set {them} {self._place}, and call again."
+            )
+        return Secrets(values)
+
+    async def _value(self, name: str, peer: Peer) -> str | None:
+        if is_reserved_secret(name):
+            return None
+        value: Any
+        if self._in_thread:
+            value = await self._threads().result_of(self._lookup, name, peer)
+        else:
+            found = self._lookup(name, peer)
+            value = await found if isinstance(found, Awaitable) else found
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"the secrets provider returned {type(value).__name__} for {name!r}, not a string")
+        return value

@@ -1,0 +1,359 @@
+"""Changes on their way to listeners: once, in order, from any thread, to nobody who has had enough."""
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from enfilade import MCPApp
+from enfilade.primitives.uris import MAX_LENGTH
+from enfilade.serving import changes as module
+from enfilade.serving.changes import (
+    MOST_WATCHED,
+    PROMPTS,
+    RESOURCES,
+    TOOLS,
+    Change,
+    Changes,
+    Listener,
+    unwatch,
+    updated,
+    watch,
+)
+from enfilade.serving.subscriptions import Subscriptions, notification_of
+from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
+from enfilade.wire.lifecycle import (
+    PromptsCapability,
+    ResourcesCapability,
+    ServerCapabilities,
+    ToolsCapability,
+)
+from enfilade.wire.revisions import HANDSHAKE, STATELESS
+from enfilade.wire.subscriptions import SubscriptionFilter
+from exchanges import Asked, parsed
+
+pytestmark = pytest.mark.anyio
+
+A, B = updated("note://a"), updated("note://b")
+
+
+class Ear:
+    """A listener that writes down what it is told, and is told that there is room or none."""
+
+    def __init__(self, changes: Changes, wants: Iterable[Change] | None = None, of: object = None) -> None:
+        self.heard: list[Change] = []
+        self.room = True
+        self.wanted = None if wants is None else set(wants)
+        self.listener = Listener(lambda change: self.wanted is None or change in self.wanted, self._tell, of=of)
+        assert changes.attach(self.listener)
+
+    def _tell(self, change: Change) -> bool:
+        if self.room:
+            self.heard.append(change)
+        return self.room
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a moment waits for a short one."""
+    monkeypatch.setattr(module, "DEBOUNCE", 0.001)
+    monkeypatch.setattr(module, "RETRY", 0.001)
+
+
+async def until(look: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not look():
+            await asyncio.sleep(0.001)
+
+
+async def told(*ears: Ear) -> None:
+    """Return when everything announced so far has been told: the fence comes last."""
+    fence = Change("fence")
+    for ear in ears:
+        if ear.wanted is not None:
+            ear.wanted.add(fence)
+        ear.listener.offer(fence)
+    await until(lambda: all(ear.heard[-1:] == [fence] for ear in ears))
+    for ear in ears:
+        ear.heard.pop()
+
+
+async def test_what_comes_together_is_told_once_and_in_order() -> None:
+    """S7: a hundred changes of one list are one notification."""
+    changes = Changes()
+    ear = Ear(changes)
+    for _ in range(100):
+        for change in (PROMPTS, A, TOOLS, B, A):
+            changes.announce(change)
+    await told(ear)
+    assert ear.heard == [PROMPTS, A, TOOLS, B]
+    changes.announce(TOOLS)
+    await told(ear)
+    assert ear.heard == [PROMPTS, A, TOOLS, B, TOOLS], "and what comes later is told again"
+
+
+async def test_a_burst_costs_the_event_loop_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = Changes()
+    ear = Ear(changes, [TOOLS])
+    loop, calls = asyncio.get_running_loop(), []
+    threadsafe = loop.call_soon_threadsafe
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *call: calls.append(call) or threadsafe(*call))
+    for _ in range(1000):
+        changes.announce(TOOLS)
+        changes.announce(PROMPTS)
+    assert len(calls) == 1
+    monkeypatch.undo()
+    await told(ear)
+    assert ear.heard == [TOOLS]
+
+
+async def test_each_hears_what_it_wants() -> None:
+    """R-2C4: and no more than that."""
+    changes = Changes()
+    wishes: list[list[Change]] = [[TOOLS], [PROMPTS, B], [], [A, RESOURCES]]
+    ears = [Ear(changes, wanted) for wanted in wishes]
+    for change in (TOOLS, PROMPTS, RESOURCES, A, B):
+        changes.announce(change)
+    await told(*ears)
+    assert [ear.heard for ear in ears] == [[TOOLS], [PROMPTS, B], [], [RESOURCES, A]]
+
+
+async def test_a_wish_that_was_withdrawn_meanwhile() -> None:
+    """R-368: nothing is told after `resources/unsubscribe` was answered."""
+    changes = Changes()
+    ear = Ear(changes, [A, B])
+    changes.announce(A)
+    changes.announce(B)
+    assert ear.wanted is not None
+    ear.wanted.discard(A)
+    await told(ear)
+    assert ear.heard == [B]
+
+
+async def test_from_any_thread() -> None:
+    """R-369: each thread's last change is told, whatever the others do at that moment."""
+    changes = Changes()
+    ear = Ear(changes)
+    barrier = threading.Barrier(8)
+
+    def announce(number: int) -> None:
+        barrier.wait()
+        for _ in range(200):
+            changes.announce(TOOLS)
+            changes.announce(updated(f"note://{number}"))
+
+    threads = [threading.Thread(target=announce, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    await asyncio.to_thread(lambda: [thread.join() for thread in threads])
+    await told(ear)
+    assert {change.uri for change in ear.heard} == {None, *(f"note://{number}" for number in range(8))}
+    assert len(ear.heard) < 1600
+
+
+async def test_what_finds_no_room_is_told_later() -> None:
+    """A slow reader of a session loses no change: they are few, as equal ones are told once."""
+    changes = Changes()
+    ear = Ear(changes)
+    ear.room = False
+    for _ in range(5):
+        changes.announce(TOOLS)
+        changes.announce(A)
+        await asyncio.sleep(0.003)
+    ear.room = True
+    await until(lambda: len(ear.heard) >= 2)
+    assert ear.heard == [TOOLS, A]
+
+
+class TestEnd:
+    async def test_nothing_is_told_after_it(self) -> None:
+        changes = Changes()
+        ear, other = Ear(changes), Ear(changes)
+        changes.announce(TOOLS)
+        changes.detach(ear.listener)
+        changes.announce(PROMPTS)
+        await told(other)
+        assert (ear.heard, other.heard, len(changes)) == ([], [TOOLS, PROMPTS], 1)
+
+    async def test_in_the_middle_of_telling(self) -> None:
+        """R-2C9: a backlog that is full ends a listen, whatever else there was to tell."""
+        changes = Changes()
+        heard: list[Change] = []
+
+        def tell(change: Change) -> bool:
+            heard.append(change)
+            listener.stop()
+            return True
+
+        listener = Listener(lambda change: True, tell)
+        changes.attach(listener)
+        changes.announce(TOOLS)
+        changes.announce(PROMPTS)
+        await listener.ended.wait()
+        changes.announce(RESOURCES)
+        await asyncio.sleep(0.005)
+        assert heard == [TOOLS]
+
+    async def test_of_all_or_of_one_connection(self) -> None:
+        """R-2C7."""
+        changes = Changes()
+        mine, yours = object(), object()
+        ears = [Ear(changes, of=mine), Ear(changes, of=yours), Ear(changes, of=mine)]
+        changes.end(mine)
+        await ears[2].listener.ended.wait()
+        assert [ear.listener.ended.is_set() for ear in ears] == [True, False, True]
+        changes.end()
+        await ears[1].listener.ended.wait()
+
+    async def test_a_limit(self) -> None:
+        """R-2C9: whoever comes too late is refused, and let in when another has gone."""
+        changes = Changes(limit=2)
+        first, _ = Ear(changes), Ear(changes)
+        late = Listener(lambda change: True, lambda change: True)
+        assert not changes.attach(late)
+        changes.detach(first.listener)
+        assert changes.attach(late)
+
+    async def test_detaching_twice_or_a_stranger_is_fine(self) -> None:
+        changes = Changes()
+        ear = Ear(changes)
+        stranger = Listener(lambda change: True, lambda change: True)
+        for listener in (ear.listener, ear.listener, stranger):
+            changes.detach(listener)
+        assert len(changes) == 0
+
+
+def test_a_loop_that_is_gone_disturbs_nobody() -> None:
+    """A server that was killed in a test or a notebook leaves its listeners behind; announcing must not fail."""
+    changes = Changes()
+
+    async def listen() -> Ear:
+        return Ear(changes)
+
+    ear = asyncio.run(listen())
+    changes.announce(TOOLS)
+    changes.end()
+    assert ear.heard == []
+
+
+async def test_a_server_that_nobody_listens_to_keeps_nothing() -> None:
+    app = MCPApp()
+    before = len(asyncio.all_tasks())
+    for number in range(50):
+        app.add_tool(lambda: "", name=f"tool-{number}")
+        app.notify_resource_updated(f"note://{number}")
+    gc.collect()
+    assert (len(app.changes), len(asyncio.all_tasks())) == (0, before)
+
+
+def test_a_client_watches_so_many_and_no_more() -> None:
+    """R-368: and the same one twice is one."""
+    watched: dict[str, str] = {}
+    for number in range(MOST_WATCHED):
+        watch(watched, f"note://{number}")
+        watch(watched, f"note://{number}")
+    with pytest.raises(RpcError) as caught:
+        watch(watched, "note://one-more")
+    assert caught.value.code == INVALID_PARAMS
+    watch(watched, "note://0")
+    assert len(watched) == MOST_WATCHED
+    with pytest.raises(RpcError):
+        watch({}, "note://" + "x" * MAX_LENGTH)
+
+
+@pytest.mark.parametrize(
+    ("asked", "announced"),
+    [
+        ("note://a", "note://a"),
+        ("weather://Z%C3%BCrich", "weather://Zürich"),
+        ("weather://Zürich", "weather://Z%c3%bcrich"),
+        ("NOTE://%7ea b", "note://~a%20b"),
+    ],
+)
+def test_spellings_of_one_uri_are_one_resource(asked: str, announced: str) -> None:
+    """R-368: clients write a URI in their own way, and are told of it in that way."""
+    watched: dict[str, str] = {}
+    watch(watched, asked)
+    change = updated(announced)
+    assert change.uri in watched
+    assert parsed(notification_of(change, "2025-11-25", watched))["params"] == {"uri": asked}
+    unwatch(watched, announced)
+    assert watched == {}
+
+
+@pytest.mark.parametrize("revision", [*HANDSHAKE, *STATELESS])
+@pytest.mark.parametrize("change", [TOOLS, PROMPTS, RESOURCES, A], ids=lambda change: change.method)
+def test_the_message_is_legal_in_every_revision(change: Change, revision: str) -> None:
+    """R-2C3: in the stateless era it says whose it is, before that it must not."""
+    meta = {"io.modelcontextprotocol/subscriptionId": 7} if revision in STATELESS else None
+    message = parsed(notification_of(change, revision, {}, meta))
+    Asked(revision).check(message)
+    assert message["method"] == change.method
+    params = message.get("params", {})
+    assert (params.get("uri"), params.get("_meta")) == (change.uri, meta)
+
+
+EVERYTHING = ServerCapabilities(
+    tools=ToolsCapability(list_changed=True),
+    prompts=PromptsCapability(list_changed=True),
+    resources=ResourcesCapability(list_changed=True, subscribe=True),
+)
+SILENT = ServerCapabilities(
+    tools=ToolsCapability(), prompts=PromptsCapability(list_changed=False), resources=ResourcesCapability()
+)
+ALL_LISTS = SubscriptionFilter(
+    tools_list_changed=True,
+    prompts_list_changed=True,
+    resources_list_changed=True,
+    resource_subscriptions=["note://a"],
+)
+
+
+@pytest.mark.parametrize(
+    ("offered", "wanted", "honoured"),
+    [
+        (EVERYTHING, ALL_LISTS, ALL_LISTS),
+        (EVERYTHING, SubscriptionFilter(), SubscriptionFilter()),
+        (EVERYTHING, SubscriptionFilter(tools_list_changed=False), SubscriptionFilter()),
+        (
+            EVERYTHING,
+            SubscriptionFilter(resource_subscriptions=[]),
+            SubscriptionFilter(resource_subscriptions=[]),
+        ),
+        (SILENT, ALL_LISTS, SubscriptionFilter()),
+        (ServerCapabilities(), ALL_LISTS, SubscriptionFilter()),
+        (
+            ServerCapabilities(resources=ResourcesCapability(subscribe=True)),
+            ALL_LISTS,
+            SubscriptionFilter(resource_subscriptions=["note://a"]),
+        ),
+        (
+            ServerCapabilities(resources=ResourcesCapability(list_changed=True)),
+            ALL_LISTS,
+            SubscriptionFilter(resources_list_changed=True),
+        ),
+        (
+            EVERYTHING,
+            SubscriptionFilter(resource_subscriptions=[f"note://{number}" for number in range(5000)]),
+            SubscriptionFilter(resource_subscriptions=[f"note://{number}" for number in range(MOST_WATCHED)]),
+        ),
+    ],
+    ids=[
+        "all",
+        "nothing",
+        "a no",
+        "no uri",
+        "unannounced",
+        "not there",
+        "only watching",
+        "only the list",
+        "many",
+    ],
+)
+def test_a_wish_is_narrowed_to_what_is_advertised(
+    offered: ServerCapabilities, wanted: SubscriptionFilter, honoured: SubscriptionFilter
+) -> None:
+    """R-2C2, R-2CB: never an error."""
+    assert Subscriptions(Changes(), lambda: offered)._honoured(wanted) == honoured

@@ -1,0 +1,79 @@
+"""`serving/completion.py` over both transports in both eras (R-531)."""
+
+import sys
+from typing import Any
+
+import pytest
+
+import library as served
+from harness import Line, Outcome, Stdio
+
+PROMPT = {"type": "ref/prompt", "name": "recommend"}
+COVER = {"type": "ref/prompt", "name": "describe"}
+BOOK = {"type": "ref/resource", "uri": "library://{shelf}/{title}{?page}"}
+LOANS = {"type": "ref/resource", "uri": "loans://{reader}{/days*}"}
+
+
+def complete(line: Line, ref: dict[str, str], name: str, value: str, **more: Any) -> Outcome:
+    return line.ask("completion/complete", {"ref": ref, "argument": {"name": name, "value": value}, **more})
+
+
+@pytest.mark.parametrize(
+    ("ref", "name", "value", "values"),
+    [
+        (PROMPT, "shelf", "", ["fiction", "facts"]),
+        (PROMPT, "shelf", "FA", ["facts"]),
+        (PROMPT, "mood", "ar", ["dark"]),
+        (PROMPT, "pages", "1", []),
+        (BOOK, "shelf", "fi", ["fiction"]),
+        (BOOK, "title", "x", []),
+        (LOANS, "reader", "a", ["Ada", "Adam", "Max"]),
+    ],
+    ids=["enum", "enum, typed", "literal", "nothing known", "template", "template, nothing known", "given list"],
+)
+def test_suggests(library: Line, ref: dict[str, str], name: str, value: str, values: list[str]) -> None:
+    found = complete(library, ref, name, value).result["completion"]
+    assert found == {"values": values, "total": len(values), "hasMore": False}
+
+
+def test_a_function_knows_what_is_settled(library: Line) -> None:
+    found = complete(library, PROMPT, "known", "E", context={"arguments": {"shelf": "facts"}})
+    assert found.result["completion"]["values"] == [f"E of facts in {library.revision}"]
+
+
+def test_no_more_than_a_hundred(library: Line) -> None:
+    found = complete(library, COVER, "cover", "x").result["completion"]
+    assert (len(found["values"]), found["values"][1], found["total"], found["hasMore"]) == (100, "x1", 250, True)
+
+
+@pytest.mark.parametrize(
+    ("ref", "name", "why"),
+    [
+        ({"type": "ref/prompt", "name": "nothing"}, "x", "Unknown prompt: nothing"),
+        ({"type": "ref/resource", "uri": "a://{b}"}, "b", "Unknown resource template: a://{b}"),
+        ({"type": "ref/resource", "uri": "library://rules"}, "b", "Unknown resource template: library://rules"),
+        (PROMPT, "colour", "Unknown argument 'colour' of prompt: recommend"),
+        ({"type": "ref/tool", "name": "fetch"}, "uri", "ref"),
+    ],
+    ids=["prompt", "template", "no template", "argument", "kind"],
+)
+def test_wrong_references(library: Line, ref: dict[str, str], name: str, why: str) -> None:
+    """R-531, protocol §5.3: -32602."""
+    error = complete(library, ref, name, "x").error
+    assert error["code"] == -32602
+    assert why in error["message"]
+
+
+def test_failures_are_masked(library: Line) -> None:
+    """R-719."""
+    assert complete(library, COVER, "cover", "crash").error["message"].startswith("Internal error (id ")
+
+
+def test_the_oldest_revision_is_served_without_being_told() -> None:
+    """Protocol §5.2: 2024-11-05 has the method and not the capability."""
+    with Stdio([sys.executable, served.__file__, "stdio"]) as stdio:
+        offered = stdio.initialize("2024-11-05")["result"]["capabilities"]
+        assert "completions" not in offered
+        assert {"resources", "prompts"} <= offered.keys()
+        params = {"ref": PROMPT, "argument": {"name": "mood", "value": "l"}}
+        assert stdio.ask("completion/complete", params)["result"]["completion"]["values"] == ["light"]

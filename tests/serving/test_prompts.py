@@ -1,0 +1,95 @@
+"""`serving/prompts.py` over both transports in both eras (R-530)."""
+
+from typing import Any
+
+import pytest
+
+from harness import Line, Outcome
+
+
+def get(line: Line, name: str, **arguments: Any) -> Outcome:
+    return line.ask("prompts/get", {"name": name, "arguments": arguments})
+
+
+def texts(outcome: Outcome) -> list[str]:
+    return [message["content"]["text"] for message in outcome.result["messages"]]
+
+
+def test_lists_prompts(library: Line) -> None:
+    found = library.ask("prompts/list").result["prompts"]
+    assert [each["name"] for each in found] == ["recommend", "describe", "refuse"]
+    assert found[0] == {
+        "name": "recommend",
+        "title": "Recommend a book",
+        "description": "Ask for a book.",
+        "arguments": [
+            {"name": "shelf", "description": "Where to look.", "required": True},
+            {"name": "pages", "required": False},
+            {"name": "mood", "required": False},
+            {"name": "since", "required": False},
+            {
+                "name": "known",
+                "description": "What the reader has read. (as JSON: array of string or null)",
+                "required": False,
+            },
+        ],
+        "icons": [{"src": "https://example.org/star.png"}],
+    }
+
+
+def test_arguments_arrive_as_their_types_say(library: Line) -> None:
+    found = get(library, "recommend", shelf="facts", pages="50", mood="dark", since="2026-01-01", known='["Emma"]')
+    assert texts(found) == ["FACTS 50 dark datetime.date(2026, 1, 1) ['Emma']", "Let me see."]
+    assert [message["role"] for message in found.result["messages"]] == ["user", "assistant"]
+    assert found.result["description"] == "Ask for a book."
+
+
+def test_without_arguments(library: Line) -> None:
+    """Also where there is no member for them."""
+    found = library.ask("prompts/get", {"name": "describe"}).result["messages"]
+    assert [message["content"]["type"] for message in found] == ["image", "text", "text"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "why"),
+    [
+        ("nothing", {}, "Unknown prompt: nothing"),
+        ("recommend", {}, '"shelf" is missing (expected "fiction" or "facts")'),
+        ("recommend", {"shelf": "poetry"}, '"shelf" should be "fiction" or "facts", got string "poetry"'),
+        ("recommend", {"shelf": "facts", "page": "1"}, '"page" is not an argument of this prompt (did you mean "pages"?)'),
+        ("recommend", {"shelf": "facts", "pages": 5}, "arguments"),
+    ],
+    ids=["unknown prompt", "missing", "no choice", "unknown argument", "no string"],
+)
+def test_wrong_requests(library: Line, name: str, arguments: dict[str, Any], why: str) -> None:
+    """R-530: -32602, with the argument's name."""
+    error = get(library, name, **arguments).error
+    assert error["code"] == -32602
+    assert why in error["message"]
+
+
+def test_words_for_the_client(library: Line) -> None:
+    assert get(library, "refuse", how="told").error == {"code": -32603, "message": "Not today"}
+
+
+@pytest.mark.parametrize("how", ["crash", "nothing"])
+def test_failures_are_masked(library: Line, how: str) -> None:
+    """R-719."""
+    error = get(library, "refuse", how=how).error
+    assert error["code"] == -32603
+    assert error["message"].startswith("Internal error (id ")
+
+
+def test_caching_hints(library: Line) -> None:
+    """R-2A0: of the list; a prompt itself has none."""
+    listed = library.ask("prompts/list").result
+    assert (listed.get("ttlMs"), listed.get("cacheScope")) == ((1500, "private") if library.stateless else (None, None))
+    assert "ttlMs" not in get(library, "describe").result
+
+
+def test_handlers_use_what_the_server_has(library: Line) -> None:
+    arguments = {"shelf": "facts", "pages": 7, "known": ["Emma"]}
+    found = library.call("fill_in", name="recommend", arguments=arguments)
+    assert "FACTS 7 light None ['Emma']" in found.text
+    refused = library.call("fill_in", name="nothing", arguments={}).result
+    assert (refused["isError"], refused["content"][0]["text"]) == (True, "Unknown prompt: nothing")

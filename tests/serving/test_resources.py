@@ -1,0 +1,284 @@
+"""`serving/resources.py` over both transports in both eras: listing, reading, and what is not there (R-520 ff)."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import library as served
+from enfilade import MCPApp, Request, connect
+from enfilade.wire.revisions import ALL, HANDSHAKE, STATELESS
+from harness import Line, Outcome, Stdio
+from library import PIXEL
+
+NOT_FOUND = {False: -32002, True: -32602}
+"""Code by whether the client is stateless (protocol §5.3)."""
+
+
+def read(line: Line, uri: str) -> Outcome:
+    return line.ask("resources/read", {"uri": uri})
+
+
+def contents(line: Line, uri: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read(line, uri).result["contents"]
+    return found
+
+
+def test_lists_resources_and_no_templates(library: Line) -> None:
+    found = library.ask("resources/list").result["resources"]
+    assert [each["uri"] for each in found] == [
+        "library://rules",
+        "library://stamp",
+        "library://catalogue",
+        "library://hall",
+    ]
+    assert found[0] == {
+        "uri": "library://rules",
+        "name": "rules",
+        "title": "House rules",
+        "mimeType": "text/plain",
+        "size": 9,
+        "annotations": {"priority": 0.9},
+    }
+    assert found[2]["_meta"] == {"example.org/a": 1}
+
+
+def test_lists_templates(library: Line) -> None:
+    found = library.ask("resources/templates/list").result["resourceTemplates"]
+    assert [each["uriTemplate"] for each in found] == [
+        "library://{shelf}/{title}{?page}",
+        "loans://{reader}{/days*}",
+        "failing://{how}",
+    ]
+    assert found[0] == {
+        "uriTemplate": "library://{shelf}/{title}{?page}",
+        "name": "book",
+        "description": "A page of a book.",
+        "mimeType": "text/plain",
+    }
+
+
+def test_reads_text(library: Line) -> None:
+    assert contents(library, "library://rules") == [
+        {"uri": "library://rules", "mimeType": "text/plain", "text": "Be quiet."}
+    ]
+
+
+def test_reads_bytes(library: Line) -> None:
+    (found,) = contents(library, "library://stamp")
+    assert base64.b64decode(found.pop("blob")) == PIXEL
+    assert found == {"uri": "library://stamp", "mimeType": "image/png"}
+
+
+def test_reads_data(library: Line) -> None:
+    (found,) = contents(library, "library://catalogue")
+    assert found["mimeType"] == "application/json"
+    assert json.loads(found["text"])[1] == {"title": "Ulysses", "pages": 736}
+
+
+def test_reads_several_contents(library: Line) -> None:
+    """R-522."""
+    assert [each["uri"] for each in contents(library, "library://hall")] == ["library://hall/clock", "library://hall"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "text"),
+    [
+        ("library://fiction/Emma", "FICTION: 'Emma', page 1"),
+        ("library://facts/A%20%2F%20B?page=7", "FACTS: 'A / B', page 7"),
+        ("LIBRARY://fiction/Zoë", "FICTION: 'Zoë', page 1"),
+    ],
+)
+def test_reads_by_template(library: Line, uri: str, text: str) -> None:
+    """The contents have the URI that was asked for, however it was spelled."""
+    assert contents(library, uri) == [{"uri": uri, "mimeType": "text/plain", "text": text}]
+
+
+def test_a_template_may_read_another_resource(library: Line) -> None:
+    (found,) = contents(library, "loans://Ada/2026-01-01/2026-01-02")
+    assert json.loads(found["text"]) == {
+        "reader": "Ada",
+        "days": ["2026-01-01", "2026-01-02"],
+        "rules": "Be quiet.",
+    }
+
+
+@pytest.mark.parametrize("uri", ["library://nothing", "nowhere://x", "library://fiction/x/y", "", "no URI", "failing://"])
+def test_what_is_not_there(library: Line, uri: str) -> None:
+    """R-523, trap 24: a code for each revision, with the URI, and never empty contents."""
+    error = read(library, uri).error
+    assert error["code"] == NOT_FOUND[library.stateless]
+    assert error["data"] == {"uri": uri}
+
+
+def test_what_its_author_says_is_not_there(library: Line) -> None:
+    """R-523."""
+    error = read(library, "failing://gone").error
+    assert error["code"] == NOT_FOUND[library.stateless]
+    assert error["message"] == "It was sold"
+    assert error["data"] == {"uri": "failing://gone", "year": 1990}
+
+
+@pytest.mark.parametrize("code_by_revision", [dict.fromkeys(HANDSHAKE, -32002) | dict.fromkeys(STATELESS, -32602)])
+@pytest.mark.parametrize("revision", ALL)
+def test_not_found_by_revision(revision: str, code_by_revision: dict[str, int]) -> None:
+    """Protocol §5.3, each revision in its own words."""
+    import sys
+
+    with Stdio([sys.executable, served.__file__, "stdio"]) as stdio:
+        claim = revision if revision in STATELESS else None
+        if claim is None:
+            stdio.initialize(revision)
+        response = stdio.ask("resources/read", {"uri": "library://nothing"}, claim=claim)
+    assert response["error"]["code"] == code_by_revision[revision]
+
+
+def test_values_that_do_not_fit(library: Line) -> None:
+    error = read(library, "library://poetry/x?page=one").error
+    assert error["code"] == -32602
+    assert '"shelf" should be "fiction" or "facts", got string "poetry"' in error["message"]
+    assert '"page" should be integer, got string "one"' in error["message"]
+    assert error["data"] == {"uri": "library://poetry/x?page=one"}
+
+
+@pytest.mark.parametrize("title", ["..", "%2e%2e", "%2Fetc%2Fpasswd", "..%5Cx"])
+def test_values_that_lead_out(library: Line, title: str) -> None:
+    """R-520."""
+    error = read(library, f"library://fiction/{title}").error
+    assert (error["code"], "may hold neither" in error["message"]) == (-32602, True)
+
+
+def test_words_for_the_client(library: Line) -> None:
+    error = read(library, "failing://told").error
+    assert error == {"code": -32603, "message": "The key is lost", "data": {"key": 7, "uri": "failing://told"}}
+
+
+@pytest.mark.parametrize("how", ["crash", "leave", "nothing"])
+def test_failures_are_masked(library: Line, how: str) -> None:
+    """R-719: no exception's text leaves the server, and no handler ends it."""
+    error = read(library, f"failing://{how}").error
+    assert error["code"] == -32603
+    assert error["message"].startswith("Internal error (id ")
+    assert contents(library, "library://rules")
+
+
+def test_a_uri_without_end(library: Line) -> None:
+    assert read(library, "a://" + "x" * 10_000).error["code"] == -32602
+
+
+def test_caching_hints(library: Line) -> None:
+    """R-2A0, R-2A3, trap 19: of lists and of resources, with safe defaults, for those who know them alone."""
+    hints = [
+        library.ask(method, params).result
+        for method, params in [
+            ("resources/list", None),
+            ("resources/templates/list", None),
+            ("resources/read", {"uri": "library://stamp"}),
+            ("resources/read", {"uri": "library://rules"}),
+        ]
+    ]
+    found = [(each.get("ttlMs"), each.get("cacheScope")) for each in hints]
+    known = [(60_000, "public"), (0, "private"), (3_600_000, "public"), (0, "private")]
+    assert found == (known if library.stateless else [(None, None)] * 4)
+
+
+def test_handlers_use_what_the_server_has(library: Line) -> None:
+    assert library.call("fetch", uri="library://rules").text == "Be quiet."
+    gone = library.call("fetch", uri="library://nothing").result
+    assert gone["isError"] is True
+    assert gone["content"][0]["text"] == "Resource not found: library://nothing"
+    assert json.loads(library.call("inventory").text)[:2] == ["library://rules", "library://stamp"]
+
+
+def test_subscribing_is_offered(library: Line) -> None:
+    """R-213: what is advertised has a handler."""
+    if not library.stateless:
+        assert library.ask("resources/subscribe", {"uri": "library://rules"}).result == {}
+        assert library.ask("resources/unsubscribe", {"uri": "library://rules"}).result == {}
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.anyio
+async def test_only_while_there_is_something(mode: str) -> None:
+    """R-213: neither capability nor method without a resource, prompt or completion."""
+    from mcp.shared.exceptions import MCPError
+
+    app = MCPApp()
+    async with connect(app, mode=mode) as client:
+        offered = client.server_capabilities
+        assert (offered.resources, offered.prompts, offered.completions) == (None, None, None)
+        with pytest.raises(MCPError, match="Method not found"):
+            await client.session.list_resources()
+        app.add_text_resource("a://b", "x")
+        assert [each.uri for each in (await client.session.list_resources()).resources] == ["a://b"]
+        app.remove_resource("a://b")
+        with pytest.raises(MCPError, match="Method not found"):
+            await client.session.list_resources()
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.anyio
+async def test_files_are_listed_as_they_are(mode: str, tmp_path: Path) -> None:
+    """Nothing of a listing with files is kept; sizes are those of the moment."""
+    app = MCPApp(page_size=2) if False else MCPApp()
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("a")
+    app.add_directory("docs://", tmp_path / "docs", title="The docs")
+    app.add_file_resource("log://today", tmp_path / "log.txt")
+    async with connect(app, mode=mode) as client:
+
+        async def sizes() -> dict[str, int | None]:
+            return {each.uri: each.size for each in (await client.list_resources()).resources}
+
+        assert await sizes() == {"log://today": None, "docs://a.txt": 1}
+        (tmp_path / "docs" / "b.txt").write_text("bb")
+        (tmp_path / "log.txt").write_text("log")
+        assert await sizes() == {"log://today": 3, "docs://a.txt": 1, "docs://b.txt": 2}
+        (template,) = (await client.list_resource_templates()).resource_templates
+        assert (template.uri_template, template.title) == ("docs://{+path}", "The docs")
+        (found,) = (await client.read_resource("docs://b.txt")).contents
+        assert found.text == "bb"
+        with pytest.raises(Exception, match="Resource not found: docs://../log.txt"):
+            await client.read_resource("docs://../log.txt")
+
+
+@pytest.fixture
+def seen() -> Iterator[list[str]]:
+    yield []
+
+
+@pytest.mark.anyio
+async def test_middleware_sees_every_request(seen: list[str]) -> None:
+    """Chained reads, too."""
+    app = served.Library()
+
+    @app.add_middleware
+    async def watch(request: Request, call_next: Any) -> Any:
+        seen.append(request.method)
+        return await call_next(request)
+
+    async with connect(app, mode="legacy") as client:
+        await client.read_resource("loans://Ada")
+        await client.list_resources()
+        await client.get_prompt("describe")
+    assert [each for each in seen if each != "initialize"] == [
+        "resources/read",
+        "resources/read",
+        "resources/list",
+        "prompts/get",
+    ]
+
+
+@pytest.mark.anyio
+async def test_the_first_template_that_matches_is_read() -> None:
+    app = MCPApp()
+    app.add_text_resource("a://fixed", "the resource")
+    app.resource("a://x{rest}")(lambda rest: f"the first: {rest}")
+    app.resource("a://{name}")(lambda name: f"the second: {name}")
+    async with connect(app) as client:
+        for uri, text in [("a://fixed", "the resource"), ("a://xy", "the first: y"), ("a://y", "the second: y")]:
+            (found,) = (await client.read_resource(uri)).contents
+            assert found.text == text

@@ -1,0 +1,243 @@
+"""Who may knock, and with how much, over real sockets: Host, Origin, CORS, and the size of a body."""
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from enfilade import Settings
+from harness import Http, Serving
+from over_http import HeaderValue, Reply, modern_headers, request_of, stateless_meta
+from workbench import Workbench
+
+INVALID = -32600
+
+LOOPBACK = [
+    "localhost",
+    "localhost:{port}",
+    "127.0.0.1:{port}",
+    "127.1.2.3",
+    "[::1]:{port}",
+    "[::1]",
+    "LocalHost:1",
+    "a.localhost",
+]
+FOREIGN = [
+    "evil.example",
+    "evil.example:{port}",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "10.0.0.1",
+    "0.0.0.0",
+    "",
+    "[::2]",
+    "localhost@evil.example",
+]
+
+
+class TestHostAndOrigin:
+    """R-205, R-701, E-34, E-35, D15, S44: on every method."""
+
+    VERBS = ("POST", "DELETE", "GET", "OPTIONS")
+
+    @pytest.mark.parametrize("host", LOOPBACK)
+    def test_loopback_hosts(self, http: Http, host: str) -> None:
+        assert http.modern("tools/list", host=host.format(port=http.port)).status == 200
+
+    @pytest.mark.parametrize("verb", VERBS)
+    @pytest.mark.parametrize("host", FOREIGN)
+    def test_foreign_hosts(self, http: Http, verb: str, host: str) -> None:
+        host = host.format(port=http.port)
+        reply = http.request(verb, b"", {"host": host, "origin": "http://localhost"})
+        assert (reply.status, reply.error["code"]) == (421, INVALID)
+        for way_out in ("allowed_hosts", "ENFILADE_ALLOWED_HOSTS", repr(host)):
+            assert way_out in reply.error["message"]
+
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "http://localhost",
+            "http://localhost:6274",
+            "https://127.0.0.1:1",
+            "http://[::1]:80",
+            "HTTP://LOCALHOST",
+        ],
+    )
+    def test_loopback_origins(self, http: Http, origin: str) -> None:
+        """R-720: and the browser is told that it may read the answer."""
+        reply = http.modern("tools/list", origin=origin)
+        assert reply.status == 200
+        assert reply.header("access-control-allow-origin") == origin
+        assert "mcp-session-id" in (reply.header("access-control-expose-headers") or "").lower()
+        assert reply.header("vary") == "Origin"
+
+    @pytest.mark.parametrize("verb", VERBS)
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "https://evil.example",
+            "null",
+            "http://localhost.evil.example",
+            "file://",
+            "localhost",
+            "http://",
+            "http://[::1",
+            "chrome-extension://localhost",
+            "",
+            b"\xff",
+        ],
+    )
+    def test_foreign_origins(self, http: Http, verb: str, origin: str | bytes) -> None:
+        reply = http.request(verb, b"", {"origin": origin})
+        assert (reply.status, reply.error["code"]) == (403, INVALID)
+        assert reply.header("access-control-allow-origin") is None
+        for way_out in ("allowed_origins", "ENFILADE_ALLOWED_ORIGINS"):
+            assert way_out in reply.error["message"]
+
+    @pytest.mark.parametrize("header", ["host", "origin"])
+    def test_twice(self, http: Http, header: str) -> None:
+        """R-238: whichever is looked at, another one may be meant."""
+        value = "localhost" if header == "host" else "http://localhost"
+        assert http.modern("tools/list", **{header: [value, value]}).status == 400
+
+    def test_no_origin_and_no_cors(self, http: Http) -> None:
+        reply = http.modern("tools/list")
+        assert [name for name, _ in reply.headers if name.startswith("access-control")] == []
+
+
+@pytest.fixture(scope="module")
+def public() -> Iterator[Http]:
+    """A server that is told its names, and a small limit."""
+    settings = Settings(
+        allowed_hosts=("api.example", "*.wild.example"),
+        allowed_origins=("https://app.example",),
+        body_limit=2048,
+    )
+    with Serving(Workbench(settings=settings)) as serving:
+        yield serving.http
+
+
+class TestNamedHosts:
+    @pytest.mark.parametrize(
+        ("host", "origin", "status"),
+        [
+            ("api.example", None, 200),
+            ("API.example:8443", None, 200),
+            ("sub.wild.example", None, 200),
+            ("wild.example", None, 421),
+            ("notwild.example", None, 421),
+            ("api.example.evil", None, 421),
+            ("api.example", "https://app.example", 200),
+            ("api.example", "https://APP.example/", 200),
+            ("api.example", "http://app.example", 403),
+            ("api.example", "https://app.example:444", 403),
+            ("api.example", "https://api.example", 200),
+            ("api.example", "https://sub.wild.example", 403),
+        ],
+    )
+    def test_what_is_named_is_served(self, public: Http, host: str, origin: str | None, status: int) -> None:
+        """R-205: names as told; a page served under the server's own name is its own."""
+        assert public.modern("tools/list", host=host, origin=origin).status == status
+
+    def test_any(self) -> None:
+        settings = Settings(allowed_hosts=("*",), allowed_origins=("*",))
+        with Serving(Workbench(settings=settings)) as serving:
+            reply = serving.http.modern("tools/list", host="any.example", origin="https://other.example")
+            assert reply.status == 200
+            assert reply.header("access-control-allow-origin") == "https://other.example", "R-720: never * "
+
+
+class TestPreflight:
+    """R-720, S43."""
+
+    def ask(self, http: Http, origin: str) -> Reply:
+        wanted = "content-type, mcp-session-id, mcp-protocol-version, last-event-id, authorization"
+        return http.request(
+            "OPTIONS",
+            b"",
+            {"origin": origin, "access-control-request-method": "POST", "access-control-request-headers": wanted},
+        )
+
+    def test_an_allowed_origin(self, http: Http) -> None:
+        reply = self.ask(http, "http://localhost:6274")
+        assert (reply.status, reply.body) == (204, b"")
+        assert reply.header("access-control-allow-origin") == "http://localhost:6274"
+        assert "POST" in (reply.header("access-control-allow-methods") or "")
+        allowed = (reply.header("access-control-allow-headers") or "").lower()
+        assert "*" in allowed or "last-event-id" in allowed
+
+    def test_a_foreign_origin(self, http: Http) -> None:
+        assert self.ask(http, "https://evil.example").status == 403
+
+    def test_a_text_post_without_preflight(self, http: Http) -> None:
+        """D15: what a page may send unasked is refused by origin, and would be by its type."""
+        simple: dict[str, HeaderValue] = {"content_type": "text/plain"}
+        assert http.modern("tools/list", origin="https://evil.example", **simple).status == 403
+        assert http.modern("tools/list", **simple).status == 415
+
+
+class TestSizes:
+    """E-38, S31, D20, R-714."""
+
+    def body(self, size: int) -> bytes:
+        body = b'{"jsonrpc":"2.0","id":1,"method":"nothing","params":{"x":""}}'
+        return body.replace(b'"x":""', b'"x":"' + b"x" * (size - len(body)) + b'"')
+
+    @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+    @pytest.mark.parametrize(("size", "status"), [(2048, 400), (2049, 413), (100_000, 413)])
+    def test_the_limit(self, public: Http, chunked: bool, size: int, status: int) -> None:
+        """400: the body was read, and no session was named in it."""
+        body = self.body(size)
+        head = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        if chunked:
+            parts = [body[at : at + 500] for at in range(0, size, 500)]
+            whole = head + b"Transfer-Encoding: chunked\r\n\r\n"
+            whole += b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+        else:
+            whole = head + b"Content-Length: %d\r\n\r\n" % size + body
+        with public.raw(whole) as connection:
+            answer = received(connection)
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert (b"2048" in answer) == (status == 413), "it says what the limit is"
+
+    @pytest.mark.parametrize("length", [b"-5", b"abc", b"1e3"])
+    def test_a_length_that_is_none(self, public: Http, length: bytes) -> None:
+        head = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: "
+        with public.raw(head + length + b"\r\n\r\n") as connection:
+            assert received(connection).startswith(b"HTTP/1.1 400 ")
+        assert public.modern("tools/list").status == 200
+
+
+def received(connection: socket.socket) -> bytes:
+    """Return everything up to the end; a reset counts as one."""
+    chunks = []
+    with contextlib.suppress(ConnectionResetError):
+        while chunk := connection.recv(65536):
+            chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def test_other_paths_say_where_the_endpoint_is(http: Http) -> None:
+    """S51: also a wrong path has a JSON-RPC body."""
+    body = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+    for path in ("/", "/mcp/x", "/mcps", "/MCP"):
+        reply = http.request("POST", body, {"content-type": "application/json"}, path=path)
+        assert reply.status == 404
+        assert "/mcp" in reply.error["message"]
+
+
+def test_the_whole_request_by_hand(http: Http) -> None:
+    """The bytes as a client writes them."""
+    message = request_of("tools/list", None, "a", stateless_meta())
+    headers = {
+        name.replace("_", "-").encode(): str(value).encode() for name, value in modern_headers(message).items()
+    }
+    head = b"".join(b"%s: %s\r\n" % pair for pair in headers.items())
+    body = json.dumps(message).encode()
+    start = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    with http.raw(start + head + b"Content-Length: %d\r\n\r\n" % len(body) + body) as connection:
+        answer = received(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'{"jsonrpc":"2.0","id":"a","result":' in answer
