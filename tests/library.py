@@ -1,7 +1,7 @@
 """The server that the tests of resources, prompts and completion talk to: each entry is one thing to observe.
 
-It runs inside the tests (`Library()`) and as a process of its own (`python tests/library.py stdio`), with the same
-entries, so that one test holds for every way in.
+It runs inside the tests (`Library()`) and as a process of its own (`python tests/library.py stdio`), with the
+same entries, so that one test holds for every way in.
 """
 
 import sys
@@ -86,7 +86,7 @@ def _add_templates(app: MCPApp) -> None:
 
 def _add_failures(app: MCPApp) -> None:
     @app.resource("failing://{how}")
-    async def failing(how: str) -> str | None:
+    async def failing(how: str, ctx: Context) -> str | None:
         """Fail in one way or another."""
         if how == "gone":
             raise ResourceNotFound("It was sold", meta={"year": 1990})
@@ -96,6 +96,8 @@ def _add_failures(app: MCPApp) -> None:
             raise RuntimeError("the password is swordfish")
         if how == "leave":
             sys.exit(3)
+        if how == "inner":
+            await ctx.resources.read("library://nothing")
         return None
 
 

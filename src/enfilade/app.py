@@ -8,6 +8,8 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -149,7 +151,7 @@ class MCPApp(Offer):
         self._seal = Seal([part.get_secret_value() for part in self.settings.secret])
         self._store = _opened(self.settings.store) if store is None or isinstance(store, str) else store
         self._secrets = secrets
-        self._dotenv = _settings.find_dotenv()
+        self._dotenv = partial(_settings.find_dotenv, Path.cwd())
         self._overrides = Overrides()
         self._dispatcher: Dispatcher | None = None
         self._handlers: Handlers | None = None

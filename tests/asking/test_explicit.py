@@ -133,6 +133,17 @@ async def test_the_next_run_goes_on_where_it_was() -> None:
     assert states[0] != states[1]
 
 
+async def test_answers_may_come_with_the_first_request() -> None:
+    """R-297: without any state; matched with the questions by key, and checked."""
+    call = Call(server(interview, greet), "interview")
+    answered = await call.round({"q0": value("this"), "q1": value("that"), "stranger": value(1)})
+    assert text_of(answered) == "this and that"
+    await call.round({"q1": value("that")})
+    assert list(call.asked) == ["q0"]
+    answered = await Call(server(greet), "greet").round({"who": 12345})
+    assert (answered.status, answered.response["error"]["code"]) == (400, -32602)
+
+
 async def test_state_alone() -> None:
     """R-287: a round may ask nothing, and only hand back its state."""
 

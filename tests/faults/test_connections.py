@@ -226,15 +226,15 @@ class TestProcesses:
     @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
     @pytest.mark.parametrize("tool", ["wait", "block"])
     def test_sigterm_over_http(self, tool: str) -> None:
-        """A running tool keeps the server no longer than `shutdown_timeout`."""
+        """A running tool keeps the server no longer than `shutdown_timeout`, and its caller is told."""
         env = {"ENFILADE_SHUTDOWN_TIMEOUT": "1"}
         with ServerProcess(python_command(WORKBENCH, "http", "{port}"), env=env) as server:
             http = Http(server.port)
             waiting = http.start_modern("tools/call", {"name": tool, "arguments": {"name": "x"}})
             eventually(lambda: journal(http, "x") == ["entered"])
             server.process.send_signal(signal.SIGTERM)
+            assert "The server is stopping" in waiting.read().error["message"]
             assert server.process.wait(30) in (0, -signal.SIGTERM)
-            waiting.close()
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
     @pytest.mark.parametrize("tool", ["wait", "block"])

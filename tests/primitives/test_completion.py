@@ -126,7 +126,10 @@ SENT: dict[str, tuple[Any, dict[str, Any]]] = {
     "short iterator": (iter("ab"), {"values": ["a", "b"], "total": 2, "hasMore": False}),
     "endless iterator": (itertools.repeat("a"), {"values": ["a"] * 100, "hasMore": True}),
     "whole": (Completion(values=["a"], total=7, has_more=True), {"values": ["a"], "total": 7, "hasMore": True}),
-    "whole, too long": (Completion(values=MANY, total=9000), {"values": MANY[:100], "total": 9000, "hasMore": True}),
+    "whole, too long": (
+        Completion(values=MANY, total=9000),
+        {"values": MANY[:100], "total": 9000, "hasMore": True},
+    ),
 }
 
 

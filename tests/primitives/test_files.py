@@ -120,7 +120,9 @@ def test_links_stay_inside(root: Path) -> None:
     (root / "round").symlink_to(root / "round")
     (root / "broken").symlink_to(root / "nothing")
     found = directory(root)
-    assert {each.name for each in found.listed()} & {"out.txt", "hidden.txt", "round", "broken", "in.txt"} == {"in.txt"}
+    assert {each.name for each in found.listed()} & {"out.txt", "hidden.txt", "round", "broken", "in.txt"} == {
+        "in.txt"
+    }
     assert found.read("in.txt").text == "free"
     for path in ("out.txt", "out/secret.txt", "hidden.txt", "round", "broken"):
         with pytest.raises(ResourceNotFound):

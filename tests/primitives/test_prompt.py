@@ -121,7 +121,9 @@ def test_strings_become_what_the_parameter_is(kind: Any, string: str, value: Any
     assert received(make(take), it=string) == value
 
 
-def order(dish: str, count: Annotated[int, Field(ge=1)], size: Literal["s", "l"] = "s", to: Place | None = None) -> str:
+def order(
+    dish: str, count: Annotated[int, Field(ge=1)], size: Literal["s", "l"] = "s", to: Place | None = None
+) -> str:
     """Order a dish."""
     return f"{count} {dish} {size} {to}"
 
@@ -129,7 +131,10 @@ def order(dish: str, count: Annotated[int, Field(ge=1)], size: Literal["s", "l"]
 WRONG = {
     "missing": ({"dish": "soup"}, '"count" is missing (expected integer)'),
     "all missing": ({}, '"dish" is missing (expected string); "count" is missing (expected integer)'),
-    "unknown": ({"dish": "x", "count": "1", "sise": "l"}, '"sise" is not an argument of this prompt (did you mean "size"?)'),
+    "unknown": (
+        {"dish": "x", "count": "1", "sise": "l"},
+        '"sise" is not an argument of this prompt (did you mean "size"?)',
+    ),
     "no number": ({"dish": "x", "count": "two"}, '"count" should be integer, got string "two"'),
     "too small": ({"dish": "x", "count": "0"}, '"count" should be greater than or equal to 1, got string "0"'),
     "no choice": ({"dish": "x", "count": "1", "size": "m"}, '"size" should be "s" or "l", got string "m"'),
@@ -212,7 +217,10 @@ RETURNED: dict[str, tuple[Any, list[dict[str, Any]]]] = {
         [*user("look:"), said("user", type="resource", resource={"uri": "a://b", "text": "x"})],
     ),
     "link": (ResourceLink(uri="a://b", name="b"), [said("user", type="resource_link", uri="a://b", name="b")]),
-    "message": (PromptMessage(role="assistant", content=TextContent(text="a")), [said("assistant", type="text", text="a")]),
+    "message": (
+        PromptMessage(role="assistant", content=TextContent(text="a")),
+        [said("assistant", type="text", text="a")],
+    ),
     "dict": ({"role": "assistant", "content": "a"}, [said("assistant", type="text", text="a")]),
     "dict with a block": ({"role": "user", "content": {"type": "text", "text": "a"}}, user("a")),
     "dict with blocks": ({"role": "user", "content": ["a", {"type": "text", "text": "b"}]}, user("a", "b")),
@@ -224,14 +232,15 @@ RETURNED: dict[str, tuple[Any, list[dict[str, Any]]]] = {
     "SDK block": (mcp_types.TextContent(type="text", text="a"), user("a")),
     "SDK result": (
         mcp_types.GetPromptResult(
-            messages=[
-                mcp_types.PromptMessage(role="user", content=mcp_types.TextContent(type="text", text="a"))
-            ]
+            messages=[mcp_types.PromptMessage(role="user", content=mcp_types.TextContent(type="text", text="a"))]
         ),
         user("a"),
     ),
     "result": (GetPromptResult(messages=[PromptMessage(role="user", content=TextContent(text="a"))]), user("a")),
-    "our result": (PromptResult(["a", AssistantMessage("b")]), [*user("a"), said("assistant", type="text", text="b")]),
+    "our result": (
+        PromptResult(["a", AssistantMessage("b")]),
+        [*user("a"), said("assistant", type="text", text="b")],
+    ),
 }
 
 

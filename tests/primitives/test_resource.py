@@ -298,7 +298,10 @@ RETURNED: dict[str, tuple[Any, list[Any]]] = {
     "dataclass": (Point(1), [text('{"x":1}', "application/json")]),
     "number": (5, [text("5", "application/json")]),
     "contents": (OWN, [OWN]),
-    "several contents": ([OWN, "x", b"y"], [OWN, text("x", "text/plain"), blob(b"y", "application/octet-stream")]),
+    "several contents": (
+        [OWN, "x", b"y"],
+        [OWN, text("x", "text/plain"), blob(b"y", "application/octet-stream")],
+    ),
     "embedded": (EmbeddedResource(resource=OWN), [OWN]),
     "image": (Image(data=PNG), [blob(PNG, "image/png")]),
     "audio": (Audio(data=b"x", format="mp3"), [blob(b"x", "audio/mpeg")]),
@@ -351,5 +354,5 @@ def test_what_a_function_may_not_return(value: Any, why: str) -> None:
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ToolError, match="The file gone.png cannot be read"):
+    with pytest.raises(ToolError, match=r"The file gone\.png cannot be read"):
         read_result(Image(tmp_path / "gone.png"), URI, None)

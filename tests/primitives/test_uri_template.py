@@ -1,4 +1,4 @@
-"""`uri_template.py`: URIs against templates, by the examples of RFC 6570 and by what servers need (R-521, R-523)."""
+"""`uri_template.py`: URIs against templates, by the examples of RFC 6570 and by need (R-521, R-523)."""
 
 from collections.abc import Mapping
 from urllib.parse import quote
@@ -119,7 +119,9 @@ def test_finds_a_way_whenever_there_is_one(tail: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["-" * 8000, "a" * 8000, "a-" * 4000, "/" * 8000, "?" * 8000])
-@pytest.mark.parametrize("template", ["a://{a}{b}{c}-{d}{+e}{f}/x", "a://{a*}-{b*}-{c*}-{d*}/x", "a://{+a,b,c}-{d}/x"])
+@pytest.mark.parametrize(
+    "template", ["a://{a}{b}{c}-{d}{+e}{f}/x", "a://{a*}-{b*}-{c*}-{d*}/x", "a://{+a,b,c}-{d}/x"]
+)
 def test_takes_no_exponential_time(template: str, text: str) -> None:
     """Ends within the time limit of a test, which no search of all ways would."""
     UriTemplate(template).match(f"a://{text}")

@@ -23,7 +23,10 @@ pytestmark = pytest.mark.anyio
 
 SOON = 0.02
 NEVER = 1000.0
-STOPPED = f"It took longer than the {SOON:g} seconds it may take, and was stopped"
+
+
+def stopped(tool: str = "work") -> str:
+    return f"Tool '{tool}' took longer than the {SOON:g} seconds it may take, and was stopped"
 
 
 async def for_ever() -> str:
@@ -45,7 +48,7 @@ async def test_the_model_is_told_the_limit() -> None:
 
     found = await result(app, "work")
     assert found["isError"] is True
-    assert text(found) == STOPPED
+    assert text(found) == stopped()
     assert seen == ["cancelled"]
 
 
@@ -76,7 +79,7 @@ async def test_a_thread_sees_that_it_was_given_up() -> None:
         return "done"
 
     found = await messages(app, "work")
-    assert [text(each["result"]) for each in found] == [STOPPED]
+    assert [text(each["result"]) for each in found] == [stopped()]
     assert await asyncio.to_thread(saw.wait, 30)
 
 
@@ -94,7 +97,7 @@ async def test_its_dependencies_are_cleaned_up() -> None:
     async def work(it: Annotated[None, Depends(resource)]) -> str:
         return await for_ever()
 
-    assert text(await result(app, "work")) == STOPPED
+    assert text(await result(app, "work")) == stopped()
     assert seen == ["closed"]
 
 
@@ -115,7 +118,7 @@ async def test_dependencies_and_secrets_count() -> None:
         return "done"
 
     for tool in ("slow_dependency", "slow_secret"):
-        assert text(await result(app, tool)) == STOPPED
+        assert text(await result(app, tool)) == stopped(tool)
 
 
 async def test_a_called_tool_has_its_own_limit() -> None:
@@ -135,7 +138,7 @@ async def test_a_called_tool_has_its_own_limit() -> None:
             return f"{raw.is_error} {error} {ctx.cancelled}"
         return "never"
 
-    assert text(await result(app, "outer")) == f"True {STOPPED} False"
+    assert text(await result(app, "outer")) == f"True {stopped('inner')} False"
 
 
 @pytest.mark.parametrize("in_thread", [False, True])
@@ -165,7 +168,7 @@ async def test_the_callers_limit_stops_the_called_tool(in_thread: bool) -> None:
         await asyncio.gather(*(ctx.tools.call(tool) for _ in range(2)))
         return "never"
 
-    assert text(await result(app, "outer")) == STOPPED
+    assert text(await result(app, "outer")) == stopped("outer")
     if in_thread:
         assert await asyncio.to_thread(saw.wait, 30)
     else:
@@ -227,7 +230,7 @@ async def test_a_cancellation_from_outside_passes_through() -> None:
     limits: list[TimeLimit] = []
 
     async def work() -> None:
-        with TimeLimit(request(), NEVER) as limit:
+        with TimeLimit(request(), "work", NEVER) as limit:
             limits.append(limit)
             entered.set()
             await for_ever()
@@ -249,9 +252,9 @@ async def test_a_limit_within_another() -> None:
     inner_ended: list[Any] = []
 
     with pytest.raises(ToolTimeoutError, match="longer than the 1000 seconds"):
-        with TimeLimit(outer_request, NEVER) as outer:
+        with TimeLimit(outer_request, "work", NEVER) as outer:
             try:
-                with TimeLimit(request(), NEVER):
+                with TimeLimit(request(), "work", NEVER):
                     asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(expired(outer)))
                     await for_ever()
             except BaseException as error:
@@ -266,7 +269,7 @@ async def test_a_limit_within_another() -> None:
 
 async def test_another_error_than_the_cancellation_is_the_outcome() -> None:
     with pytest.raises(LookupError):
-        with TimeLimit(request(), NEVER) as limit:
+        with TimeLimit(request(), "work", NEVER) as limit:
             await expired(limit)
             try:
                 await for_ever()

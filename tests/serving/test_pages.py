@@ -130,7 +130,9 @@ def test_only_lists_can_have_hints() -> None:
         MCPApp(caching={"tools/call": Caching(ttl=1)})
 
 
-@pytest.mark.parametrize(("ttl", "scope"), [(-1, "private"), (float("inf"), "private"), (float("nan"), "private"), (1, "all")])
+@pytest.mark.parametrize(
+    ("ttl", "scope"), [(-1, "private"), (float("inf"), "private"), (float("nan"), "private"), (1, "all")]
+)
 def test_hints_that_cannot_be(ttl: float, scope: Any) -> None:
     with pytest.raises(ValueError):
         Caching(ttl=ttl, scope=scope)

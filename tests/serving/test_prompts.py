@@ -3,7 +3,10 @@
 from typing import Any
 
 import pytest
+from mcp_types import ElicitResult
+from pydantic import BaseModel
 
+from enfilade import Context, MCPApp, connect
 from harness import Line, Outcome
 
 
@@ -38,7 +41,9 @@ def test_lists_prompts(library: Line) -> None:
 
 
 def test_arguments_arrive_as_their_types_say(library: Line) -> None:
-    found = get(library, "recommend", shelf="facts", pages="50", mood="dark", since="2026-01-01", known='["Emma"]')
+    found = get(
+        library, "recommend", shelf="facts", pages="50", mood="dark", since="2026-01-01", known='["Emma"]'
+    )
     assert texts(found) == ["FACTS 50 dark datetime.date(2026, 1, 1) ['Emma']", "Let me see."]
     assert [message["role"] for message in found.result["messages"]] == ["user", "assistant"]
     assert found.result["description"] == "Ask for a book."
@@ -56,7 +61,11 @@ def test_without_arguments(library: Line) -> None:
         ("nothing", {}, "Unknown prompt: nothing"),
         ("recommend", {}, '"shelf" is missing (expected "fiction" or "facts")'),
         ("recommend", {"shelf": "poetry"}, '"shelf" should be "fiction" or "facts", got string "poetry"'),
-        ("recommend", {"shelf": "facts", "page": "1"}, '"page" is not an argument of this prompt (did you mean "pages"?)'),
+        (
+            "recommend",
+            {"shelf": "facts", "page": "1"},
+            '"page" is not an argument of this prompt (did you mean "pages"?)',
+        ),
         ("recommend", {"shelf": "facts", "pages": 5}, "arguments"),
     ],
     ids=["unknown prompt", "missing", "no choice", "unknown argument", "no string"],
@@ -83,7 +92,9 @@ def test_failures_are_masked(library: Line, how: str) -> None:
 def test_caching_hints(library: Line) -> None:
     """R-2A0: of the list; a prompt itself has none."""
     listed = library.ask("prompts/list").result
-    assert (listed.get("ttlMs"), listed.get("cacheScope")) == ((1500, "private") if library.stateless else (None, None))
+    assert (listed.get("ttlMs"), listed.get("cacheScope")) == (
+        (1500, "private") if library.stateless else (None, None)
+    )
     assert "ttlMs" not in get(library, "describe").result
 
 
@@ -93,3 +104,33 @@ def test_handlers_use_what_the_server_has(library: Line) -> None:
     assert "FACTS 7 light None ['Emma']" in found.text
     refused = library.call("fill_in", name="nothing", arguments={}).result
     assert (refused["isError"], refused["content"][0]["text"]) == (True, "Unknown prompt: nothing")
+
+
+class Mood(BaseModel):
+    mood: str
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.anyio
+async def test_prompts_and_resources_may_ask(mode: str) -> None:
+    """R-286: both of them, in both eras."""
+    app = MCPApp()
+
+    @app.prompt
+    async def cheer(name: str, ctx: Context) -> str:
+        answer = await ctx.elicit(f"How is {name}?", Mood)
+        return f"{name} is {answer.data.mood}" if answer.data else answer.action
+
+    @app.resource("mood://{name}")
+    async def mood(name: str, ctx: Context) -> str:
+        answer = await ctx.elicit(f"How is {name}?", Mood)
+        return f"{name} is {answer.data.mood}" if answer.data else answer.action
+
+    async def fine(context: Any, params: Any) -> ElicitResult:
+        return ElicitResult(action="accept", content={"mood": "fine"})
+
+    async with connect(app, mode=mode, elicitation_callback=fine) as client:
+        (message,) = (await client.get_prompt("cheer", {"name": "Ada"})).messages
+        assert message.content.text == "Ada is fine"
+        (contents,) = (await client.read_resource("mood://Max")).contents
+        assert contents.text == "Max is fine"

@@ -1,16 +1,17 @@
-"""`serving/resources.py` over both transports in both eras: listing, reading, and what is not there (R-520 ff)."""
+"""`serving/resources.py` over both transports in both eras: lists, contents, what is not there (R-520 ff)."""
 
 import base64
 import json
-from collections.abc import Iterator
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from mcp.shared.exceptions import MCPError
 
 import library as served
-from enfilade import MCPApp, Request, connect
-from enfilade.wire.revisions import ALL, HANDSHAKE, STATELESS
+from enfilade import Context, Depends, MCPApp, Request, connect
+from enfilade.wire.revisions import HANDSHAKE
 from harness import Line, Outcome, Stdio
 from library import PIXEL
 
@@ -81,7 +82,10 @@ def test_reads_data(library: Line) -> None:
 
 def test_reads_several_contents(library: Line) -> None:
     """R-522."""
-    assert [each["uri"] for each in contents(library, "library://hall")] == ["library://hall/clock", "library://hall"]
+    assert [each["uri"] for each in contents(library, "library://hall")] == [
+        "library://hall/clock",
+        "library://hall",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +93,7 @@ def test_reads_several_contents(library: Line) -> None:
     [
         ("library://fiction/Emma", "FICTION: 'Emma', page 1"),
         ("library://facts/A%20%2F%20B?page=7", "FACTS: 'A / B', page 7"),
-        ("LIBRARY://fiction/Zoë", "FICTION: 'Zoë', page 1"),
+        ("LIBRARY://fiction/Zo%c3%ab", "FICTION: 'Zoë', page 1"),
     ],
 )
 def test_reads_by_template(library: Line, uri: str, text: str) -> None:
@@ -106,7 +110,9 @@ def test_a_template_may_read_another_resource(library: Line) -> None:
     }
 
 
-@pytest.mark.parametrize("uri", ["library://nothing", "nowhere://x", "library://fiction/x/y", "", "no URI", "failing://"])
+@pytest.mark.parametrize(
+    "uri", ["library://nothing", "nowhere://x", "library://fiction/x/y", "", "no URI", "failing://"]
+)
 def test_what_is_not_there(library: Line, uri: str) -> None:
     """R-523, trap 24: a code for each revision, with the URI, and never empty contents."""
     error = read(library, uri).error
@@ -122,18 +128,25 @@ def test_what_its_author_says_is_not_there(library: Line) -> None:
     assert error["data"] == {"uri": "failing://gone", "year": 1990}
 
 
-@pytest.mark.parametrize("code_by_revision", [dict.fromkeys(HANDSHAKE, -32002) | dict.fromkeys(STATELESS, -32602)])
-@pytest.mark.parametrize("revision", ALL)
-def test_not_found_by_revision(revision: str, code_by_revision: dict[str, int]) -> None:
-    """Protocol §5.3, each revision in its own words."""
-    import sys
-
+@pytest.mark.parametrize("revision", HANDSHAKE)
+def test_every_revision_of_the_session_era(revision: str) -> None:
+    """Protocol §5.2, §5.3: each in its own words, which the harness holds against its schema."""
     with Stdio([sys.executable, served.__file__, "stdio"]) as stdio:
-        claim = revision if revision in STATELESS else None
-        if claim is None:
-            stdio.initialize(revision)
-        response = stdio.ask("resources/read", {"uri": "library://nothing"}, claim=claim)
-    assert response["error"]["code"] == code_by_revision[revision]
+        stdio.initialize(revision)
+        for method in ("resources/list", "resources/templates/list", "prompts/list"):
+            assert "error" not in stdio.ask(method)
+        for uri in ("library://rules", "library://stamp", "library://hall", "loans://Ada"):
+            assert "error" not in stdio.ask("resources/read", {"uri": uri})
+        assert "error" not in stdio.ask("prompts/get", {"name": "describe"})
+        assert stdio.ask("resources/read", {"uri": "library://nothing"})["error"]["code"] == -32002
+
+
+def test_what_another_resource_says_is_not_there(library: Line) -> None:
+    """The URI of the error is the one that the client asked for."""
+    error = read(library, "failing://inner").error
+    assert error["code"] == NOT_FOUND[library.stateless]
+    assert error["message"] == "Resource not found: library://nothing"
+    assert error["data"] == {"uri": "failing://inner"}
 
 
 def test_values_that_do_not_fit(library: Line) -> None:
@@ -190,6 +203,11 @@ def test_handlers_use_what_the_server_has(library: Line) -> None:
     gone = library.call("fetch", uri="library://nothing").result
     assert gone["isError"] is True
     assert gone["content"][0]["text"] == "Resource not found: library://nothing"
+    lost = library.call("fetch", uri="failing://told").result
+    assert (lost["isError"], lost["content"][0]["text"]) == (True, "The key is lost")
+    wrong = library.call("fetch", uri="library://poetry/x").result
+    assert (wrong["isError"], '"shelf" should be' in wrong["content"][0]["text"]) == (True, True)
+    assert library.call("fetch", uri="failing://crash").error["message"].startswith("Internal error (id ")
     assert json.loads(library.call("inventory").text)[:2] == ["library://rules", "library://stamp"]
 
 
@@ -204,8 +222,6 @@ def test_subscribing_is_offered(library: Line) -> None:
 @pytest.mark.anyio
 async def test_only_while_there_is_something(mode: str) -> None:
     """R-213: neither capability nor method without a resource, prompt or completion."""
-    from mcp.shared.exceptions import MCPError
-
     app = MCPApp()
     async with connect(app, mode=mode) as client:
         offered = client.server_capabilities
@@ -223,7 +239,7 @@ async def test_only_while_there_is_something(mode: str) -> None:
 @pytest.mark.anyio
 async def test_files_are_listed_as_they_are(mode: str, tmp_path: Path) -> None:
     """Nothing of a listing with files is kept; sizes are those of the moment."""
-    app = MCPApp(page_size=2) if False else MCPApp()
+    app = MCPApp()
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.txt").write_text("a")
     app.add_directory("docs://", tmp_path / "docs", title="The docs")
@@ -241,18 +257,14 @@ async def test_files_are_listed_as_they_are(mode: str, tmp_path: Path) -> None:
         assert (template.uri_template, template.title) == ("docs://{+path}", "The docs")
         (found,) = (await client.read_resource("docs://b.txt")).contents
         assert found.text == "bb"
-        with pytest.raises(Exception, match="Resource not found: docs://../log.txt"):
+        with pytest.raises(MCPError, match=r"Resource not found: docs://\.\./log\.txt"):
             await client.read_resource("docs://../log.txt")
 
 
-@pytest.fixture
-def seen() -> Iterator[list[str]]:
-    yield []
-
-
 @pytest.mark.anyio
-async def test_middleware_sees_every_request(seen: list[str]) -> None:
+async def test_middleware_sees_every_request() -> None:
     """Chained reads, too."""
+    seen: list[str] = []
     app = served.Library()
 
     @app.add_middleware
@@ -282,3 +294,51 @@ async def test_the_first_template_that_matches_is_read() -> None:
         for uri, text in [("a://fixed", "the resource"), ("a://xy", "the first: y"), ("a://y", "the second: y")]:
             (found,) = (await client.read_resource(uri)).contents
             assert found.text == text
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.anyio
+async def test_a_circle_ends(mode: str) -> None:
+    """D35."""
+    app = MCPApp()
+
+    @app.resource("round://{number}")
+    async def round_and_round(number: int, ctx: Context) -> str:
+        result = await ctx.resources.read(f"round://{number + 1}")
+        return result.contents[0].text or ""
+
+    async with connect(app, mode=mode) as client:
+        with pytest.raises(MCPError, match="more than 32 deep"):
+            await client.read_resource("round://0")
+
+
+@pytest.mark.anyio
+async def test_handlers_have_dependencies() -> None:
+    """Resources, templates, prompts and completions get theirs as tools do, and no client can fill them."""
+    app = MCPApp()
+
+    def shelf() -> str:
+        return "fiction"
+
+    Shelf = Annotated[str, Depends(shelf)]
+
+    @app.resource("a://fixed")
+    def fixed(of: Shelf) -> str:
+        return of
+
+    @app.resource("a://{name}/x")
+    def by_name(name: str, of: Shelf) -> str:
+        return f"{name} {of}"
+
+    @app.prompt(complete={"name": lambda value: [value]})
+    def ask(name: str, of: Shelf) -> str:
+        return f"{name} {of}"
+
+    async with connect(app) as client:
+        for uri, text in [("a://fixed", "fiction"), ("a://Emma/x", "Emma fiction")]:
+            (contents,) = (await client.read_resource(uri)).contents
+            assert contents.text == text
+        (message,) = (await client.get_prompt("ask", {"name": "Emma"})).messages
+        assert message.content.text == "Emma fiction"
+        with pytest.raises(MCPError, match='"of" is not an argument of this prompt'):
+            await client.get_prompt("ask", {"name": "Emma", "of": "facts"})

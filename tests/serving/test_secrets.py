@@ -53,9 +53,11 @@ def test_from_the_environment_and_then_from_dotenv(folder: Path, monkeypatch: py
     assert text(called(telling(MCPApp(), "API_KEY", "OTHER"), "whisper")) == "room file"
 
 
-def test_dotenv_is_read_again_when_it_changes(folder: Path) -> None:
-    (folder / ".env").write_text("OTHER=1\n")
+@pytest.mark.parametrize("before", ["OTHER=1\n", None])
+def test_dotenv_is_read_again_when_it_changes(folder: Path, before: str | None) -> None:
     app = telling(MCPApp(), "API_KEY")
+    if before is not None:
+        (folder / ".env").write_text(before)
     assert called(app, "whisper")["isError"]
     (folder / ".env").write_text("API_KEY=added-late\n")
     assert text(called(app, "whisper")) == "late"
@@ -74,7 +76,7 @@ def test_a_missing_one_is_named_with_what_to_do(folder: Path) -> None:
     result = called(app, "work")
     assert result["isError"]
     assert text(result) == (
-        "This tool needs the secrets API_KEY, OTHER, which nobody has set. "
+        "Tool 'work' needs the secrets API_KEY, OTHER, which nobody has set. "
         "Set them in the environment of the server, or in its .env file, and call again."
     )
     assert ran == []
@@ -110,7 +112,7 @@ def test_from_a_provider(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None
     assert text(called(app, "whisper")) == "-one"
     lacking = text(called(telling(MCPApp(secrets=provider), "OTHER"), "whisper"))
     assert lacking == (
-        "This tool needs the secret OTHER, which the server's own source of secrets does not have. "
+        "Tool 'whisper' needs the secret OTHER, which the server's own source of secrets does not have. "
         "Set it there, and call again."
     )
 
@@ -252,7 +254,7 @@ def test_a_tool_calls_another_whose_secrets_it_does_not_have() -> None:
         return f"it said {await ctx.tools.call(name)}"
 
     assert text(called(app, "caller", name="whisper")) == "it said cdef"
-    assert text(called(app, "caller", name="needy")).startswith("This tool needs the secret OTHER")
+    assert text(called(app, "caller", name="needy")).startswith("Tool 'needy' needs the secret OTHER")
 
 
 # -- the values stay here ------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def load_app(target: str) -> MCPApp:
     if path.suffix != ".py":
         raise LoadError(f"{file!r} is not a Python file")
     app = _pick(_import(path), file, name)
-    if not len(app.tools):
+    if not any(len(offered) for offered in (app.tools, app.resources, app.templates, app.prompts)):
         raise LoadError(f"{file!r} has an app but no tools; add one with @app.tool")
     return app
 

@@ -7,7 +7,7 @@ contains it); a function has seen the typed text, so its suggestions stay as the
 from __future__ import annotations
 
 import types
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
@@ -17,7 +17,7 @@ from enfilade.primitives.annotations import strip
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.handler import Handler, handler_of
 from enfilade.primitives.jsonable import clean
-from enfilade.primitives.signature import EMPTY, describe, read_signature
+from enfilade.primitives.signature import EMPTY, Parameter, describe, read_signature
 from enfilade.wire.completion import Completion
 
 #: The protocol allows no more suggestions at once (R-531).
@@ -65,6 +65,30 @@ class Suggester:
 
 
 Completer = Choices | Suggester
+
+
+def completers_for(
+    parameters: Sequence[Parameter],
+    names: Sequence[str],
+    given: Mapping[str, Source] | None,
+    context_type: type,
+    label: str,
+) -> dict[str, Completer]:
+    """Return what suggests values by argument: what was given, and what the types know by themselves.
+
+    Raises:
+        ValueError: something is given for an argument that does not exist.
+    """
+    found: dict[str, Completer] = {}
+    for each in parameters:
+        if each.name in names and (values := choices_of(each.annotation)):
+            found[each.name] = Choices(values)
+    for name, source in (given or {}).items():
+        if name not in names:
+            known = ", ".join(names) or "none"
+            raise ValueError(f'{label} has no argument "{name}" to complete; it has: {known}')
+        found[name] = completer_of(source, context_type)
+    return found
 
 
 def completer_of(source: Source, context_type: type) -> Completer:

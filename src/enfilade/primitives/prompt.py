@@ -14,14 +14,14 @@ from msgspec import UNSET
 from pydantic_core import to_json
 
 from enfilade.primitives.arguments import StringReader
-from enfilade.primitives.completion import Choices, Completer, Source, choices_of, completer_of
+from enfilade.primitives.completion import Completer, Source, completers_for
 from enfilade.primitives.decoration import check_sendable, read_icons
 from enfilade.primitives.docstrings import docstring_of, read_docstring
 from enfilade.primitives.handler import Handler, handler_of
 from enfilade.primitives.messages import prompt_result
 from enfilade.primitives.names import check_prompt_name
 from enfilade.primitives.phrases import expectation, follow
-from enfilade.primitives.signature import Parameter, describe, raw_name, read_signature
+from enfilade.primitives.signature import describe, raw_name, read_signature
 from enfilade.wire import prompts as wire
 from enfilade.wire.content import Icon
 
@@ -139,27 +139,3 @@ def _description(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     if kinds & {"array", "object"}:
         return f"{said} (as JSON: {expectation(part, schema)})".lstrip()
     return said
-
-
-def completers_for(
-    parameters: Sequence[Parameter],
-    names: Sequence[str],
-    given: Mapping[str, Source] | None,
-    context_type: type,
-    label: str,
-) -> dict[str, Completer]:
-    """Return what suggests values by argument: what was given, and what the types know by themselves.
-
-    Raises:
-        ValueError: something is given for an argument that does not exist.
-    """
-    found: dict[str, Completer] = {}
-    for each in parameters:
-        if each.name in names and (values := choices_of(each.annotation)):
-            found[each.name] = Choices(values)
-    for name, source in (given or {}).items():
-        if name not in names:
-            known = ", ".join(names) or "none"
-            raise ValueError(f'{label} has no argument "{name}" to complete; it has: {known}')
-        found[name] = completer_of(source, context_type)
-    return found

@@ -21,7 +21,7 @@ from pydantic_core import to_json
 from enfilade.primitives.annotations import strip
 from enfilade.primitives.arguments import StringReader
 from enfilade.primitives.caching import NEVER, Caching
-from enfilade.primitives.completion import Completer, Source
+from enfilade.primitives.completion import Completer, Source, completers_for
 from enfilade.primitives.content import declares_content
 from enfilade.primitives.contents import read_result
 from enfilade.primitives.decoration import check_sendable, read_content_annotations, read_icons
@@ -30,7 +30,6 @@ from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.handler import Handler, handler_of
 from enfilade.primitives.media import guess_mime_type
 from enfilade.primitives.phrases import follow
-from enfilade.primitives.prompt import completers_for
 from enfilade.primitives.signature import EMPTY, Signature, describe, raw_name, read_signature
 from enfilade.primitives.uri_template import UriTemplate, Variable, decoded, leads_astray
 from enfilade.primitives.uris import canonical, check_uri

@@ -18,10 +18,10 @@ from enfilade.primitives.jsonable import json_bytes
 from enfilade.serving import questions
 from enfilade.serving.exchange import Request
 from enfilade.wire.content import TextContent
-from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
 from enfilade.wire.message import Message
 from enfilade.wire.prompts import GetPromptRequestParams, GetPromptResult
-from enfilade.wire.resources import ReadResourceRequestParams, ReadResourceResult
+from enfilade.wire.resources import NotFoundError, ReadResourceRequestParams, ReadResourceResult
 from enfilade.wire.roots import Root
 from enfilade.wire.tools import CallToolRequestParams, CallToolResult
 
@@ -153,15 +153,17 @@ class ResourceReads:
 
         Raises:
             ResourceNotFound: there is nothing at this URI.
-            ResourceError: it cannot be read.
+            ResourceError: its author says why it cannot be read, or its values do not fit.
             ToolError: calls are nested too deep.
+            RpcError: it failed in a way nobody planned.
         """
         params = ReadResourceRequestParams(uri=uri)
         try:
             return await self._offered.ask(self._request, "resources/read", params, ReadResourceResult)
+        except NotFoundError as error:
+            raise ResourceNotFound(error.message) from error
         except RpcError as error:
-            found_none = error.code in (RESOURCE_NOT_FOUND, INVALID_PARAMS)
-            raise _as_raised(error, ResourceNotFound if found_none else ResourceError) from error
+            raise _as_raised(error, ResourceError) from error.__cause__
 
 
 class PromptGets:
@@ -185,15 +187,16 @@ class PromptGets:
             arguments: strings, or values that are sent as their JSON.
 
         Raises:
-            PromptError: there is no such prompt, an argument is wrong, or it cannot be made.
+            PromptError: there is no such prompt, an argument is wrong, or its author says why it cannot be made.
             ToolError: calls are nested too deep.
+            RpcError: it failed in a way nobody planned.
         """
         texts = {each: text_of(value) for each, value in (arguments or {}).items()}
         params = GetPromptRequestParams(name=name, arguments=texts or UNSET)
         try:
             return await self._offered.ask(self._request, "prompts/get", params, GetPromptResult)
         except RpcError as error:
-            raise _as_raised(error, PromptError) from error
+            raise _as_raised(error, PromptError) from error.__cause__
 
 
 def _text_in(result: CallToolResult) -> str | None:
@@ -202,6 +205,7 @@ def _text_in(result: CallToolResult) -> str | None:
     return "\n".join(texts) if texts else None
 
 
-def _as_raised(error: RpcError, kind: type[EnfiladeError]) -> EnfiladeError:
-    """Return an error's outcome as what its handler may have raised."""
-    return kind(error.message, meta=error.data if isinstance(error.data, Mapping) else None)
+def _as_raised(error: RpcError, kind: type[EnfiladeError]) -> Exception:
+    """Return what a handler gets for an error: one that it can tell of, if its words were meant to be read."""
+    refused = error.code == INVALID_PARAMS and error.status is None
+    return kind(error.message) if refused or isinstance(error.__cause__, EnfiladeError) else error

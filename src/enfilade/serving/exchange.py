@@ -285,7 +285,7 @@ class Request:
     def is_stopping(self) -> bool:
         """Whether a `CancelledError` in its handler is about this request.
 
-        It is not when the handler waited for work of its own that was cancelled; that is a failure like any other.
+        It is not when the handler waited for work of its own that was cancelled: a failure like any other.
         """
         root, task = self.root, asyncio.current_task()
         suspended = root.replay is not None and root.replay.suspended

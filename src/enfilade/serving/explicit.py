@@ -1,7 +1,8 @@
 """Handlers that return their questions: asked in the way of the client's era, then the handler runs again.
 
 Stateless era: the round ends with the questions, and the retry goes on with their answers, without a replay of
-what came before. Session era: the client is asked while it waits.
+what came before. A client that knows the questions may send the answers with its first request (R-297). Session
+era: the client is asked while it waits.
 
 Easy to get wrong: a tool that was called by another cannot end the round with its own result. So neither does the
 one that the client called: both wait, and the round ends as with any other question.

@@ -22,14 +22,16 @@ class TimeLimit:
 
     Args:
         request: the call; its handler's threads see that it was given up.
+        tool: the name of the tool, for the error.
         seconds: how long it may take.
 
     Raises:
         ToolTimeoutError: at the end of the block, if it took longer.
     """
 
-    def __init__(self, request: Request, seconds: float) -> None:
+    def __init__(self, request: Request, tool: str, seconds: float) -> None:
         self._request = request
+        self._tool = tool
         self._seconds = seconds
         self._expired = False
         task = asyncio.current_task()
@@ -56,5 +58,5 @@ class TimeLimit:
         only_ours = self._task.uncancel() <= self._cancelling
         if only_ours and kind is not None and issubclass(kind, asyncio.CancelledError):
             raise ToolTimeoutError(
-                f"It took longer than the {self._seconds:g} seconds it may take, and was stopped"
+                f"Tool {self._tool!r} took longer than the {self._seconds:g} seconds it may take, and was stopped"
             ) from error

@@ -72,7 +72,9 @@ class Replay:
             if params.request_state is UNSET
             else journals.open(params.request_state, request.method, params, request.peer.principal)
         )
-        self._take({} if params.input_responses is UNSET else params.input_responses)
+        responses = {} if params.input_responses is UNSET else params.input_responses
+        self._early = dict(responses) if params.request_state is UNSET else {}
+        self._take(responses)
         self._unasked = set(self.journal.answers)
 
     # -- what the client brought -------------------------------------------------------------------------------
@@ -151,20 +153,28 @@ class Replay:
     async def ask_returned(self, request: Request, returned: InputRequired) -> None:
         """End this round with the questions that a handler returned.
 
+        Returns only if the client knew them beforehand and sent all answers with its first request.
+
         Raises:
-            As `ask`.
+            RpcError: one of those is malformed.
+            CannotAskError, asyncio.CancelledError: as for `ask`.
         """
         page, path = self.page_of(request), self.path_of(request)
         wanted = {key: digest_of(question.request) for key, question in returned.questions.items()}
         earlier = page.wanted or {}
         page.given = {key: each for key, each in page.given.items() if earlier.get(key) == wanted.get(key)}
         page.wanted, page.next_state = wanted, json_bytes(returned.state)
+        asked = dict(self._open)
         for key, question in returned.questions.items():
-            if key not in page.given:
-                form = _form_of(question.request)
-                self._put(
-                    key, question.request, Pending(path, question.method, _words(question.request), key, form)
-                )
+            of = question.request
+            pending = Pending(path, question.method, _words(of), key, _form_of(of))
+            if key in self._early:
+                self._enter(key, pending, bytes(self._early.pop(key)))
+            elif key not in page.given:
+                self._put(key, of, pending)
+        if wanted and asked == self._open:
+            page.turn()
+            return
         self._returned = True
         await self._wait()
 

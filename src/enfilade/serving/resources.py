@@ -25,9 +25,9 @@ from enfilade.wire.message import PaginatedResult
 from enfilade.wire.resources import (
     ListResourcesResult,
     ListResourceTemplatesResult,
+    NotFoundError,
     ReadResourceRequestParams,
     ReadResourceResult,
-    resource_not_found,
 )
 from enfilade.wire.resources import Resource as Definition
 
@@ -115,7 +115,7 @@ class Resources:
             raise RpcError(INVALID_PARAMS, f"Invalid params: the URI is longer than {MAX_LENGTH} characters")
         found = self._found(uri)
         if found is None:
-            raise resource_not_found(uri, revision)
+            raise NotFoundError(uri, revision)
         source, bind = found
         with failures_as_errors(request, f"resource {uri!r}", uri=uri):
             try:
@@ -124,7 +124,7 @@ class Resources:
                 )
             except ResourceNotFound as error:
                 said = None if error.message == NOT_FOUND else error.message
-                raise resource_not_found(uri, revision, said, **(error.meta or {})) from error
+                raise NotFoundError(uri, revision, said, error.meta) from error
         first_round = params.input_responses is UNSET and params.request_state is UNSET  # R-2A2
         return source.caching.on(result) if first_round and source.caching is not NEVER else result
 

@@ -21,6 +21,7 @@ import msgspec
 from enfilade.primitives.errors import ToolError
 from enfilade.primitives.names import is_reserved_secret
 from enfilade.primitives.signature import is_async
+from enfilade.primitives.tool import Tool
 from enfilade.serving.peer import Peer
 from enfilade.serving.threads import Threads
 
@@ -139,14 +140,16 @@ def _spellings(value: str) -> Iterable[str]:
 class Environment:
     """Looks secrets up in the environment of the process, and then in a `.env` file.
 
-    The file is read again after it has changed, so that a secret can be added while the server runs.
+    The file is looked for until there is one, and read again after it has changed, so that a secret can be added
+    while the server runs.
 
     Args:
-        dotenv: the file, or None.
+        dotenv: returns the file, or None.
     """
 
-    def __init__(self, dotenv: Path | None) -> None:
-        self._dotenv = dotenv
+    def __init__(self, dotenv: Callable[[], Path | None]) -> None:
+        self._find = dotenv
+        self._dotenv: Path | None = None
         self._read_at: tuple[int, int] | None = None
         self._in_file: Mapping[str, str | None] = {}
 
@@ -155,6 +158,7 @@ class Environment:
         return os.environ.get(name) or self._from_file().get(name)
 
     def _from_file(self) -> Mapping[str, str | None]:
+        self._dotenv = self._dotenv or self._find()
         if self._dotenv is None:
             return {}
         try:
@@ -175,12 +179,15 @@ class SecretSource:
     Args:
         given: a mapping, or a function of a name and the client: `async def`, or `def`, which runs in a thread.
             None for the environment.
-        dotenv: the file that the environment goes on in.
+        dotenv: returns the file that the environment goes on in, or None.
         threads: returns what runs a plain `def`.
     """
 
     def __init__(
-        self, given: Mapping[str, str] | Lookup | None, dotenv: Path | None, threads: Callable[[], Threads]
+        self,
+        given: Mapping[str, str] | Lookup | None,
+        dotenv: Callable[[], Path | None],
+        threads: Callable[[], Threads],
     ) -> None:
         self._threads = threads
         self._in_thread = False
@@ -195,19 +202,19 @@ class SecretSource:
         else:
             self._lookup, self._in_thread = given, not is_async(given)
 
-    async def resolve(self, names: Iterable[str], peer: Peer) -> Secrets:
-        """Return the secrets of one call.
+    async def resolve(self, tool: Tool, peer: Peer) -> Secrets:
+        """Return the secrets of one call of a tool.
 
         Raises:
             MissingSecretError: names those that are not there, and what to do about it.
             TypeError: the lookup returned something else than a text.
         """
-        found = {name: await self._value(name, peer) for name in names}
+        found = {name: await self._value(name, peer) for name in tool.secrets}
         values = {name: value for name, value in found.items() if value}
         if missing := [name for name in found if name not in values]:
             what, them = ("secret", "it") if len(missing) == 1 else ("secrets", "them")
             raise MissingSecretError(
-                f"This tool needs the {what} {', '.join(missing)}, which {self._complaint}. "
+                f"Tool {tool.name!r} needs the {what} {', '.join(missing)}, which {self._complaint}. "
                 f"Set {them} {self._place}, and call again."
             )
         return Secrets(values)

@@ -90,7 +90,7 @@ class Tools:
         try:
             if tool.timeout is None:
                 return await self._answer(request, tool, arguments)
-            with TimeLimit(request, tool.timeout):
+            with TimeLimit(request, tool.name, tool.timeout):
                 return await self._answer(request, tool, arguments)
         except EnfiladeError as error:
             if isinstance(error, MissingCapabilityError | AnswerError) and is_stateless(request):
@@ -112,7 +112,7 @@ class Tools:
         if not tool.secrets:
             result = await self._handlers.run(request, tool, bind, tool.result)
         else:
-            secrets = await self._secrets.resolve(tool.secrets, request.peer)
+            secrets = await self._secrets.resolve(tool, request.peer)
             request.redaction = (request.redaction or Redaction(())).with_values(secrets.values)
             result = await self._handlers.run(request, tool, bind, tool.result, secrets)
         if request.redaction is not None and result.is_error is True:

@@ -7,6 +7,7 @@ the cancellation (R-277), in the session era it is not (R-325).
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
@@ -15,13 +16,16 @@ import msgspec
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.exchange import Request
 from enfilade.transports.stream import HEAD, EventStream, Headers, Send
-from enfilade.wire.jsonrpc import STATELESS_STATUS, RpcError
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, STATELESS_STATUS, RpcError, encode_error
 from enfilade.wire.sse import event
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 #: Seconds after which a request is no longer "answered at once".
 GLANCE: Final = 0.01
+
+#: Seconds for telling a client that its request is given up.
+FAREWELL: Final = 1.0
 
 JSON: Final = (b"content-type", b"application/json")
 
@@ -128,6 +132,9 @@ class Answer:
         self.start(request)
         try:
             body, error = await dispatcher.respond(request)
+        except asyncio.CancelledError:
+            await self._farewell(request)
+            raise
         except BaseException:
             if self._stream is not None:
                 self._stream.abandon()
@@ -135,6 +142,15 @@ class Answer:
         finally:
             self.settle()
         await self.conclude(200 if error is None else self.status_of(error), body)
+
+    async def _farewell(self, request: Request) -> None:
+        """Say that the server gives the request up, because its host cancelled it: nobody is left waiting."""
+        error = RpcError(INTERNAL_ERROR, "The server is stopping; send the request again")
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(FAREWELL):
+                await self.conclude(503, encode_error(request.id, error))
+        if self._stream is not None:
+            self._stream.abandon()
 
     def status_of(self, error: RpcError) -> int:
         """Return the HTTP status of an error that is the outcome of a request (protocol §1.8, R-327)."""

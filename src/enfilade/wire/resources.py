@@ -4,6 +4,7 @@ Easy to get wrong: a template has no `size` and no `uri`, and its `mime_type` is
 it share it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -91,7 +92,18 @@ class ResourceUpdatedNotificationParams(NotificationParams, kw_only=True):
     uri: str
 
 
-def resource_not_found(uri: str, revision: str, message: str | None = None, **data: Any) -> RpcError:
-    """Return the error that a revision has for a URI at which there is nothing (protocol §5.3, R-523)."""
-    code = RESOURCE_NOT_FOUND if revision in UNTIL_1125 else INVALID_PARAMS
-    return RpcError(code, message or f"Resource not found: {uri}", {**data, "uri": uri})
+class NotFoundError(RpcError):
+    """There is nothing at a URI; said to each revision in the code that it has for this (protocol §5.3, R-523).
+
+    Args:
+        uri: the URI as it was asked for.
+        revision: the client's.
+        message: one sentence for the client.
+        data: further members of the error's `data`.
+    """
+
+    def __init__(
+        self, uri: str, revision: str, message: str | None = None, data: Mapping[str, Any] | None = None
+    ) -> None:
+        code = RESOURCE_NOT_FOUND if revision in UNTIL_1125 else INVALID_PARAMS
+        super().__init__(code, message or f"Resource not found: {uri}", {**(data or {}), "uri": uri})

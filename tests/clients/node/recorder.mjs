@@ -26,6 +26,9 @@ export function target() {
   };
 }
 
+/** What a client that answers questions declares; one whose script has no answers declares nothing. */
+export const capabilities = ({ answers }) => (answers ? { elicitation: { form: {} }, sampling: {}, roots: {} } : {});
+
 /** Collects events in the order in which the client handed them to its user. */
 export class Recorder {
   revision = "";
@@ -53,6 +56,26 @@ export class Recorder {
   log = ({ params }) => {
     this.events.push({ kind: "log", level: params.level, data: params.data });
   };
+
+  /** Returns what the script answers to a question, and notes that it was asked. */
+  answer(answers, kind, words) {
+    this.events.push({ kind: "asked", what: kind, words });
+    if (kind === "elicit") return { action: "accept", content: answers.elicit[words] };
+    if (kind === "sample") {
+      return { role: "assistant", model: "driver", content: { type: "text", text: answers.sample[words] } };
+    }
+    return { roots: answers.roots };
+  }
+
+  /** Registers what answers the server's questions; `kinds` are what the client calls each of them. */
+  answerOn(client, answers, kinds) {
+    if (!answers) return;
+    client.setRequestHandler(kinds.elicit, ({ params }) => this.answer(answers, "elicit", params.message));
+    client.setRequestHandler(kinds.sample, ({ params }) =>
+      this.answer(answers, "sample", [params.messages[0].content].flat()[0].text),
+    );
+    client.setRequestHandler(kinds.roots, () => this.answer(answers, "roots", "roots"));
+  }
 
   listed(tools) {
     for (const tool of tools) this.tools[tool.name] = tool;

@@ -3,6 +3,9 @@ import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import {
+  CreateMessageRequestSchema,
+  ElicitRequestSchema,
+  ListRootsRequestSchema,
   LoggingMessageNotificationSchema,
   PromptListChangedNotificationSchema,
   ResourceListChangedNotificationSchema,
@@ -10,7 +13,7 @@ import {
   ToolListChangedNotificationSchema,
 } from "@modelcontextprotocol/sdk/types.js";
 
-import { Recorder, target } from "./recorder.mjs";
+import { Recorder, capabilities, target } from "./recorder.mjs";
 
 const { url, command, script } = target();
 const recorder = new Recorder();
@@ -26,7 +29,12 @@ transport.setProtocolVersion = new Proxy(transport.setProtocolVersion ?? (() => 
   },
 });
 
-const client = new Client({ name: "typescript-v1", version: "1.0.0" });
+const client = new Client({ name: "typescript-v1", version: "1.0.0" }, { capabilities: capabilities(script) });
+recorder.answerOn(client, script.answers, {
+  elicit: ElicitRequestSchema,
+  sample: CreateMessageRequestSchema,
+  roots: ListRootsRequestSchema,
+});
 client.setNotificationHandler(LoggingMessageNotificationSchema, recorder.log);
 client.setNotificationHandler(ToolListChangedNotificationSchema, () => recorder.changed("tools"));
 client.setNotificationHandler(PromptListChangedNotificationSchema, () => recorder.changed("prompts"));

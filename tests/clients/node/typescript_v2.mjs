@@ -2,7 +2,7 @@
 import { Client, LOG_LEVEL_META_KEY, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 
-import { Recorder, target } from "./recorder.mjs";
+import { Recorder, capabilities, target } from "./recorder.mjs";
 
 const { url, command, mode, script } = target();
 const recorder = new Recorder();
@@ -12,8 +12,16 @@ const transport = url
 
 const client = new Client(
   { name: "typescript-v2", version: "1.0.0" },
-  { versionNegotiation: { mode: mode === "legacy" || mode === "auto" ? mode : { pin: mode } } },
+  {
+    capabilities: capabilities(script),
+    versionNegotiation: { mode: mode === "legacy" || mode === "auto" ? mode : { pin: mode } },
+  },
 );
+recorder.answerOn(client, script.answers, {
+  elicit: "elicitation/create",
+  sample: "sampling/createMessage",
+  roots: "roots/list",
+});
 client.setNotificationHandler("notifications/message", recorder.log);
 for (const list of ["tools", "prompts", "resources"])
   client.setNotificationHandler(`notifications/${list}/list_changed`, () => recorder.changed(list));

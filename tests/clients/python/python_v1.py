@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
+from answers import callbacks
 from mcp import ClientSession, McpError, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
@@ -43,7 +44,13 @@ async def main() -> None:
                 recorder.changed(str(message.root.params.uri))
 
         session = await stack.enter_async_context(
-            ClientSession(read, write, logging_callback=recorder.log, message_handler=message)
+            ClientSession(
+                read,
+                write,
+                logging_callback=recorder.log,
+                message_handler=message,
+                **callbacks(aim.script.get("answers"), recorder),
+            )
         )
         handshake = await session.initialize()
         recorder.revision = str(handshake.protocolVersion)

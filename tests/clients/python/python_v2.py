@@ -4,6 +4,7 @@ import asyncio
 import warnings
 from typing import Any
 
+from answers import callbacks
 from mcp import Client, MCPError
 from mcp.client.stdio import StdioServerParameters
 from mcp.client.subscriptions import ResourceUpdated
@@ -49,7 +50,12 @@ async def main() -> None:
             recorder.changed(message.params.uri)
 
     client = Client(
-        address, mode=aim.mode, logging_callback=recorder.log, log_level=level, message_handler=message
+        address,
+        mode=aim.mode,
+        logging_callback=recorder.log,
+        log_level=level,
+        message_handler=message,
+        **callbacks(aim.script.get("answers"), recorder),
     )
     async with client:
         recorder.revision = client.protocol_version

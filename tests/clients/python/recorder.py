@@ -69,6 +69,16 @@ class Recorder:
     async def log(self, params: Any) -> None:
         self.events.append({"kind": "log", "level": params.level, "data": params.data})
 
+    def answer(self, answers: dict[str, Any], kind: str, words: str) -> dict[str, Any]:
+        """Return what the script answers to a question, and note that it was asked."""
+        self.events.append({"kind": "asked", "what": kind, "words": words})
+        if kind == "elicit":
+            return {"action": "accept", "content": answers["elicit"][words]}
+        if kind == "sample":
+            text = {"type": "text", "text": answers["sample"][words]}
+            return {"role": "assistant", "model": "driver", "content": text}
+        return {"roots": answers["roots"]}
+
     def listed(self, tools: list[Any]) -> None:
         """Keep the listed tools, in order, as they were on the wire."""
         for tool in tools:

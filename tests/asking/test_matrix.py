@@ -1,0 +1,108 @@
+"""One tool, every official client, both transports: it asks, samples, lists roots, and charges exactly once.
+
+In the stateless era also while servers are killed and take turns. Easy to get wrong: a charge that happened twice
+and is not looked at. It goes into a file, which is read in the end.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tooling
+from asking.relay import Relay
+from clients.drivers import DRIVERS, STATELESS, Driver, Report, drive
+from servers import ServerProcess, python_command
+
+SERVER = "tests/asking/server.py"
+SCRIPT = json.loads(Path(__file__).with_name("errand.json").read_text(encoding="utf-8"))
+SECRET = {"ENFILADE_SECRET": "a secret of the matrix that is long enough"}
+
+ASKED = {
+    "long": [
+        ("elicit", "long: your name?"),
+        ("elicit", "long: any more?"),
+        ("elicit", "long: what size?"),
+        ("sample", "long: greet Ada"),
+        ("roots", "roots"),
+    ],
+    "short": [
+        ("elicit", "short: your name?"),
+        ("elicit", "short: any more?"),
+        ("sample", "short: greet Bob"),
+        ("roots", "roots"),
+    ],
+}
+"""The third question is asked only if the second was answered with yes."""
+
+ROUNDS = sum(map(len, ASKED.values()))
+
+
+@pytest.fixture(params=DRIVERS, ids=lambda driver: driver.name)
+def driver(request: pytest.FixtureRequest) -> Driver:
+    """Return a client that is installed; one that is not is skipped, or a failure where tools are required."""
+    chosen: Driver = request.param
+    try:
+        chosen.command()
+    except tooling.ToolMissing as missing:
+        if tooling.required():
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with ServerProcess(python_command(SERVER, "--port", "{port}"), env=SECRET) as server:
+        yield server.url
+
+
+def run_errands(driver: Driver, target: Sequence[str], folder: Path) -> None:
+    """Let a client call the tool twice, and check what it saw and what was charged."""
+    ledger, script = folder / "ledger", folder / "errand.json"
+    steps = [
+        [{**call, "arguments": {**call["arguments"], "ledger": str(ledger)}} for call in step]
+        for step in SCRIPT["steps"]
+    ]
+    script.write_text(json.dumps({**SCRIPT, "steps": steps}), encoding="utf-8")
+    report = drive(driver, str(script), target)
+    assert report.revision == driver.revision
+    assert asked(report) == [*ASKED["long"], *ASKED["short"]]
+    assert report.text("long") == "Ada large 4 Hello, Ada. file:///home/ada"
+    assert report.text("short") == "Bob none 5 Hello, Bob. file:///home/ada"
+    assert ledger.read_text(encoding="utf-8").splitlines() == ["long", "short"]
+
+
+def asked(report: Report) -> list[Any]:
+    """Return the questions that came to the client's user, in order."""
+    return [(event["what"], event["words"]) for event in report.events if event["kind"] == "asked"]
+
+
+@pytest.mark.parametrize("transport", ["http", "stdio"])
+def test_one_function_for_every_client(driver: Driver, transport: str, url: str, tmp_path: Path) -> None:
+    """R-29A, R-29C, SEP-2260, trap 23."""
+    target = ["http", url] if transport == "http" else ["stdio", *python_command(SERVER)]
+    run_errands(driver, target, tmp_path)
+
+
+PINNED = [each for each in DRIVERS if each.mode == STATELESS]
+
+
+@pytest.mark.parametrize("driver", PINNED, ids=lambda driver: driver.name, indirect=True)
+@pytest.mark.parametrize(
+    ("hosts", "processes"),
+    [
+        pytest.param({"restart": True}, ROUNDS, id="killed and restarted after each question"),
+        pytest.param({"workers": 2}, 2, id="two processes in turn"),
+    ],
+)
+def test_whatever_becomes_of_the_servers(
+    driver: Driver, hosts: dict[str, Any], processes: int, tmp_path: Path
+) -> None:
+    """R-294, R-29A: what a call has asked, been told and done is with the client; any worker goes on from it."""
+    with Relay(python_command(SERVER, "--port", "{port}"), SECRET, **hosts) as relay:
+        run_errands(driver, ["http", relay.url], tmp_path)
+    assert len(relay.rounds) == ROUNDS
+    assert len(set(relay.rounds)) == processes

@@ -1,0 +1,381 @@
+"""P18: every example is started over both transports and called by the official client, in both eras.
+
+Easy to get wrong: an example that nobody calls. A folder that is in no table of this file fails.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import re
+import tomllib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client, MCPError, StdioServerParameters
+from mcp.types import (
+    CreateMessageResult,
+    ElicitResult,
+    PromptReference,
+    ResourceTemplateReference,
+    TextContent,
+)
+
+from servers import ROOT, ServerProcess, enfilade_command
+
+EXAMPLES = ROOT / "examples"
+#: What is neither in a table of this file nor a project of its own is tested elsewhere.
+ELSEWHERE = {"everything", "quickstart"}
+HANDSHAKE, STATELESS = "legacy", "auto"
+SECRET = "a key of this test"
+
+
+class User:
+    """The people and the model behind a client: they answer in turn, and what is said to them is kept."""
+
+    def __init__(self) -> None:
+        self.begin([])
+
+    def begin(self, answers: list[ElicitResult]) -> None:
+        """Forget what was, and have these answers ready."""
+        self.answers, self.heard = list(answers), list[Any]()
+
+    async def answer(self, context: Any, params: Any) -> ElicitResult:
+        self.heard.append(params.message)
+        return self.answers.pop(0)
+
+    async def write(self, context: Any, params: Any) -> CreateMessageResult:
+        asked = params.messages[0].content.text
+        self.heard.append(asked)
+        written = TextContent(type="text", text=f"<{asked}>")
+        return CreateMessageResult(role="assistant", model="a poet", content=written)
+
+    async def log(self, params: Any) -> None:
+        self.heard.append((params.level, params.data))
+
+    async def progress(self, progress: float, total: float | None, message: str | None) -> None:
+        self.heard.append((progress, total, message))
+
+
+@dataclass
+class Call:
+    """One call of a tool, and what must come of it.
+
+    Attributes:
+        text: a pattern that the text of the result fits; all of it.
+        answers: the user's, in order.
+        data: what the structured result must be.
+        meta: a member that the result's `_meta` must have.
+        heard: what must have been said to the user or the client, in order.
+        able: whether the client can be asked anything.
+    """
+
+    tool: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    text: str = ".*"
+    data: Any = None
+    answers: list[ElicitResult] = field(default_factory=list)
+    heard: list[Any] | None = None
+    meta: str | None = None
+    fails: bool = False
+    able: bool = True
+
+
+def accept(**content: Any) -> ElicitResult:
+    return ElicitResult(action="accept", content=content)
+
+
+DECLINE, CANCEL = ElicitResult(action="decline"), ElicitResult(action="cancel")
+SIGNATURE = hmac.new(SECRET.encode(), b"hello", hashlib.sha256).hexdigest()
+
+CALLS: dict[str, list[Call]] = {
+    "sampling": [
+        Call(
+            "summarize", {"text": "It rained.", "sentences": 1}, "<Summarize this in 1 sentences:\n\nIt rained.>"
+        ),
+        Call(
+            "debate",
+            {"motion": "tea"},
+            data={
+                "pro": "<Give one sentence in favour of this: tea>",
+                "contra": "<Give one sentence against this: tea>",
+            },
+        ),
+        Call("headline", {"text": "One two three"}, "<Write a headline.*"),
+        Call(
+            "headline", {"text": "one two three four five six seven"}, "one two three four five six", able=False
+        ),
+        Call("summarize", {"text": "x"}, ".*sampling.*", fails=True, able=False),
+        Call("summarize", {"text": "x", "sentences": 11}, ".*sentences.*", fails=True),
+    ],
+    "elicitation": [
+        Call(
+            "choose_nickname", text="Hello, Bo!", answers=[accept(value="Bo")], heard=["What shall I call you?"]
+        ),
+        Call("choose_nickname", text="Then I shall not.*", answers=[DECLINE]),
+        Call("choose_nickname", text=".*another time.*", answers=[CANCEL]),
+        Call(
+            "book_table",
+            {"restaurant": "Ada's"},
+            r"Booking \d+: 2 guests, terrace\.",
+            answers=[accept(guests=2, where="terrace")],
+        ),
+        Call(
+            "book_table",
+            {"restaurant": "Ada's"},
+            r"Booking \d+: 9 guests, inside\.",
+            answers=[accept(guests=9), accept()],
+            heard=["A table at Ada's: for whom, and where?", "A large table costs a deposit of 50 EUR. Go on?"],
+        ),
+        Call("book_table", {"restaurant": "x"}, "Nothing was.*", answers=[accept(guests=9), DECLINE]),
+        Call("book_table", {"restaurant": "x"}, "Nothing was.*", answers=[CANCEL]),
+    ],
+    "progress": [
+        Call(
+            "bake",
+            {"cakes": 2},
+            "2 cakes",
+            heard=[(0, 2, "cake 1 is in the oven"), (1, 2, "cake 2 is in the oven"), (2, 2, "all done")],
+        ),
+        Call("search", {"word": "tea"}, "3", heard=[(page, None, f"{page} pages read") for page in (1, 2, 3, 4)]),
+        Call("stretch", {"password": "x", "rounds": 3}, "[0-9a-f]{64}", heard=[(n, 3, None) for n in (1, 2, 3)]),
+    ],
+    "logging": [
+        Call(
+            "order",
+            {"item": "lamp", "amount": 11},
+            "11 × lamp",
+            heard=[
+                ("debug", "looking at the shelf"),
+                ("info", {"item": "lamp", "amount": 11}),
+                ("notice", "this customer orders for the first time"),
+                ("warning", {"msg": "the shelf is nearly empty", "extra": {"item": "lamp", "left": 2}}),
+            ],
+        ),
+        Call(
+            "alarm",
+            heard=[
+                ("error", "a lamp is broken"),
+                ("critical", "the till does not open"),
+                ("alert", "somebody must come at once"),
+                ("emergency", "the shop is on fire"),
+            ],
+        ),
+    ],
+    "tool_chaining": [
+        Call("locate", {"city": "Ulm"}, data={"city": "Ulm", "latitude": 48.4, "longitude": 10.0}),
+        Call("temperature", {"latitude": 48.4, "longitude": 10}, data={"result": 17.6}),
+        Call("warmth", {"city": "Ulm"}, data={"result": 17.6}),
+        Call("warmth", {"city": "Atlantis"}, "I do not know Atlantis.*", fails=True),
+        Call("compare", {"cities": ["Oslo", "Lisbon", "Ulm"]}, "Lisbon"),
+        Call("known", {"city": "Atlantis"}, data={"result": False}),
+        Call("known", {"city": "Oslo"}, data={"result": True}),
+    ],
+    "prebuilt_and_custom_tools": [
+        Call("multiply", {"a": 6, "b": 7}, data={"result": 42.0}),
+        Call("divide", {"a": 1, "b": 0}, "Nothing can be divided by zero.", fails=True),
+        Call("mean", {"numbers": [1, 2, 6]}, data={"result": 3.0}),
+        Call("mean", {"numbers": []}, ".*numbers.*", fails=True),
+        Call("compound", {"capital": 100, "percent": 10, "years": 2}, data={"result": 121.0}),
+    ],
+    "secrets": [
+        Call("sign", {"message": "hello"}, SIGNATURE),
+        Call("is_signed_by_us", {"message": "hello", "signature": SIGNATURE}, data={"result": True}),
+        Call("is_signed_by_us", {"message": "hello", "signature": "0" * 64}, data={"result": False}),
+        Call("careless", text=r"Tool 'careless' failed with an internal error \(id .*", fails=True),
+    ],
+    "resources": [
+        Call("write_note", {"title": "tea", "text": "Ceylon"}, "note://tea"),
+        Call("write_note", {"title": "Not a title", "text": ""}, ".*title.*", fails=True),
+    ],
+    "prompts": [],
+    "typed_errors": [
+        Call("order", {"item": "lamp", "amount": 2}, "2 × lamp"),
+        Call("order", {"item": "lamp", "amount": 0}, ".*amount.*1.*", fails=True),
+        Call("order", {"item": "table"}, r"There is no 'table'\. There are lamp, chair\.", fails=True),
+        Call("order", {"item": "chair"}, "Only 0.*", fails=True, meta="example.org/out-of-stock"),
+        Call("crash", text=r"Tool 'crash' failed with an internal error \(id [0-9a-f]+\)\.", fails=True),
+        Call("lie", fails=True),
+    ],
+}
+
+
+async def make(client: Client, call: Call, user: User) -> None:
+    """Make a call and see what comes of it."""
+    user.begin(call.answers)
+    if call.fails and not call.able and client.protocol_version >= "2026-07-28":
+        with pytest.raises(MCPError, match=call.text):  # R-290: it has a code of its own there
+            await client.call_tool(call.tool, call.arguments)
+        return
+    result = await client.call_tool(call.tool, call.arguments, progress_callback=user.progress)
+    text = "\n".join(block.text for block in result.content if isinstance(block, TextContent))
+    assert bool(result.is_error) == call.fails, text
+    assert re.fullmatch(call.text, text, re.DOTALL), text
+    if call.data is not None:
+        assert result.structured_content == call.data
+    if call.meta is not None:
+        assert call.meta in (result.meta or {})
+    if call.heard is not None:
+        assert user.heard == call.heard
+    assert user.answers == [], "there were fewer questions than answers"
+
+
+async def read_resources(client: Client) -> None:
+    """What `write_note` and `pin_note` have done is there to be read."""
+
+    async def read(uri: str) -> str:
+        (contents,) = (await client.read_resource(uri)).contents
+        return str(contents.text)  # type: ignore[union-attr]
+
+    listed = {str(each.uri) for each in (await client.list_resources()).resources}
+    assert listed >= {"about://server", "guide://notes", "calendar://today"}
+    (template,) = (await client.list_resource_templates()).resource_templates
+    assert template.uri_template == "note://{title}"
+    assert await read("about://server") == "Notes that can be read and written."
+    assert (await read("guide://notes")).startswith("# Writing notes")
+    assert str(date.today().year) in await read("calendar://today")
+    assert await read("note://tea") == "Ceylon"
+    with pytest.raises(MCPError, match="There is no note called coffee"):
+        await client.read_resource("note://coffee")
+    reference = ResourceTemplateReference(type="ref/resource", uri="note://{title}")
+    completion = await client.complete(reference, {"name": "title", "value": "sh"})
+    assert "shopping" in completion.completion.values
+    title = f"plans-{client.protocol_version}"
+    await client.call_tool("write_note", {"title": title, "text": "Plant two trees"})
+    pinned = await client.call_tool("pin_note", {"title": title})
+    assert not pinned.is_error
+    assert await read(f"pinned://{title}") == "Plant two trees"
+
+
+async def get_prompts(client: Client) -> None:
+    async def get(name: str, **arguments: str) -> list[tuple[str, str]]:
+        messages = (await client.get_prompt(name, arguments)).messages
+        return [(each.role, each.content.text) for each in messages]  # type: ignore[union-attr]
+
+    async def complete(name: str, argument: str, value: str) -> list[str]:
+        reference = PromptReference(type="ref/prompt", name=name)
+        return list((await client.complete(reference, {"name": argument, "value": value})).completion.values)
+
+    assert [each.name for each in (await client.list_prompts()).prompts] == ["review", "reply", "interview"]
+    ((role, text),) = await get("review", code="print(1)", language="rust")
+    assert (role, "rust code" in text, "print(1)" in text) == ("user", True, True)
+    ((_, text),) = await get("reply", letter="Dear all", words="20")
+    assert "friendly tone, in at most 20 words" in text
+    assert [role for role, _ in await get("interview", role="baker")] == ["user", "assistant", "user"]
+    for wrong in ({"letter": "x", "words": "many"}, {}):
+        with pytest.raises(MCPError):
+            await get("reply", **wrong)
+    assert await complete("review", "language", "p") == ["python", "typescript"]
+    assert await complete("reply", "tone", "f") == ["friendly", "formal", "funny"]
+
+
+async def unknown_tool(client: Client) -> None:
+    with pytest.raises(MCPError) as caught:
+        await client.call_tool("no_such_tool", {})
+    assert caught.value.code == -32602
+
+
+#: What there is to be seen of an example besides its tools.
+MORE: dict[str, Callable[[Client], Awaitable[None]]] = {
+    "resources": read_resources,
+    "prompts": get_prompts,
+    "typed_errors": unknown_tool,
+}
+
+
+async def visit(example: str, address: Any, mode: str) -> None:
+    """Call everything of an example, by a client that can be asked and by one that cannot."""
+    for able in {call.able for call in CALLS[example]} | {True}:
+        user = User()
+        asked = {"elicitation_callback": user.answer, "sampling_callback": user.write} if able else {}
+        async with Client(address, mode=mode, logging_callback=user.log, log_level="debug", **asked) as client:
+            if mode == HANDSHAKE:
+                await client.set_logging_level("debug")
+            for call in CALLS[example]:
+                if call.able == able:
+                    await make(client, call, user)
+            if able and example in MORE:
+                await MORE[example](client)
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNING_KEY", SECRET)
+
+
+#: The client warns of what later revisions have dropped.
+older = pytest.mark.filterwarnings("ignore:.*deprecated as of 2026-07-28")
+
+
+def command(example: str, *arguments: str) -> list[str]:
+    return enfilade_command("run", str(EXAMPLES / example / "server.py"), *arguments)
+
+
+@older
+@pytest.mark.parametrize("example", CALLS)
+def test_over_http(example: str) -> None:
+    with ServerProcess(command(example, "--transport", "http", "--port", "{port}")) as server:
+        for mode in (HANDSHAKE, STATELESS):
+            asyncio.run(visit(example, server.url, mode))
+    for hidden in ("hunter2", SECRET):
+        assert hidden not in server.output or (example, hidden) == ("typed_errors", "hunter2")
+
+
+@older
+@pytest.mark.parametrize("mode", [HANDSHAKE, STATELESS])
+@pytest.mark.parametrize("example", CALLS)
+def test_over_stdio(example: str, mode: str) -> None:
+    program, *arguments = command(example)
+    server = StdioServerParameters(command=program, args=arguments, env={"SIGNING_KEY": SECRET})
+    asyncio.run(visit(example, server, mode))
+
+
+def test_a_secret_that_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The message names it and says where to set it."""
+    monkeypatch.delenv("SIGNING_KEY")
+    program, *arguments = command("secrets")
+
+    async def sign() -> Any:
+        async with Client(StdioServerParameters(command=program, args=arguments, cwd=tmp_path)) as client:
+            return await client.call_tool("sign", {"message": "hello"})
+
+    result = asyncio.run(sign())
+    assert result.is_error
+    assert "SIGNING_KEY" in result.content[0].text
+
+
+FOLDERS = sorted(path.name for path in EXAMPLES.iterdir() if (path / "server.py").is_file())
+
+
+def test_every_example_is_tested() -> None:
+    assert set(FOLDERS) == set(CALLS) | ELSEWHERE
+
+
+def test_the_index_has_every_example() -> None:
+    linked = re.findall(r"^\| \[(\w+)\]", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(linked) == FOLDERS
+
+
+@pytest.mark.parametrize("example", CALLS)
+def test_is_a_project_of_its_own(example: str) -> None:
+    folder = EXAMPLES / example
+    settings = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+    project = settings["project"]
+    assert settings["build-system"]["build-backend"] == "hatchling.build"
+    assert project["name"] == f"enfilade-example-{example.replace('_', '-')}"
+    assert project["dependencies"] == ["enfilade"]
+    for name in (project["readme"], *settings["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]):
+        assert (folder / name).exists(), name
+
+
+@pytest.mark.parametrize("example", CALLS)
+def test_the_readme_names_what_there_is(example: str) -> None:
+    readme = (EXAMPLES / example / "README.md").read_text("utf-8")
+    missing = {call.tool for call in CALLS[example] if f"`{call.tool}`" not in readme}
+    missing -= {"locate", "temperature"}  # they are only there to be called by the others
+    assert missing == set()
+    for link in re.findall(r"\]\(([^)]+)\)", readme):
+        assert (EXAMPLES / example / link).resolve().exists(), link
