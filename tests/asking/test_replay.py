@@ -287,6 +287,20 @@ async def test_a_handler_that_swallows_the_end_of_its_round_asks_all_the_same() 
     assert text_of(await call.round({key: value(True) for key in call.asked})) == "True"
 
 
+async def test_a_handler_that_swallows_the_end_of_its_round_and_asks_on() -> None:
+    async def tool(ctx: Context) -> str:
+        try:
+            await ctx.elicit("first?", bool)
+        except BaseException:
+            await ctx.elicit("second?", bool)
+        return "done"
+
+    call = Call(server(tool), "tool")
+    await call.round()
+    assert [words(each) for each in call.asked.values()] == ["first?", "second?"]
+    assert text_of(await call.round({key: value(True) for key in call.asked})) == "done"
+
+
 async def test_a_handler_that_fails_at_the_end_of_its_round_asks_all_the_same() -> None:
     async def tool(ctx: Context) -> str:
         try:

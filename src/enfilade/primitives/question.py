@@ -43,6 +43,9 @@ A_co = TypeVar("A_co", covariant=True)
 
 Messages = str | SamplingMessage | Sequence[str | SamplingMessage]
 
+#: Characters of a question that are repeated in errors.
+_WORDS: Final = 60
+
 #: What the answer to each kind of question is decoded to.
 ANSWERS: Final[dict[str, type[Message]]] = {
     "elicitation/create": ElicitResult,
@@ -86,6 +89,24 @@ class Question(Generic[A_co]):
     def method(self) -> str:
         """The protocol's method, such as `elicitation/create`."""
         return str(self.request.__struct_config__.tag)
+
+    @property
+    def words(self) -> str:
+        """How the question begins, for an error that must tell it from another."""
+        text = ""
+        if isinstance(self.request, ElicitRequest):
+            text = self.request.params.message
+        elif isinstance(self.request, CreateMessageRequest):
+            text = next((getattr(each.content, "text", "") for each in self.request.params.messages), "")
+        short = text if len(text) <= _WORDS else f"{text[:_WORDS]}…"
+        return f'{self.method} "{short}"' if short else self.method
+
+    @property
+    def form(self) -> bytes | None:
+        """The schema of the form that it shows, as JSON; None if it shows none."""
+        if isinstance(self.request, ElicitRequest) and self.request.params.requested_schema is not UNSET:
+            return msgspec.json.encode(self.request.params.requested_schema)
+        return None
 
     def read(self, answer: msgspec.Raw | bytes) -> A_co:
         """Return the client's answer as what was asked for.

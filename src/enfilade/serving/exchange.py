@@ -172,7 +172,7 @@ class Request:
         self.replay: Replay | None = None
         self.page: Page | None = None
         self.path: bytes | None = None
-        self.locks: dict[str, asyncio.Lock] = {}
+        self.locks: dict[str, asyncio.Lock] | None = None
         self.param_headers = param_headers
         self.parent = parent
         self.cancelled = False

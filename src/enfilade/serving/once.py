@@ -36,6 +36,8 @@ async def once(request: Request, page: Page, replay: Replay | None, key: str, fn
     if key not in page.once:
         if key in within.get():
             raise RuntimeError(f"the side effect {key!r} runs itself: ctx.once was called with its own key in it")
+        if request.locks is None:
+            request.locks = {}
         async with request.locks.setdefault(key, asyncio.Lock()):
             if key not in page.once:
                 page.once[key] = await _performed(replay, key, fn)

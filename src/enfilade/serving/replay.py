@@ -26,10 +26,9 @@ from enfilade.primitives.question import Question, decoded
 from enfilade.serving.exchange import Request
 from enfilade.serving.journal import Answered, Journal, Journals, Page, Pending, digest_of, target_of
 from enfilade.serving.unanswered import CannotAskError
-from enfilade.wire.elicitation import ElicitRequest, ElicitResult
+from enfilade.wire.elicitation import ElicitResult
 from enfilade.wire.input_required import InputRequest, InputRequiredResult
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
-from enfilade.wire.sampling import CreateMessageRequest
 
 log = logging.getLogger("enfilade.serving")
 
@@ -37,8 +36,6 @@ log = logging.getLogger("enfilade.serving")
 _QUIET_TURNS: Final = 3
 #: Seconds that an answer of an earlier round is kept for whoever asked for it then.
 _PATIENCE: Final = 1.0
-#: Characters of a question that are remembered, for errors.
-_WORDS: Final = 60
 
 
 class Replay:
@@ -65,6 +62,7 @@ class Replay:
         self._timer: asyncio.Handle | None = None
         self._waiting: set[asyncio.Future[None]] = set()
         self.suspended = False
+        self._cancellations = 0
         self._divergence: RpcError | None = None
         params = request.params
         self.journal = (
@@ -140,7 +138,7 @@ class Replay:
         name = self._put(
             key or f"question-{self._asked}",
             question.request,
-            Pending(identity, question.method, _words(question.request)),
+            Pending(identity, question.method, question.words),
         )
         try:
             await self._wait()
@@ -166,12 +164,11 @@ class Replay:
         page.wanted, page.next_state = wanted, json_bytes(returned.state)
         asked = dict(self._open)
         for key, question in returned.questions.items():
-            of = question.request
-            pending = Pending(path, question.method, _words(of), key, _form_of(of))
+            pending = Pending(path, question.method, question.words, key, question.form)
             if key in self._early:
                 self._enter(key, pending, bytes(self._early.pop(key)))
             elif key not in page.given:
-                self._put(key, of, pending)
+                self._put(key, question.request, pending)
         if wanted and asked == self._open:
             page.turn()
             return
@@ -243,6 +240,7 @@ class Replay:
         if self._diverges:
             self._divergence = self._explain()
         if self._request.task is not None:
+            self._cancellations += 1
             self._request.task.cancel("waiting for the client's answers")
 
     def _explain(self) -> RpcError:
@@ -263,14 +261,12 @@ class Replay:
             RpcError: this run is another than the one before.
             asyncio.CancelledError: the call was given up meanwhile.
         """
-        request = self._request
-        # The cancellation that ended the round was ours. One that is left is not.
-        if request.cancelled or (request.task is not None and request.task.cancelling() > 1):
-            if request.task is not None:
-                request.task.uncancel()
+        request, task = self._request, self._request.task
+        if task is not None:
+            for _ in range(self._cancellations):  # ours, more than one if the handler swallowed the first
+                task.uncancel()
+        if request.cancelled or (task is not None and task.cancelling()):
             raise asyncio.CancelledError
-        if request.task is not None:
-            request.task.uncancel()
         if self._divergence is not None:
             raise self._divergence
         state = self._journals.close(self.journal, request.method, request.params, request.peer.principal)
@@ -286,21 +282,3 @@ class Replay:
 
 def _malformed(key: str, why: str) -> RpcError:
     return RpcError(INVALID_PARAMS, f"Invalid params: inputResponses[{key!r}]: {why}", status=400)
-
-
-def _words(question: InputRequest) -> str:
-    """Return how a question begins, for an error that must tell it from another."""
-    text = ""
-    if isinstance(question, ElicitRequest):
-        text = question.params.message
-    elif isinstance(question, CreateMessageRequest):
-        text = next((getattr(each.content, "text", "") for each in question.params.messages), "")
-    short = text if len(text) <= _WORDS else f"{text[:_WORDS]}…"
-    method = str(question.__struct_config__.tag)
-    return f'{method} "{short}"' if short else method
-
-
-def _form_of(question: InputRequest) -> bytes | None:
-    if isinstance(question, ElicitRequest) and question.params.requested_schema is not UNSET:
-        return json_bytes(question.params.requested_schema)
-    return None
