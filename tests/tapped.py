@@ -139,7 +139,14 @@ def serve_http(file: str, port: int, recorder: Recorder) -> None:
 
     from enfilade.cli.load import load_app
 
-    uvicorn.run(tapped(load_app(file), recorder), host="127.0.0.1", port=port, lifespan="on", log_level="warning")
+    uvicorn.run(
+        tapped(load_app(file), recorder),
+        host="127.0.0.1",
+        port=port,
+        lifespan="on",
+        log_level="warning",
+        timeout_graceful_shutdown=1,  # some clients leave their event stream open
+    )
 
 
 def serve_stdio(file: str, recorder: Recorder) -> int:

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import re
 import tomllib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -24,7 +24,8 @@ from mcp.types import (
     TextContent,
 )
 
-from servers import ROOT, ServerProcess, enfilade_command
+import tapped
+from servers import ROOT, ServerProcess
 
 EXAMPLES = ROOT / "examples"
 #: What is neither in a table of this file nor a project of its own is tested elsewhere.
@@ -310,14 +311,22 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> None:
 older = pytest.mark.filterwarnings("ignore:.*deprecated as of 2026-07-28")
 
 
-def command(example: str, *arguments: str) -> list[str]:
-    return enfilade_command("run", str(EXAMPLES / example / "server.py"), *arguments)
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Path]:
+    """Return where a server's messages are recorded; in the end each is held against its revision's schema."""
+    path = tmp_path / "left.jsonl"
+    yield path
+    assert tapped.validate_log(path) > 0
+
+
+def command(example: str, transport: str, log: Path) -> list[str]:
+    return tapped.command(EXAMPLES / example / "server.py", transport, "{port}", log)
 
 
 @older
 @pytest.mark.parametrize("example", CALLS)
-def test_over_http(example: str) -> None:
-    with ServerProcess(command(example, "--transport", "http", "--port", "{port}")) as server:
+def test_over_http(example: str, log: Path) -> None:
+    with ServerProcess(command(example, "http", log)) as server:
         for mode in (HANDSHAKE, STATELESS):
             asyncio.run(visit(example, server.url, mode))
     for hidden in ("hunter2", SECRET):
@@ -327,16 +336,16 @@ def test_over_http(example: str) -> None:
 @older
 @pytest.mark.parametrize("mode", [HANDSHAKE, STATELESS])
 @pytest.mark.parametrize("example", CALLS)
-def test_over_stdio(example: str, mode: str) -> None:
-    program, *arguments = command(example)
+def test_over_stdio(example: str, mode: str, log: Path) -> None:
+    program, *arguments = command(example, "stdio", log)
     server = StdioServerParameters(command=program, args=arguments, env={"SIGNING_KEY": SECRET})
     asyncio.run(visit(example, server, mode))
 
 
-def test_a_secret_that_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_secret_that_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: Path) -> None:
     """The message names it and says where to set it."""
     monkeypatch.delenv("SIGNING_KEY")
-    program, *arguments = command("secrets")
+    program, *arguments = command("secrets", "stdio", log)
 
     async def sign() -> Any:
         async with Client(StdioServerParameters(command=program, args=arguments, cwd=tmp_path)) as client:

@@ -4,7 +4,6 @@ The charge goes into a file that the caller names, because it must be seen from 
 that makes it.
 """
 
-import argparse
 from pathlib import Path
 from typing import Literal
 
@@ -29,13 +28,3 @@ async def errand(label: str, ledger: Path, ctx: Context) -> str:
     written = await ctx.sample(f"{label}: greet {name.data}", max_tokens=20)
     roots = await ctx.roots()
     return f"{name.data} {size} {receipt} {text_of(written)} {roots[0].uri}"
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, help="serve Streamable HTTP on 127.0.0.1; without it, stdio")
-    port: int | None = parser.parse_args().port
-    if port is None:
-        app.run()
-    else:
-        app.run(transport="http", host="127.0.0.1", port=port, path="/mcp")

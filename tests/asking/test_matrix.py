@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+import tapped
 import tooling
 from asking.relay import Relay
 from clients.drivers import DRIVERS, STATELESS, Driver, Report, drive
-from servers import ServerProcess, python_command
+from servers import ROOT, ServerProcess
 
-SERVER = "tests/asking/server.py"
+SERVER = ROOT / "tests/asking/server.py"
 SCRIPT = json.loads(Path(__file__).with_name("errand.json").read_text(encoding="utf-8"))
 SECRET = {"ENFILADE_SECRET": "a secret of the matrix that is long enough"}
 
@@ -54,8 +55,17 @@ def driver(request: pytest.FixtureRequest) -> Driver:
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with ServerProcess(python_command(SERVER, "--port", "{port}"), env=SECRET) as server:
+def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return where the servers' messages are recorded; in the end each is held against its revision's schema."""
+    path = tmp_path_factory.mktemp("matrix") / "left.jsonl"
+    yield path
+    if path.exists():
+        tapped.validate_log(path)
+
+
+@pytest.fixture(scope="module")
+def url(log: Path) -> Iterator[str]:
+    with ServerProcess(tapped.command(SERVER, "http", "{port}", log), env=SECRET) as server:
         yield server.url
 
 
@@ -81,9 +91,11 @@ def asked(report: Report) -> list[Any]:
 
 
 @pytest.mark.parametrize("transport", ["http", "stdio"])
-def test_one_function_for_every_client(driver: Driver, transport: str, url: str, tmp_path: Path) -> None:
+def test_one_function_for_every_client(
+    driver: Driver, transport: str, url: str, tmp_path: Path, log: Path
+) -> None:
     """R-29A, R-29C, SEP-2260, trap 23."""
-    target = ["http", url] if transport == "http" else ["stdio", *python_command(SERVER)]
+    target = ["http", url] if transport == "http" else ["stdio", *tapped.command(SERVER, "stdio", None, log)]
     run_errands(driver, target, tmp_path)
 
 
@@ -99,10 +111,10 @@ PINNED = [each for each in DRIVERS if each.mode == STATELESS]
     ],
 )
 def test_whatever_becomes_of_the_servers(
-    driver: Driver, hosts: dict[str, Any], processes: int, tmp_path: Path
+    driver: Driver, hosts: dict[str, Any], processes: int, tmp_path: Path, log: Path
 ) -> None:
     """R-294, R-29A: what a call has asked, been told and done is with the client; any worker goes on from it."""
-    with Relay(python_command(SERVER, "--port", "{port}"), SECRET, **hosts) as relay:
+    with Relay(tapped.command(SERVER, "http", "{port}", log), SECRET, **hosts) as relay:
         run_errands(driver, ["http", relay.url], tmp_path)
     assert len(relay.rounds) == ROUNDS
     assert len(set(relay.rounds)) == processes

@@ -5,44 +5,31 @@ from contextlib import ExitStack
 
 import pytest
 
+import tapped
 import tooling
 from clients.drivers import DRIVERS, Driver, Play, Report, drive
-from servers import ServerProcess, enfilade_command, python_command
+from servers import ROOT, ServerProcess
 
-COMMANDS = {
-    "calls.json": {
-        "http": python_command("tests/clients/server.py", "--port", "{port}"),
-        "stdio": python_command("tests/clients/server.py"),
-    },
-    "changes.json": {
-        "http": python_command("tests/clients/changing.py", "--port", "{port}"),
-        "stdio": python_command("tests/clients/changing.py"),
-    },
-    # The newcomer's server goes through the command line, as the newcomer does.
-    "quickstart.json": {
-        "http": enfilade_command(
-            "run",
-            "examples/quickstart/server.py",
-            "--transport",
-            "http",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            "{port}",
-        ),
-        "stdio": enfilade_command("run", "examples/quickstart/server.py"),
-    },
+#: The server that each script of calls is played against.
+SERVERS = {
+    "calls.json": ROOT / "tests/clients/server.py",
+    "changes.json": ROOT / "tests/clients/changing.py",
+    "quickstart.json": ROOT / "examples/quickstart/server.py",
 }
 
 
 @pytest.fixture(scope="session")
-def play() -> Iterator[Play]:
-    """Return a function that plays a script with a client over a transport, once: reports are kept."""
+def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    """Return a function that plays a script with a client over a transport, once: reports are kept.
+
+    Every message that left a server on the way is held against the schema of its revision in the end.
+    """
+    log = tmp_path_factory.mktemp("clients") / "left.jsonl"
     servers: dict[str, ServerProcess] = {}
     reports: dict[tuple[Driver, str, str], Report] = {}
 
     def target(script: str, transport: str) -> list[str]:
-        command = COMMANDS[script][transport]
+        command = tapped.command(SERVERS[script], transport, "{port}" if transport == "http" else None, log)
         if transport == "stdio":
             return ["stdio", *command]
         if script not in servers:
@@ -57,6 +44,8 @@ def play() -> Iterator[Play]:
 
     with ExitStack() as stack:
         yield play_once
+    if reports:
+        assert tapped.validate_log(log) > len(reports)
 
 
 @pytest.fixture(scope="session", params=["http", "stdio"])

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+import tapped
 import tooling
 from conformance import suite
-from servers import ServerProcess, python_command
+from servers import ROOT, ServerProcess
 
 Outcome = Callable[[str], suite.Run]
 
@@ -21,7 +22,9 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
             pytest.fail(str(missing))
         pytest.skip(str(missing))
     runs: dict[str, suite.Run] = {}
-    with ServerProcess(python_command("examples/everything/server.py", "--port", "{port}")) as server:
+    log = tmp_path_factory.mktemp("conformance") / "left.jsonl"
+    everything = ROOT / "examples/everything/server.py"
+    with ServerProcess(tapped.command(everything, "http", "{port}", log)) as server:
 
         def run_once(leg: str) -> suite.Run:
             if leg not in runs:
@@ -29,3 +32,5 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
             return runs[leg]
 
         yield run_once
+    if runs:
+        assert tapped.validate_log(log) > len(runs)
