@@ -10,21 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
 from enfilade import settings as _settings
-from enfilade.offer import Offer
 from enfilade.primitives.caching import Caching, check_cacheable
-from enfilade.primitives.modules import options_of, tools_in_module
-from enfilade.primitives.names import qualified_name
-from enfilade.primitives.registry import Registry
-from enfilade.primitives.signature import describe, raw_name, read_provider
-from enfilade.primitives.tool import Tool, tool_from_function
+from enfilade.primitives.signature import read_provider
 from enfilade.serving.chaining import Offered
-from enfilade.serving.changes import TOOLS, updated
+from enfilade.serving.changes import updated
 from enfilade.serving.completion import Completions
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
@@ -42,6 +36,7 @@ from enfilade.serving.tools import Tools
 from enfilade.settings import Settings
 from enfilade.state.seal import Seal
 from enfilade.state.store import Keys, open_store
+from enfilade.tool_offer import ToolOffer
 from enfilade.wire.content import Icon
 from enfilade.wire.lifecycle import (
     Implementation,
@@ -51,12 +46,10 @@ from enfilade.wire.lifecycle import (
     ToolsCapability,
 )
 from enfilade.wire.revisions import LATEST_STATELESS
-from enfilade.wire.tools import ToolAnnotations
 
 if TYPE_CHECKING:
     from enfilade.transports.streamable_http import StreamableHTTP
 
-F = TypeVar("F", bound=Callable[..., Any])
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -64,7 +57,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 log = logging.getLogger("enfilade")
 
 
-class MCPApp(Offer):
+class MCPApp(ToolOffer):
     """An MCP server.
 
     Every argument that is also a setting can be overridden from outside by `ENFILADE_<NAME>`.
@@ -131,13 +124,9 @@ class MCPApp(Offer):
             "secret": secret,
             "request_timeout": request_timeout,
         }
-        super().__init__()
         self.settings = _settings.load(given, settings)
-        self.name = name
+        super().__init__(name, qualified=self.settings.tool_names == "qualified")
         self.version = version
-        qualify = self.settings.tool_names == "plain"
-        self.tools: Registry[Tool] = Registry("tool", alias=self._qualified if qualify else None)
-        self.tools.on_change(lambda: self.changes.announce(TOOLS))
         self._instructions = instructions
         self._server_info = Implementation(
             name=name,
@@ -158,135 +147,7 @@ class MCPApp(Offer):
         self._caching = check_cacheable(caching or {})
         self._endpoint: StreamableHTTP | None = None
 
-    # -- what the server offers --------------------------------------------------------------------------------
-
-    @overload
-    def tool(self, fn: F, /) -> F: ...
-
-    @overload
-    def tool(
-        self,
-        fn: None = None,
-        /,
-        *,
-        name: str | None = None,
-        title: str | None = None,
-        description: str | None = None,
-        annotations: ToolAnnotations | Mapping[str, Any] | None = None,
-        icons: Sequence[Icon] | None = None,
-        meta: Mapping[str, Any] | None = None,
-        input_schema: Mapping[str, Any] | None = None,
-        output_schema: Mapping[str, Any] | None = None,
-        structured_output: bool | None = None,
-        requires_secrets: Iterable[str] = (),
-        timeout: float | None = None,
-    ) -> Callable[[F], F]: ...
-
-    def tool(self, fn: Any = None, /, **options: Any) -> Any:
-        """Offer a function as a tool: `@app.tool`, or `@app.tool(title=…)`.
-
-        The function stays as it is, callable and typed. Options are those of `add_tool`.
-        """
-        if fn is not None:
-            self.add_tool(fn, **options)
-            return fn
-
-        def register(function: F) -> F:
-            self.add_tool(function, **options)
-            return function
-
-        return register
-
-    def add_tool(
-        self,
-        fn: Callable[..., Any],
-        *,
-        name: str | None = None,
-        title: str | None = None,
-        description: str | None = None,
-        annotations: ToolAnnotations | Mapping[str, Any] | None = None,
-        icons: Sequence[Icon] | None = None,
-        meta: Mapping[str, Any] | None = None,
-        input_schema: Mapping[str, Any] | None = None,
-        output_schema: Mapping[str, Any] | None = None,
-        structured_output: bool | None = None,
-        requires_secrets: Iterable[str] = (),
-        timeout: float | None = None,
-    ) -> Tool:
-        """Offer a function, method or callable object as a tool.
-
-        Args:
-            fn: sync or async; a parameter annotated `Context` gets the call's context.
-            name: the tool's name; by default the function's.
-            title: its name for people.
-            description: what it does, for the model; by default the docstring's text.
-            annotations: hints such as `readOnlyHint`.
-            icons: pictures, https or data URIs.
-            meta: members of the definition's `_meta`.
-            input_schema: a hand-made JSON Schema to publish in place of the derived one.
-            output_schema: likewise for structured results.
-            structured_output: False to send no structured content.
-            requires_secrets: names of the secrets that `ctx.secret` gives it.
-            timeout: seconds that a call of it may take.
-
-        Returns:
-            The tool.
-
-        Raises:
-            ValueError: the name is not allowed or taken, or the signature cannot be a tool's.
-        """
-        tool = tool_from_function(
-            fn,
-            context_type=Context,
-            name=self._listed_name(fn, name),
-            title=title,
-            description=description,
-            annotations=annotations,
-            icons=icons,
-            meta=meta,
-            input_schema=input_schema,
-            output_schema=output_schema,
-            structured_output=structured_output,
-            requires_secrets=requires_secrets,
-            timeout=timeout,
-        )
-        self.tools.add(tool)
-        return tool
-
-    def _listed_name(self, fn: Callable[..., Any], name: str | None) -> str | None:
-        if self.settings.tool_names == "plain":
-            return name
-        return qualified_name(self.name, name or raw_name(fn))
-
-    def _qualified(self, tool: Tool) -> str:
-        return qualified_name(self.name, tool.name)
-
-    def add_tools_from_module(self, module: str | ModuleType) -> list[Tool]:
-        """Offer every function marked with `@enfilade.tool` in a module or package, installed or not.
-
-        Args:
-            module: the module, or its dotted name.
-
-        Returns:
-            The tools, in the order of their definitions.
-
-        Raises:
-            ValueError: it marks no function.
-            ImportError: it cannot be imported.
-        """
-        functions = tools_in_module(module)
-        if not functions:
-            name = module if isinstance(module, str) else module.__name__
-            raise ValueError(f"{name} has no tools: mark functions with `from enfilade import tool` and `@tool`")
-        return [self.add_tool(fn, **_options(fn)) for fn in functions]
-
-    def remove_tool(self, name: str) -> None:
-        """Stop offering a tool.
-
-        Raises:
-            KeyError: there is no such tool.
-        """
-        self.tools.remove(name)
+    # -- around the handlers -----------------------------------------------------------------------------------
 
     def add_middleware(self, middleware: Middleware) -> Middleware:
         """Put `async def mw(request, call_next)` inside the middleware added so far; also a decorator.
@@ -543,16 +404,6 @@ class MCPApp(Offer):
             shutdown_timeout=of.shutdown_timeout,
             end_streams=self.changes.end,
         )
-
-
-def _options(fn: Callable[..., Any]) -> dict[str, Any]:
-    """Return what `@tool` said about a function, as arguments of `add_tool`."""
-    marks = options_of(fn)
-    if marks is None:
-        return {}
-    if marks.more:
-        raise TypeError(f"@tool of {describe(fn)}: unknown options {', '.join(sorted(marks.more))}")
-    return {name: getattr(marks, name) for name in marks.__slots__ if name != "more"}
 
 
 def _opened(url: str) -> Keys:
