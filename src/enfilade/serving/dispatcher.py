@@ -171,7 +171,7 @@ class Dispatcher:
         try:
             result = await self.dispatch(request)
             if not request.cancelled:
-                return encode_result(request.id, result), None  # type: ignore[arg-type]
+                return encode_result(request.id, result), None
         except RpcError as failure:
             error = failure
         except asyncio.CancelledError:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from enfilade.serving.peer import Peer
 from enfilade.wire.cancellation import CancelledNotificationParams
@@ -309,7 +309,7 @@ class InFlight:
     """
 
     def __init__(self) -> None:
-        self._requests: dict[tuple[str | None, RequestId], Request] = {}
+        self._requests: dict[tuple[str | None, RequestId | UnsetType | None], Request] = {}
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -323,16 +323,16 @@ class InFlight:
         key = (request.peer.session_id, request.id)
         if key in self._requests:
             raise invalid_request(f"id {request.id!r} is already in flight")
-        self._requests[key] = request  # type: ignore[index]
+        self._requests[key] = request
         request.entered = self
 
     def leave(self, request: Request) -> None:
         """Forget a finished request."""
-        self._requests.pop((request.peer.session_id, request.id), None)  # type: ignore[arg-type]
+        self._requests.pop((request.peer.session_id, request.id), None)
 
     def cancel(self, scope: str | None, params: CancelledNotificationParams) -> None:
         """Do what `notifications/cancelled` asks; unknown and finished ids are ignored (R-363)."""
-        request = self._requests.get((scope, params.request_id))  # type: ignore[arg-type]
+        request = self._requests.get((scope, params.request_id))
         if request is not None:
             request.cancel(None if params.reason is UNSET else params.reason)
 

@@ -205,7 +205,7 @@ class Connection:
         Raises:
             RpcError: it is not served (protocol §1.7).
         """
-        method: str = incoming.envelope.method  # type: ignore[assignment]
+        method = incoming.method
         if incoming.claim or (self._peer is None and method == "server/discover"):
             return self._stateless(incoming, method)
         if method == "initialize":
@@ -251,7 +251,7 @@ class Connection:
         if not self._dispatcher.offers(method, peer.revision):
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
         return Request(
-            incoming.envelope.id,  # type: ignore[arg-type]
+            incoming.id,
             method,
             incoming.checked_params(),
             peer,

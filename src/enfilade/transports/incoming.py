@@ -13,7 +13,14 @@ from msgspec import UNSET, Raw
 
 from enfilade.serving.peer import Peer
 from enfilade.wire.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, UNSUPPORTED_VERSION, Envelope, RpcError
-from enfilade.wire.lifecycle import CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROTOCOL_VERSION, RequestMeta
+from enfilade.wire.lifecycle import (
+    CLIENT_CAPABILITIES,
+    CLIENT_INFO,
+    LOG_LEVEL,
+    PROTOCOL_VERSION,
+    ClientCapabilities,
+    RequestMeta,
+)
 from enfilade.wire.message import Message, RequestParams
 from enfilade.wire.requests import PARAMS
 from enfilade.wire.revisions import HANDSHAKE, HANDSHAKE_OVER_HTTP, STATELESS, UNSUPPORTED
@@ -29,6 +36,8 @@ class Incoming:
     """A request or notification, read once.
 
     Attributes:
+        method: the method it names.
+        id: the id of a request; None for a notification.
         params: the method's decoded params; None where they are not what the method wants.
         meta: the protocol's members of `_meta`.
         claim: whether the body names a protocol version.
@@ -36,17 +45,19 @@ class Incoming:
         meta_problem: what is wrong with `_meta`, or None.
     """
 
-    __slots__ = ("claim", "envelope", "meta", "meta_problem", "params", "problem")
+    __slots__ = ("claim", "envelope", "id", "meta", "meta_problem", "method", "params", "problem")
 
     def __init__(self, envelope: Envelope) -> None:
         self.envelope = envelope
+        self.method = "" if envelope.method is UNSET else envelope.method
+        self.id = None if envelope.id is UNSET else envelope.id
         self.params: Message | None = None
         self.meta = _NO_META
         self.problem: str | None = None
         self.meta_problem: str | None = None
         raw = _EMPTY if envelope.params is UNSET else envelope.params
         try:
-            self.params = _DECODERS.get(envelope.method, _ANY).decode(raw)  # type: ignore[arg-type]
+            self.params = _DECODERS.get(self.method, _ANY).decode(raw)
             meta = getattr(self.params, "meta", UNSET)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self.problem = _explain(error, "params")
@@ -112,9 +123,9 @@ class Incoming:
         """Return the peer of a request that passed `check_metadata` and `check_version`."""
         meta = self.meta
         return Peer(
-            revision=meta.protocol_version,  # type: ignore[arg-type]
+            revision=str(meta.protocol_version),
             client_info=None if meta.client_info is UNSET else meta.client_info,
-            capabilities=meta.client_capabilities,  # type: ignore[arg-type]
+            capabilities=meta.client_capabilities or ClientCapabilities(),
             principal=principal,
         )
 

@@ -170,7 +170,7 @@ class Post:
 
     async def _stateless(self, incoming: Incoming) -> None:
         """Serve a request that carries its own metadata, in the order of checks of protocol §1.6."""
-        method: str = incoming.envelope.method  # type: ignore[assignment]
+        method = incoming.method
         incoming.check_metadata()
         if not self.version:
             raise http.mismatch("header MCP-Protocol-Version is missing")
@@ -220,7 +220,7 @@ class Post:
         answer = self._answer()
         if token is not None:
             answer.headers = [*self.headers, (http.SESSION_ID, token.encode())]
-        await answer.conclude(200, encode_result(request.id, result))  # type: ignore[arg-type]
+        await answer.conclude(200, encode_result(request.id, result))
 
     async def _session_peer(self) -> tuple[Peer, Session | None]:
         """Return who sends a message without a claim: a session's client, or one that needs no session."""
@@ -233,12 +233,12 @@ class Post:
 
     def _enter(self, incoming: Incoming, peer: Peer, session: Session | None, answer: Answer) -> Request:
         """Return the request of a session, which no other in flight may share its id with (R-307, trap 2)."""
-        method: str = incoming.envelope.method  # type: ignore[assignment]
+        method = incoming.method
         if not self.door.dispatcher.offers(method, peer.revision):
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
         level = DEFAULT_LOG_LEVEL if session is None else session.log_level or DEFAULT_LOG_LEVEL
         request = Request(
-            incoming.envelope.id,  # type: ignore[arg-type]
+            incoming.id,
             method,
             incoming.checked_params(),
             peer,
@@ -270,7 +270,7 @@ class Post:
     def _notice(self, incoming: Incoming, peer: Peer) -> None:
         """Act on a notification of a session: cancel what it cancels (R-361, R-363, R-364)."""
         params: Any = incoming.params
-        if incoming.envelope.method == "notifications/cancelled" and params is not None and peer.session_id:
+        if incoming.method == "notifications/cancelled" and params is not None and peer.session_id:
             self.door.in_flight.cancel(peer.session_id, params)
 
     # -- batches (2025-03-26 only) -----------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def encode_id(id: RequestId | None) -> bytes:
     return b"%d" % id if type(id) is int else _encode(id)
 
 
-def encode_result(id: RequestId, result: bytes) -> bytes:
+def encode_result(id: RequestId | None, result: bytes) -> bytes:
     """Wrap a result that is already JSON into a response."""
     return b'{"jsonrpc":"2.0","id":' + encode_id(id) + b',"result":' + result + b"}"
 
