@@ -16,7 +16,8 @@ import msgspec
 from msgspec import UNSET
 
 from enfilade.primitives.form import AnswerError, Form, form_of
-from enfilade.wire.content import TextContent
+from enfilade.primitives.uris import check_page
+from enfilade.wire.content import TextContent, ToolResultContent, ToolUseContent
 from enfilade.wire.elicitation import (
     ElicitRequest,
     ElicitRequestFormParams,
@@ -157,7 +158,12 @@ def elicited(answer: ElicitResult, form: Form | None) -> Elicited[Any]:
 
 
 def url_elicitation(message: str, url: str) -> Question[Elicited[None]]:
-    """Return the question to the user that is a page to visit."""
+    """Return the question to the user that is a page to visit.
+
+    Raises:
+        ValueError: it is no web address, or holds credentials (R-544).
+    """
+    check_page(url)
     params = ElicitRequestURLParams(message=message, url=url)
     return Question(ElicitRequest(params=params), lambda answer: Elicited(answer.action))
 
@@ -175,7 +181,11 @@ def sampling(
     tools: Sequence[Tool] | None = None,
     tool_choice: ToolChoice | Literal["auto", "required", "none"] | None = None,
 ) -> Question[CreateMessageResult]:
-    """Return the question to the client's model; arguments as for `Context.sample`."""
+    """Return the question to the client's model; arguments as for `Context.sample`.
+
+    Raises:
+        ValueError: uses of tools and their results do not follow each other (R-551).
+    """
     choice = ToolChoice(mode=tool_choice) if isinstance(tool_choice, str) else tool_choice
     params = CreateMessageRequestParams(
         messages=_messages(messages),
@@ -210,10 +220,27 @@ def _or_unset(value: Any) -> Any:
 
 def _messages(messages: Messages) -> list[SamplingMessage]:
     several = [messages] if isinstance(messages, str | SamplingMessage) else messages
-    return [
+    found = [
         SamplingMessage(role="user", content=TextContent(text=each)) if isinstance(each, str) else each
         for each in several
     ]
+    _check_turns(found)
+    return found
+
+
+def _check_turns(messages: Sequence[SamplingMessage]) -> None:
+    """Refuse what a client would: tools used and their results take turns, and results stand alone (R-551)."""
+    used: set[str] = set()
+    for message in messages:
+        blocks = message.content if isinstance(message.content, list) else [message.content]
+        results = {block.tool_use_id for block in blocks if isinstance(block, ToolResultContent)}
+        if results and len(results) != len(blocks):
+            raise ValueError("a message with results of tools holds one for each use, and nothing else")
+        if results != used:
+            raise ValueError("the next message after a use of tools must hold their results, and only that one")
+        used = {block.id for block in blocks if isinstance(block, ToolUseContent)}
+    if used:
+        raise ValueError("the results of the tools that were used last are missing")
 
 
 def _preferences(wanted: str | Sequence[str] | ModelPreferences | None) -> ModelPreferences | None:

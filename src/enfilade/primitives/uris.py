@@ -14,6 +14,7 @@ from typing import Final
 MAX_LENGTH: Final = 8192
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+_PAGE: Final = re.compile(r"https?://([^/?#]+)", re.IGNORECASE)
 _ILLEGAL: Final = re.compile(r"[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]|%(?![0-9A-Fa-f]{2})")
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _TO_ESCAPE: Final = re.compile(r"[^\x21-\x7e]")
@@ -30,6 +31,20 @@ def check_uri(uri: str) -> None:
         raise ValueError(f'"{uri[:60]}…" is longer than {MAX_LENGTH} characters')
     check_scheme(uri)
     check_characters(uri, uri)
+
+
+def check_page(url: str) -> None:
+    """Refuse what a user cannot be sent to: a page has a web address, and no credentials in it (R-544).
+
+    Raises:
+        ValueError: says what is wrong with it, and does not repeat credentials.
+    """
+    page = _PAGE.match(url)
+    if page is None:
+        raise ValueError("a page for the user to visit needs a web address, such as https://example.org/sign-in")
+    if "@" in page[1]:
+        raise ValueError("the address of a page for the user to visit must not hold credentials")
+    check_characters(url, url)
 
 
 def check_scheme(uri: str) -> None:

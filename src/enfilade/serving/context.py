@@ -162,6 +162,7 @@ class Context(Spellings):
             The user's `action`; `accept` means consent to open the page, not that anything happened there.
 
         Raises:
+            ValueError: the page has no web address, or one with credentials in it.
             As `elicit`.
         """
         return await questions.elicit_url(self._request, message, url, key=key, timeout=timeout)

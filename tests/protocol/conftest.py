@@ -1,0 +1,28 @@
+"""The gallery for all tests of the protocol: one server, and a line to it in each revision."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from enfilade.wire.revisions import ALL
+from harness import Http, Line, Serving
+from protocol.gallery import Gallery
+from protocol.lines import open_revision
+
+
+@pytest.fixture(scope="session")
+def gallery() -> Iterator[Serving]:
+    with Serving(Gallery()) as serving:
+        yield serving
+
+
+@pytest.fixture(scope="session")
+def gallery_http(gallery: Serving) -> Http:
+    return gallery.http
+
+
+@pytest.fixture(params=ALL, scope="module")
+def each(request: pytest.FixtureRequest, gallery_http: Http) -> Iterator[Line]:
+    """A line in each revision in turn."""
+    with open_revision(request.param, gallery_http) as line:
+        yield line
