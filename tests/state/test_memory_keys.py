@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from enfilade.state import memory
-from enfilade.state.memory import MemoryKeys
+from enfilade.state.memory import MemoryKeys, MemoryStore
 from enfilade.state.store import open_store
 
 pytestmark = pytest.mark.anyio
@@ -76,7 +76,31 @@ async def test_a_key_that_is_put_again_is_young_again() -> None:
 
 
 def test_it_is_the_default_store() -> None:
-    assert isinstance(open_store("memory://"), MemoryKeys)
+    assert isinstance(open_store("memory://"), MemoryStore)
+
+
+async def test_what_is_for_ever_is_not_among_the_oldest(clock: Clock) -> None:
+    keys = MemoryKeys(capacity=3)
+    await keys.put("for ever", b"here", None)
+    for number in range(10):
+        await keys.put(str(number), b"", 1000)
+    clock.now += 1e9
+    assert await keys.get("for ever") == b"here"
+    await keys.put("for ever", b"", 10)
+    clock.now += 10
+    assert await keys.get("for ever") is None, "a put with an end puts an end to it"
+
+
+@pytest.mark.parametrize("capacity", [1, 7])
+async def test_the_limit_holds_whatever_else_is_for_ever(capacity: int) -> None:
+    keys = MemoryKeys(capacity)
+    for number in range(50):
+        await keys.put(f"lasting {number}", b"", None)
+        await keys.put(f"passing {number}", b"", 1000)
+    assert len(keys) == 50 + capacity
+    for number in range(50):
+        assert await keys.swap(f"lasting {number}", b"", b"", 1000)
+    assert len(keys) == capacity
 
 
 @pytest.mark.parametrize("url", ["", "nothing://x", "file:///etc/passwd"])

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from enfilade.state.seal import MINIMUM_SECRET, Seal
 
-OLD, NEW = "an old and long secret", "a new and long secret"
+OLD, NEW = "an old and very, very long secret", "a new and very, very long secret"
 PURPOSE = b"session"
 
 shared = Seal([OLD])
@@ -66,7 +66,7 @@ def test_without_a_secret_nobody_shares_it() -> None:
     assert (one.shared, shared.shared) == (False, True)
 
 
-@pytest.mark.parametrize("secrets", [["short"], [""], [OLD, "x" * (MINIMUM_SECRET - 1)], [b"\0" * 15]])
+@pytest.mark.parametrize("secrets", [["short"], [""], [OLD, "x" * (MINIMUM_SECRET - 1)], [b"\0" * 31]])
 def test_a_short_secret_is_refused(secrets: list[str | bytes]) -> None:
     """S9: and the error says how to make a better one."""
     with pytest.raises(ValueError, match="token_urlsafe"):

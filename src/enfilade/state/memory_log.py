@@ -1,0 +1,149 @@
+"""The event log and the bus of the store in this process.
+
+Streams are kept in the order in which they were last written to, which is also the order in which they expire and
+the order in which they go when there is no room: each write looks at the oldest only. The easy thing to get wrong
+is the sum of sizes, which must go down by exactly what it went up by.
+"""
+
+import asyncio
+import time
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Final
+
+from enfilade.state.store import Bounds, Kept, StoreError
+
+#: Entries that a read returns at most.
+_PAGE: Final = 1000
+
+#: Bytes that Python spends on an entry or a stream besides its content, roughly.
+_OVERHEAD: Final = 150
+
+_position = itemgetter(0)
+
+
+class _Stream:
+    __slots__ = ("ends", "entries", "head", "size")
+
+    def __init__(self, head: bytes, size: int) -> None:
+        self.head = head
+        self.entries: list[tuple[int, bytes]] = []
+        self.size = size
+        self.ends = 0.0
+
+    def add(self, entry: tuple[int, bytes]) -> int:
+        """Add an entry and return by how much the stream has grown, in bytes."""
+        if self.entries and self.entries[-1][0] >= entry[0]:
+            return 0
+        self.entries.append(entry)
+        return self._grown(len(entry[1]) + _OVERHEAD)
+
+    def cut(self, count: int) -> int:
+        """Leave out the oldest entries and return by how much the stream has grown: a negative number."""
+        gone = self.entries[:count]
+        del self.entries[:count]
+        return self._grown(-sum(len(entry) + _OVERHEAD for _, entry in gone))
+
+    def _grown(self, by: int) -> int:
+        self.size += by
+        return by
+
+
+class MemoryLog:
+    """`EventLog` in this process, bounded by age, by entries of one stream, and by bytes of all.
+
+    Args:
+        bounds: what is kept.
+    """
+
+    private = True
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._slack = bounds.entries // 10
+        self._streams: OrderedDict[str, _Stream] = OrderedDict()
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    async def open(self, stream: str, head: bytes) -> None:
+        if self._live(stream) is None:
+            await self.drop(stream)  # it has expired, if it was there at all
+            size = len(head) + len(stream) + _OVERHEAD
+            self._streams[stream] = opened = _Stream(head, size)
+            self.size += size
+            self._written(stream, opened)
+
+    async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
+        found = self._live(stream)
+        if found is None:
+            raise StoreError(
+                "the stream is no longer in the log, or never was; "
+                "if it should have been, raise the age or the size that the log may have"
+            )
+        for entry in entries:
+            self.size += found.add(entry)
+        if len(found.entries) > self._bounds.entries + self._slack:
+            self.size += found.cut(len(found.entries) - self._bounds.entries)
+        self._written(stream, found)
+
+    async def read(self, stream: str, after: int) -> Kept | None:
+        found = self._live(stream)
+        if found is None:
+            return None
+        start = bisect_right(found.entries, after, key=_position)
+        first = found.entries[0][0] if found.entries else None
+        return Kept(found.head, found.entries[start : start + _PAGE], first)
+
+    async def touch(self, stream: str) -> None:
+        found = self._live(stream)
+        if found is not None:
+            self._written(stream, found)
+
+    async def drop(self, stream: str) -> None:
+        found = self._streams.pop(stream, None)
+        if found is not None:
+            self.size -= found.size
+
+    def _live(self, stream: str) -> _Stream | None:
+        found = self._streams.get(stream)
+        return None if found is None or found.ends <= time.monotonic() else found
+
+    def _written(self, stream: str, written: _Stream) -> None:
+        now = time.monotonic()
+        written.ends = now + self._bounds.age
+        self._streams.move_to_end(stream)
+        oldest = next(iter(self._streams.values()))
+        while oldest is not written and (oldest.ends <= now or self.size > self._bounds.size):
+            self.size -= self._streams.popitem(last=False)[1].size
+            oldest = next(iter(self._streams.values()))
+        if self.size > self._bounds.size:
+            self._halve(written)
+
+    def _halve(self, alone: _Stream) -> None:
+        """Make room in a stream that has all of the log to itself; what was written last always stays."""
+        while self.size > self._bounds.size and len(alone.entries) > 1:
+            self.size += alone.cut(len(alone.entries) // 2)
+
+
+class MemoryBus:
+    """`Bus` within this process: each message goes straight to the event loop."""
+
+    settling = 0.0
+
+    def __init__(self) -> None:
+        self._told: dict[str, list[Callable[[bytes], None]]] = {}
+
+    async def publish(self, topic: str, message: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        for told in self._told.get(topic, ()):
+            loop.call_soon(told, message)
+
+    def hear(self, topic: str, told: Callable[[bytes], None]) -> None:
+        self._told.setdefault(topic, []).append(told)
+
+    def on_gap(self, told: Callable[[], None]) -> None:
+        """Do nothing: within a process no message is missed."""

@@ -1,0 +1,96 @@
+"""The log in this process: never more than there is room for, and nothing kept beyond its time."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from enfilade.state import memory_log
+from enfilade.state.memory_log import MemoryLog
+from enfilade.state.store import Bounds, StoreError
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(memory_log, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+async def written(log: MemoryLog, stream: str, entries: int, size: int) -> None:
+    await log.open(stream, b"head")
+    for position in range(1, entries + 1):
+        await log.append(stream, [(position, bytes(size))])
+
+
+async def test_what_has_expired_goes_when_another_is_written_to(clock: Clock) -> None:
+    log = MemoryLog(Bounds(age=100))
+    for number in range(50):
+        await written(log, f"s {number}", 3, 1000)
+    clock.now += 60
+    await log.touch("s 20")
+    await log.append("s 30", [(4, b"")])
+    clock.now += 40
+    assert await log.read("s 0", 0) is None
+    assert len(log) == 50, "reading costs nothing"
+    await log.open("new", b"")
+    assert len(log) == 3
+    assert await log.read("s 20", 0) is not None
+    assert await log.read("s 30", 0) is not None
+
+
+async def test_without_room_the_streams_that_were_written_to_least_recently_go() -> None:
+    log = MemoryLog(Bounds(size=100_000))
+    for number in range(20):
+        await written(log, f"s {number}", 1, 10_000)
+        await log.append("s 0", [(number + 2, b"written to again and again")])
+    assert log.size <= 100_000
+    assert 5 < len(log) < 11
+    there = [number for number in range(20) if await log.read(f"s {number}", 0) is not None]
+    assert there == [0, *range(20 - len(log) + 1, 20)]
+    with pytest.raises(StoreError, match="raise the age or the size"):
+        await log.append("s 1", [(2, b"")])
+
+
+async def test_a_stream_that_is_too_big_by_itself_loses_its_beginning() -> None:
+    log = MemoryLog(Bounds(size=100_000))
+    await written(log, "s", 1000, 1000)
+    assert log.size <= 100_000
+    kept = await log.read("s", 0)
+    assert kept is not None
+    assert kept.entries[-1][0] == 1000
+    assert kept.first == kept.entries[0][0]
+    assert [position for position, _ in kept.entries] == list(range(1000 - len(kept.entries) + 1, 1001))
+    assert len(kept.entries) > 40
+
+
+async def test_an_entry_that_is_too_big_by_itself_is_kept_alone() -> None:
+    log = MemoryLog(Bounds(size=100_000))
+    await written(log, "small", 10, 100)
+    await written(log, "s", 3, 1_000_000)
+    assert len(log) == 1
+    kept = await log.read("s", 0)
+    assert kept is not None
+    assert [position for position, _ in kept.entries] == [3]
+
+
+async def test_an_empty_log_has_no_size(clock: Clock) -> None:
+    log = MemoryLog(Bounds(entries=10, age=100, size=20_000))
+    for number in range(30):
+        await written(log, f"s {number}", 25, 100)
+        await log.append(f"s {number}", [(3, b"left out"), (26, b"added")])
+    for number in range(30):
+        await log.drop(f"s {number}")
+    assert (len(log), log.size) == (0, 0)
+    await written(log, "s", 25, 100)
+    clock.now += 101
+    await log.open("s", b"again")
+    await log.drop("s")
+    assert (len(log), log.size) == (0, 0)
