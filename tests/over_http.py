@@ -46,14 +46,14 @@ class Waiting:
 
     Args:
         connection: where it was sent.
-        asked: what it asks for.
+        asked: what it asks for; an attribute too.
         sessions: where a session that it opens is noted.
     """
 
     def __init__(self, connection: http.client.HTTPConnection, asked: Asked, sessions: dict[str, str]) -> None:
         self._connection = connection
         self._socket: socket.socket = connection.sock
-        self._asked = asked
+        self.asked = asked
         self._sessions = sessions
         self._response: http.client.HTTPResponse | None = None
 
@@ -75,7 +75,7 @@ class Waiting:
         reply = Reply(self.response, self.response.read())
         self.close()
         for message in reply.messages:
-            self._asked.check(message)
+            self.asked.check(message)
         self._note_session(reply)
         return reply
 
@@ -83,7 +83,7 @@ class Waiting:
         """Yield the messages of a stream as they come, to its end."""
         for data in event_data(line.decode() for line in self._lines()):
             message = json.loads(data)
-            self._asked.check(message)
+            self.asked.check(message)
             yield message
 
     def lines(self) -> Iterator[bytes]:
@@ -93,6 +93,10 @@ class Waiting:
     def _lines(self) -> Iterator[bytes]:
         while line := self.response.readline():
             yield line.rstrip(b"\n")
+
+    def limit(self, seconds: float) -> None:
+        """Let what is read from here on fail with a TimeoutError after that long."""
+        self._socket.settimeout(seconds)
 
     def cut(self) -> None:
         """Break the connection off."""

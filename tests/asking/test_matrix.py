@@ -1,7 +1,7 @@
-"""One tool, every official client, both transports: it asks, samples, lists roots, and charges exactly once.
+"""One tool and every official client in each cell of the matrix: it asks, samples, and charges exactly once.
 
-In the stateless era also while servers are killed and take turns. Easy to get wrong: a charge that happened twice
-and is not looked at. It goes into a file, which is read in the end.
+In the stateless era also while servers are killed. Easy to get wrong: a charge that happened twice and is not
+looked at. It goes into a file, which is read in the end.
 """
 
 import json
@@ -14,8 +14,9 @@ import pytest
 import tapped
 import tooling
 from asking.relay import Relay
-from clients.drivers import DRIVERS, STATELESS, Driver, Report, drive
-from servers import ROOT, ServerProcess
+from clients.drivers import DRIVERS, STATELESS, STDIO, Driver, Report, drive, place_name
+from matrix import Cells, chosen_cells
+from servers import ROOT
 
 SERVER = ROOT / "tests/asking/server.py"
 SCRIPT = json.loads(Path(__file__).with_name("errand.json").read_text(encoding="utf-8"))
@@ -64,9 +65,21 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def url(log: Path) -> Iterator[str]:
-    with ServerProcess(tapped.command(SERVER, "http", "{port}", log), env=SECRET) as server:
-        yield server.url
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cells]:
+    """Serves the tool; in the end, whatever left the servers must have been legal."""
+    with Cells(tmp_path_factory.mktemp("cells")) as cells:
+        yield cells
+    cells.validate_logs()
+
+
+@pytest.fixture(scope="module", params=[*chosen_cells(), STDIO], ids=place_name)
+def target(request: pytest.FixtureRequest, cells: Cells, log: Path) -> Iterator[list[str]]:
+    """Return where a client finds the tool: at the servers of a cell, or over stdio."""
+    if request.param == STDIO:
+        yield ["stdio", *tapped.command(SERVER, "stdio", None, log)]
+        return
+    with cells.serve(request.param, SERVER) as url:
+        yield ["http", url]
 
 
 def run_errands(driver: Driver, target: Sequence[str], folder: Path) -> None:
@@ -90,12 +103,8 @@ def asked(report: Report) -> list[Any]:
     return [(event["what"], event["words"]) for event in report.events if event["kind"] == "asked"]
 
 
-@pytest.mark.parametrize("transport", ["http", "stdio"])
-def test_one_function_for_every_client(
-    driver: Driver, transport: str, url: str, tmp_path: Path, log: Path
-) -> None:
-    """R-29A, R-29C, SEP-2260, trap 23."""
-    target = ["http", url] if transport == "http" else ["stdio", *tapped.command(SERVER, "stdio", None, log)]
+def test_one_function_for_every_client(driver: Driver, target: list[str], tmp_path: Path) -> None:
+    """R-29A, R-29C, SEP-2260, trap 23: an answer may come to another worker than the one that asked."""
     run_errands(driver, target, tmp_path)
 
 

@@ -375,7 +375,7 @@ async def test_middleware_asks_too() -> None:
         ({"elicitation": {"url": {}}}, sequence, {"elicitation": {"form": {}}}),
         ({"elicitation": {}, "roots": {}}, every_kind, {"elicitation": {"url": {}}}),
     ],
-    ids=str,
+    ids=["nothing", "urls only", "forms only"],
 )
 async def test_what_the_client_did_not_declare_is_never_asked(
     declared: dict[str, Any], tool: Any, required: dict[str, Any]

@@ -219,8 +219,10 @@ async def test_a_state_is_good_for_its_own_user_only(thief: dict[str, Any]) -> N
     ("app", "accepted"),
     [
         pytest.param(made(), True, id="a worker with the same secret"),
-        pytest.param(made(secret=["a newer secret, long enough", SECRET]), True, id="with a newer one in front"),
-        pytest.param(made(secret="another secret, long enough"), False, id="with another secret"),
+        pytest.param(
+            made(secret=["a newer secret, which is long enough", SECRET]), True, id="with a newer one in front"
+        ),
+        pytest.param(made(secret="another secret, which is long enough"), False, id="with another secret"),
         pytest.param(made(name="other"), False, id="another server with the same secret"),
     ],
 )

@@ -321,12 +321,19 @@ def test_327_errors_are_in_the_band(http: Http, method: str, params: dict[str, A
     assert (reply.status, reply.error["code"]) == (200, code)
 
 
-def test_355_36b_what_a_stream_carries(gallery_http: Http) -> None:
-    """R-355, R-36B, R-269: no ids, no `retry`; and what keeps proxies from holding it back."""
-    session = gallery_http.initialize()
-    with session.start("tools/call", {"name": "report"}, meta={"progressToken": 1}) as waiting:
-        assert waiting.header("x-accel-buffering") == "no"
-        assert not [line for line in waiting.lines() if line.startswith((b"id:", b"retry:"))]
+@pytest.mark.parametrize("resumable", [True, False])
+def test_355_36b_what_a_stream_carries(resumable: bool) -> None:
+    """R-355, R-36B, R-269: no ids and no `retry` unless it can be resumed; and what proxies must be told."""
+
+    async def tell(ctx: Context) -> str:
+        await ctx.log.error("told")
+        return "done"
+
+    with Serving(server(tell, settings=Settings(resumable=resumable))) as serving:
+        with serving.http.initialize().start("tools/call", {"name": "tell"}) as waiting:
+            assert waiting.header("x-accel-buffering") == "no"
+            fields = {line.partition(b":")[0] for line in waiting.lines() if line}
+    assert fields == {b"event", b"data"} | ({b"id", b"retry"} if resumable else set())
 
 
 @pytest.mark.parametrize("revision", HANDSHAKE)

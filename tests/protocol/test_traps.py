@@ -136,7 +136,7 @@ def test_trap_7_accept(http: Http, accept: Any, status: int) -> None:
 @pytest.mark.parametrize("stateless", [True, False], ids=["stateless", "session"])
 def test_trap_8_comments_keep_a_stream_alive(stateless: bool) -> None:
     """R-270, R-271, R-36B: comments, and no event without data."""
-    app = Workbench(settings=Settings(keep_alive=0.02, stream_grace=0.02))
+    app = Workbench(settings=Settings(keep_alive=0.02, stream_grace=0.02, resumable=False))
     with Serving(app) as serving:
         line = HttpLine(serving.http, None if stateless else serving.http.initialize())
         params = {"name": "wait", "arguments": {"name": "trap-8"}}
@@ -270,18 +270,21 @@ def test_trap_15_a_disconnect_means_two_things(http: Http) -> None:
 
 @pytest.mark.parametrize("revision", HANDSHAKE_OVER_HTTP)
 def test_trap_16_no_event_is_empty(gallery_http: Http, revision: str) -> None:
-    """R-353, R-355: streams cannot be resumed, so none begins with an empty event; older parsers fail."""
+    """R-353: a stream begins with an empty event for 2025-11-25 and never else, since older parsers fail."""
     session = gallery_http.initialize(revision)
     with session.start("tools/call", {"name": "report"}, meta={"progressToken": 1}) as waiting:
         lines = list(waiting.lines())
     fields = {each.partition(b":")[0] for each in lines if each and not each.startswith(b":")}
-    assert fields <= {b"event", b"data"}
-    assert all(json.loads(each[5:]) for each in lines if each.startswith(b"data:"))
+    primed = revision == LATEST_HANDSHAKE
+    assert fields == {b"id", b"event", b"data"} | ({b"retry"} if primed else set())
+    data = [each[5:].strip() for each in lines if each.startswith(b"data:")]
+    assert [at for at, each in enumerate(data) if not each] == ([0] if primed else [])
+    assert all(json.loads(each) for each in data if each)
 
 
 @pytest.mark.parametrize("last", ["0", "1", "_GET_stream", "someone-elses"])
 def test_trap_17_nothing_is_replayed(changing: tuple[Listening, Http], last: str) -> None:
-    """R-352, R-355, R-717, D3: no event ids, and whatever a client names, it hears nothing of before."""
+    """R-352, R-355, R-717, D3: whatever a client makes up, it hears nothing of before."""
     app, http = changing
     one, other = http.initialize(), http.initialize()
     one.call("change", what=["tools"])
@@ -290,7 +293,9 @@ def test_trap_17_nothing_is_replayed(changing: tuple[Listening, Http], last: str
         "mcp-protocol-version": other.revision,
         "accept": "text/event-stream",
     }
-    with http.start("GET", b"", {**fields, "last-event-id": last}) as waiting:
+    refused = http.request("GET", b"", {**fields, "last-event-id": last})
+    assert (refused.status, refused.error["code"]) == (400, INVALID)
+    with http.start("GET", b"", dict(fields)) as waiting:
         assert waiting.status == 200
         events = waiting.events()
         app.change(["prompts"])

@@ -165,7 +165,7 @@ def test_what_was_not_declared_is_not_there(caplog: pytest.LogCaptureFixture) ->
 def test_the_servers_own_settings_are_never_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reference §2.8 offered its own keys to tools; ours cannot even be declared."""
     assert RESERVED == PREFIX
-    monkeypatch.setenv("ENFILADE_SECRET", "0123456789abcdef")
+    monkeypatch.setenv("ENFILADE_SECRET", "0123456789abcdef" * 2)
     for name in ("ENFILADE_SECRET", "enfilade_secret"):
         with pytest.raises(ValueError, match="are the server's own settings"):
             telling(MCPApp(), name)

@@ -27,7 +27,7 @@ from workbench import Workbench
 
 pytestmark = pytest.mark.anyio
 
-OLD, NEW = "the secret of last month", "the secret of this month"
+OLD, NEW = "the secret that was last month's", "the new secret that is this month's"
 
 
 def worker(*secrets: str, **options: Any) -> Asgi:
@@ -239,7 +239,7 @@ class TestPrincipals:
 async def test_a_log_level_is_one_sessions_own() -> None:
     """D27, R-367: and holds on every worker that shares the store."""
     app = Workbench(settings=Settings(secret=OLD))
-    one, other = Asgi(app), Asgi(Workbench(settings=Settings(secret=OLD), store=app._store))
+    one, other = Asgi(app), Asgi(Workbench(settings=Settings(secret=OLD), store=app.store))
     quiet, loud = await opened(one), await opened(one)
     assert (await one.ask(quiet, "logging/setLevel", {"level": "error"})).result == {}
     for asgi in (one, other):
@@ -263,7 +263,7 @@ class TestEnd:
     async def test_every_use_after_delete_is_404(self) -> None:
         """R-315, R-316, S41: also on a worker that shares the store; the others are untouched."""
         app = Workbench(settings=Settings(secret=OLD))
-        one, other = Asgi(app), Asgi(Workbench(settings=Settings(secret=OLD), store=app._store))
+        one, other = Asgi(app), Asgi(Workbench(settings=Settings(secret=OLD), store=app.store))
         ended, kept = await opened(one), await opened(one)
         answered = await one.send(one.scope({"mcp-session-id": ended}, "DELETE"), b"")
         assert (answered.status, answered.body) == (204, b"")

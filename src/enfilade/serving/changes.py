@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from enfilade.primitives.uris import MAX_LENGTH, canonical
+from enfilade.serving.relay import Relay
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 
 #: The resources that a client watches: as it spells each of them, by the one spelling.
@@ -152,12 +153,31 @@ class Changes:
         self._limit = limit
         self._lock = threading.Lock()
         self._listeners: tuple[Listener, ...] = ()
+        self._others: Listener | None = None
+
+    def share(self, relay: Relay) -> None:
+        """Tell other workers what is announced here, and announce here what they tell.
+
+        To be called in the event loop.
+        """
+
+        def tell(change: Change) -> bool:
+            relay.tell("change", [change.method, change.uri])
+            return True
+
+        self._others = Listener(lambda _: True, tell) if relay.shared else None
+        relay.on("change", lambda change: self._offer(Change(*change)))
 
     def __len__(self) -> int:
         return len(self._listeners)
 
     def announce(self, change: Change) -> None:
-        """Tell everybody who wants to know."""
+        """Tell everybody who wants to know, here and at other workers."""
+        self._offer(change)
+        if self._others is not None:
+            self._others.offer(change)
+
+    def _offer(self, change: Change) -> None:
         for listener in self._listeners:
             listener.offer(change)
 

@@ -123,6 +123,21 @@ class Context(Spellings):
         """Tell every client that wants to know of a change."""
         self._offered.dispatcher.changes.announce(change)
 
+    def close_stream(self, retry: float | None = None) -> bool:
+        """Let the client go, and come back for the rest by itself, while the handler goes on.
+
+        For work that takes long: the client holds no connection meanwhile. What is sent after this waits for it
+        in the event log, as does the result (2025-11-25 basic/transports, SEP-1699).
+
+        Args:
+            retry: seconds after which the client should come back; by default the setting `stream_retry`.
+
+        Returns:
+            Whether it was done. A client of another revision, one that takes plain JSON only, and one whose
+            stream cannot be resumed keep their connection.
+        """
+        return self._request.part(retry)
+
     # -- asking the client ---------------------------------------------------------------------------------------
 
     async def elicit(

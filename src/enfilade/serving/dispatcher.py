@@ -12,7 +12,7 @@ import logging
 import secrets
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
@@ -24,6 +24,7 @@ from enfilade.serving.exchange import Request
 from enfilade.serving.journal import Journals
 from enfilade.serving.secrets import Redaction
 from enfilade.serving.unanswered import MissingCapabilityError
+from enfilade.state.store import StoreError
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
     METHOD_NOT_FOUND,
@@ -41,6 +42,9 @@ log = logging.getLogger("enfilade.serving")
 
 Handler = Callable[[Request], Awaitable[Message]]
 Middleware = Callable[[Request, Handler], Awaitable[Message]]
+
+#: What a client is told of a request that went past its deadline.
+TOO_LONG: Final = "The request took too long and was stopped"
 
 #: Bytes of a result that are ready before anybody asks, or None if this request needs the handler.
 Ready = Callable[[Request], bytes | None]
@@ -178,7 +182,7 @@ class Dispatcher:
             if not request.adopt_cancellation():
                 raise
         if request.expired:
-            error = RpcError(INTERNAL_ERROR, "The request took too long and was stopped")
+            error = RpcError(INTERNAL_ERROR, TOO_LONG)
         elif request.cancelled or error is None:
             return None, None
         return encode_error(request.id, error), error
@@ -216,6 +220,11 @@ def _link(entry: Middleware, call_next: Handler) -> Handler:
 
 def masked(error: BaseException, what: str, redaction: Redaction | None = None) -> RpcError:
     """Log an unexpected failure whole and return what the peer may know of it: an id to ask for."""
+    if isinstance(error, StoreError):
+        id = secrets.token_hex(6)
+        log.error("%s: %s (id %s)", what, error, id)
+        text = f"The server cannot reach its store at the moment (id {id}); try again"
+        return RpcError(INTERNAL_ERROR, text, status=503)
     return RpcError(INTERNAL_ERROR, f"Internal error (id {log_failure(error, what, redaction)})")
 
 

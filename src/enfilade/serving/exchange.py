@@ -8,6 +8,7 @@ call. The easy thing to get wrong is the end: once `finished`, an outlet gets no
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -46,6 +47,10 @@ class Outlet(Protocol):
         """Return once the reader has caught up far enough, or has been given up on."""
         ...
 
+    def part(self, retry: float | None) -> bool:
+        """Let the client go and come back for the rest after `retry` seconds; False if it could not come back."""
+        ...
+
     @property
     def crowded(self) -> bool:
         """Whether a sender that can wait should wait."""
@@ -65,6 +70,9 @@ class Closed:
 
     async def drained(self) -> None:
         return
+
+    def part(self, retry: float | None) -> bool:
+        return False
 
 
 NOWHERE = Closed()
@@ -260,6 +268,18 @@ class Request:
         if task is not None and not task.done():
             task.get_loop().call_soon_threadsafe(call, *args)
 
+    def part(self, retry: float | None) -> bool:
+        """Let the client go and come back for the rest, as `Outlet.part` does; callable from any thread."""
+        outlet = self.root.outlet
+        if threading.get_ident() == self._thread:
+            return not self.over and outlet.part(retry)
+        parted: Future[bool] = Future()
+        self.in_loop(lambda: parted.set_result(not self.over and outlet.part(retry)))
+        try:
+            return parted.result(1.0)
+        except TimeoutError:  # the request is over, and so nobody was there to do it
+            return False
+
     def cancel(self, reason: str | None = None, *, expired: bool = False) -> bool:
         """Give up on the request: its handler gets `asyncio.CancelledError`, nothing more is sent for it.
 
@@ -330,11 +350,12 @@ class InFlight:
         """Forget a finished request."""
         self._requests.pop((request.peer.session_id, request.id), None)
 
-    def cancel(self, scope: str | None, params: CancelledNotificationParams) -> None:
-        """Do what `notifications/cancelled` asks; unknown and finished ids are ignored (R-363)."""
+    def cancel(self, scope: str | None, params: CancelledNotificationParams) -> bool:
+        """Do what `notifications/cancelled` asks, and say whether the request was here (R-363)."""
         request = self._requests.get((scope, params.request_id))
         if request is not None:
             request.cancel(None if params.reason is UNSET else params.reason)
+        return request is not None
 
     def cancel_all(self, scope: str | None, reason: str) -> None:
         """Cancel every request of a scope."""

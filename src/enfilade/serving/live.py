@@ -8,36 +8,127 @@ somebody waits for it.
 import asyncio
 import secrets
 import uuid
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
 from enfilade.serving.exchange import Outlet, Request
+from enfilade.serving.relay import LOOK, Relay
 from enfilade.serving.unanswered import AskTimeoutError, CannotAskError, ClientRefusedError
+from enfilade.state.seal import Seal
+from enfilade.state.store import StoreError
 from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.elicitation import ElicitRequestURLParams
-from enfilade.wire.jsonrpc import Envelope, encode_notification, encode_request
+from enfilade.wire.jsonrpc import Envelope, decode, encode_notification, encode_request
 from enfilade.wire.message import Message
 from enfilade.wire.visible import InexpressibleError, encode
 
+_PURPOSE: Final = b"question"
+
+#: Seconds that an answer is kept for the worker that asked.
+ANSWER_KEPT: Final = 300.0
+
 
 class Questions:
-    """Live questions of one doorway, waiting for their answers."""
+    """Live questions of one doorway, waiting for their answers.
 
-    def __init__(self) -> None:
+    Args:
+        relay: the workers at which an answer may arrive as well; None if it can arrive here only.
+        seal: marks the ids of questions, so that what other workers keep for us are answers to us.
+    """
+
+    def __init__(self, relay: Relay | None = None, seal: Seal | None = None) -> None:
         self._waiting: dict[tuple[str | None, str | int], asyncio.Future[Envelope]] = {}
+        self._relay = relay if relay is not None and relay.shared else None
+        self._seal = seal
+        if self._relay is not None:
+            self._relay.on("answer", lambda key: self._soon_fetch((key[0], key[1])))
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def answer(self, scope: str | None, envelope: Envelope) -> None:
-        """Hand a client's response to whoever asked; late and unknown ones are ignored (R-334)."""
-        if envelope.id is not UNSET:
-            waiting = self._waiting.get((scope, envelope.id))
-            if waiting is not None and not waiting.done():
-                waiting.set_result(envelope)
+    def answer(self, scope: str | None, envelope: Envelope) -> bool:
+        """Hand a client's response to whoever asked here (R-334).
+
+        Returns:
+            Whether somebody did. Answers that are late or that nobody asked for are ignored.
+        """
+        waiting = self._waiting.get((scope, envelope.id)) if envelope.id is not UNSET else None
+        if waiting is None:
+            return False
+        if not waiting.done():
+            waiting.set_result(envelope)
+        return True
+
+    async def forward(self, scope: str, envelope: Envelope) -> None:
+        """Leave a response for the worker that asked, if the id says that one did.
+
+        Raises:
+            StoreError: it could not be left; the client may try again.
+        """
+        worker = self._asker(scope, envelope.id)
+        if self._relay is None or worker is None or worker == self._relay.worker:
+            return
+        body = msgspec.json.encode(envelope)
+        await self._relay.store.keys.put(_answer_key(scope, str(envelope.id)), body, ANSWER_KEPT)
+        self._relay.tell("answer", [scope, envelope.id], worker)
+
+    def _new_id(self, scope: str | None) -> str:
+        if self._relay is None or self._seal is None:
+            return f"ask-{secrets.token_hex(8)}"
+        id = f"ask-{self._relay.worker}-{secrets.token_hex(8)}"
+        return f"{id}-{self._seal.sign(f'{scope} {id}'.encode(), _PURPOSE).hex()}"
+
+    def _asker(self, scope: str, id: object) -> str | None:
+        """Return the worker that asked a question with this id in this session, or None."""
+        if not isinstance(id, str) or self._seal is None:
+            return None
+        question, _, mark = id.rpartition("-")
+        try:
+            signature = bytes.fromhex(mark)
+        except ValueError:
+            return None
+        if not self._seal.signed(f"{scope} {question}".encode("utf-8", "replace"), signature, _PURPOSE):
+            return None
+        return question.split("-")[1]
+
+    def _soon_fetch(self, key: tuple[str | None, str]) -> None:
+        if self._relay is not None and key in self._waiting:
+            self._relay.soon(self._fetch(key))
+
+    async def _fetch(self, key: tuple[str | None, str]) -> None:
+        """Look whether the answer has been left for us by another worker."""
+        if self._relay is None:
+            return
+        keys, name = self._relay.store.keys, _answer_key(str(key[0]), key[1])
+        try:
+            kept = await keys.get(name)
+            if kept is not None:
+                envelope = decode(kept)
+                if isinstance(envelope, Envelope):
+                    self.answer(key[0], envelope)
+                await keys.delete(name)
+        except StoreError:
+            return  # there will be another look
+
+    async def _answered(
+        self, waiting: "asyncio.Future[Envelope]", key: tuple[str | None, str], timeout: float
+    ) -> bool:
+        """Wait for an answer, wherever it arrives; return whether there is one."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        while True:
+            left = end - loop.time()
+            pause = left if self._relay is None else min(left, 2 * LOOK)
+            done, _ = await asyncio.wait((waiting,), timeout=max(0.0, pause))
+            if done:
+                return True
+            if self._relay is not None:
+                await self._fetch(key)
+            if left <= pause:
+                return waiting.done()
 
     async def ask(self, request: Request, method: str, params: Message, timeout: float) -> Raw:
         """Send a question on the request's own stream and wait for its answer.
@@ -53,7 +144,7 @@ class Questions:
         """
         if request.finished or request.cancelled:
             raise CannotAskError("This call is over, so its client cannot be asked anything more")
-        id = f"ask-{secrets.token_hex(8)}"
+        id = self._new_id(request.peer.session_id)
         question = encode_request(id, method, _said(params, request.peer.revision))
         outlet = request.outlet
         key = (request.peer.session_id, id)
@@ -61,8 +152,7 @@ class Questions:
         try:
             if not outlet.send(question):
                 raise CannotAskError("This client takes plain JSON answers, so it cannot be asked anything")
-            done, _ = await asyncio.wait((waiting,), timeout=timeout)
-            if not done:
+            if not await self._answered(waiting, key, timeout):
                 raise AskTimeoutError(f"The client did not answer within {timeout:g} seconds")
         except (asyncio.CancelledError, AskTimeoutError):
             if not request.finished:
@@ -74,6 +164,10 @@ class Questions:
         if isinstance(envelope.result, Raw):
             return envelope.result
         raise ClientRefusedError(_reason(envelope.error))
+
+
+def _answer_key(scope: str, id: str) -> str:
+    return f"answer:{scope}:{id}"
 
 
 def _said(params: Message, revision: str) -> bytes:

@@ -9,14 +9,13 @@ the cancellation (R-277), in the session era it is not (R-325).
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-import msgspec
-
-from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.exchange import Request
-from enfilade.transports.stream import HEAD, EventStream, Headers, Send
+from enfilade.transports.recordings import Recordings
+from enfilade.transports.stream import HEAD, EventStream, Headers, Send, StreamOptions
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, STATELESS_STATUS, RpcError, encode_error
+from enfilade.wire.revisions import POLLING
 from enfilade.wire.sse import event
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -30,22 +29,28 @@ FAREWELL: Final = 1.0
 JSON: Final = (b"content-type", b"application/json")
 
 
-class AnswerOptions(msgspec.Struct, frozen=True, kw_only=True):
+class AnswerOptions(StreamOptions, frozen=True, kw_only=True):
     """How answers behave; all times in seconds, all sizes in bytes.
 
     Attributes:
         json_response: never stream to a client that takes JSON; notifications are then dropped (R-272).
         grace: silence after which the answer becomes a stream, so that keep-alives can flow.
-        keep_alive: silence on a stream after which a comment is sent.
         request_timeout: how long a request may take; 0 for no limit.
-        capacity: what may wait for a slow reader before notifications are dropped.
+        eager: open the stream at once wherever one may be, instead of waiting for a reason to.
     """
 
     json_response: bool = False
     grace: float = 1.0
-    keep_alive: float = 15.0
     request_timeout: float = 0.0
-    capacity: int = 1024 * 1024
+    eager: bool = False
+
+
+class Responder(Protocol):
+    """What an answer gets its outcome from."""
+
+    async def respond(self, request: Request) -> tuple[bytes | None, RpcError | None]:
+        """Run a request and return its one outcome; see `Dispatcher.respond`."""
+        ...
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> None:
@@ -76,6 +81,7 @@ class Answer:
         stateless: the era, which decides what a disconnect means and which status an error has.
         headers: what the response carries besides its content type.
         endless: it lasts as long as its client stays: always a stream (R-272), without a deadline.
+        recordings: where a session's streams are recorded, so that they can be resumed; None if they are not.
     """
 
     def __init__(
@@ -88,7 +94,9 @@ class Answer:
         options: AnswerOptions,
         headers: Headers,
         endless: bool = False,
+        recordings: Recordings | None = None,
     ) -> None:
+        self._recordings = recordings
         self._receive = receive
         self._send = send
         self._json, self._sse = accepts
@@ -101,6 +109,7 @@ class Answer:
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._request: Request | None = None
+        self._session_id: str | None = None
         self._gone = False
 
     # -- the outlet ------------------------------------------------------------------------------------------
@@ -121,23 +130,28 @@ class Answer:
     def send(self, message: bytes) -> bool:
         """Send a question; False if this client takes plain JSON only."""
         stream = self._stream or self._open()
-        if stream is not None:
-            stream.push_always(message)
-        return stream is not None
+        return stream is not None and stream.push_always(message)
+
+    def part(self, retry: float | None) -> bool:
+        """End the connection, for the client to come back for the rest, if it is one that does (R-354)."""
+        stream = self._stream or self._open()
+        if stream is None or not self._polls:
+            return False
+        stream.part(self._options.retry if retry is None else retry)
+        return True
 
     # -- the answer ------------------------------------------------------------------------------------------
 
-    async def run(self, dispatcher: Dispatcher, request: Request) -> None:
+    async def run(self, responder: Responder, request: Request) -> None:
         """Serve the request and send its one outcome."""
         self.start(request)
         try:
-            body, error = await dispatcher.respond(request)
+            body, error = await responder.respond(request)
         except asyncio.CancelledError:
             await self._farewell(request)
             raise
         except BaseException:
-            if self._stream is not None:
-                self._stream.abandon()
+            self._give_up()
             raise
         finally:
             self.settle()
@@ -149,7 +163,12 @@ class Answer:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(FAREWELL):
                 await self.conclude(503, encode_error(request.id, error))
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Leave nobody waiting for an outcome that will not come."""
         if self._stream is not None:
+            self._stream.let_go()
             self._stream.abandon()
 
     def status_of(self, error: RpcError) -> int:
@@ -192,9 +211,17 @@ class Answer:
 
     # -- what happens only to requests that take their time ----------------------------------------------------
 
-    def start(self, request: Request | None) -> None:
-        """Begin to measure the time that a request takes."""
+    def start(self, request: Request | None, session_id: str | None = None) -> None:
+        """Begin to measure the time that a request takes.
+
+        Args:
+            request: the one that is answered; None for a batch.
+            session_id: the session of a batch.
+        """
         self._request = request
+        self._session_id = session_id if request is None else request.peer.session_id
+        if self._options.eager:
+            self._open()
         self._timer = asyncio.get_running_loop().call_later(GLANCE, self._outlived)
 
     def settle(self) -> None:
@@ -233,6 +260,14 @@ class Answer:
     def _open(self) -> EventStream | None:
         """Turn the answer into a stream, unless the client or the host wants JSON."""
         if self._stream is None and self._may_stream:
-            options = self._options
-            self._stream = EventStream(self._send, self.headers, options.keep_alive, options.capacity)
+            recording, id = None, None if self._request is None else self._request.id
+            if self._recordings is not None and self._session_id is not None:
+                recording = self._recordings.begin(self._session_id, request_id=id, answers=True)
+            self._stream = EventStream(self._send, self.headers, self._options, recording, priming=self._polls)
         return self._stream
+
+    @property
+    def _polls(self) -> bool:
+        """Whether the client comes back by itself when its stream ends early."""
+        request = self._request
+        return self._recordings is not None and request is not None and request.peer.revision in POLLING

@@ -1,154 +1,174 @@
 """The session era's GET stream: what the server says of its own accord, to one session (R-331 ff).
 
 Only changes travel here; whatever belongs to a call goes on that call's own stream. One stream per session is
-open at a time, because a message goes on exactly one (R-330, R-333). The easy thing to get wrong is a stream that
-looks open and is dead (D8), so the place is taken before the first byte and given back whatever happens; and a
-client that comes back finds it free, although the server may not have noticed yet that it had gone.
+open at a time, because a message goes on exactly one (R-330, R-333). How it is opened, and how a client comes
+back for the rest, is in `gets.py`.
+
+A stream that can be resumed goes on for a while without its client, so that a change is not missed by somebody
+who was cut off for a moment. The easy thing to get wrong is the client that comes back later than that: what it
+may have missed is told, although nobody knows whether it happened.
 """
 
-import asyncio
-import contextlib
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from functools import partial
+from typing import Final
 
-from enfilade.serving.changes import Change, Changes, Listener
+from enfilade.serving.changes import PROMPTS, RESOURCES, TOOLS, Change, Changes, Listener
+from enfilade.serving.relay import Relay
 from enfilade.serving.subscriptions import notification_of
+from enfilade.transports.answer import Receive
+from enfilade.transports.gets import Gets, Response, linger
+from enfilade.transports.recording import Recording
+from enfilade.transports.recordings import Recordings
+from enfilade.transports.seats import Seat
 from enfilade.transports.sessions import Session, Sessions
-from enfilade.transports.stream import EventStream, Headers, Send
-from enfilade.wire import headers as http
+from enfilade.transports.stream import EventStream, Headers, Send, StreamOptions
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
+from enfilade.wire.revisions import POLLING
 
-if TYPE_CHECKING:
-    from enfilade.transports.answer import AnswerOptions, Receive
-
-#: Seconds that a second stream of a session waits for the first to turn out to be gone.
-HANDOVER: Final = 0.5
-
-_ANYTHING: Final = b"*/*"
-
-
-class _Place:
-    """A session's place, and who has it."""
-
-    def __init__(self, listener: Listener) -> None:
-        self.listener = listener
-        self.stream: EventStream | None = None
-        self.left = asyncio.Event()
-
-    async def vacated(self) -> None:
-        """Wait a moment for whoever has it to leave.
-
-        Something is written to the stream meanwhile: to a connection that the client has given up, that is what
-        brings the answer that nobody is there.
-        """
-        if self.stream is not None:
-            self.stream.knock()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.left.wait(), HANDOVER)
+_LISTS: Final = {"tools/list": TOOLS, "prompts/list": PROMPTS, "resources/list": RESOURCES}
 
 
 class OpenStreams:
-    """The GET streams of this worker, by session.
+    """The GET streams of this worker.
 
     Args:
         changes: what they tell of.
         sessions: what they watch.
         options: how streams behave.
+        relay: the workers at which a session may have its stream as well.
+        recordings: where streams are recorded; None if they cannot be resumed.
+        offers: whether a method is offered in a revision.
     """
 
-    def __init__(self, changes: Changes, sessions: Sessions, options: "AnswerOptions") -> None:
+    def __init__(
+        self,
+        changes: Changes,
+        sessions: Sessions,
+        options: StreamOptions,
+        relay: Relay,
+        recordings: Recordings | None,
+        offers: Callable[[str, str], bool],
+    ) -> None:
         self._changes = changes
         self._sessions = sessions
         self._options = options
-        self._places: dict[str | None, _Place] = {}
+        self._relay = relay
+        self._recordings = recordings
+        self._offers = offers
+        self._gets = Gets(relay, recordings, options)
+        self.readers = self._gets.readers
+        self._listening: dict[str, list[Listener]] = {}
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._gets.seats)
 
     async def serve(
-        self, session: Session, fields: dict[bytes, bytes], headers: Headers, receive: "Receive", send: Send
+        self, session: Session, fields: dict[bytes, bytes], headers: Headers, receive: Receive, send: Send
     ) -> None:
         """Serve one GET, until its client goes, its session is over or the server stops.
 
         Raises:
-            RpcError: HTTP 406 for a client that takes no event stream, 409 if the session has its stream
-                already, 404 if it was ended just now, 503 if there are too many streams.
+            RpcError: HTTP 400 for an event that is not known, 404 if the session was ended just now, 406 for a
+                client that takes no event stream, 409 if the session has its stream already, 503 if there are
+                too many streams.
+            StoreError: the store does not say what must be known first.
         """
-        if not http.acceptable(fields.get(b"accept", _ANYTHING))[1]:
-            raise RpcError(INVALID_REQUEST, "Accept must allow text/event-stream", status=406)
-        key, revision, streaming = session.peer.session_id, session.peer.revision, self._sessions.streaming
+        session_id, tell = str(session.peer.session_id), partial(self._tell, session)
+        left, retry = _left(session), self._retry(session)
+        await self._gets.serve(session_id, tell, fields, headers, receive, send, left=left, retry=retry)
+
+    async def _tell(self, session: Session, seat: Seat, response: Response) -> None:
+        """Tell a session of changes; of all, if some may have been missed."""
+        stream: EventStream | None = None
+        revision, streaming = session.peer.revision, self._sessions.streaming
+        key = seat.session_id
 
         def wants(change: Change) -> bool:
             return change.uri is None or change.uri in streaming.get(key, ())
 
         def tell(change: Change) -> bool:
-            return not stream.crowded and stream.push(notification_of(change, revision, streaming.get(key, {})))
+            if stream is None or stream.crowded:
+                return False
+            return stream.push(notification_of(change, revision, streaming.get(key, {})))
 
         listener = Listener(wants, tell)
-        place = await self._take(key, listener)
+        recording: Recording | None = None
+        lingers = False
         try:
             await self._begin(session, listener)
-            place.stream = stream = EventStream(send, headers, self._options.keep_alive, self._options.capacity)
-            try:
-                gone = await _until_over(listener, receive, session.expires - time.time())
-                self._release(key, place)  # a client that comes back need not wait for the last bytes
-                if not gone:
-                    await stream.finish(None)
-            finally:
-                stream.abandon()
+            seat.stream = stream = response.opened()
+            if self._recordings is not None:
+                recording = self._recordings.begin(key, answers=False)
+                stream.resume_as(recording, priming=revision in POLLING)
+            if response.continues:
+                self._offer_everything(listener, revision, key)
+            await response.until_over(listener.ended, _left(session))
+            if listener.ended.is_set() or _left(session) == 0:
+                self._end(key, listener)
+                await stream.finish(None, retry=None if recording is None else self._retry(session))
+            elif recording is not None:
+                lingers = True
+                self._relay.soon(self._linger(session, listener, stream, recording))
         finally:
-            self._release(key, place)
+            if not lingers:
+                self._end(key, listener)
+                if stream is not None:
+                    stream.let_go()
+            if stream is not None and stream.connected:
+                stream.abandon()
 
-    async def _take(self, key: str | None, listener: Listener) -> _Place:
-        """Take the session's place. Nothing is awaited between looking and taking (D8)."""
-        taken = self._places.get(key)
-        if taken is not None:
-            await taken.vacated()
-        if key in self._places:
-            raise RpcError(INVALID_REQUEST, "This session has its event stream open already", status=409)
-        self._sessions.streaming[key] = {}  # from here on it is kept up to date
-        place = self._places[key] = _Place(listener)
-        return place
+    def _retry(self, session: Session) -> float | None:
+        """Return when a client should come back, if it is one that understands."""
+        return self._options.retry if session.peer.revision in POLLING else None
 
     async def _begin(self, session: Session, listener: Listener) -> None:
-        """Let the stream hear of changes, and of what its session watched before."""
-        key, streaming = session.peer.session_id, self._sessions.streaming
-        record = await self._sessions.record(session.peer)
+        """Let a stream hear of changes, and of what its session watched before."""
+        key, streaming = str(session.peer.session_id), self._sessions.streaming
+        self.end(key)  # whoever has the seat is alone: what lingers for a client that did not come back may go
+        streaming.setdefault(key, {})  # from here on it is kept up to date
+        self._listening.setdefault(key, []).append(listener)
+        record = await self._sessions.record(key)
         if record.ended:
             raise RpcError(INVALID_REQUEST, "Session not found: send initialize again", status=404)
         streaming[key] = streaming[key] | record.watched
         if not self._changes.attach(listener):
             raise RpcError(INTERNAL_ERROR, "Too many event streams are open; try again later", status=503)
 
-    def _release(self, key: str | None, place: _Place) -> None:
-        """Give the session's place back, unless that was done already."""
-        self._changes.detach(place.listener)
-        if self._places.get(key) is place:
-            del self._places[key], self._sessions.streaming[key]
-            place.left.set()
+    def _offer_everything(self, listener: Listener, revision: str, key: str) -> None:
+        for method, change in _LISTS.items():
+            if self._offers(method, revision):
+                listener.offer(change)
+        for uri in self._sessions.streaming.get(key, ()):
+            listener.offer(Change("notifications/resources/updated", uri))
 
-    def end(self, session: Session) -> None:
-        """End the stream of a session that has ended."""
-        place = self._places.get(session.peer.session_id)
-        if place is not None:
-            place.listener.end()
+    async def _linger(
+        self, session: Session, listener: Listener, stream: EventStream, recording: Recording
+    ) -> None:
+        """Go on for a client that was cut off, as long as it may come back or reads from elsewhere."""
+        try:
+            await linger(recording, listener.ended, lambda: _left(session))
+        finally:
+            self._end(str(session.peer.session_id), listener)
+            stream.let_go()
+
+    def _end(self, key: str, listener: Listener) -> None:
+        """Let a stream hear of nothing any more."""
+        self._changes.detach(listener)
+        listening = self._listening.get(key, [])
+        if listener in listening:
+            listening.remove(listener)
+        if not listening and key in self._listening:
+            del self._listening[key]
+            self._sessions.streaming.pop(key, None)
+
+    def end(self, session_id: str) -> None:
+        """End the streams of a session that has ended."""
+        for listener in self._listening.get(session_id, ()):
+            listener.end()
 
 
-async def _until_over(listener: Listener, receive: "Receive", remaining: float) -> bool:
-    """Wait until the client has gone, the listener has ended or the time is over; return whether it has gone."""
-    gone = asyncio.ensure_future(_disconnect(receive))
-    ended = asyncio.ensure_future(listener.ended.wait())
-    try:
-        await asyncio.wait((gone, ended), timeout=max(0.0, remaining), return_when=asyncio.FIRST_COMPLETED)
-        return gone.done()
-    finally:
-        gone.cancel()
-        ended.cancel()
-
-
-async def _disconnect(receive: "Receive") -> None:
-    try:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-    except Exception:  # servers differ in how they say that nobody is there any more
-        return
+def _left(session: Session) -> float:
+    """Return the seconds that a session has left."""
+    return max(0.0, session.expires - time.time())

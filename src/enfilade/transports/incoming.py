@@ -6,12 +6,14 @@ otherwise wrong: the metadata must still be found and judged first, because -326
 everything that follows (protocol §1.6).
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from enfilade.serving.peer import Peer
+from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, UNSUPPORTED_VERSION, Envelope, RpcError
 from enfilade.wire.lifecycle import (
     CLIENT_CAPABILITIES,
@@ -119,6 +121,24 @@ class Incoming:
         if self.meta.protocol_version not in STATELESS:
             raise unsupported(str(self.meta.protocol_version))
 
+    def check_claim(self, fields: Mapping[bytes, bytes]) -> None:
+        """Check what the stateless era wants of a POST, up to its method, in the order of protocol §1.6.
+
+        Args:
+            fields: the headers, which must agree with the body.
+
+        Raises:
+            RpcError: the first thing that is wrong.
+        """
+        self.check_metadata()
+        version = version_of(fields)
+        if not version:
+            raise http.mismatch("header MCP-Protocol-Version is missing")
+        if version != self.meta.protocol_version:
+            raise http.mismatch("header MCP-Protocol-Version does not equal the version in the body's _meta")
+        self.check_version()
+        http.check_method(fields, self.method)
+
     def stateless_peer(self, principal: str | None) -> Peer:
         """Return the peer of a request that passed `check_metadata` and `check_version`."""
         meta = self.meta
@@ -128,6 +148,11 @@ class Incoming:
             capabilities=meta.client_capabilities or ClientCapabilities(),
             principal=principal,
         )
+
+
+def version_of(fields: Mapping[bytes, bytes]) -> str:
+    """Return the text of the `MCP-Protocol-Version` header, empty if it is absent."""
+    return fields.get(http.PROTOCOL_VERSION, b"").strip().decode("latin-1")
 
 
 def unsupported(requested: str) -> RpcError:

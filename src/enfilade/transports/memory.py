@@ -39,6 +39,9 @@ class _Pipe:
         self._deliver(message)
         return True
 
+    def part(self, retry: float | None) -> bool:
+        return False
+
     async def drained(self) -> None:
         return
 

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, Raw
 
+from enfilade.serving.dispatcher import masked
 from enfilade.serving.exchange import Request
 from enfilade.serving.peer import Peer
+from enfilade.state.store import StoreError
 from enfilade.transports.answer import Answer, Receive, send_empty
-from enfilade.transports.incoming import Incoming, check_version
+from enfilade.transports.body import check_media, read_body
+from enfilade.transports.incoming import Incoming, check_version, version_of
 from enfilade.transports.sessions import Session
 from enfilade.transports.stream import Headers, Send
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import (
     INVALID_PARAMS,
-    INVALID_REQUEST,
     METHOD_NOT_FOUND,
     Envelope,
     RequestId,
@@ -87,19 +89,22 @@ class Post:
         self.id: RequestId | None = None
         self.accepts = (True, True)
         self.stateless = False
-        self.version = fields.get(http.PROTOCOL_VERSION, b"").strip().decode("latin-1")
+        self.version = version_of(fields)
 
     async def serve(self) -> None:
         """Answer it."""
         try:
-            self._check_media()
-            message = decode(await self._body())
+            self.accepts = check_media(self.fields)
+            message = decode(await read_body(self.fields, self.receive, self.door.options.body_limit))
             if isinstance(message, list):
                 await self._batch(message)
             elif message.method is UNSET:
                 await self._response(message)
             else:
                 await self._message(message)
+        except StoreError as failure:
+            error = masked(failure, "a request could not be served")
+            await self._answer().conclude(503, encode_error(self.id, error))
         except RpcError as error:
             answer = self._answer()
             id = self.id if error.id is UNSET else error.id
@@ -120,10 +125,10 @@ class Post:
             await self._initialize(incoming)
         else:
             peer, session = await self._session_peer()
-            answer = self._answer()
+            answer = self._answer(session=session)
             await answer.run(self.door.dispatcher, self._enter(incoming, peer, session, answer))
 
-    def _answer(self, *, endless: bool = False) -> Answer:
+    def _answer(self, *, session: Session | None = None, endless: bool = False) -> Answer:
         return Answer(
             self.receive,
             self.send,
@@ -132,52 +137,15 @@ class Post:
             options=self.door.options.answers,
             headers=self.headers,
             endless=endless,
+            recordings=None if session is None else self.door.recordings,
         )
-
-    # -- before the body is understood -------------------------------------------------------------------------
-
-    def _check_media(self) -> None:
-        if not http.is_json(self.fields.get(b"content-type", b"")):
-            raise RpcError(INVALID_REQUEST, "Content-Type must be application/json", status=415)
-        accept = self.fields.get(b"accept")
-        if accept is not None:  # absent means anything (RFC 9110 §12.5.1)
-            self.accepts = http.acceptable(accept)
-            if not any(self.accepts):
-                wanted = "Accept must allow application/json or text/event-stream, better both"
-                self.accepts = (True, True)
-                raise RpcError(INVALID_REQUEST, wanted, status=406)
-
-    async def _body(self) -> bytes:
-        limit = self.door.options.body_limit
-        announced = self.fields.get(b"content-length", b"")
-        if announced.isdigit() and int(announced) > limit:
-            raise _too_large(limit)
-        chunks: list[bytes] = []
-        size, more = 0, True
-        while more:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise RpcError(INVALID_REQUEST, "the body ended early", status=400)
-            chunk = message.get("body", b"")
-            more = message.get("more_body", False)
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     # -- the stateless era -------------------------------------------------------------------------------------
 
     async def _stateless(self, incoming: Incoming) -> None:
         """Serve a request that carries its own metadata, in the order of checks of protocol §1.6."""
         method = incoming.method
-        incoming.check_metadata()
-        if not self.version:
-            raise http.mismatch("header MCP-Protocol-Version is missing")
-        if self.version != incoming.meta.protocol_version:
-            raise http.mismatch("header MCP-Protocol-Version does not equal the version in the body's _meta")
-        incoming.check_version()
-        http.check_method(self.fields, method)
+        incoming.check_claim(self.fields)
         if not self.door.dispatcher.offers(method, self.version):
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
         if incoming.params is not None:
@@ -257,8 +225,14 @@ class Post:
         if self.version in STATELESS:
             raise invalid_request("a response cannot be POSTed in this revision")
         peer, _ = await self._session_peer()
-        self.door.questions.answer(peer.session_id, envelope)
+        await self._answered(envelope, peer)
         await send_empty(self.send, 202, self.headers)
+
+    async def _answered(self, envelope: Envelope, peer: Peer) -> None:
+        """Hand an answer to whoever asked the question, here or at another worker (R-334)."""
+        questions = self.door.questions
+        if not questions.answer(peer.session_id, envelope) and peer.session_id is not None:
+            await questions.forward(peer.session_id, envelope)
 
     async def _notification(self, incoming: Incoming) -> None:
         """Take a notification. The stateless era defines none over HTTP and discards it (E-30, R-212)."""
@@ -271,7 +245,7 @@ class Post:
         """Act on a notification of a session: cancel what it cancels (R-361, R-363, R-364)."""
         params: Any = incoming.params
         if incoming.method == "notifications/cancelled" and params is not None and peer.session_id:
-            self.door.in_flight.cancel(peer.session_id, params)
+            self.door.cancel(peer.session_id, params)
 
     # -- batches (2025-03-26 only) -----------------------------------------------------------------------------
 
@@ -284,8 +258,8 @@ class Post:
         peer, session = await self._session_peer()
         if peer.revision != BATCHING:
             raise invalid_request(f"revision {peer.revision} has no batches; a body is exactly one message")
-        answer = self._answer()
-        answer.start(None)
+        answer = self._answer(session=session)
+        answer.start(None, peer.session_id)
         try:
             seen: set[RequestId] = set()
             bodies = await asyncio.gather(*(self._element(raw, peer, session, answer, seen) for raw in elements))
@@ -307,6 +281,7 @@ class Post:
             if isinstance(envelope, list):
                 raise invalid_request("a batch holds no batches")
             if envelope.method is UNSET:
+                await self._answered(envelope, peer)
                 return None
             incoming = Incoming(envelope)
             if envelope.id is UNSET:
@@ -320,6 +295,8 @@ class Post:
             seen.add(id)
             body, _ = await self.door.dispatcher.respond(self._enter(incoming, peer, session, answer))
             return body
+        except StoreError as failure:
+            return encode_error(id, masked(failure, "a message of a batch could not be served"))
         except RpcError as error:
             return encode_error(id if error.id is UNSET else error.id, error)
 
@@ -331,7 +308,3 @@ def _claims(raw: Raw) -> bool:
     except RpcError:
         return False
     return not isinstance(envelope, list) and envelope.method is not UNSET and Incoming(envelope).claim
-
-
-def _too_large(limit: int) -> RpcError:
-    return RpcError(INVALID_REQUEST, f"the body is larger than {limit} bytes", status=413)

@@ -1,11 +1,13 @@
 """Sessions that cost nothing: the id is a sealed token that says everything about its session.
 
 Whoever holds the secret can serve the session: a restarted server, another worker. The store is asked only for
-what changed since the handshake (ended, log level). The easy thing to get wrong is to answer strangers too
-exactly: unknown, forged, expired, ended and foreign sessions are one and the same "not found" (R-315, R-317).
+what changed since the handshake (ended, log level), and what it said is remembered for a while, so that a call
+costs no look-up; a worker that changes something tells the others.
+
+The easy thing to get wrong is to answer strangers too exactly: unknown, forged, expired, ended and foreign
+sessions are one and the same "not found" (R-315, R-317).
 """
 
-import asyncio
 import os
 import time
 from collections import OrderedDict
@@ -17,8 +19,9 @@ from msgspec import UNSET, UnsetType
 
 from enfilade.serving.changes import Watched, unwatch, watch
 from enfilade.serving.peer import Peer
+from enfilade.serving.relay import Relay
 from enfilade.state.seal import Seal
-from enfilade.state.store import Keys
+from enfilade.state.store import StoreError
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.lifecycle import ClientCapabilities, Implementation, InitializeRequestParams
 from enfilade.wire.logging import LoggingLevel
@@ -26,6 +29,12 @@ from enfilade.wire.logging import LoggingLevel
 _PURPOSE: Final = b"session"
 _LONGEST_TOKEN: Final = 3072
 _LONGEST_TEXT: Final = 256
+
+#: Seconds for which a worker relies on what a shared store said of a session, unless it is told otherwise.
+FRESH: Final = 5.0
+
+#: How often a change is tried that others get in the way of.
+_ATTEMPTS: Final = 50
 
 
 class _Ticket(msgspec.Struct, array_like=True):
@@ -70,14 +79,14 @@ class Session:
         def change(record: Record) -> None:
             record.log_level = level
 
-        await self._sessions.change(self.peer, change)
+        await self._sessions.change(self, change)
         self.log_level = level
 
     async def watch(self, uri: str) -> None:
-        await self._sessions.change(self.peer, lambda record: watch(record.watched, uri))
+        await self._sessions.change(self, lambda record: watch(record.watched, uri))
 
     async def unwatch(self, uri: str) -> None:
-        await self._sessions.change(self.peer, lambda record: unwatch(record.watched, uri))
+        await self._sessions.change(self, lambda record: unwatch(record.watched, uri))
 
     async def end(self) -> None:
         """Make every later request of this session "not found"."""
@@ -86,7 +95,7 @@ class Session:
             record.ended = True
             record.watched.clear()
 
-        await self._sessions.change(self.peer, change)
+        await self._sessions.change(self, change)
 
 
 class Sessions:
@@ -94,23 +103,26 @@ class Sessions:
 
     Args:
         seal: makes and reads the tokens.
-        store: keeps what changes during a session.
+        relay: leads to the store that keeps what changes during a session, and to the workers that share it.
         ttl: lifetime of a session in seconds.
-        remembered: how many tokens are kept opened, to save the work of unsealing.
+        remembered: how many sessions are kept in mind, to save the work of unsealing and looking up.
 
     Attributes:
         streaming: the resources watched by each session whose stream is open in this worker. What is
             there is replaced and never changed, since other threads look into it.
     """
 
-    def __init__(self, seal: Seal, store: Keys, ttl: float, remembered: int = 1024) -> None:
+    def __init__(self, seal: Seal, relay: Relay, ttl: float, remembered: int = 4096) -> None:
         self._seal = seal
-        self._store = store
+        self._relay = relay
         self._ttl = ttl
         self._remembered = remembered
         self._opened: OrderedDict[bytes, tuple[Peer, float]] = OrderedDict()
-        self._changing = asyncio.Lock()
+        self._records: OrderedDict[str | None, tuple[Record, float]] = OrderedDict()
+        self._turns = 0  # counts what has been heard, so that nothing older is kept in mind
         self.streaming: dict[str | None, Watched] = {}
+        relay.on("session", self._changed_elsewhere)
+        relay.on_gap(self._heard_nothing)
 
     def create(
         self, params: InitializeRequestParams, revision: str, principal: str | None
@@ -155,26 +167,86 @@ class Sessions:
         peer, expires = opened
         if expires <= time.time() or peer.principal != principal:
             return None
-        record = await self.record(peer)
+        known = self._records.get(peer.session_id)
+        if known is not None and known[1] > time.monotonic():
+            record = known[0]
+        else:
+            record = await self._look_up(peer.session_id)
         return None if record.ended else Session(peer, expires, record, self)
 
-    async def record(self, peer: Peer) -> Record:
-        """Return what has changed in a session since its handshake."""
-        kept = await self._store.get(_key(peer))
-        return Record() if kept is None else msgspec.json.decode(kept, type=Record)
+    async def _look_up(self, session_id: str | None) -> Record:
+        """Ask the store, and keep its answer in mind; while it does not answer, rely on what it said before."""
+        try:
+            return await self.record(session_id)
+        except StoreError:
+            known = self._records.get(session_id)
+            if known is None:
+                raise
+            return known[0]
 
-    async def change(self, peer: Peer, edit: Callable[[Record], None]) -> None:
+    async def record(self, session_id: str | None) -> Record:
+        """Return what has changed in a session since its handshake, as the store has it now.
+
+        Raises:
+            StoreError: the store does not say.
+        """
+        turn = self._turns
+        record = _read(await self._relay.store.keys.get(_key(session_id)))
+        if self._relay.shared and turn == self._turns:
+            self._records[session_id] = record, time.monotonic() + FRESH
+            if len(self._records) > self._remembered:
+                self._records.popitem(last=False)
+        return record
+
+    async def change(self, session: Session, edit: Callable[[Record], None]) -> None:
         """Change what is remembered of a session, for as long as it may live.
 
         Requests of one session run side by side, so what is changed is what the store has now, not what it had
-        when the request came in; and one change at a time.
+        when the request came in.
+
+        Raises:
+            StoreError: it could not be changed.
         """
-        async with self._changing:
-            record = await self.record(peer)
+        session_id, keys = session.peer.session_id, self._relay.store.keys
+        for _ in range(_ATTEMPTS):
+            kept = await keys.get(_key(session_id))
+            record = _read(kept)
             edit(record)
-            await self._store.put(_key(peer), msgspec.json.encode(record), self._ttl)
-            if peer.session_id in self.streaming:
-                self.streaming[peer.session_id] = record.watched
+            left = max(1.0, session.expires - time.time())
+            if await keys.swap(_key(session_id), kept, msgspec.json.encode(record), left):
+                break
+        else:
+            raise StoreError("a session is being changed by too many requests at once")
+        self._forget(session_id)
+        if session_id in self.streaming:
+            self.streaming[session_id] = record.watched
+        await self._relay.tell_and_wait("session", session_id)
+
+    def _forget(self, session_id: str | None) -> None:
+        self._turns += 1
+        self._records.pop(session_id, None)
+
+    def _changed_elsewhere(self, session_id: str) -> None:
+        self._forget(session_id)
+        if session_id in self.streaming:
+            self._relay.soon(self._watch_anew(session_id))
+
+    def _heard_nothing(self) -> None:
+        """Rely on nothing: other workers may have said what never arrived."""
+        self._turns += 1
+        for session_id, (record, _) in self._records.items():
+            self._records[session_id] = record, 0.0
+        for session_id in self.streaming:
+            if session_id is not None:
+                self._changed_elsewhere(session_id)
+
+    async def _watch_anew(self, session_id: str) -> None:
+        try:
+            record = await self.record(session_id)
+        except StoreError:
+            return
+        if session_id in self.streaming:
+            self.streaming[session_id] = record.watched
 
     def _open(self, token: bytes) -> tuple[Peer, float] | None:
         if len(token) > _LONGEST_TOKEN:
@@ -189,8 +261,12 @@ class Sessions:
             return None
 
 
-def _key(peer: Peer) -> str:
-    return f"session:{peer.session_id}"
+def _read(kept: bytes | None) -> Record:
+    return Record() if kept is None else msgspec.json.decode(kept, type=Record)
+
+
+def _key(session_id: str | None) -> str:
+    return f"session:{session_id}"
 
 
 def _peer(ticket: _Ticket) -> Peer:

@@ -50,6 +50,9 @@ class Writer:
     def crowded(self) -> bool:
         return self._waiting > HIGH_WATER and not self._done.done()
 
+    def part(self, retry: float | None) -> bool:
+        return False
+
     async def drained(self) -> None:
         if self.crowded:
             if self._room is None:

@@ -2,8 +2,11 @@
 
 A handler never waits for the network: what it sends goes into the buffer, and a reader that stalls hurts only its
 own stream. What overflows is decided by kind: notifications may be dropped (and are counted), the outcome of the
-request never is. The easy thing to get wrong is the end: a reader that never reads must not keep the writer for
-ever, so after `STALL` seconds without progress the stream is given up.
+request never is. With a recording the stream outlives its connection: what is sent afterwards goes into the log
+alone, for whoever comes for the rest.
+
+The easy thing to get wrong is the end: a reader that never reads must not keep the writer for ever, so after
+`STALL` seconds without progress the stream is given up.
 """
 
 import asyncio
@@ -11,7 +14,10 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from enfilade.wire.sse import KEEP_ALIVE, event
+import msgspec
+
+from enfilade.transports.recording import CONCLUDED, LET_GO, Recording
+from enfilade.wire.sse import KEEP_ALIVE, come_back, event, prime
 
 log = logging.getLogger("enfilade.transports")
 
@@ -24,11 +30,28 @@ HIGH_WATER: Final = 64 * 1024
 PATIENCE: Final = 5.0
 STALL: Final = 60.0
 
+#: Seconds that a connection gets to take its last bytes when somebody else comes for the rest of its stream.
+PARTING: Final = 1.0
+
 HEAD: Final[Headers] = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
+
+
+class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How event streams behave; times in seconds, sizes in bytes.
+
+    Attributes:
+        keep_alive: silence after which a comment is sent.
+        capacity: what may wait for a slow reader before notifications are dropped.
+        retry: after how long a client that was cut off should come back.
+    """
+
+    keep_alive: float = 15.0
+    capacity: int = 1024 * 1024
+    retry: float = 1.0
 
 
 class EventStream:
@@ -37,31 +60,66 @@ class EventStream:
     Args:
         send: the ASGI send of the response, of which nothing was sent yet.
         headers: response headers besides those of every event stream.
-        keep_alive: seconds of silence after which a comment is sent.
-        capacity: bytes that may wait for the reader before notifications are dropped.
+        options: how streams behave.
+        recording: the stream in the log, which gives its events their ids; None if it cannot be resumed.
+        priming: whether the client understands an event that has an id and nothing else (R-353).
+
+    Attributes:
+        parted: done once nothing more is written to this connection.
     """
 
-    def __init__(self, send: Send, headers: Headers, keep_alive: float, capacity: int) -> None:
+    def __init__(
+        self,
+        send: Send,
+        headers: Headers,
+        options: StreamOptions,
+        recording: Recording | None = None,
+        *,
+        priming: bool = False,
+    ) -> None:
         self._send = send
         self._headers = HEAD + headers
-        self._keep_alive = keep_alive
-        self._capacity = capacity
-        self._waiting: list[bytes] = []
+        self._options = options
+        self._recording: Recording | None = None
+        self._waiting: list[bytes | tuple[int, bytes]] = []
         self._size = 0
-        self._closing = False
+        self._closing = False  # nothing more is taken
+        self._ending = False  # the response ends after what waits
         self._stalled = False
+        self._name: bytes | None = None
         self.dropped = 0
         self._loop = asyncio.get_running_loop()
+        self.parted: asyncio.Future[None] = self._loop.create_future()
         self._wake: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
+        if recording is not None:
+            self.resume_as(recording, priming=priming)
         self._task = self._loop.create_task(self._write())
+
+    # -- what goes in ------------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether anything that is sent may still arrive on this connection."""
+        return not (self._ending or self._task.done())
+
+    @property
+    def overfull(self) -> bool:
+        """Whether more waits for the reader than should."""
+        return self._size > self._options.capacity
 
     @property
     def crowded(self) -> bool:
+        if self._recording is not None and self._recording.crowded:
+            return True
         return self._size > HIGH_WATER and not self._stalled and not self._task.done()
 
     async def drained(self) -> None:
-        """Wait until the reader has taken what was waiting, for at most `PATIENCE` seconds."""
+        """Wait until reader and log have taken what was waiting, for at most `PATIENCE` seconds."""
+        if self._recording is not None and self._recording.crowded:
+            await self._recording.drained()
+        if self._size <= HIGH_WATER or self._task.done():
+            return
         if self._room is None:
             self._room = self._loop.create_future()
         done, _ = await asyncio.wait((self._room,), timeout=PATIENCE)
@@ -69,29 +127,70 @@ class EventStream:
             self._stalled = True  # from here on overflow is dropped at once instead of waited for
 
     def push(self, message: bytes) -> bool:
-        """Take one notification; False if there was no room for it."""
-        if self._closing or self._task.done() or self._size + len(message) > self._capacity:
+        """Take one notification; False if there was no room for it, or nobody to take it."""
+        if self._closing or (self.connected and self._size + len(message) > self._options.capacity):
             self.dropped += 1
             return False
-        self._put(event(message))
-        return True
+        return self._take(message, droppable=True)
 
-    def push_always(self, message: bytes) -> None:
-        """Take a message that must not be lost, whatever waits already."""
-        self._put(event(message))
+    def push_always(self, message: bytes) -> bool:
+        """Take a message that must not be lost, whatever waits already; False if there is nobody to take it."""
+        return not self._closing and self._take(message, droppable=False)
+
+    def _take(self, message: bytes, *, droppable: bool) -> bool:
+        position = 0
+        if self._recording is not None:
+            position = self._recording.record(message, droppable=droppable)
+        if self.connected:
+            self._put((position, message), len(message))
+            return True
+        return self._recording is not None
+
+    def replay(self, position: int, message: bytes, name: bytes) -> None:
+        """Send an event that has its id from the log already."""
+        self._put(event(message, b"%b%d" % (name, position)), len(message))
 
     def knock(self) -> None:
         """Send a comment now, to learn sooner that nobody is there."""
-        self._put(KEEP_ALIVE)
+        self._put(KEEP_ALIVE, len(KEEP_ALIVE))
 
-    async def finish(self, message: bytes | None) -> None:
+    def resume_as(self, recording: Recording, *, priming: bool) -> None:
+        """Record what follows, under a new name."""
+        self._recording, self._name = recording, None
+        recording.on_taken = self.part
+        if priming:
+            self._put((0, b""), 0)
+
+    # -- how it ends -------------------------------------------------------------------------------------------
+
+    def part(self, retry: float | None = None) -> None:
+        """End the connection, and let the stream go on without it.
+
+        Args:
+            retry: seconds after which the client should come back for the rest; None to say nothing.
+        """
+        if not self.connected:
+            return
+        if retry is not None:
+            self._put(come_back(round(retry * 1000)), 0)
+        self._ending = True
+        self._rouse()
+        self._loop.call_later(PARTING, self._task.cancel)
+
+    async def finish(self, message: bytes | None, *, retry: float | None = None) -> None:
         """Send the outcome, if there is one to send, and end the stream."""
         if message is not None:
-            self.push_always(message)
+            self._take(message, droppable=False)
         self._closing = True
-        self._rouse()
+        if self._recording is not None:
+            self._recording.end(LET_GO if message is None else CONCLUDED)
         if self.dropped:
             log.warning("a slow reader missed %d notifications", self.dropped)
+        if self.connected:
+            if retry is not None:
+                self._put(come_back(round(retry * 1000)), 0)
+            self._ending = True
+            self._rouse()
         try:
             done, _ = await asyncio.wait((self._task,), timeout=STALL)
         finally:
@@ -100,12 +199,20 @@ class EventStream:
             log.warning("gave up on a reader that took nothing for %d seconds", STALL)
 
     def abandon(self) -> None:
-        """Stop writing at once: nobody is there any more."""
+        """Stop writing to this connection at once: nobody is there any more."""
         self._task.cancel()
 
-    def _put(self, chunk: bytes) -> None:
+    def let_go(self) -> None:
+        """Say that nobody will send anything any more."""
+        self._closing = True
+        if self._recording is not None:
+            self._recording.end(LET_GO)
+
+    # -- what goes out -----------------------------------------------------------------------------------------
+
+    def _put(self, chunk: bytes | tuple[int, bytes], size: int) -> None:
         self._waiting.append(chunk)
-        self._size += len(chunk)
+        self._size += size
         self._rouse()
 
     def _rouse(self) -> None:
@@ -117,14 +224,17 @@ class EventStream:
             await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
             while True:
                 if self._waiting:
-                    chunk, self._waiting = b"".join(self._waiting), []
-                    last = self._closing
+                    waiting, self._waiting, size = self._waiting, [], self._size
+                    last = self._ending
+                    if self._recording is not None and self._name is None:
+                        self._name = await self._recording.named()
+                    chunk = b"".join([each if type(each) is bytes else self._framed(*each) for each in waiting])
                     await self._send({"type": "http.response.body", "body": chunk, "more_body": not last})
-                    self._size -= len(chunk)
+                    self._size -= size
                     self._make_room()
                     if last:
                         return
-                elif self._closing:
+                elif self._ending:
                     await self._send({"type": "http.response.body", "body": b"", "more_body": False})
                     return
                 else:
@@ -133,6 +243,15 @@ class EventStream:
             log.debug("the reader of a stream went away: %r", error)
         finally:
             self._make_room()
+            if not self.parted.done():
+                self.parted.set_result(None)
+
+    def _framed(self, position: int, message: bytes) -> bytes:
+        """Return an event, with its id on a stream that has a name; no message stands for where it begins."""
+        if self._name is None:
+            return event(message) if message else b""
+        id = b"%b%d" % (self._name, position)
+        return event(message, id) if message else prime(id, round(self._options.retry * 1000))
 
     def _make_room(self) -> None:
         self._stalled = False
@@ -144,7 +263,7 @@ class EventStream:
     async def _sleep(self) -> None:
         """Wait for something to write; when the silence gets long, a comment is."""
         self._wake = self._loop.create_future()
-        timer = self._loop.call_later(self._keep_alive, self._put, KEEP_ALIVE)
+        timer = self._loop.call_later(self._options.keep_alive, self.knock)
         try:
             await self._wake
         finally:

@@ -10,26 +10,36 @@ The easy thing to get wrong is to commit too early: everything that has a status
 decided before the first byte of a stream.
 """
 
+import asyncio
+import logging
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
 from enfilade.serving.dispatcher import Dispatcher, masked
 from enfilade.serving.exchange import InFlight
 from enfilade.serving.live import Questions
 from enfilade.serving.peer import Peer
+from enfilade.serving.relay import Relay
+from enfilade.state.seal import Seal
+from enfilade.state.store import EventLog, StoreError
 from enfilade.transports.answer import AnswerOptions, Receive, send_empty, send_json
 from enfilade.transports.get_stream import OpenStreams
 from enfilade.transports.guard import Guard, cors, preflight
-from enfilade.transports.incoming import check_version
+from enfilade.transports.incoming import check_version, version_of
 from enfilade.transports.post import Post
+from enfilade.transports.recordings import Recordings
 from enfilade.transports.sessions import Session, Sessions
 from enfilade.transports.stream import Headers, Send
 from enfilade.wire import headers as http
-from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError, encode_error
+from enfilade.wire.cancellation import CancelledNotificationParams
+from enfilade.wire.jsonrpc import INVALID_REQUEST, RequestId, RpcError, encode_error
 from enfilade.wire.lifecycle import InitializeRequestParams
 from enfilade.wire.revisions import LONGEST_BATCH, STATELESS, UNSUPPORTED
+
+log = logging.getLogger("enfilade.transports")
 
 Scope = MutableMapping[str, Any]
 Principal = Callable[[Scope], str | None]
@@ -54,12 +64,16 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
         body_limit: largest body in bytes.
         batch_limit: most messages in one 2025-03-26 batch.
         sessions: whether session-era clients get sessions; without, each of their requests stands alone.
+        session_ttl: lifetime of a session in seconds.
+        stream_age: seconds that a stream can be resumed after its last event.
     """
 
     answers: AnswerOptions = AnswerOptions()
     body_limit: int = 4 * 1024 * 1024
     batch_limit: int = LONGEST_BATCH
     sessions: bool = True
+    session_ttl: float = 86_400.0
+    stream_age: float = 3600.0
 
 
 class StreamableHTTP:
@@ -68,32 +82,108 @@ class StreamableHTTP:
     Args:
         dispatcher: runs the requests.
         guard: Host and Origin checks.
-        sessions: opens and finds sessions.
+        relay: the store, and the workers that share it.
+        seal: makes session ids and event ids.
+        log: where streams are kept, so that they can be resumed; None if they cannot be.
         options: limits and manners.
         principal: says who is asking; sessions are bound to the answer.
+
+    Attributes:
+        draining: whether it has been told that the server stops.
     """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         guard: Guard,
-        sessions: Sessions,
+        relay: Relay,
+        seal: Seal,
+        log: EventLog | None,
         options: HttpOptions,
         principal: Principal = authenticated_user,
     ) -> None:
         self.dispatcher = dispatcher
         self.options = options
+        self.relay = relay
+        self.draining = False
         self.in_flight = InFlight()
-        self.questions = Questions()
-        self.streams = OpenStreams(dispatcher.changes, sessions, options.answers)
+        self.questions = Questions(relay, seal)
+        self.recordings = None
+        if log is not None and options.sessions:
+            self.recordings = Recordings(log, seal, relay, options.stream_age)
+        self._sessions = Sessions(seal, relay, options.session_ttl)
+        self.streams = OpenStreams(
+            dispatcher.changes, self._sessions, options.answers, relay, self.recordings, dispatcher.offers
+        )
         self._guard = guard
-        self._sessions = sessions
+        self._seal = seal
         self._principal = principal
+        self._up_in: asyncio.AbstractEventLoop | None = None
+        self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        relay.on("cancel", lambda body: self._cancel(*body))
+        relay.on("end", self._ended_elsewhere)
+
+    # -- its life ----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Make ready in the running event loop, once however many ask.
+
+        Raises:
+            StoreError: there is no secret yet, and the store does not say.
+        """
+        loop = asyncio.get_running_loop()
+        if self._starting is None or self._starting[0] is not loop:
+            self._starting = loop, asyncio.Lock()
+        async with self._starting[1]:
+            if self._up_in is loop:
+                return
+            if self.recordings is not None:
+                self.recordings.forget()
+            await self.relay.store.start()
+            if self.relay.shared:
+                await self._seal.share(self.relay.store.keys)
+            await self.relay.start()
+            self.dispatcher.changes.share(self.relay)
+            self.draining = False
+            self._up_in = loop
+
+    async def ready(self) -> str | None:
+        """Return why no requests should be sent here at present, or None if they should."""
+        if self.draining:
+            return "stopping"
+        try:
+            await self.start()
+            await self.relay.store.keys.get("ready")
+        except StoreError as error:
+            log.warning("not ready: %s", error)
+            return "the store is out of reach"
+        return None
+
+    def drain(self) -> None:
+        """Let clients go elsewhere: nothing that waits for changes goes on."""
+        self.draining = True
+        self.dispatcher.changes.end()
+        if self.streams.readers is not None:
+            self.streams.readers.stop()
+
+    async def stop(self, patience: float = 2.0) -> None:
+        """Bring what was said into the log, and let go of the store."""
+        if self._up_in is not asyncio.get_running_loop():
+            return
+        self._up_in = None
+        if self.recordings is not None:
+            await self.recordings.flush(patience)
+        await self.relay.stop()
+        await self.relay.store.close()
+
+    # -- requests ----------------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request for the endpoint, whatever its path."""
         headers: Headers = []
         try:
+            if self._up_in is not asyncio.get_running_loop():
+                await self.start()
             fields = http.read(scope["headers"])
             self._guard.check(fields)
             origin = fields.get(b"origin")
@@ -108,7 +198,7 @@ class StreamableHTTP:
             await send_json(send, error.status or 400, encode_error(None, error), headers)
         except Exception as error:  # a failing store or host hook fails this request and nothing else
             failure = masked(error, "an HTTP request could not be served")
-            await send_json(send, 500, encode_error(None, failure), headers)
+            await send_json(send, failure.status or 500, encode_error(None, failure), headers)
 
     async def _other(
         self,
@@ -159,10 +249,24 @@ class StreamableHTTP:
         return session
 
     async def _end(self, session: Session) -> None:
-        """End a session: let nobody use it again, and cancel what runs for it here (R-316)."""
+        """End a session: let nobody use it again, and cancel what runs for it anywhere (R-316)."""
         await session.end()
-        self.in_flight.cancel_all(session.peer.session_id, "the session was ended")
-        self.streams.end(session)
+        session_id = str(session.peer.session_id)
+        self._ended_elsewhere(session_id)
+        self.relay.tell("end", session_id)
+
+    def _ended_elsewhere(self, session_id: str) -> None:
+        self.in_flight.cancel_all(session_id, "the session was ended")
+        self.streams.end(session_id)
+
+    def cancel(self, session_id: str, params: CancelledNotificationParams) -> None:
+        """Do what a client's `notifications/cancelled` asks, wherever the request is served (R-363)."""
+        if not self.in_flight.cancel(session_id, params) and params.request_id is not UNSET:
+            self.relay.tell("cancel", [session_id, params.request_id, params.reason or None])
+
+    def _cancel(self, session_id: str, request_id: RequestId, reason: str | None) -> None:
+        params = CancelledNotificationParams(request_id=request_id, reason=UNSET if reason is None else reason)
+        self.in_flight.cancel(session_id, params)
 
     def introduce(
         self, params: InitializeRequestParams, revision: str, principal: str | None
@@ -174,8 +278,3 @@ class StreamableHTTP:
         info, capabilities = params.client_info, params.capabilities
         peer = Peer(revision=revision, client_info=info, capabilities=capabilities, principal=principal)
         return peer, None, None
-
-
-def version_of(fields: dict[bytes, bytes]) -> str:
-    """Return the text of the `MCP-Protocol-Version` header, empty if it is absent."""
-    return fields.get(http.PROTOCOL_VERSION, b"").strip().decode("latin-1")

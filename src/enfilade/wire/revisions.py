@@ -27,6 +27,9 @@ BATCHING: Final = "2025-03-26"
 #: Most messages in one such array (R-344).
 LONGEST_BATCH: Final = 100
 
+#: Revisions whose clients understand an event without data, and come back when a stream ends (R-353, R-354).
+POLLING: Final = frozenset({"2025-11-25"})
+
 #: What a session-era peer without a version header is taken to speak (R-113).
 ASSUMED_WITHOUT_HEADER: Final = "2025-03-26"
 

@@ -10,6 +10,18 @@ from typing import Final
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 
 
-def event(data: bytes) -> bytes:
+def event(data: bytes, id: bytes | None = None) -> bytes:
     """Frame one JSON-RPC message, which must not contain a raw newline (compact JSON never does)."""
-    return b"event: message\ndata: " + data + b"\n\n"
+    if id is None:
+        return b"event: message\ndata: " + data + b"\n\n"
+    return b"id: " + id + b"\nevent: message\ndata: " + data + b"\n\n"
+
+
+def prime(id: bytes, retry: int) -> bytes:
+    """Frame the event that only says where a stream begins (R-353), and when to come back, in milliseconds."""
+    return b"id: %b\nretry: %d\ndata: \n\n" % (id, retry)
+
+
+def come_back(retry: int) -> bytes:
+    """Frame the wish that the client come back after so many milliseconds (R-354)."""
+    return b"retry: %d\n\n" % retry

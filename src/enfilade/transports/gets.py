@@ -1,0 +1,183 @@
+"""GETs of a session: its own stream opened anew, and the rest of any stream for who comes back for it (R-351).
+
+What the session's own stream tells is the affair of whoever calls; here is who may open one, and what there is
+to read before it goes on. The easy thing to get wrong is the client whose old connection nobody has missed yet:
+it has its seat still, and the client that comes back for the rest takes it over.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from enfilade.serving.relay import Relay
+from enfilade.transports.answer import Receive
+from enfilade.transports.recording import LET_GO, Recording
+from enfilade.transports.recordings import Page, Place, Recordings
+from enfilade.transports.resume import INTERRUPTED, ORPHANED, Readers
+from enfilade.transports.seats import Seat, Seats
+from enfilade.transports.stream import EventStream, Headers, Send, StreamOptions
+from enfilade.wire import headers as http
+from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
+
+#: Seconds that a stream goes on for a client that was cut off.
+LINGER: Final = 30.0
+
+_ANYTHING: Final = b"*/*"
+
+
+class Response:
+    """The response to a GET, which is not begun before it is opened.
+
+    Attributes:
+        gone: done when the client has gone.
+        continues: whether it is that of a client that came back later than its stream went on, so that something
+            may have been missed.
+    """
+
+    def __init__(
+        self, send: Send, headers: Headers, options: StreamOptions, gone: "asyncio.Future[None]"
+    ) -> None:
+        self._parts = send, headers, options
+        self._stream: EventStream | None = None
+        self.gone = gone
+        self.continues = False
+
+    def opened(self) -> EventStream:
+        """Return it begun, with status 200: nothing can be refused any more."""
+        if self._stream is None:
+            self._stream = EventStream(*self._parts)
+        return self._stream
+
+    async def until_over(self, ended: asyncio.Event, remaining: float | None) -> None:
+        """Wait until the client has gone, there is nothing more to say, or the connection or the time is over.
+
+        Args:
+            ended: set when there is nothing more to say.
+            remaining: seconds that there are; None for no end.
+        """
+        waiting = asyncio.ensure_future(ended.wait())
+        try:
+            over = (self.gone, waiting, self.opened().parted)
+            await asyncio.wait(over, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+
+
+class Tell(Protocol):
+    """Writes what a session is told of the server's own accord."""
+
+    async def __call__(self, seat: Seat, response: Response) -> None:
+        """Write until the client has gone, or there is nothing more to say ever."""
+        ...
+
+
+class Gets:
+    """The GETs of this worker.
+
+    Args:
+        relay: the workers at which a session may have its stream as well.
+        recordings: where streams are recorded; None if they cannot be resumed.
+        options: how streams behave.
+
+    Attributes:
+        seats: who has a stream open.
+        readers: those who came back; None if nobody can.
+    """
+
+    def __init__(self, relay: Relay, recordings: Recordings | None, options: StreamOptions) -> None:
+        self._recordings = recordings
+        self._options = options
+        self.seats = Seats(relay)
+        self.readers = None if recordings is None else Readers(recordings, relay)
+
+    async def serve(
+        self,
+        session_id: str,
+        tell: Tell,
+        fields: Mapping[bytes, bytes],
+        headers: Headers,
+        receive: Receive,
+        send: Send,
+        *,
+        left: float,
+        retry: float | None,
+    ) -> None:
+        """Serve one GET, until its client goes or there is nothing more to say.
+
+        Args:
+            left: seconds that the session has left.
+            retry: after how many seconds a client that was cut off on purpose should come back; None if it
+                would not.
+
+        Raises:
+            RpcError: HTTP 400 for an event that is not known, 406 for a client that takes no event stream, 409 if
+                the session has its stream already; and what `tell` refuses before it opens the response.
+            StoreError: the store does not say what must be known first.
+        """
+        if not http.acceptable(fields.get(b"accept", _ANYTHING))[1]:
+            raise RpcError(INVALID_REQUEST, "Accept must allow text/event-stream", status=406)
+        event_id = fields.get(http.LAST_EVENT_ID, b"").strip()
+        place = page = seat = None
+        if event_id and self._recordings is not None:
+            place = self._recordings.place(event_id, session_id)
+            page = await self._recordings.find(place)
+            if not page.head.answers:
+                seat = await self.seats.take_over(session_id, left)
+        else:
+            seat = await self.seats.take(session_id, left)
+        gone = asyncio.ensure_future(_disconnect(receive))
+        response = Response(send, headers, self._options, gone)
+        try:
+            if place is not None and page is not None:
+                await self._resume(place, page, seat, tell, response, retry)
+            elif seat is not None:
+                await tell(seat, response)
+        finally:
+            gone.cancel()
+            if seat is not None:
+                await self.seats.leave(seat)
+
+    async def _resume(
+        self, place: Place, page: Page, seat: Seat | None, tell: Tell, response: Response, retry: float | None
+    ) -> None:
+        """Read the rest of a stream to a client that came back; if it was a GET stream, go on where it ended."""
+        assert self.readers is not None
+        out = response.opened()
+        if seat is not None:
+            seat.stream = out
+        try:
+            fate = await self.readers.follow(place, page, out, response.gone)
+            if fate.how in (LET_GO, ORPHANED) and seat is not None:
+                response.continues = True
+                await tell(seat, response)
+            else:
+                if fate.how == ORPHANED:
+                    await self.readers.bury(place, page, fate.at, out)
+                if not response.gone.done():
+                    await out.finish(None, retry=retry if fate.how == INTERRUPTED else None)
+        finally:
+            out.abandon()
+
+
+async def linger(recording: Recording, ended: asyncio.Event, left: Callable[[], float]) -> None:
+    """Wait for as long as a client that was cut off may come back, or reads from elsewhere.
+
+    Args:
+        ended: set when there is nothing more to say.
+        left: returns the seconds that the session has left.
+    """
+    recording.seen = time.monotonic()
+    while (remaining := min(recording.seen + LINGER - time.monotonic(), left())) > 0:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), remaining)
+            return
+
+
+async def _disconnect(receive: Receive) -> None:
+    try:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    except Exception:  # servers differ in how they say that nobody is there any more
+        return
