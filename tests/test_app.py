@@ -16,7 +16,7 @@ import pytest
 from mcp import Client, MCPError
 
 from enfilade import Context, Icon, MCPApp, Request, ToolAnnotations, ToolError, connect, tool
-from enfilade.app import _log_to_stderr
+from enfilade.launch import log_to_stderr
 from enfilade.wire.message import Message
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
@@ -494,8 +494,8 @@ def test_the_root_logger_is_left_alone(loggers: tuple[logging.Logger, logging.Lo
     app.add_tool(add)
     call(app, "add", a=1, b=2)
     assert own.handlers == []
-    _log_to_stderr("debug")
-    _log_to_stderr("debug")
+    log_to_stderr("debug")
+    log_to_stderr("debug")
     assert (root.level, root.handlers) == (level, [])
     assert len(own.handlers) == 1
     assert own.level == logging.DEBUG
@@ -504,5 +504,5 @@ def test_the_root_logger_is_left_alone(loggers: tuple[logging.Logger, logging.Lo
 def test_a_host_that_handles_the_log_keeps_it(loggers: tuple[logging.Logger, logging.Logger]) -> None:
     root, own = loggers
     root.handlers[:] = [logging.NullHandler()]
-    _log_to_stderr("info")
+    log_to_stderr("info")
     assert own.handlers == []

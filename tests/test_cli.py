@@ -94,6 +94,17 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         "port (argument): Input should be less than or equal",
     ),
     "bad path": (["server.py", "--path", "mcp"], "path (argument): String should match pattern '^/'"),
+    "workers over stdio": (["server.py", "--workers", "2"], "workers needs transport='http'"),
+    "reload over stdio": (["server.py", "--reload"], "reload needs transport='http'"),
+    "reload and workers": (
+        ["server.py", "-t", "http", "--reload", "--workers", "2"],
+        "reload and workers=2 exclude each other",
+    ),
+    "no workers": (["server.py", "-t", "http", "--workers", "0"], "workers (argument): Input should be greater"),
+    "bad store": (
+        ["server.py", "--store", "cupboard://"],
+        "unknown kind of store 'cupboard'; use one of memory://",
+    ),
     "bad level": (["server.py", "--log-level", "loud"], "log_level (argument): Input should be 'debug', 'info'"),
     "a file that fails": (["failing.py"], "'failing.py' failed while it was imported"),
     "a syntax error": (["broken.py"], "'broken.py' failed while it was imported"),
@@ -123,9 +134,9 @@ def test_a_mistake_is_explained(mistake: str, outcomes: dict[str, subprocess.Com
         ({"ENFILADE_PORT": "abc"}, "port (ENFILADE_PORT): Input should be a valid integer"),
         (
             {"ENFILADE_SECRET": "short"},
-            "secret (ENFILADE_SECRET): a secret must have at least 16 bytes; make one",
+            "secret (ENFILADE_SECRET): a secret must have at least 32 bytes; make one",
         ),
-        ({"ENFILADE_STORE": "cupboard://"}, "unknown kind of store 'cupboard'; use memory://"),
+        ({"ENFILADE_STORE": "cupboard://"}, "unknown kind of store 'cupboard'; use one of memory://"),
     ],
     ids=["port", "secret", "store"],
 )
@@ -159,7 +170,17 @@ def test_version(folder: Path) -> None:
 def test_help(folder: Path) -> None:
     done = enfilade_says(folder, "run", "--help")
     assert done.returncode == 0
-    for word in ("FILE[:NAME]", "--transport", "--host", "(default 127.0.0.1)", "--port", "(default 8000)"):
+    for word in (
+        "FILE[:NAME]",
+        "--transport",
+        "--host",
+        "(default 127.0.0.1)",
+        "--port",
+        "(default 8000)",
+        "--workers",
+        "--reload",
+        "--store",
+    ):
         assert word in done.stdout
     assert "ENFILADE_* environment variables outrank" in done.stdout
 

@@ -41,7 +41,7 @@ def test_precedence(
     settings = Settings(port=ports["settings"]) if "settings" in ports else None
     app = MCPApp(port=ports.get("constructor"), settings=settings)
     served: list[int] = []
-    monkeypatch.setattr(app, "_run_http", lambda: served.append(app.settings.port))
+    monkeypatch.setattr(app, "_run_http", lambda reload: served.append(app.settings.port))
     app.run("http", port=ports.get("run"))
     assert served == [1000 + strongest if strongest < len(SOURCES) else 8000]
 
@@ -76,11 +76,11 @@ def test_secrets_are_a_list_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> 
     settings = load({})
     assert [each.get_secret_value() for each in settings.secret] == ["n" * 32, "o" * 32]
     assert "nnn" not in repr(settings)
-    assert load({"secret": SecretStr("x" * 16)}).secret[0].get_secret_value() == "n" * 32
+    assert load({"secret": SecretStr("x" * 32)}).secret[0].get_secret_value() == "n" * 32
 
 
 def test_one_secret_needs_no_list() -> None:
-    assert [each.get_secret_value() for each in load({"secret": "x" * 16}).secret] == ["x" * 16]
+    assert [each.get_secret_value() for each in load({"secret": "x" * 32}).secret] == ["x" * 32]
 
 
 BAD: dict[str, tuple[Callable[[], object], str]] = {
@@ -91,9 +91,9 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
         lambda: MCPApp(tool_names="long"),
         "tool_names (argument): Input should be 'plain' or 'qualified'",
     ),
-    "secret": (lambda: MCPApp(secret="short"), "secret (argument): a secret must have at least 16 bytes"),
-    "second secret": (lambda: MCPApp(secret=["x" * 16, "y"]), "secret (argument): a secret must have at least"),
-    "store": (lambda: MCPApp(store="cupboard://"), "store='cupboard://': unknown kind of store 'cupboard'"),
+    "secret": (lambda: MCPApp(secret="short"), "secret (argument): a secret must have at least 32 bytes"),
+    "second secret": (lambda: MCPApp(secret=["x" * 32, "y"]), "secret (argument): a secret must have at least"),
+    "store": (lambda: MCPApp(store="cupboard://").store, "store='cupboard://': unknown kind of store 'cupboard'"),
     "run": (lambda: MCPApp().run(log_level="loud"), "log_level (argument): Input should be 'debug', 'info'"),
 }
 
@@ -111,7 +111,7 @@ def test_a_bad_argument_is_explained(make: Callable[[], object], said: str) -> N
         ("PORT", "abc", "port (ENFILADE_PORT): Input should be a valid integer"),
         ("SESSIONS", "perhaps", "sessions (ENFILADE_SESSIONS): Input should be a valid boolean"),
         ("KEEP_ALIVE", "0", "keep_alive (ENFILADE_KEEP_ALIVE): Input should be greater than 0"),
-        ("SECRET", "short", "secret (ENFILADE_SECRET): a secret must have at least 16 bytes"),
+        ("SECRET", "short", "secret (ENFILADE_SECRET): a secret must have at least 32 bytes"),
     ],
 )
 def test_a_bad_variable_is_explained(name: str, text: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,10 +174,11 @@ def test_which_file_counts(nowhere: Path, files: list[str], found: str | None) -
 def test_the_file_is_read_as_it_is(nowhere: Path) -> None:
     """Quotes and comments are the format's; a dollar sign is the author's."""
     (nowhere / ".env").write_text(
-        "# settings\nENFILADE_SECRET='$HOME-0123456789abcdef'\nexport ENFILADE_PORT=7 # here\n", encoding="utf-8"
+        "# settings\nENFILADE_SECRET='$HOME-0123456789abcdef0123456789abcdef'\nexport ENFILADE_PORT=7 # here\n",
+        encoding="utf-8",
     )
     settings = load({})
-    assert settings.secret[0].get_secret_value() == "$HOME-0123456789abcdef"
+    assert settings.secret[0].get_secret_value() == "$HOME-0123456789abcdef0123456789abcdef"
     assert settings.port == 7
 
 

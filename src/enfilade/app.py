@@ -5,7 +5,8 @@ so everything registered before is in, and the middleware chain is made once.
 """
 
 import logging
-import sys
+import multiprocessing
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
@@ -29,13 +30,15 @@ from enfilade.serving.lifecycle import Opening
 from enfilade.serving.lifespan import Lifespan, Setup
 from enfilade.serving.logging import set_level
 from enfilade.serving.prompts import Prompts
+from enfilade.serving.relay import Relay
 from enfilade.serving.resources import Resources
 from enfilade.serving.secrets import Lookup, SecretSource
 from enfilade.serving.subscriptions import Subscriptions
 from enfilade.serving.tools import Tools
 from enfilade.settings import Settings
+from enfilade.state.event_store import EventStore, EventStoreLog
 from enfilade.state.seal import Seal
-from enfilade.state.store import Keys, open_store
+from enfilade.state.store import Bounds, Store, open_store
 from enfilade.tool_offer import ToolOffer
 from enfilade.wire.content import Icon
 from enfilade.wire.lifecycle import (
@@ -77,8 +80,10 @@ class MCPApp(ToolOffer):
         lifespan: `@asynccontextmanager async def lifespan(app)`; what it yields is `ctx.lifespan`.
         middleware: `async def mw(request, call_next)`, outermost first.
         tool_names: `plain` lists tools as written, `qualified` as `Server_Tool`.
-        store: URL of the store for what clients cannot carry, or a store.
-        secret: seals session ids; give the same to all workers, and one that stays to survive a restart.
+        store: where that is kept which clients cannot carry, and what workers share: `memory://`,
+            `sqlite:///file.db`, `redis://host:6379/0` (also `rediss://`, `valkey://`), or a store.
+        event_store: keeps the events of streams instead of `store`, so that clients can resume them.
+        secret: seals session ids, 32 bytes at least, newest first; without one, workers share one by their store.
         request_timeout: seconds that a request may take; 0 for no limit.
         secrets: where tools get their secrets: a mapping, or `def` or `async def` of a name and the client
             (a `Peer`). By default the environment, and then `.env`.
@@ -106,7 +111,8 @@ class MCPApp(ToolOffer):
         lifespan: Setup | None = None,
         middleware: Iterable[Middleware] = (),
         tool_names: str | None = None,
-        store: str | Keys | None = None,
+        store: str | Store | None = None,
+        event_store: EventStore | None = None,
         secret: str | Sequence[str] | None = None,
         request_timeout: float | None = None,
         secrets: Mapping[str, str] | Lookup | None = None,
@@ -138,7 +144,8 @@ class MCPApp(ToolOffer):
         self._middleware = list(middleware)
         self._lifespan = Lifespan(lifespan, self)
         self._seal = Seal([part.get_secret_value() for part in self.settings.secret])
-        self._store = _opened(self.settings.store) if store is None or isinstance(store, str) else store
+        self._store: Store | None = None if store is None or isinstance(store, str) else store
+        self._event_store = event_store
         self._secrets = secrets
         self._dotenv = partial(_settings.find_dotenv, Path.cwd())
         self._overrides = Overrides()
@@ -253,6 +260,8 @@ class MCPApp(ToolOffer):
         try:
             await self._lifespan.stop()
         finally:
+            if self._endpoint is not None:
+                await self._endpoint.stop()
             if self._handlers is not None:
                 self._handlers.close()
 
@@ -262,12 +271,10 @@ class MCPApp(ToolOffer):
         """Serve as an ASGI application, on its own or mounted in another."""
         kind = scope["type"]
         if kind == "http":
-            if not self._lifespan.belongs_here() and not await self._started_late(send):
-                return
-            if self._is_endpoint(scope):
+            if not self._is_endpoint(scope):
+                await self._beside_endpoint(scope, send)
+            elif self._lifespan.belongs_here() or await self._started_late(send):
                 await (self._endpoint or self.endpoint)(scope, receive, send)
-            else:
-                await self._not_found(send)
         elif kind == "lifespan":
             await self._serve_lifespan(receive, send)
         elif kind == "websocket":
@@ -296,46 +303,89 @@ class MCPApp(ToolOffer):
     def _open_endpoint(self) -> "StreamableHTTP":
         from enfilade.transports.answer import AnswerOptions
         from enfilade.transports.guard import Guard
-        from enfilade.transports.sessions import Sessions
         from enfilade.transports.streamable_http import HttpOptions, StreamableHTTP
 
-        of = self.settings
-        if of.sessions and not self._seal.shared:
-            log.info("no secret is set: sessions end with this process and cannot be shared between workers")
+        of, store = self.settings, self.store
         answers = AnswerOptions(
             json_response=of.json_response,
             grace=of.stream_grace,
             keep_alive=of.keep_alive,
             request_timeout=of.request_timeout,
             capacity=of.stream_buffer,
+            retry=of.stream_retry,
         )
+        events = store.log if self._event_store is None else EventStoreLog(self._event_store)
         return StreamableHTTP(
             self.dispatcher,
             Guard((*of.allowed_hosts, *_own_name(of.host)), of.allowed_origins),
-            Sessions(self._seal, self._store, of.session_ttl),
-            HttpOptions(answers=answers, body_limit=of.body_limit, sessions=of.sessions),
+            Relay(store),
+            self._seal,
+            events if of.resumable else None,
+            HttpOptions(
+                answers=answers,
+                body_limit=of.body_limit,
+                sessions=of.sessions,
+                session_ttl=of.session_ttl,
+                stream_age=of.stream_age,
+            ),
         )
+
+    @property
+    def store(self) -> Store:
+        """What is behind the setting `store`, opened on first use."""
+        if self._store is None:
+            self._store = _opened(self.settings)
+            if not self._store.shared and not self._seal.shared and _has_siblings():
+                log.warning(
+                    "this process is one of several workers, but they share neither a store nor a secret, so a "
+                    "session works at one of them only; set ENFILADE_STORE, such as sqlite:///state.db, or use "
+                    "run(workers=...)"
+                )
+        return self._store
 
     def _is_endpoint(self, scope: Scope) -> bool:
         """Whether a path is the endpoint's: its own path, or where a host mounted the app (no redirects)."""
-        path: str = scope["path"]
-        if path == self.settings.path:
+        if scope["path"] == self.settings.path:
             return True
-        root = scope.get("root_path", "")
-        inner = path[len(root) :] if root and path.startswith(root) else path
-        return inner.rstrip("/") in ("" if root else "/", self.settings.path.rstrip("/"))
+        inner = _inner_path(scope).rstrip("/")
+        return inner in ("" if scope.get("root_path") else "/", self.settings.path.rstrip("/"))
 
-    async def _not_found(self, send: Send) -> None:
+    async def _beside_endpoint(self, scope: Scope, send: Send) -> None:
+        """Answer probes; there is nothing else."""
         from enfilade.transports.answer import send_json
+        from enfilade.transports.health import answer_probe
         from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError, encode_error
 
-        error = RpcError(INVALID_REQUEST, f"nothing here; the MCP endpoint is {self.settings.path}")
-        await send_json(send, 404, encode_error(None, error), [])
+        inner = _inner_path(scope)
+        if inner and inner == self.settings.health_path:
+            await answer_probe(scope, send, None)
+        elif inner and inner == self.settings.ready_path:
+            await answer_probe(scope, send, await self._unready())
+        else:
+            error = RpcError(INVALID_REQUEST, f"nothing here; the MCP endpoint is {self.settings.path}")
+            await send_json(send, 404, encode_error(None, error), [])
+
+    async def _unready(self) -> str | None:
+        """Return why no requests should be sent here at present, or None if they should."""
+        try:
+            await self._lifespan.start()  # for a host that told us nothing of its own
+        except Exception as error:
+            masked(error, "the lifespan could not be started")
+            return "the lifespan could not be started"
+        return await self.endpoint.ready()
+
+    def drain(self) -> None:
+        """Prepare for the end: say to probes that this is not ready, and end the streams that wait for changes.
+
+        `run()` does this by itself. It is for hosts that know of their end before they wait for open responses.
+        """
+        self.endpoint.drain()
 
     async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
             await self._lifespan.start()
+            self.endpoint  # noqa: B018 - what is wrong with it is said now, and not at the first request
         except Exception as error:
             log.exception("the lifespan could not be started")
             await send({"type": "lifespan.startup.failed", "message": repr(error)})
@@ -361,21 +411,44 @@ class MCPApp(ToolOffer):
         port: int | None = None,
         path: str | None = None,
         log_level: str | None = None,
+        workers: int | None = None,
+        reload: bool = False,
     ) -> None:
         """Serve until stopped, by default over stdio.
 
         Arguments outrank those of the constructor; the environment outranks both.
 
+        Args:
+            transport: `stdio` or `http`.
+            host: address to bind.
+            port: port to bind; 0 for a free one.
+            path: path of the endpoint.
+            log_level: what to log to stderr.
+            workers: processes that serve, over http. Each imports the file that makes the app, so the call of
+                `run()` must stand under `if __name__ == "__main__":`.
+            reload: start anew whenever a Python file of the project changes, over http.
+
         Raises:
             SettingsError: a value that cannot be.
+            LoadError: new processes are needed, and could not find the app in a file.
         """
+        from enfilade import launch
+
         given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
-        self.settings = _settings.load(given, self.settings)
-        _log_to_stderr(self.settings.log_level)
+        self.settings = _settings.load({**given, "workers": workers}, self.settings)
+        launch.check_manner(self.settings, workers, reload)
+        launch.log_to_stderr(self.settings.log_level)
+        if self._store is None:
+            _opened(self.settings)  # what is wrong with it is said before anybody calls
         if self.settings.transport == "http":
-            self._run_http()
+            self._run_http(reload)
         else:
             self._run_stdio()
+
+    def _run_http(self, reload: bool) -> None:
+        from enfilade.launch import launch
+
+        launch(self, self._store, reload=reload)
 
     def _run_stdio(self) -> None:
         import asyncio
@@ -392,25 +465,17 @@ class MCPApp(ToolOffer):
 
         asyncio.run(serve())
 
-    def _run_http(self) -> None:
-        from enfilade.transports.http_server import serve_http
 
-        of = self.settings
-        serve_http(
-            self,
-            host=of.host,
-            port=of.port,
-            log_level=of.log_level,
-            shutdown_timeout=of.shutdown_timeout,
-            end_streams=self.changes.end,
-        )
-
-
-def _opened(url: str) -> Keys:
+def _opened(settings: Settings) -> Store:
     try:
-        return open_store(url)
+        return open_store(settings.store, Bounds(age=settings.stream_age))
     except ValueError as error:
         raise _settings.SettingsError(f"Invalid settings: {error}") from None
+
+
+def _has_siblings() -> bool:
+    """Whether this process was started by a server that runs several of its kind."""
+    return multiprocessing.parent_process() is not None or "gunicorn" in os.environ.get("SERVER_SOFTWARE", "")
 
 
 def _own_name(host: str) -> tuple[str, ...]:
@@ -418,10 +483,8 @@ def _own_name(host: str) -> tuple[str, ...]:
     return () if host in ("", "0.0.0.0", "::", "*") else (host,)
 
 
-def _log_to_stderr(level: str) -> None:
-    """Show the library's log on stderr if nobody else handles it; the root logger is left alone."""
-    log.setLevel(level.upper())
-    if not log.hasHandlers():
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        log.addHandler(handler)
+def _inner_path(scope: Scope) -> str:
+    """Return a request's path without that under which a host has mounted the app."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(root) else path

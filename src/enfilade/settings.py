@@ -17,6 +17,7 @@ from enfilade.state.seal import check_secret
 PREFIX: Final = "ENFILADE_"
 
 Transport = Literal["stdio", "http"]
+_MAY_BE_EMPTY: Final = {"health_path", "ready_path"}  # otherwise an empty variable is one that is not set
 _TRANSPORT_ALIASES: Final = {"streamable-http": "http", "streamable": "http", "streamable_http": "http"}
 
 
@@ -33,6 +34,13 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="address that `run()` binds")
     port: int = Field(8000, ge=0, le=65535, description="port that `run()` binds; 0 for a free one")
     path: str = Field("/mcp", pattern="^/", description="path of the endpoint")
+    health_path: str = Field(
+        "/healthz", pattern="^(/.*)?$", description="where probes ask whether the server lives; empty for nowhere"
+    )
+    ready_path: str = Field(
+        "/readyz", pattern="^(/.*)?$", description="where probes ask whether to send requests; empty for nowhere"
+    )
+    workers: int = Field(1, ge=1, description="processes that `run()` serves http with")
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         "info", description="what the server logs to stderr when it is started by `run()`"
     )
@@ -40,7 +48,7 @@ class Settings(BaseModel):
         "plain", description="list tools as written, or as Server_Tool"
     )
     secret: tuple[SecretStr, ...] = Field(
-        (), description="seals sessions; share it between workers, newest first, at least 16 bytes each"
+        (), description="seals sessions; share it between workers, newest first, at least 32 bytes each"
     )
     store: str = Field("memory://", description="where state lives that clients cannot carry")
     allowed_hosts: tuple[str, ...] = Field(
@@ -53,11 +61,21 @@ class Settings(BaseModel):
     session_ttl: float = Field(86_400.0, gt=0, description="lifetime of a session")
     json_response: bool = Field(False, description="never stream to clients that take JSON")
     stream_grace: float = Field(1.0, ge=0, description="silence after which an answer becomes a stream")
+    resumable: bool = Field(
+        True, description="keep the events of streams, so that a client that was cut off can resume"
+    )
+    stream_age: float = Field(3600.0, gt=0, description="how long a stream can be resumed after its last event")
+    stream_retry: float = Field(
+        1.0, ge=0, description="after how long a client that was cut off should come back"
+    )
     keep_alive: float = Field(15.0, gt=0, description="silence on a stream after which a comment is sent")
     stream_buffer: int = Field(
         1024 * 1024, ge=1024, description="what may wait for a slow reader before notifications are dropped"
     )
     request_timeout: float = Field(0.0, ge=0, description="longest a request may take; 0 for no limit")
+    drain_delay: float = Field(
+        0.25, ge=0, description="how long http goes on taking requests once it is told to stop"
+    )
     shutdown_timeout: float = Field(10.0, ge=0, description="what requests get to finish when http stops")
     body_limit: int = Field(4 * 1024 * 1024, ge=1024, description="largest message")
     page_size: int = Field(100, ge=1, description="entries per page of a list")
@@ -118,7 +136,7 @@ def _from_environment() -> dict[str, tuple[str, str]]:
     for name in Settings.model_fields:
         key = PREFIX + name.upper()
         text = os.environ.get(key, in_file.get(key))
-        if text:
+        if text or (text is not None and name in _MAY_BE_EMPTY):
             found[name] = (text, key if key in os.environ else f"{key} in .env")
     return found
 

@@ -1,17 +1,10 @@
 """Find the app in a Python file, and say clearly what is wrong if there is none."""
 
-import importlib.util
-import sys
-import traceback
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 
 from enfilade.app import MCPApp
-from enfilade.settings import SettingsError
-
-
-class LoadError(Exception):
-    """There is nothing to serve; the text says why and what to do."""
+from enfilade.source import LoadError, import_file
 
 
 def load_app(target: str) -> MCPApp:
@@ -30,7 +23,7 @@ def load_app(target: str) -> MCPApp:
         raise LoadError(f"there is no file {file!r} here; give the path of the Python file that makes the MCPApp")
     if path.suffix != ".py":
         raise LoadError(f"{file!r} is not a Python file")
-    app = _pick(_import(path), file, name)
+    app = _pick(import_file(path), file, name)
     if not any(len(offered) for offered in (app.tools, app.resources, app.templates, app.prompts)):
         raise LoadError(f"{file!r} has an app but no tools; add one with @app.tool")
     return app
@@ -40,31 +33,6 @@ def _split(target: str) -> tuple[str, str | None]:
     """Split `FILE:NAME`; the colon of a Windows drive is part of the file."""
     file, colon, name = target.rpartition(":")
     return (file, name) if colon and name.isidentifier() and len(file) > 1 else (target, None)
-
-
-def _import(path: Path) -> ModuleType:
-    path = path.resolve()
-    sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise LoadError(f"{path.name!r} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except SettingsError:
-        raise
-    except Exception as error:
-        raise LoadError(f"{path.name!r} failed while it was imported\n\n{_traceback(error, path)}") from error
-    return module
-
-
-def _traceback(error: Exception, path: Path) -> str:
-    """Return the traceback from the user's file on: what leads there is ours and helps nobody."""
-    place: TracebackType | None = error.__traceback__
-    while place is not None and place.tb_frame.f_code.co_filename != str(path):
-        place = place.tb_next
-    return "".join(traceback.format_exception(error.with_traceback(place))).rstrip()
 
 
 def _pick(module: ModuleType, file: str, name: str | None) -> MCPApp:

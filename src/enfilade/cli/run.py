@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from enfilade.app import MCPApp
-from enfilade.cli.load import LoadError, load_app
+from enfilade.cli.load import load_app
+from enfilade.launch import check_manner
 from enfilade.settings import SettingsError, load
+from enfilade.source import LoadError
 
 
 def run(
@@ -21,6 +23,16 @@ def run(
     host: Annotated[str | None, typer.Option(help="Address to bind (default 127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option("--port", "-p", help="Port to bind (default 8000).")] = None,
     path: Annotated[str | None, typer.Option(help="Path of the endpoint (default /mcp).")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", help="Processes that serve, over http (default 1).")
+    ] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start anew when a Python file of the project changes, over http.")
+    ] = False,
+    store: Annotated[
+        str | None,
+        typer.Option(help="Where state is kept: memory:// (default), sqlite:///file.db, redis://host:6379/0."),
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error or critical.")] = None,
 ) -> None:
     """Serve an MCP server over stdio or HTTP.
@@ -30,10 +42,11 @@ def run(
     try:
         app = load_app(target)
         given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
-        settings = load(given, app.settings)
+        settings = app.settings = load({**given, "workers": workers, "store": store}, app.settings)
+        check_manner(settings, workers, reload)
         if settings.transport == "http":
             greet(app, settings.host, settings.port, settings.path)
-        app.run(transport, host=host, port=port, path=path, log_level=log_level)
+        app.run(reload=reload)
     except (LoadError, SettingsError) as error:
         typer.secho(f"enfilade: {error}", fg="red", err=True)
         raise typer.Exit(2) from None

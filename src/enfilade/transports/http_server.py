@@ -1,51 +1,203 @@
 """Serving over HTTP by uvicorn, for `run()`; any other ASGI server will do as well.
 
-The easy thing to get wrong is the end: uvicorn waits for open responses, and an event stream that waits for
-changes is open for as long as its client likes. So the streams are told to end before the waiting begins.
+The easy thing to get wrong is the end. uvicorn closes its listener and every idle connection at once, with
+whatever the kernel has received for them and nobody has read yet, and then waits for open responses, among them
+streams that are open for as long as their clients like. So this server first says that it is going, goes on
+serving what was on its way, and closes a socket only when nothing waits in it:
+
+    drain: not ready, streams end, "connection: close" ─▶ drain_delay ─▶ who waits is accepted, the listener
+    closed ─▶ no connection has unread bytes ─▶ idle connections closed ─▶ responses in flight, at most
+    shutdown_timeout ─▶ lifespan
 """
 
+import asyncio
+import contextlib
+import selectors
 import socket
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final, Protocol
 
+import msgspec
 import uvicorn
 
+#: Exit code of a server that could not start, as uvicorn has it.
+STARTUP_FAILURE: Final = 3
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, end_streams: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._end_streams = end_streams
+_SETTLING: Final = (
+    2.0  # seconds at most for connections and bytes that were there when the server was told to stop
+)
+_LONGEST_QUEUE: Final = 4096  # connections that wait to be accepted; uvicorn asks for half of that
+_TURN: Final = 0.002  # seconds between two looks at the sockets; the event loop reads in between
+_QUIET_TURNS: Final = 5  # a connection that was just accepted is known to uvicorn within this many turns
+_CLOSE: Final = (b"connection", b"close")
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._end_streams()
-        await super().shutdown(sockets)
+
+class Served(Protocol):
+    """An ASGI application that can be told that the end is near."""
+
+    async def __call__(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    ) -> None:
+        """Serve."""
+        ...
+
+    def drain(self) -> None:
+        """Stop being ready, and end the streams that wait for changes."""
+        ...
 
 
-def serve_http(
-    app: Any, *, host: str, port: int, log_level: str, shutdown_timeout: float, end_streams: Callable[[], None]
-) -> None:
-    """Serve an ASGI app until a signal asks to stop.
+class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server listens and stops.
+
+    Attributes:
+        host: address to bind.
+        port: port to bind; 0 for a free one.
+        log_level: what uvicorn logs.
+        drain_delay: seconds for which a server that was told to stop goes on taking requests.
+        shutdown_timeout: seconds that requests in flight then get to finish.
+    """
+
+    host: str
+    port: int
+    log_level: str
+    drain_delay: float
+    shutdown_timeout: float
+
+    @property
+    def patience(self) -> float:
+        """Seconds within which a server that is told to stop has finished its last request."""
+        return self.drain_delay + _SETTLING + max(1, round(self.shutdown_timeout))
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that loses nothing of what was sent to it before it was told to stop.
 
     Args:
-        shutdown_timeout: seconds that requests in flight get to finish.
-        end_streams: ends the streams that wait for changes.
+        app: what it serves.
+        options: how it listens and stops.
+        workers: processes that share its listener.
+        up: called once it serves.
+    """
+
+    def __init__(
+        self, app: Served, options: ServerOptions, *, workers: int = 1, up: Callable[[], None] | None = None
+    ) -> None:
+        super().__init__(uvicorn_config(app, options, workers))
+        self._app = app
+        self._options = options
+        self._up = up
+
+    def serve_until_stopped(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal or `should_exit` asks to stop.
+
+        Raises:
+            SystemExit: it could not start; uvicorn has logged why.
+        """
+        try:
+            self.run(sockets)
+        except KeyboardInterrupt:  # uvicorn raises it again once everything is put away
+            return
+        if not self.started:
+            raise SystemExit(STARTUP_FAILURE)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        if self._up is not None:
+            self._up()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop in the order that the top of this file gives."""
+        self._take_leave()
+        await self._linger(self._options.drain_delay)
+        queued = _accept_all(sockets or [each for server in self.servers for each in server.sockets])
+        for server in self.servers:  # at once, so that nobody joins the queue in between
+            server.close()
+        for each in sockets or []:
+            each.close()
+        for connection in queued:
+            with contextlib.suppress(OSError):  # it is gone already
+                await asyncio.get_running_loop().connect_accepted_socket(self._new_protocol, connection)
+        await self._until_all_is_read()
+        await super().shutdown(sockets)
+
+    def _take_leave(self) -> None:
+        """Say that the server is going: to probes, to streams, and on every response from now on."""
+        self._app.drain()
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        for connection in list(self.server_state.connections):
+            cycle = getattr(connection, "cycle", None)  # websockets have none
+            if cycle is not None and not cycle.response_complete:
+                connection.shutdown()  # of a connection that is not idle: let this response be its last
+
+    async def _linger(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self.force_exit and (left := end - time.monotonic()) > 0:  # noqa: ASYNC110 - a signal handler sets it
+            await asyncio.sleep(min(left, 0.05))
+
+    def _new_protocol(self) -> asyncio.Protocol:
+        config, state = self.config, self.server_state
+        return config.http_protocol_class(config=config, server_state=state, app_state=self.lifespan.state)  # type: ignore[call-arg]
+
+    async def _until_all_is_read(self) -> None:
+        """Let the event loop work until no connection has bytes that it could read."""
+        end = time.monotonic() + _SETTLING
+        quiet = 0
+        while quiet < _QUIET_TURNS and not self.force_exit and time.monotonic() < end:
+            await asyncio.sleep(_TURN)
+            quiet = 0 if _any_readable(self._being_read()) else quiet + 1
+
+    def _being_read(self) -> list[Any]:
+        """Return the sockets that the event loop reads from; it does not while a request is too much to hold."""
+        transports = [connection.transport for connection in self.server_state.connections]
+        return [each.get_extra_info("socket") for each in transports if each.is_reading()]
+
+
+def uvicorn_config(app: Served, options: ServerOptions, workers: int) -> uvicorn.Config:
+    """Return the options in uvicorn's words."""
+    return uvicorn.Config(
+        app,
+        host=options.host,
+        port=options.port,
+        log_level=options.log_level,
+        lifespan="on",
+        timeout_graceful_shutdown=max(1, round(options.shutdown_timeout)),
+        server_header=False,
+        workers=workers,
+    )
+
+
+def serve_http(app: Served, options: ServerOptions) -> None:
+    """Serve an ASGI app in this process until a signal asks to stop.
 
     Raises:
         SystemExit: the server could not start; uvicorn has logged why.
     """
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_level=log_level,
-        lifespan="on",
-        timeout_graceful_shutdown=max(1, round(shutdown_timeout)),
-        server_header=False,
-    )
-    server = _Server(config, end_streams)
-    try:
-        server.run()
-    except KeyboardInterrupt:  # uvicorn raises it again once everything is put away
-        return
-    if not server.started:
-        raise SystemExit(3)
+    Server(app, options).serve_until_stopped()
+
+
+def _accept_all(listeners: Iterable[Any]) -> list[socket.socket]:
+    """Return the connections that wait to be accepted, faster than new ones can come."""
+    accepted: list[socket.socket] = []
+    for listener in listeners:
+        with (
+            socket.fromfd(listener.fileno(), listener.family, listener.type) as own,
+            contextlib.suppress(OSError),
+        ):
+            own.setblocking(False)
+            while len(accepted) < _LONGEST_QUEUE:
+                accepted.append(own.accept()[0])
+    return accepted
+
+
+def _any_readable(sockets: Iterable[Any]) -> bool:
+    """Whether the kernel has something for one of these sockets: bytes, a connection to accept, or an end."""
+    with selectors.DefaultSelector() as selector:
+        for each in sockets:
+            if each is not None and (number := each.fileno()) >= 0:
+                selector.register(number, selectors.EVENT_READ)
+        return bool(selector.get_map()) and bool(selector.select(0))

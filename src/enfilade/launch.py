@@ -1,0 +1,186 @@
+"""How `run()` serves over http: in this process, by several workers, or by one that is renewed when files change.
+
+The easy thing to get wrong is that a worker makes the app anew, from its file: what was given to `run()` goes
+there with it, what the main block of a script did to the app does not. And what workers share must not live in
+the memory of one of them, so a store in memory gives way to a file that lasts as long as the parent does.
+"""
+
+import logging
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from enfilade.primitives.tool import Tool
+from enfilade.settings import Settings, SettingsError
+from enfilade.source import LoadError, Source, find_source
+from enfilade.state.store import Store
+
+if TYPE_CHECKING:
+    from enfilade.transports.http_server import ServerOptions
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+log = logging.getLogger("enfilade")
+
+_STARTUP_FAILURE: Final = 3  # as uvicorn has it
+_RELOADING_TIMEOUT: Final = 1.0  # seconds that requests get when the code changes under them
+
+
+class Launched(Protocol):
+    """An app that can be served, here or in another process."""
+
+    settings: Settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve."""
+        ...
+
+    def drain(self) -> None:
+        """Prepare for the end."""
+        ...
+
+    @property
+    def tools(self) -> Iterable[Tool]:
+        """Its tools."""
+        ...
+
+    @property
+    def store(self) -> Store:
+        """Its store."""
+        ...
+
+
+def check_manner(settings: Settings, workers: int | None, reload: bool) -> None:
+    """Refuse what cannot be: several processes on one pair of pipes, several workers that reload.
+
+    Raises:
+        SettingsError: it is so.
+    """
+    if settings.transport != "http":
+        if reload or (workers or 1) > 1:
+            asked = "reload" if reload else "workers"
+            raise SettingsError(
+                f"Invalid settings: {asked} needs transport='http'; over stdio there is one process"
+            )
+    elif reload and settings.workers > 1:
+        raise SettingsError(
+            f"Invalid settings: reload and workers={settings.workers} exclude each other; reload while you write "
+            "the server, and several workers when it is done"
+        )
+
+
+def launch(app: Launched, given: Store | None, *, reload: bool) -> None:
+    """Serve until stopped.
+
+    Args:
+        app: what to serve.
+        given: the store that the app was given as an object; None for what its settings say.
+        reload: renew the process that serves when a file changes.
+
+    Raises:
+        SettingsError: there is no such store, or workers cannot share it.
+        LoadError: other processes are needed and could not find the app again.
+        SystemExit: it could not start; the log says why.
+    """
+    from enfilade.transports.http_server import ServerOptions, serve_http
+    from enfilade.transports.worker import refuse_in_worker
+
+    refuse_in_worker()
+    of = app.settings
+    options = ServerOptions(
+        host=of.host,
+        port=of.port,
+        log_level=of.log_level,
+        drain_delay=0.0 if reload else of.drain_delay,
+        shutdown_timeout=min(of.shutdown_timeout, _RELOADING_TIMEOUT) if reload else of.shutdown_timeout,
+    )
+    if of.workers == 1 and not reload:
+        serve_http(app, options)
+        return
+    source = find_source(app)
+    with ExitStack() as stack:
+        if given is None and of.store.startswith("memory:"):
+            app.settings = of.model_copy(update={"store": stack.enter_context(_private_store())})
+        elif not app.store.shared:
+            raise SettingsError(
+                "Invalid settings: the app was given a store that other processes cannot share; give a URL"
+            )
+        _supervise(app, source, options, reload)
+
+
+def _supervise(app: Launched, source: Source, options: "ServerOptions", reload: bool) -> None:
+    from enfilade.transports.http_server import uvicorn_config
+    from enfilade.transports.reload import on_change, watched_folder
+    from enfilade.transports.workers import Supervisor
+
+    names = () if reload else tuple(tool.name for tool in app.tools)
+    load = partial(again, source, app.settings, names)
+    config = uvicorn_config(app, options, app.settings.workers)
+    with config.bind_socket() as listener:
+        supervisor = Supervisor(load, listener, options, app.settings.workers, waits_for_changes=reload)
+        ended = threading.Event()
+        if reload:
+            folder = watched_folder(Path(source.file))
+            log.info("reloading when a Python file in %s changes", folder)
+            on_change(folder, supervisor.renew, ended)
+        try:
+            exit_code = supervisor.run()
+        finally:
+            ended.set()
+    if exit_code:
+        raise SystemExit(exit_code)
+
+
+def again(source: Source, settings: Settings, names: Iterable[str]) -> Launched:
+    """Return the app in another process: made anew, with the settings of the first.
+
+    Args:
+        source: where it is written.
+        settings: those in force where it was launched.
+        names: the tools that it had there; what is missing here is told.
+
+    Raises:
+        SystemExit: it cannot be made; the reason is on stderr.
+    """
+    log_to_stderr(settings.log_level)
+    try:
+        app: Launched = source.load()  # type: ignore[assignment]  # what was an app in the parent
+    except (LoadError, SettingsError) as error:
+        log.error("%s", error)
+        raise SystemExit(_STARTUP_FAILURE) from None
+    app.settings = settings
+    missing = sorted(set(names) - {tool.name for tool in app.tools})
+    if missing:
+        log.warning(
+            "a worker imports %s, and finds no tool %s in it: add tools at the top level of the file",
+            Path(source.file).name,
+            ", ".join(missing),
+        )
+    return app
+
+
+def log_to_stderr(level: str) -> None:
+    """Show the library's log on stderr if nobody else handles it; the root logger is left alone."""
+    log.setLevel(level.upper())
+    if not log.hasHandlers():
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        log.addHandler(handler)
+
+
+@contextmanager
+def _private_store() -> Iterator[str]:
+    """Make a store that only this user's processes can reach, and remove it in the end."""
+    folder = tempfile.mkdtemp(prefix="enfilade-")
+    try:
+        yield "sqlite:///" + (Path(folder) / "state.db").as_posix()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
