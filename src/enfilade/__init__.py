@@ -36,6 +36,10 @@ if TYPE_CHECKING:
         MissingCapabilityError,
     )
     from enfilade.settings import Settings
+    from enfilade.state.event_store import EventCallback, EventId, EventMessage, EventStore, StreamId
+    from enfilade.state.kept_events import MemoryEventStore, SqliteEventStore
+    from enfilade.transports.duplex import HTTPStreamableTransport
+    from enfilade.transports.loop_messages import RelatedMessage, as_dict, as_session_message, as_text
     from enfilade.transports.memory import connect
     from enfilade.wire.content import (
         Annotations,
@@ -53,6 +57,18 @@ if TYPE_CHECKING:
     from enfilade.wire.tools import ToolAnnotations
 
 _HOMES = {
+    "HTTPStreamableTransport": "enfilade.transports.duplex",
+    "EventStore": "enfilade.state.event_store",
+    "EventMessage": "enfilade.state.event_store",
+    "EventId": "enfilade.state.event_store",
+    "StreamId": "enfilade.state.event_store",
+    "EventCallback": "enfilade.state.event_store",
+    "MemoryEventStore": "enfilade.state.kept_events",
+    "SqliteEventStore": "enfilade.state.kept_events",
+    "RelatedMessage": "enfilade.transports.loop_messages",
+    "as_dict": "enfilade.transports.loop_messages",
+    "as_text": "enfilade.transports.loop_messages",
+    "as_session_message": "enfilade.transports.loop_messages",
     "Choices": "enfilade.primitives.choices",
     "AnswerError": "enfilade.primitives.form",
     "InputRequired": "enfilade.primitives.input_required",
@@ -123,19 +139,26 @@ __all__ = [
     "Elicited",
     "EmbeddedResource",
     "EnfiladeError",
+    "EventCallback",
+    "EventId",
+    "EventMessage",
+    "EventStore",
     "File",
+    "HTTPStreamableTransport",
     "Icon",
     "Image",
     "ImageContent",
     "InputRequired",
     "InputResponses",
     "MCPApp",
+    "MemoryEventStore",
     "Message",
     "MissingCapabilityError",
     "ModelPreferences",
     "Peer",
     "PromptError",
     "PromptResult",
+    "RelatedMessage",
     "Request",
     "ResourceError",
     "ResourceLink",
@@ -143,6 +166,8 @@ __all__ = [
     "Root",
     "SamplingMessage",
     "Settings",
+    "SqliteEventStore",
+    "StreamId",
     "TextContent",
     "TextResourceContents",
     "ToolAnnotations",
@@ -150,6 +175,9 @@ __all__ = [
     "ToolResult",
     "UserMessage",
     "__version__",
+    "as_dict",
+    "as_session_message",
+    "as_text",
     "connect",
     "elicitation",
     "roots",
