@@ -4,6 +4,8 @@
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
+# How many of the test files run at once.
+JOBS ?= 2
 
 VENV := .venv
 ifeq ($(OS),Windows_NT)
@@ -13,8 +15,13 @@ BIN := $(VENV)/bin
 endif
 PY := $(BIN)/python
 
+SIDE_BY_SIDE := -n $(JOBS) --dist loadfile
+# Of the matrix of stores and workers, `make test` runs these cells, in which the others are contained but for time.
+CELLS := memory,sqlite-x4,redis-x4
+MATRIX := tests/clients tests/conformance tests/asking/test_matrix.py
+
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fast tools clean
+.PHONY: help run test matrix lint fast faults soak tools clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -23,7 +30,10 @@ run: $(VENV)/.installed  ## serve the quickstart on http://127.0.0.1:8000/mcp
 	$(BIN)/enfilade run examples/quickstart/server.py --transport http --host $(HOST) --port $(PORT) --path /mcp
 
 test: lint tools  ## everything CI checks: style, types, rooms, all tests with real clients and the conformance suite
-	ENFILADE_TOOLS=required $(PY) -m pytest
+	ENFILADE_TOOLS=required ENFILADE_MATRIX=$${ENFILADE_MATRIX:-$(CELLS)} $(PY) -m pytest $(SIDE_BY_SIDE)
+
+matrix: tools  ## the real clients and the conformance suite alone: every kind of store, one worker and four
+	ENFILADE_TOOLS=required ENFILADE_MATRIX=all $(PY) -m pytest $(SIDE_BY_SIDE) $(MATRIX)
 
 lint: $(VENV)/.dev  ## style, types and rooms
 	$(BIN)/ruff check
@@ -33,6 +43,12 @@ lint: $(VENV)/.dev  ## style, types and rooms
 
 fast: $(VENV)/.dev  ## the tests that need no other program and no network
 	$(PY) -m pytest --ignore tests/clients --ignore tests/conformance --ignore tests/test_packaging.py
+
+faults: $(VENV)/.dev  ## kill, cut, starve and stop real servers, 100 times each: some hours
+	ENFILADE_TOOLS=required ENFILADE_FAULT_LOOPS=$${ENFILADE_FAULT_LOOPS:-100} $(PY) -m pytest tests/faults
+
+soak: $(VENV)/.dev  ## mixed traffic for ten minutes on each kind of store, in which nothing may grow
+	PYTHONPATH=tests $(PY) tests/soak.py $(STORE)
 
 tools: $(VENV)/.dev  ## install the real clients and the conformance suite into .tools/
 	$(PY) tests/tooling.py

@@ -6,6 +6,7 @@ looks like a hang of the server. `ServerProcess` reads its pipes from the first 
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -16,16 +17,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+import psutil
+
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on right now, and that the system gives to nobody unasked.
+
+    A server binds it seconds later: a port that the system itself had chosen would by then often be somebody's.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((HOST, port))
+            return port
 
 
 def python_command(script: Path | str, *arguments: str) -> list[str]:
@@ -47,6 +54,7 @@ class ServerProcess:
         path: The path of the endpoint in `url`.
         env: Variables to set on top of this process's own.
         start_timeout: Seconds that it may take until it accepts connections.
+        cwd: The directory that it works in; that of the project by default.
 
     Raises:
         RuntimeError: It ended, or did not listen in time; the message has what it printed.
@@ -60,12 +68,14 @@ class ServerProcess:
         path: str = "/mcp",
         env: Mapping[str, str] | None = None,
         start_timeout: float = 30.0,
+        cwd: Path = ROOT,
     ) -> None:
         self.port = free_port() if port is None else port
         self.url = f"http://{HOST}:{self.port}{path}"
         self._command = [word.replace("{port}", str(self.port)) for word in command]
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
         self._start_timeout = start_timeout
+        self._cwd = cwd
         self._lines: list[str] = []
         self._readers: list[threading.Thread] = []
         self._process: subprocess.Popen[str] | None = None
@@ -95,7 +105,7 @@ class ServerProcess:
             encoding="utf-8",
             errors="replace",
             env=self._env,
-            cwd=ROOT,
+            cwd=self._cwd,
         )
         for pipe in (self._process.stdout, self._process.stderr):
             assert pipe is not None
@@ -140,6 +150,16 @@ class ServerProcess:
         for reader in self._readers:
             reader.join(timeout=5)
 
+    def _listens(self) -> bool:
+        """Say whether it is this server that listens there, and not a stranger."""
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self.pid)
+            for each in (process, *process.children(recursive=True)):
+                for socket_ in each.net_connections("tcp"):
+                    if socket_.status == psutil.CONN_LISTEN and socket_.laddr[1] == self.port:
+                        return True
+        return False
+
     def _wait_until_it_listens(self) -> None:
         deadline = time.monotonic() + self._start_timeout
         while time.monotonic() < deadline:
@@ -147,6 +167,7 @@ class ServerProcess:
                 self._finish_reading()
                 raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.output}")
             with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
-                return
+                if self._listens():
+                    return
             time.sleep(0.05)
         raise RuntimeError(f"the server did not listen within {self._start_timeout} s:\n{self.output}")

@@ -7,7 +7,8 @@ afterwards, by the revision that each client spoke. Nothing of the server knows:
 wrapped, over stdio this process stands between the client and the real one and passes every line on.
 
 Easy to get wrong: a response does not say what it answers, so each line of the log has the method and the
-revision beside the message.
+revision beside the message. A response that leaves on a resumed stream, perhaps another worker's, finds its
+method where the request was recorded.
 """
 
 import json
@@ -39,8 +40,11 @@ def command(file: str | Path, transport: str, port: int | str | None, log: str |
     return [sys.executable, str(Path(__file__).resolve()), str(file), transport, str(port or 0), str(log)]
 
 
-def validate_log(path: str | Path) -> int:
+def validate_log(*paths: str | Path) -> int:
     """Check every recorded message against the schema of its revision.
+
+    Args:
+        paths: the records of all workers that served the same sessions.
 
     Returns:
         How many messages there were.
@@ -48,15 +52,33 @@ def validate_log(path: str | Path) -> int:
     Raises:
         AssertionError: one is not legal; the text says which and why.
     """
-    lines = Path(path).read_text("utf-8").splitlines()
-    for number, line in enumerate(lines, 1):
-        entry = json.loads(line)
-        assert "unreadable" not in entry, f"{path}:{number}: no JSON-RPC left the server: {entry['unreadable']!r}"
+    entries = [
+        (f"{path}:{number}", json.loads(line))
+        for path in paths
+        for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), 1)
+    ]
+    asked_in: dict[Any, str] = {}
+    for _, entry in entries:
+        known = entry.get("unanswered", [])
+        if entry.get("method") is not None:  # it may leave a second time, on a stream that is resumed
+            known = [(entry["message"]["id"], entry["method"])]
+        asked_in |= {(entry.get("session"), typed(id)): method for id, method in known}
+    messages = [(place, entry) for place, entry in entries if "unanswered" not in entry]
+    for place, entry in messages:
+        assert "unreadable" not in entry, f"{place}: no JSON-RPC left the server: {entry['unreadable']!r}"
         asked, message = Asked(entry["revision"]), entry["message"]
-        if entry["method"] is not None:
-            asked.methods[typed(message["id"])] = entry["method"]
+        if answers(message):
+            id = typed(message["id"])
+            method = entry["method"] or asked_in.get((entry.get("session"), id))
+            if method is not None:
+                asked.methods[id] = method
         asked.check(message)
-    return len(lines)
+    return len(messages)
+
+
+def answers(message: dict[str, Any]) -> bool:
+    """Say whether a message is a response."""
+    return "id" in message and "method" not in message
 
 
 class Recorder:
@@ -66,10 +88,17 @@ class Recorder:
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - it stays open as long as the process
         self._lock = threading.Lock()
 
-    def record(self, asked: Asked, message: dict[str, Any]) -> None:
-        answers = "id" in message and "method" not in message
-        method = asked.methods.get(typed(message["id"])) if answers else None
-        self._write({"revision": asked.revision, "method": method, "message": message})
+    def record(self, asked: Asked, message: dict[str, Any], session: str | None = None) -> None:
+        method = asked.methods.get(typed(message["id"])) if answers(message) else None
+        entry = {"revision": asked.revision, "method": method, "message": message}
+        self._write(entry if session is None else {**entry, "session": session})
+
+    def record_unanswered(self, session: str, asked: Asked, messages: list[dict[str, Any]]) -> None:
+        """Note what was asked in a session and not answered there: the response may leave another worker."""
+        answered = {typed(message["id"]) for message in messages if answers(message)}
+        left = [(id[1], method) for id, method in asked.methods.items() if id not in answered]
+        if left:
+            self._write({"session": session, "unanswered": left})
 
     def record_unreadable(self, data: bytes) -> None:
         self._write({"unreadable": data.decode("utf-8", "backslashreplace")})
@@ -112,13 +141,18 @@ def tapped(asgi: Any, recorder: Recorder) -> Any:
         finally:
             fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             asked = asked_over_http(bytes(came), fields, sessions)
-            _record(recorder, asked, head, bytes(left), sessions)
+            _record(recorder, asked, head, bytes(left), sessions, fields.get("mcp-session-id"))
 
     return serve
 
 
 def _record(
-    recorder: Recorder, asked: Asked, head: dict[str, str], body: bytes, sessions: dict[str, str]
+    recorder: Recorder,
+    asked: Asked,
+    head: dict[str, str],
+    body: bytes,
+    sessions: dict[str, str],
+    session: str | None,
 ) -> None:
     streams = head.get("content-type", "").startswith("text/event-stream")
     whole = body[: body.rfind(b"\n\n") + 2] if streams else body  # the client may have left within an event
@@ -130,7 +164,9 @@ def _record(
     for message in messages:
         if "mcp-session-id" in head and "protocolVersion" in message.get("result", {}):
             sessions[head["mcp-session-id"]] = message["result"]["protocolVersion"]
-        recorder.record(asked, message)
+        recorder.record(asked, message, session)
+    if session is not None:
+        recorder.record_unanswered(session, asked, messages)
 
 
 def serve_http(file: str, port: int, recorder: Recorder) -> None:

@@ -1,4 +1,4 @@
-"""Servers for the clients: over HTTP one process for all of them, over stdio one for each."""
+"""Servers for the clients: over HTTP those of each cell of the matrix in turn, over stdio one for each client."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -7,8 +7,9 @@ import pytest
 
 import tapped
 import tooling
-from clients.drivers import DRIVERS, Driver, Play, Report, drive
-from servers import ROOT, ServerProcess
+from clients.drivers import DRIVERS, STDIO, Driver, Place, Play, Report, drive, place_name
+from matrix import Cell, Cells, chosen_cells
+from servers import ROOT
 
 #: The server that each script of calls is played against.
 SERVERS = {
@@ -20,41 +21,54 @@ SERVERS = {
 
 @pytest.fixture(scope="session")
 def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
-    """Return a function that plays a script with a client over a transport, once: reports are kept.
+    """Return a function that plays a script with a client at a place, once: what came of it is kept.
 
-    Every message that left a server on the way is held against the schema of its revision in the end.
+    Only the servers of one cell run at a time. Every message that left a server on the way is held against the
+    schema of its revision in the end.
     """
-    log = tmp_path_factory.mktemp("clients") / "left.jsonl"
-    servers: dict[str, ServerProcess] = {}
-    reports: dict[tuple[Driver, str, str], Report] = {}
+    folder = tmp_path_factory.mktemp("clients")
+    meeting = folder / "meeting"
+    meeting.mkdir()
+    reports: dict[tuple[Driver, str, Place], Report | AssertionError] = {}
+    urls: dict[tuple[Cell, str], str] = {}
 
-    def target(script: str, transport: str) -> list[str]:
-        command = tapped.command(SERVERS[script], transport, "{port}" if transport == "http" else None, log)
-        if transport == "stdio":
-            return ["stdio", *command]
-        if script not in servers:
-            servers[script] = stack.enter_context(ServerProcess(command))
-        return ["http", servers[script].url]
+    def target(script: str, place: Place) -> list[str]:
+        if place == STDIO:
+            return ["stdio", *tapped.command(SERVERS[script], "stdio", None, folder / "stdio.jsonl")]
+        assert isinstance(place, Cell)
+        if any(cell != place for cell, _ in urls):
+            servers.close()
+            urls.clear()
+        if (place, script) not in urls:
+            urls[place, script] = servers.enter_context(cells.serve(place, SERVERS[script]))
+        return ["http", urls[place, script]]
 
-    def play_once(driver: Driver, script: str, transport: str) -> Report:
-        key = (driver, script, transport)
+    def play_once(driver: Driver, script: str, place: Place) -> Report:
+        key = (driver, script, place)
         if key not in reports:
-            reports[key] = drive(driver, script, target(script, transport))
-        return reports[key]
+            try:
+                reports[key] = drive(driver, script, target(script, place))
+            except AssertionError as failure:
+                reports[key] = failure
+        report = reports[key]
+        if isinstance(report, AssertionError):
+            raise report
+        return report
 
-    with ExitStack() as stack:
+    with Cells(folder, {"MEETING": str(meeting)}) as cells, ExitStack() as servers:
         yield play_once
     if reports:
-        assert tapped.validate_log(log) > len(reports)
+        assert cells.validate_logs() > len(reports)
 
 
-@pytest.fixture(scope="session", params=["http", "stdio"])
-def transport(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
+@pytest.fixture(scope="session", params=[*chosen_cells(), STDIO], ids=place_name)
+def place(request: pytest.FixtureRequest) -> Place:
+    """Return where a client meets the server: a cell of the matrix, or a pair of pipes."""
+    chosen: Place = request.param
     return chosen
 
 
-@pytest.fixture(params=DRIVERS, ids=lambda driver: driver.name, scope="session")
+@pytest.fixture(params=DRIVERS, ids=lambda driver: driver.name)
 def driver(request: pytest.FixtureRequest) -> Driver:
     """Return a client that is installed; one that is not is skipped, or a failure where tools are required."""
     chosen: Driver = request.param

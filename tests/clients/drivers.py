@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import tooling
+from matrix import Cell
 
 HERE = Path(__file__).resolve().parent
 SESSIONS = "2025-11-25"
@@ -100,8 +101,18 @@ class Report:
         return [event for event in self.events[end + 1 :] if event.get("call") == call]
 
 
-Play = Callable[[Driver, str, str], Report]
-"""Plays a script (the second) with a client over a transport (the third)."""
+STDIO = "stdio"
+
+Place = Cell | str
+"""Where a client meets a server: in a cell of the matrix, over HTTP, or over `STDIO`."""
+
+
+def place_name(place: Place) -> str:
+    return place.name if isinstance(place, Cell) else place
+
+
+Play = Callable[[Driver, str, Place], Report]
+"""Plays a script (the second) with a client at a place."""
 
 
 def drive(driver: Driver, script: str, target: Sequence[str]) -> Report:

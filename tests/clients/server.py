@@ -1,12 +1,18 @@
 """The server that every client in this folder is driven against: one tool for each thing a client can observe.
 
 `meet` is the easy one to get wrong: it returns only when two calls are inside it at once, so a server (or a
-client) that runs calls one after the other cannot pass, and no test has to look at a clock.
+client) that runs calls one after the other cannot pass, and no test has to look at a clock. As the two may be in
+different workers, they meet in a folder.
 """
 
 import argparse
 import asyncio
+import contextlib
+import itertools
+import os
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 from enfilade import Context, MCPApp, ToolError
 
@@ -19,7 +25,9 @@ PAUSE = 0.01
 """Seconds between the last notification of a tool and its result: the TypeScript clients lose progress that they
 read in one chunk with the result, as happens over stdio, whatever server sent it."""
 
-meeting = asyncio.Barrier(2)
+ALONE = tempfile.TemporaryDirectory()
+MEETING = Path(os.environ.get("MEETING") or ALONE.name)
+"""Where calls meet: workers are told of a folder for all of them."""
 
 
 @dataclass
@@ -74,12 +82,22 @@ async def chatter(ctx: Context) -> str:
     return "logged"
 
 
+async def meeting() -> None:
+    """Take the next number, and wait for whoever takes the one that makes a pair with it."""
+    for number in itertools.count():
+        with contextlib.suppress(FileExistsError):
+            (MEETING / str(number)).touch(exist_ok=False)
+            break
+    while not (MEETING / str(number ^ 1)).exists():
+        await asyncio.sleep(PAUSE)
+
+
 @app.tool
 async def meet(name: str, ctx: Context) -> str:
     """Wait until a second call has come in too."""
     await ctx.progress.report(1, total=2, message=f"{name} waits")
     async with asyncio.timeout(MEETING_TIMEOUT):
-        await meeting.wait()
+        await meeting()
     await ctx.progress.report(2, total=2, message=f"{name} met")
     await asyncio.sleep(PAUSE)
     return f"{name} done"

@@ -1,19 +1,19 @@
-"""Every official client, over both transports, sees the same server: one table of expectations for all."""
+"""Every official client sees the same server, over stdio and in every cell of the matrix: one table for all."""
 
 from typing import Any
 
 import pytest
 
-from clients.drivers import Driver, Play, Report
+from clients.drivers import Driver, Place, Play, Report
 
 PLACE = {"city": "Riga", "latitude": 56.95, "longitude": 24.11, "aliases": ["Rīga", "Рига"]}
 INVALID_PARAMS = -32602
 
 
 @pytest.fixture
-def report(play: Play, driver: Driver, transport: str) -> Report:
-    """What one client saw of `server.py` over one transport."""
-    return play(driver, "calls.json", transport)
+def report(play: Play, driver: Driver, place: Place) -> Report:
+    """What one client saw of `server.py` at one place."""
+    return play(driver, "calls.json", place)
 
 
 def test_agrees_on_the_newest_revision_it_knows(report: Report, driver: Driver) -> None:
@@ -112,7 +112,7 @@ def test_progress_reaches_its_own_call_before_the_result(
 
 
 def test_calls_run_side_by_side(report: Report) -> None:
-    """`meet` returns only when both calls are inside it at once."""
+    """`meet` returns only when both calls are inside it at once, whichever worker each is in."""
     assert (report.text("left"), report.text("right")) == ("left done", "right done")
 
 
@@ -121,9 +121,9 @@ def test_log_messages_arrive_from_the_asked_level_up(report: Report) -> None:
     assert report.logs() == [("info", "kettle on"), ("warning", "kettle boiling"), ("error", "kettle dry")]
 
 
-def test_the_quickstart_works(play: Play, driver: Driver, transport: str) -> None:
+def test_the_quickstart_works(play: Play, driver: Driver, place: Place) -> None:
     """The newcomer's server, as the command line serves it."""
-    report = play(driver, "quickstart.json", transport)
+    report = play(driver, "quickstart.json", place)
     assert list(report.tools) == ["add", "forecast", "countdown"]
     assert report.calls["add"]["structuredContent"] == {"result": 42}
     assert report.calls["forecast"]["structuredContent"] == {"city": "Lisbon", "celsius": 21.5, "sky": "clear"}
@@ -132,7 +132,7 @@ def test_the_quickstart_works(play: Play, driver: Driver, transport: str) -> Non
     assert report.logs() == [("info", "Counting down from 3")]
 
 
-def test_changes_reach_the_clients_user(play: Play, driver: Driver, transport: str) -> None:
+def test_changes_reach_the_clients_user(play: Play, driver: Driver, place: Place) -> None:
     """R-369, R-368, R-2CB, D11: by the session's stream or by a listen, whichever the client's era has."""
-    report = play(driver, "changes.json", transport)
+    report = play(driver, "changes.json", place)
     assert report.changes() == {"tools", "prompts", "resources", "note://today"}

@@ -1,36 +1,50 @@
-"""One everything server for the whole session, and one run of each leg of the suite against it."""
+"""For each cell of the matrix one everything server, or a fleet of them, and one run of each leg against it."""
 
 from collections.abc import Callable, Iterator
 
 import pytest
 
-import tapped
 import tooling
 from conformance import suite
-from servers import ROOT, ServerProcess
+from conformance.scenarios import SCENARIOS
+from matrix import CELLS, Cell, Cells
+from servers import ROOT
 
-Outcome = Callable[[str], suite.Run]
+Outcome = Callable[[Cell, str], suite.Run]
+
+
+def legs_of(cell: Cell) -> list[str]:
+    """Return the legs that are run in a cell: each era in full, and in the first cell also what is required.
+
+    The latter is the same again, and tasks; it does not depend on the store.
+    """
+    return [leg for leg in SCENARIOS if leg.startswith("all-") or cell is CELLS[0]]
 
 
 @pytest.fixture(scope="session")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
-    """Return a function that runs a leg the first time it is asked for it, and hands out what that run found."""
+    """Return what a leg found in a cell; the first time that a cell is asked for, all of its legs are run.
+
+    In the end, whatever left the servers must have been legal.
+    """
     try:
         tooling.conformance()
     except tooling.ToolMissing as missing:
         if tooling.required():
             pytest.fail(str(missing))
         pytest.skip(str(missing))
-    runs: dict[str, suite.Run] = {}
-    log = tmp_path_factory.mktemp("conformance") / "left.jsonl"
-    everything = ROOT / "examples/everything/server.py"
-    with ServerProcess(tapped.command(everything, "http", "{port}", log)) as server:
+    runs: dict[Cell, dict[str, suite.Run]] = {}
+    with Cells(tmp_path_factory.mktemp("conformance")) as cells:
 
-        def run_once(leg: str) -> suite.Run:
-            if leg not in runs:
-                runs[leg] = suite.run(suite.LEGS[leg], server.url, tmp_path_factory.mktemp(leg))
-            return runs[leg]
+        def run_once(cell: Cell, leg: str) -> suite.Run:
+            if cell not in runs:
+                runs[cell] = {}
+                with cells.serve(cell, ROOT / "examples/everything/server.py") as url:
+                    for each in legs_of(cell):
+                        results = tmp_path_factory.mktemp(f"{cell.name}-{each}")
+                        runs[cell][each] = suite.run(suite.LEGS[each], url, results)
+            assert leg in runs[cell], "the first test of this cell says why it was not run"
+            return runs[cell][leg]
 
         yield run_once
-    if runs:
-        assert tapped.validate_log(log) > len(runs)
+        assert cells.validate_logs() > 0

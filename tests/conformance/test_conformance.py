@@ -1,26 +1,34 @@
-"""The official conformance suite: every scenario of every leg is a test, and so is the suite's own verdict."""
-
-from collections.abc import Callable
+"""The official conformance suite in each cell of the matrix: every scenario is a test, and so is its verdict."""
 
 import pytest
 
+from conformance.conftest import Outcome, legs_of
 from conformance.scenarios import SCENARIOS
-from conformance.suite import Run, expected_failures
+from conformance.suite import expected_failures
+from matrix import Cell, chosen_cells
 
 EXPECTED = expected_failures()
-Outcome = Callable[[str], Run]
+LEGS = [(cell, leg) for cell in chosen_cells() for leg in legs_of(cell)]
 
 
-@pytest.mark.parametrize("leg", SCENARIOS)
-def test_the_leg_ran_the_scenarios_we_know(outcome: Outcome, leg: str) -> None:
-    run = outcome(leg)
+def named(part: Cell | str) -> str:
+    return part.name if isinstance(part, Cell) else part
+
+
+@pytest.mark.parametrize(("cell", "leg"), LEGS, ids=named)
+def test_the_leg_ran_the_scenarios_we_know(outcome: Outcome, cell: Cell, leg: str) -> None:
+    run = outcome(cell, leg)
     assert sorted(run.scenarios) == sorted(SCENARIOS[leg]), run.output
 
 
-@pytest.mark.parametrize(("leg", "scenario"), [(leg, name) for leg, names in SCENARIOS.items() for name in names])
-def test_scenario(outcome: Outcome, leg: str, scenario: str) -> None:
+@pytest.mark.parametrize(
+    ("cell", "leg", "scenario"),
+    [(cell, leg, name) for cell, leg in LEGS for name in SCENARIOS[leg]],
+    ids=named,
+)
+def test_scenario(outcome: Outcome, cell: Cell, leg: str, scenario: str) -> None:
     """No failure and no warning, except those of the baseline, all of which must still be there."""
-    broken = outcome(leg).scenarios[scenario].broken
+    broken = outcome(cell, leg).scenarios[scenario].broken
     listed = EXPECTED.get(scenario)
     allowed = set() if listed is None else listed or set(broken)
     unexpected = [f"{check}: {message}" for check, message in broken.items() if check not in allowed]
@@ -31,9 +39,9 @@ def test_scenario(outcome: Outcome, leg: str, scenario: str) -> None:
         pytest.xfail(f"in the baseline: {', '.join(broken)}")
 
 
-@pytest.mark.parametrize("leg", SCENARIOS)
-def test_the_suites_own_verdict(outcome: Outcome, leg: str) -> None:
-    run = outcome(leg)
+@pytest.mark.parametrize(("cell", "leg"), LEGS, ids=named)
+def test_the_suites_own_verdict(outcome: Outcome, cell: Cell, leg: str) -> None:
+    run = outcome(cell, leg)
     assert run.exit_code == 0, run.output
 
 
