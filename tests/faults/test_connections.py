@@ -248,13 +248,15 @@ class TestProcesses:
     def test_a_killed_server_comes_back_with_its_sessions(self) -> None:
         """Idea 2, D9: kill -9 and a restart lose no session; another secret loses all of them."""
         command = python_command(WORKBENCH, "http", "{port}")
-        env = {"ENFILADE_SECRET": "a secret that stays the same"}
+        env = {"ENFILADE_SECRET": "a secret that always stays the same"}
         with ServerProcess(command, env=env) as server:
             session = Http(server.port).initialize("2025-06-18")
             server.kill()
         with ServerProcess(command, env=env, port=server.port):
             assert session.call("add", a=1, b=2).result["structuredContent"] == {"result": 3}
-        with ServerProcess(command, env={"ENFILADE_SECRET": "a secret that is another"}, port=server.port):
+        with ServerProcess(
+            command, env={"ENFILADE_SECRET": "a secret that is quite another one"}, port=server.port
+        ):
             assert session.ask("ping").status == 404
 
     @pytest.fixture

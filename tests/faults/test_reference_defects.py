@@ -18,6 +18,7 @@ from enfilade import Context, MCPApp, Request, Settings
 from harness import Http, HttpLine, Line, Serving, eventually
 from listening import Heard, Listening, get, start_get
 from over_http import request_of
+from resuming import get_stream
 from workbench import Workbench
 
 INVALID, BAD_PARAMS, NO_METHOD = -32600, -32602, -32601
@@ -71,11 +72,12 @@ def test_d1_what_a_call_causes_comes_with_it(http: Http, asking: Http) -> None:
 
 
 def test_d2_a_last_event_id_is_no_server_error(changing: tuple[Listening, Http]) -> None:
-    """An EventSource that reconnects gets a live stream."""
+    """An EventSource that reconnects with an old id is refused in words; without, it gets a live stream."""
     app, http = changing
     session = http.initialize()
-    fields = {"mcp-session-id": session.token, "accept": "text/event-stream", "last-event-id": "7"}
-    with Heard(http.start("GET", b"", {**fields, "mcp-protocol-version": session.revision})) as heard:
+    with get_stream(session, "7") as refused:
+        assert (refused.status, refused.read().error["code"]) == (400, -32600)
+    with Heard(get_stream(session, None)) as heard:
         app.change(["tools"])
         assert heard.until("tools") == []
 
@@ -86,13 +88,16 @@ def test_d3_nobody_hears_of_another_session(changing: tuple[Listening, Http]) ->
     mine, other = http.initialize(), http.initialize()
     other.ask("resources/subscribe", {"uri": "note://other"})
     with get(other) as heard:
+        lines = heard.waiting.lines()
+        id = next(line for line in lines if line.startswith(b"id: ")).removeprefix(b"id: ").decode()
         app.change(["note://other", "tools"])
         assert heard.until("tools") == ["note://other"]
-    for last in ("1", "2", "_GET_stream", other.token):
-        fields = {"mcp-session-id": mine.token, "accept": "text/event-stream", "last-event-id": last}
-        with Heard(http.start("GET", b"", {**fields, "mcp-protocol-version": mine.revision})) as heard:
-            app.change(["note://other", "prompts"])
-            assert heard.until("prompts") == []
+    for last in ("1", "2", "_GET_stream", other.token, id, f"{id[:-1]}1"):
+        with get_stream(mine, last) as refused:
+            assert (refused.status, refused.read().error["code"]) == (400, -32600)
+    with Heard(get_stream(mine, None)) as heard:
+        app.change(["note://other", "prompts"])
+        assert heard.until("prompts") == []
 
 
 def test_d4_no_id_takes_the_place_of_a_stream(changing: tuple[Listening, Http]) -> None:

@@ -1,0 +1,38 @@
+"""A fleet of servers for each kind of store that several processes can share, started once for each file."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from faults.fleets import faulty_fleet
+from fleet import Fleet
+from valkey_server import Valkey
+
+KINDS = ("sqlite", "redis")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a store of each kind in turn."""
+    folder: Path = tmp_path_factory.mktemp(request.param)
+    with ExitStack() as stack:
+        if request.param == "redis":
+            yield stack.enter_context(Valkey(folder)).url
+        else:
+            yield f"sqlite:///{folder / 'shared.db'}"
+
+
+@pytest.fixture(scope="module")
+def _fleet(store: str) -> Iterator[Fleet]:
+    with faulty_fleet(3, store) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def fleet(_fleet: Fleet) -> Fleet:
+    """Three servers; one of them may be gone, but not two, whatever the test before has done to them."""
+    if len(_fleet.running) < 2:
+        _fleet.start(*(set(range(3)) - set(_fleet.running)))
+    return _fleet

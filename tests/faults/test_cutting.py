@@ -1,0 +1,79 @@
+"""Connections that break off in the middle of a stream, time and again: nothing is lost, nothing comes twice.
+
+The easy thing to get wrong is how they break: the client may close or reset, something in between may do so to
+both sides, and the server may not be told at all.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from faults.fleets import ELICITS, LOOPS, check_whole, client_of, numbers
+from fleet import Fleet
+from hopping import Hop
+from resuming import Stream, seeded
+
+EVENTS = 1000
+CUTS = 20
+
+
+def ways_to_cut(fleet: Fleet, stream: Stream, token: str) -> list[Callable[[], object]]:
+    """Return what may happen to the connection of a stream."""
+
+    def its(hop: Hop) -> bool:
+        return hop.session == token and hop.status is not None
+
+    return [
+        stream.cut,
+        lambda: stream.cut(reset=True),
+        lambda: fleet.proxy.cut(its),
+        lambda: fleet.proxy.cut(its, reset=False),
+        lambda: fleet.proxy.strand(its),
+    ]
+
+
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_a_client_is_cut_off_twenty_times_within_a_thousand_events(fleet: Fleet, round: int) -> None:
+    """R-351: each time it comes back to another worker than before, for exactly what it has not seen."""
+    chance = seeded()
+    client = client_of(fleet, chance)
+    with client.call("count", n=EVENTS, pause=0.0005, size=chance.choice([0, 0, 300])) as stream:
+        ways = ways_to_cut(fleet, stream, client.session.token)
+        for at in sorted(chance.sample(range(1, EVENTS), CUTS)):
+            stream.until(lambda _: len(numbers(stream)) >= at)
+            chance.choice(ways)()
+        check_whole(stream, EVENTS)
+    assert len(stream.served_by) > 1
+    assert {int(each) for each in stream.served_by if each} == set(fleet.running)
+
+
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_a_client_comes_back_while_its_old_connection_seems_to_be_there(fleet: Fleet, round: int) -> None:
+    """R-351, D23: whoever comes for the rest gets it, and the connection before ends without the outcome."""
+    chance = seeded()
+    client = client_of(fleet, chance)
+    params = {"name": "count", "arguments": {"n": 200, "pause": 0.002}}
+    waiting = client.session.start("tools/call", params, id="first")
+    with Stream(client.session, waiting, "first") as first:
+        at = chance.randrange(1, 100)
+        first.until(lambda _: len(numbers(first)) >= at)
+        assert first.last_id is not None
+        with client.listen(first.last_id, of=first) as second:
+            assert second.result["structuredContent"] == {"result": 200}
+            assert numbers(first) + numbers(second) == list(range(1, 201))
+        assert b'"result"' not in waiting.response.read()
+
+
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_the_user_is_asked_and_answers_while_the_client_is_cut_off(
+    fleet: Fleet, round: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """R-325, R-334: the call goes on without its client, which finds the outcome when it comes back."""
+    client = client_of(fleet, seeded(), ELICITS)
+    ledger = tmp_path_factory.mktemp("ledger") / "ledger"
+    with client.call("charge", ledger=str(ledger)) as stream:
+        question = stream.until(lambda message: message.get("method") == "elicitation/create")
+        stream.cut(reset=True)
+        assert client.answer(question, {"action": "accept", "content": {"sure": True}}).status == 202
+        assert stream.result["content"][0]["text"] == "charged: accept"
+    assert ledger.read_text() == "charged\n"

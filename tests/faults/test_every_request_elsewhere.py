@@ -1,0 +1,103 @@
+"""No two requests of a session in a row meet the same worker, and nobody can tell.
+
+The easy thing to get wrong is to be lucky: the proxy sends each request to another server than the one before, so
+an answer, a cancellation or a DELETE never arrives where it is waited for.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from faults.fleets import ELICITS, LOOPS, client_of, opened
+from fleet import Fleet
+from harness import eventually
+from over_http import Reply
+from resuming import ResumingClient, get_stream, seeded
+
+
+def at(index: int, client: ResumingClient, tool: str) -> Reply:
+    """Call a tool at one worker."""
+    return client.session.ask("tools/call", {"name": tool, "arguments": {}}, x_backend=str(index))
+
+
+def held(fleet: Fleet, client: ResumingClient) -> set[str]:
+    """Return what is being held, at any worker."""
+    inside = [at(index, client, "inside").result["structuredContent"] for index in fleet.running]
+    return {name for each in inside for name in each["held"]}
+
+
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_an_answer_finds_its_question(fleet: Fleet, tmp_path: Path, round: int) -> None:
+    """R-334."""
+    client = client_of(fleet, seeded(), ELICITS)
+    with client.call("charge", ledger=str(tmp_path / "ledger")) as stream:
+        question = stream.until(lambda message: message.get("method") == "elicitation/create")
+        reply = client.answer(question, {"action": "accept", "content": {"sure": True}})
+        assert (reply.status, reply.header("x-served-by")) != (202, stream.served_by[0])
+        assert reply.status == 202
+        assert stream.result["content"][0]["text"] == "charged: accept"
+
+
+@pytest.mark.parametrize("how", ["cancelled", "deleted"])
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_work_is_cancelled_from_elsewhere(fleet: Fleet, round: int, how: str) -> None:
+    """R-316, R-363: by `notifications/cancelled`, and by the end of the session."""
+    client, watcher = client_of(fleet, seeded()), client_of(fleet, seeded())
+    name = f"{how} {client.session.token[:16]}"
+    with client.session.start("tools/call", {"name": "hold", "arguments": {"name": name}}, id="held") as waiting:
+        assert next(waiting.events())["params"]["data"] == "held"
+        assert name in held(fleet, watcher)
+        reply = client.session.cancel("held") if how == "cancelled" else client.session.delete()
+        assert reply.status == (202 if how == "cancelled" else 204)
+        assert reply.header("x-served-by") != waiting.header("x-served-by")
+        assert list(waiting.events()) == []
+    eventually(lambda: name not in held(fleet, watcher))
+
+
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_what_changes_in_a_session_counts_everywhere_at_once(fleet: Fleet, round: int) -> None:
+    """R-316, D27: the log level, and that it is over; all workers have known the session before."""
+    client = client_of(fleet, seeded())
+    for level, told in (("debug", True), ("warning", False), ("debug", True)):
+        client.session.ask("logging/setLevel", {"level": level})
+        for index in fleet.running:
+            assert ("psst" in at(index, client, "whisper").body.decode()) == told
+    assert client.session.delete().status == 204
+    assert [at(index, client, "whisper").status for index in fleet.running] == [404] * len(fleet.running)
+
+
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_a_change_reaches_the_streams_of_all_workers(fleet: Fleet, round: int) -> None:
+    """R-331: whoever announces it, and wherever it was asked for."""
+    clients = [client_of(fleet, seeded()) for _ in range(4)]
+    for client in clients:
+        client.session.ask("resources/subscribe", {"uri": "note://a"})
+    streams = [opened(client) for client in clients]
+    for client in clients:
+        client.session.call("announce", uri="note://a")
+        for stream in streams:
+            stream.until(lambda message: message.get("method") == "notifications/resources/updated")
+    for stream in streams:
+        stream.cut()
+
+
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_a_session_has_one_stream_among_all_workers(fleet: Fleet, round: int) -> None:
+    """R-330, D23: a second is refused, the client itself takes it over, and it is free once it is closed."""
+    client = client_of(fleet, seeded())
+    client.session.ask("resources/subscribe", {"uri": "note://a"})
+    with opened(client) as first:
+        client.session.call("announce", uri="note://a")
+        first.until(lambda message: message.get("method") == "notifications/resources/updated")
+        assert get_stream(client.session, None).read().status == 409
+        with client.listen(first.last_id) as second:
+            client.session.call("announce", uri="note://a")
+            second.until(lambda message: message.get("method") == "notifications/resources/updated")
+            assert get_stream(client.session, None).read().status == 409
+    eventually(lambda: _is_free(client))
+
+
+def _is_free(client: ResumingClient) -> bool:
+    waiting = get_stream(client.session, None)
+    with waiting:
+        return waiting.status == 200

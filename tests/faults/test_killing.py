@@ -1,0 +1,124 @@
+"""kill -9: what a worker was doing dies with it and its client is told; everything else goes on elsewhere.
+
+The easy thing to get wrong is who was killed: the worker that serves a request, or one that only reads its stream
+to a client that came back. The first costs the work, the second nothing.
+"""
+
+import random
+import threading
+from pathlib import Path
+
+import pytest
+
+from faults.fleets import (
+    ELICITS,
+    LOOPS,
+    check_given_up,
+    check_serves,
+    check_whole,
+    check_whole_or_given_up,
+    client_of,
+    numbers,
+    opened,
+    serving_get,
+)
+from fleet import Fleet
+from harness import eventually
+from hopping import Hop
+from resuming import Lost, ResumingClient, Stream, seeded
+
+EVENTS = 200
+PAUSE = 0.002
+
+
+def _unanswered(hop: Hop) -> bool:
+    """Whether a server has a request, and has not said anything yet."""
+    return hop.verb == "POST" and hop.backend is not None and hop.status is None
+
+
+def check_told_again(client: ResumingClient, stream: Stream, chance: random.Random) -> None:
+    """Fail unless whoever comes back once more is told the same."""
+    with client.listen(chance.choice(stream.ids[:-1]), of=stream) as again:
+        again.finish()
+        assert again.messages[-1] == stream.messages[-1]
+        assert [each for each in stream.messages if each in again.messages] == again.messages
+
+
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_the_worker_that_serves_a_stream_is_killed(fleet: Fleet, round: int) -> None:
+    """At any moment, from before the first event to after the last."""
+    chance = seeded()
+    client = client_of(fleet, chance)
+    with client.call("count", n=EVENTS, pause=PAUSE) as stream:
+        next(stream)
+        killed = threading.Timer(chance.uniform(0, 1.2 * EVENTS * PAUSE), fleet.kill, (int(stream.served_by[0]),))
+        killed.start()
+        try:
+            check_whole_or_given_up(stream, EVENTS)
+        finally:
+            killed.join()
+    if stream.outcome is not None:
+        check_told_again(client, stream, chance)
+    check_serves(fleet, client)
+
+
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_the_worker_is_killed_before_it_has_said_anything(fleet: Fleet, round: int) -> None:
+    """A request without an event has nothing to be resumed by: its connection breaks, and nothing hangs."""
+    client = client_of(fleet, seeded())
+    request = client.call("nap", seconds=60)
+    (serving,) = eventually(lambda: [hop.backend for hop in fleet.proxy.under_way(_unanswered)])
+    assert serving is not None
+    fleet.kill(serving)
+    with pytest.raises(Lost):
+        request.finish()
+    check_serves(fleet, client)
+
+
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_a_worker_that_reads_a_stream_for_another_is_killed(fleet: Fleet, round: int) -> None:
+    """The work goes on where it is, and the client comes back for all of it."""
+    chance = seeded()
+    client = client_of(fleet, chance)
+    with client.call("count", n=EVENTS, pause=PAUSE) as stream:
+        at = chance.randrange(1, EVENTS // 2)
+        stream.until(lambda _: len(numbers(stream)) >= at)
+        stream.cut(reset=chance.random() < 0.5)
+        while len(stream.served_by) < 2:
+            next(stream)
+        reader, worker = int(stream.served_by[1]), int(stream.served_by[0])
+        assert reader != worker
+        fleet.kill(reader)
+        check_whole(stream, EVENTS)
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["connected", "cut"])
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_the_worker_is_killed_while_it_waits_for_the_user(
+    fleet: Fleet, tmp_path: Path, round: int, cut: bool
+) -> None:
+    """The call ends with the error; the answer that comes afterwards is taken, and nothing is charged."""
+    ledger = tmp_path / "ledger"
+    client = client_of(fleet, seeded(), ELICITS)
+    with client.call("charge", ledger=str(ledger)) as stream:
+        question = stream.until(lambda message: message.get("method") == "elicitation/create")
+        if cut:
+            stream.cut()
+        fleet.kill(int(stream.served_by[0]))
+        check_given_up(stream.finish())
+    assert client.answer(question, {"action": "accept", "content": {"sure": True}}).status == 202
+    check_serves(fleet, client)
+    assert not ledger.exists()
+
+
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_the_seat_of_a_killed_worker_is_free(fleet: Fleet, round: int) -> None:
+    """R-330: the one stream that a session may have open by GET is not taken by the dead."""
+    client = client_of(fleet, seeded())
+    client.session.ask("resources/subscribe", {"uri": "note://a"})
+    with opened(client):
+        fleet.kill(serving_get(fleet))
+    with opened(client) as second:
+        assert client.session.call("announce", uri="note://a").status == 200
+        told = second.until(lambda message: message.get("method") == "notifications/resources/updated")
+        assert told["params"]["uri"] == "note://a"
