@@ -167,12 +167,13 @@ def messages_of(content_type: str, body: bytes) -> list[Message]:
 
 
 def event_data(lines: Iterable[str]) -> Iterable[str]:
-    """Yield the data of each server-sent event, as an EventSource reads it; comments are skipped."""
+    """Yield the data of each server-sent event, as an EventSource reads it; comments and events without data are
+    skipped."""
     data: list[str] = []
     for line in lines:
         name, _, value = line.rstrip("\r").partition(":")
         if not line.rstrip("\r"):
-            if data:
+            if any(data):
                 yield "\n".join(data)
             data = []
         elif name == "data":

@@ -29,7 +29,7 @@ from servers import ROOT, ServerProcess
 
 EXAMPLES = ROOT / "examples"
 #: What is neither in a table of this file nor a project of its own is tested elsewhere.
-ELSEWHERE = {"everything", "quickstart"}
+ELSEWHERE = {"bring_your_own_server", "everything", "quickstart"}
 HANDSHAKE, STATELESS = "legacy", "auto"
 SECRET = "a key of this test"
 
@@ -193,6 +193,19 @@ CALLS: dict[str, list[Call]] = {
         Call("write_note", {"title": "Not a title", "text": ""}, ".*title.*", fails=True),
     ],
     "prompts": [],
+    "scaling_out": [
+        Call("served_by", text=r".+/\d+"),
+        Call(
+            "brew",
+            {"cups": 1},
+            "1 cups with milk",
+            answers=[accept(value=True)],
+            heard=["Milk in 1 cups?", (0, 1, "cup 1 is brewing"), (1, 1, "all done")],
+        ),
+        Call("brew", {"cups": 0}, "0 cups without milk", answers=[DECLINE]),
+        Call("brew", {"cups": 1}, ".*", fails=True, able=False),
+        Call("steep", {"seconds": 0.1}, "steeped for 0.1 seconds"),
+    ],
     "typed_errors": [
         Call("order", {"item": "lamp", "amount": 2}, "2 × lamp"),
         Call("order", {"item": "lamp", "amount": 0}, ".*amount.*1.*", fails=True),
@@ -375,7 +388,7 @@ def test_is_a_project_of_its_own(example: str) -> None:
     project = settings["project"]
     assert settings["build-system"]["build-backend"] == "hatchling.build"
     assert project["name"] == f"enfilade-example-{example.replace('_', '-')}"
-    assert project["dependencies"] == ["enfilade"]
+    assert project["dependencies"] == ["enfilade[redis]" if example == "scaling_out" else "enfilade"]
     for name in (project["readme"], *settings["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]):
         assert (folder / name).exists(), name
 

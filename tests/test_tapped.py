@@ -7,6 +7,7 @@ import pytest
 
 import tapped
 from harness import WORKBENCH, Http, Stdio
+from resuming import ResumingClient
 from servers import ServerProcess
 
 
@@ -78,3 +79,25 @@ def test_finds_what_is_wrong(log: Path, entry: dict[str, object], complaint: str
     log.write_text(json.dumps(entry) + "\n", "utf-8")
     with pytest.raises(AssertionError, match=complaint):
         tapped.validate_log(log)
+
+
+def test_a_response_that_left_another_worker_finds_its_request(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.write_text('{"session": "s", "unanswered": [[1, "ping"]]}\n', "utf-8")
+    answer = {"revision": "2025-11-25", "method": None, "message": {"jsonrpc": "2.0", "id": 1, "result": {}}}
+    there.write_text(json.dumps({**answer, "session": "s"}) + "\n", "utf-8")
+    assert tapped.validate_log(here, there) == 1
+    there.write_text(json.dumps({**answer, "session": "another"}) + "\n", "utf-8")
+    with pytest.raises(AssertionError, match="nobody knows"):
+        tapped.validate_log(here, there)
+
+
+def test_what_is_resumed_is_recorded_with_its_session(log: Path) -> None:
+    with ServerProcess(tapped.command(f"{WORKBENCH}:app", "http", "{port}", log)) as server:
+        client = ResumingClient(server.port, hurry=True)
+        stream = client.call("wait", name="w")
+        stream.begin()
+        stream.cut()
+        assert "result" in client.call("release", name="w").finish()
+        assert "result" in stream.finish()
+    assert tapped.validate_log(log) >= 3  # and perhaps what was still sent to the connection that was cut

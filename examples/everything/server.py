@@ -113,6 +113,14 @@ async def test_tool_with_progress(ctx: Context) -> str:
     return "Reported progress three times."
 
 
+@app.tool
+async def test_reconnection(ctx: Context) -> str:
+    """Let the client go in the middle of the work, and leave the result for it to fetch."""
+    ctx.close_stream(retry=0.1)
+    await asyncio.sleep(0.15)
+    return "The result was there when you came back."
+
+
 CONTACT_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",

@@ -29,6 +29,11 @@ KNOWN = {
     ("greeting", "text"),
     ("", "json"),  # is parsed
     ("", "dotenv"),  # is loaded as settings
+    ("", "yaml"),  # is parsed
+    ("", "ini"),
+    ("same", "yaml"),  # stands like this in a file of the project
+    ("same", "nginx"),
+    ("same", "dockerfile"),
     ("figure", "text"),  # is a drawing
 }
 

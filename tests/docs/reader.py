@@ -5,6 +5,7 @@ get wrong is output: a Python block prints exactly what its `# →` comments say
 """
 
 import asyncio
+import configparser
 import contextlib
 import importlib
 import io
@@ -23,12 +24,14 @@ from typing import Any, Self
 
 import dotenv
 import pytest
+import yaml
 from mcp import Client, StdioServerParameters
 
 from docs.pages import ROOT, Block
 from enfilade import Settings
 from enfilade.settings import PREFIX, load
-from servers import ServerProcess, enfilade_command, free_port
+from servers import HOST, ServerProcess, enfilade_command, free_port
+from valkey_server import Valkey
 
 NAMESPACE = "the_page"
 CURL = """
@@ -46,6 +49,8 @@ for word in words:
 print(httpx.post(url, headers=headers, content=body).text)
 """
 """Stands in for curl on a machine that has none."""
+STORE = "redis://localhost:6379"
+"""What stands for a Redis server of the tests."""
 SAMPLES = {"integer": 1, "string": "x", "number": 1.0, "boolean": True, "array": [], "object": {}}
 
 
@@ -62,6 +67,7 @@ class Reader:
         self._patch = patch
         self._namespace = ModuleType(NAMESPACE)
         self._server: ServerProcess | None = None
+        self._valkey: Valkey | None = None
         self.port = free_port()
         patch.syspath_prepend(str(folder))
         patch.setitem(sys.modules, NAMESPACE, self._namespace)
@@ -80,6 +86,11 @@ class Reader:
             ("greeting", "text"): self._greeting,
             ("", "json"): self._json,
             ("", "dotenv"): self._dotenv,
+            ("", "yaml"): lambda block: _some(list(yaml.safe_load_all(block.code))),
+            ("", "ini"): lambda block: configparser.ConfigParser(strict=False).read_string(block.code),
+            ("same", "yaml"): self._same,
+            ("same", "nginx"): self._same,
+            ("same", "dockerfile"): self._same,
             ("figure", "text"): lambda block: None,
         }
 
@@ -90,6 +101,8 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop()
+        if self._valkey is not None:
+            self._valkey.stop()
         for name, module in list(sys.modules.items()):
             if str(getattr(module, "__file__", None) or "").startswith(str(self._folder)):
                 del sys.modules[name]
@@ -140,8 +153,11 @@ class Reader:
 
     def _serve(self, block: Block) -> None:
         self._stop()
-        words, env = self._command(self._code(block))
-        self._server = ServerProcess(words, port=self.port, env=env)
+        line = self._code(block)
+        if STORE in line:
+            line = line.replace(STORE, f"redis://{HOST}:{self._redis().port}")
+        words, env = self._command(line)
+        self._server = ServerProcess(words, port=self.port, env=env, cwd=self._folder)
         self._server.__enter__()
         for mode in ("legacy", "auto"):
             asyncio.run(_visit(Client(self._server.url, mode=mode), block))
@@ -150,6 +166,13 @@ class Reader:
         if self._server is not None:
             self._server.stop()
             self._server = None
+
+    def _redis(self) -> Valkey:
+        """Return the server that the pages' Redis stands for."""
+        if self._valkey is None:
+            self._valkey = Valkey(self._folder)
+            self._valkey.start()
+        return self._valkey
 
     def _stdio(self, block: Block) -> None:
         words, env = self._command(self._code(block))
@@ -218,6 +241,10 @@ class Reader:
             assert (program, *wanted) == ("make", *wanted), block.place
             assert set(wanted) <= set(targets), block.place
 
+    def _same(self, block: Block) -> None:
+        whole = (ROOT / block.argument).read_text(encoding="utf-8")
+        assert f"\n{block.code}\n" in f"\n{whole}", f"{block.place}: {block.argument} says something else"
+
     def _json(self, block: Block) -> None:
         json.loads(block.code)
 
@@ -228,6 +255,11 @@ class Reader:
             for name, value in values.items():
                 patch.setenv(name, str(value))
             load({})
+
+
+def _some(found: list[Any]) -> None:
+    """Refuse a text that parses but says nothing."""
+    assert all(isinstance(each, dict | list) for each in found)
 
 
 async def _visit(client: Client, block: Block) -> None:

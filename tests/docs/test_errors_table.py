@@ -8,6 +8,8 @@ import pytest
 
 from docs.pages import ROOT, table
 from enfilade import Context, MCPApp
+from enfilade.state.memory import MemoryKeys
+from enfilade.state.store import StoreError
 
 NEW = "2026-07-28"
 META = {"io.modelcontextprotocol/protocolVersion": NEW, "io.modelcontextprotocol/clientCapabilities": {}}
@@ -21,17 +23,21 @@ INITIALIZE = {
 }
 
 
-class FailingStore:
-    """A store that is not there when it is needed."""
+class FailingKeys(MemoryKeys):
+    """What a store has that is not there when it is needed."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
 
     async def get(self, key: str) -> bytes | None:
-        raise OSError("the store is gone")
+        raise self._error
 
-    async def put(self, key: str, value: bytes, ttl: float) -> None:
-        raise OSError("the store is gone")
 
-    async def delete(self, key: str) -> None:
-        raise OSError("the store is gone")
+VERBS = ("GET", "DELETE", "OPTIONS", "PUT")
+
+#: What the store does where a case has one of these words.
+FAILURES = {"BROKEN": OSError("no such thing"), "AWAY": StoreError("the store is gone")}
 
 
 def served() -> MCPApp:
@@ -71,32 +77,44 @@ CASES: list[tuple[int, int | None, str, dict[str, Any]]] = [
     (400, -32020, "POST", {**stateless("tools/list"), "headers": {"MCP-Protocol-Version": NEW}}),
     (400, -32021, "POST", stateless("tools/call", name="needs_sampling", arguments={})),
     (400, -32022, "POST", stateless("tools/list", claim="2099-01-01")),
+    (400, -32600, "GET SESSION", {"headers": {"Last-Event-ID": "unknown"}}),
     (403, -32600, "POST", {**stateless("tools/list"), "headers": {"Origin": "https://evil.example"}}),
     (404, -32600, "POST", {"json": request("tools/list"), "headers": {"Mcp-Session-Id": "unknown"}}),
     (404, -32600, "ELSEWHERE", {"json": request("ping")}),
     (404, -32601, "POST", stateless("nothing")),
     (405, -32600, "PUT", {}),
     (406, -32600, "POST", {"json": request("ping"), "headers": {"Accept": "text/html"}}),
+    (409, -32600, "SECOND GET SESSION", {}),
     (413, -32600, "POST", {"content": b" " * 5_000_000, "headers": {"Content-Type": "application/json"}}),
     (415, -32600, "POST", {"content": "{}", "headers": {"Content-Type": "text/plain"}}),
     (421, -32600, "POST", {**stateless("tools/list"), "headers": {"Host": "evil.example"}}),
-    (500, -32603, "FAILING", {"json": request("tools/list")}),
+    (500, -32603, "SESSION BROKEN", {"json": request("tools/list")}),
+    (503, -32603, "SESSION AWAY", {"json": request("tools/list")}),
 ]
 
 
 async def answered(kind: str, options: dict[str, Any]) -> httpx.Response:
-    """Send a request; kinds in capitals that are no verb say what else is done for it."""
-    app = served() if kind != "FAILING" else MCPApp(store=FailingStore())
-    first = kind.partition(" ")[0]
-    verb = first if first in ("DELETE", "OPTIONS", "PUT") else "POST"
-    url = "/elsewhere" if kind == "ELSEWHERE" else "/mcp"
+    """Send a request; words that are no verb say what else is done for it."""
+    words = kind.split()
+    app = served()
+    url = "/elsewhere" if "ELSEWHERE" in words else "/mcp"
     headers = {"Accept": "application/json, text/event-stream", **options.get("headers", {})}
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        if "SESSION" in kind or kind == "FAILING":
+        if "SESSION" in words:
             opened = await client.post("/mcp", json={"jsonrpc": "2.0", "id": 0, **INITIALIZE})
             headers["Mcp-Session-Id"] = opened.headers["mcp-session-id"]
-        return await client.request(verb, url, **{**options, "headers": headers})
+        for word in FAILURES.keys() & set(words):
+            app.store.keys = FailingKeys(FAILURES[word])
+        verb = next((word for word in words if word in VERBS), "POST")
+        if "SECOND" not in words:
+            return await client.request(verb, url, **{**options, "headers": headers})
+        first = asyncio.create_task(client.request(verb, url, headers=headers))
+        while not len(app.endpoint.streams):
+            await asyncio.sleep(0.01)
+        second = await client.request(verb, url, headers=headers)
+        first.cancel()
+        return second
 
 
 @pytest.mark.parametrize(

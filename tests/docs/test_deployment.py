@@ -1,0 +1,82 @@
+"""The configurations on `docs/deployment.md`: they agree with the settings, the command and each other.
+
+Nothing here runs Kubernetes or systemd. What would go wrong there silently is a time that is too short, a
+path that is not served, or a variable that nobody reads; and these can be read.
+"""
+
+import configparser
+import re
+from typing import Any
+
+import yaml
+
+from docs.pages import ROOT, blocks, prose
+from enfilade import Settings
+from enfilade.settings import PREFIX
+from enfilade.transports.http_server import ServerOptions
+
+PAGE = ROOT / "docs" / "deployment.md"
+DEFAULTS = Settings()
+
+
+def code(language: str) -> str:
+    (block,) = [each for each in blocks(PAGE) if each.language == language]
+    return block.code
+
+
+def stopping(**changed: float) -> float:
+    """Return the seconds that a server may take to stop, but for its lifespan."""
+    times = {"drain_delay": DEFAULTS.drain_delay, "shutdown_timeout": DEFAULTS.shutdown_timeout, **changed}
+    return ServerOptions(host="", port=0, log_level="info", **times).patience
+
+
+def is_setting(variable: str) -> bool:
+    return variable.removeprefix(PREFIX).lower() in Settings.model_fields
+
+
+def pod() -> dict[str, Any]:
+    deployment, service = yaml.safe_load_all(code("yaml"))
+    template: dict[str, Any] = deployment["spec"]["template"]
+    assert deployment["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"]
+    assert service["spec"]["selector"] == template["metadata"]["labels"]
+    spec: dict[str, Any] = template["spec"]
+    return spec
+
+
+def test_kubernetes_probes_what_is_served() -> None:
+    (container,) = pod()["containers"]
+    assert container["readinessProbe"]["httpGet"] == {"path": DEFAULTS.ready_path, "port": DEFAULTS.port}
+    assert container["livenessProbe"]["httpGet"] == {"path": DEFAULTS.health_path, "port": DEFAULTS.port}
+    assert container["ports"] == [{"containerPort": DEFAULTS.port}]
+
+
+def test_kubernetes_sets_what_there_is_and_waits_for_the_end() -> None:
+    (container,) = pod()["containers"]
+    variables = {each["name"]: each.get("value") for each in container["env"]}
+    assert [name for name in variables if not is_setting(name)] == []
+    delay = float(variables["ENFILADE_DRAIN_DELAY"])
+    assert pod()["terminationGracePeriodSeconds"] > stopping(drain_delay=delay)
+
+
+def test_systemd_sets_what_there_is_and_waits_for_the_end() -> None:
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(code("ini"))
+    service = unit["Service"]
+    assert is_setting(service["Environment"].partition("=")[0])
+    assert float(service["TimeoutStopSec"]) > stopping()
+    assert service["KillMode"] == "mixed"
+    assert "/bin/enfilade run server.py --transport http --workers 4" in service["ExecStart"]
+
+
+def test_the_times_in_the_text_are_those_of_the_settings() -> None:
+    rows = re.findall(r"`(drain_delay|shutdown_timeout)`, ([\d.]+) s", prose(PAGE))
+    assert {name: float(value) for name, value in rows} == {
+        "drain_delay": DEFAULTS.drain_delay,
+        "shutdown_timeout": DEFAULTS.shutdown_timeout,
+    }
+    assert f"`keep_alive` ({DEFAULTS.keep_alive:g} s)" in prose(PAGE)
+    assert f"`body_limit` ({DEFAULTS.body_limit // 1024**2} MiB)" in prose(PAGE)
+    (reading,) = re.findall(r"at most ([\d.]+) s, usually none", prose(PAGE))
+    assert float(reading) == stopping() - DEFAULTS.drain_delay - DEFAULTS.shutdown_timeout
+    assert f"`shutdown_timeout` + {reading} seconds" in prose(PAGE)
