@@ -38,7 +38,7 @@ from enfilade.serving.tools import Tools
 from enfilade.settings import Settings
 from enfilade.state.event_store import EventStore, EventStoreLog
 from enfilade.state.seal import Seal
-from enfilade.state.store import Bounds, Store, open_store
+from enfilade.state.store import Bounds, Store, StoreError, open_store
 from enfilade.tool_offer import ToolOffer
 from enfilade.wire.content import Icon
 from enfilade.wire.lifecycle import (
@@ -381,11 +381,18 @@ class MCPApp(ToolOffer):
         """
         self.endpoint.drain()
 
+    async def _open_early(self) -> None:
+        """Build the endpoint and hear other workers before the first request, so mistakes show at the start."""
+        try:
+            await self.endpoint.start()
+        except StoreError as error:  # the store may come back, and requests say so until it does
+            log.warning("the store is out of reach: %s", error)
+
     async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
             await self._lifespan.start()
-            self.endpoint  # noqa: B018 - what is wrong with it is said now, and not at the first request
+            await self._open_early()
         except Exception as error:
             log.exception("the lifespan could not be started")
             await send({"type": "lifespan.startup.failed", "message": repr(error)})

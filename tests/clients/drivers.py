@@ -20,7 +20,7 @@ from matrix import Cell
 HERE = Path(__file__).resolve().parent
 SESSIONS = "2025-11-25"
 STATELESS = "2026-07-28"
-TIMEOUT = 60.0
+TIMEOUT = 100.0
 """Seconds one drive may take before it counts as hung."""
 
 
