@@ -60,9 +60,16 @@ class Head(msgspec.Struct, array_like=True):
 
 
 class Entry(msgspec.Struct, array_like=True):
-    """Some messages in a row, as they are kept."""
+    """Some messages in a row, as they are kept.
 
-    messages: list[tuple[int, bytes]]
+    Attributes:
+        first: the position of the first of them.
+        messages: each one position above the one before; an empty one stands for a notification left out.
+        end: whether and how the stream ends after them.
+    """
+
+    first: int
+    messages: list[bytes]
     end: int = GOES_ON
 
 
@@ -92,7 +99,7 @@ class Recording:
         self._name: bytes | None = None
         self._waited = False
         self._opened = False
-        self._waiting: list[tuple[int, bytes]] = []
+        self._waiting: list[bytes] = []  # up to `position`, without a gap
         self._size = 0
         self._end = GOES_ON
         self._task: asyncio.Task[None] | None = None
@@ -140,8 +147,8 @@ class Recording:
         self.position += 1
         if droppable and self._size > CAPACITY:
             self.lost += 1
-            return self.position
-        self._waiting.append((self.position, message))
+            message = b""
+        self._waiting.append(message)
         self._size += len(message)
         if self._timer is None and self._task is None:
             self._plan()
@@ -223,13 +230,14 @@ class Recording:
     async def _write_some(self) -> bool:
         """Write one entry, and return whether it was the last."""
         count = size = 0
+        first = self.position - len(self._waiting) + 1
         while count < len(self._waiting) and (count == 0 or size < _ENTRY):
-            size += len(self._waiting[count][1])
+            size += len(self._waiting[count])
             count += 1
         end = self._end if count == len(self._waiting) else GOES_ON
         # The last entry lies after the last message, so that who has seen all of them still finds the end.
-        position = self._waiting[count - 1][0] if count and not end else self.position + 1
-        await self._append(position, Entry(self._waiting[:count], end) if count or end else None)
+        position = first + count if end else first + count - 1
+        await self._append(position, Entry(first, self._waiting[:count], end) if count or end else None)
         del self._waiting[:count]
         self._size -= size
         self.written_at = time.monotonic()

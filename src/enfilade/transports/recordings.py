@@ -204,13 +204,13 @@ class Recordings:
         end = GOES_ON
         for position, data in kept.entries:
             entry = msgspec.msgpack.decode(self._unkept(stream, position, data), type=Entry)
-            messages += [(at, message) for at, message in entry.messages if at > after]
+            start = max(0, after + 1 - entry.first)
+            messages += [each for each in enumerate(entry.messages[start:], entry.first + start) if each[1]]
+            if position == kept.first and entry.first > after + 1:
+                raise unknown_event()  # what came in between is not kept any more
             if entry.end:
                 end = entry.end
                 break  # whatever a worker that was given up has added to it since
-        oldest = bool(kept.entries) and kept.entries[0][0] == kept.first
-        if oldest and messages and messages[0][0] > after + 1:
-            raise unknown_event()  # what came in between is not kept any more
         return Page(head, messages, end)
 
     async def find(self, place: Place) -> Page:
@@ -234,7 +234,7 @@ class Recordings:
         Raises:
             StoreError: it could not be written.
         """
-        entry = Entry([(position, message)], CONCLUDED)
+        entry = Entry(position, [message], CONCLUDED)
         await self.log.append(stream, [(position + 1, self.kept(stream, position + 1, entry))])
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from enfilade.transports.recording import CONCLUDED, LET_GO, Recording
-from enfilade.wire.sse import KEEP_ALIVE, come_back, event, prime
+from enfilade.wire.sse import KEEP_ALIVE, NUMBERED, come_back, event, prime
 
 log = logging.getLogger("enfilade.transports")
 
@@ -54,6 +54,14 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
     retry: float = 1.0
 
 
+class _Framed(bytes):
+    """What goes out as it is."""
+
+
+#: Stands for the event that says where a stream begins.
+_BEGINNING: Final = _Framed()
+
+
 class EventStream:
     """Writes events to one ASGI response.
 
@@ -81,8 +89,9 @@ class EventStream:
         self._headers = HEAD + headers
         self._options = options
         self._recording: Recording | None = None
-        self._waiting: list[bytes | tuple[int, bytes]] = []
+        self._waiting: list[bytes] = []  # messages, and what is `_Framed`
         self._size = 0
+        self._position = 0  # of the last message that went out
         self._closing = False  # nothing more is taken
         self._ending = False  # the response ends after what waits
         self._stalled = False
@@ -138,28 +147,27 @@ class EventStream:
         return not self._closing and self._take(message, droppable=False)
 
     def _take(self, message: bytes, *, droppable: bool) -> bool:
-        position = 0
         if self._recording is not None:
-            position = self._recording.record(message, droppable=droppable)
+            self._recording.record(message, droppable=droppable)
         if self.connected:
-            self._put((position, message), len(message))
+            self._put(message)
             return True
         return self._recording is not None
 
     def replay(self, position: int, message: bytes, name: bytes) -> None:
         """Send an event that has its id from the log already."""
-        self._put(event(message, b"%b%d" % (name, position)), len(message))
+        self._put(_Framed(NUMBERED % (name, position, message)))
 
     def knock(self) -> None:
         """Send a comment now, to learn sooner that nobody is there."""
-        self._put(KEEP_ALIVE, len(KEEP_ALIVE))
+        self._put(_Framed(KEEP_ALIVE))
 
     def resume_as(self, recording: Recording, *, priming: bool) -> None:
-        """Record what follows, under a new name."""
-        self._recording, self._name = recording, None
+        """Record what follows, under a new name; nothing may have gone into an earlier recording."""
+        self._recording, self._name, self._position = recording, None, 0
         recording.on_taken = self.part
         if priming:
-            self._put((0, b""), 0)
+            self._put(_BEGINNING)
 
     # -- how it ends -------------------------------------------------------------------------------------------
 
@@ -172,7 +180,7 @@ class EventStream:
         if not self.connected:
             return
         if retry is not None:
-            self._put(come_back(round(retry * 1000)), 0)
+            self._put(_Framed(come_back(round(retry * 1000))))
         self._ending = True
         self._rouse()
         self._loop.call_later(PARTING, self._task.cancel)
@@ -188,7 +196,7 @@ class EventStream:
             log.warning("a slow reader missed %d notifications", self.dropped)
         if self.connected:
             if retry is not None:
-                self._put(come_back(round(retry * 1000)), 0)
+                self._put(_Framed(come_back(round(retry * 1000))))
             self._ending = True
             self._rouse()
         try:
@@ -210,9 +218,9 @@ class EventStream:
 
     # -- what goes out -----------------------------------------------------------------------------------------
 
-    def _put(self, chunk: bytes | tuple[int, bytes], size: int) -> None:
+    def _put(self, chunk: bytes) -> None:
         self._waiting.append(chunk)
-        self._size += size
+        self._size += len(chunk)
         self._rouse()
 
     def _rouse(self) -> None:
@@ -228,7 +236,7 @@ class EventStream:
                     last = self._ending
                     if self._recording is not None and self._name is None:
                         self._name = await self._recording.named()
-                    chunk = b"".join([each if type(each) is bytes else self._framed(*each) for each in waiting])
+                    chunk = b"".join(self._framed(waiting))
                     await self._send({"type": "http.response.body", "body": chunk, "more_body": not last})
                     self._size -= size
                     self._make_room()
@@ -246,12 +254,22 @@ class EventStream:
             if not self.parted.done():
                 self.parted.set_result(None)
 
-    def _framed(self, position: int, message: bytes) -> bytes:
-        """Return an event, with its id on a stream that has a name; no message stands for where it begins."""
-        if self._name is None:
-            return event(message) if message else b""
-        id = b"%b%d" % (self._name, position)
-        return event(message, id) if message else prime(id, round(self._options.retry * 1000))
+    def _framed(self, waiting: list[bytes]) -> list[bytes]:
+        """Return what goes out; messages become events, which have ids on a stream that has a name."""
+        name = self._name
+        if name is None:
+            self._position += sum(type(each) is bytes for each in waiting)
+            return [event(each) if type(each) is bytes else each for each in waiting]
+        chunks = []
+        for each in waiting:
+            if type(each) is bytes:
+                self._position += 1
+                chunks.append(NUMBERED % (name, self._position, each))
+            elif each is _BEGINNING:
+                chunks.append(prime(b"%b%d" % (name, self._position), round(self._options.retry * 1000)))
+            else:
+                chunks.append(each)
+        return chunks
 
     def _make_room(self) -> None:
         self._stalled = False

@@ -6,15 +6,16 @@ an empty event would break old parsers (trap 8).
 
 from typing import Final
 
+#: An event with its id, which has two parts: the name of the stream, and a position on it.
+NUMBERED: Final = b"id: %b%d\nevent: message\ndata: %b\n\n"
+
 #: A line that every client must ignore; sent while a stream is silent (R-270).
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 
 
-def event(data: bytes, id: bytes | None = None) -> bytes:
+def event(data: bytes) -> bytes:
     """Frame one JSON-RPC message, which must not contain a raw newline (compact JSON never does)."""
-    if id is None:
-        return b"event: message\ndata: " + data + b"\n\n"
-    return b"id: " + id + b"\nevent: message\ndata: " + data + b"\n\n"
+    return b"event: message\ndata: " + data + b"\n\n"
 
 
 def prime(id: bytes, retry: int) -> bytes:
