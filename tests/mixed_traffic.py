@@ -1,7 +1,8 @@
 """What clients do in the long run: everything, in no order.
 
 Each deed is one thing that a client does from beginning to end, and fails if that went wrong. Easy to get wrong
-is a client that leaves: what it has left behind must end by itself, or it will be there for ever.
+is a client that leaves, or gives up because a worker was killed: what it has left behind must end by itself, so
+no tool waits longer than `PATIENCE` for anybody.
 """
 
 import os
@@ -12,6 +13,8 @@ from faults.fleets import ELICITS, check_whole_or_given_up, numbers
 from fleet import Fleet
 from over_http import Http
 from resuming import ResumingClient, get_stream
+
+PATIENCE = 20.0
 
 
 class Traffic:
@@ -62,7 +65,7 @@ class Traffic:
 
     def answer(self) -> None:
         client = self.open()
-        with client.call("charge", ledger=os.devnull) as stream:
+        with client.call("charge", ledger=os.devnull, patience=PATIENCE) as stream:
             question = stream.until(lambda message: message.get("method") == "elicitation/create")
             if self._chance.random() < 0.5:
                 stream.cut()
@@ -71,7 +74,8 @@ class Traffic:
 
     def cancel(self) -> None:
         session = self.open().session
-        with session.start("tools/call", {"name": "hold", "arguments": {"name": session.token}}) as waiting:
+        held = {"name": session.token, "seconds": PATIENCE}
+        with session.start("tools/call", {"name": "hold", "arguments": held}) as waiting:
             next(waiting.events())
             assert session.cancel(1).status == 202
             list(waiting.events())
@@ -79,7 +83,7 @@ class Traffic:
     def leave(self) -> None:
         """Be cut off, and end the session with what still runs in it."""
         client = self.open()
-        with client.call("hold", name=client.session.token) as stream:
+        with client.call("hold", name=client.session.token, seconds=PATIENCE) as stream:
             next(stream)
         assert client.session.delete().status == 204
 

@@ -90,6 +90,7 @@ class Soak:
         self.complaints: list[str] = []
         self.samples: list[dict[str, float]] = []
         self.last: dict[str, float] = {}
+        self._doing: Counter[str] = Counter()
 
     def run(self, seconds: float) -> None:
         """Let it happen."""
@@ -160,6 +161,7 @@ class Soak:
         rows, size = self._inventory()
         found = {"deeds": float(self.done.total()), "rows or keys": rows, "store MB": size}
         found.update({"rss MB": 0.0, "tasks": 0.0, "descriptors": 0.0})
+        self._doing.clear()
         for index in LASTING:
             server = self._fleet.servers[index]
             process = psutil.Process(server.pid)
@@ -167,6 +169,7 @@ class Soak:
             found["descriptors"] += process.num_fds() if hasattr(process, "num_fds") else process.num_handles()
             inside = Http(server.port).modern_call("inside").result["structuredContent"]
             found["tasks"] += inside["tasks"]
+            self._doing.update(inside["doing"])
         return found
 
     def report(self) -> bool:
@@ -185,6 +188,7 @@ class Soak:
             well = well and not grows
             first, verdict = self.samples[0][name], "   GROWS" if grows else ""
             print(f"{name:14}{first:10.1f}{before:14.1f}{after:14.1f}{self.last[name]:12.1f}{verdict}")
+        print(f"tasks in the end: {json.dumps(dict(self._doing.most_common()))}")
         for complaint in self.complaints[:5]:
             print(complaint)
         print(f"{len(self.complaints)} complaints")

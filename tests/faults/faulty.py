@@ -47,21 +47,21 @@ async def burst(n: int, ctx: Context) -> int:
 
 
 @app.tool
-async def charge(ledger: str, ctx: Context) -> str:
-    """Ask the user, and then write a line to a file."""
-    answer = await ctx.elicit("Sure?", Confirm)
+async def charge(ledger: str, ctx: Context, patience: float = 300.0) -> str:
+    """Ask the user, who has some seconds, and then write a line to a file."""
+    answer = await ctx.elicit("Sure?", Confirm, timeout=patience)
     with Path(ledger).open("a") as file:
         file.write("charged\n")
     return f"charged: {answer.action}"
 
 
 @app.tool
-async def hold(name: str, ctx: Context) -> str:
-    """Say that it is there, and stay until it is cancelled."""
+async def hold(name: str, ctx: Context, seconds: float = 3600.0) -> str:
+    """Say that it is there, and stay until it is cancelled, or for that long."""
     HELD.add(name)
     try:
         await ctx.log.info("held")
-        await asyncio.sleep(3600)
+        await asyncio.sleep(seconds)
     finally:
         HELD.discard(name)
     return "never"
@@ -103,7 +103,8 @@ async def stumble() -> str:
 @app.tool
 async def inside() -> dict[str, int | list[str]]:
     """Say what this process holds at present."""
-    return {"pid": os.getpid(), "tasks": len(asyncio.all_tasks()), "held": sorted(HELD)}
+    doing = sorted(str(getattr(each.get_coro(), "__qualname__", each)) for each in asyncio.all_tasks())
+    return {"pid": os.getpid(), "tasks": len(doing), "doing": doing, "held": sorted(HELD)}
 
 
 @app.tool
