@@ -21,7 +21,7 @@ CELLS := memory,sqlite-x4,redis-x4
 MATRIX := tests/clients tests/conformance tests/asking/test_matrix.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test matrix lint fast faults soak tools clean
+.PHONY: help run test matrix lint fast faults soak bench tools clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -50,11 +50,14 @@ faults: $(VENV)/.dev  ## kill, cut, starve and stop real servers, 100 times each
 soak: $(VENV)/.dev  ## mixed traffic for ten minutes on each kind of store, in which nothing may grow
 	PYTHONPATH=tests $(PY) tests/soak.py $(STORE)
 
+bench: $(VENV)/.dev  ## measure beside the limit, the official SDK and FastMCP, with wrk: half an hour, alone on the machine
+	$(PY) benchmarks/run.py $(BENCH)
+
 tools: $(VENV)/.dev  ## install the real clients and the conformance suite into .tools/
 	$(PY) tests/tooling.py
 
 clean:  ## remove everything that was installed or built here
-	rm -rf $(VENV) .tools build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .tools .bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is brought up to date first: dependency groups need pip 25.1, and Python 3.11 may come with an older one.

@@ -1,0 +1,132 @@
+"""The bars: what Enfilade has set itself, and whether a run holds it.
+
+Most bars are seen both ways, by calls a second and by processor time of the server, and hold only if both do.
+The easy thing to get wrong is the direction: a ratio by processor time is the other's over ours, so that more
+is better either way; where less is better, a bar says so.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from results import Figures, Results, Spread, by_cpu, by_rate
+from rows import LIMIT
+from works import MANY
+
+Reading = Callable[[Results], Spread | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One bar.
+
+    Attributes:
+        what: the work, for people.
+        bound: what must be reached.
+        rows: what it is drawn from.
+        unit: what the figures are in.
+        by_rate: the figure as a client sees it; None where there is none.
+        by_cpu: the figure by the server's processor time; None where there is none.
+        at_most: less is better.
+        digits: decimals that are shown.
+    """
+
+    what: str
+    bound: float
+    rows: tuple[str, ...]
+    unit: str
+    by_rate: Reading | None = None
+    by_cpu: Reading | None = None
+    at_most: bool = False
+    digits: int = 2
+
+    def readings(self, results: Results) -> list[Spread | None]:
+        """Return both figures; None for what was not measured or does not exist."""
+        return [read(results) if read is not None else None for read in (self.by_rate, self.by_cpu)]
+
+    def passed(self, figure: Spread) -> bool:
+        """Whether the median of a figure is where it must be."""
+        return figure.median <= self.bound if self.at_most else figure.median >= self.bound
+
+    def held(self, results: Results) -> bool | None:
+        """Return whether the bar holds; None if it was not measured. It does not where a row does not count."""
+        if any(row in results.problems for row in self.rows):
+            return False
+        found = [figure for figure in self.readings(results) if figure is not None]
+        return all(self.passed(figure) for figure in found) if found else None
+
+    def wanted(self) -> str:
+        """Return the bound for people."""
+        bound = f"{self.bound:,.2f}".removesuffix(".00") if self.bound < 100 else f"{self.bound:,.0f}"
+        return f"{'≤' if self.at_most else '≥'} {bound}{self.unit}"
+
+
+def _ratio(what: str, bound: float, row: str, other: str, unit: str) -> Bar:
+    return Bar(
+        what=what,
+        bound=bound,
+        rows=(row, other),
+        unit=unit,
+        by_rate=lambda results: results.compared(row, other, by_rate),
+        by_cpu=lambda results: results.compared(row, other, by_cpu),
+    )
+
+
+def _of_limit(what: str, bound: float, row: str) -> Bar:
+    return _ratio(what, bound, row, f"{row.partition('/')[0]}/{LIMIT}", " of the limit")
+
+
+def _figure(what: str, bound: float, row: str, unit: str, wall: str, cpu: str | None, digits: int = 0) -> Bar:
+    return Bar(
+        what=what,
+        bound=bound,
+        rows=(row,),
+        unit=unit,
+        by_rate=lambda results: results.spread(row, wall),
+        by_cpu=(lambda results: results.spread(row, cpu)) if cpu else None,
+        at_most=True,
+        digits=digits,
+    )
+
+
+def _scaled(row: str, figure: Callable[[Figures], float]) -> Reading:
+    return lambda results: results.compared(row, row, lambda mine, _: figure(mine))
+
+
+#: A session that costs a server nothing still moves its memory a little.
+_NOTHING: Final = 0.1
+
+BARS: Final = (
+    _of_limit("`tools/call`, session era", 0.75, "calls/enfilade"),
+    _ratio("the same, and the official SDK at its best", 7.0, "calls/enfilade", "calls/sdk-json", "x"),
+    _ratio("the same, and the official SDK by default", 15.0, "calls/enfilade", "calls/sdk-sse", "x"),
+    _of_limit("`tools/call`, stateless era", 0.75, "stateless/enfilade"),
+    _of_limit("5 typed arguments, structured output", 0.50, "calls/enfilade-order"),
+    _ratio("a sync tool, and the official SDK's", 4.0, "calls/enfilade-sync", "calls/sdk-sync", "x"),
+    _ratio("100 tools, and 1", 0.97, "calls/enfilade-100-tools", "calls/enfilade", "x"),
+    _of_limit("one progress report, then the result", 0.60, "step/enfilade"),
+    Bar(
+        what=f"{MANY:,} progress reports a call, none lost",
+        bound=200_000,
+        rows=("progress/enfilade",),
+        unit=" a second",
+        by_rate=_scaled("progress/enfilade", lambda mine: mine["rate"] * MANY),
+        by_cpu=_scaled("progress/enfilade", lambda mine: 1e6 / mine["cpu"] * MANY),
+        digits=0,
+    ),
+    _of_limit("`initialize` and `notifications/initialized`", 0.60, "handshake/enfilade"),
+    _of_limit("a text of 1 MiB, there and back", 0.80, "mib/enfilade"),
+    _figure("memory of an idle session", _NOTHING, "idle/enfilade", " KiB", "session", None, digits=2),
+    _figure("memory of an open GET stream", 14, "idle/enfilade", " KiB", "stream", None, digits=1),
+    _figure("`import enfilade`, over bare Python", 150, "import/enfilade", " ms", "ms", "cpu_ms"),
+    _figure("start to first answer, over bare Python", 250, "start/enfilade run", " ms", "ms", "cpu_ms"),
+    Bar(
+        what="2 workers on 2 cores, and 1",
+        bound=1.6,
+        rows=("workers/enfilade", "workers/enfilade-2-workers"),
+        unit="x",
+        by_cpu=lambda results: results.compared(
+            "workers/enfilade-2-workers", "workers/enfilade", lambda two, one: 2 * by_cpu(two, one)
+        ),
+    ),
+)

@@ -1,0 +1,181 @@
+"""The rows of the benchmark: which servers are measured beside each other, at which work, set up how.
+
+A group is what is compared: all its servers live at the same time and take turns, the limit first. The easy
+thing to get wrong is an unequal pair: what a ratio is taken of stands in one group, with the same work unless
+the row says otherwise.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import works
+from environments import python_of
+from works import Work
+
+SERVERS: Final = Path(__file__).resolve().parent / "servers"
+LIMIT: Final = "limit-uvicorn"
+
+Command = tuple[str, ...]
+
+
+def _script(python: str, name: str, *arguments: str) -> Command:
+    return (python, str(SERVERS / name), *arguments)
+
+
+_LIMIT_UVICORN: Final = (
+    *(sys.executable, "-m", "uvicorn", "limit_uvicorn:app", "--app-dir", str(SERVERS), "--port", "{port}"),
+    *("--loop", "uvloop", "--http", "httptools", "--lifespan", "off", "--no-server-header"),
+    *("--log-level", "warning", "--no-access-log"),
+)
+_LIMIT_PROTOCOL: Final = _script(sys.executable, "limit_protocol.py", "{port}")
+_ENFILADE: Final = (
+    *(str(Path(sys.executable).with_name("enfilade")), "run", str(SERVERS / "enfilade_server.py")),
+    *("--transport", "http", "--port", "{port}"),
+)
+_SDK: Final = _script(python_of("sdk"), "sdk_server.py", "{port}")
+_FASTMCP: Final = _script(python_of("fastmcp"), "fastmcp_server.py", "{port}")
+_JSON: Final = {"BENCH_JSON": "1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One server at one work.
+
+    Attributes:
+        group: what it is compared with.
+        server: its name, once in its group.
+        command: what starts it.
+        env: variables that it is started with.
+        work: what it has to do; None where it only has to start, or to be there.
+        peer: whose environment it needs.
+        redis: whether it keeps its state in a Redis.
+        both_cores: whether it may use the core of the load as well.
+        statement: what is imported, where that is measured.
+    """
+
+    group: str
+    server: str
+    command: Command = ()
+    env: dict[str, str] = field(default_factory=dict)
+    work: Work | None = None
+    peer: str | None = None
+    redis: bool = False
+    both_cores: bool = False
+    statement: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.group}/{self.server}"
+
+
+#: Group → what it is, for people.
+GROUPS: Final = {
+    "calls": "`tools/call`, session era, JSON",
+    "stateless": "`tools/call`, stateless era (2026-07-28), JSON",
+    "step": "one progress report, then the result (SSE)",
+    "progress": f"{works.MANY:,} progress reports, then the result (SSE)",
+    "log": f"{works.MANY:,} log messages, then the result (SSE)",
+    "handshake": "`initialize` and `notifications/initialized`",
+    "mib": "a text of 1 MiB, there and back",
+    "workers": "1 and 2 workers",
+    "idle": "memory of what only waits",
+    "import": "`import`, over bare Python",
+    "start": "process start to first answer, over bare Python",
+}
+
+
+def _limits(group: str, work: Work | None) -> list[Row]:
+    return [
+        Row(group=group, server=LIMIT, command=_LIMIT_UVICORN, work=work),
+        Row(group=group, server="limit-protocol", command=_LIMIT_PROTOCOL, work=work),
+    ]
+
+
+def _enfilade(group: str, server: str, work: Work | None, *options: str, **env: str) -> Row:
+    return Row(
+        group=group,
+        server=server,
+        command=(*_ENFILADE, *options),
+        env={"BENCH_TOOL": work.tool if work and work.tool else "echo", **env},
+        work=work,
+        redis="ENFILADE_STORE" in env,
+        both_cores="--workers" in options,
+    )
+
+
+def _sdk(group: str, server: str, work: Work | None, env: dict[str, str]) -> Row:
+    return Row(group=group, server=server, command=_SDK, env=env, work=work, peer="sdk")
+
+
+def _fastmcp(group: str, server: str, work: Work | None, env: dict[str, str]) -> Row:
+    return Row(group=group, server=server, command=_FASTMCP, env=env, work=work, peer="fastmcp")
+
+
+def _imports() -> Iterator[Row]:
+    """Yield one row for each library: what a program that uses it says first."""
+    python = sys.executable
+    for server, who, peer, statement in (
+        (LIMIT, python, None, "import httptools, msgspec, uvicorn, uvloop"),
+        ("enfilade", python, None, "import enfilade"),
+        ("sdk", python_of("sdk"), "sdk", "from mcp.server.mcpserver import MCPServer"),
+        ("fastmcp", python_of("fastmcp"), "fastmcp", "from fastmcp import FastMCP"),
+    ):
+        yield Row(group="import", server=server, command=(who,), peer=peer, statement=statement)
+
+
+def _rows() -> Iterator[Row]:
+    echo, redis = works.ECHO, {"ENFILADE_STORE": "{redis}"}
+    yield from _limits("calls", echo)
+    yield _enfilade("calls", "enfilade", echo)
+    yield _enfilade("calls", "enfilade-100-tools", echo, BENCH_OTHERS="99")
+    yield _enfilade("calls", "enfilade-redis", echo, **redis)
+    yield _enfilade("calls", "enfilade-order", works.ORDER)
+    yield _enfilade("calls", "enfilade-sync", works.ECHO_SYNC)
+    yield _sdk("calls", "sdk-json", echo, _JSON)
+    yield _sdk("calls", "sdk-sse", echo, {})
+    yield _sdk("calls", "sdk-sync", works.ECHO_SYNC, _JSON)
+    yield _fastmcp("calls", "fastmcp-json", echo, _JSON)
+    yield _fastmcp("calls", "fastmcp-sse", echo, {})
+
+    yield from _limits("stateless", works.ECHO_STATELESS)
+    yield _enfilade("stateless", "enfilade", works.ECHO_STATELESS)
+    yield _sdk("stateless", "sdk-json", works.ECHO_STATELESS, _JSON)
+
+    yield from _limits("step", works.STEP)
+    yield _enfilade("step", "enfilade", works.STEP)
+    yield _enfilade("step", "enfilade-redis", works.STEP, **redis)
+    yield _enfilade("step", "enfilade-stateless", works.STEP_STATELESS)
+    yield _sdk("step", "sdk", works.STEP, {})
+    yield _fastmcp("step", "fastmcp", works.STEP, {})
+
+    yield from _limits("progress", works.COUNT)
+    yield _enfilade("progress", "enfilade", works.COUNT)
+    yield _sdk("progress", "sdk", works.COUNT, {})
+    yield _fastmcp("progress", "fastmcp", works.COUNT, {})
+
+    yield from _limits("log", works.TELL)
+    yield _enfilade("log", "enfilade", works.TELL)
+    yield _enfilade("log", "enfilade-redis", works.TELL, **redis)
+
+    for group, work in (("handshake", works.HANDSHAKE), ("mib", works.ECHO_MIB), ("idle", None)):
+        yield from _limits(group, work)
+        yield _enfilade(group, "enfilade", work)
+        yield _sdk(group, "sdk", work, _JSON)
+        yield _fastmcp(group, "fastmcp", work, _JSON)
+
+    yield _enfilade("workers", "enfilade", echo)
+    yield _enfilade("workers", "enfilade-2-workers", echo, "--workers", "2")
+
+    yield from _imports()
+    yield from _limits("start", None)
+    yield _enfilade("start", "enfilade run", None)
+    script = _script(sys.executable, "enfilade_server.py")
+    yield Row(group="start", server="app.run()", command=script, env={"BENCH_PORT": "{port}"})
+    yield _sdk("start", "sdk", None, _JSON)
+    yield _fastmcp("start", "fastmcp", None, _JSON)
+
+
+ROWS: Final = tuple(_rows())

@@ -1,0 +1,70 @@
+"""Enfilade under load: the tool that the environment names, and as many others as it asks for.
+
+    BENCH_TOOL=echo BENCH_OTHERS=99 enfilade run enfilade_server.py --transport http
+
+It is served as users serve it, with every default. The easy thing to get wrong is what else is registered: a
+row measures one tool, so nothing else is there unless the row is about that.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel
+
+from enfilade import Context, MCPApp
+
+app = MCPApp(name="bench")
+
+
+class Customer(BaseModel):
+    name: str
+    email: str
+    city: str
+
+
+class Receipt(BaseModel):
+    customer: Customer
+    item: str
+    quantity: int
+    total: float
+    express: bool
+
+
+async def echo(text: str) -> str:
+    """Return the text."""
+    return text
+
+
+def echo_sync(text: str) -> str:
+    """Return the text, from a thread."""
+    return text
+
+
+async def order(item: str, quantity: int, price: float, express: bool, customer: Customer) -> Receipt:
+    """Order something."""
+    return Receipt(customer=customer, item=item, quantity=quantity, total=quantity * price, express=express)
+
+
+async def count(n: int, ctx: Context) -> int:
+    """Count to n, and report each step as progress."""
+    for number in range(1, n + 1):
+        await ctx.progress.report(number, total=n)
+    return n
+
+
+async def tell(n: int, ctx: Context) -> int:
+    """Count to n, and say each number in the client's log."""
+    for number in range(1, n + 1):
+        await ctx.log.info(str(number))
+    return n
+
+
+TOOLS: dict[str, Callable[..., Any]] = {tool.__name__: tool for tool in (echo, echo_sync, order, count, tell)}
+
+app.tool(TOOLS[os.environ.get("BENCH_TOOL", "echo")])
+for number in range(int(os.environ.get("BENCH_OTHERS", "0"))):
+    app.tool(name=f"echo_{number}")(echo)
+
+if __name__ == "__main__":
+    app.run("http", port=int(os.environ["BENCH_PORT"]))

@@ -1,0 +1,60 @@
+"""How long it takes to import a library, and until a server has answered for the first time, over bare Python.
+
+The easy thing to get wrong is the first time, when Python compiles: one run goes before those that count.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from messages import Client, initialize
+from processes import BenchError, Server, pinned
+from results import Figures
+
+_TIMES: Final = 5
+
+
+def bare(python: str, core: int, cwd: Path) -> Figures:
+    """Return the milliseconds, and those of processor time, that Python takes to do nothing."""
+    return _median([_ran([python, "-c", "pass"], core, cwd) for _ in range(_TIMES + 1)][1:])
+
+
+def imported(python: str, statement: str, core: int, cwd: Path) -> Figures:
+    """Return what an import takes longer than nothing."""
+    found = [_ran([python, "-c", statement], core, cwd) for _ in range(_TIMES + 1)]
+    return _over(found[1:], bare(python, core, cwd))
+
+
+def first_answer(command: Sequence[str], env: dict[str, str], core: int, cwd: Path) -> Figures:
+    """Return what it takes from the start of a process to its first answer, longer than Python doing nothing."""
+    found = []
+    for _ in range(_TIMES + 1):
+        with Server(command, env, {core}, cwd) as server, Client(server.port) as client:
+            client.ask(initialize(server.port))
+            found.append({"ms": (time.perf_counter() - server.started) * 1e3, "cpu_ms": server.worked() * 1e3})
+    return _over(found[1:], bare(sys.executable, core, cwd))
+
+
+def _ran(command: Sequence[str], core: int, cwd: Path) -> Figures:
+    with pinned({core}):
+        began = time.perf_counter()
+        process = subprocess.Popen(command, cwd=cwd)
+        _, status, used = os.wait4(process.pid, 0)
+        passed = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise BenchError(f"{' '.join(command)} ended with {process.returncode}")
+    return {"ms": passed * 1e3, "cpu_ms": (used.ru_utime + used.ru_stime) * 1e3}
+
+
+def _median(found: list[Figures]) -> Figures:
+    return {name: statistics.median(each[name] for each in found) for name in found[0]}
+
+
+def _over(found: list[Figures], nothing: Figures) -> Figures:
+    return {name: figure - nothing[name] for name, figure in _median(found).items()}
