@@ -12,11 +12,12 @@ serving what was on its way, and closes a socket only when nothing waits in it:
 
 import asyncio
 import contextlib
+import logging
 import selectors
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 import uvicorn
@@ -31,6 +32,8 @@ _LONGEST_QUEUE: Final = 4096  # connections that wait to be accepted; uvicorn as
 _TURN: Final = 0.002  # seconds between two looks at the sockets; the event loop reads in between
 _QUIET_TURNS: Final = 5  # a connection that was just accepted is known to uvicorn within this many turns
 _CLOSE: Final = (b"connection", b"close")
+
+log = logging.getLogger("enfilade")
 
 
 class Served(Protocol):
@@ -163,12 +166,27 @@ def uvicorn_config(app: Served, options: ServerOptions, workers: int) -> uvicorn
         app,
         host=options.host,
         port=options.port,
+        http=http_protocol(),
+        ws="none",
         log_level=options.log_level,
+        access_log=options.log_level in ("debug", "trace"),  # a line for each request costs more than the request
         lifespan="on",
         timeout_graceful_shutdown=max(1, round(options.shutdown_timeout)),
         server_header=False,
         workers=workers,
     )
+
+
+def http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
+    """Return our protocol; or leave it to uvicorn where what ours stands on is missing, or is not what it was."""
+    try:
+        from enfilade.transports.http_protocol import HttpProtocol, is_supported  # needs httptools
+    except ImportError:
+        return "auto"
+    if is_supported():
+        return HttpProtocol
+    log.info("this version of uvicorn is served by its own HTTP protocol, which is slower")
+    return "auto"
 
 
 def serve_http(app: Served, options: ServerOptions) -> None:
