@@ -2,10 +2,14 @@
 
 Nothing of the protocol is decided here; the rooms behind do that. They are built when the server is first used,
 so everything registered before is in, and the middleware chain is made once.
+
+Easy to get wrong: `from enfilade import MCPApp` should take no time, so what only a server needs that serves is
+imported where it is built.
 """
 
+from __future__ import annotations
+
 import logging
-import multiprocessing
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -15,32 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from enfilade import settings as _settings
-from enfilade.primitives.caching import Caching, check_cacheable
+from enfilade.later import Later
+from enfilade.primitives.caching import check_cacheable
 from enfilade.primitives.signature import read_provider
-from enfilade.serving.chaining import Offered
 from enfilade.serving.changes import updated
-from enfilade.serving.completion import Completions
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
-from enfilade.serving.dispatcher import Dispatcher, Middleware, masked
-from enfilade.serving.handlers import Handlers
-from enfilade.serving.journal import Journals
-from enfilade.serving.lifecycle import Opening
-from enfilade.serving.lifespan import Lifespan, Setup
-from enfilade.serving.logging import set_level
-from enfilade.serving.prompts import Prompts
-from enfilade.serving.relay import Relay
-from enfilade.serving.resources import Resources
-from enfilade.serving.secrets import Lookup, SecretSource
-from enfilade.serving.subscriptions import Subscriptions
-from enfilade.serving.tools import Tools
-from enfilade.settings import Settings
-from enfilade.state.event_store import EventStore, EventStoreLog
+from enfilade.serving.lifespan import Lifespan
 from enfilade.state.seal import Seal
-from enfilade.state.store import Bounds, Store, StoreError, open_store
+from enfilade.state.store import Bounds, StoreError, open_store
 from enfilade.tool_offer import ToolOffer
-from enfilade.wire.content import Icon
 from enfilade.wire.lifecycle import (
     Implementation,
     PromptsCapability,
@@ -51,7 +39,21 @@ from enfilade.wire.lifecycle import (
 from enfilade.wire.revisions import LATEST_STATELESS
 
 if TYPE_CHECKING:
+    from enfilade import settings as _settings
+    from enfilade.primitives.caching import Caching
+    from enfilade.serving import dispatcher as _dispatcher
+    from enfilade.serving.dispatcher import Dispatcher, Middleware
+    from enfilade.serving.handlers import Handlers
+    from enfilade.serving.lifespan import Setup
+    from enfilade.serving.secrets import Lookup
+    from enfilade.settings import Settings
+    from enfilade.state.event_store import EventStore
+    from enfilade.state.store import Store
     from enfilade.transports.streamable_http import StreamableHTTP
+    from enfilade.wire.content import Icon
+else:
+    _settings = Later("enfilade.settings")
+    _dispatcher = Later("enfilade.serving.dispatcher")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -196,6 +198,19 @@ class MCPApp(ToolOffer):
         return self._dispatcher
 
     def _build(self) -> Dispatcher:
+        from enfilade.serving.chaining import Offered
+        from enfilade.serving.completion import Completions
+        from enfilade.serving.dispatcher import Dispatcher
+        from enfilade.serving.handlers import Handlers
+        from enfilade.serving.journal import Journals
+        from enfilade.serving.lifecycle import Opening
+        from enfilade.serving.logging import set_level
+        from enfilade.serving.prompts import Prompts
+        from enfilade.serving.resources import Resources
+        from enfilade.serving.secrets import SecretSource
+        from enfilade.serving.subscriptions import Subscriptions
+        from enfilade.serving.tools import Tools
+
         dispatcher = Dispatcher(
             self._server_info, self._middleware, journals=Journals(self._seal, self.name), changes=self.changes
         )
@@ -288,19 +303,21 @@ class MCPApp(ToolOffer):
         try:
             await self._lifespan.start()
         except Exception as error:
-            failure = masked(error, "the lifespan could not be started")
+            failure = _dispatcher.masked(error, "the lifespan could not be started")
             await send_json(send, 500, encode_error(None, failure), [])
             return False
         return True
 
     @property
-    def endpoint(self) -> "StreamableHTTP":
+    def endpoint(self) -> StreamableHTTP:
         """The HTTP endpoint, built on first use."""
         if self._endpoint is None:
             self._endpoint = self._open_endpoint()
         return self._endpoint
 
-    def _open_endpoint(self) -> "StreamableHTTP":
+    def _open_endpoint(self) -> StreamableHTTP:
+        from enfilade.serving.relay import Relay
+        from enfilade.state.event_store import EventStoreLog
         from enfilade.transports.answer import AnswerOptions
         from enfilade.transports.guard import Guard
         from enfilade.transports.streamable_http import HttpOptions, StreamableHTTP
@@ -370,7 +387,7 @@ class MCPApp(ToolOffer):
         try:
             await self._lifespan.start()  # for a host that told us nothing of its own
         except Exception as error:
-            masked(error, "the lifespan could not be started")
+            _dispatcher.masked(error, "the lifespan could not be started")
             return "the lifespan could not be started"
         return await self.endpoint.ready()
 
@@ -482,6 +499,8 @@ def _opened(settings: Settings) -> Store:
 
 def _has_siblings() -> bool:
     """Whether this process was started by a server that runs several of its kind."""
+    import multiprocessing  # only those that serve need to know
+
     return multiprocessing.parent_process() is not None or "gunicorn" in os.environ.get("SERVER_SOFTWARE", "")
 
 

@@ -5,6 +5,8 @@ there with it, what the main block of a script did to the app does not. And what
 the memory of one of them, so a store in memory gives way to a file that lasts as long as the parent does.
 """
 
+from __future__ import annotations
+
 import logging
 import shutil
 import sys
@@ -16,13 +18,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from enfilade.primitives.tool import Tool
+from enfilade.later import Later
 from enfilade.settings import Settings, SettingsError
-from enfilade.source import LoadError, Source, find_source
-from enfilade.state.store import Store
 
 if TYPE_CHECKING:
+    from enfilade import source as _source
+    from enfilade.primitives.tool import Tool
+    from enfilade.source import Source
+    from enfilade.state.store import Store
     from enfilade.transports.http_server import ServerOptions
+else:
+    _source = Later("enfilade.source")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -105,7 +111,7 @@ def launch(app: Launched, given: Store | None, *, reload: bool) -> None:
     if of.workers == 1 and not reload:
         serve_http(app, options)
         return
-    source = find_source(app)
+    source = _source.find_source(app)
     with ExitStack() as stack:
         if given is None and of.store.startswith("memory:"):
             app.settings = of.model_copy(update={"store": stack.enter_context(_private_store())})
@@ -116,7 +122,7 @@ def launch(app: Launched, given: Store | None, *, reload: bool) -> None:
         _supervise(app, source, options, reload)
 
 
-def _supervise(app: Launched, source: Source, options: "ServerOptions", reload: bool) -> None:
+def _supervise(app: Launched, source: Source, options: ServerOptions, reload: bool) -> None:
     from enfilade.transports.http_server import uvicorn_config
     from enfilade.transports.reload import on_change, watched_folder
     from enfilade.transports.workers import Supervisor
@@ -153,7 +159,7 @@ def again(source: Source, settings: Settings, names: Iterable[str]) -> Launched:
     log_to_stderr(settings.log_level)
     try:
         app: Launched = source.load()  # type: ignore[assignment]  # what was an app in the parent
-    except (LoadError, SettingsError) as error:
+    except (_source.LoadError, SettingsError) as error:
         log.error("%s", error)
         raise SystemExit(_STARTUP_FAILURE) from None
     app.settings = settings

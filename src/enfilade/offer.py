@@ -7,32 +7,39 @@ Easy to get wrong: what is a template. A URI with a variable in braces is one, a
 for each variable; a URI without is a resource, and its function has none.
 """
 
-import os
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 
+from enfilade.later import Later
 from enfilade.primitives.caching import Caching
-from enfilade.primitives.completion import Source, completer_of
 from enfilade.primitives.files import MAX_SIZE, MOST_LISTED, Directory, file_reader, size_of
 from enfilade.primitives.handler import giving, handler_of
 from enfilade.primitives.media import guess_mime_type
-from enfilade.primitives.prompt import Prompt, prompt_from_function
 from enfilade.primitives.registry import Registry
-from enfilade.primitives.resource import (
-    Resource,
-    ResourceTemplate,
-    define_resource,
-    resource_from_function,
-    template_from_function,
-)
 from enfilade.primitives.signature import read_signature
 from enfilade.serving.changes import PROMPTS, RESOURCES, Changes
 from enfilade.serving.context import Context
-from enfilade.wire.content import Annotations, Icon
-from enfilade.wire.message import CacheScope
+
+if TYPE_CHECKING:
+    import os
+
+    from enfilade.primitives import completion as _completion
+    from enfilade.primitives import prompt as _prompt
+    from enfilade.primitives import resource as _resource
+    from enfilade.primitives.completion import Source
+    from enfilade.primitives.prompt import Prompt
+    from enfilade.primitives.resource import Resource, ResourceTemplate
+    from enfilade.wire.content import Annotations, Icon
+    from enfilade.wire.message import CacheScope
+else:  # with pydantic, which takes long to load; and most servers offer nothing but tools
+    _completion = Later("enfilade.primitives.completion")
+    _prompt = Later("enfilade.primitives.prompt")
+    _resource = Later("enfilade.primitives.resource")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -149,12 +156,12 @@ class Offer:
         if "{" in uri:
             if size is not None:
                 raise ValueError(f'"{uri}" is a template, and what it stands for has no one size')
-            template = template_from_function(fn, uri, complete=complete, verbatim=verbatim, **given)
+            template = _resource.template_from_function(fn, uri, complete=complete, verbatim=verbatim, **given)
             self.templates.add(template)
             return template
         if complete or verbatim:
             raise ValueError(f'"{uri}" has no variables, so there is nothing to complete or to take verbatim')
-        resource = resource_from_function(fn, uri, size=size, **given)
+        resource = _resource.resource_from_function(fn, uri, size=size, **given)
         self.resources.add(resource)
         return resource
 
@@ -185,7 +192,7 @@ class Offer:
         Raises:
             ValueError: the URI is not legal or taken.
         """
-        definition = define_resource(
+        definition = _resource.define_resource(
             uri,
             name or _end_of(uri),
             title=title,
@@ -196,7 +203,9 @@ class Offer:
             icons=icons,
             meta=meta,
         )
-        resource = Resource(uri, definition, giving(text, f"the text of {uri}"), Caching(ttl, cache_scope))
+        resource = _resource.Resource(
+            uri, definition, giving(text, f"the text of {uri}"), Caching(ttl, cache_scope)
+        )
         self.resources.add(resource)
         return resource
 
@@ -231,7 +240,7 @@ class Offer:
         """
         file = Path(path)
         guess = mime_type or guess_mime_type(file.name)
-        definition = define_resource(
+        definition = _resource.define_resource(
             uri,
             name or file.name,
             title=title,
@@ -244,7 +253,7 @@ class Offer:
         )
         read = file_reader(uri, file, guess, max_size)
         handler = handler_of(read, read_signature(read, Context))
-        resource = Resource(uri, definition, handler, Caching(ttl, cache_scope), partial(size_of, file))
+        resource = _resource.Resource(uri, definition, handler, Caching(ttl, cache_scope), partial(size_of, file))
         self.resources.add(resource)
         return resource
 
@@ -287,7 +296,7 @@ class Offer:
         """
         root = Path(path)
         directory = Directory(uri, root, hidden=hidden, max_size=max_size, limit=most_listed)
-        template = template_from_function(
+        template = _resource.template_from_function(
             directory.read,
             directory.uri_template,
             context_type=Context,
@@ -378,7 +387,7 @@ class Offer:
             TypeError: the function cannot be a prompt; names the parameter at fault.
             ValueError: the name is not legal or taken.
         """
-        prompt = prompt_from_function(
+        prompt = _prompt.prompt_from_function(
             fn,
             context_type=Context,
             name=name,
@@ -430,7 +439,7 @@ class Offer:
         if argument not in item.arguments:
             known = ", ".join(item.arguments) or "none"
             raise ValueError(f'"{of}" has no argument "{argument}" to complete; it has: {known}')
-        completers = {**item.completers, argument: completer_of(source, Context)}
+        completers = {**item.completers, argument: _completion.completer_of(source, Context)}
         if prompt is not None:
             self.prompts.update(replace(prompt, completers=completers))
         elif template is not None:

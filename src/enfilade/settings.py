@@ -128,10 +128,7 @@ def load(given: Mapping[str, Any], base: Settings | None = None) -> Settings:
 
 def _from_environment() -> dict[str, tuple[str, str]]:
     """Return what is set outside of the code: by setting, the text and where it stands."""
-    from dotenv import dotenv_values
-
-    file = find_dotenv()
-    in_file = {} if file is None else dotenv_values(file, interpolate=False)
+    in_file = {} if (file := find_dotenv()) is None else _in_file(file)
     found: dict[str, tuple[str, str]] = {}
     for name in Settings.model_fields:
         key = PREFIX + name.upper()
@@ -139,6 +136,12 @@ def _from_environment() -> dict[str, tuple[str, str]]:
         if text or (text is not None and name in _MAY_BE_EMPTY):
             found[name] = (text, key if key in os.environ else f"{key} in .env")
     return found
+
+
+def _in_file(file: Path) -> dict[str, str | None]:
+    from dotenv import dotenv_values  # most servers have no such file
+
+    return dotenv_values(file, interpolate=False)
 
 
 def find_dotenv(start: Path | None = None) -> Path | None:

@@ -4,20 +4,30 @@ Tools are listed as their author named them, or under qualified names; either wa
 The easy thing to get wrong is a clash: two tools of one name are refused when the second comes, with both places.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import ModuleType
-from typing import Any, TypeVar, overload
+from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from enfilade.later import Later
 from enfilade.offer import Offer
-from enfilade.primitives.modules import options_of, tools_in_module
 from enfilade.primitives.names import qualified_name
 from enfilade.primitives.registry import Registry
 from enfilade.primitives.signature import describe, raw_name
-from enfilade.primitives.tool import Tool, tool_from_function
 from enfilade.serving.changes import TOOLS
 from enfilade.serving.context import Context
-from enfilade.wire.content import Icon
-from enfilade.wire.tools import ToolAnnotations
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from enfilade.primitives import modules
+    from enfilade.primitives import tool as _tool
+    from enfilade.primitives.tool import Tool
+    from enfilade.wire.content import Icon
+    from enfilade.wire.tools import ToolAnnotations
+else:  # with pydantic, which takes long to load
+    modules = Later("enfilade.primitives.modules")
+    _tool = Later("enfilade.primitives.tool")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -115,7 +125,7 @@ class ToolOffer(Offer):
         Raises:
             ValueError: the name is not allowed or taken, or the signature cannot be a tool's.
         """
-        tool = tool_from_function(
+        tool = _tool.tool_from_function(
             fn,
             context_type=Context,
             name=self._listed_name(fn, name),
@@ -154,7 +164,7 @@ class ToolOffer(Offer):
             ValueError: it marks no function.
             ImportError: it cannot be imported.
         """
-        functions = tools_in_module(module)
+        functions = modules.tools_in_module(module)
         if not functions:
             name = module if isinstance(module, str) else module.__name__
             raise ValueError(f"{name} has no tools: mark functions with `from enfilade import tool` and `@tool`")
@@ -171,7 +181,7 @@ class ToolOffer(Offer):
 
 def _options(fn: Callable[..., Any]) -> dict[str, Any]:
     """Return what `@tool` said about a function, as arguments of `add_tool`."""
-    marks = options_of(fn)
+    marks = modules.options_of(fn)
     if marks is None:
         return {}
     if marks.more:

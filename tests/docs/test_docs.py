@@ -13,8 +13,9 @@ from clients.drivers import DRIVERS, STATELESS
 from docs.pages import KNOWN, PAGES, ROOT, anchors, blocks, links, prose, table
 from docs.reader import Reader
 from enfilade import Settings
-from enfilade.serving.context import Progress, ToolCalls
+from enfilade.serving.chaining import ToolCalls
 from enfilade.serving.logging import ClientLog
+from enfilade.serving.progress import Progress
 from enfilade.wire import revisions
 
 RUNNING = ROOT / "docs" / "running.md"

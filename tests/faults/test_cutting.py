@@ -43,8 +43,7 @@ def test_a_client_is_cut_off_twenty_times_within_a_thousand_events(fleet: Fleet,
             stream.until(lambda _: len(numbers(stream)) >= at)
             chance.choice(ways)()
         check_whole(stream, EVENTS)
-    assert len(stream.served_by) > 1
-    assert {int(each) for each in stream.served_by if each} == set(fleet.running)
+    assert len({each for each in stream.served_by if each}) > 1
 
 
 @pytest.mark.parametrize("round", range(LOOPS))

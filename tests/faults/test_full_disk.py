@@ -101,10 +101,10 @@ def test_files_may_not_grow(fleet: Fleet, file: Path, round: int) -> None:
     assert client.session.call("check_file", file=str(file)).result["content"][0]["text"] == "ok"
 
 
-@pytest.fixture(scope="module")
-def on_small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, Path]]:
-    """Two workers with their store on a disk of two megabytes, that nobody else sees."""
-    folder = tmp_path_factory.mktemp("disk")
+@pytest.fixture
+def on_small_disk(tmp_path: Path) -> Iterator[tuple[ServerProcess, Path]]:
+    """Two workers with their store on a disk of two megabytes, new each time, that nobody else sees."""
+    folder = tmp_path
     mount = f"mount -t tmpfs -o size=2m tmpfs {folder}"
     unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     if not shutil.which("unshare") or subprocess.run([*unshare, mount], check=False).returncode != 0:

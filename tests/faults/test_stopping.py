@@ -28,8 +28,11 @@ EVENTS = 400
 
 @pytest.fixture(scope="module")
 def fleet(store: str) -> Iterator[Fleet]:
-    """Servers that wait for their last stream however long it takes; the test kills one that does not end."""
-    with faulty_fleet(3, store, shutdown_timeout=600) as fleet:
+    """Servers that wait for their last stream however long it takes; the test kills one that does not end.
+
+    Whoever sends requests on may be slow to take notice on a busy machine, and so gets more time for it.
+    """
+    with faulty_fleet(3, store, shutdown_timeout=600, drain_delay=1) as fleet:
         yield fleet
 
 

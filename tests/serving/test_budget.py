@@ -143,13 +143,30 @@ ERAS = pytest.mark.parametrize("era", ["session", "stateless"])
 
 @ERAS
 def test_a_call(app: MCPApp, meter: Meter, runner: asyncio.Runner, era: str) -> None:
-    """design §3: everything but the timer that says "it took longer" costs nothing, and that one never fires."""
+    """design §3: not even a timer, since the tool never waits."""
     params = {"name": "add", "arguments": {"a": 1, "b": 2}}
     answered = runner.run(spend(app, meter, era, "tools/call", params))
     assert answered.result["structuredContent"] == {"result": 3}
     metadata = {"metadata": 1} if era == "stateless" else {}
     assert meter == {"envelope": 1, "params": 1, "validation": 1, "encode": 1} | metadata
     assert answered.sends == 2
+    loop = runner.get_loop()
+    assert isinstance(loop, CountingLoop)
+    assert loop.timers == []
+
+
+@ERAS
+def test_a_call_that_waits(app: MCPApp, meter: Meter, runner: asyncio.Runner, era: str) -> None:
+    """design §3: then there is one timer, that says "it took longer", and that one never fires."""
+
+    @app.tool
+    async def pause() -> str:
+        await asyncio.sleep(0)
+        return "rested"
+
+    answered = runner.run(spend(app, meter, era, "tools/call", {"name": "pause", "arguments": {}}))
+    assert answered.result["structuredContent"] == {"result": "rested"}
+    assert (meter["task"], meter["future"]) == (0, 0)
     loop = runner.get_loop()
     assert isinstance(loop, CountingLoop)
     assert [timer.cancelled() for timer in loop.timers] == [True]

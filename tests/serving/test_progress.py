@@ -38,19 +38,19 @@ async def test_many_are_coalesced_and_the_last_arrives() -> None:
 
     @app.tool
     async def work(ctx: Context) -> str:
-        for step in range(1, 1001):
-            await ctx.progress.report(step, total=1000, message=f"step {step}")
+        for step in range(1, 5001):
+            await ctx.progress.report(step, total=5000, message=f"step {step}")
         return "done"
 
     found = await messages(app, "work")
     steps = shown(found)
     assert steps[: serving.BURST] == list(range(1, serving.BURST + 1))
-    assert len(steps) < 500
+    assert len(steps) < 2500
     assert found[-2]["params"] == {
         "progressToken": "token",
-        "progress": 1000,
-        "total": 1000,
-        "message": "step 1000",
+        "progress": 5000,
+        "total": 5000,
+        "message": "step 5000",
     }
 
 
@@ -101,19 +101,19 @@ async def test_called_tools_report_under_the_same_token() -> None:
 
     @app.tool
     async def inner(start: int, ctx: Context) -> None:
-        for step in range(100):
+        for step in range(1000):
             await ctx.progress.report(start + step)
 
     @app.tool
     async def outer(ctx: Context) -> str:
-        await asyncio.gather(*(ctx.tools.call("inner", {"start": 100 * each}) for each in range(3)))
+        await asyncio.gather(*(ctx.tools.call("inner", {"start": 1000 * each}) for each in range(3)))
         return "done"
 
     found = await messages(app, "outer")
     steps = shown(found)
     assert steps == sorted(set(steps))
-    assert steps[-1] == 299
-    assert len(steps) < 250
+    assert steps[-1] == 2999
+    assert len(steps) < 2500
     assert {each["params"]["progressToken"] for each in found[:-1]} == {"token"}
 
 

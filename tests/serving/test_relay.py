@@ -257,7 +257,7 @@ class TestWorkers:
         client = await crew.client()
         stream = await client.open(0)
         await client.start("resources/subscribe", {"uri": "note://a"}, 1).over()
-        streaming = crew.apps[0].endpoint._sessions.streaming
+        streaming = crew.apps[0].endpoint.sessions.streaming
         await stream.until(lambda: any(streaming.values()))
         crew.apps[2].change(["note://a"])
         await stream.has(1)

@@ -244,7 +244,7 @@ class TestEnd:
         app = Listening(settings=Settings(session_ttl=3600))
         asgi = Asgi(app)
         token = (await asgi.initialize()).headers["mcp-session-id"]
-        almost = SimpleNamespace(time=lambda: time.time() + 3598.9)
+        almost = SimpleNamespace(time=lambda: time.time() + 3598.9, monotonic=time.monotonic)
         monkeypatch.setattr(session_module, "time", almost)
         monkeypatch.setattr(get_stream, "time", almost)
         held = Held(app, asgi.scope({"mcp-session-id": token}, "GET"))

@@ -220,6 +220,27 @@ class TestFailures:
         page = await recordings.read(recording.stream, 0)
         assert (page.messages, page.end, failing.left) == ([(1, b"one"), (2, b"two")], CONCLUDED, 0)
 
+    async def test_what_comes_before_a_write_is_tried_again(
+        self, recordings: Recordings, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """R-351: it goes with the second try, while the log has the first; no reader gets anything twice."""
+        failing = Failing(store, 1, after=True)
+        monkeypatch.setattr(store.log, "append", failing)
+        recording = recordings.begin("session", answers=True)
+        for number in (1, 2):
+            recording.record(b"%d" % number, droppable=False)
+        recording.write()
+        async with asyncio.timeout(20):
+            while failing.left:
+                await asyncio.sleep(0)
+        recording.record(b"3", droppable=False)
+        recording.end(CONCLUDED)
+        await written(recording)
+        for after in range(4):
+            page = await recordings.read(recording.stream, after)
+            assert page.messages == [(at, b"%d" % at) for at in range(after + 1, 4)]
+            assert page.end == CONCLUDED
+
     async def test_what_cannot_be_written_is_given_up(
         self,
         recordings: Recordings,

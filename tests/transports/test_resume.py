@@ -243,7 +243,7 @@ class TestAnswers:
         """R-314, R-315: not even finished ones."""
         client = await crew.client()
         call = await client.call("say", name="a", count=2).over()
-        late = SimpleNamespace(time=lambda: time.time() + 90_000, monotonic=time.monotonic)
+        late = SimpleNamespace(time=lambda: time.time() + 90_000, monotonic=lambda: time.monotonic() + 90_000)
         monkeypatch.setattr(session_module, "time", late)
         assert await client.refused(call.ids[0], away) == 404
 

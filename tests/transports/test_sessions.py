@@ -76,7 +76,9 @@ async def test_expiry(seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if seen:
         assert await status(one, token) == 200
     for later, expected in ((3500, 200), (3700, 404)):
-        clock = SimpleNamespace(time=lambda later=later: time.time() + later)
+        clock = SimpleNamespace(
+            time=lambda later=later: time.time() + later, monotonic=lambda later=later: time.monotonic() + later
+        )
         monkeypatch.setattr(transport, "time", clock)
         assert await status(one, token) == expected
 

@@ -7,9 +7,9 @@ never a default, and nothing that depends on who asks may have it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from enfilade.wire.message import CacheableResult, CacheScope
@@ -17,8 +17,7 @@ from enfilade.wire.message import CacheableResult, CacheScope
 R = TypeVar("R", bound=CacheableResult)
 
 
-@dataclass(frozen=True, slots=True)
-class Caching:
+class Caching(Struct, frozen=True):
     """How a result may be cached by clients of 2026-07-28 and later.
 
     Attributes:

@@ -10,15 +10,15 @@ nothing about the parameter, and a client could fill it; so it is refused there.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
+
+from msgspec import Struct
 
 #: How a provider's function is run.
 Kind = Literal["async", "plain", "async generator", "generator"]
 
 
-@dataclass(frozen=True, slots=True)
-class Depends:
+class Depends(Struct, frozen=True):
     """Marks a parameter whose value comes from a function: `Annotated[T, Depends(fn)]`.
 
     Args:
@@ -30,8 +30,7 @@ class Depends:
     fn: Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Provider:
+class Provider(Struct, frozen=True, eq=False):
     """A function that others depend on.
 
     Attributes:

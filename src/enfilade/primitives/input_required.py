@@ -10,9 +10,10 @@ carries both.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
+
+from msgspec import Struct, field
 
 from enfilade.primitives.annotations import strip
 from enfilade.primitives.form import form_of
@@ -21,8 +22,7 @@ from enfilade.wire.elicitation import ElicitResult
 from enfilade.wire.roots import ListRootsResult
 
 
-@dataclass(frozen=True, slots=True)
-class InputRequired:
+class InputRequired(Struct, frozen=True):
     """Return it from a handler to ask the client and be run again with the answers.
 
     Args:

@@ -8,12 +8,17 @@ of a surrogate pair in a string (file names bring them) becomes U+FFFD. And an o
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from pydantic_core import to_json, to_jsonable_python
 
+from enfilade.later import Later
 from enfilade.primitives.errors import ReturnedValueError
+
+if TYPE_CHECKING:
+    import pydantic_core
+else:
+    pydantic_core = Later("pydantic_core")
 
 _UNKNOWN: Final = "JSON cannot hold an object of type "
 _UNKNOWN_TYPE: Final = re.compile(_UNKNOWN + r"([\w.<>]+)")
@@ -32,14 +37,16 @@ def json_bytes(value: Any) -> bytes:
         ReturnedValueError: JSON cannot hold the value; names the type at fault.
     """
     try:
-        return to_json(value, inf_nan_mode="null", bytes_mode="base64", fallback=fallback)
+        return pydantic_core.to_json(value, inf_nan_mode="null", bytes_mode="base64", fallback=fallback)
     except (ValueError, TypeError, RecursionError) as error:
         if not is_surrogate_error(error):
             raise unwritable(error) from error
     try:
         # Once before, for the keys of dicts, and once after, for what was in dataclasses and the like.
-        plain = to_jsonable_python(scrubbed(value), inf_nan_mode="null", bytes_mode="base64", fallback=fallback)
-        return to_json(scrubbed(plain), inf_nan_mode="null")
+        plain = pydantic_core.to_jsonable_python(
+            scrubbed(value), inf_nan_mode="null", bytes_mode="base64", fallback=fallback
+        )
+        return pydantic_core.to_json(scrubbed(plain), inf_nan_mode="null")
     except (ValueError, TypeError, RecursionError) as error:
         raise unwritable(error) from error
 

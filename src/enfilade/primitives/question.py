@@ -9,7 +9,7 @@ Easy to get wrong: an answer does not say what kind it is; only the question doe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
@@ -75,8 +75,7 @@ class Elicited(Generic[T]):
         return self.action == "accept"
 
 
-@dataclass(frozen=True, slots=True)
-class Question(Generic[A_co]):
+class Question(msgspec.Struct, Generic[A_co], frozen=True):
     """A question that can be asked of a client; made by `elicitation`, `sampling` and `roots`.
 
     Attributes:
@@ -84,7 +83,7 @@ class Question(Generic[A_co]):
     """
 
     request: InputRequest
-    _read: Callable[[Any], A_co] = field(repr=False)
+    _read: Callable[[Any], A_co]
 
     @property
     def method(self) -> str:

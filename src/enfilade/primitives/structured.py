@@ -183,7 +183,7 @@ def _quick(value: Any) -> CallToolResult | None:
     """Return the result for what is exactly a string, integer, boolean or finite float: no validator needed."""
     kind = type(value)
     if kind is str:
-        text = clean(value)
+        text = value if value.isascii() else clean(value)
         data = _encode(text)
     elif kind is float:
         if not math.isfinite(value):

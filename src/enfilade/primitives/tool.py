@@ -58,7 +58,8 @@ class Tool(Handler):
         Raises:
             ArgumentsError: says everything that is wrong with the arguments.
         """
-        return self.with_context(self._reader.read(arguments), context)
+        values = self._reader.read(arguments)
+        return self.with_context(values, context) if self.contexts else values
 
     @property
     def wraps_result(self) -> bool:

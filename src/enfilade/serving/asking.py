@@ -155,12 +155,13 @@ def replay_of(root: Request) -> Replay:
 
 
 def resume(request: Request) -> None:
-    """Open what a stateless client carried from an earlier round, before the handler runs (R-293).
+    """Open what a stateless client carried from an earlier round of an `ASKING` method, before the handler runs
+    (R-293).
 
     Raises:
         RpcError: INVALID_PARAMS for a state or an answer that cannot be accepted.
     """
-    if request.method in ASKING and is_stateless(request):
+    if is_stateless(request):
         params = request.params
         if params.request_state is not UNSET or params.input_responses is not UNSET:
             replay_of(request)

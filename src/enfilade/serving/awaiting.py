@@ -6,8 +6,12 @@ before the call returns.
 """
 
 from collections.abc import Generator
+from typing import Any, Final, cast
 
 from enfilade.serving.exchange import Outlet
+
+#: What awaiting something that is done already goes through: nothing, so the event loop has no part in it.
+_AT_ONCE: Final = cast("Generator[Any, Any, None]", iter(()))
 
 
 class Sent:
@@ -18,9 +22,11 @@ class Sent:
     def __init__(self, outlet: Outlet | None) -> None:
         self._outlet = outlet
 
-    def __await__(self) -> Generator[object, None, None]:
-        if self._outlet is not None and self._outlet.crowded:
-            yield from self._outlet.drained().__await__()
+    def __await__(self) -> Generator[Any, Any, None]:
+        outlet = self._outlet
+        if outlet is None or not outlet.crowded:
+            return _AT_ONCE
+        return outlet.drained().__await__()
 
 
 DONE = Sent(None)

@@ -6,7 +6,6 @@ that the handlers on the way can read (D35).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -38,8 +37,7 @@ MAXIMUM_DEPTH: Final = 32
 R = TypeVar("R", bound=Message)
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
+class Offered(msgspec.Struct, frozen=True):
     """What a server offers, as its own handlers see it: a tool by its name, and definitions in listed order."""
 
     dispatcher: "Dispatcher"
@@ -68,6 +66,7 @@ class Offered:
             log_level=parent.log_level,
             session=parent.session,
             parent=parent,
+            redaction=parent.redaction,
         )
         try:
             result = await self.dispatcher.call(request)

@@ -5,11 +5,10 @@ prompt, template or argument that does not exist is one (R-531).
 """
 
 from functools import partial
+from typing import TYPE_CHECKING
 
-from enfilade.primitives.completion import Choices, Completer, completion_of
-from enfilade.primitives.prompt import Prompt
+from enfilade.later import Later
 from enfilade.primitives.registry import Registry
-from enfilade.primitives.resource import ResourceTemplate
 from enfilade.serving.exchange import Request
 from enfilade.serving.handlers import Handlers
 from enfilade.serving.outcomes import failures_as_errors
@@ -21,6 +20,13 @@ from enfilade.wire.completion import (
     ResourceTemplateReference,
 )
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
+
+if TYPE_CHECKING:
+    from enfilade.primitives import completion as _completion
+    from enfilade.primitives.prompt import Prompt
+    from enfilade.primitives.resource import ResourceTemplate
+else:  # those who complete nothing need nothing of it
+    _completion = Later("enfilade.primitives.completion")
 
 
 class Completions:
@@ -34,8 +40,8 @@ class Completions:
 
     def __init__(
         self,
-        prompts: Registry[Prompt],
-        templates: Registry[ResourceTemplate],
+        prompts: "Registry[Prompt]",
+        templates: "Registry[ResourceTemplate]",
         handlers: Handlers,
     ) -> None:
         self._prompts = prompts
@@ -58,15 +64,19 @@ class Completions:
         completer = self._completer(params.ref, params.argument.name)
         if completer is None:
             return CompleteResult(completion=Completion(values=[], total=0, has_more=False))
-        if isinstance(completer, Choices):
+        if isinstance(completer, _completion.Choices):
             return CompleteResult(completion=completer.suggest(params.argument.value))
         settled = params.context.arguments if params.context else {}
         with failures_as_errors(request, f"completion of {params.argument.name!r}"):
-            bind = partial(completer.bind, params.argument.value, settled or {})
-            found = await self._handlers.run(request, completer.handler, bind, completion_of)
+            bind = partial(completer.bind, params.argument.value)
+            found = await self._handlers.run(
+                request, completer.handler, bind, settled or {}, _completion.completion_of
+            )
         return CompleteResult(completion=found)
 
-    def _completer(self, ref: PromptReference | ResourceTemplateReference, argument: str) -> Completer | None:
+    def _completer(
+        self, ref: PromptReference | ResourceTemplateReference, argument: str
+    ) -> "_completion.Completer | None":
         """Return what suggests values for an argument, if anything does.
 
         Raises:

@@ -2,30 +2,40 @@
 
 One context belongs to one request and holds nothing that another call could change, so concurrent and chained
 calls cannot meet in it. It knows no transport and no era.
+
+Easy to get wrong: every server imports this file, and few of them ask. So what asks is loaded with the first
+question, and no annotation here is evaluated.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import UNSET
 
-from enfilade.primitives.input_required import InputResponses
-from enfilade.serving import asking, explicit, questions
-from enfilade.serving.chaining import Offered, PromptGets, ResourceReads, ToolCalls
-from enfilade.serving.changes import Change
-from enfilade.serving.exchange import Request
+from enfilade.later import Later
 from enfilade.serving.logging import ClientLog
-from enfilade.serving.peer import Peer
 from enfilade.serving.progress import Progress
 from enfilade.serving.secrets import NO_SECRETS, Secrets
 from enfilade.serving.spellings import Spellings
 from enfilade.serving.unanswered import MissingCapabilityError
-from enfilade.wire.jsonrpc import RequestId
-from enfilade.wire.roots import Root
-from enfilade.wire.sampling import CreateMessageResult, ModelPreferences, ToolChoice
 
 if TYPE_CHECKING:
+    from enfilade.primitives.input_required import InputResponses
+    from enfilade.serving import asking, chaining, explicit, questions
+    from enfilade.serving.changes import Change
+    from enfilade.serving.exchange import Request
+    from enfilade.serving.peer import Peer
+    from enfilade.wire.jsonrpc import RequestId
+    from enfilade.wire.roots import Root
+    from enfilade.wire.sampling import CreateMessageResult, ModelPreferences, ToolChoice
     from enfilade.wire.tools import Tool
+else:
+    asking = Later("enfilade.serving.asking")
+    chaining = Later("enfilade.serving.chaining")
+    explicit = Later("enfilade.serving.explicit")
+    questions = Later("enfilade.serving.questions")
 
 
 class Context(Spellings):
@@ -36,8 +46,11 @@ class Context(Spellings):
 
     __slots__ = ("_lifespan", "_log", "_offered", "_progress", "_request", "_secrets")
 
-    def __init__(self, request: Request, lifespan: Any, offered: Offered, secrets: Secrets = NO_SECRETS) -> None:
+    def __init__(
+        self, request: Request, lifespan: Any, offered: chaining.Offered, secrets: Secrets = NO_SECRETS
+    ) -> None:
         self._request = request
+        request.task  # noqa: B018 - by which a handler's threads find the event loop
         self._lifespan = lifespan
         self._offered = offered
         self._secrets = secrets
@@ -94,19 +107,19 @@ class Context(Spellings):
         return self._progress
 
     @property
-    def tools(self) -> ToolCalls:
+    def tools(self) -> chaining.ToolCalls:
         """The server's other tools."""
-        return ToolCalls(self._request, self._offered)
+        return chaining.ToolCalls(self._request, self._offered)
 
     @property
-    def resources(self) -> ResourceReads:
+    def resources(self) -> chaining.ResourceReads:
         """The server's resources."""
-        return ResourceReads(self._request, self._offered)
+        return chaining.ResourceReads(self._request, self._offered)
 
     @property
-    def prompts(self) -> PromptGets:
+    def prompts(self) -> chaining.PromptGets:
         """The server's prompts."""
-        return PromptGets(self._request, self._offered)
+        return chaining.PromptGets(self._request, self._offered)
 
     def secret(self, name: str) -> str:
         """Return the value of a secret that the tool declares: `@app.tool(requires_secrets=[name])`.
@@ -193,7 +206,7 @@ class Context(Spellings):
         include_context: Literal["none", "thisServer", "allServers"] | None = None,
         stop_sequences: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
-        tools: "Sequence[Tool] | None" = None,
+        tools: Sequence[Tool] | None = None,
         tool_choice: ToolChoice | Literal["auto", "required", "none"] | None = None,
         key: str | None = None,
         timeout: float | None = None,

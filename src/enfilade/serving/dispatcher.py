@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET
 
 from enfilade.primitives.form import AnswerError
-from enfilade.serving.asking import as_rpc, resume
+from enfilade.serving.asking import ASKING, as_rpc, resume
 from enfilade.serving.changes import Changes
 from enfilade.serving.exchange import Request
 from enfilade.serving.journal import Journals
@@ -27,7 +27,6 @@ from enfilade.serving.unanswered import MissingCapabilityError
 from enfilade.state.store import StoreError
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
-    METHOD_NOT_FOUND,
     RpcError,
     encode_error,
     encode_result,
@@ -114,7 +113,7 @@ class Dispatcher:
         return offered is None or offered()
 
     async def dispatch(self, request: Request) -> bytes:
-        """Run a client's request to its end.
+        """Run a client's request to its end. Whether its method is offered has been checked by the doorway.
 
         Returns:
             The `result` member of the response, as JSON for the peer's revision.
@@ -124,42 +123,34 @@ class Dispatcher:
             asyncio.CancelledError: nobody waits for the outcome any more.
         """
         try:
-            if not self.offers(request.method, request.peer.revision):
-                raise RpcError(METHOD_NOT_FOUND, f"Method not found: {request.method}")
             ready = self._ready.get(request.method)
-            if ready is not None:
-                prepared = ready(request)
-                if prepared is not None:
-                    return prepared
-            return self.render(await self._result(request), request.peer.revision)
-        except asyncio.CancelledError as error:
-            if not request.is_stopping():
-                raise masked(error, f"{request.method} failed") from None
-            raise
-        except (MissingCapabilityError, AnswerError) as error:
-            raise as_rpc(error) from None
+            if ready is not None and (prepared := ready(request)) is not None:
+                return prepared
+            request.journals = self.journals
+            if request.method in ASKING:
+                resume(request)
+            try:
+                result = await (self._chain or self._handlers[request.method])(request)
+            except (asyncio.CancelledError, Exception):
+                if request.replay is None or not request.replay.suspended:
+                    raise
+            else:
+                if request.replay is None or not request.replay.suspended:
+                    return self.render(result, request.peer.revision)
+            # Whatever the handler made of the end of its round, it ends in questions.
+            return self.render(request.replay.interim(), request.peer.revision)
         except RpcError:
             raise
-        except Exception as error:
+        except (asyncio.CancelledError, Exception) as error:
+            if isinstance(error, asyncio.CancelledError) and request.is_stopping():
+                raise
+            if isinstance(error, MissingCapabilityError | AnswerError):
+                raise as_rpc(error) from None
             raise masked(error, f"{request.method} failed") from None
         finally:
             request.finish()
             if request.replay is not None:
                 request.replay.close()
-
-    async def _result(self, request: Request) -> Message:
-        """Run the handler: to its own result, or to the questions at which its round ends."""
-        request.journals = self.journals
-        resume(request)
-        try:
-            result: Message = await (self._chain or self._handle)(request)
-        except (asyncio.CancelledError, Exception):
-            if request.replay is None or not request.replay.suspended:
-                raise
-        else:
-            if request.replay is None or not request.replay.suspended:
-                return result
-        return request.replay.interim()  # whatever the handler made of the end of its round
 
     async def respond(self, request: Request) -> tuple[bytes | None, RpcError | None]:
         """Run a client's request and return its one outcome, as a whole JSON-RPC response.

@@ -98,7 +98,7 @@ class Session(Protocol):
         ...
 
 
-class Request:
+class Request(msgspec.Struct, eq=False):
     """One request in flight; what middleware and handlers see.
 
     Attributes:
@@ -106,6 +106,7 @@ class Request:
         method: protocol method, such as `tools/call`.
         params: the method's decoded params (a Struct of `enfilade.wire`).
         peer: the client behind it.
+        given_meta: the members of `_meta` that the protocol defines, where they were read already.
         outlet: where its notifications go.
         log_level: lowest level of log messages the client wants for it; None for none at all.
         session: the session's own settings, or None where there is no session.
@@ -118,91 +119,63 @@ class Request:
         parent: the request whose handler made this one, or None.
         cancelled: set when the client or a deadline has given up on it.
         abandoned: set when the time limit of its tool is over; its result says so.
+        finished: set once its outcome is known.
         progress: what was reported under its progress token.
         redaction: takes the secrets of its tool, and of those it was called by, out of what leaves the process.
-        state: a place for middleware to leave things for handlers and each other.
+        in_flight: where it can be found by its id while it waits for anything; None if nobody will look.
     """
 
-    __slots__ = (
-        "_cancel_reason",
-        "_meta",
-        "_state",
-        "_thread",
-        "abandoned",
-        "cancelled",
-        "entered",
-        "expired",
-        "finished",
-        "id",
-        "journals",
-        "locks",
-        "log_level",
-        "method",
-        "outlet",
-        "page",
-        "param_headers",
-        "params",
-        "parent",
-        "path",
-        "peer",
-        "progress",
-        "questions",
-        "redaction",
-        "replay",
-        "session",
-        "task",
-    )
+    id: RequestId | None
+    method: str
+    params: Any
+    peer: Peer
+    given_meta: RequestMeta | None = None
+    outlet: Outlet = NOWHERE
+    log_level: LoggingLevel | None = None
+    session: Session | None = None
+    questions: "Questions | None" = None
+    param_headers: Mapping[bytes, bytes] | None = None
+    parent: "Request | None" = None
+    journals: "Journals | None" = None
+    replay: "Replay | None" = None
+    page: "Page | None" = None
+    path: bytes | None = None
+    locks: dict[str, asyncio.Lock] | None = None
+    cancelled: bool = False
+    abandoned: bool = False
+    expired: bool = False
+    finished: bool = False
+    progress: "ProgressStream | None" = None
+    redaction: "Redaction | None" = None
+    in_flight: "InFlight | None" = None
+    _task: asyncio.Task[Any] | None = None
+    _thread: int = msgspec.field(default_factory=threading.get_ident)
+    _state: dict[str, Any] | None = None
 
-    def __init__(
-        self,
-        id: RequestId | None,
-        method: str,
-        params: Message,
-        peer: Peer,
-        *,
-        meta: RequestMeta | None = None,
-        outlet: Outlet = NOWHERE,
-        log_level: LoggingLevel | None = None,
-        session: Session | None = None,
-        questions: "Questions | None" = None,
-        param_headers: Mapping[bytes, bytes] | None = None,
-        parent: "Request | None" = None,
-    ) -> None:
-        self.id = id
-        self.method = method
-        self.params: Any = params
-        self.peer = peer
-        self.outlet = outlet
-        self.log_level = log_level
-        self.session = session
-        self.questions = questions
-        self.journals: Journals | None = None
-        self.replay: Replay | None = None
-        self.page: Page | None = None
-        self.path: bytes | None = None
-        self.locks: dict[str, asyncio.Lock] | None = None
-        self.param_headers = param_headers
-        self.parent = parent
-        self.cancelled = False
-        self.abandoned = False
-        self.progress: ProgressStream | None = None
-        self.redaction: Redaction | None = None if parent is None else parent.redaction
-        self.expired = False
-        self.finished = False
-        self.entered: InFlight | None = None
-        self._meta = meta
-        self._state: dict[str, Any] | None = None
-        self._cancel_reason: str | None = None
-        self.task: asyncio.Task[Any] | None = asyncio.current_task()
-        self._thread = threading.get_ident()
+    @property
+    def task(self) -> asyncio.Task[Any] | None:
+        """The task in which it is served; known once somebody in it has asked, or it has waited for anything."""
+        if self._task is None:
+            self._task = asyncio.current_task()
+        return self._task
+
+    @task.setter
+    def task(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+
+    def suspended(self) -> None:
+        """Take in that it waits for something, so that from now on others may look for it."""
+        self.task  # noqa: B018 - found out here, where it runs
+        if self.in_flight is not None:
+            self.in_flight.keep(self)
 
     @property
     def meta(self) -> RequestMeta:
         """The members of `_meta` that the protocol defines."""
-        if self._meta is None:
+        if self.given_meta is None:
             raw = getattr(self.params, "meta", UNSET)
-            self._meta = _NO_META if raw is UNSET else msgspec.json.decode(raw, type=RequestMeta)
-        return self._meta
+            self.given_meta = _NO_META if raw is UNSET else msgspec.json.decode(raw, type=RequestMeta)
+        return self.given_meta
 
     @property
     def raw_meta(self) -> dict[str, Any]:
@@ -253,7 +226,14 @@ class Request:
 
         Callable from the thread of a plain `def` handler as well.
         """
-        self.in_loop(self._push, encode_notification(method, encode(params, self.peer.revision)))
+        self.push(encode_notification(method, encode(params, self.peer.revision)))
+
+    def push(self, message: bytes) -> None:
+        """Send a notification that is written already, as `notify` does."""
+        if self.parent is not None or threading.get_ident() != self._thread:
+            self.in_loop(self._push, message)
+        elif not (self.finished or self.cancelled or self.abandoned):  # which is to be `over` without a parent
+            self.outlet.push(message)
 
     def _push(self, message: bytes) -> None:
         if not self.over:
@@ -290,7 +270,6 @@ class Request:
             return False
         self.cancelled = True
         self.expired = expired
-        self._cancel_reason = reason
         self.task.cancel(reason)
         return True
 
@@ -299,8 +278,9 @@ class Request:
         if self.progress is not None:
             self.progress.settle()
         self.finished = True
-        if self.entered is not None:
-            self.entered.leave(self)
+        self.outlet = NOWHERE  # which would hold on to us, as we to it, until the garbage is collected
+        if self.in_flight is not None:
+            self.in_flight.leave(self)
 
     def is_stopping(self) -> bool:
         """Whether a `CancelledError` in its handler is about this request.
@@ -340,15 +320,27 @@ class InFlight:
         Raises:
             RpcError: INVALID_REQUEST if its id is in flight already.
         """
-        key = (request.peer.session_id, request.id)
-        if key in self._requests:
+        self.check(request)
+        self.keep(request)
+        request.in_flight = self
+
+    def keep(self, request: Request) -> None:
+        """Take in a request that was checked; once more is once."""
+        self._requests[request.peer.session_id, request.id] = request
+
+    def check(self, request: Request) -> None:
+        """Make sure that no other request has its id.
+
+        Raises:
+            RpcError: INVALID_REQUEST if one does.
+        """
+        if (request.peer.session_id, request.id) in self._requests:
             raise invalid_request(f"id {request.id!r} is already in flight")
-        self._requests[key] = request
-        request.entered = self
 
     def leave(self, request: Request) -> None:
         """Forget a finished request."""
-        self._requests.pop((request.peer.session_id, request.id), None)
+        if self._requests:
+            self._requests.pop((request.peer.session_id, request.id), None)
 
     def cancel(self, scope: str | None, params: CancelledNotificationParams) -> bool:
         """Do what `notifications/cancelled` asks, and say whether the request was here (R-363)."""

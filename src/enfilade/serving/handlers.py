@@ -6,6 +6,7 @@ it may read what they opened.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from enfilade.primitives.handler import Handler
@@ -18,6 +19,7 @@ from enfilade.serving.secrets import NO_SECRETS, Secrets
 from enfilade.serving.threads import Threads
 
 R = TypeVar("R")
+G = TypeVar("G")
 
 
 class Handlers:
@@ -40,7 +42,8 @@ class Handlers:
         self,
         request: Request,
         handler: Handler,
-        bind: Callable[[Context | None], dict[str, Any]],
+        bind: Callable[[G, Context | None], dict[str, Any]],
+        given: G,
         finish: Callable[[Any], R],
         secrets: Secrets = NO_SECRETS,
     ) -> R:
@@ -49,7 +52,9 @@ class Handlers:
         Args:
             request: what it is called for.
             handler: the function.
-            bind: returns the values of its parameters but for dependencies, given the context if it takes one.
+            bind: returns the values of its parameters but for dependencies, from what was given and the context,
+                if it takes one.
+            given: what the client sent for them.
             finish: makes the result.
             secrets: what its context gives out.
 
@@ -57,19 +62,37 @@ class Handlers:
             Exception: whatever one of them or a dependency raised.
         """
 
-        async def once() -> R | InputRequired:
-            context = self._context(request, secrets) if handler.needs_context else None
-            bound = bind(context)
-            if not handler.dependencies:
-                return finished(await self._called(handler, bound), finish)
-            async with provided(handler.dependencies, context, self.threads, self.overrides) as values:
-                return finished(await self._called(handler, {**bound, **values}), finish)
-            raise AssertionError("a dependency hid an exception")
-
-        found = await once()
-        while isinstance(found, InputRequired):
-            found = await answered(request, found, once)
+        if handler.is_async and not handler.dependencies:  # what most are, said with less ado
+            context = self._context(request, secrets) if handler.contexts else None
+            value = await handler.call(bind(given, context))
+            if not isinstance(value, InputRequired):
+                return finish(value)
+            found: R | InputRequired = value
+        else:
+            found = await self._once(request, handler, bind, given, finish, secrets)
+        if isinstance(found, InputRequired):
+            again = partial(self._once, request, handler, bind, given, finish, secrets)
+            while isinstance(found, InputRequired):
+                found = await answered(request, found, again)
         return found
+
+    async def _once(
+        self,
+        request: Request,
+        handler: Handler,
+        bind: Callable[[G, Context | None], dict[str, Any]],
+        given: G,
+        finish: Callable[[Any], R],
+        secrets: Secrets,
+    ) -> R | InputRequired:
+        """Call a function, and return what `finish` makes of what it returned, or the questions that it is."""
+        context = self._context(request, secrets) if handler.needs_context else None
+        bound = bind(given, context)
+        if not handler.dependencies:
+            return finished(await self._called(handler, bound), finish)
+        async with provided(handler.dependencies, context, self.threads, self.overrides) as values:
+            return finished(await self._called(handler, {**bound, **values}), finish)
+        raise AssertionError("a dependency hid an exception")
 
     async def _called(self, handler: Handler, bound: dict[str, Any]) -> Any:
         if handler.is_async:

@@ -4,15 +4,23 @@ The level belongs to the request (stateless era) or the session, never to the pr
 to the stream of the call that caused it. The server's own log is another matter and is never touched here.
 """
 
-from typing import Any
+from typing import Any, Final
 
-from msgspec import UNSET, Raw
+import msgspec
 
 from enfilade.primitives.jsonable import json_bytes
 from enfilade.serving.awaiting import DONE, Sent
 from enfilade.serving.exchange import Request
-from enfilade.wire.logging import SEVERITY, LoggingLevel, LoggingMessageNotificationParams
+from enfilade.wire.logging import SEVERITY, LoggingLevel
 from enfilade.wire.message import EmptyResult
+
+_encode: Final = msgspec.json.Encoder().encode
+
+#: How the notifications of each level begin: what `LoggingMessageNotificationParams` makes of it, ready-made.
+_HEADS: Final = {
+    level: b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"%b",' % level.encode()
+    for level in SEVERITY
+}
 
 
 class ClientLog:
@@ -21,11 +29,13 @@ class ClientLog:
     `data` may be a text or anything JSON can carry. With `extra`, `{"msg": data, "extra": extra}` is sent.
     """
 
-    __slots__ = ("_request", "_threshold")
+    __slots__ = ("_request", "_sent", "_threshold")
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        level = request.root.log_level
+        root = request.root
+        self._sent = Sent(root.outlet)
+        level = root.log_level
         self._threshold = len(SEVERITY) if level is None else SEVERITY[level]
 
     def log(
@@ -39,13 +49,12 @@ class ClientLog:
         if SEVERITY[level] < self._threshold:
             return DONE
         said = json_bytes(data if extra is None else {"msg": data, "extra": extra})
-        if self._request.redaction is not None:
-            said = self._request.redaction.json(said)
-        params = LoggingMessageNotificationParams(
-            level=level, data=Raw(said), logger=UNSET if logger is None else logger
-        )
-        self._request.notify("notifications/message", params)
-        return Sent(self._request.root.outlet)
+        request = self._request
+        if request.redaction is not None:
+            said = request.redaction.json(said)
+        named = b"" if logger is None else b'"logger":' + _encode(logger) + b","
+        request.push(_HEADS[level] + named + b'"data":' + said + b"}}")
+        return self._sent
 
     def debug(self, data: Any, logger: str | None = None, extra: Any = None) -> Sent:
         """Send a detail that helps to find a fault."""

@@ -1,4 +1,4 @@
-"""Progress of a call, to the client that asked to know: rising, in order, and no faster than a person can read.
+"""Progress of a call, to the client that asked to know: rising, in order, and not as a flood.
 
 The protocol's rule is that progress rises from report to report under one token (R-2B0). The token is that of the
 client's own request, so tools that it calls in turn share one `ProgressStream` with it. A burst of reports leaves
@@ -9,27 +9,33 @@ arrives (trap 21: and nothing after it).
 """
 
 import asyncio
-import math
+from functools import cache
+from math import inf, isfinite
 from typing import Final
 
 from msgspec import UNSET
 
 from enfilade.serving.awaiting import DONE, Sent
 from enfilade.serving.exchange import Request
-from enfilade.wire.progress import ProgressNotificationParams
+from enfilade.wire.message import ProgressToken
+from enfilade.wire.progress import ProgressNotificationParams, ProgressNotifications
+from enfilade.wire.visible import visible
 
-#: Reports that leave at once, and how many a second from then on.
-BURST: Final = 20
+#: Reports that leave at once, and how many a second from then on (R-2B1).
+BURST: Final = 1000
 RATE: Final = 20.0
 
 
 class Progress:
     """Reports how far a call has come, to the client that asked to know."""
 
-    __slots__ = ("_request",)
+    __slots__ = ("_request", "_sent", "_token")
 
     def __init__(self, request: Request) -> None:
+        root = request.root
         self._request = request
+        self._token = root.meta.progress_token
+        self._sent = Sent(root.outlet)
 
     def report(self, progress: float, total: float | None = None, message: str | None = None) -> Sent:
         """Tell the client how far the call has come.
@@ -45,29 +51,24 @@ class Progress:
             Something that may be awaited to wait for a slow reader. Without a progress token in the client's
             request nothing is sent; of reports that come too fast, only the latest.
         """
-        request = self._request
-        root = request.root
-        token = root.meta.progress_token
-        if token is UNSET or not -math.inf < progress < math.inf:
+        if self._token is UNSET or not -inf < progress < inf:
             return DONE
-        if message is not None and request.redaction is not None:
-            message = request.redaction.text(message)
-        params = ProgressNotificationParams(
-            progress_token=token,
-            progress=progress,
-            total=UNSET if total is None or not math.isfinite(total) else total,
-            message=UNSET if message is None else message,
-        )
-        request.in_loop(_take, request, params)
-        return Sent(root.outlet)
+        if total is not None and not isfinite(total):
+            total = None
+        if message is not None and self._request.redaction is not None:
+            message = self._request.redaction.text(message)
+        self._request.in_loop(self._take, progress, total, message)
+        return self._sent
 
-
-def _take(request: Request, params: ProgressNotificationParams) -> None:
-    if not request.over:
+    def _take(self, progress: float, total: float | None, message: str | None) -> None:
+        request = self._request
+        if request.over or self._token is UNSET:
+            return
         root = request.root
-        if root.progress is None:
-            root.progress = ProgressStream(root)
-        root.progress.take(params)
+        stream = root.progress
+        if stream is None:
+            stream = root.progress = ProgressStream(root, self._token)
+        stream.take(progress, total, message)
 
 
 class ProgressStream:
@@ -75,30 +76,43 @@ class ProgressStream:
 
     Args:
         request: the client's own request.
+        token: its token.
     """
 
-    __slots__ = ("_allowance", "_last", "_loop", "_pending", "_request", "_timer", "_when")
+    __slots__ = (
+        "_allowance",
+        "_last",
+        "_loop",
+        "_notifications",
+        "_pending",
+        "_request",
+        "_timer",
+        "_when",
+    )
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, token: ProgressToken) -> None:
         self._request = request
+        self._notifications = ProgressNotifications(token, with_messages=_knows_messages(request.peer.revision))
         self._loop = asyncio.get_running_loop()
-        self._last = float("-inf")
+        self._last = -inf
         self._allowance = float(BURST)
         self._when = self._loop.time()
-        self._pending: ProgressNotificationParams | None = None
+        self._pending: tuple[float, float | None, str | None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def take(self, params: ProgressNotificationParams) -> None:
-        """Send a report, now or when its turn comes; a later one takes its place until then."""
-        if not params.progress > self._last:
+    def take(self, progress: float, total: float | None, message: str | None) -> None:
+        """Send a report, now or when its turn comes; a later one takes its place until then.
+
+        Whoever reports has made sure that neither its own request nor the client's is over.
+        """
+        if not progress > self._last:
             return
-        self._last = params.progress
-        if self._timer is not None:
-            self._pending = params
-        elif self._may_send():
-            self._request.notify("notifications/progress", params)
-        else:
-            self._pending = params
+        self._last = progress
+        if self._timer is None and self._may_send():
+            self._send(progress, total, message)
+            return
+        self._pending = (progress, total, message)
+        if self._timer is None:
             self._timer = self._loop.call_later((1 - self._allowance) / RATE, self._turn)
 
     def settle(self) -> None:
@@ -106,6 +120,9 @@ class ProgressStream:
         if self._timer is not None:
             self._timer.cancel()
             self._turn()
+
+    def _send(self, progress: float, total: float | None, message: str | None) -> None:
+        self._request.outlet.push(self._notifications.encoded(progress, total, message))
 
     def _may_send(self) -> bool:
         now = self._loop.time()
@@ -119,6 +136,13 @@ class ProgressStream:
     def _turn(self) -> None:
         self._timer = None
         pending, self._pending = self._pending, None
-        if pending is not None:
+        if pending is not None and not self._request.over:
             self._may_send()
-            self._request.notify("notifications/progress", pending)
+            self._send(*pending)
+
+
+@cache
+def _knows_messages(revision: str) -> bool:
+    report = ProgressNotificationParams(progress_token=0, progress=0, message="")
+    shown = visible(report, revision)
+    return isinstance(shown, ProgressNotificationParams) and shown.message is not UNSET

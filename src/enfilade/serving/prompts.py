@@ -5,12 +5,11 @@ are errors in the request (R-530); anything else is an error of the server.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
 from enfilade.primitives.caching import NEVER, Caching
-from enfilade.primitives.prompt import Prompt
 from enfilade.primitives.registry import Registry
 from enfilade.serving.exchange import Request
 from enfilade.serving.handlers import Handlers
@@ -19,6 +18,9 @@ from enfilade.serving.pages import Pages, Render
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.prompts import GetPromptRequestParams, GetPromptResult, ListPromptsResult
 from enfilade.wire.prompts import Prompt as Definition
+
+if TYPE_CHECKING:
+    from enfilade.primitives.prompt import Prompt
 
 
 class Prompts:
@@ -34,7 +36,7 @@ class Prompts:
 
     def __init__(
         self,
-        registry: Registry[Prompt],
+        registry: "Registry[Prompt]",
         handlers: Handlers,
         render: Render,
         *,
@@ -69,5 +71,4 @@ class Prompts:
             raise RpcError(INVALID_PARAMS, f"Unknown prompt: {params.name}")
         arguments = {} if params.arguments is UNSET else params.arguments
         with failures_as_errors(request, f"prompt {prompt.name!r}"):
-            bind = partial(prompt.bind, arguments)
-            return await self._handlers.run(request, prompt.handler, bind, prompt.result)
+            return await self._handlers.run(request, prompt.handler, prompt.bind, arguments, prompt.result)

@@ -4,7 +4,7 @@ Easy to get wrong: middleware sees calls that tools make too, and would ask once
 `request.parent`.
 """
 
-from typing import Any, Final
+from typing import Any
 
 from enfilade.primitives.question import (
     Elicited,
@@ -15,15 +15,12 @@ from enfilade.primitives.question import (
     url_elicitation,
 )
 from enfilade.primitives.question import roots as roots_question
-from enfilade.serving.asking import TIMEOUTS, ask
+from enfilade.serving.asking import ask
 from enfilade.serving.exchange import Request
 from enfilade.wire.roots import Root
 from enfilade.wire.sampling import CreateMessageResult
 
-__all__ = ["USER_TIMEOUT", "Elicited", "Messages", "elicit", "elicit_url", "roots", "sample", "text_of"]
-
-#: Seconds that a user gets to answer.
-USER_TIMEOUT: Final = TIMEOUTS["elicitation/create"]
+__all__ = ["Elicited", "Messages", "elicit", "elicit_url", "roots", "sample", "text_of"]
 
 
 async def elicit(

@@ -6,15 +6,14 @@ told of a resource without contents (R-523).
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from enfilade.later import Later
 from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.errors import NOT_FOUND, ResourceNotFound
 from enfilade.primitives.registry import Registry
-from enfilade.primitives.resource import Resource, ResourceTemplate, with_present_size
 from enfilade.primitives.uris import MAX_LENGTH, canonical
 from enfilade.serving.exchange import Request
 from enfilade.serving.handlers import Handlers
@@ -31,6 +30,15 @@ from enfilade.wire.resources import (
 )
 from enfilade.wire.resources import Resource as Definition
 
+if TYPE_CHECKING:
+    from enfilade.primitives import resource as _resource
+    from enfilade.primitives.resource import Resource, ResourceTemplate
+else:  # those who have nothing to read need nothing of it
+    _resource = Later("enfilade.primitives.resource")
+
+#: Returns the values of a function's parameters from what a URI gives and a context.
+Bind = Callable[[Any, Any], dict[str, Any]]
+
 
 class Resources:
     """Serves the resources and templates of two registries.
@@ -46,8 +54,8 @@ class Resources:
 
     def __init__(
         self,
-        resources: Registry[Resource],
-        templates: Registry[ResourceTemplate],
+        resources: "Registry[Resource]",
+        templates: "Registry[ResourceTemplate]",
         handlers: Handlers,
         render: Render,
         *,
@@ -84,7 +92,7 @@ class Resources:
 
     def definitions(self) -> Sequence[Definition]:
         """Return the definitions of all resources, those that templates list last; looks at files."""
-        found = {each.uri: with_present_size(each) for each in self._resources}
+        found = {each.uri: _resource.with_present_size(each) for each in self._resources}
         for template in self._templates:
             for member in template.members() if template.members else ():
                 found.setdefault(member.uri, member)
@@ -116,11 +124,11 @@ class Resources:
         found = self._found(uri)
         if found is None:
             raise NotFoundError(uri, revision)
-        source, bind = found
+        source, bind, given = found
         with failures_as_errors(request, f"resource {uri!r}", uri=uri):
             try:
                 result = await self._handlers.run(
-                    request, source.handler, bind, lambda value: source.result(value, uri)
+                    request, source.handler, bind, given, lambda value: source.result(value, uri)
                 )
             except ResourceNotFound as error:
                 said = None if error.message == NOT_FOUND else error.message
@@ -128,13 +136,13 @@ class Resources:
         first_round = params.input_responses is UNSET and params.request_state is UNSET  # R-2A2
         return source.caching.on(result) if first_round and source.caching is not NEVER else result
 
-    def _found(self, uri: str) -> tuple[Resource | ResourceTemplate, Callable[[Any], dict[str, Any]]] | None:
-        """Return what a URI names, and what binds its values to a context."""
+    def _found(self, uri: str) -> "tuple[Resource | ResourceTemplate, Bind, dict[str, Any]] | None":
+        """Return what a URI names, what binds its values to a context, and these values."""
         resource = self._resources.get(uri) or self._resources.get(canonical(uri))
         if resource is not None:
-            return resource, partial(resource.handler.with_context, {})
+            return resource, resource.handler.with_context, {}
         for template in self._templates:
             values = template.match(uri)
             if values is not None:
-                return template, partial(template.bind, values)
+                return template, template.bind, values
         return None

@@ -14,16 +14,18 @@ import urllib.parse
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
 from enfilade.primitives.errors import ToolError
 from enfilade.primitives.names import is_reserved_secret
 from enfilade.primitives.signature import is_async
-from enfilade.primitives.tool import Tool
 from enfilade.serving.peer import Peer
 from enfilade.serving.threads import Threads
+
+if TYPE_CHECKING:
+    from enfilade.primitives.tool import Tool
 
 #: Stands where a value was.
 MASK: Final = "[secret]"
@@ -202,7 +204,7 @@ class SecretSource:
         else:
             self._lookup, self._in_thread = given, not is_async(given)
 
-    async def resolve(self, tool: Tool, peer: Peer) -> Secrets:
+    async def resolve(self, tool: "Tool", peer: Peer) -> Secrets:
         """Return the secrets of one call of a tool.
 
         Raises:

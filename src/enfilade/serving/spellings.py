@@ -4,16 +4,18 @@
 Easy to get wrong: what these methods give back is part of the spelling, such as the bare content of a sampling.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from enfilade.serving.awaiting import DONE, Sent
 from enfilade.serving.changes import PROMPTS, RESOURCES, TOOLS, Change
-from enfilade.serving.questions import USER_TIMEOUT, Elicited, Messages
-from enfilade.wire.sampling import ModelPreferences, SamplingMessageContentBlock, ToolChoice
 
 if TYPE_CHECKING:
     from enfilade.serving.context import Context
+    from enfilade.serving.questions import Elicited, Messages
+    from enfilade.wire.sampling import ModelPreferences, SamplingMessageContentBlock, ToolChoice
     from enfilade.wire.tools import Tool
 
 
@@ -23,17 +25,17 @@ class Spellings:
     __slots__ = ()
 
     @property
-    def ui(self) -> "Ui":
+    def ui(self) -> Ui:
         """Questions to the user: `elicit` and `elicit_url`."""
         return Ui(self._context)
 
     @property
-    def sampling(self) -> "Sampling":
+    def sampling(self) -> Sampling:
         """Questions to the client's model: `sample`."""
         return Sampling(self._context)
 
     @property
-    def notifications(self) -> "Notifications":
+    def notifications(self) -> Notifications:
         """Announcements of changes; the server makes them by itself when something is added or removed."""
         return Notifications(self._context.announce)
 
@@ -47,7 +49,7 @@ class Spellings:
         return self._context.secret(key)
 
     @property
-    def _context(self) -> "Context":
+    def _context(self) -> Context:
         return cast("Context", self)
 
 
@@ -56,14 +58,14 @@ class Ui:
 
     __slots__ = ("_context",)
 
-    def __init__(self, context: "Context") -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
 
     async def elicit(
         self,
         message: str,
         schema: Any = None,
-        timeout: float = USER_TIMEOUT,
+        timeout: float | None = None,
         *,
         mode: Literal["form", "url"] = "form",
         url: str | None = None,
@@ -85,7 +87,7 @@ class Sampling:
 
     __slots__ = ("_context",)
 
-    def __init__(self, context: "Context") -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
 
     async def create_message(
@@ -97,7 +99,7 @@ class Sampling:
         max_tokens: int | None = None,
         model_preferences: str | Sequence[str] | ModelPreferences | None = None,
         *,
-        tools: "Sequence[Tool] | None" = None,
+        tools: Sequence[Tool] | None = None,
         tool_choice: ToolChoice | Literal["auto", "required", "none"] | None = None,
     ) -> SamplingMessageContentBlock | list[SamplingMessageContentBlock]:
         """Let the client's model write something, and return the content alone; see `Context.sample`."""

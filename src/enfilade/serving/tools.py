@@ -9,7 +9,6 @@ arguments and a failing tool are results with `isError`, so that the model can c
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -89,6 +88,8 @@ class Tools:
             self._check_headers(tool, request.param_headers, arguments)
         try:
             if tool.timeout is None:
+                if not tool.secrets and request.redaction is None:
+                    return await self._handlers.run(request, tool, tool.bind, arguments, tool.result)
                 return await self._answer(request, tool, arguments)
             with TimeLimit(request, tool.name, tool.timeout):
                 return await self._answer(request, tool, arguments)
@@ -108,13 +109,12 @@ class Tools:
             return _failed(f"Tool {tool.name!r} failed with an internal error (id {correlation}).", None)
 
     async def _answer(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
-        bind = partial(tool.bind, arguments)
         if not tool.secrets:
-            result = await self._handlers.run(request, tool, bind, tool.result)
+            result = await self._handlers.run(request, tool, tool.bind, arguments, tool.result)
         else:
             secrets = await self._secrets.resolve(tool, request.peer)
             request.redaction = (request.redaction or Redaction(())).with_values(secrets.values)
-            result = await self._handlers.run(request, tool, bind, tool.result, secrets)
+            result = await self._handlers.run(request, tool, tool.bind, arguments, tool.result, secrets)
         if request.redaction is not None and result.is_error is True:
             clean = request.redaction.json(msgspec.json.encode(result))
             return msgspec.json.decode(clean, type=CallToolResult)

@@ -70,20 +70,32 @@ class MemoryLog:
         return len(self._streams)
 
     async def open(self, stream: str, head: bytes) -> None:
-        if self._live(stream) is None:
-            await self.drop(stream)  # it has expired, if it was there at all
-            size = len(head) + len(stream) + _OVERHEAD
-            self._streams[stream] = opened = _Stream(head, size)
-            self.size += size
-            self._written(stream, opened)
+        self.write(stream, head)
 
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
+        self.write(stream, None, entries)
+
+    def write(self, stream: str, head: bytes | None, entries: Sequence[tuple[int, bytes]] = ()) -> None:
+        """Do both at once, for those who know that nothing has to be waited for.
+
+        Args:
+            stream: its key.
+            head: what to open it with, if it may be new; None if it was opened before.
+            entries: what to add.
+
+        Raises:
+            StoreError: the stream was never opened, has expired or had to go.
+        """
         found = self._live(stream)
         if found is None:
-            raise StoreError(
-                "the stream is no longer in the log, or never was; "
-                "if it should have been, raise the age or the size that the log may have"
-            )
+            if head is None:
+                raise StoreError(
+                    "the stream is no longer in the log, or never was; "
+                    "if it should have been, raise the age or the size that the log may have"
+                )
+            found = self._opened(stream, head)
+        elif head is not None and not entries:
+            return  # to begin it a second time changes nothing
         for entry in entries:
             self.size += found.add(entry)
         if len(found.entries) > self._bounds.entries + self._slack:
@@ -104,6 +116,16 @@ class MemoryLog:
             self._written(stream, found)
 
     async def drop(self, stream: str) -> None:
+        self._drop(stream)
+
+    def _opened(self, stream: str, head: bytes) -> _Stream:
+        self._drop(stream)  # it has expired, if it was there at all
+        size = len(head) + len(stream) + _OVERHEAD
+        self._streams[stream] = opened = _Stream(head, size)
+        self.size += size
+        return opened
+
+    def _drop(self, stream: str) -> None:
         found = self._streams.pop(stream, None)
         if found is not None:
             self.size -= found.size

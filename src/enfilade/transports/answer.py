@@ -1,17 +1,20 @@
 """One POSTed request and its answer: JSON until it must stream.
 
-A request that is answered at once costs one timer that never fires and two sends. Only a handler that outlives
-`GLANCE` gets its client watched, and only a notification or a silence longer than the grace time turns the
-answer into an event stream. The easy thing to get wrong is what a disconnect means: in the stateless era it is
-the cancellation (R-277), in the session era it is not (R-325).
+A request that is answered at once costs two sends. One that waits for anything costs a timer as well, that hardly
+ever fires: only a handler that outlives `GLANCE` gets its client watched, and only a notification or a silence
+longer than the grace time turns the answer into an event stream. The easy thing to get wrong is what a disconnect
+means: in the stateless era it is the cancellation (R-277), in the session era it is not (R-325).
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from enfilade.serving.exchange import Request
+from enfilade.transports.eager import going_on
 from enfilade.transports.recordings import Recordings
 from enfilade.transports.stream import HEAD, EventStream, Headers, Send, StreamOptions
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, STATELESS_STATUS, RpcError, encode_error
@@ -48,7 +51,7 @@ class AnswerOptions(StreamOptions, frozen=True, kw_only=True):
 class Responder(Protocol):
     """What an answer gets its outcome from."""
 
-    async def respond(self, request: Request) -> tuple[bytes | None, RpcError | None]:
+    def respond(self, request: Request) -> Coroutine[Any, Any, tuple[bytes | None, RpcError | None]]:
         """Run a request and return its one outcome; see `Dispatcher.respond`."""
         ...
 
@@ -73,44 +76,35 @@ async def send_empty(send: Send, status: int, headers: Headers) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-class Answer:
+class Answer(msgspec.Struct, eq=False):
     """The answer to one request, and the outlet of its notifications.
 
-    Args:
+    Attributes:
+        receive: reads what the client does, as ASGI says.
+        write: writes the response, as ASGI says.
         accepts: whether the client takes (JSON, an event stream).
-        stateless: the era, which decides what a disconnect means and which status an error has.
+        options: how answers behave.
         headers: what the response carries besides its content type.
+        stateless: the era, which decides what a disconnect means and which status an error has.
         endless: it lasts as long as its client stays: always a stream (R-272), without a deadline.
         recordings: where a session's streams are recorded, so that they can be resumed; None if they are not.
     """
 
-    def __init__(
-        self,
-        receive: Receive,
-        send: Send,
-        *,
-        accepts: tuple[bool, bool],
-        stateless: bool,
-        options: AnswerOptions,
-        headers: Headers,
-        endless: bool = False,
-        recordings: Recordings | None = None,
-    ) -> None:
-        self._recordings = recordings
-        self._receive = receive
-        self._send = send
-        self._json, self._sse = accepts
-        self._stateless = stateless
-        self._options = options
-        self.headers = headers
-        self._endless = endless
-        self._stream: EventStream | None = None
-        self._watcher: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._deadline: asyncio.TimerHandle | None = None
-        self._request: Request | None = None
-        self._session_id: str | None = None
-        self._gone = False
+    receive: Receive
+    write: Send
+    accepts: tuple[bool, bool]
+    options: AnswerOptions
+    headers: Headers
+    stateless: bool = False
+    endless: bool = False
+    recordings: Recordings | None = None
+    _stream: EventStream | None = None
+    _watcher: asyncio.Task[None] | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _deadline: asyncio.TimerHandle | None = None
+    _request: Request | None = None
+    _session_id: str | None = None
+    _gone: bool = False
 
     # -- the outlet ------------------------------------------------------------------------------------------
 
@@ -137,16 +131,27 @@ class Answer:
         stream = self._stream or self._open()
         if stream is None or not self._polls:
             return False
-        stream.part(self._options.retry if retry is None else retry)
+        stream.part(self.options.retry if retry is None else retry)
         return True
 
     # -- the answer ------------------------------------------------------------------------------------------
 
     async def run(self, responder: Responder, request: Request) -> None:
         """Serve the request and send its one outcome."""
-        self.start(request)
+        self._request = request
+        self._session_id = request.peer.session_id
+        if self.options.eager:
+            self._open()
+        responding = responder.respond(request)
         try:
-            body, error = await responder.respond(request)
+            try:
+                waits_for = responding.send(None)  # nearly always it is done at once
+            except StopIteration as done:
+                body, error = done.value
+            else:
+                request.suspended()
+                self._timer = asyncio.get_running_loop().call_later(GLANCE, self._outlived)
+                body, error = await going_on(responding, waits_for)
         except asyncio.CancelledError:
             await self._farewell(request)
             raise
@@ -154,8 +159,12 @@ class Answer:
             self._give_up()
             raise
         finally:
-            self.settle()
-        await self.conclude(200 if error is None else self.status_of(error), body)
+            if self._timer is not None:
+                self.settle()
+        if error is None and body is not None and self._stream is None and self.accepts[0] and not self._gone:
+            await send_json(self.write, 200, body, self.headers)  # nearly always
+        else:
+            await self.conclude(200 if error is None else self.status_of(error), body)
 
     async def _farewell(self, request: Request) -> None:
         """Say that the server gives the request up, because its host cancelled it: nobody is left waiting."""
@@ -175,7 +184,7 @@ class Answer:
         """Return the HTTP status of an error that is the outcome of a request (protocol §1.8, R-327)."""
         if error.status is not None:
             return error.status
-        return STATELESS_STATUS.get(error.code, 200) if self._stateless else 200
+        return STATELESS_STATUS.get(error.code, 200) if self.stateless else 200
 
     async def conclude(self, status: int, body: bytes | None) -> None:
         """Send the outcome in the form the answer has taken by now."""
@@ -187,67 +196,68 @@ class Answer:
         elif self._gone:
             return
         elif body is None:  # cancelled by the client's own notification: the response ends without an answer
-            await self._send_whole_stream(b"") if self._sse else await send_empty(self._send, 204, self.headers)
-        elif self._json or status != 200:
-            await send_json(self._send, status, body, self.headers)
+            await self._send_whole_stream(b"") if self.accepts[1] else await send_empty(
+                self.write, 204, self.headers
+            )
+        elif self.accepts[0] or status != 200:
+            await send_json(self.write, status, body, self.headers)
         else:
             await self._send_whole_stream(event(body))
 
     async def _send_whole_stream(self, body: bytes) -> None:
         headers = [*HEAD, *self.headers]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        await self.write({"type": "http.response.start", "status": 200, "headers": headers})
+        await self.write({"type": "http.response.body", "body": body})
 
     async def conclude_batch(self, bodies: list[bytes]) -> None:
         """Send the outcomes of a batch: a JSON array, or one event each (R-342, R-343)."""
-        if self._stream is None and not self._json:
+        if self._stream is None and not self.accepts[0]:
             self._open()
         if self._stream is not None:
             for body in bodies:
                 self._stream.push_always(body)
             await self._stream.finish(None)
         else:
-            await send_json(self._send, 200, b"[" + b",".join(bodies) + b"]", self.headers)
+            await send_json(self.write, 200, b"[" + b",".join(bodies) + b"]", self.headers)
 
     # -- what happens only to requests that take their time ----------------------------------------------------
 
-    def start(self, request: Request | None, session_id: str | None = None) -> None:
-        """Begin to measure the time that a request takes.
+    def start_batch(self, session_id: str | None) -> None:
+        """Begin to measure the time that a batch takes.
 
         Args:
-            request: the one that is answered; None for a batch.
-            session_id: the session of a batch.
+            session_id: whose it is.
         """
-        self._request = request
-        self._session_id = session_id if request is None else request.peer.session_id
-        if self._options.eager:
+        self._session_id = session_id
+        if self.options.eager:
             self._open()
         self._timer = asyncio.get_running_loop().call_later(GLANCE, self._outlived)
 
     def settle(self) -> None:
         """Stop measuring and watching: the outcome is known."""
-        for timer in (self._timer, self._deadline):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
 
     def _outlived(self) -> None:
         """Start to care: watch the client if its going means something, and plan for a long silence."""
         loop = asyncio.get_running_loop()
-        if self._stateless:
+        if self.stateless:
             self._watcher = loop.create_task(self._watch())
-        if self._options.request_timeout and not self._endless:
-            self._deadline = loop.call_later(self._options.request_timeout, self._expire)
+        if self.options.request_timeout and not self.endless:
+            self._deadline = loop.call_later(self.options.request_timeout, self._expire)
         if self._may_stream and self._stream is None:
-            self._timer = loop.call_later(self._options.grace, self._open)
+            self._timer = loop.call_later(self.options.grace, self._open)
 
     def _expire(self) -> None:
         if self._request is not None:
             self._request.cancel("deadline", expired=True)
 
     async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
+        while (await self.receive())["type"] != "http.disconnect":
             pass
         self._gone = True
         if self._request is not None:
@@ -255,19 +265,19 @@ class Answer:
 
     @property
     def _may_stream(self) -> bool:
-        return self._sse and (self._endless or not (self._options.json_response and self._json))
+        return self.accepts[1] and (self.endless or not (self.options.json_response and self.accepts[0]))
 
     def _open(self) -> EventStream | None:
         """Turn the answer into a stream, unless the client or the host wants JSON."""
         if self._stream is None and self._may_stream:
             recording, id = None, None if self._request is None else self._request.id
-            if self._recordings is not None and self._session_id is not None:
-                recording = self._recordings.begin(self._session_id, request_id=id, answers=True)
-            self._stream = EventStream(self._send, self.headers, self._options, recording, priming=self._polls)
+            if self.recordings is not None and self._session_id is not None:
+                recording = self.recordings.begin(self._session_id, request_id=id, answers=True)
+            self._stream = EventStream(self.write, self.headers, self.options, recording, priming=self._polls)
         return self._stream
 
     @property
     def _polls(self) -> bool:
         """Whether the client comes back by itself when its stream ends early."""
         request = self._request
-        return self._recordings is not None and request is not None and request.peer.revision in POLLING
+        return self.recordings is not None and request is not None and request.peer.revision in POLLING

@@ -20,7 +20,7 @@ from enfilade.serving.exchange import InFlight, Outlet, Request
 from enfilade.serving.live import Questions
 from enfilade.serving.peer import Peer
 from enfilade.serving.subscriptions import notification_of
-from enfilade.transports.incoming import Incoming, unsupported
+from enfilade.transports.incoming import Incoming, incoming_of, unsupported
 from enfilade.wire.jsonrpc import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
@@ -155,7 +155,7 @@ class Connection:
         if envelope.method is UNSET:
             self._questions.answer(None, envelope)
             return
-        incoming = Incoming(envelope)
+        incoming = incoming_of(envelope)
         if envelope.id is UNSET:
             params: Any = incoming.params
             if envelope.method == "notifications/cancelled" and params is not None:
@@ -169,8 +169,8 @@ class Connection:
         except RpcError as error:
             self._start(self._refuse(envelope.id, error))
             return
-        request.task = self._start(self._serve(request))
-        request.task.add_done_callback(lambda _: request.finish())
+        request.task = task = self._start(self._serve(request))
+        task.add_done_callback(lambda _: request.finish())
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -255,7 +255,7 @@ class Connection:
             method,
             incoming.checked_params(),
             peer,
-            meta=incoming.meta,
+            incoming.meta,
             outlet=self._outlet,
             log_level=log_level if stateless else self._log_level,
             session=None if stateless else self,

@@ -31,9 +31,10 @@ from enfilade.state.store import Bounds
 from enfilade.transports.answer import AnswerOptions, Receive, send_empty, send_json
 from enfilade.transports.duplex_post import DuplexPost
 from enfilade.transports.gets import Gets
-from enfilade.transports.guard import Guard, cors, preflight
+from enfilade.transports.guard import Guard, preflight
 from enfilade.transports.incoming import version_of
 from enfilade.transports.loop_messages import Arrival, as_dict
+from enfilade.transports.manners import judge_for
 from enfilade.transports.own_stream import OwnStream
 from enfilade.transports.recordings import Recordings
 from enfilade.transports.session_loop import SessionLoop
@@ -103,7 +104,7 @@ class HTTPStreamableTransport:
         )
         self._terminated = False
         self._principal = principal
-        self._guard = Guard(allowed_hosts, allowed_origins)
+        self._judged = judge_for(Guard(allowed_hosts, allowed_origins))
         self._relay = Relay(MemoryStore(Bounds()))
         seal = Seal([secret] if isinstance(secret, str | bytes) else secret)
         self.recordings: Recordings | None = None
@@ -256,18 +257,17 @@ class HTTPStreamableTransport:
     async def _serve(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         try:
             fields = http.read(scope["headers"])
-            self._guard.check(fields)
-            origin = fields.get(b"origin")
-            if origin is not None:
-                headers = [*headers, *cors(origin)]
-            if scope["method"] == "OPTIONS" and origin is not None:
-                await send_empty(send, 204, preflight(origin, fields))
+            manners = self._judged(fields)
+            manners.check()
+            headers = [*headers, *manners.headers]
+            if scope["method"] == "OPTIONS" and b"origin" in fields:
+                await send_empty(send, 204, preflight(fields[b"origin"], fields))
                 return
             self.sole.check_owner(self._principal(scope))
             if self._terminated:
                 raise session_over()
             if scope["method"] == "POST":
-                await DuplexPost(self, scope, fields, headers, receive, send).serve()
+                await DuplexPost(self, scope, fields, manners, headers, receive, send).serve()
             else:
                 await self._other(scope["method"], fields, headers, receive, send)
         except RpcError as error:

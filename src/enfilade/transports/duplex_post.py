@@ -13,9 +13,10 @@ from msgspec import UNSET
 from enfilade.serving.exchange import Request
 from enfilade.serving.peer import Peer
 from enfilade.transports.answer import Answer, Receive, send_empty
-from enfilade.transports.body import check_media, read_body
-from enfilade.transports.incoming import Incoming, version_of
+from enfilade.transports.body import read_body
+from enfilade.transports.incoming import incoming_of
 from enfilade.transports.loop_messages import Arrival
+from enfilade.transports.manners import Manners
 from enfilade.transports.session_loop import SessionLoop
 from enfilade.transports.stream import Headers, Send
 from enfilade.wire import headers as http
@@ -59,6 +60,7 @@ class DuplexPost:
         door: "HTTPStreamableTransport",
         scope: "Scope",
         fields: dict[bytes, bytes],
+        manners: Manners,
         headers: Headers,
         receive: Receive,
         send: Send,
@@ -69,8 +71,8 @@ class DuplexPost:
         self._headers = headers
         self._receive = receive
         self._send = send
-        self._version = version_of(fields)
-        self._accepts = (True, True)
+        self._manners = manners
+        self._version = manners.version
 
     async def serve(self) -> None:
         """Answer it.
@@ -78,7 +80,7 @@ class DuplexPost:
         Raises:
             RpcError: it is refused, and no response was begun.
         """
-        self._accepts = check_media(self._fields)
+        self._manners.check_media()
         body = await read_body(self._fields, self._receive, self._door.body_limit)
         envelope = decode(body)
         if isinstance(envelope, list):
@@ -105,7 +107,7 @@ class DuplexPost:
         answer = Answer(
             self._receive,
             self._send,
-            accepts=self._accepts,
+            accepts=self._manners.accepts,
             stateless=stateless,
             options=self._door.answers,
             headers=self._headers,
@@ -130,12 +132,12 @@ class DuplexPost:
         """Return a request as the loop gets it, with what it may do about its streams."""
         door = self._door
         polls = door.recordings is not None and not stateless and door.sole.revision in POLLING
-        json_only = door.answers.json_response and self._accepts[0]
+        json_only = door.answers.json_response and self._manners.accepts[0]
         return Arrival(
             body=body,
             envelope=envelope,
             scope=self._scope,
-            can_ask=self._accepts[1] and not json_only and not stateless,
+            can_ask=self._manners.accepts[1] and not json_only and not stateless,
             part=(lambda: _part(answer)) if polls else None,
             part_own=door.own.part if polls else None,
             unanswered=lambda: _unanswered(door.loop, envelope),
@@ -147,7 +149,7 @@ class DuplexPost:
         """Whether a message belongs to 2026-07-28; its params are read for it only if they may say so."""
         if self._version in STATELESS and envelope.method != "initialize":
             return True
-        return envelope.params is not UNSET and _CLAIM in bytes(envelope.params) and Incoming(envelope).claim
+        return envelope.params is not UNSET and _CLAIM in bytes(envelope.params) and incoming_of(envelope).claim
 
     def _check_stateless(self, envelope: Envelope) -> None:
         """Check a request that carries its own metadata, as far as it does not take to know its method."""
@@ -155,8 +157,8 @@ class DuplexPost:
             known = ", ".join(HANDSHAKE_OVER_HTTP)
             text = f"{UNSUPPORTED}: this is a session; send initialize first, in one of {known}"
             raise RpcError(INVALID_REQUEST, text, status=400)
-        incoming = Incoming(envelope)
-        incoming.check_claim(self._fields)
+        incoming = incoming_of(envelope)
+        incoming.check_claim(self._fields, self._version)
         if incoming.params is not None:
             http.check_name(self._fields, incoming.method, incoming.params)
 
@@ -186,6 +188,6 @@ def _unanswered(loop: SessionLoop, envelope: Envelope) -> None:
 
 def _cancel(loop: SessionLoop, envelope: Envelope) -> None:
     """End the call that a notification is about, since no answer to it is due."""
-    params = Incoming(envelope).params
+    params = incoming_of(envelope).params
     if isinstance(params, CancelledNotificationParams) and params.request_id is not UNSET:
         loop.cancelled(params.request_id)

@@ -7,7 +7,6 @@ must be named. The easy thing to get wrong is to look at one of the two headers 
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -30,7 +29,6 @@ class Guard:
     def __init__(self, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
         self._hosts = tuple(host.lower() for host in hosts)
         self._origins = tuple(origin.lower().rstrip("/") for origin in origins)
-        self._verdict = lru_cache(maxsize=256)(self._decide)
 
     def check(self, fields: Mapping[bytes, bytes]) -> None:
         """Let a request pass.
@@ -38,11 +36,12 @@ class Guard:
         Raises:
             RpcError: with HTTP status 421 for a foreign Host, 403 for a foreign Origin (E-34, E-35).
         """
-        verdict = self._verdict(fields.get(b"host"), fields.get(b"origin"))
+        verdict = self.verdict(fields.get(b"host"), fields.get(b"origin"))
         if verdict is not None:
             raise RpcError(INVALID_REQUEST, verdict[1], status=verdict[0])
 
-    def _decide(self, host: bytes | None, origin: bytes | None) -> tuple[int, str] | None:
+    def verdict(self, host: bytes | None, origin: bytes | None) -> tuple[int, str] | None:
+        """Return the HTTP status of a refusal and its reason, or None for a request that may pass."""
         if host is not None and not self._host_allowed(_name(host.decode("latin-1"))):
             return 421, _refusal("Host", host, "allowed_hosts", "ENFILADE_ALLOWED_HOSTS")
         if origin is not None and not self._origin_allowed(origin, host):

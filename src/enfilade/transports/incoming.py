@@ -14,7 +14,14 @@ from msgspec import UNSET, Raw
 
 from enfilade.serving.peer import Peer
 from enfilade.wire import headers as http
-from enfilade.wire.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, UNSUPPORTED_VERSION, Envelope, RpcError
+from enfilade.wire.jsonrpc import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    UNSUPPORTED_VERSION,
+    Envelope,
+    RequestId,
+    RpcError,
+)
 from enfilade.wire.lifecycle import (
     CLIENT_CAPABILITIES,
     CLIENT_INFO,
@@ -34,41 +41,26 @@ _NO_META: Final = RequestMeta()
 _EMPTY: Final = Raw(b"{}")
 
 
-class Incoming:
-    """A request or notification, read once.
+class Incoming(msgspec.Struct):
+    """A request or notification, read once by `incoming_of`.
 
     Attributes:
         method: the method it names.
         id: the id of a request; None for a notification.
-        params: the method's decoded params; None where they are not what the method wants.
         meta: the protocol's members of `_meta`.
+        params: the method's decoded params; None where they are not what the method wants.
         claim: whether the body names a protocol version.
         problem: what is wrong with the params, or None.
         meta_problem: what is wrong with `_meta`, or None.
     """
 
-    __slots__ = ("claim", "envelope", "id", "meta", "meta_problem", "method", "params", "problem")
-
-    def __init__(self, envelope: Envelope) -> None:
-        self.envelope = envelope
-        self.method = "" if envelope.method is UNSET else envelope.method
-        self.id = None if envelope.id is UNSET else envelope.id
-        self.params: Message | None = None
-        self.meta = _NO_META
-        self.problem: str | None = None
-        self.meta_problem: str | None = None
-        raw = _EMPTY if envelope.params is UNSET else envelope.params
-        try:
-            self.params = _DECODERS.get(self.method, _ANY).decode(raw)
-            meta = getattr(self.params, "meta", UNSET)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self.problem = _explain(error, "params")
-            meta = _rescue_meta(raw)
-        self.claim = False
-        if isinstance(meta, Raw):
-            self._read_meta(meta)
-        elif meta is not UNSET:
-            self.meta_problem = "params._meta must be an object"
+    method: str
+    id: RequestId | None
+    meta: RequestMeta
+    params: Message | None = None
+    claim: bool = False
+    problem: str | None = None
+    meta_problem: str | None = None
 
     def _read_meta(self, raw: Raw) -> None:
         try:
@@ -81,6 +73,14 @@ class Incoming:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 return
             self.claim = isinstance(members, dict) and PROTOCOL_VERSION in members
+
+    def _read_wrong_params(self, raw: Raw, error: Exception) -> None:
+        self.problem = _explain(error, "params")
+        meta = _rescue_meta(raw)
+        if isinstance(meta, Raw):
+            self._read_meta(meta)
+        elif meta is not UNSET:
+            self.meta_problem = "params._meta must be an object"
 
     def checked_params(self) -> Message:
         """Return the params.
@@ -100,16 +100,10 @@ class Incoming:
         """
         if self.meta_problem is not None:
             raise RpcError(INVALID_PARAMS, f"Invalid request metadata: {self.meta_problem}", status=400)
-        missing = [
-            key
-            for key, value in (
-                (PROTOCOL_VERSION, self.meta.protocol_version),
-                (CLIENT_CAPABILITIES, self.meta.client_capabilities),
-            )
-            if value is UNSET
-        ]
-        if missing:
-            names = " and ".join(f"params._meta[{key!r}]" for key in missing)
+        version, capabilities = self.meta.protocol_version, self.meta.client_capabilities
+        if version is UNSET or capabilities is UNSET:
+            needed = ((PROTOCOL_VERSION, version), (CLIENT_CAPABILITIES, capabilities))
+            names = " and ".join(f"params._meta[{key!r}]" for key, value in needed if value is UNSET)
             raise RpcError(INVALID_PARAMS, f"Invalid request metadata: {names} missing", status=400)
 
     def check_version(self) -> None:
@@ -121,17 +115,17 @@ class Incoming:
         if self.meta.protocol_version not in STATELESS:
             raise unsupported(str(self.meta.protocol_version))
 
-    def check_claim(self, fields: Mapping[bytes, bytes]) -> None:
+    def check_claim(self, fields: Mapping[bytes, bytes], version: str) -> None:
         """Check what the stateless era wants of a POST, up to its method, in the order of protocol §1.6.
 
         Args:
             fields: the headers, which must agree with the body.
+            version: the text of `MCP-Protocol-Version` among them.
 
         Raises:
             RpcError: the first thing that is wrong.
         """
         self.check_metadata()
-        version = version_of(fields)
         if not version:
             raise http.mismatch("header MCP-Protocol-Version is missing")
         if version != self.meta.protocol_version:
@@ -148,6 +142,24 @@ class Incoming:
             capabilities=meta.client_capabilities or ClientCapabilities(),
             principal=principal,
         )
+
+
+def incoming_of(envelope: Envelope) -> Incoming:
+    """Return what a request or a notification says."""
+    id = envelope.id
+    incoming = Incoming(envelope.method or "", None if id is UNSET else id, _NO_META)
+    raw = _EMPTY if envelope.params is UNSET else envelope.params
+    try:
+        incoming.params = params = _DECODERS.get(incoming.method, _ANY).decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        incoming._read_wrong_params(raw, error)
+    else:
+        meta = getattr(params, "meta", UNSET)
+        if type(meta) is Raw:
+            incoming._read_meta(meta)
+        elif meta is not UNSET:
+            incoming.meta_problem = "params._meta must be an object"
+    return incoming
 
 
 def version_of(fields: Mapping[bytes, bytes]) -> str:

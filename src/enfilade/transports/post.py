@@ -9,6 +9,7 @@ The easy thing to get wrong is a request that says both things at once; protocol
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from msgspec import UNSET, Raw
 
 from enfilade.serving.dispatcher import masked
@@ -16,10 +17,11 @@ from enfilade.serving.exchange import Request
 from enfilade.serving.peer import Peer
 from enfilade.state.store import StoreError
 from enfilade.transports.answer import Answer, Receive, send_empty
-from enfilade.transports.body import check_media, read_body
-from enfilade.transports.incoming import Incoming, check_version, version_of
+from enfilade.transports.body import read_body
+from enfilade.transports.incoming import Incoming, check_version, incoming_of
+from enfilade.transports.manners import Manners
 from enfilade.transports.sessions import Session
-from enfilade.transports.stream import Headers, Send
+from enfilade.transports.stream import Send
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import (
     INVALID_PARAMS,
@@ -48,53 +50,32 @@ if TYPE_CHECKING:
 DEFAULT_LOG_LEVEL: Final[LoggingLevel] = "info"
 
 
-class Post:
+class Post(msgspec.Struct, eq=False):
     """One POST to the endpoint.
 
-    Args:
+    Attributes:
         door: the endpoint.
         fields: request headers.
-        headers: what every response to it carries.
+        manners: what they say.
         principal: who is asking.
+        id: of the request, once it was read.
+        stateless: whether it belongs to the stateless era.
     """
 
-    __slots__ = (
-        "accepts",
-        "door",
-        "fields",
-        "headers",
-        "id",
-        "principal",
-        "receive",
-        "send",
-        "stateless",
-        "version",
-    )
-
-    def __init__(
-        self,
-        door: "StreamableHTTP",
-        fields: dict[bytes, bytes],
-        headers: Headers,
-        principal: str | None,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        self.door = door
-        self.fields = fields
-        self.headers = headers
-        self.principal = principal
-        self.receive = receive
-        self.send = send
-        self.id: RequestId | None = None
-        self.accepts = (True, True)
-        self.stateless = False
-        self.version = version_of(fields)
+    door: "StreamableHTTP"
+    fields: dict[bytes, bytes]
+    manners: Manners
+    principal: str | None
+    receive: Receive
+    send: Send
+    id: RequestId | None = None
+    stateless: bool = False
 
     async def serve(self) -> None:
         """Answer it."""
         try:
-            self.accepts = check_media(self.fields)
+            if self.manners.media is not None:
+                self.manners.check_media()
             message = decode(await read_body(self.fields, self.receive, self.door.options.body_limit))
             if isinstance(message, list):
                 await self._batch(message)
@@ -112,9 +93,9 @@ class Post:
 
     async def _message(self, envelope: Envelope) -> None:
         """Serve a request or take a notification, in the era it belongs to."""
-        incoming = Incoming(envelope)
+        incoming = incoming_of(envelope)
         opens = envelope.method == "initialize"
-        self.stateless = incoming.claim or (self.version in STATELESS and not opens)
+        self.stateless = incoming.claim or (self.manners.version in STATELESS and not opens)
         if envelope.id is UNSET:
             await self._notification(incoming)
             return
@@ -124,20 +105,25 @@ class Post:
         elif opens:
             await self._initialize(incoming)
         else:
-            peer, session = await self._session_peer()
-            answer = self._answer(session=session)
+            session = self._known_session()
+            if session is not None:
+                peer = session.peer
+            else:
+                peer, session = await self._session_peer()
+            answer = self._answer(session)
             await answer.run(self.door.dispatcher, self._enter(incoming, peer, session, answer))
 
-    def _answer(self, *, session: Session | None = None, endless: bool = False) -> Answer:
+    def _answer(self, session: Session | None = None, *, endless: bool = False) -> Answer:
+        manners, door = self.manners, self.door
         return Answer(
             self.receive,
             self.send,
-            accepts=self.accepts,
-            stateless=self.stateless,
-            options=self.door.options.answers,
-            headers=self.headers,
-            endless=endless,
-            recordings=None if session is None else self.door.recordings,
+            manners.accepts,
+            door.options.answers,
+            manners.headers,
+            self.stateless,
+            endless,
+            None if session is None else door.recordings,
         )
 
     # -- the stateless era -------------------------------------------------------------------------------------
@@ -145,8 +131,8 @@ class Post:
     async def _stateless(self, incoming: Incoming) -> None:
         """Serve a request that carries its own metadata, in the order of checks of protocol §1.6."""
         method = incoming.method
-        incoming.check_claim(self.fields)
-        if not self.door.dispatcher.offers(method, self.version):
+        incoming.check_claim(self.fields, self.manners.version)
+        if not self.door.dispatcher.offers(method, self.manners.version):
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
         if incoming.params is not None:
             http.check_name(self.fields, method, incoming.params)
@@ -158,7 +144,7 @@ class Post:
             method,
             params,
             incoming.stateless_peer(self.principal),
-            meta=incoming.meta,
+            incoming.meta,
             outlet=answer,
             log_level=None if level is UNSET else level,
             param_headers=self.fields,
@@ -169,14 +155,14 @@ class Post:
 
     async def _initialize(self, incoming: Incoming) -> None:
         """Serve the handshake; only its success makes a session (E-12, R-318, R-319)."""
-        if self.version in STATELESS:
+        if self.manners.version in STATELESS:
             raise RpcError(
                 INVALID_PARAMS,
-                f"initialize is not part of revision {self.version}. Either send requests with _meta, in "
+                f"initialize is not part of revision {self.manners.version}. Either send requests with _meta, in "
                 f"{', '.join(STATELESS)}, or initialize without that header, in {', '.join(HANDSHAKE_OVER_HTTP)}",
                 status=400,
             )
-        check_version(self.version)
+        check_version(self.manners.version)
         if http.SESSION_ID in self.fields and self.door.options.sessions:
             await self.door.session(self.fields, self.principal)
             raise invalid_request("initialize was sent within a live session")
@@ -187,16 +173,26 @@ class Post:
         result = await self.door.dispatcher.dispatch(request)
         answer = self._answer()
         if token is not None:
-            answer.headers = [*self.headers, (http.SESSION_ID, token.encode())]
+            answer.headers = [*self.manners.headers, (http.SESSION_ID, token.encode())]
         await answer.conclude(200, encode_result(request.id, result))
+
+    def _known_session(self) -> Session | None:
+        """Return the session that the request is part of, if nothing has to be asked for it; nearly always."""
+        known = self.door.sessions.known(self.fields.get(http.SESSION_ID), self.principal)
+        if known is None or self.manners.version not in (known.peer.revision, ""):
+            return None
+        return known
 
     async def _session_peer(self) -> tuple[Peer, Session | None]:
         """Return who sends a message without a claim: a session's client, or one that needs no session."""
-        check_version(self.version)
+        known = self._known_session()
+        if known is not None:
+            return known.peer, known
+        check_version(self.manners.version)
         if self.door.options.sessions:
             session = await self.door.session(self.fields, self.principal)
             return session.peer, session
-        revision = self.version if self.version in HANDSHAKE_OVER_HTTP else ASSUMED_WITHOUT_HEADER
+        revision = self.manners.version if self.manners.version in HANDSHAKE_OVER_HTTP else ASSUMED_WITHOUT_HEADER
         return Peer(revision=revision, principal=self.principal), None
 
     def _enter(self, incoming: Incoming, peer: Peer, session: Session | None, answer: Answer) -> Request:
@@ -210,23 +206,25 @@ class Post:
             method,
             incoming.checked_params(),
             peer,
-            meta=incoming.meta,
+            incoming.meta,
             outlet=answer,
             log_level=level,
             session=session,
             questions=None if session is None else self.door.questions,
         )
         if peer.session_id is not None:
-            self.door.in_flight.enter(request)
+            in_flight = self.door.in_flight
+            in_flight.check(request)
+            request.in_flight = in_flight
         return request
 
     async def _response(self, envelope: Envelope) -> None:
         """Take a client's answer to a request of ours: accepted in a session, matched or not (E-28, E-29)."""
-        if self.version in STATELESS:
+        if self.manners.version in STATELESS:
             raise invalid_request("a response cannot be POSTed in this revision")
         peer, _ = await self._session_peer()
         await self._answered(envelope, peer)
-        await send_empty(self.send, 202, self.headers)
+        await send_empty(self.send, 202, self.manners.headers)
 
     async def _answered(self, envelope: Envelope, peer: Peer) -> None:
         """Hand an answer to whoever asked the question, here or at another worker (R-334)."""
@@ -239,7 +237,7 @@ class Post:
         if not self.stateless:
             peer, _ = await self._session_peer()
             self._notice(incoming, peer)
-        await send_empty(self.send, 202, self.headers)
+        await send_empty(self.send, 202, self.manners.headers)
 
     def _notice(self, incoming: Incoming, peer: Peer) -> None:
         """Act on a notification of a session: cancel what it cancels (R-361, R-363, R-364)."""
@@ -253,13 +251,13 @@ class Post:
         """Serve an array of messages (E-25…E-27, R-340…R-344)."""
         if len(elements) > self.door.options.batch_limit:
             raise invalid_request(f"a batch has at most {self.door.options.batch_limit} messages")
-        if not elements or self.version in STATELESS or any(map(_claims, elements)):
+        if not elements or self.manners.version in STATELESS or any(map(_claims, elements)):
             raise invalid_request("a body is exactly one message")
         peer, session = await self._session_peer()
         if peer.revision != BATCHING:
             raise invalid_request(f"revision {peer.revision} has no batches; a body is exactly one message")
-        answer = self._answer(session=session)
-        answer.start(None, peer.session_id)
+        answer = self._answer(session)
+        answer.start_batch(peer.session_id)
         try:
             seen: set[RequestId] = set()
             bodies = await asyncio.gather(*(self._element(raw, peer, session, answer, seen) for raw in elements))
@@ -269,7 +267,7 @@ class Post:
         if due:
             await answer.conclude_batch(due)
         else:
-            await send_empty(self.send, 202, self.headers)
+            await send_empty(self.send, 202, self.manners.headers)
 
     async def _element(
         self, raw: Raw, peer: Peer, session: Session | None, answer: Answer, seen: set[RequestId]
@@ -283,7 +281,7 @@ class Post:
             if envelope.method is UNSET:
                 await self._answered(envelope, peer)
                 return None
-            incoming = Incoming(envelope)
+            incoming = incoming_of(envelope)
             if envelope.id is UNSET:
                 self._notice(incoming, peer)
                 return None
@@ -293,7 +291,9 @@ class Post:
             if id in seen:
                 raise invalid_request(f"id {id!r} is in this batch twice")
             seen.add(id)
-            body, _ = await self.door.dispatcher.respond(self._enter(incoming, peer, session, answer))
+            request = self._enter(incoming, peer, session, answer)
+            request.suspended()  # in effect, since the others of the batch go on beside it
+            body, _ = await self.door.dispatcher.respond(request)
             return body
         except StoreError as failure:
             return encode_error(id, masked(failure, "a message of a batch could not be served"))
@@ -307,4 +307,4 @@ def _claims(raw: Raw) -> bool:
         envelope = decode(raw)
     except RpcError:
         return False
-    return not isinstance(envelope, list) and envelope.method is not UNSET and Incoming(envelope).claim
+    return not isinstance(envelope, list) and envelope.method is not UNSET and incoming_of(envelope).claim

@@ -12,10 +12,12 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from enfilade.state.memory_log import MemoryLog
 from enfilade.state.store import StoreError
 from enfilade.wire.jsonrpc import RequestId
 
@@ -130,10 +132,7 @@ class Recording:
         if self._name is None:
             if not self._opened and not self._waited:
                 self._waited = True  # once: a log that is out of order must not slow down what it cannot keep
-                if self._owner.log.private:  # at no cost, and nothing to wait for
-                    await self._append(0, None)
-                else:
-                    await self.drained()
+                await self.drained()
             anchor = None
             if self._owner.anchored is not None:  # a foreign store names its first event itself
                 anchor = self._owner.anchored.anchor(self.stream)
@@ -145,7 +144,7 @@ class Recording:
     def record(self, message: bytes, *, droppable: bool) -> int:
         """Take a message, without waiting, and return its position."""
         self.position += 1
-        if droppable and self._size > CAPACITY:
+        if self._size > CAPACITY and droppable:
             self.lost += 1
             message = b""
         self._waiting.append(message)
@@ -183,7 +182,9 @@ class Recording:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._task is None and (self._waiting or self._end or not self._opened):
+        if self._task is not None or not (self._waiting or self._end or not self._opened):
+            return
+        if self._owner.at_hand is None or not self._write_now(self._owner.at_hand):
             self._task = asyncio.get_running_loop().create_task(self._write())
 
     async def stop(self) -> None:
@@ -229,21 +230,48 @@ class Recording:
 
     async def _write_some(self) -> bool:
         """Write one entry, and return whether it was the last."""
-        count = size = 0
-        first = self.position - len(self._waiting) + 1
-        while count < len(self._waiting) and (count == 0 or size < _ENTRY):
-            size += len(self._waiting[count])
-            count += 1
+        position, entry = self._next()
+        await self._append(position, entry)
+        return self._taken_in(entry)
+
+    def _write_now(self, log: MemoryLog) -> bool:
+        """Write all that waits to a log that takes it at once; False if it refuses."""
+        try:
+            ended = False
+            while not ended and (self._end or self._waiting or not self._opened):
+                position, entry = self._next()
+                kept = () if entry is None else ((position, self._owner.kept(self.stream, position, entry)),)
+                head = None if self._opened else self._owner.kept(self.stream, 0, self._head)
+                log.write(self.stream, head, kept)
+                self._opened = True
+                ended = self._taken_in(entry)
+        except StoreError:
+            return False
+        if ended:
+            self._owner.closed(self)
+        return True
+
+    def _next(self) -> tuple[int, Entry | None]:
+        """Return what is written next, and where: the end lies after all messages, so who has them finds it."""
+        count = len(self._waiting)
+        first = self.position - count + 1
+        if self._size > _ENTRY:
+            sizes = accumulate(map(len, self._waiting))
+            count = max(1, sum(1 for _ in takewhile(lambda size: size < _ENTRY, sizes)))
         end = self._end if count == len(self._waiting) else GOES_ON
-        # The last entry lies after the last message, so that who has seen all of them still finds the end.
-        position = first + count if end else first + count - 1
-        await self._append(position, Entry(first, self._waiting[:count], end) if count or end else None)
-        del self._waiting[:count]
-        self._size -= size
+        if not (count or end):
+            return first - 1, None
+        return first + count if end else first + count - 1, Entry(first, self._waiting[:count], end)
+
+    def _taken_in(self, entry: Entry | None) -> bool:
+        """Forget what the log has taken, and return whether it was the last."""
+        if entry is not None:
+            del self._waiting[: len(entry.messages)]
+            self._size -= sum(map(len, entry.messages))
         self.written_at = time.monotonic()
         if self.reader is not None:
             self._owner.relay.tell("wake", self.reader[1], self.reader[0])
-        return end != GOES_ON
+        return entry is not None and entry.end != GOES_ON
 
     async def _append(self, position: int, entry: Entry | None) -> None:
         owner = self._owner

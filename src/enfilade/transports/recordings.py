@@ -19,6 +19,7 @@ import msgspec
 
 from enfilade.serving.relay import Relay
 from enfilade.state.event_store import EventStoreLog
+from enfilade.state.memory_log import MemoryLog
 from enfilade.state.seal import Seal
 from enfilade.state.store import EventLog, StoreError
 from enfilade.transports.recording import CONCLUDED, GOES_ON, Entry, Head, Recording, stream_key
@@ -63,12 +64,17 @@ class Recordings:
         seal: signs names, and seals what is kept unless the log is private to this process.
         relay: tells readers at other workers that there is more.
         age: seconds that the log keeps a stream to which nothing is written.
+
+    Attributes:
+        anchored: the log, if it names the first event of each stream itself.
+        at_hand: the log, if nothing has to be waited for: it is in this process, and its own.
     """
 
     def __init__(self, log: EventLog, seal: Seal, relay: Relay, age: float) -> None:
         self.log = log
         self.relay = relay
         self.anchored = log if isinstance(log, EventStoreLog) else None
+        self.at_hand = log if isinstance(log, MemoryLog) and log.private else None
         self._seal = seal
         self._age = age
         self._open: dict[str, Recording] = {}
@@ -94,6 +100,7 @@ class Recordings:
     def closed(self, recording: Recording) -> None:
         """Forget a stream that is in the log to its end."""
         self._open.pop(recording.stream, None)
+        recording.on_taken = None  # nobody takes it over any more, and so nothing refers to its connection
 
     def forget(self) -> None:
         """Forget what was open in an event loop that is no more."""
@@ -204,10 +211,12 @@ class Recordings:
         end = GOES_ON
         for position, data in kept.entries:
             entry = msgspec.msgpack.decode(self._unkept(stream, position, data), type=Entry)
-            start = max(0, after + 1 - entry.first)
-            messages += [each for each in enumerate(entry.messages[start:], entry.first + start) if each[1]]
             if position == kept.first and entry.first > after + 1:
                 raise unknown_event()  # what came in between is not kept any more
+            # A write whose outcome was not known is done again with what has come since, so entries may overlap.
+            start = max(0, after + 1 - entry.first)
+            messages += [each for each in enumerate(entry.messages[start:], entry.first + start) if each[1]]
+            after = max(after, entry.first + len(entry.messages) - 1)
             if entry.end:
                 end = entry.end
                 break  # whatever a worker that was given up has added to it since

@@ -30,8 +30,10 @@ _PURPOSE: Final = b"session"
 _LONGEST_TOKEN: Final = 3072
 _LONGEST_TEXT: Final = 256
 
-#: Seconds for which a worker relies on what a shared store said of a session, unless it is told otherwise.
+#: Seconds for which a worker relies on what a store said of a session, unless it is told otherwise: one that
+#: others write to as well, and one of its own.
 FRESH: Final = 5.0
+_FRESH_ALONE: Final = 60.0
 
 #: How often a change is tried that others get in the way of.
 _ATTEMPTS: Final = 50
@@ -59,28 +61,34 @@ class Record(msgspec.Struct, omit_defaults=True):
 
 
 class Session:
-    """A session as one request meets it.
+    """A session as this worker knows it; the requests of a session share it.
 
     Attributes:
         peer: the client, as it introduced itself.
-        log_level: lowest level of log messages it wants; None if it never said.
         expires: seconds since the epoch at which it ends by itself.
+        record: what the store said of it; None if that cannot be relied on.
+        fresh_until: by the monotonic clock, when the store has to be asked again.
     """
 
-    __slots__ = ("_sessions", "expires", "log_level", "peer")
+    __slots__ = ("_sessions", "expires", "fresh_until", "peer", "record")
 
-    def __init__(self, peer: Peer, expires: float, record: Record, sessions: "Sessions") -> None:
+    def __init__(self, peer: Peer, expires: float, sessions: "Sessions") -> None:
         self.peer = peer
         self.expires = expires
-        self.log_level = record.log_level
+        self.record: Record | None = None
+        self.fresh_until = 0.0
         self._sessions = sessions
+
+    @property
+    def log_level(self) -> LoggingLevel | None:
+        """Lowest level of log messages the client wants; None if it never said."""
+        return None if self.record is None else self.record.log_level
 
     async def set_log_level(self, level: LoggingLevel) -> None:
         def change(record: Record) -> None:
             record.log_level = level
 
         await self._sessions.change(self, change)
-        self.log_level = level
 
     async def watch(self, uri: str) -> None:
         await self._sessions.change(self, lambda record: watch(record.watched, uri))
@@ -117,8 +125,8 @@ class Sessions:
         self._relay = relay
         self._ttl = ttl
         self._remembered = remembered
-        self._opened: OrderedDict[bytes, tuple[Peer, float]] = OrderedDict()
-        self._records: OrderedDict[str | None, tuple[Record, float]] = OrderedDict()
+        self._known: OrderedDict[bytes | None, Session] = OrderedDict()
+        self._by_id: dict[str | None, Session] = {}
         self._turns = 0  # counts what has been heard, so that nothing older is kept in mind
         self.streaming: dict[str | None, Watched] = {}
         relay.on("session", self._changed_elsewhere)
@@ -150,39 +158,51 @@ class Sessions:
             token = self._seal.seal(msgspec.msgpack.encode(ticket), _PURPOSE)
         if len(token) > _LONGEST_TOKEN:
             raise RpcError(INVALID_PARAMS, "Invalid params: capabilities are too long for a session")
-        return Session(_peer(ticket), ticket.expires, Record(), self), token
+        return Session(_peer(ticket), ticket.expires, self), token
+
+    def known(self, token: bytes | None, principal: str | None) -> Session | None:
+        """Return the live session of a token, if that is known without asking anybody; nearly always it is."""
+        session = self._known.get(token)
+        if session is None or session.fresh_until <= time.monotonic() or session.peer.principal != principal:
+            return None
+        return session
 
     async def find(self, token: bytes, principal: str | None) -> Session | None:
         """Return the live session of a token, or None for anything that is not one of this principal's."""
-        opened = self._opened.get(token)
-        if opened is None:
-            opened = self._open(token)
-            if opened is None:
+        session = self._known.get(token)
+        if session is None:
+            session = self._open(token)
+            if session is None:
                 return None
-            self._opened[token] = opened
-            if len(self._opened) > self._remembered:
-                self._opened.popitem(last=False)
-        else:
-            self._opened.move_to_end(token)
-        peer, expires = opened
-        if expires <= time.time() or peer.principal != principal:
+            self._remember(token, session)
+        if session.fresh_until <= time.monotonic() and not await self._refresh(session):
             return None
-        known = self._records.get(peer.session_id)
-        if known is not None and known[1] > time.monotonic():
-            record = known[0]
-        else:
-            record = await self._look_up(peer.session_id)
-        return None if record.ended else Session(peer, expires, record, self)
+        return session if session.peer.principal == principal else None
 
-    async def _look_up(self, session_id: str | None) -> Record:
-        """Ask the store, and keep its answer in mind; while it does not answer, rely on what it said before."""
+    def _remember(self, token: bytes, session: Session) -> None:
+        self._known[token] = self._by_id[session.peer.session_id] = session
+        if len(self._known) > self._remembered:
+            _, oldest = self._known.popitem(last=False)
+            self._by_id.pop(oldest.peer.session_id, None)
+
+    async def _refresh(self, session: Session) -> bool:
+        """Ask the store, and return whether the session lives; while it does not answer, what it said counts."""
+        left = session.expires - time.time()
+        if left <= 0:
+            return False
+        turn = self._turns
         try:
-            return await self.record(session_id)
+            session.record = record = await self.record(session.peer.session_id)
         except StoreError:
-            known = self._records.get(session_id)
-            if known is None:
+            if session.record is None:
                 raise
-            return known[0]
+            return not session.record.ended
+        if record.ended:
+            return False  # and asked again next time, since nobody should come back
+        if turn == self._turns:
+            fresh = FRESH if self._relay.shared else _FRESH_ALONE
+            session.fresh_until = time.monotonic() + min(fresh, left)
+        return True
 
     async def record(self, session_id: str | None) -> Record:
         """Return what has changed in a session since its handshake, as the store has it now.
@@ -190,13 +210,7 @@ class Sessions:
         Raises:
             StoreError: the store does not say.
         """
-        turn = self._turns
-        record = _read(await self._relay.store.keys.get(_key(session_id)))
-        if self._relay.shared and turn == self._turns:
-            self._records[session_id] = record, time.monotonic() + FRESH
-            if len(self._records) > self._remembered:
-                self._records.popitem(last=False)
-        return record
+        return _read(await self._relay.store.keys.get(_key(session_id)))
 
     async def change(self, session: Session, edit: Callable[[Record], None]) -> None:
         """Change what is remembered of a session, for as long as it may live.
@@ -224,7 +238,9 @@ class Sessions:
 
     def _forget(self, session_id: str | None) -> None:
         self._turns += 1
-        self._records.pop(session_id, None)
+        session = self._by_id.get(session_id)
+        if session is not None:
+            session.fresh_until, session.record = 0.0, None
 
     def _changed_elsewhere(self, session_id: str) -> None:
         self._forget(session_id)
@@ -234,8 +250,8 @@ class Sessions:
     def _heard_nothing(self) -> None:
         """Rely on nothing: other workers may have said what never arrived."""
         self._turns += 1
-        for session_id, (record, _) in self._records.items():
-            self._records[session_id] = record, 0.0
+        for session in self._known.values():
+            session.fresh_until = 0.0
         for session_id in self.streaming:
             if session_id is not None:
                 self._changed_elsewhere(session_id)
@@ -248,7 +264,7 @@ class Sessions:
         if session_id in self.streaming:
             self.streaming[session_id] = record.watched
 
-    def _open(self, token: bytes) -> tuple[Peer, float] | None:
+    def _open(self, token: bytes) -> Session | None:
         if len(token) > _LONGEST_TOKEN:
             return None
         content = self._seal.open(token, _PURPOSE)
@@ -256,7 +272,7 @@ class Sessions:
             return None
         try:
             ticket = msgspec.msgpack.decode(content, type=_Ticket)
-            return _peer(ticket), ticket.expires
+            return Session(_peer(ticket), ticket.expires, self)
         except msgspec.DecodeError:  # sealed by another version of this package
             return None
 

@@ -11,18 +11,16 @@ The easy thing to get wrong is the end: a reader that never reads must not keep 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
+from enfilade.transports.framing import BEGINNING, Framed, Framing
 from enfilade.transports.recording import CONCLUDED, LET_GO, Recording
-from enfilade.wire.sse import KEEP_ALIVE, NUMBERED, come_back, event, prime
+from enfilade.transports.stream_options import HEAD, Headers, Send, StreamOptions
+from enfilade.wire.sse import KEEP_ALIVE, come_back, numbered
+
+__all__ = ["HEAD", "EventStream", "Headers", "Send", "StreamOptions"]
 
 log = logging.getLogger("enfilade.transports")
-
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 
 #: Above this many waiting bytes a sender that can wait should wait.
 HIGH_WATER: Final = 64 * 1024
@@ -32,34 +30,7 @@ STALL: Final = 60.0
 
 #: Seconds that a connection gets to take its last bytes when somebody else comes for the rest of its stream.
 PARTING: Final = 1.0
-
-HEAD: Final[Headers] = [
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-cache, no-transform"),
-    (b"x-accel-buffering", b"no"),
-]
-
-
-class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How event streams behave; times in seconds, sizes in bytes.
-
-    Attributes:
-        keep_alive: silence after which a comment is sent.
-        capacity: what may wait for a slow reader before notifications are dropped.
-        retry: after how long a client that was cut off should come back.
-    """
-
-    keep_alive: float = 15.0
-    capacity: int = 1024 * 1024
-    retry: float = 1.0
-
-
-class _Framed(bytes):
-    """What goes out as it is."""
-
-
-#: Stands for the event that says where a stream begins.
-_BEGINNING: Final = _Framed()
+_SOON: Final = 0.002  # seconds that are not worth another timer
 
 
 class EventStream:
@@ -89,28 +60,33 @@ class EventStream:
         self._headers = HEAD + headers
         self._options = options
         self._recording: Recording | None = None
-        self._waiting: list[bytes] = []  # messages, and what is `_Framed`
+        self._waiting: list[bytes] = []  # messages, and what is `Framed`
+        self._mixed = False  # whether something that waits is `Framed`
         self._size = 0
-        self._position = 0  # of the last message that went out
         self._closing = False  # nothing more is taken
         self._ending = False  # the response ends after what waits
+        self._begun = False  # somebody writes, or has written
+        self._over = False  # nobody writes any more
         self._stalled = False
-        self._name: bytes | None = None
+        self._limit: asyncio.Timeout | None = None
+        self._framing = Framing(options.retry)
         self.dropped = 0
         self._loop = asyncio.get_running_loop()
         self.parted: asyncio.Future[None] = self._loop.create_future()
         self._wake: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._silent_since = 0.0
         if recording is not None:
             self.resume_as(recording, priming=priming)
-        self._task = self._loop.create_task(self._write())
+        self._task = self._loop.create_task(self._begin())
 
     # -- what goes in ------------------------------------------------------------------------------------------
 
     @property
     def connected(self) -> bool:
         """Whether anything that is sent may still arrive on this connection."""
-        return not (self._ending or self._task.done())
+        return not (self._ending or self._over)
 
     @property
     def overfull(self) -> bool:
@@ -119,36 +95,43 @@ class EventStream:
 
     @property
     def crowded(self) -> bool:
-        if self._recording is not None and self._recording.crowded:
+        if self._size > HIGH_WATER and not self._stalled and not self._over:
             return True
-        return self._size > HIGH_WATER and not self._stalled and not self._task.done()
+        return self._recording is not None and self._recording.crowded
 
     async def drained(self) -> None:
         """Wait until reader and log have taken what was waiting, for at most `PATIENCE` seconds."""
         if self._recording is not None and self._recording.crowded:
             await self._recording.drained()
-        if self._size <= HIGH_WATER or self._task.done():
+        if self._size <= HIGH_WATER or self._over:
             return
-        if self._room is None:
-            self._room = self._loop.create_future()
+        self._room = self._room or self._loop.create_future()
         done, _ = await asyncio.wait((self._room,), timeout=PATIENCE)
         if not done:
             self._stalled = True  # from here on overflow is dropped at once instead of waited for
 
     def push(self, message: bytes) -> bool:
         """Take one notification; False if there was no room for it, or nobody to take it."""
-        if self._closing or (self.connected and self._size + len(message) > self._options.capacity):
+        size, recording = self._size + len(message), self._recording
+        if self._closing or (size > self._options.capacity and self.connected):
             self.dropped += 1
             return False
-        return self._take(message, droppable=True)
+        if recording is not None:
+            recording.record(message, droppable=True)
+        if self._ending or self._over:
+            return recording is not None
+        self._waiting.append(message)
+        self._size = size
+        if self._wake is not None:
+            self._rouse()
+        return True
 
     def push_always(self, message: bytes) -> bool:
         """Take a message that must not be lost, whatever waits already; False if there is nobody to take it."""
-        return not self._closing and self._take(message, droppable=False)
-
-    def _take(self, message: bytes, *, droppable: bool) -> bool:
+        if self._closing:
+            return False
         if self._recording is not None:
-            self._recording.record(message, droppable=droppable)
+            self._recording.record(message, droppable=False)
         if self.connected:
             self._put(message)
             return True
@@ -156,18 +139,19 @@ class EventStream:
 
     def replay(self, position: int, message: bytes, name: bytes) -> None:
         """Send an event that has its id from the log already."""
-        self._put(_Framed(NUMBERED % (name, position, message)))
+        self._put_framed(Framed(numbered(name) % (position, message)))
 
     def knock(self) -> None:
         """Send a comment now, to learn sooner that nobody is there."""
-        self._put(_Framed(KEEP_ALIVE))
+        self._put_framed(Framed(KEEP_ALIVE))
 
     def resume_as(self, recording: Recording, *, priming: bool) -> None:
         """Record what follows, under a new name; nothing may have gone into an earlier recording."""
-        self._recording, self._name, self._position = recording, None, 0
-        recording.on_taken = self.part
+        if self._recording is not None:
+            self._framing = Framing(self._options.retry)
+        self._recording, recording.on_taken = recording, self.part
         if priming:
-            self._put(_BEGINNING)
+            self._put_framed(BEGINNING)
 
     # -- how it ends -------------------------------------------------------------------------------------------
 
@@ -177,38 +161,50 @@ class EventStream:
         Args:
             retry: seconds after which the client should come back for the rest; None to say nothing.
         """
-        if not self.connected:
-            return
-        if retry is not None:
-            self._put(_Framed(come_back(round(retry * 1000))))
-        self._ending = True
-        self._rouse()
-        self._loop.call_later(PARTING, self._task.cancel)
+        if self.connected:
+            self._end_with(retry)
+            self._loop.call_later(PARTING, self.abandon)
+
+    def _end_with(self, retry: float | None) -> None:
+        if self.connected:
+            if retry is not None:
+                self._put_framed(Framed(come_back(round(retry * 1000))))
+            self._ending = True
+            self._rouse()
 
     async def finish(self, message: bytes | None, *, retry: float | None = None) -> None:
         """Send the outcome, if there is one to send, and end the stream."""
         if message is not None:
-            self._take(message, droppable=False)
+            self.push_always(message)
         self._closing = True
         if self._recording is not None:
             self._recording.end(LET_GO if message is None else CONCLUDED)
         if self.dropped:
             log.warning("a slow reader missed %d notifications", self.dropped)
-        if self.connected:
-            if retry is not None:
-                self._put(_Framed(come_back(round(retry * 1000))))
-            self._ending = True
-            self._rouse()
+        whole = self.connected and not self._begun
+        self._end_with(retry)
         try:
-            done, _ = await asyncio.wait((self._task,), timeout=STALL)
-        finally:
-            self._task.cancel()
-        if not done:
+            await (self._write_whole() if whole else self._written())
+        except TimeoutError:
             log.warning("gave up on a reader that took nothing for %d seconds", STALL)
+        finally:
+            if not self._over:
+                self.abandon()
+
+    async def _write_whole(self) -> None:
+        """Write what is complete before its task has begun, which so has nothing to do but to mind the time."""
+        self._begun = True
+        async with asyncio.timeout(None) as self._limit:
+            await self._write()
+
+    async def _written(self) -> None:
+        async with asyncio.timeout(STALL):
+            await asyncio.wait((self._task,))
 
     def abandon(self) -> None:
         """Stop writing to this connection at once: nobody is there any more."""
         self._task.cancel()
+        self._end()
 
     def let_go(self) -> None:
         """Say that nobody will send anything any more."""
@@ -223,21 +219,35 @@ class EventStream:
         self._size += len(chunk)
         self._rouse()
 
+    def _put_framed(self, chunk: Framed) -> None:
+        self._mixed = True
+        self._put(chunk)
+
     def _rouse(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        wake, self._wake = self._wake, None
+        if wake is not None and not wake.done():
+            wake.set_result(None)
+
+    async def _begin(self) -> None:
+        begun, self._begun = self._begun, True
+        if not begun:
+            await self._write()
+        elif self._limit is not None and not self._over:  # it is written elsewhere, and takes its time
+            self._limit.reschedule(self._loop.time() + STALL)
 
     async def _write(self) -> None:
         try:
             await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
             while True:
                 if self._waiting:
-                    waiting, self._waiting, size = self._waiting, [], self._size
-                    last = self._ending
-                    if self._recording is not None and self._name is None:
-                        self._name = await self._recording.named()
-                    chunk = b"".join(self._framed(waiting))
-                    await self._send({"type": "http.response.body", "body": chunk, "more_body": not last})
+                    if self._recording is not None and self._framing.name is None:
+                        self._framing.named(await self._recording.named())
+                    size, last = self._size, self._ending
+                    frame = self._framing.mixed if self._mixed else self._framing.messages
+                    waiting, self._waiting, self._mixed = self._waiting, [], False
+                    await self._send(
+                        {"type": "http.response.body", "body": frame(waiting), "more_body": not last}
+                    )
                     self._size -= size
                     self._make_room()
                     if last:
@@ -250,40 +260,42 @@ class EventStream:
         except Exception as error:  # servers differ in what they raise once the client is gone, if anything
             log.debug("the reader of a stream went away: %r", error)
         finally:
-            self._make_room()
-            if not self.parted.done():
-                self.parted.set_result(None)
+            self._end()
 
-    def _framed(self, waiting: list[bytes]) -> list[bytes]:
-        """Return what goes out; messages become events, which have ids on a stream that has a name."""
-        name = self._name
-        if name is None:
-            self._position += sum(type(each) is bytes for each in waiting)
-            return [event(each) if type(each) is bytes else each for each in waiting]
-        chunks = []
-        for each in waiting:
-            if type(each) is bytes:
-                self._position += 1
-                chunks.append(NUMBERED % (name, self._position, each))
-            elif each is _BEGINNING:
-                chunks.append(prime(b"%b%d" % (name, self._position), round(self._options.retry * 1000)))
-            else:
-                chunks.append(each)
-        return chunks
+    def _end(self) -> None:
+        """Let nobody wait for a reader any more."""
+        self._over = True
+        self._make_room()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if not self.parted.done():
+            self.parted.set_result(None)
 
     def _make_room(self) -> None:
         self._stalled = False
-        if self._room is not None:
-            if not self._room.done():
-                self._room.set_result(None)
-            self._room = None
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
 
     async def _sleep(self) -> None:
-        """Wait for something to write; when the silence gets long, a comment is."""
+        """Wait for something to write."""
+        self._silent_since = self._loop.time()
+        if self._alarm is None:
+            self._alarm = self._loop.call_later(self._options.keep_alive, self._listen)
         self._wake = self._loop.create_future()
-        timer = self._loop.call_later(self._options.keep_alive, self.knock)
         try:
             await self._wake
         finally:
-            timer.cancel()
             self._wake = None
+
+    def _listen(self) -> None:
+        """Send a comment if the silence has been long, and look again when it may be."""
+        self._alarm = None
+        if self._wake is None:
+            return  # there is no silence, and whoever writes sees to the next one
+        left = self._silent_since + self._options.keep_alive - self._loop.time()
+        if left > _SOON:
+            self._alarm = self._loop.call_later(left, self._listen)
+        else:
+            self.knock()

@@ -27,8 +27,9 @@ from enfilade.state.seal import Seal
 from enfilade.state.store import EventLog, StoreError
 from enfilade.transports.answer import AnswerOptions, Receive, send_empty, send_json
 from enfilade.transports.get_stream import OpenStreams
-from enfilade.transports.guard import Guard, cors, preflight
+from enfilade.transports.guard import Guard, preflight
 from enfilade.transports.incoming import check_version, version_of
+from enfilade.transports.manners import judge_for
 from enfilade.transports.post import Post
 from enfilade.transports.recordings import Recordings
 from enfilade.transports.sessions import Session, Sessions
@@ -111,11 +112,11 @@ class StreamableHTTP:
         self.recordings = None
         if log is not None and options.sessions:
             self.recordings = Recordings(log, seal, relay, options.stream_age)
-        self._sessions = Sessions(seal, relay, options.session_ttl)
+        self.sessions = Sessions(seal, relay, options.session_ttl)
         self.streams = OpenStreams(
-            dispatcher.changes, self._sessions, options.answers, relay, self.recordings, dispatcher.offers
+            dispatcher.changes, self.sessions, options.answers, relay, self.recordings, dispatcher.offers
         )
-        self._guard = guard
+        self._judged = judge_for(guard)
         self._seal = seal
         self._principal = principal
         self._up_in: asyncio.AbstractEventLoop | None = None
@@ -185,13 +186,13 @@ class StreamableHTTP:
             if self._up_in is not asyncio.get_running_loop():
                 await self.start()
             fields = http.read(scope["headers"])
-            self._guard.check(fields)
-            origin = fields.get(b"origin")
-            if origin is not None:
-                headers = cors(origin)
+            manners = self._judged(fields)
+            headers = manners.headers
+            if manners.refusal is not None:
+                manners.check()
             principal = self._principal(scope)
             if scope["method"] == "POST":
-                await Post(self, fields, headers, principal, receive, send).serve()
+                await Post(self, fields, manners, principal, receive, send).serve()
             else:
                 await self._other(scope["method"], fields, headers, principal, receive, send)
         except RpcError as error:
@@ -239,7 +240,7 @@ class StreamableHTTP:
         token = fields.get(http.SESSION_ID)
         if token is None:
             raise RpcError(INVALID_REQUEST, "Missing session ID: send initialize first", status=400)
-        session = await self._sessions.find(token.strip(), principal)
+        session = await self.sessions.find(token.strip(), principal)
         if session is None:
             raise RpcError(INVALID_REQUEST, "Session not found: send initialize again", status=404)
         version = version_of(fields)
@@ -273,7 +274,7 @@ class StreamableHTTP:
     ) -> tuple[Peer, Session | None, str | None]:
         """Return the peer that introduces itself by `initialize`, and its session with the id for it, if any."""
         if self.options.sessions:
-            session, token = self._sessions.create(params, revision, principal)
+            session, token = self.sessions.create(params, revision, principal)
             return session.peer, session, token
         info, capabilities = params.client_info, params.capabilities
         peer = Peer(revision=revision, client_info=info, capabilities=capabilities, principal=principal)

@@ -22,6 +22,8 @@ from enfilade.wire.sampling import CreateMessageRequestParams, SamplingMessage
 from enfilade.wire.span import ONLY_2024, UNTIL_0326, UNTIL_0618, UNTIL_1125, Span
 from enfilade.wire.tools import CallToolResult, Tool, ToolAnnotations
 
+_BRACE: Final = ord("{")
+
 
 class InexpressibleError(ValueError):
     """The message has no counterpart in the peer's revision; sending a part of it would mean something else."""
@@ -45,7 +47,9 @@ def _resource_link(block: ResourceLink, revision: str) -> TextContent:
 def _structured(message: CallToolResult | ToolResultContent, revision: str) -> Message:
     """R-504: structured content was an object; what is none has its text copy in `content`."""
     value = message.structured_content
-    return message if value is UNSET or _is_object(value) else replace(message, structured_content=UNSET)
+    if value is UNSET or (type(value) is msgspec.Raw and memoryview(value)[0] == _BRACE) or _is_object(value):
+        return message
+    return replace(message, structured_content=UNSET)
 
 
 def _tool(tool: Tool, revision: str) -> Tool:
@@ -104,7 +108,7 @@ def _interim(result: InputRequiredResult, revision: str) -> Message:
 def _is_object(value: Any) -> bool:
     """Whether a value that is ready to be encoded becomes a JSON object."""
     if isinstance(value, msgspec.Raw):
-        return bytes(memoryview(value)[:1]) == b"{" or bytes(value).lstrip().startswith(b"{")
+        return bytes(value).lstrip().startswith(b"{")
     return isinstance(value, dict | msgspec.Struct | Mapping) or is_dataclass(value)
 
 

@@ -100,6 +100,7 @@ def is_json(content_type: bytes) -> bool:
     return media == b"application/json" and all(c in (b"utf-8", b"utf8", b"us-ascii") for c in charsets)
 
 
+@lru_cache(maxsize=512)
 def decode_sentinel(value: bytes) -> str:
     """Return the text of an `Mcp-Name` or `Mcp-Param-*` value, decoding `=?base64?…?=` where it is one.
 
@@ -129,7 +130,7 @@ def check_method(fields: Mapping[bytes, bytes], method: str) -> None:
     sent = fields.get(METHOD)
     if sent is None:
         raise mismatch("header Mcp-Method is missing")
-    if sent.strip(b" \t") != method.encode():
+    if sent != method.encode() and sent.strip(b" \t") != method.encode():
         raise mismatch(f"header Mcp-Method does not equal the body's method {method!r}")
 
 

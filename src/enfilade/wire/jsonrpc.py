@@ -147,7 +147,7 @@ def encode_id(id: RequestId | None) -> bytes:
 
 def encode_result(id: RequestId | None, result: bytes) -> bytes:
     """Wrap a result that is already JSON into a response."""
-    return b'{"jsonrpc":"2.0","id":' + encode_id(id) + b',"result":' + result + b"}"
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (b"%d" % id if type(id) is int else _encode(id), result)
 
 
 def encode_error(id: RequestId | None, error: RpcError) -> bytes:

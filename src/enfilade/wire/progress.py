@@ -4,9 +4,14 @@ Easy to get wrong: the token goes back with the JSON type it came with, and `pro
 notification, also where the total is unknown (R-2B0).
 """
 
+from typing import Final
+
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from enfilade.wire.message import NotificationParams, ProgressToken
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class ProgressNotificationParams(NotificationParams, kw_only=True):
@@ -16,3 +21,33 @@ class ProgressNotificationParams(NotificationParams, kw_only=True):
     progress: int | float
     total: int | float | UnsetType = UNSET
     message: str | UnsetType = UNSET
+
+
+class ProgressNotifications:
+    """Writes the notifications of one token; what does not change from one to the next is encoded once.
+
+    Args:
+        token: what all of them carry.
+        with_messages: whether the client's revision knows messages.
+    """
+
+    __slots__ = ("_head", "_tail", "_total", "_with_messages")
+
+    def __init__(self, token: ProgressToken, *, with_messages: bool) -> None:
+        self._head = (
+            b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":'
+            + _encode(token)
+            + b',"progress":'
+        )
+        self._with_messages = with_messages
+        self._total: float | None = None
+        self._tail = b"}}"
+
+    def encoded(self, progress: float, total: float | None, message: str | None) -> bytes:
+        """Return one notification: what `ProgressNotificationParams` would make of the same values."""
+        if total is not self._total:
+            self._tail = b"}}" if total is None else b',"total":' + _encode(total) + b"}}"
+            self._total = total
+        if message is None or not self._with_messages:
+            return self._head + _encode(progress) + self._tail
+        return self._head + _encode(progress) + self._tail[:-2] + b',"message":' + _encode(message) + b"}}"

@@ -4,10 +4,8 @@ The data of an event is one line of compact JSON, so it needs no splitting; a co
 an empty event would break old parsers (trap 8).
 """
 
+from collections.abc import Iterable
 from typing import Final
-
-#: An event with its id, which has two parts: the name of the stream, and a position on it.
-NUMBERED: Final = b"id: %b%d\nevent: message\ndata: %b\n\n"
 
 #: A line that every client must ignore; sent while a stream is silent (R-270).
 KEEP_ALIVE: Final = b": keep-alive\n\n"
@@ -16,6 +14,20 @@ KEEP_ALIVE: Final = b": keep-alive\n\n"
 def event(data: bytes) -> bytes:
     """Frame one JSON-RPC message, which must not contain a raw newline (compact JSON never does)."""
     return b"event: message\ndata: " + data + b"\n\n"
+
+
+def events(messages: Iterable[bytes]) -> bytes:
+    """Frame some messages in a row."""
+    return b"event: message\ndata: " + b"\n\nevent: message\ndata: ".join(messages) + b"\n\n"
+
+
+def numbered(name: bytes) -> bytes:
+    """Return the format of the events of one stream, to be filled with a position and a message.
+
+    Args:
+        name: what their ids begin with; without a percent sign.
+    """
+    return b"id: %b%%d\nevent: message\ndata: %%b\n\n" % name
 
 
 def prime(id: bytes, retry: int) -> bytes:

@@ -39,7 +39,10 @@ def encode(message: Message, revision: str) -> bytes:
     Raises:
         InexpressibleError: the revision cannot express it.
     """
-    return _encode(visible(message, revision))
+    transform = _transforms[revision].get(type(message), _undecided)
+    if transform is _undecided:
+        return _encode(visible(message, revision))
+    return _encode(message if transform is None else transform(message))
 
 
 def visible(message: Message, revision: str) -> Message:
@@ -71,7 +74,7 @@ def _compiled(kind: type[Message], revision: str) -> _Transform | None:
 def _rewriting(rewrite: Rewrite, reduce: _Transform | None, revision: str) -> _Transform:
     def rewritten(message: Message) -> Message:
         said = rewrite(message, revision)
-        if type(said) is not type(message):
+        if said is not message and type(said) is not type(message):
             return visible(said, revision)
         return said if reduce is None else reduce(said)
 

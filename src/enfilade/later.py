@@ -1,0 +1,30 @@
+"""Modules that are loaded when something of them is first used, because not everybody who imports us needs them.
+
+    if TYPE_CHECKING:
+        from enfilade.primitives import prompt
+    else:  # with pydantic, which takes longer to load than all that is ours
+        prompt = Later("enfilade.primitives.prompt")
+
+Type checkers and the contracts between rooms see the plain import. The easy thing to get wrong is to use such a
+module while one's own is loaded (as a base class, a default value, a decorator, an annotation that is evaluated):
+then it is loaded at once, and nothing is won.
+"""
+
+import importlib
+from typing import Any
+
+
+class Later:
+    """A module that is not loaded yet.
+
+    Args:
+        name: its dotted name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        found = getattr(importlib.import_module(self.__name__), attribute)
+        setattr(self, attribute, found)  # so that it is looked up here but once
+        return found

@@ -1,0 +1,38 @@
+"""Going on with a coroutine whose first step was made by hand.
+
+Most handlers never wait for anything. Whoever makes the first step itself (`coroutine.send(None)`) learns of it
+before anything is set up for those that do. The easy thing to get wrong is the rest: what is thrown into the
+waiting task, a cancellation above all, belongs to the coroutine.
+"""
+
+import types
+from collections.abc import Coroutine, Generator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@types.coroutine
+def going_on(coroutine: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+    """Return what a coroutine returns in the end, as `await` would.
+
+    Args:
+        coroutine: one that was begun.
+        waits_for: what its last step gave.
+    """
+    while True:
+        sent, thrown = None, None
+        try:
+            sent = yield waits_for
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as error:
+            thrown = error
+        try:
+            waits_for = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        finally:
+            del thrown  # which holds on to this frame, as the frame does to it

@@ -1,0 +1,32 @@
+"""What is the same for every event stream: its headers, and how all streams of a server behave.
+
+Easy to get wrong: proxies. They must neither keep an event back until there are more nor transform it.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+import msgspec
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+HEAD: Final[Headers] = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How event streams behave; times in seconds, sizes in bytes.
+
+    Attributes:
+        keep_alive: silence after which a comment is sent.
+        capacity: what may wait for a slow reader before notifications are dropped.
+        retry: after how long a client that was cut off should come back.
+    """
+
+    keep_alive: float = 15.0
+    capacity: int = 1024 * 1024
+    retry: float = 1.0

@@ -1,0 +1,204 @@
+"""How much Python runs for one `tools/call`: instructions of the interpreter and calls, counted without a clock.
+
+The numbers are the same on every run of one Python version, so the slightest growth shows. What they may be is
+in `cost_of_a_call.json`, by version; this file, run as a program with `tests` on the path, writes it anew. Easy
+to get wrong: a number that falls is good news, but the baseline has to follow, or it guards what was won no more.
+"""
+
+import asyncio
+import gc
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from enfilade import MCPApp
+from in_process import Asgi
+from over_http import BOTH, modern_headers, request_of, stateless_meta
+
+BASELINE = Path(__file__).with_name("cost_of_a_call.json")
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+TOLERANCE = 0.05
+TIMES = 10
+"""Calls that are counted; what happens in one of them only, such as a clock that ticks, does not show."""
+
+Cost = dict[str, float]
+
+
+class Point(BaseModel):
+    """Where something is."""
+
+    x: float
+    y: float
+
+
+class Found(BaseModel):
+    """What was found there."""
+
+    total: float
+    name: str
+    tags: list[str]
+
+
+app = MCPApp("cost")
+
+
+@app.tool
+async def echo(text: str) -> str:
+    """Return the text."""
+    return text
+
+
+@app.tool
+async def measure(name: str, count: int, scale: float, tags: list[str], at: Point) -> Found:
+    """Return something with structure."""
+    return Found(total=count * scale * at.x, name=name, tags=tags)
+
+
+CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "a call in a session": ("session", "echo", {"text": "hello"}),
+    "a stateless call": ("stateless", "echo", {"text": "hello"}),
+    "five typed arguments and structured output": (
+        "session",
+        "measure",
+        {"name": "a", "count": 3, "scale": 1.5, "tags": ["b"], "at": {"x": 1.0, "y": 2.0}},
+    ),
+}
+
+
+class Wire:
+    """One request at a time, from scope to last send, with next to nothing of its own."""
+
+    def __init__(self, scope: dict[str, Any], body: bytes) -> None:
+        self._scope = scope
+        self._said = {"type": "http.request", "body": body, "more_body": False}
+        self.status = 0
+
+    async def receive(self) -> dict[str, Any]:
+        return self._said
+
+    async def send(self, message: Any) -> None:
+        self.status = message.get("status", self.status)
+
+    async def call(self) -> None:
+        await app(self._scope, self.receive, self.send)
+
+
+async def wire_of(era: str, tool: str, arguments: dict[str, Any]) -> Wire:
+    asgi = Asgi(app)
+    stateless = era == "stateless"
+    message = request_of(
+        "tools/call", {"name": tool, "arguments": arguments}, 1, stateless_meta() if stateless else None
+    )
+    token = (await asgi.initialize()).headers["mcp-session-id"]
+    headers = modern_headers(message) if stateless else {"mcp-session-id": token}
+    fields = {"content-type": "application/json", "accept": BOTH, **headers}
+    wire = Wire(asgi.scope(fields), json.dumps(message).encode())
+    for _ in range(3):
+        await wire.call()
+    assert wire.status == 200
+    return wire
+
+
+async def cost_of(name: str, extra: Callable[[], object] | None = None) -> Cost:
+    """Return what one call costs.
+
+    Args:
+        extra: something to do besides, within each call.
+    """
+    wire = await wire_of(*CALLS[name])
+    counted: Counter[str] = Counter()
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event in ("call", "opcode"):
+            counted["functions" if event == "call" else "instructions"] += 1
+        return trace
+
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "c_call":
+            counted["built-in functions"] += 1
+
+    for start, watch in ((sys.settrace, trace), (sys.setprofile, profile)):
+        before = sys.gettrace() if start is sys.settrace else sys.getprofile()
+        start(watch)  # type: ignore[arg-type]  # each gets its own
+        try:
+            for _ in range(TIMES):
+                await wire.call()
+                if extra is not None:
+                    extra()
+        finally:
+            start(before)
+    return {what: float(round(count / TIMES)) for what, count in sorted(counted.items())}
+
+
+def excess(cost: Cost, allowed: Cost) -> list[str]:
+    """Return what costs more than it may, or so much less that the baseline is out of date."""
+    return [
+        f"{what}: {cost[what]:g} instead of {allowed[what]:g}"
+        for what in allowed
+        if abs(cost[what] - allowed[what]) > TOLERANCE * allowed[what]
+    ]
+
+
+def allowed(name: str) -> Cost:
+    baseline: dict[str, dict[str, Cost]] = json.loads(BASELINE.read_text())
+    if VERSION not in baseline:
+        pytest.skip(f"there is no baseline for Python {VERSION}")
+    return baseline[VERSION][name]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_costs_what_it_did(name: str) -> None:
+    """Where this fails for good reasons, the docstring above says how to write the baseline anew."""
+    assert excess(asyncio.run(cost_of(name)), allowed(name)) == []
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param(lambda: json.loads('{"another": "parse"}'), id="parse"),
+        pytest.param(lambda: [number * number for number in range(20)], id="instructions"),
+    ],
+)
+def test_what_is_added_shows(extra: Callable[[], object]) -> None:
+    name = "a call in a session"
+    assert excess(asyncio.run(cost_of(name, extra)), allowed(name)) != []
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_leaves_no_garbage(name: str) -> None:
+    """What refers to itself in a circle waits for the garbage collector, which costs more than the call."""
+    assert asyncio.run(garbage_of(name)) == 0
+
+
+async def garbage_of(name: str) -> int:
+    """Return how many objects calls leave to the garbage collector."""
+    wire = await wire_of(*CALLS[name])
+    await asyncio.sleep(0)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(TIMES):
+            await wire.call()
+        await asyncio.sleep(0)
+        return gc.collect()
+    finally:
+        gc.enable()
+
+
+async def measured() -> dict[str, Cost]:
+    return {name: await cost_of(name) for name in CALLS}
+
+
+if __name__ == "__main__":
+    known = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+    known[VERSION] = asyncio.run(measured())
+    BASELINE.write_text(json.dumps(dict(sorted(known.items())), indent=2) + "\n")

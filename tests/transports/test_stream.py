@@ -1,0 +1,170 @@
+"""One response as a stream of events: what it costs when it is short, when it is silent, and when nobody reads.
+
+The ASGI side is played here, since what is counted is which sends there are and in whose task they happen.
+"""
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
+
+import pytest
+
+from enfilade.serving.relay import Relay
+from enfilade.state.memory import MemoryStore
+from enfilade.state.seal import Seal
+from enfilade.state.store import Bounds
+from enfilade.transports import stream as module
+from enfilade.transports.recordings import Recordings
+from enfilade.transports.stream import EventStream, StreamOptions
+
+pytestmark = pytest.mark.anyio
+
+
+class Reader:
+    """The server's side of a response; while it is `closed`, nothing is taken."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.tasks: list[asyncio.Task[Any] | None] = []
+        self.ended = False
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        await self.open.wait()
+        self.tasks.append(asyncio.current_task())
+        if message["type"] == "http.response.body":
+            self.sent.append(message["body"])
+            self.ended = not message["more_body"]
+
+    async def after(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while len(self.sent) < count:
+                await asyncio.sleep(0.001)
+
+
+def event(data: bytes) -> bytes:
+    return b"event: message\ndata: " + data + b"\n\n"
+
+
+async def test_what_is_complete_at_once_is_one_send_of_the_same_task() -> None:
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions())
+    assert stream.push(b"1")
+    await stream.finish(b"2")
+    assert (reader.sent, reader.ended) == ([event(b"1") + event(b"2")], True)
+    assert set(reader.tasks) == {asyncio.current_task()}
+    assert not stream.push(b"3")
+    await asyncio.sleep(0)
+    assert stream._task.done()
+
+
+async def test_a_lone_message_goes_out_in_the_next_turn_of_the_loop() -> None:
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions())
+    stream.push(b"1")
+    await asyncio.sleep(0)
+    assert reader.sent == [event(b"1")]
+    for number in range(3):  # while it sleeps, it is woken in the first and writes in the second
+        stream.push(b"%d" % number)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert reader.sent[-1] == event(b"%d" % number)
+    await stream.finish(None)
+    assert reader.ended
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_reader_that_takes_nothing_is_given_up(
+    begun: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever writes: the stream's own task, or the one that ends it."""
+    monkeypatch.setattr(module, "STALL", 0.05)
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions())
+    reader.open.clear()
+    stream.push(b"1")
+    if begun:
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await stream.finish(b"2")
+    assert "gave up on a reader" in caplog.text
+    assert not stream.connected
+    assert stream.parted.done()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0, "who ended the stream goes on"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_who_ends_a_stream_can_be_cancelled(begun: bool) -> None:
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions())
+    reader.open.clear()
+    if begun:
+        await asyncio.sleep(0)
+    ending = asyncio.ensure_future(stream.finish(b"outcome"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    async with asyncio.timeout(20):
+        await asyncio.wait((stream.parted,))
+    assert reader.sent == []
+
+
+async def test_a_stream_given_up_before_it_began_is_over() -> None:
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions())
+    stream.abandon()
+    assert (stream.connected, stream.parted.done(), stream.push(b"1")) == (False, True, False)
+    await asyncio.sleep(0)
+    assert reader.tasks == []
+
+
+async def test_silence_is_broken_by_comments_however_often_something_was_said() -> None:
+    """One timer serves a whole stream, and what is said puts the next comment off."""
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions(keep_alive=0.05))
+    await reader.after(2)
+    assert reader.sent == [b": keep-alive\n\n"] * 2
+    for number in range(100):
+        stream.push(b"%d" % number)
+        await asyncio.sleep(0)
+    await reader.after(len(reader.sent) + 2)
+    assert reader.sent[-1] == b": keep-alive\n\n"
+    said = b"".join(each for each in reader.sent if not each.startswith(b":"))
+    assert said == b"".join(event(b"%d" % number) for number in range(100))
+    await stream.finish(None)
+    assert stream._alarm is None
+
+
+@pytest.mark.parametrize("pause", [False, True], ids=["all at once", "one by one"])
+async def test_what_a_log_in_this_process_gets_needs_no_task(pause: bool) -> None:
+    """It is all there, in order, as soon as the stream has ended; and nothing refers to the connection."""
+    store = MemoryStore(Bounds())
+    recordings = Recordings(store.log, Seal(), Relay(store), 3600)
+    recording = recordings.begin("session", request_id=1, answers=True)
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions(), recording, priming=True)
+    said = [b"%0*d" % (1000, number) for number in range(500)]
+    for message in said:
+        assert stream.push(message)
+        if pause:
+            await asyncio.sleep(0)
+    await stream.finish(b"outcome")
+    assert (len(recordings), recording.on_taken, recording._task) == (0, None, None)
+    name = await recording.named()
+    assert name is not None
+    events = b"".join(reader.sent).split(b"\n\n")
+    assert events[0] == b"id: %b0\nretry: 1000\ndata: " % name
+    for position, message in enumerate([*said, b"outcome"], 1):
+        assert events[position] == b"id: %b%d\nevent: message\ndata: %b" % (name, position, message)
+    page = await recordings.read(recording.stream, 0)
+    kept = page.messages
+    while not page.end:
+        page = await recordings.read(recording.stream, kept[-1][0])
+        kept += page.messages
+    assert kept == list(enumerate([*said, b"outcome"], 1))
+    await recordings.stop()
