@@ -22,18 +22,32 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends pr
 STOPPED = [-15]
 """Exit codes of a server that has put everything away, and then ended by the signal as it would have at once."""
 
+DRAIN_DELAY, NOTICED = 1.0, 0.3
+
 CALLERS = 6
 EVENTS = 400
 
 
 @pytest.fixture(scope="module")
 def fleet(store: str) -> Iterator[Fleet]:
-    """Servers that wait for their last stream however long it takes; the test kills one that does not end.
-
-    Whoever sends requests on may be slow to take notice on a busy machine, and so gets more time for it.
-    """
-    with faulty_fleet(3, store, shutdown_timeout=600, drain_delay=1) as fleet:
+    """Servers that wait for their last stream however long it takes; the test kills one that does not end."""
+    with faulty_fleet(3, store, shutdown_timeout=600, drain_delay=DRAIN_DELAY) as fleet:
         yield fleet
+
+
+def stop(fleet: Fleet, index: int) -> list[int]:
+    """Stop a server, and take note of it somewhat later, as a load balancer does that asks from time to time."""
+    noticed = threading.Timer(NOTICED, fleet.proxy.take_out, [index])
+    noticed.start()
+    exits = fleet.stop(index)
+    noticed.join()
+    return exits
+
+
+def start(fleet: Fleet, index: int) -> None:
+    """Start it again."""
+    fleet.start(index)
+    fleet.proxy.put_back(index)
 
 
 class Load:
@@ -85,11 +99,11 @@ def test_workers_are_stopped_one_after_the_other(fleet: Fleet, round: int) -> No
             eventually(lambda: load.answered > before + chance.randrange(20, 100))
             with client_of(fleet, chance).call("count", n=EVENTS, pause=0.002) as stream:
                 stream.until(lambda _: len(numbers(stream)) >= chance.randrange(1, 100))
-                assert fleet.stop(index) == STOPPED
+                assert stop(fleet, index) == STOPPED
                 check_whole(stream, EVENTS)
             listener.session.call("announce", uri="note://a")
             own.until(lambda message: message.get("method") == "notifications/resources/updated")
-            fleet.start(index)
+            start(fleet, index)
     assert load.failures == []
     assert len(own.served_by) > 1
     assert own.retry == 0.05
@@ -105,8 +119,8 @@ def test_a_worker_is_stopped_that_reads_a_stream_for_another(fleet: Fleet, round
         while len(stream.served_by) < 2:
             next(stream)
         reader = int(stream.served_by[1])
-        assert fleet.stop(reader) == STOPPED
-        fleet.start(reader)
+        assert stop(fleet, reader) == STOPPED
+        start(fleet, reader)
         seen = len(numbers(stream))
         stream.until(lambda _: len(numbers(stream)) > seen + 50)
         assert numbers(stream) == list(range(1, len(numbers(stream)) + 1))

@@ -86,7 +86,7 @@ def test_the_response_is_what_uvicorn_sends(path: str, method: str, version: str
         with serving(protocol, date_header=False, headers=[("X-Of", "all")]) as server:
             server.app.go.set()
             client = server.client()
-            client.send(path, method=method, version=version)
+            client.send(path, "Connection: keep-alive", method=method, version=version)
             if b"connection: close" not in (head := client.head()).lower():
                 client.send("/echo", "Connection: close")
             answers.append(head + client.rest())
@@ -308,6 +308,19 @@ class TestTheEnd:
             assert client.response().read() == b"held"
             assert client.ask("/echo") == (200, b"")
             assert client.rest() == b""
+
+    def test_a_timer_that_fires_early_is_set_again(self) -> None:
+        """It was set by an earlier response than the last."""
+        with serving(HttpProtocol, timeout_keep_alive=600) as server:
+            client = server.client()
+            assert client.ask("/echo") == (200, b"")
+            connection = next(iter(server.state.connections))
+            eventually(lambda: connection._timer is not None)
+            before = connection._timer
+            server.run(lambda: asyncio.sleep(0, connection._close_if_idle()))
+            assert connection._timer not in (None, before)
+            before.cancel()
+            assert client.ask("/echo") == (200, b"")
 
     def test_a_server_that_stops_finishes_what_it_has_and_closes_the_rest(self, server: Server) -> None:
         server._server.config.timeout_graceful_shutdown = 60

@@ -30,7 +30,7 @@ _SETTLING: Final = (
 )
 _LONGEST_QUEUE: Final = 4096  # connections that wait to be accepted; uvicorn asks for half of that
 _TURN: Final = 0.002  # seconds between two looks at the sockets; the event loop reads in between
-_QUIET_TURNS: Final = 5  # a connection that was just accepted is known to uvicorn within this many turns
+_QUIET_TURNS: Final = 25  # who was accepted last has so many turns to be known to uvicorn, and to say something
 _CLOSE: Final = (b"connection", b"close")
 
 log = logging.getLogger("enfilade")
