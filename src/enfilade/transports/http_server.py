@@ -169,7 +169,7 @@ def uvicorn_config(app: Served, options: ServerOptions, workers: int) -> uvicorn
         http=http_protocol(),
         ws="none",
         log_level=options.log_level,
-        access_log=options.log_level in ("debug", "trace"),  # a line for each request costs more than the request
+        access_log=options.log_level == "debug",  # a line for each request costs more than the request
         lifespan="on",
         timeout_graceful_shutdown=max(1, round(options.shutdown_timeout)),
         server_header=False,
