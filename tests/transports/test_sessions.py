@@ -83,6 +83,27 @@ async def test_expiry(seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         assert await status(one, token) == expected
 
 
+async def test_what_the_store_said_before_a_change_is_not_kept_in_mind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-316: the session is ended while another of its requests waits for the store."""
+    one = worker(OLD)
+    token = await opened(one)
+    sessions = one.app.endpoint.sessions
+    record, asked = sessions.record, 0
+
+    async def overtaken(session_id: str | None) -> Any:
+        nonlocal asked
+        asked += 1
+        said = await record(session_id)
+        if asked == 1:
+            await sessions._by_id[session_id].end()
+        return said
+
+    monkeypatch.setattr(sessions, "record", overtaken)
+    assert await status(one, token) == 404
+    assert asked == 2, "the first answer was out of date"
+    assert await status(one, token) == 404
+
+
 @pytest.mark.parametrize("change", ["first", "middle", "last", "longer", "shorter", "empty", "huge", "not ascii"])
 async def test_a_forged_token_is_an_unknown_one(change: str) -> None:
     """R-315: 404, whatever was done to it, and the same words."""

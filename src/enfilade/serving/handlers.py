@@ -61,7 +61,6 @@ class Handlers:
         Raises:
             Exception: whatever one of them or a dependency raised.
         """
-
         if handler.is_async and not handler.dependencies:  # what most are, said with less ado
             context = self._context(request, secrets) if handler.contexts else None
             value = await handler.call(bind(given, context))

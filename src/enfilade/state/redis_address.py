@@ -6,7 +6,7 @@ from the client or the server goes through.
 """
 
 import urllib.parse
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import Connection, SSLConnection
 from redis.exceptions import RedisError
@@ -84,29 +84,22 @@ class Address:
             ValueError: the client does not take what the URL says.
         """
         # RESP2: lists and byte strings in every version of the client and of the server.
+        common: dict[str, Any] = {
+            "host": self._host,
+            "port": self._port,
+            "db": self.database,
+            "username": self._user,
+            "password": self._password,
+            "protocol": 2,
+            "socket_timeout": None,
+            "socket_connect_timeout": PATIENCE,
+            "socket_keepalive": True,
+        }
         try:
             if not self._secure:
-                return Connection(
-                    host=self._host,
-                    port=self._port,
-                    db=self.database,
-                    username=self._user,
-                    password=self._password,
-                    protocol=2,
-                    socket_timeout=None,
-                    socket_connect_timeout=PATIENCE,
-                    socket_keepalive=True,
-                )
+                return Connection(**common)
             return SSLConnection(
-                host=self._host,
-                port=self._port,
-                db=self.database,
-                username=self._user,
-                password=self._password,
-                protocol=2,
-                socket_timeout=None,
-                socket_connect_timeout=PATIENCE,
-                socket_keepalive=True,
+                **common,
                 ssl_cert_reqs=self._tls.get("ssl_cert_reqs", "required"),
                 # Before version 6 the client looked only at who had signed the certificate, not at whose it is.
                 ssl_check_hostname=self._tls.get("ssl_check_hostname", "true") == "true"

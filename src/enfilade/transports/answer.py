@@ -196,9 +196,10 @@ class Answer(msgspec.Struct, eq=False):
         elif self._gone:
             return
         elif body is None:  # cancelled by the client's own notification: the response ends without an answer
-            await self._send_whole_stream(b"") if self.accepts[1] else await send_empty(
-                self.write, 204, self.headers
-            )
+            if self.accepts[1]:
+                await self._send_whole_stream(b"")
+            else:
+                await send_empty(self.write, 204, self.headers)
         elif self.accepts[0] or status != 200:
             await send_json(self.write, status, body, self.headers)
         else:

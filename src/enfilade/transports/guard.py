@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
-
 Headers = list[tuple[bytes, bytes]]
 
 _EXPOSED: Final = b"Mcp-Session-Id, WWW-Authenticate"
@@ -30,18 +28,8 @@ class Guard:
         self._hosts = tuple(host.lower() for host in hosts)
         self._origins = tuple(origin.lower().rstrip("/") for origin in origins)
 
-    def check(self, fields: Mapping[bytes, bytes]) -> None:
-        """Let a request pass.
-
-        Raises:
-            RpcError: with HTTP status 421 for a foreign Host, 403 for a foreign Origin (E-34, E-35).
-        """
-        verdict = self.verdict(fields.get(b"host"), fields.get(b"origin"))
-        if verdict is not None:
-            raise RpcError(INVALID_REQUEST, verdict[1], status=verdict[0])
-
     def verdict(self, host: bytes | None, origin: bytes | None) -> tuple[int, str] | None:
-        """Return the HTTP status of a refusal and its reason, or None for a request that may pass."""
+        """Return the HTTP status of a refusal and its reason, or None for who may pass (E-34, E-35)."""
         if host is not None and not self._host_allowed(_name(host.decode("latin-1"))):
             return 421, _refusal("Host", host, "allowed_hosts", "ENFILADE_ALLOWED_HOSTS")
         if origin is not None and not self._origin_allowed(origin, host):

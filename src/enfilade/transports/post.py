@@ -105,11 +105,8 @@ class Post(msgspec.Struct, eq=False):
         elif opens:
             await self._initialize(incoming)
         else:
-            session = self._known_session()
-            if session is not None:
-                peer = session.peer
-            else:
-                peer, session = await self._session_peer()
+            known = self._known_session()
+            peer, session = (known.peer, known) if known is not None else await self._session_peer()
             answer = self._answer(session)
             await answer.run(self.door.dispatcher, self._enter(incoming, peer, session, answer))
 
@@ -185,9 +182,6 @@ class Post(msgspec.Struct, eq=False):
 
     async def _session_peer(self) -> tuple[Peer, Session | None]:
         """Return who sends a message without a claim: a session's client, or one that needs no session."""
-        known = self._known_session()
-        if known is not None:
-            return known.peer, known
         check_version(self.manners.version)
         if self.door.options.sessions:
             session = await self.door.session(self.fields, self.principal)

@@ -35,7 +35,7 @@ _LONGEST_TEXT: Final = 256
 FRESH: Final = 5.0
 _FRESH_ALONE: Final = 60.0
 
-#: How often a change is tried that others get in the way of.
+#: How often a change or a look is tried that others get in the way of.
 _ATTEMPTS: Final = 50
 
 
@@ -68,15 +68,17 @@ class Session:
         expires: seconds since the epoch at which it ends by itself.
         record: what the store said of it; None if that cannot be relied on.
         fresh_until: by the monotonic clock, when the store has to be asked again.
+        changes: how often it was said to have changed, so that no older record is kept in mind.
     """
 
-    __slots__ = ("_sessions", "expires", "fresh_until", "peer", "record")
+    __slots__ = ("_sessions", "changes", "expires", "fresh_until", "peer", "record")
 
     def __init__(self, peer: Peer, expires: float, sessions: "Sessions") -> None:
         self.peer = peer
         self.expires = expires
         self.record: Record | None = None
         self.fresh_until = 0.0
+        self.changes = 0
         self._sessions = sessions
 
     @property
@@ -127,7 +129,6 @@ class Sessions:
         self._remembered = remembered
         self._known: OrderedDict[bytes | None, Session] = OrderedDict()
         self._by_id: dict[str | None, Session] = {}
-        self._turns = 0  # counts what has been heard, so that nothing older is kept in mind
         self.streaming: dict[str | None, Watched] = {}
         relay.on("session", self._changed_elsewhere)
         relay.on_gap(self._heard_nothing)
@@ -175,9 +176,11 @@ class Sessions:
             if session is None:
                 return None
             self._remember(token, session)
+        if session.peer.principal != principal:
+            return None
         if session.fresh_until <= time.monotonic() and not await self._refresh(session):
             return None
-        return session if session.peer.principal == principal else None
+        return session
 
     def _remember(self, token: bytes, session: Session) -> None:
         self._known[token] = self._by_id[session.peer.session_id] = session
@@ -190,18 +193,23 @@ class Sessions:
         left = session.expires - time.time()
         if left <= 0:
             return False
-        turn = self._turns
-        try:
-            session.record = record = await self.record(session.peer.session_id)
-        except StoreError:
-            if session.record is None:
-                raise
-            return not session.record.ended
+        for _ in range(_ATTEMPTS):
+            changes = session.changes
+            try:
+                record = await self.record(session.peer.session_id)
+            except StoreError:
+                if session.record is None:
+                    raise
+                return not session.record.ended
+            if changes == session.changes:
+                break
+        else:
+            raise StoreError("a session is being changed by too many requests at once")
+        session.record = record
         if record.ended:
             return False  # and asked again next time, since nobody should come back
-        if turn == self._turns:
-            fresh = FRESH if self._relay.shared else _FRESH_ALONE
-            session.fresh_until = time.monotonic() + min(fresh, left)
+        fresh = FRESH if self._relay.shared else _FRESH_ALONE
+        session.fresh_until = time.monotonic() + min(fresh, left)
         return True
 
     async def record(self, session_id: str | None) -> Record:
@@ -237,9 +245,9 @@ class Sessions:
         await self._relay.tell_and_wait("session", session_id)
 
     def _forget(self, session_id: str | None) -> None:
-        self._turns += 1
         session = self._by_id.get(session_id)
         if session is not None:
+            session.changes += 1
             session.fresh_until, session.record = 0.0, None
 
     def _changed_elsewhere(self, session_id: str) -> None:
@@ -249,8 +257,8 @@ class Sessions:
 
     def _heard_nothing(self) -> None:
         """Rely on nothing: other workers may have said what never arrived."""
-        self._turns += 1
         for session in self._known.values():
+            session.changes += 1
             session.fresh_until = 0.0
         for session_id in self.streaming:
             if session_id is not None:
