@@ -1,7 +1,7 @@
 """A coroutine whose first step was made by hand goes on as if it had been awaited."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -34,14 +34,21 @@ async def test_it_raises_what_it_raises() -> None:
         await begun(work())
 
 
+async def spin() -> None:
+    """Wait without a future, which would carry the cancellation by itself."""
+    while True:
+        await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("swallowed", [True, False])
-async def test_a_cancellation_is_its_own(swallowed: bool) -> None:
+@pytest.mark.parametrize("wait", [lambda: asyncio.sleep(3600), spin], ids=["for a future", "for its turn"])
+async def test_a_cancellation_is_its_own(wait: Callable[[], Awaitable[None]], swallowed: bool) -> None:
     """R-361: it is thrown into the coroutine, which may put things away, or go on."""
     heard: list[str] = []
 
     async def work() -> str:
         try:
-            await asyncio.sleep(3600)
+            await wait()
         except asyncio.CancelledError as error:
             heard.append(str(error))
             await asyncio.sleep(0)
