@@ -14,6 +14,7 @@ from enfilade.state.memory import MemoryStore
 from enfilade.state.seal import Seal
 from enfilade.state.store import Bounds
 from enfilade.transports import stream as module
+from enfilade.transports.recorder import Recorder
 from enfilade.transports.recordings import Recordings
 from enfilade.transports.stream import EventStream, StreamOptions
 
@@ -35,7 +36,7 @@ class Reader:
         self.tasks.append(asyncio.current_task())
         if message["type"] == "http.response.body":
             self.sent.append(message["body"])
-            self.ended = not message["more_body"]
+            self.ended = not message.get("more_body", False)
 
     async def after(self, count: int) -> None:
         async with asyncio.timeout(20):
@@ -55,14 +56,29 @@ async def test_what_is_complete_at_once_is_one_send_of_the_same_task() -> None:
     assert (reader.sent, reader.ended) == ([event(b"1") + event(b"2")], True)
     assert set(reader.tasks) == {asyncio.current_task()}
     assert not stream.push(b"3")
-    await asyncio.sleep(0)
-    assert stream._task.done()
+    assert stream._task is None
+    assert stream.parted.done()
+
+
+async def test_a_connection_that_takes_its_time_gets_the_whole_all_the_same() -> None:
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions())
+    stream.push(b"1")
+    reader.open.clear()
+    ending = asyncio.ensure_future(stream.finish(b"2"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert reader.sent == []
+    reader.open.set()
+    await ending
+    assert (reader.sent, reader.ended) == ([event(b"1") + event(b"2")], True)
 
 
 async def test_a_lone_message_goes_out_in_the_next_turn_of_the_loop() -> None:
     reader = Reader()
     stream = EventStream(reader.send, [], StreamOptions())
     stream.push(b"1")
+    stream.begin()
     await asyncio.sleep(0)
     assert reader.sent == [event(b"1")]
     for number in range(3):  # while it sleeps, it is woken in the first and writes in the second
@@ -85,6 +101,7 @@ async def test_a_reader_that_takes_nothing_is_given_up(
     reader.open.clear()
     stream.push(b"1")
     if begun:
+        stream.begin()
         await asyncio.sleep(0)
     async with asyncio.timeout(20):
         await stream.finish(b"2")
@@ -102,6 +119,7 @@ async def test_who_ends_a_stream_can_be_cancelled(begun: bool) -> None:
     stream = EventStream(reader.send, [], StreamOptions())
     reader.open.clear()
     if begun:
+        stream.begin()
         await asyncio.sleep(0)
     ending = asyncio.ensure_future(stream.finish(b"outcome"))
     for _ in range(3):
@@ -119,6 +137,7 @@ async def test_a_stream_given_up_before_it_began_is_over() -> None:
     stream = EventStream(reader.send, [], StreamOptions())
     stream.abandon()
     assert (stream.connected, stream.parted.done(), stream.push(b"1")) == (False, True, False)
+    stream.begin()
     await asyncio.sleep(0)
     assert reader.tasks == []
 
@@ -127,6 +146,7 @@ async def test_silence_is_broken_by_comments_however_often_something_was_said() 
     """One timer serves a whole stream, and what is said puts the next comment off."""
     reader = Reader()
     stream = EventStream(reader.send, [], StreamOptions(keep_alive=0.05))
+    stream.begin()
     await reader.after(2)
     assert reader.sent == [b": keep-alive\n\n"] * 2
     for number in range(100):
@@ -140,31 +160,39 @@ async def test_silence_is_broken_by_comments_however_often_something_was_said() 
     assert stream._alarm is None
 
 
-@pytest.mark.parametrize("pause", [False, True], ids=["all at once", "one by one"])
-async def test_what_a_log_in_this_process_gets_needs_no_task(pause: bool) -> None:
+@pytest.mark.parametrize("how", ["a few", "all at once", "one by one"])
+async def test_what_a_log_in_this_process_gets_needs_no_task(how: str) -> None:
     """It is all there, in order, as soon as the stream has ended; and nothing refers to the connection."""
     store = MemoryStore(Bounds())
     recordings = Recordings(store.log, Seal(), Relay(store), 3600)
-    recording = recordings.begin("session", request_id=1, answers=True)
     reader = Reader()
-    stream = EventStream(reader.send, [], StreamOptions(), recording, priming=True)
-    said = [b"%0*d" % (1000, number) for number in range(500)]
+    recorder = Recorder(recordings, "session", 1)
+    stream = EventStream(reader.send, [], StreamOptions(), recorder, priming=True)
+    said = [b"%0*d" % (1000, number) for number in range(10 if how == "a few" else 500)]
+    tasks = asyncio.all_tasks()
+    if how == "one by one":
+        stream.begin()
     for message in said:
         assert stream.push(message)
-        if pause:
+        if how == "one by one":
             await asyncio.sleep(0)
     await stream.finish(b"outcome")
-    assert (len(recordings), recording.on_taken, recording._task) == (0, None, None)
-    name = await recording.named()
-    assert name is not None
+    assert len(recordings) == 0
+    recording = stream._recording
+    assert (recording is None) == (how == "a few"), "what one entry holds is written without further ado"
+    if recording is not None:
+        assert (recording.on_taken, recording._task) == (None, None)
+    assert asyncio.all_tasks() == tasks
     events = b"".join(reader.sent).split(b"\n\n")
+    name = events[0].removeprefix(b"id: ").partition(b"0\n")[0]
+    place = recordings.place(name + b"0", "session")
     assert events[0] == b"id: %b0\nretry: 1000\ndata: " % name
     for position, message in enumerate([*said, b"outcome"], 1):
         assert events[position] == b"id: %b%d\nevent: message\ndata: %b" % (name, position, message)
-    page = await recordings.read(recording.stream, 0)
+    page = await recordings.read(place.stream, 0)
     kept = page.messages
     while not page.end:
-        page = await recordings.read(recording.stream, kept[-1][0])
+        page = await recordings.read(place.stream, kept[-1][0])
         kept += page.messages
     assert kept == list(enumerate([*said, b"outcome"], 1))
     await recordings.stop()

@@ -204,22 +204,14 @@ class Request(msgspec.Struct, eq=False):
     @property
     def given_up(self) -> bool:
         """Whether nobody waits for its outcome any more, or for that of a request it is part of."""
-        request: Request | None = self
-        while request is not None:
-            if request.cancelled or request.abandoned:
-                return True
-            request = request.parent
-        return False
+        return self.cancelled or self.abandoned or (self.parent is not None and self.parent.given_up)
 
     @property
     def over(self) -> bool:
         """Whether nothing more may be sent on its account: it ended, or was given up."""
-        request: Request | None = self
-        while request is not None:
-            if request.finished or request.cancelled or request.abandoned:
-                return True
-            request = request.parent
-        return False
+        if self.finished or self.cancelled or self.abandoned:
+            return True
+        return self.parent is not None and self.parent.over
 
     def notify(self, method: str, params: Message) -> None:
         """Send a notification on this request's own stream; dropped once the request is finished.

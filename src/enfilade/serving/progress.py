@@ -10,7 +10,8 @@ arrives (trap 21: and nothing after it).
 
 import asyncio
 from functools import cache
-from math import inf, isfinite
+from math import inf
+from threading import get_ident
 from typing import Final
 
 from msgspec import UNSET
@@ -29,11 +30,12 @@ RATE: Final = 20.0
 class Progress:
     """Reports how far a call has come, to the client that asked to know."""
 
-    __slots__ = ("_request", "_sent", "_token")
+    __slots__ = ("_request", "_sent", "_stream", "_token")
 
     def __init__(self, request: Request) -> None:
         root = request.root
         self._request = request
+        self._stream: ProgressStream | None = None
         self._token = root.meta.progress_token
         self._sent = Sent(root.outlet)
 
@@ -53,22 +55,23 @@ class Progress:
         """
         if self._token is UNSET or not -inf < progress < inf:
             return DONE
-        if total is not None and not isfinite(total):
-            total = None
         if message is not None and self._request.redaction is not None:
             message = self._request.redaction.text(message)
-        self._request.in_loop(self._take, progress, total, message)
+        if get_ident() == self._request._thread:
+            self._take(progress, total, message)
+        else:
+            self._request.in_loop(self._take, progress, total, message)
         return self._sent
 
     def _take(self, progress: float, total: float | None, message: str | None) -> None:
-        request = self._request
-        if request.over or self._token is UNSET:
+        if self._request.over or self._token is UNSET:
             return
-        root = request.root
-        stream = root.progress
-        if stream is None:
-            stream = root.progress = ProgressStream(root, self._token)
-        stream.take(progress, total, message)
+        if self._stream is None:
+            root = self._request.root
+            if root.progress is None:
+                root.progress = ProgressStream(root, self._token)
+            self._stream = root.progress
+        self._stream.take(progress, total, message)
 
 
 class ProgressStream:
@@ -86,6 +89,7 @@ class ProgressStream:
         "_notifications",
         "_pending",
         "_request",
+        "_spare",
         "_timer",
         "_when",
     )
@@ -93,10 +97,10 @@ class ProgressStream:
     def __init__(self, request: Request, token: ProgressToken) -> None:
         self._request = request
         self._notifications = ProgressNotifications(token, with_messages=_knows_messages(request.peer.revision))
-        self._loop = asyncio.get_running_loop()
         self._last = -inf
-        self._allowance = float(BURST)
-        self._when = self._loop.time()
+        self._spare = BURST  # nobody looks at a clock before they have left
+        self._allowance = 0.0
+        self._when = -inf
         self._pending: tuple[float, float | None, str | None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -108,12 +112,16 @@ class ProgressStream:
         if not progress > self._last:
             return
         self._last = progress
-        if self._timer is None and self._may_send():
+        if self._spare > 0:
+            self._spare -= 1
+            self._request.outlet.push(self._notifications.encoded(progress, total, message))
+        elif self._timer is None and self._may_send():
             self._send(progress, total, message)
-            return
-        self._pending = (progress, total, message)
-        if self._timer is None:
-            self._timer = self._loop.call_later((1 - self._allowance) / RATE, self._turn)
+        else:
+            self._pending = (progress, total, message)
+            if self._timer is None:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later((1 - self._allowance) / RATE, self._turn)
 
     def settle(self) -> None:
         """Send what still waits: the call ends."""
@@ -125,7 +133,9 @@ class ProgressStream:
         self._request.outlet.push(self._notifications.encoded(progress, total, message))
 
     def _may_send(self) -> bool:
-        now = self._loop.time()
+        now = asyncio.get_running_loop().time()
+        if self._when == -inf:
+            self._when = now
         self._allowance = min(BURST, self._allowance + (now - self._when) * RATE)
         self._when = now
         if self._allowance < 1:

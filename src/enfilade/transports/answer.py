@@ -15,8 +15,9 @@ import msgspec
 
 from enfilade.serving.exchange import Request
 from enfilade.transports.eager import going_on
+from enfilade.transports.recorder import Recorder
 from enfilade.transports.recordings import Recordings
-from enfilade.transports.stream import HEAD, EventStream, Headers, Send, StreamOptions
+from enfilade.transports.stream import EventStream, Headers, Send, StreamOptions, send_events
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, STATELESS_STATUS, RpcError, encode_error
 from enfilade.wire.revisions import POLLING
 from enfilade.wire.sse import event
@@ -99,6 +100,7 @@ class Answer(msgspec.Struct, eq=False):
     endless: bool = False
     recordings: Recordings | None = None
     _stream: EventStream | None = None
+    _suspended: bool = False  # others go on beside it
     _watcher: asyncio.Task[None] | None = None
     _timer: asyncio.TimerHandle | None = None
     _deadline: asyncio.TimerHandle | None = None
@@ -141,6 +143,7 @@ class Answer(msgspec.Struct, eq=False):
         self._request = request
         self._session_id = request.peer.session_id
         if self.options.eager:
+            self._suspended = True
             self._open()
         responding = responder.respond(request)
         try:
@@ -150,6 +153,9 @@ class Answer(msgspec.Struct, eq=False):
                 body, error = done.value
             else:
                 request.suspended()
+                self._suspended = True
+                if self._stream is not None:
+                    self._stream.begin()
                 self._timer = asyncio.get_running_loop().call_later(GLANCE, self._outlived)
                 body, error = await going_on(responding, waits_for)
         except asyncio.CancelledError:
@@ -197,18 +203,13 @@ class Answer(msgspec.Struct, eq=False):
             return
         elif body is None:  # cancelled by the client's own notification: the response ends without an answer
             if self.accepts[1]:
-                await self._send_whole_stream(b"")
+                await send_events(self.write, b"", self.headers)
             else:
                 await send_empty(self.write, 204, self.headers)
         elif self.accepts[0] or status != 200:
             await send_json(self.write, status, body, self.headers)
         else:
-            await self._send_whole_stream(event(body))
-
-    async def _send_whole_stream(self, body: bytes) -> None:
-        headers = [*HEAD, *self.headers]
-        await self.write({"type": "http.response.start", "status": 200, "headers": headers})
-        await self.write({"type": "http.response.body", "body": body})
+            await send_events(self.write, event(body), self.headers)
 
     async def conclude_batch(self, bodies: list[bytes]) -> None:
         """Send the outcomes of a batch: a JSON array, or one event each (R-342, R-343)."""
@@ -230,6 +231,7 @@ class Answer(msgspec.Struct, eq=False):
             session_id: whose it is.
         """
         self._session_id = session_id
+        self._suspended = True
         if self.options.eager:
             self._open()
         self._timer = asyncio.get_running_loop().call_later(GLANCE, self._outlived)
@@ -271,10 +273,13 @@ class Answer(msgspec.Struct, eq=False):
     def _open(self) -> EventStream | None:
         """Turn the answer into a stream, unless the client or the host wants JSON."""
         if self._stream is None and self._may_stream:
-            recording, id = None, None if self._request is None else self._request.id
+            recorder = None
             if self.recordings is not None and self._session_id is not None:
-                recording = self.recordings.begin(self._session_id, request_id=id, answers=True)
-            self._stream = EventStream(self.write, self.headers, self.options, recording, priming=self._polls)
+                id = None if self._request is None else self._request.id
+                recorder = Recorder(self.recordings, self._session_id, id)
+            self._stream = EventStream(self.write, self.headers, self.options, recorder, self._polls)
+            if self._suspended:
+                self._stream.begin()
         return self._stream
 
     @property

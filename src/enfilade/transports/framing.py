@@ -54,16 +54,17 @@ class Framing:
     def mixed(self, waiting: list[bytes]) -> bytes:
         """Frame messages, with what is `Framed` among them."""
         chunks: list[bytes] = []
-        for framed, row in groupby(waiting, _is_framed):
+        for kind, row in groupby(waiting, type):
             together = list(row)
-            chunks += map(self._other, together) if framed else (self.messages(together),)
+            chunks += map(self._other, together) if kind is Framed else (self.messages(together),)
         return b"".join(chunks)
+
+    def whole(self, messages: list[bytes], *, priming: bool) -> bytes:
+        """Frame a response that has nothing but messages, after the event that says where it begins."""
+        start = self._other(BEGINNING) if priming else b""
+        return start + self.messages(messages)
 
     def _other(self, framed: bytes) -> bytes:
         if framed is BEGINNING and self.name is not None:
             return prime(b"%b%d" % (self.name, self._position), round(self._retry * 1000))
         return framed
-
-
-def _is_framed(chunk: bytes) -> bool:
-    return type(chunk) is Framed

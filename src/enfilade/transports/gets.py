@@ -48,6 +48,7 @@ class Response:
         """Return it begun, with status 200: nothing can be refused any more."""
         if self._stream is None:
             self._stream = EventStream(*self._parts)
+            self._stream.begin()
         return self._stream
 
     async def until_over(self, ended: asyncio.Event, remaining: float | None) -> None:

@@ -40,7 +40,7 @@ HIGH_WATER: Final = 256 * 1024
 CAPACITY: Final = 4 * 1024 * 1024
 
 #: Bytes of messages in one entry of the log, about.
-_ENTRY: Final = 128 * 1024
+ENTRY: Final = 128 * 1024
 
 #: Seconds for which a log that refuses is tried again.
 GIVE_UP: Final = 30.0
@@ -87,7 +87,7 @@ class Recording:
     """
 
     def __init__(self, owner: "Recordings", session_id: str, head: Head) -> None:
-        self.number = os.urandom(12).hex()
+        self.number = new_number()
         self.stream = stream_key(session_id, self.number)
         self.position = 0
         self.reader: tuple[str, str] | None = None
@@ -144,7 +144,7 @@ class Recording:
     def record(self, message: bytes, *, droppable: bool) -> int:
         """Take a message, without waiting, and return its position."""
         self.position += 1
-        if self._size > CAPACITY and droppable:
+        if droppable and self._size > CAPACITY:
             self.lost += 1
             message = b""
         self._waiting.append(message)
@@ -255,9 +255,9 @@ class Recording:
         """Return what is written next, and where: the end lies after all messages, so who has them finds it."""
         count = len(self._waiting)
         first = self.position - count + 1
-        if self._size > _ENTRY:
+        if self._size > ENTRY:
             sizes = accumulate(map(len, self._waiting))
-            count = max(1, sum(1 for _ in takewhile(lambda size: size < _ENTRY, sizes)))
+            count = max(1, sum(1 for _ in takewhile(lambda size: size < ENTRY, sizes)))
         end = self._end if count == len(self._waiting) else GOES_ON
         if not (count or end):
             return first - 1, None
@@ -298,3 +298,8 @@ class Recording:
 def stream_key(session_id: str, number: str) -> str:
     """Return the key of a session's stream in the log."""
     return f"{session_id}.{number}"
+
+
+def new_number() -> str:
+    """Return what tells a stream from all others of its session."""
+    return os.urandom(12).hex()

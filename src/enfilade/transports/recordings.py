@@ -22,7 +22,16 @@ from enfilade.state.event_store import EventStoreLog
 from enfilade.state.memory_log import MemoryLog
 from enfilade.state.seal import Seal
 from enfilade.state.store import EventLog, StoreError
-from enfilade.transports.recording import CONCLUDED, GOES_ON, Entry, Head, Recording, stream_key
+from enfilade.transports.recording import (
+    CONCLUDED,
+    ENTRY,
+    GOES_ON,
+    Entry,
+    Head,
+    Recording,
+    new_number,
+    stream_key,
+)
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RequestId, RpcError
 
 log = logging.getLogger("enfilade.transports")
@@ -96,6 +105,24 @@ class Recordings:
         if self.anchored is not None:
             recording.write()  # it gets its name from the log
         return recording
+
+    def keep(self, session_id: str, request_id: RequestId | None, messages: list[bytes]) -> bytes | None:
+        """Write the answer to a request that is whole already, and return its name.
+
+        Returns:
+            None if nothing was written: it is too much for one entry, or the log has to be waited for.
+        """
+        if self.at_hand is None or sum(map(len, messages)) > ENTRY:
+            return None
+        number = new_number()
+        stream, end = stream_key(session_id, number), len(messages) + 1
+        head = self.kept(stream, 0, Head(self.relay.worker, True, request_id))
+        entry = self.kept(stream, end, Entry(1, messages, CONCLUDED))
+        try:
+            self.at_hand.write(stream, head, ((end, entry),))
+        except StoreError:
+            return None
+        return self.name(session_id, number, None)
 
     def closed(self, recording: Recording) -> None:
         """Forget a stream that is in the log to its end."""

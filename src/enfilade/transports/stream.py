@@ -1,5 +1,8 @@
 """One response as a stream of events, written by one small task from a bounded buffer.
 
+What is complete before anybody has begun to write it, as with a handler that reports on its way and never waits,
+goes out as a whole and costs no task.
+
 A handler never waits for the network: what it sends goes into the buffer, and a reader that stalls hurts only its
 own stream. What overflows is decided by kind: notifications may be dropped (and are counted), the outcome of the
 request never is. With a recording the stream outlives its connection: what is sent afterwards goes into the log
@@ -13,12 +16,16 @@ import asyncio
 import logging
 from typing import Final
 
-from enfilade.transports.framing import BEGINNING, Framed, Framing
-from enfilade.transports.recording import CONCLUDED, LET_GO, Recording
-from enfilade.transports.stream_options import HEAD, Headers, Send, StreamOptions
-from enfilade.wire.sse import KEEP_ALIVE, come_back, numbered
+import msgspec
 
-__all__ = ["HEAD", "EventStream", "Headers", "Send", "StreamOptions"]
+from enfilade.transports.eager import going_on
+from enfilade.transports.framing import BEGINNING, Framed, Framing
+from enfilade.transports.recorder import Recorder
+from enfilade.transports.recording import CONCLUDED, LET_GO, Recording
+from enfilade.transports.stream_options import HEAD, Headers, Send, StreamOptions, send_events
+from enfilade.wire.sse import KEEP_ALIVE, come_back, events, numbered
+
+__all__ = ["EventStream", "Headers", "Send", "StreamOptions", "send_events"]
 
 log = logging.getLogger("enfilade.transports")
 
@@ -33,53 +40,55 @@ PARTING: Final = 1.0
 _SOON: Final = 0.002  # seconds that are not worth another timer
 
 
-class EventStream:
+class EventStream(msgspec.Struct, eq=False):
     """Writes events to one ASGI response.
 
-    Args:
+    Attributes:
         send: the ASGI send of the response, of which nothing was sent yet.
         headers: response headers besides those of every event stream.
         options: how streams behave.
-        recording: the stream in the log, which gives its events their ids; None if it cannot be resumed.
+        recorder: begins the stream in the log once it is begun here; None if it cannot be resumed, or not yet.
         priming: whether the client understands an event that has an id and nothing else (R-353).
-
-    Attributes:
-        parted: done once nothing more is written to this connection.
+        dropped: notifications for which there was no room.
     """
 
-    def __init__(
-        self,
-        send: Send,
-        headers: Headers,
-        options: StreamOptions,
-        recording: Recording | None = None,
-        *,
-        priming: bool = False,
-    ) -> None:
-        self._send = send
-        self._headers = HEAD + headers
-        self._options = options
-        self._recording: Recording | None = None
-        self._waiting: list[bytes] = []  # messages, and what is `Framed`
-        self._mixed = False  # whether something that waits is `Framed`
-        self._size = 0
-        self._closing = False  # nothing more is taken
-        self._ending = False  # the response ends after what waits
-        self._begun = False  # somebody writes, or has written
-        self._over = False  # nobody writes any more
-        self._stalled = False
-        self._limit: asyncio.Timeout | None = None
-        self._framing = Framing(options.retry)
-        self.dropped = 0
-        self._loop = asyncio.get_running_loop()
-        self.parted: asyncio.Future[None] = self._loop.create_future()
-        self._wake: asyncio.Future[None] | None = None
-        self._room: asyncio.Future[None] | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        self._silent_since = 0.0
-        if recording is not None:
-            self.resume_as(recording, priming=priming)
-        self._task = self._loop.create_task(self._begin())
+    send: Send
+    headers: Headers
+    options: StreamOptions
+    recorder: Recorder | None = None
+    priming: bool = False
+    dropped: int = 0
+    _recording: Recording | None = None
+    _framing: Framing | None = None
+    _waiting: list[bytes] = []  # messages, and what is `Framed`
+    _mixed: bool = False  # whether something that waits is `Framed`
+    _size: int = 0
+    _closing: bool = False  # nothing more is taken
+    _ending: bool = False  # the response ends after what waits
+    _over: bool = False  # nobody writes any more
+    _stalled: bool = False
+    _task: asyncio.Task[None] | None = None
+    _parted: asyncio.Future[None] | None = None
+    _wake: asyncio.Future[None] | None = None
+    _room: asyncio.Future[None] | None = None
+    _alarm: asyncio.TimerHandle | None = None
+    _silent_since: float = 0.0
+
+    def begin(self) -> None:
+        """Begin to write: what was sent so far, and from then on whatever is sent.
+
+        A response that is said as a whole before anybody has begun to write it costs no task.
+        """
+        if self._task is not None or self._over:
+            return
+        if self.recorder is not None:
+            said, self._waiting = self._waiting, []
+            recording = self.recorder.begin()
+            self.resume_as(recording, priming=self.priming)
+            for message in said:
+                recording.record(message, droppable=False)
+            self._waiting += said
+        self._task = asyncio.get_running_loop().create_task(self._write())
 
     # -- what goes in ------------------------------------------------------------------------------------------
 
@@ -91,7 +100,7 @@ class EventStream:
     @property
     def overfull(self) -> bool:
         """Whether more waits for the reader than should."""
-        return self._size > self._options.capacity
+        return self._size > self.options.capacity
 
     @property
     def crowded(self) -> bool:
@@ -99,27 +108,36 @@ class EventStream:
             return True
         return self._recording is not None and self._recording.crowded
 
+    @property
+    def parted(self) -> "asyncio.Future[None]":
+        """What is done once nothing more is written to this connection."""
+        if self._parted is None:
+            self._parted = asyncio.get_running_loop().create_future()
+            if self._over:
+                self._parted.set_result(None)
+        return self._parted
+
     async def drained(self) -> None:
         """Wait until reader and log have taken what was waiting, for at most `PATIENCE` seconds."""
         if self._recording is not None and self._recording.crowded:
             await self._recording.drained()
         if self._size <= HIGH_WATER or self._over:
             return
-        self._room = self._room or self._loop.create_future()
+        self._room = self._room or asyncio.get_running_loop().create_future()
         done, _ = await asyncio.wait((self._room,), timeout=PATIENCE)
         if not done:
             self._stalled = True  # from here on overflow is dropped at once instead of waited for
 
     def push(self, message: bytes) -> bool:
         """Take one notification; False if there was no room for it, or nobody to take it."""
-        size, recording = self._size + len(message), self._recording
-        if self._closing or (size > self._options.capacity and self.connected):
+        size = self._size + len(message)
+        if self._closing or (size > self.options.capacity and self.connected):
             self.dropped += 1
             return False
-        if recording is not None:
-            recording.record(message, droppable=True)
+        if self._recording is not None:
+            self._recording.record(message, droppable=True)
         if self._ending or self._over:
-            return recording is not None
+            return self._recording is not None
         self._waiting.append(message)
         self._size = size
         if self._wake is not None:
@@ -147,8 +165,7 @@ class EventStream:
 
     def resume_as(self, recording: Recording, *, priming: bool) -> None:
         """Record what follows, under a new name; nothing may have gone into an earlier recording."""
-        if self._recording is not None:
-            self._framing = Framing(self._options.retry)
+        self._framing = None
         self._recording, recording.on_taken = recording, self.part
         if priming:
             self._put_framed(BEGINNING)
@@ -162,8 +179,9 @@ class EventStream:
             retry: seconds after which the client should come back for the rest; None to say nothing.
         """
         if self.connected:
+            self.begin()
             self._end_with(retry)
-            self._loop.call_later(PARTING, self.abandon)
+            asyncio.get_running_loop().call_later(PARTING, self.abandon)
 
     def _end_with(self, retry: float | None) -> None:
         if self.connected:
@@ -177,33 +195,61 @@ class EventStream:
         if message is not None:
             self.push_always(message)
         self._closing = True
-        if self._recording is not None:
-            self._recording.end(LET_GO if message is None else CONCLUDED)
         if self.dropped:
             log.warning("a slow reader missed %d notifications", self.dropped)
-        whole = self.connected and not self._begun
-        self._end_with(retry)
+        whole = None
+        if self._task is None and self.connected and message is not None:
+            whole = self._whole()
         try:
-            await (self._write_whole() if whole else self._written())
+            await (self._finish(message, retry) if whole is None else self._write_whole(whole))
         except TimeoutError:
             log.warning("gave up on a reader that took nothing for %d seconds", STALL)
         finally:
             if not self._over:
                 self.abandon()
 
-    async def _write_whole(self) -> None:
-        """Write what is complete before its task has begun, which so has nothing to do but to mind the time."""
-        self._begun = True
-        async with asyncio.timeout(None) as self._limit:
-            await self._write()
+    async def _finish(self, message: bytes | None, retry: float | None) -> None:
+        self.begin()
+        if self._recording is not None:
+            self._recording.end(LET_GO if message is None else CONCLUDED)
+        self._end_with(retry)
+        if self._task is not None:
+            async with asyncio.timeout(STALL):
+                await asyncio.wait((self._task,))
 
-    async def _written(self) -> None:
-        async with asyncio.timeout(STALL):
-            await asyncio.wait((self._task,))
+    def _whole(self) -> bytes | None:
+        """Return all of a response that nobody has begun to write, and keep it; None if that takes its time."""
+        if self.recorder is None:
+            return events(self._waiting)
+        name = self.recorder.keep(self._waiting)
+        if name is None:
+            return None
+        framing = Framing(self.options.retry)
+        framing.named(name)
+        return framing.whole(self._waiting, priming=self.priming)
+
+    async def _write_whole(self, body: bytes) -> None:
+        """Write a whole response; nearly always the connection takes it at once, and nothing has to be timed."""
+        self._ending = True
+        writing = send_events(self.send, body, self.headers)
+        try:
+            try:
+                waits_for = writing.send(None)
+            except StopIteration:
+                return
+            async with asyncio.timeout(STALL):
+                await going_on(writing, waits_for)
+        except TimeoutError:
+            raise
+        except Exception as error:  # servers differ in what they raise once the client is gone, if anything
+            log.debug("the reader of a stream went away: %r", error)
+        finally:
+            self._end()
 
     def abandon(self) -> None:
         """Stop writing to this connection at once: nobody is there any more."""
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
         self._end()
 
     def let_go(self) -> None:
@@ -228,32 +274,22 @@ class EventStream:
         if wake is not None and not wake.done():
             wake.set_result(None)
 
-    async def _begin(self) -> None:
-        begun, self._begun = self._begun, True
-        if not begun:
-            await self._write()
-        elif self._limit is not None and not self._over:  # it is written elsewhere, and takes its time
-            self._limit.reschedule(self._loop.time() + STALL)
-
     async def _write(self) -> None:
         try:
-            await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
+            await self.send({"type": "http.response.start", "status": 200, "headers": HEAD + self.headers})
             while True:
                 if self._waiting:
-                    if self._recording is not None and self._framing.name is None:
-                        self._framing.named(await self._recording.named())
+                    framing = await self._named()
                     size, last = self._size, self._ending
-                    frame = self._framing.mixed if self._mixed else self._framing.messages
+                    frame = framing.mixed if self._mixed else framing.messages
                     waiting, self._waiting, self._mixed = self._waiting, [], False
-                    await self._send(
-                        {"type": "http.response.body", "body": frame(waiting), "more_body": not last}
-                    )
+                    await self.send({"type": "http.response.body", "body": frame(waiting), "more_body": not last})
                     self._size -= size
                     self._make_room()
                     if last:
                         return
                 elif self._ending:
-                    await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+                    await self.send({"type": "http.response.body", "body": b"", "more_body": False})
                     return
                 else:
                     await self._sleep()
@@ -262,6 +298,15 @@ class EventStream:
         finally:
             self._end()
 
+    async def _named(self) -> Framing:
+        """Return what frames the messages, once it has the name of the stream, if that is to have one."""
+        if self._framing is None:
+            self._framing = Framing(self.options.retry)
+        framing = self._framing
+        if self._recording is not None and framing.name is None:
+            framing.named(await self._recording.named())
+        return framing
+
     def _end(self) -> None:
         """Let nobody wait for a reader any more."""
         self._over = True
@@ -269,8 +314,8 @@ class EventStream:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        if not self.parted.done():
-            self.parted.set_result(None)
+        if self._parted is not None and not self._parted.done():
+            self._parted.set_result(None)
 
     def _make_room(self) -> None:
         self._stalled = False
@@ -280,10 +325,11 @@ class EventStream:
 
     async def _sleep(self) -> None:
         """Wait for something to write."""
-        self._silent_since = self._loop.time()
+        loop = asyncio.get_running_loop()
+        self._silent_since = loop.time()
         if self._alarm is None:
-            self._alarm = self._loop.call_later(self._options.keep_alive, self._listen)
-        self._wake = self._loop.create_future()
+            self._alarm = loop.call_later(self.options.keep_alive, self._listen)
+        self._wake = loop.create_future()
         try:
             await self._wake
         finally:
@@ -294,8 +340,9 @@ class EventStream:
         self._alarm = None
         if self._wake is None:
             return  # there is no silence, and whoever writes sees to the next one
-        left = self._silent_since + self._options.keep_alive - self._loop.time()
+        loop = asyncio.get_running_loop()
+        left = self._silent_since + self.options.keep_alive - loop.time()
         if left > _SOON:
-            self._alarm = self._loop.call_later(left, self._listen)
+            self._alarm = loop.call_later(left, self._listen)
         else:
             self.knock()

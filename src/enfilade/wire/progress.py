@@ -4,6 +4,7 @@ Easy to get wrong: the token goes back with the JSON type it came with, and `pro
 notification, also where the total is unknown (R-2B0).
 """
 
+from math import isfinite
 from typing import Final
 
 import msgspec
@@ -44,9 +45,13 @@ class ProgressNotifications:
         self._tail = b"}}"
 
     def encoded(self, progress: float, total: float | None, message: str | None) -> bytes:
-        """Return one notification: what `ProgressNotificationParams` would make of the same values."""
+        """Return one notification: what `ProgressNotificationParams` would make of the same values.
+
+        A total that is not finite is none: JSON has no number for it.
+        """
         if total is not self._total:
-            self._tail = b"}}" if total is None else b',"total":' + _encode(total) + b"}}"
+            known = total is not None and isfinite(total)
+            self._tail = b',"total":' + _encode(total) + b"}}" if known else b"}}"
             self._total = total
         if message is None or not self._with_messages:
             return self._head + _encode(progress) + self._tail

@@ -1,0 +1,33 @@
+"""How the answer to one request gets into the event log, from the beginning or as a whole.
+
+The easy thing to get wrong is the answer that is whole at once: it needs an entry in the log like any other,
+since the connection may break in the middle of it.
+"""
+
+import msgspec
+
+from enfilade.transports.recording import Recording
+from enfilade.transports.recordings import Recordings
+from enfilade.wire.jsonrpc import RequestId
+
+
+class Recorder(msgspec.Struct, frozen=True):
+    """Records the answer to a request.
+
+    Attributes:
+        recordings: where to.
+        session_id: whose request it is.
+        request_id: its id, if it is one request that is answered.
+    """
+
+    recordings: Recordings
+    session_id: str
+    request_id: RequestId | None
+
+    def begin(self) -> Recording:
+        """Return the stream in the log, of which nothing was said yet."""
+        return self.recordings.begin(self.session_id, request_id=self.request_id, answers=True)
+
+    def keep(self, messages: list[bytes]) -> bytes | None:
+        """Write all of it, and return its name; None if the log cannot take it at once."""
+        return self.recordings.keep(self.session_id, self.request_id, messages)
