@@ -99,9 +99,33 @@ async def test_what_the_store_said_before_a_change_is_not_kept_in_mind(monkeypat
         return said
 
     monkeypatch.setattr(sessions, "record", overtaken)
+    sessions._heard_nothing()  # so that the store has to be asked
     assert await status(one, token) == 404
     assert asked == 2, "the first answer was out of date"
     assert await status(one, token) == 404
+
+
+async def test_the_store_is_not_asked_for_a_session_that_was_opened_just_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It says nothing of it yet; what another worker says of it counts from the first request on (R-316)."""
+    one = worker(OLD)
+    tokens = [await opened(one) for _ in range(2 * transport._NEWCOMERS)]
+    sessions = one.app.endpoint.sessions
+    record, asked = sessions.record, 0
+
+    async def counted(session_id: str | None) -> Any:
+        nonlocal asked
+        asked += 1
+        return await record(session_id)
+
+    monkeypatch.setattr(sessions, "record", counted)
+    assert (await status(one, tokens[-1]), asked) == (200, 0)
+    assert (await status(one, tokens[0]), asked) == (200, 1), "only the last few are kept in mind"
+    fresh = sessions._new[tokens[-2].encode()]
+    await fresh.end()
+    assert (await status(one, tokens[-2]), asked) == (404, 2)
+    assert len(sessions._new) + len(sessions._known) == len(sessions._by_id)
 
 
 @pytest.mark.parametrize("change", ["first", "middle", "last", "longer", "shorter", "empty", "huge", "not ascii"])

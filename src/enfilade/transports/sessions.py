@@ -35,6 +35,9 @@ _LONGEST_TEXT: Final = 256
 FRESH: Final = 5.0
 _FRESH_ALONE: Final = 60.0
 
+#: Sessions that are kept in mind although nothing but their handshake was seen yet.
+_NEWCOMERS: Final = 64
+
 #: How often a change or a look is tried that others get in the way of.
 _ATTEMPTS: Final = 50
 
@@ -128,6 +131,7 @@ class Sessions:
         self._ttl = ttl
         self._remembered = remembered
         self._known: OrderedDict[bytes | None, Session] = OrderedDict()
+        self._new: OrderedDict[bytes | None, Session] = OrderedDict()
         self._by_id: dict[str | None, Session] = {}
         self.streaming: dict[str | None, Watched] = {}
         relay.on("session", self._changed_elsewhere)
@@ -138,28 +142,34 @@ class Sessions:
     ) -> tuple[Session, str]:
         """Return a new session, and the token that is its id for the client (R-310, R-311).
 
+        It is kept in mind for a moment, since the client nearly always comes back at once.
+
         Raises:
             RpcError: INVALID_PARAMS if the client says more about itself than a header can carry.
         """
-        session_id = os.urandom(16)
-        info = params.client_info
+        session_id, now = os.urandom(16), time.time()
+        info, capabilities = params.client_info, params.capabilities
         ticket = _Ticket(
             session_id=session_id,
             revision=revision,
-            expires=int(time.time() + self._ttl),
+            expires=int(now + self._ttl),
             principal=principal,
             name=info.name[:_LONGEST_TEXT],
             version=info.version[:_LONGEST_TEXT],
             title=None if info.title is UNSET else info.title[:_LONGEST_TEXT],
-            capabilities=msgspec.json.encode(params.capabilities),
+            capabilities=msgspec.json.encode(capabilities),
         )
         token = self._seal.seal(msgspec.msgpack.encode(ticket), _PURPOSE)
         if len(token) > _LONGEST_TOKEN:  # extension settings may be long; the names of extensions are not
-            ticket.capabilities = msgspec.json.encode(_shortened(params.capabilities))
+            capabilities = _shortened(capabilities)
+            ticket.capabilities = msgspec.json.encode(capabilities)
             token = self._seal.seal(msgspec.msgpack.encode(ticket), _PURPOSE)
         if len(token) > _LONGEST_TOKEN:
             raise RpcError(INVALID_PARAMS, "Invalid params: capabilities are too long for a session")
-        return Session(_peer(ticket), ticket.expires, self), token
+        session = Session(_peer(ticket, capabilities), ticket.expires, self)
+        self._rely_on(session, Record(), ticket.expires - now)
+        self._remember(self._new, _NEWCOMERS, token.encode(), session)
+        return session, token
 
     def known(self, token: bytes | None, principal: str | None) -> Session | None:
         """Return the live session of a token, if that is known without asking anybody; nearly always it is."""
@@ -172,20 +182,22 @@ class Sessions:
         """Return the live session of a token, or None for anything that is not one of this principal's."""
         session = self._known.get(token)
         if session is None:
-            session = self._open(token)
+            session = self._new.pop(token, None) or self._open(token)
             if session is None:
                 return None
-            self._remember(token, session)
+            self._remember(self._known, self._remembered, token, session)
         if session.peer.principal != principal:
             return None
         if session.fresh_until <= time.monotonic() and not await self._refresh(session):
             return None
         return session
 
-    def _remember(self, token: bytes, session: Session) -> None:
-        self._known[token] = self._by_id[session.peer.session_id] = session
-        if len(self._known) > self._remembered:
-            _, oldest = self._known.popitem(last=False)
+    def _remember(
+        self, among: OrderedDict[bytes | None, Session], limit: int, token: bytes, session: Session
+    ) -> None:
+        among[token] = self._by_id[session.peer.session_id] = session
+        if len(among) > limit:
+            _, oldest = among.popitem(last=False)
             self._by_id.pop(oldest.peer.session_id, None)
 
     async def _refresh(self, session: Session) -> bool:
@@ -205,12 +217,17 @@ class Sessions:
                 break
         else:
             raise StoreError("a session is being changed by too many requests at once")
-        session.record = record
         if record.ended:
+            session.record = record
             return False  # and asked again next time, since nobody should come back
+        self._rely_on(session, record, left)
+        return True
+
+    def _rely_on(self, session: Session, record: Record, left: float) -> None:
+        """Ask nobody for a while; `left` are the seconds that the session has."""
+        session.record = record
         fresh = FRESH if self._relay.shared else _FRESH_ALONE
         session.fresh_until = time.monotonic() + min(fresh, left)
-        return True
 
     async def record(self, session_id: str | None) -> Record:
         """Return what has changed in a session since its handshake, as the store has it now.
@@ -257,7 +274,7 @@ class Sessions:
 
     def _heard_nothing(self) -> None:
         """Rely on nothing: other workers may have said what never arrived."""
-        for session in self._known.values():
+        for session in self._by_id.values():
             session.changes += 1
             session.fresh_until = 0.0
         for session_id in self.streaming:
@@ -280,7 +297,8 @@ class Sessions:
             return None
         try:
             ticket = msgspec.msgpack.decode(content, type=_Ticket)
-            return Session(_peer(ticket), ticket.expires, self)
+            capabilities = msgspec.json.decode(ticket.capabilities, type=ClientCapabilities)
+            return Session(_peer(ticket, capabilities), ticket.expires, self)
         except msgspec.DecodeError:  # sealed by another version of this package
             return None
 
@@ -293,12 +311,12 @@ def _key(session_id: str | None) -> str:
     return f"session:{session_id}"
 
 
-def _peer(ticket: _Ticket) -> Peer:
+def _peer(ticket: _Ticket, capabilities: ClientCapabilities) -> Peer:
     title: str | UnsetType = UNSET if ticket.title is None else ticket.title
     return Peer(
         revision=ticket.revision,
         client_info=Implementation(name=ticket.name, version=ticket.version, title=title),
-        capabilities=msgspec.json.decode(ticket.capabilities, type=ClientCapabilities),
+        capabilities=capabilities,
         principal=ticket.principal,
         session_id=ticket.session_id.hex(),
     )
