@@ -49,6 +49,16 @@ class App:
         await answer(send, b"nobody gets this")
         self.seen.append("sent in silence")
 
+    async def wait_twice(self, scope: Any, receive: Any, send: Any) -> None:
+        await read(receive)
+        one, other = asyncio.ensure_future(receive()), asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        one.cancel()
+        await asyncio.sleep(0)
+        self.seen.append("waiting" if one.cancelled() and not other.done() else "confused")
+        self.seen.append((await other)["type"])
+        await answer(send, b"nobody gets this")
+
     async def stream(self, scope: Any, receive: Any, send: Any) -> None:
         await start(send, [])
         self.seen.append("started")

@@ -236,6 +236,13 @@ class TestResponses:
         assert found.read() == b"onetwo"
         assert client.ask("/echo") == (200, b"")
 
+    def test_who_waits_for_news_may_give_up_beside_another_who_does(self, server: Server) -> None:
+        client = server.client()
+        client.send("/wait_twice")
+        eventually(lambda: server.app.seen == ["/wait_twice", "waiting"])
+        client.close()
+        eventually(lambda: server.app.seen == ["/wait_twice", "waiting", "http.disconnect"])
+
     def test_a_reader_that_does_not_read_makes_the_sender_wait(self, server: Server) -> None:
         client = server.client()
         client.send("/flood")

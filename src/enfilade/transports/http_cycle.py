@@ -44,6 +44,27 @@ class Cycle:
         expects_continue: the client waits for a word before it sends the body.
     """
 
+    __slots__ = (
+        "_app",
+        "_body",
+        "_chunked",
+        "_connection",
+        "_disconnected",
+        "_expects_continue",
+        "_head",
+        "_is_head",
+        "_news",
+        "_receiving",
+        "_scope",
+        "_size",
+        "_unsent",
+        "keep_alive",
+        "more_body",
+        "response_complete",
+        "response_started",
+        "task",
+    )
+
     def __init__(
         self,
         connection: "HttpProtocol",
@@ -58,7 +79,7 @@ class Cycle:
         self.task: asyncio.Task[None] | None = None
         self._disconnected = False
         self._news = False  # there is something to receive
-        self._event: asyncio.Event | None = None  # set while there is; made by the first that has to wait
+        self._receiving: tuple[asyncio.Future[None], ...] = ()  # who waits for it
 
         self.more_body = True
         self._body: list[bytes] = []  # what has come of it and was not received
@@ -109,8 +130,9 @@ class Cycle:
     def tell(self) -> None:
         """Let `receive` return."""
         self._news = True
-        if self._event is not None:
-            self._event.set()
+        for waiting in self._receiving:
+            if not waiting.done():
+                waiting.set_result(None)
 
     # -- what the application says -----------------------------------------------------------------------------
 
@@ -123,19 +145,18 @@ class Cycle:
         if not self._disconnected and not self.response_complete:
             connection.flow.resume_reading()
             if not self._news:
-                await self._wait()
+                waiting = asyncio.get_running_loop().create_future()
+                self._receiving += (waiting,)
+                try:
+                    await waiting
+                finally:
+                    self._receiving = tuple(each for each in self._receiving if each is not waiting)
             self._news = False
         if self._disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         body = b"".join(self._body)
         self._body, self._size = [], 0
         return {"type": "http.request", "body": body, "more_body": self.more_body}
-
-    async def _wait(self) -> None:
-        if self._event is None:
-            self._event = asyncio.Event()
-        self._event.clear()
-        await self._event.wait()
 
     async def send(self, message: Message) -> None:
         """Write a part of the response, when the client has read enough of what was written before.

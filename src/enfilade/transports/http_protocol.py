@@ -11,19 +11,19 @@ that the parser is at; the application may be at an earlier one, `_active`, and 
 import asyncio
 import inspect
 import logging
-from collections import deque
 from typing import Any, Final
 from urllib.parse import unquote
 
 import httptools
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl, service_unavailable
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from enfilade.transports.http_cycle import STATUS_LINES, Cycle, has_close
+from enfilade.transports.http_flow import Flow
 
 MAX_HEAD: Final = 65536  # bytes of a head that is not complete yet; h11 allows as many, llhttp has no limit
 
@@ -74,7 +74,7 @@ class HttpProtocol(asyncio.Protocol):
 
         self.cycle: Cycle | None = None
         self._active: Cycle | None = None
-        self._waiting: deque[Cycle] = deque()
+        self._waiting: list[Cycle] = []  # few, if any, as reading pauses with the first
         self._timer: asyncio.TimerHandle | None = None
         self._idle_since: float | None = None  # None: in use, or never used
         self._head_size: int | None = None  # None: no head is being read
@@ -87,7 +87,7 @@ class HttpProtocol(asyncio.Protocol):
         """Take a connection."""
         self.server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own classes
         self.transport = transport
-        self.flow = FlowControl(transport)
+        self.flow = Flow(transport)
         self._scope: dict[str, Any] = {  # of each request on this connection; what differs is added
             "type": "http",
             "server": get_local_addr(transport),
@@ -223,7 +223,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         self.flow.resume_reading()
         if self._waiting:
-            self._start(self._waiting.popleft())
+            self._start(self._waiting.pop(0))
             return
         self._idle_since = self._loop.time()
         if self._timer is None:  # one for many requests: it looks when it fires whether the time has come

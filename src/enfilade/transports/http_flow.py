@@ -1,0 +1,55 @@
+"""Flow control of one HTTP connection: who writes waits for the client, and the client for who reads.
+
+The easy thing to get wrong is what is made too early: most connections never have to wait, and an idle stream is
+one of thousands, so what is waited on is there only while somebody waits.
+"""
+
+import asyncio
+
+
+class Flow:
+    """What may be read from a connection and written to it now.
+
+    Args:
+        transport: that of the connection.
+
+    Attributes:
+        write_paused: whether who writes should wait until there is room.
+    """
+
+    __slots__ = ("_read_paused", "_transport", "_writable", "write_paused")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._read_paused = False
+        self.write_paused = False
+        self._writable: asyncio.Event | None = None  # there while somebody waits for it
+
+    async def drain(self) -> None:
+        """Wait until there is room again."""
+        if self.write_paused:
+            self._writable = self._writable or asyncio.Event()
+            await self._writable.wait()
+
+    def pause_reading(self) -> None:
+        """Let the client wait with what it sends."""
+        if not self._read_paused:
+            self._read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take again what the client sends."""
+        if self._read_paused:
+            self._read_paused = False
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Let whoever writes wait: the client does not read."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """Let them go on: the client reads again, or has gone."""
+        self.write_paused = False
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
