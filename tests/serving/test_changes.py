@@ -191,7 +191,7 @@ class TestEnd:
         changes.attach(listener)
         changes.announce(TOOLS)
         changes.announce(PROMPTS)
-        await listener.ended.wait()
+        await listener.ended
         changes.announce(RESOURCES)
         await asyncio.sleep(0.005)
         assert heard == [TOOLS]
@@ -202,10 +202,10 @@ class TestEnd:
         mine, yours = object(), object()
         ears = [Ear(changes, of=mine), Ear(changes, of=yours), Ear(changes, of=mine)]
         changes.end(mine)
-        await ears[2].listener.ended.wait()
-        assert [ear.listener.ended.is_set() for ear in ears] == [True, False, True]
+        await ears[2].listener.ended
+        assert [ear.listener.ended.done() for ear in ears] == [True, False, True]
         changes.end()
-        await ears[1].listener.ended.wait()
+        await ears[1].listener.ended
 
     async def test_a_limit(self) -> None:
         """R-2C9: whoever comes too late is refused, and let in when another has gone."""

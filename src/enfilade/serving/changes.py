@@ -82,17 +82,19 @@ class Listener:
         of: whose listener it is, for `Changes.end`.
 
     Attributes:
-        ended: set when nothing will be told any more.
+        ended: done when nothing will be told any more.
     """
+
+    __slots__ = ("_lock", "_loop", "_tell", "_timer", "_waiting", "_wants", "ended", "of")
 
     def __init__(
         self, wants: Callable[[Change], bool], tell: Callable[[Change], bool], *, of: object = None
     ) -> None:
         self.of = of
-        self.ended = asyncio.Event()
         self._wants = wants
         self._tell = tell
         self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
         self._lock = threading.Lock()
         self._waiting: dict[Change, None] = {}  # while there is something in it, a flush is planned
         self._timer: asyncio.TimerHandle | None = None
@@ -113,7 +115,8 @@ class Listener:
 
     def stop(self) -> None:
         """Tell nothing any more, from this moment on; to be called in the event loop."""
-        self.ended.set()
+        if not self.ended.done():
+            self.ended.set_result(None)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -122,7 +125,7 @@ class Listener:
             self._loop.call_soon_threadsafe(call, *args)
 
     def _plan(self, delay: float) -> None:
-        if not self.ended.is_set():
+        if not self.ended.done():
             self._timer = self._loop.call_later(delay, self._flush)
 
     def _flush(self) -> None:
@@ -130,7 +133,7 @@ class Listener:
             waiting, self._waiting = self._waiting, {}
         left: dict[Change, None] = {}
         for change in waiting:
-            if self.ended.is_set():
+            if self.ended.done():
                 return
             if self._wants(change) and not self._tell(change):
                 left[change] = None

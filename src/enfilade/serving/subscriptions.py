@@ -87,7 +87,7 @@ class Subscriptions:
             ack = encode_notification("notifications/subscriptions/acknowledged", encode(params, revision))
             if not request.outlet.send(ack):
                 raise RpcError(INVALID_REQUEST, "Accept must allow text/event-stream to listen", status=406)
-            await listener.ended.wait()
+            await listener.ended
         finally:
             self._changes.detach(listener)
         return SubscriptionsListenResult(meta=meta)

@@ -10,7 +10,7 @@ may have missed is told, although nobody knows whether it happened.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -64,12 +64,12 @@ class OpenStreams:
     def __len__(self) -> int:
         return len(self._gets.seats)
 
-    async def serve(
+    def serve(
         self, session: Session, fields: dict[bytes, bytes], headers: Headers, receive: Receive, send: Send
-    ) -> None:
-        """Serve one GET, until its client goes, its session is over or the server stops.
+    ) -> Awaitable[None]:
+        """Return what serves one GET, until its client goes, its session is over or the server stops.
 
-        Raises:
+        Raises, when it is awaited:
             RpcError: HTTP 400 for an event that is not known, 404 if the session was ended just now, 406 for a
                 client that takes no event stream, 409 if the session has its stream already, 503 if there are
                 too many streams.
@@ -77,7 +77,7 @@ class OpenStreams:
         """
         session_id, tell = str(session.peer.session_id), partial(self._tell, session)
         left, retry = _left(session), self._retry(session)
-        await self._gets.serve(session_id, tell, fields, headers, receive, send, left=left, retry=retry)
+        return self._gets.serve(session_id, tell, fields, headers, receive, send, left=left, retry=retry)
 
     async def _tell(self, session: Session, seat: Seat, response: Response) -> None:
         """Tell a session of changes; of all, if some may have been missed."""
@@ -105,7 +105,7 @@ class OpenStreams:
             if response.continues:
                 self._offer_everything(listener, revision, key)
             await response.until_over(listener.ended, _left(session))
-            if listener.ended.is_set() or _left(session) == 0:
+            if listener.ended.done() or _left(session) == 0:
                 self._end(key, listener)
                 await stream.finish(None, retry=None if recording is None else self._retry(session))
             elif recording is not None:

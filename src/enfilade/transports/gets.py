@@ -31,17 +31,17 @@ class Response:
     """The response to a GET, which is not begun before it is opened.
 
     Attributes:
-        gone: done when the client has gone.
         continues: whether it is that of a client that came back later than its stream went on, so that something
             may have been missed.
     """
 
-    def __init__(
-        self, send: Send, headers: Headers, options: StreamOptions, gone: "asyncio.Future[None]"
-    ) -> None:
+    __slots__ = ("_gone", "_parts", "_receive", "_stream", "continues")
+
+    def __init__(self, receive: Receive, send: Send, headers: Headers, options: StreamOptions) -> None:
         self._parts = send, headers, options
+        self._receive = receive
+        self._gone: asyncio.Task[None] | None = None
         self._stream: EventStream | None = None
-        self.gone = gone
         self.continues = False
 
     def opened(self) -> EventStream:
@@ -51,19 +51,41 @@ class Response:
             self._stream.begin()
         return self._stream
 
-    async def until_over(self, ended: asyncio.Event, remaining: float | None) -> None:
+    def gone(self) -> "asyncio.Task[None]":
+        """Return what is done when the client has gone."""
+        if self._gone is None:
+            self._gone = asyncio.get_running_loop().create_task(_disconnect(self._receive))
+        return self._gone
+
+    def close(self) -> None:
+        """Mind no longer whether the client goes."""
+        if self._gone is not None:
+            self._gone.cancel()
+
+    async def until_over(self, ended: "asyncio.Future[None]", remaining: float | None) -> None:
         """Wait until the client has gone, there is nothing more to say, or the connection or the time is over.
 
+        Most responses do nothing else for most of their life, so no task is made for it.
+
         Args:
-            ended: set when there is nothing more to say.
+            ended: done when there is nothing more to say.
             remaining: seconds that there are; None for no end.
         """
-        waiting = asyncio.ensure_future(ended.wait())
-        try:
-            over = (self.gone, waiting, self.opened().parted)
-            await asyncio.wait(over, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
+        first = (ended, self.opened().parted)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(remaining) as limit:
+
+                def stop(_: object) -> None:
+                    with contextlib.suppress(RuntimeError):  # it is over already
+                        limit.reschedule(0.0)
+
+                for each in first:
+                    each.add_done_callback(stop)
+                try:
+                    await (self._gone or _disconnect(self._receive))
+                finally:
+                    for each in first:
+                        each.remove_done_callback(stop)
 
 
 class Tell(Protocol):
@@ -120,6 +142,7 @@ class Gets:
         if not http.acceptable(fields.get(b"accept", _ANYTHING))[1]:
             raise RpcError(INVALID_REQUEST, "Accept must allow text/event-stream", status=406)
         event_id = fields.get(http.LAST_EVENT_ID, b"").strip()
+        del fields  # of which no more is needed, for however long the stream is open
         place = page = seat = None
         if event_id and self._recordings is not None:
             place = self._recordings.place(event_id, session_id)
@@ -128,15 +151,14 @@ class Gets:
                 seat = await self.seats.take_over(session_id, left)
         else:
             seat = await self.seats.take(session_id, left)
-        gone = asyncio.ensure_future(_disconnect(receive))
-        response = Response(send, headers, self._options, gone)
+        response = Response(receive, send, headers, self._options)
         try:
             if place is not None and page is not None:
                 await self._resume(place, page, seat, tell, response, retry)
             elif seat is not None:
                 await tell(seat, response)
         finally:
-            gone.cancel()
+            response.close()
             if seat is not None:
                 await self.seats.leave(seat)
 
@@ -149,30 +171,29 @@ class Gets:
         if seat is not None:
             seat.stream = out
         try:
-            fate = await self.readers.follow(place, page, out, response.gone)
+            fate = await self.readers.follow(place, page, out, response.gone())
             if fate.how in (LET_GO, ORPHANED) and seat is not None:
                 response.continues = True
                 await tell(seat, response)
             else:
                 if fate.how == ORPHANED:
                     await self.readers.bury(place, page, fate.at, out)
-                if not response.gone.done():
+                if not response.gone().done():
                     await out.finish(None, retry=retry if fate.how == INTERRUPTED else None)
         finally:
             out.abandon()
 
 
-async def linger(recording: Recording, ended: asyncio.Event, left: Callable[[], float]) -> None:
+async def linger(recording: Recording, ended: "asyncio.Future[None]", left: Callable[[], float]) -> None:
     """Wait for as long as a client that was cut off may come back, or reads from elsewhere.
 
     Args:
-        ended: set when there is nothing more to say.
+        ended: done when there is nothing more to say.
         left: returns the seconds that the session has left.
     """
     recording.seen = time.monotonic()
     while (remaining := min(recording.seen + LINGER - time.monotonic(), left())) > 0:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), remaining)
+        if (await asyncio.wait((ended,), timeout=remaining))[0]:
             return
 
 

@@ -40,7 +40,8 @@ class OwnStream:
         self._stream: EventStream | None = None
         self._waiting: list[bytes] = []
         self._size = 0
-        self._ended = asyncio.Event()
+        self._over = False
+        self._ended: asyncio.Future[None] | None = None  # made with the first stream: there may be no loop yet
         self.dropped = 0
 
     def say(self, message: bytes, *, question: bool) -> bool:
@@ -49,7 +50,7 @@ class OwnStream:
         if stream is not None and (stream.connected or self._recordings is not None):
             return stream.push_always(message) if question else stream.push(message)
         full = len(self._waiting) >= MOST_WAITING or (not question and self._size > LARGEST_WAITING)
-        if full or self._ended.is_set():
+        if full or self._over:
             self.dropped += 1
             if self.dropped == 1:
                 log.warning("nobody has opened the session's stream, and no more messages can wait for it")
@@ -65,7 +66,9 @@ class OwnStream:
 
     def end(self) -> None:
         """End the stream, because the session is over."""
-        self._ended.set()
+        self._over = True
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
         self._waiting.clear()
 
     async def stop(self) -> None:
@@ -87,8 +90,8 @@ class OwnStream:
             stream.push_always(message)
         lingers = False
         try:
-            await response.until_over(self._ended, None)
-            if self._ended.is_set():
+            await response.until_over(self._end(), None)
+            if self._over:
                 await stream.finish(None)
             elif recording is not None and self._stream is stream:
                 lingers = True
@@ -104,9 +107,17 @@ class OwnStream:
     async def _linger(self, stream: EventStream, recording: Recording) -> None:
         """Go on for a client that was cut off, as long as it may come back or reads from elsewhere."""
         try:
-            await linger(recording, self._ended, lambda: inf)
+            await linger(recording, self._end(), lambda: inf)
         finally:
             self._close(stream)
+
+    def _end(self) -> "asyncio.Future[None]":
+        """Return what is done when the session is over."""
+        if self._ended is None:
+            self._ended = asyncio.get_running_loop().create_future()
+            if self._over:
+                self._ended.set_result(None)
+        return self._ended
 
     def _close(self, stream: EventStream) -> None:
         if self._stream is stream:

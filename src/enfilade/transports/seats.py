@@ -28,13 +28,28 @@ class Seat:
         stream: what is written to that connection, once it is open.
     """
 
+    __slots__ = ("_left", "_taken", "mark", "number", "session_id", "stream", "worker")
+
     def __init__(self, session_id: str, worker: str) -> None:
         self.session_id = session_id
         self.worker = worker
         self.number = secrets.token_hex(8)
         self.mark = f"{worker}:{self.number}".encode()
         self.stream: EventStream | None = None
-        self.left = asyncio.Event()
+        self._taken = True
+        self._left: asyncio.Event | None = None  # made by the first that waits for it
+
+    async def left(self) -> None:
+        """Return once it was left."""
+        if self._taken:
+            self._left = self._left or asyncio.Event()
+            await self._left.wait()
+
+    def leave(self) -> None:
+        """Let who waits for it have it."""
+        self._taken = False
+        if self._left is not None:
+            self._left.set()
 
     def knock(self) -> None:
         """Write something: to a connection that the client has given up, that shows that nobody is there."""
@@ -78,7 +93,7 @@ class Seats:
         if taken is not None:
             taken.knock()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(taken.left.wait(), HANDOVER)
+                await asyncio.wait_for(taken.left(), HANDOVER)
         if session_id in self._here:
             raise _taken()
         seat = self._here[session_id] = Seat(session_id, self._relay.worker)
@@ -163,7 +178,7 @@ class Seats:
     def _forget(self, seat: Seat) -> None:
         if self._here.get(seat.session_id) is seat:
             del self._here[seat.session_id]
-        seat.left.set()
+        seat.leave()
 
 
 def _taken() -> RpcError:
