@@ -289,7 +289,9 @@ class MCPApp(ToolOffer):
             if not self._is_endpoint(scope):
                 await self._beside_endpoint(scope, send)
             elif self._lifespan.belongs_here() or await self._started_late(send):
-                await (self._endpoint or self.endpoint)(scope, receive, send)
+                answering = (self._endpoint or self.endpoint)(scope, receive, send)
+                del scope  # which a stream does not need, for however long it is open
+                await answering
         elif kind == "lifespan":
             await self._serve_lifespan(receive, send)
         elif kind == "websocket":

@@ -189,6 +189,7 @@ class Cycle:
         connection = self._connection
         if connection.logs_access:
             self._log_access(status)
+        self._scope = {}  # which may be large, and the response may be a stream that is open for days
         defaults, closes = connection.default_head()
         lines: list[bytes] = []
         for name, value in headers:

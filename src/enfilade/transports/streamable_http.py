@@ -12,7 +12,7 @@ decided before the first byte of a stream.
 
 import asyncio
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 import msgspec
@@ -194,7 +194,10 @@ class StreamableHTTP:
             if scope["method"] == "POST":
                 await Post(self, fields, manners, principal, receive, send).serve()
             else:
-                await self._other(scope["method"], fields, headers, principal, receive, send)
+                lasting = await self._other(scope["method"], fields, headers, principal, receive, send)
+                if lasting is not None:
+                    del scope, fields, manners  # none of which it needs, for however long it is open
+                    await lasting
         except RpcError as error:
             await send_json(send, error.status or 400, encode_error(None, error), headers)
         except Exception as error:  # a failing store or host hook fails this request and nothing else
@@ -209,8 +212,8 @@ class StreamableHTTP:
         principal: str | None,
         receive: Receive,
         send: Send,
-    ) -> None:
-        """Answer what is not a POST (E-22, E-23, E-24)."""
+    ) -> Awaitable[None] | None:
+        """Answer what is not a POST (E-22, E-23, E-24); return what serves a stream, if that is the answer."""
         version = version_of(fields)
         if version in STATELESS:
             error = RpcError(INVALID_REQUEST, f"{method} is not part of revision {version}")
@@ -224,11 +227,12 @@ class StreamableHTTP:
         elif method == "GET" and self.options.sessions:
             check_version(version)
             session = await self.session(fields, principal)
-            await self.streams.serve(session, fields, headers, receive, send)
+            return self.streams.serve(session, fields, headers, receive, send)
         else:
             error = RpcError(INVALID_REQUEST, f"{method} is not offered here; messages are POSTed")
             offered = _OFFERED if self.options.sessions else _POST_ONLY
             await send_json(send, 405, encode_error(None, error), [*headers, *offered])
+        return None
 
     async def session(self, fields: dict[bytes, bytes], principal: str | None) -> Session:
         """Return the session a request names.
