@@ -157,7 +157,51 @@ async def test_silence_is_broken_by_comments_however_often_something_was_said() 
     said = b"".join(each for each in reader.sent if not each.startswith(b":"))
     assert said == b"".join(event(b"%d" % number) for number in range(100))
     await stream.finish(None)
-    assert stream._alarm is None
+    assert stream._silence._alarm is None
+
+
+async def test_a_call_at_a_time_of_its_own_does_not_disturb_the_comments() -> None:
+    """They share a timer; and the call comes also while the reader takes nothing."""
+    reader, called = Reader(), asyncio.Event()
+    stream = EventStream(reader.send, [], StreamOptions(keep_alive=0.05))
+    stream.begin()
+    now = asyncio.get_running_loop().time
+    stream.remind(now() + 3600, called.set)
+    await reader.after(3)
+    assert not called.is_set()
+    reader.open.clear()
+    stream.push(b"1")
+    stream.remind(now() + 0.01, called.set)
+    async with asyncio.timeout(20):
+        await called.wait()
+    called.clear()
+    stream.remind(now() + 0.01, called.set)
+    stream.abandon()
+    stream.remind(now() + 0.01, called.set)
+    await asyncio.sleep(0.03)
+    assert not called.is_set(), "the connection was over"
+
+
+async def test_what_comes_after_a_silence_is_written_by_a_new_task() -> None:
+    """No task waits for it."""
+    reader = Reader()
+    others = asyncio.all_tasks()
+    stream = EventStream(reader.send, [], StreamOptions())
+    stream.begin()
+    for number in range(3):
+        stream.push(b"%d" % number)
+        await reader.after(number + 1)
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == others
+    reader.open.clear()
+    stream.push(b"3")
+    stream.part()
+    await asyncio.sleep(0)
+    stream.knock()  # too late: what ends the response is on its way
+    reader.open.set()
+    async with asyncio.timeout(20):
+        await asyncio.wait((stream.parted,))
+    assert (reader.sent, reader.ended) == ([event(b"%d" % number) for number in range(4)], True)
 
 
 @pytest.mark.parametrize("how", ["a few", "all at once", "one by one"])

@@ -17,7 +17,8 @@ from enfilade.serving.exchange import Request
 from enfilade.transports.eager import going_on
 from enfilade.transports.recorder import Recorder
 from enfilade.transports.recordings import Recordings
-from enfilade.transports.stream import EventStream, Headers, Send, StreamOptions, send_events
+from enfilade.transports.stream import EventStream, Headers, Send, StreamOptions
+from enfilade.transports.whole import send_events
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, STATELESS_STATUS, RpcError, encode_error
 from enfilade.wire.revisions import POLLING
 from enfilade.wire.sse import event

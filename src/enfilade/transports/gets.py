@@ -73,14 +73,16 @@ class Response:
         """
         first = (ended, self.opened().parted)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(remaining) as limit:
+            async with asyncio.timeout(None) as limit:
 
-                def stop(_: object) -> None:
+                def stop(_: object = None) -> None:
                     with contextlib.suppress(RuntimeError):  # it is over already
                         limit.reschedule(0.0)
 
                 for each in first:
                     each.add_done_callback(stop)
+                if remaining is not None:
+                    self.opened().remind(asyncio.get_running_loop().time() + remaining, stop)
                 try:
                     await (self._gone or _disconnect(self._receive))
                 finally:

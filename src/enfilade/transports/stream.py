@@ -1,4 +1,4 @@
-"""One response as a stream of events, written by one small task from a bounded buffer.
+"""One response as a stream of events, written from a bounded buffer by a small task, while there is something.
 
 What is complete before anybody has begun to write it, as with a handler that reports on its way and never waits,
 goes out as a whole and costs no task.
@@ -14,18 +14,20 @@ The easy thing to get wrong is the end: a reader that never reads must not keep 
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from enfilade.transports.eager import going_on
 from enfilade.transports.framing import BEGINNING, Framed, Framing
 from enfilade.transports.recorder import Recorder
 from enfilade.transports.recording import CONCLUDED, LET_GO, Recording
-from enfilade.transports.stream_options import HEAD, Headers, Send, StreamOptions, send_events
+from enfilade.transports.silence import Silence
+from enfilade.transports.stream_options import HEAD, Headers, Send, StreamOptions
+from enfilade.transports.whole import send_at_once
 from enfilade.wire.sse import KEEP_ALIVE, come_back, events, numbered
 
-__all__ = ["EventStream", "Headers", "Send", "StreamOptions", "send_events"]
+__all__ = ["EventStream", "Headers", "Send", "StreamOptions"]
 
 log = logging.getLogger("enfilade.transports")
 
@@ -37,7 +39,6 @@ STALL: Final = 60.0
 
 #: Seconds that a connection gets to take its last bytes when somebody else comes for the rest of its stream.
 PARTING: Final = 1.0
-_SOON: Final = 0.002  # seconds that are not worth another timer
 
 
 class EventStream(msgspec.Struct, eq=False):
@@ -64,23 +65,24 @@ class EventStream(msgspec.Struct, eq=False):
     _mixed: bool = False  # whether something that waits is `Framed`
     _size: int = 0
     _closing: bool = False  # nothing more is taken
+    _begun: bool = False
+    _started: bool = False  # the head went out
     _ending: bool = False  # the response ends after what waits
     _over: bool = False  # nobody writes any more
     _stalled: bool = False
-    _task: asyncio.Task[None] | None = None
+    _task: asyncio.Task[None] | None = None  # there is one while there is something to write
     _parted: asyncio.Future[None] | None = None
-    _wake: asyncio.Future[None] | None = None
     _room: asyncio.Future[None] | None = None
-    _alarm: asyncio.TimerHandle | None = None
-    _silent_since: float = 0.0
+    _silence: Silence | None = None
 
     def begin(self) -> None:
         """Begin to write: what was sent so far, and from then on whatever is sent.
 
         A response that is said as a whole before anybody has begun to write it costs no task.
         """
-        if self._task is not None or self._over:
+        if self._begun or self._over:
             return
+        self._silence = Silence(self.options.keep_alive, self.knock)
         if self.recorder is not None:
             said, self._waiting = self._waiting, []
             recording = self.recorder.begin()
@@ -88,7 +90,8 @@ class EventStream(msgspec.Struct, eq=False):
             for message in said:
                 recording.record(message, droppable=False)
             self._waiting += said
-        self._task = asyncio.get_running_loop().create_task(self._write())
+        self._begun = True
+        self._rouse()
 
     # -- what goes in ------------------------------------------------------------------------------------------
 
@@ -140,7 +143,7 @@ class EventStream(msgspec.Struct, eq=False):
             return self._recording is not None
         self._waiting.append(message)
         self._size = size
-        if self._wake is not None:
+        if self._task is None and self._begun:
             self._rouse()
         return True
 
@@ -162,6 +165,11 @@ class EventStream(msgspec.Struct, eq=False):
     def knock(self) -> None:
         """Send a comment now, to learn sooner that nobody is there."""
         self._put_framed(Framed(KEEP_ALIVE))
+
+    def remind(self, when: float, call: Callable[[], object]) -> None:
+        """Call back at a time of the event loop, unless the connection, which was begun, is over by then."""
+        if self._silence is not None:
+            self._silence.remind(when, call)
 
     def resume_as(self, recording: Recording, *, priming: bool) -> None:
         """Record what follows, under a new name; nothing may have gone into an earlier recording."""
@@ -198,7 +206,7 @@ class EventStream(msgspec.Struct, eq=False):
         if self.dropped:
             log.warning("a slow reader missed %d notifications", self.dropped)
         whole = None
-        if self._task is None and self.connected and message is not None:
+        if message is not None and self.connected and not self._begun:
             whole = self._whole()
         try:
             await (self._finish(message, retry) if whole is None else self._write_whole(whole))
@@ -213,9 +221,8 @@ class EventStream(msgspec.Struct, eq=False):
         if self._recording is not None:
             self._recording.end(LET_GO if message is None else CONCLUDED)
         self._end_with(retry)
-        if self._task is not None:
-            async with asyncio.timeout(STALL):
-                await asyncio.wait((self._task,))
+        async with asyncio.timeout(STALL):
+            await asyncio.wait((self.parted,))
 
     def _whole(self) -> bytes | None:
         """Return all of a response that nobody has begun to write, and keep it; None if that takes its time."""
@@ -229,20 +236,9 @@ class EventStream(msgspec.Struct, eq=False):
         return framing.whole(self._waiting, priming=self.priming)
 
     async def _write_whole(self, body: bytes) -> None:
-        """Write a whole response; nearly always the connection takes it at once, and nothing has to be timed."""
         self._ending = True
-        writing = send_events(self.send, body, self.headers)
         try:
-            try:
-                waits_for = writing.send(None)
-            except StopIteration:
-                return
-            async with asyncio.timeout(STALL):
-                await going_on(writing, waits_for)
-        except TimeoutError:
-            raise
-        except Exception as error:  # servers differ in what they raise once the client is gone, if anything
-            log.debug("the reader of a stream went away: %r", error)
+            await send_at_once(self.send, body, self.headers, STALL)
         finally:
             self._end()
 
@@ -270,33 +266,45 @@ class EventStream(msgspec.Struct, eq=False):
         self._put(chunk)
 
     def _rouse(self) -> None:
-        wake, self._wake = self._wake, None
-        if wake is not None and not wake.done():
-            wake.set_result(None)
+        """Let somebody write; most streams are silent nearly always, so nobody waits for that."""
+        if self._begun and self._task is None and not self._over:
+            if self._silence is not None:
+                self._silence.ends()
+            self._task = asyncio.get_running_loop().create_task(self._write())
 
     async def _write(self) -> None:
+        """Write until nothing waits."""
+        goes_on = False
         try:
-            await self.send({"type": "http.response.start", "status": 200, "headers": HEAD + self.headers})
-            while True:
-                if self._waiting:
-                    framing = await self._named()
-                    size, last = self._size, self._ending
-                    frame = framing.mixed if self._mixed else framing.messages
-                    waiting, self._waiting, self._mixed = self._waiting, [], False
-                    await self.send({"type": "http.response.body", "body": frame(waiting), "more_body": not last})
-                    self._size -= size
-                    self._make_room()
-                    if last:
-                        return
-                elif self._ending:
-                    await self.send({"type": "http.response.body", "body": b"", "more_body": False})
-                    return
-                else:
-                    await self._sleep()
+            if not self._started:
+                self._started = True
+                head = HEAD + self.headers
+                await self.send({"type": "http.response.start", "status": 200, "headers": head})
+            ended = False
+            while self._waiting and not ended:
+                ended = await self._write_some()
+            if self._ending and not ended:
+                await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+            goes_on = not self._ending
         except Exception as error:  # servers differ in what they raise once the client is gone, if anything
             log.debug("the reader of a stream went away: %r", error)
         finally:
-            self._end()
+            if goes_on and self._silence is not None:
+                self._task = None
+                self._silence.begins()
+            else:
+                self._end()
+
+    async def _write_some(self) -> bool:
+        """Write what waits now, and return whether the response has ended with it."""
+        framing = await self._named()
+        size, last = self._size, self._ending
+        frame = framing.mixed if self._mixed else framing.messages
+        waiting, self._waiting, self._mixed = self._waiting, [], False
+        await self.send({"type": "http.response.body", "body": frame(waiting), "more_body": not last})
+        self._size -= size
+        self._make_room()
+        return last
 
     async def _named(self) -> Framing:
         """Return what frames the messages, once it has the name of the stream, if that is to have one."""
@@ -311,9 +319,8 @@ class EventStream(msgspec.Struct, eq=False):
         """Let nobody wait for a reader any more."""
         self._over = True
         self._make_room()
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        if self._silence is not None:
+            self._silence.stop()
         if self._parted is not None and not self._parted.done():
             self._parted.set_result(None)
 
@@ -322,27 +329,3 @@ class EventStream(msgspec.Struct, eq=False):
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
-
-    async def _sleep(self) -> None:
-        """Wait for something to write."""
-        loop = asyncio.get_running_loop()
-        self._silent_since = loop.time()
-        if self._alarm is None:
-            self._alarm = loop.call_later(self.options.keep_alive, self._listen)
-        self._wake = loop.create_future()
-        try:
-            await self._wake
-        finally:
-            self._wake = None
-
-    def _listen(self) -> None:
-        """Send a comment if the silence has been long, and look again when it may be."""
-        self._alarm = None
-        if self._wake is None:
-            return  # there is no silence, and whoever writes sees to the next one
-        loop = asyncio.get_running_loop()
-        left = self._silent_since + self.options.keep_alive - loop.time()
-        if left > _SOON:
-            self._alarm = loop.call_later(left, self._listen)
-        else:
-            self.knock()

@@ -30,10 +30,3 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive: float = 15.0
     capacity: int = 1024 * 1024
     retry: float = 1.0
-
-
-async def send_events(send: Send, body: bytes, headers: Headers) -> None:
-    """Send a whole stream of events; since its length is known, head and body go out together."""
-    head = [*HEAD, (b"content-length", b"%d" % len(body)), *headers]
-    await send({"type": "http.response.start", "status": 200, "headers": head})
-    await send({"type": "http.response.body", "body": body})
