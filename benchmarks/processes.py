@@ -60,12 +60,18 @@ def free_port() -> int:
             return port
 
 
+def environment() -> dict[str, str]:
+    """Return the variables for what is measured: none that sets up Enfilade or keeps Python from caching."""
+    left_out = ("ENFILADE_", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+
+
 class Server:
     """A server for the length of a `with` block.
 
     Args:
         command: what to run; `{port}` in a word is replaced.
-        env: variables on top of this process's own, of which those that set up Enfilade are left out.
+        env: variables on top of `environment()`.
         cores: where it may run.
         cwd: where it works.
     """
@@ -73,8 +79,7 @@ class Server:
     def __init__(self, command: Sequence[str], env: Mapping[str, str], cores: set[int], cwd: Path) -> None:
         self.port = free_port()
         self._command = [word.replace("{port}", str(self.port)) for word in command]
-        self._env = {name: value for name, value in os.environ.items() if not name.startswith("ENFILADE_")}
-        self._env |= {name: value.replace("{port}", str(self.port)) for name, value in env.items()}
+        self._env = environment() | {name: value.replace("{port}", str(self.port)) for name, value in env.items()}
         self._cores = cores
         self._cwd = cwd
         self.started = 0.0

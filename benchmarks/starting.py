@@ -1,6 +1,7 @@
 """How long it takes to import a library, and until a server has answered for the first time, over bare Python.
 
-The easy thing to get wrong is the first time, when Python compiles: one run goes before those that count.
+The easy thing to get wrong is the first time, when Python compiles: one run goes before those that count. With a
+`PYTHONDONTWRITEBYTECODE` in the environment every run would be a first time, so what is started gets none.
 """
 
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from messages import Client, initialize
-from processes import BenchError, Server, pinned
+from processes import BenchError, Server, environment, pinned
 from results import Figures
 
 _TIMES: Final = 5
@@ -43,7 +44,7 @@ def first_answer(command: Sequence[str], env: dict[str, str], core: int, cwd: Pa
 def _ran(command: Sequence[str], core: int, cwd: Path) -> Figures:
     with pinned({core}):
         began = time.perf_counter()
-        process = subprocess.Popen(command, cwd=cwd)
+        process = subprocess.Popen(command, cwd=cwd, env=environment())
         _, status, used = os.wait4(process.pid, 0)
         passed = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)

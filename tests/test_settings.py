@@ -4,15 +4,16 @@ Strongest first: environment, `.env`, `run()`, constructor, `Settings` object, d
 """
 
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from enfilade import MCPApp, Settings
-from enfilade.settings import PREFIX, SettingsError, find_dotenv, load
+from enfilade.settings import PREFIX, Secret, SettingsError, find_dotenv, load
 
 
 @pytest.fixture(autouse=True)
@@ -136,8 +137,56 @@ def test_everything_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_unknown_setting_is_refused() -> None:
-    with pytest.raises(ValidationError, match="colour"):
+    with pytest.raises(TypeError, match="colour"):
         Settings(colour="red")  # type: ignore[call-arg]  # the mistake under test
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "kept"),
+    [
+        ("port", 8000.0, 8000),
+        ("port", "9", 9),
+        ("keep_alive", 3, 3.0),
+        ("json_response", "ON", True),
+        ("sessions", 0, False),
+        ("allowed_hosts", ["a.example"], ("a.example",)),
+        ("secret", "x" * 32, (Secret("x" * 32),)),
+        ("secret", [SecretStr("x" * 32), Secret("y" * 32)], (Secret("x" * 32), Secret("y" * 32))),
+    ],
+)
+def test_a_value_becomes_what_its_setting_is(name: str, given: Any, kept: Any) -> None:
+    settings = Settings(**{name: given})
+    assert getattr(settings, name) == kept
+    assert type(getattr(settings, name)) is type(kept)
+    assert pickle.loads(pickle.dumps(settings)) == settings  # as it goes to a worker
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("port", -1, "greater than or equal to 0"),
+        ("port", 1.5, "a valid integer"),
+        ("port", None, "a valid integer"),
+        ("keep_alive", "nan", "greater than 0"),
+        ("keep_alive", [], "a valid number"),
+        ("host", 1, "a valid string"),
+        ("sessions", 2, "a valid boolean"),
+        ("sessions", None, "a valid boolean"),
+        ("allowed_hosts", "a.example", "a list of strings"),
+        ("allowed_hosts", [1], "a valid string"),
+        ("transport", [], "'stdio' or 'http'"),
+        ("secret", 7, "a valid string"),
+        ("health_path", "healthz", "should match pattern"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(name: str, given: Any, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"^Invalid settings: {name}: .*{said}"):
+        Settings(**{name: given})
+
+
+def test_settings_stay_as_they_are() -> None:
+    with pytest.raises(AttributeError):
+        Settings().port = 1  # type: ignore[misc]  # the mistake under test
 
 
 def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from msgspec.structs import replace
+
 from enfilade.later import Later
 from enfilade.settings import Settings, SettingsError
 
@@ -114,7 +116,7 @@ def launch(app: Launched, given: Store | None, *, reload: bool) -> None:
     source = _source.find_source(app)
     with ExitStack() as stack:
         if given is None and of.store.startswith("memory:"):
-            app.settings = of.model_copy(update={"store": stack.enter_context(_private_store())})
+            app.settings = replace(of, store=stack.enter_context(_private_store()))
         elif not app.store.shared:
             raise SettingsError(
                 "Invalid settings: the app was given a store that other processes cannot share; give a URL"

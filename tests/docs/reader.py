@@ -250,7 +250,9 @@ class Reader:
 
     def _dotenv(self, block: Block) -> None:
         values = dotenv.dotenv_values(stream=io.StringIO(block.code))
-        assert {name.removeprefix(PREFIX).lower() for name in values} <= set(Settings.model_fields), block.place
+        assert {name.removeprefix(PREFIX).lower() for name in values} <= set(Settings.__struct_fields__), (
+            block.place
+        )
         with self._patch.context() as patch:
             for name, value in values.items():
                 patch.setenv(name, str(value))

@@ -31,7 +31,7 @@ def stopping(**changed: float) -> float:
 
 
 def is_setting(variable: str) -> bool:
-    return variable.removeprefix(PREFIX).lower() in Settings.model_fields
+    return variable.removeprefix(PREFIX).lower() in Settings.__struct_fields__
 
 
 def pod() -> dict[str, Any]:
