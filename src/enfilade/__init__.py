@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from enfilade.primitives.choices import Choices
     from enfilade.primitives.depends import Depends
     from enfilade.primitives.errors import (
+        AnswerError,
         EnfiladeError,
         PromptError,
         ResourceError,
         ResourceNotFound,
         ToolError,
     )
-    from enfilade.primitives.form import AnswerError
     from enfilade.primitives.input_required import InputRequired, InputResponses
     from enfilade.primitives.media import Audio, File, Image
     from enfilade.primitives.messages import AssistantMessage, Message, PromptResult, UserMessage
@@ -70,7 +70,7 @@ _HOMES = {
     "as_text": "enfilade.transports.loop_messages",
     "as_session_message": "enfilade.transports.loop_messages",
     "Choices": "enfilade.primitives.choices",
-    "AnswerError": "enfilade.primitives.form",
+    "AnswerError": "enfilade.primitives.errors",
     "InputRequired": "enfilade.primitives.input_required",
     "InputResponses": "enfilade.primitives.input_required",
     "Elicited": "enfilade.primitives.question",

@@ -1,4 +1,6 @@
-"""Modules that are loaded when something of them is first used, because not everybody who imports us needs them.
+"""Modules that are loaded, and objects that are made, when something of them is first used.
+
+Not everybody who imports us needs them.
 
     if TYPE_CHECKING:
         from enfilade.primitives import prompt
@@ -11,6 +13,7 @@ then it is loaded at once, and nothing is won.
 """
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 
@@ -27,4 +30,23 @@ class Later:
     def __getattr__(self, attribute: str) -> Any:
         found = getattr(importlib.import_module(self.__name__), attribute)
         setattr(self, attribute, found)  # so that it is looked up here but once
+        return found
+
+
+class Made:
+    """An object that is made when something of it is first used.
+
+    Args:
+        make: makes it; it may be called more than once, by threads that come at the same time.
+    """
+
+    def __init__(self, make: Callable[[], object]) -> None:
+        self._make = make
+        self._object: object = None
+
+    def __getattr__(self, attribute: str) -> Any:
+        if self._object is None:
+            self._object = self._make()
+        found = getattr(self._object, attribute)
+        setattr(self, attribute, found)
         return found

@@ -61,5 +61,9 @@ class ArgumentsError(ToolError):
     """The arguments of a call are not what was asked for."""
 
 
+class AnswerError(ToolError):
+    """The user's answer does not fit what was asked."""
+
+
 class ReturnedValueError(ToolError):
     """A handler returned what its schema does not allow, or what cannot be sent: the author's mistake."""

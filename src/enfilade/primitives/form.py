@@ -17,7 +17,7 @@ import msgspec
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from enfilade.primitives.choices import Choices
-from enfilade.primitives.errors import ToolError
+from enfilade.primitives.errors import AnswerError
 from enfilade.primitives.json_schema import SchemaChecker
 from enfilade.primitives.phrases import follow, place
 from enfilade.primitives.schemas import TidySchema, object_schema, typed_dict
@@ -32,10 +32,6 @@ _KNOWN: Final = {
     "array": (*_SAID, "minItems", "maxItems", "items"),
 }
 _FORMATS: Final = ("email", "uri", "date", "date-time")
-
-
-class AnswerError(ToolError):
-    """The user's answer does not fit what was asked."""
 
 
 class Form:

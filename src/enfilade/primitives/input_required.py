@@ -11,15 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from msgspec import Struct, field
 
+from enfilade.later import Later
 from enfilade.primitives.annotations import strip
-from enfilade.primitives.form import form_of
-from enfilade.primitives.question import Elicited, Question, decoded, elicited
 from enfilade.wire.elicitation import ElicitResult
 from enfilade.wire.roots import ListRootsResult
+
+if TYPE_CHECKING:
+    from enfilade.primitives import form as _form
+    from enfilade.primitives import question as _question
+    from enfilade.primitives.question import Elicited, Question
+else:  # every server that serves loads this file, and few of them ask
+    _form = Later("enfilade.primitives.form")
+    _question = Later("enfilade.primitives.question")
 
 
 class InputRequired(Struct, frozen=True):
@@ -52,9 +59,9 @@ class InputResponses(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         method, answer = self._answers[key]
-        found = decoded(method, answer)
+        found = _question.decoded(method, answer)
         if isinstance(found, ElicitResult):
-            return elicited(found, None)
+            return _question.elicited(found, None)
         return found.roots if isinstance(found, ListRootsResult) else found
 
     def __iter__(self) -> Iterator[str]:
@@ -74,7 +81,8 @@ class InputResponses(Mapping[str, Any]):
         """
         if key not in self._answers:
             return None
-        return elicited(decoded("elicitation/create", self._answers[key][1]), form_of(wanted))
+        answer = _question.decoded("elicitation/create", self._answers[key][1])
+        return _question.elicited(answer, _form.form_of(wanted))
 
 
 def without_input_required(returns: Any) -> Any:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET
 
-from enfilade.primitives.form import AnswerError, Form, form_of
+from enfilade.later import Later
+from enfilade.primitives.errors import AnswerError
 from enfilade.primitives.uris import check_page
 from enfilade.wire.content import TextContent, ToolResultContent, ToolUseContent
 from enfilade.wire.elicitation import (
@@ -38,6 +39,12 @@ from enfilade.wire.sampling import (
     ToolChoice,
 )
 from enfilade.wire.tools import Tool
+
+if TYPE_CHECKING:
+    from enfilade.primitives import form as _form
+    from enfilade.primitives.form import Form
+else:  # with pydantic, which takes long to load
+    _form = Later("enfilade.primitives.form")
 
 T = TypeVar("T")
 A_co = TypeVar("A_co", covariant=True)
@@ -139,7 +146,7 @@ def elicitation(message: str, wanted: Any = None) -> Question[Elicited[Any]]:
     Raises:
         TypeError: it does not fit a form.
     """
-    form = form_of(wanted)
+    form = _form.form_of(wanted)
     params = ElicitRequestFormParams(message=message, requested_schema=form.schema)
     return Question(ElicitRequest(params=params), lambda answer: elicited(answer, form))
 

@@ -4,6 +4,9 @@
 puts together: `bind` (raw arguments → values), `call` (values → whatever the function returns), `result`
 (that → the result to send).
 
+What takes pydantic is made later where nothing can be wrong with it (see `plain.py`), and at once everywhere
+else, so that every mistake shows when the tool is registered.
+
 Easy to get wrong: `call` does not await (see `handler.py`); whoever calls it awaits what can be awaited, and only
 then makes the result.
 """
@@ -13,21 +16,41 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
-from enfilade.primitives.arguments import ArgumentReader, RawArguments
+from enfilade.later import Later, Made
 from enfilade.primitives.decoration import check_sendable, read_annotations, read_icons
-from enfilade.primitives.docstrings import docstring_of, read_docstring
-from enfilade.primitives.given_schema import GivenSchemaReader
+from enfilade.primitives.docstrings import Docstring, docstring_of, read_docstring
 from enfilade.primitives.handler import Handler
 from enfilade.primitives.names import check_tool_name, secret_names
-from enfilade.primitives.results import ResultWriter
-from enfilade.primitives.signature import describe, is_async, origin_of, raw_name, read_signature
-from enfilade.primitives.structured import writer_for
+from enfilade.primitives.plain import is_plain, is_plain_parameter, texts_of
+from enfilade.primitives.signature import (
+    EMPTY,
+    Signature,
+    describe,
+    is_async,
+    origin_of,
+    raw_name,
+    read_signature,
+)
 from enfilade.wire import tools as wire
 from enfilade.wire.content import Icon
+
+if TYPE_CHECKING:
+    from enfilade.primitives import arguments as _arguments
+    from enfilade.primitives import given_schema as _given_schema
+    from enfilade.primitives import structured as _structured
+    from enfilade.primitives.arguments import ArgumentReader, RawArguments
+    from enfilade.primitives.given_schema import GivenSchemaReader
+    from enfilade.primitives.results import ResultWriter
+else:  # with pydantic, which takes long to load
+    _arguments = Later("enfilade.primitives.arguments")
+    _given_schema = Later("enfilade.primitives.given_schema")
+    _structured = Later("enfilade.primitives.structured")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,17 +59,21 @@ class Tool(Handler):
 
     Attributes:
         name: the name as listed.
-        definition: all that `tools/list` says about it, in the newest revision's terms.
         secrets: the names of the secrets that it gets to see.
         timeout: seconds that a call may take; None for no limit of its own.
     """
 
     name: str
-    definition: wire.Tool
     secrets: tuple[str, ...]
     timeout: float | None
     _reader: ArgumentReader | GivenSchemaReader = field(repr=False)
     _writer: ResultWriter = field(repr=False)
+    _define: Callable[[], wire.Tool] = field(repr=False)
+
+    @property
+    def definition(self) -> wire.Tool:
+        """All that `tools/list` says about it, in the newest revision's terms."""
+        return self._define()
 
     def bind(self, arguments: RawArguments, context: Any) -> dict[str, Any]:
         """Return the values for `call`, by parameter name.
@@ -122,31 +149,30 @@ def tool_from_function(
     label = describe(fn)
     signature = read_signature(fn, context_type, allow_extra=input_schema is not None)
     docstring = read_docstring(docstring_of(fn))
-    reader: ArgumentReader | GivenSchemaReader
-    if input_schema is None:
-        reader = ArgumentReader(tool_name, signature.parameters, descriptions=docstring.parameters, label=label)
-    else:
-        reader = GivenSchemaReader(tool_name, signature, dict(input_schema), label=label)
-    writer = writer_for(
-        signature.returns,
-        label=label,
-        structured=structured_output,
-        schema=None if output_schema is None else dict(output_schema),
-    )
-    definition = wire.Tool(
+    reader = _reader(tool_name, signature, docstring, label, input_schema)
+    writer = _writer(signature.returns, label, structured_output, output_schema)
+    outline = wire.Tool(
         name=tool_name,
         title=title or UNSET,
         description=(docstring.description if description is None else description) or UNSET,
-        input_schema=reader.schema,
-        output_schema=writer.schema or UNSET,
+        input_schema={},
         annotations=read_annotations(annotations),
         icons=read_icons(icons),
         meta=dict(meta) if meta else UNSET,
     )
-    check_sendable(definition, label)
+
+    @cache
+    def define() -> wire.Tool:
+        return replace(outline, input_schema=reader.schema, output_schema=writer.schema or UNSET)
+
+    sketched = replace(  # what will stand in a schema that is made later can be looked at without it
+        outline,
+        input_schema=_said(docstring, signature) if isinstance(reader, Made) else reader.schema,
+        output_schema=UNSET if isinstance(writer, Made) else writer.schema or UNSET,
+    )
+    check_sendable(sketched, label)
     return Tool(
         name=tool_name,
-        definition=definition,
         fn=fn,
         is_async=is_async(fn),
         origin=origin_of(fn),
@@ -157,4 +183,31 @@ def tool_from_function(
         timeout=timeout,
         _reader=reader,
         _writer=writer,
+        _define=define,
     )
+
+
+def _said(docstring: Docstring, signature: Signature) -> dict[str, Any]:
+    return {"parameters": docstring.parameters, "more": [list(texts_of(each)) for each in signature.parameters]}
+
+
+def _reader(
+    name: str, signature: Signature, docstring: Docstring, label: str, schema: Mapping[str, Any] | None
+) -> ArgumentReader | GivenSchemaReader:
+    if schema is not None:
+        return _given_schema.GivenSchemaReader(name, signature, dict(schema), label=label)
+
+    def make() -> ArgumentReader:
+        descriptions = docstring.parameters
+        return _arguments.ArgumentReader(name, signature.parameters, descriptions=descriptions, label=label)
+
+    return cast("ArgumentReader", Made(make)) if all(map(is_plain_parameter, signature.parameters)) else make()
+
+
+def _writer(returns: Any, label: str, structured: bool | None, schema: Mapping[str, Any] | None) -> ResultWriter:
+    def make() -> ResultWriter:
+        given = None if schema is None else dict(schema)
+        return _structured.writer_for(returns, label=label, structured=structured, schema=given)
+
+    is_surely_fine = not structured and schema is None and (returns is EMPTY or is_plain(returns))
+    return cast("ResultWriter", Made(make)) if is_surely_fine else make()

@@ -8,18 +8,18 @@ The easy thing to get wrong is to ask a client that cannot answer: each kind of 
 the client declared, and a revision that has words for it (`check`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgspec import UNSET, Raw
 
-from enfilade.primitives.form import AnswerError
-from enfilade.primitives.question import Question
-from enfilade.serving import once as side_effects
+from enfilade.later import Later
+from enfilade.primitives.errors import AnswerError
 from enfilade.serving.exchange import Request
 from enfilade.serving.journal import Page
 from enfilade.serving.peer import Peer
-from enfilade.serving.replay import Replay
 from enfilade.serving.unanswered import CannotAskError, MissingCapabilityError
 from enfilade.wire.elicitation import ElicitRequest
 from enfilade.wire.input_required import InputRequest
@@ -29,6 +29,15 @@ from enfilade.wire.message import NotificationParams
 from enfilade.wire.requests import SERVER_METHODS
 from enfilade.wire.revisions import STATELESS
 from enfilade.wire.sampling import CreateMessageRequest
+
+if TYPE_CHECKING:
+    from enfilade.primitives.question import Question
+    from enfilade.serving import once as side_effects
+    from enfilade.serving import replay as _replay
+    from enfilade.serving.replay import Replay
+else:  # every server that serves loads this file, and few of them ask
+    side_effects = Later("enfilade.serving.once")
+    _replay = Later("enfilade.serving.replay")
 
 A = TypeVar("A")
 
@@ -150,7 +159,7 @@ def replay_of(root: Request) -> Replay:
     if root.replay is None:
         if root.journals is None or root.method not in ASKING:
             raise CannotAskError(f"{root.method} cannot ask the client anything")
-        root.replay = Replay(root, root.journals)
+        root.replay = _replay.Replay(root, root.journals)
     return root.replay
 
 

@@ -5,16 +5,17 @@ own request: its peer, its log level, its stream. Easy to get wrong: a circle. I
 that the handlers on the way can read (D35).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.primitives.content import text_of
+from enfilade.later import Later
 from enfilade.primitives.errors import EnfiladeError, PromptError, ResourceError, ResourceNotFound, ToolError
 from enfilade.primitives.jsonable import json_bytes
-from enfilade.serving import questions
 from enfilade.serving.exchange import Request
 from enfilade.wire.content import TextContent
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
@@ -25,11 +26,16 @@ from enfilade.wire.roots import Root
 from enfilade.wire.tools import CallToolRequestParams, CallToolResult
 
 if TYPE_CHECKING:
+    from enfilade.primitives import content as _content
     from enfilade.primitives.tool import Tool as Handled
+    from enfilade.serving import questions
     from enfilade.serving.dispatcher import Dispatcher
     from enfilade.wire.prompts import Prompt
     from enfilade.wire.resources import Resource
     from enfilade.wire.tools import Tool
+else:  # the one with pydantic, which takes long to load; the other for handlers that ask
+    _content = Later("enfilade.primitives.content")
+    questions = Later("enfilade.serving.questions")
 
 #: Handlers that call each other deeper than this go in a circle.
 MAXIMUM_DEPTH: Final = 32
@@ -40,11 +46,11 @@ R = TypeVar("R", bound=Message)
 class Offered(msgspec.Struct, frozen=True):
     """What a server offers, as its own handlers see it: a tool by its name, and definitions in listed order."""
 
-    dispatcher: "Dispatcher"
-    tool: "Callable[[str], Handled | None]"
-    tools: "Callable[[], Sequence[Tool]]"
-    resources: "Callable[[], Sequence[Resource]]"
-    prompts: "Callable[[], Sequence[Prompt]]"
+    dispatcher: Dispatcher
+    tool: Callable[[str], Handled | None]
+    tools: Callable[[], Sequence[Tool]]
+    resources: Callable[[], Sequence[Resource]]
+    prompts: Callable[[], Sequence[Prompt]]
 
     async def ask(self, parent: Request, method: str, params: Message, kind: type[R]) -> R:
         """Make a request on behalf of another.
@@ -86,7 +92,7 @@ class ToolCalls:
         self._request = request
         self._offered = offered
 
-    def list(self) -> "Sequence[Tool]":
+    def list(self) -> Sequence[Tool]:
         """Return the definitions of the server's tools, in listed order."""
         return self._offered.tools()
 
@@ -139,11 +145,11 @@ class ResourceReads:
         self._request = request
         self._offered = offered
 
-    def list(self) -> "Sequence[Resource]":
+    def list(self) -> Sequence[Resource]:
         """Return the definitions of the server's resources, in listed order; files are looked up."""
         return self._offered.resources()
 
-    async def list_roots(self, timeout: float | None = None) -> "Sequence[Root]":
+    async def list_roots(self, timeout: float | None = None) -> Sequence[Root]:
         """Return the client's roots; another spelling of `Context.roots`."""
         return await questions.roots(self._request, key=None, timeout=timeout)
 
@@ -174,7 +180,7 @@ class PromptGets:
         self._request = request
         self._offered = offered
 
-    def list(self) -> "Sequence[Prompt]":
+    def list(self) -> Sequence[Prompt]:
         """Return the definitions of the server's prompts, in listed order."""
         return self._offered.prompts()
 
@@ -190,7 +196,7 @@ class PromptGets:
             ToolError: calls are nested too deep.
             RpcError: it failed in a way nobody planned.
         """
-        texts = {each: text_of(value) for each, value in (arguments or {}).items()}
+        texts = {each: _content.text_of(value) for each, value in (arguments or {}).items()}
         params = GetPromptRequestParams(name=name, arguments=texts or UNSET)
         try:
             return await self._offered.ask(self._request, "prompts/get", params, GetPromptResult)

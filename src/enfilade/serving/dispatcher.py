@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from enfilade.primitives.form import AnswerError
+from enfilade.primitives.errors import AnswerError
 from enfilade.serving.asking import ASKING, as_rpc, resume
 from enfilade.serving.changes import Changes
 from enfilade.serving.exchange import Request

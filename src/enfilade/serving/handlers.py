@@ -7,16 +7,21 @@ it may read what they opened.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from enfilade.later import Later
 from enfilade.primitives.handler import Handler
 from enfilade.primitives.input_required import InputRequired
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides, provided
 from enfilade.serving.exchange import Request
-from enfilade.serving.explicit import answered
 from enfilade.serving.secrets import NO_SECRETS, Secrets
 from enfilade.serving.threads import Threads
+
+if TYPE_CHECKING:
+    from enfilade.serving import explicit
+else:  # for handlers that return questions
+    explicit = Later("enfilade.serving.explicit")
 
 R = TypeVar("R")
 G = TypeVar("G")
@@ -72,7 +77,7 @@ class Handlers:
         if isinstance(found, InputRequired):
             again = partial(self._once, request, handler, bind, given, finish, secrets)
             while isinstance(found, InputRequired):
-                found = await answered(request, found, again)
+                found = await explicit.answered(request, found, again)
         return found
 
     async def _once(

@@ -11,8 +11,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from enfilade.primitives.errors import ArgumentsError, EnfiladeError, ReturnedValueError
-from enfilade.primitives.form import AnswerError
+from enfilade.primitives.errors import AnswerError, ArgumentsError, EnfiladeError, ReturnedValueError
 from enfilade.serving.asking import is_stateless
 from enfilade.serving.dispatcher import masked
 from enfilade.serving.exchange import Request

@@ -14,12 +14,13 @@ the way; if nobody comes, this run is another than the one before, and is refuse
 import asyncio
 import logging
 from collections import Counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.primitives.form import AnswerError, Form
+from enfilade.later import Later
+from enfilade.primitives.errors import AnswerError
 from enfilade.primitives.input_required import InputRequired
 from enfilade.primitives.jsonable import json_bytes
 from enfilade.primitives.question import Question, decoded
@@ -29,6 +30,11 @@ from enfilade.serving.unanswered import CannotAskError
 from enfilade.wire.elicitation import ElicitResult
 from enfilade.wire.input_required import InputRequest, InputRequiredResult
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
+
+if TYPE_CHECKING:
+    from enfilade.primitives import form as _form
+else:  # with pydantic, which takes long to load
+    _form = Later("enfilade.primitives.form")
 
 log = logging.getLogger("enfilade.serving")
 
@@ -92,7 +98,8 @@ class Replay:
         try:
             answer = decoded(pending.method, result)
             if pending.form is not None and isinstance(answer, ElicitResult) and answer.action == "accept":
-                Form(msgspec.json.decode(pending.form)).read({} if answer.content is UNSET else answer.content)
+                form = _form.Form(msgspec.json.decode(pending.form))
+                form.read({} if answer.content is UNSET else answer.content)
         except AnswerError as error:
             raise _malformed(key, error.message) from None
         if pending.key is None:

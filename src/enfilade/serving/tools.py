@@ -6,19 +6,19 @@ The easy thing to get wrong is which failure is whose: an unknown tool is a prot
 arguments and a failing tool are results with `isError`, so that the model can correct itself (SEP-1303).
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from enfilade.primitives.caching import NEVER, Caching
-from enfilade.primitives.errors import EnfiladeError, ReturnedValueError
-from enfilade.primitives.form import AnswerError
+from enfilade.primitives.errors import AnswerError, EnfiladeError, ReturnedValueError
 from enfilade.primitives.registry import Registry
-from enfilade.primitives.tool import Tool
 from enfilade.serving.asking import is_stateless
 from enfilade.serving.dispatcher import log_failure
 from enfilade.serving.exchange import Request
@@ -32,6 +32,9 @@ from enfilade.wire.headers import MirroredParameter, check_mirrored, mirrored_pa
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.tools import CallToolRequestParams, CallToolResult, ListToolsResult
 from enfilade.wire.tools import Tool as Definition
+
+if TYPE_CHECKING:
+    from enfilade.primitives.tool import Tool
 
 T = TypeVar("T")
 
