@@ -1,37 +1,23 @@
-"""The `enfilade` command: one file per verb, and no logic that a library user cannot reach."""
+"""The `enfilade` command: one file per verb, and no logic that a library user cannot reach.
 
-from typing import Annotated
+Easy to get wrong: whoever starts a server waits for all that is loaded before its first answer. So the command
+line's library is loaded only for words that need it (see `words.py`).
+"""
 
-import typer
-
-from enfilade._version import __version__
-from enfilade.cli.run import run
-
-cli = typer.Typer(
-    name="enfilade",
-    help="Build and run MCP servers.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-cli.command()(run)
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"enfilade {__version__}")
-        raise typer.Exit
-
-
-@cli.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    pass
+import sys
 
 
 def main() -> None:
     """Run the command line."""
+    from enfilade.cli.run import RUN_WORDS, run
+    from enfilade.cli.words import understood
+
+    if (given := understood(sys.argv[1:], "run", RUN_WORDS)) is not None:
+        try:
+            run(**given)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None  # as a shell has it for what was interrupted
+        return
+    from enfilade.cli.command import cli
+
     cli()

@@ -1,15 +1,41 @@
-"""`enfilade run FILE[:NAME]`: serve the app that a file holds."""
+"""`enfilade run FILE[:NAME]`: serve the app that a file holds.
 
+Easy to get wrong: the annotations of `run` are typer's, which evaluates them, and nobody else does.
+"""
+
+from __future__ import annotations
+
+import sys
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Final
 
 from enfilade.app import MCPApp
 from enfilade.cli.load import load_app
+from enfilade.later import Later
 from enfilade.launch import check_manner
 from enfilade.settings import SettingsError, load
 from enfilade.source import LoadError
+
+if TYPE_CHECKING:
+    import typer
+else:  # for help and for mistakes
+    typer = Later("typer")
+
+#: What may be typed, with the parameter of `run` that it is for, and the type of that. A test holds it against
+#: what typer makes of the annotations.
+RUN_WORDS: Final[dict[str, tuple[str, type]]] = {
+    "--transport": ("transport", str),
+    "-t": ("transport", str),
+    "--host": ("host", str),
+    "--port": ("port", int),
+    "-p": ("port", int),
+    "--path": ("path", str),
+    "--workers": ("workers", int),
+    "-w": ("workers", int),
+    "--reload": ("reload", bool),
+    "--store": ("store", str),
+    "--log-level": ("log_level", str),
+}
 
 
 def run(
@@ -49,7 +75,7 @@ def run(
         app.run(reload=reload)
     except (LoadError, SettingsError) as error:
         typer.secho(f"enfilade: {error}", fg="red", err=True)
-        raise typer.Exit(2) from None
+        raise SystemExit(2) from None
 
 
 def greet(app: MCPApp, host: str, port: int, path: str) -> None:
@@ -70,7 +96,7 @@ def greet(app: MCPApp, host: str, port: int, path: str) -> None:
         "  Stop with Ctrl-C.",
         "",
     ]
-    typer.echo("\n".join(lines), err=True)
+    print("\n".join(lines), file=sys.stderr, flush=True)  # noqa: T201 - to whoever has typed the command
 
 
 def _slug(name: str) -> str:

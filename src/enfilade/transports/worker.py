@@ -8,8 +8,9 @@ The easy thing to get wrong is a script that serves without `if __name__ == "__m
 and would start workers of its own; `refuse_in_worker` is what stops that.
 """
 
+from __future__ import annotations
+
 import math
-import multiprocessing
 import os
 import signal
 import socket
@@ -18,21 +19,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
 
+from enfilade.later import Later
 from enfilade.transports.http_server import Served, Server, ServerOptions
 
 if TYPE_CHECKING:
+    import multiprocessing
+    from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
+else:  # a server of one process asks here whether it is a worker, and needs nothing else of this file
+    multiprocessing = Later("multiprocessing")
 
 Load = Callable[[], Served]
 
 _UP: Final = b"up"
 _STOP: Final = b"stop"
 _MARK: Final = "_ENFILADE_WORKER_OF"  # in the environment of a process that is to become a worker
-
-_spawn = multiprocessing.get_context("spawn")
 
 
 class Worker:
@@ -58,8 +61,9 @@ class Worker:
         self.replaces: Worker | None = None
         self.overdue_at: float | None = None
         self._has_spoken = False
-        self._pipe, theirs = _spawn.Pipe()
-        self._process: SpawnProcess = _spawn.Process(target=_work, args=(theirs, listener, load, options))
+        spawn = multiprocessing.get_context("spawn")
+        self._pipe, theirs = spawn.Pipe()
+        self._process: SpawnProcess = spawn.Process(target=_work, args=(theirs, listener, load, options))
         with theirs, _marked():
             self._process.start()
         self.pid = self._process.pid

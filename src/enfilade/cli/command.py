@@ -1,0 +1,32 @@
+"""The command with all its verbs, for the words that typer is needed for: help, mistakes and completion."""
+
+from typing import Annotated
+
+import typer
+
+from enfilade._version import __version__
+from enfilade.cli.run import run
+
+cli = typer.Typer(
+    name="enfilade",
+    help="Build and run MCP servers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cli.command()(run)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"enfilade {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
