@@ -69,13 +69,13 @@ class Seal:
         self._keys, self._current, self._signing = {}, b"", []
 
     def _unlock(self) -> None:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+        aes_gcm = _aes_gcm()
         for secret in self._secrets:
             derived = HKDF(SHA256(), length=32 + _KEY_ID, salt=None, info=_CONTEXT).derive(secret)
-            self._keys.setdefault(derived[32:], AESGCM(derived[:32]))
+            self._keys.setdefault(derived[32:], aes_gcm(derived[:32]))
             self._current = self._current or derived[32:]
             signing = HKDF(SHA256(), length=32, salt=None, info=_SIGNING).derive(secret)
             self._signing.append(hmac.new(signing, digestmod="sha256"))
@@ -133,6 +133,17 @@ def _signature(key: hmac.HMAC, content: bytes, purpose: bytes) -> bytes:
     signing = key.copy()  # which is half the work of beginning with the key
     signing.update(b"%d:%s:%s" % (len(purpose), purpose, content))
     return signing.digest()[:_SIGNATURE]
+
+
+def _aes_gcm() -> "type[AESGCM]":
+    try:  # where the public module has it from, as that module's package loads every other cipher as well
+        from cryptography.hazmat.bindings._rust import openssl
+
+        return openssl.aead.AESGCM
+    except (ImportError, AttributeError):
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        return AESGCM
 
 
 def check_secret(secret: bytes) -> None:
