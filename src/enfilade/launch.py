@@ -8,10 +8,7 @@ the memory of one of them, so a store in memory gives way to a file that lasts a
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
-import tempfile
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -125,6 +122,9 @@ def launch(app: Launched, given: Store | None, *, reload: bool) -> None:
 
 
 def _supervise(app: Launched, source: Source, options: ServerOptions, reload: bool) -> None:
+    import threading
+
+    from enfilade import collector
     from enfilade.transports.http_server import uvicorn_config
     from enfilade.transports.reload import on_change, watched_folder
     from enfilade.transports.workers import Supervisor
@@ -133,6 +133,7 @@ def _supervise(app: Launched, source: Source, options: ServerOptions, reload: bo
     load = partial(again, source, app.settings, names)
     config = uvicorn_config(app, options, app.settings.workers)
     with config.bind_socket() as listener:
+        collector.go_on()
         supervisor = Supervisor(load, listener, options, app.settings.workers, waits_for_changes=reload)
         ended = threading.Event()
         if reload:
@@ -187,6 +188,9 @@ def log_to_stderr(level: str) -> None:
 @contextmanager
 def _private_store() -> Iterator[str]:
     """Make a store that only this user's processes can reach, and remove it in the end."""
+    import shutil
+    import tempfile
+
     folder = tempfile.mkdtemp(prefix="enfilade-")
     try:
         yield "sqlite:///" + (Path(folder) / "state.db").as_posix()

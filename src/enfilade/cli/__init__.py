@@ -6,9 +6,12 @@ line's library is loaded only for words that need it (see `words.py`).
 
 import sys
 
+from enfilade import collector
+
 
 def main() -> None:
     """Run the command line."""
+    collector.wait()
     from enfilade.cli.run import RUN_WORDS, run
     from enfilade.cli.words import understood
 

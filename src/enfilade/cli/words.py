@@ -19,10 +19,8 @@ def understood(words: Sequence[str], verb: str, options: Mapping[str, tuple[str,
         verb: the first of them.
         options: the name of the argument and its type, by what may be typed; of type bool takes no value.
     """
-    completing = "_ENFILADE_COMPLETE" in os.environ
-    if (
-        not words or words[0] != verb or completing or os.name == "nt"
-    ):  # where typer expands patterns of file names
+    expands = os.name == "nt"  # there typer puts file names in the place of patterns
+    if not words or words[0] != verb or expands or "_ENFILADE_COMPLETE" in os.environ:
         return None
     found: dict[str, Any] = {}
     rest = iter(words[1:])
@@ -42,5 +40,5 @@ def _value(text: str | None, kind: type) -> Any:
     if not text or text.startswith("-"):
         return None
     if kind is int:
-        return int(text) if text.isascii() and text.isdecimal() else None
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
     return text

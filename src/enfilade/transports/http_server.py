@@ -20,7 +20,12 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
-import uvicorn
+
+from enfilade import collector
+from enfilade.transports import lean_uvicorn
+
+lean_uvicorn.enter()
+import uvicorn  # noqa: E402 - as lean as that has made it
 
 #: Exit code of a server that could not start, as uvicorn has it.
 STARTUP_FAILURE: Final = 3
@@ -110,6 +115,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
         await super().startup(sockets)
+        collector.go_on()
         if self._up is not None:
             self._up()
 

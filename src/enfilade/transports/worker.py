@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from enfilade import collector
 from enfilade.later import Later
 from enfilade.transports.http_server import Served, Server, ServerOptions
 
@@ -135,6 +136,7 @@ def _marked() -> Iterator[None]:
 def _work(pipe: Connection, listener: socket.socket, load: Load, options: ServerOptions) -> None:
     """Be a worker: what the new process does."""
     with suppress(KeyboardInterrupt):  # Ctrl-C reaches all processes of a terminal; the parent says what to do
+        collector.wait()
         app = load()
         os.environ.pop(_MARK, None)  # processes that the app starts are no workers
         server = Server(app, options, workers=2, up=lambda: pipe.send_bytes(_UP))
