@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
@@ -319,7 +320,6 @@ class MCPApp(ToolOffer):
 
     def _open_endpoint(self) -> StreamableHTTP:
         from enfilade.serving.relay import Relay
-        from enfilade.state.event_store import EventStoreLog
         from enfilade.transports.answer import AnswerOptions
         from enfilade.transports.guard import Guard
         from enfilade.transports.streamable_http import HttpOptions, StreamableHTTP
@@ -333,7 +333,11 @@ class MCPApp(ToolOffer):
             capacity=of.stream_buffer,
             retry=of.stream_retry,
         )
-        events = store.log if self._event_store is None else EventStoreLog(self._event_store)
+        events = store.log
+        if self._event_store is not None:
+            from enfilade.state.event_store import EventStoreLog
+
+            events = EventStoreLog(self._event_store)
         return StreamableHTTP(
             self.dispatcher,
             Guard((*of.allowed_hosts, *_own_name(of.host)), of.allowed_origins),
@@ -458,7 +462,7 @@ class MCPApp(ToolOffer):
             SettingsError: a value that cannot be.
             LoadError: new processes are needed, and could not find the app in a file.
         """
-        from enfilade import launch
+        from enfilade import collector, launch
 
         given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
         self.settings = _settings.load({**given, "workers": workers}, self.settings)
@@ -466,10 +470,11 @@ class MCPApp(ToolOffer):
         launch.log_to_stderr(self.settings.log_level)
         if self._store is None:
             _opened(self.settings)  # what is wrong with it is said before anybody calls
-        if self.settings.transport == "http":
-            self._run_http(reload)
-        else:
-            self._run_stdio()
+        collector.wait()
+        try:
+            self._run_http(reload) if self.settings.transport == "http" else self._run_stdio()
+        finally:
+            collector.go_on()
 
     def _run_http(self, reload: bool) -> None:
         from enfilade.launch import launch
@@ -479,10 +484,12 @@ class MCPApp(ToolOffer):
     def _run_stdio(self) -> None:
         import asyncio
 
+        from enfilade import collector
         from enfilade.transports.stdio import serve_stdio
 
         async def serve() -> None:
             async with self.running() as dispatcher:
+                collector.go_on()
                 await serve_stdio(
                     dispatcher,
                     line_limit=self.settings.body_limit,
@@ -501,9 +508,9 @@ def _opened(settings: Settings) -> Store:
 
 def _has_siblings() -> bool:
     """Whether this process was started by a server that runs several of its kind."""
-    import multiprocessing  # only those that serve need to know
-
-    return multiprocessing.parent_process() is not None or "gunicorn" in os.environ.get("SERVER_SOFTWARE", "")
+    process = sys.modules.get("multiprocessing.process")  # which is there in whatever it has started
+    spawned = process is not None and process.parent_process() is not None
+    return spawned or "gunicorn" in os.environ.get("SERVER_SOFTWARE", "")
 
 
 def _own_name(host: str) -> tuple[str, ...]:

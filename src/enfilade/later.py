@@ -13,8 +13,10 @@ then it is loaded at once, and nothing is won.
 """
 
 import importlib
+import re
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, AnyStr, cast
 
 
 class Later:
@@ -31,6 +33,11 @@ class Later:
         found = getattr(importlib.import_module(self.__name__), attribute)
         setattr(self, attribute, found)  # so that it is looked up here but once
         return found
+
+
+def pattern(text: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
+    """Return a regular expression that is compiled when it is first used."""
+    return cast("re.Pattern[AnyStr]", Made(partial(re.compile, text, flags)))
 
 
 class Made:

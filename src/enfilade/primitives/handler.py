@@ -9,15 +9,15 @@ may return one too; whoever calls it awaits what can be awaited.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from enfilade.primitives.depends import Provider
 from enfilade.primitives.signature import Signature, is_async, origin_of
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Handler:
+class Handler(Struct, frozen=True, eq=False):
     """A function, ready to be called.
 
     Attributes:

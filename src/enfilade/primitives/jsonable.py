@@ -7,12 +7,11 @@ of a surrogate pair in a string (file names bring them) becomes U+FFFD. And an o
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from enfilade.later import Later
+from enfilade.later import Later, pattern
 from enfilade.primitives.errors import ReturnedValueError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ else:
     pydantic_core = Later("pydantic_core")
 
 _UNKNOWN: Final = "JSON cannot hold an object of type "
-_UNKNOWN_TYPE: Final = re.compile(_UNKNOWN + r"([\w.<>]+)")
+_UNKNOWN_TYPE: Final = pattern(_UNKNOWN + r"([\w.<>]+)")
 # What pydantic-core says, and what is said instead.
 _REASONS: Final = {
     "depth exceeded": "it is nested too deeply",  # first, since some releases call this a circular reference

@@ -22,19 +22,20 @@ registry finds the clashes.
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Final
+
+from enfilade.later import pattern
 
 MAX_LENGTH: Final = 128
 
 #: What the environment variables of the server's own settings begin with.
 RESERVED: Final = "ENFILADE_"
 
-_LEGAL: Final = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
-_ILLEGAL_CHARACTER: Final = re.compile(r"[^A-Za-z0-9_.\-]")
-_WORD: Final = re.compile(r"[A-Za-z0-9]+|[^\W_]")
+_LEGAL: Final = pattern(r"[A-Za-z0-9_.\-]{1,128}")
+_ILLEGAL_CHARACTER: Final = pattern(r"[^A-Za-z0-9_.\-]")
+_WORD: Final = pattern(r"[A-Za-z0-9]+|[^\W_]")
 _DIGEST_LENGTH: Final = 8
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -53,8 +52,7 @@ else:  # with pydantic, which takes long to load
     _structured = Later("enfilade.primitives.structured")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Tool(Handler):
+class Tool(Handler, frozen=True, eq=False):
     """A function that clients can call. Immutable; made by `tool_from_function`.
 
     Attributes:
@@ -66,9 +64,12 @@ class Tool(Handler):
     name: str
     secrets: tuple[str, ...]
     timeout: float | None
-    _reader: ArgumentReader | GivenSchemaReader = field(repr=False)
-    _writer: ResultWriter = field(repr=False)
-    _define: Callable[[], wire.Tool] = field(repr=False)
+    _reader: ArgumentReader | GivenSchemaReader
+    _writer: ResultWriter
+    _define: Callable[[], wire.Tool]
+
+    def __repr__(self) -> str:
+        return f"Tool(name={self.name!r}, origin={self.origin!r})"
 
     @property
     def definition(self) -> wire.Tool:

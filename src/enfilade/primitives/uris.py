@@ -10,14 +10,16 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from enfilade.later import pattern
+
 #: Nothing longer is looked up; this also bounds the work of matching.
 MAX_LENGTH: Final = 8192
 
-_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
-_PAGE: Final = re.compile(r"https?://([^/?#]+)", re.IGNORECASE)
-_ILLEGAL: Final = re.compile(r"[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]|%(?![0-9A-Fa-f]{2})")
-_ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
-_TO_ESCAPE: Final = re.compile(r"[^\x21-\x7e]")
+_SCHEME: Final = pattern(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+_PAGE: Final = pattern(r"https?://([^/?#]+)", re.IGNORECASE)
+_ILLEGAL: Final = pattern(r"[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]|%(?![0-9A-Fa-f]{2})")
+_ESCAPE: Final = pattern(r"%([0-9A-Fa-f]{2})")
+_TO_ESCAPE: Final = pattern(r"[^\x21-\x7e]")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 

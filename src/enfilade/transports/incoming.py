@@ -34,10 +34,22 @@ from enfilade.wire.message import Message, RequestParams
 from enfilade.wire.requests import PARAMS
 from enfilade.wire.revisions import HANDSHAKE, HANDSHAKE_OVER_HTTP, STATELESS, UNSUPPORTED
 
-_DECODERS: Final = {method: msgspec.json.Decoder(params) for method, params in PARAMS.items()}
 _ANY: Final = msgspec.json.Decoder(RequestParams)
 _META: Final = msgspec.json.Decoder(RequestMeta)
 _NO_META: Final = RequestMeta()
+
+
+class _Decoders(dict[str, "msgspec.json.Decoder[Any]"]):
+    """The decoder of each method's parameters, made with its first request."""
+
+    def __missing__(self, method: str) -> "msgspec.json.Decoder[Any]":
+        if method not in PARAMS:  # and not kept, as a client may think of any number of methods
+            return _ANY
+        made = self[method] = msgspec.json.Decoder(PARAMS[method])
+        return made
+
+
+_DECODERS: Final = _Decoders()
 _EMPTY: Final = Raw(b"{}")
 
 
@@ -150,7 +162,7 @@ def incoming_of(envelope: Envelope) -> Incoming:
     incoming = Incoming(envelope.method or "", None if id is UNSET else id, _NO_META)
     raw = _EMPTY if envelope.params is UNSET else envelope.params
     try:
-        incoming.params = params = _DECODERS.get(incoming.method, _ANY).decode(raw)
+        incoming.params = params = _DECODERS[incoming.method].decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         incoming._read_wrong_params(raw, error)
     else:
