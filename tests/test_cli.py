@@ -8,11 +8,14 @@ import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from mcp import Client, StdioServerParameters
 
 import enfilade
+from enfilade.cli.run import RUN_WORDS, run
+from enfilade.cli.words import understood
 from servers import ROOT, ServerProcess, enfilade_command
 
 TOOL = """
@@ -244,9 +247,69 @@ def test_the_greeting_is_on_stderr_alone(folder: Path) -> None:
     assert process.communicate(timeout=20)[0] == ""
 
 
+WORDS: dict[str, dict[str, object] | None] = {
+    "run server.py": {"target": "server.py"},
+    "run server.py:app --transport http -p 80": {"target": "server.py:app", "transport": "http", "port": 80},
+    "run --reload server.py -w 2": {"target": "server.py", "reload": True, "workers": 2},
+    "run -t http --host ::1 --path /x --store memory:// --log-level debug a.py": {
+        "target": "a.py",
+        "transport": "http",
+        "host": "::1",
+        "path": "/x",
+        "store": "memory://",
+        "log_level": "debug",
+    },
+    **dict.fromkeys(
+        (
+            *("", "run", "--version", "--help", "run --help", "run server.py --help", "serve server.py"),
+            *("run server.py other.py", "run server.py --port", "run server.py --port eighty", "run a.py -p -1"),
+            *(
+                "run server.py --port=80",
+                "run server.py -p80",
+                "run server.py --por 80",
+                "run server.py --colour red",
+            ),
+            *("run -- server.py", "run - ", "run server.py -p 80 --port 81", "run server.py --host --reload"),
+            *("run server.py --no-reload", "run --reload yes server.py", f"run server.py -p {'9' * 5000}"),
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "given"), WORDS.items(), ids=lambda each: str(each)[:40])
+def test_plain_words_are_understood_as_typer_does(words: str, given: dict[str, object] | None) -> None:
+    from typer.main import get_command
+
+    from enfilade.cli.command import cli
+
+    assert understood(words.split(), "run", RUN_WORDS) == given
+    if given is not None:
+        command = get_command(cli).commands["run"]  # type: ignore[attr-defined]  # of a group
+        read = command.make_context("run", words.split()[1:]).params
+        assert {name: value for name, value in read.items() if value not in (None, False)} == given
+
+
+def test_plain_words_are_all_that_run_takes() -> None:
+    known: dict[str, tuple[str, type]] = {}
+    for name, hint in get_type_hints(run, include_extras=True).items():
+        if name in ("target", "return"):
+            continue
+        kind, option = get_args(hint)
+        (kind,) = {kind, *get_args(kind)} & {str, int, bool}
+        for word in {f"--{name.replace('_', '-')}", *(option.param_decls or ())}:
+            known[word] = (name, kind)
+    assert known == RUN_WORDS
+
+
+def test_typer_has_what_a_shell_asks_for_completion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_ENFILADE_COMPLETE", "complete_bash")
+    assert understood(["run", "server.py"], "run", RUN_WORDS) is None
+
+
 def test_the_module_can_be_run_without_the_script() -> None:
     """The command is only a name for a function: nothing in it is out of a library user's reach."""
-    from enfilade.cli import cli, main
+    from enfilade.cli import main
+    from enfilade.cli.command import cli
     from enfilade.cli.load import LoadError, load_app
 
     assert callable(main)

@@ -420,8 +420,12 @@ class MCPApp(ToolOffer):
             log.exception("the lifespan could not be started")
             await send({"type": "lifespan.startup.failed", "message": repr(error)})
             return
+        from enfilade.serving.tools import prepare_later
+
+        preparing = prepare_later(self.tools)
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        preparing.cancel()
         self.changes.end()  # for hosts that say so before they wait for open responses
         try:
             await self._close()

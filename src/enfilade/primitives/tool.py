@@ -76,6 +76,10 @@ class Tool(Handler, frozen=True, eq=False):
         """All that `tools/list` says about it, in the newest revision's terms."""
         return self._define()
 
+    def prepare(self) -> None:
+        """Build what would be built by the first call."""
+        self._define()
+
     def bind(self, arguments: RawArguments, context: Any) -> dict[str, Any]:
         """Return the values for `call`, by parameter name.
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 log = logging.getLogger("enfilade.serving")
+
+#: Seconds after the start in which whoever waits for the server has had an answer.
+LEISURE: Final = 1.0
 
 
 class Tools:
@@ -141,6 +144,23 @@ class Tools:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 return  # the tool's own validator says what is wrong
             check_mirrored(fields, mirrored, decoded)
+
+
+def prepare_later(tools: Iterable[Tool]) -> asyncio.TimerHandle:
+    """Build what tools have left for later once there is time, so that a first call need not wait for it.
+
+    Returns:
+        Cancel it if the server stops before.
+    """
+    return asyncio.get_running_loop().call_later(LEISURE, lambda: _prepare(iter(tools)))
+
+
+def _prepare(tools: Iterator[Tool]) -> None:
+    """Build one tool, and the others in further turns of the event loop, so that requests come in between."""
+    for tool in tools:
+        tool.prepare()
+        asyncio.get_running_loop().call_soon(_prepare, tools)
+        return
 
 
 def _clean(request: Request, value: T) -> T:

@@ -1,0 +1,69 @@
+"""Tools that are built later are built once there is time, one in each turn of the event loop."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from enfilade import MCPApp
+from enfilade.serving import tools
+
+
+def app_with_tools() -> MCPApp:
+    app = MCPApp()
+    for name in ("one", "two", "three"):
+        app.add_tool(lambda text: text, name=name)
+    return app
+
+
+def built(app: MCPApp) -> list[bool]:
+    return [bool(each._define.cache_info().misses) for each in app.tools]  # type: ignore[attr-defined]
+
+
+async def lifespan(app: MCPApp, stop: asyncio.Event) -> None:
+    started = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal started
+        if started:
+            await stop.wait()
+        started = True
+        return {"type": "lifespan.shutdown" if stop.is_set() else "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        assert message["type"].endswith(".complete")
+
+    await app({"type": "lifespan"}, receive, send)
+
+
+async def until(app: MCPApp, wanted: list[bool]) -> None:
+    async with asyncio.timeout(10):
+        while built(app) != wanted:
+            await asyncio.sleep(0)
+
+
+def test_they_are_built_after_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(tools, "LEISURE", 0.05)
+        app, stop = app_with_tools(), asyncio.Event()
+        serving = asyncio.create_task(lifespan(app, stop))
+        await asyncio.sleep(0)
+        assert built(app) == [False, False, False]
+        for wanted in ([True, False, False], [True, True, False], [True, True, True]):
+            await until(app, wanted)
+        stop.set()
+        await serving
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_stops_before_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(tools, "LEISURE", 0.05)
+        app, stop = app_with_tools(), asyncio.Event()
+        stop.set()
+        await lifespan(app, stop)
+        await asyncio.sleep(0.1)
+        assert built(app) == [False, False, False]
+
+    asyncio.run(scenario())
