@@ -86,7 +86,8 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
     monkeypatch.setattr(jsonrpc, "_encode", meter.counting("encode", jsonrpc._encode))
     monkeypatch.setattr(msgspec.json, "decode", meter.counting("another decode", msgspec.json.decode))
     monkeypatch.setattr(json, "loads", meter.counting("another decode", json.loads))
-    for method, decoder in list(incoming._DECODERS.items()):
+    for method in incoming.PARAMS:
+        decoder = incoming._DECODERS[method]
         monkeypatch.setitem(incoming._DECODERS, method, CountedDecoder(meter, "params", decoder))
     monkeypatch.setattr(incoming, "_META", CountedDecoder(meter, "metadata", incoming._META))
     monkeypatch.setattr(serving, "encode", meter.counting("encode", serving.encode))
@@ -108,7 +109,9 @@ def app(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> MCPApp:
         return a + b
 
     for tool in app.tools:
-        monkeypatch.setattr(tool._reader, "_validate", meter.counting("validation", tool._reader._validate))
+        tool.prepare()
+        reader = tool._reader._object
+        monkeypatch.setattr(reader, "_validate", meter.counting("validation", reader._validate))
     return app
 
 
