@@ -77,6 +77,9 @@ class Envelope(msgspec.Struct, gc=False):
     error: Raw | UnsetType = UNSET
 
 
+_OBJECT: Final = ord("{")
+_NULL: Final = ord("n")
+
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_batch = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -106,10 +109,10 @@ def decode(body: bytes | Raw) -> Envelope | list[Raw]:
     elif envelope.result is not UNSET or envelope.error is not UNSET:
         raise invalid_request("a request has no 'result' or 'error'", envelope.id)
     elif envelope.params is not UNSET:
-        first = bytes(envelope.params)[:1]
-        if first == b"n":  # null params are absent params to every SDK in the field
+        first = memoryview(envelope.params)[0]
+        if first == _NULL:  # null params are absent params to every SDK in the field
             envelope.params = UNSET
-        elif first != b"{":
+        elif first != _OBJECT:
             raise invalid_request("'params' must be an object", envelope.id)
     return envelope
 

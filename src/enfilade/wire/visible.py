@@ -102,6 +102,8 @@ def _reduction(kind: type[Message], revision: str, hidden: tuple[str, ...]) -> _
         foreign = frozenset(key for key, known in META_KEYS.items() if revision not in known)
     if not (hidden or nested or foreign):
         return None
+    if len(hidden) == 1 and foreign and not nested:
+        return _omission(hidden[0], foreign)
 
     def reduce(message: Any) -> Any:
         reduced = None
@@ -124,6 +126,19 @@ def _reduction(kind: type[Message], revision: str, hidden: tuple[str, ...]) -> _
         return message if reduced is None else reduced
 
     return reduce
+
+
+def _omission(name: str, foreign: frozenset[str]) -> _Transform:
+    """Return the function that leaves out one field and keys of `_meta`: what most results need."""
+
+    def omit(message: Any) -> Any:
+        omitted = message.__copy__()
+        setattr(omitted, name, UNSET)
+        if message.meta is not UNSET and not foreign.isdisjoint(message.meta):
+            omitted.meta = {key: value for key, value in message.meta.items() if key not in foreign} or UNSET
+        return omitted
+
+    return omit
 
 
 def _inside(value: Any, revision: str) -> Any:
