@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from enfilade import MCPApp
+from enfilade import Context, MCPApp
 from in_process import Asgi
 from over_http import BOTH, modern_headers, request_of, stateless_meta
 
@@ -62,6 +62,14 @@ async def measure(name: str, count: int, scale: float, tags: list[str], at: Poin
     return Found(total=count * scale * at.x, name=name, tags=tags)
 
 
+@app.tool
+async def count(n: int, ctx: Context) -> int:
+    """Report each step."""
+    for number in range(n):
+        await ctx.progress.report(number, total=n)
+    return n
+
+
 CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a call in a session": ("session", "echo", {"text": "hello"}),
     "a stateless call": ("stateless", "echo", {"text": "hello"}),
@@ -70,6 +78,9 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "measure",
         {"name": "a", "count": 3, "scale": 1.5, "tags": ["b"], "at": {"x": 1.0, "y": 2.0}},
     ),
+    "a report and the result in a session": ("session", "count", {"n": 1}),
+    "a report and the result, stateless": ("stateless", "count", {"n": 1}),
+    "a hundred reports and the result in a session": ("session", "count", {"n": 100}),
 }
 
 
@@ -94,9 +105,8 @@ class Wire:
 async def wire_of(era: str, tool: str, arguments: dict[str, Any]) -> Wire:
     asgi = Asgi(app)
     stateless = era == "stateless"
-    message = request_of(
-        "tools/call", {"name": tool, "arguments": arguments}, 1, stateless_meta() if stateless else None
-    )
+    meta = {**(stateless_meta() if stateless else {}), **({"progressToken": 1} if tool == "count" else {})}
+    message = request_of("tools/call", {"name": tool, "arguments": arguments}, 1, meta or None)
     token = (await asgi.initialize()).headers["mcp-session-id"]
     headers = modern_headers(message) if stateless else {"mcp-session-id": token}
     fields = {"content-type": "application/json", "accept": BOTH, **headers}

@@ -270,7 +270,7 @@ class Request(msgspec.Struct, eq=False):
         if self.progress is not None:
             self.progress.settle()
         self.finished = True
-        self.outlet = NOWHERE  # which would hold on to us, as we to it, until the garbage is collected
+        self.outlet, self.progress = NOWHERE, None  # which hold on to us, as we to them
         if self.in_flight is not None:
             self.in_flight.leave(self)
 
