@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from awake import processors_awake
 from environments import BENCH, OURS, PEERS, ROOT, THEIRS, install_peers, python_of, valkey, versions
 from idle import allow_files
 from load import find_wrk
@@ -108,6 +109,9 @@ def _measured(options: argparse.Namespace) -> Results:
     if busy > _BUSY:
         print(f"bench: the load of this machine is {busy:.1f}: something else works here", file=sys.stderr)
     with contextlib.ExitStack() as stack:
+        awake = stack.enter_context(processors_awake())
+        if not awake:
+            print("bench: processors may go to sleep, unless root runs this; figures vary more", file=sys.stderr)
         redis = None
         if any(row.redis for row in rows):
             with contextlib.suppress(BenchError):  # the rows that need it will say so
@@ -116,17 +120,17 @@ def _measured(options: argparse.Namespace) -> Results:
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
             rounds.run(number)
-    rounds.results.about = _about(options, rows, busy)
+    rounds.results.about = _about(options, rows, busy, awake)
     return rounds.results
 
 
-def _about(options: argparse.Namespace, rows: Sequence[Row], busy: float) -> dict[str, str]:
+def _about(options: argparse.Namespace, rows: Sequence[Row], busy: float, awake: bool) -> dict[str, str]:
     """Return what the figures belong to."""
     told = {"Enfilade and the limit": _versions(sys.executable, OURS)}
     told |= {peer: _versions(python_of(peer), THEIRS) for peer in PEERS if any(row.peer == peer for row in rows)}
     return {
         "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
-        f"load before the run {busy:.1f}",
+        f"kept awake: {'yes' if awake else 'no'}, load before the run {busy:.1f}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         **told,
         "rounds": f"{options.rounds}, each with {options.seconds} s of load a row; median (least–most)",
