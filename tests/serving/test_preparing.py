@@ -67,3 +67,20 @@ def test_a_server_that_stops_before_builds_nothing(monkeypatch: pytest.MonkeyPat
         assert built(app) == [False, False, False]
 
     asyncio.run(scenario())
+
+
+def test_a_tool_that_is_added_meanwhile_does_not_disturb(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(tools, "LEISURE", 0.05)
+        app, stop = app_with_tools(), asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+        serving = asyncio.create_task(lifespan(app, stop))
+        await until(app, [True, False, False])
+        app.add_tool(lambda text: text, name="late")
+        await until(app, [True, True, True, False])
+        stop.set()
+        await serving
+
+    failures: list[dict[str, Any]] = []
+    asyncio.run(scenario())
+    assert failures == []
