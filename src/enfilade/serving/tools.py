@@ -152,7 +152,7 @@ def prepare_later(tools: Iterable[Tool]) -> asyncio.TimerHandle:
     Returns:
         Cancel it if the server stops before.
     """
-    return asyncio.get_running_loop().call_later(LEISURE, lambda: _prepare(iter(tuple(tools))))
+    return asyncio.get_running_loop().call_later(LEISURE, lambda: _prepare(iter(tools)))
 
 
 def _prepare(tools: Iterator[Tool]) -> None:
