@@ -75,8 +75,8 @@ MOST = {
     "imported": (62, 235),
     "made": (63, 236),
     "declared": (67, 240),
-    "opened": (115, 370),
-    "answered": (120, 470),
+    "opened": (118, 370),
+    "answered": (122, 470),
 }
 
 

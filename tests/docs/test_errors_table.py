@@ -41,7 +41,7 @@ FAILURES = {"BROKEN": OSError("no such thing"), "AWAY": StoreError("the store is
 
 
 def served() -> MCPApp:
-    app = MCPApp()
+    app = MCPApp(secret="known to all workers, so that each serves every session")
 
     @app.tool
     def needs_sampling(ctx: Context) -> str:
@@ -93,6 +93,15 @@ CASES: list[tuple[int, int | None, str, dict[str, Any]]] = [
 ]
 
 
+async def opened_elsewhere() -> str:
+    """Return a session of which the server that is asked has not heard."""
+    transport = httpx.ASGITransport(served())
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        accept = {"Accept": "application/json, text/event-stream"}
+        opened = await client.post("/mcp", json={"jsonrpc": "2.0", "id": 0, **INITIALIZE}, headers=accept)
+        return opened.headers["mcp-session-id"]
+
+
 async def answered(kind: str, options: dict[str, Any]) -> httpx.Response:
     """Send a request; words that are no verb say what else is done for it."""
     words = kind.split()
@@ -102,8 +111,7 @@ async def answered(kind: str, options: dict[str, Any]) -> httpx.Response:
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         if "SESSION" in words:
-            opened = await client.post("/mcp", json={"jsonrpc": "2.0", "id": 0, **INITIALIZE})
-            headers["Mcp-Session-Id"] = opened.headers["mcp-session-id"]
+            headers["Mcp-Session-Id"] = await opened_elsewhere()
         for word in FAILURES.keys() & set(words):
             app.store.keys = FailingKeys(FAILURES[word])
         verb = next((word for word in words if word in VERBS), "POST")
