@@ -85,7 +85,8 @@ class Recorder:
     """Appends what leaves the server to a file, one JSON object a line."""
 
     def __init__(self, path: str) -> None:
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - it stays open as long as the process
+        # Unbuffered, since several processes append to it, and each line has to be one write.
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - it stays open as long as the process
         self._lock = threading.Lock()
 
     def record(self, asked: Asked, message: dict[str, Any], session: str | None = None) -> None:
@@ -105,8 +106,7 @@ class Recorder:
 
     def _write(self, entry: dict[str, Any]) -> None:
         with self._lock:
-            self._file.write(json.dumps(entry) + "\n")
-            self._file.flush()
+            self._file.write(json.dumps(entry).encode() + b"\n")
 
 
 def tapped(asgi: Any, recorder: Recorder) -> Any:
