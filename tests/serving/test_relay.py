@@ -14,6 +14,7 @@ from enfilade.serving import live, relay
 from enfilade.serving.relay import Relay
 from enfilade.state.process import place
 from enfilade.state.store import StoreError
+from over_http import modern_headers, request_of, stateless_meta
 
 pytestmark = pytest.mark.anyio
 
@@ -300,6 +301,26 @@ class TestLostMessages:
             await again.over()
             assert again.said == ["a 0", "a 1", "a 2", "a done"]
 
+    async def test_who_listens_is_told_of_all_that_may_have_changed(self, store: SharedMemory) -> None:
+        """R-331, R-369, R-2C1: of no more than it asked for."""
+        async with crew_of([store, store]) as crew:
+            client = await crew.client()
+            await client.start("resources/subscribe", {"uri": "note://a"}, 1).over()
+            stream = await client.open(1)
+            wanted = {"toolsListChanged": True, "resourceSubscriptions": ["note://b"]}
+            listening = request_of("subscriptions/listen", {"notifications": wanted}, 1, stateless_meta())
+            listens = client.post(listening, 1, mcp_session_id=None, **modern_headers(listening))
+            await listens.until(lambda: listens.body)
+            store.bus.deaf = True
+            crew.apps[0].change(["tools", "note://a", "note://b"])
+            store.bus.say_so()
+            await stream.until(lambda: "note://a" in stream.said)
+            await listens.until(lambda: b"note://b" in listens.body)
+            lists = [f"notifications/{each}/list_changed" for each in ("tools", "resources")]
+            assert stream.said == [*lists, "note://a"]
+            told = [each["method"] for each in listens.messages]
+            assert sorted(told[1:]) == ["notifications/resources/updated", lists[0]]
+
     async def test_after_a_gap_nothing_is_relied_on(self, store: SharedMemory) -> None:
         """R-315, R-367, R-368: what was missed is looked up at the next request, and for open streams at once."""
         async with crew_of([store, store]) as crew:
@@ -318,4 +339,4 @@ class TestLostMessages:
             assert (await ended.start("ping", {}, 1).over()).status == 404
             assert b'"info"' not in (await client.call("say", 1, name="a", count=1).over()).body
             crew.apps[1].change(["note://a"])
-            await stream.until(lambda: stream.said == ["note://a"])
+            await stream.until(lambda: stream.said[-1:] == ["note://a"])

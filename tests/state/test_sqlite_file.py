@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import random
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -130,6 +131,25 @@ async def test_the_database_of_another_program_is_left_alone(path: Path, stateme
             with pytest.raises(StoreError, match=says):
                 await doing
     assert path.read_bytes() == before
+
+
+def test_a_file_that_is_laid_out_meanwhile_is_no_other_programs(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a server's threads and workers make the same file at the same moment."""
+    file, read = sqlite_file.DatabaseFile(str(path)), sqlite_file._number
+
+    def slowly(connection: sqlite3.Connection, pragma: str) -> int:
+        number = read(connection, pragma)
+        monkeypatch.setattr(sqlite_file, "_number", read)
+        with contextlib.suppress(sqlite3.OperationalError):  # "database is locked": it would try again
+            file.connect().close()
+        return number
+
+    monkeypatch.setattr(sqlite_file, "_number", slowly)
+    file.connect().close()
+    with plainly(path) as connection:
+        assert {"keys", "messages"} < {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
 
 
 async def test_another_layout_is_refused(path: Path) -> None:

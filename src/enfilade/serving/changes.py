@@ -9,7 +9,7 @@ between is lost (R-2C9).
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -47,10 +47,26 @@ TOOLS: Final = Change("notifications/tools/list_changed")
 PROMPTS: Final = Change("notifications/prompts/list_changed")
 RESOURCES: Final = Change("notifications/resources/list_changed")
 
+_UPDATED: Final = "notifications/resources/updated"
+
+#: Lists that change, by the method that reads each.
+LISTS: Final = {"tools/list": TOOLS, "prompts/list": PROMPTS, "resources/list": RESOURCES}
+
 
 def updated(uri: str) -> Change:
     """Return the change of one resource's contents."""
-    return Change("notifications/resources/updated", canonical(uri))
+    return Change(_UPDATED, canonical(uri))
+
+
+def everything(offers: Callable[[str], bool], watched: Iterable[str]) -> list[Change]:
+    """Return the changes of all lists that are offered and of all resources that are watched.
+
+    Args:
+        offers: whether a method is offered.
+        watched: URIs in the one spelling.
+    """
+    lists = [change for method, change in LISTS.items() if offers(method)]
+    return lists + [Change(_UPDATED, uri) for uri in watched]
 
 
 def watch(watched: Watched, uri: str) -> None:
@@ -79,19 +95,26 @@ class Listener:
         wants: which changes it is told of; asked in any thread, and again before it is told.
         tell: called in the event loop, once for each change or run of equal changes. Returns False if there is
             no room for it now; it is then told later.
+        everything: returns all that it wants, to be told of when something may have been missed.
         of: whose listener it is, for `Changes.end`.
 
     Attributes:
         ended: done when nothing will be told any more.
     """
 
-    __slots__ = ("_lock", "_loop", "_tell", "_timer", "_waiting", "_wants", "ended", "of")
+    __slots__ = ("_everything", "_lock", "_loop", "_tell", "_timer", "_waiting", "_wants", "ended", "of")
 
     def __init__(
-        self, wants: Callable[[Change], bool], tell: Callable[[Change], bool], *, of: object = None
+        self,
+        wants: Callable[[Change], bool],
+        tell: Callable[[Change], bool],
+        *,
+        everything: Callable[[], Iterable[Change]] = tuple,
+        of: object = None,
     ) -> None:
         self.of = of
         self._wants = wants
+        self._everything = everything
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
@@ -108,6 +131,11 @@ class Listener:
             self._waiting[change] = None
         if first:
             self._in_loop(self._plan, DEBOUNCE)
+
+    def offer_everything(self) -> None:
+        """Tell of all that it wants, since nobody knows what was missed; to be called in the event loop."""
+        for change in self._everything():
+            self.offer(change)
 
     def end(self) -> None:
         """Say, from any thread, that nothing will be told any more."""
@@ -170,6 +198,7 @@ class Changes:
 
         self._others = Listener(lambda _: True, tell) if relay.shared else None
         relay.on("change", lambda change: self._offer(Change(*change)))
+        relay.on_gap(self._missed)
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -183,6 +212,10 @@ class Changes:
     def _offer(self, change: Change) -> None:
         for listener in self._listeners:
             listener.offer(change)
+
+    def _missed(self) -> None:
+        for listener in self._listeners:
+            listener.offer_everything()
 
     def attach(self, listener: Listener) -> bool:
         """Let a listener hear of changes from now on; False if there are too many already."""

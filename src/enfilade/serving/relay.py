@@ -81,8 +81,9 @@ class Relay:
         self._told[kind] = told
 
     def on_gap(self, told: Callable[[], None]) -> None:
-        """Call back whenever something may have been missed."""
-        self._gaps.append(told)
+        """Call back whenever something may have been missed; once, however often this is asked for."""
+        if told not in self._gaps:
+            self._gaps.append(told)
 
     async def start(self) -> None:
         """Begin to hear the others, and to be there for them."""

@@ -21,6 +21,7 @@ from enfilade.serving.changes import (
     Changes,
     Listener,
     Watched,
+    updated,
     watch,
 )
 from enfilade.serving.exchange import Request, Session
@@ -79,7 +80,12 @@ class Subscriptions:
                 listener.stop()  # too far behind: the client starts anew rather than miss something
             return True
 
-        listener = Listener(lambda change: change in lists or change.uri in watched, tell, of=request.outlet)
+        listener = Listener(
+            lambda change: change in lists or change.uri in watched,
+            tell,
+            everything=lambda: [*lists, *map(updated, watched)],
+            of=request.outlet,
+        )
         if not self._changes.attach(listener):
             raise RpcError(INTERNAL_ERROR, "There are too many subscriptions on this server; try again later")
         try:

@@ -155,8 +155,10 @@ class DatabaseFile:
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
         """Whether it has our tables; False if it has none at all."""
-        application, version = _number(connection, "application_id"), _number(connection, "user_version")
-        if application == version == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        with _one_view(connection):  # somebody else may lay it out at this moment
+            application, version = _number(connection, "application_id"), _number(connection, "user_version")
+            empty = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+        if application == version == 0 and empty:
             return False
         if application != _APPLICATION:
             raise StoreError(f"{self.path} is the database of another program; name another file in store=")
@@ -202,6 +204,20 @@ def is_busy(error: sqlite3.Error) -> bool:
 def is_about_the_file(error: sqlite3.Error) -> bool:
     """Whether the error would have come whatever was asked."""
     return primary(error) in _FILE
+
+
+@contextlib.contextmanager
+def _one_view(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let all that is read be of one moment, within a transaction that has begun or one of its own."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:  # some errors end it
+            connection.execute("ROLLBACK")
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:

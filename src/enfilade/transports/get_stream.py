@@ -12,9 +12,8 @@ may have missed is told, although nobody knows whether it happened.
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
 
-from enfilade.serving.changes import PROMPTS, RESOURCES, TOOLS, Change, Changes, Listener
+from enfilade.serving.changes import Change, Changes, Listener, everything
 from enfilade.serving.relay import Relay
 from enfilade.serving.subscriptions import notification_of
 from enfilade.transports.answer import Receive
@@ -26,8 +25,6 @@ from enfilade.transports.sessions import Session, Sessions
 from enfilade.transports.stream import EventStream, Headers, Send, StreamOptions
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
 from enfilade.wire.revisions import POLLING
-
-_LISTS: Final = {"tools/list": TOOLS, "prompts/list": PROMPTS, "resources/list": RESOURCES}
 
 
 class OpenStreams:
@@ -85,6 +82,9 @@ class OpenStreams:
         revision, streaming = session.peer.revision, self._sessions.streaming
         key = seat.session_id
 
+        def all_of_it() -> list[Change]:
+            return everything(lambda method: self._offers(method, revision), streaming.get(key, ()))
+
         def wants(change: Change) -> bool:
             return change.uri is None or change.uri in streaming.get(key, ())
 
@@ -93,7 +93,7 @@ class OpenStreams:
                 return False
             return stream.push(notification_of(change, revision, streaming.get(key, {})))
 
-        listener = Listener(wants, tell)
+        listener = Listener(wants, tell, everything=all_of_it)
         recording: Recording | None = None
         lingers = False
         try:
@@ -103,7 +103,7 @@ class OpenStreams:
                 recording = self._recordings.begin(key, answers=False)
                 stream.resume_as(recording, priming=revision in POLLING)
             if response.continues:
-                self._offer_everything(listener, revision, key)
+                listener.offer_everything()
             await response.until_over(listener.ended, _left(session))
             if listener.ended.done() or _left(session) == 0:
                 self._end(key, listener)
@@ -135,13 +135,6 @@ class OpenStreams:
         streaming[key] = streaming[key] | record.watched
         if not self._changes.attach(listener):
             raise RpcError(INTERNAL_ERROR, "Too many event streams are open; try again later", status=503)
-
-    def _offer_everything(self, listener: Listener, revision: str, key: str) -> None:
-        for method, change in _LISTS.items():
-            if self._offers(method, revision):
-                listener.offer(change)
-        for uri in self._sessions.streaming.get(key, ()):
-            listener.offer(Change("notifications/resources/updated", uri))
 
     async def _linger(
         self, session: Session, listener: Listener, stream: EventStream, recording: Recording
