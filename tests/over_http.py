@@ -41,6 +41,11 @@ def request_of(method: str, params: dict[str, Any] | None, id: Any, meta: dict[s
     return message
 
 
+INITIALIZE = request_of(
+    "initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT}, 1, None
+)
+
+
 class Waiting:
     """A request that was sent, and whatever comes back for it.
 

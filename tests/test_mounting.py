@@ -26,20 +26,10 @@ from starlette.routing import Mount, Route
 
 from docs.pages import ROOT, table
 from enfilade import Context, MCPApp
+from over_http import INITIALIZE
 from servers import HOST, ServerProcess
 
 Diary = list[str]
-
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
 
 
 def make(diary: Diary, **options: Any) -> MCPApp:

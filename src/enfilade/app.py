@@ -476,7 +476,10 @@ class MCPApp(ToolOffer):
             _opened(self.settings)  # what is wrong with it is said before anybody calls
         collector.wait()
         try:
-            self._run_http(reload) if self.settings.transport == "http" else self._run_stdio()
+            if self.settings.transport == "http":
+                self._run_http(reload)
+            else:
+                self._run_stdio()
         finally:
             collector.go_on()
 

@@ -10,17 +10,10 @@ from docs.pages import ROOT, table
 from enfilade import Context, MCPApp
 from enfilade.state.memory import MemoryKeys
 from enfilade.state.store import StoreError
+from over_http import INITIALIZE
 
 NEW = "2026-07-28"
 META = {"io.modelcontextprotocol/protocolVersion": NEW, "io.modelcontextprotocol/clientCapabilities": {}}
-INITIALIZE = {
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
 
 
 class FailingKeys(MemoryKeys):
@@ -98,7 +91,7 @@ async def opened_elsewhere() -> str:
     transport = httpx.ASGITransport(served())
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         accept = {"Accept": "application/json, text/event-stream"}
-        opened = await client.post("/mcp", json={"jsonrpc": "2.0", "id": 0, **INITIALIZE}, headers=accept)
+        opened = await client.post("/mcp", json=INITIALIZE, headers=accept)
         return opened.headers["mcp-session-id"]
 
 

@@ -63,7 +63,7 @@ def test_nothing_is_published_that_nobody_said() -> None:
 
 def test_a_tool_is_immutable() -> None:
     tool = make(add)
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match="immutable"):
         tool.name = "other"  # type: ignore[misc]
     assert not hasattr(tool, "__dict__")
     assert isinstance(tool, Tool)

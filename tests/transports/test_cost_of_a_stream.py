@@ -19,6 +19,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from enfilade import MCPApp
+from over_http import INITIALIZE
 
 uvloop = pytest.importorskip("uvloop")
 HttpProtocol = pytest.importorskip("enfilade.transports.http_protocol").HttpProtocol
@@ -27,17 +28,6 @@ BEFORE, STREAMS = 20, 100
 
 BYTES = 16 * 1024
 """It is 13.4 KiB with Python 3.11, the session included."""
-
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
 
 
 class Streams:

@@ -107,6 +107,17 @@ class TestMediaTypes:
         assert reply.header("content-length") == str(len(reply.body)), "it was whole before it was begun"
         assert all(line.split(b":")[0] in (b"event", b"data", b"") for line in reply.body.split(b"\n"))
 
+    def test_the_head_of_a_stream_that_is_begun_before_its_end(self, http: Http) -> None:
+        """R-269: nobody knows its length."""
+        log_level = {"io.modelcontextprotocol/logLevel": "info"}
+        call = {"name": "tell", "arguments": {"name": "head"}}
+        waiting = http.start_modern("tools/call", call, meta=log_level)
+        http.modern_call("release", name="head")
+        reply = waiting.read()
+        assert len(reply.messages) == 3
+        assert reply.header("content-length") is None
+        assert reply.header("transfer-encoding") == "chunked"
+
 
 @pytest.fixture(scope="module")
 def json_only() -> Iterator[Http]:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import gc
+import itertools
 import json
 import time
 import tracemalloc
@@ -126,6 +127,8 @@ async def test_the_store_is_not_asked_for_a_session_that_was_opened_just_now(
     await fresh.end()
     assert (await status(one, tokens[-2]), asked) == (404, 2)
     assert len(sessions._new) + len(sessions._known) == len(sessions._by_id)
+    sessions._heard_nothing()
+    assert (await status(one, tokens[-3]), asked) == (200, 3), "something may have been said of it"
 
 
 @pytest.mark.parametrize("change", ["first", "middle", "last", "longer", "shorter", "empty", "huge", "not ascii"])
@@ -215,15 +218,18 @@ async def test_ten_thousand_handshakes_leave_nothing() -> None:
     tracemalloc.start()
     try:
         await open_sessions(100)
-        gc.collect()
-        before, _ = tracemalloc.get_traced_memory()
-        await open_sessions(10_000)
-        gc.collect()
-        after, _ = tracemalloc.get_traced_memory()
+        held = []
+        for _ in range(3):
+            gc.collect()
+            held.append(tracemalloc.get_traced_memory()[0])
+            await open_sessions(5_000)
     finally:
         tracemalloc.stop()
     assert len(asyncio.all_tasks()) == tasks
-    assert after - before < 100_000, "ten bytes for each of them would be seen"
+    grown = [after - before for before, after in itertools.pairwise(held)]
+    assert min(grown) < 50_000, (
+        "ten bytes for each of them would be seen; once, a server beside it may load something"
+    )
 
 
 async def test_requests_without_a_session_leave_nothing() -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import UNSET
@@ -165,11 +165,6 @@ def tool_from_function(
         icons=read_icons(icons),
         meta=dict(meta) if meta else UNSET,
     )
-
-    @cache
-    def define() -> wire.Tool:
-        return replace(outline, input_schema=reader.schema, output_schema=writer.schema or UNSET)
-
     sketched = replace(  # what will stand in a schema that is made later can be looked at without it
         outline,
         input_schema=_said(docstring, signature) if isinstance(reader, Made) else reader.schema,
@@ -188,8 +183,13 @@ def tool_from_function(
         timeout=timeout,
         _reader=reader,
         _writer=writer,
-        _define=define,
+        _define=cache(partial(_define, outline, reader, writer)),
     )
+
+
+def _define(outline: wire.Tool, reader: ArgumentReader | GivenSchemaReader, writer: ResultWriter) -> wire.Tool:
+    """Return what is listed: the outline with its schemas, which are made now if they were not before."""
+    return replace(outline, input_schema=reader.schema, output_schema=writer.schema or UNSET)
 
 
 def _said(docstring: Docstring, signature: Signature) -> dict[str, Any]:

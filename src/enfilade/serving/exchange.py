@@ -149,7 +149,7 @@ class Request(msgspec.Struct, eq=False):
     redaction: "Redaction | None" = None
     in_flight: "InFlight | None" = None
     _task: asyncio.Task[Any] | None = None
-    _thread: int = msgspec.field(default_factory=threading.get_ident)
+    thread: int = msgspec.field(default_factory=threading.get_ident)
     _state: dict[str, Any] | None = None
 
     @property
@@ -222,7 +222,7 @@ class Request(msgspec.Struct, eq=False):
 
     def push(self, message: bytes) -> None:
         """Send a notification that is written already, as `notify` does."""
-        if self.parent is not None or threading.get_ident() != self._thread:
+        if self.parent is not None or threading.get_ident() != self.thread:
             self.in_loop(self._push, message)
         elif not (self.finished or self.cancelled or self.abandoned):  # which is to be `over` without a parent
             self.outlet.push(message)
@@ -233,7 +233,7 @@ class Request(msgspec.Struct, eq=False):
 
     def in_loop(self, call: Callable[..., object], *args: object) -> None:
         """Call something in the event loop: at once if this is it, soon from any other thread."""
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self.thread:
             call(*args)
             return
         task = self.root.task
@@ -243,7 +243,7 @@ class Request(msgspec.Struct, eq=False):
     def part(self, retry: float | None) -> bool:
         """Let the client go and come back for the rest, as `Outlet.part` does; callable from any thread."""
         outlet = self.root.outlet
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self.thread:
             return not self.over and outlet.part(retry)
         parted: Future[bool] = Future()
         self.in_loop(lambda: parted.set_result(not self.over and outlet.part(retry)))

@@ -57,7 +57,7 @@ class Progress:
             return DONE
         if message is not None and self._request.redaction is not None:
             message = self._request.redaction.text(message)
-        if get_ident() == self._request._thread:
+        if get_ident() == self._request.thread:
             self._take(progress, total, message)
         else:
             self._request.in_loop(self._take, progress, total, message)
