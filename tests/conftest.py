@@ -1,5 +1,6 @@
 """A workbench for whoever wants one: over HTTP one for all tests, over stdio one for each file."""
 
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -11,6 +12,12 @@ from workbench import Workbench
 # A machine that is busy with something else is no reason for a property not to hold.
 hypothesis.settings.register_profile("enfilade", deadline=None)
 hypothesis.settings.load_profile("enfilade")
+
+# Who starts the tests in the background of a script, or by nohup, has them ignore these; servers would do so, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
