@@ -13,7 +13,7 @@ from workbench import Workbench
 hypothesis.settings.register_profile("enfilade", deadline=None)
 hypothesis.settings.load_profile("enfilade")
 
-# Who starts the tests in the background of a script, or by nohup, has them ignore these; servers would do so, too.
+# Whoever starts the tests in the background of a script, or by nohup, has them ignore these, and all servers too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -1,7 +1,8 @@
 """Messages between processes that share an SQLite file: a table, and a thread in each process that looks into it.
 
-The thread asks for `PRAGMA data_version` fifty times a second, which reads nothing but a number in shared memory,
-and looks further only when somebody has written. Messages have rising numbers without holes.
+The thread is woken when the file may have been written to. It asks for `PRAGMA data_version`, which reads nothing
+but a number in shared memory, and looks further only if somebody else has written. Messages have rising numbers
+without holes.
 
 The easy thing to get wrong is to miss one without noticing: a hole in the numbers is a gap, and so is every new
 connection.
@@ -20,12 +21,16 @@ from typing import Final
 from enfilade.state.sqlite_file import Connection, DatabaseFile, is_busy
 from enfilade.state.sqlite_keys import Run
 from enfilade.state.sqlite_thread import PATIENCE
+from enfilade.state.sqlite_watch import RELIABLE, FileWatch
 from enfilade.state.store import StoreError
 
 log = logging.getLogger("enfilade.state")
 
-#: Seconds between two looks, also when the file cannot be opened.
+#: Seconds after which a message is noticed at the latest, and between two tries while the file is being made.
 _POLL: Final = 0.02
+
+#: Seconds between two looks of the thread, whatever has been noticed, and when the file cannot be opened.
+_UNASKED: Final = 0.5 if RELIABLE else _POLL
 _RETRY: Final = 0.25
 
 #: Seconds for which a message is kept.
@@ -110,6 +115,7 @@ class Listening:
         self._failing = False
         self._stopping = False
         self._look = threading.Event()
+        self._watch = FileWatch(f"{file.path}-wal", _POLL, self._look.set)
         self.thread = threading.Thread(target=self._work, name="enfilade-sqlite-bus", daemon=True)
         self.thread.start()
 
@@ -119,6 +125,7 @@ class Listening:
 
     def stop(self) -> None:
         """End soon; see `ended`."""
+        self._watch.stop()
         self._stopping = True
         self._look.set()
 
@@ -129,10 +136,11 @@ class Listening:
         while not self._tried() and time.monotonic() - since < PATIENCE:
             self._look.wait(_POLL)  # others make the same file at this moment
         self._tell(self.ready.set)
+        known = True
         while not self._stopping:
-            self._look.wait(_RETRY if self._failing else _POLL)
+            self._look.wait(_RETRY if self._failing else _UNASKED if known else _POLL)
             self._look.clear()
-            self._tried()
+            known = self._tried()
         self._close()
         self._tell(self.ended.set)
 
