@@ -18,6 +18,7 @@ KNOWN = {
     ("", "python"),  # runs in the page's own namespace
     ("client", "python"),  # likewise, against the server that the page has started
     ("file", "python"),  # is written to a file, and imported
+    ("theirs", "python"),  # is for another library: parsed, and not executed
     ("pytest", "python"),  # is written to a file, and run by pytest
     ("serve", "sh"),  # starts a server, which is then called by the official client in both eras
     ("stdio", "sh"),  # is started by the official client

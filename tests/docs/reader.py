@@ -4,6 +4,7 @@ Everything happens in a folder of its own, and the port 8000 of the pages become
 get wrong is output: a Python block prints exactly what its `# →` comments say, no line more and none less.
 """
 
+import ast
 import asyncio
 import configparser
 import contextlib
@@ -75,6 +76,7 @@ class Reader:
             ("", "python"): self._python,
             ("client", "python"): self._python,
             ("file", "python"): self._file,
+            ("theirs", "python"): _only_parse,
             ("pytest", "python"): self._pytest,
             ("serve", "sh"): self._serve,
             ("stdio", "sh"): self._stdio,
@@ -257,6 +259,10 @@ class Reader:
             for name, value in values.items():
                 patch.setenv(name, str(value))
             load({})
+
+
+def _only_parse(block: Block) -> None:
+    assert ast.parse(block.code).body, block.place
 
 
 def _some(found: list[Any]) -> None:
