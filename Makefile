@@ -21,7 +21,7 @@ CELLS := memory,sqlite-x4,redis-x4
 MATRIX := tests/clients tests/conformance tests/asking/test_matrix.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test matrix lint fast faults soak bench tools clean
+.PHONY: help run test matrix lint fast faults soak bench site tools clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -52,6 +52,9 @@ soak: $(VENV)/.dev  ## mixed traffic for ten minutes on each kind of store, in w
 
 bench: $(VENV)/.dev  ## measure beside the limit, the official SDK and FastMCP, with wrk: half an hour, alone on the machine
 	$(PY) benchmarks/run.py $(BENCH)
+
+site: $(VENV)/.dev  ## build the documentation into build/site; a warning is an error
+	$(BIN)/zensical build --clean --strict
 
 tools: $(VENV)/.dev  ## install the real clients and the conformance suite into .tools/
 	$(PY) tests/tooling.py

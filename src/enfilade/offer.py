@@ -187,7 +187,8 @@ class Offer:
             text: what it holds.
             name: its name; by default the end of the URI.
             mime_type: its media type; guessed from the URI, else `text/plain`.
-            title, description, annotations, icons, meta, ttl, cache_scope: as of `add_resource`.
+
+        The other arguments are those of `add_resource`.
 
         Raises:
             ValueError: the URI is not legal or taken.
@@ -233,7 +234,8 @@ class Offer:
             name: its name; by default the file's.
             mime_type: its media type; guessed from the file's name or its bytes by default.
             max_size: largest file that is read, in bytes.
-            title, description, annotations, icons, meta, ttl, cache_scope: as of `add_resource`.
+
+        The other arguments are those of `add_resource`.
 
         Raises:
             ValueError: the URI is not legal or taken.
@@ -286,7 +288,8 @@ class Offer:
             hidden: whether files and directories whose names begin with a dot are there.
             max_size: largest file that is read, in bytes.
             most_listed: most files that are listed; further ones can still be read.
-            title, description, annotations, icons, meta, ttl, cache_scope: as of `add_resource`.
+
+        The other arguments are those of `add_resource`.
 
         Returns:
             The template that the files are read by.

@@ -21,7 +21,7 @@ Kind = Literal["async", "plain", "async generator", "generator"]
 class Depends(Struct, frozen=True):
     """Marks a parameter whose value comes from a function: `Annotated[T, Depends(fn)]`.
 
-    Args:
+    Attributes:
         fn: gives the value, once per call. `def` (in a thread), `async def`, or a generator of either kind, whose
             code after the one `yield` runs when the call is over, also after an error. It may take `Context` and
             have dependencies of its own.

@@ -32,7 +32,7 @@ else:  # every server that serves loads this file, and few of them ask
 class InputRequired(Struct, frozen=True):
     """Return it from a handler to ask the client and be run again with the answers.
 
-    Args:
+    Attributes:
         questions: by keys of your choice; the answers come back under the same keys.
         state: what the next run finds as `ctx.input_state`, as JSON has it. The client carries it, but can
             neither read nor change it.

@@ -41,7 +41,7 @@ class ToolResult:
     Attributes:
         content: anything that a tool can return; a string, a block, a list of blocks.
         structured_content: the data for programs, an object in JSON. Without `content`, its JSON is the text,
-        too (R-503).
+            too (R-503).
         is_error: the call failed, and the content says why.
         meta: the `_meta` of the result.
     """

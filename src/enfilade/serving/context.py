@@ -191,7 +191,8 @@ class Context(Spellings):
 
         Raises:
             ValueError: the page has no web address, or one with credentials in it.
-            As `elicit`.
+
+        The other errors are those of `elicit`.
         """
         return await questions.elicit_url(self._request, message, url, key=key, timeout=timeout)
 
@@ -223,8 +224,7 @@ class Context(Spellings):
         Returns:
             The message that was written; `enfilade.text_of` gives its text.
 
-        Raises:
-            As `elicit`.
+        The errors are those of `elicit`.
         """
         return await questions.sample(
             self._request,
@@ -245,8 +245,7 @@ class Context(Spellings):
     async def roots(self, *, key: str | None = None, timeout: float | None = None) -> list[Root]:
         """Return the directories and files that the user has opened for servers, as `file://` URIs.
 
-        Raises:
-            As `elicit`.
+        The errors are those of `elicit`.
         """
         return await questions.roots(self._request, key=key, timeout=timeout)
 
