@@ -7,6 +7,8 @@ import asyncio
 import hashlib
 import hmac
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.types import (
@@ -93,6 +96,43 @@ DECLINE, CANCEL = ElicitResult(action="decline"), ElicitResult(action="cancel")
 SIGNATURE = hmac.new(SECRET.encode(), b"hello", hashlib.sha256).hexdigest()
 
 CALLS: dict[str, list[Call]] = {
+    "echo": [
+        Call("echo", {"text": "hello"}, "hello", data={"result": "hello"}),
+        Call("shout", {"text": "tea", "times": 2}, data={"result": ["TEA", "TEA"]}),
+        Call("whoami", text='.*"revision":"20.*'),
+    ],
+    "local_filesystem": [
+        Call("list_directory", text=".*garden/.*list.txt.*"),
+        Call("list_directory", {"path": "garden"}, data={"result": ["plan.md", "way-out"]}),
+        Call("list_directory", {"path": "cellar"}, "There is no directory 'cellar'.", fails=True),
+        Call("read_file", {"path": "garden/plan.md"}, "Plant a tree\nin autumn\n"),
+        Call("read_file", {"path": "garden"}, "There is no file 'garden'.*list_directory.*", fails=True),
+        *(
+            Call("read_file", {"path": path}, ".*is outside of the directory.*", fails=True)
+            for path in ("../secret.txt", "/etc/passwd", "garden/../../secret.txt", "garden/way-out")
+        ),
+        Call("read_file", {"path": "a\0b"}, ".*is no path.", fails=True),
+        Call("search", {"word": "tree"}, data={"result": ["garden/plan.md:1: Plant a tree"]}),
+        Call(
+            "write_file",
+            {"path": "list.txt", "text": "Milk"},
+            "list.txt was left as it was.",
+            answers=[DECLINE],
+            heard=["Replace list.txt?"],
+        ),
+        Call(
+            "write_file",
+            {"path": "list.txt", "text": "Tea"},
+            "list.txt was written.",
+            answers=[accept(value=True)],
+        ),
+        Call("read_file", {"path": "list.txt"}, "Tea"),
+        Call("write_file", {"path": "../new", "text": ""}, ".*is outside.*", fails=True),
+    ],
+    "inside_fastapi": [
+        Call("price", {"item": "tea"}, data={"result": 3.5}),
+        Call("price", {"item": "gold"}, "There is no gold. There are tea, coffee.", fails=True),
+    ],
     "sampling": [
         Call(
             "summarize", {"text": "It rained.", "sentences": 1}, "<Summarize this in 1 sentences:\n\nIt rained.>"
@@ -292,10 +332,26 @@ async def unknown_tool(client: Client) -> None:
     assert caught.value.code == -32602
 
 
+async def read_files(client: Client) -> None:
+    """The files are resources as well; what a link leads out to is not."""
+    listed = {str(each.uri) for each in (await client.list_resources()).resources}
+    assert {"files:///list.txt", "files:///garden/plan.md"} <= listed
+    assert not [uri for uri in listed if "way-out" in uri]
+    (contents,) = (await client.read_resource("files:///garden/plan.md")).contents
+    assert contents.text == "Plant a tree\nin autumn\n"  # type: ignore[union-attr]
+    with pytest.raises(MCPError):
+        await client.read_resource("files:///garden/way-out")
+    new = f"new/{client.protocol_version}.txt"
+    assert not (await client.call_tool("write_file", {"path": new, "text": "fresh"})).is_error
+    (contents,) = (await client.read_resource(f"files:///{new}")).contents
+    assert contents.text == "fresh"  # type: ignore[union-attr]
+
+
 #: What there is to be seen of an example besides its tools.
 MORE: dict[str, Callable[[Client], Awaitable[None]]] = {
     "resources": read_resources,
     "prompts": get_prompts,
+    "local_filesystem": read_files,
     "typed_errors": unknown_tool,
 }
 
@@ -318,6 +374,20 @@ async def visit(example: str, address: Any, mode: str) -> None:
 @pytest.fixture(autouse=True)
 def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGNING_KEY", SECRET)
+
+
+@pytest.fixture(autouse=True)
+def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return the directory that `local_filesystem` is for; around it is what it must not show."""
+    root = tmp_path / "files"
+    (root / "garden").mkdir(parents=True)
+    (root / "list.txt").write_text("Eggs")
+    (root / "garden" / "plan.md").write_text("Plant a tree\nin autumn\n")
+    (tmp_path / "secret.txt").write_text("a tree that nobody may see")
+    if sys.platform != "win32":
+        (root / "garden" / "way-out").symlink_to(tmp_path / "secret.txt")
+    monkeypatch.setenv("FILES_ROOT", str(root))
+    return root
 
 
 #: The client warns of what later revisions have dropped.
@@ -349,9 +419,11 @@ def test_over_http(example: str, log: Path) -> None:
 @older
 @pytest.mark.parametrize("mode", [HANDSHAKE, STATELESS])
 @pytest.mark.parametrize("example", CALLS)
-def test_over_stdio(example: str, mode: str, log: Path) -> None:
+def test_over_stdio(example: str, mode: str, log: Path, files: Path) -> None:
     program, *arguments = command(example, "stdio", log)
-    server = StdioServerParameters(command=program, args=arguments, env={"SIGNING_KEY": SECRET})
+    server = StdioServerParameters(
+        command=program, args=arguments, env={"SIGNING_KEY": SECRET, "FILES_ROOT": str(files)}
+    )
     asyncio.run(visit(example, server, mode))
 
 
@@ -369,6 +441,24 @@ def test_a_secret_that_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert "SIGNING_KEY" in result.content[0].text
 
 
+def test_inside_fastapi_pages_and_tools_work_on_the_same_data() -> None:
+    uvicorn = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES / "inside_fastapi"), "--port", "{port}"]
+
+    async def change(url: str) -> None:
+        async with Client(url) as client:
+            await client.call_tool("set_price", {"item": "tea", "amount": 5})
+
+    with ServerProcess([*uvicorn, "server:web"]) as server:
+        page = server.url.replace("/mcp", "/prices")
+        assert httpx.get(f"{page}/tea").json() == {"tea": 3.5}
+        assert httpx.get(f"{page}/gold").status_code == 404
+        asyncio.run(change(server.url))
+        assert httpx.get(f"{page}/tea").json() == {"tea": 5}
+
+
+#: What a project needs besides Enfilade alone.
+NEEDED = {"scaling_out": ["enfilade[redis]"], "inside_fastapi": ["enfilade", "fastapi>=0.115"]}
+
 FOLDERS = sorted(path.name for path in EXAMPLES.iterdir() if (path / "server.py").is_file())
 
 
@@ -376,9 +466,24 @@ def test_every_example_is_tested() -> None:
     assert set(FOLDERS) == set(CALLS) | ELSEWHERE
 
 
-def test_the_index_has_every_example() -> None:
-    linked = re.findall(r"^\| \[(\w+)\]", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE)
-    assert sorted(linked) == FOLDERS
+def test_the_index_has_every_example_and_the_line_that_runs_it() -> None:
+    """Run from the top of the repository; each file is loaded as the command does it."""
+    rows = re.findall(
+        r"^\| \[(\w+)\]\([^)]+\) \| `([^`]+)` \|", (EXAMPLES / "README.md").read_text("utf-8"), re.M
+    )
+    assert sorted(name for name, _ in rows) == FOLDERS
+    load = "import sys; from enfilade.cli.load import load_app; print([load_app(sys.argv[1]).name])"
+    for name, line in rows:
+        program, *words = line.split()
+        if program == "docker":
+            continue  # there is no engine here; `test_scaling_out` runs each of its parts
+        assert words[-1 if program == "python" else 1] == f"examples/{name}/server.py", line
+        if program == "enfilade":
+            assert words[0] == "run"
+            done = subprocess.run(
+                [sys.executable, "-c", load, words[1]], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("example", CALLS)
@@ -388,7 +493,7 @@ def test_is_a_project_of_its_own(example: str) -> None:
     project = settings["project"]
     assert settings["build-system"]["build-backend"] == "hatchling.build"
     assert project["name"] == f"enfilade-example-{example.replace('_', '-')}"
-    assert project["dependencies"] == ["enfilade[redis]" if example == "scaling_out" else "enfilade"]
+    assert project["dependencies"] == NEEDED.get(example, ["enfilade"])
     for name in (project["readme"], *settings["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]):
         assert (folder / name).exists(), name
 
