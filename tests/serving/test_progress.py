@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -44,7 +46,8 @@ async def test_many_are_coalesced_and_the_last_arrives() -> None:
 
     found = await messages(app, "work")
     steps = shown(found)
-    assert steps[: serving.BURST] == list(range(1, serving.BURST + 1))
+    assert steps[:1000] == list(range(1, 1001))
+    assert 1001 not in steps
     assert len(steps) < 2500
     assert found[-2]["params"] == {
         "progressToken": "token",
@@ -52,6 +55,68 @@ async def test_many_are_coalesced_and_the_last_arrives() -> None:
         "total": 5000,
         "message": "step 5000",
     }
+
+
+@pytest.mark.parametrize("total", [float("inf"), float("-inf"), float("nan")])
+async def test_a_total_that_json_has_no_number_for_is_none(total: float) -> None:
+    app = MCPApp()
+
+    @app.tool
+    async def work(ctx: Context) -> str:
+        await ctx.progress.report(1, total=10)
+        await ctx.progress.report(2, total=total, message="on and on")
+        await ctx.progress.report(3, total=10)
+        return "done"
+
+    told = [each["params"] for each in (await messages(app, "work"))[:-1]]
+    assert [(each["progress"], each.get("total", "none")) for each in told] == [(1, 10), (2, "none"), (3, 10)]
+
+
+async def test_a_long_silence_saves_up_no_more_than_one_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "BURST", 3)
+    app, loop = MCPApp(), asyncio.get_running_loop()
+    clock, ahead = loop.time, 0.0
+
+    @app.tool
+    async def work(ctx: Context) -> str:
+        nonlocal ahead
+        for step in range(1, 5):  # the last finds nothing left, and waits
+            await ctx.progress.report(step)
+        ahead = 3600.0
+        await asyncio.sleep(0.001)
+        for step in range(5, 20):
+            await ctx.progress.report(step)
+        return "done"
+
+    monkeypatch.setattr(loop, "time", lambda: clock() + ahead)
+    assert shown(await messages(app, "work")) == [1, 2, 3, 4, 5, 6, 19]
+
+
+class Outlet:
+    """Takes what is pushed."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+
+    def push(self, message: bytes) -> bool:
+        self.taken.append(message)
+        return True
+
+
+@pytest.mark.parametrize(("over", "reports"), [(False, 2), (True, 1)])
+async def test_what_waits_when_a_request_is_over_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, over: bool, reports: int
+) -> None:
+    """R-361: of a request that was cancelled nothing is said any more."""
+    monkeypatch.setattr(serving, "BURST", 1)
+    outlet = Outlet()
+    request: Any = SimpleNamespace(outlet=outlet, over=False, peer=SimpleNamespace(revision="2026-07-28"))
+    stream = serving.ProgressStream(request, "token")
+    stream.take(1, None, None)
+    stream.take(2, None, None)
+    request.over = over
+    stream.settle()
+    assert len(outlet.taken) == reports
 
 
 async def test_what_waits_is_sent_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from enfilade.serving.relay import Relay
 from enfilade.state.memory import MemoryStore
 from enfilade.state.seal import Seal
-from enfilade.state.store import Bounds
+from enfilade.state.store import Bounds, StoreError
 from enfilade.transports import stream as module
 from enfilade.transports.recorder import Recorder
 from enfilade.transports.recordings import Recordings
@@ -202,6 +202,24 @@ async def test_what_comes_after_a_silence_is_written_by_a_new_task() -> None:
     async with asyncio.timeout(20):
         await asyncio.wait((stream.parted,))
     assert (reader.sent, reader.ended) == ([event(b"%d" % number) for number in range(4)], True)
+
+
+async def test_an_answer_that_the_log_does_not_take_has_no_name_that_would_lead_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The stream goes on by the longer way, which tells of the failure where it tells of all others."""
+    store = MemoryStore(Bounds())
+
+    def refuse(*_: object) -> None:
+        raise StoreError("the log is closed")
+
+    recordings = Recordings(store.log, Seal(), Relay(store), 3600)
+    monkeypatch.setattr(recordings.at_hand, "write", refuse)
+    assert recordings.keep("session", 1, [b"outcome"]) is None
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions(), Recorder(recordings, "session", 1), priming=True)
+    await stream.finish(b"outcome")
+    assert b"data: outcome\n" in b"".join(reader.sent)
 
 
 @pytest.mark.parametrize("how", ["a few", "all at once", "one by one"])
