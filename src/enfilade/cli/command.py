@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from enfilade._version import __version__
+from enfilade.cli import configure
 from enfilade.cli.run import run
 
 cli = typer.Typer(
@@ -15,6 +16,7 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 cli.command()(run)
+cli.command(epilog=configure.EPILOG)(configure.configure)
 
 
 def _version(asked: bool) -> None:

@@ -5,6 +5,7 @@ Easy to get wrong: the annotations of `run` are typer's, which evaluates them, a
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -35,6 +36,7 @@ RUN_WORDS: Final[dict[str, tuple[str, type]]] = {
     "--reload": ("reload", bool),
     "--store": ("store", str),
     "--log-level": ("log_level", str),
+    "--directory": ("directory", str),
 }
 
 
@@ -60,12 +62,16 @@ def run(
         typer.Option(help="Where state is kept: memory:// (default), sqlite:///file.db, redis://host:6379/0."),
     ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error or critical.")] = None,
+    directory: Annotated[
+        str | None, typer.Option(help="Folder to work in, where .env is looked for (default: this one).")
+    ] = None,
 ) -> None:
     """Serve an MCP server over stdio or HTTP.
 
     ENFILADE_* environment variables outrank the options given here.
     """
     try:
+        _work_in(directory)
         app = load_app(target)
         given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
         settings = app.settings = load({**given, "workers": workers, "store": store}, app.settings)
@@ -76,6 +82,14 @@ def run(
     except (LoadError, SettingsError) as error:
         typer.secho(f"enfilade: {error}", fg="red", err=True)
         raise SystemExit(2) from None
+
+
+def _work_in(directory: str | None) -> None:
+    """Go to a folder, as whoever starts this from elsewhere wants it."""
+    try:
+        os.chdir(directory or ".")
+    except OSError as error:
+        raise LoadError(f"there is no folder {directory!r} to work in: {error.strerror}") from None
 
 
 def greet(app: MCPApp, host: str, port: int, path: str) -> None:

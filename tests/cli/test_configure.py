@@ -1,0 +1,198 @@
+"""`enfilade configure`: processes that write a client's file, show what they would, or say why not."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from enfilade.cli.command import cli
+from enfilade.cli.errors import CommandError
+from servers import ROOT, enfilade_command
+
+SERVER = """
+import os
+from enfilade import MCPApp
+
+app = MCPApp(name="The Sums", port=8123)
+
+
+@app.tool
+def add(a: int, b: int) -> int:
+    \"\"\"Add two numbers.\"\"\"
+    return a + b
+
+
+@app.tool
+def where() -> str:
+    \"\"\"Say where this works.\"\"\"
+    return os.getcwd()
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("configure")
+    (folder / "server.py").write_text(SERVER, encoding="utf-8")
+    (folder / "home").mkdir()
+    return folder
+
+
+def configure(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    home = str(folder / "home")
+    env = {"PYTHONPATH": str(ROOT / "src"), "HOME": home, "USERPROFILE": home, "COLUMNS": "80"}
+    unset = ("XDG_CONFIG_HOME", "CLAUDE_CONFIG_DIR", "WSL_DISTRO_NAME", "NO_COLOR", "FORCE_COLOR")
+    return subprocess.run(
+        enfilade_command("configure", *words),
+        cwd=folder,
+        env={**{key: value for key, value in os.environ.items() if key not in unset}, **env, **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+def test_from_nothing_to_a_client_that_calls_and_back(folder: Path) -> None:
+    """What stands in the file is taken for what it is: a command, run from elsewhere."""
+    file = folder / ".cursor" / "mcp.json"
+    dry = configure(folder, "cursor", "server.py", "--env", "API_KEY", "--dry-run")
+    assert (dry.returncode, dry.stderr, file.exists()) == (0, "", False)
+    assert dry.stdout.startswith(f"--- /dev/null\n+++ {file}\n@@ ")
+    assert "\x1b" not in dry.stdout
+    done = configure(folder, "cursor", "server.py", "--env", "API_KEY")
+    assert done.returncode == 0, done.stderr
+    assert f"Cursor: configured in {file}\n" in done.stdout
+    assert "API_KEY: set it where Cursor is started" in done.stdout
+    entry = json.loads(file.read_text(encoding="utf-8"))["mcpServers"]["the-sums"]
+    assert entry["env"] == {"API_KEY": "${env:API_KEY}"}
+    assert called(entry["command"], entry["args"]) == str(folder)
+    again = configure(folder, "cursor", "server.py", "--env", "API_KEY")
+    assert (again.returncode, again.stdout) == (0, f"Cursor: already configured in {file}\n")
+    gone = configure(folder, "cursor", "server.py", "--remove")
+    assert gone.stdout == f"Cursor: removed from {file} (before: mcp.json.bak)\n"
+    assert json.loads(file.read_text(encoding="utf-8")) == {"mcpServers": {}}
+
+
+def called(command: str, args: list[str]) -> str:
+    """Start a server as a client would, from another folder, and ask it where it works."""
+    requests = [
+        {
+            "id": 1,
+            "method": "initialize",
+            "params": {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {},
+                "clientInfo": {"name": "t", "version": "1"},
+            },
+        },
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/call", "params": {"name": "where", "arguments": {}}},
+    ]
+    lines = "".join(json.dumps({"jsonrpc": "2.0", **each}) + "\n" for each in requests)
+    env = {"PATH": "", "PYTHONPATH": str(ROOT / "src"), "SYSTEMROOT": os.environ.get("SYSTEMROOT", "")}
+    done = subprocess.run(
+        [command, *args],
+        cwd=Path(sys.prefix),
+        env=env,
+        input=lines,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    answer = next(each for line in done.stdout.splitlines() if (each := json.loads(line)).get("id") == 2)
+    text: str = answer["result"]["structuredContent"]["result"]
+    return text
+
+
+def test_another_entry_of_that_name_needs_force(folder: Path) -> None:
+    file = folder / "other.json"
+    text = '{"mcpServers": {"the-sums": {"command": "mine"}}}'
+    file.write_text(text, encoding="utf-8")
+    words = ("claude-desktop", "server.py", "--config", "other.json")
+    refused = configure(folder, *words)
+    assert refused.returncode == 2
+    assert f"-{text}" in refused.stdout
+    assert "has another entry of that name; --force replaces it" in refused.stderr
+    assert file.read_text(encoding="utf-8") == text
+    forced = configure(folder, *words, "--force")
+    assert forced.returncode == 0, forced.stderr
+    assert "mine" not in file.read_text(encoding="utf-8")
+    assert (folder / "other.json.bak").read_text(encoding="utf-8") == text
+
+
+HTTP = {
+    "a url": (["--name", "far", "--url", "https://example.com/mcp"], "far", "https://example.com/mcp"),
+    "a url and a file": (
+        ["server.py", "--url", "https://example.com/mcp"],
+        "the-sums",
+        "https://example.com/mcp",
+    ),
+    "the app's own": (["server.py", "--transport", "http"], "the-sums", "http://127.0.0.1:8123/mcp"),
+    "a port": (["server.py", "-p", "9", "--path", "/x"], "the-sums", "http://127.0.0.1:9/x"),
+}
+
+
+@pytest.mark.parametrize(("words", "name", "url"), HTTP.values(), ids=HTTP)
+def test_by_http(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], name: str, url: str
+) -> None:
+    file = tmp_path / "mcp.json"
+    monkeypatch.chdir(folder)
+    cli(["configure", "claude-code", *words, "--config", str(file)], standalone_mode=False)
+    assert json.loads(file.read_text(encoding="utf-8")) == {"mcpServers": {name: {"type": "http", "url": url}}}
+
+
+def test_a_server_that_serves_http_by_itself(folder: Path) -> None:
+    """Where the environment decides so, the client gets a URL; stdio can still be asked for, and is told on."""
+    by_itself = configure(folder, "zed", "server.py", "--dry-run", ENFILADE_TRANSPORT="http")
+    assert '+      "url": "http://127.0.0.1:8123/mcp"' in by_itself.stdout
+    text = SERVER.replace("port=8123", "transport='http'")
+    (folder / "http.py").write_text(text, encoding="utf-8")
+    asked = configure(folder, "zed", "http.py", "-t", "stdio", "--dry-run")
+    assert '+        "--transport",\n+        "stdio",' in asked.stdout
+
+
+MISTAKES = {
+    "no client": ([], "say which client: enfilade configure CLIENT; enfilade configure --list shows them"),
+    "unknown client": (["emacs", "server.py"], "there is no client 'emacs' here; choose one of claude-desktop"),
+    "no server": (["cursor", "nowhere.py"], "there is no file 'nowhere.py' here"),
+    "a value": (["cursor", "server.py", "--env", "KEY=hunter2"], "--env takes the name of a variable"),
+    "stdio alone": (["claude-desktop", "--name", "x", "--url", "http://x/mcp"], "under Connectors"),
+    "a bad name": (["cursor", "server.py", "--name", "a b"], "'a b' is no name for a server"),
+    "a bad transport": (["cursor", "server.py", "-t", "pigeon"], "Input should be 'stdio' or 'http'"),
+    "a broken file": (["cursor", "server.py", "--config", "server.py"], "Line 2, column 1: 'import' is no value"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_explained(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(CommandError) as caught:
+        cli(["configure", *words], standalone_mode=False)
+    assert said in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.status == 2
+
+
+def test_the_list(folder: Path) -> None:
+    (folder / "home" / ".gemini").mkdir()
+    (folder / "home" / ".gemini" / "settings.json").write_text('{"mcpServers": {"there": {}}}', encoding="utf-8")
+    done = configure(folder, "--list")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    row = next(index for index, line in enumerate(lines) if line.split()[:3] == ["gemini", "found", "user"])
+    assert lines[row + 1].strip() == "there"
+    assert all(len(line) <= 80 for line in lines)
+    assert "\x1b" not in done.stdout
+
+
+def test_help_has_an_example(folder: Path) -> None:
+    done = configure(folder, "--help")
+    assert "enfilade configure cursor server.py" in done.stdout
+    assert all(len(line.rstrip()) <= 80 for line in done.stdout.splitlines())
