@@ -159,15 +159,19 @@ class MCPApp(ToolOffer):
 
     # -- around the handlers -----------------------------------------------------------------------------------
 
-    def add_middleware(self, middleware: Middleware) -> Middleware:
+    def add_middleware(self, middleware: Middleware, *, outermost: bool = False) -> Middleware:
         """Put `async def mw(request, call_next)` inside the middleware added so far; also a decorator.
+
+        Args:
+            middleware: the function.
+            outermost: put it around all of them instead, so that it sees what they do as well.
 
         Raises:
             RuntimeError: the server has been used already.
         """
         if self._dispatcher is not None:
             raise RuntimeError("middleware must be added before the server is first used")
-        self._middleware.append(middleware)
+        self._middleware.insert(0 if outermost else len(self._middleware), middleware)
         return middleware
 
     def notify_resource_updated(self, uri: str) -> None:
@@ -364,6 +368,11 @@ class MCPApp(ToolOffer):
                     "session works at one of them only; set ENFILADE_STORE, such as sqlite:///state.db, or use "
                     "run(workers=...)"
                 )
+        return self._store
+
+    @property
+    def given_store(self) -> Store | None:
+        """The store that it was given as an object; None if the settings say which it is."""
         return self._store
 
     def _is_endpoint(self, scope: Scope) -> bool:

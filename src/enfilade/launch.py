@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from enfilade.primitives.tool import Tool
     from enfilade.source import Source
     from enfilade.state.store import Store
-    from enfilade.transports.http_server import ServerOptions
+    from enfilade.transports.http_server import Served, ServerOptions
 else:
     _source = Later("enfilade.source")
 
@@ -63,6 +63,22 @@ class Launched(Protocol):
         ...
 
 
+class Watcher(Protocol):
+    """Somebody who looks on while a server is written."""
+
+    def load(self, source: Source, settings: Settings) -> Served:
+        """Make the app anew, in another process, as `again` does; who looks on is pickled to get there."""
+        ...
+
+    def changed(self, files: Sequence[str]) -> None:
+        """Hear which files have changed."""
+        ...
+
+    def begun(self, generation: int) -> None:
+        """Hear that a process serves, and after how many changes it was started."""
+        ...
+
+
 def check_manner(settings: Settings, workers: int | None, reload: bool) -> None:
     """Refuse what cannot be: several processes on one pair of pipes, several workers that reload.
 
@@ -82,13 +98,14 @@ def check_manner(settings: Settings, workers: int | None, reload: bool) -> None:
         )
 
 
-def launch(app: Launched, given: Store | None, *, reload: bool) -> None:
+def launch(app: Launched, given: Store | None, *, reload: bool, watcher: Watcher | None = None) -> None:
     """Serve until stopped.
 
     Args:
         app: what to serve.
         given: the store that the app was given as an object; None for what its settings say.
         reload: renew the process that serves when a file changes.
+        watcher: looks on while that happens.
 
     Raises:
         SettingsError: there is no such store, or workers cannot share it.
@@ -118,10 +135,12 @@ def launch(app: Launched, given: Store | None, *, reload: bool) -> None:
             raise SettingsError(
                 "Invalid settings: the app was given a store that other processes cannot share; give a URL"
             )
-        _supervise(app, source, options, reload)
+        _supervise(app, source, options, reload, watcher)
 
 
-def _supervise(app: Launched, source: Source, options: ServerOptions, reload: bool) -> None:
+def _supervise(
+    app: Launched, source: Source, options: ServerOptions, reload: bool, watcher: Watcher | None
+) -> None:
     import threading
 
     from enfilade import collector
@@ -130,16 +149,26 @@ def _supervise(app: Launched, source: Source, options: ServerOptions, reload: bo
     from enfilade.transports.workers import Supervisor
 
     names = () if reload else tuple(tool.name for tool in app.tools)
-    load = partial(again, source, app.settings, names)
+    load: Callable[[], Served] = partial(again, source, app.settings, names)
+    if watcher is not None:
+        load = partial(watcher.load, source, app.settings)
     config = uvicorn_config(app, options, app.settings.workers)
     with config.bind_socket() as listener:
         collector.go_on()
         supervisor = Supervisor(load, listener, options, app.settings.workers, waits_for_changes=reload)
+        if watcher is not None:
+            supervisor.begun = watcher.begun
         ended = threading.Event()
         if reload:
             folder = watched_folder(Path(source.file))
             log.info("reloading when a Python file in %s changes", folder)
-            on_change(folder, supervisor.renew, ended)
+
+            def changed(files: Sequence[str]) -> None:
+                if watcher is not None:
+                    watcher.changed(files)
+                supervisor.renew()
+
+            on_change(folder, changed, ended)
         try:
             exit_code = supervisor.run()
         finally:

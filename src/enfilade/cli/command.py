@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from enfilade._version import __version__
-from enfilade.cli import configure
+from enfilade.cli import configure, dev
 from enfilade.cli.run import run
 
 cli = typer.Typer(
@@ -17,6 +17,7 @@ cli = typer.Typer(
 )
 cli.command()(run)
 cli.command(epilog=configure.EPILOG)(configure.configure)
+cli.command(epilog=dev.EPILOG)(dev.dev)
 
 
 def _version(asked: bool) -> None:

@@ -7,7 +7,7 @@ environments and other folders of thousands of files that nobody edits.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,12 +23,12 @@ def watched_folder(file: Path) -> Path:
     return file.resolve().parent
 
 
-def on_change(folder: Path, call: Callable[[], object], ended: threading.Event) -> threading.Thread:
+def on_change(folder: Path, call: Callable[[Sequence[str]], object], ended: threading.Event) -> threading.Thread:
     """Call back, in a thread of its own, whenever a Python file below a folder was written, added or removed.
 
     Args:
         folder: where to look.
-        call: what to do.
+        call: what to do; it is told which files.
         ended: set it to stop looking.
     """
     before = _times(folder)
@@ -38,8 +38,9 @@ def on_change(folder: Path, call: Callable[[], object], ended: threading.Event) 
         while not ended.wait(_PAUSE):
             now = _times(folder)
             if now != before:
+                changed = sorted({file for file, _ in now.items() ^ before.items()})
                 before = now
-                call()
+                call(changed)
 
     thread = threading.Thread(target=look, name="enfilade-reload", daemon=True)
     thread.start()

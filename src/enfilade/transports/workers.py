@@ -43,6 +43,9 @@ class Supervisor:
         options: how each serves and stops.
         count: how many.
         waits_for_changes: whether code that cannot start is tried again only after `renew()`.
+
+    Attributes:
+        begun: is called when a worker begins to serve, with how often `renew()` was called before it started.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Supervisor:
         *,
         waits_for_changes: bool = False,
     ) -> None:
+        self.begun: Callable[[int], object] = lambda generation: None
         self._make: Callable[[], Worker] = lambda: Worker(load, listener, options, self._generation)
         self._listener = listener
         self._patience = options.patience + _MARGIN
@@ -127,6 +131,7 @@ class Supervisor:
 
     def _has_begun(self, worker: Worker) -> None:
         self._failures, self._serving = 0, True
+        self.begun(worker.generation)
         if worker.replaces is not None:
             worker.replaces.stop(self._patience)
             worker.replaces = None

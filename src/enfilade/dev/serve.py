@@ -1,0 +1,164 @@
+"""`develop`: serve over HTTP, begin anew when a file changes, and show what happens.
+
+The parent watches files and tells of reloads; the worker tells of requests. Both write to the same terminal,
+whole lines at a time. The easy thing to get wrong is broken code: it ends nothing, and what was there before goes
+on serving.
+"""
+
+import logging
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, cast
+
+from msgspec.structs import replace
+from rich.table import Table
+from rich.text import Text
+
+from enfilade import collector, launch
+from enfilade.app import MCPApp
+from enfilade.dev.lines import Screen, clean
+from enfilade.dev.watch import Watched
+from enfilade.settings import Settings, load
+from enfilade.source import Source, find_source
+from enfilade.transports.http_server import Served
+from enfilade.transports.reload import watched_folder
+
+_OURS: Final = Path(launch.__file__).parent
+
+log = logging.getLogger("enfilade")
+
+
+def develop(app: MCPApp, **given: Any) -> None:
+    """Serve an app over HTTP until stopped, for whoever writes it.
+
+    Args:
+        app: the app, which is made in a file: each time that changes, a new process imports it.
+        given: settings, which outrank those of the app; None for those.
+
+    Raises:
+        SettingsError: a value that cannot be.
+        LoadError: a new process could not find the app.
+        SystemExit: it could not start.
+    """
+    of = load(
+        {"log_level": "warning", **{key: each for key, each in given.items() if each is not None}}, app.settings
+    )
+    app.settings = replace(of, transport="http", workers=1)
+    screen = Screen()
+    log_to(screen, app.settings.log_level)
+    watcher = Watcher()
+    folder = watched_folder(Path(find_source(app).file))
+    greet(screen, app, folder)
+    collector.wait()
+    try:
+        launch.launch(app, app.given_store, reload=True, watcher=watcher)
+    finally:
+        collector.go_on()
+
+
+class Watcher:
+    """Tells of reloads, and has workers tell of requests; it goes with each of them, so it holds little."""
+
+    def __init__(self) -> None:
+        self._changes = 0
+        self._files: list[str] = []
+        self._since = 0.0
+
+    def load(self, source: Source, settings: Settings) -> Served:
+        """Make the app anew in a worker, with somebody looking on."""
+        screen = Screen()
+        log_to(screen, settings.log_level)
+        return Watched(cast(MCPApp, launch.again(source, settings, ())), screen)
+
+    def changed(self, files: Sequence[str]) -> None:
+        """Take note of the reason, and of the time."""
+        self._changes += 1
+        self._files += [name for file in files if (name := Path(file).name) not in self._files]
+        self._since = time.perf_counter()
+
+    def begun(self, generation: int) -> None:
+        """Tell of a reload that is done."""
+        if not self._files or generation < self._changes:
+            return
+        files, self._files = self._files, []
+        named = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+        Screen().say(
+            f"reloaded in {time.perf_counter() - self._since:.1f} s because {clean(named)} changed", "green"
+        )
+
+
+class _Handler(logging.Handler):
+    """Shows the library's own log among the lines."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__()
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            style = "red" if record.levelno >= logging.ERROR else "yellow"
+            first, _, rest = record.getMessage().partition("\n")
+            self._screen.say(first, style if record.levelno >= logging.WARNING else "dim")
+            if record.exc_info and (error := record.exc_info[1]) is not None:
+                rest += "".join(traceback.format_exception(error.with_traceback(_theirs(error.__traceback__))))
+            if rest:
+                self._screen.block(rest.strip("\n"), "dim")
+        except Exception:
+            self.handleError(record)
+
+
+def _theirs(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from the first file on that is not ours; all of it if there is none."""
+    place = trace
+    while place is not None and Path(place.tb_frame.f_code.co_filename).is_relative_to(_OURS):
+        place = place.tb_next
+    return place or trace
+
+
+def log_to(screen: Screen, level: str) -> None:
+    """Show the library's log on a screen; the root logger is left alone."""
+    log.setLevel(level.upper())
+    if not log.hasHandlers():
+        log.addHandler(_Handler(screen))
+
+
+def greet(screen: Screen, app: MCPApp, folder: Path) -> None:
+    """Say where the server is, what it offers, and how to connect."""
+    url = f"http://{_shown(app.settings.host)}:{app.settings.port}{app.settings.path}"
+    console = screen.console
+    console.print()
+    console.print(Text.assemble("  ", (f"{app.name} {app.version}", "bold"), "  ", (url, "cyan")), soft_wrap=True)
+    console.print()
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
+    for tool in app.tools:
+        table.add_row(f"  {tool.name}", _first_line(tool.definition.description))
+    console.print(table)
+    others = {"resources": len(app.resources) + len(app.templates), "prompts": len(app.prompts)}
+    counted = ", ".join(f"{count} {what}" for what, count in others.items() if count)
+    if counted:
+        console.print(f"  and {counted}")
+    console.print()
+    console.print(f"  Connect: enfilade configure CLIENT {_typed(app)} --transport http", soft_wrap=True)
+    console.print(f"  Reloading when a Python file in {folder} changes. Stop with Ctrl-C.", soft_wrap=True)
+    console.print()
+
+
+def _first_line(text: object) -> str:
+    return clean(text.strip().partition("\n")[0]) if isinstance(text, str) else ""
+
+
+def _typed(app: MCPApp) -> str:
+    """Return where the app is written, as it is typed from here."""
+    source = find_source(app)
+    file = Path(source.file)
+    shown = str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
+    return shown if source.name == "app" else f"{shown}:{source.name}"
+
+
+def _shown(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
