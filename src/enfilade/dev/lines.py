@@ -56,7 +56,7 @@ class Screen:
         """Show a request."""
         in_line = not self.console.is_terminal or self.console.width >= _WIDE
         if line.peer and not in_line and line.peer != self._last_peer:
-            self._print(Text(f"{_INDENT}── {line.peer}", "dim"))
+            self.line(Text(f"{_INDENT}── {line.peer}", "dim"), cut=True)
         self._last_peer = line.peer or self._last_peer
         width = 48 if in_line and self.console.is_terminal else 38
         what = Text("  " * line.depth + ("↳ " if line.depth else "") + line.what)
@@ -71,35 +71,36 @@ class Screen:
         )
         if in_line and line.peer:
             text.append(f"  {line.peer}", "dim")
-        self._print(text)
+        self.line(text, cut=True)
         for reason in line.reasons:
             self._fold(reason)
 
     def note(self, about: str, text: str) -> None:
         """Show what a handler says before it ends."""
-        self._print(Text(f"{_INDENT}  {about}: {text}", "dim"))
+        self.line(Text(f"{_INDENT}  {about}: {text}", "dim"), cut=True)
 
     def say(self, text: str, style: str = "bold") -> None:
         """Show what happens to the server itself."""
-        self._print(Text.assemble((time.strftime("%H:%M:%S "), "dim"), (text, style)))
+        self.line(Text.assemble((time.strftime("%H:%M:%S "), "dim"), (text, style)))
 
     def block(self, text: str, style: str = "red") -> None:
         """Show several lines as they are, such as a traceback."""
-        self.console.print(Text(text, style), soft_wrap=True)
+        self.line(Text(text, style))
 
-    def _print(self, text: Text) -> None:
-        text.rstrip()
-        if self.console.is_terminal:
-            text.truncate(self.console.width, overflow="ellipsis")
-        self.console.print(text, soft_wrap=True)
+    def line(self, text: Text | str, *, cut: bool = False) -> None:
+        """Show a line that is whole, or cut where the terminal ends."""
+        shown = Text(text) if isinstance(text, str) else text
+        shown.rstrip()
+        if cut and self.console.is_terminal:
+            shown.truncate(self.console.width, overflow="ellipsis")
+        self.console.print(shown, soft_wrap=True)
 
     def _fold(self, text: str) -> None:
         """Show a sentence, on as many lines as it takes."""
         room = self.console.width - len(_INDENT) - 2
         whole = Text(text, "yellow")
         for part in whole.wrap(self.console, max(20, room)) if self.console.is_terminal else [whole]:
-            part.rstrip()
-            self.console.print(Text.assemble(_INDENT, "  ", part), soft_wrap=True)
+            self.line(Text.assemble(_INDENT, "  ", part))
 
 
 def clean(text: str, longest: int = 400) -> str:

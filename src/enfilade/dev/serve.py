@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, Final, cast
 
 from msgspec.structs import replace
-from rich.table import Table
 from rich.text import Text
 
 from enfilade import collector, launch
@@ -128,24 +127,21 @@ def log_to(screen: Screen, level: str) -> None:
 def greet(screen: Screen, app: MCPApp, folder: Path) -> None:
     """Say where the server is, what it offers, and how to connect."""
     url = f"http://{_shown(app.settings.host)}:{app.settings.port}{app.settings.path}"
-    console = screen.console
-    console.print()
-    console.print(Text.assemble("  ", (f"{app.name} {app.version}", "bold"), "  ", (url, "cyan")), soft_wrap=True)
-    console.print()
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
-    for tool in app.tools:
-        table.add_row(f"  {tool.name}", _first_line(tool.definition.description))
-    console.print(table)
     others = {"resources": len(app.resources) + len(app.templates), "prompts": len(app.prompts)}
     counted = ", ".join(f"{count} {what}" for what, count in others.items() if count)
+    widest = min(30, max((len(tool.name) for tool in app.tools), default=0))
+    screen.line("")
+    screen.line(Text.assemble("  ", (f"{app.name} {app.version}", "bold"), "  ", (url, "cyan")))
+    screen.line("")
+    for tool in app.tools:
+        described = _first_line(tool.definition.description)
+        screen.line(Text.assemble(f"  {tool.name:<{widest}}   ", (described, "dim")), cut=True)
     if counted:
-        console.print(f"  and {counted}")
-    console.print()
-    console.print(f"  Connect: enfilade configure CLIENT {_typed(app)} --transport http", soft_wrap=True)
-    console.print(f"  Reloading when a Python file in {folder} changes. Stop with Ctrl-C.", soft_wrap=True)
-    console.print()
+        screen.line(f"  and {counted}")
+    screen.line("")
+    screen.line(f"  Connect: enfilade configure CLIENT {_typed(app)} --transport http")
+    screen.line(f"  Reloading when a Python file in {folder} changes. Stop with Ctrl-C.")
+    screen.line("")
 
 
 def _first_line(text: object) -> str:
