@@ -344,6 +344,7 @@ def test_middleware_runs_in_the_order_it_was_added() -> None:
     notes: list[str] = []
     app = MCPApp(middleware=[noting("first", notes), noting("second", notes)])
     app.add_middleware(noting("third", notes))
+    app.add_middleware(noting("around", notes), outermost=True)
     app.add_tool(add)
 
     async def scenario(client: Client) -> None:
@@ -351,7 +352,8 @@ def test_middleware_runs_in_the_order_it_was_added() -> None:
         await client.call_tool("add", {"a": 1, "b": 2})
 
     visit(app, "legacy", scenario)
-    assert notes[:6] == ["first in", "second in", "third in", "third out", "second out", "first out"]
+    within = ["first in", "second in", "third in", "third out", "second out", "first out"]
+    assert notes[:8] == ["around in", *within, "around out"]
 
 
 @both_eras

@@ -103,6 +103,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ["server.py", "-t", "http", "--reload", "--workers", "2"],
         "reload and workers=2 exclude each other",
     ),
+    "no such directory": (
+        ["server.py", "--directory", "nowhere"],
+        "there is no folder 'nowhere' to work in: No such file",
+    ),
     "no workers": (["server.py", "-t", "http", "--workers", "0"], "workers (argument): Input should be greater"),
     "bad store": (
         ["server.py", "--store", "cupboard://"],
@@ -250,6 +254,7 @@ def test_the_greeting_is_on_stderr_alone(folder: Path) -> None:
 WORDS: dict[str, dict[str, object] | None] = {
     "run server.py": {"target": "server.py"},
     "run server.py:app --transport http -p 80": {"target": "server.py:app", "transport": "http", "port": 80},
+    "run server.py --directory /work": {"target": "server.py", "directory": "/work"},
     "run --reload server.py -w 2": {"target": "server.py", "reload": True, "workers": 2},
     "run -t http --host ::1 --path /x --store memory:// --log-level debug a.py": {
         "target": "a.py",

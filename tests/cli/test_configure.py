@@ -1,5 +1,6 @@
 """`enfilade configure`: processes that write a client's file, show what they would, or say why not."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -122,6 +123,35 @@ def test_another_entry_of_that_name_needs_force(folder: Path) -> None:
     assert forced.returncode == 0, forced.stderr
     assert "mine" not in file.read_text(encoding="utf-8")
     assert (folder / "other.json.bak").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals as POSIX has them")
+@pytest.mark.parametrize(("answer", "status", "kept"), [("y", 0, False), ("n", 1, True)])
+def test_on_a_terminal_one_is_asked(folder: Path, answer: str, status: int, kept: bool) -> None:
+    import pty
+
+    file = folder / f"asked-{answer}.json"
+    file.write_text('{"mcpServers": {"far": {"command": "mine"}}}', encoding="utf-8")
+    ours, theirs = pty.openpty()
+    words = ("cursor", "--name", "far", "--url", "http://x/mcp", "--config", str(file))
+    process = subprocess.Popen(
+        enfilade_command("configure", *words),
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown, answered = b"", False
+    with contextlib.suppress(OSError):  # how a terminal ends on Linux
+        while piece := os.read(ours, 4096):
+            shown += piece
+            if b"Replace it?" in shown and not answered:
+                answered = bool(os.write(ours, answer.encode() + b"\n"))
+    os.close(ours)
+    assert process.wait(30) == status
+    assert b'"command": "mine"' in shown
+    assert ("mine" in file.read_text(encoding="utf-8")) == kept
 
 
 HTTP = {

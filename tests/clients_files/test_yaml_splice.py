@@ -1,5 +1,6 @@
 """One entry in a YAML file: lines are added and taken away, and no other is touched."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enfilade.clients.errors import BrokenTextError
+from enfilade.clients.errors import BrokenTextError, ClientFileError
 from enfilade.clients.yaml_splice import drop, find, meaning, names, put
 
 PATH = ["extensions", "sums"]
@@ -92,3 +93,9 @@ def test_what_is_not_in_plain_lines_is_refused(text: str, said: str) -> None:
 def test_names_are_those_of_the_extensions() -> None:
     assert names("extensions:\n  a: 1\n  b: {}\nc: 1\n", "extensions") == ["a", "b"]
     assert names("extensions:\n", "extensions") == names("", "extensions") == []
+
+
+def test_without_pyyaml_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(ClientFileError, match=r'this needs more packages: pip install "enfilade\[dev\]"'):
+        find("a: 1", PATH)

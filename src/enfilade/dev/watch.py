@@ -207,7 +207,7 @@ def _failure(request: Request, error: BaseException) -> tuple[str, Kind, tuple[s
         return "cancelled", "warning", ()
     if isinstance(error, RpcError):
         return f"error {error.code}", "failure", (error.message,)
-    return "error -32603", "failure", (f"{type(error).__name__}: {error}",)
+    return "error -32603", "failure", (f"{type(error).__name__}: the log has the whole failure",)
 
 
 def _who(peer: Peer) -> str:
