@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 from enfilade._version import __version__
+from enfilade.cli.docker import docker
+from enfilade.cli.new import new
 from enfilade.cli.run import run
 
 cli = typer.Typer(
@@ -14,7 +16,9 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+cli.command()(new)
 cli.command()(run)
+cli.command()(docker)
 
 
 def _version(asked: bool) -> None:
