@@ -22,12 +22,10 @@ def main() -> None:
             raise SystemExit(130) from None  # as a shell has it for what was interrupted
         return
     from enfilade.cli.command import cli
-    from enfilade.cli.errors import CommandError
+    from enfilade.cli.errors import CommandError, complain
 
     try:
         cli()
     except CommandError as error:
-        import typer
-
-        typer.secho(f"enfilade: {error}", fg="red", err=True)
+        complain(f"enfilade: {error}")
         raise SystemExit(error.status) from None

@@ -3,6 +3,7 @@
 Easy to get wrong: these files are edited by hand, so none is ever written over unless that was asked for.
 """
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -35,8 +36,8 @@ def docker(
     console.print(f"Wrote {', '.join(map(str, written))}.", markup=False, style="green")
     console.print("\nNext:\n")
     if path.resolve() != Path.cwd():
-        console.print(f"  cd {path}", markup=False)
-    console.print("  docker compose up --build    # serves http://127.0.0.1:8000/mcp", markup=False)
+        console.print(f"  cd {shlex.quote(str(path))}", markup=False)
+    console.print("  docker compose up --build  # serves http://127.0.0.1:8000/mcp", markup=False)
     console.print(
         "\nBefore others call it, set ENFILADE_SECRET and ENFILADE_ALLOWED_HOSTS in .env: "
         "compose.yaml says what they are.",

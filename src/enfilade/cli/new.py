@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from enfilade.cli.errors import CommandError
+from enfilade.cli.errors import CommandError, complain
 from enfilade.scaffold import Names, Plan, ScaffoldError, check_free, make_project, names_of, next_steps
 
 
@@ -76,18 +76,19 @@ def _ask_name(directory: Path) -> Names:
             names = names_of(typer.prompt("What is the server called?"))
             check_free(names, directory)
         except ScaffoldError as error:
-            typer.secho(str(error), fg="red", err=True)
+            complain(str(error))
         else:
             return names
 
 
 def _ask_transport() -> _Transport:
-    from click import Choice
-
-    said: str = typer.prompt(
-        "What should `enfilade run` serve?", default="http", type=Choice([each.value for each in _Transport])
-    )
-    return _Transport(said)
+    """Ask until it is one that there is."""
+    choices = " or ".join(_Transport)
+    while True:
+        said = typer.prompt(f"What should `enfilade run` serve, {choices}?", default=_Transport.http.value)
+        if said in set(_Transport):
+            return _Transport(said)
+        complain(f"{said!r} is not one of them")
 
 
 def _tell(plan: Plan, place: Path) -> None:
@@ -97,6 +98,6 @@ def _tell(plan: Plan, place: Path) -> None:
     console.print(f"Made {plan.names.title} in {place}.", markup=False, style="green")
     console.print("\nNext:\n")
     steps = next_steps(plan, place)
-    width = max(len(command) for command, _ in steps)
+    width = max(len(command) for command, why in steps if why)
     for command, why in steps:
         console.print(f"  {command.ljust(width)}  {why and f'# {why}'}".rstrip(), markup=False)

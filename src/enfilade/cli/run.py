@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from enfilade.app import MCPApp
+from enfilade.cli.errors import complain
 from enfilade.cli.load import load_app
 from enfilade.later import Later
 from enfilade.launch import check_manner
@@ -88,7 +89,7 @@ def run(
             greet(app, settings.host, settings.port, settings.path)
         app.run(reload=reload)
     except (LoadError, SettingsError) as error:
-        typer.secho(f"enfilade: {error}", fg="red", err=True)
+        complain(f"enfilade: {error}")
         raise SystemExit(2) from None
 
 
