@@ -83,6 +83,13 @@ def test_the_command_line_is_there(installed: Path) -> None:
     assert "run" in done.stdout
 
 
+def test_what_builders_need_is_not_there_and_is_named(installed: Path) -> None:
+    program = installed.parent / ("enfilade.exe" if os.name == "nt" else "enfilade")
+    done = subprocess.run([str(program), "new", "tea"], capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 2
+    assert done.stderr == 'enfilade: this needs more packages: pip install "enfilade[dev]"\n'
+
+
 @pytest.mark.parametrize("statement", IMPORTS)
 def test_import_leaves_the_heavy_libraries_alone(statement: str) -> None:
     """A server, a crypto library, a CLI library or a telemetry library is loaded when it is first needed."""

@@ -249,9 +249,7 @@ def test_a_file_has_the_name_that_imports_it(file: str, root: str, module: str, 
 
 WAYS = {
     "run": [],
-    "run FOLDER": ["."],
     "run FILE": ["src/tea/server.py"],
-    "run -m": ["-m", "tea.server"],
     "run -m MODULE:NAME": ["-m", "tea.server:app"],
 }
 
@@ -303,7 +301,9 @@ def test_what_lies_beside_a_file_of_a_package_is_found_last(tmp_path: Path) -> N
     assert printed(code, tmp_path) == "True"
 
 
-@pytest.mark.parametrize("manner", [["--workers", "2"], ["--reload"]], ids=["workers", "reload"])
+@pytest.mark.parametrize(
+    "manner", [["--workers", "2"], ["-m", "tea.server", "--reload"]], ids=["workers", "reload"]
+)
 def test_other_processes_find_it_again(manner: list[str], tmp_path: Path) -> None:
     lay_out(tmp_path, {**PACKAGE, "pyproject.toml": declares("server = 'src/tea/server.py:app'")})
     command = enfilade_command("run", "-t", "http", "-p", "{port}", *manner)

@@ -36,7 +36,7 @@ app = MCPApp("Plain")
 def greet(name: str) -> str:
     return f"Hello, {name}!"
 """
-PROJECT = "[project]\nname = 'plain'\nversion = '1'\n"
+PROJECT = "[project]\nname = 'plain'\nversion = '1'\ndependencies = ['Enfilade[redis] >= 0.1']\n"
 BUILT = "[build-system]\nrequires = ['hatchling']\nbuild-backend = 'hatchling.build'\n" + PROJECT
 FILES = ["Dockerfile", "compose.yaml", ".dockerignore"]
 SECRET = "a value that must stay outside"
@@ -290,10 +290,14 @@ def test_nothing_is_overwritten(name: str, tmp_path: Path) -> None:
         ({}, "there is no server in"),
         ({"src/a/server.py": "", "src/b/server.py": ""}, "there are several servers in"),
         ({"pyproject.toml": "[", "server.py": ""}, "cannot be read"),
+        (
+            {"pyproject.toml": "[project]\ndependencies = ['enfilade-more']", "server.py": ""},
+            "needs enfilade; add it",
+        ),
     ],
-    ids=["nothing", "several", "no TOML"],
+    ids=["nothing", "several", "no TOML", "no dependency"],
 )
-def test_there_must_be_a_server(files: dict[str, str], said: str, tmp_path: Path) -> None:
+def test_there_must_be_a_server_and_what_it_needs(files: dict[str, str], said: str, tmp_path: Path) -> None:
     with pytest.raises(ScaffoldError, match=said):
         write_containers(lay_out(tmp_path, files))
     assert not (tmp_path / "Dockerfile").exists()

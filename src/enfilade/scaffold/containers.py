@@ -43,7 +43,8 @@ def container_files(folder: Path, options: ContainerOptions | None = None) -> di
         options: what they are to have.
 
     Raises:
-        ScaffoldError: no server is found in the project, or jinja2 is not installed.
+        ScaffoldError: no server is found in the project, it does not say that it needs us, or jinja2 is not
+            installed.
     """
     options = options or ContainerOptions()
     try:
@@ -51,6 +52,7 @@ def container_files(folder: Path, options: ContainerOptions | None = None) -> di
         pyproject = read_pyproject(folder / "pyproject.toml") if (folder / "pyproject.toml").is_file() else {}
     except LoadError as error:
         raise ScaffoldError(str(error)) from None
+    _check_dependencies(folder, pyproject)
     module = _module(found, pyproject)
     values = {
         "command": ["enfilade", "run", *_words(found, folder, module)],
@@ -94,6 +96,19 @@ def write_containers(folder: Path, options: ContainerOptions | None = None, *, f
     except OSError as error:
         raise ScaffoldError(f"nothing can be written in {str(folder)!r}: {error.strerror}") from None
     return [folder / name for name in texts]
+
+
+def _check_dependencies(folder: Path, pyproject: dict[str, Any]) -> None:
+    """Refuse a project in whose image we would be missing."""
+    locks = [name for name in ("uv.lock", "requirements.txt") if (folder / name).is_file()]
+    if "project" not in pyproject or locks:
+        return
+    said = pyproject["project"].get("dependencies", [])
+    if not any(re.match(r"enfilade\b(?!-)", str(each).lower()) for each in said):
+        raise ScaffoldError(
+            "the project does not say that it needs enfilade; add it to `dependencies` in pyproject.toml, "
+            "or lock what it needs in requirements.txt"
+        )
 
 
 def _module(found: Target, pyproject: dict[str, Any]) -> str:
