@@ -99,9 +99,11 @@ def test_at_a_terminal_it_asks_no_more_than_it_must(
     assert (tmp_path / "tea/pyproject.toml").is_file()
 
 
-@pytest.mark.parametrize("verb", ["new", "docker"])
+@pytest.mark.parametrize("verb", ["new", "docker", "run"])
 def test_help_has_an_example(verb: str, tmp_path: Path) -> None:
     done = typed(tmp_path, verb, "--help", NO_COLOR="1", COLUMNS="80")
     assert done.returncode == 0
     assert f"Example: enfilade {verb}" in done.stdout
+    assert "[[" not in done.stdout
+    assert "tool.enfilade" in done.stdout or verb != "run"  # square brackets would be taken for colours
     assert max(map(len, done.stdout.splitlines())) <= 80

@@ -15,7 +15,7 @@ from enfilade.scaffold import ContainerOptions, ScaffoldError, write_containers
 
 def docker(
     path: Annotated[
-        Path, typer.Argument(metavar="[PATH]", help="The project's folder.", show_default="this one")
+        Path, typer.Argument(metavar="PATH", help="The project's folder.", show_default="this one")
     ] = Path(),
     valkey: Annotated[
         bool, typer.Option("--valkey", help="Add a Valkey service, as the server's store.")

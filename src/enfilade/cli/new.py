@@ -23,7 +23,7 @@ class _Transport(StrEnum):
 def new(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help='The server\'s name, such as "Tea shop".', show_default=False),
+        typer.Argument(metavar="NAME", help='The server\'s name, such as "Tea shop".', show_default=False),
     ] = None,
     transport: Annotated[
         _Transport | None,

@@ -45,7 +45,7 @@ def run(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE[:NAME]]",
+            metavar="FILE[:NAME]",
             help="Python file, and the app's name in it if there are several; or a project's folder "
             "(default: this one).",
             show_default=False,
@@ -75,8 +75,10 @@ def run(
 ) -> None:
     """Serve an MCP server over stdio or HTTP.
 
-    Without FILE it is the server that pyproject.toml names under [tool.enfilade], or server.py, or
-    src/*/server.py. ENFILADE_* environment variables outrank the options given here.
+    Without FILE it is the server of this project: the one that the table
+    tool.enfilade in pyproject.toml names, or server.py, or src/*/server.py.
+
+    ENFILADE_* environment variables outrank the options given here.
 
     Example: enfilade run --transport http --reload
     """
