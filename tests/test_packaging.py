@@ -66,13 +66,14 @@ def test_brings_few_packages(installed: Path) -> None:
 
 
 def test_the_wheel_is_whole(installed: Path) -> None:
-    """It carries its types and every module of the source tree."""
+    """It carries its types, and every module and every template of the source tree."""
     root = Path(output(installed, "-c", "import enfilade; print(enfilade.__file__)").strip()).parent
     source = ROOT / "src" / "enfilade"
     assert (root / "py.typed").exists()
-    assert {path.relative_to(source) for path in source.rglob("*.py")} == {
-        path.relative_to(root) for path in root.rglob("*.py")
-    }
+    for kind in ("*.py", "*.jinja"):
+        there = {path.relative_to(source) for path in source.rglob(kind)}
+        assert there
+        assert there == {path.relative_to(root) for path in root.rglob(kind)}
 
 
 def test_the_command_line_is_there(installed: Path) -> None:
@@ -80,6 +81,13 @@ def test_the_command_line_is_there(installed: Path) -> None:
     done = subprocess.run([str(program), "--help"], capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     assert "run" in done.stdout
+
+
+def test_what_builders_need_is_not_there_and_is_named(installed: Path) -> None:
+    program = installed.parent / ("enfilade.exe" if os.name == "nt" else "enfilade")
+    done = subprocess.run([str(program), "new", "tea"], capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 2
+    assert done.stderr == 'enfilade: this needs more packages: pip install "enfilade[dev]"\n'
 
 
 @pytest.mark.parametrize("statement", IMPORTS)

@@ -1,8 +1,10 @@
-"""Where an app is written, so that another process can find it again.
+"""Where an app is written: importing its file, and finding it again from another process.
 
 A process that is started afresh shares no memory with the one that started it: it must import the file again
-and take the app from a variable there. The easy thing to get wrong is a script's `__main__`: it must be
-imported under another name, so that its `if __name__ == "__main__"` block does not run a second time.
+and take the app from a variable there. The easy thing to get wrong is a file that belongs to a package. It must
+be imported under its full name, or its relative imports fail and modules that import it back get a second copy.
+The other is a script's `__main__`: it is imported under another name, so that its
+`if __name__ == "__main__"` block does not run a second time.
 """
 
 import importlib
@@ -20,6 +22,7 @@ from enfilade.settings import SettingsError
 
 Imported = TypeVar("Imported")
 
+_NOT_THEIRS: Final = (str(Path(__file__).parent), "<frozen importlib", str(importlib.__file__))
 _MAIN_AGAIN: Final = "__mp_main__"  # what multiprocessing calls the script in the processes that it starts
 
 
@@ -66,7 +69,7 @@ class Source(msgspec.Struct, frozen=True):
         """Whether an import of the module's name leads to this file."""
         try:
             spec = importlib.util.find_spec(self.module)
-        except (ImportError, ValueError):
+        except Exception:  # of the package that it is in, which says so when it is imported
             return False
         return spec is not None and spec.origin == self.file
 
@@ -92,13 +95,40 @@ def find_source(app: object) -> Source:
     )
 
 
+def module_of(file: Path) -> tuple[Path, str]:
+    """Return the folder that must be on the import path for a file, and the module's name from there.
+
+    A file belongs to a package if `__init__.py` is beside it, or if it lies in a folder of `src/`.
+
+    Args:
+        file: absolute.
+    """
+    root, names = file.parent, [file.stem]
+    while (root / "__init__.py").is_file() and root.name.isidentifier():
+        names.insert(0, root.name)
+        root = root.parent
+    if len(names) == 1 and root.parent.name == "src" and root.name.isidentifier():
+        root, names = root.parent, [root.name, file.stem]
+    if names[-1] == "__init__" and len(names) > 1:
+        names.pop()
+    return (file.parent, file.stem) if "." in file.stem else (root, ".".join(names))
+
+
 def import_file(path: Path) -> ModuleType:
-    """Import a Python file by its path; its directory comes first on the import path.
+    """Import a Python file by its path, under its full name if it belongs to a package.
+
+    The folder of the file, or that of its outermost package, comes first on the import path. What lies beside a
+    file of a package is found as well, if nothing else has that name.
 
     Raises:
         LoadError: it is no Python file, or fails.
     """
     path = path.resolve()
+    root, name = module_of(path)
+    if root != path.parent and not _is_taken(name, root):
+        sys.path.insert(0, str(root))
+        sys.path.append(str(path.parent))
+        return _importing(path, lambda: importlib.import_module(name))
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
@@ -110,18 +140,48 @@ def import_file(path: Path) -> ModuleType:
     return module
 
 
+def import_named(name: str, folder: Path) -> ModuleType:
+    """Import a module by its name; a project's folder and its `src/` come first on the import path.
+
+    Raises:
+        LoadError: there is no such module, or it fails.
+    """
+    folder = folder.resolve()
+    places = [place for place in (folder / "src", folder) if place.is_dir()]
+    sys.path[:0] = map(str, places)
+    try:
+        return _importing(Path(name), lambda: importlib.import_module(name))
+    except LoadError as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and cause.name and f"{name}.".startswith(f"{cause.name}."):
+            looked = " or ".join(repr(str(place)) for place in places)
+            raise LoadError(
+                f"there is no module {name!r}: {cause.name!r} is not installed, and not in {looked}"
+            ) from None
+        raise
+
+
+def _is_taken(name: str, root: Path) -> bool:
+    """Whether a package of this name has been imported from somewhere else."""
+    top = name.partition(".")[0]
+    there = sys.modules.get(top)
+    return there is not None and root / top not in [
+        Path(each).resolve() for each in getattr(there, "__path__", ())
+    ]
+
+
 def _importing(path: Path, work: Callable[[], Imported]) -> Imported:
     try:
         return work()
     except SettingsError:
         raise
     except Exception as error:
-        raise LoadError(f"{path.name!r} failed while it was imported\n\n{_traceback(error, path)}") from error
+        raise LoadError(f"{path.name!r} failed while it was imported\n\n{_traceback(error)}") from error
 
 
-def _traceback(error: Exception, path: Path) -> str:
-    """Return the traceback from the user's file on: what leads there is ours and helps nobody."""
+def _traceback(error: Exception) -> str:
+    """Return the traceback from the user's code on: what leads there is ours and helps nobody."""
     place: TracebackType | None = error.__traceback__
-    while place is not None and place.tb_frame.f_code.co_filename != str(path):
+    while place is not None and place.tb_frame.f_code.co_filename.startswith(_NOT_THEIRS):
         place = place.tb_next
     return "".join(traceback.format_exception(error.with_traceback(place))).rstrip()

@@ -31,6 +31,7 @@ KNOWN = {
     ("", "json"),  # is parsed
     ("", "dotenv"),  # is loaded as settings
     ("", "yaml"),  # is parsed
+    ("", "toml"),
     ("", "ini"),
     ("same", "yaml"),  # stands like this in a file of the project
     ("same", "nginx"),

@@ -89,6 +89,7 @@ class Reader:
             ("", "json"): self._json,
             ("", "dotenv"): self._dotenv,
             ("", "yaml"): lambda block: _some(list(yaml.safe_load_all(block.code))),
+            ("", "toml"): lambda block: _some([tomllib.loads(block.code)]),
             ("", "ini"): lambda block: configparser.ConfigParser(strict=False).read_string(block.code),
             ("same", "yaml"): self._same,
             ("same", "nginx"): self._same,

@@ -29,6 +29,7 @@ WRONG = {
     "no JSON": "```json\n{a: 1}\n```",
     "no YAML": "```yaml\n{a: 1\n```",
     "YAML that says nothing": "```yaml\nwhat is this?\n```",
+    "no TOML": "```toml\n[tool\n```",
     "no unit": "```ini\nExecStart=tea\n```",
     "what a file does not say": "<!-- test: same=Makefile -->\n```nginx\nworker_processes 7;\n```",
     "half a line of a file": "<!-- test: same=Makefile -->\n```nginx\nPYTHON\n```",

@@ -22,12 +22,12 @@ def main() -> None:
             raise SystemExit(130) from None  # as a shell has it for what was interrupted
         return
     from enfilade.cli.command import cli
-    from enfilade.cli.errors import CommandError
+    from enfilade.cli.errors import CommandError, complain
+    from enfilade.settings import SettingsError
+    from enfilade.source import LoadError
 
     try:
         cli()
-    except CommandError as error:
-        import typer
-
-        typer.secho(f"enfilade: {error}", fg="red", err=True)
-        raise SystemExit(error.status) from None
+    except (CommandError, LoadError, SettingsError) as error:
+        complain(f"enfilade: {error}")
+        raise SystemExit(getattr(error, "status", 2)) from None

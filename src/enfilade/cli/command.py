@@ -6,6 +6,8 @@ import typer
 
 from enfilade._version import __version__
 from enfilade.cli import configure, dev
+from enfilade.cli.docker import docker
+from enfilade.cli.new import new
 from enfilade.cli.run import run
 
 cli = typer.Typer(
@@ -15,9 +17,11 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+cli.command()(new)
 cli.command()(run)
 cli.command(epilog=configure.EPILOG)(configure.configure)
 cli.command(epilog=dev.EPILOG)(dev.dev)
+cli.command()(docker)
 
 
 def _version(asked: bool) -> None:

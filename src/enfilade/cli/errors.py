@@ -1,4 +1,7 @@
-"""What ends a command: one line that says what is wrong and what to do next."""
+"""What ends a command: one line that says what is wrong and what to do next.
+
+Easy to get wrong: colour. Not everybody wants it (`NO_COLOR`), and a file or a pipe never does.
+"""
 
 
 class CommandError(Exception):
@@ -11,3 +14,10 @@ class CommandError(Exception):
     def __init__(self, text: str, status: int = 2) -> None:
         super().__init__(text)
         self.status = status
+
+
+def complain(text: str) -> None:
+    """Say on stderr what is wrong, in red where that can be seen and is wanted."""
+    from rich.console import Console  # not before something is wrong: `enfilade run` does without
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, style="red", markup=False)

@@ -1,4 +1,4 @@
-"""`enfilade run FILE[:NAME]`: serve the app that a file holds.
+"""`enfilade run`: serve the app of this project, of a file or of a module.
 
 Easy to get wrong: the annotations of `run` are typer's, which evaluates them, and nobody else does.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from enfilade.app import MCPApp
+from enfilade.cli.errors import complain
 from enfilade.cli.load import load_app
 from enfilade.later import Later
 from enfilade.launch import check_manner
@@ -25,6 +26,8 @@ else:  # for help and for mistakes
 #: What may be typed, with the parameter of `run` that it is for, and the type of that. A test holds it against
 #: what typer makes of the annotations.
 RUN_WORDS: Final[dict[str, tuple[str, type]]] = {
+    "--module": ("module", str),
+    "-m": ("module", str),
     "--transport": ("transport", str),
     "-t": ("transport", str),
     "--host": ("host", str),
@@ -42,9 +45,18 @@ RUN_WORDS: Final[dict[str, tuple[str, type]]] = {
 
 def run(
     target: Annotated[
-        str,
-        typer.Argument(metavar="FILE[:NAME]", help="Python file, and the app's name in it if there are several."),
-    ],
+        str | None,
+        typer.Argument(
+            metavar="FILE[:NAME]",
+            help="Python file, and the app's name in it if there are several; or a project's folder "
+            "(default: this one).",
+            show_default=False,
+        ),
+    ] = None,
+    module: Annotated[
+        str | None,
+        typer.Option("--module", "-m", help="Module to serve instead of a file.", metavar="MODULE[:NAME]"),
+    ] = None,
     transport: Annotated[
         str | None, typer.Option("--transport", "-t", help="stdio (default) or http.", metavar="stdio|http")
     ] = None,
@@ -68,11 +80,16 @@ def run(
 ) -> None:
     """Serve an MCP server over stdio or HTTP.
 
+    Without FILE it is the server of this project: the one that the table
+    tool.enfilade in pyproject.toml names, or server.py, or src/*/server.py.
+
     ENFILADE_* environment variables outrank the options given here.
+
+    Example: enfilade run --transport http --reload
     """
     try:
         _work_in(directory)
-        app = load_app(target)
+        app = load_app(target, module)
         given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
         settings = app.settings = load({**given, "workers": workers, "store": store}, app.settings)
         check_manner(settings, workers, reload)
@@ -80,7 +97,7 @@ def run(
             greet(app, settings.host, settings.port, settings.path)
         app.run(reload=reload)
     except (LoadError, SettingsError) as error:
-        typer.secho(f"enfilade: {error}", fg="red", err=True)
+        complain(f"enfilade: {error}")
         raise SystemExit(2) from None
 
 

@@ -1,7 +1,8 @@
 """Words of a command line that can only mean one thing, understood without a library.
 
-To load typer takes as long as a web server. `enfilade run FILE` and the like need nothing of it, so they are read
-here, as typer would read them; whatever else was typed is typer's: help, abbreviations, mistakes.
+To load typer takes as long as a web server. `enfilade run`, `enfilade run FILE` and the like need nothing of it,
+so they are read here, as typer would read them; whatever else was typed is typer's: help, abbreviations,
+mistakes.
 
 Easy to get wrong: to understand too much. What is not surely right is None here, never an error.
 """
@@ -12,7 +13,7 @@ from typing import Any
 
 
 def understood(words: Sequence[str], verb: str, options: Mapping[str, tuple[str, type]]) -> dict[str, Any] | None:
-    """Return the arguments of `VERB TARGET [OPTION VALUE]...` by name, or None if typer should read the words.
+    """Return the arguments of `VERB [TARGET] [OPTION VALUE]...` by name, or None if typer should read the words.
 
     Args:
         words: what was typed after the command's name.
@@ -30,7 +31,7 @@ def understood(words: Sequence[str], verb: str, options: Mapping[str, tuple[str,
         if not name or name in found or value is None:
             return None
         found[name] = value
-    return found if "target" in found else None
+    return found
 
 
 def _value(text: str | None, kind: type) -> Any:

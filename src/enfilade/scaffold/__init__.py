@@ -1,0 +1,27 @@
+"""New projects, and the files that put a project into containers, from templates.
+
+    from enfilade.scaffold import Plan, make_project
+
+    folder = make_project(Plan.named("The simple server name"), Path.cwd())
+
+Needs jinja2, `pip install "enfilade[dev]"`. Easy to get wrong: a template that does not fit every name and every
+choice. What is made must work from its root without an edit; `tests/scaffold/` makes each kind, and uses it.
+"""
+
+from enfilade.scaffold.containers import ContainerOptions, container_files, write_containers
+from enfilade.scaffold.errors import ScaffoldError
+from enfilade.scaffold.names import Names, names_of
+from enfilade.scaffold.project import Plan, check_free, make_project, next_steps
+
+__all__ = [
+    "ContainerOptions",
+    "Names",
+    "Plan",
+    "ScaffoldError",
+    "check_free",
+    "container_files",
+    "make_project",
+    "names_of",
+    "next_steps",
+    "write_containers",
+]

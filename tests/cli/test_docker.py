@@ -1,0 +1,46 @@
+"""`enfilade docker`: what it says, and that it overwrites nothing.
+
+What it writes is followed in `tests/scaffold/`.
+"""
+
+from pathlib import Path
+
+from cli.typed import typed
+
+SERVER = "from enfilade import MCPApp\napp = MCPApp()\n"
+
+
+def test_it_says_what_it_wrote_and_what_comes_next(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(SERVER, encoding="utf-8")
+    done = typed(tmp_path, "docker")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "Wrote Dockerfile, compose.yaml, .dockerignore.\n"
+        "\nNext:\n\n"
+        "  docker compose up --build  # serves http://127.0.0.1:8000/mcp\n"
+        "\nBefore others call it, set ENFILADE_SECRET and ENFILADE_ALLOWED_HOSTS in .env: "
+        "compose.yaml says what they are.\n"
+    )
+
+
+def test_in_another_folder_with_valkey_and_not_twice(tmp_path: Path) -> None:
+    (tmp_path / "tea").mkdir()
+    (tmp_path / "tea/server.py").write_text(SERVER, encoding="utf-8")
+    done = typed(tmp_path, "docker", "tea", "--valkey")
+    assert done.returncode == 0, done.stderr
+    assert "  cd tea\n" in done.stdout
+    assert "redis://valkey:6379/0" in (tmp_path / "tea/compose.yaml").read_text(encoding="utf-8")
+    again = typed(tmp_path, "docker", "tea")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert again.stderr == (
+        "enfilade: Dockerfile, compose.yaml, .dockerignore would be overwritten; --force does that\n"
+    )
+    assert typed(tmp_path, "docker", "tea", "--force").returncode == 0
+    assert "valkey" not in (tmp_path / "tea/compose.yaml").read_text(encoding="utf-8")
+
+
+def test_without_a_server_it_says_how_to_make_one(tmp_path: Path) -> None:
+    done = typed(tmp_path, "docker")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no server here: looked for" in done.stderr
+    assert "`enfilade new NAME`" in done.stderr

@@ -1,0 +1,14 @@
+"""One shelf for all tests here: our wheel is built once."""
+
+import os
+
+import pytest
+
+from scaffold.installing import Shelf
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    if os.name == "nt":
+        pytest.skip("needs symbolic links, which not everybody may make there")
+    return Shelf(tmp_path_factory.mktemp("shelf"))
