@@ -5,6 +5,12 @@ from typing import Annotated
 import typer
 
 from enfilade._version import __version__
+from enfilade.cli.call import EXAMPLES as CALL_EXAMPLES
+from enfilade.cli.call import call
+from enfilade.cli.check import EXAMPLES as CHECK_EXAMPLES
+from enfilade.cli.check import check
+from enfilade.cli.inspect import EXAMPLES as INSPECT_EXAMPLES
+from enfilade.cli.inspect import inspect
 from enfilade.cli.run import run
 
 cli = typer.Typer(
@@ -15,6 +21,9 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 cli.command()(run)
+cli.command(epilog=INSPECT_EXAMPLES)(inspect)
+cli.command(epilog=CALL_EXAMPLES)(call)
+cli.command(epilog=CHECK_EXAMPLES)(check)
 
 
 def _version(asked: bool) -> None:

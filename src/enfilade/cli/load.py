@@ -7,7 +7,7 @@ from enfilade.app import MCPApp
 from enfilade.source import LoadError, import_file
 
 
-def load_app(target: str) -> MCPApp:
+def load_app(target: str | None) -> MCPApp:
     """Return the app of `FILE` or `FILE:NAME`.
 
     Without a name it is the one called `app`, or else the only one in the file. The file's directory comes first
@@ -17,6 +17,8 @@ def load_app(target: str) -> MCPApp:
         LoadError: the file is missing or fails, there is no such app, or it offers nothing.
         SettingsError: the file makes an app with a setting that cannot be.
     """
+    if target is None:
+        raise LoadError("say which server: the Python file that makes the MCPApp, as in server.py")
     file, name = _split(target)
     path = Path(file)
     if not path.is_file():
