@@ -68,13 +68,11 @@ def _print_section(console: Console, title: str, entries: list[Group]) -> None:
     console.print()
     console.print(Text(f"{title} ({len(entries)})", "bold underline"))
     for entry in entries:
-        console.print(Padding(entry, (0, 0, 0, 2), expand=False))
+        console.print(Padding(entry, (0, 0, 0, 2)))
 
 
 def _entry(name: str, *lines: Any) -> Group:
-    return Group(
-        words(name, "bold green"), *(Padding(line, (0, 0, 0, 2), expand=False) for line in lines if line)
-    )
+    return Group(words(name, "bold green"), *(Padding(line, (0, 0, 0, 2)) for line in lines if line))
 
 
 def _tool(tool: Item) -> Group:
@@ -125,8 +123,8 @@ def _prompt(prompt: Item) -> Group:
 
 def _table(rows: Iterable[tuple[str, str, str, str]]) -> Table | None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-    for style, ratio in (("cyan", None), ("magenta", None), ("dim", None), ("", 1)):
-        table.add_column(style=style, overflow="fold", ratio=ratio)
+    for style, whole in (("cyan", True), ("magenta", False), ("dim", False), ("", False)):
+        table.add_column(style=style, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(words(cell) for cell in row))
     return table if table.row_count else None
