@@ -93,10 +93,9 @@ terminal = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals 
 
 
 @terminal
-@pytest.mark.parametrize("era", ["stateless", "session"])
-def test_a_form_at_the_terminal(era: str) -> None:
+def test_a_form_at_the_terminal() -> None:
     said = at_terminal(
-        ["call", SHOP, "order", "item=tea", "--era", era],
+        ["call", SHOP, "order", "item=tea", "--era", "session"],
         [
             ("name [string]:", "Ada"),
             ("amount [integer]:", "many"),
@@ -125,22 +124,11 @@ def test_a_form_at_the_terminal(era: str) -> None:
 
 
 @terminal
-@pytest.mark.parametrize(
-    ("tool", "replies", "outcome"),
-    [
-        (["order", "item=tea"], [("name [string]:", "Ada"), ("amount [integer]:", "!decline")], "decline"),
-        (["order", "item=tea"], [("name [string]:", "\x04")], "cancel"),
-        (["pay"], [("Did you, or will you? [y/N/c to cancel]", "maybe"), ("y for yes", "y")], "accept"),
-        (["pay"], [("Did you, or will you?", "")], "decline"),
-    ],
-    ids=["decline", "end of input", "visit", "no visit"],
-)
-def test_ways_out_of_a_question(tool: list[str], replies: list[tuple[str, str]], outcome: str) -> None:
-    said = at_terminal(["call", SHOP, *tool, "--raw"], replies, {"NO_COLOR": "1"})
-    assert said.status == 0, said.err
-    found = json.loads(said.out)["structuredContent"]
-    assert (found.get("action") or found["result"]) == outcome
-    assert ("https://pay.example/1" in said.err) is (tool == ["pay"])
+def test_a_page_to_visit_at_the_terminal() -> None:
+    replies = [("Did you, or will you? [y/N/c to cancel]", "maybe"), ("y for yes", "y")]
+    said = at_terminal(["call", SHOP, "pay"], replies, {"NO_COLOR": "1"})
+    assert (said.status, said.out) == (0, "accept\n"), said.err
+    assert "https://pay.example/1" in said.err
 
 
 @terminal

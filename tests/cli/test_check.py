@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from typed import SHOP, Line, spawned
+from servers import ROOT
+from typed import SHOP, Line
 
 SERVER = '''
 from enfilade import MCPApp
@@ -29,8 +30,8 @@ def server(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_server_that_is_as_it_should_be() -> None:
-    said = spawned("check", "examples/quickstart/server.py:app", "--fail-on", "error", cwd=Path(SHOP).parents[1])
+def test_a_server_that_is_as_it_should_be(typed: Line) -> None:
+    said = typed("check", str(ROOT / "examples/quickstart/server.py:app"), "--fail-on", "error")
     assert (said.status, said.err) == (0, "")
     assert "quickstart: 3 tools, about" in said.out
     assert "stateless and session." in said.out

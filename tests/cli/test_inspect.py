@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from servers import ServerProcess, python_command
-from typed import SHOP, Line, spawned
+from typed import SHOP, Line
 
 
 def test_for_people(typed: Line) -> None:
@@ -49,14 +49,14 @@ def test_what_a_file_prints_is_no_result(typed: Line, tmp_path: Path) -> None:
     assert json.loads(said.out)["server"]["name"] == "Shop"
 
 
-def test_a_command_and_a_url() -> None:
+def test_a_command_and_a_url(typed: Line) -> None:
     words = python_command("examples/quickstart/server.py")
-    said = spawned("inspect", "--", *words)
+    said = typed("inspect", "--", *words)
     assert (said.status, "quickstart 1.0.0" in said.out) == (0, True), said
     command = "import sys; sys.argv[1:] = ['http']; sys.path.insert(0, 'tests')\n"
     command += "import shop; shop.app.run('http', port={port}, log_level='warning')"
     with ServerProcess([sys.executable, "-c", command.replace("{port}", "{port}")]) as server:
-        said = spawned("inspect", server.url, "--json")
+        said = typed("inspect", server.url, "--json")
     assert json.loads(said.out)["server"]["version"] == "1.2.3"
 
 
