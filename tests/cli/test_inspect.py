@@ -3,6 +3,8 @@
 import json
 import shlex
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,23 @@ def test_help_has_an_example(verb: str, typed: Line) -> None:
     said = typed(verb, "--help")
     assert said.status == 0
     assert f"enfilade {verb} server.py" in said.out
+
+
+def test_headers_go_with_each_request(typed: Line) -> None:
+    sent: list[tuple[str, str | None]] = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent.append((self.path, self.headers["X-Key"]))
+            self.send_error(403)
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        said = typed("inspect", f"http://127.0.0.1:{server.server_port}/mcp", "-H", "X-Key: a:b")
+        server.shutdown()
+    assert said.status == 2
+    assert "cannot be reached" in said.err
+    assert set(sent) == {("/mcp", "a:b")}

@@ -115,9 +115,13 @@ async def _over_http(
     url: str, headers: Mapping[str, str] | None
 ) -> AsyncIterator[AbstractAsyncContextManager[Any]]:
     from mcp.client.streamable_http import streamable_http_client
-    from mcp.shared._httpx_utils import create_mcp_http_client
 
-    async with create_mcp_http_client(headers=dict(headers or {})) as client:
+    if not headers:
+        yield streamable_http_client(url)
+        return
+    from mcp.shared._httpx_utils import create_mcp_http_client  # the only way to its timeouts, with headers
+
+    async with create_mcp_http_client(headers=dict(headers)) as client:
         yield streamable_http_client(url, http_client=client)
 
 
