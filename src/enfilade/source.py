@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Final, TypeVar
@@ -80,6 +80,16 @@ def find_source(app: object) -> Source:
     Raises:
         LoadError: no other process could find it.
     """
+    for source in sources_of(app):
+        return source
+    raise LoadError(
+        "several workers, and reloading, need new processes, which must find the app in a file again: "
+        "make it at the top level of a file, as in `app = MCPApp(...)`, not in a function or at a prompt"
+    )
+
+
+def sources_of(app: object) -> Iterator[Source]:
+    """Yield all variables of modules that hold an app: where it is made, and wherever it was imported to."""
     for key, module in list(sys.modules.items()):
         names: dict[str, object] = dict(getattr(module, "__dict__", {}))  # not everything there is a module
         file = names.get("__file__")
@@ -88,11 +98,7 @@ def find_source(app: object) -> Source:
         for name, value in names.items():
             if value is app:
                 spec = getattr(module, "__spec__", None)
-                return Source(spec.name if key == "__main__" and spec is not None else key, file, name)
-    raise LoadError(
-        "several workers, and reloading, need new processes, which must find the app in a file again: "
-        "make it at the top level of a file, as in `app = MCPApp(...)`, not in a function or at a prompt"
-    )
+                yield Source(spec.name if key == "__main__" and spec is not None else key, file, name)
 
 
 def module_of(file: Path) -> tuple[Path, str]:

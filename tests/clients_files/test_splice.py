@@ -67,11 +67,11 @@ def test_a_file_without_liberties_gets_none(text: str) -> None:
 
 
 @settings(max_examples=50)
-@given(files(comments=True), st.randoms(use_true_random=False))
-def test_any_entry_can_be_replaced_and_removed(text: str, random: Any) -> None:
+@given(files(comments=True), st.integers(0, 100))
+def test_any_entry_can_be_replaced_and_removed(text: str, which: int) -> None:
     if not (there := children(text)):
         return
-    path = ["mcpServers", random.choice(there).key]
+    path = ["mcpServers", there[which % len(there)].key]
     assert meaning(replaced := put(text, path, VALUE), path) == meaning(text, path)
     assert find(replaced, path) == VALUE
     assert put(replaced, path, VALUE) == replaced
@@ -124,6 +124,7 @@ REMOVED = {
     "the only one": ('{"s": {\n  "x": 1\n}}', '{"s": {}}'),
     "twice": ('{"s": {"x": 1, "o": 2, "x": 3}}', '{"s": { "o": 2}}'),
     "before what follows a comment": ('{"s": { // all\n "x": 1 }}', '{"s": { // all\n }}'),
+    "a remark before the comma": ('{"s": { // o\n"x": 1 /* x\n */,\n}}', '{"s": { // o\n /* x\n */\n}}'),
     "remarks stay": ('{"s": {"o": 1, // o\n "x": 1 /* x */, // y\n}}', '{"s": {"o": 1, // o\n /* x */ // y\n}}'),
 }
 

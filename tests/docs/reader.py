@@ -149,8 +149,9 @@ class Reader:
         path = self._folder / "test_page.py"
         path.write_text(block.code + "\n", encoding="utf-8")
         done = self._finished([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)], {})
-        wanted = block.code.count("\ndef test_")
-        assert f"{wanted} passed" in done, block.place
+        promised = block.expected or [f"{block.code.count(chr(10) + 'def test_')} passed"]
+        for promise in promised:
+            assert re.search(rf"\b{promise} in ", done), block.place
 
     # -- servers and commands ----------------------------------------------------------------------------------
 

@@ -6,7 +6,13 @@ import typer
 
 from enfilade._version import __version__
 from enfilade.cli import configure, dev
+from enfilade.cli.call import EXAMPLES as CALL_EXAMPLES
+from enfilade.cli.call import call
+from enfilade.cli.check import EXAMPLES as CHECK_EXAMPLES
+from enfilade.cli.check import check
 from enfilade.cli.docker import docker
+from enfilade.cli.inspect import EXAMPLES as INSPECT_EXAMPLES
+from enfilade.cli.inspect import inspect
 from enfilade.cli.new import new
 from enfilade.cli.run import run
 
@@ -19,8 +25,11 @@ cli = typer.Typer(
 )
 cli.command()(new)
 cli.command()(run)
-cli.command(epilog=configure.EPILOG)(configure.configure)
 cli.command(epilog=dev.EPILOG)(dev.dev)
+cli.command(epilog=INSPECT_EXAMPLES)(inspect)
+cli.command(epilog=CALL_EXAMPLES)(call)
+cli.command(epilog=CHECK_EXAMPLES)(check)
+cli.command(epilog=configure.EPILOG)(configure.configure)
 cli.command()(docker)
 
 

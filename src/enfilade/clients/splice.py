@@ -229,9 +229,13 @@ def _removal(document: Document, node: Node, child: Child) -> list[Cut]:
     start = max(
         floor, len(text[: child.start].rstrip(_BLANK))
     )  # white space that ends a comment is the comment's
-    after = child.node.end if child.comma is None else child.comma + 1
+    left = (
+        text[child.node.end :]
+        if child.comma is None
+        else text[child.node.end : child.comma] + text[child.comma + 1 :]
+    )
     behind = any(each.to_line_end and each.end == start for each in document.comments)
-    if behind and not re.compile(r"[ \t]*[\r\n]").match(text, after):  # what follows must not join the comment
+    if behind and not re.match(r"[ \t]*[\r\n]", left):  # what follows must not join the comment
         newline = _NEWLINE.match(text, start)
         start = newline.end() if newline else child.start
     cuts = [(start, child.node.end, "")]

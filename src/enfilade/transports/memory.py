@@ -4,15 +4,21 @@ Needs the official client, `pip install "enfilade[client]"`. The messages are th
 as they would be, so a test sees what a client sees.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.transports.connection import Connection
 
 if TYPE_CHECKING:
     from mcp import Client
+
+Entered = TypeVar("Entered")
+
+#: What must unwind everything at once.
+_ENDS: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
 class Serveable(Protocol):
@@ -50,7 +56,7 @@ class _Pipe:
 
 
 @asynccontextmanager
-async def _streams(app: Serveable) -> AsyncIterator[tuple[Any, Any]]:
+async def streams(app: Serveable) -> AsyncIterator[tuple[Any, Any]]:
     """Yield the (read, write) streams that the official client asks of a transport."""
     import anyio
     from mcp.shared.message import SessionMessage
@@ -96,11 +102,23 @@ async def connect(app: Serveable, **options: Any) -> "AsyncIterator[Client]":
     """
     from mcp import Client
 
-    failure: Exception | None = None
-    async with Client(_streams(app), **options) as client:
+    async with entered(Client(streams(app), **options)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def entered(client: AbstractAsyncContextManager[Entered]) -> AsyncIterator[Entered]:
+    """Enter a client, and let what is raised while it is connected arrive as it was raised.
+
+    A client of task groups would wrap it in groups of exceptions, in which nobody reads a failed assertion.
+    """
+    failure: BaseException | None = None
+    async with client as connected:
         try:
-            yield client
-        except Exception as error:  # past the client's task groups, which would wrap it
+            yield connected
+        except _ENDS:
+            raise
+        except BaseException as error:  # past the task groups; a test that fails or is skipped is no Exception
             failure = error
     if failure is not None:
         raise failure

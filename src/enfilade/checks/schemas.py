@@ -1,0 +1,96 @@
+"""Facts about a JSON Schema: how deep it is, what it refers to, where it uses which keyword.
+
+Easy to get wrong: a property may be called `$ref` or `oneOf`. They count where schemas stand, and nowhere else.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import jsonschema_rs
+
+Schema = Mapping[str, Any]
+
+_ONE: Final = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")
+_LIST: Final = ("anyOf", "oneOf", "allOf", "prefixItems")
+_NAMED: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+#: Keywords that lead to a value within the value, and so make it deeper.
+_INWARD: Final = frozenset({"properties", "items", "additionalProperties", "patternProperties", "prefixItems"})
+
+
+def inner(schema: Schema) -> Iterator[tuple[str, Schema]]:
+    """Yield the schemas directly within a schema, each with the keyword that leads there."""
+    for key in _ONE:
+        if isinstance(schema.get(key), Mapping):
+            yield key, schema[key]
+    for key in _LIST:
+        for each in schema.get(key) or () if isinstance(schema.get(key), list) else ():
+            if isinstance(each, Mapping):
+                yield key, each
+    for key in _NAMED:
+        found = schema.get(key)
+        for each in found.values() if isinstance(found, Mapping) else ():
+            if isinstance(each, Mapping):
+                yield key, each
+
+
+def everything(schema: Schema) -> Iterator[Schema]:
+    """Yield a schema and all schemas within it."""
+    yield schema
+    for _, each in inner(schema):
+        yield from everything(each)
+
+
+def references(schema: Schema) -> list[str]:
+    """Return what a schema and those within it refer to."""
+    return [each["$ref"] for each in everything(schema) if isinstance(each.get("$ref"), str)]
+
+
+def depth(schema: Schema) -> int:
+    """Return how many levels of objects and arrays there are, definitions left aside."""
+    return max(
+        (depth(each) + (key in _INWARD) for key, each in inner(schema) if key not in ("$defs", "definitions")),
+        default=0,
+    )
+
+
+def is_recursive(schema: Schema) -> bool:
+    """Whether a definition leads back to itself, or a schema to its own root."""
+    leads: dict[str, set[str]] = {"#": set(references(_without_definitions(schema)))}
+    for key in ("$defs", "definitions"):
+        for name, each in (schema.get(key) or {}).items():
+            leads[f"#/{key}/{name}"] = set(references(each)) if isinstance(each, Mapping) else set()
+
+    def back(start: str) -> bool:
+        seen: set[str] = set()
+        open_: list[str] = list(leads[start])
+        while open_:
+            at = open_.pop()
+            if at == start:
+                return True
+            if at not in seen:
+                seen.add(at)
+                open_.extend(leads.get(at, ()))
+        return False
+
+    return any(back(start) for start in leads)
+
+
+def complaint(schema: Schema) -> str | None:
+    """Return why something is no valid JSON Schema (2020-12 unless it says otherwise), or None."""
+    if any(not each.startswith("#") for each in references(schema)):
+        return None  # which is a fault of its own
+    try:
+        jsonschema_rs.meta.validate(dict(schema))
+        jsonschema_rs.validator_for(dict(schema), retriever=_nothing_from_elsewhere)
+    except (jsonschema_rs.ValidationError, ValueError) as error:
+        return str(getattr(error, "message", error)).splitlines()[0]
+    return None
+
+
+def _nothing_from_elsewhere(uri: str) -> Any:
+    """Refuse what a stranger's schema would have us fetch."""
+    raise ValueError(f"{uri} is not fetched")
+
+
+def _without_definitions(schema: Schema) -> Schema:
+    return {key: value for key, value in schema.items() if key not in ("$defs", "definitions")}

@@ -1,0 +1,118 @@
+"""`enfilade check TARGET`: find what hosts and models will trip over, and what breaks the clients you have."""
+
+import asyncio
+import contextlib
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+
+from enfilade.checks import snapshot as snapshots
+from enfilade.checks.checking import Outcome
+from enfilade.checks.checking import check as check_server
+from enfilade.checks.findings import FAILING, Finding, fails
+from enfilade.checks.report import as_github, as_json, counts, why
+from enfilade.cli.errors import CommandError
+from enfilade.cli.reach import HELP_OF_TARGET, headers_of, reported, target_of
+from enfilade.cli.screen import remarks, results, words
+
+EXAMPLES = """Examples:  enfilade check server.py  ·  enfilade check server.py --snapshot surface.json --save  ·
+enfilade check server.py --snapshot surface.json --fail-on breaking --format github"""
+
+_COLOURS: Final = {"error": "bold red", "breaking": "bold magenta", "warning": "yellow", "note": "dim"}
+_FORMATS: Final = ("text", "json", "github")
+
+
+def check(
+    target: Annotated[list[str] | None, typer.Argument(metavar="TARGET", help=HELP_OF_TARGET)] = None,
+    snapshot: Annotated[
+        Path | None, typer.Option(help="Compare with the surface stored in this file.", metavar="FILE")
+    ] = None,
+    save: Annotated[bool, typer.Option("--save", help="Store the surface in --snapshot FILE instead.")] = False,
+    output: Annotated[
+        str, typer.Option("--format", help="How to print what was found.", metavar="text|json|github")
+    ] = "text",
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            help="The least that fails: a warning, an error, or only what breaks clients.",
+            metavar="warning|error|breaking",
+        ),
+    ] = "warning",
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", help="'Name: value', sent with each HTTP request.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that each answer may take.")] = 30.0,
+) -> None:
+    """Check a server: its names, descriptions and schemas, what it costs, how it answers, what has changed.
+
+    The exit status is 0 if nothing was found that fails; 1 if something was; 2 if it could not be checked.
+    """
+    if output not in _FORMATS:
+        raise CommandError(f"there is no format {output!r}; use {', '.join(_FORMATS)}")
+    if fail_on not in FAILING:
+        raise CommandError(f"--fail-on takes {', '.join(FAILING)}, not {fail_on!r}")
+    if save and snapshot is None:
+        raise CommandError("--save stores the surface in a file; say which with --snapshot FILE")
+    console = results()
+    try:
+        before = snapshots.load(snapshot) if snapshot is not None and not save else None
+        with contextlib.redirect_stdout(sys.stderr), reported():
+            found = target_of(target or ())
+            outcome = asyncio.run(
+                check_server(found, before=before, headers=headers_of(header or ()), timeout=timeout)
+            )
+        if save and snapshot is not None:
+            snapshots.save(outcome.surface, snapshot)
+            remarks().print(words(f"Stored in {snapshot}."))
+    except snapshots.SnapshotError as error:
+        raise CommandError(str(error)) from None
+    _print(console, outcome, output, _file_of(target))
+    if fails(outcome.findings, fail_on):
+        raise SystemExit(1)
+
+
+def _file_of(target: list[str] | None) -> str | None:
+    """Return the file that a target names, for annotations."""
+    file = (target or [""])[0]
+    file = file if file.endswith(".py") else file.rpartition(":")[0]
+    return file if len(target or ()) == 1 and file.endswith(".py") else None
+
+
+def _print(console: Console, outcome: Outcome, output: str, file: str | None) -> None:
+    if output == "json":
+        console.file.write(as_json(outcome) + "\n")
+    elif output == "github":
+        console.file.write("".join(f"{line}\n" for line in as_github(outcome, file).splitlines()))
+    else:
+        for _, group in groupby(outcome.findings, lambda finding: (finding.severity, finding.rule)):
+            _print_group(console, list(group))
+        console.print(words(_summary(outcome)))
+
+
+def _print_group(console: Console, findings: list[Finding]) -> None:
+    """Print what one rule has found, and once what to do about it."""
+    first = findings[0]
+    console.print(words(first.severity, _COLOURS[first.severity]), words(first.rule, "bold"))
+    for finding in findings:
+        console.print(Padding(words(f"{finding.where}: {finding.said}"), (0, 0, 0, 2), expand=False))
+    for line in (why(first), f"→ {first.mend}"):
+        if line:
+            console.print(Padding(words(line, "dim"), (0, 0, 0, 4), expand=False))
+    console.print()
+
+
+def _summary(outcome: Outcome) -> str:
+    found = ", ".join(
+        f"{count} {name}{'s' * (count > 1 and name != 'breaking')}"
+        for name, count in counts(outcome).items()
+        if count
+    )
+    tools = len(outcome.surface.tools)
+    cost = f"{tools} tool{'s' * (tools != 1)}, about {outcome.tokens:,} tokens (bytes/4)"
+    name = outcome.surface.server.get("name", "the server")
+    return f"{name}: {cost}; {' and '.join(outcome.eras)}. {found or 'Nothing found'}."

@@ -1,0 +1,119 @@
+"""A server's questions, asked at the terminal: forms field by field, and pages to visit.
+
+Easy to get wrong: to answer for somebody who was not asked. Without a terminal a question is declined, and said
+to have been.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+from rich.console import Console
+
+from enfilade.cli.screen import plain, words
+from enfilade.testing.answers import Answer, Question, accept, cancel, decline
+from enfilade.testing.fields import LEFT_OUT, Field, fields_of
+
+#: What may be typed instead of an answer.
+_WAYS_OUT: Final = {"!decline": decline, "!cancel": cancel}
+_CONSENT: Final = {
+    **dict.fromkeys(("y", "yes"), accept),
+    **dict.fromkeys(("n", "no", ""), decline),
+    **dict.fromkeys(("c", "cancel"), cancel),
+}
+
+
+class Asker:
+    """Asks a person what a server wants to know.
+
+    Args:
+        console: where the questions are shown.
+        read: reads a line that the person types; None when there is no more.
+        interactive: whether there is a person at all.
+        quiet: pauses what else moves on the screen.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        read: Callable[[], Awaitable[str | None]],
+        interactive: bool,
+        quiet: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self._console = console
+        self._read = read
+        self._interactive = interactive
+        self._quiet = quiet
+        self._one = asyncio.Lock()  # several questions may come at once, but there is one person
+
+    async def ask(self, question: Question) -> Answer:
+        """Return what the person answers."""
+        if not self._interactive:
+            self._console.print(words(f"The server asks: {question.message}", "yellow"))
+            self._console.print("This is no terminal, so nobody can be asked: declined.")
+            return decline()
+        async with self._one:
+            with self._quiet():
+                self._console.print(words(f"The server asks: {question.message}", "bold yellow"))
+                if question.url is not None:
+                    self._console.print("It wants you to visit this page:")
+                    self._console.print(words(question.url, "underline"), soft_wrap=True)
+                    return await self._consent("Did you, or will you?")
+                fields = fields_of(question.schema or {})
+                return await (self._form(fields) if fields else self._consent("Accept?"))
+
+    async def _consent(self, prompt: str) -> Answer:
+        while True:
+            text = await self._typed(f"{prompt} [y/N/c to cancel] ")
+            if text is None:
+                return cancel()
+            if (answer := _CONSENT.get(text.lower())) is not None:
+                return answer()
+            self._console.print("y for yes, n for no, c to go away without an answer", style="red")
+
+    async def _form(self, fields: list[Field]) -> Answer:
+        self._console.print("!decline refuses, !cancel goes away without an answer.", style="dim")
+        content: dict[str, Any] = {}
+        for field in fields:
+            self._introduce(field)
+            value = await self._field(field)
+            if isinstance(value, Answer):
+                return value
+            if value is not LEFT_OUT:
+                content[field.name] = value
+        return accept(content)
+
+    def _introduce(self, field: Field) -> None:
+        if field.schema.get("description"):
+            self._console.print(words(field.schema["description"], "dim"))
+        for number, (value, title) in enumerate(field.choices, start=1):
+            named = f"  ({value})" if str(value) != title else ""
+            self._console.print(words(f"  {number}  {title}{named}"))
+
+    async def _field(self, field: Field) -> Any:
+        while True:
+            default = field.schema.get("default")
+            usual = "" if default is None else f", {_shown(default)} if empty"
+            left = "" if field.required or default is not None else ", may be empty"
+            text = await self._typed(f"{plain(field.title)} [{plain(field.wanted + usual + left)}]: ")
+            if text is None:
+                return cancel()
+            if text in _WAYS_OUT:
+                return _WAYS_OUT[text]()
+            try:
+                return field.read(text)
+            except ValueError as error:
+                self._console.print(words(str(error), "red"))
+
+    async def _typed(self, prompt: str) -> str | None:
+        self._console.print(words(prompt, "bold"), end="")
+        self._console.file.flush()
+        text = await self._read()
+        return None if text is None else text.strip()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return {True: "y", False: "n"}[value] if isinstance(value, bool) else str(value)

@@ -1,0 +1,130 @@
+"""A server's surface for people: readable at 80 columns, and without a terminal."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from enfilade.cli.screen import plain, words
+from enfilade.testing.surface import Item, Surface, arguments_of
+from enfilade.testing.values import type_name
+from enfilade.wire.revisions import STATELESS
+
+#: What annotations of a tool mean to people, by what is said.
+_HINTS: Final = {
+    ("readOnlyHint", True): "reads only",
+    ("readOnlyHint", False): "changes things",
+    ("destructiveHint", True): "may destroy",
+    ("destructiveHint", False): "only adds",
+    ("idempotentHint", True): "can be repeated",
+    ("openWorldHint", True): "reaches the outside",
+    ("openWorldHint", False): "stays inside",
+}
+
+
+def print_surface(console: Console, surface: Surface) -> None:
+    """Print all that a server tells of itself."""
+    console.print(_heading(surface))
+    if surface.instructions:
+        console.print(Padding(words(surface.instructions), (0, 0, 0, 2), expand=False))
+    console.print(Padding(_capabilities(surface.capabilities), (0, 0, 0, 2), expand=False))
+    _print_section(console, "Tools", [_tool(tool) for tool in surface.tools])
+    _print_section(console, "Resources", [_listed(each, each.get("uri", "")) for each in surface.resources])
+    _print_section(
+        console, "Templates", [_listed(each, each.get("uriTemplate", "")) for each in surface.templates]
+    )
+    _print_section(console, "Prompts", [_prompt(prompt) for prompt in surface.prompts])
+
+
+def _heading(surface: Surface) -> Text:
+    name = plain(surface.server.get("title") or surface.server.get("name") or "a server without a name")
+    era = "stateless" if surface.revision in STATELESS else "session"
+    return Text.assemble(
+        (name, "bold"),
+        " ",
+        plain(surface.server.get("version", "")),
+        "  ",
+        (f"{surface.revision} ({era})", "cyan"),
+    )
+
+
+def _capabilities(capabilities: Item) -> Text:
+    found = [
+        f"{name} ({', '.join(_flags(value))})" if _flags(value) else name for name, value in capabilities.items()
+    ]
+    return Text.assemble(("can: ", "dim"), plain(", ".join(found) or "nothing"))
+
+
+def _flags(value: Any) -> list[str]:
+    return [key for key, on in value.items() if on] if isinstance(value, Mapping) else []
+
+
+def _print_section(console: Console, title: str, entries: list[Group]) -> None:
+    if not entries:
+        return
+    console.print()
+    console.print(Text(f"{title} ({len(entries)})", "bold underline"))
+    for entry in entries:
+        console.print(Padding(entry, (0, 0, 0, 2)))
+
+
+def _entry(name: str, *lines: Any) -> Group:
+    return Group(words(name, "bold green"), *(Padding(line, (0, 0, 0, 2)) for line in lines if line))
+
+
+def _tool(tool: Item) -> Group:
+    schema = tool.get("inputSchema", {})
+    rows = [
+        (name, type_name(part, schema), _needed(part, required), part.get("description", ""))
+        for name, part, required in arguments_of(tool)
+    ]
+    output = tool.get("outputSchema")
+    returned = (
+        ", ".join(f"{key}: {type_name(part, output)}" for key, part in output.get("properties", {}).items())
+        if isinstance(output, Mapping)
+        else ""
+    )
+    return _entry(
+        tool["name"],
+        words(tool.get("description") or "(no description)"),
+        words(_hints(tool.get("annotations") or {}), "yellow"),
+        _table(rows),
+        words(f"→ {returned}", "dim") if returned else None,
+    )
+
+
+def _needed(part: Mapping[str, Any], required: bool) -> str:
+    if required:
+        return "required"
+    return f"= {part['default']!r}" if "default" in part else "optional"
+
+
+def _hints(annotations: Mapping[str, Any]) -> str:
+    return ", ".join(said for (key, value), said in _HINTS.items() if annotations.get(key) is value)
+
+
+def _listed(each: Item, address: str) -> Group:
+    kind = f"  ({each['mimeType']})" if each.get("mimeType") else ""
+    return _entry(
+        address, words(f"{each.get('title') or each['name']}{kind}"), words(each.get("description") or "")
+    )
+
+
+def _prompt(prompt: Item) -> Group:
+    rows = [
+        (each["name"], "string", "required" if each.get("required") else "optional", each.get("description", ""))
+        for each in prompt.get("arguments") or ()
+    ]
+    return _entry(prompt["name"], words(prompt.get("description") or ""), _table(rows))
+
+
+def _table(rows: Iterable[tuple[str, str, str, str]]) -> Table | None:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    for style, whole in (("cyan", True), ("magenta", False), ("dim", False), ("", False)):
+        table.add_column(style=style, overflow="fold", no_wrap=whole)
+    for row in rows:
+        table.add_row(*(words(cell) for cell in row))
+    return table if table.row_count else None

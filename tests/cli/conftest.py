@@ -1,0 +1,11 @@
+"""The command line, for tests of its verbs."""
+
+import pytest
+
+from typed import Line
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Line:
+    """`enfilade …`, typed in this process."""
+    return Line(monkeypatch, capsys)

@@ -1,0 +1,141 @@
+"""`enfilade call`: arguments in, results out, and a person in between who is asked at the terminal."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from shop import PIXEL
+from typed import SHOP, Line, at_terminal, spawned
+
+PACKED = "x ['a', 'b'] [1, 2] wood 0.5"
+
+CALLS: dict[str, tuple[list[str], str]] = {
+    "numbers": (["add", "a=40", "b=2"], "42\n"),
+    "a default": (["add", "a=-3"], "-2\n"),
+    "all kinds": (
+        ["pack", 'box={"label":"x","tags":["a","b"]}', "sizes=1", "sizes=2", "kind=wood", "weight=.5"],
+        f"{PACKED}\n",
+    ),
+    "as JSON": (["add", "--json", '{"a": 1, "b": 1}'], "2\n"),
+    "JSON, and a word that outranks it": (["add", "b=5", "--json", '{"a": 1, "b": 1}'], "6\n"),
+    "a picture": (["picture"], f"[image, image/png, {len(PIXEL)} bytes; --save DIR keeps it]\n"),
+    "a model": (["advise", "--sample", "Tea [b]now[/b]."], "Tea [b]now[/b].\n"),
+    "a root": (["look_around", "--root", "file:///x"], '[\n  "file:///x"\n]\n'),
+}
+
+MISTAKES: dict[str, tuple[list[str], int, str]] = {
+    "another name": (["ad", "a=1"], 2, "the server has no tool 'ad'; did you mean 'add'"),
+    "another type": (["add", "a=x"], 2, "add: argument 'a': expected an integer, got 'x'"),
+    "nothing": (["add"], 2, "add: missing argument: a=<an integer: the first>"),
+    "no JSON": (["add", "--json", "{"], 2, "--json takes a JSON object, and this is no JSON"),
+    "no object": (["add", "--json", "[1]"], 2, "--json takes a JSON object"),
+    "a tool that fails": (["fail"], 1, "Out of ]0;teatea."),
+    "what the server refuses": (["add", "--json", '{"a": "x"}'], 1, "a"),
+    "no model": (["advise"], 1, "The server asks the model: Tea or coffee?"),
+}
+
+
+@pytest.mark.parametrize("era", ["stateless", "session"])
+@pytest.mark.parametrize("case", CALLS)
+def test_a_call(case: str, era: str, typed: Line) -> None:
+    words, out = CALLS[case]
+    said = typed("call", SHOP, *words, "--era", era)
+    assert (said.status, said.out, said.err) == (0, out, "")
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_and_its_status(case: str, typed: Line) -> None:
+    words, status, expected = MISTAKES[case]
+    said = typed("call", SHOP, *words)
+    assert (said.status, said.out) == (status, "")
+    assert expected in said.err
+    assert "\x1b" not in said.err
+    assert "Traceback" not in said.err
+
+
+def test_the_whole_result(typed: Line) -> None:
+    found = json.loads(typed("call", SHOP, "add", "a=1", "--raw").out)
+    assert found["structuredContent"] == {"result": 2}
+    failed = typed("call", SHOP, "fail", "--raw")
+    assert (failed.status, json.loads(failed.out)["isError"]) == (1, True)
+
+
+def test_data_are_kept(typed: Line, tmp_path: Path) -> None:
+    said = typed("call", SHOP, "picture", "--save", str(tmp_path / "new"))
+    assert (tmp_path / "new" / "picture-1.png").read_bytes() == PIXEL
+    assert "picture-1.png" in said.out
+
+
+def test_what_happens_along_the_way_is_on_stderr() -> None:
+    """Without a terminal there is nobody to ask, so the question is declined, and this is said."""
+    said = spawned("call", SHOP, "order", "item=tea", "--era", "session")
+    assert (said.status, json.loads(said.out)) == (0, {"action": "decline"})
+    assert said.err.splitlines() == [
+        "info     packing [31m[red]it[/red]",
+        "1/2 packed",
+        "The server asks: How much tea?",
+        "This is no terminal, so nobody can be asked: declined.",
+    ]
+
+
+def test_a_server_that_does_not_answer_in_time(typed: Line, tmp_path: Path) -> None:
+    file = tmp_path / "slow_server.py"
+    text = "import asyncio\nfrom enfilade import MCPApp\napp = MCPApp()\n@app.tool\nasync def wait() -> None:\n"
+    file.write_text(f"{text}    await asyncio.sleep(60)\n", encoding="utf-8")
+    said = typed("call", str(file), "wait", "--timeout", "0.3")
+    assert said.status == 2
+    assert "wait has not answered within 0.3 s; --timeout gives it more" in said.err
+
+
+terminal = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are of POSIX")
+
+
+@terminal
+def test_a_form_at_the_terminal() -> None:
+    said = at_terminal(
+        ["call", SHOP, "order", "item=tea", "--era", "session"],
+        [
+            ("name [string]:", "Ada"),
+            ("amount [integer]:", "many"),
+            ("expected an integer, got 'many'", ""),
+            ("this is needed", "10"),
+            ("10 is greater than the maximum of 9", "2"),
+            ("weight [number, 0.5 if empty]:", ""),
+            ("gift [y/n, n if empty]:", "y"),
+            ("[number or name, s if empty]:", "Large"),
+            ("[numbers or names, separated by commas", "1,lemon"),
+        ],
+    )
+    assert said.status == 0, said.err
+    assert json.loads(said.out) == {
+        "item": "tea",
+        "name": "Ada",
+        "amount": 2,
+        "weight": 0.5,
+        "gift": True,
+        "size": "l",
+        "extras": ["milk", "lemon"],
+    }
+    assert "The server asks: How much tea?" in said.err
+    assert "1  Small  (s)" in said.err
+    assert "packing [31m[red]it[/red]" in said.err
+
+
+@terminal
+def test_a_page_to_visit_at_the_terminal() -> None:
+    replies = [("Did you, or will you? [y/N/c to cancel]", "maybe"), ("y for yes", "y")]
+    said = at_terminal(["call", SHOP, "pay"], replies, {"NO_COLOR": "1"})
+    assert (said.status, said.out) == (0, "accept\n"), said.err
+    assert "https://pay.example/1" in said.err
+
+
+@terminal
+def test_a_call_that_ends_while_somebody_types_ends() -> None:
+    said = at_terminal(
+        ["call", SHOP, "order", "item=tea", "--era", "session", "--timeout", "0.5"], [("name [string]:", "A" * 3)]
+    )
+    assert said.status == 2
+    assert "has not answered within 0.5 s" in said.err
+    assert "Fatal" not in said.err

@@ -1,0 +1,114 @@
+"""`enfilade inspect`: for people within 80 columns, for programs as JSON, of every kind of target."""
+
+import json
+import shlex
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from servers import ServerProcess, python_command
+from typed import SHOP, Line
+
+
+def test_for_people(typed: Line) -> None:
+    said = typed("inspect", SHOP)
+    assert (said.status, said.err) == (0, "")
+    for words in (
+        "Shop 1.2.3  2026-07-28 (stateless)",
+        "Be [bold]nice[/bold].",
+        "Tools (8)",
+        "reads only",
+        "a  integer  required  the first",
+        "b  integer  = 1       the second",
+        "→ result: integer",
+        "kind    paper | wood      = 'paper'",
+        "sizes   array of integer  required",
+        "weight  number | null     = None",
+        "shop://prices",
+        "prices  (text/plain)",
+        "Greet somebody.",
+    ):
+        assert words in said.out, said.out
+    assert max(map(len, said.out.splitlines())) <= 80
+    assert "\x1b" not in said.out
+
+
+def test_for_programs(typed: Line) -> None:
+    found = json.loads(typed("inspect", f"{SHOP}:app", "--json", "--era", "session").out)
+    assert found["revision"] == "2025-11-25"
+    assert found["tools"][0]["inputSchema"]["required"] == ["a"]
+    assert found["resources"][0]["uri"] == "shop://prices"
+
+
+def test_what_a_file_prints_is_no_result(typed: Line, tmp_path: Path) -> None:
+    file = tmp_path / "noisy.py"
+    file.write_text("print('hello')\nfrom shop import app\n", encoding="utf-8")
+    said = typed("inspect", str(file), "--json")
+    assert said.err == "hello\n"
+    assert json.loads(said.out)["server"]["name"] == "Shop"
+
+
+def test_a_command_and_a_url(typed: Line) -> None:
+    words = python_command("examples/quickstart/server.py")
+    said = typed("inspect", "--", *words)
+    assert (said.status, "quickstart 1.0.0" in said.out) == (0, True), said
+    command = "import sys; sys.argv[1:] = ['http']; sys.path.insert(0, 'tests')\n"
+    command += "import shop; shop.app.run('http', port={port}, log_level='warning')"
+    with ServerProcess([sys.executable, "-c", command.replace("{port}", "{port}")]) as server:
+        said = typed("inspect", server.url, "--json")
+    assert json.loads(said.out)["server"]["version"] == "1.2.3"
+
+
+MISTAKES: dict[str, tuple[list[str], str]] = {
+    "no target": ([], "say which server"),
+    "no file": (["nowhere.py"], "there is no file 'nowhere.py' here"),
+    "no app in it": ([f"{SHOP}:nothing"], "has no app called 'nothing'"),
+    "no command": (["enfilade-no-such"], "the command `enfilade-no-such` cannot be reached"),
+    "a command that fails": (
+        [shlex.join([sys.executable, "-c", "raise SystemExit('no database')"])],
+        "It said:\nno database",
+    ),
+    "no server": (["http://127.0.0.1:9/mcp"], "http://127.0.0.1:9/mcp cannot be reached"),
+    "no such era": ([SHOP, "--era", "future"], "there is no era 'future'"),
+    "no header": ([SHOP, "-H", "key"], "'key' is no header; write it as 'Name: value'"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_one_line(mistake: str, typed: Line) -> None:
+    words, expected = MISTAKES[mistake]
+    said = typed("inspect", *words)
+    assert (said.status, said.out) == (2, "")
+    assert said.err.startswith("enfilade: ")
+    assert expected in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("verb", ["inspect", "call", "check"])
+def test_help_has_an_example(verb: str, typed: Line) -> None:
+    said = typed(verb, "--help")
+    assert said.status == 0
+    assert f"enfilade {verb} server.py" in said.out
+
+
+def test_headers_go_with_each_request(typed: Line) -> None:
+    sent: list[tuple[str, str | None]] = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent.append((self.path, self.headers["X-Key"]))
+            self.send_error(403)
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        said = typed("inspect", f"http://127.0.0.1:{server.server_port}/mcp", "-H", "X-Key: a:b")
+        server.shutdown()
+    assert said.status == 2
+    assert "cannot be reached" in said.err
+    assert set(sent) == {("/mcp", "a:b")}
