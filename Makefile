@@ -51,7 +51,7 @@ soak: $(VENV)/.dev  ## mixed traffic for ten minutes on each kind of store, in w
 	PYTHONPATH=tests $(PY) tests/soak.py $(STORE)
 
 bench: $(VENV)/.dev  ## measure beside the limit, the official SDK and FastMCP, with wrk: half an hour, alone on the machine
-	$(PY) benchmarks/run.py $(BENCH)
+	$(PY) benchmarks/run.py $(BENCH); held=$$?; $(PY) tests/docs/peers.py && exit $$held
 
 site: $(VENV)/.dev  ## build the documentation into build/site; a warning is an error
 	$(BIN)/zensical build --clean --strict

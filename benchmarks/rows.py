@@ -80,7 +80,7 @@ GROUPS: Final = {
     "log": f"{works.MANY:,} log messages, then the result (SSE)",
     "handshake": "`initialize` and `notifications/initialized`",
     "mib": "a text of 1 MiB, there and back",
-    "workers": "1 and 2 workers",
+    "workers": "1 and 2 workers, at 32 connections",
     "idle": "memory of what only waits",
     "import": "`import`, over bare Python",
     "start": "process start to first answer, over bare Python",
@@ -166,8 +166,8 @@ def _rows() -> Iterator[Row]:
         yield _sdk(group, "sdk", work, _JSON)
         yield _fastmcp(group, "fastmcp", work, _JSON)
 
-    yield _enfilade("workers", "enfilade", echo)
-    yield _enfilade("workers", "enfilade-2-workers", echo, "--workers", "2")
+    yield _enfilade("workers", "enfilade", works.ECHO_AT_32)
+    yield _enfilade("workers", "enfilade-2-workers", works.ECHO_AT_32, "--workers", "2")
 
     yield from _imports()
     yield from _limits("start", None)

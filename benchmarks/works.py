@@ -69,6 +69,7 @@ _CUSTOMER: Final = {"name": "Ada Lovelace", "email": "ada@example.com", "city": 
 _RECEIPT: Final = {"customer": _CUSTOMER, "item": "tea", "quantity": 3, "total": 12.75, "express": True}
 
 ECHO: Final = _echo("hello from the load generator")
+ECHO_AT_32: Final = replace(ECHO, connections=32)
 ECHO_SYNC: Final = replace(ECHO, tool="echo_sync")
 ECHO_STATELESS: Final = replace(ECHO, era=STATELESS)
 ECHO_MIB: Final = replace(_echo(_LINE * (MIB // len(_LINE))), connections=2, long=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from enfilade import collector
 from enfilade.cli import main
 from servers import ROOT, enfilade_command
 
@@ -52,17 +53,25 @@ class Line:
         except SystemExit as end:
             status = int(end.code or 0)
         finally:
+            collector.go_on()  # as the end of a process would
             sys.path[:] = path
             sys.modules.update(modules)  # a file that was loaded again stands for itself no longer
         found = self._capsys.readouterr()
         return Said(status, found.out, found.err)
 
 
-def spawned(*words: str, cwd: Path | None = None) -> Said:
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's variables without those about screens, and more."""
+    kept = {key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "COLUMNS", "FORCE_COLOR"}}
+    return {**kept, "PYTHONPATH": str(ROOT / "src"), **more}
+
+
+def spawned(*words: str, cwd: Path | None = None, **variables: str) -> Said:
     """Run the command as a process of its own, without a terminal."""
     done = subprocess.run(
         enfilade_command(*words),
         cwd=cwd,
+        env=_environment(variables),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -73,7 +82,12 @@ def spawned(*words: str, cwd: Path | None = None) -> Said:
 
 
 def at_terminal(
-    words: Sequence[str], replies: Sequence[tuple[str, str]], env: Mapping[str, str] | None = None
+    words: Sequence[str],
+    replies: Sequence[tuple[str, str]],
+    env: Mapping[str, str] | None = None,
+    *,
+    cwd: Path | None = None,
+    piped: bool = True,
 ) -> Said:
     """Run the command at a pseudo-terminal, and type.
 
@@ -81,13 +95,20 @@ def at_terminal(
         words: after `enfilade`.
         replies: what to wait for, and what to type then; `\\x04` is the end of input.
         env: variables on top of this process's own.
+        cwd: where to run it.
+        piped: whether standard output goes into a pipe, and not to the terminal.
     """
     import pty
 
     master, slave = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **(env or {})}
     process = subprocess.Popen(
-        enfilade_command(*words), stdin=slave, stdout=subprocess.PIPE, stderr=slave, env=environment
+        enfilade_command(*words),
+        cwd=cwd,
+        stdin=slave,
+        stdout=subprocess.PIPE if piped else slave,
+        stderr=slave,
+        env=_environment({"TERM": "xterm-256color", "COLUMNS": "80", **(env or {})}),
+        start_new_session=True,
     )
     os.close(slave)
     watchdog = threading.Timer(PATIENCE, process.kill)
@@ -107,8 +128,7 @@ def at_terminal(
                         os.write(master, reply.encode() if reply == "\x04" else f"{reply}\n".encode())
                     continue
             break
-        assert process.stdout is not None
-        out = process.stdout.read().decode()
+        out = process.stdout.read().decode() if process.stdout is not None else ""
         return Said(process.wait(PATIENCE), out, shown.replace("\r\n", "\n"))
     finally:
         watchdog.cancel()

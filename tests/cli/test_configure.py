@@ -220,9 +220,3 @@ def test_the_list(folder: Path) -> None:
     assert lines[row + 1].strip() == "there"
     assert all(len(line) <= 80 for line in lines)
     assert "\x1b" not in done.stdout
-
-
-def test_help_has_an_example(folder: Path) -> None:
-    done = configure(folder, "--help")
-    assert "enfilade configure cursor server.py" in done.stdout
-    assert all(len(line.rstrip()) <= 80 for line in done.stdout.splitlines())

@@ -5,16 +5,16 @@ What it writes is followed in `tests/scaffold/`.
 
 from pathlib import Path
 
-from cli.typed import typed
+from typed import spawned
 
 SERVER = "from enfilade import MCPApp\napp = MCPApp()\n"
 
 
 def test_it_says_what_it_wrote_and_what_comes_next(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(SERVER, encoding="utf-8")
-    done = typed(tmp_path, "docker")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == (
+    done = spawned("docker", cwd=tmp_path)
+    assert (done.status, done.err) == (0, "")
+    assert done.out == (
         "Wrote Dockerfile, compose.yaml, .dockerignore.\n"
         "\nNext:\n\n"
         "  docker compose up --build  # serves http://127.0.0.1:8000/mcp\n"
@@ -26,21 +26,21 @@ def test_it_says_what_it_wrote_and_what_comes_next(tmp_path: Path) -> None:
 def test_in_another_folder_with_valkey_and_not_twice(tmp_path: Path) -> None:
     (tmp_path / "tea").mkdir()
     (tmp_path / "tea/server.py").write_text(SERVER, encoding="utf-8")
-    done = typed(tmp_path, "docker", "tea", "--valkey")
-    assert done.returncode == 0, done.stderr
-    assert "  cd tea\n" in done.stdout
+    done = spawned("docker", "tea", "--valkey", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert "  cd tea\n" in done.out
     assert "redis://valkey:6379/0" in (tmp_path / "tea/compose.yaml").read_text(encoding="utf-8")
-    again = typed(tmp_path, "docker", "tea")
-    assert (again.returncode, again.stdout) == (2, "")
-    assert again.stderr == (
+    again = spawned("docker", "tea", cwd=tmp_path)
+    assert (again.status, again.out) == (2, "")
+    assert again.err == (
         "enfilade: Dockerfile, compose.yaml, .dockerignore would be overwritten; --force does that\n"
     )
-    assert typed(tmp_path, "docker", "tea", "--force").returncode == 0
+    assert spawned("docker", "tea", "--force", cwd=tmp_path).status == 0
     assert "valkey" not in (tmp_path / "tea/compose.yaml").read_text(encoding="utf-8")
 
 
 def test_without_a_server_it_says_how_to_make_one(tmp_path: Path) -> None:
-    done = typed(tmp_path, "docker")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "there is no server here: looked for" in done.stderr
-    assert "`enfilade new NAME`" in done.stderr
+    done = spawned("docker", cwd=tmp_path)
+    assert (done.status, done.out) == (2, "")
+    assert "there is no server here: looked for" in done.err
+    assert "`enfilade new NAME`" in done.err

@@ -63,7 +63,7 @@ def test_a_command_and_a_url(typed: Line) -> None:
 
 
 MISTAKES: dict[str, tuple[list[str], str]] = {
-    "no target": ([], "say which server"),
+    "no target": ([], "there is no server here"),
     "no file": (["nowhere.py"], "there is no file 'nowhere.py' here"),
     "no app in it": ([f"{SHOP}:nothing"], "has no app called 'nothing'"),
     "no command": (["enfilade-no-such"], "the command `enfilade-no-such` cannot be reached"),
@@ -85,13 +85,6 @@ def test_a_mistake_ends_in_one_line(mistake: str, typed: Line) -> None:
     assert said.err.startswith("enfilade: ")
     assert expected in said.err
     assert "Traceback" not in said.err
-
-
-@pytest.mark.parametrize("verb", ["inspect", "call", "check"])
-def test_help_has_an_example(verb: str, typed: Line) -> None:
-    said = typed(verb, "--help")
-    assert said.status == 0
-    assert f"enfilade {verb} server.py" in said.out
 
 
 def test_headers_go_with_each_request(typed: Line) -> None:

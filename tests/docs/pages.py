@@ -23,6 +23,8 @@ KNOWN = {
     ("serve", "sh"),  # starts a server, which is then called by the official client in both eras
     ("stdio", "sh"),  # is started by the official client
     ("run", "sh"),  # is run to its end
+    ("screen", "text"),  # is typed at a terminal of so many columns, and compared with what is seen
+    ("example", "sh"),  # is understood by the command line, and not run
     ("install", "sh"),  # is compared with pyproject.toml
     ("make", "sh"),  # is compared with the Makefile
     ("greeting", "sh"),  # is what the running server prints

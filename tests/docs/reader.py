@@ -25,13 +25,16 @@ from typing import Any, Self
 
 import dotenv
 import pytest
+import typer.main
 import yaml
 from mcp import Client, StdioServerParameters
 
 from docs.pages import ROOT, Block
 from enfilade import Settings
+from enfilade.cli.command import cli
 from enfilade.settings import PREFIX, load
 from servers import HOST, ServerProcess, enfilade_command, free_port
+from terminal import Terminal
 from valkey_server import Valkey
 
 NAMESPACE = "the_page"
@@ -81,6 +84,8 @@ class Reader:
             ("serve", "sh"): self._serve,
             ("stdio", "sh"): self._stdio,
             ("run", "sh"): self._run,
+            ("screen", "text"): self._screen,
+            ("example", "sh"): _only_understand,
             ("install", "sh"): self._install,
             ("make", "sh"): self._make,
             ("greeting", "sh"): self._greeting,
@@ -190,6 +195,18 @@ class Reader:
         for promise in block.expected:
             assert promise in printed, block.place
 
+    def _screen(self, block: Block) -> None:
+        if os.name == "nt":
+            return  # there is no pseudo-terminal
+            left_out = ("NO_COLOR", "FORCE_COLOR", "COLUMNS")
+        env = {key: value for key, value in os.environ.items() if key not in left_out}
+        env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
+        with Terminal(self._folder, env, columns=int(block.argument)) as terminal:
+            for line in self._code(block).splitlines():
+                if line.startswith("$ "):
+                    terminal.type(line.removeprefix("$ "))
+            assert f"{self._code(block)}\n$" == terminal.screen, block.place
+
     def _finished(self, words: list[str], env: dict[str, str]) -> str:
         done = subprocess.run(
             words,
@@ -261,6 +278,15 @@ class Reader:
             for name, value in values.items():
                 patch.setenv(name, str(value))
             load({})
+
+
+def _only_understand(block: Block) -> None:
+    """Let the command line read what is typed, as far as its verbs and their options go."""
+    group: Any = typer.main.get_command(cli)
+    for line in block.code.strip().splitlines():
+        program, verb, *words = shlex.split(line)
+        assert program == "enfilade", block.place
+        group.commands[verb].make_context(verb, words)  # a mistake is an error
 
 
 def _only_parse(block: Block) -> None:

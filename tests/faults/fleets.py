@@ -15,7 +15,7 @@ from over_http import Reply
 from resuming import Refused, ResumingClient, Stream, get_stream
 from servers import python_command
 
-LOOPS = int(os.environ.get("ENFILADE_FAULT_LOOPS", "2"))
+LOOPS = int(os.environ.get("ENFILADE_FAULT_LOOPS", "1"))
 """How often each fault happens, each time at another moment. `make faults` sets 100."""
 
 SCRIPT = Path(__file__).with_name("faulty.py")

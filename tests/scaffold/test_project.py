@@ -28,7 +28,8 @@ from scaffold.installing import Shelf, finished
 from servers import ROOT, ServerProcess, enfilade_command
 
 SMALL = {
-    *(".env.example", ".gitignore", "README.md", "pyproject.toml", "tests/test_server.py"),
+    *(".env.example", ".gitignore", "README.md", "pyproject.toml"),
+    *("tests/conftest.py", "tests/test_server.py"),
     *(f"src/the_simple_server_name/{name}" for name in ("__init__.py", "server.py")),
     *(f"src/the_simple_server_name/tools/{name}" for name in ("__init__.py", "text.py")),
 }
@@ -103,7 +104,7 @@ def test_its_own_tests_pass(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert re.search(r"^12 passed", done.stdout, re.MULTILINE)
+    assert re.search(r"^25 passed", done.stdout, re.MULTILINE)
 
 
 def test_it_is_in_good_style(tmp_path: Path) -> None:
@@ -240,7 +241,9 @@ def test_of_several_that_are_made_at_once_one_is_there(tmp_path: Path) -> None:
 
 def test_the_next_steps_fit_the_plan(tmp_path: Path) -> None:
     small = [command for command, _ in next_steps(PLANS["small"][0], Path("some where/tea"))]
-    assert small == ["cd 'some where/tea'", 'pip install -e ".[dev]"', "pytest", "enfilade run"]
+    assert small[:3] == ["cd 'some where/tea'", 'pip install -e ".[dev]"', "pytest"]
+    verbs = [each.split()[1] for each in small if each.startswith("enfilade ")]
+    assert verbs == ["call", "run", "configure", "check", "docker"]
     assert next_steps(PLANS["full"][0], tmp_path)[-1][0] == "docker compose up --build"
 
 

@@ -18,9 +18,6 @@ from enfilade.testing.arguments import ArgumentError, read_arguments
 from enfilade.testing.surface import Item, list_tools
 from enfilade.testing.values import near
 
-EXAMPLES = """Examples:  enfilade call server.py add a=1 b=2  ·  enfilade call http://127.0.0.1:8000/mcp
-search query=@question.txt limit:=5  ·  enfilade call "npx some-server" echo --json '{"text": "hello"}'"""
-
 
 def call(
     target: Annotated[str, typer.Argument(metavar="TARGET", help=HELP_OF_TARGET.replace(", or after --", ""))],

@@ -20,9 +20,6 @@ from enfilade.cli.errors import CommandError
 from enfilade.cli.reach import HELP_OF_TARGET, headers_of, reported, target_of
 from enfilade.cli.screen import remarks, results, words
 
-EXAMPLES = """Examples:  enfilade check server.py  ·  enfilade check server.py --snapshot surface.json --save  ·
-enfilade check server.py --snapshot surface.json --fail-on breaking --format github"""
-
 _COLOURS: Final = {"error": "bold red", "breaking": "bold magenta", "warning": "yellow", "note": "dim"}
 _FORMATS: Final = ("text", "json", "github")
 

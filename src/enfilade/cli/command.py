@@ -5,13 +5,12 @@ from typing import Annotated
 import typer
 
 from enfilade._version import __version__
-from enfilade.cli import configure, dev
-from enfilade.cli.call import EXAMPLES as CALL_EXAMPLES
 from enfilade.cli.call import call
-from enfilade.cli.check import EXAMPLES as CHECK_EXAMPLES
 from enfilade.cli.check import check
+from enfilade.cli.configure import configure
+from enfilade.cli.dev import dev
 from enfilade.cli.docker import docker
-from enfilade.cli.inspect import EXAMPLES as INSPECT_EXAMPLES
+from enfilade.cli.examples import epilog
 from enfilade.cli.inspect import inspect
 from enfilade.cli.new import new
 from enfilade.cli.run import run
@@ -23,14 +22,8 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-cli.command()(new)
-cli.command()(run)
-cli.command(epilog=dev.EPILOG)(dev.dev)
-cli.command(epilog=INSPECT_EXAMPLES)(inspect)
-cli.command(epilog=CALL_EXAMPLES)(call)
-cli.command(epilog=CHECK_EXAMPLES)(check)
-cli.command(epilog=configure.EPILOG)(configure.configure)
-cli.command()(docker)
+for verb in (new, run, dev, inspect, call, check, configure, docker):
+    cli.command(epilog=epilog(verb.__name__))(verb)
 
 
 def _version(asked: bool) -> None:

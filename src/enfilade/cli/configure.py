@@ -15,14 +15,11 @@ from enfilade.clients.entry import Server, name_of
 from enfilade.clients.errors import ClientFileError
 from enfilade.clients.found import found
 from enfilade.clients.places import Places
+from enfilade.clients.table import Client
 from enfilade.settings import SettingsError, load
 from enfilade.source import LoadError, find_source
 from enfilade.transports.reload import watched_folder
 
-EPILOG = (
-    "For example: enfilade configure cursor server.py · enfilade configure claude-desktop server.py --dry-run · "
-    "enfilade configure vscode --name sums --url https://example.com/mcp · enfilade configure --list"
-)
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -33,7 +30,10 @@ def configure(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE[:NAME]]", help="Python file, and the app's name in it if there are several."
+            metavar="FILE[:NAME]",
+            help="Python file, and the app's name in it if there are several; or a project's folder "
+            "(default: this one).",
+            show_default=False,
         ),
     ] = None,
     name: Annotated[
@@ -77,18 +77,23 @@ def configure(
         location = location_of(known, places, None if user is None else "user" if user else "project", config)
         over_http = {"transport": transport, "host": host, "port": port, "path": path}
         if remove:
-            change = removing(known, name or _server(target, None, None, {}, []).name, location)
+            change = removing(known, name or _server(known, target, None, None, {}, []).name, location)
         else:
-            change = adding(known, _server(target, name, url, over_http, env or []), places, location)
+            change = adding(known, _server(known, target, name, url, over_http, env or []), places, location)
         _carry_out(console, change, dry_run=dry_run, force=force)
     except (ClientFileError, LoadError, SettingsError) as error:
         raise CommandError(str(error)) from None
 
 
 def _server(
-    target: str | None, name: str | None, url: str | None, over_http: dict[str, str | int | None], env: list[str]
+    client: Client,
+    target: str | None,
+    name: str | None,
+    url: str | None,
+    over_http: dict[str, str | int | None],
+    env: list[str],
 ) -> Server:
-    """Return the server that is meant."""
+    """Return the server that is meant. A client that connects to none starts it, unless that was ruled out."""
     if url is not None and name is not None:
         return Server(name=name, url=url, env=env)
     app = load_app(target)
@@ -101,7 +106,7 @@ def _server(
     if set(told) - {"transport"}:
         told.setdefault("transport", "http")
     settings = load(told, app.settings)
-    if settings.transport == "http":
+    if settings.transport == "http" and (told or client.http is not None):
         return Server(name=name, url=_url(settings.host, settings.port, settings.path), env=env)
     return _started(app, name, env)
 

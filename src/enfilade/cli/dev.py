@@ -10,14 +10,15 @@ from enfilade.dev.serve import develop
 from enfilade.settings import SettingsError
 from enfilade.source import LoadError
 
-EPILOG = "For example: enfilade dev server.py · enfilade dev server.py --port 9000"
-
 
 def dev(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE[:NAME]]", help="Python file, and the app's name in it if there are several."
+            metavar="FILE[:NAME]",
+            help="Python file, and the app's name in it if there are several; or a project's folder "
+            "(default: this one).",
+            show_default=False,
         ),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to bind (default 127.0.0.1).")] = None,

@@ -22,10 +22,7 @@ def docker(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
 ) -> None:
-    """Write a Dockerfile, compose.yaml and .dockerignore for a project.
-
-    Example: enfilade docker --valkey
-    """
+    """Write a Dockerfile, compose.yaml and .dockerignore for a project."""
     try:
         written = write_containers(path, ContainerOptions(valkey=valkey), force=force)
     except ScaffoldError as error:

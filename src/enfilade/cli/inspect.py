@@ -10,9 +10,6 @@ from enfilade.cli.screen import print_json, results
 from enfilade.cli.surface_tables import print_surface
 from enfilade.testing.surface import read_surface
 
-EXAMPLES = """Examples:  enfilade inspect server.py  ·  enfilade inspect http://127.0.0.1:8000/mcp --json  ·
-enfilade inspect -- npx some-server"""
-
 
 def inspect(
     target: Annotated[list[str] | None, typer.Argument(metavar="TARGET", help=HELP_OF_TARGET)] = None,

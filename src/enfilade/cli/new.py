@@ -48,8 +48,6 @@ def new(
     """Make a new server: a Python package with tools and tests that works as it is.
 
     At a terminal it asks for what was not said.
-
-    Example: enfilade new "Tea shop" --transport http --docker
     """
     asks = not yes and sys.stdin.isatty() and sys.stdout.isatty()
     if name is None and not asks:

@@ -22,7 +22,9 @@ from enfilade.testing.targets import Command, Target
 
 Found = TypeVar("Found")
 
-HELP_OF_TARGET = "FILE[:NAME], a URL, or the command that starts a server (in quotes, or after --)."
+HELP_OF_TARGET = (
+    "FILE[:NAME], a project's folder, a URL, or the command that starts a server (in quotes, or after --)."
+)
 
 
 def target_of(given: Sequence[str]) -> Target:

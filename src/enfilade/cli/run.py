@@ -84,8 +84,6 @@ def run(
     tool.enfilade in pyproject.toml names, or server.py, or src/*/server.py.
 
     ENFILADE_* environment variables outrank the options given here.
-
-    Example: enfilade run --transport http --reload
     """
     try:
         _work_in(directory)
@@ -122,8 +120,10 @@ def greet(app: MCPApp, host: str, port: int, path: str) -> None:
         "  Connect a client:",
         f"    Claude Code   claude mcp add --transport http {_slug(app.name)} {url}",
         f'    VS Code       code --add-mcp \'{{"name":"{_slug(app.name)}","type":"http","url":"{url}"}}\'',
-        f'    Others        {{"mcpServers": {{"{_slug(app.name)}": {{"url": "{url}"}}}}}}',
+        f"    Others        enfilade configure CLIENT --name {_slug(app.name)} --url {url}",
+        f'    By hand       {{"mcpServers": {{"{_slug(app.name)}": {{"url": "{url}"}}}}}}',
         "",
+        f"  See it: enfilade inspect {url}",
         "  Stop with Ctrl-C.",
         "",
     ]

@@ -49,10 +49,13 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         return self.after != (self.file.before or b"") and self.state not in ("same", "absent")
 
     def diff(self) -> Iterator[str]:
-        """Yield the lines of a unified diff, without their ends."""
+        """Yield the lines of a unified diff, without their ends.
+
+        One line is shown around a change: in more of them, a neighbour's secrets might be.
+        """
         before, after = (_lines(each) for each in (self.file.before or b"", self.after))
         names = (str(self.file.path) if self.file.before is not None else "/dev/null", str(self.file.path))
-        for line in difflib.unified_diff(before, after, *names):
+        for line in difflib.unified_diff(before, after, *names, n=1):
             yield line.rstrip("\r\n")
             if not line.endswith("\n"):
                 yield "\\ No newline at end of file"

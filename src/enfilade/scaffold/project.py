@@ -29,6 +29,7 @@ FILES: Final = (
     ("src/{package}/server.py", "server.py"),
     ("src/{package}/tools/__init__.py", "tools.py"),
     ("src/{package}/tools/text.py", "text.py"),
+    ("tests/conftest.py", "conftest.py"),
     ("tests/test_server.py", "test_server.py"),
 )
 #: What it has besides if it is to show everything.
@@ -114,16 +115,19 @@ def check_free(names: Names, parent: Path) -> Path:
 
 def next_steps(plan: Plan, place: Path) -> list[tuple[str, str]]:
     """Return what to type next, and what for."""
-    steps = [
+    over_http = plan.transport == "http"
+    return [
         (f"cd {shlex.quote(str(place))}", ""),
         ('pip install -e ".[dev]"', "best in a virtual environment"),
         ("pytest", "its tests pass"),
-        (
-            "enfilade run",
-            "serves it over http, and says how to connect" if plan.transport == "http" else "over stdio",
-        ),
+        ("enfilade call . greet name=Ada", "calls a tool"),
+        ("enfilade run", "serves it over http, and says how to connect" if over_http else "serves it over stdio"),
+        ("enfilade configure --list", "shows the clients that it can tell of the server"),
+        ("enfilade check", "finds what hosts and models trip over"),
+        ("docker compose up --build", "serves it in a container")
+        if plan.docker
+        else ("enfilade docker", "adds files for containers"),
     ]
-    return [*steps, ("docker compose up --build", "serves it in a container")] if plan.docker else steps
 
 
 def _texts(plan: Plan) -> dict[str, str]:
