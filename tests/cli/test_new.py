@@ -42,7 +42,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
     assert "  cd 'some where/tea'\n" in done.out
     assert 'transport="stdio"' in (made / "src/tea/server.py").read_text(encoding="utf-8")
     assert (made / "Dockerfile").is_file()
-    assert (made / "evals/eval_tools.py").is_file()
+    assert (made / "src/tea/prompts.py").is_file()
 
 
 MISTAKES = {
@@ -81,7 +81,7 @@ def test_at_a_terminal_it_asks(tmp_path: Path) -> None:
     assert said.status == 0, said.err
     assert "Made Tea shop in tea-shop." in said.err
     assert (tmp_path / "tea-shop/compose.yaml").is_file()
-    assert not (tmp_path / "tea-shop/evals").exists()
+    assert not (tmp_path / "tea-shop/src/tea_shop/prompts.py").exists()
     assert 'transport="stdio"' in (tmp_path / "tea-shop/src/tea_shop/server.py").read_text(encoding="utf-8")
 
 

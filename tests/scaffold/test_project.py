@@ -29,14 +29,14 @@ from servers import ROOT, ServerProcess, enfilade_command
 
 SMALL = {
     *(".env.example", ".gitignore", "README.md", "pyproject.toml"),
-    *("tests/conftest.py", "tests/test_server.py"),
+    *("tests/conftest.py", "tests/test_server.py", "evals/eval_tools.py"),
     *(f"src/the_simple_server_name/{name}" for name in ("__init__.py", "server.py")),
     *(f"src/the_simple_server_name/tools/{name}" for name in ("__init__.py", "text.py")),
 }
 FULL = SMALL | {
     *(f"src/the_simple_server_name/{name}.py" for name in ("notebook", "prompts", "resources")),
     *(f"src/the_simple_server_name/tools/{name}.py" for name in ("notes", "signing")),
-    *("evals/eval_tools.py", "tests/test_notes.py"),
+    "tests/test_notes.py",
 }
 DOCKER = {"Dockerfile", "compose.yaml", ".dockerignore"}
 TITLE = "The simple server name"

@@ -33,7 +33,7 @@ def new(
         bool | None,
         typer.Option(
             "--full/--minimal",
-            help="Show everything: resources, prompts, progress, questions, secrets, a lifespan, evals.",
+            help="Show everything: resources, prompts, progress, questions, secrets, a lifespan.",
             show_default=False,
         ),
     ] = None,

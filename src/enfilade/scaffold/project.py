@@ -31,6 +31,7 @@ FILES: Final = (
     ("src/{package}/tools/text.py", "text.py"),
     ("tests/conftest.py", "conftest.py"),
     ("tests/test_server.py", "test_server.py"),
+    ("evals/eval_tools.py", "eval_tools.py"),
 )
 #: What it has besides if it is to show everything.
 FULL: Final = (
@@ -40,7 +41,6 @@ FULL: Final = (
     ("src/{package}/tools/notes.py", "notes.py"),
     ("src/{package}/tools/signing.py", "signing.py"),
     ("tests/test_notes.py", "test_notes.py"),
-    ("evals/eval_tools.py", "eval_tools.py"),
 )
 
 
@@ -50,7 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         names: what it is called.
         transport: how `enfilade run` serves it unless told otherwise.
-        full: whether it shows everything: resources, prompts, progress, questions, secrets, a lifespan, evals.
+        full: whether it shows everything: resources, prompts, progress, questions, secrets, a lifespan.
         docker: whether it has the files for containers.
     """
 
