@@ -6,13 +6,17 @@ Easy to get wrong: an example that nobody calls. A folder that is in no table of
 import asyncio
 import hashlib
 import hmac
+import json
+import os
 import re
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +104,13 @@ CALLS: dict[str, list[Call]] = {
         Call("echo", {"text": "hello"}, "hello", data={"result": "hello"}),
         Call("shout", {"text": "tea", "times": 2}, data={"result": ["TEA", "TEA"]}),
         Call("whoami", text='.*"revision":"20.*'),
+    ],
+    "evaluations": [
+        Call("convert", {"amount": 42195, "unit": "metre", "into": "mile"}, data={"result": 26.219}),
+        Call("remind", {"text": "tea", "minutes": 3}, "In 3 minutes: tea"),
+        Call(
+            "remind", {"text": "tea", "minutes": 0}, "A reminder needs at least a minute, and not 0.", fails=True
+        ),
     ],
     "local_filesystem": [
         Call("list_directory", text=".*garden/.*list.txt.*"),
@@ -506,3 +517,85 @@ def test_the_readme_names_what_there_is(example: str) -> None:
     assert missing == set()
     for link in re.findall(r"\]\(([^)]+)\)", readme):
         assert (EXAMPLES / example / link).resolve().exists(), link
+
+
+# -- evaluations -------------------------------------------------------------------------------------------------
+
+MARATHON = {"amount": 42195.0, "unit": "metre", "into": "mile"}
+PLANTS = {"text": "Water the plants!", "minutes": 60}
+#: What a model asks for, one after the other, and what is then said.
+MODELS: dict[str, tuple[list[list[tuple[str, dict[str, Any]]]], list[str]]] = {
+    "good": ([[("convert", MARATHON)], [("remind", PLANTS)]], ["2 of 2 went well"]),
+    "another tool": ([[("remind", PLANTS)], [("remind", PLANTS)]], ["asked for remind, and not for convert"]),
+    "silent": ([[], [("remind", PLANTS)]], ["asked for 0 calls, and not for one", "1 of 2 went well"]),
+    "hours": (
+        [[("convert", MARATHON)], [("remind", {**PLANTS, "minutes": 1})]],
+        ["minutes is 1, and not 60", "1 of 2 went well"],
+    ),
+    "another text": (
+        [[("convert", MARATHON)], [("remind", {**PLANTS, "text": "buy milk"})]],
+        ["text is 'buy milk'"],
+    ),
+    "too much": ([[("convert", {**MARATHON, "exactly": True})], []], ["exactly is True, and not None", "0 of 2"]),
+}
+
+
+def evaluated(**env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "evals/eval_tools.py"],
+        cwd=EXAMPLES / "evaluations",
+        env={**{key: value for key, value in os.environ.items() if not key.startswith("EVAL_")}, **env},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def test_evaluations_can_be_met() -> None:
+    done = evaluated()
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 went well; no model was asked (EVAL_URL)" in done.stdout
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_evaluations_of_a_model(kind: str) -> None:
+    """P4: the model here is a script behind the same API, and is asked as any other would be."""
+    replies, said = MODELS[kind]
+    waiting, asked = list(replies), list[Any]()
+
+    class Model(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(
+                (
+                    self.path,
+                    self.headers["Authorization"],
+                    json.loads(self.rfile.read(int(self.headers["Content-Length"]))),
+                )
+            )
+            calls = [
+                {"function": {"name": name, "arguments": json.dumps(arguments)}}
+                for name, arguments in waiting.pop(0)
+            ]
+            body = json.dumps({"choices": [{"message": {"tool_calls": calls}}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Model) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = evaluated(EVAL_URL=f"http://127.0.0.1:{server.server_port}/v1", EVAL_MODEL="m", EVAL_KEY="k")
+        server.shutdown()
+    assert done.returncode == (kind != "good"), done.stdout + done.stderr
+    assert all(each in done.stdout for each in said), done.stdout
+    path, key, request = asked[0]
+    assert (path, key, request["model"]) == ("/v1/chat/completions", "Bearer k", "m")
+    assert [tool["function"]["name"] for tool in request["tools"]] == ["convert", "remind"]
+    assert request["tools"][0]["function"]["parameters"]["properties"]["unit"]["enum"] == [
+        "metre",
+        "mile",
+        "yard",
+    ]
