@@ -159,7 +159,7 @@ def _checked(path: Path, said: str, why: str = "") -> Path:
         advice = "" if why else "; give the path of the Python file that makes the MCPApp"
         raise LoadError(f"there is no file {said!r}{why or ' here'}{advice}")
     if path.suffix != ".py":
-        raise LoadError(f"{said!r} is not a Python file")
+        raise LoadError(f"{said!r} is not a Python file; give the one that makes the MCPApp")
     return path
 
 
