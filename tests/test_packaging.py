@@ -55,7 +55,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("user") / "venv"
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    output(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT))
+    output(python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", str(ROOT))
     return python
 
 

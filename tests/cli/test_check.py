@@ -35,7 +35,7 @@ def test_a_server_that_is_as_it_should_be(typed: Line) -> None:
     assert (said.status, said.err) == (0, "")
     assert "quickstart: 3 tools, about" in said.out
     assert "stateless and session." in said.out
-    assert max(map(len, said.out.splitlines())) <= 80
+    assert max(map(len, said.out.splitlines()[:-1])) <= 80  # the sum is a line for programs, too
 
 
 def test_notes_fail_nothing(server: Path, typed: Line) -> None:

@@ -58,7 +58,7 @@ def test_in_a_pipe_a_session_goes_on_while_code_changes_and_breaks(tmp_path: Pat
         eventually(lambda: "Stop with Ctrl-C." in server.output)
         assert f"Sums 1.2  {server.url}" in server.output
         assert re.search(r"^  add    Add two numbers, however", server.output, re.MULTILINE)
-        assert "Connect: enfilade configure CLIENT server.py --transport http" in server.output
+        assert f"Connect: enfilade configure CLIENT server.py --url {server.url}" in server.output
         session = Http(server.port).initialize()
         assert session.call("add", a=1, b=2).result["structuredContent"] == {"result": 3}
         who = "session 2025-11-25 harness 1"

@@ -24,7 +24,7 @@ def test_it_says_what_it_made_and_what_comes_next(tmp_path: Path) -> None:
         "  pytest                          # its tests pass\n"
         "  enfilade call . greet name=Ada  # calls a tool\n"
         "  enfilade run                    # serves it over http, and says how to connect\n"
-        "  enfilade configure --list       # shows the clients that it can tell of the server\n"
+        "  enfilade configure --list       # shows which clients it can tell\n"
         "  enfilade check                  # finds what hosts and models trip over\n"
         "  enfilade docker                 # adds files for containers\n"
     )

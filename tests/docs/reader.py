@@ -198,7 +198,7 @@ class Reader:
     def _screen(self, block: Block) -> None:
         if os.name == "nt":
             return  # there is no pseudo-terminal
-            left_out = ("NO_COLOR", "FORCE_COLOR", "COLUMNS")
+        left_out = ("NO_COLOR", "FORCE_COLOR", "COLUMNS")
         env = {key: value for key, value in os.environ.items() if key not in left_out}
         env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
         with Terminal(self._folder, env, columns=int(block.argument)) as terminal:

@@ -113,7 +113,9 @@ async def _called(client: Any, tool: str, arguments: dict[str, Any], along: Alon
                 f"{tool} has not answered within {timeout:g} s; --timeout gives it more"
             ) from error
         if error.code == CONNECTION_CLOSED:
-            raise CommandError(f"the server went away while it ran {tool}; what it has logged may say why") from error
+            raise CommandError(
+                f"the server went away while it ran {tool}; what it has logged may say why"
+            ) from error
         raise CommandError(plain(f"{tool} failed: {error} ({error.code})"), status=1) from error
 
 

@@ -88,7 +88,7 @@ def _print(console: Console, outcome: Outcome, output: str, file: str | None) ->
     else:
         for _, group in groupby(outcome.findings, lambda finding: (finding.severity, finding.rule)):
             _print_group(console, list(group))
-        console.print(words(_summary(outcome)))
+        console.print(words(_summary(outcome)), soft_wrap=not console.is_terminal)  # a program reads it as a line
 
 
 def _print_group(console: Console, findings: list[Finding]) -> None:

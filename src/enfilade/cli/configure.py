@@ -167,3 +167,4 @@ def _list(console: Console, places: Places) -> None:
         console.print(f"{each.client.name:<15} {here:<6} {each.scope:<8} {each.shown}", markup=False)
         for name in each.servers:
             console.print(f"{'':<31} {name}", style="dim", markup=False)
+    console.print("\nTell one of this project's server: enfilade configure CLIENT", markup=False)

@@ -139,7 +139,7 @@ def greet(screen: Screen, app: MCPApp, folder: Path) -> None:
     if counted:
         screen.line(f"  and {counted}")
     screen.line("")
-    screen.line(f"  Connect: enfilade configure CLIENT {_typed(app)} --transport http")
+    screen.line(f"  Connect: enfilade configure CLIENT {_typed(app)} --url {url}")
     screen.line(f"  Reloading when a Python file in {folder} changes. Stop with Ctrl-C.")
     screen.line("")
 

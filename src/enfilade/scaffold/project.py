@@ -122,7 +122,7 @@ def next_steps(plan: Plan, place: Path) -> list[tuple[str, str]]:
         ("pytest", "its tests pass"),
         ("enfilade call . greet name=Ada", "calls a tool"),
         ("enfilade run", "serves it over http, and says how to connect" if over_http else "serves it over stdio"),
-        ("enfilade configure --list", "shows the clients that it can tell of the server"),
+        ("enfilade configure --list", "shows which clients it can tell"),
         ("enfilade check", "finds what hosts and models trip over"),
         ("docker compose up --build", "serves it in a container")
         if plan.docker
