@@ -111,13 +111,16 @@ def test_one_function_for_every_client(driver: Driver, target: list[str], tmp_pa
 PINNED = [each for each in DRIVERS if each.mode == STATELESS]
 
 
-@pytest.mark.parametrize("driver", PINNED, ids=lambda driver: driver.name, indirect=True)
 @pytest.mark.parametrize(
-    ("hosts", "processes"),
+    ("driver", "hosts", "processes"),
     [
-        pytest.param({"restart": True}, ROUNDS, id="killed and restarted after each question"),
-        pytest.param({"workers": 2}, 2, id="two processes in turn"),
+        pytest.param(PINNED[0], {"restart": True}, ROUNDS, id="killed and restarted after each question"),
+        *(
+            pytest.param(driver, {"workers": 2}, 2, id=f"two processes in turn-{driver.name}")
+            for driver in PINNED
+        ),
     ],
+    indirect=["driver"],
 )
 def test_whatever_becomes_of_the_servers(
     driver: Driver, hosts: dict[str, Any], processes: int, tmp_path: Path, log: Path

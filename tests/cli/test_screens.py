@@ -49,8 +49,8 @@ TYPED = {
     "check": "enfilade check server.py --fail-on error",
     "configure": "enfilade configure cursor server.py --dry-run",
 }
-SIZES = [pytest.param(columns, id=str(columns)) for columns in (80, 120)]
-COLOURS = [pytest.param(True, id="colour"), pytest.param(False, id="plain")]
+#: Columns of the terminal, and whether colours are wanted.
+SCREENS = [pytest.param(80, True, id="80 in colour"), pytest.param(120, False, id="120 without")]
 
 
 @pytest.fixture
@@ -72,8 +72,7 @@ def widest(sent: str) -> str:
     return max((line for line in printed if not line.startswith(("$ ", "-", "+"))), key=len)
 
 
-@pytest.mark.parametrize("colour", COLOURS)
-@pytest.mark.parametrize("columns", SIZES)
+@pytest.mark.parametrize(("columns", "colour"), SCREENS)
 def test_what_commands_show(folder: Path, columns: int, colour: bool) -> None:
     with Terminal(folder, variables(colour), columns=columns) as terminal:
         for verb, line in TYPED.items():
@@ -85,8 +84,7 @@ def test_what_commands_show(folder: Path, columns: int, colour: bool) -> None:
             assert ("minute 3" in sent) == (verb == "call")
 
 
-@pytest.mark.parametrize("colour", COLOURS)
-@pytest.mark.parametrize("columns", SIZES)
+@pytest.mark.parametrize(("columns", "colour"), SCREENS)
 def test_the_log_of_requests(folder: Path, columns: int, colour: bool) -> None:
     url = f"http://127.0.0.1:{(port := free_port())}/mcp"
     env = variables(colour)
