@@ -48,9 +48,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def variables(home: Path) -> dict[str, str]:
-    """Return what is set in a shell of that home, and where pip finds packages on this machine."""
+    """Return what is set in a shell of that home, and how pip gets at packages on this machine."""
     path = os.pathsep.join([str(home.parent / "env/bin"), "/usr/bin", "/bin"])
-    pip = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
+    reached = ("PIP_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT", "REQUESTS_CA_BUNDLE")
+    pip = {key: value for key, value in os.environ.items() if key.upper().startswith(reached)}
+    for file in (Path.home() / ".config/pip/pip.conf", Path.home() / ".pip/pip.conf"):
+        if file.is_file():
+            pip.setdefault("PIP_CONFIG_FILE", str(file))
     return {**pip, "HOME": str(home), "PATH": path, "LANG": "C.UTF-8", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
