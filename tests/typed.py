@@ -5,6 +5,7 @@ the words that ask for it.
 """
 
 import contextlib
+import gc
 import os
 import re
 import subprocess
@@ -53,11 +54,23 @@ class Line:
         except SystemExit as end:
             status = int(end.code or 0)
         finally:
-            collector.go_on()  # as the end of a process would
+            collector.go_on()
+            gc.unfreeze()  # the process goes on
             sys.path[:] = path
+            for name in [
+                name for name, module in sys.modules.items() if name not in modules and _is_users(module)
+            ]:
+                del sys.modules[name]
             sys.modules.update(modules)  # a file that was loaded again stands for itself no longer
         found = self._capsys.readouterr()
         return Said(status, found.out, found.err)
+
+
+def _is_users(module: object) -> bool:
+    """Whether a module is a file that a command was given, and no library."""
+    file = Path(str(getattr(module, "__file__", None) or sys.prefix))
+    libraries = [sys.prefix, sys.base_prefix, str(ROOT / "src")]
+    return not any(file.is_relative_to(folder) for folder in libraries)
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
