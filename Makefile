@@ -15,9 +15,9 @@ BIN := $(VENV)/bin
 endif
 PY := $(BIN)/python
 
-SIDE_BY_SIDE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := -n $(JOBS) --dist loadfile
 # Of the matrix of stores and workers, `make test` runs these cells, in which the others are contained but for time.
-CELLS := memory,sqlite-x4,redis-x4
+CELLS := memory,redis-x4
 MATRIX := tests/clients tests/conformance tests/asking/test_matrix.py
 
 .DEFAULT_GOAL := help

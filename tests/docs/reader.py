@@ -148,6 +148,7 @@ class Reader:
         path = self._folder / block.argument
         path.write_text(block.code + "\n", encoding="utf-8")
         importlib.invalidate_caches()
+        self._patch.delitem(sys.modules, path.stem, raising=False)  # whatever else was of that name
         importlib.import_module(path.stem)
 
     def _pytest(self, block: Block) -> None:
