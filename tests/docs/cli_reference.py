@@ -1,6 +1,6 @@
 """The page `docs/cli.md`, made from the command itself: `python tests/docs/cli_reference.py` writes it anew.
 
-Easy to get wrong: a text in a table. A bar would end its cell, so it is written as an entity.
+Easy to get wrong: a text in a table. A bar would end its cell, and not every renderer knows how it is escaped.
 """
 
 import inspect
@@ -67,7 +67,7 @@ class _Given:
         names = [part for each in said or ["--" + parameter.name.replace("_", "-")] for part in each.split("/")]
         names.sort(key=lambda each: not each.startswith("--"))
         names = [value] if argument else names if flag else [f"{names[0]} {value}", *names[1:]]
-        self.spelled = ", ".join(f"`{each}`".replace("|", "\\|") for each in names)
+        self.spelled = ", ".join(f"`{each}`".replace("|", "/") for each in names)
         text = re.sub(r"\s+", " ", info.help or "").replace("|", "\\|")
         default = info.show_default if isinstance(info.show_default, str) else parameter.default
         shown = info.show_default and type(default) in (str, int, float)
