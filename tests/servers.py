@@ -40,6 +40,13 @@ def python_command(script: Path | str, *arguments: str) -> list[str]:
     return [sys.executable, str(ROOT / script), *arguments]
 
 
+def environment(**more: str) -> dict[str, str]:
+    """Return the variables of a command: ours without those about screens, our programs first, and more."""
+    kept = {key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}}
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
+    return {**kept, "PATH": path, "PYTHONPATH": str(ROOT / "src"), **more}
+
+
 def enfilade_command(*arguments: str) -> list[str]:
     """Return the command line `enfilade ...`, of this very environment."""
     return [sys.executable, "-c", "from enfilade.cli import main; main()", *arguments]

@@ -19,7 +19,7 @@ import pytest
 
 from enfilade import collector
 from enfilade.cli import main
-from servers import ROOT, enfilade_command
+from servers import ROOT, enfilade_command, environment
 
 SHOP = str(ROOT / "tests" / "shop.py")
 PATIENCE = 45.0
@@ -73,18 +73,12 @@ def _is_users(module: object) -> bool:
     return not any(file.is_relative_to(folder) for folder in libraries)
 
 
-def _environment(more: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's variables without those about screens, and more."""
-    kept = {key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "COLUMNS", "FORCE_COLOR"}}
-    return {**kept, "PYTHONPATH": str(ROOT / "src"), **more}
-
-
 def spawned(*words: str, cwd: Path | None = None, **variables: str) -> Said:
     """Run the command as a process of its own, without a terminal."""
     done = subprocess.run(
         enfilade_command(*words),
         cwd=cwd,
-        env=_environment(variables),
+        env=environment(**variables),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -120,7 +114,7 @@ def at_terminal(
         stdin=slave,
         stdout=subprocess.PIPE if piped else slave,
         stderr=slave,
-        env=_environment({"TERM": "xterm-256color", "COLUMNS": "80", **(env or {})}),
+        env=environment(**{"TERM": "xterm-256color", "COLUMNS": "80", **(env or {})}),
         start_new_session=True,
     )
     os.close(slave)

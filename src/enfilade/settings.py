@@ -141,6 +141,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     page_size: Annotated[int, Meta(ge=1, description="entries per page of a list")] = 100
     tool_threads: Annotated[int, Meta(ge=1, description="plain `def` tools that may run at once")] = 40
 
+    @property
+    def url(self) -> str:
+        """Where a client on this machine reaches the endpoint, if it is served over http."""
+        anywhere = self.host in ("0.0.0.0", "::", "")
+        host = "127.0.0.1" if anywhere else f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}{self.path}"
+
     def __post_init__(self) -> None:
         problems: dict[str, str] = {}
         for name, default in zip(self.__struct_fields__, self.__struct_defaults__, strict=True):

@@ -1,6 +1,5 @@
 """`enfilade configure`: processes that write a client's file, show what they would, or say why not."""
 
-import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 from enfilade.cli.command import cli
 from enfilade.cli.errors import CommandError
 from servers import ROOT, enfilade_command
+from typed import at_terminal
 
 SERVER = """
 import os
@@ -128,29 +128,12 @@ def test_another_entry_of_that_name_needs_force(folder: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals as POSIX has them")
 @pytest.mark.parametrize(("answer", "status", "kept"), [("y", 0, False), ("n", 1, True)])
 def test_on_a_terminal_one_is_asked(folder: Path, answer: str, status: int, kept: bool) -> None:
-    import pty
-
     file = folder / f"asked-{answer}.json"
     file.write_text('{"mcpServers": {"far": {"command": "mine"}}}', encoding="utf-8")
-    ours, theirs = pty.openpty()
-    words = ("cursor", "--name", "far", "--url", "http://x/mcp", "--config", str(file))
-    process = subprocess.Popen(
-        enfilade_command("configure", *words),
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    shown, answered = b"", False
-    with contextlib.suppress(OSError):  # how a terminal ends on Linux
-        while piece := os.read(ours, 4096):
-            shown += piece
-            if b"Replace it?" in shown and not answered:
-                answered = bool(os.write(ours, answer.encode() + b"\n"))
-    os.close(ours)
-    assert process.wait(30) == status
-    assert b'"command": "mine"' in shown
+    words = ["configure", "cursor", "--name", "far", "--url", "http://x/mcp", "--config", str(file)]
+    said = at_terminal(words, [("Replace it?", answer)], piped=False)
+    assert said.status == status
+    assert '"command": "mine"' in said.err
     assert ("mine" in file.read_text(encoding="utf-8")) == kept
 
 

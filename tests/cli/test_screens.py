@@ -1,16 +1,17 @@
 """What people see: nothing is wider than the terminal, and colours are there if they are wanted.
 
+What `dev` shows is looked at in its own tests.
+
 Easy to get wrong: a terminal breaks a line that is too long, so the screen alone does not show that it was.
 """
 
 import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-from servers import ROOT, free_port
+from servers import environment
 from terminal import Terminal
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no pseudo-terminal")
@@ -59,13 +60,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def variables(colour: bool) -> dict[str, str]:
-    left_out = ("NO_COLOR", "FORCE_COLOR", "COLUMNS")
-    env = {key: value for key, value in os.environ.items() if key not in left_out}
-    env |= {"PATH": os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])}
-    return env | {"PYTHONPATH": str(ROOT / "src"), "LANG": "C.UTF-8"} | ({} if colour else {"NO_COLOR": "1"})
-
-
 def widest(sent: str) -> str:
     """Return the longest line that programs have sent, but for what was typed and what stands in a file."""
     printed = re.split(r"[\r\n]+", _CODES.sub("", sent))
@@ -74,7 +68,8 @@ def widest(sent: str) -> str:
 
 @pytest.mark.parametrize(("columns", "colour"), SCREENS)
 def test_what_commands_show(folder: Path, columns: int, colour: bool) -> None:
-    with Terminal(folder, variables(colour), columns=columns) as terminal:
+    env = environment(LANG="C.UTF-8", **({} if colour else {"NO_COLOR": "1"}))
+    with Terminal(folder, env, columns=columns) as terminal:
         for verb, line in TYPED.items():
             before = len(terminal.sent)
             terminal.type(line)
@@ -82,20 +77,3 @@ def test_what_commands_show(folder: Path, columns: int, colour: bool) -> None:
             assert len(widest(sent)) <= columns, widest(sent)
             assert bool(_COLOUR.search(sent)) == colour, verb
             assert ("minute 3" in sent) == (verb == "call")
-
-
-@pytest.mark.parametrize(("columns", "colour"), SCREENS)
-def test_the_log_of_requests(folder: Path, columns: int, colour: bool) -> None:
-    url = f"http://127.0.0.1:{(port := free_port())}/mcp"
-    env = variables(colour)
-    with Terminal(folder, env, columns=columns) as terminal, Terminal(folder, env) as other:
-        terminal.start(f"enfilade dev server.py --port {port}")
-        terminal.see("Stop with Ctrl-C.")
-        other.type(f"enfilade call {url} brew kind=white")
-        other.type(f"enfilade call {url} brew kind=black --era session")
-        terminal.interrupt()
-        terminal.ended()
-    log = terminal.sent[terminal.sent.index("Stop with") :]
-    assert len(widest(log)) <= columns, widest(log)
-    assert bool(_COLOUR.search(log)) == colour
-    assert log.count("tools/call") == 2

@@ -14,55 +14,24 @@ PERFORMANCE = ROOT / "docs" / "performance.md"
 
 _OF_THE_LIMIT: Final = "of the limit, CPU"
 _START: Final = "Process start to first answer, over bare Python"
+_STATELESS: Final = "`tools/call`, stateless era (2026-07-28), JSON"
+_MANY: Final = "1,000 progress reports, then the result (SSE)"
+_SESSION: Final = "`tools/call`, session era, JSON"
+_MEMORY: Final = "Memory of what only waits"
+_EACH: Final = ("enfilade", "sdk", "fastmcp")
 
 #: By the README's row: the table of `docs/performance.md`, its column, and the rows of Enfilade and the others.
 ROWS: Final[dict[str, tuple[str, str, tuple[str, str, str]]]] = {
-    "`tools/call`, in a session": (
-        "`tools/call`, session era, JSON",
-        _OF_THE_LIMIT,
-        ("enfilade", "sdk-json", "fastmcp-json"),
-    ),
-    "the same, as each is set up by default": (
-        "`tools/call`, session era, JSON",
-        _OF_THE_LIMIT,
-        ("enfilade", "sdk-sse", "fastmcp-sse"),
-    ),
-    "`tools/call`, without a session (2026-07-28)": (
-        "`tools/call`, stateless era (2026-07-28), JSON",
-        _OF_THE_LIMIT,
-        ("enfilade", "sdk-json", ""),
-    ),
-    "a progress report, then the result": (
-        "One progress report, then the result (SSE)",
-        _OF_THE_LIMIT,
-        ("enfilade", "sdk", "fastmcp"),
-    ),
-    "1,000 progress reports, then the result": (
-        "1,000 progress reports, then the result (SSE)",
-        _OF_THE_LIMIT,
-        ("enfilade", "sdk", "fastmcp"),
-    ),
-    "`initialize`": (
-        "`initialize` and `notifications/initialized`",
-        _OF_THE_LIMIT,
-        ("enfilade", "sdk", "fastmcp"),
-    ),
-    "a text of 1 MiB, there and back": (
-        "A text of 1 MiB, there and back",
-        _OF_THE_LIMIT,
-        ("enfilade", "sdk", "fastmcp"),
-    ),
-    "KiB of memory for an idle session": (
-        "Memory of what only waits",
-        "KiB a session",
-        ("enfilade", "sdk", "fastmcp"),
-    ),
-    "KiB of memory for an open stream": (
-        "Memory of what only waits",
-        "KiB a GET stream",
-        ("enfilade", "sdk", "fastmcp"),
-    ),
-    "ms to `import` it": ("`import`, over bare Python", "ms", ("enfilade", "sdk", "fastmcp")),
+    "`tools/call`, in a session": (_SESSION, _OF_THE_LIMIT, ("enfilade", "sdk-json", "fastmcp-json")),
+    "the same, as each is set up by default": (_SESSION, _OF_THE_LIMIT, ("enfilade", "sdk-sse", "fastmcp-sse")),
+    "`tools/call`, without a session (2026-07-28)": (_STATELESS, _OF_THE_LIMIT, ("enfilade", "sdk-json", "")),
+    "a progress report, then the result": ("One progress report, then the result (SSE)", _OF_THE_LIMIT, _EACH),
+    "1,000 progress reports, then the result": (_MANY, _OF_THE_LIMIT, _EACH),
+    "`initialize`": ("`initialize` and `notifications/initialized`", _OF_THE_LIMIT, _EACH),
+    "a text of 1 MiB, there and back": ("A text of 1 MiB, there and back", _OF_THE_LIMIT, _EACH),
+    "KiB of memory for an idle session": (_MEMORY, "KiB a session", _EACH),
+    "KiB of memory for an open stream": (_MEMORY, "KiB a GET stream", _EACH),
+    "ms to `import` it": ("`import`, over bare Python", "ms", _EACH),
     "ms from the start of the process to the first answer": (_START, "ms", ("enfilade run", "sdk", "fastmcp")),
 }
 

@@ -33,7 +33,7 @@ from docs.pages import ROOT, Block
 from enfilade import Settings
 from enfilade.cli.command import cli
 from enfilade.settings import PREFIX, load
-from servers import HOST, ServerProcess, enfilade_command, free_port
+from servers import HOST, ServerProcess, enfilade_command, environment, free_port
 from terminal import Terminal
 from valkey_server import Valkey
 
@@ -199,10 +199,7 @@ class Reader:
     def _screen(self, block: Block) -> None:
         if os.name == "nt":
             return  # there is no pseudo-terminal
-        left_out = ("NO_COLOR", "FORCE_COLOR", "COLUMNS")
-        env = {key: value for key, value in os.environ.items() if key not in left_out}
-        env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
-        with Terminal(self._folder, env, columns=int(block.argument)) as terminal:
+        with Terminal(self._folder, environment(), columns=int(block.argument)) as terminal:
             for line in self._code(block).splitlines():
                 if line.startswith("$ "):
                     terminal.type(line.removeprefix("$ "))

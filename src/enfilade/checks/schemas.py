@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import jsonschema_rs
 
+from enfilade.primitives.json_schema import refuse_elsewhere
+
 Schema = Mapping[str, Any]
 
 _ONE: Final = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")
@@ -81,15 +83,10 @@ def complaint(schema: Schema) -> str | None:
         return None  # which is a fault of its own
     try:
         jsonschema_rs.meta.validate(dict(schema))
-        jsonschema_rs.validator_for(dict(schema), retriever=_nothing_from_elsewhere)
+        jsonschema_rs.validator_for(dict(schema), retriever=refuse_elsewhere)
     except (jsonschema_rs.ValidationError, ValueError) as error:
         return str(getattr(error, "message", error)).splitlines()[0]
     return None
-
-
-def _nothing_from_elsewhere(uri: str) -> Any:
-    """Refuse what a stranger's schema would have us fetch."""
-    raise ValueError(f"{uri} is not fetched")
 
 
 def _without_definitions(schema: Schema) -> Schema:

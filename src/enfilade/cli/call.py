@@ -2,10 +2,12 @@
 
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from enfilade.cli.along import Along
 from enfilade.cli.errors import CommandError
@@ -14,6 +16,7 @@ from enfilade.cli.reach import HELP_OF_TARGET, headers_of, target_of, with_clien
 from enfilade.cli.result import Shown
 from enfilade.cli.screen import plain, print_json, remarks, results, words
 from enfilade.cli.typed import typed_line
+from enfilade.testing.answers import Question
 from enfilade.testing.arguments import ArgumentError, read_arguments
 from enfilade.testing.surface import Item, list_tools
 from enfilade.testing.values import near
@@ -57,26 +60,9 @@ def call(
     along = Along(err, tool)
     asker = Asker(err, typed_line, sys.stdin.isatty() and err.is_terminal, along.paused)
 
-    def model(question: Any) -> Any:
-        if sample is not None:
-            return sample
-        err.print(words(f"The server asks the model: {question.message}", "yellow"))
-        err.print("There is none here: declined; --sample TEXT says what it would answer.")
-        return _declined()
-
     async def work(client: Any) -> Item:
-        described = _find(await list_tools(client), tool)
-        given = _given(as_json)
-        try:
-            whole = read_arguments(arguments or (), described.get("inputSchema", {}), given)
-        except ArgumentError as error:
-            raise CommandError(f"{tool}: {error}") from None
-        try:
-            result = await _called(client, tool, whole, along, timeout)
-        finally:
-            along.end()
-        found: Item = result.model_dump(by_alias=True, exclude_none=True, mode="json")
-        return found
+        whole = _read(await list_tools(client), tool, arguments or (), as_json)
+        return await _called(client, tool, whole, along, timeout)
 
     result = with_client(
         target_of([target]),
@@ -87,7 +73,7 @@ def call(
         log_level=log_level,
         logging_callback=along.log,
         answers=asker.ask,
-        sampling=model,
+        sampling=_model(err, sample),
         roots=root,
     )
     if raw:
@@ -100,13 +86,25 @@ def call(
         raise SystemExit(1)
 
 
-async def _called(client: Any, tool: str, arguments: dict[str, Any], along: Along, timeout: float) -> Any:
+def _read(tools: list[Item], tool: str, words: Sequence[str], as_json: str | None) -> dict[str, Any]:
+    """Return the arguments that were typed, as the tool wants them."""
+    described = _find(tools, tool)
+    given = _given(as_json)
+    try:
+        return read_arguments(words, described.get("inputSchema", {}), given)
+    except ArgumentError as error:
+        raise CommandError(f"{tool}: {error}") from None
+
+
+async def _called(client: Any, tool: str, arguments: dict[str, Any], along: Along, timeout: float) -> Item:
     """Call the tool; an error of the protocol is a failure of the tool, unless there was no answer at all."""
     from mcp import MCPError
     from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT
 
     try:
-        return await client.call_tool(tool, arguments, progress_callback=along.progress)
+        result = await client.call_tool(tool, arguments, progress_callback=along.progress)
+        found: Item = result.model_dump(by_alias=True, exclude_none=True, mode="json")
+        return found
     except MCPError as error:
         if error.code == REQUEST_TIMEOUT:
             raise CommandError(
@@ -117,6 +115,8 @@ async def _called(client: Any, tool: str, arguments: dict[str, Any], along: Alon
                 f"the server went away while it ran {tool}; what it has logged may say why"
             ) from error
         raise CommandError(plain(f"{tool} failed: {error} ({error.code})"), status=1) from error
+    finally:
+        along.end()
 
 
 def _given(text: str | None) -> dict[str, Any] | None:
@@ -139,12 +139,21 @@ def _find(tools: list[Item], name: str) -> Item:
     return tools[known.index(name)]
 
 
-def _declined() -> Any:
-    from mcp_types import ErrorData
+def _model(err: Console, sample: str | None) -> Callable[[Question], Any]:
+    """Return what answers for the client's model, which is not there."""
 
-    return ErrorData(code=-1, message="there is no model here")
+    def answer(question: Question) -> Any:
+        if sample is not None:
+            return sample
+        from mcp_types import ErrorData
+
+        err.print(words(f"The server asks the model: {question.message}", "yellow"))
+        err.print("There is none here: declined; --sample TEXT says what it would answer.")
+        return ErrorData(code=-1, message="there is no model here")
+
+    return answer
 
 
-def _print_error(err: Any, result: Item) -> None:
+def _print_error(err: Console, result: Item) -> None:
     texts = [block["text"] for block in result.get("content", ()) if block["type"] == "text"]
     err.print(words("\n".join(texts) or "the tool failed without a word", "red"), soft_wrap=True)

@@ -107,7 +107,7 @@ def _server(
         told.setdefault("transport", "http")
     settings = load(told, app.settings)
     if settings.transport == "http" and (told or client.http is not None):
-        return Server(name=name, url=_url(settings.host, settings.port, settings.path), env=env)
+        return Server(name=name, url=settings.url, env=env)
     return _started(app, name, env)
 
 
@@ -121,11 +121,6 @@ def _started(app: MCPApp, name: str, env: list[str]) -> Server:
         options=() if app.settings.transport == "stdio" else ("--transport", "stdio"),
         env=env,
     )
-
-
-def _url(host: str, port: int, path: str) -> str:
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}{path}"
 
 
 def _carry_out(console: Console, change: Change, *, dry_run: bool, force: bool) -> None:
@@ -167,4 +162,4 @@ def _list(console: Console, places: Places) -> None:
         console.print(f"{each.client.name:<15} {here:<6} {each.scope:<8} {each.shown}", markup=False)
         for name in each.servers:
             console.print(f"{'':<31} {name}", style="dim", markup=False)
-    console.print("\nTell one of this project's server: enfilade configure CLIENT", markup=False)
+    console.print("\nTo tell a client of this project's server: enfilade configure CLIENT", markup=False)

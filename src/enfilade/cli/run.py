@@ -92,7 +92,7 @@ def run(
         settings = app.settings = load({**given, "workers": workers, "store": store}, app.settings)
         check_manner(settings, workers, reload)
         if settings.transport == "http":
-            greet(app, settings.host, settings.port, settings.path)
+            greet(app, settings.url)
         app.run(reload=reload)
     except (LoadError, SettingsError) as error:
         complain(f"enfilade: {error}")
@@ -107,10 +107,8 @@ def _work_in(directory: str | None) -> None:
         raise LoadError(f"there is no folder {directory!r} to work in: {error.strerror}") from None
 
 
-def greet(app: MCPApp, host: str, port: int, path: str) -> None:
+def greet(app: MCPApp, url: str) -> None:
     """Say on stderr where the server is and how to reach it."""
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{port}{path}"
     tools = ", ".join(tool.name for tool in app.tools)
     lines = [
         "",

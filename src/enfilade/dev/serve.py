@@ -126,7 +126,7 @@ def log_to(screen: Screen, level: str) -> None:
 
 def greet(screen: Screen, app: MCPApp, folder: Path) -> None:
     """Say where the server is, what it offers, and how to connect."""
-    url = f"http://{_shown(app.settings.host)}:{app.settings.port}{app.settings.path}"
+    url = app.settings.url
     others = {"resources": len(app.resources) + len(app.templates), "prompts": len(app.prompts)}
     counted = ", ".join(f"{count} {what}" for what, count in others.items() if count)
     widest = min(30, max((len(tool.name) for tool in app.tools), default=0))
@@ -154,7 +154,3 @@ def _typed(app: MCPApp) -> str:
     file = Path(source.file)
     shown = str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
     return shown if source.name == "app" else f"{shown}:{source.name}"
-
-
-def _shown(host: str) -> str:
-    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host

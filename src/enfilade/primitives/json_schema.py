@@ -164,7 +164,7 @@ def _compiled(schema: Mapping[str, Any]) -> Validator:
         raise ValueError(f"$schema says {dialect!r}; known dialects are {one_of(_DIALECTS)}")
     make: Callable[..., Validator] = getattr(jsonschema_rs, _DIALECTS[dialect])
     try:
-        return make(dict(schema), retriever=_refuse, validate_formats=False)
+        return make(dict(schema), retriever=refuse_elsewhere, validate_formats=False)
     except jsonschema_rs.ValidationError as error:
         if error.kind.name == "$ref":
             raise ValueError(
@@ -174,5 +174,10 @@ def _compiled(schema: Mapping[str, Any]) -> Validator:
         raise ValueError(f"this is no JSON Schema, at {where}: {error.message}") from None
 
 
-def _refuse(uri: str) -> Any:
-    raise ValueError(f"{uri} is outside of the schema")
+def refuse_elsewhere(uri: str) -> Any:
+    """Fetch nothing for a schema (R-562); the `retriever` of a validator.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{uri} is outside of the schema, and not fetched")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from enfilade.primitives.json_schema import refuse_elsewhere
 from enfilade.testing.values import choices, kinds, near, type_name, value_of
 
 #: No value: the field is left out of the form.
@@ -90,14 +91,11 @@ class Field:
     def _check(self, value: Any) -> None:
         import jsonschema_rs
 
-        validator = jsonschema_rs.validator_for(dict(self.schema), validate_formats=True, retriever=_nothing)
+        validator = jsonschema_rs.validator_for(
+            dict(self.schema), validate_formats=True, retriever=refuse_elsewhere
+        )
         for error in validator.iter_errors(value):
             raise ValueError(error.message)
-
-
-def _nothing(uri: str) -> Any:
-    """Refuse what a stranger's schema would have us fetch."""
-    raise ValueError(f"{uri} is not fetched")
 
 
 def fields_of(schema: Mapping[str, Any]) -> list[Field]:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from enfilade.primitives.phrases import at_pointer
+
 Schema = Mapping[str, Any]
 
 _DEEPEST: Final = 16  # references that lead to references
@@ -43,9 +45,9 @@ def alternatives(schema: Schema, root: Schema, depth: int = 0) -> list[Schema]:
         return [schema]
     reference = schema.get("$ref")
     if isinstance(reference, str):
-        found = resolve(reference, root)
+        found = at_pointer(reference, root)
         rest = {key: value for key, value in schema.items() if key != "$ref"}
-        return [schema] if found is None else alternatives({**found, **rest}, root, depth + 1)
+        return alternatives({**found, **rest}, root, depth + 1) if isinstance(found, Mapping) else [schema]
     for key in ("anyOf", "oneOf"):
         if isinstance(schema.get(key), list):
             return [each for option in schema[key] for each in alternatives(option, root, depth + 1)]
@@ -53,17 +55,6 @@ def alternatives(schema: Schema, root: Schema, depth: int = 0) -> list[Schema]:
         rest = {key: value for key, value in schema.items() if key != "allOf"}
         return alternatives({**schema["allOf"][0], **rest}, root, depth + 1)
     return [schema]
-
-
-def resolve(reference: str, root: Schema) -> Schema | None:
-    """Return what a reference within the same schema points to, or None."""
-    found: Any = root
-    if not reference.startswith("#"):
-        return None
-    for part in reference.removeprefix("#").strip("/").split("/"):
-        if part:
-            found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else None
 
 
 def choices(schema: Schema) -> list[tuple[Any, str]]:
