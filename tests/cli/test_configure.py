@@ -167,6 +167,20 @@ def test_a_server_that_serves_http_by_itself(folder: Path) -> None:
     (folder / "http.py").write_text(text, encoding="utf-8")
     asked = configure(folder, "zed", "http.py", "-t", "stdio", "--dry-run")
     assert '+        "--transport",\n+        "stdio",' in asked.stdout
+    starts = configure(folder, "claude-desktop", "http.py", "--dry-run")  # which connects to none
+    assert starts.returncode == 0, starts.stderr
+    assert '+        "--transport",\n+        "stdio",' in starts.stdout
+    insisted = configure(folder, "claude-desktop", "http.py", "--transport", "http", "--dry-run")
+    assert (insisted.returncode, insisted.stdout) == (2, "")
+
+
+def test_a_change_shows_no_secret_of_a_neighbour(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    there = {"mcpServers": {"other": {"command": "other", "env": {"TOKEN": "hunter2"}}}}
+    file.write_text(json.dumps(there, indent=2), encoding="utf-8")
+    shown = configure(folder, "cursor", "server.py", "--config", str(file), "--dry-run")
+    assert '+    "the-sums": {' in shown.stdout
+    assert "hunter2" not in shown.stdout
 
 
 MISTAKES = {
