@@ -32,7 +32,7 @@ class Backend:
         self.gone = threading.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        body = b""
+        body, gone = b"", self.gone  # of the test that this request is of, also if it outlives it
         while (message := await receive())["type"] == "http.request":
             body += message["body"]
             if not message["more_body"]:
@@ -45,7 +45,7 @@ class Backend:
         if scope["path"] == "/stream":
             await send({"type": "http.response.body", "body": b"first", "more_body": True})
             await receive()
-            self.gone.set()
+            gone.set()
         elif scope["path"] == "/flood":
             for _ in range(256):
                 await send({"type": "http.response.body", "body": PIECE, "more_body": True})
