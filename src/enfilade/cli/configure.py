@@ -11,9 +11,10 @@ from enfilade.app import MCPApp
 from enfilade.cli.errors import CommandError
 from enfilade.cli.load import load_app
 from enfilade.clients.change import Change, adding, client_named, location_of, removing
-from enfilade.clients.entry import Server, name_of
+from enfilade.clients.entry import Server
 from enfilade.clients.errors import ClientFileError
 from enfilade.clients.found import found
+from enfilade.clients.names import name_of
 from enfilade.clients.places import Places
 from enfilade.clients.table import Client
 from enfilade.settings import SettingsError, load

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from enfilade.app import MCPApp
 from enfilade.cli.errors import complain
 from enfilade.cli.load import load_app
+from enfilade.clients.names import name_of
 from enfilade.later import Later
 from enfilade.launch import check_manner
 from enfilade.settings import SettingsError, load
@@ -110,25 +111,20 @@ def _work_in(directory: str | None) -> None:
 def greet(app: MCPApp, url: str) -> None:
     """Say on stderr where the server is and how to reach it."""
     tools = ", ".join(tool.name for tool in app.tools)
+    name = name_of(app.name) or name_of(Path.cwd().name) or "server"
     lines = [
         "",
         f"  {app.name} {app.version}: {tools}",
         f"  {url}",
         "",
         "  Connect a client:",
-        f"    Claude Code   claude mcp add --transport http {_slug(app.name)} {url}",
-        f'    VS Code       code --add-mcp \'{{"name":"{_slug(app.name)}","type":"http","url":"{url}"}}\'',
-        f"    Others        enfilade configure CLIENT --name {_slug(app.name)} --url {url}",
-        f'    By hand       {{"mcpServers": {{"{_slug(app.name)}": {{"url": "{url}"}}}}}}',
+        f"    Claude Code   claude mcp add --transport http {name} {url}",
+        f'    VS Code       code --add-mcp \'{{"name":"{name}","type":"http","url":"{url}"}}\'',
+        f"    Others        enfilade configure CLIENT --name {name} --url {url}",
+        f'    By hand       {{"mcpServers": {{"{name}": {{"url": "{url}"}}}}}}',
         "",
         f"  See it: enfilade inspect {url}",
         "  Stop with Ctrl-C.",
         "",
     ]
     print("\n".join(lines), file=sys.stderr, flush=True)  # noqa: T201 - to whoever has typed the command
-
-
-def _slug(name: str) -> str:
-    """Return a server's name as a word that needs no quoting."""
-    words = "".join(c if c.isascii() and c.isalnum() else " " for c in name.lower()).split()
-    return "-".join(words) or Path.cwd().name

@@ -15,11 +15,12 @@ from typing import Literal
 import msgspec
 
 from enfilade.clients import splice, yaml_splice
-from enfilade.clients.entry import Entry, Server, check_name, entry_for
+from enfilade.clients.entry import Entry, Server, entry_for
 from enfilade.clients.errors import BrokenTextError, ClientFileError
 from enfilade.clients.file import ClientFile, read
 from enfilade.clients.jsonc import check_plain
 from enfilade.clients.jsonc import read as read_json
+from enfilade.clients.names import check_name
 from enfilade.clients.places import Location, Places
 from enfilade.clients.table import CLIENTS, Client
 

@@ -17,7 +17,6 @@ from enfilade.clients.errors import ClientFileError
 from enfilade.clients.places import Location, Places
 from enfilade.clients.table import Client
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -53,25 +52,6 @@ class Entry(msgspec.Struct, frozen=True):
     members: dict[str, Any]
     inputs: list[dict[str, Any]] = []
     notes: list[str] = []
-
-
-def check_name(name: str) -> str:
-    """Return a name that every client takes.
-
-    Raises:
-        ClientFileError: it is none.
-    """
-    if not _NAME.fullmatch(name):
-        raise ClientFileError(
-            f"{name!r} is no name for a server: use letters, digits, '-', '_' and '.', at most 64 of them, "
-            "as in --name sums"
-        )
-    return name
-
-
-def name_of(title: str) -> str:
-    """Return a server's name as one word in small letters; empty if nothing of it can be."""
-    return "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in title.lower()).split())[:64]
 
 
 def input_id(name: str, key: str) -> str:
