@@ -4,17 +4,20 @@ The ASGI side is played here, since what is counted is which sends there are and
 """
 
 import asyncio
-from collections.abc import MutableMapping
+import re
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import pytest
 
+from crew import SharedMemory
 from enfilade.serving.relay import Relay
 from enfilade.state.memory import MemoryStore
 from enfilade.state.seal import Seal
 from enfilade.state.store import Bounds, StoreError
 from enfilade.transports import stream as module
 from enfilade.transports.recorder import Recorder
+from enfilade.transports.recording import CONCLUDED, ENTRY
 from enfilade.transports.recordings import Recordings
 from enfilade.transports.stream import EventStream, StreamOptions
 
@@ -222,6 +225,92 @@ async def test_an_answer_that_the_log_does_not_take_has_no_name_that_would_lead_
     assert b"data: outcome\n" in b"".join(reader.sent)
 
 
+class Elsewhere:
+    """The way to a log that is not in this process, which takes nothing before its gate is open."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = SharedMemory()
+        self.recordings = Recordings(store.log, Seal(), Relay(store), 3600)
+        self.gate = asyncio.Event()
+        self.refuses = False
+        self.sizes: list[int] = []
+        append = store.log.append
+
+        async def later(stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
+            await self.gate.wait()
+            if self.refuses:
+                raise StoreError("the log is out of order")
+            self.sizes += [len(data) for _, data in entries]
+            await append(stream, entries)
+
+        monkeypatch.setattr(store.log, "append", later)
+
+    def stream(self, reader: Reader) -> EventStream:
+        return EventStream(
+            reader.send, [], StreamOptions(), Recorder(self.recordings, "session", 1), priming=True
+        )
+
+    async def kept(self, body: bytes) -> list[tuple[int, bytes]]:
+        """Return what the log has of a stream, whose first event is the one that says where it begins."""
+        page = await self.recordings.read(self.recordings.place(body[4 : body.index(b"\n")], "session").stream, 0)
+        assert page.end == CONCLUDED
+        return page.messages
+
+
+async def test_what_is_complete_at_once_is_in_the_log_before_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-350: an id leads somewhere as soon as somebody has it. It is one send all the same."""
+    log, reader = Elsewhere(monkeypatch), Reader()
+    stream = log.stream(reader)
+    said = [b"%0*d" % (1000, number) for number in range(500)]
+    for message in said:
+        stream.push(message)
+    ending = asyncio.ensure_future(stream.finish(b"outcome"))
+    await asyncio.sleep(0.05)
+    assert reader.tasks == [], "nothing is sent yet"
+    log.gate.set()
+    await ending
+    (body,) = reader.sent
+    assert (reader.ended, set(reader.tasks)) == (True, {ending})
+    assert re.findall(rb"^data: (.+)$", body, re.MULTILINE) == [*said, b"outcome"]
+    assert await log.kept(body) == list(enumerate([*said, b"outcome"], 1))
+    assert len(log.recordings) == 0
+    assert max(log.sizes) < 1.1 * ENTRY, "no entry of the log is too large for a store"
+
+
+async def test_a_client_that_leaves_before_that_is_sent_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log, reader = Elsewhere(monkeypatch), Reader()
+    stream = log.stream(reader)
+    stream.push(b"1")
+    ending = asyncio.ensure_future(stream.finish(b"2"))
+    await asyncio.sleep(0.01)
+    stream.abandon()
+    log.gate.set()
+    await ending
+    assert (reader.sent, len(log.recordings)) == ([], 0)
+
+
+@pytest.mark.parametrize("how", ["refuses", "hangs"])
+async def test_a_log_out_of_order_keeps_nobody_for_long(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it takes afterwards is there for whoever comes back."""
+    log, reader = Elsewhere(monkeypatch), Reader()
+    log.refuses = how == "refuses"
+    if log.refuses:
+        log.gate.set()
+    stream = log.stream(reader)
+    stream.push(b"1")
+    async with asyncio.timeout(20):
+        await stream.finish(b"2")
+        (body,) = reader.sent
+        assert re.findall(rb"^data: (.+)$", body, re.MULTILINE) == [b"1", b"2"]
+        log.refuses = False
+        log.gate.set()
+        while len(log.recordings):
+            await asyncio.sleep(0.01)
+    assert await log.kept(body) == [(1, b"1"), (2, b"2")]
+
+
 @pytest.mark.parametrize("how", ["a few", "all at once", "one by one"])
 async def test_what_a_log_in_this_process_gets_needs_no_task(how: str) -> None:
     """It is all there, in order, as soon as the stream has ended; and nothing refers to the connection."""
@@ -241,7 +330,7 @@ async def test_what_a_log_in_this_process_gets_needs_no_task(how: str) -> None:
     await stream.finish(b"outcome")
     assert len(recordings) == 0
     recording = stream._recording
-    assert (recording is None) == (how == "a few"), "what one entry holds is written without further ado"
+    assert (recording is None) == (how != "one by one"), "what is whole is written without further ado"
     if recording is not None:
         assert (recording.on_taken, recording._task) == (None, None)
     assert asyncio.all_tasks() == tasks

@@ -6,7 +6,7 @@ since the connection may break in the middle of it.
 
 import msgspec
 
-from enfilade.transports.recording import Recording
+from enfilade.transports.recording import CONCLUDED, Recording
 from enfilade.transports.recordings import Recordings
 from enfilade.wire.jsonrpc import RequestId
 
@@ -28,6 +28,12 @@ class Recorder(msgspec.Struct, frozen=True):
         """Return the stream in the log, of which nothing was said yet."""
         return self.recordings.begin(self.session_id, request_id=self.request_id, answers=True)
 
-    def keep(self, messages: list[bytes]) -> bytes | None:
-        """Write all of it, and return its name; None if the log cannot take it at once."""
-        return self.recordings.keep(self.session_id, self.request_id, messages)
+    async def keep(self, messages: list[bytes]) -> bytes | None:
+        """Take all of it, and return the stream's name as `Recording.named` does."""
+        name = self.recordings.keep(self.session_id, self.request_id, messages)
+        if name is not None:  # at once
+            return name
+        recording = self.begin()
+        recording.take(messages)
+        recording.end(CONCLUDED)
+        return await recording.named()

@@ -149,9 +149,15 @@ class Recording:
             message = b""
         self._waiting.append(message)
         self._size += len(message)
-        if self._timer is None and self._task is None:
-            self._plan()
+        self._plan()
         return self.position
+
+    def take(self, messages: list[bytes]) -> None:
+        """Take messages that were said before the recording was begun."""
+        self.position += len(messages)
+        self._waiting += messages
+        self._size += sum(map(len, messages))
+        self._plan()
 
     def end(self, how: int) -> None:
         """Say that nothing follows."""
@@ -198,7 +204,9 @@ class Recording:
             await asyncio.wait((self._task,))
 
     def _plan(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(GATHER, self.write)
+        """Write after a while, unless that is planned or done already."""
+        if self._timer is None and self._task is None:
+            self._timer = asyncio.get_running_loop().call_later(GATHER, self.write)
 
     async def _write(self) -> None:
         """Bring into the log what waits now; what comes meanwhile is gathered again, unless it is the end."""

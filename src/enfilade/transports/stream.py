@@ -25,7 +25,7 @@ from enfilade.transports.recording import CONCLUDED, LET_GO, Recording
 from enfilade.transports.silence import Silence
 from enfilade.transports.stream_options import HEAD, Headers, Send, StreamOptions
 from enfilade.transports.whole import send_at_once
-from enfilade.wire.sse import KEEP_ALIVE, come_back, events, numbered
+from enfilade.wire.sse import KEEP_ALIVE, come_back, numbered
 
 __all__ = ["EventStream", "Headers", "Send", "StreamOptions"]
 
@@ -87,8 +87,7 @@ class EventStream(msgspec.Struct, eq=False):
             said, self._waiting = self._waiting, []
             recording = self.recorder.begin()
             self.resume_as(recording, priming=self.priming)
-            for message in said:
-                recording.record(message, droppable=False)
+            recording.take(said)
             self._waiting += said
         self._begun = True
         self._rouse()
@@ -205,11 +204,9 @@ class EventStream(msgspec.Struct, eq=False):
         self._closing = True
         if self.dropped:
             log.warning("a slow reader missed %d notifications", self.dropped)
-        whole = None
-        if message is not None and self.connected and not self._begun:
-            whole = self._whole()
+        whole = message is not None and self.connected and not self._begun
         try:
-            await (self._finish(message, retry) if whole is None else self._write_whole(whole))
+            await (self._write_whole() if whole else self._finish(message, retry))
         except TimeoutError:
             log.warning("gave up on a reader that took nothing for %d seconds", STALL)
         finally:
@@ -224,23 +221,22 @@ class EventStream(msgspec.Struct, eq=False):
         async with asyncio.timeout(STALL):
             await asyncio.wait((self.parted,))
 
-    def _whole(self) -> bytes | None:
-        """Return all of a response that nobody has begun to write, and keep it; None if that takes its time."""
-        if self.recorder is None:
-            return events(self._waiting)
-        name = self.recorder.keep(self._waiting)
-        if name is None:
-            return None
-        framing = Framing(self.options.retry)
-        framing.named(name)
-        return framing.whole(self._waiting, priming=self.priming)
-
-    async def _write_whole(self, body: bytes) -> None:
+    async def _write_whole(self) -> None:
+        """Write all of a response that nobody has begun to write, once the log has it."""
         self._ending = True
         try:
-            await send_at_once(self.send, body, self.headers, STALL)
+            body = await self._whole()
+            if not self._over:  # the client has not gone meanwhile
+                await send_at_once(self.send, body, self.headers, STALL)
         finally:
             self._end()
+
+    async def _whole(self) -> bytes:
+        framing = Framing(self.options.retry)
+        if self.recorder is None:
+            return framing.messages(self._waiting)
+        framing.named(await self.recorder.keep(self._waiting))
+        return framing.whole(self._waiting, priming=self.priming)
 
     def abandon(self) -> None:
         """Stop writing to this connection at once: nobody is there any more."""
