@@ -162,7 +162,10 @@ def messages_of(content_type: str, body: bytes) -> list[Message]:
         return []
     if content_type.startswith("text/event-stream"):
         return [json.loads(data) for data in event_data(body.decode().split("\n"))]
-    found = json.loads(body)
+    try:
+        found = json.loads(body)
+    except ValueError as error:
+        raise ValueError(f"no message, but {content_type or 'something'}: {body[:300]!r}") from error
     return found if isinstance(found, list) else [found]
 
 
