@@ -184,6 +184,21 @@ def test_settings_that_cannot_be_are_refused(name: str, given: Any, said: str) -
         Settings(**{name: given})
 
 
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({}, "http://127.0.0.1:8000/mcp"),
+        ({"host": "example.org", "port": 80, "path": "/x"}, "http://example.org:80/x"),
+        ({"host": "::1"}, "http://[::1]:8000/mcp"),
+        ({"host": "0.0.0.0"}, "http://127.0.0.1:8000/mcp"),
+        ({"host": "::"}, "http://127.0.0.1:8000/mcp"),
+    ],
+    ids=["default", "elsewhere", "version-6", "anywhere", "anywhere-version-6"],
+)
+def test_where_a_client_finds_it(given: dict[str, Any], url: str) -> None:
+    assert Settings(**given).url == url
+
+
 def test_settings_stay_as_they_are() -> None:
     with pytest.raises(AttributeError):
         Settings().port = 1  # type: ignore[misc]  # the mistake under test

@@ -9,7 +9,7 @@ import pytest
 
 from clients_files.machines import linux, windows, wsl
 from enfilade.clients.change import adding, client_named, location_of, removing
-from enfilade.clients.entry import Server, command, name_of
+from enfilade.clients.entry import Server, command
 from enfilade.clients.errors import ClientFileError
 from enfilade.clients.places import Places
 from enfilade.clients.table import CLIENTS
@@ -158,11 +158,6 @@ def test_paths_of_windows_are_written_as_json_has_them(tmp_path: Path) -> None:
 def test_the_command_is_found_from_anywhere() -> None:
     assert os.path.isabs(PROGRAM)
     assert os.access(PROGRAM, os.X_OK)
-
-
-@pytest.mark.parametrize(("title", "name"), [("The Sums!", "the-sums"), ("Prüfung 2", "pr-fung-2"), ("数", "")])
-def test_names_are_one_word(title: str, name: str) -> None:
-    assert name_of(title) == name
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-x", "a/b", "x" * 65, "a\n"])
