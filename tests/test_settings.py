@@ -191,7 +191,7 @@ def test_settings_that_cannot_be_are_refused(name: str, given: Any, said: str) -
         ({"host": "example.org", "port": 80, "path": "/x"}, "http://example.org:80/x"),
         ({"host": "::1"}, "http://[::1]:8000/mcp"),
         ({"host": "0.0.0.0"}, "http://127.0.0.1:8000/mcp"),
-        ({"host": "::"}, "http://127.0.0.1:8000/mcp"),
+        ({"host": "::"}, "http://[::1]:8000/mcp"),  # which is not bound for version 4 as well
     ],
     ids=["default", "elsewhere", "version-6", "anywhere", "anywhere-version-6"],
 )

@@ -28,6 +28,8 @@ LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
 _MAY_BE_EMPTY: Final = {"health_path", "ready_path"}  # otherwise an empty variable is one that is not set
 _ALIASES: Final = {"streamable-http": "http", "streamable": "http", "streamable_http": "http"}
+#: Where addresses that stand for all of a machine are reached from itself.
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 _FLAGS: Final = {
     **dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True),
     **dict.fromkeys(("0", "off", "f", "false", "n", "no"), False),
@@ -144,9 +146,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def url(self) -> str:
         """Where a client on this machine reaches the endpoint, if it is served over http."""
-        anywhere = self.host in ("0.0.0.0", "::", "")
-        host = "127.0.0.1" if anywhere else f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}{self.path}"
+        host = _LOOPBACK.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}{self.path}"
 
     def __post_init__(self) -> None:
         problems: dict[str, str] = {}
