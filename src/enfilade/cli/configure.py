@@ -107,12 +107,18 @@ def _server(
     if set(told) - {"transport"}:
         told.setdefault("transport", "http")
     settings = load(told, app.settings)
-    if settings.transport == "http" and (told or client.http is not None):
+    starts = told.get("transport") == "stdio" or (not told and client.http is None)
+    if settings.transport == "http" and not starts:
         return Server(name=name, url=settings.url, env=env)
     return _started(app, name, env)
 
 
 def _started(app: MCPApp, name: str, env: list[str]) -> Server:
+    if load({"transport": "stdio"}, app.settings).transport != "stdio":
+        raise CommandError(
+            "ENFILADE_TRANSPORT has the server speak http whatever starts it, and outranks what is said in a "
+            "client's file; take it out of .env and the environment, or connect by --transport http"
+        )
     source = find_source(app)
     file = str(Path(source.file).absolute())
     return Server(
