@@ -38,6 +38,16 @@ for line in sys.stdin:
 """
 #: Lists what is no list.
 WRONG = CARELESS.replace('{"tools": TOOLS}', '{"tools": 5}')
+#: Has one more page, always.
+ENDLESS = CARELESS.replace('{"tools": TOOLS}', '{"tools": TOOLS, "nextCursor": "again"}')
+#: Is no more itself once it was asked for something that it does not have, or is not there any more at all.
+ILL = CARELESS.replace(
+    '{"code": -32601, "message": "?"}}\n    print', '{"code": -32603, "message": "?"}}\n    print'
+)
+GONE = CARELESS.replace(
+    '    if method == "tools/list":',
+    '    if method == "tools/call":\n        break\n    if method == "tools/list":',
+)
 
 
 def python(code: str) -> Command:
@@ -79,6 +89,21 @@ def test_a_careless_server_is_caught() -> None:
 def test_a_list_that_is_none_is_caught() -> None:
     outcome = asyncio.run(check(python(WRONG), timeout=20))
     assert [each.rule for each in outcome.findings if each.severity == "error"] == ["list"]
+
+
+def test_a_list_without_end_is_caught() -> None:
+    outcome = asyncio.run(check(python(ENDLESS), timeout=20))
+    (found,) = [each for each in outcome.findings if each.severity == "error"]
+    assert (found.rule, found.where) == ("endless-list", "2025-11-25")
+    assert found.said == "the pages of tools/list do not end: cursor 'again' after 2 pages"
+
+
+@pytest.mark.parametrize("server", [ILL, GONE], ids=["ill", "gone"])
+def test_a_server_that_errors_bring_down_is_caught(server: str) -> None:
+    outcome = asyncio.run(check(python(server), timeout=20))
+    found = {each.rule: each for each in outcome.findings}
+    assert found["alive"].said.startswith("ping is answered with the error -32")
+    assert "ping" not in found
 
 
 def test_a_server_that_is_not_there_cannot_be_checked() -> None:
