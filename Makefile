@@ -16,7 +16,7 @@ endif
 PY := $(BIN)/python
 
 SIDE_BY_SIDE := -n $(JOBS) --dist loadfile
-# Of the matrix of stores and workers, `make test` runs these cells, in which the others are contained but for time.
+# Of the matrix of stores and workers, `make test` runs these cells, for time; `make matrix` has those of SQLite too.
 CELLS := memory,redis-x4
 MATRIX := tests/clients tests/conformance tests/asking/test_matrix.py
 

@@ -4,6 +4,7 @@ Easy to get wrong: what a screen shows is not what was sent. A progress bar draw
 through an emulator of a terminal before anybody looks at them.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any, Self
 
 import pexpect
 import pyte
+import pytest
+
+needs_terminal = pytest.mark.skipif(os.name == "nt", reason="there is no pseudo-terminal")
 
 #: A prompt that tells the exit status of what came before, where only programs look: in the window's title.
 _PROMPT = "\x1b]0;$?\x07$ "
@@ -36,7 +40,7 @@ class Terminal:
             "/bin/sh",
             ["-i"],
             cwd=str(folder),
-            env={"TERM": "xterm-256color", "PS1": _PROMPT, **env},
+            env={"TERM": "xterm-256color", **env, "PS1": _PROMPT},  # an activated environment has one, too
             encoding="utf-8",
             codec_errors="replace",
             dimensions=(24, columns),

@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 from servers import ROOT, free_port
-from terminal import Terminal
+from terminal import Terminal, needs_terminal
 
 pytestmark = [
-    pytest.mark.skipif(os.name == "nt", reason="there is no pseudo-terminal"),
+    needs_terminal,
     pytest.mark.timeout(400),  # packages come from an index
 ]
 

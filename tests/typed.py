@@ -6,6 +6,7 @@ the words that ask for it.
 
 import contextlib
 import gc
+import io
 import os
 import re
 import subprocess
@@ -45,7 +46,7 @@ class Line:
 
     def __call__(self, *words: str) -> Said:
         self._patch.setattr(sys, "argv", ["enfilade", *words])
-        self._patch.setattr(sys, "stdin", open(os.devnull))  # noqa: SIM115 - closed with the process
+        self._patch.setattr(sys, "stdin", io.StringIO())
         self._patch.setenv("COLUMNS", "80")
         path, modules = list(sys.path), dict(sys.modules)
         status = 0

@@ -43,6 +43,10 @@ class Source(msgspec.Struct, frozen=True):
     file: str
     name: str
 
+    def typed(self, file: str) -> str:
+        """Return it as the command line takes it, with its file spelled in some way."""
+        return file if self.name == "app" else f"{file}:{self.name}"
+
     def load(self) -> object:
         """Import the file, unless that has happened, and return the object.
 

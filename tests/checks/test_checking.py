@@ -10,7 +10,7 @@ import pytest
 import shop
 from enfilade.checks import snapshot
 from enfilade.checks.checking import Outcome, check
-from enfilade.checks.findings import Finding, fails
+from enfilade.checks.findings import FAILING, FailOn, Finding, Severity, fails
 from enfilade.checks.report import as_github, as_json
 from enfilade.testing import Command, ConnectError, Surface, connect, read_surface
 
@@ -178,15 +178,16 @@ def test_json_has_all_of_it() -> None:
     assert "1 to 128" in found["findings"][0]["why"]
 
 
-@pytest.mark.parametrize(
-    ("severity", "failing"),
-    {
-        "error": {"warning", "error"},
-        "breaking": {"warning", "error", "breaking"},
-        "warning": {"warning"},
-        "note": set(),
-    }.items(),
-)
-def test_what_fails_a_build(severity: str, failing: set[str]) -> None:
-    finding = Finding(rule="x", severity=severity, where="", said="", mend="")  # type: ignore[arg-type]
-    assert {each for each in ("warning", "error", "breaking") if fails([finding], each)} == failing  # type: ignore[arg-type]
+#: By severity, at which settings a build fails.
+FAILS: dict[Severity, set[FailOn]] = {
+    "error": {"warning", "error"},
+    "breaking": {"warning", "error", "breaking"},
+    "warning": {"warning"},
+    "note": set(),
+}
+
+
+@pytest.mark.parametrize(("severity", "failing"), FAILS.items())
+def test_what_fails_a_build(severity: Severity, failing: set[FailOn]) -> None:
+    finding = Finding(rule="x", severity=severity, where="", said="", mend="")
+    assert {each for each in FAILING if fails([finding], each)} == failing

@@ -1,5 +1,6 @@
 """The rules: each finds what it is for, where it is, and nothing in a server that is as it should be."""
 
+import socket
 from typing import Any
 
 import pytest
@@ -143,6 +144,18 @@ def test_a_reference_to_elsewhere_is_not_called_invalid_too() -> None:
     assert [each.rule for each in apply_rules(CASES["a reference to elsewhere"][1])] == [
         "schema-remote-reference"
     ]
+
+
+@pytest.mark.parametrize("word", ["$dynamicRef", "$schema"])
+def test_nothing_is_fetched_from_where_a_schema_leads(word: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        elsewhere = f"http://127.0.0.1:{listener.getsockname()[1]}/a"
+        found = apply_rules(tools(tool(schema={**with_argument({"description": "It."}), word: elsewhere})))
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    (said,) = [finding.said for finding in found if finding.rule == "schema-valid"]
+    assert elsewhere in said
 
 
 def test_the_cost_is_bytes_by_four() -> None:

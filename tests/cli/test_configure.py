@@ -11,6 +11,7 @@ import pytest
 from enfilade.cli.command import cli
 from enfilade.cli.errors import CommandError
 from servers import ROOT, enfilade_command
+from terminal import needs_terminal
 from typed import at_terminal
 
 SERVER = """
@@ -125,7 +126,7 @@ def test_another_entry_of_that_name_needs_force(folder: Path) -> None:
     assert (folder / "other.json.bak").read_text(encoding="utf-8") == text
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="terminals as POSIX has them")
+@needs_terminal
 @pytest.mark.parametrize(("answer", "status", "kept"), [("y", 0, False), ("n", 1, True)])
 def test_on_a_terminal_one_is_asked(folder: Path, answer: str, status: int, kept: bool) -> None:
     file = folder / f"asked-{answer}.json"

@@ -5,7 +5,6 @@ import contextlib
 import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from mcp import Client
 from harness import eventually
 from over_http import Http
 from servers import ROOT, ServerProcess, enfilade_command, free_port
+from terminal import needs_terminal
 
 SERVER = """
 from enfilade import Context, MCPApp
@@ -147,7 +147,7 @@ async def call(port: int) -> None:
         await client.call_tool("talk", {})
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="terminals as POSIX has them")
+@needs_terminal
 @pytest.mark.parametrize(("columns", "no_color"), [(80, ""), (120, "1")], ids=["80", "120 without colour"])
 def test_on_a_terminal(tmp_path: Path, columns: int, no_color: str) -> None:
     """Lines fit; who asks stands beside the line where there is room for it, and else above."""

@@ -3,14 +3,12 @@
 What it makes is looked at in `tests/scaffold/`.
 """
 
-import os
 from pathlib import Path
 
 import pytest
 
+from terminal import needs_terminal
 from typed import at_terminal, spawned
-
-needs_terminal = pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals there")
 
 
 def test_it_says_what_it_made_and_what_comes_next(tmp_path: Path) -> None:

@@ -5,16 +5,15 @@ What `dev` shows is looked at in its own tests.
 Easy to get wrong: a terminal breaks a line that is too long, so the screen alone does not show that it was.
 """
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 
 from servers import environment
-from terminal import Terminal
+from terminal import Terminal, needs_terminal
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no pseudo-terminal")
+pytestmark = needs_terminal
 
 SERVER = '''
 import asyncio

@@ -114,7 +114,8 @@ def objects() -> Counter[str]:
 def test_it_is_one_task_and_one_timer() -> None:
     before, after = with_streams(objects)
     each = {
-        kind: round((after[kind] - before[kind]) / STREAMS) for kind in ("Task", "TimerHandle", "Event", "scope")
+        kind: round((after[kind] - before[kind]) / STREAMS, 1)
+        for kind in ("Task", "TimerHandle", "Event", "scope")
     }
     assert each == {"Task": 1, "TimerHandle": 1, "Event": 0, "scope": 0}
 

@@ -17,7 +17,7 @@ from enfilade.state.seal import Seal
 from enfilade.state.store import Bounds, StoreError
 from enfilade.transports import stream as module
 from enfilade.transports.recorder import Recorder
-from enfilade.transports.recording import CONCLUDED, ENTRY
+from enfilade.transports.recording import CONCLUDED, ENTRY, Recording
 from enfilade.transports.recordings import Recordings
 from enfilade.transports.stream import EventStream, StreamOptions
 
@@ -45,6 +45,13 @@ class Reader:
         async with asyncio.timeout(20):
             while len(self.sent) < count:
                 await asyncio.sleep(0.001)
+
+
+class Gone(Reader):
+    """A client that is not there any more."""
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        raise OSError("the client has gone")
 
 
 def event(data: bytes) -> bytes:
@@ -225,12 +232,24 @@ async def test_an_answer_that_the_log_does_not_take_has_no_name_that_would_lead_
     assert b"data: outcome\n" in b"".join(reader.sent)
 
 
+class Noting(Recordings):
+    """Recordings that note which were begun."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.begun: list[Recording] = []
+
+    def begin(self, *given: Any, **options: Any) -> Recording:
+        self.begun.append(super().begin(*given, **options))
+        return self.begun[-1]
+
+
 class Elsewhere:
     """The way to a log that is not in this process, which takes nothing before its gate is open."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         store = SharedMemory()
-        self.recordings = Recordings(store.log, Seal(), Relay(store), 3600)
+        self.recordings = Noting(store.log, Seal(), Relay(store), 3600)
         self.gate = asyncio.Event()
         self.refuses = False
         self.sizes: list[int] = []
@@ -291,6 +310,20 @@ async def test_a_client_that_leaves_before_that_is_sent_nothing(
     assert (reader.sent, len(log.recordings)) == ([], 0)
 
 
+async def test_what_was_said_is_kept_though_the_client_was_gone_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Elsewhere(monkeypatch)
+    log.gate.set()
+    stream = log.stream(Gone())
+    stream.push(b"1")
+    stream.begin()
+    (recording,) = log.recordings.begun
+    async with asyncio.timeout(20):
+        while recording.unwritten:
+            await asyncio.sleep(0.01)
+    assert (await log.recordings.read(recording.stream, 0)).messages == [(1, b"1")]
+    await log.recordings.stop()
+
+
 @pytest.mark.parametrize("how", ["refuses", "hangs"])
 async def test_a_log_out_of_order_keeps_nobody_for_long(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it takes afterwards is there for whoever comes back."""
@@ -315,7 +348,7 @@ async def test_a_log_out_of_order_keeps_nobody_for_long(how: str, monkeypatch: p
 async def test_what_a_log_in_this_process_gets_needs_no_task(how: str) -> None:
     """It is all there, in order, as soon as the stream has ended; and nothing refers to the connection."""
     store = MemoryStore(Bounds())
-    recordings = Recordings(store.log, Seal(), Relay(store), 3600)
+    recordings = Noting(store.log, Seal(), Relay(store), 3600)
     reader = Reader()
     recorder = Recorder(recordings, "session", 1)
     stream = EventStream(reader.send, [], StreamOptions(), recorder, priming=True)
@@ -329,9 +362,8 @@ async def test_what_a_log_in_this_process_gets_needs_no_task(how: str) -> None:
             await asyncio.sleep(0)
     await stream.finish(b"outcome")
     assert len(recordings) == 0
-    recording = stream._recording
-    assert (recording is None) == (how != "one by one"), "what is whole is written without further ado"
-    if recording is not None:
+    assert len(recordings.begun) == (how != "a few"), "what one entry holds is written without further ado"
+    for recording in recordings.begun:
         assert (recording.on_taken, recording._task) == (None, None)
     assert asyncio.all_tasks() == tasks
     events = b"".join(reader.sent).split(b"\n\n")

@@ -123,7 +123,7 @@ def _started(app: MCPApp, name: str, env: list[str]) -> Server:
     file = str(Path(source.file).absolute())
     return Server(
         name=name,
-        file=file if source.name == "app" else f"{file}:{source.name}",
+        file=source.typed(file),
         folder=watched_folder(Path(file)),
         options=() if app.settings.transport == "stdio" else ("--transport", "stdio"),
         env=env,

@@ -127,4 +127,4 @@ def greet(app: MCPApp, url: str) -> None:
         "  Stop with Ctrl-C.",
         "",
     ]
-    print("\n".join(lines), file=sys.stderr, flush=True)  # noqa: T201 - to whoever has typed the command
+    sys.stderr.write("\n".join([*lines, ""]))

@@ -152,5 +152,4 @@ def _typed(app: MCPApp) -> str:
     """Return where the app is written, as it is typed from here."""
     source = find_source(app)
     file = Path(source.file)
-    shown = str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
-    return shown if source.name == "app" else f"{shown}:{source.name}"
+    return source.typed(str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file))

@@ -29,7 +29,7 @@ class Recorder(msgspec.Struct, frozen=True):
         return self.recordings.begin(self.session_id, request_id=self.request_id, answers=True)
 
     async def keep(self, messages: list[bytes]) -> bytes | None:
-        """Take all of it, and return the stream's name as `Recording.named` does."""
+        """Have all of it written, and return the stream's name, or None, as `Recording.named` does."""
         name = self.recordings.keep(self.session_id, self.request_id, messages)
         if name is not None:  # at once
             return name

@@ -2,8 +2,9 @@
 
 Every message of a stream has a position, counted from 1, and its event id is the stream's name and that position.
 What is sent goes to the client at once and to the log in the background, gathered, so that a stream that can be
-resumed costs hardly more than one that cannot. The easy thing to get wrong is what that means for a reader: the
-client may have seen more than the log has, and waits for what follows.
+resumed costs hardly more than one that cannot; only before its first byte is the log waited for. The easy thing
+to get wrong is what that means for a reader: the client may have seen more than the log has, and waits for what
+follows.
 """
 
 import asyncio

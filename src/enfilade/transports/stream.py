@@ -1,7 +1,7 @@
 """One response as a stream of events, written from a bounded buffer by a small task, while there is something.
 
 What is complete before anybody has begun to write it, as with a handler that reports on its way and never waits,
-goes out as a whole and costs no task.
+goes out as a whole, after the log has it, and needs no task for that.
 
 A handler never waits for the network: what it sends goes into the buffer, and a reader that stalls hurts only its
 own stream. What overflows is decided by kind: notifications may be dropped (and are counted), the outcome of the
@@ -222,7 +222,7 @@ class EventStream(msgspec.Struct, eq=False):
             await asyncio.wait((self.parted,))
 
     async def _write_whole(self) -> None:
-        """Write all of a response that nobody has begun to write, once the log has it."""
+        """Write all of a response that nobody has begun to write, once the log has had its time to take it."""
         self._ending = True
         try:
             body = await self._whole()
