@@ -160,6 +160,13 @@ def test_by_http(
     assert json.loads(file.read_text(encoding="utf-8")) == {"mcpServers": {name: {"type": "http", "url": url}}}
 
 
+def test_an_app_of_another_name_is_named(folder: Path) -> None:
+    text = SERVER.replace("app", "sums")
+    (folder / "named.py").write_text(text, encoding="utf-8")
+    shown = configure(folder, "zed", "named.py", "--dry-run")
+    assert f'"{folder / "named.py"}:sums"' in shown.stdout, shown.stderr
+
+
 def test_a_server_that_serves_http_by_itself(folder: Path) -> None:
     """Where the environment decides so, the client gets a URL; stdio can still be asked for, and is told on."""
     by_itself = configure(folder, "zed", "server.py", "--dry-run", ENFILADE_TRANSPORT="http")
