@@ -123,6 +123,14 @@ def launch(app: Launched, given: Store | None, *, reload: bool, watcher: Watcher
         log_level=of.log_level,
         drain_delay=0.0 if reload else of.drain_delay,
         shutdown_timeout=min(of.shutdown_timeout, _RELOADING_TIMEOUT) if reload else of.shutdown_timeout,
+        header_timeout=of.header_timeout,
+        body_timeout=of.body_timeout,
+        body_rate=of.body_rate,
+        idle_timeout=of.idle_timeout,
+        write_timeout=of.write_timeout,
+        max_connections=of.max_connections,
+        discard_limit=of.discard_limit,
+        worker_timeout=of.worker_timeout,
     )
     if of.workers == 1 and not reload:
         serve_http(app, options)

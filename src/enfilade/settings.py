@@ -140,6 +140,46 @@ class Settings(Struct, frozen=True, kw_only=True):
         10.0
     )
     body_limit: Annotated[int, Meta(ge=1024, description="largest message")] = 4 * 1024 * 1024
+    header_timeout: Annotated[
+        float,
+        Meta(
+            gt=0, description="longest that the head of an HTTP request may take, from accept or its first byte"
+        ),
+    ] = 10.0
+    body_timeout: Annotated[
+        float, Meta(gt=0, description="longest that the body of an HTTP request may make no progress")
+    ] = 30.0
+    body_rate: Annotated[
+        int, Meta(ge=0, description="bytes per second below which the body of a request is too slow; 0 for any")
+    ] = 256
+    idle_timeout: Annotated[
+        float, Meta(gt=0, description="longest that an HTTP connection may be idle between requests")
+    ] = 75.0
+    write_timeout: Annotated[
+        float, Meta(gt=0, description="longest that a client may leave a response unread")
+    ] = 30.0
+    max_connections: Annotated[
+        int, Meta(ge=0, description="HTTP connections per worker; 0 for what the limit of descriptors allows")
+    ] = 0
+    max_requests: Annotated[int, Meta(ge=1, description="HTTP requests in flight per worker")] = 1000
+    max_streams: Annotated[
+        int, Meta(ge=1, description="open streams per principal, or per session where there is none")
+    ] = 64
+    max_questions: Annotated[
+        int, Meta(ge=1, description="unanswered questions per principal, or per session where there is none")
+    ] = 64
+    body_memory: Annotated[
+        int, Meta(ge=1024, description="bytes of unfinished request bodies that a worker holds in all")
+    ] = 64 * 1024 * 1024
+    discard_limit: Annotated[
+        int, Meta(ge=0, description="bytes read from a client after its request was refused")
+    ] = 64 * 1024
+    worker_timeout: Annotated[
+        float, Meta(ge=0, description="silence after which a hung worker is replaced; 0 for never")
+    ] = 60.0
+    allow_localhost: Annotated[
+        bool, Meta(description="serve Host and Origin of loopback besides what is allowed")
+    ] = True
     page_size: Annotated[int, Meta(ge=1, description="entries per page of a list")] = 100
     tool_threads: Annotated[int, Meta(ge=1, description="plain `def` tools that may run at once")] = 40
 
@@ -155,7 +195,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             if (given := getattr(self, name)) is default:
                 continue
             try:
-                force_setattr(self, name, _read(given, *get_args(self.__annotations__[name])))
+                force_setattr(self, name, _read(given, *get_args(type(self).__annotations__[name])))
             except ValueError as error:
                 problems[name] = str(error)
         if problems:

@@ -67,6 +67,11 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         log_level: what uvicorn logs.
         drain_delay: seconds for which a server that was told to stop goes on taking requests.
         shutdown_timeout: seconds that requests in flight then get to finish.
+        header_timeout, body_timeout, idle_timeout, write_timeout: seconds; see `Settings`.
+        body_rate: bytes per second below which a body is too slow; 0 for any rate.
+        max_connections: connections held at once; 0 for what the limit of descriptors allows.
+        discard_limit: bytes read from a client after its request was refused.
+        worker_timeout: seconds of silence after which the parent replaces a hung worker; 0 for never.
     """
 
     host: str
@@ -74,6 +79,14 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
     drain_delay: float
     shutdown_timeout: float
+    header_timeout: float = 10.0
+    body_timeout: float = 30.0
+    body_rate: int = 256
+    idle_timeout: float = 75.0
+    write_timeout: float = 30.0
+    max_connections: int = 0
+    discard_limit: int = 64 * 1024
+    worker_timeout: float = 60.0
 
     @property
     def patience(self) -> float:
