@@ -90,12 +90,15 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "several apps": (["several.py"], "several apps; say which: several.py:red or several.py:blue"),
     "no tools": (["empty.py"], "'empty.py' has an app but no tools; add one with @app.tool"),
     "bad setting in the file": (["setting.py"], "port (argument): Input should be greater than or equal to 0"),
-    "bad transport": (["server.py", "-t", "carrier"], "transport (argument): Input should be 'stdio' or 'http'"),
+    "bad transport": (
+        ["server.py", "-t", "carrier"],
+        "transport (--transport): Input should be 'stdio' or 'http'",
+    ),
     "bad port": (
         ["server.py", "-t", "http", "-p", "99999"],
-        "port (argument): Input should be less than or equal",
+        "port (--port): Input should be less than or equal",
     ),
-    "bad path": (["server.py", "--path", "mcp"], "path (argument): String should match pattern '^/'"),
+    "bad path": (["server.py", "--path", "mcp"], "path (--path): String should match pattern '^/'"),
     "workers over stdio": (["server.py", "--workers", "2"], "workers needs transport='http'"),
     "reload over stdio": (["server.py", "--reload"], "reload needs transport='http'"),
     "reload and workers": (
@@ -106,12 +109,15 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ["server.py", "--directory", "nowhere"],
         "there is no folder 'nowhere' to work in: No such file",
     ),
-    "no workers": (["server.py", "-t", "http", "--workers", "0"], "workers (argument): Input should be greater"),
+    "no workers": (["server.py", "-t", "http", "--workers", "0"], "workers (--workers): Input should be greater"),
     "bad store": (
         ["server.py", "--store", "cupboard://"],
         "unknown kind of store 'cupboard'; use one of memory://",
     ),
-    "bad level": (["server.py", "--log-level", "loud"], "log_level (argument): Input should be 'debug', 'info'"),
+    "bad level": (
+        ["server.py", "--log-level", "loud"],
+        "log_level (--log-level): Input should be 'debug', 'info'",
+    ),
     "a file that fails": (["failing.py"], "'failing.py' failed while it was imported"),
     "a syntax error": (["broken.py"], "'broken.py' failed while it was imported"),
 }
@@ -188,7 +194,7 @@ def test_help(folder: Path) -> None:
         "--store",
     ):
         assert word in done.stdout
-    assert "ENFILADE_* environment variables outrank" in done.stdout
+    assert "The options given here outrank ENFILADE_* environment variables" in done.stdout
 
 
 def test_without_a_verb_it_shows_the_verbs(folder: Path) -> None:
@@ -222,9 +228,13 @@ def test_stdio(folder: Path, target: str, found: tuple[str, list[str]]) -> None:
         (["server.py", "--transport", "streamable-http", "--port", "{port}", "--path", "/x"], {}, "/x"),
         (["port.py", "-t", "http", "-p", "{port}"], {}, "/code"),
         (["port.py", "-t", "http", "-p", "{port}"], {"ENFILADE_PATH": "/environment"}, "/environment"),
-        (["server.py", "-t", "stdio", "-p", "{port}"], {"ENFILADE_TRANSPORT": "http"}, "/mcp"),
+        (
+            ["server.py", "-t", "http", "-p", "{port}"],
+            {"ENFILADE_TRANSPORT": "stdio"},
+            "/mcp",
+        ),
     ],
-    ids=["options", "other-name-and-path", "code", "environment-over-code", "environment-over-options"],
+    ids=["options", "other-name-and-path", "code", "environment-over-code", "options-over-environment"],
 )
 def test_http(folder: Path, words: list[str], variables: dict[str, str], path: str) -> None:
     command = enfilade_command("run", str(folder / words[0]), *words[1:])

@@ -13,7 +13,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from enfilade import MCPApp
-from enfilade.settings import SettingsError, load
+from enfilade.setting_sources import load
+from enfilade.settings import SettingsError
 from enfilade.state.store import StoreError
 from harness import Serving
 

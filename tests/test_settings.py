@@ -1,8 +1,9 @@
 """Settings: which of their sources wins, and what is said about a value that cannot be.
 
-Strongest first: environment, `.env`, `run()`, constructor, `Settings` object, default.
+Strongest first: command line, environment, `.env`, `run()`, constructor, `Settings` object, default.
 """
 
+import asyncio
 import os
 import pickle
 from collections.abc import Callable
@@ -13,7 +14,11 @@ import pytest
 from pydantic import SecretStr
 
 from enfilade import MCPApp, Settings
-from enfilade.settings import PREFIX, Secret, SettingsError, find_dotenv, load
+from enfilade.cli import run as command_line
+from enfilade.cli.command import cli
+from enfilade.cli.words import understood
+from enfilade.setting_sources import find_dotenv, load
+from enfilade.settings import PREFIX, Secret, SettingsError
 
 
 @pytest.fixture(autouse=True)
@@ -26,25 +31,68 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-SOURCES: list[str] = ["environment", "dotenv", "run", "constructor", "settings"]
+SOURCES: list[str] = ["command line", "environment", "dotenv", "run", "constructor", "settings"]
+#: Ways to start a server, and the sources that each of them has.
+DOORS = {
+    "run": SOURCES[1:],
+    "run_async": SOURCES[1:],
+    "enfilade run": [name for name in SOURCES if name != "run"],
+    "enfilade dev": [name for name in SOURCES if name != "run"],
+}
+SERVER = """
+from enfilade import MCPApp, Settings
+app = MCPApp(port={constructor}, settings={settings})
+@app.tool
+def one() -> int: "one"; return 1
+"""
 
 
-@pytest.mark.parametrize("strongest", range(len(SOURCES) + 1), ids=[*SOURCES, "default"])
-def test_precedence(
-    strongest: int, nowhere: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Every source but the stronger ones sets the port; the strongest of those wins."""
-    ports = {name: 1000 + place for place, name in enumerate(SOURCES) if place >= strongest}
-    if "environment" in ports:
-        monkeypatch.setenv("ENFILADE_PORT", str(ports["environment"]))
-    if "dotenv" in ports:
-        (nowhere / ".env").write_text(f"ENFILADE_PORT={ports['dotenv']}\n", encoding="utf-8")
-    settings = Settings(port=ports["settings"]) if "settings" in ports else None
-    app = MCPApp(port=ports.get("constructor"), settings=settings)
+@pytest.mark.parametrize("door", DOORS)
+def test_precedence(door: str, nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources are added from the weakest to the strongest; each time the last one sets the port that is served.
+
+    The door is the real one: all that is replaced is what would listen on that port.
+    """
     served: list[int] = []
-    monkeypatch.setattr(app, "_run_http", lambda reload: served.append(app.settings.port))
-    app.run("http", port=ports.get("run"))
-    assert served == [1000 + strongest if strongest < len(SOURCES) else 8000]
+    monkeypatch.setattr("enfilade.launch.launch", lambda app, *_, **__: served.append(app.settings.port))
+
+    async def embedded(app: Any) -> None:
+        served.append(app.settings.port)
+
+    monkeypatch.setattr("enfilade.launch.serve_embedded", embedded)
+    ports = {name: 1000 + place for place, name in enumerate(SOURCES)}
+    present: set[str] = set()
+    for name in [None, *reversed(DOORS[door])]:
+        if name is not None:
+            present.add(name)
+        if name == "environment":
+            monkeypatch.setenv("ENFILADE_PORT", str(ports[name]))
+        if name == "dotenv":
+            (nowhere / ".env").write_text(f"ENFILADE_PORT={ports[name]}\n", encoding="utf-8")
+        enter(door, nowhere, {each: ports[each] for each in present})
+        assert served.pop() == (8000 if name is None else ports[name]), name
+        assert not served
+    assert present == set(DOORS[door])
+
+
+def enter(door: str, folder: Path, ports: dict[str, int]) -> None:
+    """Start a server by one of the doors, with ports from the sources that are named."""
+    typed = ["-p", str(ports["command line"])] if "command line" in ports else []
+    settings = f"Settings(port={ports['settings']})" if "settings" in ports else "None"
+    text = SERVER.format(constructor=ports.get("constructor"), settings=settings)
+    file = folder / f"server_{len(ports)}.py"  # another file, and so another module, each time
+    file.write_text(text, encoding="utf-8")
+    if door == "enfilade run":
+        command_line.run(
+            **understood(["run", file.name, "-t", "http", *typed], "run", command_line.RUN_WORDS) or {}
+        )
+    elif door == "enfilade dev":
+        cli(["dev", file.name, *typed], standalone_mode=False)
+    else:
+        found: dict[str, Any] = {}
+        exec(text, found)
+        app, port = found["app"], ports.get("run")
+        app.run("http", port=port) if door == "run" else asyncio.run(app.run_async("http", port=port))
 
 
 @pytest.mark.parametrize(

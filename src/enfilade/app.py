@@ -40,7 +40,7 @@ from enfilade.wire.lifecycle import (
 from enfilade.wire.revisions import LATEST_STATELESS
 
 if TYPE_CHECKING:
-    from enfilade import settings as _settings
+    from enfilade import setting_sources as _sources
     from enfilade.primitives.caching import Caching
     from enfilade.serving import dispatcher as _dispatcher
     from enfilade.serving.dispatcher import Dispatcher, Middleware
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from enfilade.transports.streamable_http import StreamableHTTP
     from enfilade.wire.content import Icon
 else:
-    _settings = Later("enfilade.settings")
+    _sources = Later("enfilade.setting_sources")
     _dispatcher = Later("enfilade.serving.dispatcher")
 
 Scope = MutableMapping[str, Any]
@@ -66,7 +66,8 @@ log = logging.getLogger("enfilade")
 class MCPApp(ToolOffer):
     """An MCP server.
 
-    Every argument that is also a setting can be overridden from outside by `ENFILADE_<NAME>`.
+    Every argument that is also a setting can be overridden from outside: by `ENFILADE_<NAME>` in the environment
+    or in `.env`, and by the options of `enfilade run`, which outrank both.
 
     Args:
         name: who the server says it is.
@@ -133,7 +134,7 @@ class MCPApp(ToolOffer):
             "secret": secret,
             "request_timeout": request_timeout,
         }
-        self.settings = _settings.load(given, settings)
+        self.settings = _sources.load(given, settings)
         super().__init__(name, qualified=self.settings.tool_names == "qualified")
         self.version = version
         self._instructions = instructions
@@ -150,7 +151,7 @@ class MCPApp(ToolOffer):
         self._store: Store | None = None if store is None or isinstance(store, str) else store
         self._event_store = event_store
         self._secrets = secrets
-        self._dotenv = partial(_settings.find_dotenv, Path.cwd())
+        self._dotenv = partial(_sources.find_dotenv, Path.cwd())
         self._overrides = Overrides()
         self._dispatcher: Dispatcher | None = None
         self._handlers: Handlers | None = None
@@ -459,7 +460,7 @@ class MCPApp(ToolOffer):
     ) -> None:
         """Serve until stopped, by default over stdio.
 
-        Arguments outrank those of the constructor; the environment outranks both.
+        Arguments outrank those of the constructor; `.env` and the environment outrank both.
 
         Args:
             transport: `stdio` or `http`.
@@ -474,16 +475,78 @@ class MCPApp(ToolOffer):
         Raises:
             SettingsError: a value that cannot be.
             LoadError: new processes are needed, and could not find the app in a file.
+            RuntimeError: an event loop is running in this thread; await `run_async()` there.
+        """
+        from enfilade import launch
+
+        launch.refuse_running_loop()
+        given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
+        self.settings = _sources.load({**given, "workers": workers}, self.settings)
+        launch.check_manner(self.settings, workers, reload)
+        self.serve(reload=reload)
+
+    async def run_async(
+        self,
+        transport: str | None = None,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        path: str | None = None,
+        log_level: str | None = None,
+        workers: int | None = None,
+        reload: bool = False,
+    ) -> None:
+        """Serve in the running event loop until stopped: `run()` for programs that have a loop of their own.
+
+        Cancel the task that awaits this to stop the server: it ends as on a signal, within `drain_delay` and
+        `shutdown_timeout`, and then `CancelledError` is raised. A second cancellation ends it at once.
+
+        In the main thread SIGINT and SIGTERM are handled while it serves. Over http they stop the server in
+        order, and are then raised again for the handlers that were there before. In other threads signals are
+        left alone.
+
+        Args:
+            transport: as in `run()`, and so are the others.
+            host: see `run()`.
+            port: see `run()`.
+            path: see `run()`.
+            log_level: see `run()`.
+            workers: refused if it is more than 1, since this is one process.
+            reload: refused, since new code needs a new process.
+
+        Raises:
+            SettingsError: a value that cannot be, several workers, or reload.
+            RuntimeError: it could not start; the log says why.
         """
         from enfilade import collector, launch
 
         given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
-        self.settings = _settings.load({**given, "workers": workers}, self.settings)
-        launch.check_manner(self.settings, workers, reload)
-        launch.log_to_stderr(self.settings.log_level)
-        if self._store is None:
-            _opened(self.settings)  # what is wrong with it is said before anybody calls
-        collector.wait()
+        self.settings = _sources.load({**given, "workers": workers}, self.settings)
+        launch.check_single_process(self.settings, workers, reload)
+        self._prepare()
+        try:
+            if self.settings.transport == "http":
+                await launch.serve_embedded(self)
+            else:
+                await self._serve_stdio()
+        finally:
+            collector.go_on()
+
+    def serve(self, *, reload: bool = False) -> None:
+        """Serve until stopped by the settings as they are: for command lines, whose options outrank `run()`.
+
+        Args:
+            reload: as in `run()`.
+
+        Raises:
+            SettingsError: there is no such store.
+            LoadError: as in `run()`.
+            RuntimeError: as in `run()`.
+        """
+        from enfilade import collector, launch
+
+        launch.refuse_running_loop()
+        self._prepare()
         try:
             if self.settings.transport == "http":
                 self._run_http(reload)
@@ -491,6 +554,16 @@ class MCPApp(ToolOffer):
                 self._run_stdio()
         finally:
             collector.go_on()
+
+    def _prepare(self) -> None:
+        """Do what every start begins with; whoever calls this calls `collector.go_on()` in the end."""
+        from enfilade import collector, launch
+
+        launch.log_to_stderr(self.settings.log_level)
+        _sources.warn_of_unknown_variables()
+        if self._store is None:
+            _opened(self.settings)  # what is wrong with it is said before anybody calls
+        collector.wait()
 
     def _run_http(self, reload: bool) -> None:
         from enfilade.launch import launch
@@ -500,26 +573,28 @@ class MCPApp(ToolOffer):
     def _run_stdio(self) -> None:
         import asyncio
 
+        asyncio.run(self._serve_stdio())
+
+    async def _serve_stdio(self) -> None:
         from enfilade import collector
         from enfilade.transports.stdio import serve_stdio
 
-        async def serve() -> None:
-            async with self.running() as dispatcher:
-                collector.go_on()
-                await serve_stdio(
-                    dispatcher,
-                    line_limit=self.settings.body_limit,
-                    request_timeout=self.settings.request_timeout,
-                )
-
-        asyncio.run(serve())
+        async with self.running() as dispatcher:
+            collector.go_on()
+            await serve_stdio(
+                dispatcher,
+                line_limit=self.settings.body_limit,
+                request_timeout=self.settings.request_timeout,
+            )
 
 
 def _opened(settings: Settings) -> Store:
     try:
         return open_store(settings.store, Bounds(age=settings.stream_age))
     except ValueError as error:
-        raise _settings.SettingsError(f"Invalid settings: {error}") from None
+        from enfilade.settings import SettingsError
+
+        raise SettingsError(f"Invalid settings: {error}") from None
 
 
 def _has_siblings() -> bool:

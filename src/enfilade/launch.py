@@ -98,6 +98,36 @@ def check_manner(settings: Settings, workers: int | None, reload: bool) -> None:
         )
 
 
+def check_single_process(settings: Settings, workers: int | None, reload: bool) -> None:
+    """Refuse what needs further processes, for a server that runs in the loop of its caller.
+
+    Args:
+        settings: those in force.
+        workers: how many were asked for by an argument.
+        reload: whether reloading was asked for.
+
+    Raises:
+        SettingsError: it needs further processes.
+    """
+    several = settings.workers > 1 if settings.transport == "http" else (workers or 1) > 1
+    if reload or several:
+        asked = "reload" if reload else f"workers={settings.workers}"
+        raise SettingsError(f"Invalid settings: run_async() serves in this process; {asked} needs app.run()")
+
+
+def refuse_running_loop() -> None:
+    """Refuse to block a running event loop.
+
+    Raises:
+        RuntimeError: a loop is running in this thread.
+    """
+    asyncio = sys.modules.get("asyncio")  # without which no loop is running
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        raise RuntimeError(
+            "run() would block the event loop that is running here; use `await app.run_async(...)`"
+        )
+
+
 def launch(app: Launched, given: Store | None, *, reload: bool, watcher: Watcher | None = None) -> None:
     """Serve until stopped.
 
@@ -112,12 +142,44 @@ def launch(app: Launched, given: Store | None, *, reload: bool, watcher: Watcher
         LoadError: other processes are needed and could not find the app again.
         SystemExit: it could not start; the log says why.
     """
-    from enfilade.transports.http_server import ServerOptions, serve_http
+    from enfilade.transports.http_server import serve_http
     from enfilade.transports.worker import refuse_in_worker
 
     refuse_in_worker()
     of = app.settings
-    options = ServerOptions(
+    options = _server_options(of, reload=reload)
+    if of.workers == 1 and not reload:
+        serve_http(app, options)
+        return
+    source = _source.find_source(app)
+    with ExitStack() as stack:
+        if given is None and of.store.startswith("memory:"):
+            app.settings = replace(of, store=stack.enter_context(_private_store()))
+        elif not app.store.shared:
+            raise SettingsError(
+                "Invalid settings: the app was given a store that other processes cannot share; give a URL"
+            )
+        _supervise(app, source, options, reload, watcher)
+
+
+async def serve_embedded(app: Launched) -> None:
+    """Serve in this process and in the running event loop until stopped or cancelled.
+
+    Raises:
+        RuntimeError: it could not start; the log says why.
+    """
+    from enfilade.transports.http_embedded import serve_http_embedded
+    from enfilade.transports.worker import refuse_in_worker
+
+    refuse_in_worker()
+    await serve_http_embedded(app, _server_options(app.settings, reload=False))
+
+
+def _server_options(of: Settings, *, reload: bool) -> ServerOptions:
+    """Return what the settings say about the HTTP server."""
+    from enfilade.transports.http_server import ServerOptions
+
+    return ServerOptions(
         host=of.host,
         port=of.port,
         log_level=of.log_level,
@@ -132,18 +194,6 @@ def launch(app: Launched, given: Store | None, *, reload: bool, watcher: Watcher
         discard_limit=of.discard_limit,
         worker_timeout=of.worker_timeout,
     )
-    if of.workers == 1 and not reload:
-        serve_http(app, options)
-        return
-    source = _source.find_source(app)
-    with ExitStack() as stack:
-        if given is None and of.store.startswith("memory:"):
-            app.settings = replace(of, store=stack.enter_context(_private_store()))
-        elif not app.store.shared:
-            raise SettingsError(
-                "Invalid settings: the app was given a store that other processes cannot share; give a URL"
-            )
-        _supervise(app, source, options, reload, watcher)
 
 
 def _supervise(

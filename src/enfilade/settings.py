@@ -1,39 +1,31 @@
-"""Settings: what the host decides rather than the author, from the environment, `.env`, code and defaults.
+"""`Settings`: what the host of a server decides rather than its author, with defaults and allowed values.
 
-Strongest first: an `ENFILADE_*` environment variable, the same name in a `.env` file, an argument of `MCPApp`, a
-`Settings` object, the default. The easy thing to get wrong is which `.env`: the one in the working directory, or
-else in the nearest directory above that holds a `pyproject.toml`.
+Where the values come from, and which source wins, is in `setting_sources.py`; how one value is read and checked
+is in `setting_values.py`.
 
 Every server needs its settings before it can begin, so they are no pydantic model: to load pydantic takes longer
 than all that a server does before its first answer.
 """
 
-import operator
-import os
-import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
-import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from enfilade.state.seal import check_secret
+from enfilade.setting_values import Secret, read_value
 
+__all__ = ["PREFIX", "Field", "LogLevel", "Secret", "Settings", "SettingsError", "Transport", "fields", "invalid"]
+
+#: Begins the names of the environment variables: the setting `port` is `ENFILADE_PORT`.
 PREFIX: Final = "ENFILADE_"
 
 Transport = Literal["stdio", "http"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
-_MAY_BE_EMPTY: Final = {"health_path", "ready_path"}  # otherwise an empty variable is one that is not set
-_ALIASES: Final = {"streamable-http": "http", "streamable": "http", "streamable_http": "http"}
 #: Where addresses that stand for all of a machine are reached from itself.
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
-_FLAGS: Final = {
-    **dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True),
-    **dict.fromkeys(("0", "off", "f", "false", "n", "no"), False),
-}
 
 
 class SettingsError(ValueError):
@@ -47,30 +39,6 @@ class SettingsError(ValueError):
     def __init__(self, message: str, problems: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.problems = dict(problems or {})
-
-
-class Secret:
-    """A string that does not show itself in logs and tracebacks."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def get_secret_value(self) -> str:
-        """Return the string."""
-        return self._value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._value == other._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __repr__(self) -> str:
-        return "Secret('**********')"
-
-    __str__ = __repr__
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -191,154 +159,44 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         problems: dict[str, str] = {}
-        for name, default in zip(self.__struct_fields__, self.__struct_defaults__, strict=True):
-            if (given := getattr(self, name)) is default:
+        for name, field in fields().items():
+            if (given := getattr(self, name)) is field.default:
                 continue
             try:
-                force_setattr(self, name, _read(given, *get_args(type(self).__annotations__[name])))
+                force_setattr(self, name, read_value(given, field.kind, field.allowed))
             except ValueError as error:
                 problems[name] = str(error)
         if problems:
-            raise SettingsError(_invalid(problems), problems)
+            raise SettingsError(invalid(problems), problems)
 
 
-def _read(given: Any, kind: Any, allowed: Meta) -> Any:
-    """Return what is meant by a value that was given for a setting.
+class Field(NamedTuple):
+    """One setting.
 
-    Raises:
-        ValueError: it cannot be meant; says what could.
+    Attributes:
+        kind: the type of its values.
+        allowed: which values it takes, and a description.
+        default: the value that it has unless another is given.
     """
-    if get_origin(kind) is Literal:
-        return _one_of(given, get_args(kind))
-    if get_origin(kind) is tuple:
-        return _secrets(given) if kind == tuple[Secret, ...] else _texts(given)
-    if kind is bool:
-        return _flag(given)
-    return _text(given, allowed.pattern) if kind is str else _number(given, kind, allowed)
+
+    kind: Any
+    allowed: Meta
+    default: Any
 
 
-def _one_of(given: Any, choices: tuple[str, ...]) -> str:
-    word = given.lower() if isinstance(given, str) else given
-    word = _ALIASES.get(word, word) if isinstance(word, str) else word
-    if word not in choices:
-        *most, last = map(repr, choices)
-        raise ValueError(f"Input should be {', '.join(most)} or {last}")
-    return str(word)
+@cache
+def fields() -> Mapping[str, Field]:
+    """Return every setting by its name, in the order of the class."""
+    annotations = Settings.__annotations__  # of the class: since Python 3.14 instances do not have it
+    defaults = zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True)
+    described = [(name, get_args(annotations[name]), default) for name, default in defaults]
+    return {name: Field(kind, allowed, default) for name, (kind, allowed), default in described}
 
 
-def _flag(given: Any) -> bool:
-    flag = _FLAGS.get(str(given).lower()) if isinstance(given, bool | int | str) else None
-    if flag is None:
-        raise ValueError("Input should be a valid boolean, such as true or false")
-    return flag
-
-
-def _text(given: Any, pattern: str | None) -> str:
-    if not isinstance(given, str):
-        raise ValueError("Input should be a valid string")
-    if pattern is not None and re.search(pattern, given) is None:
-        raise ValueError(f"String should match pattern {pattern!r}")
-    return given
-
-
-def _number(given: Any, kind: type[int | float], allowed: Meta) -> int | float:
-    try:
-        number = msgspec.convert(given, kind, strict=False)
-    except msgspec.ValidationError:
-        noun = "integer" if kind is int else "number"
-        raise ValueError(f"Input should be a valid {noun}") from None
-    for holds, bound, words in (
-        (operator.gt, allowed.gt, "greater than"),
-        (operator.ge, allowed.ge, "greater than or equal to"),
-        (operator.le, allowed.le, "less than or equal to"),
-    ):
-        if bound is not None and not holds(number, bound):
-            raise ValueError(f"Input should be {words} {bound}")
-    return number
-
-
-def _texts(given: Any) -> tuple[str, ...]:
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise ValueError("Input should be a list of strings")
-    return tuple(_text(each, None) for each in given)
-
-
-def _secrets(given: Any) -> tuple[Secret, ...]:
-    several = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else given
-    secrets = tuple(Secret(_text(_revealed(each), None)) for each in several)
-    for secret in secrets:
-        check_secret(secret.get_secret_value().encode())
-    return secrets
-
-
-def _revealed(secret: Any) -> Any:
-    """Return what a secret hides, one of ours or of pydantic; anything else as it is."""
-    return secret.get_secret_value() if hasattr(secret, "get_secret_value") else secret
-
-
-def load(given: Mapping[str, Any], base: Settings | None = None) -> Settings:
-    """Return the settings in force.
-
-    Args:
-        given: arguments by name; None means "not given".
-        base: what `given` is laid over.
-
-    Raises:
-        SettingsError: a value that cannot be.
-    """
-    values = {} if base is None else msgspec.structs.asdict(base)
-    values.update({name: value for name, value in given.items() if value is not None})
-    source = dict.fromkeys(values, "argument")
-    for name, (text, origin) in _from_environment().items():
-        values[name] = _parsed(name, text)
-        source[name] = origin
-    try:
-        return Settings(**values)
-    except SettingsError as error:
-        raise SettingsError(_invalid(error.problems, source), error.problems) from None
-
-
-def _from_environment() -> dict[str, tuple[str, str]]:
-    """Return what is set outside of the code: by setting, the text and where it stands."""
-    in_file = {} if (file := find_dotenv()) is None else _in_file(file)
-    found: dict[str, tuple[str, str]] = {}
-    for name in Settings.__struct_fields__:
-        key = PREFIX + name.upper()
-        text = os.environ.get(key, in_file.get(key))
-        if text or (text is not None and name in _MAY_BE_EMPTY):
-            found[name] = (text, key if key in os.environ else f"{key} in .env")
-    return found
-
-
-def _in_file(file: Path) -> dict[str, str | None]:
-    from dotenv import dotenv_values  # most servers have no such file
-
-    return dotenv_values(file, interpolate=False)
-
-
-def find_dotenv(start: Path | None = None) -> Path | None:
-    """Return the `.env` that counts for a directory, by default the working directory."""
-    here = (start or Path.cwd()).resolve()
-    if (here / ".env").is_file():
-        return here / ".env"
-    for directory in here.parents:
-        if (directory / "pyproject.toml").is_file():
-            return directory / ".env" if (directory / ".env").is_file() else None
-    return None
-
-
-def _parsed(name: str, text: str) -> Any:
-    """Return the value of a variable; lists are separated by commas."""
-    kind, _ = get_args(Settings.__annotations__[name])
-    if get_origin(kind) is tuple:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    return text.strip()
-
-
-def _invalid(problems: Mapping[str, str], source: Mapping[str, str] | None = None) -> str:
-    """Say what is wrong with which setting, and where it comes from."""
+def invalid(problems: Mapping[str, str], source: Mapping[str, str] | None = None) -> str:
+    """Return the text of an error: what is wrong with which setting, and where its value comes from."""
     lines = [
-        f"{name}: {said}" if source is None else f"{name} ({source.get(name, 'setting')}): {said}"
-        for name, said in problems.items()
+        f"{name}: {problem}" if source is None else f"{name} ({source.get(name, 'setting')}): {problem}"
+        for name, problem in problems.items()
     ]
     return "Invalid settings: " + "; ".join(lines)

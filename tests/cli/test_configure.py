@@ -183,15 +183,14 @@ def test_a_server_that_serves_http_by_itself(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["claude-desktop"], ["zed", "-t", "stdio"]], ids=["must", "shall"])
-def test_what_would_not_speak_stdio_is_not_started(tmp_path: Path, words: list[str]) -> None:
-    """A client would start it and wait for ever: the variable outranks what is in the client's file."""
+def test_a_server_that_a_client_starts_speaks_stdio_to_it(tmp_path: Path, words: list[str]) -> None:
+    """The option in the client's file outranks `.env`, which says http."""
     (tmp_path / "server.py").write_text(SERVER, encoding="utf-8")
     (tmp_path / ".env").write_text("ENFILADE_TRANSPORT=http\n", encoding="utf-8")
     client, *more = words
     done = configure(tmp_path, client, "server.py", *more, "--dry-run")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "ENFILADE_TRANSPORT" in done.stderr
-    assert "take it out of .env" in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert '+        "--transport",\n+        "stdio",' in done.stdout
 
 
 def test_a_change_shows_no_secret_of_a_neighbour(folder: Path, tmp_path: Path) -> None:

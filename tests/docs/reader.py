@@ -32,7 +32,8 @@ from mcp import Client, StdioServerParameters
 from docs.pages import ROOT, Block
 from enfilade import Settings
 from enfilade.cli.command import cli
-from enfilade.settings import PREFIX, load
+from enfilade.setting_sources import load
+from enfilade.settings import PREFIX
 from servers import HOST, ServerProcess, enfilade_command, environment, free_port
 from terminal import Terminal
 from valkey_server import Valkey

@@ -20,7 +20,7 @@ from mcp import Client
 
 from enfilade import Settings
 from enfilade.scaffold import ContainerOptions, Plan, ScaffoldError, make_project, names_of, write_containers
-from enfilade.settings import load
+from enfilade.setting_sources import load
 from enfilade.transports.http_server import ServerOptions
 from scaffold.image import Image, instructions
 from scaffold.installing import Shelf

@@ -17,7 +17,8 @@ from enfilade.clients.found import found
 from enfilade.clients.names import name_of
 from enfilade.clients.places import Places
 from enfilade.clients.table import Client
-from enfilade.settings import SettingsError, load
+from enfilade.setting_sources import load
+from enfilade.settings import SettingsError
 from enfilade.source import LoadError, find_source
 from enfilade.transports.reload import watched_folder
 
@@ -106,7 +107,7 @@ def _server(
     told = {key: value for key, value in over_http.items() if value is not None}
     if set(told) - {"transport"}:
         told.setdefault("transport", "http")
-    settings = load(told, app.settings)
+    settings = load({}, app.settings, told)
     starts = told.get("transport") == "stdio" or (not told and client.http is None)
     if settings.transport == "http" and not starts:
         return Server(name=name, url=settings.url, env=env)
@@ -114,11 +115,6 @@ def _server(
 
 
 def _started(app: MCPApp, name: str, env: list[str]) -> Server:
-    if load({"transport": "stdio"}, app.settings).transport != "stdio":
-        raise CommandError(
-            "ENFILADE_TRANSPORT has the server speak http whatever starts it, and outranks what is said in a "
-            "client's file; take it out of .env and the environment, or connect by --transport http"
-        )
     source = find_source(app)
     file = str(Path(source.file).absolute())
     return Server(

@@ -16,7 +16,8 @@ from enfilade.cli.load import load_app
 from enfilade.clients.names import name_of
 from enfilade.later import Later
 from enfilade.launch import check_manner
-from enfilade.settings import SettingsError, load
+from enfilade.setting_sources import load
+from enfilade.settings import SettingsError
 from enfilade.source import LoadError
 
 if TYPE_CHECKING:
@@ -84,17 +85,18 @@ def run(
     Without FILE it is the server of this project: the one that the table
     tool.enfilade in pyproject.toml names, or server.py, or src/*/server.py.
 
-    ENFILADE_* environment variables outrank the options given here.
+    The options given here outrank ENFILADE_* environment variables, which
+    outrank .env, which outranks what the code says.
     """
     try:
         _work_in(directory)
         app = load_app(target, module)
-        given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
-        settings = app.settings = load({**given, "workers": workers, "store": store}, app.settings)
+        typed = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
+        settings = app.settings = load({}, app.settings, {**typed, "workers": workers, "store": store})
         check_manner(settings, workers, reload)
         if settings.transport == "http":
             greet(app, settings.url)
-        app.run(reload=reload)
+        app.serve(reload=reload)
     except (LoadError, SettingsError) as error:
         complain(f"enfilade: {error}")
         raise SystemExit(2) from None

@@ -20,7 +20,8 @@ from enfilade import collector, launch
 from enfilade.app import MCPApp
 from enfilade.dev.lines import Screen, clean
 from enfilade.dev.watch import Watched
-from enfilade.settings import Settings, load
+from enfilade.setting_sources import load, warn_of_unknown_variables
+from enfilade.settings import Settings
 from enfilade.source import Source, find_source
 from enfilade.transports.http_server import Served
 from enfilade.transports.reload import watched_folder
@@ -35,19 +36,18 @@ def develop(app: MCPApp, **given: Any) -> None:
 
     Args:
         app: the app, which is made in a file: each time that changes, a new process imports it.
-        given: settings, which outrank those of the app; None for those.
+        given: settings that were typed, which outrank all others; None for "not given".
 
     Raises:
         SettingsError: a value that cannot be.
         LoadError: a new process could not find the app.
         SystemExit: it could not start.
     """
-    of = load(
-        {"log_level": "warning", **{key: each for key, each in given.items() if each is not None}}, app.settings
-    )
+    of = load({"log_level": "warning"}, app.settings, given)
     app.settings = replace(of, transport="http", workers=1)
     screen = Screen()
     log_to(screen, app.settings.log_level)
+    warn_of_unknown_variables()
     watcher = Watcher()
     folder = watched_folder(Path(find_source(app).file))
     greet(screen, app, folder)
