@@ -191,7 +191,7 @@ async def test_a_damaged_file_is_reported_and_a_new_one_taken(path: Path) -> Non
 
 
 @needs_posix
-@pytest.mark.parametrize("what", ["the file", "all files", "the directory"])
+@pytest.mark.parametrize("what", ["the file", "all files", "the directory", "what is in it"])
 async def test_a_file_that_vanishes_is_made_anew_for_everybody(tmp_path: Path, what: str) -> None:
     path = tmp_path / "inner" / "state.db"
     path.parent.mkdir()
@@ -202,6 +202,9 @@ async def test_a_file_that_vanishes_is_made_anew_for_everybody(tmp_path: Path, w
         assert await works(one)
         await one.keys.put("lost", b"", None)
         files = [path] if what == "the file" else list(path.parent.iterdir())
+        if what == "what is in it":
+            await asyncio.to_thread(_empty, path)
+            files = []
         for file in files:
             file.unlink(missing_ok=True)  # the store may have been quicker
         if what == "the directory":
@@ -228,6 +231,13 @@ async def test_a_file_that_vanishes_is_made_anew_for_everybody(tmp_path: Path, w
 
         await until(is_heard)
     assert is_whole(path)
+
+
+def _empty(path: Path) -> None:
+    """Cut a file to nothing, after all that was beside it has been written into it."""
+    with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection:
+        assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+    os.truncate(path, 0)
 
 
 @needs_posix

@@ -71,6 +71,7 @@ class Relay:
         self.shared = store.shared
         self._told: dict[str, Told] = {}
         self._gaps: list[Callable[[], None]] = []
+        self._renewals: list[Callable[[], None]] = []
         self._work: set[asyncio.Task[None]] = set()
         self._renewing: asyncio.Task[None] | None = None
         self._missed_since: dict[str, float] = {}
@@ -84,6 +85,10 @@ class Relay:
         """Call back whenever something may have been missed; once, however often this is asked for."""
         if told not in self._gaps:
             self._gaps.append(told)
+
+    def on_renewal(self, told: Callable[[], None]) -> None:
+        """Call back at each renewal of this worker's lease, every few seconds."""
+        self._renewals.append(told)
 
     async def start(self) -> None:
         """Begin to hear the others, and to be there for them."""
@@ -185,6 +190,8 @@ class Relay:
         while True:
             await asyncio.sleep(RENEWAL)
             await self._renew_once()
+            for told in self._renewals:
+                told()
 
     async def _renew_once(self) -> None:
         lease = msgspec.msgpack.encode(_Lease(place(), os.getpid()))

@@ -4,6 +4,9 @@ AES-256-GCM (through `cryptography`, loaded on first use), and HMAC-SHA256 for w
 Every seal names its purpose, which is authenticated but not sent, so that a token made for one use never opens in
 another. The easy thing to get wrong is rotation: the first secret seals, all of them open, so a new secret is put
 in front and the old one removed after the longest lifetime of a token.
+
+Workers without a secret of their own share those that their store keeps, see `Seal.agree`. A list of secrets is
+stored, and merging two lists gives the same result in any order, so workers converge, whoever writes first.
 """
 
 import base64
@@ -11,8 +14,9 @@ import binascii
 import hmac
 import os
 import secrets as random_secrets
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from enfilade.state.store import Keys, StoreError
 
@@ -30,13 +34,46 @@ MINIMUM_SECRET: Final = 32
 
 _KEPT_AS: Final = "secret"
 
+#: Secrets that a store keeps at most: the oldest, which seals, and the newest of the others.
+_MOST: Final = 8
+
+#: How often `agree` is tried while other workers write at the same moment.
+_ATTEMPTS: Final = 50
+
+
+class Agreement(NamedTuple):
+    """What `Seal.agree` has found and done.
+
+    Attributes:
+        made: the store had no secret, and neither had this worker: it has made one.
+        put_back: the store did not have all of this worker's secrets, and has them now.
+        learned: the store had secrets that this worker did not know, beside those it had.
+    """
+
+    made: bool = False
+    put_back: bool = False
+    learned: bool = False
+
+
+class _Keyring(NamedTuple):
+    """The keys that were derived from some secrets; replaced as a whole, since other threads may be using it."""
+
+    keys: "dict[bytes, AESGCM]"
+    current: bytes
+    signing: list[hmac.HMAC]
+
 
 class Seal:
     """A ring of keys that seals and opens short byte strings.
 
     Args:
         secrets: one or more secrets of at least 32 bytes, newest first. Workers that share them open each
-            other's seals. Empty means a random secret: seals then die with this process.
+            other's seals. Empty means a random secret: seals then die with this process, unless it agrees with
+            a store.
+
+    Attributes:
+        given: whether it was given secrets, which outrank those of a store.
+        shared: whether other workers can have the same secrets.
 
     Raises:
         ValueError: a secret is too short to protect anything.
@@ -44,66 +81,82 @@ class Seal:
 
     def __init__(self, secrets: Sequence[str | bytes] = ()) -> None:
         self._secrets = [s.encode() if isinstance(s, str) else bytes(s) for s in secrets] or [os.urandom(32)]
-        self.shared = bool(secrets)
+        self.given = self.shared = bool(secrets)
         for secret in self._secrets:
             check_secret(secret)
-        self._keys: dict[bytes, AESGCM] = {}
-        self._current = b""
-        self._signing: list[hmac.HMAC] = []
+        self._ring: _Keyring | None = None
 
-    async def share(self, keys: Keys) -> None:
-        """Use the secret that a store keeps for all its workers, making one if need be; a given one outranks it.
+    async def agree(self, keys: Keys) -> Agreement:
+        """Have the same secrets as the store; secrets that were given are left alone.
+
+        A store that has none, because it is new or has lost what it had, gets those of this worker. If both have
+        some, both have all of them afterwards. The oldest secret seals, so that the one which most workers know
+        wins over one that was made while the store was empty; the others open what was sealed with them.
+
+        Returns:
+            What has been done.
 
         Raises:
-            StoreError: the store does not say.
+            StoreError: the store does not say, or does not take them.
         """
-        if self.shared:
-            return
-        made = random_secrets.token_urlsafe(MINIMUM_SECRET).encode()
-        kept = await keys.get(_KEPT_AS)
-        if kept is None:
-            kept = made if await keys.swap(_KEPT_AS, None, made, None) else await keys.get(_KEPT_AS)
-        if kept is None:
-            raise StoreError("the secret of this store has vanished just now; try again")
-        self._secrets, self.shared = [kept], True
-        self._keys, self._current, self._signing = {}, b"", []
+        if self.given:
+            return Agreement()
+        own = self._secrets if self.shared else []
+        made = b"%x." % int(time.time() * 1000) + random_secrets.token_urlsafe(MINIMUM_SECRET).encode()
+        for _ in range(_ATTEMPTS):
+            kept = await keys.get(_KEPT_AS)
+            stored = [] if kept is None else [each for each in kept.split(b"\n") if each]
+            wanted = _merged([*stored, *own]) or [made]
+            if wanted == stored or await keys.swap(_KEPT_AS, kept, b"\n".join(wanted), None):
+                break
+        else:
+            raise StoreError("the secret of this store is being changed by too many workers at once")
+        if wanted != self._secrets:
+            self._secrets, self.shared, self._ring = wanted, True, None
+        return Agreement(
+            made=not stored and not own,
+            put_back=bool(own) and wanted != stored,
+            learned=bool(own) and not set(wanted).issubset(own),
+        )
 
-    def _unlock(self) -> None:
+    def _unlock(self) -> _Keyring:
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
         aes_gcm = _aes_gcm()
-        for secret in self._secrets:
+        secrets = self._secrets
+        keys: dict[bytes, AESGCM] = {}
+        signing: list[hmac.HMAC] = []
+        for secret in secrets:
             derived = HKDF(SHA256(), length=32 + _KEY_ID, salt=None, info=_CONTEXT).derive(secret)
-            self._keys.setdefault(derived[32:], aes_gcm(derived[:32]))
-            self._current = self._current or derived[32:]
-            signing = HKDF(SHA256(), length=32, salt=None, info=_SIGNING).derive(secret)
-            self._signing.append(hmac.new(signing, digestmod="sha256"))
+            keys.setdefault(derived[32:], aes_gcm(derived[:32]))
+            signing_key = HKDF(SHA256(), length=32, salt=None, info=_SIGNING).derive(secret)
+            signing.append(hmac.new(signing_key, digestmod="sha256"))
+        ring = _Keyring(keys, next(iter(keys)), signing)
+        if secrets is self._secrets:  # else another thread has replaced them meanwhile
+            self._ring = ring
+        return ring
 
     def sign(self, content: bytes, purpose: bytes) -> bytes:
         """Return 12 bytes that show to whoever has the secret that `content` came from here."""
-        if not self._keys:
-            self._unlock()
-        return _signature(self._signing[0], content, purpose)
+        ring = self._ring or self._unlock()
+        return _signature(ring.signing[0], content, purpose)
 
     def signed(self, content: bytes, signature: bytes, purpose: bytes) -> bool:
         """Whether a signature for this purpose is one of ours."""
-        if not self._keys:
-            self._unlock()
-        return any(hmac.compare_digest(_signature(key, content, purpose), signature) for key in self._signing)
+        ring = self._ring or self._unlock()
+        return any(hmac.compare_digest(_signature(key, content, purpose), signature) for key in ring.signing)
 
     def wrap(self, content: bytes, purpose: bytes) -> bytes:
         """Return `content` sealed, as bytes of any value."""
-        if not self._keys:
-            self._unlock()
+        ring = self._ring or self._unlock()
         nonce = os.urandom(_NONCE)
-        return self._current + nonce + self._keys[self._current].encrypt(nonce, content, purpose)
+        return ring.current + nonce + ring.keys[ring.current].encrypt(nonce, content, purpose)
 
     def unwrap(self, sealed: bytes, purpose: bytes) -> bytes | None:
         """Return what was wrapped for `purpose`, or None for anything else, without saying why."""
-        if not self._keys:
-            self._unlock()
-        key = self._keys.get(sealed[:_KEY_ID])
+        ring = self._ring or self._unlock()
+        key = ring.keys.get(sealed[:_KEY_ID])
         if key is None or len(sealed) < _KEY_ID + _NONCE + 16:
             return None
         from cryptography.exceptions import InvalidTag
@@ -127,6 +180,21 @@ class Seal:
         if base64.urlsafe_b64encode(whole).rstrip(b"=") != raw:
             return None  # another spelling of the same bytes, which we never wrote
         return self.unwrap(whole, purpose)
+
+
+def _merged(secrets: Iterable[bytes]) -> list[bytes]:
+    """Return secrets in the order of their age, each once, and not more than are kept; the same for any order."""
+    ordered = sorted(set(secrets), key=lambda secret: (_made_at(secret), secret))
+    return ordered if len(ordered) <= _MOST else [ordered[0], *ordered[1 - _MOST :]]
+
+
+def _made_at(secret: bytes) -> int:
+    """Return when a secret of a store was made, in milliseconds since 1970; 0 for those that do not say."""
+    stamp, dot, _ = secret.partition(b".")
+    try:
+        return int(stamp, 16) if dot else 0
+    except ValueError:
+        return 0
 
 
 def _signature(key: hmac.HMAC, content: bytes, purpose: bytes) -> bytes:

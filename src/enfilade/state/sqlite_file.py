@@ -123,7 +123,7 @@ class DatabaseFile:
 
     def is_there(self, connection: "Connection") -> bool:
         """Whether the path still leads to what the connection has opened."""
-        if _inode(self.path) != connection.inodes[0]:
+        if _inode(self.path) != connection.inodes[0] or self._is_cut_off():
             return False
         now = time.monotonic()
         if now - connection.looked_at < _LOOK_BESIDE:
@@ -136,15 +136,25 @@ class DatabaseFile:
 
         What SQLite kept beside the old file would damage a new one.
         """
-        connection.close()
+        cut_off = self._is_cut_off()
+        if not cut_off:
+            connection.close()
         with contextlib.suppress(OSError), _locked(os.path.dirname(self.path)):
             for ending, inode in zip(_ENDINGS, connection.inodes, strict=True):
-                if ending and inode and inode == _inode(self.path + ending):
+                if (ending or cut_off) and inode and inode == _inode(self.path + ending):
                     os.unlink(self.path + ending)
+        connection.close()  # of a file that was cut off only now: what SQLite still writes then goes nowhere
         return StoreError(
-            f"{self.path} was deleted or replaced while in use, and what it held is lost: sessions begin anew. "
+            f"{self.path} was emptied, deleted or replaced while in use, and what only it held is lost. "
             "Keep it where nothing cleans up"
         )
+
+    def _is_cut_off(self) -> bool:
+        """Whether the file has been cut to nothing; one that was opened has its header at least."""
+        try:
+            return os.stat(self.path).st_size == 0
+        except OSError:
+            return False
 
     def trouble(self, error: sqlite3.Error) -> StoreError:
         """Return an error of SQLite in words that say what to do."""

@@ -8,10 +8,11 @@ The easy thing to get wrong is to answer strangers too exactly: unknown, forged,
 sessions are one and the same "not found" (R-315, R-317).
 """
 
+import asyncio
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -37,6 +38,10 @@ _FRESH_ALONE: Final = 60.0
 
 #: Sessions that are kept in mind although nothing but their handshake was seen yet.
 _NEWCOMERS: Final = 64
+
+#: Sessions that are known to have ended, and are put back into a store that has lost them; and at once.
+_ENDED: Final = 4096
+_AT_ONCE: Final = 64
 
 #: How often a change or a look is tried that others get in the way of.
 _ATTEMPTS: Final = 50
@@ -119,20 +124,30 @@ class Sessions:
         relay: leads to the store that keeps what changes during a session, and to the workers that share it.
         ttl: lifetime of a session in seconds.
         remembered: how many sessions are kept in mind, to save the work of unsealing and looking up.
+        learn: looks for secrets that the seal does not have, and returns whether there are any.
 
     Attributes:
         streaming: the resources watched by each session whose stream is open in this worker. What is
             there is replaced and never changed, since other threads look into it.
     """
 
-    def __init__(self, seal: Seal, relay: Relay, ttl: float, remembered: int = 4096) -> None:
+    def __init__(
+        self,
+        seal: Seal,
+        relay: Relay,
+        ttl: float,
+        remembered: int = 4096,
+        learn: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
         self._seal = seal
+        self._learn = learn
         self._relay = relay
         self._ttl = ttl
         self._remembered = remembered
         self._known: OrderedDict[bytes | None, Session] = OrderedDict()
         self._new: OrderedDict[bytes | None, Session] = OrderedDict()
         self._by_id: dict[str | None, Session] = {}
+        self._ended: OrderedDict[str, float] = OrderedDict()
         self.streaming: dict[str | None, Watched] = {}
         relay.on("session", self._changed_elsewhere)
         relay.on_gap(self._heard_nothing)
@@ -183,6 +198,8 @@ class Sessions:
         session = self._known.get(token)
         if session is None:
             session = self._new.pop(token, None) or self._open(token)
+            if session is None and self._learn is not None and await self._learn():
+                session = self._open(token)
             if session is None:
                 return None
             self._remember(self._known, self._remembered, token, session)
@@ -203,7 +220,7 @@ class Sessions:
     async def _refresh(self, session: Session) -> bool:
         """Ask the store, and return whether the session lives; while it does not answer, what it said counts."""
         left = session.expires - time.time()
-        if left <= 0:
+        if left <= 0 or session.peer.session_id in self._ended:
             return False
         for _ in range(_ATTEMPTS):
             changes = session.changes
@@ -219,6 +236,7 @@ class Sessions:
             raise StoreError("a session is being changed by too many requests at once")
         if record.ended:
             session.record = record
+            self.note_ended(str(session.peer.session_id))
             return False  # and asked again next time, since nobody should come back
         self._rely_on(session, record, left)
         return True
@@ -260,6 +278,38 @@ class Sessions:
         if session_id in self.streaming:
             self.streaming[session_id] = record.watched
         await self._relay.tell_and_wait("session", session_id)
+
+    # -- ended sessions ----------------------------------------------------------------------------------------
+
+    def note_ended(self, session_id: str) -> None:
+        """Remember that a session was ended, also if the store should forget it."""
+        self._ended[session_id] = time.time() + self._ttl
+        self._ended.move_to_end(session_id)
+        if len(self._ended) > _ENDED:
+            self._ended.popitem(last=False)
+
+    async def restore_ended(self) -> int:
+        """Put the ended sessions that are known here back into a store which has lost them; returns their number.
+
+        Raises:
+            StoreError: the store does not take them.
+        """
+        now = time.time()
+        known = [(session_id, ends - now) for session_id, ends in self._ended.items() if ends > now]
+        for start in range(0, len(known), _AT_ONCE):
+            await asyncio.gather(*(self._end_again(*each) for each in known[start : start + _AT_ONCE]))
+        return len(known)
+
+    async def _end_again(self, session_id: str, left: float) -> None:
+        keys = self._relay.store.keys
+        for _ in range(_ATTEMPTS):
+            kept = await keys.get(_key(session_id))
+            if _read(kept).ended or await keys.swap(
+                _key(session_id), kept, msgspec.json.encode(Record(ended=True)), left
+            ):
+                return
+
+    # -- what other workers say --------------------------------------------------------------------------------
 
     def _forget(self, session_id: str | None) -> None:
         session = self._by_id.get(session_id)

@@ -22,6 +22,7 @@ from enfilade.serving.dispatcher import Dispatcher, masked
 from enfilade.serving.exchange import InFlight
 from enfilade.serving.live import Questions
 from enfilade.serving.peer import Peer
+from enfilade.serving.reconciliation import Reconciler
 from enfilade.serving.relay import Relay
 from enfilade.state.seal import Seal
 from enfilade.state.store import EventLog, StoreError
@@ -112,12 +113,13 @@ class StreamableHTTP:
         self.recordings = None
         if log is not None and options.sessions:
             self.recordings = Recordings(log, seal, relay, options.stream_age)
-        self.sessions = Sessions(seal, relay, options.session_ttl)
+        self._reconciler = Reconciler(seal, relay)
+        self.sessions = Sessions(seal, relay, options.session_ttl, learn=self._reconciler.learn)
+        self._reconciler.restore = self.sessions.restore_ended
         self.streams = OpenStreams(
             dispatcher.changes, self.sessions, options.answers, relay, self.recordings, dispatcher.offers
         )
         self._judged = judge_for(guard)
-        self._seal = seal
         self._principal = principal
         self._up_in: asyncio.AbstractEventLoop | None = None
         self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
@@ -141,9 +143,9 @@ class StreamableHTTP:
             if self.recordings is not None:
                 self.recordings.forget()
             await self.relay.store.start()
-            if self.relay.shared:
-                await self._seal.share(self.relay.store.keys)
+            await self._reconciler.start()
             await self.relay.start()
+            await self._reconciler.join()
             self.dispatcher.changes.share(self.relay)
             self.draining = False
             self._up_in = loop
@@ -158,6 +160,11 @@ class StreamableHTTP:
         except StoreError as error:
             log.warning("not ready: %s", error)
             return "the store is out of reach"
+        try:
+            await self._reconciler.check()
+        except StoreError as error:
+            log.warning("not ready: %s", error)
+            return "the store has not got the secret of this server"
         return None
 
     def drain(self) -> None:
@@ -261,6 +268,7 @@ class StreamableHTTP:
         self.relay.tell("end", session_id)
 
     def _ended_elsewhere(self, session_id: str) -> None:
+        self.sessions.note_ended(session_id)
         self.in_flight.cancel_all(session_id, "the session was ended")
         self.streams.end(session_id)
 

@@ -1,0 +1,195 @@
+"""What workers put back into a store that has lost it, when they look, and what a probe is told meanwhile."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from crew import Client, Crew, SharedMemory, crew_of
+from enfilade.serving import reconciliation, relay
+from enfilade.state.memory import MemoryKeys
+from enfilade.state.store import StoreError
+from stores import until
+
+pytestmark = pytest.mark.anyio
+
+EMPTIED = "the store was emptied"
+
+
+@pytest.fixture
+def store() -> SharedMemory:
+    return SharedMemory()
+
+
+def lose_everything(store: SharedMemory) -> None:
+    """Empty the store, of which nobody is told."""
+    keys = store.keys
+    assert isinstance(keys, MemoryKeys)
+    for key in list(keys._entries):
+        keys._forget(key)
+
+
+async def status(client: Client, worker: int) -> int:
+    return (await client.start("ping", {}, worker).over()).status
+
+
+async def ready(crew: Crew) -> list[str | None]:
+    return [await app.endpoint.ready() for app in crew.apps]
+
+
+async def started(store: SharedMemory) -> Crew:
+    crew = Crew([store])
+    await crew.apps[0].endpoint.start()
+    return crew
+
+
+async def test_a_probe_puts_back_what_is_missing_and_says_so_once(
+    store: SharedMemory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-315: each worker restores the ends that it knows, also those that were lost before another had looked."""
+    async with crew_of([store, store]) as crew:
+        ended = await crew.client(worker=0)
+        assert await ended.delete(0) == 204
+        secret = await store.keys.get("secret")
+        lose_everything(store)
+        for _ in range(3):
+            assert await ready(crew) == [None, None]
+        assert await store.keys.get("secret") == secret
+        late = await started(store)
+        late_ended = Client(late, ended.token, ended.revision)
+        assert await status(late_ended, 0) == 404, "a new worker finds its end in the store"
+        await late.stop()
+    assert [record.message.startswith(EMPTIED) for record in caplog.records] == [True, True], (
+        "once for each worker"
+    )
+
+
+async def test_a_worker_that_starts_while_the_store_is_empty_waits_for_the_secret(store: SharedMemory) -> None:
+    """R-310: so that no session is given out that others do not know; and none is refused that they gave out."""
+    async with crew_of([store]) as crew:
+        old = await crew.client()
+        lose_everything(store)
+        late = await started(store)
+        fresh = await late.client()
+        assert await status(Client(late, old.token, old.revision), 0) == 200
+        assert await status(Client(crew, fresh.token, fresh.revision), 0) == 200
+        await late.stop()
+
+
+async def test_sessions_of_both_are_served_although_no_message_arrives(store: SharedMemory) -> None:
+    """R-310: a secret that is not known is looked for in the store."""
+    async with crew_of([store]) as crew:
+        old = await crew.client()
+        lose_everything(store)
+        store.bus.deaf = True
+        late = await started(store)
+        fresh = await late.client()
+        assert await status(Client(late, old.token, old.revision), 0) == 404, "nobody has put it back yet"
+        assert await status(Client(crew, fresh.token, fresh.revision), 0) == 200, "it was found in the store"
+        late.apps[0].endpoint._reconciler._next_look = 0.0
+        assert await status(Client(late, old.token, old.revision), 0) == 200, "the first has put it back by that"
+        await late.stop()
+
+
+async def test_strangers_do_not_make_a_worker_ask_the_store_each_time(
+    store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with crew_of([store]) as crew:
+        asked: list[str] = []
+        get = store.keys.get
+
+        async def counted(key: str) -> bytes | None:
+            asked.append(key)
+            return await get(key)
+
+        monkeypatch.setattr(store.keys, "get", counted)
+        for number in range(20):
+            assert await status(Client(crew, f"forged{number}", "2025-11-25"), 0) == 404
+        assert asked.count("secret") == 1
+
+
+async def test_it_is_looked_after_at_each_renewal_and_after_each_gap(
+    store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "RENEWAL", 0.02)
+    async with crew_of([store]):
+        secret = await store.keys.get("secret")
+        lose_everything(store)
+
+        async def is_back() -> None:
+            while await store.keys.get("secret") != secret:
+                await asyncio.sleep(0.005)
+
+        await asyncio.wait_for(is_back(), 20)
+    monkeypatch.setattr(relay, "RENEWAL", 3600.0)
+    async with crew_of([store]):
+        lose_everything(store)
+        store.bus.say_so()
+        await asyncio.wait_for(is_back(), 20)
+
+
+async def test_not_ready_while_the_store_does_not_take_the_secret(
+    store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with crew_of([store]) as crew:
+        lose_everything(store)
+        with monkeypatch.context() as patch:
+
+            async def refuse(*_: Any) -> bool:
+                raise StoreError("it is full")
+
+            patch.setattr(store.keys, "swap", refuse)
+            assert await ready(crew) == ["the store has not got the secret of this server"]
+            assert await ready(crew) == ["the store has not got the secret of this server"]
+        assert await ready(crew) == [None]
+
+
+async def test_an_outage_within_is_made_up_for(
+    store: SharedMemory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The ends of sessions are restored although the store failed after it had taken the secret."""
+    caplog.set_level(logging.DEBUG, "enfilade.serving")
+    monkeypatch.setattr(reconciliation, "_PAUSES", (0.0, 0.0, 0.0, 0.0))
+    async with crew_of([store]) as crew:
+        client = await crew.client()
+        assert await client.delete() == 204
+        (session_key,) = [key for key in store.keys._entries if key.startswith("session:")]  # type: ignore[attr-defined]
+        lose_everything(store)
+        swap, failures = store.keys.swap, [1, 1]
+
+        async def fail_twice(key: str, *rest: Any) -> bool:
+            if key == session_key and failures:
+                failures.pop()
+                raise StoreError("away")
+            return await swap(key, *rest)
+
+        monkeypatch.setattr(store.keys, "swap", fail_twice)
+        store.bus.say_so()
+        await until(lambda: session_key in store.keys._entries)  # type: ignore[attr-defined]
+        assert failures == []
+
+
+async def test_what_is_remembered_of_ended_sessions_is_bounded(
+    store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from enfilade.transports import sessions
+
+    monkeypatch.setattr(sessions, "_ENDED", 3)
+    async with crew_of([store]) as crew:
+        for _ in range(5):
+            assert await (await crew.client()).delete() == 204
+        known = crew.apps[0].endpoint.sessions
+        assert len(known._ended) == 3
+        lose_everything(store)
+        assert await known.restore_ended() == 3
+
+
+async def test_a_given_secret_is_not_put_into_the_store_but_ended_sessions_are(store: SharedMemory) -> None:
+    async with crew_of([store], secret="a secret of thirty-two characters") as crew:
+        client = await crew.client()
+        assert await client.delete() == 204
+        lose_everything(store)
+        assert await ready(crew) == [None]
+        assert await store.keys.get("secret") is None
+        assert any(key.startswith("session:") for key in store.keys._entries)  # type: ignore[attr-defined]
