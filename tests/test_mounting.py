@@ -6,6 +6,7 @@ closes, so only a lifespan that the server or the host knows of is put away then
 """
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -26,7 +27,8 @@ from starlette.routing import Mount, Route
 
 from docs.pages import ROOT, table
 from enfilade import Context, MCPApp
-from over_http import INITIALIZE
+from in_process import Asgi
+from over_http import BOTH, INITIALIZE
 from servers import HOST, ServerProcess
 
 Diary = list[str]
@@ -88,6 +90,12 @@ def fastapi_root(diary: Diary) -> Any:
     return host
 
 
+def fastapi_behind_a_proxy(diary: Diary) -> Any:
+    host = FastAPI(root_path="/api/v1")
+    host.mount("/tools", make(diary))
+    return host
+
+
 def starlette_route(diary: Diary) -> Any:
     return Starlette(routes=[Route("/mcp{slash:path}", make(diary))])
 
@@ -133,6 +141,7 @@ HOSTS: dict[Callable[[Diary], Any], dict[str, int]] = {
     fastapi_root: {"/mcp": 200, "/mcp/": 200, "/other": 404},
     with_lifespan_of_its_own: {"/mcp/": 200, "/mcp": 307, "/other": 404},
     wired: {"/mcp/": 200, "/mcp": 307, "/other": 404},
+    fastapi_behind_a_proxy: {"/tools/mcp": 200, "/api/v1/tools/mcp": 200, "/tools/mcp/": 200, "/mcp": 404},
     starlette_route: {"/mcp": 200, "/mcp/": 200},
     starlette_root: {"/mcp": 200, "/mcp/": 200, "/other": 404},
     starlette_nested: {"/a/b/mcp": 200, "/a/b/mcp/": 200, "/a/b/": 200, "/a/mcp": 404},
@@ -140,9 +149,9 @@ HOSTS: dict[Callable[[Diary], Any], dict[str, int]] = {
 
 
 @contextmanager
-def served(app: Any, lifespan: Any = "auto") -> Iterator[str]:
+def served(app: Any, lifespan: Any = "auto", **options: Any) -> Iterator[str]:
     """Serve an ASGI application by uvicorn in a thread, yield its URL, and let its event loop close."""
-    config = uvicorn.Config(app, host=HOST, port=0, lifespan=lifespan, log_level="error")
+    config = uvicorn.Config(app, host=HOST, port=0, lifespan=lifespan, log_level="error", **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -166,6 +175,37 @@ async def drink(url: str, mode: str) -> Any:
 def test_paths(host: Callable[[Diary], Any], paths: dict[str, int]) -> None:
     with served(host([])) as url, httpx.Client() as client:
         assert {path: client.post(url + path, json=INITIALIZE).status_code for path in paths} == paths
+
+
+@pytest.mark.parametrize("host", [make, fastapi_prefix, starlette_nested])
+def test_paths_below_a_root_path_of_the_server(host: Callable[[Diary], Any]) -> None:
+    """`uvicorn --root-path`: the proxy has stripped the prefix, and the server puts it before every path."""
+    path = next(iter(HOSTS[host]))
+    with served(host([]), root_path="/public/prefix") as url, httpx.Client() as client:
+        assert client.post(url + path, json=INITIALIZE).status_code == 200
+        assert client.post(f"{url}{path}x", json=INITIALIZE).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("root_path", "path", "status"),
+    [
+        ("/api/v1/tools", "/tools/mcp", 200),
+        ("/api/v1/tools", "/api/v1/tools/mcp", 200),
+        ("/api/v1/tools/", "/tools/mcp", 200),
+        ("/tools", "/tools", 200),
+        ("/tools", "/toolsmcp", 404),
+        ("/tools", "/tool/mcp", 404),
+        ("/api/tools", "/pi/tools/mcp", 404),
+        ("/api/tools", "/tools/tools/mcp", 404),
+    ],
+)
+def test_a_prefix_ends_where_a_segment_ends(root_path: str, path: str, status: int) -> None:
+    async def answer() -> int:
+        asgi = Asgi(MCPApp("Tea"), path)
+        scope = asgi.scope({"content-type": "application/json", "accept": BOTH})
+        return (await asgi.send({**scope, "root_path": root_path}, json.dumps(INITIALIZE).encode())).status
+
+    assert asyncio.run(answer()) == status
 
 
 @pytest.mark.parametrize("host", [host for host in HOSTS if host is not wired])

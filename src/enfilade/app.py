@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from enfilade.settings import Settings
     from enfilade.state.event_store import EventStore
     from enfilade.state.store import Store
+    from enfilade.transports.guard import Guard
     from enfilade.transports.streamable_http import StreamableHTTP
     from enfilade.wire.content import Icon
 else:
@@ -294,7 +295,7 @@ class MCPApp(ToolOffer):
         if kind == "http":
             if not self._is_endpoint(scope):
                 await self._beside_endpoint(scope, send)
-            elif self._lifespan.belongs_here() or await self._started_late(send):
+            elif self._lifespan.belongs_here() or await self._started_late(scope, send):
                 answering = (self._endpoint or self.endpoint)(scope, receive, send)
                 del scope  # which a stream does not need, for however long it is open
                 await answering
@@ -303,16 +304,17 @@ class MCPApp(ToolOffer):
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1003})
 
-    async def _started_late(self, send: Send) -> bool:
+    async def _started_late(self, scope: Scope, send: Send) -> bool:
         """Set up at a request, for a host that told us nothing of its lifespan; False if that failed."""
         from enfilade.transports.answer import send_json
+        from enfilade.transports.other_paths import origin_headers
         from enfilade.wire.jsonrpc import encode_error
 
         try:
             await self._lifespan.start()
         except Exception as error:
             failure = _dispatcher.masked(error, "the lifespan could not be started")
-            await send_json(send, 500, encode_error(None, failure), [])
+            await send_json(send, 500, encode_error(None, failure), origin_headers(self._guard(), scope))
             return False
         return True
 
@@ -326,7 +328,6 @@ class MCPApp(ToolOffer):
     def _open_endpoint(self) -> StreamableHTTP:
         from enfilade.serving.relay import Relay
         from enfilade.transports.answer import AnswerOptions
-        from enfilade.transports.guard import Guard
         from enfilade.transports.streamable_http import HttpOptions, StreamableHTTP
 
         of, store = self.settings, self.store
@@ -345,7 +346,7 @@ class MCPApp(ToolOffer):
             events = EventStoreLog(self._event_store)
         return StreamableHTTP(
             self.dispatcher,
-            Guard((*of.allowed_hosts, *_own_name(of.host)), of.allowed_origins),
+            self._guard(),
             Relay(store),
             self._seal,
             events if of.resumable else None,
@@ -357,6 +358,14 @@ class MCPApp(ToolOffer):
                 stream_age=of.stream_age,
             ),
         )
+
+    def _guard(self) -> Guard:
+        """Return what checks Host and Origin."""
+        from enfilade.transports.guard import Guard, is_loopback
+
+        of = self.settings
+        own = () if not of.allow_localhost and is_loopback(of.host) else _own_name(of.host)
+        return Guard((*of.allowed_hosts, *own), of.allowed_origins, localhost=of.allow_localhost)
 
     @property
     def store(self) -> Store:
@@ -384,19 +393,16 @@ class MCPApp(ToolOffer):
         return inner in ("" if scope.get("root_path") else "/", self.settings.path.rstrip("/"))
 
     async def _beside_endpoint(self, scope: Scope, send: Send) -> None:
-        """Answer probes; there is nothing else."""
-        from enfilade.transports.answer import send_json
+        """Answer probes, preflights of browsers, and that there is nothing else."""
         from enfilade.transports.health import answer_probe
-        from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError, encode_error
+        from enfilade.transports.other_paths import answer_other_path, answer_preflight, origin_headers
 
-        inner = _inner_path(scope)
-        if inner and inner == self.settings.health_path:
-            await answer_probe(scope, send, None)
-        elif inner and inner == self.settings.ready_path:
-            await answer_probe(scope, send, await self._unready())
-        else:
-            error = RpcError(INVALID_REQUEST, f"nothing here; the MCP endpoint is {self.settings.path}")
-            await send_json(send, 404, encode_error(None, error), [])
+        inner, guard = _inner_path(scope), self._guard()
+        if not inner or inner not in (self.settings.health_path, self.settings.ready_path):
+            await answer_other_path(scope, send, guard, inner, self.settings.path)
+        elif not await answer_preflight(scope, send, guard):
+            unready = None if inner == self.settings.health_path else await self._unready()
+            await answer_probe(scope, send, unready, origin_headers(guard, scope))
 
     async def _unready(self) -> str | None:
         """Return why no requests should be sent here at present, or None if they should."""
@@ -610,7 +616,17 @@ def _own_name(host: str) -> tuple[str, ...]:
 
 
 def _inner_path(scope: Scope) -> str:
-    """Return a request's path without that under which a host has mounted the app."""
+    """Return a request's path without that under which a host has mounted the app.
+
+    ASGI wants the whole `root_path` at the beginning of `path`. Behind a proxy that strips a prefix, frameworks
+    put the prefix into `root_path` alone (`FastAPI(root_path="/api/v1")`). Then `path` begins with the path of
+    the mount, which is the end of `root_path`.
+    """
     path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    return path[len(root) :] if root and path.startswith(root) else path
+    prefix: str = scope.get("root_path", "").rstrip("/")
+    while prefix:
+        if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+            return path[len(prefix) :]
+        start = prefix.find("/", 1)
+        prefix = "" if start < 0 else prefix[start:]
+    return path

@@ -73,6 +73,7 @@ class HTTPStreamableTransport:
             for streams to be known after a restart.
         allowed_hosts: values of `Host` to serve besides those of this machine: `api.example.com`, `*` for any.
         allowed_origins: values of `Origin` to serve besides the server's own.
+        allow_localhost: serve the loopback names of this machine although they are not listed.
         options: limits and manners.
         principal: says who is asking; the session belongs to the first.
 
@@ -93,6 +94,7 @@ class HTTPStreamableTransport:
         secret: str | bytes | Sequence[str | bytes] = (),
         allowed_hosts: Iterable[str] = (),
         allowed_origins: Iterable[str] = (),
+        allow_localhost: bool = True,
         options: HttpOptions = HttpOptions(),  # noqa: B008 - it is frozen
         principal: Principal = authenticated_user,
     ) -> None:
@@ -104,7 +106,7 @@ class HTTPStreamableTransport:
         )
         self._terminated = False
         self._principal = principal
-        self._judged = judge_for(Guard(allowed_hosts, allowed_origins))
+        self._judged = judge_for(Guard(allowed_hosts, allowed_origins, localhost=allow_localhost))
         self._relay = Relay(MemoryStore(Bounds()))
         seal = Seal([secret] if isinstance(secret, str | bytes) else secret)
         self.recordings: Recordings | None = None

@@ -28,15 +28,16 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
-async def answer_probe(scope: MutableMapping[str, Any], send: Send, reason: str | None) -> None:
+async def answer_probe(scope: MutableMapping[str, Any], send: Send, reason: str | None, headers: Headers) -> None:
     """Answer a probe.
 
     Args:
         scope: of its request.
         send: of its request.
         reason: why the answer is no; None for yes.
+        headers: what the response carries besides.
     """
-    headers: Headers = [_NOT_KEPT]
+    headers = [_NOT_KEPT, *headers]
     if scope["method"] not in ("GET", "HEAD"):
         body = msgspec.json.encode(Health("unavailable", "probes use GET or HEAD"))
         await send_json(send, 405, body, [*headers, (b"allow", b"GET, HEAD")])
