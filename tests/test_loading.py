@@ -75,8 +75,8 @@ MOST = {
     "imported": (62, 235),
     "made": (65, 238),
     "declared": (69, 242),
-    "opened": (120, 372),
-    "answered": (124, 472),
+    "opened": (123, 372),
+    "answered": (127, 472),
 }
 
 

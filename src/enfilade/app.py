@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from enfilade.state.event_store import EventStore
     from enfilade.state.store import Store
     from enfilade.transports.guard import Guard
+    from enfilade.transports.stdio_server import StdioOptions
     from enfilade.transports.streamable_http import StreamableHTTP
     from enfilade.wire.content import Icon
 else:
@@ -563,9 +564,10 @@ class MCPApp(ToolOffer):
 
     def _prepare(self) -> None:
         """Do what every start begins with; whoever calls this calls `collector.go_on()` in the end."""
-        from enfilade import collector, launch
+        from enfilade import collector
+        from enfilade.transports.server_log import log_to_stderr
 
-        launch.log_to_stderr(self.settings.log_level)
+        log_to_stderr(self.settings.log_level)
         _sources.warn_of_unknown_variables()
         if self._store is None:
             _opened(self.settings)  # what is wrong with it is said before anybody calls
@@ -577,21 +579,25 @@ class MCPApp(ToolOffer):
         launch(self, self._store, reload=reload)
 
     def _run_stdio(self) -> None:
-        import asyncio
+        from enfilade.transports.stdio_server import serve_stdio
 
-        asyncio.run(self._serve_stdio())
+        serve_stdio(self.running, self._stdio_options())
 
     async def _serve_stdio(self) -> None:
-        from enfilade import collector
-        from enfilade.transports.stdio import serve_stdio
+        from enfilade.transports.stdio_server import serve_stdio_embedded
 
-        async with self.running() as dispatcher:
-            collector.go_on()
-            await serve_stdio(
-                dispatcher,
-                line_limit=self.settings.body_limit,
-                request_timeout=self.settings.request_timeout,
-            )
+        await serve_stdio_embedded(self.running, self._stdio_options())
+
+    def _stdio_options(self) -> StdioOptions:
+        from enfilade.transports.stdio_server import StdioOptions
+
+        of = self.settings
+        return StdioOptions(
+            line_limit=of.body_limit,
+            request_timeout=of.request_timeout,
+            shutdown_timeout=of.shutdown_timeout,
+            lifespan_timeout=of.lifespan_timeout,
+        )
 
 
 def _opened(settings: Settings) -> Store:

@@ -193,6 +193,7 @@ def _server_options(of: Settings, *, reload: bool) -> ServerOptions:
         max_connections=of.max_connections,
         discard_limit=of.discard_limit,
         worker_timeout=of.worker_timeout,
+        lifespan_timeout=of.lifespan_timeout,
     )
 
 
@@ -246,6 +247,8 @@ def again(source: Source, settings: Settings, names: Iterable[str]) -> Launched:
     Raises:
         SystemExit: it cannot be made; the reason is on stderr.
     """
+    from enfilade.transports.server_log import log_to_stderr
+
     log_to_stderr(settings.log_level)
     try:
         app: Launched = source.load()  # type: ignore[assignment]  # what was an app in the parent
@@ -261,15 +264,6 @@ def again(source: Source, settings: Settings, names: Iterable[str]) -> Launched:
             ", ".join(missing),
         )
     return app
-
-
-def log_to_stderr(level: str) -> None:
-    """Show the library's log on stderr if nobody else handles it; the root logger is left alone."""
-    log.setLevel(level.upper())
-    if not log.hasHandlers():
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        log.addHandler(handler)
 
 
 @contextmanager

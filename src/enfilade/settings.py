@@ -104,9 +104,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     drain_delay: Annotated[
         float, Meta(ge=0, description="how long http goes on taking requests once it is told to stop")
     ] = 0.25
-    shutdown_timeout: Annotated[float, Meta(ge=0, description="what requests get to finish when http stops")] = (
-        10.0
-    )
+    shutdown_timeout: Annotated[
+        float, Meta(ge=0, description="what requests get to finish when the server stops")
+    ] = 10.0
+    lifespan_timeout: Annotated[
+        float, Meta(ge=0, description="what the lifespan gets to put things away when the server stops")
+    ] = 5.0
     body_limit: Annotated[int, Meta(ge=1024, description="largest message")] = 4 * 1024 * 1024
     header_timeout: Annotated[
         float,

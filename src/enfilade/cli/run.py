@@ -22,8 +22,11 @@ from enfilade.source import LoadError
 
 if TYPE_CHECKING:
     import typer
-else:  # for help and for mistakes
-    typer = Later("typer")
+
+    from enfilade.transports import descriptors as _descriptors
+else:
+    typer = Later("typer")  # for help and for mistakes
+    _descriptors = Later("enfilade.transports.descriptors")
 
 #: What may be typed, with the parameter of `run` that it is for, and the type of that. A test holds it against
 #: what typer makes of the annotations.
@@ -90,16 +93,27 @@ def run(
     """
     try:
         _work_in(directory)
+        if _may_speak_stdio(transport):
+            _descriptors.claim_pipes()
         app = load_app(target, module)
         typed = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
         settings = app.settings = load({}, app.settings, {**typed, "workers": workers, "store": store})
         check_manner(settings, workers, reload)
         if settings.transport == "http":
+            _descriptors.release_pipes()
             greet(app, settings.url)
         app.serve(reload=reload)
     except (LoadError, SettingsError) as error:
         complain(f"enfilade: {error}")
         raise SystemExit(2) from None
+
+
+def _may_speak_stdio(transport: str | None) -> bool:
+    """Whether stdout may turn out to be the protocol's, as far as is known before the app is imported."""
+    try:
+        return load({}, None, {"transport": transport}).transport == "stdio"
+    except SettingsError:  # it is said once the other settings are known
+        return True
 
 
 def _work_in(directory: str | None) -> None:

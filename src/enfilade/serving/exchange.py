@@ -7,7 +7,7 @@ call. The easy thing to get wrong is the end: once `finished`, an outlet gets no
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -305,6 +305,9 @@ class InFlight:
 
     def __len__(self) -> int:
         return len(self._requests)
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(list(self._requests.values()))
 
     def enter(self, request: Request) -> None:
         """Take a request in until it is finished.

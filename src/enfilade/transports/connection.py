@@ -9,6 +9,7 @@ nothing of the one may show in the other (R-408).
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from enfilade.serving.peer import Peer
 from enfilade.serving.subscriptions import notification_of
 from enfilade.transports.incoming import Incoming, incoming_of, unsupported
 from enfilade.wire.jsonrpc import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     Envelope,
@@ -34,6 +36,12 @@ from enfilade.wire.jsonrpc import (
 from enfilade.wire.logging import LoggingLevel
 from enfilade.wire.revisions import BATCHING, HANDSHAKE, LONGEST_BATCH, negotiate
 
+log = logging.getLogger("enfilade.transports")
+
+#: Seconds that handlers get to end once they are cancelled.
+CANCELLED_LIMIT: Final = 1.0
+#: What becomes of a request that is cut off by the end of the server.
+STOPPING: Final = RpcError(INTERNAL_ERROR, "The server is stopping")
 #: Level of log messages a client gets that never set one.
 DEFAULT_LOG_LEVEL: Final[LoggingLevel] = "info"
 
@@ -71,6 +79,8 @@ class Connection:
         self._peer: Peer | None = None
         self._served_stateless = False
         self._log_level: LoggingLevel = DEFAULT_LOG_LEVEL
+        self._refusing = False  # requests that are cut off get an error
+        self._closed = False  # nothing more is written: each request has its outcome
 
     async def set_log_level(self, level: LoggingLevel) -> None:
         """Remember the level for the rest of the connection (R-409)."""
@@ -118,16 +128,32 @@ class Connection:
         error = invalid_request(f"a message has at most {limit} bytes")
         self._start(self._refuse(None, error))
 
-    async def close(self, *, patience: float = 0.0) -> None:
-        """Let what runs finish for `patience` seconds, then cancel it, and wait until all is quiet."""
+    async def quiet(self) -> None:
+        """Return once nothing runs any more, as the client sends nothing more."""
         self._stop_listening()
-        if self._tasks and patience:
-            self._dispatcher.changes.end(self._outlet)  # a listen would run for ever (R-2C7)
-            await asyncio.wait(self._tasks, timeout=patience)
+        self._dispatcher.changes.end(self._outlet)  # a listen would run for ever (R-2C7)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def close(self, *, refuse: bool = False) -> None:
+        """Cancel what runs, and wait until it has ended, for at most `CANCELLED_LIMIT`.
+
+        Args:
+            refuse: answer the requests that are cut off by that with an error.
+        """
+        self._stop_listening()
+        self._refusing = refuse
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=CANCELLED_LIMIT)
+        if not self._tasks:
+            return
+        log.warning("requests given up, since their handlers ignore their cancellation: %d", len(self._tasks))
+        self._closed = True
+        for request in self._in_flight:
+            if refuse and not request.cancelled:
+                await self._write(encode_error(request.id, STOPPING))
 
     # -- messages ----------------------------------------------------------------------------------------------
 
@@ -188,13 +214,17 @@ class Connection:
             timer = later(self._request_timeout, lambda: request.cancel("deadline", expired=True))
         try:
             body, error = await self._dispatcher.respond(request)
+        except asyncio.CancelledError:
+            if self._refusing and not self._closed:
+                await self._write(encode_error(request.id, STOPPING))
+            raise
         finally:
             if timer is not None:
                 timer.cancel()
         if error is not None and request.method == "initialize":
             self._peer = None
             self._stop_listening()
-        if body is not None:
+        if body is not None and not self._closed:
             await self._write(body)
 
     # -- the two eras ------------------------------------------------------------------------------------------

@@ -17,12 +17,15 @@ import selectors
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from types import FrameType
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
 from enfilade import collector
 from enfilade.transports import lean_uvicorn
+from enfilade.transports.ending import Ending
+from enfilade.transports.server_log import flush_log
 
 lean_uvicorn.enter()
 import uvicorn  # noqa: E402 - as lean as that has made it
@@ -37,6 +40,7 @@ _LONGEST_QUEUE: Final = 4096  # connections that wait to be accepted; uvicorn as
 _TURN: Final = 0.002  # seconds between two looks at the sockets; the event loop reads in between
 _QUIET_TURNS: Final = 25  # who was accepted last has so many turns to be known to uvicorn, and to say something
 _CLOSE: Final = (b"connection", b"close")
+_FORCED: Final = 1.0  # seconds in which a server ends that was told twice
 
 log = logging.getLogger("enfilade")
 
@@ -72,6 +76,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         max_connections: connections held at once; 0 for what the limit of descriptors allows.
         discard_limit: bytes read from a client after its request was refused.
         worker_timeout: seconds of silence after which the parent replaces a hung worker; 0 for never.
+        lifespan_timeout: seconds that the lifespan gets in the end, and after it threads and exit handlers.
     """
 
     host: str
@@ -87,6 +92,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int = 0
     discard_limit: int = 64 * 1024
     worker_timeout: float = 60.0
+    lifespan_timeout: float = 5.0
 
     @property
     def patience(self) -> float:
@@ -107,10 +113,35 @@ class Server(uvicorn.Server):
     def __init__(
         self, app: Served, options: ServerOptions, *, workers: int = 1, up: Callable[[], None] | None = None
     ) -> None:
+        self._ending: Ending | None = None
+        self._told_to_stop = False
         super().__init__(uvicorn_config(app, options, workers))
         self._app = app
         self._options = options
         self._up = up
+
+    @property  # an attribute of uvicorn's, and set by its signal handler
+    def should_exit(self) -> bool:
+        """Whether it is to stop. Once it is, the process ends in time, also if its event loop is blocked."""
+        return self._told_to_stop
+
+    @should_exit.setter
+    def should_exit(self, stop: bool) -> None:
+        self._told_to_stop = stop
+        if stop and self._ending is not None:
+            self._ending.begin(self._options.patience + self._options.lifespan_timeout, self._exit_code())
+
+    def _exit_code(self) -> int:
+        return 128 + self._captured_signals[-1] if self._captured_signals else 1
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop at the first signal; end at once at the second one, with what that leaves undone."""
+        again = self._told_to_stop
+        super().handle_exit(sig, frame)
+        if again:
+            self.force_exit = True
+            if self._ending is not None:
+                self._ending.begin(_FORCED, self._exit_code())
 
     def serve_until_stopped(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal or `should_exit` asks to stop.
@@ -118,12 +149,23 @@ class Server(uvicorn.Server):
         Raises:
             SystemExit: it could not start; uvicorn has logged why.
         """
+        self._ending = Ending(self._options.lifespan_timeout)
         try:
             self.run(sockets)
         except KeyboardInterrupt:  # uvicorn raises it again once everything is put away
             return
+        finally:
+            self._ending.returned()
         if not self.started:
             raise SystemExit(STARTUP_FAILURE)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve, and write the log before uvicorn raises the signal again that ended it."""
+        with self.capture_signals():
+            try:
+                await self._serve(sockets)
+            finally:
+                flush_log()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
@@ -188,6 +230,7 @@ def uvicorn_config(app: Served, options: ServerOptions, workers: int) -> uvicorn
         http=http_protocol(),
         ws="none",
         log_level=options.log_level,
+        log_config=None,  # its loggers are shown as ours are
         access_log=options.log_level == "debug",  # a line for each request costs more than the request
         lifespan="on",
         timeout_graceful_shutdown=max(1, round(options.shutdown_timeout)),

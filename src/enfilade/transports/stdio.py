@@ -3,29 +3,33 @@
 A thread reads and a thread writes, because a descriptor may be a pipe, a file or a console and only blocking
 calls work on all of them on every platform. The loop is never blocked by a client that does not read: what waits
 for it is counted, notifications above the limit are dropped, and no further line is read until it has caught up.
+Nor is it flooded: a few chunks of input wait for the loop at most.
+
+Easy to get wrong: the end of the input must be seen while nothing is read, or else a client that neither reads
+nor lives would hold the process for ever.
 """
 
 import asyncio
 import logging
 import os
 import queue
-import signal
 import threading
 from collections.abc import Callable
 from typing import Final
 
-from enfilade.serving.dispatcher import Dispatcher
-from enfilade.transports.connection import Connection
-from enfilade.transports.descriptors import private_pipes
+from enfilade.transports.descriptors import hung_up
 
 log = logging.getLogger("enfilade.transports")
 
 #: Bytes waiting for the client above which notifications are dropped and no line is read.
 CAPACITY: Final = 1024 * 1024
 HIGH_WATER: Final = 64 * 1024
-#: Seconds that requests in flight get to finish after the end of the input (R-403).
-LAST_WORDS: Final = 1.0
+#: Seconds that the client gets to take the last responses.
+LAST_WRITE: Final = 1.0
+#: Chunks of input that wait for the loop before no further one is read.
+MOST_WAITING: Final = 8
 _CHUNK: Final = 64 * 1024
+_LOOK: Final = 0.25  # seconds between two looks whether the input has ended while nothing is read
 
 
 class Writer:
@@ -33,10 +37,12 @@ class Writer:
 
     Args:
         descriptor: where to write.
+        gone: called in the loop once nobody can read there any more.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, gone: Callable[[], None]) -> None:
         self._descriptor = descriptor
+        self._gone = gone
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._waiting = 0
@@ -76,7 +82,7 @@ class Writer:
     async def close(self) -> None:
         """Write what is left, if the client still takes it within a second."""
         self._lines.put(None)
-        await asyncio.wait((self._done,), timeout=LAST_WORDS)
+        await asyncio.wait((self._done,), timeout=LAST_WRITE)
 
     def _put(self, message: bytes) -> None:
         self._waiting += len(message) + 1
@@ -102,8 +108,9 @@ class Writer:
             chunk = b"".join(line for line in lines if line is not None)
             try:
                 self._write_all(chunk)
-            except OSError:  # the client is gone; the end of the input will say so, too
+            except OSError:
                 ended = True
+                self._tell(self._gone)
             self._tell(self._written, len(chunk))
         self.open_for_reading.set()
         self._tell(self._finish)
@@ -125,14 +132,14 @@ class Writer:
 
 
 class Reader:
-    """Reads lines in a thread and hands each to the loop.
+    """Reads lines in a thread and hands them to the loop, those of one chunk in one call.
 
     Args:
         descriptor: where to read.
         limit: longest line in bytes; a longer one is skipped and handed on as None.
         gate: while cleared, nothing is read.
-        take: called in the loop for each line.
-        end: called in the loop at the end of the input.
+        take: called in the loop with lines that are not blank.
+        end: called in the reader's thread at the end of the input, whatever the loop does.
     """
 
     def __init__(
@@ -140,7 +147,7 @@ class Reader:
         descriptor: int,
         limit: int,
         gate: threading.Event,
-        take: Callable[[bytes | None], None],
+        take: Callable[[list[bytes | None]], None],
         end: Callable[[], None],
     ) -> None:
         self._descriptor = descriptor
@@ -149,6 +156,9 @@ class Reader:
         self._take = take
         self._end = end
         self._loop = asyncio.get_running_loop()
+        self._handed = self._taken = 0  # each counted by one thread alone
+        self._caught_up = threading.Event()
+        self._caught_up.set()
         threading.Thread(target=self._run, name="enfilade-stdin", daemon=True).start()
 
     def _run(self) -> None:
@@ -156,67 +166,45 @@ class Reader:
         try:
             while chunk := self._read():
                 *lines, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else (rest + chunk,)
+                whole: list[bytes | None] = []
                 for line in lines:
-                    self._hand(None if skipping or len(line) > self._limit else line)
+                    if skipping or len(line) > self._limit:
+                        whole.append(None)
+                    elif line and not line.isspace():
+                        whole.append(line)
                     skipping = False
+                if whole:
+                    self._hand(whole)
                 if len(rest) > self._limit:
                     rest, skipping = b"", True
             if rest.strip() and not skipping:
-                self._hand(rest)
-            self._loop.call_soon_threadsafe(self._end)
+                self._hand([rest])
         except RuntimeError:  # the loop is closed: nobody listens any more
             log.debug("the reader outlived its loop")
+        self._end()
 
-    def _hand(self, line: bytes | None) -> None:
-        if line is None or (not line.isspace() and line):
-            self._loop.call_soon_threadsafe(self._take, line)
+    def _hand(self, lines: list[bytes | None]) -> None:
+        self._handed += 1
+        if self._behind():
+            self._caught_up.clear()
+            if not self._behind():  # in between the loop has caught up, and will not say so again
+                self._caught_up.set()
+        self._loop.call_soon_threadsafe(self._take_all, lines)
+
+    def _behind(self) -> bool:
+        return self._handed - self._taken >= MOST_WAITING
+
+    def _take_all(self, lines: list[bytes | None]) -> None:
+        self._taken += 1
+        self._take(lines)
+        if not self._caught_up.is_set() and not self._behind():
+            self._caught_up.set()
 
     def _read(self) -> bytes:
-        self._gate.wait()
+        while not (self._gate.wait(_LOOK) and self._caught_up.wait(_LOOK)):
+            if hung_up(self._descriptor):  # what is left is no more than a pipe holds
+                break
         try:
             return os.read(self._descriptor, _CHUNK)
         except OSError:  # Windows reports a closed pipe as an error
             return b""
-
-
-async def serve_stdio(dispatcher: Dispatcher, *, line_limit: int, request_timeout: float = 0.0) -> None:
-    """Serve one client over the process's stdin and stdout until the input ends or a signal asks to stop.
-
-    Args:
-        dispatcher: runs the requests.
-        line_limit: longest message in bytes.
-        request_timeout: seconds that a request may take; 0 for no limit.
-    """
-    with private_pipes() as (incoming, outgoing):
-        loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-        writer = Writer(outgoing)
-        connection = Connection(dispatcher, writer, writer.write, request_timeout=request_timeout)
-
-        def take(line: bytes | None) -> None:
-            if line is None:
-                connection.refuse_long(line_limit)
-            else:
-                connection.feed(line)
-
-        Reader(incoming, line_limit, writer.open_for_reading, take, ended.set)
-        stop_signals = _on_signals(loop, ended)
-        try:
-            await ended.wait()
-            await connection.close(patience=LAST_WORDS)
-            await writer.close()
-        finally:
-            for number in stop_signals:
-                loop.remove_signal_handler(number)
-
-
-def _on_signals(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> list[signal.Signals]:
-    """Take the signals that ask to stop as the end of the input, where the loop can do that."""
-    taken = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, ended.set)
-        except (NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
-            continue
-        taken.append(number)
-    return taken

@@ -1,0 +1,302 @@
+"""A server over stdio ends: whatever its handlers do, whoever does not read, however much comes in.
+
+Real processes, as a client starts them. The easy thing to get wrong is to be impatient: a machine that is busy
+takes long for everything, so a process gets a minute where it should take a second.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from faults.fleets import LOOPS
+from harness import eventually
+from over_http import CLIENT, Http
+from servers import ServerProcess, enfilade_command, python_command
+
+SCRIPT = Path(__file__).with_name("stubborn.py")
+LIMIT = 60.0
+SHORT = {"ENFILADE_SHUTDOWN_TIMEOUT": "0.2", "ENFILADE_LIFESPAN_TIMEOUT": "0.3"}
+LONG = {"ENFILADE_SHUTDOWN_TIMEOUT": "600", "ENFILADE_LIFESPAN_TIMEOUT": "600"}
+TERM, INT = signal.SIGTERM, signal.SIGINT
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without asking them")
+loops = pytest.mark.parametrize("round", range(LOOPS))
+
+
+class Child:
+    """A server process and its client, which reads what it is told to.
+
+    Args:
+        folder: where its handlers say that they are reached.
+        env: variables on top of this process's own.
+        reads: which of `stdout` and `stderr` the client reads.
+    """
+
+    def __init__(
+        self, folder: Path, env: dict[str, str], reads: tuple[str, ...] = ("stdout", "stderr"), **more: Any
+    ) -> None:
+        self.reached = folder / f"reached-{os.urandom(8).hex()}"
+        command = more.pop("command", enfilade_command("run", str(SCRIPT)))
+        pipe = subprocess.PIPE
+        whole = {**os.environ, "REACHED": str(self.reached), **env}
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=whole, **more)
+        self.said: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
+        self._readers = [threading.Thread(target=self._read, args=(name,), daemon=True) for name in reads]
+        for reader in self._readers:
+            reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        for reader in self._readers:
+            reader.join(10)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            with suppress(OSError):
+                pipe.close()
+
+    def _read(self, name: str) -> None:
+        pipe = getattr(self.process, name)
+        while chunk := os.read(pipe.fileno(), 65536):
+            self.said[name] += chunk
+
+    def send(self, **message: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def call(self, tool: str, id: Any = 1, **arguments: Any) -> None:
+        self.send(id=id, method="tools/call", params={"name": tool, "arguments": arguments})
+
+    def initialize(self) -> None:
+        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT}
+        self.send(id="initialize", method="initialize", params=params)
+
+    def enter(self, tool: str, **arguments: Any) -> None:
+        """Call a tool and wait until it is where it hurts."""
+        self.initialize()
+        self.call(tool, **arguments)
+        eventually(self.reached.exists, timeout=LIMIT)
+
+    @property
+    def messages(self) -> dict[Any, Any]:
+        """What has come on stdout, by id: whole messages, and nothing else."""
+        lines = bytes(self.said["stdout"]).split(b"\n")
+        found = [json.loads(line) for line in lines[:-1]]
+        return {message.get("id"): message for message in found}
+
+    def answer(self, id: Any) -> Any:
+        """Wait for the response to an id."""
+        eventually(lambda: id in self.messages, f"no answer to {id!r}: {self.log}", timeout=LIMIT)
+        return self.messages[id]
+
+    @property
+    def log(self) -> str:
+        return bytes(self.said["stderr"]).decode()
+
+    def close_input(self) -> None:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+    def end(self, how: str | signal.Signals) -> int:
+        """End it by the end of its input or a signal, and return its exit code."""
+        if how == "input":
+            self.close_input()
+        else:
+            assert isinstance(how, signal.Signals)
+            self.process.send_signal(how)
+        return self.wait()
+
+    def wait(self) -> int:
+        code = self.process.wait(LIMIT)
+        for reader in self._readers:
+            reader.join(10)
+        return code
+
+
+FORCED = {"input": 1, TERM: 128 + TERM, INT: 128 + INT}
+"""Exit codes of a process that had to be ended by its watchdog."""
+
+HANDLERS = {
+    "deaf": False,
+    "tidy": False,
+    "sleep": True,
+    "spin": True,
+    "thread": False,
+    "pool": True,
+    "own_thread": True,
+    "backtrack": True,
+}
+"""The handlers, and whether one of them has to be ended together with its process."""
+
+
+@posix
+@loops
+@pytest.mark.parametrize("reads", [("stdout", "stderr"), ()], ids=["read", "unread"])
+@pytest.mark.parametrize("how", ["input", TERM, INT], ids=["input", "SIGTERM", "SIGINT"])
+def test_it_ends_whatever_handlers_do(
+    how: str | signal.Signals, reads: tuple[str, ...], round: int, tmp_path: Path
+) -> None:
+    """R-403: each handler in a process of its own, all at the same time; none has read what is written."""
+    tools = [tool for tool in HANDLERS if not (tool == "backtrack" and how == "input")]
+
+    def end(tool: str) -> int:
+        with Child(tmp_path, SHORT, reads) as child:
+            child.enter(tool)
+            return child.end(how)
+
+    with ThreadPoolExecutor(len(tools)) as pool:
+        codes = dict(zip(tools, pool.map(end, tools), strict=True))
+    for tool, code in codes.items():
+        late = 1 if tool in ("pool", "own_thread", "backtrack") else FORCED[how]
+        assert code in ((late, FORCED[how]) if HANDLERS[tool] else (0,)), (tool, codes)
+
+
+@posix
+@loops
+@pytest.mark.parametrize("stubborn", ["lifespan", "exit", "startup"])
+def test_it_ends_whatever_else_does_not(stubborn: str, round: int, tmp_path: Path) -> None:
+    with Child(tmp_path, {**SHORT, "STUBBORN": stubborn}) as child:
+        child.initialize()
+        if stubborn == "startup":
+            eventually(child.reached.exists, timeout=LIMIT)
+        else:
+            child.answer("initialize")
+        assert child.end(TERM) == {"lifespan": 128 + TERM, "exit": 1, "startup": 128 + TERM}[stubborn]
+        if stubborn != "startup":
+            assert "did not end in time" in child.log
+
+
+@posix
+@loops
+@pytest.mark.parametrize("tool", ["deaf", "sleep", "spin", "backtrack"])
+@pytest.mark.parametrize(("first", "second"), [(TERM, TERM), (INT, TERM), (TERM, INT)])
+def test_a_second_signal_ends_at_once(
+    tool: str, first: signal.Signals, second: signal.Signals, round: int, tmp_path: Path
+) -> None:
+    """The time that the first one gives is not over for ten minutes; a blocked loop has no say in it."""
+    with Child(tmp_path, LONG, ()) as child:
+        child.enter(tool)
+        child.process.send_signal(first)
+        while True:  # until the first one was taken, the second is the first
+            child.process.send_signal(second)
+            with suppress(subprocess.TimeoutExpired):
+                assert child.process.wait(0.5) == -second
+                break
+
+
+@posix
+@loops
+@pytest.mark.parametrize("how", ["input", TERM, INT], ids=["input", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("reads", [(), ("stdout", "stderr")], ids=["unread", "read"])
+@pytest.mark.parametrize("tool", [None, "sleep"], ids=["idle", "blocked"])
+def test_it_ends_while_it_is_flooded(
+    tool: str | None, reads: tuple[str, ...], how: Any, round: int, tmp_path: Path
+) -> None:
+    """Requests without end, from a client that reads the answers or does not; also while the loop is blocked."""
+    flood = b'{"jsonrpc":"2.0","id":7,"method":"ping"}\n' * 1000
+    with Child(tmp_path, SHORT, reads) as child:
+        child.initialize()
+        if tool is not None:
+            child.enter(tool)
+        assert child.process.stdin is not None
+        pipe = child.process.stdin.fileno()
+        os.set_blocking(pipe, False)
+        sent, over = 0, threading.Event()
+
+        def pour() -> None:
+            nonlocal sent
+            while not over.is_set():
+                try:
+                    sent += os.write(pipe, flood)
+                except BlockingIOError:
+                    time.sleep(0.001)
+                except OSError:  # it has ended
+                    return
+
+        pouring = threading.Thread(target=pour)
+        pouring.start()
+        try:
+            eventually(lambda: sent > 100_000, timeout=LIMIT)
+            if how == "input":
+                over.set()
+                pouring.join()
+            assert child.end(how) == (0 if tool is None else FORCED[how])
+        finally:
+            over.set()
+            pouring.join()
+
+
+@posix
+@loops
+def test_nobody_reads_the_output_any_more(round: int, tmp_path: Path) -> None:
+    """Nothing can be answered, so nobody waits for calls, nor for the end of the input."""
+    with Child(tmp_path, {**LONG, "ENFILADE_LIFESPAN_TIMEOUT": "5"}, ("stderr",)) as child:
+        child.enter("nap", seconds=3600)
+        assert child.process.stdout is not None
+        child.process.stdout.close()
+        for id in range(10):
+            child.send(id=f"ping {id}", method="ping")
+        assert child.wait() == 0
+        assert "printed by the lifespan, down" in child.log
+
+
+class TestTheEndOfTheInput:
+    """R-403: as with `printf … | enfilade run server.py | …`."""
+
+    @loops
+    def test_calls_get_to_finish(self, round: int, tmp_path: Path) -> None:
+        with Child(tmp_path, {"ENFILADE_SHUTDOWN_TIMEOUT": "60"}) as child:
+            child.initialize()
+            child.call("nap", seconds=1.5)
+            assert child.end("input") == 0
+            assert child.messages[1]["result"]["content"][0]["text"] == "rested"
+
+    @loops
+    def test_a_signal_shortens_the_time(self, round: int, tmp_path: Path) -> None:
+        with Child(tmp_path, LONG) as child:
+            child.enter("nap", seconds=3600)
+            child.close_input()
+            time.sleep(0.1)
+            assert child.end(TERM) == 0
+            assert "stopping" in child.messages[1]["error"]["message"]
+
+    @loops
+    @pytest.mark.parametrize("tool", ["nap", "deaf", "tidy"])
+    def test_what_is_cut_off_gets_an_error(self, tool: str, round: int, tmp_path: Path) -> None:
+        """Exactly one outcome, also where the handler does not hear of it."""
+        with Child(tmp_path, SHORT) as child:
+            child.enter(tool, **({"seconds": 3600} if tool == "nap" else {}))
+            assert child.end("input") == 0
+            assert "stopping" in child.messages[1]["error"]["message"]
+            assert bytes(child.said["stdout"]).count(b'"id":1,') == 1
+
+
+@posix
+@loops
+@pytest.mark.parametrize("how", [TERM, INT])
+@pytest.mark.parametrize("tool", ["deaf", "sleep", "spin", "pool"])
+def test_it_ends_over_http(tool: str, how: signal.Signals, round: int, tmp_path: Path) -> None:
+    """One process: nobody else is there to kill it."""
+    reached = tmp_path / "reached"
+    env = {**SHORT, "ENFILADE_SHUTDOWN_TIMEOUT": "1", "ENFILADE_DRAIN_DELAY": "0", "REACHED": str(reached)}
+    with ServerProcess(python_command(SCRIPT, "http", "{port}"), env=env) as server:
+        Http(server.port).start_modern("tools/call", {"name": tool, "arguments": {}})
+        eventually(reached.exists, timeout=LIMIT)
+        server.process.send_signal(how)
+        code = server.process.wait(LIMIT)
+        assert code in ((128 + how,) if tool in ("sleep", "spin") else (0, 1, -how, 128 + how))
