@@ -75,8 +75,8 @@ MOST = {
     "imported": (62, 235),
     "made": (65, 238),
     "declared": (69, 242),
-    "opened": (123, 372),
-    "answered": (127, 472),
+    "opened": (125, 373),
+    "answered": (129, 473),
 }
 
 
