@@ -254,7 +254,7 @@ def test_the_greeting_is_on_stderr_alone(folder: Path) -> None:
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if "Uvicorn running" in line:
+        if "Stop with Ctrl-C" in line:
             break
     process.terminate()
     assert process.communicate(timeout=20)[0] == ""

@@ -53,7 +53,7 @@ def test_run_leaves_it_as_it_was(fails: bool, monkeypatch: pytest.MonkeyPatch) -
     app = MCPApp()
     seen: list[int] = []
 
-    def serve(reload: bool) -> None:
+    def serve(*_: object) -> None:
         seen.append(gc.get_threshold()[0])
         if fails:
             raise OSError

@@ -539,11 +539,12 @@ class MCPApp(ToolOffer):
         finally:
             collector.go_on()
 
-    def serve(self, *, reload: bool = False) -> None:
+    def serve(self, *, reload: bool = False, bound: Callable[[str], object] | None = None) -> None:
         """Serve until stopped by the settings as they are: for command lines, whose options outrank `run()`.
 
         Args:
             reload: as in `run()`.
+            bound: is called with the URL of the endpoint once its port is bound, over http.
 
         Raises:
             SettingsError: there is no such store.
@@ -556,7 +557,7 @@ class MCPApp(ToolOffer):
         self._prepare()
         try:
             if self.settings.transport == "http":
-                self._run_http(reload)
+                self._run_http(reload, bound)
             else:
                 self._run_stdio()
         finally:
@@ -573,10 +574,10 @@ class MCPApp(ToolOffer):
             _opened(self.settings)  # what is wrong with it is said before anybody calls
         collector.wait()
 
-    def _run_http(self, reload: bool) -> None:
+    def _run_http(self, reload: bool, bound: Callable[[str], object] | None) -> None:
         from enfilade.launch import launch
 
-        launch(self, self._store, reload=reload)
+        launch(self, self._store, reload=reload, bound=bound)
 
     def _run_stdio(self) -> None:
         from enfilade.transports.stdio_server import serve_stdio

@@ -21,6 +21,8 @@ from enfilade.later import Later
 from enfilade.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
+    import socket
+
     from enfilade import source as _source
     from enfilade.primitives.tool import Tool
     from enfilade.source import Source
@@ -128,7 +130,14 @@ def refuse_running_loop() -> None:
         )
 
 
-def launch(app: Launched, given: Store | None, *, reload: bool, watcher: Watcher | None = None) -> None:
+def launch(
+    app: Launched,
+    given: Store | None,
+    *,
+    reload: bool,
+    watcher: Watcher | None = None,
+    bound: Callable[[str], object] | None = None,
+) -> None:
     """Serve until stopped.
 
     Args:
@@ -136,11 +145,12 @@ def launch(app: Launched, given: Store | None, *, reload: bool, watcher: Watcher
         given: the store that the app was given as an object; None for what its settings say.
         reload: renew the process that serves when a file changes.
         watcher: looks on while that happens.
+        bound: is called with the URL of the endpoint once its port is bound; without, the log says it.
 
     Raises:
         SettingsError: there is no such store, or workers cannot share it.
         LoadError: other processes are needed and could not find the app again.
-        SystemExit: it could not start; the log says why.
+        SystemExit: it could not start; the log or the text says why.
     """
     from enfilade.transports.http_server import serve_http
     from enfilade.transports.worker import refuse_in_worker
@@ -149,7 +159,7 @@ def launch(app: Launched, given: Store | None, *, reload: bool, watcher: Watcher
     of = app.settings
     options = _server_options(of, reload=reload)
     if of.workers == 1 and not reload:
-        serve_http(app, options)
+        serve_http(app, options, _bind(of, bound))
         return
     source = _source.find_source(app)
     with ExitStack() as stack:
@@ -159,7 +169,34 @@ def launch(app: Launched, given: Store | None, *, reload: bool, watcher: Watcher
             raise SettingsError(
                 "Invalid settings: the app was given a store that other processes cannot share; give a URL"
             )
-        _supervise(app, source, options, reload, watcher)
+        listeners = _bind(of, bound)
+        stack.callback(_close, listeners)
+        _supervise(app, source, options, listeners, reload, watcher)
+
+
+def _bind(of: Settings, bound: Callable[[str], object] | None) -> list[socket.socket]:
+    """Bind the port, and then say where the server is.
+
+    Raises:
+        SystemExit: that is not possible; the text says why.
+    """
+    from enfilade.transports.listeners import ListenError, bind
+
+    try:
+        listeners = bind(of.host, of.port)
+    except ListenError as error:
+        raise SystemExit(f"enfilade: {error}") from None
+    url = replace(of, port=listeners[0].getsockname()[1]).url
+    if bound is not None:
+        bound(url)
+    else:
+        log.info("listening at %s (Ctrl-C stops)", url)
+    return listeners
+
+
+def _close(listeners: Iterable[socket.socket]) -> None:
+    for each in listeners:
+        each.close()
 
 
 async def serve_embedded(app: Launched) -> None:
@@ -198,12 +235,16 @@ def _server_options(of: Settings, *, reload: bool) -> ServerOptions:
 
 
 def _supervise(
-    app: Launched, source: Source, options: ServerOptions, reload: bool, watcher: Watcher | None
+    app: Launched,
+    source: Source,
+    options: ServerOptions,
+    listeners: list[socket.socket],
+    reload: bool,
+    watcher: Watcher | None,
 ) -> None:
     import threading
 
     from enfilade import collector
-    from enfilade.transports.http_server import uvicorn_config
     from enfilade.transports.reload import on_change, watched_folder
     from enfilade.transports.workers import Supervisor
 
@@ -211,27 +252,25 @@ def _supervise(
     load: Callable[[], Served] = partial(again, source, app.settings, names)
     if watcher is not None:
         load = partial(watcher.load, source, app.settings)
-    config = uvicorn_config(app, options, app.settings.workers)
-    with config.bind_socket() as listener:
-        collector.go_on()
-        supervisor = Supervisor(load, listener, options, app.settings.workers, waits_for_changes=reload)
-        if watcher is not None:
-            supervisor.begun = watcher.begun
-        ended = threading.Event()
-        if reload:
-            folder = watched_folder(Path(source.file))
-            log.info("reloading when a Python file in %s changes", folder)
+    collector.go_on()
+    supervisor = Supervisor(load, listeners, options, app.settings.workers, waits_for_changes=reload)
+    if watcher is not None:
+        supervisor.begun = watcher.begun
+    ended = threading.Event()
+    if reload:
+        folder = watched_folder(Path(source.file))
+        log.info("reloading when a Python file in %s changes", folder)
 
-            def changed(files: Sequence[str]) -> None:
-                if watcher is not None:
-                    watcher.changed(files)
-                supervisor.renew()
+        def changed(files: Sequence[str]) -> None:
+            if watcher is not None:
+                watcher.changed(files)
+            supervisor.renew()
 
-            on_change(folder, changed, ended)
-        try:
-            exit_code = supervisor.run()
-        finally:
-            ended.set()
+        on_change(folder, changed, ended)
+    try:
+        exit_code = supervisor.run()
+    finally:
+        ended.set()
     if exit_code:
         raise SystemExit(exit_code)
 

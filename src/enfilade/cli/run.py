@@ -101,8 +101,7 @@ def run(
         check_manner(settings, workers, reload)
         if settings.transport == "http":
             _descriptors.release_pipes()
-            greet(app, settings.url)
-        app.serve(reload=reload)
+        app.serve(reload=reload, bound=lambda url: greet(app, url))
     except (LoadError, SettingsError) as error:
         complain(f"enfilade: {error}")
         raise SystemExit(2) from None

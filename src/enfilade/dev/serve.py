@@ -50,10 +50,15 @@ def develop(app: MCPApp, **given: Any) -> None:
     warn_of_unknown_variables()
     watcher = Watcher()
     folder = watched_folder(Path(find_source(app).file))
-    greet(screen, app, folder)
     collector.wait()
     try:
-        launch.launch(app, app.given_store, reload=True, watcher=watcher)
+        launch.launch(
+            app,
+            app.given_store,
+            reload=True,
+            watcher=watcher,
+            bound=lambda url: greet(screen, app, folder, url),
+        )
     finally:
         collector.go_on()
 
@@ -124,9 +129,8 @@ def log_to(screen: Screen, level: str) -> None:
         log.addHandler(_Handler(screen))
 
 
-def greet(screen: Screen, app: MCPApp, folder: Path) -> None:
+def greet(screen: Screen, app: MCPApp, folder: Path, url: str) -> None:
     """Say where the server is, what it offers, and how to connect."""
-    url = app.settings.url
     others = {"resources": len(app.resources) + len(app.templates), "prompts": len(app.prompts)}
     counted = ", ".join(f"{count} {what}" for what, count in others.items() if count)
     widest = min(30, max((len(tool.name) for tool in app.tools), default=0))

@@ -251,13 +251,22 @@ def http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
     return "auto"
 
 
-def serve_http(app: Served, options: ServerOptions) -> None:
+def serve_http(app: Served, options: ServerOptions, listeners: list[socket.socket]) -> None:
     """Serve an ASGI app in this process until a signal asks to stop.
+
+    Args:
+        app: what to serve.
+        options: how.
+        listeners: bound sockets; they are closed in the end.
 
     Raises:
         SystemExit: the server could not start; uvicorn has logged why.
     """
-    Server(app, options).serve_until_stopped()
+    try:
+        Server(app, options).serve_until_stopped(listeners)
+    finally:
+        for each in listeners:
+            each.close()
 
 
 def _accept_all(listeners: Iterable[Any]) -> list[socket.socket]:

@@ -44,7 +44,7 @@ class Worker:
 
     Args:
         load: makes the app, in the new process; picklable.
-        listener: the socket, bound by the parent.
+        listeners: the sockets, bound by the parent.
         options: how it serves and stops.
         generation: of the code that it runs.
 
@@ -56,7 +56,9 @@ class Worker:
         overdue_at: when it must have ended, in `time.monotonic` seconds; None as long as it is to go on.
     """
 
-    def __init__(self, load: Load, listener: socket.socket, options: ServerOptions, generation: int) -> None:
+    def __init__(
+        self, load: Load, listeners: list[socket.socket], options: ServerOptions, generation: int
+    ) -> None:
         self.ready = False
         self.generation = generation
         self.replaces: Worker | None = None
@@ -64,7 +66,7 @@ class Worker:
         self._has_spoken = False
         spawn = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawn.Pipe()
-        self._process: SpawnProcess = spawn.Process(target=_work, args=(theirs, listener, load, options))
+        self._process: SpawnProcess = spawn.Process(target=_work, args=(theirs, listeners, load, options))
         with theirs, _marked():
             self._process.start()
         self.pid = self._process.pid
@@ -133,7 +135,7 @@ def _marked() -> Iterator[None]:
         del os.environ[_MARK]
 
 
-def _work(pipe: Connection, listener: socket.socket, load: Load, options: ServerOptions) -> None:
+def _work(pipe: Connection, listeners: list[socket.socket], load: Load, options: ServerOptions) -> None:
     """Be a worker: what the new process does."""
     with suppress(KeyboardInterrupt):  # Ctrl-C reaches all processes of a terminal; the parent says what to do
         collector.wait()
@@ -143,7 +145,7 @@ def _work(pipe: Connection, listener: socket.socket, load: Load, options: Server
         threading.Thread(target=_obey, args=(pipe, server), daemon=True).start()
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        server.serve_until_stopped([listener])
+        server.serve_until_stopped(listeners)
 
 
 def _obey(pipe: Connection, server: Server) -> None:

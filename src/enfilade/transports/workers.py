@@ -39,7 +39,7 @@ class Supervisor:
 
     Args:
         load: makes the app in a worker; picklable.
-        listener: the bound socket that they share.
+        listeners: the bound sockets that they share.
         options: how each serves and stops.
         count: how many.
         waits_for_changes: whether code that cannot start is tried again only after `renew()`.
@@ -51,15 +51,15 @@ class Supervisor:
     def __init__(
         self,
         load: Load,
-        listener: socket.socket,
+        listeners: list[socket.socket],
         options: ServerOptions,
         count: int,
         *,
         waits_for_changes: bool = False,
     ) -> None:
         self.begun: Callable[[int], object] = lambda generation: None
-        self._make: Callable[[], Worker] = lambda: Worker(load, listener, options, self._generation)
-        self._listener = listener
+        self._make: Callable[[], Worker] = lambda: Worker(load, listeners, options, self._generation)
+        self._listeners = listeners
         self._patience = options.patience + _MARGIN
         self._count = count
         self._waits_for_changes = waits_for_changes
@@ -202,7 +202,8 @@ class Supervisor:
 
     def _stop(self, exit_code: int) -> None:
         self._exit_code = exit_code
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         for worker in self._workers:
             worker.stop(self._patience)
 
