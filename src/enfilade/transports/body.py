@@ -18,8 +18,10 @@ async def read_body(fields: Mapping[bytes, bytes], receive: Receive, limit: int)
         limit: the most it may have, in bytes.
 
     Raises:
-        RpcError: HTTP 413 if it has more, 400 if the client went away before its end.
+        RpcError: HTTP 413 if it has more, 415 if it is compressed, 400 if the client went away before its end.
     """
+    if b"content-encoding" in fields:
+        _check_coding(fields[b"content-encoding"])
     announced = fields.get(b"content-length", b"")
     if len(announced) > 6 and announced.isdigit() and int(announced) > limit:
         raise _too_large(limit)
@@ -45,6 +47,16 @@ async def _read_rest(message: MutableMapping[str, Any], receive: Receive, limit:
         if not message.get("more_body", False):
             return b"".join(chunks)
         message = await receive()
+
+
+def _check_coding(coding: bytes) -> None:
+    """Refuse a compressed body: nothing is decompressed here, so that no small body becomes a large one.
+
+    Raises:
+        RpcError: HTTP 415 (RFC 9110 §15.5.16).
+    """
+    if coding.strip().lower() not in (b"identity", b""):
+        raise RpcError(INVALID_REQUEST, "Content-Encoding is not supported: send the body as it is", status=415)
 
 
 def _too_large(limit: int) -> RpcError:

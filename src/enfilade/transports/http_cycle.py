@@ -26,6 +26,7 @@ STATUS_LINES: Final = {
 
 _CONTROLS: Final = bytes({*range(0x20), 0x7F} - {0x09})
 _NOT_IN_NAMES: Final = bytes({*range(0x21), 0x7F, *b'()<>@,;:[]={}\\"'})
+_UNKNOWN, _LENGTH, _CHUNKS, _CLOSE = range(4)  # what shows the client where the body ends
 _MEANINGS: Final = {b"content-length": "length", b"transfer-encoding": "coding", b"connection": "connection"}
 _SMALL: Final = 16384  # bytes of a body that are sooner copied behind their head than written on their own
 
@@ -47,10 +48,10 @@ class Cycle:
     __slots__ = (
         "_app",
         "_body",
-        "_chunked",
         "_connection",
         "_disconnected",
         "_expects_continue",
+        "_framing",
         "_head",
         "_is_head",
         "_news",
@@ -90,7 +91,7 @@ class Cycle:
         self.response_started = False
         self.response_complete = False
         self._is_head = scope["method"] == "HEAD"
-        self._chunked: bool | None = None
+        self._framing = _UNKNOWN
         self._unsent = 0  # bytes of the body that are promised and have not been sent
         self._head = b""  # waits for the body
 
@@ -123,8 +124,9 @@ class Cycle:
         return self._size
 
     def disconnect(self) -> None:
-        """The client has gone."""
+        """The client has gone, or nothing more can be told it: what the application sends is dropped."""
         self._disconnected = not self.response_complete
+        self._expects_continue = False
         self.tell()
 
     def tell(self) -> None:
@@ -143,7 +145,8 @@ class Cycle:
             connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._expects_continue = False
         if not self._disconnected and not self.response_complete:
-            connection.flow.resume_reading()
+            if connection.flow.read_paused:
+                connection.resume_reading()
             if not self._news:
                 waiting = asyncio.get_running_loop().create_future()
                 self._receiving += (waiting,)
@@ -189,18 +192,21 @@ class Cycle:
         connection = self._connection
         if connection.logs_access:
             self._log_access(status)
+        is_old = self._scope["http_version"] == "1.0"
+        if is_old:  # which knows no chunks (RFC 9112 §6.1)
+            headers = [field for field in headers if field[0].lower() != b"transfer-encoding"]
         self._scope = {}  # which may be large, and the response may be a stream that is open for days
         defaults, closes = connection.default_head()
         lines: list[bytes] = []
         for name, value in headers:
             start, meaning = _field(name)
             lines += (start, value, b"\r\n")
-            if meaning == "length" and self._chunked is None:
+            if meaning == "length" and self._framing == _UNKNOWN:
                 self._unsent = int(value)
-                self._chunked = False
+                self._framing = _LENGTH
             elif meaning == "coding" and value.lower() == b"chunked":
                 self._unsent = 0
-                self._chunked = True
+                self._framing = _CHUNKS
             elif meaning == "connection" and has_close(value):
                 closes = True
         fields = b"".join(lines)
@@ -211,21 +217,24 @@ class Cycle:
             self.keep_alive = False
         elif not self.keep_alive:
             fields += b"connection: close\r\n"
-        if self._chunked is None and not self._is_head and status not in (204, 304):
-            self._chunked = True
-            fields += b"transfer-encoding: chunked\r\n"
+        if self._framing == _UNKNOWN and not self._is_head and status not in (204, 304):
+            self._framing = _CLOSE if is_old else _CHUNKS
+            if not is_old:
+                fields += b"transfer-encoding: chunked\r\n"
         self._head = b"%b%b%b\r\n" % (STATUS_LINES[status], defaults, fields)
-        if self._chunked is not False:
+        if self._framing != _LENGTH:
             self._write(b"")
 
     def _go_on(self, body: bytes, more_body: bool) -> None:
         if self._is_head:
             self._unsent = 0
             body = b""
-        elif self._chunked:
+        elif self._framing == _CHUNKS:
             body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             if not more_body:
                 body += b"0\r\n\r\n"
+        elif self._framing == _CLOSE:
+            pass
         elif len(body) > self._unsent:
             raise RuntimeError("Response content longer than Content-Length")
         else:
@@ -266,8 +275,9 @@ class Cycle:
 
     def _break_off(self) -> None:
         """Close the connection, so that the client sees that there is no more to come."""
-        self._write(b"")
-        self._connection.transport.close()
+        if not self._disconnected:
+            self._write(b"")
+            self._connection.transport.close()
 
     def _log_access(self, status: int) -> None:
         if access_log.isEnabledFor(logging.INFO):  # before the path is quoted for nobody

@@ -1,4 +1,4 @@
-"""Flow control of one HTTP connection: who writes waits for the client, and the client for who reads.
+"""Back-pressure on one HTTP connection: writers wait for the client to read, reading for the app to consume.
 
 The easy thing to get wrong is what is made too early: most connections never have to wait, and an idle stream is
 one of thousands, so what is waited on is there only while somebody waits.
@@ -14,14 +14,15 @@ class Flow:
         transport: that of the connection.
 
     Attributes:
+        read_paused: whether reading is paused.
         write_paused: whether who writes should wait until there is room.
     """
 
-    __slots__ = ("_read_paused", "_transport", "_writable", "write_paused")
+    __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._read_paused = False
+        self.read_paused = False
         self.write_paused = False
         self._writable: asyncio.Event | None = None  # there while somebody waits for it
 
@@ -33,14 +34,14 @@ class Flow:
 
     def pause_reading(self) -> None:
         """Let the client wait with what it sends."""
-        if not self._read_paused:
-            self._read_paused = True
+        if not self.read_paused:
+            self.read_paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Take again what the client sends."""
-        if self._read_paused:
-            self._read_paused = False
+        if self.read_paused:
+            self.read_paused = False
             self._transport.resume_reading()
 
     def pause_writing(self) -> None:

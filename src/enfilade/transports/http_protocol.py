@@ -1,20 +1,24 @@
 """HTTP/1.1 on one connection: httptools' parser, and less work for each request than uvicorn's own protocol has.
 
 uvicorn makes one of these for each connection, as it would make its own, and goes on to own the listener, the
-lifespan, the signals and the end. What is saved is what uvicorn does anew for each request and need not: a timer,
-an event, a parsed URL, a callback of the task, a second write, and a search of each header for bad characters.
+lifespan, the signals and the end. What is saved is what uvicorn does anew for each request and need not: a
+timer, an event, a parsed URL, a callback of the task, a second write, and a search of each header for bad
+characters.
 
-The easy thing to get wrong is that requests may come before their forerunner is answered. `cycle` is the request
-that the parser is at; the application may be at an earlier one, `_active`, and the rest is `_waiting`.
+Requests may be pipelined: `cycle` is the request that the parser is at, `_active` the one that the application
+is at, and `_waiting` has those in between. Their number is limited: the parser gets at most `_PIECE` bytes at a
+time, and once `MAX_WAITING` requests wait, the bytes behind them are held back and reading pauses.
+
+Easy to get wrong: whatever stops the parser must not stop the requests before it, nor write into their
+responses. So a refusal is written when all of them are answered.
 """
 
 import asyncio
 import inspect
 import logging
+from collections import deque
 from typing import Any, Final
-from urllib.parse import unquote
 
-import httptools
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavailable
@@ -22,20 +26,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from enfilade.transports.http_cycle import STATUS_LINES, Cycle, has_close
+from enfilade.transports.http_cycle import Cycle, has_close
 from enfilade.transports.http_flow import Flow
+from enfilade.transports.http_framing import FORWARDED, INVALID, RequestRefused
+from enfilade.transports.http_reader import BETWEEN, IN_BODY, TRAILERS, RequestReader
+from enfilade.transports.http_refusal import DISCARD_LIMIT, LingeringClose, refusals, response_of
 
-MAX_HEAD: Final = 65536  # bytes of a head that is not complete yet; h11 allows as many, llhttp has no limit
+MAX_WAITING: Final = 16  # pipelined requests that wait for an earlier one before reading pauses
 
-_NOTED: Final = frozenset(
-    (b"expect", b"forwarded", *(b"x-forwarded-" + of for of in (b"for", b"host", b"port", b"prefix", b"proto")))
-)
-_REFUSALS: Final = {400: b"Invalid HTTP request received.", 431: b"The head of the request is too large."}
+_PIECE: Final = 8192  # bytes that are parsed before the limits are looked at
+_HALF_CLOSED: Final = 2.0  # seconds that requests get to finish once their client has closed its sending half
 
 log = logging.getLogger("uvicorn.error")
 
 
-class HttpProtocol(asyncio.Protocol):
+class HttpProtocol(RequestReader):
     """One connection.
 
     Args:
@@ -54,32 +59,31 @@ class HttpProtocol(asyncio.Protocol):
     ) -> None:
         if not config.loaded:
             config.load()
+        super().__init__(config.root_path)
         self._app = self._plain_app = config.loaded_app
         if type(self._app) is ProxyHeadersMiddleware:  # which has nothing to do without such headers
             self._plain_app = self._app.app
         self._app_state = app_state
         self._asgi = {"version": config.asgi_version, "spec_version": "2.3"}
-        self._root_path = config.root_path
         self._limit_concurrency = config.limit_concurrency
         self._timeout = config.timeout_keep_alive
         self._loop = _loop or asyncio.get_running_loop()
         self.server_state = server_state
         self.logs_access = logging.getLogger("uvicorn.access").hasHandlers()
 
-        self._parser = httptools.HttpRequestParser(self)
-        # What follows the last request of a connection is ignored; an error would come before the response.
-        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._last_url: bytes | None = None
         self._default_head: tuple[Any, bytes, bool] = (None, b"", False)
 
         self.cycle: Cycle | None = None
         self._active: Cycle | None = None
-        self._waiting: list[Cycle] = []  # few, if any, as reading pauses with the first
+        self._waiting: deque[Cycle] | tuple[()] = ()
         self._timer: asyncio.TimerHandle | None = None
         self._idle_since: float | None = None  # None: in use, or never used
-        self._head_size: int | None = None  # None: no head is being read
-        self.on_message_begin()
-        self._head_size = None
+
+        self._is_stopped = False  # the parser gets nothing at present
+        self._held: memoryview | None = None  # bytes that it gets when fewer requests wait
+        self._discarded = 0  # bytes that came behind a refused request
+        self._closing: LingeringClose | None = None
+        self._half_closed: asyncio.TimerHandle | None = None  # the client sends no more
 
     # -- what the transport says -------------------------------------------------------------------------------
 
@@ -99,28 +103,43 @@ class HttpProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell all requests that nobody waits for their responses, and forget those that have not begun."""
         self.server_state.connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._half_closed):
+            if timer is not None:
+                timer.cancel()
+        if self._closing is not None:
+            self._closing.cancel()
         if self._active is not None:
             self._active.disconnect()
-        self._waiting.clear()
+        self._waiting = ()
+        self._held = None
         self.flow.resume_writing()
         del self._parser  # which holds this
 
     def data_received(self, data: bytes) -> None:
         """Parse what the client sent."""
         self._idle_since = None
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # a server may answer in HTTP/1.1 as if no other protocol had been offered (RFC 9110, 7.8)
-        except httptools.HttpParserError:
-            self._refuse(400)
-            return
-        if self._head_size is not None:
-            self._head_size += len(data)
-            if self._head_size > MAX_HEAD:
-                self._refuse(431)
+        if self._is_stopped or len(data) > _PIECE:
+            self._feed_in_pieces(memoryview(data))
+        else:
+            self._feed(data)
+
+    def eof_received(self) -> bool | None:
+        """Let short requests finish: the client has closed its sending half, or the whole connection.
+
+        Nobody can tell which. So a response that has begun to stream, and one that is not complete within
+        `_HALF_CLOSED` seconds, ends as if the client were gone.
+        """
+        active, last = self._active, self.cycle
+        if self._half_closed is not None:
+            return True
+        if active is None or last is None or active.response_started or self._closing is not None:
+            return None
+        if (last.more_body and self._refusal is None) or not self.transport.can_write_eof():  # TLS cannot
+            return None
+        if self._refusal is None:
+            last.keep_alive = False
+        self._half_closed = self._loop.call_later(_HALF_CLOSED, self.transport.close)
+        return True
 
     def pause_writing(self) -> None:
         """The client does not read: let whoever sends wait."""
@@ -132,63 +151,60 @@ class HttpProtocol(asyncio.Protocol):
 
     # -- what the parser says ----------------------------------------------------------------------------------
 
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._expects_continue = False
-        self._is_forwarded = False
-        self._head_size = 0
-
-    def on_url(self, url: bytes) -> None:
-        """Take the URL, or a part of it."""
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        name = name.lower()
-        self._headers.append((name, value))
-        if name in _NOTED:
-            if name == b"expect":
-                self._expects_continue = value.lower() == b"100-continue"
-            else:
-                self._is_forwarded = True
-
     def on_headers_complete(self) -> None:
         """Call the application, or line the request up behind others of this connection."""
-        self._head_size = None
         http_version = self._parser.get_http_version()
+        method = self._parser.get_method()
+        keep_alive = self._parser.should_keep_alive()
+        app, expects_continue = self._plain_app, False
+        # A plain request is all that passes here: one Host, HTTP/1.1, nothing noted, a head that came at once.
+        if http_version != "1.1" or self._hosts != 1 or self._notes or self._overhead is not None:
+            http_version, notes = self._check_head(http_version, method, keep_alive)
+            if http_version == "1.0":
+                keep_alive = False
+            else:
+                expects_continue = notes.get(b"expect", b"").lower() == b"100-continue"
+            if not FORWARDED.isdisjoint(notes):
+                app = self._app
         if self._url != self._last_url:
-            self._keep_target()
+            self._keep_target(method)
+        self._stage = IN_BODY
+        self._overhead = None
         scope = self._scope.copy()
         scope["asgi"] = self._asgi.copy()
         scope["http_version"] = http_version
-        scope["method"] = self._parser.get_method().decode("ascii")
+        scope["method"] = method.decode("ascii")
         scope["headers"] = self._headers
         scope["state"] = self._app_state.copy()
-        self._headers = []  # trailers are no headers, least of all those that a proxy has looked at
-        app = self._app if self._is_forwarded else self._plain_app
+        self._headers = TRAILERS
         if self._limit_concurrency is not None and self._is_crowded(self._limit_concurrency):
             log.warning("Exceeded concurrency limit.")
             app = service_unavailable
-        keep_alive = http_version != "1.0" and self._parser.should_keep_alive()
         before = self.cycle
-        self.cycle = cycle = Cycle(self, app, scope, keep_alive, self._expects_continue)
+        self.cycle = cycle = Cycle(self, app, scope, keep_alive, expects_continue)
         if before is None or before.response_complete:
             self._start(cycle)
         else:
-            self.flow.pause_reading()
+            if not self._waiting:
+                self._waiting = deque()
             self._waiting.append(cycle)
+            if len(self._waiting) >= MAX_WAITING:
+                self._is_stopped = True
+                self.flow.pause_reading()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body; more of it only when the application asks, once there is enough."""
         cycle = self.cycle
         assert cycle is not None
+        self._body_size += len(body)
         if not cycle.response_complete and cycle.take(body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         """End a request."""
+        if self._upgraded is not None:  # whose body the parser did not look at
+            return
+        self._stage = BETWEEN
         cycle = self.cycle
         assert cycle is not None
         if not cycle.response_complete:
@@ -218,16 +234,28 @@ class HttpProtocol(asyncio.Protocol):
         """Go on with the next request that is there, or wait for one."""
         self.server_state.total_requests += 1
         if not keep_alive:
-            self.transport.close()
-        if self.transport.is_closing():
+            self._close()
+        if self.transport.is_closing() or self._closing is not None:
             return
-        self.flow.resume_reading()
         if self._waiting:
-            self._start(self._waiting.pop(0))
+            self.resume_reading()
+            self._start(self._waiting.popleft())
+            return
+        if self._is_stopped:
+            self._go_on()
+            if self._is_stopped:
+                return
+        self.flow.resume_reading()
+        if self._active is None or not self._active.response_complete:
             return
         self._idle_since = self._loop.time()
         if self._timer is None:  # one for many requests: it looks when it fires whether the time has come
             self._timer = self._loop.call_later(self._timeout, self._close_if_idle)
+
+    def resume_reading(self) -> None:
+        """Take again what the client sends, unless enough requests wait."""
+        if not self._is_stopped or (self._refusal is not None and self._discarded <= DISCARD_LIMIT):
+            self.flow.resume_reading()
 
     # ----------------------------------------------------------------------------------------------------------
 
@@ -235,15 +263,6 @@ class HttpProtocol(asyncio.Protocol):
         self._active = cycle
         cycle.task = self._loop.create_task(cycle.run())
         self.server_state.tasks.add(cycle.task)
-
-    def _keep_target(self) -> None:
-        """Take the parts of the URL into the scope, for as long as requests have the same one."""
-        parsed = httptools.parse_url(self._url)
-        path = parsed.path.decode("ascii")
-        self._scope["path"] = self._root_path + (unquote(path) if "%" in path else path)
-        self._scope["raw_path"] = self._root_path.encode("ascii") + parsed.path
-        self._scope["query_string"] = parsed.query or b""
-        self._last_url = self._url
 
     def _is_crowded(self, limit: int) -> bool:
         return len(self.server_state.connections) >= limit or len(self.server_state.tasks) >= limit
@@ -258,15 +277,81 @@ class HttpProtocol(asyncio.Protocol):
         else:
             self.transport.close()
 
-    def _refuse(self, status: int) -> None:
-        """Answer what is no request, and close the connection."""
-        reason = _REFUSALS[status]
-        log.warning("%s", reason.decode())
-        self.transport.write(
-            b"%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (STATUS_LINES[status], self.default_head()[0], len(reason), reason)
-        )
-        self.transport.close()
+    # -- feeding the parser ------------------------------------------------------------------------------------
+
+    def _feed_in_pieces(self, data: memoryview) -> None:
+        """Parse bytes for as long as few requests wait, and hold back the rest."""
+        if self._refusal is not None:
+            self._discard(len(data))
+            return
+        if self._held is not None:  # the transport may have read before it was paused
+            self._held = memoryview(bytes(self._held) + bytes(data))
+            return
+        while data:
+            if self._is_stopped:
+                if self._refusal is None:
+                    self._held = data
+                    self.flow.pause_reading()
+                return
+            self._feed(data[:_PIECE])
+            data = data[_PIECE:]
+
+    def _go_on(self) -> None:
+        """Parse what was held back; or answer what could not be parsed, as all before it is answered."""
+        if self._refusal is not None:
+            self._answer_refusal(self._refusal)
+            return
+        held, self._held = self._held, None
+        self._is_stopped = False
+        if held is not None:
+            self._feed_in_pieces(held)
+
+    # -- refusing and closing ----------------------------------------------------------------------------------
+
+    def _refuse(self, refusal: RequestRefused) -> None:
+        """Parse no more; answer it once all requests before it are answered."""
+        self._refusal = refusal
+        self._is_stopped = True
+        self._held = None
+        active, broken = self._active, self.cycle
+        if self._stage == IN_BODY and broken is not None:  # its body will not end
+            if self._waiting:
+                self._waiting.pop()
+            else:
+                broken.disconnect()
+                active = None
+                if broken.response_started:
+                    self._close()
+                    return
+        if active is None or active.response_complete:
+            self._answer_refusal(refusal)
+
+    def _answer_refusal(self, refusal: RequestRefused) -> None:
+        refusals.warn(self._scope["client"], refusal.reason)
+        self.transport.write(response_of(refusal.status, refusal.reason, self.default_head()[0]))
+        self._close()
+
+    def _close(self) -> None:
+        """Close the connection, but let the client read the response if it still sends."""
+        is_read = self._stage == BETWEEN and not self._is_stopped and not self._waiting
+        if is_read or self._half_closed is not None:
+            self.transport.close()
+        elif self._closing is None:
+            self._is_stopped = True
+            self._refusal = self._refusal or RequestRefused(400, INVALID)
+            self._held = None
+            self._waiting = ()
+            self.flow.resume_reading()
+            self._closing = LingeringClose(self.transport, DISCARD_LIMIT)
+
+    def _discard(self, size: int) -> None:
+        """Drop bytes that come behind a refused request, and no more than the limit of them."""
+        if self._closing is not None:
+            self._closing.discard(size)
+            return
+        self._discarded += size
+        if self._discarded > DISCARD_LIMIT:
+            self.flow.pause_reading()
 
 
 def is_supported() -> bool:

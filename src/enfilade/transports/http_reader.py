@@ -1,0 +1,183 @@
+"""How requests are read from the bytes of a connection: httptools callbacks, and limits of heads and framing.
+
+llhttp has no limit for a head, for trailers, or for the extensions of chunks, so they are counted here. Counting
+must not cost a plain request anything. So bytes are counted by feeds of the parser and only while a request is
+unfinished: whatever begins in a feed counts from the next one on, and a head that took several feeds is measured
+when it ends. Easy to get wrong: a feed can end one request and begin another, and bytes of a body never count as
+head.
+"""
+
+import asyncio
+from typing import Any, Final
+from urllib.parse import unquote
+
+import httptools
+
+from enfilade.transports.http_framing import (
+    INVALID,
+    NOTED,
+    RequestRefused,
+    check_framing,
+    check_version,
+    framing_of,
+    parser_that_ignores_upgrade,
+    split_target,
+)
+
+MAX_HEAD: Final = 65536  # bytes of a head; also of all chunk sizes, chunk extensions and trailers of one body
+BETWEEN, IN_HEAD, IN_BODY = range(3)  # what the parser is at
+
+_CHUNK_ALLOWANCE: Final = 16  # bytes that frame one chunk: its size, two line ends, and a few to spare
+
+
+class _Dropped(list[tuple[bytes, bytes]]):
+    """Where trailers go: they are no headers, least of all those that a proxy has looked at."""
+
+    def append(self, field: tuple[bytes, bytes]) -> None:
+        pass
+
+
+TRAILERS: Final = _Dropped()
+
+
+class RequestReader(asyncio.Protocol):
+    """The reading side of a connection.
+
+    Args:
+        root_path: prefix of every path, which the client does not send.
+    """
+
+    def __init__(self, root_path: str) -> None:
+        self._root_path = root_path
+        self._scope: dict[str, Any] = {}  # of each request on this connection; what differs is added
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.set_dangerous_leniencies(lenient_version=True)  # `check_version` knows what to do with it
+        self._upgraded: bytes | None = None  # framing of a request whose Upgrade stops the parser
+        self._last_url: bytes | None = None
+        self._refusal: RequestRefused | None = None  # why nothing is parsed any more
+        self.cycle: Any = None  # the request that the parser is at
+        self._stage = BETWEEN
+        self._overhead: int | None = None  # bytes of a head, or that frame a body; None: begun in this feed
+        self._body_size = 0  # bytes of this feed that are body
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._stage = IN_HEAD
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._hosts = 0
+        self._notes: dict[bytes, bytes] | None = None
+        self._overhead = None
+
+    def on_url(self, url: bytes) -> None:
+        """Take the URL, or a part of it."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; or a trailer, which is dropped."""
+        name = name.lower()
+        self._headers.append((name, value))
+        if name in NOTED:
+            if name == b"host":
+                self._hosts += 1
+            else:
+                notes = self._notes = self._notes or {}
+                notes[name] = b"%b,%b" % (notes[name], value) if name in notes else value
+
+    def on_chunk_complete(self) -> None:
+        """Allow for what frames a chunk."""
+        self._body_size += _CHUNK_ALLOWANCE
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        """Parse some bytes; refuse what is no request, or too large."""
+        while True:
+            stage, cycle = self._stage, self.cycle
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                framing, self._upgraded = self._upgraded or b"", None
+                self._parser = parser_that_ignores_upgrade(self, framing)
+                data = memoryview(data)[upgrade.args[0] :]
+                if data:
+                    continue
+            except httptools.HttpParserError:
+                self._refuse(self._refusal or RequestRefused(400, INVALID))
+                return
+            if self._stage != BETWEEN:
+                self._check_overhead(len(data), whole=stage == BETWEEN and cycle is self.cycle)
+            return
+
+    def _check_overhead(self, size: int, whole: bool) -> None:
+        """Count a head, or what frames a body, that has not ended with these bytes; refuse too much of it.
+
+        Args:
+            size: how many bytes there are.
+            whole: all of them belong to a head.
+        """
+        if self._overhead is not None:
+            self._overhead = max(0, self._overhead + size - self._body_size)
+        elif self._stage == IN_HEAD:
+            self._overhead = size if whole else self._head_size()
+        else:
+            self._overhead = 0
+        self._body_size = 0
+        if self._overhead > MAX_HEAD:
+            what = "head" if self._stage == IN_HEAD else "framing"
+            self._refuse(RequestRefused(431, f"The {what} of the request is too large."))
+
+    def _head_size(self) -> int:
+        return len(self._url) + sum(len(name) + len(value) + 3 for name, value in self._headers)
+
+    def _check_head(self, version: str, method: bytes, keep_alive: bool) -> tuple[str, dict[bytes, bytes]]:
+        """Return the version of a request that is not quite plain, and which headers it has that are noted.
+
+        Raises:
+            RequestRefused: it is not served.
+        """
+        notes = self._notes or {}
+        try:
+            if self._overhead is not None and self._head_size() > MAX_HEAD:
+                raise RequestRefused(431, "The head of the request is too large.")
+            version = check_version(version, method)
+            check_framing(version, self._hosts, notes)
+        except RequestRefused as refusal:
+            self._refusal = refusal
+            raise
+        if b"upgrade" in notes and self._parser.should_upgrade():
+            self._upgraded = framing_of(self._headers, keep_alive)
+        return version, notes
+
+    def _keep_target(self, method: bytes) -> None:
+        """Take the parts of the URL into the scope, for as long as requests have the same one.
+
+        Raises:
+            RequestRefused: it is none.
+        """
+        try:
+            raw_path, query, authority = split_target(method, self._url)
+        except RequestRefused as refusal:
+            self._refusal = refusal
+            raise
+        path = raw_path.decode("ascii")
+        self._scope["path"] = self._root_path + (unquote(path) if "%" in path else path)
+        self._scope["raw_path"] = self._root_path.encode("ascii") + raw_path
+        self._scope["query_string"] = query
+        self._last_url = self._url if self._url.startswith(b"/") else None
+        if authority is not None:  # it takes the place of Host (RFC 9112 §3.2.2)
+            self._headers[:] = [(n, authority if n == b"host" else value) for n, value in self._headers]
+
+    def on_headers_complete(self) -> None:
+        """Begin to serve a request whose head is complete."""
+        raise NotImplementedError
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of its body."""
+        raise NotImplementedError
+
+    def on_message_complete(self) -> None:
+        """End it."""
+        raise NotImplementedError
+
+    def _refuse(self, refusal: RequestRefused) -> None:
+        """Parse no more, and answer the request that could not be read."""
+        raise NotImplementedError
