@@ -8,14 +8,19 @@ import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from mcp import Client, StdioServerParameters
 
 import enfilade
-from enfilade.cli.run import RUN_WORDS, run
+from enfilade import Settings
+from enfilade.cli.run import RUN_WORDS
+from enfilade.cli.run_signature import run_signature
+from enfilade.cli.setting_options import WITHOUT_OPTION, SettingOption, setting_options
 from enfilade.cli.words import understood
+from enfilade.setting_sources import load
+from enfilade.settings import fields
 from servers import ROOT, ServerProcess, enfilade_command
 
 TOOL = """
@@ -276,8 +281,26 @@ WORDS: dict[str, dict[str, object] | None] = {
         "store": "memory://",
         "log_level": "debug",
     },
+    "run a.py --session-ttl 0.5 --keep-alive 15 --max-requests 7": {
+        "target": "a.py",
+        "session_ttl": 0.5,
+        "keep_alive": 15.0,
+        "max_requests": 7,
+    },
+    "run a.py --no-allow-localhost --json-response --allowed-hosts a.example,*.b.example": {
+        "target": "a.py",
+        "allow_localhost": False,
+        "json_response": True,
+        "allowed_hosts": "a.example,*.b.example",
+    },
     **dict.fromkeys(
         (
+            *("run --session-ttl 1e3 a.py", "run --session-ttl nan a.py", "run --session-ttl .5 a.py"),
+            *(
+                "run --session-ttl \u0663 a.py",
+                "run --no-allow-localhost --allow-localhost",
+                "run --no-port a.py",
+            ),
             *("", "--version", "--help", "run --help", "run server.py --help", "serve server.py"),
             *("run server.py other.py", "run server.py --port", "run server.py --port eighty", "run a.py -p -1"),
             *(
@@ -303,19 +326,63 @@ def test_plain_words_are_understood_as_typer_does(words: str, given: dict[str, o
     if given is not None:
         command = get_command(cli).commands["run"]  # type: ignore[attr-defined]  # of a group
         read = command.make_context("run", words.split()[1:]).params
-        assert {name: value for name, value in read.items() if value not in (None, False)} == given
+        assert {
+            name: value
+            for name, value in read.items()
+            if value is not None and (name, value) != ("reload", False)
+        } == given
 
 
 def test_plain_words_are_all_that_run_takes() -> None:
-    known: dict[str, tuple[str, type]] = {}
-    for name, hint in get_type_hints(run, include_extras=True).items():
-        if name in ("target", "return"):
-            continue
-        kind, option = get_args(hint)
-        (kind,) = {kind, *get_args(kind)} & {str, int, bool}
-        for word in {f"--{name.replace('_', '-')}", *(option.param_decls or ())}:
-            known[word] = (name, kind)
+    """Each word leads to the same parameter, and to a value of the same type, as in typer's own command."""
+    from typer.main import get_command
+
+    from enfilade.cli.command import cli
+
+    parameters = run_signature().parameters
+    known: dict[str, tuple[str, type | bool]] = {}
+    for option in get_command(cli).commands["run"].params:  # type: ignore[attr-defined]  # of a group
+        if option.param_type_name == "option" and option.name != "help":
+            (kind,) = set(get_args(get_args(parameters[option.name].annotation)[0])) - {type(None)} or {bool}
+            known.update(dict.fromkeys(option.opts, (option.name, True if kind is bool else kind)))
+            known.update(dict.fromkeys(option.secondary_opts, (option.name, False)))
     assert known == RUN_WORDS
+
+
+#: A value that is not the default, for each type of setting; the text of it is what is typed.
+OTHERWISE: dict[Any, Any] = {int: 4321, float: 43.5, str: "/other"}
+
+
+@pytest.mark.parametrize("option", list(setting_options()), ids=lambda option: option.name)
+def test_every_option_sets_its_setting(option: SettingOption) -> None:
+    """Whoever reads the words, and over what the code says."""
+    from typer.main import get_command
+
+    from enfilade.cli.command import cli
+
+    field = fields()[option.name]
+    if option.kind is bool:
+        words, value = [option.opposite if field.default else option.words[0]], not field.default
+    elif get_origin(field.kind) is Literal:
+        value = get_args(field.kind)[-1]
+        words = [option.words[0], value]
+    elif get_origin(field.kind) is tuple:
+        words, value = [option.words[0], "a.example, b.example"], ("a.example", "b.example")
+    else:
+        value = OTHERWISE[option.kind]
+        words = [option.words[0], str(value)]
+    by_typer = get_command(cli).commands["run"].make_context("run", [*words]).params  # type: ignore[attr-defined]
+    for typed in (understood(["run", *words], "run", RUN_WORDS), by_typer):
+        assert typed is not None
+        given = {name: each for name, each in typed.items() if name in fields()}
+        settings = load({}, Settings(), given)
+        assert getattr(settings, option.name) == value != field.default
+        assert [name for name in fields() if getattr(settings, name) != fields()[name].default] == [option.name]
+
+
+def test_settings_without_an_option_are_known() -> None:
+    """A new setting has an option, or is one of those for which there is a reason."""
+    assert set(fields()) - {option.name for option in setting_options()} == WITHOUT_OPTION
 
 
 def test_typer_has_what_a_shell_asks_for_completion(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,8 +38,8 @@ def reference() -> str:
 
 def _verb(function: Callable[..., Any]) -> Iterator[str]:
     name = function.__name__
-    hints = typing.get_type_hints(function, include_extras=True)
-    given = [_Given(each, hints[each.name]) for each in inspect.signature(function).parameters.values()]
+    signature = inspect.signature(function, eval_str=True)
+    given = [_Given(each, each.annotation) for each in signature.parameters.values()]
     words = [each.usage for each in given if each.usage]
     yield f"## `enfilade {name}`\n"
     yield f"{inspect.getdoc(function)}\n"

@@ -10,9 +10,11 @@ from typing import Any
 
 import yaml
 
-from docs.pages import ROOT, blocks, prose
+from docs.pages import ROOT, blocks, prose, table
+from docs.settings_table import shown
 from enfilade import Settings
-from enfilade.settings import PREFIX
+from enfilade.cli.setting_options import setting_options
+from enfilade.settings import PREFIX, fields
 from enfilade.transports.http_server import ServerOptions
 
 PAGE = ROOT / "docs" / "deployment.md"
@@ -80,3 +82,24 @@ def test_the_times_in_the_text_are_those_of_the_settings() -> None:
     (reading,) = re.findall(r"at most ([\d.]+) s, usually none", prose(PAGE))
     assert float(reading) == stopping() - DEFAULTS.drain_delay - DEFAULTS.shutdown_timeout
     assert f"`shutdown_timeout` + {reading} seconds" in prose(PAGE)
+
+
+#: Settings that limit nothing, and so have no row in the table of limits.
+NO_LIMITS = {
+    *("transport", "host", "port", "path", "health_path", "ready_path", "workers", "log_level", "tool_names"),
+    *("secret", "store", "sessions", "json_response", "stream_grace", "resumable", "stream_retry"),
+}
+
+
+def test_the_table_of_limits_is_what_settings_and_options_are() -> None:
+    """Every setting is a row with its default, its variable and its option, or is known to limit nothing."""
+    rows = {row[0].strip("`"): row[1:] for row in table(PAGE, "setting")}
+    options = {option.name: option for option in setting_options()}
+    assert set(rows) | NO_LIMITS == set(fields())
+    assert set(rows) & NO_LIMITS == set()
+    for name, (default, variable, option, reached) in rows.items():
+        assert default == shown(fields()[name].default), name
+        assert variable == f"`{PREFIX}{name.upper()}`"
+        words = [options[name].words[0], *filter(None, [options[name].opposite])]
+        assert option == ", ".join(f"`{word}`" for word in words), name
+        assert reached, name

@@ -14,6 +14,7 @@ from enfilade.cli.examples import epilog
 from enfilade.cli.inspect import inspect
 from enfilade.cli.new import new
 from enfilade.cli.run import run
+from enfilade.cli.run_signature import run_signature
 
 cli = typer.Typer(
     name="enfilade",
@@ -22,6 +23,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+run.__signature__ = run_signature()  # type: ignore[attr-defined]  # what `inspect` and so typer reads
 for verb in (new, run, dev, inspect, call, check, configure, docker):
     cli.command(epilog=epilog(verb.__name__))(verb)
 

@@ -1,18 +1,16 @@
-"""`enfilade run`: serve the app of this project, of a file or of a module.
-
-Easy to get wrong: the annotations of `run` are typer's, which evaluates them, and nobody else does.
-"""
+"""`enfilade run`: serve the app of this project, of a file or of a module."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from enfilade.app import MCPApp
 from enfilade.cli.errors import complain
 from enfilade.cli.load import load_app
+from enfilade.cli.setting_options import setting_options
 from enfilade.clients.names import name_of
 from enfilade.later import Later
 from enfilade.launch import check_manner
@@ -21,67 +19,38 @@ from enfilade.settings import SettingsError
 from enfilade.source import LoadError
 
 if TYPE_CHECKING:
-    import typer
-
     from enfilade.transports import descriptors as _descriptors
 else:
-    typer = Later("typer")  # for help and for mistakes
     _descriptors = Later("enfilade.transports.descriptors")
 
-#: What may be typed, with the parameter of `run` that it is for, and the type of that. A test holds it against
-#: what typer makes of the annotations.
-RUN_WORDS: Final[dict[str, tuple[str, type]]] = {
-    "--module": ("module", str),
-    "-m": ("module", str),
-    "--transport": ("transport", str),
-    "-t": ("transport", str),
-    "--host": ("host", str),
-    "--port": ("port", int),
-    "-p": ("port", int),
-    "--path": ("path", str),
-    "--workers": ("workers", int),
-    "-w": ("workers", int),
-    "--reload": ("reload", bool),
-    "--store": ("store", str),
-    "--log-level": ("log_level", str),
-    "--directory": ("directory", str),
-}
+
+def _words() -> dict[str, tuple[str, type | bool]]:
+    """Return what may be typed; a test compares it with what typer makes of `run_signature.py`."""
+    words: dict[str, tuple[str, type | bool]] = {
+        "--module": ("module", str),
+        "-m": ("module", str),
+        "--directory": ("directory", str),
+        "--reload": ("reload", True),
+    }
+    for option in setting_options():
+        value = True if option.kind is bool else option.kind
+        words.update(dict.fromkeys(option.words, (option.name, value)))
+        if option.opposite:
+            words[option.opposite] = (option.name, False)
+    return words
+
+
+#: What may be typed, with the parameter of `run` that it is for, and the type of its value; words that take no
+#: value have that which they stand for instead.
+RUN_WORDS: Final = _words()
 
 
 def run(
-    target: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="FILE[:NAME]",
-            help="Python file, and the app's name in it if there are several; or a project's folder "
-            "(default: this one).",
-            show_default=False,
-        ),
-    ] = None,
-    module: Annotated[
-        str | None,
-        typer.Option("--module", "-m", help="Module to serve instead of a file.", metavar="MODULE[:NAME]"),
-    ] = None,
-    transport: Annotated[
-        str | None, typer.Option("--transport", "-t", help="stdio (default) or http.", metavar="stdio|http")
-    ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to bind (default 127.0.0.1).")] = None,
-    port: Annotated[int | None, typer.Option("--port", "-p", help="Port to bind (default 8000).")] = None,
-    path: Annotated[str | None, typer.Option(help="Path of the endpoint (default /mcp).")] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-w", help="Processes that serve, over http (default 1).")
-    ] = None,
-    reload: Annotated[
-        bool, typer.Option("--reload", help="Start anew when a Python file of the project changes, over http.")
-    ] = False,
-    store: Annotated[
-        str | None,
-        typer.Option(help="Where state is kept: memory:// (default), sqlite:///file.db, redis://host:6379/0."),
-    ] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error or critical.")] = None,
-    directory: Annotated[
-        str | None, typer.Option(help="Folder to work in, where .env is looked for (default: this one).")
-    ] = None,
+    target: str | None = None,
+    module: str | None = None,
+    directory: str | None = None,
+    reload: bool = False,
+    **typed: Any,
 ) -> None:
     """Serve an MCP server over stdio or HTTP.
 
@@ -89,16 +58,16 @@ def run(
     tool.enfilade in pyproject.toml names, or server.py, or src/*/server.py.
 
     The options given here outrank ENFILADE_* environment variables, which
-    outrank .env, which outranks what the code says.
+    outrank .env, which outranks what the code says. Times are in seconds,
+    sizes in bytes, lists separated by commas.
     """
     try:
         _work_in(directory)
-        if _may_speak_stdio(transport):
+        if _may_speak_stdio(typed.get("transport")):
             _descriptors.claim_pipes()
         app = load_app(target, module)
-        typed = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
-        settings = app.settings = load({}, app.settings, {**typed, "workers": workers, "store": store})
-        check_manner(settings, workers, reload)
+        settings = app.settings = load({}, app.settings, typed)
+        check_manner(settings, typed.get("workers"), reload)
         if settings.transport == "http":
             _descriptors.release_pipes()
         app.serve(reload=reload, bound=lambda url: greet(app, url))

@@ -8,17 +8,24 @@ Easy to get wrong: to understand too much. What is not surely right is None here
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+#: A number that every reader of numbers takes for the same.
+_NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 
-def understood(words: Sequence[str], verb: str, options: Mapping[str, tuple[str, type]]) -> dict[str, Any] | None:
+def understood(
+    words: Sequence[str], verb: str, options: Mapping[str, tuple[str, type | bool]]
+) -> dict[str, Any] | None:
     """Return the arguments of `VERB [TARGET] [OPTION VALUE]...` by name, or None if typer should read the words.
 
     Args:
         words: what was typed after the command's name.
         verb: the first of them.
-        options: the name of the argument and its type, by what may be typed; of type bool takes no value.
+        options: the name of the argument and the type of its value, by what may be typed; for words that take no
+            value, the value that they stand for.
     """
     expands = os.name == "nt"  # there typer puts file names in the place of patterns
     if not words or words[0] != verb or expands or "_ENFILADE_COMPLETE" in os.environ:
@@ -27,19 +34,22 @@ def understood(words: Sequence[str], verb: str, options: Mapping[str, tuple[str,
     rest = iter(words[1:])
     for word in rest:
         name, kind = options.get(word, ("", str)) if word.startswith("-") else ("target", str)
-        value = _value(word if name == "target" else next(rest, "") if kind is not bool else None, kind)
+        if isinstance(kind, bool):
+            value: Any = kind
+        else:
+            value = _value(word if name == "target" else next(rest, ""), kind)
         if not name or name in found or value is None:
             return None
         found[name] = value
     return found
 
 
-def _value(text: str | None, kind: type) -> Any:
+def _value(text: str, kind: type) -> Any:
     """Return the value that a text is sure to stand for; None where it might be a mistake."""
-    if text is None:
-        return True
     if not text or text.startswith("-"):
         return None
     if kind is int:
         return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+    if kind is float:
+        return float(text) if _NUMBER.fullmatch(text) else None
     return text
