@@ -6,6 +6,7 @@ Strongest first: command line, environment, `.env`, `run()`, constructor, `Setti
 import asyncio
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from enfilade import MCPApp, Settings
 from enfilade.cli import run as command_line
 from enfilade.cli.command import cli
 from enfilade.cli.words import understood
-from enfilade.setting_sources import find_dotenv, load
-from enfilade.settings import PREFIX, Secret, SettingsError
+from enfilade.setting_sources import OF_THE_TESTS, find_dotenv, load
+from enfilade.settings import PREFIX, Secret, SettingsError, fields
+from over_http import Http
+from servers import ServerProcess, enfilade_command
 
 
 @pytest.fixture(autouse=True)
@@ -299,3 +302,79 @@ def test_the_file_does_not_reach_the_environment(nowhere: Path) -> None:
     load({})
     assert "ENFILADE_PORT" not in os.environ
     assert "TOKEN" not in os.environ
+
+
+# -- variables that are no settings ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("ENFILADE_PROT", "; did you mean ENFILADE_PORT?"),
+        ("ENFILADE_ALLOWED_HOST", "; did you mean ENFILADE_ALLOWED_HOSTS?"),
+        ("ENFILADE_SESSION_TLL", "; did you mean ENFILADE_SESSION_TTL?"),
+        ("enfilade_port", "; did you mean ENFILADE_PORT?"),
+        ("ENFILADE_LOG_FORMAT", ""),
+        ("ENFILADE_TYPO", ""),
+        ("ENFILADE_", ""),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_an_unknown_variable_is_warned_of_when_a_server_starts(
+    place: str,
+    name: str,
+    end: str,
+    nowhere: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("enfilade.launch.launch", lambda *_, **__: None)
+    if place == "environment":
+        monkeypatch.setenv(name, "1")
+    else:
+        (nowhere / ".env").write_text(f"{name}=1\nENFILADE_PORT=7\nOTHER=1\n", encoding="utf-8")
+    app = MCPApp("Tea")
+    assert caplog.messages == []  # to import a server is not to start it
+    app.run("http")
+    where = "" if place == "environment" else " in .env"
+    assert caplog.messages == [f"{name}{where} is no setting of this version, so it has no effect{end}"]
+
+
+def test_known_empty_and_foreign_variables_are_not_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("enfilade.launch.launch", lambda *_, **__: None)
+    for name, field in fields().items():
+        default = field.default
+        monkeypatch.setenv(f"{PREFIX}{name.upper()}", "" if default == () else str(default))
+    for name, text in (("ENFILADE_NOTHING", ""), ("MY_ENFILADE_PORT", "1"), ("_ENFILADE_COMPLETE", "x")):
+        monkeypatch.setenv(name, text)
+    MCPApp("Tea").run("http")
+    assert caplog.messages == []
+
+
+def test_the_variables_of_the_tests_are_those_that_they_read() -> None:
+    """They are in the environment of every server that `make test` starts."""
+    tests = Path(__file__).parent
+    read: set[str] = set()
+    for file in (*tests.rglob("*.py"), tests.parent / "Makefile"):
+        text = file.read_text(encoding="utf-8")
+        read.update(re.findall(r'environ(?:\.get\(|\[)"(ENFILADE_\w+)"', text))
+        read.update(re.findall(r"^\t(?:ENFILADE_\w+=\S+ )*(ENFILADE_\w+)=", text, re.MULTILINE))
+        read.update(re.findall(r'^[A-Z]+ = "(ENFILADE_\w+)"$', text, re.MULTILINE))
+    settings = {PREFIX + name.upper() for name in fields()}
+    assert read - settings == OF_THE_TESTS
+
+
+@pytest.mark.parametrize(
+    "words", [["run", "server.py", "-t", "http", "-w", "2"], ["dev", "server.py"]], ids=["run", "dev"]
+)
+def test_it_is_said_once_however_many_processes_serve(words: list[str], nowhere: Path) -> None:
+    text = SERVER.format(constructor=None, settings=None)
+    (nowhere / "server.py").write_text(text, encoding="utf-8")
+    command = enfilade_command(*words, "-p", "{port}")
+    with ServerProcess(command, cwd=nowhere, env={"ENFILADE_PROT": "1", "NO_COLOR": "1"}) as server:
+        Http(server.port).initialize()
+        server.stop()
+        assert server.output.count("ENFILADE_PROT is no setting") == 1
+        assert server.output.count("did you mean ENFILADE_PORT?") == 1

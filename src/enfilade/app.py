@@ -538,6 +538,7 @@ class MCPApp(ToolOffer):
                 await self._serve_stdio()
         finally:
             collector.go_on()
+            await self._lifespan.cancel_start()
 
     def serve(self, *, reload: bool = False, bound: Callable[[str], object] | None = None) -> None:
         """Serve until stopped by the settings as they are: for command lines, whose options outrank `run()`.

@@ -125,9 +125,7 @@ def refuse_running_loop() -> None:
     """
     asyncio = sys.modules.get("asyncio")  # without which no loop is running
     if asyncio is not None and asyncio._get_running_loop() is not None:
-        raise RuntimeError(
-            "run() would block the event loop that is running here; use `await app.run_async(...)`"
-        )
+        raise RuntimeError("run() would block the running event loop; use `await app.run_async(...)` instead")
 
 
 def launch(

@@ -26,7 +26,7 @@ log = logging.getLogger("enfilade")
 #: Of other settings, an empty variable counts as one that is not set.
 _MAY_BE_EMPTY: Final = frozenset({"health_path", "ready_path"})
 #: Variables of this project's own tests and soak runs, which start servers in the environment that they run in.
-_OF_THE_TESTS: Final = frozenset(
+OF_THE_TESTS: Final = frozenset(
     PREFIX + name for name in ("FAULT_LOOPS", "MATRIX", "SCHEMAS", "SEED", "SOAK_SECONDS", "TOOLS")
 )
 
@@ -110,7 +110,7 @@ def warn_of_unknown_variables() -> None:
 
 def _unknown_variables() -> Iterator[tuple[str, str]]:
     """Yield the names of variables that look like settings and are none, with " in .env" for those there."""
-    known = {PREFIX + name.upper() for name in Settings.__struct_fields__} | _OF_THE_TESTS
+    known = {PREFIX + name.upper() for name in Settings.__struct_fields__} | OF_THE_TESTS
     in_file = _dotenv()
     for name in sorted({*os.environ, *in_file}):
         here = name in os.environ

@@ -66,6 +66,12 @@ class Lifespan:
         task, self._task = self._task, None
         await task
 
+    async def cancel_start(self) -> None:
+        """Cancel a set-up that has not finished, and wait for a second at most until it has cleaned up."""
+        if self._task is not None and not self.started:
+            self._task.cancel()
+            await asyncio.wait((self._task,), timeout=1.0)
+
     async def _live(self, setup: Setup, ready: asyncio.Future[None], stop: asyncio.Event) -> None:
         try:
             async with setup(self._owner) as self.value:
@@ -77,6 +83,9 @@ class Lifespan:
             if ready.done():
                 raise
             ready.set_exception(error)
+        except BaseException:
+            ready.cancel()  # whoever waits for the set-up must not wait for ever; no effect once it is done
+            raise
         finally:
             self.started = False
             self.value = None

@@ -55,7 +55,8 @@ class EmbeddedServer(Server):
             task.cancel()
         for connection in self.server_state.connections:
             connection.transport.abort()
-        if (lifespan := getattr(self, "lifespan", None)) is not None:
+        lifespan = getattr(self, "lifespan", None)
+        if lifespan is not None and lifespan.startup_event.is_set():  # what is still starting cannot be stopped
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(lifespan.shutdown(), _ABANDONED)
 
