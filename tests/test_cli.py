@@ -238,8 +238,20 @@ def test_stdio(folder: Path, target: str, found: tuple[str, list[str]]) -> None:
             {"ENFILADE_TRANSPORT": "stdio"},
             "/mcp",
         ),
+        (
+            ["port.py", "-t", "http", "-p", "{port}", "--path", "/typed", "-w", "2"],
+            {"ENFILADE_PATH": "/environment", "ENFILADE_WORKERS": "1"},
+            "/typed",
+        ),
     ],
-    ids=["options", "other-name-and-path", "code", "environment-over-code", "options-over-environment"],
+    ids=[
+        "options",
+        "other-name-and-path",
+        "code",
+        "environment-over-code",
+        "options-over-environment",
+        "workers",
+    ],
 )
 def test_http(folder: Path, words: list[str], variables: dict[str, str], path: str) -> None:
     command = enfilade_command("run", str(folder / words[0]), *words[1:])

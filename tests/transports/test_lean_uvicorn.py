@@ -54,6 +54,59 @@ assert run is sys.modules["uvicorn.main"].run and main is sys.modules["uvicorn.m
 """)
 
 
+SHOWN = """
+import json
+import sys
+kinds = {name: str(type(getattr(uvicorn, name))) for name in dir(uvicorn)}
+print(json.dumps([kinds, sorted(vars(uvicorn)), str(uvicorn.__class__), str(type(uvicorn)), repr(uvicorn.main),
+                  uvicorn.__spec__.name, str(type(uvicorn.__spec__.loader)), str(type(uvicorn.__loader__)),
+                  uvicorn.__version__, uvicorn.__all__, [type(each).__name__ for each in sys.meta_path]]))
+"""
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import uvicorn",
+        "import uvicorn, uvicorn.main",
+        "import uvicorn.main",
+        "from uvicorn.main import run\nimport uvicorn",
+        "import uvicorn\nuvicorn.run",
+        "import uvicorn\nvars(uvicorn)",
+        "import uvicorn.supervisors\nimport uvicorn",
+        "import uvicorn\nimport importlib\nimportlib.reload(uvicorn)",
+        "from uvicorn import *\nimport uvicorn",
+    ],
+)
+def test_whoever_looks_finds_the_package_as_it_is_without_us(first: str) -> None:
+    """The same names, of the same types, whatever was imported or looked at first."""
+    entered = "from enfilade.transports import lean_uvicorn\nlean_uvicorn.enter()\n"
+    plain, ours = (
+        says(f"from enfilade.transports import lean_uvicorn\n{first}{SHOWN}"),
+        says(entered + first + SHOWN),
+    )
+    assert ours == plain
+    assert "click" in plain
+
+
+def says(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(sys.prefix), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["run", "main", "Config", "anything"])
+def test_what_others_put_there_stays(name: str) -> None:
+    runs(f"""{ENTERED}
+uvicorn.{name} = 5
+assert uvicorn.{name} == 5 and uvicorn.__version__ and vars(uvicorn)["{name}"] == 5
+del uvicorn.{name}
+assert not hasattr(uvicorn, "{name}")
+""")
+
+
 def test_what_is_not_there_is_an_error() -> None:
     runs(f"""{ENTERED}
 for _ in range(2):
@@ -75,6 +128,40 @@ assert len(found) == 1
 """)
 
 
+@pytest.mark.parametrize("round", range(3))
+def test_threads_that_import_and_ask_at_once_wait_for_nothing_but_each_other(round: int) -> None:
+    """Each in its own way: the locks of the import system and ours are always taken in the same order."""
+    runs("""
+import faulthandler, sys, threading
+faulthandler.dump_traceback_later(50, exit=True)  # a deadlock, which has no other end
+import importlib
+from enfilade.transports import lean_uvicorn
+WAYS = [
+    lambda: importlib.import_module("uvicorn.main").run,
+    lambda: importlib.import_module("uvicorn").run,
+    lambda: vars(importlib.import_module("uvicorn"))["run"],
+    lambda: (dir(importlib.import_module("uvicorn")), importlib.import_module("uvicorn").run)[1],
+    lambda: (importlib.import_module("uvicorn.supervisors"), importlib.import_module("uvicorn").run)[1],
+]
+found, failed = [], []
+barrier = threading.Barrier(2 * len(WAYS))
+def ask(way):
+    barrier.wait()
+    try:
+        lean_uvicorn.enter()
+        found.append(way())
+    except BaseException as error:
+        failed.append(error)
+threads = [threading.Thread(target=ask, args=(way,)) for way in WAYS * 2]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert not failed, failed
+import uvicorn
+assert set(found) == {uvicorn.run} and type(uvicorn) is type(sys) and type(uvicorn.main).__name__ == "Command"
+assert all("enfilade" not in type(each).__module__ for each in sys.meta_path)
+""")
+
+
 def test_one_that_is_loaded_is_left_alone() -> None:
     runs("""
 import uvicorn, sys
@@ -93,7 +180,6 @@ import sys
 sys.path.insert(0, {str(tmp_path)!r})
 from enfilade.transports import lean_uvicorn
 lean_uvicorn.enter()
-assert "uvicorn" not in sys.modules
 import uvicorn
-assert uvicorn.run == 1
+assert uvicorn.run == 1 and type(uvicorn) is type(sys)
 """)

@@ -1,49 +1,134 @@
-"""uvicorn as a library: loaded without its command line, which takes half as long again.
+"""uvicorn as a library: imported without its command line, which a server in this process does not need.
 
-`import uvicorn` loads its command with click, and its process supervisors with `multiprocessing`, none of which
-a server in this process needs. Here the package is entered without that; whoever then asks it for more than
-`Config` and `Server`, such as `uvicorn.run`, makes it load the rest and finds everything as ever.
+`import uvicorn` also imports its command, with click, and its process supervisors, with `multiprocessing`. That
+is an eighth of the processor time between the start of `enfilade run` and its first answer. So the package is
+imported with `Config` and `Server` alone, and its own file is run when anybody asks it for more. From then on it
+is an ordinary module, with what `import uvicorn` puts there.
 
-Easy to get wrong: other code in the process imports uvicorn as well. So the package stays the real one, with its
-own spec and path, and one that is loaded already is left alone.
+Easy to get wrong: other code in the process imports uvicorn as well, in other threads too. So the import system
+does the import, under its locks; and of the ways to look at the package, only `type(uvicorn)` tells the
+difference.
 """
 
-import importlib.util
+import contextlib
+import importlib
 import sys
 import threading
+from collections.abc import Iterable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+#: The submodule whose import is what takes long. The package's own file replaces it by the command of that name.
+_COMMAND_LINE = "main"
+
 
 class _Package(ModuleType):
-    """uvicorn's package, whose own file is run when something is asked for that is not there yet."""
+    """uvicorn's package as long as its own file has not been run."""
 
+    # Innermost: under it nothing is imported that is not imported already, so no thread that holds a lock of the
+    # import system is ever waited for.
     _lock = threading.RLock()
-    _is_run = False
+    _is_running = False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"__dict__", "__class__"}:
+            _load(self)
+        return ModuleType.__getattribute__(self, name)  # by now it may be no `_Package`
 
     def __getattr__(self, name: str) -> Any:
-        with _Package._lock:
-            spec = self.__spec__
-            if not self._is_run and spec is not None and spec.loader is not None:
-                self._is_run = True
-                spec.loader.exec_module(self)
-        if name in self.__dict__:
-            return self.__dict__[name]
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        _load(self)
+        return ModuleType.__getattribute__(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        is_submodule = value is sys.modules.get(f"{self.__name__}.{name}")  # bound by the import system
+        if is_submodule and name == _COMMAND_LINE:
+            _run(self)  # which binds that name to the command
+            return
+        if not is_submodule:
+            _load(self)  # later, the file would undo it
+        ModuleType.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _load(self)
+        ModuleType.__delattr__(self, name)
+
+    def __dir__(self) -> Iterable[str]:
+        _load(self)
+        return ModuleType.__dir__(self)
+
+
+def _load(package: ModuleType) -> None:
+    """Import what the package's own file imports, and run that file."""
+    if not _Package._is_running:
+        with contextlib.suppress(ImportError):  # in which case the file says what is wrong
+            importlib.import_module(f"{package.__name__}.{_COMMAND_LINE}")
+    _run(package)
+
+
+def _run(package: ModuleType) -> None:
+    """Run the package's own file, once."""
+    with _Package._lock:
+        if type(package) is not _Package or _Package._is_running:
+            return
+        _Package._is_running = True
+        try:
+            assert package.__spec__ is not None
+            assert package.__spec__.loader is not None
+            package.__spec__.loader.exec_module(package)
+            object.__setattr__(package, "__class__", ModuleType)
+        finally:
+            _Package._is_running = False
+
+
+class _Loader(Loader):
+    """Makes the package without running its file, if `Config` and `Server` are where they are expected."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader
+        try:
+            config = importlib.import_module(f"{module.__name__}.config").Config
+            server = importlib.import_module(f"{module.__name__}.server").Server
+        except (ImportError, AttributeError):  # it is made otherwise
+            self._loader.exec_module(module)
+        else:
+            module.__dict__.update(Config=config, Server=server)
+            module.__class__ = _Package
+
+
+class _Finder(MetaPathFinder):
+    """Finds uvicorn as the others do, and puts `_Loader` in front of its loader."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "uvicorn":
+            return None
+        for finder in sys.meta_path:
+            spec = None if isinstance(finder, _Finder) else finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader)
+                return spec
+        return None
 
 
 def enter() -> None:
-    """Make `import uvicorn` cheap, unless it has happened already or uvicorn is not made as it was."""
-    if "uvicorn" in sys.modules or (spec := importlib.util.find_spec("uvicorn")) is None:
+    """Import uvicorn without its command line, unless it is imported already."""
+    if "uvicorn" in sys.modules:
         return
-    package = importlib.util.module_from_spec(spec)
-    package.__class__ = _Package
-    sys.modules["uvicorn"] = package
+    finder = _Finder()
+    sys.meta_path.insert(0, finder)
     try:
-        from uvicorn.config import Config
-        from uvicorn.server import Server
-    except ImportError:
-        for name in [each for each in sys.modules if each.partition(".")[0] == "uvicorn"]:
-            del sys.modules[name]
-    else:
-        package.__dict__.update(Config=Config, Server=Server)
+        with contextlib.suppress(ImportError):  # there is none; whoever needs it says so
+            importlib.import_module("uvicorn")
+    finally:
+        sys.meta_path.remove(finder)
