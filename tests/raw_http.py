@@ -200,8 +200,8 @@ class Client:
 class Server(Serving):
     """An application behind one of the protocols."""
 
-    def __init__(self, **options: Any) -> None:
-        self.app = App()
+    def __init__(self, app: App | None = None, **options: Any) -> None:
+        self.app = app or App()
         self.clients: list[Client] = []
         super().__init__(self.app, **options)
 

@@ -229,6 +229,7 @@ def _server_options(of: Settings, *, reload: bool) -> ServerOptions:
         discard_limit=of.discard_limit,
         worker_timeout=of.worker_timeout,
         lifespan_timeout=of.lifespan_timeout,
+        probe_paths=(of.health_path, of.ready_path),
     )
 
 

@@ -317,32 +317,6 @@ class TestTheEnd:
                 assert client.ask("/echo") == (200, b"")
                 assert client.rest() == b""
 
-    def test_one_that_is_in_use_is_not(self) -> None:
-        """The timer of the first request fires during the second, and is set again after that."""
-        with serving(HttpProtocol, timeout_keep_alive=1) as server:
-            client = server.client()
-            assert client.ask("/echo") == (200, b"")
-            connection = next(iter(server.state.connections))
-            client.send("/held")
-            eventually(lambda: connection._timer is None)
-            server.app.go.set()
-            assert client.response().read() == b"held"
-            assert client.ask("/echo") == (200, b"")
-            assert client.rest() == b""
-
-    def test_a_timer_that_fires_early_is_set_again(self) -> None:
-        """It was set by an earlier response than the last."""
-        with serving(HttpProtocol, timeout_keep_alive=600) as server:
-            client = server.client()
-            assert client.ask("/echo") == (200, b"")
-            connection = next(iter(server.state.connections))
-            eventually(lambda: connection._timer is not None)
-            before = connection._timer
-            server.run(lambda: asyncio.sleep(0, connection._close_if_idle()))
-            assert connection._timer not in (None, before)
-            before.cancel()
-            assert client.ask("/echo") == (200, b"")
-
     def test_a_server_that_stops_finishes_what_it_has_and_closes_the_rest(self, server: Server) -> None:
         server._server.config.timeout_graceful_shutdown = 60
         idle, used, busy = server.client(), server.client(), server.client()

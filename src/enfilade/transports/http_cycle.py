@@ -61,6 +61,7 @@ class Cycle:
         "_unsent",
         "keep_alive",
         "more_body",
+        "received",
         "response_complete",
         "response_started",
         "task",
@@ -83,6 +84,7 @@ class Cycle:
         self._receiving: tuple[asyncio.Future[None], ...] = ()  # who waits for it
 
         self.more_body = True
+        self.received = 0  # bytes of the body
         self._body: list[bytes] = []  # what has come of it and was not received
         self._size = 0
         self._expects_continue = expects_continue
@@ -96,6 +98,11 @@ class Cycle:
         self._head = b""  # waits for the body
 
     # -- what the connection says ------------------------------------------------------------------------------
+
+    @property
+    def is_continue_due(self) -> bool:
+        """Whether the client may wait for 100 Continue, which is sent when the application asks for the body."""
+        return self._expects_continue
 
     async def run(self) -> None:
         """Call the application, and see to it that there is an end whatever it does."""
@@ -188,10 +195,11 @@ class Cycle:
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.response_started = True
-        self._expects_continue = False
         connection = self._connection
         if connection.logs_access:
             self._log_access(status)
+        self.keep_alive = self.keep_alive and (not self.more_body or self._can_discard_rest(connection))
+        self._expects_continue = False
         is_old = self._scope["http_version"] == "1.0"
         if is_old:  # which knows no chunks (RFC 9112 §6.1)
             headers = [field for field in headers if field[0].lower() != b"transfer-encoding"]
@@ -224,6 +232,16 @@ class Cycle:
         self._head = b"%b%b%b\r\n" % (STATUS_LINES[status], defaults, fields)
         if self._framing != _LENGTH:
             self._write(b"")
+
+    def _can_discard_rest(self, connection: "HttpProtocol") -> bool:
+        """Whether the connection can go on after a response that comes before the end of the body.
+
+        It cannot if the client waits for 100 Continue, as that may send the body or not (RFC 9110 §10.1.1).
+        """
+        if self._expects_continue:
+            return False
+        length = dict(self._scope["headers"]).get(b"content-length")
+        return connection.may_discard(None if length is None else int(length), self.received)
 
     def _go_on(self, body: bytes, more_body: bool) -> None:
         if self._is_head:

@@ -15,15 +15,17 @@ class Flow:
 
     Attributes:
         read_paused: whether reading is paused.
+        resumptions: how often the client has made room for whoever waited to write.
         write_paused: whether who writes should wait until there is room.
     """
 
-    __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
+    __slots__ = ("_transport", "_writable", "read_paused", "resumptions", "write_paused")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self.read_paused = False
         self.write_paused = False
+        self.resumptions = 0
         self._writable: asyncio.Event | None = None  # there while somebody waits for it
 
     async def drain(self) -> None:
@@ -51,6 +53,7 @@ class Flow:
     def resume_writing(self) -> None:
         """Let them go on: the client reads again, or has gone."""
         self.write_paused = False
+        self.resumptions += 1
         if self._writable is not None:
             self._writable.set()
             self._writable = None

@@ -26,13 +26,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
+from enfilade.transports.connection_slots import refuse_for_lack_of_room, slots_of
+from enfilade.transports.connection_timeouts import Watch
 from enfilade.transports.http_cycle import Cycle, has_close
 from enfilade.transports.http_flow import Flow
 from enfilade.transports.http_framing import FORWARDED, INVALID, RequestRefused
-from enfilade.transports.http_reader import BETWEEN, IN_BODY, TRAILERS, RequestReader
-from enfilade.transports.http_refusal import DISCARD_LIMIT, LingeringClose, refusals, response_of
+from enfilade.transports.http_reader import BETWEEN, IN_BODY, IN_HEAD, TRAILERS, RequestReader
+from enfilade.transports.http_refusal import LingeringClose, refusals, response_of
 
 MAX_WAITING: Final = 16  # pipelined requests that wait for an earlier one before reading pauses
+
+TOO_SLOW: Final = "The request did not become complete in time."
 
 _PIECE: Final = 8192  # bytes that are parsed before the limits are looked at
 _HALF_CLOSED: Final = 2.0  # seconds that requests get to finish once their client has closed its sending half
@@ -66,9 +70,10 @@ class HttpProtocol(RequestReader):
         self._app_state = app_state
         self._asgi = {"version": config.asgi_version, "spec_version": "2.3"}
         self._limit_concurrency = config.limit_concurrency
-        self._timeout = config.timeout_keep_alive
         self._loop = _loop or asyncio.get_running_loop()
         self.server_state = server_state
+        self._slots = slots_of(config, server_state, self._loop)
+        self._discard_limit = self._slots.sweep.limits.discard_limit
         self.logs_access = logging.getLogger("uvicorn.access").hasHandlers()
 
         self._default_head: tuple[Any, bytes, bool] = (None, b"", False)
@@ -76,8 +81,9 @@ class HttpProtocol(RequestReader):
         self.cycle: Cycle | None = None
         self._active: Cycle | None = None
         self._waiting: deque[Cycle] | tuple[()] = ()
-        self._timer: asyncio.TimerHandle | None = None
-        self._idle_since: float | None = None  # None: in use, or never used
+        self.look_at = 0.0  # see `connection_timeouts`
+        self.watch: Watch | None = None
+        self.in_reserve = False
 
         self._is_stopped = False  # the parser gets nothing at present
         self._held: memoryview | None = None  # bytes that it gets when fewer requests wait
@@ -99,13 +105,15 @@ class HttpProtocol(RequestReader):
             "scheme": "https" if is_ssl(transport) else "http",
             "root_path": self._root_path,
         }
+        self._slots.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell all requests that nobody waits for their responses, and forget those that have not begun."""
         self.server_state.connections.discard(self)
-        for timer in (self._timer, self._half_closed):
-            if timer is not None:
-                timer.cancel()
+        if self.in_reserve:
+            self._slots.leave(self)
+        if self._half_closed is not None:
+            self._half_closed.cancel()
         if self._closing is not None:
             self._closing.cancel()
         if self._active is not None:
@@ -117,7 +125,7 @@ class HttpProtocol(RequestReader):
 
     def data_received(self, data: bytes) -> None:
         """Parse what the client sent."""
-        self._idle_since = None
+        self.look_at = 0.0
         if self._is_stopped or len(data) > _PIECE:
             self._feed_in_pieces(memoryview(data))
         else:
@@ -143,6 +151,7 @@ class HttpProtocol(RequestReader):
 
     def pause_writing(self) -> None:
         """The client does not read: let whoever sends wait."""
+        self.look_at = 0.0
         self.flow.pause_writing()
 
     def resume_writing(self) -> None:
@@ -180,6 +189,10 @@ class HttpProtocol(RequestReader):
         if self._limit_concurrency is not None and self._is_crowded(self._limit_concurrency):
             log.warning("Exceeded concurrency limit.")
             app = service_unavailable
+        if self.in_reserve:
+            keep_alive = False
+            if not self._slots.is_served(self, self._scope["path"][len(self._root_path) :]):
+                app = refuse_for_lack_of_room
         before = self.cycle
         self.cycle = cycle = Cycle(self, app, scope, keep_alive, expects_continue)
         if before is None or before.response_complete:
@@ -196,7 +209,9 @@ class HttpProtocol(RequestReader):
         """Take a part of a body; more of it only when the application asks, once there is enough."""
         cycle = self.cycle
         assert cycle is not None
-        self._body_size += len(body)
+        size = len(body)
+        self._body_size += size
+        cycle.received += size
         if not cycle.response_complete and cycle.take(body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
 
@@ -207,8 +222,8 @@ class HttpProtocol(RequestReader):
         self._stage = BETWEEN
         cycle = self.cycle
         assert cycle is not None
+        cycle.more_body = False
         if not cycle.response_complete:
-            cycle.more_body = False
             cycle.tell()
 
     # -- what the server and the cycles say --------------------------------------------------------------------
@@ -246,15 +261,11 @@ class HttpProtocol(RequestReader):
             if self._is_stopped:
                 return
         self.flow.resume_reading()
-        if self._active is None or not self._active.response_complete:
-            return
-        self._idle_since = self._loop.time()
-        if self._timer is None:  # one for many requests: it looks when it fires whether the time has come
-            self._timer = self._loop.call_later(self._timeout, self._close_if_idle)
+        self.look_at = 0.0
 
     def resume_reading(self) -> None:
         """Take again what the client sends, unless enough requests wait."""
-        if not self._is_stopped or (self._refusal is not None and self._discarded <= DISCARD_LIMIT):
+        if not self._is_stopped or (self._refusal is not None and self._discarded <= self._discard_limit):
             self.flow.resume_reading()
 
     # ----------------------------------------------------------------------------------------------------------
@@ -266,16 +277,6 @@ class HttpProtocol(RequestReader):
 
     def _is_crowded(self, limit: int) -> bool:
         return len(self.server_state.connections) >= limit or len(self.server_state.tasks) >= limit
-
-    def _close_if_idle(self) -> None:
-        self._timer = None
-        if self._idle_since is None or self.transport.is_closing():
-            return
-        left = self._idle_since + self._timeout - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._close_if_idle)
-        else:
-            self.transport.close()
 
     # -- feeding the parser ------------------------------------------------------------------------------------
 
@@ -307,6 +308,42 @@ class HttpProtocol(RequestReader):
             self._feed_in_pieces(held)
 
     # -- refusing and closing ----------------------------------------------------------------------------------
+
+    @property
+    def is_reading_head(self) -> bool:
+        """Whether some of a head has come, and not all."""
+        return self._stage == IN_HEAD
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether nothing is read from the client any more, except to discard it."""
+        return self._refusal is not None
+
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """Address of the client."""
+        peer: tuple[str, int] | None = self._scope["client"]
+        return peer
+
+    def may_discard(self, announced: int | None, received: int) -> bool:
+        """Whether the rest of a body that the application does not want is so small that it can be read.
+
+        Args:
+            announced: bytes that the client promised; None for chunks.
+            received: bytes that have come.
+        """
+        return announced is not None and announced - received <= self._discard_limit
+
+    def time_out(self) -> None:
+        """Refuse a request that does not become complete in time; close a connection on which nothing has come.
+
+        No response goes to a client that has sent nothing: it would read it as the response to a request that it
+        is about to send.
+        """
+        if self._stage == BETWEEN:
+            self.transport.close()
+        else:
+            self._refuse(RequestRefused(408, TOO_SLOW))
 
     def _refuse(self, refusal: RequestRefused) -> None:
         """Parse no more; answer it once all requests before it are answered."""
@@ -342,7 +379,7 @@ class HttpProtocol(RequestReader):
             self._held = None
             self._waiting = ()
             self.flow.resume_reading()
-            self._closing = LingeringClose(self.transport, DISCARD_LIMIT)
+            self._closing = LingeringClose(self.transport, self._discard_limit)
 
     def _discard(self, size: int) -> None:
         """Drop bytes that come behind a refused request, and no more than the limit of them."""
@@ -350,7 +387,7 @@ class HttpProtocol(RequestReader):
             self._closing.discard(size)
             return
         self._discarded += size
-        if self._discarded > DISCARD_LIMIT:
+        if self._discarded > self._discard_limit:
             self.flow.pause_reading()
 
 

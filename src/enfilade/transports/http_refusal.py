@@ -14,7 +14,6 @@ from typing import Any, Final
 from enfilade.transports.http_cycle import STATUS_LINES
 
 LINGER: Final = 2.0  # seconds in which a client can read a response that refuses what it still sends
-DISCARD_LIMIT: Final = 64 * 1024  # bytes that are read from it meanwhile
 
 log = logging.getLogger("uvicorn.error")
 
@@ -78,7 +77,7 @@ class LingeringClose:
             transport.close()
         elif not transport.is_closing():
             transport.write_eof()
-            self._timer = asyncio.get_running_loop().call_later(LINGER, transport.close)
+            self._timer = asyncio.get_running_loop().call_later(LINGER, self._close)
 
     def cancel(self) -> None:
         """Forget the connection: it is closed."""
@@ -86,7 +85,16 @@ class LingeringClose:
             self._timer.cancel()
 
     def discard(self, size: int) -> None:
-        """Take note that so many bytes came and were dropped."""
+        """Take note that so many bytes came and were dropped; read no more once there were enough of them.
+
+        To close the connection then would reset it, before the client has read the response.
+        """
         self._left -= size
         if self._left < 0:
+            self._transport.pause_reading()
+
+    def _close(self) -> None:
+        if self._transport.get_write_buffer_size():  # whose time is limited by `write_timeout`
+            self._timer = asyncio.get_running_loop().call_later(LINGER, self._close)
+        else:
             self._transport.close()

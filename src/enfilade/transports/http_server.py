@@ -30,6 +30,9 @@ from enfilade.transports.server_log import flush_log
 lean_uvicorn.enter()
 import uvicorn  # noqa: E402 - as lean as that has made it
 
+from enfilade.transports.connection_slots import AcceptErrors  # noqa: E402 - these import uvicorn too
+from enfilade.transports.connection_timeouts import ConnectionLimits  # noqa: E402
+
 #: Exit code of a server that could not start, as uvicorn has it.
 STARTUP_FAILURE: Final = 3
 
@@ -77,6 +80,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         discard_limit: bytes read from a client after its request was refused.
         worker_timeout: seconds of silence after which the parent replaces a hung worker; 0 for never.
         lifespan_timeout: seconds that the lifespan gets in the end, and after it threads and exit handlers.
+        probe_paths: paths that are served also when there are too many connections.
     """
 
     host: str
@@ -93,11 +97,18 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     discard_limit: int = 64 * 1024
     worker_timeout: float = 60.0
     lifespan_timeout: float = 5.0
+    probe_paths: tuple[str, ...] = ()
 
     @property
     def patience(self) -> float:
         """Seconds within which a server that is told to stop has finished its last request."""
         return self.drain_delay + _SETTLING + max(1, round(self.shutdown_timeout))
+
+
+class Config(uvicorn.Config):
+    """uvicorn's options, and limits of connections, which `HttpProtocol` looks for here."""
+
+    connection_limits: ConnectionLimits | None = None
 
 
 class Server(uvicorn.Server):
@@ -119,6 +130,7 @@ class Server(uvicorn.Server):
         self._app = app
         self._options = options
         self._up = up
+        self._accept_errors: AcceptErrors | None = None
 
     @property  # an attribute of uvicorn's, and set by its signal handler
     def should_exit(self) -> bool:
@@ -170,6 +182,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
         await super().startup(sockets)
+        self._accept_errors = AcceptErrors(asyncio.get_running_loop())
         collector.go_on()
         if self._up is not None:
             self._up()
@@ -188,6 +201,8 @@ class Server(uvicorn.Server):
                 await asyncio.get_running_loop().connect_accepted_socket(self._new_protocol, connection)
         await self._until_all_is_read()
         await super().shutdown(sockets)
+        if self._accept_errors is not None:
+            self._accept_errors.restore()
 
     def _take_leave(self) -> None:
         """Say that the server is going: to probes, to streams, and on every response from now on."""
@@ -223,11 +238,12 @@ class Server(uvicorn.Server):
 
 def uvicorn_config(app: Served, options: ServerOptions, workers: int) -> uvicorn.Config:
     """Return the options in uvicorn's words."""
-    return uvicorn.Config(
+    protocol = http_protocol()
+    config = Config(
         app,
         host=options.host,
         port=options.port,
-        http=http_protocol(),
+        http=protocol,
         ws="none",
         log_level=options.log_level,
         log_config=None,  # its loggers are shown as ours are
@@ -236,6 +252,29 @@ def uvicorn_config(app: Served, options: ServerOptions, workers: int) -> uvicorn
         timeout_graceful_shutdown=max(1, round(options.shutdown_timeout)),
         server_header=False,
         workers=workers,
+        timeout_keep_alive=options.idle_timeout,  # type: ignore[arg-type]  # only used as seconds
+    )
+    if protocol == "auto":
+        log.warning(
+            "uvicorn's own HTTP protocol serves: header_timeout, body_timeout, body_rate, write_timeout, "
+            "max_connections and discard_limit have no effect"
+        )
+    else:
+        config.connection_limits = connection_limits(options)
+    return config
+
+
+def connection_limits(options: ServerOptions) -> ConnectionLimits:
+    """Return the limits of each connection, and of their number."""
+    return ConnectionLimits(
+        header_timeout=options.header_timeout,
+        body_timeout=options.body_timeout,
+        body_rate=options.body_rate,
+        idle_timeout=options.idle_timeout,
+        write_timeout=options.write_timeout,
+        discard_limit=options.discard_limit,
+        max_connections=options.max_connections,
+        probe_paths=frozenset(path for path in options.probe_paths if path),
     )
 
 
