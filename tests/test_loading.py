@@ -75,8 +75,8 @@ MOST = {
     "imported": (62, 235),
     "made": (65, 238),
     "declared": (69, 242),
-    "opened": (125, 373),
-    "answered": (129, 473),
+    "opened": (126, 374),
+    "answered": (130, 474),
 }
 
 
