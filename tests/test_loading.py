@@ -75,8 +75,8 @@ MOST = {
     "imported": (62, 235),
     "made": (65, 238),
     "declared": (69, 242),
-    "opened": (126, 374),
-    "answered": (130, 474),
+    "opened": (133, 374),
+    "answered": (137, 474),
 }
 
 
