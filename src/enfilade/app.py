@@ -341,6 +341,7 @@ class MCPApp(ToolOffer):
             request_timeout=of.request_timeout,
             capacity=of.stream_buffer,
             retry=of.stream_retry,
+            write_timeout=of.write_timeout,
         )
         events = store.log
         if self._event_store is not None:

@@ -81,7 +81,6 @@ class TestStalling:
     ) -> None:
         """D6, S9: 13 MB of notifications for somebody who does not read: the tool ends, others are served."""
         monkeypatch.setattr(stream, "PATIENCE", 0.2)
-        monkeypatch.setattr(stream, "STALL", 0.2)
         meta = LOG_ALL if line.stateless else None
         waiting = line.starts("flood", name=name, messages=200, size=64 * 1024, meta=meta)
         line.until(name, "finished")

@@ -15,7 +15,6 @@ from enfilade.serving.relay import Relay
 from enfilade.state.memory import MemoryStore
 from enfilade.state.seal import Seal
 from enfilade.state.store import Bounds, StoreError
-from enfilade.transports import stream as module
 from enfilade.transports.recorder import Recorder
 from enfilade.transports.recording import CONCLUDED, ENTRY, Recording
 from enfilade.transports.recordings import Recordings
@@ -101,13 +100,10 @@ async def test_a_lone_message_goes_out_in_the_next_turn_of_the_loop() -> None:
 
 
 @pytest.mark.parametrize("begun", [False, True])
-async def test_a_reader_that_takes_nothing_is_given_up(
-    begun: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_reader_that_takes_nothing_is_given_up(begun: bool, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever writes: the stream's own task, or the one that ends it."""
-    monkeypatch.setattr(module, "STALL", 0.05)
     reader = Reader()
-    stream = EventStream(reader.send, [], StreamOptions())
+    stream = EventStream(reader.send, [], StreamOptions(write_timeout=0.025))
     reader.open.clear()
     stream.push(b"1")
     if begun:
@@ -121,6 +117,24 @@ async def test_a_reader_that_takes_nothing_is_given_up(
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0, "who ended the stream goes on"
+
+
+async def test_a_reader_that_takes_something_is_not() -> None:
+    """However long it takes for all: here longer than it may take nothing."""
+
+    class Slow(Reader):
+        async def send(self, message: MutableMapping[str, Any]) -> None:
+            await asyncio.sleep(0.3)
+            await super().send(message)
+
+    reader = Slow()
+    stream = EventStream(reader.send, [], StreamOptions(write_timeout=0.2))
+    stream.push(b"1")
+    stream.begin()
+    await asyncio.sleep(0)
+    await stream.finish(b"2")
+    assert reader.sent == [event(b"1") + event(b"2")]
+    assert reader.ended
 
 
 @pytest.mark.parametrize("begun", [False, True])

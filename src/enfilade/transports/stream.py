@@ -8,8 +8,9 @@ own stream. What overflows is decided by kind: notifications may be dropped (and
 request never is. With a recording the stream outlives its connection: what is sent afterwards goes into the log
 alone, for whoever comes for the rest.
 
-The easy thing to get wrong is the end: a reader that never reads must not keep the writer for ever, so after
-`STALL` seconds without progress the stream is given up.
+The easy thing to get wrong is the end: a client that never reads must not keep the writer for ever. Our protocol
+closes its connection after `write_timeout`. Behind another ASGI server, which may have no such limit, a stream
+is given up here once no send has returned for twice as long.
 """
 
 import asyncio
@@ -32,9 +33,8 @@ log = logging.getLogger("enfilade.transports")
 
 #: Above this many waiting bytes a sender that can wait should wait.
 HIGH_WATER: Final = 64 * 1024
-#: Seconds that a sender waits for a reader that does not read, and a finished stream for its last bytes.
+#: Seconds that a sender waits for a reader that does not read.
 PATIENCE: Final = 5.0
-STALL: Final = 60.0
 
 #: Seconds that a connection gets to take its last bytes when somebody else comes for the rest of its stream.
 PARTING: Final = 1.0
@@ -63,6 +63,7 @@ class EventStream(msgspec.Struct, eq=False):
     _waiting: list[bytes] = []  # messages, and what is `Framed`
     _mixed: bool = False  # whether something that waits is `Framed`
     _size: int = 0
+    _sends: int = 0  # that have returned
     _closing: bool = False  # nothing more is taken
     _begun: bool = False
     _started: bool = False  # the head went out
@@ -202,7 +203,7 @@ class EventStream(msgspec.Struct, eq=False):
         try:
             await (self._write_whole() if whole else self._finish(message, retry))
         except TimeoutError:
-            log.warning("gave up on a reader that took nothing for %d seconds", STALL)
+            log.warning("gave up on a reader that took nothing for %g seconds", self._patience)
         finally:
             if not self._over:
                 self.abandon()
@@ -212,8 +213,16 @@ class EventStream(msgspec.Struct, eq=False):
         if self._recording is not None:
             self._recording.end(LET_GO if message is None else CONCLUDED)
         self._end_with(retry)
-        async with asyncio.timeout(STALL):
-            await asyncio.wait((self.parted,))
+        while True:
+            sends = self._sends
+            if (await asyncio.wait((self.parted,), timeout=self._patience))[0]:
+                return
+            if self._sends == sends:
+                raise TimeoutError
+
+    @property
+    def _patience(self) -> float:
+        return 2 * self.options.write_timeout
 
     async def _write_whole(self) -> None:
         """Write all of a response that nobody has begun to write, once the log has had its time to take it."""
@@ -221,7 +230,7 @@ class EventStream(msgspec.Struct, eq=False):
         try:
             body = await self._whole()
             if not self._over:  # the client has not gone meanwhile
-                await send_at_once(self.send, body, self.headers, STALL)
+                await send_at_once(self.send, body, self.headers, self._patience)
         finally:
             self._end()
 
@@ -270,6 +279,7 @@ class EventStream(msgspec.Struct, eq=False):
                 self._started = True
                 head = HEAD + self.headers
                 await self.send({"type": "http.response.start", "status": 200, "headers": head})
+                self._sends += 1
             ended = False
             while self._waiting and not ended:
                 ended = await self._write_some()
@@ -293,6 +303,7 @@ class EventStream(msgspec.Struct, eq=False):
         waiting, self._waiting, self._mixed = self._waiting, [], False
         await self.send({"type": "http.response.body", "body": frame(waiting), "more_body": not last})
         self._size -= size
+        self._sends += 1
         self._make_room()
         return last
 

@@ -25,8 +25,10 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
         keep_alive: silence after which a comment is sent.
         capacity: what may wait for a slow reader before notifications are dropped.
         retry: after how long a client that was cut off should come back.
+        write_timeout: how long a client may leave a response unread.
     """
 
     keep_alive: float = 15.0
     capacity: int = 1024 * 1024
     retry: float = 1.0
+    write_timeout: float = 30.0
