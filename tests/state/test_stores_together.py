@@ -221,6 +221,7 @@ STEPS = st.lists(
             st.just("append"), _streams, st.lists(st.tuples(_positions, st.binary(max_size=3)), max_size=4)
         ),
         st.tuples(st.just("read"), _streams, st.integers(0, 13)),
+        st.tuples(st.just("last"), _streams),
         st.tuples(st.just("touch"), _streams),
         st.tuples(st.just("drop"), _streams),
     ),
@@ -265,6 +266,9 @@ class Model:
             return None
         head, entries = self.streams[stream]
         return Kept(head, [entry for entry in entries if entry[0] > after], entries[0][0] if entries else None)
+
+    def last(self, stream: str) -> int:
+        return max((position for position, _ in self.streams.get(stream, (b"", []))[1]), default=0)
 
     def touch(self, stream: str) -> None:
         pass

@@ -110,6 +110,59 @@ class TestIds:
         ):
             assert await client.refused(forged, away) == 400
 
+    async def test_beyond_the_end_of_a_finished_stream_there_are_none(self, crew: Crew, away: int) -> None:
+        """R-355: and the log is left alone, so that the stream reads as before."""
+        client = await crew.client()
+        call = await client.call("say", name="a", count=3).over()
+        own = await client.open()
+        crew.apps[0].change(["note://a"])
+        await own.cut()
+        name, _, last = call.ids[-1].rpartition(".")
+        for worker in {0, away}:
+            for position in (int(last) + 1, int(last) + 2, 99999, 999999999999999):
+                assert await client.refused(f"{name}.{position}", worker) == 400
+            again = await client.get(call.ids[-1], worker).over()
+            assert (again.status, again.heard) == (200, [])
+            assert (await client.get(call.ids[0], worker).over()).events == call.events[1:]
+
+    async def test_that_were_not_given_out_yet_are_refused(self, crew: Crew, away: int) -> None:
+        """R-355: on a stream that goes on; whoever has the last one that was given out is served."""
+        client = await crew.client()
+        call = client.call("say", name="a", count=3, hold=2)
+        await call.has(2)
+        name, _, last = call.ids[-1].rpartition(".")
+        for worker in {0, away}:
+            for position in (int(last) + 1, 99999):
+                assert await client.refused(f"{name}.{position}", worker) == 400
+        again = await client.resume(f"{name}.{last}", away)
+        crew.release("a")
+        assert (await again.over()).said == ["a 2", "a done"]
+
+    async def test_on_a_quiet_stream_of_a_session_are_refused(self, crew: Crew, away: int) -> None:
+        """R-355: as on the streams of requests."""
+        client = await crew.client()
+        stream = await client.open()
+        crew.apps[0].change(["tools"])
+        await stream.has(1)
+        name, _, last = stream.ids[-1].rpartition(".")
+        for worker in {0, away}:
+            assert await client.refused(f"{name}.{int(last) + 1}", worker) == 400
+        await client.resume(f"{name}.{last}", away)
+
+    async def test_that_the_log_does_not_have_yet_are_good(
+        self, crew: Crew, away: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """R-351: what was sent to the client counts, also at a worker that can only ask whether it was."""
+        monkeypatch.setattr(recording, "GATHER", 3600.0)
+        client = await crew.client()
+        call = client.call("say", name="a", count=3, hold=2)
+        await call.has(2)
+        name, _, last = call.ids[-1].rpartition(".")
+        assert await client.refused(f"{name}.{int(last) + 1}", away) == 400
+        again = await client.resume(f"{name}.{last}", away)
+        crew.release("a")
+        assert (await again.over()).said == ["a 2", "a done"]
+
 
 class TestAnswers:
     @pytest.mark.parametrize("padding", [0, 200_000], ids=["short", "long"])

@@ -127,6 +127,20 @@ class EventStoreLog:
 
     async def read(self, stream: str, after: int) -> Kept | None:
         """Return what follows a position, in as much as the store has it."""
+        slips = await self._slips(stream)
+        head = None if slips is None else slips.pop(0, None)
+        if slips is None or head is None:
+            return None  # its beginning was dropped
+        entries = sorted(slips.items())
+        first = entries[0][0] if entries else None
+        return Kept(head, [entry for entry in entries if entry[0] > after], first)
+
+    async def last(self, stream: str) -> int:
+        """Return the highest position that the store has."""
+        return max(await self._slips(stream) or {}, default=0)
+
+    async def _slips(self, stream: str) -> dict[int, bytes] | None:
+        """Return all that the store has of a stream, by position; the head has position 0."""
         anchor = self._anchors.get(stream)
         if anchor is None:
             return None
@@ -149,12 +163,7 @@ class EventStoreLog:
             return None
         if found != stream:
             raise StoreError("the event store took one stream for another")
-        head = slips.pop(0, None)
-        if head is None:
-            return None  # its beginning was dropped
-        entries = sorted(slips.items())
-        first = entries[0][0] if entries else None
-        return Kept(head, [entry for entry in entries if entry[0] > after], first)
+        return slips
 
     async def touch(self, stream: str) -> None:
         """Do nothing: how long events are kept is the store's own affair."""

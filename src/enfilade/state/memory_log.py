@@ -110,6 +110,10 @@ class MemoryLog:
         first = found.entries[0][0] if found.entries else None
         return Kept(found.head, found.entries[start : start + _PAGE], first)
 
+    async def last(self, stream: str) -> int:
+        found = self._live(stream)
+        return found.entries[-1][0] if found is not None and found.entries else 0
+
     async def touch(self, stream: str) -> None:
         found = self._live(stream)
         if found is not None:

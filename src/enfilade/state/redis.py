@@ -174,6 +174,14 @@ class RedisLog:
                 return Kept(head, entries, _position(first) if first else None)
         return None
 
+    async def last(self, stream: str) -> int:
+        log = self._names(stream)[1]
+        [found] = await self._lanes.reading.ask((b"XREVRANGE", log, b"+", b"1-0", b"COUNT", b"1"))
+        match found:
+            case [[bytes(name), *_]]:
+                return _position(name)
+        return 0
+
     async def touch(self, stream: str) -> None:
         await self._lanes.writing.ask(*self._renewal(stream))
 

@@ -36,7 +36,7 @@ _ADVICE: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
     (
         ("NoPermissionError", "NOPERM"),
         "its user may not do this; allow the commands get, set, del, unlink, eval, exists, pexpire, xadd, "
-        "xrange, publish, subscribe and ping, and the keys and channels of the prefix",
+        "xrange, xrevrange, publish, subscribe and ping, and the keys and channels of the prefix",
     ),
     (("max number of clients", "MaxClientsError"), "it has too many clients; raise its maxclients"),
     (("MISCONF",), "it cannot write its data to disk and takes no writes; see its log, make room on its disk"),

@@ -69,6 +69,9 @@ class SqliteLog:
     async def read(self, stream: str, after: int) -> Kept | None:
         return await self._read(lambda connection: _page(connection, stream, after))
 
+    async def last(self, stream: str) -> int:
+        return await self._read(lambda connection: _last(connection, stream))
+
     async def touch(self, stream: str) -> None:
         def job(connection: Connection) -> None:
             connection.execute(
@@ -140,6 +143,13 @@ def _page(connection: Connection, stream: str, after: int) -> Kept | None:
             break
         entries.append((position, entry))
     return Kept(head, entries, first)
+
+
+def _last(connection: Connection, stream: str) -> int:
+    (last,) = connection.execute(
+        "SELECT max(position) FROM entries WHERE stream = ?", (_number(connection, stream),)
+    ).fetchone()
+    return last or 0
 
 
 def sweep_log(connection: Connection, portion: int) -> bool:

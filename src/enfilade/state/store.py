@@ -105,6 +105,10 @@ class EventLog(Protocol):
         """
         ...
 
+    async def last(self, stream: str) -> int:
+        """Return the highest position of a stream; 0 if it has no entry, or is not there."""
+        ...
+
     async def touch(self, stream: str) -> None:
         """Keep a stream for its whole age from now on, although nothing is written to it."""
         ...

@@ -22,6 +22,7 @@ from enfilade.state.event_store import EventStoreLog
 from enfilade.state.memory_log import MemoryLog
 from enfilade.state.seal import Seal
 from enfilade.state.store import EventLog, StoreError
+from enfilade.transports.claims import Claims
 from enfilade.transports.recording import (
     CONCLUDED,
     ENTRY,
@@ -88,6 +89,7 @@ class Recordings:
         self._age = age
         self._open: dict[str, Recording] = {}
         self._refreshing: asyncio.TimerHandle | None = None
+        self._claims = Claims(relay, self._position)
         relay.on("resume", self._taken)
 
     def __len__(self) -> int:
@@ -255,14 +257,39 @@ class Recordings:
         A client that was cut off at once may be here before its stream is in the log, so there is a second look.
 
         Raises:
-            RpcError: HTTP 400 if that is not kept, or not any more.
+            RpcError: HTTP 400 if that is not kept, not any more, or if the place was never given out.
             StoreError: the log does not say, or says what was not written.
         """
+        page = await self._look(place)
+        if not (page.messages or page.end) and not await self._was_given_out(place, page.head.worker):
+            raise unknown_event()
+        return page
+
+    async def _look(self, place: Place) -> Page:
         for _ in range(_LOOKS):
             with contextlib.suppress(RpcError):
                 return await self.read(place.stream, place.position)
             await asyncio.sleep(_LOOK_AGAIN)
         return await self.read(place.stream, place.position)
+
+    async def _was_given_out(self, place: Place, worker: str) -> bool:
+        """Whether a client can have an event at whose place the log ends, or that lies beyond its end.
+
+        While a stream goes on, a client may have seen more than the log has: its worker knows how much.
+        """
+        given_out = self._position(place.stream)
+        if given_out is not None:
+            return place.position <= given_out
+        last = await self.log.last(place.stream)
+        if last > place.position or place.position == 0:
+            return True
+        if last and (await self.read(place.stream, last - 1)).end:
+            return False  # the end of a stream lies one position after its last event
+        return last == place.position or await self._claims.is_good(place.stream, place.position, worker)
+
+    def _position(self, stream: str) -> int | None:
+        recording = self._open.get(stream)
+        return None if recording is None else recording.position
 
     async def pronounce(self, stream: str, position: int, message: bytes) -> None:
         """Write the last word on a stream whose worker is gone, so that everybody who asks hears the same.
