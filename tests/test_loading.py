@@ -75,8 +75,8 @@ MOST = {
     "imported": (62, 235),
     "made": (65, 238),
     "declared": (69, 242),
-    "opened": (133, 374),
-    "answered": (137, 474),
+    "opened": (138, 377),
+    "answered": (142, 477),
 }
 
 

@@ -63,7 +63,7 @@ class Supervisor:
         self.begun: Callable[[int], object] = lambda generation: None
         self._make: Callable[[], Worker] = lambda: Worker(load, listeners, options, self._generation)
         self._listeners = listeners
-        self._patience = options.patience + _MARGIN
+        self._patience = options.patience + max(_MARGIN, options.lifespan_timeout)
         self._count = count
         self._waits_for_changes = waits_for_changes
         self._workers: list[Worker] = []
