@@ -76,8 +76,17 @@ class LineWriter:
                 return
             self._size += len(data)
             self._lines.append(data)
+            self._changed.notify_all()
+        self.start()
+
+    def start(self) -> None:
+        """Start the thread, once: with the first line at the latest, and before the interpreter shuts down.
+
+        Raises:
+            RuntimeError: it is shutting down, when Python 3.12 and later start no thread.
+        """
+        with self._changed:
             if self._started:
-                self._changed.notify_all()
                 return
             self._started = True
         threading.Thread(target=self._run, name="enfilade-stderr", daemon=True).start()
@@ -149,6 +158,7 @@ class Relay:
 
     def __init__(self, writer: LineWriter) -> None:
         self._writer = writer
+        writer.start()  # what comes first may come from an `atexit` function
         self._reading, writing = os.pipe()
         _enlarge(writing)
         self._real = os.dup(2)
