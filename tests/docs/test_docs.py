@@ -59,6 +59,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+def test_links_of_the_security_policy_lead_somewhere() -> None:
+    policy = ROOT / "SECURITY.md"
+    local = [link for link in links(policy) if not link.startswith("https://")]
+    assert len(local) >= 4
+    for link in local:
+        name, _, anchor = link.partition("#")
+        assert anchor in anchors(policy.parent / name), link
+
+
 def test_the_index_has_every_page() -> None:
     index = ROOT / "docs" / "index.md"
     assert set(links(index)) == {page.name for page in PAGES} - {"README.md", "index.md"}
