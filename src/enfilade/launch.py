@@ -227,7 +227,7 @@ def _server_options(of: Settings, *, reload: bool) -> ServerOptions:
         write_timeout=of.write_timeout,
         max_connections=of.max_connections,
         discard_limit=of.discard_limit,
-        worker_timeout=0.0 if reload else of.worker_timeout,  # who writes a server may halt it in a debugger
+        worker_timeout=of.worker_timeout,
         lifespan_timeout=of.lifespan_timeout,
         probe_paths=(of.health_path, of.ready_path),
     )

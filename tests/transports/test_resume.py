@@ -278,7 +278,7 @@ class TestAnswers:
         assert (await client.get(call.ids[1], away).over()).said == [], "nor does it come back later"
 
     async def test_the_end_of_its_session_ends_it(self, crew: Crew, away: int) -> None:
-        """R-315, R-316: whoever came back for the call reads what became of it."""
+        """R-315, R-316."""
         client = await crew.client()
         call = client.call("say", name="a", count=2, hold=1)
         await call.has(1)
@@ -286,9 +286,7 @@ class TestAnswers:
         again = await client.resume(call.ids[1], away)
         assert await client.delete(away) == 204
         await again.over()
-        (outcome,) = again.heard
-        assert outcome["error"] == {"code": -32600, "message": "Session not found: send initialize again"}
-        assert crew.apps[0].ended == ["a cancelled"]
+        assert (again.said, crew.apps[0].ended) == ([], ["a cancelled"])
         assert await client.refused(call.ids[1], 0) == 404
         assert await client.refused(call.ids[1], away) == 404
 
@@ -298,7 +296,7 @@ class TestAnswers:
         """R-314, R-315: not even finished ones."""
         client = await crew.client()
         call = await client.call("say", name="a", count=2).over()
-        late = SimpleNamespace(time=lambda: time.time() + 130_000, monotonic=lambda: time.monotonic() + 130_000)
+        late = SimpleNamespace(time=lambda: time.time() + 90_000, monotonic=lambda: time.monotonic() + 90_000)
         monkeypatch.setattr(session_module, "time", late)
         assert await client.refused(call.ids[0], away) == 404
 
@@ -547,23 +545,16 @@ class TestGetStreams:
         assert again.ids[-1].rpartition(".")[0] != stream.ids[0].rpartition(".")[0]
 
     async def test_only_one_at_a_time(self, crew: Crew, away: int) -> None:
-        """R-330, R-333: the newest, also if it resumes the one before, and also at another worker."""
+        """R-330, R-333: also if the one was resumed, and also at another worker."""
         client = await crew.client()
-        first = await client.open()
-        await first.until(lambda: first.ids)
-        second = await client.open(away)
-        await first.over()
-        await second.until(lambda: "notifications/resources/list_changed" in second.said)
-        third = await client.resume(second.ids[-1], 0)
-        await second.over()
+        stream = await client.open()
+        await stream.until(lambda: stream.ids)
+        assert await client.refused(None, away) == 409
+        again = await client.resume(stream.ids[0], away)
+        await stream.over()
+        assert await client.refused(None, 0) == 409
         crew.apps[0].change(["tools"])
-        await third.has(1)
-        fourth = await client.open(away)
-        await third.over()
-        await fourth.until(lambda: "notifications/resources/list_changed" in fourth.said)
-        before = len(fourth.heard)
-        crew.apps[0].change(["tools"])
-        await fourth.has(before + 1)
+        await again.has(1)
 
     async def test_after_a_resumed_one_has_gone_the_seat_is_free(self, crew: Crew, away: int) -> None:
         """D23."""
@@ -747,6 +738,5 @@ class TestLostWorkers:
         await client.open()
         await crew.lose(0)
         stream = await client.open(1)
-        await stream.has(2)  # what may have been missed
         crew.apps[2].change(["tools"])
-        await stream.has(3)
+        await stream.has(1)

@@ -9,20 +9,14 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from enfilade.serving.peer import Peer
 from enfilade.wire.cancellation import CancelledNotificationParams
-from enfilade.wire.jsonrpc import (
-    RequestId,
-    RpcError,
-    encode_error,
-    encode_notification,
-    encode_result,
-)
+from enfilade.wire.jsonrpc import RequestId, encode_notification, invalid_request
 from enfilade.wire.lifecycle import RequestMeta
 from enfilade.wire.logging import LoggingLevel
 from enfilade.wire.message import Message
@@ -36,9 +30,6 @@ if TYPE_CHECKING:
     from enfilade.serving.secrets import Redaction
 
 _NO_META = RequestMeta()
-
-#: Seconds that a handler gets to unwind after it was cancelled; the caller has its outcome then, come what may.
-UNWINDING: Final = 1.0
 
 
 class Outlet(Protocol):
@@ -87,10 +78,6 @@ class Closed:
 NOWHERE = Closed()
 
 
-#: A whole JSON-RPC response, and its error if it is one; (None, None) if the request gets no answer.
-Outcome = tuple[bytes | None, RpcError | None]
-
-
 class Session(Protocol):
     """What a session-era client may set for the requests that follow."""
 
@@ -131,16 +118,11 @@ class Request(msgspec.Struct, eq=False):
         param_headers: HTTP headers, where the doorway has headers that must agree with tool arguments.
         parent: the request whose handler made this one, or None.
         cancelled: set when the client or a deadline has given up on it.
-        verdict: the error that is its outcome although it was cancelled, by a deadline or the end of its session.
         abandoned: set when the time limit of its tool is over; its result says so.
         finished: set once its outcome is known.
         progress: what was reported under its progress token.
         redaction: takes the secrets of its tool, and of those it was called by, out of what leaves the process.
         in_flight: where it can be found by its id while it waits for anything; None if nobody will look.
-        outside: how many cancellations of its task came from outside of its handler, as far as the doorway knows;
-            None if it does not know, so that all of them count.
-        overdue: takes the outcome if the handler goes on after it was cancelled.
-        settled: set once `overdue` had it: what the handler comes to in the end is not sent.
     """
 
     id: RequestId | None
@@ -161,14 +143,11 @@ class Request(msgspec.Struct, eq=False):
     locks: dict[str, asyncio.Lock] | None = None
     cancelled: bool = False
     abandoned: bool = False
-    verdict: RpcError | None = None
+    expired: bool = False
     finished: bool = False
     progress: "ProgressStream | None" = None
     redaction: "Redaction | None" = None
     in_flight: "InFlight | None" = None
-    outside: int | None = None
-    overdue: "Callable[[Outcome], None] | None" = None
-    settled: bool = False
     _task: asyncio.Task[Any] | None = None
     thread: int = msgspec.field(default_factory=threading.get_ident)
     _state: dict[str, Any] | None = None
@@ -273,12 +252,8 @@ class Request(msgspec.Struct, eq=False):
         except TimeoutError:  # the request is over, and so nobody was there to do it
             return False
 
-    def cancel(self, reason: str | None = None, *, verdict: RpcError | None = None) -> bool:
+    def cancel(self, reason: str | None = None, *, expired: bool = False) -> bool:
         """Give up on the request: its handler gets `asyncio.CancelledError`, nothing more is sent for it.
-
-        Args:
-            reason: for the handler.
-            verdict: the outcome that the caller gets all the same; None for no answer (R-279, R-361).
 
         Returns:
             Whether there was anything left to cancel.
@@ -286,60 +261,27 @@ class Request(msgspec.Struct, eq=False):
         if self.finished or self.cancelled or self.task is None:
             return False
         self.cancelled = True
-        self.verdict = verdict
+        self.expired = expired
         self.task.cancel(reason)
-        self.insist(self.given_up_outcome)
         return True
-
-    def insist(self, outcome: "Callable[[], Outcome]") -> None:
-        """See to it that the caller has an outcome soon, also if the cancelled handler goes on.
-
-        Args:
-            outcome: makes it, once it is needed.
-        """
-        if self.overdue is not None and self.task is not None:
-            self.task.get_loop().call_later(UNWINDING, self._settle, outcome)
-
-    def _settle(self, outcome: "Callable[[], Outcome]") -> None:
-        overdue = self.overdue
-        if overdue is not None and not self.finished:
-            self.settled = True
-            due = outcome()
-            self.finish()
-            overdue(due)
-
-    def given_up_outcome(self) -> "Outcome":
-        """Return the outcome of a request that was cancelled."""
-        if self.verdict is None:
-            return None, None
-        return encode_error(self.id, self.verdict), self.verdict
-
-    def result_outcome(self, result: bytes) -> "Outcome":
-        """Return a result as an outcome."""
-        return encode_result(self.id, result), None
 
     def finish(self) -> None:
         """Close the request: nothing more is sent for it, and its id is free again."""
         if self.progress is not None:
             self.progress.settle()
         self.finished = True
-        self.outlet, self.progress, self.overdue = NOWHERE, None, None  # which hold on to us, as we to them
+        self.outlet, self.progress = NOWHERE, None  # which hold on to us, as we to them
         if self.in_flight is not None:
             self.in_flight.leave(self)
 
     def is_stopping(self) -> bool:
         """Whether a `CancelledError` in its handler is about this request.
 
-        It is not when the handler waited for work of its own that was cancelled, or cancelled its own task: a
-        failure like any other.
+        It is not when the handler waited for work of its own that was cancelled: a failure like any other.
         """
         root, task = self.root, asyncio.current_task()
         suspended = root.replay is not None and root.replay.suspended
-        if root.cancelled or suspended:
-            return True
-        if root.outside is not None and task is root.task:
-            return root.outside > 0
-        return task is not None and task.cancelling() > 0
+        return root.cancelled or suspended or (task is not None and task.cancelling() > 0)
 
     def adopt_cancellation(self) -> bool:
         """Say whether a `CancelledError` in the doorway was `cancel()` at work, and settle the task if so.
@@ -348,63 +290,52 @@ class Request(msgspec.Struct, eq=False):
         """
         if not self.cancelled or self.task is None:
             return False
-        left = self.task.uncancel()
-        return left == 0 if self.outside is None else self.outside <= 1
+        return self.task.uncancel() == 0
 
 
 class InFlight:
     """The requests that have no outcome yet, by who sent them and by their typed id.
 
-    The scope is a session or a connection: the same id means another request in another scope (R-716). The same
-    id twice within one scope is against the protocol (R-307) and sent by clients that people have, such as hosts
-    that share one session among conversations and number each of these from 1. Each request has an outcome of its
-    own, so all are served; a cancellation means the newest.
+    The scope is a session or a connection: the same id means another request in another scope (R-716), and the
+    same id twice within one is refused without disturbing the first (R-307, trap 2).
     """
 
     def __init__(self) -> None:
         self._requests: dict[tuple[str | None, RequestId | UnsetType | None], Request] = {}
-        self._older: list[Request] = []  # of several with one id all but the newest, oldest first
 
     def __len__(self) -> int:
-        return len(self._requests) + len(self._older)
+        return len(self._requests)
 
     def __iter__(self) -> Iterator[Request]:
-        return iter([*self._requests.values(), *self._older])
+        return iter(list(self._requests.values()))
 
     def enter(self, request: Request) -> None:
-        """Take a request in until it is finished."""
+        """Take a request in until it is finished.
+
+        Raises:
+            RpcError: INVALID_REQUEST if its id is in flight already.
+        """
+        self.check(request)
         self.keep(request)
         request.in_flight = self
 
     def keep(self, request: Request) -> None:
-        """Take in a request; once more is once."""
-        key = request.peer.session_id, request.id
-        other = self._requests.get(key)
-        if other is not None and other is not request:
-            if request in self._older:
-                return
-            self._older.append(other)
-        self._requests[key] = request
+        """Take in a request that was checked; once more is once."""
+        self._requests[request.peer.session_id, request.id] = request
+
+    def check(self, request: Request) -> None:
+        """Make sure that no other request has its id.
+
+        Raises:
+            RpcError: INVALID_REQUEST if one does.
+        """
+        if (request.peer.session_id, request.id) in self._requests:
+            raise invalid_request(f"id {request.id!r} is already in flight")
 
     def leave(self, request: Request) -> None:
         """Forget a finished request."""
-        if not self._requests:
-            return
-        key = request.peer.session_id, request.id
-        if self._requests.get(key) is request:
-            del self._requests[key]
-            if self._older:
-                self._promote(key)
-        elif request in self._older:
-            self._older.remove(request)
-
-    def _promote(self, key: tuple[str | None, RequestId | UnsetType | None]) -> None:
-        """Let the newest of the older requests with an id be the newest."""
-        for request in reversed(self._older):
-            if (request.peer.session_id, request.id) == key:
-                self._older.remove(request)
-                self._requests[key] = request
-                return
+        if self._requests:
+            self._requests.pop((request.peer.session_id, request.id), None)
 
     def cancel(self, scope: str | None, params: CancelledNotificationParams) -> bool:
         """Do what `notifications/cancelled` asks, and say whether the request was here (R-363)."""
@@ -413,17 +344,8 @@ class InFlight:
             request.cancel(None if params.reason is UNSET else params.reason)
         return request is not None
 
-    def cancel_all(self, scope: str | None, reason: str, verdict: Callable[[], RpcError]) -> None:
-        """Cancel every request of a scope.
-
-        Args:
-            verdict: makes the error that each caller gets.
-        """
-        for request in self:
-            if request.peer.session_id == scope:
-                request.cancel(reason, verdict=verdict())
-
-    def stopping(self) -> None:
-        """Take in that the doorway is about to cancel the tasks of all requests."""
-        for request in self:
-            request.outside = 1 + (request.outside or 0)
+    def cancel_all(self, scope: str | None, reason: str) -> None:
+        """Cancel every request of a scope."""
+        for (of, _), request in list(self._requests.items()):
+            if of == scope:
+                request.cancel(reason)

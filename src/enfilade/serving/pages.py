@@ -21,7 +21,7 @@ from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.message import Message, PaginatedResult
 
 #: Renders a result for a revision.
-Render = Callable[[Message, str], bytes]
+Render = Callable[[PaginatedResult, str], bytes]
 
 
 class Pages:

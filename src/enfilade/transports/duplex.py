@@ -22,7 +22,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError('this needs anyio: pip install "enfilade[duplex]"', name="anyio") from error
 
-from enfilade.serving.failures import masked
+from enfilade.serving.dispatcher import masked
 from enfilade.serving.relay import Relay
 from enfilade.state.event_store import EventStore, EventStoreLog
 from enfilade.state.memory import MemoryStore
@@ -290,8 +290,8 @@ class HTTPStreamableTransport:
         elif method == "GET":
             self.sole.check(fields)
             retry = self.answers.retry if self.sole.revision in POLLING else None
-            tell, ttl = self.own.tell, 0.0  # nobody but us has this session, so nobody asks how long
-            await self._gets.serve(self.sole.key, tell, fields, headers, receive, send, ttl=ttl, retry=retry)
+            tell, left = self.own.tell, 0.0  # nobody but us has this session, so nobody asks how long
+            await self._gets.serve(self.sole.key, tell, fields, headers, receive, send, left=left, retry=retry)
         elif method == "DELETE" and self.mcp_session_id is not None:
             self.sole.check(fields)
             await self.terminate()

@@ -97,6 +97,10 @@ class Cycle:
         self._unsent = 0  # bytes of the body that are promised and have not been sent
         self._head = b""  # waits for the body
 
+    def end_by_close(self) -> None:
+        """Send no chunks: what has no length ends with the connection, for HTTP/1.0 (RFC 9112 §6.1)."""
+        self._framing = _CLOSE
+
     # -- what the connection says ------------------------------------------------------------------------------
 
     @property
@@ -200,21 +204,21 @@ class Cycle:
             self._log_access(status)
         self.keep_alive = self.keep_alive and (not self.more_body or self._can_discard_rest(connection))
         self._expects_continue = False
-        is_old = self._scope["http_version"] == "1.0"
-        if is_old:  # which knows no chunks (RFC 9112 §6.1)
-            headers = [field for field in headers if field[0].lower() != b"transfer-encoding"]
         self._scope = {}  # which may be large, and the response may be a stream that is open for days
         defaults, closes = connection.default_head()
         lines: list[bytes] = []
         for name, value in headers:
             start, meaning = _field(name)
             lines += (start, value, b"\r\n")
-            if meaning == "length" and self._framing == _UNKNOWN:
+            if meaning == "length" and self._framing != _CHUNKS:
                 self._unsent = int(value)
                 self._framing = _LENGTH
             elif meaning == "coding" and value.lower() == b"chunked":
-                self._unsent = 0
-                self._framing = _CHUNKS
+                if self._framing == _CLOSE:
+                    del lines[-3:]
+                else:
+                    self._unsent = 0
+                    self._framing = _CHUNKS
             elif meaning == "connection" and has_close(value):
                 closes = True
         fields = b"".join(lines)
@@ -226,9 +230,8 @@ class Cycle:
         elif not self.keep_alive:
             fields += b"connection: close\r\n"
         if self._framing == _UNKNOWN and not self._is_head and status not in (204, 304):
-            self._framing = _CLOSE if is_old else _CHUNKS
-            if not is_old:
-                fields += b"transfer-encoding: chunked\r\n"
+            self._framing = _CHUNKS
+            fields += b"transfer-encoding: chunked\r\n"
         self._head = b"%b%b%b\r\n" % (STATUS_LINES[status], defaults, fields)
         if self._framing != _LENGTH:
             self._write(b"")
@@ -247,16 +250,14 @@ class Cycle:
         if self._is_head:
             self._unsent = 0
             body = b""
+        elif self._framing <= _LENGTH:
+            if len(body) > self._unsent:
+                raise RuntimeError("Response content longer than Content-Length")
+            self._unsent -= len(body)
         elif self._framing == _CHUNKS:
             body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             if not more_body:
                 body += b"0\r\n\r\n"
-        elif self._framing == _CLOSE:
-            pass
-        elif len(body) > self._unsent:
-            raise RuntimeError("Response content longer than Content-Length")
-        else:
-            self._unsent -= len(body)
         self._write(body)
         if not more_body:
             if self._unsent:

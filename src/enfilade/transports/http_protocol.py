@@ -19,6 +19,7 @@ import logging
 from collections import deque
 from typing import Any, Final
 
+import httptools
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavailable
@@ -128,8 +129,17 @@ class HttpProtocol(RequestReader):
         self.look_at = 0.0
         if self._is_stopped or len(data) > _PIECE:
             self._feed_in_pieces(memoryview(data))
+            return
+        self._has_blanks = b" \r\n" in data or b"\t\r\n" in data
+        try:  # as `_feed`, which costs more
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._feed(self._after_upgrade(data, upgrade))
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or RequestRefused(400, INVALID))
         else:
-            self._feed(data)
+            if self._stage:
+                self._check_overhead(len(data))
 
     def eof_received(self) -> bool | None:
         """Let short requests finish: the client has closed its sending half, or the whole connection.
@@ -167,18 +177,23 @@ class HttpProtocol(RequestReader):
         keep_alive = self._parser.should_keep_alive()
         app, expects_continue = self._plain_app, False
         # A plain request is all that passes here: one Host, HTTP/1.1, nothing noted, a head that came at once.
-        if http_version != "1.1" or self._hosts != 1 or self._notes or self._overhead is not None:
+        if (
+            http_version != "1.1"
+            or self._hosts != 1
+            or self._notes
+            or self._overhead is not None
+            or self._has_blanks
+        ):
             http_version, notes = self._check_head(http_version, method, keep_alive)
             if http_version == "1.0":
                 keep_alive = False
             else:
-                expects_continue = notes.get(b"expect", b"").lower() == b"100-continue"
+                expects_continue = b"100-continue" in notes.get(b"expect", b"").lower().split(b",")
             if not FORWARDED.isdisjoint(notes):
                 app = self._app
         if self._url != self._last_url:
             self._keep_target(method)
         self._stage = IN_BODY
-        self._overhead = None
         scope = self._scope.copy()
         scope["asgi"] = self._asgi.copy()
         scope["http_version"] = http_version
@@ -190,28 +205,26 @@ class HttpProtocol(RequestReader):
             log.warning("Exceeded concurrency limit.")
             app = service_unavailable
         if self.in_reserve:
+            keep_alive = False
             if not self._slots.is_served(self, self._scope["path"][len(self._root_path) :]):
                 app = refuse_for_lack_of_room
-            keep_alive = keep_alive and not self.in_reserve
         before = self.cycle
         self.cycle = cycle = Cycle(self, app, scope, keep_alive, expects_continue)
+        if not keep_alive and http_version == "1.0":
+            cycle.end_by_close()
         if before is None or before.response_complete:
             self._start(cycle)
         else:
-            if not self._waiting:
-                self._waiting = deque()
-            self._waiting.append(cycle)
-            if len(self._waiting) >= MAX_WAITING:
-                self._is_stopped = True
-                self.flow.pause_reading()
+            self._line_up(cycle)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body; more of it only when the application asks, once there is enough."""
         cycle = self.cycle
         assert cycle is not None
         size = len(body)
-        self._body_size += size
         cycle.received += size
+        if self._overhead is not None:
+            self._body_size += size
         if not cycle.response_complete and cycle.take(body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
 
@@ -250,17 +263,25 @@ class HttpProtocol(RequestReader):
         self.server_state.total_requests += 1
         if not keep_alive:
             self._close()
-        if self.transport.is_closing() or self._closing is not None:
+            return
+        if self.transport.is_closing():
             return
         if self._waiting:
-            self.resume_reading()
             self._start(self._waiting.popleft())
+            if self._is_stopped and not self._waiting and self._refusal is None:
+                self._go_on()  # now, since this one may wait for the rest of its body
+            else:
+                self.resume_reading()
             return
         if self._is_stopped:
-            self._go_on()
-            if self._is_stopped:
+            if self._refusal is not None:
+                self._answer_refusal(self._refusal)
                 return
-        self.flow.resume_reading()
+            self._go_on()
+            if self._active is None or not self._active.response_complete:
+                return
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         self.look_at = 0.0
 
     def resume_reading(self) -> None:
@@ -277,6 +298,15 @@ class HttpProtocol(RequestReader):
 
     def _is_crowded(self, limit: int) -> bool:
         return len(self.server_state.connections) >= limit or len(self.server_state.tasks) >= limit
+
+    def _line_up(self, cycle: Cycle) -> None:
+        """Let a pipelined request wait; parse no more once enough of them do."""
+        if not self._waiting:
+            self._waiting = deque()
+        self._waiting.append(cycle)
+        if len(self._waiting) >= MAX_WAITING:
+            self._is_stopped = True
+            self.flow.pause_reading()
 
     # -- feeding the parser ------------------------------------------------------------------------------------
 
@@ -298,14 +328,12 @@ class HttpProtocol(RequestReader):
             data = data[_PIECE:]
 
     def _go_on(self) -> None:
-        """Parse what was held back; or answer what could not be parsed, as all before it is answered."""
-        if self._refusal is not None:
-            self._answer_refusal(self._refusal)
-            return
+        """Parse what was held back, and read on."""
         held, self._held = self._held, None
         self._is_stopped = False
         if held is not None:
             self._feed_in_pieces(held)
+        self.resume_reading()
 
     # -- refusing and closing ----------------------------------------------------------------------------------
 

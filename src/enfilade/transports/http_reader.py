@@ -51,14 +51,15 @@ class RequestReader(asyncio.Protocol):
         self._root_path = root_path
         self._scope: dict[str, Any] = {}  # of each request on this connection; what differs is added
         self._parser = httptools.HttpRequestParser(self)
-        self._parser.set_dangerous_leniencies(lenient_version=True)  # `check_version` knows what to do with it
+        self._parser.set_dangerous_leniencies(lenient_version=True)  # `check_version` decides
         self._upgraded: bytes | None = None  # framing of a request whose Upgrade stops the parser
         self._last_url: bytes | None = None
         self._refusal: RequestRefused | None = None  # why nothing is parsed any more
         self.cycle: Any = None  # the request that the parser is at
         self._stage = BETWEEN
         self._overhead: int | None = None  # bytes of a head, or that frame a body; None: begun in this feed
-        self._body_size = 0  # bytes of this feed that are body
+        self._body_size = 0  # bytes of this feed that are body, if that is all that it has
+        self._has_blanks = False  # a value may have blanks behind it
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -86,40 +87,37 @@ class RequestReader(asyncio.Protocol):
 
     def on_chunk_complete(self) -> None:
         """Allow for what frames a chunk."""
-        self._body_size += _CHUNK_ALLOWANCE
+        if self._overhead is not None:
+            self._body_size += _CHUNK_ALLOWANCE
 
     def _feed(self, data: bytes | memoryview) -> None:
         """Parse some bytes; refuse what is no request, or too large."""
-        while True:
-            stage, cycle = self._stage, self.cycle
+        self._has_blanks = True  # or may have: what comes this way is rare enough to be looked at
+        while data:
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                framing, self._upgraded = self._upgraded or b"", None
-                self._parser = parser_that_ignores_upgrade(self, framing)
-                data = memoryview(data)[upgrade.args[0] :]
-                if data:
-                    continue
+                data = self._after_upgrade(data, upgrade)
             except httptools.HttpParserError:
                 self._refuse(self._refusal or RequestRefused(400, INVALID))
                 return
-            if self._stage != BETWEEN:
-                self._check_overhead(len(data), whole=stage == BETWEEN and cycle is self.cycle)
-            return
+            else:
+                break
+        if self._stage != BETWEEN:
+            self._check_overhead(len(data))
 
-    def _check_overhead(self, size: int, whole: bool) -> None:
-        """Count a head, or what frames a body, that has not ended with these bytes; refuse too much of it.
+    def _after_upgrade(self, data: bytes | memoryview, upgrade: httptools.HttpParserUpgrade) -> memoryview:
+        """Ignore the Upgrade at which the parser stopped; return the bytes behind that head."""
+        framing, self._upgraded = self._upgraded or b"", None
+        self._parser = parser_that_ignores_upgrade(self, framing)
+        return memoryview(data)[upgrade.args[0] :]
 
-        Args:
-            size: how many bytes there are.
-            whole: all of them belong to a head.
-        """
+    def _check_overhead(self, size: int) -> None:
+        """Count a head, or what frames a body, that has not ended with these bytes; refuse too much of it."""
         if self._overhead is not None:
             self._overhead = max(0, self._overhead + size - self._body_size)
-        elif self._stage == IN_HEAD:
-            self._overhead = size if whole else self._head_size()
-        else:
-            self._overhead = 0
+        else:  # begun somewhere in these bytes: what is in front of it does not count
+            self._overhead = self._head_size() if self._stage == IN_HEAD else 0
         self._body_size = 0
         if self._overhead > MAX_HEAD:
             what = "head" if self._stage == IN_HEAD else "framing"
@@ -135,14 +133,18 @@ class RequestReader(asyncio.Protocol):
             RequestRefused: it is not served.
         """
         notes = self._notes or {}
+        is_split = self._overhead is not None
         try:
-            if self._overhead is not None and self._head_size() > MAX_HEAD:
+            if is_split and self._head_size() > MAX_HEAD:
                 raise RequestRefused(431, "The head of the request is too large.")
             version = check_version(version, method)
             check_framing(version, self._hosts, notes)
         except RequestRefused as refusal:
             self._refusal = refusal
             raise
+        if self._has_blanks or is_split:  # around a value, which llhttp leaves at its end (RFC 9110 §5.5)
+            self._headers[:] = [(name, value.rstrip(b" \t")) for name, value in self._headers]
+        self._overhead = None
         if b"upgrade" in notes and self._parser.should_upgrade():
             self._upgraded = framing_of(self._headers, keep_alive)
         return version, notes

@@ -79,12 +79,7 @@ class OwnStream:
     async def tell(self, seat: Seat, response: Response) -> None:
         """Send what is said from now on, and what waits, until the client has gone or the session is over."""
         before, recording = self._stream, None
-        stream = response.opened()
-        seat.open(stream)
-        if seat.lost:
-            await stream.finish(None)
-            return
-        self._stream = stream
+        seat.stream = stream = self._stream = response.opened()
         if before is not None and before is not stream:
             before.let_go()
         if self._recordings is not None:
@@ -95,7 +90,7 @@ class OwnStream:
             stream.push_always(message)
         lingers = False
         try:
-            await response.until_over(self._end())
+            await response.until_over(self._end(), None)
             if self._over:
                 await stream.finish(None)
             elif recording is not None and self._stream is stream:

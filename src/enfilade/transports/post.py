@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import UNSET, Raw
 
+from enfilade.serving.dispatcher import masked
 from enfilade.serving.exchange import Request
-from enfilade.serving.failures import masked
 from enfilade.serving.peer import Peer
 from enfilade.state.store import StoreError
 from enfilade.transports.answer import Answer, Receive, send_empty
-from enfilade.transports.batching import Batch
 from enfilade.transports.body import read_body
 from enfilade.transports.incoming import Incoming, check_version, incoming_of
 from enfilade.transports.manners import Manners
@@ -39,7 +38,7 @@ from enfilade.wire.logging import LoggingLevel
 from enfilade.wire.revisions import (
     ASSUMED_WITHOUT_HEADER,
     BATCHING,
-    HANDSHAKE,
+    HANDSHAKE_OVER_HTTP,
     STATELESS,
     negotiate,
 )
@@ -152,21 +151,20 @@ class Post(msgspec.Struct, eq=False):
     # -- the session era ---------------------------------------------------------------------------------------
 
     async def _initialize(self, incoming: Incoming) -> None:
-        """Serve the handshake; only its success makes a session (E-12, R-318, R-319).
-
-        A session id that comes with it, live or not, is of an earlier session: clients that were told that it is
-        over keep the header at times. An unknown version header is that of a client which is newer than this
-        server, and its `initialize` is how the two agree.
-        """
+        """Serve the handshake; only its success makes a session (E-12, R-318, R-319)."""
         if self.manners.version in STATELESS:
             raise RpcError(
                 INVALID_PARAMS,
                 f"initialize is not part of revision {self.manners.version}. Either send requests with _meta, in "
-                f"{', '.join(STATELESS)}, or initialize without that header, in {', '.join(HANDSHAKE)}",
+                f"{', '.join(STATELESS)}, or initialize without that header, in {', '.join(HANDSHAKE_OVER_HTTP)}",
                 status=400,
             )
+        check_version(self.manners.version)
+        if http.SESSION_ID in self.fields and self.door.options.sessions:
+            await self.door.session(self.fields, self.principal)
+            raise invalid_request("initialize was sent within a live session")
         params: Any = incoming.checked_params()
-        revision = negotiate(params.protocol_version)
+        revision = negotiate(params.protocol_version, HANDSHAKE_OVER_HTTP)
         peer, session, token = self.door.introduce(params, revision, self.principal)
         request = Request(self.id, "initialize", params, peer, session=session)
         result = await self.door.dispatcher.dispatch(request)
@@ -178,8 +176,9 @@ class Post(msgspec.Struct, eq=False):
     def _known_session(self) -> Session | None:
         """Return the session that the request is part of, if nothing has to be asked for it; nearly always."""
         known = self.door.sessions.known(self.fields.get(http.SESSION_ID), self.principal)
-        version = self.manners.version
-        return known if known is not None and (not version or version in HANDSHAKE) else None
+        if known is None or self.manners.version not in (known.peer.revision, ""):
+            return None
+        return known
 
     async def _session_peer(self) -> tuple[Peer, Session | None]:
         """Return who sends a message without a claim: a session's client, or one that needs no session."""
@@ -187,13 +186,13 @@ class Post(msgspec.Struct, eq=False):
         if self.door.options.sessions:
             session = await self.door.session(self.fields, self.principal)
             return session.peer, session
-        revision = self.manners.version or ASSUMED_WITHOUT_HEADER
+        revision = self.manners.version if self.manners.version in HANDSHAKE_OVER_HTTP else ASSUMED_WITHOUT_HEADER
         return Peer(revision=revision, principal=self.principal), None
 
     def _enter(self, incoming: Incoming, peer: Peer, session: Session | None, answer: Answer) -> Request:
-        """Return a request of a session; another in flight may have the same id (R-307)."""
+        """Return the request of a session, which no other in flight may share its id with (R-307, trap 2)."""
         method = incoming.method
-        if not self.door.dispatcher.serves(method, peer.revision):
+        if not self.door.dispatcher.offers(method, peer.revision):
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
         level = DEFAULT_LOG_LEVEL if session is None else session.log_level or DEFAULT_LOG_LEVEL
         request = Request(
@@ -208,7 +207,9 @@ class Post(msgspec.Struct, eq=False):
             questions=None if session is None else self.door.questions,
         )
         if peer.session_id is not None:
-            request.in_flight = self.door.in_flight
+            in_flight = self.door.in_flight
+            in_flight.check(request)
+            request.in_flight = in_flight
         return request
 
     async def _response(self, envelope: Envelope) -> None:
@@ -251,29 +252,21 @@ class Post(msgspec.Struct, eq=False):
             raise invalid_request(f"revision {peer.revision} has no batches; a body is exactly one message")
         answer = self._answer(session)
         answer.start_batch(peer.session_id)
-        batch = Batch(self.door.dispatcher, self.door.options.answers.request_timeout)
-        due = await batch.serve(
-            elements, lambda raw, outcome: self._element(raw, peer, session, answer, batch, outcome)
-        )
-        answer.settle()
-        if batch.cancelled:
-            await answer.farewell_to_batch(due)
-            raise asyncio.CancelledError
+        try:
+            seen: set[RequestId] = set()
+            bodies = await asyncio.gather(*(self._element(raw, peer, session, answer, seen) for raw in elements))
+        finally:
+            answer.settle()
+        due = [body for body in bodies if body is not None]
         if due:
             await answer.conclude_batch(due)
         else:
             await send_empty(self.send, 202, self.manners.headers)
 
     async def _element(
-        self,
-        raw: Raw,
-        peer: Peer,
-        session: Session | None,
-        answer: Answer,
-        batch: Batch,
-        outcome: "asyncio.Future[bytes | None]",
+        self, raw: Raw, peer: Peer, session: Session | None, answer: Answer, seen: set[RequestId]
     ) -> bytes | None:
-        """Serve one message of a batch and return its response, if one is due."""
+        """Serve one message of a batch and return its response, if one is due; `seen` are the batch's ids."""
         id: RequestId | None = None
         try:
             envelope = decode(raw)
@@ -289,11 +282,17 @@ class Post(msgspec.Struct, eq=False):
             id = envelope.id
             if envelope.method == "initialize":
                 raise invalid_request("initialize is never part of a batch")
-            return await batch.respond(self._enter(incoming, peer, session, answer), outcome)
+            if id in seen:
+                raise invalid_request(f"id {id!r} is in this batch twice")
+            seen.add(id)
+            request = self._enter(incoming, peer, session, answer)
+            request.suspended()  # in effect, since the others of the batch go on beside it
+            body, _ = await self.door.dispatcher.respond(request)
+            return body
+        except StoreError as failure:
+            return encode_error(id, masked(failure, "a message of a batch could not be served"))
         except RpcError as error:
             return encode_error(id if error.id is UNSET else error.id, error)
-        except Exception as failure:
-            return encode_error(id, masked(failure, "a message of a batch could not be served"))
 
 
 def _claims(raw: Raw) -> bool:

@@ -19,6 +19,7 @@ import msgspec
 from anyio.streams.memory import MemoryObjectSendStream
 from msgspec import UNSET, Raw
 
+from enfilade.serving.dispatcher import TOO_LONG
 from enfilade.serving.exchange import InFlight, Request
 from enfilade.transports.answer import Answer
 from enfilade.transports.loop_messages import Arrival, Said, UnreadableError, arrival_of, read
@@ -32,7 +33,6 @@ from enfilade.wire.jsonrpc import (
     encode_error,
     encode_id,
     encode_notification,
-    invalid_request,
 )
 
 log = logging.getLogger("enfilade.transports")
@@ -96,7 +96,10 @@ class Call:
             self._loop.tell_cancelled(request.id)
             if not request.adopt_cancellation():
                 raise
-            return request.given_up_outcome()
+            if not request.expired:
+                return None, None
+            error = RpcError(INTERNAL_ERROR, TOO_LONG)
+            return encode_error(request.id, error), error
         finally:
             request.finish()
             self._loop.forget(self)
@@ -136,11 +139,8 @@ class SessionLoop:
         """Take a request in, before the loop is told of it; see `Call`.
 
         Raises:
-            RpcError: INVALID_REQUEST if its id is in flight already: the loop says by the id alone which request
-                it answers.
+            RpcError: INVALID_REQUEST if its id is in flight already.
         """
-        if request.id in self._calls:
-            raise invalid_request(f"id {request.id!r} is already in flight")
         self._in_flight.enter(request)
         call = Call(self, arrival, request, answer, on_result)
         assert request.id is not None

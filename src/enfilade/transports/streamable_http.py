@@ -18,9 +18,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from enfilade.serving.dispatcher import Dispatcher
+from enfilade.serving.dispatcher import Dispatcher, masked
 from enfilade.serving.exchange import InFlight
-from enfilade.serving.failures import masked, stops
 from enfilade.serving.live import Questions
 from enfilade.serving.peer import Peer
 from enfilade.serving.reconciliation import Reconciler
@@ -34,14 +33,13 @@ from enfilade.transports.incoming import check_version, version_of
 from enfilade.transports.manners import judge_for
 from enfilade.transports.post import Post
 from enfilade.transports.recordings import Recordings
-from enfilade.transports.session_use import SessionUse
 from enfilade.transports.sessions import Session, Sessions
 from enfilade.transports.stream import Headers, Send
 from enfilade.wire import headers as http
 from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RequestId, RpcError, encode_error
 from enfilade.wire.lifecycle import InitializeRequestParams
-from enfilade.wire.revisions import LONGEST_BATCH, STATELESS
+from enfilade.wire.revisions import LONGEST_BATCH, STATELESS, UNSUPPORTED
 
 log = logging.getLogger("enfilade.transports")
 
@@ -68,7 +66,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
         body_limit: largest body in bytes.
         batch_limit: most messages in one 2025-03-26 batch.
         sessions: whether session-era clients get sessions; without, each of their requests stands alone.
-        session_ttl: seconds without use after which a session may end.
+        session_ttl: lifetime of a session in seconds.
         stream_age: seconds that a stream can be resumed after its last event.
     """
 
@@ -78,11 +76,6 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     sessions: bool = True
     session_ttl: float = 86_400.0
     stream_age: float = 3600.0
-
-
-def not_found() -> RpcError:
-    """Return the one refusal of what is no live session, also of its requests in flight (R-315, R-317)."""
-    return RpcError(INVALID_REQUEST, "Session not found: send initialize again", status=404)
 
 
 class StreamableHTTP:
@@ -126,7 +119,6 @@ class StreamableHTTP:
         self.streams = OpenStreams(
             dispatcher.changes, self.sessions, options.answers, relay, self.recordings, dispatcher.offers
         )
-        self._use = SessionUse(options.session_ttl, self._sessions_in_use, self._ended_elsewhere)
         self._judged = judge_for(guard)
         self._principal = principal
         self._up_in: asyncio.AbstractEventLoop | None = None
@@ -155,8 +147,6 @@ class StreamableHTTP:
             await self.relay.start()
             await self._reconciler.join()
             self.dispatcher.changes.share(self.relay)
-            if self.options.sessions:
-                self._use.start()
             self.draining = False
             self._up_in = loop
 
@@ -189,7 +179,6 @@ class StreamableHTTP:
         if self._up_in is not asyncio.get_running_loop():
             return
         self._up_in = None
-        self._use.stop()
         if self.recordings is not None:
             await self.recordings.flush(patience)
         await self.relay.stop()
@@ -218,9 +207,7 @@ class StreamableHTTP:
                     await lasting
         except RpcError as error:
             await send_json(send, error.status or 400, encode_error(None, error), headers)
-        except BaseException as error:  # a failing store or host hook fails this request and nothing else
-            if stops(error):
-                raise
+        except Exception as error:  # a failing store or host hook fails this request and nothing else
             failure = masked(error, "an HTTP request could not be served")
             await send_json(send, failure.status or 500, encode_error(None, failure), headers)
 
@@ -258,15 +245,19 @@ class StreamableHTTP:
         """Return the session a request names.
 
         Raises:
-            RpcError: HTTP 400 without an id (R-313), 404 for anything that is no live session of this principal
-                (R-315, R-317).
+            RpcError: HTTP 400 without an id (R-313) or with another revision than was agreed on (E-19),
+                404 for anything that is no live session of this principal (R-315, R-317).
         """
         token = fields.get(http.SESSION_ID)
         if token is None:
             raise RpcError(INVALID_REQUEST, "Missing session ID: send initialize first", status=400)
         session = await self.sessions.find(token.strip(), principal)
         if session is None:
-            raise not_found()
+            raise RpcError(INVALID_REQUEST, "Session not found: send initialize again", status=404)
+        version = version_of(fields)
+        if version and version != session.peer.revision:
+            agreed = f"{UNSUPPORTED} {version!r}: this session agreed on {session.peer.revision}"
+            raise RpcError(INVALID_REQUEST, agreed, status=400)
         return session
 
     async def _end(self, session: Session) -> None:
@@ -278,13 +269,8 @@ class StreamableHTTP:
 
     def _ended_elsewhere(self, session_id: str) -> None:
         self.sessions.note_ended(session_id)
-        self.in_flight.cancel_all(session_id, "the session was ended", not_found)
+        self.in_flight.cancel_all(session_id, "the session was ended")
         self.streams.end(session_id)
-
-    def _sessions_in_use(self) -> set[Session]:
-        """Return the sessions that have a request without an outcome here, or a stream open."""
-        calling = (request.session for request in self.in_flight)
-        return self.streams.sessions() | {session for session in calling if isinstance(session, Session)}
 
     def cancel(self, session_id: str, params: CancelledNotificationParams) -> None:
         """Do what a client's `notifications/cancelled` asks, wherever the request is served (R-363)."""
