@@ -64,7 +64,7 @@ CANNOT: dict[str, tuple[str, str]] = {
 
 
 def private_folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("enfilade-*"))
+    return set(Path(tempfile.gettempdir()).glob("enfilade/workers-*"))
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,24 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
         assert served(session)
 
 
+@posix
+def test_what_the_workers_share_is_deleted_and_one_of_them_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-310: sessions of before and after are served by both; somebody has tidied up."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with script(written(tmp_path, TWO)) as server:
+        before = all_seen(server, 2)
+        old = Http(server.port).initialize()
+        for file in tmp_path.glob("enfilade/workers-*/state.db*"):
+            file.unlink()
+        psutil.Process(min(before)).kill()
+        all_seen(server, 2)
+        for session in [old, *(Http(server.port).initialize() for _ in range(16))]:
+            for _ in range(4):  # each on a new connection, which either may accept
+                assert session.call("place").status == 200
+
+
 def test_all_workers_may_be_killed_at_once(tmp_path: Path) -> None:
     with script(written(tmp_path, TWO)) as server:
         session = Http(server.port).initialize()
@@ -115,11 +133,42 @@ def test_all_workers_may_be_killed_at_once(tmp_path: Path) -> None:
 @posix
 def test_workers_end_when_their_parent_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They would hold the port for ever otherwise."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # nobody is left who could remove the private store
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with script(written(tmp_path, TWO)) as server:
         orphans = [psutil.Process(pid) for pid in all_seen(server, 2)]
+        assert len(private_folders()) == 1
         server.kill()
         assert psutil.wait_procs(orphans, timeout=60)[1] == []
+        assert private_folders() == set(), "the last worker removes what they shared"
+
+
+@posix
+def test_what_killed_servers_have_left_goes_at_the_next_start_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is left to remove it if parent and workers are killed; a server that lives keeps what it has."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    file = written(tmp_path, TWO)
+    with script(file) as living:
+        all_seen(living, 2)
+        (kept,) = private_folders()
+        with script(file) as server:
+            all_seen(server, 2)
+            (left,) = private_folders() - {kept}
+            victims = [psutil.Process(pid) for pid in (server.pid, *workers(server))]
+            for victim in victims:
+                victim.suspend()  # so that none sees another's end
+            for victim in victims:
+                victim.kill()
+            psutil.wait_procs(victims[1:], timeout=60)
+        assert private_folders() == {kept, left}
+        session = Http(living.port).initialize()
+        with script(file) as next_one:
+            all_seen(next_one, 2)
+            assert left not in private_folders()
+            assert kept in private_folders()
+        assert answers(session)
+        assert private_folders() == {kept}
 
 
 @posix

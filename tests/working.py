@@ -43,6 +43,7 @@ def environment(port: int) -> dict[str, str]:
         "NO_COLOR": "1",
         "TEST_PORT": str(port),
         "TMPDIR": tempfile.gettempdir(),
+        "XDG_STATE_HOME": tempfile.gettempdir(),  # where the private store is
     }
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -161,15 +161,17 @@ def launch(
         return
     source = _source.find_source(app)
     with ExitStack() as stack:
+        folder: Path | None = None
         if given is None and of.store.startswith("memory:"):
-            app.settings = replace(of, store=stack.enter_context(_private_store()))
+            folder = _private_folder(stack)
+            app.settings = replace(of, store=f"sqlite:///{(folder / 'state.db').as_posix()}")
         elif not app.store.shared:
             raise SettingsError(
                 "Invalid settings: the app was given a store that other processes cannot share; give a URL"
             )
         listeners = _bind(of, bound)
         stack.callback(_close, listeners)
-        _supervise(app, source, options, listeners, reload, watcher)
+        _supervise(app, source, options, listeners, reload, watcher, folder)
 
 
 def _bind(of: Settings, bound: Callable[[str], object] | None) -> list[socket.socket]:
@@ -190,6 +192,22 @@ def _bind(of: Settings, bound: Callable[[str], object] | None) -> list[socket.so
     else:
         log.info("listening at %s (Ctrl-C stops)", url)
     return listeners
+
+
+def _private_folder(stack: ExitStack) -> Path:
+    """Return a folder for the store that workers share if none was given; it goes when the stack is left.
+
+    Raises:
+        SettingsError: there is no place for it.
+    """
+    from enfilade.state.private_folder import private_folder
+
+    try:
+        return stack.enter_context(private_folder())
+    except OSError as error:
+        raise SettingsError(
+            f"Invalid settings: there is no place for what workers share ({error}); give store=sqlite:///file.db"
+        ) from None
 
 
 def _close(listeners: Iterable[socket.socket]) -> None:
@@ -240,6 +258,7 @@ def _supervise(
     listeners: list[socket.socket],
     reload: bool,
     watcher: Watcher | None,
+    folder: Path | None,
 ) -> None:
     import threading
 
@@ -251,6 +270,8 @@ def _supervise(
     load: Callable[[], Served] = partial(again, source, app.settings, names)
     if watcher is not None:
         load = partial(watcher.load, source, app.settings)
+    if folder is not None:
+        load = partial(_holding, folder, load)
     collector.go_on()
     supervisor = Supervisor(load, listeners, options, app.settings.workers, waits_for_changes=reload)
     if watcher is not None:
@@ -272,6 +293,14 @@ def _supervise(
         ended.set()
     if exit_code:
         raise SystemExit(exit_code)
+
+
+def _holding(folder: Path, load: Callable[[], Served]) -> Served:
+    """Make the app in a worker that uses a private folder."""
+    from enfilade.state.private_folder import hold
+
+    hold(folder)
+    return load()
 
 
 def again(source: Source, settings: Settings, names: Iterable[str]) -> Launched:
@@ -302,16 +331,3 @@ def again(source: Source, settings: Settings, names: Iterable[str]) -> Launched:
             ", ".join(missing),
         )
     return app
-
-
-@contextmanager
-def _private_store() -> Iterator[str]:
-    """Make a store that only this user's processes can reach, and remove it in the end."""
-    import shutil
-    import tempfile
-
-    folder = tempfile.mkdtemp(prefix="enfilade-")
-    try:
-        yield "sqlite:///" + (Path(folder) / "state.db").as_posix()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
