@@ -42,7 +42,7 @@ from enfilade.wire.revisions import LATEST_STATELESS
 if TYPE_CHECKING:
     from enfilade import setting_sources as _sources
     from enfilade.primitives.caching import Caching
-    from enfilade.serving import dispatcher as _dispatcher
+    from enfilade.serving import failures as _failures
     from enfilade.serving.dispatcher import Dispatcher, Middleware
     from enfilade.serving.handlers import Handlers
     from enfilade.serving.lifespan import Setup
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from enfilade.wire.content import Icon
 else:
     _sources = Later("enfilade.setting_sources")
-    _dispatcher = Later("enfilade.serving.dispatcher")
+    _failures = Later("enfilade.serving.failures")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -313,8 +313,10 @@ class MCPApp(ToolOffer):
 
         try:
             await self._lifespan.start()
-        except Exception as error:
-            failure = _dispatcher.masked(error, "the lifespan could not be started")
+        except BaseException as error:
+            if _failures.stops(error):
+                raise
+            failure = _failures.masked(error, "the lifespan could not be started")
             await send_json(send, 500, encode_error(None, failure), origin_headers(self._guard(), scope))
             return False
         return True
@@ -410,8 +412,10 @@ class MCPApp(ToolOffer):
         """Return why no requests should be sent here at present, or None if they should."""
         try:
             await self._lifespan.start()  # for a host that told us nothing of its own
-        except Exception as error:
-            _dispatcher.masked(error, "the lifespan could not be started")
+        except BaseException as error:
+            if _failures.stops(error):
+                raise
+            _failures.masked(error, "the lifespan could not be started")
             return "the lifespan could not be started"
         return await self.endpoint.ready()
 
@@ -434,7 +438,9 @@ class MCPApp(ToolOffer):
         try:
             await self._lifespan.start()
             await self._open_early()
-        except Exception as error:
+        except BaseException as error:
+            if _failures.stops(error):
+                raise
             log.exception("the lifespan could not be started")
             await send({"type": "lifespan.startup.failed", "message": repr(error)})
             return
@@ -447,7 +453,9 @@ class MCPApp(ToolOffer):
         self.changes.end()  # for hosts that say so before they wait for open responses
         try:
             await self._close()
-        except Exception as error:
+        except BaseException as error:
+            if _failures.stops(error):
+                raise
             log.exception("the lifespan could not be stopped")
             await send({"type": "lifespan.shutdown.failed", "message": repr(error)})
             return

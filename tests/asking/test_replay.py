@@ -13,6 +13,7 @@ import pytest
 
 from asking.rounds import ROOTS, Call, accept, server, text_of, value, words, written
 from enfilade import AnswerError, Context, Peer, Request, ToolError
+from enfilade.serving.failures import too_long
 from enfilade.serving.questions import elicit
 from enfilade.wire.lifecycle import ClientCapabilities, ElicitationCapability
 from enfilade.wire.tools import CallToolRequestParams
@@ -430,7 +431,7 @@ async def test_a_round_that_is_cancelled_while_it_ends(who: str) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
             return
-        request.cancel(expired=who == "a deadline")
+        request.cancel(verdict=too_long() if who == "a deadline" else None)
         body, error = await task
         assert (body is None, error is None) == (who == "the client", who == "the client")
         assert task.cancelling() == 0

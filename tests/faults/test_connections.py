@@ -171,12 +171,14 @@ def test_another_sessions_id_cancels_nothing(http: Http) -> None:
 
 @pytest.mark.parametrize("tool", ["wait", "tell", "block"])
 def test_delete_ends_what_runs(http: Http, tool: str) -> None:
-    """R-316, D10, S41: calls in flight are cancelled and their responses end; later use is 404."""
+    """R-316, D10, S41: calls in flight are cancelled and their callers told why; later use is 404."""
     session, other, name = http.initialize(), http.initialize(), f"delete-{tool}"
     waiting = session.start("tools/call", {"name": tool, "arguments": {"name": name}})
     eventually(lambda: journal(http, name) == ["entered"])
     assert session.delete().status == 204
-    assert [message for message in waiting.read().messages if "id" in message] == []
+    reply = waiting.read()
+    assert reply.error == {"code": -32600, "message": "Session not found: send initialize again"}
+    assert reply.status == (200 if tool == "tell" else 404)
     if tool != "block":
         eventually(lambda: journal(http, name) == ["entered", "cancelled"])
     for reply in (session.ask("ping"), session.cancel(1), session.delete()):

@@ -278,7 +278,7 @@ class TestAnswers:
         assert (await client.get(call.ids[1], away).over()).said == [], "nor does it come back later"
 
     async def test_the_end_of_its_session_ends_it(self, crew: Crew, away: int) -> None:
-        """R-315, R-316."""
+        """R-315, R-316: whoever came back for the call reads what became of it."""
         client = await crew.client()
         call = client.call("say", name="a", count=2, hold=1)
         await call.has(1)
@@ -286,7 +286,9 @@ class TestAnswers:
         again = await client.resume(call.ids[1], away)
         assert await client.delete(away) == 204
         await again.over()
-        assert (again.said, crew.apps[0].ended) == ([], ["a cancelled"])
+        (outcome,) = again.heard
+        assert outcome["error"] == {"code": -32600, "message": "Session not found: send initialize again"}
+        assert crew.apps[0].ended == ["a cancelled"]
         assert await client.refused(call.ids[1], 0) == 404
         assert await client.refused(call.ids[1], away) == 404
 

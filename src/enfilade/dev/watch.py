@@ -201,8 +201,8 @@ def _failure(request: Request, error: BaseException) -> tuple[str, Kind, tuple[s
     """Return how a request ended that has no result."""
     if request.replay is not None and request.replay.suspended:
         return "asks the client", "asks", ()
-    if request.expired:
-        return "timed out", "failure", ("it ran into request_timeout",)
+    if request.verdict is not None:
+        return "stopped", "failure", (request.verdict.message,)
     if isinstance(error, asyncio.CancelledError):
         return "cancelled", "warning", ()
     if isinstance(error, RpcError):

@@ -3,16 +3,14 @@
 The table says which methods exist for which revision; whatever is not in it is not offered and not advertised
 (R-213). Middleware is chained once, when the server starts; without any, a request goes straight to its handler.
 
-The easy thing to get wrong is failure: every exception becomes exactly one outcome. An `RpcError` is meant for
-the peer; anything else is logged whole under a short id, and the peer is told the id alone (R-719).
+The easy thing to get wrong is failure: every exception becomes exactly one outcome, also one that is no
+`Exception`. An `RpcError` is meant for the peer; anything else is logged whole under a short id, and the peer is
+told the id alone (R-719).
 """
 
 import asyncio
-import logging
-import secrets
-import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -21,12 +19,10 @@ from enfilade.primitives.errors import AnswerError
 from enfilade.serving.asking import ASKING, as_rpc, resume
 from enfilade.serving.changes import Changes
 from enfilade.serving.exchange import Request
+from enfilade.serving.failures import alone, ends_more, is_failure, masked
 from enfilade.serving.journal import Journals
-from enfilade.serving.secrets import Redaction
 from enfilade.serving.unanswered import MissingCapabilityError
-from enfilade.state.store import StoreError
 from enfilade.wire.jsonrpc import (
-    INTERNAL_ERROR,
     RpcError,
     encode_error,
     encode_result,
@@ -37,13 +33,8 @@ from enfilade.wire.requests import METHODS
 from enfilade.wire.revisions import ALL, STATELESS
 from enfilade.wire.visible import encode
 
-log = logging.getLogger("enfilade.serving")
-
 Handler = Callable[[Request], Awaitable[Message]]
 Middleware = Callable[[Request, Handler], Awaitable[Message]]
-
-#: What a client is told of a request that went past its deadline.
-TOO_LONG: Final = "The request took too long and was stopped"
 
 #: Bytes of a result that are ready before anybody asks, or None if this request needs the handler.
 Ready = Callable[[Request], bytes | None]
@@ -131,8 +122,8 @@ class Dispatcher:
                 resume(request)
             try:
                 result = await (self._chain or self._handlers[request.method])(request)
-            except (asyncio.CancelledError, Exception):
-                if request.replay is None or not request.replay.suspended:
+            except BaseException as error:
+                if request.replay is None or not request.replay.suspended or ends_more(error):
                     raise
             else:
                 if request.replay is None or not request.replay.suspended:
@@ -141,11 +132,12 @@ class Dispatcher:
             return self.render(request.replay.interim(), request.peer.revision)
         except RpcError:
             raise
-        except (asyncio.CancelledError, Exception) as error:
-            if isinstance(error, asyncio.CancelledError) and request.is_stopping():
+        except BaseException as error:
+            if not is_failure(error, request):
                 raise
-            if isinstance(error, MissingCapabilityError | AnswerError):
-                raise as_rpc(error) from None
+            failure = alone(error)
+            if isinstance(failure, MissingCapabilityError | AnswerError):
+                raise as_rpc(failure) from None
             raise masked(error, f"{request.method} failed") from None
         finally:
             request.finish()
@@ -172,10 +164,8 @@ class Dispatcher:
         except asyncio.CancelledError:
             if not request.adopt_cancellation():
                 raise
-        if request.expired:
-            error = RpcError(INTERNAL_ERROR, TOO_LONG)
-        elif request.cancelled or error is None:
-            return None, None
+        if request.cancelled or error is None:
+            return request.given_up_outcome()
         return encode_error(request.id, error), error
 
     async def call(self, request: Request) -> Message:
@@ -207,30 +197,3 @@ def _link(entry: Middleware, call_next: Handler) -> Handler:
         return result
 
     return linked
-
-
-def masked(error: BaseException, what: str, redaction: Redaction | None = None) -> RpcError:
-    """Log an unexpected failure whole and return what the peer may know of it: an id to ask for."""
-    if isinstance(error, StoreError):
-        id = secrets.token_hex(6)
-        log.error("%s: %s (id %s)", what, error, id)
-        text = f"The server cannot reach its store at the moment (id {id}); try again"
-        return RpcError(INTERNAL_ERROR, text, status=503)
-    return RpcError(INTERNAL_ERROR, f"Internal error (id {log_failure(error, what, redaction)})")
-
-
-def log_failure(error: BaseException, what: str, redaction: Redaction | None = None) -> str:
-    """Log a failure with its traceback under a new correlation id, and return the id.
-
-    Args:
-        redaction: takes secrets out of it. What had some is logged as text alone, since whoever is handed the
-            exception itself would find them in it.
-    """
-    correlation = secrets.token_hex(6)
-    if redaction is not None:
-        whole = "".join(traceback.format_exception(error))
-        if (clean := redaction.text(whole)) != whole:
-            log.error("%s (id %s)\n%s", what, correlation, clean.rstrip())
-            return correlation
-    log.error("%s (id %s)", what, correlation, exc_info=error)
-    return correlation

@@ -9,14 +9,21 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from enfilade.serving.peer import Peer
 from enfilade.wire.cancellation import CancelledNotificationParams
-from enfilade.wire.jsonrpc import RequestId, encode_notification, invalid_request
+from enfilade.wire.jsonrpc import (
+    RequestId,
+    RpcError,
+    encode_error,
+    encode_notification,
+    encode_result,
+    invalid_request,
+)
 from enfilade.wire.lifecycle import RequestMeta
 from enfilade.wire.logging import LoggingLevel
 from enfilade.wire.message import Message
@@ -30,6 +37,9 @@ if TYPE_CHECKING:
     from enfilade.serving.secrets import Redaction
 
 _NO_META = RequestMeta()
+
+#: Seconds that a handler gets to unwind after it was cancelled; the caller has its outcome then, come what may.
+UNWINDING: Final = 1.0
 
 
 class Outlet(Protocol):
@@ -78,6 +88,10 @@ class Closed:
 NOWHERE = Closed()
 
 
+#: A whole JSON-RPC response, and its error if it is one; (None, None) if the request gets no answer.
+Outcome = tuple[bytes | None, RpcError | None]
+
+
 class Session(Protocol):
     """What a session-era client may set for the requests that follow."""
 
@@ -118,11 +132,16 @@ class Request(msgspec.Struct, eq=False):
         param_headers: HTTP headers, where the doorway has headers that must agree with tool arguments.
         parent: the request whose handler made this one, or None.
         cancelled: set when the client or a deadline has given up on it.
+        verdict: the error that is its outcome although it was cancelled, by a deadline or the end of its session.
         abandoned: set when the time limit of its tool is over; its result says so.
         finished: set once its outcome is known.
         progress: what was reported under its progress token.
         redaction: takes the secrets of its tool, and of those it was called by, out of what leaves the process.
         in_flight: where it can be found by its id while it waits for anything; None if nobody will look.
+        outside: how many cancellations of its task came from outside of its handler, as far as the doorway knows;
+            None if it does not know, so that all of them count.
+        overdue: takes the outcome if the handler goes on after it was cancelled.
+        settled: set once `overdue` had it: what the handler comes to in the end is not sent.
     """
 
     id: RequestId | None
@@ -143,11 +162,14 @@ class Request(msgspec.Struct, eq=False):
     locks: dict[str, asyncio.Lock] | None = None
     cancelled: bool = False
     abandoned: bool = False
-    expired: bool = False
+    verdict: RpcError | None = None
     finished: bool = False
     progress: "ProgressStream | None" = None
     redaction: "Redaction | None" = None
     in_flight: "InFlight | None" = None
+    outside: int | None = None
+    overdue: "Callable[[Outcome], None] | None" = None
+    settled: bool = False
     _task: asyncio.Task[Any] | None = None
     thread: int = msgspec.field(default_factory=threading.get_ident)
     _state: dict[str, Any] | None = None
@@ -252,8 +274,12 @@ class Request(msgspec.Struct, eq=False):
         except TimeoutError:  # the request is over, and so nobody was there to do it
             return False
 
-    def cancel(self, reason: str | None = None, *, expired: bool = False) -> bool:
+    def cancel(self, reason: str | None = None, *, verdict: RpcError | None = None) -> bool:
         """Give up on the request: its handler gets `asyncio.CancelledError`, nothing more is sent for it.
+
+        Args:
+            reason: for the handler.
+            verdict: the outcome that the caller gets all the same; None for no answer (R-279, R-361).
 
         Returns:
             Whether there was anything left to cancel.
@@ -261,27 +287,60 @@ class Request(msgspec.Struct, eq=False):
         if self.finished or self.cancelled or self.task is None:
             return False
         self.cancelled = True
-        self.expired = expired
+        self.verdict = verdict
         self.task.cancel(reason)
+        self.insist(self.given_up_outcome)
         return True
+
+    def insist(self, outcome: "Callable[[], Outcome]") -> None:
+        """See to it that the caller has an outcome soon, also if the cancelled handler goes on.
+
+        Args:
+            outcome: makes it, once it is needed.
+        """
+        if self.overdue is not None and self.task is not None:
+            self.task.get_loop().call_later(UNWINDING, self._settle, outcome)
+
+    def _settle(self, outcome: "Callable[[], Outcome]") -> None:
+        overdue = self.overdue
+        if overdue is not None and not self.finished:
+            self.settled = True
+            due = outcome()
+            self.finish()
+            overdue(due)
+
+    def given_up_outcome(self) -> "Outcome":
+        """Return the outcome of a request that was cancelled."""
+        if self.verdict is None:
+            return None, None
+        return encode_error(self.id, self.verdict), self.verdict
+
+    def result_outcome(self, result: bytes) -> "Outcome":
+        """Return a result as an outcome."""
+        return encode_result(self.id, result), None
 
     def finish(self) -> None:
         """Close the request: nothing more is sent for it, and its id is free again."""
         if self.progress is not None:
             self.progress.settle()
         self.finished = True
-        self.outlet, self.progress = NOWHERE, None  # which hold on to us, as we to them
+        self.outlet, self.progress, self.overdue = NOWHERE, None, None  # which hold on to us, as we to them
         if self.in_flight is not None:
             self.in_flight.leave(self)
 
     def is_stopping(self) -> bool:
         """Whether a `CancelledError` in its handler is about this request.
 
-        It is not when the handler waited for work of its own that was cancelled: a failure like any other.
+        It is not when the handler waited for work of its own that was cancelled, or cancelled its own task: a
+        failure like any other.
         """
         root, task = self.root, asyncio.current_task()
         suspended = root.replay is not None and root.replay.suspended
-        return root.cancelled or suspended or (task is not None and task.cancelling() > 0)
+        if root.cancelled or suspended:
+            return True
+        if root.outside is not None and task is root.task:
+            return root.outside > 0
+        return task is not None and task.cancelling() > 0
 
     def adopt_cancellation(self) -> bool:
         """Say whether a `CancelledError` in the doorway was `cancel()` at work, and settle the task if so.
@@ -290,7 +349,8 @@ class Request(msgspec.Struct, eq=False):
         """
         if not self.cancelled or self.task is None:
             return False
-        return self.task.uncancel() == 0
+        left = self.task.uncancel()
+        return left == 0 if self.outside is None else self.outside <= 1
 
 
 class InFlight:
@@ -344,8 +404,17 @@ class InFlight:
             request.cancel(None if params.reason is UNSET else params.reason)
         return request is not None
 
-    def cancel_all(self, scope: str | None, reason: str) -> None:
-        """Cancel every request of a scope."""
+    def cancel_all(self, scope: str | None, reason: str, verdict: Callable[[], RpcError]) -> None:
+        """Cancel every request of a scope.
+
+        Args:
+            verdict: makes the error that each caller gets.
+        """
         for (of, _), request in list(self._requests.items()):
             if of == scope:
-                request.cancel(reason)
+                request.cancel(reason, verdict=verdict())
+
+    def stopping(self) -> None:
+        """Take in that the doorway is about to cancel the tasks of all requests."""
+        for request in self._requests.values():
+            request.outside = 1 + (request.outside or 0)

@@ -73,19 +73,25 @@ class Lifespan:
             await asyncio.wait((self._task,), timeout=1.0)
 
     async def _live(self, setup: Setup, ready: asyncio.Future[None], stop: asyncio.Event) -> None:
+        task = asyncio.current_task()
         try:
             async with setup(self._owner) as self.value:
                 self.started = True
                 ready.set_result(None)
                 with contextlib.suppress(asyncio.CancelledError):  # the loop closes around us: leave in order
                     await stop.wait()
-        except Exception as error:
+        except BaseException as error:
             if ready.done():
                 raise
-            ready.set_exception(error)
-        except BaseException:
-            ready.cancel()  # whoever waits for the set-up must not wait for ever; no effect once it is done
-            raise
+            if not isinstance(error, asyncio.CancelledError):  # whoever waits gets it, whatever it is
+                ready.set_exception(error)
+            elif task is not None and task.cancelling():
+                ready.cancel()
+                raise
+            else:
+                failure = RuntimeError("the set-up waited for what was cancelled")
+                failure.__cause__ = error
+                ready.set_exception(failure)
         finally:
             self.started = False
             self.value = None

@@ -6,11 +6,12 @@ further out) passes through, even if it comes at the same moment.
 """
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from enfilade.primitives.errors import ToolError
-from enfilade.serving.exchange import Request
+from enfilade.serving.exchange import Outcome, Request
 
 
 class ToolTimeoutError(ToolError):
@@ -24,13 +25,21 @@ class TimeLimit:
         request: the call; its handler's threads see that it was given up.
         tool: the name of the tool, for the error.
         seconds: how long it may take.
+        overdue: makes the outcome of a client's call from the error, should its handler go on all the same.
 
     Raises:
         ToolTimeoutError: at the end of the block, if it took longer.
     """
 
-    def __init__(self, request: Request, tool: str, seconds: float) -> None:
+    def __init__(
+        self,
+        request: Request,
+        tool: str,
+        seconds: float,
+        overdue: Callable[[ToolTimeoutError], Outcome] | None = None,
+    ) -> None:
         self._request = request
+        self._overdue = overdue
         self._tool = tool
         self._seconds = seconds
         self._expired = False
@@ -48,6 +57,14 @@ class TimeLimit:
         self._expired = True
         self._request.abandoned = True
         self._task.cancel("the tool took too long")
+        overdue = self._overdue
+        if overdue is not None and self._request.parent is None:
+            self._request.insist(lambda: overdue(self._error()))
+
+    def _error(self) -> ToolTimeoutError:
+        return ToolTimeoutError(
+            f"Tool {self._tool!r} took longer than the {self._seconds:g} seconds it may take, and was stopped"
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -57,6 +74,4 @@ class TimeLimit:
             return
         only_ours = self._task.uncancel() <= self._cancelling
         if only_ours and kind is not None and issubclass(kind, asyncio.CancelledError):
-            raise ToolTimeoutError(
-                f"Tool {self._tool!r} took longer than the {self._seconds:g} seconds it may take, and was stopped"
-            ) from error
+            raise self._error() from error

@@ -13,8 +13,8 @@ from msgspec import UNSET
 
 from enfilade.primitives.errors import AnswerError, ArgumentsError, EnfiladeError, ReturnedValueError
 from enfilade.serving.asking import is_stateless
-from enfilade.serving.dispatcher import masked
 from enfilade.serving.exchange import Request
+from enfilade.serving.failures import alone, is_failure, masked
 from enfilade.serving.unanswered import MissingCapabilityError
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
 
@@ -33,20 +33,19 @@ def failures_as_errors(request: Request, what: str, **data: Any) -> Iterator[Non
     """
     try:
         yield
-    except (MissingCapabilityError, AnswerError) as error:
-        if is_stateless(request):
-            raise
-        raise _told(error, INTERNAL_ERROR, data) from error
-    except ArgumentsError as error:
-        raise _told(error, INVALID_PARAMS, data) from error
-    except ReturnedValueError as error:  # the author's mistake, which the client cannot mend
-        raise masked(error, f"{what} failed", request.redaction) from None
-    except EnfiladeError as error:
-        raise _told(error, INTERNAL_ERROR, data) from error
     except RpcError:
         raise
-    except (Exception, SystemExit) as error:
-        raise masked(error, f"{what} failed", request.redaction) from None
+    except BaseException as raised:
+        if not is_failure(raised, request):
+            raise
+        error = alone(raised)
+        if isinstance(error, MissingCapabilityError | AnswerError) and is_stateless(request):
+            raise error from None
+        if isinstance(error, ArgumentsError):
+            raise _told(error, INVALID_PARAMS, data) from error
+        if isinstance(error, EnfiladeError) and not isinstance(error, ReturnedValueError):
+            raise _told(error, INTERNAL_ERROR, data) from error
+        raise masked(raised, f"{what} failed", request.redaction) from None  # also the author's mistakes
 
 
 def _told(error: EnfiladeError, code: int, data: Mapping[str, Any]) -> RpcError:

@@ -21,7 +21,7 @@ from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.message import Message, PaginatedResult
 
 #: Renders a result for a revision.
-Render = Callable[[PaginatedResult, str], bytes]
+Render = Callable[[Message, str], bytes]
 
 
 class Pages:

@@ -16,6 +16,7 @@ from enfilade.primitives.errors import NOT_FOUND, ResourceNotFound
 from enfilade.primitives.registry import Registry
 from enfilade.primitives.uris import MAX_LENGTH, canonical
 from enfilade.serving.exchange import Request
+from enfilade.serving.failures import alone
 from enfilade.serving.handlers import Handlers
 from enfilade.serving.outcomes import failures_as_errors
 from enfilade.serving.pages import Pages, Render
@@ -130,7 +131,10 @@ class Resources:
                 result = await self._handlers.run(
                     request, source.handler, bind, given, lambda value: source.result(value, uri)
                 )
-            except ResourceNotFound as error:
+            except (ResourceNotFound, BaseExceptionGroup) as raised:
+                error = alone(raised)
+                if not isinstance(error, ResourceNotFound):
+                    raise
                 said = None if error.message == NOT_FOUND else error.message
                 raise NotFoundError(uri, revision, said, error.meta) from error
         first_round = params.input_responses is UNSET and params.request_state is UNSET  # R-2A2

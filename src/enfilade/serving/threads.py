@@ -61,7 +61,7 @@ class Threads(Executor):
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(function(*args))
-                except StopIteration as error:  # no awaited future can carry it: the caller would wait for ever
+                except (StopIteration, GeneratorExit) as error:  # no awaited future can carry them
                     future.set_exception(_raised(error))
                 except BaseException as error:  # it belongs to the caller, whatever it is
                     future.set_exception(error)
@@ -69,8 +69,11 @@ class Threads(Executor):
             self._idle.release()
 
 
-def _raised(error: StopIteration) -> RuntimeError:
-    """Return what Python itself makes of it when a coroutine raises it."""
-    failure = RuntimeError("the function raised StopIteration")
+def _raised(error: BaseException) -> RuntimeError:
+    """Return what stands for an exception that a coroutine cannot be given.
+
+    It would wait for ever for a future with a `StopIteration`, and take a `GeneratorExit` for its own end.
+    """
+    failure = RuntimeError(f"the function raised {type(error).__name__}")
     failure.__cause__ = error
     return failure

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -20,8 +21,8 @@ from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.errors import AnswerError, EnfiladeError, ReturnedValueError
 from enfilade.primitives.registry import Registry
 from enfilade.serving.asking import is_stateless
-from enfilade.serving.dispatcher import log_failure
-from enfilade.serving.exchange import Request
+from enfilade.serving.exchange import Outcome, Request
+from enfilade.serving.failures import alone, is_failure, log_failure, log_safely
 from enfilade.serving.handlers import Handlers
 from enfilade.serving.limit import TimeLimit
 from enfilade.serving.pages import Pages, Render
@@ -69,6 +70,7 @@ class Tools:
         self._registry = registry
         self._handlers = handlers
         self._secrets = secrets
+        self._render = render
         self._mirrored: dict[Tool, tuple[MirroredParameter, ...]] = {}
         self._mirrored_version = -1
         self.pages = Pages(
@@ -97,22 +99,32 @@ class Tools:
                 if not tool.secrets and request.redaction is None:
                     return await self._handlers.run(request, tool, tool.bind, arguments, tool.result)
                 return await self._answer(request, tool, arguments)
-            with TimeLimit(request, tool.name, tool.timeout):
+            with TimeLimit(request, tool.name, tool.timeout, partial(self._overdue, request)):
                 return await self._answer(request, tool, arguments)
-        except EnfiladeError as error:
-            if isinstance(error, MissingCapabilityError | AnswerError) and is_stateless(request):
-                raise  # the stateless era has protocol errors for them
-            if isinstance(error, ReturnedValueError):  # the author's mistake, which the model cannot mend
-                log.warning("tool %r: %s", tool.name, _clean(request, str(error)))
-            return _failed(_clean(request, str(error)), _clean(request, error.meta))
         except RpcError as error:
             error.message, error.data = _clean(request, error.message), _clean(request, error.data)
             raise
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and request.is_stopping():
+        except BaseException as error:
+            if not is_failure(error, request):
                 raise
-            correlation = log_failure(error, f"tool {tool.name!r} failed", request.redaction)
+            return self._failure(request, tool, error)
+
+    def _failure(self, request: Request, tool: Tool, raised: BaseException) -> CallToolResult:
+        """Return the result of a call that raised something, for the model to read (SEP-1303).
+
+        Raises:
+            MissingCapabilityError, AnswerError: the stateless era has protocol errors for them.
+        """
+        error = alone(raised)
+        if not isinstance(error, EnfiladeError):
+            correlation = log_failure(raised, f"tool {tool.name!r} failed", request.redaction)
             return _failed(f"Tool {tool.name!r} failed with an internal error (id {correlation}).", None)
+        if isinstance(error, MissingCapabilityError | AnswerError) and is_stateless(request):
+            raise error
+        text = _clean(request, str(error))
+        if isinstance(error, ReturnedValueError):  # the author's mistake, which the model cannot mend
+            log_safely(log, logging.WARNING, "tool %r: %s", tool.name, text)
+        return _failed(text, _clean(request, error.meta))
 
     async def _answer(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
         if not tool.secrets:
@@ -125,6 +137,11 @@ class Tools:
             clean = request.redaction.json(msgspec.json.encode(result))
             return msgspec.json.decode(clean, type=CallToolResult)
         return result
+
+    def _overdue(self, request: Request, error: EnfiladeError) -> Outcome:
+        """Return what a client's call comes to whose handler goes on after its time limit."""
+        result = _failed(_clean(request, str(error)), None)
+        return request.result_outcome(self._render(result, request.peer.revision))
 
     def definitions(self) -> Sequence[Definition]:
         """Return the definitions of all tools, in listed order."""
@@ -158,7 +175,12 @@ def prepare_later(tools: Iterable[Tool]) -> asyncio.TimerHandle:
 def _prepare(tools: Iterator[Tool]) -> None:
     """Build one tool, and the others in further turns of the event loop, so that requests come in between."""
     for tool in tools:
-        tool.prepare()
+        try:
+            tool.prepare()
+        except Exception as error:  # no descriptor is left, say: its first call builds it, or says why not
+            log_safely(
+                log, logging.WARNING, "tool %r could not be built ahead of its first call: %r", tool.name, error
+            )
         asyncio.get_running_loop().call_soon(_prepare, tools)
         return
 

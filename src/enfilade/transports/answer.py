@@ -13,13 +13,14 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from enfilade.serving.exchange import Request
-from enfilade.transports.eager import going_on
+from enfilade.serving.exchange import Outcome, Request
+from enfilade.serving.failures import cancelled_by_host, stopping, too_long
+from enfilade.transports.eager import served
 from enfilade.transports.recorder import Recorder
 from enfilade.transports.recordings import Recordings
 from enfilade.transports.stream import EventStream, Headers, Send, StreamOptions
 from enfilade.transports.whole import send_events
-from enfilade.wire.jsonrpc import INTERNAL_ERROR, STATELESS_STATUS, RpcError, encode_error
+from enfilade.wire.jsonrpc import STATELESS_STATUS, RpcError, encode_error
 from enfilade.wire.revisions import POLLING
 from enfilade.wire.sse import event
 
@@ -108,6 +109,7 @@ class Answer(msgspec.Struct, eq=False):
     _request: Request | None = None
     _session_id: str | None = None
     _gone: bool = False
+    _settling: asyncio.Task[None] | None = None  # sends an outcome that the handler has not come to
 
     # -- the outlet ------------------------------------------------------------------------------------------
 
@@ -147,6 +149,7 @@ class Answer(msgspec.Struct, eq=False):
             self._suspended = True
             self._open()
         responding = responder.respond(request)
+        request.outside = 0  # nobody else runs before it waits for something
         try:
             try:
                 waits_for = responding.send(None)  # nearly always it is done at once
@@ -158,34 +161,54 @@ class Answer(msgspec.Struct, eq=False):
                 if self._stream is not None:
                     self._stream.begin()
                 self._timer = asyncio.get_running_loop().call_later(GLANCE, self._outlived)
-                body, error = await going_on(responding, waits_for)
-        except asyncio.CancelledError:
-            await self._farewell(request)
+                request.overdue = self._settle
+                body, error = await served(responding, waits_for, request)
+        except asyncio.CancelledError as cancellation:
+            await self._farewell(request, cancelled_by_host(cancellation, request.method))
             raise
         except BaseException:
-            self._give_up()
+            self._give_up(request)
             raise
         finally:
             if self._timer is not None:
                 self.settle()
-        if error is None and body is not None and self._stream is None and self.accepts[0] and not self._gone:
+        if self._settling is not None:
+            await asyncio.wait((self._settling,))
+        elif error is None and body is not None and self._stream is None and self.accepts[0] and not self._gone:
             await send_json(self.write, 200, body, self.headers)  # nearly always
         else:
             await self.conclude(200 if error is None else self.status_of(error), body)
 
-    async def _farewell(self, request: Request) -> None:
+    async def _farewell(self, request: Request, error: RpcError) -> None:
         """Say that the server gives the request up, because its host cancelled it: nobody is left waiting."""
-        error = RpcError(INTERNAL_ERROR, "The server is stopping; send the request again")
+        if self._settling is None:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(FAREWELL):
+                    await self.conclude(503, encode_error(request.id, error))
+        self._give_up(request)
+
+    async def farewell_to_batch(self, bodies: list[bytes]) -> None:
+        """Send what a batch has come to, because its host cancelled it."""
         with contextlib.suppress(Exception):
             async with asyncio.timeout(FAREWELL):
-                await self.conclude(503, encode_error(request.id, error))
-        self._give_up()
-
-    def _give_up(self) -> None:
-        """Leave nobody waiting for an outcome that will not come."""
+                await self.conclude_batch(bodies)
         if self._stream is not None:
             self._stream.let_go()
             self._stream.abandon()
+
+    def _give_up(self, request: Request) -> None:
+        """Leave nobody waiting: whoever comes back for the rest reads that the server stopped."""
+        if self._stream is not None:
+            self._stream.push_always(encode_error(request.id, stopping()))  # nothing, if it is concluded
+            self._stream.let_go()
+            self._stream.abandon()
+
+    def _settle(self, outcome: Outcome) -> None:
+        """Send an outcome although the handler goes on; what it comes to in the end is nobody's any more."""
+        self.settle()
+        body, error = outcome
+        status = 200 if error is None else self.status_of(error)
+        self._settling = asyncio.get_running_loop().create_task(self.conclude(status, body))
 
     def status_of(self, error: RpcError) -> int:
         """Return the HTTP status of an error that is the outcome of a request (protocol §1.8, R-327)."""
@@ -258,7 +281,7 @@ class Answer(msgspec.Struct, eq=False):
 
     def _expire(self) -> None:
         if self._request is not None:
-            self._request.cancel("deadline", expired=True)
+            self._request.cancel("deadline", verdict=too_long())
 
     async def _watch(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":

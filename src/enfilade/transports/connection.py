@@ -11,13 +11,15 @@ nothing of the one may show in the other (R-408).
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from msgspec import UNSET, Raw
 
 from enfilade.serving.changes import Change, Listener, Watched, unwatch, watch
 from enfilade.serving.dispatcher import Dispatcher
-from enfilade.serving.exchange import InFlight, Outlet, Request
+from enfilade.serving.exchange import InFlight, Outcome, Outlet, Request
+from enfilade.serving.failures import ends_more, masked, too_long
 from enfilade.serving.live import Questions
 from enfilade.serving.peer import Peer
 from enfilade.serving.subscriptions import notification_of
@@ -143,6 +145,7 @@ class Connection:
         """
         self._stop_listening()
         self._refusing = refuse
+        self._in_flight.stopping()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -152,8 +155,8 @@ class Connection:
         log.warning("requests given up, since their handlers ignore their cancellation: %d", len(self._tasks))
         self._closed = True
         for request in self._in_flight:
-            if refuse and not request.cancelled:
-                await self._write(encode_error(request.id, STOPPING))
+            if refuse and (request.verdict is not None or not request.cancelled):
+                await self._write(encode_error(request.id, request.verdict or STOPPING))
 
     # -- messages ----------------------------------------------------------------------------------------------
 
@@ -196,7 +199,7 @@ class Connection:
             self._start(self._refuse(envelope.id, error))
             return
         request.task = task = self._start(self._serve(request))
-        task.add_done_callback(lambda _: request.finish())
+        task.add_done_callback(partial(self._ended, request))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -211,7 +214,9 @@ class Connection:
         timer = None
         if self._request_timeout and request.method != "subscriptions/listen":
             later = asyncio.get_running_loop().call_later
-            timer = later(self._request_timeout, lambda: request.cancel("deadline", expired=True))
+            timer = later(self._request_timeout, lambda: request.cancel("deadline", verdict=too_long()))
+        request.outside = 0  # until `close` says otherwise
+        request.overdue = self._settle
         try:
             body, error = await self._dispatcher.respond(request)
         except asyncio.CancelledError:
@@ -221,11 +226,33 @@ class Connection:
         finally:
             if timer is not None:
                 timer.cancel()
+        if request.settled:
+            return
         if error is not None and request.method == "initialize":
             self._peer = None
             self._stop_listening()
         if body is not None and not self._closed:
             await self._write(body)
+
+    def _ended(self, request: Request, task: "asyncio.Task[None]") -> None:
+        """See to it that a request has an outcome whose task ended in a way that no `except` in it has seen.
+
+        That is so if its handler waits for a task that raises `GeneratorExit`: asyncio throws it into the
+        outermost coroutine, which closes all others.
+        """
+        request.finish()
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not ends_more(error) and not self._closed:
+            failure = masked(error, f"{request.method} failed")
+            self._start(self._refuse(request.id, failure))
+
+    def _settle(self, outcome: Outcome) -> None:
+        """Send an outcome although the handler goes on."""
+        if outcome[0] is not None and not self._closed:
+            self._start(self._deliver(outcome[0]))
+
+    async def _deliver(self, body: bytes) -> None:
+        await self._write(body)
 
     # -- the two eras ------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError('this needs anyio: pip install "enfilade[duplex]"', name="anyio") from error
 
-from enfilade.serving.dispatcher import masked
+from enfilade.serving.failures import masked
 from enfilade.serving.relay import Relay
 from enfilade.state.event_store import EventStore, EventStoreLog
 from enfilade.state.memory import MemoryStore

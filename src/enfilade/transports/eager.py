@@ -7,7 +7,10 @@ waiting task, a cancellation above all, belongs to the coroutine.
 
 import types
 from collections.abc import Coroutine, Generator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from enfilade.serving.exchange import Request
 
 T = TypeVar("T")
 
@@ -36,3 +39,38 @@ def going_on(coroutine: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any
             return result
         finally:
             del thrown  # which holds on to this frame, as the frame does to it
+
+
+@types.coroutine
+def served(coroutine: Coroutine[Any, Any, T], waits_for: Any, request: "Request") -> Generator[Any, Any, T]:
+    """Do the same for a handler, and tell a cancellation from outside from one that it makes itself.
+
+    Both are counted by the task alike. What is added while the coroutine runs is the handler's own doing, since
+    nothing else runs then; what is added between its steps is not.
+
+    Args:
+        request: what is served; its `outside` says how many cancellations came from outside.
+    """
+    task = request.task
+    assert task is not None
+    own = task.cancelling()
+    while True:
+        sent, thrown = None, None
+        try:
+            sent = yield waits_for
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as error:
+            thrown = error
+        before = task.cancelling()
+        request.outside = before - own
+        try:
+            waits_for = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        finally:
+            del thrown
+            after = task.cancelling()
+            own = min(after, own + max(0, after - before))

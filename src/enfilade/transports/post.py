@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.serving.dispatcher import masked
 from enfilade.serving.exchange import Request
+from enfilade.serving.failures import masked
 from enfilade.serving.peer import Peer
 from enfilade.state.store import StoreError
 from enfilade.transports.answer import Answer, Receive, send_empty
+from enfilade.transports.batching import Batch
 from enfilade.transports.body import read_body
 from enfilade.transports.incoming import Incoming, check_version, incoming_of
 from enfilade.transports.manners import Manners
@@ -252,19 +253,29 @@ class Post(msgspec.Struct, eq=False):
             raise invalid_request(f"revision {peer.revision} has no batches; a body is exactly one message")
         answer = self._answer(session)
         answer.start_batch(peer.session_id)
-        try:
-            seen: set[RequestId] = set()
-            bodies = await asyncio.gather(*(self._element(raw, peer, session, answer, seen) for raw in elements))
-        finally:
-            answer.settle()
-        due = [body for body in bodies if body is not None]
+        batch = Batch(self.door.dispatcher, self.door.options.answers.request_timeout)
+        seen: set[RequestId] = set()
+        due = await batch.serve(
+            elements, lambda raw, outcome: self._element(raw, peer, session, answer, seen, batch, outcome)
+        )
+        answer.settle()
+        if batch.cancelled:
+            await answer.farewell_to_batch(due)
+            raise asyncio.CancelledError
         if due:
             await answer.conclude_batch(due)
         else:
             await send_empty(self.send, 202, self.manners.headers)
 
     async def _element(
-        self, raw: Raw, peer: Peer, session: Session | None, answer: Answer, seen: set[RequestId]
+        self,
+        raw: Raw,
+        peer: Peer,
+        session: Session | None,
+        answer: Answer,
+        seen: set[RequestId],
+        batch: Batch,
+        outcome: "asyncio.Future[bytes | None]",
     ) -> bytes | None:
         """Serve one message of a batch and return its response, if one is due; `seen` are the batch's ids."""
         id: RequestId | None = None
@@ -285,14 +296,11 @@ class Post(msgspec.Struct, eq=False):
             if id in seen:
                 raise invalid_request(f"id {id!r} is in this batch twice")
             seen.add(id)
-            request = self._enter(incoming, peer, session, answer)
-            request.suspended()  # in effect, since the others of the batch go on beside it
-            body, _ = await self.door.dispatcher.respond(request)
-            return body
-        except StoreError as failure:
-            return encode_error(id, masked(failure, "a message of a batch could not be served"))
+            return await batch.respond(self._enter(incoming, peer, session, answer), outcome)
         except RpcError as error:
             return encode_error(id if error.id is UNSET else error.id, error)
+        except Exception as failure:
+            return encode_error(id, masked(failure, "a message of a batch could not be served"))
 
 
 def _claims(raw: Raw) -> bool:

@@ -19,7 +19,6 @@ import msgspec
 from anyio.streams.memory import MemoryObjectSendStream
 from msgspec import UNSET, Raw
 
-from enfilade.serving.dispatcher import TOO_LONG
 from enfilade.serving.exchange import InFlight, Request
 from enfilade.transports.answer import Answer
 from enfilade.transports.loop_messages import Arrival, Said, UnreadableError, arrival_of, read
@@ -96,10 +95,7 @@ class Call:
             self._loop.tell_cancelled(request.id)
             if not request.adopt_cancellation():
                 raise
-            if not request.expired:
-                return None, None
-            error = RpcError(INTERNAL_ERROR, TOO_LONG)
-            return encode_error(request.id, error), error
+            return request.given_up_outcome()
         finally:
             request.finish()
             self._loop.forget(self)

@@ -18,8 +18,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from enfilade.serving.dispatcher import Dispatcher, masked
+from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.exchange import InFlight
+from enfilade.serving.failures import masked, stops
 from enfilade.serving.live import Questions
 from enfilade.serving.peer import Peer
 from enfilade.serving.reconciliation import Reconciler
@@ -76,6 +77,11 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     sessions: bool = True
     session_ttl: float = 86_400.0
     stream_age: float = 3600.0
+
+
+def not_found() -> RpcError:
+    """Return the one refusal of what is no live session, also of its requests in flight (R-315, R-317)."""
+    return RpcError(INVALID_REQUEST, "Session not found: send initialize again", status=404)
 
 
 class StreamableHTTP:
@@ -207,7 +213,9 @@ class StreamableHTTP:
                     await lasting
         except RpcError as error:
             await send_json(send, error.status or 400, encode_error(None, error), headers)
-        except Exception as error:  # a failing store or host hook fails this request and nothing else
+        except BaseException as error:  # a failing store or host hook fails this request and nothing else
+            if stops(error):
+                raise
             failure = masked(error, "an HTTP request could not be served")
             await send_json(send, failure.status or 500, encode_error(None, failure), headers)
 
@@ -253,7 +261,7 @@ class StreamableHTTP:
             raise RpcError(INVALID_REQUEST, "Missing session ID: send initialize first", status=400)
         session = await self.sessions.find(token.strip(), principal)
         if session is None:
-            raise RpcError(INVALID_REQUEST, "Session not found: send initialize again", status=404)
+            raise not_found()
         version = version_of(fields)
         if version and version != session.peer.revision:
             agreed = f"{UNSUPPORTED} {version!r}: this session agreed on {session.peer.revision}"
@@ -269,7 +277,7 @@ class StreamableHTTP:
 
     def _ended_elsewhere(self, session_id: str) -> None:
         self.sessions.note_ended(session_id)
-        self.in_flight.cancel_all(session_id, "the session was ended")
+        self.in_flight.cancel_all(session_id, "the session was ended", not_found)
         self.streams.end(session_id)
 
     def cancel(self, session_id: str, params: CancelledNotificationParams) -> None:

@@ -1,0 +1,209 @@
+"""What becomes of an exception that a handler raised: whose failure it is, what is logged, what the client reads.
+
+Any exception is the failure of one call, also one that is no `Exception`: a panic in a Rust extension, a group, a
+`SystemExit`, a `GeneratorExit`. Three kinds are more than that and pass: a `KeyboardInterrupt` that came from a
+signal, the closing of a coroutine, and a cancellation from outside.
+
+Easy to get wrong: the log. It is written on the way to the outcome, and handlers, filters and streams of the
+process may raise, so everything that is logged on that way goes through `log_safely`.
+"""
+
+import asyncio
+import logging
+import secrets
+import signal
+import threading
+import traceback
+from collections.abc import Iterator
+from opcode import opmap
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from enfilade.primitives.errors import AnswerError, EnfiladeError
+from enfilade.serving.unanswered import MissingCapabilityError
+from enfilade.state.store import StoreError
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError
+
+if TYPE_CHECKING:
+    from enfilade.serving.exchange import Request
+    from enfilade.serving.secrets import Redaction
+
+log = logging.getLogger("enfilade.serving")
+
+_RAISE: Final = opmap["RAISE_VARARGS"]
+
+
+# -- whose failure it is ---------------------------------------------------------------------------------------
+
+
+def is_failure(error: BaseException, request: "Request") -> bool:
+    """Whether an exception is the failure of a request, and of nothing else.
+
+    Args:
+        error: what was raised while the request was served.
+        request: it, or a request that its handler made.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        return not request.is_stopping()
+    return not ends_more(error)
+
+
+def ends_more(error: BaseException) -> bool:
+    """Whether an exception ends more than a call: Ctrl-C, or the closing of the coroutine it passes through."""
+    if isinstance(error, KeyboardInterrupt):
+        return _came_from_a_signal(error)
+    if isinstance(error, GeneratorExit):
+        return not _was_raised(error)  # `close()` raises it where the coroutine waits
+    return False
+
+
+def stops(error: BaseException) -> bool:
+    """Whether an exception outside of any request asks to stop: a cancellation, or what `ends_more`."""
+    return isinstance(error, asyncio.CancelledError) or ends_more(error)
+
+
+def _came_from_a_signal(error: KeyboardInterrupt) -> bool:
+    """Whether the handler of SIGINT raised it, and not some code with a `raise` of its own.
+
+    Python runs signal handlers in the main thread. Its default one is written in C and so has no frame: then the
+    innermost frame is whatever was interrupted, at an instruction that raises nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        return not _was_raised(error)
+    code = getattr(getattr(handler, "func", handler), "__code__", None)  # asyncio.Runner's is a partial
+    return any(trace.tb_frame.f_code is code for trace in _trace(error))
+
+
+def _was_raised(error: BaseException) -> bool:
+    """Whether the innermost frame of an exception is at a `raise`."""
+    traces = list(_trace(error))
+    return bool(traces) and traces[-1].tb_frame.f_code.co_code[traces[-1].tb_lasti] == _RAISE
+
+
+def _trace(error: BaseException) -> Iterator[TracebackType]:
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def alone(error: BaseException) -> BaseException:
+    """Return what a group of exceptions comes to, if all in it was written for the caller; else what was given.
+
+    Tasks that run side by side in an `asyncio.TaskGroup` raise such a group, also for a single `ToolError`.
+
+    Returns:
+        The exception, if it is one; for several, an `EnfiladeError` with a line for each message. One of those
+        that a stateless client gets as an error of the protocol comes before all others.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = list(_leaves(error))
+    told = [each for each in leaves if isinstance(each, EnfiladeError)]
+    if len(told) < len(leaves):
+        return error
+    for each in told:
+        if isinstance(each, MissingCapabilityError | AnswerError):
+            return each
+    if len(told) == 1:
+        return told[0]
+    joined = EnfiladeError("\n".join(dict.fromkeys(str(each.message) for each in told)))
+    joined.__cause__ = error
+    return joined
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(reversed(error.exceptions))
+        else:
+            yield error
+
+
+def cancelled_by_host(error: BaseException, method: str) -> RpcError:
+    """Return the outcome of a request whose task was cancelled, and not by us.
+
+    A host that stops does so, or one with a limit of its own, or a task that the handler has started. Only
+    uvicorn says why, in the message of the cancellation. The client of a server that stops should send the
+    request again; any other should not, because the request might be cancelled each time.
+    """
+    if any("shutdown" in str(each) for each in error.args):
+        return stopping()
+    id = secrets.token_hex(6)
+    log_safely(
+        log, logging.WARNING, "%s was cancelled by its host, or by a task of its handler (id %s)", method, id
+    )
+    return RpcError(INTERNAL_ERROR, f"The request was cancelled on the server (id {id})", status=503)
+
+
+def stopping() -> RpcError:
+    """Return the outcome of a request that ends because the server does."""
+    return RpcError(INTERNAL_ERROR, "The server is stopping; send the request again", status=503)
+
+
+def too_long() -> RpcError:
+    """Return the outcome of a request that went past its deadline."""
+    return RpcError(INTERNAL_ERROR, "The request took too long and was stopped")
+
+
+# -- what the log has, and the client reads --------------------------------------------------------------------
+
+
+def log_safely(logger: logging.Logger, level: int, message: str, *args: object, exc_info: Any = None) -> None:
+    """Log, and let nothing come of it if that fails: a call never loses its outcome to the log.
+
+    `logging` itself hides what its handlers raise, but not for a closed `sys.stderr`, and not what filters and
+    handlers of the user raise.
+
+    Args:
+        logger: where to log.
+        level: of `logging`.
+        message: with `%` placeholders for `args`.
+        exc_info: an exception whose traceback is logged too.
+    """
+    try:
+        logger.log(level, message, *args, exc_info=exc_info)
+    except BaseException as error:
+        if ends_more(error):
+            raise
+
+
+def masked(error: BaseException, what: str, redaction: "Redaction | None" = None) -> RpcError:
+    """Log an unexpected failure whole and return what the peer may know of it: an id to ask for (R-719)."""
+    if isinstance(error, StoreError):
+        id = secrets.token_hex(6)
+        log_safely(log, logging.ERROR, "%s: %s (id %s)", what, error, id)
+        text = f"The server cannot reach its store at the moment (id {id}); try again"
+        return RpcError(INTERNAL_ERROR, text, status=503)
+    return RpcError(INTERNAL_ERROR, f"Internal error (id {log_failure(error, what, redaction)})")
+
+
+def log_failure(error: BaseException, what: str, redaction: "Redaction | None" = None) -> str:
+    """Log a failure with its traceback under a new correlation id, and return the id.
+
+    Args:
+        redaction: takes secrets out of it. What had some is logged as text alone, since whoever is handed the
+            exception itself would find them in it.
+    """
+    correlation = secrets.token_hex(6)
+    text = None if redaction is None else _redacted(error, redaction)
+    if text is None:
+        log_safely(log, logging.ERROR, "%s (id %s)", what, correlation, exc_info=error)
+    else:
+        log_safely(log, logging.ERROR, "%s (id %s)\n%s", what, correlation, text)
+    return correlation
+
+
+def _redacted(error: BaseException, redaction: "Redaction") -> str | None:
+    """Return the traceback without the secrets in it; None if there are none."""
+    try:
+        whole = "".join(traceback.format_exception(error))
+        clean = redaction.text(whole)
+    except Exception as failure:
+        return f"{type(error).__name__}, whose traceback could not be written: {type(failure).__name__}"
+    return None if clean == whole else clean.rstrip()
