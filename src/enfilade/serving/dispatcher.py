@@ -61,6 +61,7 @@ class Dispatcher:
     ) -> None:
         self.server_info = server_info
         self.journals = journals
+        journals.render = self.render
         self.changes = changes
         self._middleware = tuple(middleware)
         self._handlers: dict[str, Handler] = {}

@@ -10,6 +10,7 @@ The easy thing to get wrong is to say why a state was refused: there is one mess
 
 import hashlib
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -24,11 +25,21 @@ LIFETIME: Final = 600.0
 
 
 class Answered(msgspec.Struct, array_like=True):
-    """A question that has its answer: the kind, the beginning of its words, and the answer's JSON."""
+    """A question that has its answer.
+
+    Attributes:
+        method: its kind.
+        words: the beginning of its words.
+        result: the answer's JSON.
+        in_handler: whether it was asked in the task of the call itself, and not in one that the handler started.
+        asked: whether a run has come to the question since it was answered.
+    """
 
     method: str
     words: str
     result: bytes
+    in_handler: bool = False
+    asked: bool = False
 
 
 class Pending(msgspec.Struct, array_like=True):
@@ -40,6 +51,7 @@ class Pending(msgspec.Struct, array_like=True):
         words: the beginning of its words.
         key: for one that a handler returned, the handler's own key.
         form: for one that a handler returned, the schema of its form as JSON.
+        in_handler: as for the answer.
     """
 
     identity: bytes
@@ -47,6 +59,7 @@ class Pending(msgspec.Struct, array_like=True):
     words: str
     key: str | None = None
     form: bytes | None = None
+    in_handler: bool = False
 
 
 class Page(msgspec.Struct, array_like=True):
@@ -83,11 +96,13 @@ class Journal(msgspec.Struct, array_like=True):
         answers: by the question's identity.
         pending: by the key under which the client sees the question.
         pages: by the handler's path from the client's request; that of its own handler is empty.
+        stalled: the rounds in a row that brought answers and came to no answer that was new to them.
     """
 
     answers: dict[bytes, Answered] = {}
     pending: dict[str, Pending] = {}
     pages: dict[bytes, Page] = {}
+    stalled: int = 0
 
 
 class _Bound(msgspec.Struct, array_like=True):
@@ -107,7 +122,12 @@ class Journals:
         seal: the server's keys, shared by all workers.
         audience: the server's name: another one with the same keys does not open them.
         lifetime: seconds for which a state is good.
+
+    Attributes:
+        render: returns a result as JSON for a revision; the dispatcher's own.
     """
+
+    render: Callable[[Message, str], bytes]
 
     def __init__(self, seal: Seal, audience: str, lifetime: float = LIFETIME) -> None:
         self._seal = seal

@@ -7,8 +7,17 @@ by side may come in any order.
 
 The easy thing to get wrong is when a round may end. It does when no further question has come up for a few turns
 of the event loop. What else the handler was doing is cancelled and done again, so a side effect under `once` is
-waited for. And while an answer from an earlier round has not been asked for, whoever asks for it must still be on
-the way; if nobody comes, this run is another than the one before, and is refused.
+waited for.
+
+Then some answers of earlier rounds may not have been asked for. A branch that is slower in this round than it was
+in an earlier one comes to its question in a later round; the answer stays in the journal. No clock decides about
+that. A call is refused only if it is certain that this run is another than those before:
+
+- The handler waits in its own task for a new question, and has not come to one that it asked there before. One
+  task asks one question after the other, so it would have come to that one first.
+- Answers came in `STALLED_ROUNDS` rounds in a row, and none of these rounds came to an answer that no run had
+  come to before. Each branch of a handler that asks the same each time has at most one such answer, so rounds of
+  that kind are fewer than its branches.
 """
 
 import asyncio
@@ -24,12 +33,13 @@ from enfilade.primitives.errors import AnswerError
 from enfilade.primitives.input_required import InputRequired
 from enfilade.primitives.jsonable import json_bytes
 from enfilade.primitives.question import Question, decoded
-from enfilade.serving.exchange import Request
+from enfilade.serving.exchange import Outcome, Request
+from enfilade.serving.failures import log_safely
 from enfilade.serving.journal import Answered, Journal, Journals, Page, Pending, digest_of, target_of
 from enfilade.serving.unanswered import CannotAskError
 from enfilade.wire.elicitation import ElicitResult
 from enfilade.wire.input_required import InputRequest, InputRequiredResult
-from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError, encode_error
 
 if TYPE_CHECKING:
     from enfilade.primitives import form as _form
@@ -40,8 +50,8 @@ log = logging.getLogger("enfilade.serving")
 
 #: Turns of the event loop without a new question after which a round ends.
 _QUIET_TURNS: Final = 3
-#: Seconds that an answer of an earlier round is kept for whoever asked for it then.
-_PATIENCE: Final = 1.0
+#: Rounds in a row without progress after which a call asks other questions each time.
+STALLED_ROUNDS: Final = 8
 
 
 class Replay:
@@ -64,7 +74,8 @@ class Replay:
         self._returned = False
         self._busy = 0
         self._quiet = 0
-        self._patient = False
+        self._answers_came = False
+        self._progress = False
         self._timer: asyncio.Handle | None = None
         self._waiting: set[asyncio.Future[None]] = set()
         self.suspended = False
@@ -94,7 +105,7 @@ class Replay:
             page.turn()
 
     def _enter(self, key: str, pending: Pending, result: bytes) -> None:
-        answered = Answered(pending.method, pending.words, result)
+        answered = Answered(pending.method, pending.words, result, pending.in_handler)
         try:
             answer = decoded(pending.method, result)
             if pending.form is not None and isinstance(answer, ElicitResult) and answer.action == "accept":
@@ -103,6 +114,7 @@ class Replay:
         except AnswerError as error:
             raise _malformed(key, error.message) from None
         if pending.key is None:
+            self._answers_came = True
             self.journal.answers[pending.identity] = answered
         else:
             self.journal.pages[pending.identity].given[pending.key] = answered
@@ -139,13 +151,18 @@ class Replay:
         known = self.journal.answers.get(identity)
         if known is not None:
             self._unasked.discard(identity)
-            if not self._unasked and self._patient:
-                self._stir()
+            self._progress = self._progress or not known.asked
+            known.asked = True
             return Raw(known.result)
         name = self._put(
             key or f"question-{self._asked}",
             question.request,
-            Pending(identity, question.method, question.words),
+            Pending(
+                identity,
+                question.method,
+                question.words,
+                in_handler=asyncio.current_task() is self._request.task,
+            ),
         )
         try:
             await self._wait()
@@ -218,7 +235,6 @@ class Replay:
         if self._timer is not None:
             self._timer.cancel()
         self._quiet = 0
-        self._patient = False
         self._timer = asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
@@ -230,25 +246,38 @@ class Replay:
         self._quiet += 1
         if self._quiet <= _QUIET_TURNS:
             self._timer = loop.call_soon(self._turn)
-        elif self._diverges and not self._patient:
-            self._patient = True
-            self._timer = loop.call_later(_PATIENCE, self._turn)
         else:
             self._suspend()
 
-    @property
-    def _diverges(self) -> bool:
-        """Whether something was answered before that this run does not ask; what returns questions may do so."""
-        turned = any(page.answers or page.state != b"null" for page in self.journal.pages.values())
-        return bool(self._unasked) and not turned
+    def _is_another(self) -> bool:
+        """Whether it is certain that this run asks other questions than those before it."""
+        journal = self.journal
+        stalled = self._answers_came and not self._progress
+        journal.stalled = journal.stalled + 1 if stalled else 0
+        if not self._unasked or any(page.answers or page.state != b"null" for page in journal.pages.values()):
+            return False  # a handler that returns its questions need not ask again
+        passed_over = any(journal.answers[each].in_handler for each in self._unasked)
+        waits = any(each.in_handler for each in journal.pending.values())
+        return (passed_over and waits) or journal.stalled >= STALLED_ROUNDS
 
     def _suspend(self) -> None:
         self.suspended = True
-        if self._diverges:
+        if self._is_another():
             self._divergence = self._explain()
         if self._request.task is not None:
             self._cancellations += 1
             self._request.task.cancel("waiting for the client's answers")
+            self._request.insist(self._overdue)
+
+    def _overdue(self) -> Outcome:
+        """Return what ends this round if the handler goes on although it was cancelled."""
+        request = self._request
+        if request.cancelled:
+            return request.given_up_outcome()
+        try:
+            return request.result_outcome(self._journals.render(self.interim(), request.peer.revision))
+        except RpcError as error:
+            return encode_error(request.id, error), error
 
     def _explain(self) -> RpcError:
         earlier = ", ".join(self.journal.answers[each].words for each in self._unasked)
@@ -258,7 +287,7 @@ class Replay:
             f"Now it asks: {now}. A handler must ask the same, in the same words, each time it runs; "
             "what may differ from run to run belongs into `await ctx.once(...)`."
         )
-        log.error("%s", text)
+        log_safely(log, logging.ERROR, "%s", text)
         return RpcError(INTERNAL_ERROR, text)
 
     def interim(self) -> InputRequiredResult:
