@@ -5,6 +5,8 @@ raised is a name out of `WAYS`; where, is the tool, prompt, resource or completi
 """
 
 import asyncio
+import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -22,6 +24,13 @@ class PanicException(BaseException):
 
 class Failed(BaseException):
     """As pytest has it: what `pytest.fail()` raises."""
+
+
+class BrokenHandler(logging.Handler):
+    """A handler of a log that is no more."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise PanicException("the log is gone")
 
 
 def _raise(error: BaseException) -> NoReturn:
@@ -252,6 +261,13 @@ def _add_stubborn_tools(app: MCPApp) -> None:
         return await insist()
 
     @app.tool
+    async def stubborn_asking(ctx: Context) -> str:
+        """Ask, and go on in spite of the end of the round."""
+        with suppress(asyncio.CancelledError):
+            return str((await ctx.elicit("Sure?", bool)).data)
+        return await insist()
+
+    @app.tool
     async def swallow() -> str:
         """Return a result after a cancellation."""
         with suppress(asyncio.CancelledError):
@@ -263,6 +279,20 @@ def _add_stubborn_tools(app: MCPApp) -> None:
         """Let the stubborn ones end."""
         let_go.set()
         return "done"
+
+    @app.tool
+    def break_the_log(how: str) -> str:
+        """Let nothing be logged any more."""
+        if how == "closed":
+            sys.stderr.close()
+        elif how == "none":
+            sys.stderr = None
+        elif how == "descriptor":
+            os.close(2)
+        else:
+            for each in (None, "enfilade", "enfilade.serving"):
+                logging.getLogger(each).addHandler(BrokenHandler())
+        return how
 
     @app.tool
     async def groups(kind: str) -> str:
@@ -279,4 +309,4 @@ def _add_stubborn_tools(app: MCPApp) -> None:
 app = raising_app()
 
 if __name__ == "__main__":
-    app.run(sys.argv[1])
+    app.run(sys.argv[1], port=int(sys.argv[2]) if len(sys.argv) > 2 else None)
