@@ -194,3 +194,16 @@ def test_the_log_has_the_whole(line: Line, caplog: pytest.LogCaptureFixture) -> 
         assert id in record.getMessage()
         assert record.exc_info is not None
         assert "swordfish" in str(record.exc_info[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("one", "City not found: try 'Bern'"), ("two", "first\nsecond"), ("mixed", None)]
+)
+def test_what_tasks_side_by_side_tell_the_model(line: Line, kind: str, text: str | None) -> None:
+    """A group of nothing but `ToolError` is their texts; one with anything else is masked."""
+    outcome = line.call("groups", kind=kind)
+    if text is None:
+        check_masked(outcome.response)
+    else:
+        assert outcome.result["isError"] is True
+        assert outcome.text == text

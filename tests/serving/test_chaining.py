@@ -232,3 +232,27 @@ async def test_the_callers_own_request_shows_through() -> None:
         return str(await ctx.tools.call("who"))
 
     assert text(await result(app, "ask")) == "call 2026-07-28 None"
+
+
+async def test_a_raw_result_has_its_data_as_python_has_it() -> None:
+    """And under the names of other frameworks; whoever returns it passes the whole on."""
+    app = shelf()
+
+    @app.tool
+    async def look(ctx: Context) -> str:
+        raw = await ctx.tools.call_raw("place")
+        assert raw.structured_content == raw.structuredContent == {"city": "Riga", "height": 7.5}
+        assert raw.is_error is raw.isError is False
+        failed = await ctx.tools.call_raw("there is none")
+        assert failed.is_error is failed.isError is True
+        assert failed.structuredContent is None
+        return str(raw.structured_content["city"])
+
+    @app.tool
+    async def pass_on(name: str, ctx: Context) -> Any:
+        return await ctx.tools.call_raw(name)
+
+    assert text(await result(app, "look")) == "Riga"
+    for name in ("place", "places", "number", "nothing_annotated"):
+        assert await result(app, "pass_on", name=name) == await result(app, name)
+    assert (await result(app, "pass_on", name="there is none"))["isError"] is True

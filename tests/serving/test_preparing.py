@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from enfilade import MCPApp
+from enfilade.primitives.tool import Tool
 from enfilade.serving import tools
+from in_process import Asgi
 
 
 def app_with_tools() -> MCPApp:
@@ -84,3 +86,35 @@ def test_a_tool_that_is_added_meanwhile_does_not_disturb(monkeypatch: pytest.Mon
     failures: list[dict[str, Any]] = []
     asyncio.run(scenario())
     assert failures == []
+
+
+def test_what_cannot_be_built_yet_is_built_by_its_first_call(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Building imports modules, which fails while the process has no descriptor left; the others are built."""
+    prepare, odd = Tool.prepare, []
+
+    def without_descriptors(tool: Tool) -> None:
+        if tool.name == "one":
+            raise OSError(24, "Too many open files")
+        prepare(tool)
+
+    async def scenario() -> None:
+        monkeypatch.setattr(tools, "LEISURE", 0.01)
+        monkeypatch.setattr(Tool, "prepare", without_descriptors)
+        app, stop = app_with_tools(), asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: odd.append(context))
+        serving = asyncio.create_task(lifespan(app, stop))
+        await until(app, [False, True, True])
+        stop.set()
+        await serving
+        params = {"name": "one", "arguments": {"text": "built now"}}
+        answered = await Asgi(app).modern("tools/call", params)
+        assert answered.result["content"][0]["text"] == "built now"
+
+    with caplog.at_level("WARNING", "enfilade.serving"):
+        asyncio.run(scenario())
+    (said,) = [each for each in caplog.records if each.name == "enfilade.serving"]
+    assert (said.levelname, said.exc_info) == ("WARNING", None)
+    assert "'one'" in said.getMessage()
+    assert odd == []

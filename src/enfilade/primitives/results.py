@@ -113,7 +113,7 @@ def as_told(value: Any, checker: SchemaChecker | None) -> CallToolResult | None:
     if isinstance(value, CallToolResult):
         meta = value.meta or None
         value = ToolResult(
-            content=value.content,
+            content=value.content or None,
             structured_content=value.structured_content,
             is_error=value.is_error is True,
             meta=meta,

@@ -17,6 +17,7 @@ from enfilade.later import Later
 from enfilade.primitives.errors import EnfiladeError, PromptError, ResourceError, ResourceNotFound, ToolError
 from enfilade.primitives.jsonable import json_bytes
 from enfilade.serving.exchange import Request
+from enfilade.serving.spellings import RawResult
 from enfilade.wire.content import TextContent
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
 from enfilade.wire.message import Message
@@ -107,7 +108,7 @@ class ToolCalls:
             ToolError: it failed, there is no such tool, or calls are nested too deep.
         """
         tool = self._offered.tool(name)
-        result = await self.call_raw(name, arguments)
+        result = await self._result(name, arguments)
         if result.is_error is True:
             raise ToolError(_text_in(result) or "", meta=None if result.meta is UNSET else result.meta)
         content = result.structured_content
@@ -117,16 +118,19 @@ class ToolCalls:
         wrapped = tool is not None and tool.wraps_result and isinstance(data, dict) and data.keys() == {"result"}
         return data["result"] if wrapped else data
 
-    async def call_raw(self, name: str, arguments: Mapping[str, Any] | None = None) -> CallToolResult:
+    async def call_raw(self, name: str, arguments: Mapping[str, Any] | None = None) -> RawResult:
         """Call a tool by its listed or qualified name, and return its result as a client would get it.
 
         Returns:
-            The result. One with `is_error` is returned, not raised; so is what a client would get as a protocol
-            error, such as that there is no such tool (P7).
+            The result, with `structured_content` as Python has it. One with `is_error` is returned, not raised;
+            so is what a client would get as a protocol error, such as that there is no such tool (P7).
 
         Raises:
             ToolError: calls are nested too deep.
         """
+        return RawResult.of(await self._result(name, arguments))
+
+    async def _result(self, name: str, arguments: Mapping[str, Any] | None) -> CallToolResult:
         params = CallToolRequestParams(name=name, arguments=Raw(json_bytes(dict(arguments or {}))))
         try:
             return await self._offered.ask(self._request, "tools/call", params, CallToolResult)

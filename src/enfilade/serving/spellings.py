@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import msgspec
+from msgspec import UNSET, Raw
+
 from enfilade.serving.awaiting import DONE, Sent
 from enfilade.serving.changes import PROMPTS, RESOURCES, TOOLS, Change
+from enfilade.wire.tools import CallToolResult
 
 if TYPE_CHECKING:
     from enfilade.serving.context import Context
@@ -51,6 +55,34 @@ class Spellings:
     @property
     def _context(self) -> Context:
         return cast("Context", self)
+
+
+class RawResult(CallToolResult):
+    """What `ctx.tools.call_raw` returns: structured content as Python has it, and Arcade's spellings.
+
+    Return it from a tool to pass the whole on.
+    """
+
+    @property
+    def isError(self) -> bool:  # noqa: N802 - as MCP and Arcade spell it
+        """Whether the call failed: `is_error`."""
+        return self.is_error is True
+
+    @property
+    def structuredContent(self) -> Any:  # noqa: N802
+        """The data for programs: `structured_content`; None if there is none."""
+        return None if self.structured_content is UNSET else self.structured_content
+
+    @classmethod
+    def of(cls, result: CallToolResult) -> RawResult:
+        """Return a result with its structured content decoded."""
+        data = result.structured_content
+        return cls(
+            content=result.content,
+            structured_content=msgspec.json.decode(data) if isinstance(data, Raw) else data,
+            is_error=result.is_error is True,
+            meta=result.meta,
+        )
 
 
 class Ui:

@@ -1,0 +1,148 @@
+"""Whose failure an exception is: that of one call, or the end of more."""
+
+import asyncio
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from enfilade.primitives.errors import AnswerError, EnfiladeError, ReturnedValueError, ToolError
+from enfilade.serving.failures import alone, ends_more, log_safely
+from enfilade.serving.unanswered import MissingCapabilityError
+from raising import BrokenHandler
+
+CITY = ToolError("City not found: try 'Bern'", meta={"seen": True})
+
+
+def caught(work: Callable[[], object]) -> BaseException:
+    try:
+        work()
+    except BaseException as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def work() -> None:
+        raise error
+
+    return work
+
+
+class TestSignals:
+    @pytest.mark.parametrize(
+        "error", [KeyboardInterrupt(), GeneratorExit(), SystemExit(), BaseException()], ids=repr
+    )
+    def test_what_code_raises_ends_one_call(self, error: BaseException) -> None:
+        assert not ends_more(caught(raising(error)))
+
+    def test_ctrl_c_ends_the_server(self) -> None:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            error = caught(lambda: signal.raise_signal(signal.SIGINT))
+            assert ends_more(error)
+            assert not ends_more(caught(raising(KeyboardInterrupt())))
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def test_the_second_ctrl_c_of_a_runner_ends_the_server(self) -> None:
+        """asyncio.Runner cancels its task for the first one, and raises for the next."""
+        seen: list[bool] = []
+
+        async def work() -> None:
+            for _ in range(2):
+                try:
+                    signal.raise_signal(signal.SIGINT)
+                except KeyboardInterrupt as error:
+                    seen.append(ends_more(error))
+            seen.append(ends_more(caught(raising(KeyboardInterrupt()))))
+
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                asyncio.run(work())
+        except AssertionError:
+            raise
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert seen == [True, False]
+
+    def test_a_thread_gets_no_signals(self) -> None:
+        seen: list[bool] = []
+        thread = threading.Thread(target=lambda: seen.append(ends_more(KeyboardInterrupt())))
+        thread.start()
+        thread.join()
+        assert seen == [False]
+
+
+def test_the_closing_of_a_coroutine_is_no_failure() -> None:
+    seen: list[bool] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(1)
+        except GeneratorExit as error:
+            seen.append(ends_more(error))
+            raise
+
+    async def begin() -> None:
+        coroutine = work()
+        coroutine.send(None)
+        coroutine.close()
+
+    asyncio.run(begin())
+    assert seen == [True]
+
+
+class TestGroups:
+    def test_one_error_is_that_error(self) -> None:
+        assert alone(ExceptionGroup("g", [ExceptionGroup("h", [CITY])])) is CITY
+
+    def test_several_are_a_line_each(self) -> None:
+        group = ExceptionGroup("g", [ToolError("a"), ExceptionGroup("h", [ToolError("b"), ToolError("a")])])
+        found = alone(group)
+        assert isinstance(found, EnfiladeError)
+        assert str(found) == "a\nb"
+        assert found.__cause__ is group
+
+    @pytest.mark.parametrize("other", [ValueError("swordfish"), KeyboardInterrupt()], ids=repr)
+    def test_anything_else_in_it_masks_it(self, other: BaseException) -> None:
+        group = BaseExceptionGroup("g", [CITY, other])
+        assert alone(group) is group
+
+    @pytest.mark.parametrize("first", [MissingCapabilityError({"roots": {}}), AnswerError("no")], ids=repr)
+    def test_what_the_protocol_has_an_error_for_comes_first(self, first: EnfiladeError) -> None:
+        assert alone(ExceptionGroup("g", [CITY, first])) is first
+
+    def test_an_authors_mistake_is_told_apart(self) -> None:
+        mistake = ReturnedValueError("it returned what it may not")
+        assert alone(ExceptionGroup("g", [mistake])) is mistake
+
+
+class TestTheLog:
+    def test_what_a_handler_raises_goes_nowhere(self) -> None:
+        log = logging.getLogger("enfilade.broken")
+        handler = BrokenHandler()
+        log.addHandler(handler)
+        try:
+            with pytest.raises(BaseException, match="the log is gone"):
+                log.error("x")
+            log_safely(log, logging.ERROR, "x %s", 1)
+        finally:
+            log.removeHandler(handler)
+
+    def test_an_argument_that_cannot_be_written(self) -> None:
+        class Odd:
+            def __str__(self) -> str:
+                raise SystemExit
+
+        handler = logging.StreamHandler(sys.stderr)
+        log = logging.getLogger("enfilade.odd")
+        log.addHandler(handler)
+        try:
+            log_safely(log, logging.ERROR, "%s", Odd())
+        finally:
+            log.removeHandler(handler)
