@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from enfilade.wire.revisions import HANDSHAKE_OVER_HTTP
+from enfilade.wire.revisions import HANDSHAKE
 from exchanges import Message
 from harness import LINES, HttpLine, Line, Serving, open_line
 from over_http import BOTH, Http, request_of
@@ -139,7 +139,7 @@ class TestAnswerModes:
 
     @pytest.mark.parametrize("way", ["base", "cancels-itself", "generator-exit", "interrupt"])
     @pytest.mark.parametrize("accept", [JSON, STREAM, BOTH])
-    @pytest.mark.parametrize("revision", HANDSHAKE_OVER_HTTP)
+    @pytest.mark.parametrize("revision", HANDSHAKE)
     def test_in_a_session(self, http: Http, revision: str, accept: str, way: str) -> None:
         session = http.initialize(revision)
         for tool in ("at_once", "later", "reporting"):
