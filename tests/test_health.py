@@ -6,6 +6,7 @@ The server's end, which makes it unready, is in `test_draining.py`.
 import http.client
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from enfilade.setting_sources import load
 from enfilade.settings import SettingsError
 from enfilade.state.store import StoreError
 from harness import Serving
+from servers import free_port
 
 OK = b'{"status":"ok"}'
 
@@ -114,6 +116,20 @@ def test_a_store_out_of_reach_is_alive_and_not_ready(monkeypatch: pytest.MonkeyP
             assert status == 503
             assert body == b'{"status":"unavailable","reason":"the store is out of reach"}'
         assert ask(server.port, "/readyz")[:2] == (200, OK)
+
+
+@pytest.mark.parametrize("kind", ["valkey", "sqlite"])
+def test_a_store_that_is_away_at_the_start_is_said_once(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the server starts all the same."""
+    (tmp_path / "file").touch()
+    url = f"valkey://127.0.0.1:{free_port()}" if kind == "valkey" else f"sqlite:///{tmp_path}/file/state.db"
+    with Serving(MCPApp(store=url)) as server:
+        assert ask(server.port, "/healthz")[:2] == (200, OK)
+        said = [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+    assert len([text for text in said if "out of reach" in text]) == 1, said
+    assert len(said) <= (1 if kind == "valkey" else 2), said
 
 
 def test_probes_hide_nothing_of_the_endpoint() -> None:

@@ -431,7 +431,8 @@ class MCPApp(ToolOffer):
         try:
             await self.endpoint.start()
         except StoreError as error:  # the store may come back, and requests say so until it does
-            log.warning("the store is out of reach: %s", error)
+            if not self.store.away:  # else the store has said it
+                log.warning("the store is out of reach: %s", error)
 
     async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -15,7 +15,13 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from enfilade import Context, MCPApp, ToolError
+from enfilade.serving import relay
 from enfilade.serving.changes import updated
+
+if "FAULTY_LEASE" in os.environ:  # seconds, in place of 12
+    relay.LEASE = float(os.environ["FAULTY_LEASE"])  # type: ignore[misc]  # so that a test need not last that long
+    relay.RENEWAL = relay.LEASE / 6  # type: ignore[misc]
+    relay.DOUBT = relay.LEASE / 2  # type: ignore[misc]
 
 HELD: set[str] = set()
 

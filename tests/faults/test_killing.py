@@ -4,11 +4,15 @@ The easy thing to get wrong is who was killed: the worker that serves a request,
 to a client that came back. The first costs the work, the second nothing.
 """
 
+import contextlib
 import random
+import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from faults.fleets import (
     ELICITS,
@@ -59,6 +63,39 @@ def test_the_worker_that_serves_a_stream_is_killed(fleet: Fleet, round: int) -> 
             killed.join()
     if stream.outcome is not None:
         check_told_again(client, stream, chance)
+    check_serves(fleet, client)
+
+
+@contextlib.contextmanager
+def _writes_held_up(store: str, seconds: float) -> Iterator[None]:
+    """Let a store take nothing for so long, which can be read meanwhile; within, that time begins."""
+    if store.startswith("sqlite"):
+        path = store.removeprefix("sqlite:///")
+        connection = sqlite3.connect(path, timeout=20, isolation_level=None, check_same_thread=False)
+        connection.execute("BEGIN IMMEDIATE")
+        released = threading.Timer(seconds, connection.execute, ("ROLLBACK",))
+        released.start()
+        try:
+            yield
+        finally:
+            released.join()
+            connection.close()
+    else:
+        with redis.Redis.from_url(store.replace("valkey", "redis", 1), protocol=2) as client:
+            client.execute_command("CLIENT", "PAUSE", int(1000 * seconds), "WRITE")
+            yield
+
+
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_the_worker_is_killed_at_its_first_event_while_the_store_is_slow(
+    fleet: Fleet, store: str, round: int
+) -> None:
+    """R-351: no event is given out before the store knows of its stream, however soon its worker dies then."""
+    client = client_of(fleet, seeded())
+    with _writes_held_up(store, 0.4), client.call("count", n=EVENTS, pause=0.05) as stream:
+        next(stream)
+        fleet.kill(int(stream.served_by[0]))
+        assert not check_whole_or_given_up(stream, EVENTS)
     check_serves(fleet, client)
 
 

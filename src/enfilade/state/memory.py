@@ -26,6 +26,7 @@ class MemoryStore:
     """
 
     shared = False
+    away = False
 
     def __init__(self, bounds: Bounds) -> None:
         self.keys: Keys = MemoryKeys()

@@ -238,6 +238,10 @@ class RedisStore:
         self.log: EventLog = RedisLog(self._lanes, address.prefix, bounds)
         self.bus: Bus = self._bus
 
+    @property
+    def away(self) -> bool:
+        return self._lanes.reach.reported
+
     async def start(self) -> None:
         """Begin to listen to messages; other connections are opened when they are needed.
 

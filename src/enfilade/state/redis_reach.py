@@ -70,6 +70,11 @@ class Reach:
         self._closed_until = 0.0
         self._why = ""
 
+    @property
+    def reported(self) -> bool:
+        """Whether the log says that it is away."""
+        return bool(self._lost)
+
     def complaint(self, error: BaseException) -> StoreError:
         """Return the error that says what is wrong and what to do about it."""
         said = self._address.without_password(str(error))

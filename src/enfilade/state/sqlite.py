@@ -53,6 +53,10 @@ class SqliteStore:
         self._bus = SqliteBus(self._write)
         self.bus: Bus = self._bus
 
+    @property
+    def away(self) -> bool:
+        return self._threads is not None and self._threads.reported
+
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
         if self._threads is not None and self._threads.loop is not loop:
@@ -88,6 +92,7 @@ class _Threads:
 
     def __init__(self, file: DatabaseFile, loop: asyncio.AbstractEventLoop, bus: SqliteBus) -> None:
         self.loop = loop
+        self.reported = False
         self.writer = DatabaseThread(file, loop, "IMMEDIATE", sweep)
         self.reader = DatabaseThread(file, loop, "DEFERRED")
         self._listening = Listening(file, loop, bus)
@@ -99,6 +104,7 @@ class _Threads:
             await self.writer.run(_nothing)
             await self.reader.run(_nothing)
         except StoreError as error:
+            self.reported = True
             log.warning("the store is out of reach: %s", error)
         await self._listening.ready.wait()
 

@@ -158,6 +158,11 @@ class Store(Protocol):
     bus: Bus
     shared: bool
 
+    @property
+    def away(self) -> bool:
+        """Whether it is out of reach, and the log says so already."""
+        ...
+
     async def start(self) -> None:
         """Make ready, in the event loop that will use it.
 

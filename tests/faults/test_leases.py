@@ -1,0 +1,35 @@
+"""Work that lasts longer than its worker's lease, while its client is cut off: the worker is not taken for dead.
+
+The lease is two seconds here, in place of twelve.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from faults.fleets import COMMAND, LOOPS, SETTINGS, check_whole, client_of
+from fleet import Fleet
+from resuming import seeded
+
+LEASE = 2.0
+
+
+@pytest.fixture(scope="module")
+def leased(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """Two servers, to be started."""
+    folder: Path = tmp_path_factory.mktemp("leased")
+    return Fleet(2, COMMAND, f"sqlite:///{folder / 'shared.db'}", {**SETTINGS, "FAULTY_LEASE": str(LEASE)})
+
+
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_a_worker_that_lives_longer_than_a_lease_is_alive(leased: Fleet, round: int) -> None:
+    """R-351: whoever reads its stream at another worker waits for it, and gets all of it."""
+    with leased as fleet:
+        client = client_of(fleet, seeded())
+        with client.call("count", n=2, pause=2 * LEASE) as stream:
+            next(stream)
+            stream.cut()
+            while len(stream.served_by) < 2:
+                next(stream)
+            assert stream.served_by[0] != stream.served_by[1]
+            check_whole(stream, 2)
