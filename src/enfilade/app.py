@@ -357,6 +357,10 @@ class MCPApp(ToolOffer):
             HttpOptions(
                 answers=answers,
                 body_limit=of.body_limit,
+                body_memory=of.body_memory,
+                max_requests=of.max_requests,
+                max_streams=of.max_streams,
+                max_questions=of.max_questions,
                 sessions=of.sessions,
                 session_ttl=of.session_ttl,
                 stream_age=of.stream_age,
@@ -607,6 +611,7 @@ class MCPApp(ToolOffer):
         return StdioOptions(
             line_limit=of.body_limit,
             request_timeout=of.request_timeout,
+            max_requests=of.max_requests,
             shutdown_timeout=of.shutdown_timeout,
             lifespan_timeout=of.lifespan_timeout,
         )

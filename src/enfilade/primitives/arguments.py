@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, NotRequired, Optional, Required, get_a
 import msgspec
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.fields import FieldInfo
-from pydantic_core import ValidationError, from_json, to_json
+from pydantic_core import ErrorDetails, ValidationError, from_json, to_json
 
 from enfilade.primitives.annotations import allows_none
 from enfilade.primitives.complaints import complaints, path_in
@@ -27,6 +27,12 @@ from enfilade.primitives.signature import EMPTY, Parameter
 
 # A long array of wrong items has a million errors, and to look at them all would cost more than the call.
 _MOST_ERRORS: Final = 1000
+
+#: Bytes of arguments above which unknown names are refused before any value is built.
+LARGE: Final = 64 * 1024
+_MOST_UNKNOWN: Final = 20  # unknown names that are complained of, or counted
+
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 RawArguments = bytes | msgspec.Raw | None
 
@@ -76,6 +82,7 @@ class ArgumentReader:
             raise TypeError(_unfit(fields, label, error)) from error
         self.schema = _tidied(schema)
         self._validate = adapter.validator.validate_json
+        self._is_open = allow_extra
 
     def read(self, arguments: RawArguments) -> dict[str, Any]:
         """Return the values by parameter name.
@@ -83,10 +90,13 @@ class ArgumentReader:
         Raises:
             ArgumentsError: lists everything that is wrong.
         """
+        raw = b"{}" if arguments is None else bytes(arguments)
+        if len(raw) > LARGE and not self._is_open:
+            self._refuse_unknown(raw)
         try:
-            found: dict[str, Any] = self._validate(b"{}" if arguments is None else bytes(arguments))
+            found: dict[str, Any] = self._validate(raw)
         except ValidationError as error:
-            return self._read_again(b"" if arguments is None else bytes(arguments), error)
+            return self._read_again(raw, error)
         except RecursionError:
             raise self._error(["they are nested too deeply"]) from None
         return found
@@ -101,7 +111,8 @@ class ArgumentReader:
             values = from_json(arguments)
         except ValueError as unreadable:
             raise self._error([f"they are not valid JSON: {unreadable}"]) from None
-        if (repaired := self._unquoted(values, (path_in(values, each) for each in error.errors()))) is not None:
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        if (repaired := self._unquoted(values, (path_in(values, each) for each in errors))) is not None:
             try:
                 found: dict[str, Any] = self._validate(to_json(repaired))
             except (ValidationError, RecursionError):
@@ -109,6 +120,23 @@ class ArgumentReader:
             else:
                 return found
         raise self._error(complaints(error, values, self.schema, self._kind)) from None
+
+    def _refuse_unknown(self, arguments: bytes) -> None:
+        """Refuse large arguments with unknown names before their values are built.
+
+        The validator says itself which names it does not know: it is given null for the value of each of them.
+
+        Raises:
+            ArgumentsError: lists what is wrong.
+        """
+        shown = without_values(arguments, self.schema["properties"])
+        if shown is None:
+            return
+        try:
+            self._validate(shown)
+        except ValidationError as error:
+            if any(each["type"] == "extra_forbidden" for each in _listed(error)):
+                raise self._error(complaints(error, from_json(shown), self.schema, self._kind)) from None
 
     def _unquoted(self, values: Any, paths: Iterable[tuple[Step, ...]]) -> Any:
         return unquoted(values, paths)
@@ -132,6 +160,30 @@ class StringReader(ArgumentReader):
             except (ValueError, TypeError):  # no JSON, or a list
                 continue
         return repaired if repaired != values else None
+
+
+def without_values(arguments: bytes, names: Mapping[str, Any]) -> bytes | None:
+    """Return arguments with null in place of what is called by other names than these; None if nothing is.
+
+    Nothing of the values is built. Of many other names only some are left, to be complained of.
+    """
+    try:
+        members = _MEMBERS.decode(arguments)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # the validator says what is wrong
+    others = [name for name in members if name not in names]
+    if not others:
+        return None
+    kept: dict[str, msgspec.Raw | None] = {name: raw for name, raw in members.items() if name in names}
+    kept.update(dict.fromkeys(others[:_MOST_UNKNOWN]))
+    return msgspec.json.encode(kept)
+
+
+def _listed(error: ValidationError) -> Iterable[ErrorDetails]:
+    """Return the single errors, unless there are too many to look at."""
+    if error.error_count() > _MOST_ERRORS:
+        return ()
+    return error.errors(include_url=False, include_context=False, include_input=False)
 
 
 def unquoted(values: Any, paths: Iterable[tuple[Step, ...]]) -> Any:

@@ -21,7 +21,7 @@ from typing import Any, get_origin
 from pydantic_core import from_json, to_json
 
 from enfilade.primitives.annotations import strip
-from enfilade.primitives.arguments import ArgumentReader, RawArguments, unquoted
+from enfilade.primitives.arguments import LARGE, ArgumentReader, RawArguments, unquoted, without_values
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.json_schema import SchemaChecker
 from enfilade.primitives.schemas import check_headers
@@ -43,6 +43,9 @@ class GivenSchemaReader:
         self.schema = schema
         self._tool_name = tool_name
         self._checker = SchemaChecker(schema)
+        # Without one of these keywords, what is no property is unknown.
+        is_closed = schema.get("additionalProperties") is False and not schema.get("patternProperties")
+        self._names: Mapping[str, Any] | None = schema.get("properties", {}) if is_closed else None
         self._whole = _whole(signature, schema)
         parameters = () if self._whole else signature.parameters
         self._typed = ArgumentReader(
@@ -57,7 +60,10 @@ class GivenSchemaReader:
         Raises:
             ArgumentsError: lists everything that is wrong.
         """
-        values = self._parsed(b"{}" if arguments is None else bytes(arguments))
+        raw = b"{}" if arguments is None else bytes(arguments)
+        if len(raw) > LARGE and self._names is not None:
+            raw = without_values(raw, self._names) or raw  # what is refused for its names needs no values
+        values = self._parsed(raw)
         if problems := self._checker.problems(values):
             repaired = unquoted(values, (each.path for each in problems))
             if repaired is None or self._checker.problems(repaired):

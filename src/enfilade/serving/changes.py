@@ -27,8 +27,10 @@ DEBOUNCE: Final = 0.05
 #: Seconds after which a change that found no room is told again.
 RETRY: Final = 1.0
 
-#: Most resources that one client may watch.
+#: Most resources that one client may watch, and most characters that their URIs may have together. A session's
+#: are one record in the store, which is written anew with each of them.
 MOST_WATCHED: Final = 1000
+MOST_WATCHED_TEXT: Final = 256 * 1024
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -80,6 +82,9 @@ def watch(watched: Watched, uri: str) -> None:
     spelling = canonical(uri)
     if spelling not in watched and len(watched) >= MOST_WATCHED:
         raise RpcError(INVALID_PARAMS, f"Invalid params: a client may watch at most {MOST_WATCHED} resources")
+    if spelling not in watched and len(uri) + sum(map(len, watched)) > MOST_WATCHED_TEXT:
+        text = f"the URIs that a client watches have at most {MOST_WATCHED_TEXT} characters together"
+        raise RpcError(INVALID_PARAMS, f"Invalid params: {text}")
     watched[spelling] = uri
 
 

@@ -8,6 +8,7 @@ somebody waits for it.
 import asyncio
 import secrets
 import uuid
+from collections import Counter
 from typing import Any, Final
 
 import msgspec
@@ -37,9 +38,12 @@ class Questions:
     Args:
         relay: the workers at which an answer may arrive as well; None if it can arrive here only.
         seal: marks the ids of questions, so that what other workers keep for us are answers to us.
+        limit: questions that one principal, or one session where there is none, may have unanswered.
     """
 
-    def __init__(self, relay: Relay | None = None, seal: Seal | None = None) -> None:
+    def __init__(self, relay: Relay | None = None, seal: Seal | None = None, *, limit: int = 64) -> None:
+        self._limit = limit
+        self._asked: Counter[tuple[str | None, str | None]] = Counter()  # questions without an answer, by client
         self._waiting: dict[tuple[str | None, str | int], asyncio.Future[Envelope]] = {}
         self._relay = relay if relay is not None and relay.shared else None
         self._seal = seal
@@ -138,17 +142,25 @@ class Questions:
             timeout: seconds to wait; the client is told when they are over (R-36A).
 
         Raises:
-            CannotAskError: the call's answer cannot carry a question, or the client's revision has none like it.
+            CannotAskError: the call's answer cannot carry a question, the client's revision has none like it, or
+                the client has too many questions to answer already.
             AskTimeoutError: no answer came.
             ClientRefusedError: the answer is an error.
         """
         if request.finished or request.cancelled:
             raise CannotAskError("This call is over, so its client cannot be asked anything more")
+        peer = request.peer
+        client = (peer.principal, None) if peer.principal is not None else (None, peer.session_id)
+        if self._asked[client] >= self._limit:
+            raise CannotAskError(
+                f"This client has {self._limit} unanswered questions, so it cannot be asked anything more now"
+            )
         id = self._new_id(request.peer.session_id)
         question = encode_request(id, method, _said(params, request.peer.revision))
         outlet = request.outlet
         key = (request.peer.session_id, id)
         waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
+        self._asked[client] += 1
         try:
             if not outlet.send(question):
                 raise CannotAskError("This client takes plain JSON answers, so it cannot be asked anything")
@@ -160,6 +172,9 @@ class Questions:
             raise
         finally:
             del self._waiting[key]
+            self._asked[client] -= 1
+            if not self._asked[client]:
+                del self._asked[client]
         envelope = waiting.result()
         if isinstance(envelope.result, Raw):
             return envelope.result

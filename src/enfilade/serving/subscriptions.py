@@ -7,6 +7,7 @@ client match the same change (R-2C3, R-2C6).
 """
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -14,6 +15,7 @@ from msgspec import UNSET, UnsetType
 from enfilade.primitives.uris import MAX_LENGTH
 from enfilade.serving.changes import (
     MOST_WATCHED,
+    MOST_WATCHED_TEXT,
     PROMPTS,
     RESOURCES,
     TOOLS,
@@ -142,7 +144,10 @@ def _both(wanted: Any, offered: Any) -> Any:
 
 def _watchable(uris: list[str] | UnsetType) -> list[str] | UnsetType:
     """Return as many of the resources as one client may watch."""
-    return uris if uris is UNSET else [uri for uri in uris if len(uri) <= MAX_LENGTH][:MOST_WATCHED]
+    if uris is UNSET:
+        return uris
+    lengths = accumulate(map(len, short := [uri for uri in uris if len(uri) <= MAX_LENGTH][:MOST_WATCHED]))
+    return [uri for uri, length in zip(short, lengths, strict=True) if length <= MOST_WATCHED_TEXT]
 
 
 def _asked_for(honoured: SubscriptionFilter) -> tuple[frozenset[Change], Watched]:

@@ -34,6 +34,10 @@ FAREWELL: Final = 1.0
 
 JSON: Final = (b"content-type", b"application/json")
 
+#: Seconds after which a client that was refused for want of room should try again (RFC 9110 §10.2.3).
+_RETRY_AFTER: Final = (b"retry-after", b"1")
+_TRY_AGAIN: Final = frozenset({429, 503})
+
 
 class AnswerOptions(StreamOptions, frozen=True, kw_only=True):
     """How answers behave; all times in seconds, all sizes in bytes.
@@ -49,6 +53,18 @@ class AnswerOptions(StreamOptions, frozen=True, kw_only=True):
     grace: float = 1.0
     request_timeout: float = 0.0
     eager: bool = False
+
+
+class Count(Protocol):
+    """Counts the requests in flight."""
+
+    def enter(self) -> None:
+        """Count one that waits for something."""
+        ...
+
+    def leave(self) -> None:
+        """Count it no more."""
+        ...
 
 
 class Responder(Protocol):
@@ -71,6 +87,11 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> N
     await send({"type": "http.response.body", "body": body})
 
 
+def with_retry_after(status: int, headers: Headers) -> Headers:
+    """Return the headers of a response, with the time after which its client should try again if it should."""
+    return [*headers, _RETRY_AFTER] if status in _TRY_AGAIN else headers
+
+
 async def send_empty(send: Send, status: int, headers: Headers) -> None:
     """Send a response without a body (R-211: 202 has none)."""
     await send(
@@ -91,6 +112,7 @@ class Answer(msgspec.Struct, eq=False):
         stateless: the era, which decides what a disconnect means and which status an error has.
         endless: it lasts as long as its client stays: always a stream (R-272), without a deadline.
         recordings: where a session's streams are recorded, so that they can be resumed; None if they are not.
+        in_flight: counts it while it waits for anything; None if nobody counts.
     """
 
     receive: Receive
@@ -101,6 +123,8 @@ class Answer(msgspec.Struct, eq=False):
     stateless: bool = False
     endless: bool = False
     recordings: Recordings | None = None
+    in_flight: "Count | None" = None
+    _counted: bool = False
     _stream: EventStream | None = None
     _suspended: bool = False  # others go on beside it
     _watcher: asyncio.Task[None] | None = None
@@ -158,6 +182,9 @@ class Answer(msgspec.Struct, eq=False):
             else:
                 request.suspended()
                 self._suspended = True
+                if self.in_flight is not None and not self.endless:
+                    self.in_flight.enter()
+                    self._counted = True
                 if self._stream is not None:
                     self._stream.begin()
                 self._timer = asyncio.get_running_loop().call_later(GLANCE, self._outlived)
@@ -172,6 +199,8 @@ class Answer(msgspec.Struct, eq=False):
         finally:
             if self._timer is not None:
                 self.settle()
+                if self._counted and self.in_flight is not None:
+                    self.in_flight.leave()
         if self._settling is not None:
             await asyncio.wait((self._settling,))
         elif error is None and body is not None and self._stream is None and self.accepts[0] and not self._gone:
@@ -231,7 +260,7 @@ class Answer(msgspec.Struct, eq=False):
             else:
                 await send_empty(self.write, 204, self.headers)
         elif self.accepts[0] or status != 200:
-            await send_json(self.write, status, body, self.headers)
+            await send_json(self.write, status, body, with_retry_after(status, self.headers))
         else:
             await send_events(self.write, event(body), self.headers)
 

@@ -15,9 +15,9 @@ from typing import Final
 
 from msgspec import Raw
 
-from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.exchange import UNWINDING, Outcome, Request
 from enfilade.serving.failures import stopping, too_long
+from enfilade.transports.request_limit import RequestLimit
 from enfilade.wire.jsonrpc import encode_error
 
 #: What handlers that do not end run in, once their batch is answered: nothing else refers to it.
@@ -28,15 +28,15 @@ class Batch:
     """The requests of one batch.
 
     Args:
-        dispatcher: runs them.
+        load: runs them, and counts them as in flight like any others.
         request_timeout: seconds that each of them may take; 0 for no limit.
 
     Attributes:
         cancelled: whether the host has cancelled the whole.
     """
 
-    def __init__(self, dispatcher: Dispatcher, request_timeout: float) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, load: RequestLimit, request_timeout: float) -> None:
+        self._load = load
         self._request_timeout = request_timeout
         self._requests: list[Request] = []
         self.cancelled = False
@@ -76,12 +76,15 @@ class Batch:
         if self._request_timeout:
             deadline = partial(request.cancel, "deadline", verdict=too_long())
             timer = asyncio.get_running_loop().call_later(self._request_timeout, deadline)
+        responder = self._load.responder
+        self._load.enter()
         try:
-            body, _ = await self._dispatcher.respond(request)
+            body, _ = await responder.respond(request)
             return body
         except asyncio.CancelledError:
             return encode_error(request.id, stopping())
         finally:
+            self._load.leave()
             if timer is not None:
                 timer.cancel()
 

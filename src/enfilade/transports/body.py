@@ -1,63 +1,170 @@
-"""The body of a POST, up to the limit.
+"""The body of a POST: its limit, what all unfinished bodies may take together, and what a large one may hold.
 
-The easy thing to get wrong is a length that is announced and not kept to, in either direction: what counts is
-what comes.
+What counts is what comes, in either direction: a length that is announced need not be kept to.
+
+A body that comes in one piece is the plain case and is not counted anywhere. The others are bounded together
+(`BodyMemory`), because each connection may have an unfinished one. When they reach the limit, the body that has
+made no progress for the longest time gives way, large ones first. So stalled uploads do not keep out clients that
+send.
 """
 
+import asyncio
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 from enfilade.transports.answer import Receive
-from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
+from enfilade.transports.message_size import LARGE, check_values
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
+
+#: Default of `BodyMemory`, in bytes.
+MEMORY: Final = 64 * 1024 * 1024
 
 
-async def read_body(fields: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
-    """Return the body of a request.
+class UnreadBodyError(RpcError):
+    """A request is refused before its body was read, so its connection cannot serve another one."""
+
+
+class UnfinishedBody:
+    """What has come of a body.
+
+    Attributes:
+        task: reads it.
+        chunks: what was read.
+        size: bytes in them.
+        evicted: the memory is needed for others.
+    """
+
+    __slots__ = ("chunks", "evicted", "size", "task")
+
+    def __init__(self, task: "asyncio.Task[Any] | None") -> None:
+        self.task = task
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self.evicted = False
+
+
+class BodyMemory:
+    """Bounds the bytes of all unfinished bodies of a process.
 
     Args:
-        limit: the most it may have, in bytes.
+        limit: the most that they may take, in bytes.
 
-    Raises:
-        RpcError: HTTP 413 if it has more, 415 if it is compressed, 400 if the client went away before its end.
+    Attributes:
+        held: what they take now.
     """
-    if b"content-encoding" in fields:
-        _check_coding(fields[b"content-encoding"])
-    announced = fields.get(b"content-length", b"")
-    if len(announced) > 6 and announced.isdigit() and int(announced) > limit:
-        raise _too_large(limit)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body") or message["type"] == "http.disconnect" or len(body) > limit:
-        return await _read_rest(message, receive, limit)
-    return body
+
+    def __init__(self, limit: int = MEMORY) -> None:
+        self._limit = limit
+        self.held = 0
+        # Each in the order in which they last made progress.
+        self._small: dict[UnfinishedBody, None] = {}
+        self._large: dict[UnfinishedBody, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._small) + len(self._large)
+
+    def add(self, body: UnfinishedBody, chunk: bytes) -> None:
+        """Add what has come to a body.
+
+        Raises:
+            UnreadBodyError: HTTP 503; there is no room although all others that could give way have done so.
+        """
+        self._remove(body)
+        body.chunks.append(chunk)
+        body.size += len(chunk)
+        self.held += len(chunk)
+        (self._large if body.size > LARGE else self._small)[body] = None
+        while self.held > self._limit:
+            stalled = next(iter(self._large or self._small))
+            self.release(stalled)
+            if stalled is body:
+                raise _no_room()
+            stalled.evicted = True
+            if stalled.task is not None:
+                stalled.task.cancel()  # it waits for more, in `_read_rest`
+
+    def release(self, body: UnfinishedBody) -> None:
+        """Forget a body that is complete or given up; once more is once."""
+        self._remove(body)
+        self.held -= body.size
+        body.size, body.chunks = 0, []
+
+    def _remove(self, body: UnfinishedBody) -> None:
+        self._small.pop(body, None)
+        self._large.pop(body, None)
 
 
-async def _read_rest(message: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
-    """Return a body that does not come in one piece."""
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise RpcError(INVALID_REQUEST, "the body ended early", status=400)
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
+#: For endpoints that share the process and have no setting of their own.
+SHARED: Final = BodyMemory()
+
+
+class BodyReader:
+    """Reads the bodies of one endpoint.
+
+    Args:
+        limit: the most that a body may have, in bytes.
+        memory: bounds what all bodies take while they are unfinished.
+    """
+
+    __slots__ = ("_limit", "_memory", "_plain")
+
+    def __init__(self, limit: int, memory: BodyMemory = SHARED) -> None:
+        self._limit = limit
+        self._memory = memory
+        self._plain = min(limit, LARGE)
+
+    async def read(self, fields: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        """Return the body of a request.
+
+        Args:
+            fields: its headers.
+            receive: reads it, as ASGI says.
+
+        Raises:
+            RpcError: HTTP 413 if it is too long or holds too many values; 400 if the client went away before its
+                end; 503 if the unfinished bodies of the process take too much.
+        """
+        announced = fields.get(b"content-length", b"")
+        if len(announced) > 6 and announced.isdigit() and int(announced) > self._limit:
+            raise _too_large(self._limit)
         message = await receive()
+        body: bytes = message.get("body", b"")
+        if not body or len(body) > self._plain or message.get("more_body"):
+            body = await _read_rest(message, receive, self._limit, self._memory)
+            if len(body) > LARGE:
+                check_values(body)
+        return body
 
 
-def _check_coding(coding: bytes) -> None:
-    """Refuse a compressed body: nothing is decompressed here, so that no small body becomes a large one.
-
-    Raises:
-        RpcError: HTTP 415 (RFC 9110 §15.5.16).
-    """
-    if coding.strip().lower() not in (b"identity", b""):
-        raise RpcError(INVALID_REQUEST, "Content-Encoding is not supported: send the body as it is", status=415)
+async def _read_rest(
+    message: MutableMapping[str, Any], receive: Receive, limit: int, memory: BodyMemory
+) -> bytes:
+    """Return a body that does not come in one piece, or is long."""
+    body = UnfinishedBody(asyncio.current_task())
+    try:
+        while True:
+            if message["type"] == "http.disconnect":
+                raise RpcError(INVALID_REQUEST, "the body ended early", status=400)
+            chunk = message.get("body", b"")
+            if body.size + len(chunk) > limit:
+                raise _too_large(limit)
+            if not message.get("more_body", False):
+                return b"".join((*body.chunks, chunk))
+            if chunk:
+                memory.add(body, chunk)
+            message = await receive()
+    except asyncio.CancelledError:
+        if not body.evicted or body.task is None or body.task.uncancel() > 0:
+            raise
+        raise _no_room() from None
+    finally:
+        memory.release(body)
 
 
 def _too_large(limit: int) -> RpcError:
-    return RpcError(INVALID_REQUEST, f"the body is larger than {limit} bytes", status=413)
+    return UnreadBodyError(INVALID_REQUEST, f"the body is larger than {limit} bytes", status=413)
+
+
+def _no_room() -> RpcError:
+    text = "The server is receiving too many large requests; send this one again later"
+    return UnreadBodyError(INTERNAL_ERROR, text, status=503)

@@ -24,6 +24,8 @@ from enfilade.serving.live import Questions
 from enfilade.serving.peer import Peer
 from enfilade.serving.subscriptions import notification_of
 from enfilade.transports.incoming import Incoming, incoming_of, unsupported
+from enfilade.transports.message_size import LARGE, check_values
+from enfilade.transports.request_limit import too_many
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -59,6 +61,7 @@ class Connection:
         outlet: takes notifications, which may be dropped when the reader is behind.
         write: sends a response, which may not be dropped.
         request_timeout: seconds that a request may take; 0 for no limit.
+        max_requests: requests in flight at once.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class Connection:
         write: Callable[[bytes], Awaitable[None]],
         *,
         request_timeout: float = 0.0,
+        max_requests: int = 1000,
     ) -> None:
         self._dispatcher = dispatcher
         self._outlet = outlet
         self._write = write
         self._request_timeout = request_timeout
+        self._max_requests = max_requests
         self._in_flight = InFlight()
         self._watched: Watched = {}
         self._listener: Listener | None = None
@@ -116,6 +121,8 @@ class Connection:
     def feed(self, message: bytes) -> None:
         """Take one message; its outcome, if one is due, is written later. Never raises, never waits."""
         try:
+            if len(message) > LARGE:
+                check_values(message)
             decoded = decode(message)
         except RpcError as error:
             self._start(self._refuse(None, error))
@@ -193,6 +200,8 @@ class Connection:
                 self._listen(self._peer)
             return
         try:
+            if len(self._in_flight) >= self._max_requests and envelope.method != "ping":
+                raise too_many(self._max_requests)
             request = self._request(incoming)
             self._in_flight.enter(request)
         except RpcError as error:

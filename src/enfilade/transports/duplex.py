@@ -28,7 +28,8 @@ from enfilade.state.event_store import EventStore, EventStoreLog
 from enfilade.state.memory import MemoryStore
 from enfilade.state.seal import Seal
 from enfilade.state.store import Bounds
-from enfilade.transports.answer import AnswerOptions, Receive, send_empty, send_json
+from enfilade.transports.answer import AnswerOptions, Receive, send_empty, send_json, with_retry_after
+from enfilade.transports.body import BodyReader
 from enfilade.transports.duplex_post import DuplexPost
 from enfilade.transports.gets import Gets
 from enfilade.transports.guard import Guard, preflight
@@ -100,7 +101,7 @@ class HTTPStreamableTransport:
     ) -> None:
         self.sole = SoleSession(mcp_session_id)
         self.session = session
-        self.body_limit = options.body_limit
+        self.bodies = BodyReader(options.body_limit)
         self.answers: AnswerOptions = msgspec.structs.replace(
             options.answers, json_response=is_json_response_enabled, eager=not is_json_response_enabled
         )
@@ -274,10 +275,12 @@ class HTTPStreamableTransport:
                 await self._other(scope["method"], fields, headers, receive, send)
         except RpcError as error:
             id = None if error.id is UNSET else error.id
-            await send_json(send, error.status or 400, encode_error(id, error), headers)
+            status = error.status or 400
+            await send_json(send, status, encode_error(id, error), with_retry_after(status, headers))
         except Exception as error:  # one request that fails is one request
             failure = masked(error, "an HTTP request could not be served")
-            await send_json(send, failure.status or 500, encode_error(None, failure), headers)
+            status = failure.status or 500
+            await send_json(send, status, encode_error(None, failure), with_retry_after(status, headers))
 
     async def _other(
         self, method: str, fields: dict[bytes, bytes], headers: Headers, receive: Receive, send: Send

@@ -13,7 +13,6 @@ from msgspec import UNSET
 from enfilade.serving.exchange import Request
 from enfilade.serving.peer import Peer
 from enfilade.transports.answer import Answer, Receive, send_empty
-from enfilade.transports.body import read_body
 from enfilade.transports.incoming import incoming_of
 from enfilade.transports.loop_messages import Arrival
 from enfilade.transports.manners import Manners
@@ -81,7 +80,7 @@ class DuplexPost:
             RpcError: it is refused, and no response was begun.
         """
         self._manners.check_media()
-        body = await read_body(self._fields, self._receive, self._door.body_limit)
+        body = await self._door.bodies.read(self._fields, self._receive)
         envelope = decode(body)
         if isinstance(envelope, list):
             raise invalid_request("a body is exactly one message")

@@ -6,17 +6,16 @@ these headers alone may be here.
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Final
 
 import msgspec
 
 from enfilade.transports.guard import Guard, Headers, cors
 from enfilade.wire import headers as http
+from enfilade.wire.header_cache import HeaderCache
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
 
-#: How many different combinations of headers are kept in mind.
-_REMEMBERED: Final = 1024
+#: Host, Origin, Content-Type, Accept and MCP-Protocol-Version of a request.
+_Key = tuple[bytes | None, bytes | None, bytes | None, bytes | None, bytes | None]
 
 
 class Manners(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,14 +57,8 @@ class Manners(msgspec.Struct, frozen=True, kw_only=True):
 def judge_for(guard: Guard) -> Callable[[Mapping[bytes, bytes]], Manners]:
     """Return what judges request headers."""
 
-    @lru_cache(maxsize=_REMEMBERED)
-    def judge(
-        host: bytes | None,
-        origin: bytes | None,
-        content_type: bytes | None,
-        accept: bytes | None,
-        version: bytes | None,
-    ) -> Manners:
+    def judge(key: _Key) -> Manners:
+        host, origin, content_type, accept, version = key
         refusal = guard.verdict(host, origin)
         if refusal is not None:
             return Manners(refusal=refusal)
@@ -83,8 +76,14 @@ def judge_for(guard: Guard) -> Callable[[Mapping[bytes, bytes]], Manners]:
             headers=[] if origin is None else cors(origin),
         )
 
+    known = HeaderCache(judge, _size)
+
     def judged(fields: Mapping[bytes, bytes]) -> Manners:
         of = fields.get
-        return judge(of(b"host"), of(b"origin"), of(b"content-type"), of(b"accept"), of(http.PROTOCOL_VERSION))
+        return known[of(b"host"), of(b"origin"), of(b"content-type"), of(b"accept"), of(http.PROTOCOL_VERSION)]
 
     return judged
+
+
+def _size(key: _Key) -> int:
+    return sum(len(value) for value in key if value is not None)

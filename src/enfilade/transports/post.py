@@ -7,6 +7,7 @@ The easy thing to get wrong is a request that says both things at once; protocol
 """
 
 import asyncio
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,7 +19,7 @@ from enfilade.serving.peer import Peer
 from enfilade.state.store import StoreError
 from enfilade.transports.answer import Answer, Receive, send_empty
 from enfilade.transports.batching import Batch
-from enfilade.transports.body import read_body
+from enfilade.transports.body import UnreadBodyError
 from enfilade.transports.incoming import Incoming, check_version, incoming_of
 from enfilade.transports.manners import Manners
 from enfilade.transports.sessions import Session
@@ -47,6 +48,10 @@ from enfilade.wire.revisions import (
 if TYPE_CHECKING:
     from enfilade.transports.streamable_http import StreamableHTTP
 
+Scope = MutableMapping[str, Any]
+
+_CLOSE: Final = (b"connection", b"close")
+
 #: Level of log messages a session gets that never set one.
 DEFAULT_LOG_LEVEL: Final[LoggingLevel] = "info"
 
@@ -56,6 +61,7 @@ class Post(msgspec.Struct, eq=False):
 
     Attributes:
         door: the endpoint.
+        scope: of the request, as ASGI says.
         fields: request headers.
         manners: what they say.
         principal: who is asking.
@@ -64,6 +70,7 @@ class Post(msgspec.Struct, eq=False):
     """
 
     door: "StreamableHTTP"
+    scope: Scope
     fields: dict[bytes, bytes]
     manners: Manners
     principal: str | None
@@ -77,7 +84,7 @@ class Post(msgspec.Struct, eq=False):
         try:
             if self.manners.media is not None:
                 self.manners.check_media()
-            message = decode(await read_body(self.fields, self.receive, self.door.options.body_limit))
+            message = decode(await self.door.bodies.read(self.fields, self.receive))
             if isinstance(message, list):
                 await self._batch(message)
             elif message.method is UNSET:
@@ -89,6 +96,8 @@ class Post(msgspec.Struct, eq=False):
             await self._answer().conclude(503, encode_error(self.id, error))
         except RpcError as error:
             answer = self._answer()
+            if isinstance(error, UnreadBodyError) and self.scope["http_version"].startswith("1"):
+                answer.headers = [*answer.headers, _CLOSE]
             id = self.id if error.id is UNSET else error.id
             await answer.conclude(answer.status_of(error), encode_error(id, error))
 
@@ -109,7 +118,7 @@ class Post(msgspec.Struct, eq=False):
             known = self._known_session()
             peer, session = (known.peer, known) if known is not None else await self._session_peer()
             answer = self._answer(session)
-            await answer.run(self.door.dispatcher, self._enter(incoming, peer, session, answer))
+            await answer.run(self.door.load.responder, self._enter(incoming, peer, session, answer))
 
     def _answer(self, session: Session | None = None, *, endless: bool = False) -> Answer:
         manners, door = self.manners, self.door
@@ -117,11 +126,12 @@ class Post(msgspec.Struct, eq=False):
             self.receive,
             self.send,
             manners.accepts,
-            door.options.answers,
+            door.answers,
             manners.headers,
             self.stateless,
             endless,
             None if session is None else door.recordings,
+            door.load,
         )
 
     # -- the stateless era -------------------------------------------------------------------------------------
@@ -136,7 +146,8 @@ class Post(msgspec.Struct, eq=False):
             http.check_name(self.fields, method, incoming.params)
         params = incoming.checked_params()
         level = incoming.meta.log_level
-        answer = self._answer(endless=method == "subscriptions/listen")
+        listens = method == "subscriptions/listen"
+        answer = self._answer(endless=listens)
         request = Request(
             self.id,
             method,
@@ -147,7 +158,19 @@ class Post(msgspec.Struct, eq=False):
             log_level=None if level is UNSET else level,
             param_headers=self.fields,
         )
-        await answer.run(self.door.dispatcher, request)
+        if listens:
+            await self._listen(answer, request)
+        else:
+            await answer.run(self.door.load.responder, request)
+
+    async def _listen(self, answer: Answer, request: Request) -> None:
+        """Serve a request that lasts as long as its client: it counts as a stream and not as in flight."""
+        streams, address = self.door.stream_quota, address_of(self.scope)
+        streams.take(self.principal, None, address)
+        try:
+            await answer.run(self.door.dispatcher, request)
+        finally:
+            streams.give_back(self.principal, None, address)
 
     # -- the session era ---------------------------------------------------------------------------------------
 
@@ -161,6 +184,7 @@ class Post(msgspec.Struct, eq=False):
                 status=400,
             )
         check_version(self.manners.version)
+        self.door.load.check()
         if http.SESSION_ID in self.fields and self.door.options.sessions:
             await self.door.session(self.fields, self.principal)
             raise invalid_request("initialize was sent within a live session")
@@ -253,7 +277,7 @@ class Post(msgspec.Struct, eq=False):
             raise invalid_request(f"revision {peer.revision} has no batches; a body is exactly one message")
         answer = self._answer(session)
         answer.start_batch(peer.session_id)
-        batch = Batch(self.door.dispatcher, self.door.options.answers.request_timeout)
+        batch = Batch(self.door.load, self.door.options.answers.request_timeout)
         seen: set[RequestId] = set()
         due = await batch.serve(
             elements, lambda raw, outcome: self._element(raw, peer, session, answer, seen, batch, outcome)
@@ -301,6 +325,12 @@ class Post(msgspec.Struct, eq=False):
             return encode_error(id if error.id is UNSET else error.id, error)
         except Exception as failure:
             return encode_error(id, masked(failure, "a message of a batch could not be served"))
+
+
+def address_of(scope: Scope) -> str | None:
+    """Return the IP address that a request comes from, as the server knows it; None if it does not."""
+    client = scope.get("client")
+    return client[0] if client else None
 
 
 def _claims(raw: Raw) -> bool:

@@ -31,6 +31,9 @@ _PURPOSE: Final = b"session"
 _LONGEST_TOKEN: Final = 3072
 _LONGEST_TEXT: Final = 256
 
+#: Bytes of a token for which there is room in memory on the average; those of common clients have about 300.
+_USUAL_TOKEN: Final = 512
+
 #: Seconds for which a worker relies on what a store said of a session, unless it is told otherwise: one that
 #: others write to as well, and one of its own.
 FRESH: Final = 5.0
@@ -77,9 +80,10 @@ class Session:
         record: what the store said of it; None if that cannot be relied on.
         fresh_until: by the monotonic clock, when the store has to be asked again.
         changes: how often it was said to have changed, so that no older record is kept in mind.
+        used: since it was last looked at whether it can be forgotten.
     """
 
-    __slots__ = ("_sessions", "changes", "expires", "fresh_until", "peer", "record")
+    __slots__ = ("_sessions", "changes", "expires", "fresh_until", "peer", "record", "used")
 
     def __init__(self, peer: Peer, expires: float, sessions: "Sessions") -> None:
         self.peer = peer
@@ -87,6 +91,7 @@ class Session:
         self.record: Record | None = None
         self.fresh_until = 0.0
         self.changes = 0
+        self.used = False
         self._sessions = sessions
 
     @property
@@ -146,6 +151,7 @@ class Sessions:
         self._remembered = remembered
         self._known: OrderedDict[bytes | None, Session] = OrderedDict()
         self._new: OrderedDict[bytes | None, Session] = OrderedDict()
+        self._known_bytes = 0  # of tokens, which is what the size of a session follows from
         self._by_id: dict[str | None, Session] = {}
         self._ended: OrderedDict[str, float] = OrderedDict()
         self.streaming: dict[str | None, Watched] = {}
@@ -191,6 +197,7 @@ class Sessions:
         session = self._known.get(token)
         if session is None or session.fresh_until <= time.monotonic() or session.peer.principal != principal:
             return None
+        session.used = True
         return session
 
     async def find(self, token: bytes, principal: str | None) -> Session | None:
@@ -205,6 +212,7 @@ class Sessions:
             self._remember(self._known, self._remembered, token, session)
         if session.peer.principal != principal:
             return None
+        session.used = True
         if session.fresh_until <= time.monotonic() and not await self._refresh(session):
             return None
         return session
@@ -212,10 +220,21 @@ class Sessions:
     def _remember(
         self, among: OrderedDict[bytes | None, Session], limit: int, token: bytes, session: Session
     ) -> None:
+        """Keep a session, and forget those that were not used for the longest time if there are too many."""
         among[token] = self._by_id[session.peer.session_id] = session
-        if len(among) > limit:
-            _, oldest = among.popitem(last=False)
-            self._by_id.pop(oldest.peer.session_id, None)
+        session.used = True
+        if among is self._known:
+            self._known_bytes += len(token)
+        while len(among) > limit or (among is self._known and self._known_bytes > limit * _USUAL_TOKEN):
+            oldest_token, oldest = among.popitem(last=False)
+            if oldest.used:  # to reorder at each use would cost every call; so a use is noted, and looked at here
+                oldest.used = False
+                among[oldest_token] = oldest
+                continue
+            if among is self._known:
+                self._known_bytes -= len(oldest_token or b"")
+            if self._by_id.get(oldest.peer.session_id) is oldest:
+                del self._by_id[oldest.peer.session_id]
 
     async def _refresh(self, session: Session) -> bool:
         """Ask the store, and return whether the session lives; while it does not answer, what it said counts."""

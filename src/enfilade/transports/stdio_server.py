@@ -37,6 +37,7 @@ class StdioOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         line_limit: longest message in bytes.
         request_timeout: seconds that a request may take; 0 for no limit.
+        max_requests: requests in flight at once.
         shutdown_timeout: seconds that calls get to finish after the end of the input.
         lifespan_timeout: seconds that the lifespan gets in the end, and after it threads and exit handlers.
     """
@@ -45,6 +46,7 @@ class StdioOptions(msgspec.Struct, frozen=True, kw_only=True):
     request_timeout: float
     shutdown_timeout: float
     lifespan_timeout: float
+    max_requests: int = 1000
 
     @property
     def hurry(self) -> float:
@@ -157,7 +159,11 @@ class _Server:
             collector.go_on()
             writer = Writer(outgoing, self._on_unread)
             connection = Connection(
-                dispatcher, writer, writer.write, request_timeout=self._options.request_timeout
+                dispatcher,
+                writer,
+                writer.write,
+                request_timeout=self._options.request_timeout,
+                max_requests=self._options.max_requests,
             )
 
             def take(lines: list[bytes | None]) -> None:

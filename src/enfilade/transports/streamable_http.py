@@ -27,15 +27,18 @@ from enfilade.serving.reconciliation import Reconciler
 from enfilade.serving.relay import Relay
 from enfilade.state.seal import Seal
 from enfilade.state.store import EventLog, StoreError
-from enfilade.transports.answer import AnswerOptions, Receive, send_empty, send_json
+from enfilade.transports.answer import AnswerOptions, Receive, send_empty, send_json, with_retry_after
+from enfilade.transports.body import MEMORY, BodyMemory, BodyReader
 from enfilade.transports.get_stream import OpenStreams
 from enfilade.transports.guard import Guard, preflight
 from enfilade.transports.incoming import check_version, version_of
 from enfilade.transports.manners import judge_for
-from enfilade.transports.post import Post
+from enfilade.transports.post import Post, address_of
 from enfilade.transports.recordings import Recordings
+from enfilade.transports.request_limit import RequestLimit
 from enfilade.transports.sessions import Session, Sessions
 from enfilade.transports.stream import Headers, Send
+from enfilade.transports.stream_quota import StreamQuota
 from enfilade.wire import headers as http
 from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RequestId, RpcError, encode_error
@@ -45,6 +48,8 @@ from enfilade.wire.revisions import LONGEST_BATCH, STATELESS, UNSUPPORTED
 log = logging.getLogger("enfilade.transports")
 
 Scope = MutableMapping[str, Any]
+#: Who holds a stream: the arguments of `StreamQuota.take`.
+Holder = tuple[str | None, str | None, str | None]
 Principal = Callable[[Scope], str | None]
 
 _POST_ONLY: Final[Headers] = [(b"allow", b"POST")]
@@ -65,6 +70,10 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         answers: how answers behave.
         body_limit: largest body in bytes.
+        body_memory: bytes that the unfinished bodies of all requests may take together.
+        max_requests: requests in flight at once.
+        max_streams: event streams that one principal, or one session, may have open.
+        max_questions: unanswered questions of one principal, or one session.
         batch_limit: most messages in one 2025-03-26 batch.
         sessions: whether session-era clients get sessions; without, each of their requests stands alone.
         session_ttl: lifetime of a session in seconds.
@@ -73,6 +82,10 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     answers: AnswerOptions = AnswerOptions()
     body_limit: int = 4 * 1024 * 1024
+    body_memory: int = MEMORY
+    max_requests: int = 1000
+    max_streams: int = 64
+    max_questions: int = 64
     batch_limit: int = LONGEST_BATCH
     sessions: bool = True
     session_ttl: float = 86_400.0
@@ -114,8 +127,12 @@ class StreamableHTTP:
         self.options = options
         self.relay = relay
         self.draining = False
+        self.answers = options.answers
+        self.bodies = BodyReader(options.body_limit, BodyMemory(options.body_memory))
+        self.load = RequestLimit(dispatcher, options.max_requests)
+        self.stream_quota = StreamQuota(options.max_streams)
         self.in_flight = InFlight()
-        self.questions = Questions(relay, seal)
+        self.questions = Questions(relay, seal, limit=options.max_questions)
         self.recordings = None
         if log is not None and options.sessions:
             self.recordings = Recordings(log, seal, relay, options.stream_age)
@@ -205,31 +222,39 @@ class StreamableHTTP:
                 manners.check()
             principal = self._principal(scope)
             if scope["method"] == "POST":
-                await Post(self, fields, manners, principal, receive, send).serve()
+                await Post(self, scope, fields, manners, principal, receive, send).serve()
             else:
-                lasting = await self._other(scope["method"], fields, headers, principal, receive, send)
-                if lasting is not None:
+                stream = await self._other(scope, fields, headers, principal, receive, send)
+                if stream is not None:
                     del scope, fields, manners  # none of which it needs, for however long it is open
-                    await lasting
+                    lasting, holder = stream
+                    try:
+                        await lasting
+                    finally:
+                        self.stream_quota.give_back(*holder)
         except RpcError as error:
-            await send_json(send, error.status or 400, encode_error(None, error), headers)
+            await _refuse(send, error, error.status or 400, headers)
         except BaseException as error:  # a failing store or host hook fails this request and nothing else
             if stops(error):
                 raise
             failure = masked(error, "an HTTP request could not be served")
-            await send_json(send, failure.status or 500, encode_error(None, failure), headers)
+            await _refuse(send, failure, failure.status or 500, headers)
 
     async def _other(
         self,
-        method: str,
+        scope: Scope,
         fields: dict[bytes, bytes],
         headers: Headers,
         principal: str | None,
         receive: Receive,
         send: Send,
-    ) -> Awaitable[None] | None:
-        """Answer what is not a POST (E-22, E-23, E-24); return what serves a stream, if that is the answer."""
-        version = version_of(fields)
+    ) -> tuple[Awaitable[None], Holder] | None:
+        """Answer what is not a POST (E-22, E-23, E-24).
+
+        Returns:
+            What serves a stream, and who holds it, if a stream is the answer.
+        """
+        method, version = scope["method"], version_of(fields)
         if version in STATELESS:
             error = RpcError(INVALID_REQUEST, f"{method} is not part of revision {version}")
             await send_json(send, 405, encode_error(None, error), [*headers, *_POST_ONLY])
@@ -242,7 +267,9 @@ class StreamableHTTP:
         elif method == "GET" and self.options.sessions:
             check_version(version)
             session = await self.session(fields, principal)
-            return self.streams.serve(session, fields, headers, receive, send)
+            holder = principal, session.peer.session_id, address_of(scope)
+            self.stream_quota.take(*holder)
+            return self.streams.serve(session, fields, headers, receive, send), holder
         else:
             error = RpcError(INVALID_REQUEST, f"{method} is not offered here; messages are POSTed")
             offered = _OFFERED if self.options.sessions else _POST_ONLY
@@ -299,3 +326,7 @@ class StreamableHTTP:
         info, capabilities = params.client_info, params.capabilities
         peer = Peer(revision=revision, client_info=info, capabilities=capabilities, principal=principal)
         return peer, None, None
+
+
+async def _refuse(send: Send, error: RpcError, status: int, headers: Headers) -> None:
+    await send_json(send, status, encode_error(None, error), with_retry_after(status, headers))

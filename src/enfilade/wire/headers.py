@@ -10,11 +10,11 @@ import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
+from enfilade.wire.header_cache import HeaderCache
 from enfilade.wire.jsonrpc import HEADER_MISMATCH, RpcError
 
 SESSION_ID: Final = b"mcp-session-id"
@@ -30,6 +30,8 @@ NAMED_BY: Final = {"tools/call": "name", "prompts/get": "name", "resources/read"
 #: Python's decoders let some wrong padding pass, even when told to be strict (trap 11).
 _BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _DECIMAL: Final = re.compile(r"-?\d{1,32}(\.\d{1,32})?", re.ASCII)
+
+_MOST_RANGES: Final = 64  # of an Accept header; browsers send up to ten
 
 _ROUTING: Final = frozenset({PROTOCOL_VERSION, METHOD, NAME, SESSION_ID, b"host", b"origin", b"content-type"})
 
@@ -61,14 +63,14 @@ def mismatch(why: str) -> RpcError:
     return RpcError(HEADER_MISMATCH, f"Header mismatch: {why}", status=400)
 
 
-@lru_cache(maxsize=512)
 def acceptable(accept: bytes) -> tuple[bool, bool]:
     """Say whether a client takes (JSON, an event stream), as RFC 9110 §12.5.1 reads its Accept header.
 
-    The most specific range that names a type decides; `q=0` refuses it. Wildcards count.
+    The most specific range that names a type decides; `q=0` refuses it. Wildcards count. Of a long list only the
+    first `_MOST_RANGES` are read.
     """
     best: list[tuple[int, float]] = [(-1, 0.0), (-1, 0.0)]
-    for item in accept.lower().split(b","):
+    for item in accept.lower().split(b",", _MOST_RANGES)[:_MOST_RANGES]:
         media, *parameters = (part.strip() for part in item.split(b";"))
         quality = 1.0
         for parameter in parameters:
@@ -92,7 +94,6 @@ def _specificity(media: bytes, wanted: bytes) -> int:
     return 0 if media == b"*/*" else -1
 
 
-@lru_cache(maxsize=128)
 def is_json(content_type: bytes) -> bool:
     """Say whether a Content-Type is `application/json`, in any case, with no charset but UTF-8."""
     media, *parameters = (part.strip() for part in content_type.lower().split(b";"))
@@ -100,7 +101,6 @@ def is_json(content_type: bytes) -> bool:
     return media == b"application/json" and all(c in (b"utf-8", b"utf8", b"us-ascii") for c in charsets)
 
 
-@lru_cache(maxsize=512)
 def decode_sentinel(value: bytes) -> str:
     """Return the text of an `Mcp-Name` or `Mcp-Param-*` value, decoding `=?base64?…?=` where it is one.
 
@@ -119,6 +119,9 @@ def decode_sentinel(value: bytes) -> str:
     if not all(0x20 <= byte <= 0x7E or byte == 0x09 for byte in value):
         raise mismatch("a header value holds characters that must be sent as =?base64?…?=")
     return value.decode("ascii")
+
+
+_DECODED: Final = HeaderCache(decode_sentinel, len)
 
 
 def check_method(fields: Mapping[bytes, bytes], method: str) -> None:
@@ -149,7 +152,7 @@ def check_name(fields: Mapping[bytes, bytes], method: str, params: Any) -> None:
     sent = fields.get(NAME)
     if sent is None:
         raise mismatch("header Mcp-Name is missing")
-    if decode_sentinel(sent) != getattr(params, member, None):
+    if _DECODED[sent] != getattr(params, member, None):
         raise mismatch(f"header Mcp-Name does not equal the body's params.{member}")
 
 
@@ -197,7 +200,7 @@ def check_mirrored(
             continue
         if sent is None:
             raise mismatch(f"header {name} is missing, but the argument is present")
-        if not _equals(decode_sentinel(sent), value):
+        if not _equals(_DECODED[sent], value):
             raise mismatch(f"header {name} does not equal the argument {'.'.join(parameter.path)!r}")
 
 

@@ -7,6 +7,7 @@ types it so strictly that Python's own equality (`True == 1 == 1.0`) can never c
 `params` stays raw bytes until the method is known, so each part of a body is parsed once.
 """
 
+from functools import cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -77,12 +78,28 @@ class Envelope(msgspec.Struct, gc=False):
     error: Raw | UnsetType = UNSET
 
 
+class _Members(msgspec.Struct, gc=False):
+    """The members of an object that might be meant as a message, none of them built."""
+
+    jsonrpc: Raw | UnsetType = UNSET
+    id: Raw | UnsetType = UNSET
+    method: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+
 _OBJECT: Final = ord("{")
 _NULL: Final = ord("n")
 
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_batch = msgspec.json.Decoder(list[Raw]).decode
+_decode_members = msgspec.json.Decoder(_Members).decode
 _encode = msgspec.json.Encoder().encode
+
+#: Characters of an error's text that are sent.
+LONGEST_TEXT: Final = 2048
+
+_LARGE: Final = 64 * 1024  # bytes of an array below which it may have any number of elements
+_MOST_ELEMENTS: Final = 1024
 
 
 def decode(body: bytes | Raw) -> Envelope | list[Raw]:
@@ -120,22 +137,53 @@ def decode(body: bytes | Raw) -> Envelope | list[Raw]:
 def _second_look(body: bytes | Raw) -> Envelope | list[Raw]:
     """Say what is wrong with well-formed JSON that is no envelope; only bad input pays for this second parse."""
     try:
-        value = msgspec.json.decode(body)
+        first = bytes(body).lstrip(b" \t\r\n")[:1]
+        if first == b"[":
+            return _decode_array(body)
+        if first != b"{":
+            msgspec.json.decode(body)
+            raise invalid_request("a message is a JSON object")
+        members = _decode_members(body)
+        id = _scalar(members.id)
+        version = _scalar(members.jsonrpc)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RpcError(PARSE_ERROR, "Parse error: the body is not valid UTF-8 JSON", status=400) from None
-    if isinstance(value, list):
-        return _decode_batch(body)
-    if not isinstance(value, dict):
-        raise invalid_request("a message is a JSON object")
-    id = value.get("id")
     readable = id if isinstance(id, int | str) and not isinstance(id, bool) else UNSET
-    if value.get("jsonrpc") != "2.0":
+    if version != "2.0":
         raise invalid_request("'jsonrpc' must be \"2.0\"", readable)
-    if "method" not in value and "error" in value and id is None:
-        return Envelope(jsonrpc="2.0", error=Raw(_encode(value["error"])))  # a peer that could not read our id
-    if "id" in value and readable is UNSET:
+    if members.method is UNSET and isinstance(members.error, Raw) and id is None:
+        return Envelope(jsonrpc="2.0", error=members.error)  # a peer that could not read our id
+    if members.id is not UNSET and readable is UNSET:
         raise invalid_request("'id' must be a string or an integer")
     raise invalid_request("'method' must be a string", readable)
+
+
+def _scalar(raw: Raw | UnsetType) -> Any:
+    """Return a string, a number, true, false or null; None where it is absent, and an empty list for the rest."""
+    if raw is UNSET:
+        return None
+    return [] if memoryview(raw)[0] in b"[{" else msgspec.json.decode(raw)
+
+
+def _decode_array(body: bytes | Raw) -> list[Raw]:
+    """Return the elements of an array, none of them built.
+
+    Raises:
+        RpcError: INVALID_REQUEST for a long array, whose elements are not all made before they are refused.
+    """
+    if len(body) <= _LARGE:
+        return _decode_batch(body)
+    elements = msgspec.structs.astuple(_first_elements().decode(body))
+    if elements[-1] is not UNSET:
+        raise invalid_request(f"an array has at most {_MOST_ELEMENTS} messages")
+    return [each for each in elements if isinstance(each, Raw)]
+
+
+@cache
+def _first_elements() -> "msgspec.json.Decoder[msgspec.Struct]":
+    """Return what decodes an array into its first elements: a struct passes further ones over."""
+    fields = [(f"e{index}", Raw | UnsetType, UNSET) for index in range(_MOST_ELEMENTS + 1)]
+    return msgspec.json.Decoder(msgspec.defstruct("_First", fields, array_like=True, gc=False))
 
 
 def invalid_request(why: str, id: RequestId | UnsetType = UNSET) -> RpcError:
@@ -154,8 +202,11 @@ def encode_result(id: RequestId | None, result: bytes) -> bytes:
 
 
 def encode_error(id: RequestId | None, error: RpcError) -> bytes:
-    """Return the error response; `id` None is written as null."""
-    body: dict[str, Any] = {"code": error.code, "message": error.message}
+    """Return the error response; `id` None is written as null, and a long text is cut."""
+    message = error.message
+    if len(message) > LONGEST_TEXT:  # it may show what the client sent
+        message = message[:LONGEST_TEXT] + "…"
+    body: dict[str, Any] = {"code": error.code, "message": message}
     if error.data is not UNSET:
         body["data"] = error.data
     return b'{"jsonrpc":"2.0","id":' + encode_id(id) + b',"error":' + _encode(body) + b"}"

@@ -1,0 +1,81 @@
+"""How many requests may be in flight at an endpoint.
+
+A request is counted from the moment it waits for anything until its outcome is sent: one that is answered at once
+has no moment in which another could be in flight beside it. So a plain call costs no counting. Nor does it cost a
+comparison: at the limit, `responder` is replaced by one that refuses.
+"""
+
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from enfilade.serving.exchange import Request
+from enfilade.transports.answer import Responder
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
+
+#: Methods that are served whatever else is in flight: clients give up a connection whose pings are not answered.
+_EXEMPT: Final = frozenset({"ping"})
+
+
+class RequestLimit:
+    """Counts the requests in flight, and refuses more than the limit.
+
+    Args:
+        responder: serves requests.
+        limit: how many may be in flight.
+
+    Attributes:
+        responder: what serves the next request.
+        count: requests in flight.
+    """
+
+    __slots__ = ("_limit", "_refusing", "_serving", "count", "responder")
+
+    def __init__(self, responder: Responder, limit: int) -> None:
+        self._serving = self.responder = responder
+        self._refusing = _Refusing(responder, limit)
+        self._limit = limit
+        self.count = 0
+
+    def enter(self) -> None:
+        """Count a request that waits for something."""
+        self.count += 1
+        if self.count >= self._limit:
+            self.responder = self._refusing
+
+    def leave(self) -> None:
+        """Count it no more."""
+        self.count -= 1
+        if self.count < self._limit:
+            self.responder = self._serving
+
+    def check(self) -> None:
+        """Make sure that there is room for one more.
+
+        Raises:
+            RpcError: INTERNAL_ERROR with HTTP status 503.
+        """
+        if self.count >= self._limit:
+            raise too_many(self._limit)
+
+
+class _Refusing:
+    """Answers requests at the limit."""
+
+    def __init__(self, responder: Responder, limit: int) -> None:
+        self._serving = responder
+        self._limit = limit
+
+    def respond(self, request: Request) -> Coroutine[Any, Any, tuple[bytes | None, RpcError | None]]:
+        """Refuse a request, unless it is exempt."""
+        return self._serving.respond(request) if request.method in _EXEMPT else self._refuse(request)
+
+    async def _refuse(self, request: Request) -> tuple[bytes | None, RpcError | None]:
+        request.finish()
+        error = too_many(self._limit)
+        return encode_error(request.id, error), error
+
+
+def too_many(limit: int) -> RpcError:
+    """Return the error of a request beyond the limit: INTERNAL_ERROR with HTTP status 503."""
+    text = f"The server is busy: {limit} requests are in flight; send this one again later"
+    return RpcError(INTERNAL_ERROR, text, status=503)
