@@ -194,6 +194,7 @@ def test_paths_below_a_root_path_of_the_server(host: Callable[[Diary], Any]) -> 
         ("/api/v1/tools/", "/tools/mcp", 200),
         ("/tools", "/tools", 200),
         ("/tools", "/toolsmcp", 404),
+        ("/m", "/mcp/", 200),
         ("/tools", "/tool/mcp", 404),
         ("/api/tools", "/pi/tools/mcp", 404),
         ("/api/tools", "/tools/tools/mcp", 404),

@@ -302,6 +302,10 @@ class TestQuestions:
             refused = [block["text"] for block in said if "3 unanswered questions" in block["text"]]
             assert refused, said
             assert "".join(refused).count("3 unanswered questions") == 2
+            with session.start("tools/call", {"name": "ask_many", "arguments": {"count": 3}}, id=2) as again:
+                events = again.events()
+                for _ in range(3):
+                    assert next(events)["method"] == "elicitation/create", "what was answered makes room"
 
 
 class TestBodies:
