@@ -182,9 +182,7 @@ class Answer(msgspec.Struct, eq=False):
             else:
                 request.suspended()
                 self._suspended = True
-                if self.in_flight is not None and not self.endless:
-                    self.in_flight.enter()
-                    self._counted = True
+                self._count()
                 if self._stream is not None:
                     self._stream.begin()
                 self._timer = asyncio.get_running_loop().call_later(GLANCE, self._outlived)
@@ -199,14 +197,23 @@ class Answer(msgspec.Struct, eq=False):
         finally:
             if self._timer is not None:
                 self.settle()
-                if self._counted and self.in_flight is not None:
-                    self.in_flight.leave()
+                self._uncount()
         if self._settling is not None:
             await asyncio.wait((self._settling,))
         elif error is None and body is not None and self._stream is None and self.accepts[0] and not self._gone:
             await send_json(self.write, 200, body, self.headers)  # nearly always
         else:
             await self.conclude(200 if error is None else self.status_of(error), body)
+
+    def _count(self) -> None:
+        """Count it as in flight, until its handler has ended: also when its outcome was sent before that."""
+        if self.in_flight is not None and not self.endless:
+            self.in_flight.enter()
+            self._counted = True
+
+    def _uncount(self) -> None:
+        if self._counted and self.in_flight is not None:
+            self.in_flight.leave()
 
     async def _farewell(self, request: Request, error: RpcError) -> None:
         """Say that the server gives the request up, because its host cancelled it: nobody is left waiting."""
