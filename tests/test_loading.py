@@ -75,7 +75,7 @@ MOST = {
     "imported": (62, 235),
     "made": (65, 238),
     "declared": (69, 242),
-    "opened": (138, 377),
+    "opened": (142, 379),
     "answered": (142, 477),
 }
 
