@@ -89,6 +89,19 @@ def test_whoever_looks_finds_the_package_as_it_is_without_us(first: str) -> None
     assert "click" in plain
 
 
+@pytest.mark.parametrize("imported", ["import uvicorn, uvicorn.main", "import uvicorn.main"])
+@pytest.mark.parametrize(
+    "looked",
+    ["uvicorn.main", "uvicorn.run", "'run' in dir(uvicorn)", "'run' in vars(uvicorn)", "uvicorn.__version__"],
+)
+def test_the_very_first_look_finds_it(imported: str, looked: str) -> None:
+    """Nothing was asked before, so nothing but the import can have put it there."""
+    entered = "from enfilade.transports import lean_uvicorn\nlean_uvicorn.enter()\n"
+    assert says(f"{entered}{imported}\nprint(type({looked}), {looked} is False)") == says(
+        f"{imported}\nprint(type({looked}), {looked} is False)"
+    )
+
+
 def says(code: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(sys.prefix), capture_output=True, text=True, check=False

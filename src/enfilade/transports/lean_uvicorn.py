@@ -14,7 +14,7 @@ import contextlib
 import importlib
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -33,7 +33,7 @@ class _Package(ModuleType):
     _is_running = False
 
     def __getattribute__(self, name: str) -> Any:
-        if name in {"__dict__", "__class__"}:
+        if name in {"__dict__", "__class__"}:  # `vars()`, `dir()` and `isinstance()` ask for these
             _load(self)
         return ModuleType.__getattribute__(self, name)  # by now it may be no `_Package`
 
@@ -53,10 +53,6 @@ class _Package(ModuleType):
     def __delattr__(self, name: str) -> None:
         _load(self)
         ModuleType.__delattr__(self, name)
-
-    def __dir__(self) -> Iterable[str]:
-        _load(self)
-        return ModuleType.__dir__(self)
 
 
 def _load(package: ModuleType) -> None:
