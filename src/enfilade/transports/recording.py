@@ -124,6 +124,11 @@ class Recording:
         if self._task is not None:
             await asyncio.wait((self._task,), timeout=1.0)
 
+    @property
+    def waits(self) -> bool:
+        """Whether its name is not known yet and has to be waited for."""
+        return self._name is None and self._owner.at_hand is None
+
     async def named(self) -> bytes | None:
         """Return the stream's name, by which its event ids begin; None if it cannot be resumed.
 

@@ -26,7 +26,7 @@ from enfilade.transports.recording import CONCLUDED, LET_GO, Recording
 from enfilade.transports.silence import Silence
 from enfilade.transports.stream_options import HEAD, Headers, Send, StreamOptions
 from enfilade.transports.whole import send_at_once
-from enfilade.wire.sse import KEEP_ALIVE, come_back, numbered
+from enfilade.wire.sse import KEEP_ALIVE, OPENING, come_back, numbered
 
 __all__ = ["EventStream", "Headers", "Send", "StreamOptions"]
 
@@ -286,6 +286,10 @@ class EventStream(msgspec.Struct, eq=False):
                 head = HEAD + self.headers
                 await self.send({"type": "http.response.start", "status": 200, "headers": head})
                 self._sends += 1
+                if not self._waiting or (self._recording is not None and self._recording.waits):
+                    # Proxies and clients hold a response back until its first byte, so it has one at once.
+                    await self.send({"type": "http.response.body", "body": OPENING, "more_body": True})
+                    self._sends += 1
             ended = False
             while self._waiting and not ended:
                 ended = await self._write_some()

@@ -10,6 +10,9 @@ from typing import Final
 #: A line that every client must ignore; sent while a stream is silent (R-270).
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 
+#: The shortest line that every client must ignore; begins a stream that has nothing to say yet.
+OPENING: Final = b":\n\n"
+
 
 def event(data: bytes) -> bytes:
     """Frame one JSON-RPC message, which must not contain a raw newline (compact JSON never does)."""
