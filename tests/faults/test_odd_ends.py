@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from harness import HttpLine, Line, StdioLine
+from harness import HttpLine, Line, StdioLine, eventually
 
 ODD = [
     "crash",
@@ -47,8 +47,8 @@ def test_the_log_goes_to_stderr(line: StdioLine) -> None:
     text = line.call("crash").text
     correlation = re.findall(r"[0-9a-f]{12}", text)[0]
     assert "swordfish" not in text
-    assert f"(id {correlation})" in line.stdio.log
-    assert "swordfish" in line.stdio.log
+    eventually(lambda: f"(id {correlation})" in line.stdio.log)
+    eventually(lambda: "swordfish" in line.stdio.log)
 
 
 def test_nothing_comes_after_the_end(line: Line) -> None:

@@ -5,17 +5,19 @@ the log, and nothing of what was raised reaches the client.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from enfilade import MCPApp
 from enfilade.wire.revisions import HANDSHAKE
 from exchanges import Message
 from harness import LINES, HttpLine, Line, Serving, open_line
 from over_http import BOTH, Http, request_of
-from raising import DONE, RAISED, WAY, WAYS, WHERE, raising_app
+from raising import DONE, RAISED, WAY, WAYS, WHERE, end, raising_app
 
 SCRIPT = Path(__file__).parent.parent / "raising.py"
 
@@ -207,3 +209,24 @@ def test_what_tasks_side_by_side_tell_the_model(line: Line, kind: str, text: str
     else:
         assert outcome.result["isError"] is True
         assert outcome.text == text
+
+
+@pytest.mark.parametrize("way", [*RAISED, "cancels-itself", "waits-for-the-cancelled"])
+def test_a_lifespan_that_is_started_late(way: str) -> None:
+    """By the first request, where the host says nothing of it: each request is answered, none waits for ever."""
+    begun = 0
+
+    @asynccontextmanager
+    async def lifespan(_: MCPApp) -> AsyncIterator[None]:
+        nonlocal begun
+        begun += 1
+        if begun < 3:
+            await end(way)
+        yield
+
+    with Serving(MCPApp("late", lifespan=lifespan), lifespan="off") as serving:
+        for _ in range(2):
+            reply = serving.http.modern("tools/list")
+            assert (reply.status, reply.response["id"]) == (500, None)
+            check_masked(reply.response)
+        assert serving.http.modern("tools/list").result["tools"] == []

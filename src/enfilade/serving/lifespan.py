@@ -73,7 +73,6 @@ class Lifespan:
             await asyncio.wait((self._task,), timeout=1.0)
 
     async def _live(self, setup: Setup, ready: asyncio.Future[None], stop: asyncio.Event) -> None:
-        task = asyncio.current_task()
         try:
             async with setup(self._owner) as self.value:
                 self.started = True
@@ -83,15 +82,14 @@ class Lifespan:
         except BaseException as error:
             if ready.done():
                 raise
-            if not isinstance(error, asyncio.CancelledError):  # whoever waits gets it, whatever it is
-                ready.set_exception(error)
-            elif task is not None and task.cancelling():
-                ready.cancel()
-                raise
-            else:
-                failure = RuntimeError("the set-up waited for what was cancelled")
+            if isinstance(
+                error, asyncio.CancelledError | GeneratorExit
+            ):  # whoever waits would take it for its own
+                failure = RuntimeError(f"the lifespan ended in {type(error).__name__} before it was up")
                 failure.__cause__ = error
                 ready.set_exception(failure)
+            else:
+                ready.set_exception(error)
         finally:
             self.started = False
             self.value = None
