@@ -40,8 +40,18 @@ def line_with(kind: str, **limits: float) -> Iterator[Line]:
     """Open a line to a server of its own, since what is stubborn stays until it is let go."""
     with ExitStack() as stack:
         if kind.startswith("http"):
-            http = stack.enter_context(Serving(raising_app(settings=Settings(**limits)))).http
+            app, failed = raising_app(settings=Settings(**limits)), []
+
+            async def watched(scope: Any, receive: Any, send: Any) -> None:
+                try:
+                    await app(scope, receive, send)
+                except Exception as error:  # such as that of a second response
+                    failed.append(error)
+                    raise
+
+            http = stack.enter_context(Serving(watched)).http
             yield HttpLine(http, http.initialize() if kind == "http-session" else None)
+            assert failed == []
         else:
             env = {f"ENFILADE_{name.upper()}": str(value) for name, value in limits.items()}
             stdio = stack.enter_context(Stdio([sys.executable, SCRIPT, "stdio"], env))
