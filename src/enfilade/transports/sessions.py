@@ -80,10 +80,9 @@ class Session:
         record: what the store said of it; None if that cannot be relied on.
         fresh_until: by the monotonic clock, when the store has to be asked again.
         changes: how often it was said to have changed, so that no older record is kept in mind.
-        used: since it was last looked at whether it can be forgotten.
     """
 
-    __slots__ = ("_sessions", "changes", "expires", "fresh_until", "peer", "record", "used")
+    __slots__ = ("_sessions", "changes", "expires", "fresh_until", "peer", "record")
 
     def __init__(self, peer: Peer, expires: float, sessions: "Sessions") -> None:
         self.peer = peer
@@ -91,7 +90,6 @@ class Session:
         self.record: Record | None = None
         self.fresh_until = 0.0
         self.changes = 0
-        self.used = False
         self._sessions = sessions
 
     @property
@@ -197,7 +195,7 @@ class Sessions:
         session = self._known.get(token)
         if session is None or session.fresh_until <= time.monotonic() or session.peer.principal != principal:
             return None
-        session.used = True
+        self._known.move_to_end(token)
         return session
 
     async def find(self, token: bytes, principal: str | None) -> Session | None:
@@ -212,7 +210,7 @@ class Sessions:
             self._remember(self._known, self._remembered, token, session)
         if session.peer.principal != principal:
             return None
-        session.used = True
+        self._known.move_to_end(token)
         if session.fresh_until <= time.monotonic() and not await self._refresh(session):
             return None
         return session
@@ -221,16 +219,14 @@ class Sessions:
         self, among: OrderedDict[bytes | None, Session], limit: int, token: bytes, session: Session
     ) -> None:
         """Keep a session, and forget those that were not used for the longest time if there are too many."""
-        among[token] = self._by_id[session.peer.session_id] = session
-        session.used = True
-        if among is self._known:
+        if among is self._known and token not in among:
             self._known_bytes += len(token)
-        while len(among) > limit or (among is self._known and self._known_bytes > limit * _USUAL_TOKEN):
+        among[token] = self._by_id[session.peer.session_id] = session
+        among.move_to_end(token)
+        while len(among) > limit or (
+            among is self._known and self._known_bytes > limit * _USUAL_TOKEN and len(among) > 1
+        ):
             oldest_token, oldest = among.popitem(last=False)
-            if oldest.used:  # to reorder at each use would cost every call; so a use is noted, and looked at here
-                oldest.used = False
-                among[oldest_token] = oldest
-                continue
             if among is self._known:
                 self._known_bytes -= len(oldest_token or b"")
             if self._by_id.get(oldest.peer.session_id) is oldest:
