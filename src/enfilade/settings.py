@@ -82,7 +82,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     sessions: Annotated[bool, Meta(description="give session-era clients sessions; off: each request alone")] = (
         True
     )
-    session_ttl: Annotated[float, Meta(gt=0, description="lifetime of a session")] = 86_400.0
+    session_ttl: Annotated[float, Meta(gt=0, description="idle time after which a session may end")] = 86_400.0
     json_response: Annotated[bool, Meta(description="never stream to clients that take JSON")] = False
     stream_grace: Annotated[float, Meta(ge=0, description="silence after which an answer becomes a stream")] = 1.0
     resumable: Annotated[

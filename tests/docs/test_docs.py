@@ -90,7 +90,7 @@ def test_settings_named_in_prose_exist() -> None:
 
 
 def test_the_revisions_table_is_what_is_served() -> None:
-    over_http = {*revisions.HANDSHAKE_OVER_HTTP, *revisions.STATELESS}
+    over_http = {*revisions.HANDSHAKE, *revisions.STATELESS}
     rows = {
         row[0]: (row[1] == "`initialize`", row[2] == "yes", row[3])
         for row in table(ROOT / "README.md", "revision")

@@ -77,7 +77,6 @@ CASES: list[tuple[int, int | None, str, dict[str, Any]]] = [
     (404, -32601, "POST", stateless("nothing")),
     (405, -32600, "PUT", {}),
     (406, -32600, "POST", {"json": request("ping"), "headers": {"Accept": "text/html"}}),
-    (409, -32600, "SECOND GET SESSION", {}),
     (413, -32600, "POST", {"content": b" " * 5_000_000, "headers": {"Content-Type": "application/json"}}),
     (415, -32600, "POST", {"content": "{}", "headers": {"Content-Type": "text/plain"}}),
     (421, -32600, "POST", {**stateless("tools/list"), "headers": {"Host": "evil.example"}}),
@@ -108,14 +107,7 @@ async def answered(kind: str, options: dict[str, Any]) -> httpx.Response:
         for word in FAILURES.keys() & set(words):
             app.store.keys = FailingKeys(FAILURES[word])
         verb = next((word for word in words if word in VERBS), "POST")
-        if "SECOND" not in words:
-            return await client.request(verb, url, **{**options, "headers": headers})
-        first = asyncio.create_task(client.request(verb, url, headers=headers))
-        while not len(app.endpoint.streams):
-            await asyncio.sleep(0.01)
-        second = await client.request(verb, url, headers=headers)
-        first.cancel()
-        return second
+        return await client.request(verb, url, **{**options, "headers": headers})
 
 
 @pytest.mark.parametrize(

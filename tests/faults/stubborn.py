@@ -2,13 +2,16 @@
 
     python stubborn.py [http PORT]
 
-`STUBBORN` names what besides the tools does not end: `lifespan`, `startup`, `exit` (an exit handler), `thread`.
+`STUBBORN` names what besides the tools does not end: `lifespan`, `startup`, `exit` (an exit handler); `talk` lets
+it write to stdout wherever it can.
 Easy to get wrong: a test must not end a server before its handler is where it hurts, so each leaves a file there.
 """
 
 import asyncio
 import atexit
 import ctypes
+import faulthandler
+import logging
 import os
 import re
 import subprocess
@@ -28,11 +31,18 @@ sys.stdout.flush()
 
 if STUBBORN == "exit":
     atexit.register(time.sleep, 3600)
+if STUBBORN == "talk":
+    atexit.register(print, "printed at the exit")
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")
+if os.environ.get("STUBBORN_FAULTHANDLER") == "1":
+    faulthandler.enable()
 
 
 @asynccontextmanager
 async def lifespan(app: MCPApp) -> AsyncIterator[None]:
     print("printed by the lifespan, up")
+    if STUBBORN == "talk":
+        logging.getLogger("theirs").error("logged to stdout")
     if STUBBORN == "startup":
         reached()
         await asyncio.sleep(3600)

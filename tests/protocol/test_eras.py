@@ -14,11 +14,11 @@ import pytest
 
 from asking.rounds import Call, server, text_of, value
 from enfilade import Caching, Context, MCPApp, Settings
-from enfilade.wire.revisions import HANDSHAKE, HANDSHAKE_OVER_HTTP, LATEST_STATELESS, STATELESS
+from enfilade.wire.revisions import HANDSHAKE, LATEST_STATELESS, STATELESS
 from harness import WORKBENCH, Http, HttpLine, Line, Serving, Stdio, open_line
 from in_process import Asgi
 from listening import ACKNOWLEDGED, Listening, get, listen, start_listen
-from over_http import CLIENT, request_of, stateless_meta
+from over_http import CLIENT, HttpSession, request_of, stateless_meta
 from protocol.gallery import SECRET
 from protocol.lines import GALLERY, open_revision
 from servers import python_command
@@ -266,7 +266,7 @@ def test_2c5_any_uri_may_be_watched() -> None:
 # -- §3: the session era over HTTP -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("revision", HANDSHAKE_OVER_HTTP)
+@pytest.mark.parametrize("revision", HANDSHAKE)
 def test_301_302_the_handshake(gallery_http: Http, revision: str) -> None:
     """R-301, R-302: it answers in the revision that was agreed on, and so does everything after it."""
     params = {"protocolVersion": revision, "capabilities": {}, "clientInfo": CLIENT}
@@ -278,13 +278,29 @@ def test_301_302_the_handshake(gallery_http: Http, revision: str) -> None:
     assert ("title" in tool, "icons" in tool) == (revision >= "2025-06-18", revision >= "2025-11-25")
 
 
-def test_306_a_second_handshake(http: Http) -> None:
-    """R-306, E-14, D45: refused, and the session is as it was."""
+@pytest.mark.parametrize("token", ["live", "dead"])
+def test_306_a_second_handshake(http: Http, token: str) -> None:
+    """R-306, E-14, E-15: it opens another session, and one that lives is as it was."""
     session = http.initialize()
     params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": CLIENT}
-    reply = session.ask("initialize", params)
-    assert (reply.status, reply.error["code"]) == (400, INVALID)
+    named = session.token if token == "live" else "gone"
+    reply = http.post(request_of("initialize", params, 1, None), mcp_session_id=named)
+    assert (reply.status, reply.result["protocolVersion"]) == (200, "2025-06-18")
+    other = reply.header("mcp-session-id")
+    assert other not in (None, session.token)
     assert session.call("add", a=1, b=2).status == 200
+    assert HttpSession(http, str(other), "2025-06-18").call("add", a=1, b=2).status == 200
+
+
+@pytest.mark.parametrize("agreed", HANDSHAKE)
+@pytest.mark.parametrize("said", [None, *HANDSHAKE])
+def test_114_a_session_keeps_its_revision(gallery_http: Http, agreed: str, said: str | None) -> None:
+    """E-19, R-302: the header of another revision is taken, and what is sent is of the one agreed on."""
+    session = gallery_http.initialize(agreed)
+    message = request_of("tools/list", {}, 1, None)
+    tool = gallery_http.post(message, mcp_session_id=session.token, mcp_protocol_version=said).result["tools"][0]
+    assert ("title" in tool, "icons" in tool) == (agreed >= "2025-06-18", agreed >= "2025-11-25")
+    assert ("annotations" in tool) == (agreed >= "2025-03-26")
 
 
 def test_320_322_323_324_the_verbs_and_the_answers(gallery_http: Http) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from asking.rounds import Call, server, text_of, value
 from enfilade import Context, Settings
-from enfilade.wire.revisions import ALL, HANDSHAKE_OVER_HTTP, LATEST_HANDSHAKE, LATEST_STATELESS, STATELESS
+from enfilade.wire.revisions import ALL, HANDSHAKE, LATEST_HANDSHAKE, LATEST_STATELESS, STATELESS
 from harness import Http, HttpLine, Line, Serving
 from listening import ACKNOWLEDGED, EVERYTHING, Listening, get, id_of, listen
 from over_http import CLIENT, HttpSession, request_of, stateless_meta
@@ -51,12 +51,12 @@ def test_trap_1_one_is_not_its_text(line: Line) -> None:
 
 
 def test_trap_2_an_id_that_is_in_flight(http: Http) -> None:
-    """R-209, R-210, R-307, D5b: refused in a session without harm to the first; of no matter if stateless."""
+    """R-209, R-210, R-307, D5b: all are served, each on its own POST, in a session as well as stateless."""
     session = http.initialize()
     line = HttpLine(http, session)
     first = line.starts("wait", id=7, name="trap-2")
     line.until("trap-2", "entered")
-    assert line.call("add", id=7, a=1, b=2).error["code"] == INVALID
+    assert line.call("add", id=7, a=1, b=2).text == "3"
     stateless = HttpLine(http, None)
     assert stateless.call("add", id=7, a=1, b=2).text == "3"
     opened("trap-2", stateless)
@@ -268,7 +268,7 @@ def test_trap_15_a_disconnect_means_two_things(http: Http) -> None:
     line.until("trap-15-session", "finished")
 
 
-@pytest.mark.parametrize("revision", HANDSHAKE_OVER_HTTP)
+@pytest.mark.parametrize("revision", HANDSHAKE)
 def test_trap_16_no_event_is_empty(gallery_http: Http, revision: str) -> None:
     """R-353: a stream begins with an empty event for 2025-11-25 and never else, since older parsers fail."""
     session = gallery_http.initialize(revision)

@@ -3,6 +3,7 @@
 import base64
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -221,18 +222,32 @@ def test_subscribing_is_offered(library: Line) -> None:
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 @pytest.mark.anyio
 async def test_only_while_there_is_something(mode: str) -> None:
-    """R-213: neither capability nor method without a resource, prompt or completion."""
+    """R-213: neither capability nor method without a resource, prompt or completion.
+
+    In sessions the lists alone are served, and empty: clients ask for them whatever the capabilities say.
+    """
+
+    async def nothing(listed: Callable[[], Awaitable[Any]], member: str) -> None:
+        if mode == "legacy":
+            assert getattr(await listed(), member) == []
+        else:
+            with pytest.raises(MCPError, match="Method not found"):
+                await listed()
+
     app = MCPApp()
     async with connect(app, mode=mode) as client:
         offered = client.server_capabilities
         assert (offered.resources, offered.prompts, offered.completions) == (None, None, None)
+        await nothing(client.session.list_resources, "resources")
+        await nothing(client.session.list_resource_templates, "resource_templates")
+        await nothing(client.session.list_prompts, "prompts")
         with pytest.raises(MCPError, match="Method not found"):
-            await client.session.list_resources()
+            await client.session.read_resource("a://b")
         app.add_text_resource("a://b", "x")
         assert [each.uri for each in (await client.session.list_resources()).resources] == ["a://b"]
         app.remove_resource("a://b")
-        with pytest.raises(MCPError, match="Method not found"):
-            await client.session.list_resources()
+        await nothing(client.session.list_resources, "resources")
+        assert (await client.session.list_tools()).tools == [], "and nobody was told of a change that is no offer"
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])

@@ -17,7 +17,8 @@ from over_http import CLIENT, HttpSession, Reply, request_of, stateless_meta
 
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
-SESSIONS = ("2025-03-26", "2025-06-18", "2025-11-25")
+BATCHING = "2025-03-26"
+SESSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 
 PARSE, INVALID, NO_METHOD, BAD_PARAMS = -32700, -32600, -32601, -32602
 MISMATCH, BAD_VERSION = -32020, -32022
@@ -102,6 +103,7 @@ def unsupported(requested: str) -> dict[str, Any]:
 LIVE = {"mcp_session_id": "session", "mcp_protocol_version": LEGACY}
 DEAD = {"mcp_session_id": "dead-or-never-born", "mcp_protocol_version": LEGACY}
 OLD_HEADER = {"mcp_protocol_version": SESSIONS[0]}
+LATER_HEADER = {"mcp_protocol_version": LATER}
 MODERN_HEADER = {"mcp_protocol_version": MODERN}
 IN_SESSION = {"mcp_session_id": "session"}
 CANCELLED = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 99}}
@@ -139,10 +141,11 @@ ROWS = [
     Row("E-12 with the header of another", 200, body=opening(), headers=OLD_HEADER, id=7, mints=True),
     Row("E-12 R-319", 200, BAD_PARAMS, plain("initialize", params={}), {}, 7),
     Row("E-13", 200, body=opening(MODERN), id=7, mints=True),
-    Row("E-13 R-116", 200, body=opening("2024-11-05"), id=7, mints=True),
+    Row("R-116", 200, body=opening("2024-11-05"), id=7, mints=True),
     Row("E-13 R-109", 200, body=opening(NEVER), id=7, mints=True),
-    Row("E-14", 400, INVALID, opening(), LIVE, 7),
-    Row("E-15", 404, INVALID, opening(), DEAD, 7),
+    Row("E-14", 200, body=opening(), headers=LIVE, id=7, mints=True),
+    Row("E-15", 200, body=opening(), headers=DEAD, id=7, mints=True),
+    Row("E-15 with the header of another", 200, body=opening(), headers=DEAD | OLD_HEADER, id=7, mints=True),
     Row("E-16", 400, INVALID, plain(), {"mcp_protocol_version": LEGACY}, 7, says="Missing session"),
     Row("E-16 no header", 400, INVALID, plain(), {}, 7),
     Row("E-16 notification", 400, INVALID, CANCELLED, {}),
@@ -150,8 +153,11 @@ ROWS = [
     Row("E-17 notification", 404, INVALID, CANCELLED, DEAD),
     Row("E-18", 400, INVALID, plain(), {"mcp_protocol_version": NEVER}, 7, says=UNKNOWN_SAYS),
     Row("E-18 in a session", 400, INVALID, plain(), {**LIVE, "mcp_protocol_version": "x"}, 7, says=UNKNOWN_SAYS),
-    Row("E-18 initialize", 400, INVALID, opening(), {"mcp_protocol_version": "x"}, 7, says=UNKNOWN_SAYS),
-    Row("E-19", 400, INVALID, plain(), {**LIVE, "mcp_protocol_version": SESSIONS[1]}, 7, says=LEGACY),
+    Row("E-18 initialize", 200, body=opening(), headers={"mcp_protocol_version": "x"}, id=7, mints=True),
+    Row("E-18 initialize later", 200, body=opening(LATER), headers=LATER_HEADER, id=7, mints=True),
+    *(Row(f"E-19 {it}", 200, body=plain(), headers={**LIVE, "mcp_protocol_version": it}, id=7)
+      for it in SESSIONS),
+    Row("E-19 notification", 202, body=INITIALIZED, headers={**LIVE, **OLD_HEADER}),
     Row("E-20 live", 200, body=asked(), headers=named(mcp_session_id="session"), id=7),
     Row("E-20 dead", 200, body=asked(), headers=named(mcp_session_id="dead"), id=7),
     Row("E-21", 200, body=asked(), headers=named(last_event_id="5"), id=7),
@@ -163,12 +169,12 @@ ROWS = [
     Row("E-23 DELETE unknown", 404, INVALID, b"", DEAD, verb="DELETE"),
     *(Row(f"E-24 {it}", 405, INVALID, b"", {}, allow=OFFERED, verb=it) for it in ("PUT", "PATCH", "TRACE")),
     Row("E-25 empty", 400, INVALID, [], {}),
-    Row("E-25 empty in a batching session", 400, INVALID, [], IN_SESSION, session=SESSIONS[0]),
-    Row("E-25 a claim", 400, INVALID, [plain(), asked()], IN_SESSION, session=SESSIONS[0]),
+    Row("E-25 empty in a batching session", 400, INVALID, [], IN_SESSION, session=BATCHING),
+    Row("E-25 a claim", 400, INVALID, [plain(), asked()], IN_SESSION, session=BATCHING),
     Row("E-25 modern header", 400, INVALID, [plain()], MODERN_HEADER),
-    Row("E-26", 200, body=[plain()], headers=IN_SESSION, id=7, session=SESSIONS[0]),
+    Row("E-26", 200, body=[plain()], headers=IN_SESSION, id=7, session=BATCHING),
     *(Row(f"E-27 {it}", 400, INVALID, [plain()], {**IN_SESSION, "mcp_protocol_version": it}, session=it)
-      for it in SESSIONS[1:]),
+      for it in SESSIONS if it != BATCHING),
     Row("E-28", 400, INVALID, RESPONSE, MODERN_HEADER),
     Row("E-29", 202, body=RESPONSE, headers=LIVE),
     Row("E-29 error", 202, body={"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "m"}}, headers=LIVE),
@@ -238,7 +244,7 @@ def test_decision(row: Row, http: Http, live: dict[str, HttpSession]) -> None:
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.name.startswith("E-13")], ids=lambda row: row.name)
 def test_the_newest_handshake_revision_is_offered(row: Row, http: Http) -> None:
-    """E-13, R-109, R-110, R-116."""
+    """E-13, R-109, R-110."""
     assert http.post(row.body).result["protocolVersion"] == LEGACY
 
 

@@ -293,14 +293,16 @@ class TestOwnStream:
             assert await it.next() == result(1, roots=[])
             own.cut()
 
-    async def test_d8_only_one_of_two_gets_is_served_and_it_lives(self) -> None:
+    async def test_d8_the_newer_of_two_gets_has_it_and_the_older_ends(self) -> None:
         async with peer() as it:
-            both = [it.wire.get(), it.wire.get()]
-            statuses = [await each.begun() for each in both]
-            assert sorted(statuses) == [200, 409]
+            older = it.wire.get()
+            assert await older.begun() == 200
+            newer = it.wire.get()
+            assert await newer.begun() == 200
+            await older.whole()
             await it.say(CHANGED)
-            assert await both[statuses.index(200)].message() == CHANGED
-            both[statuses.index(200)].cut()
+            assert await newer.message() == CHANGED
+            newer.cut()
 
     async def test_s40_it_is_free_again_at_once(self) -> None:
         async with peer() as it:
@@ -400,8 +402,17 @@ class TestRefusals:
             await it.say(result(1, protocolVersion="2025-06-18"))
             assert (await opened.whole()).headers["mcp-session-id"] == ID
 
-    @pytest.mark.parametrize("version", ["1999-01-01", "2025-06-18", "2026-07-28"])
-    async def test_d14_another_revision_is_refused(self, version: str) -> None:
+    @pytest.mark.parametrize("version", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
+    async def test_d14_any_revision_with_sessions_is_taken(self, version: str) -> None:
+        """What is sent is of the revision that the loop has agreed on, also if it has agreed anew."""
+        async with peer() as it:
+            await it.initialize("2025-06-18")
+            asked = await it.asked(1, mcp_protocol_version=version)
+            await it.say(result(1))
+            assert (await asked.whole()).status == 200
+
+    @pytest.mark.parametrize("version", ["1999-01-01", "2026-07-28"])
+    async def test_d14_an_unknown_revision_is_refused(self, version: str) -> None:
         async with peer() as it:
             await it.initialize("2025-11-25")
             refused = await it.wire.ask(1, mcp_protocol_version=version).whole()

@@ -184,28 +184,6 @@ async def test_silence_is_broken_by_comments_however_often_something_was_said() 
     assert stream._silence._alarm is None
 
 
-async def test_a_call_at_a_time_of_its_own_does_not_disturb_the_comments() -> None:
-    """They share a timer; and the call comes also while the reader takes nothing."""
-    reader, called = Reader(), asyncio.Event()
-    stream = EventStream(reader.send, [], StreamOptions(keep_alive=0.05))
-    stream.begin()
-    now = asyncio.get_running_loop().time
-    stream.remind(now() + 3600, called.set)
-    await reader.after(3)
-    assert not called.is_set()
-    reader.open.clear()
-    stream.push(b"1")
-    stream.remind(now() + 0.01, called.set)
-    async with asyncio.timeout(20):
-        await called.wait()
-    called.clear()
-    stream.remind(now() + 0.01, called.set)
-    stream.abandon()
-    stream.remind(now() + 0.01, called.set)
-    await asyncio.sleep(0.03)
-    assert not called.is_set(), "the connection was over"
-
-
 async def test_what_comes_after_a_silence_is_written_by_a_new_task() -> None:
     """No task waits for it."""
     reader = Reader()

@@ -3,7 +3,7 @@
 import pytest
 
 from enfilade.wire import revisions
-from enfilade.wire.revisions import HANDSHAKE, HANDSHAKE_OVER_HTTP, STATELESS, negotiate
+from enfilade.wire.revisions import HANDSHAKE, STATELESS, negotiate
 from enfilade.wire.span import EVERY, ONLY_1125, SINCE_0728, UNTIL_1125, Span
 
 
@@ -24,12 +24,6 @@ def test_what_is_known_is_agreed_on(requested: str) -> None:
 def test_what_is_not_gets_the_newest(requested: str) -> None:
     """R-109, R-110: never a revision that has no handshake."""
     assert negotiate(requested) == "2025-11-25"
-
-
-def test_http_never_had_the_first() -> None:
-    """R-116."""
-    assert "2024-11-05" not in HANDSHAKE_OVER_HTTP
-    assert negotiate("2024-11-05", HANDSHAKE_OVER_HTTP) == "2025-11-25"
 
 
 @pytest.mark.parametrize(

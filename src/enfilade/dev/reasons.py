@@ -25,7 +25,6 @@ _ADVICE: Final[tuple[tuple[int, str, str], ...]] = (
     (404, "endpoint", "give the client the whole URL, with the path"),
     (404, "method", "the client asked for what this server does not offer; it may only be trying"),
     (406, "", "send Accept: application/json, text/event-stream"),
-    (409, "", "one stream of changes for each session: end the other one first"),
     (413, "", "send less, or set ENFILADE_BODY_LIMIT"),
     (500, "", "the log above has the whole failure under the id"),
     (503, "", "the store is out of reach, or the server is stopping; the log above says which"),

@@ -10,7 +10,7 @@ told the id alone (R-719).
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
@@ -35,6 +35,9 @@ from enfilade.wire.visible import encode
 
 Handler = Callable[[Request], Awaitable[Message]]
 Middleware = Callable[[Request, Handler], Awaitable[Message]]
+
+#: Lists that a server may have nothing for.
+_LISTS: Final = frozenset({"prompts/list", "resources/list", "resources/templates/list"})
 
 #: Bytes of a result that are ready before anybody asks, or None if this request needs the handler.
 Ready = Callable[[Request], bytes | None]
@@ -103,6 +106,18 @@ class Dispatcher:
             return False
         offered = self._offered.get(method)
         return offered is None or offered()
+
+    def serves(self, method: str, revision: str) -> bool:
+        """Whether a peer of this revision gets a result for the method.
+
+        In revisions with a handshake that is more than what is offered: the lists of a server that has nothing to
+        list are empty. Clients ask for all of them without a look at the capabilities, and fail as a whole if one
+        fails. In the stateless revision they are not found (R-213).
+        """
+        if method not in self._known[revision]:
+            return False
+        offered = self._offered.get(method)
+        return offered is None or offered() or (method in _LISTS and revision not in STATELESS)
 
     async def dispatch(self, request: Request) -> bytes:
         """Run a client's request to its end. Whether its method is offered has been checked by the doorway.

@@ -22,7 +22,6 @@ from enfilade.wire.jsonrpc import (
     encode_error,
     encode_notification,
     encode_result,
-    invalid_request,
 )
 from enfilade.wire.lifecycle import RequestMeta
 from enfilade.wire.logging import LoggingLevel
@@ -356,46 +355,56 @@ class Request(msgspec.Struct, eq=False):
 class InFlight:
     """The requests that have no outcome yet, by who sent them and by their typed id.
 
-    The scope is a session or a connection: the same id means another request in another scope (R-716), and the
-    same id twice within one is refused without disturbing the first (R-307, trap 2).
+    The scope is a session or a connection: the same id means another request in another scope (R-716). The same
+    id twice within one scope is against the protocol (R-307) and sent by clients that people have, such as hosts
+    that share one session among conversations and number each of these from 1. Each request has an outcome of its
+    own, so all are served; a cancellation means the newest.
     """
 
     def __init__(self) -> None:
         self._requests: dict[tuple[str | None, RequestId | UnsetType | None], Request] = {}
+        self._older: list[Request] = []  # of several with one id all but the newest, oldest first
 
     def __len__(self) -> int:
-        return len(self._requests)
+        return len(self._requests) + len(self._older)
 
     def __iter__(self) -> Iterator[Request]:
-        return iter(list(self._requests.values()))
+        return iter([*self._requests.values(), *self._older])
 
     def enter(self, request: Request) -> None:
-        """Take a request in until it is finished.
-
-        Raises:
-            RpcError: INVALID_REQUEST if its id is in flight already.
-        """
-        self.check(request)
+        """Take a request in until it is finished."""
         self.keep(request)
         request.in_flight = self
 
     def keep(self, request: Request) -> None:
-        """Take in a request that was checked; once more is once."""
-        self._requests[request.peer.session_id, request.id] = request
-
-    def check(self, request: Request) -> None:
-        """Make sure that no other request has its id.
-
-        Raises:
-            RpcError: INVALID_REQUEST if one does.
-        """
-        if (request.peer.session_id, request.id) in self._requests:
-            raise invalid_request(f"id {request.id!r} is already in flight")
+        """Take in a request; once more is once."""
+        key = request.peer.session_id, request.id
+        other = self._requests.get(key)
+        if other is not None and other is not request:
+            if request in self._older:
+                return
+            self._older.append(other)
+        self._requests[key] = request
 
     def leave(self, request: Request) -> None:
         """Forget a finished request."""
-        if self._requests:
-            self._requests.pop((request.peer.session_id, request.id), None)
+        if not self._requests:
+            return
+        key = request.peer.session_id, request.id
+        if self._requests.get(key) is request:
+            del self._requests[key]
+            if self._older:
+                self._promote(key)
+        elif request in self._older:
+            self._older.remove(request)
+
+    def _promote(self, key: tuple[str | None, RequestId | UnsetType | None]) -> None:
+        """Let the newest of the older requests with an id be the newest."""
+        for request in reversed(self._older):
+            if (request.peer.session_id, request.id) == key:
+                self._older.remove(request)
+                self._requests[key] = request
+                return
 
     def cancel(self, scope: str | None, params: CancelledNotificationParams) -> bool:
         """Do what `notifications/cancelled` asks, and say whether the request was here (R-363)."""
@@ -410,11 +419,11 @@ class InFlight:
         Args:
             verdict: makes the error that each caller gets.
         """
-        for (of, _), request in list(self._requests.items()):
-            if of == scope:
+        for request in self:
+            if request.peer.session_id == scope:
                 request.cancel(reason, verdict=verdict())
 
     def stopping(self) -> None:
         """Take in that the doorway is about to cancel the tasks of all requests."""
-        for request in self._requests.values():
+        for request in self:
             request.outside = 1 + (request.outside or 0)

@@ -314,7 +314,7 @@ class Connection:
         *,
         stateless: bool = False,
     ) -> Request:
-        if not self._dispatcher.offers(method, peer.revision):
+        if not self._dispatcher.serves(method, peer.revision):
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
         return Request(
             incoming.id,

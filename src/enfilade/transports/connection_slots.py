@@ -30,7 +30,6 @@ from uvicorn.server import ServerState
 from enfilade.transports.connection_timeouts import (
     HEAD,
     IDLE,
-    RESPONSE,
     ConnectionLimits,
     Sweep,
     TimedConnection,
@@ -43,7 +42,6 @@ RETRY_AFTER: Final = 1  # seconds
 
 _PATIENCE: Final = 1.0  # seconds for which the head of a request may be on its way, whatever room is needed
 _SHARE: Final = 20  # at most one part in so many of the time is spent on looks at all connections
-_LEAST_PAUSE: Final = 0.1  # seconds between two such looks
 
 _FEWEST, _MOST = 4, 65_536  # connections that a server gets from the limit of descriptors
 _OWN_FILES: Final = 16  # descriptors for what is opened later: store, files of the application, the loop
@@ -94,8 +92,7 @@ class ConnectionSlots:
         self._reserve[connection] = None
         connection.in_reserve = True
         if len(self._reserve) > RESERVE:
-            waiting = (each for each in self._reserve if phase_of(each) != RESPONSE)
-            self._evict(next(waiting, connection))
+            self._evict(next((each for each in self._reserve if not _is_at_work(each)), connection))
         self._warn()
 
     def leave(self, connection: TimedConnection) -> None:
@@ -123,7 +120,8 @@ class ConnectionSlots:
         now = time.monotonic()
         if not self._victims and now >= self._next_look:
             self._victims = self._find_victims(newcomer)
-            self._next_look = now + max(_LEAST_PAUSE, _SHARE * (time.monotonic() - now))
+            end = time.monotonic()
+            self._next_look = end + _SHARE * (end - now)
         while self._victims:
             connection, since = self._victims.popleft()
             if connection in self._connections and self._waits_since(connection) == since:
@@ -156,6 +154,12 @@ class ConnectionSlots:
         if now >= self._warned_at + 60 or not self._warned_at:
             self._warned_at = now
             log.warning("all %d connections are at work; new ones get 503 (max_connections)", self._limit)
+
+
+def _is_at_work(connection: TimedConnection) -> bool:
+    """Whether a complete request of a connection is just being answered."""
+    cycle = connection.cycle
+    return cycle is not None and not cycle.more_body and not cycle.response_complete
 
 
 _slots: Final[WeakKeyDictionary[ServerState, ConnectionSlots]] = WeakKeyDictionary()

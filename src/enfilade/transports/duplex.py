@@ -293,8 +293,8 @@ class HTTPStreamableTransport:
         elif method == "GET":
             self.sole.check(fields)
             retry = self.answers.retry if self.sole.revision in POLLING else None
-            tell, left = self.own.tell, 0.0  # nobody but us has this session, so nobody asks how long
-            await self._gets.serve(self.sole.key, tell, fields, headers, receive, send, left=left, retry=retry)
+            tell, ttl = self.own.tell, 0.0  # nobody but us has this session, so nobody asks how long
+            await self._gets.serve(self.sole.key, tell, fields, headers, receive, send, ttl=ttl, retry=retry)
         elif method == "DELETE" and self.mcp_session_id is not None:
             self.sole.check(fields)
             await self.terminate()

@@ -30,7 +30,7 @@ from enfilade.wire.jsonrpc import (
 )
 from enfilade.wire.lifecycle import PROTOCOL_VERSION
 from enfilade.wire.message import RequestParams
-from enfilade.wire.revisions import HANDSHAKE_OVER_HTTP, POLLING, STATELESS, UNSUPPORTED
+from enfilade.wire.revisions import HANDSHAKE, POLLING, STATELESS, UNSUPPORTED
 
 if TYPE_CHECKING:
     from enfilade.transports.duplex import HTTPStreamableTransport
@@ -153,7 +153,7 @@ class DuplexPost:
     def _check_stateless(self, envelope: Envelope) -> None:
         """Check a request that carries its own metadata, as far as it does not take to know its method."""
         if self._door.mcp_session_id is not None:
-            known = ", ".join(HANDSHAKE_OVER_HTTP)
+            known = ", ".join(HANDSHAKE)
             text = f"{UNSUPPORTED}: this is a session; send initialize first, in one of {known}"
             raise RpcError(INVALID_REQUEST, text, status=400)
         incoming = incoming_of(envelope)

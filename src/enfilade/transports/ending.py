@@ -24,6 +24,7 @@ from typing import Final
 from enfilade.transports import server_log
 
 _BEHIND: Final = 1.0  # seconds by which the native timer is later than the thread
+_OWN: Final = 1.0  # seconds for our own exit handlers, which write what is left of the log
 _LOOK: Final = 1.0  # seconds between two looks whether the main thread is done, where Python does not tell
 
 #: Signals that ask a process to end.
@@ -36,11 +37,11 @@ class Ending:
     """Ends the process at a deadline, from a thread of its own that begins to wait at once.
 
     Args:
-        after: seconds that threads and exit handlers get once the main thread is done.
+        after: seconds that threads and exit handlers get once the main thread is done, besides our own.
     """
 
     def __init__(self, after: float) -> None:
-        self._after = after
+        self._after = after + _OWN
         self._soonest = float("inf")
         self._done = threading.Event()  # the main thread is
         self._orders: queue.SimpleQueue[tuple[float, int] | None] = queue.SimpleQueue()

@@ -1,8 +1,8 @@
 """The session era's GET stream: what the server says of its own accord, to one session (R-331 ff).
 
 Only changes travel here; whatever belongs to a call goes on that call's own stream. One stream per session is
-open at a time, because a message goes on exactly one (R-330, R-333). How it is opened, and how a client comes
-back for the rest, is in `gets.py`.
+open at a time, because a message goes on exactly one (R-330), and it is the newest (R-333). How it is opened, and
+how a client comes back for the rest, is in `gets.py`.
 
 A stream that can be resumed goes on for a while without its client, so that a change is not missed by somebody
 who was cut off for a moment. The easy thing to get wrong is the client that comes back later than that: what it
@@ -61,6 +61,10 @@ class OpenStreams:
     def __len__(self) -> int:
         return len(self._gets.seats)
 
+    def sessions(self) -> set[Session]:
+        """Return the sessions that have a stream open by GET here, or read the rest of one."""
+        return {session for session in self._gets.open.values() if isinstance(session, Session)}
+
     def serve(
         self, session: Session, fields: dict[bytes, bytes], headers: Headers, receive: Receive, send: Send
     ) -> Awaitable[None]:
@@ -68,13 +72,15 @@ class OpenStreams:
 
         Raises, when it is awaited:
             RpcError: HTTP 400 for an event that is not known, 404 if the session was ended just now, 406 for a
-                client that takes no event stream, 409 if the session has its stream already, 503 if there are
-                too many streams.
+                client that takes no event stream, 503 if there are too many streams.
             StoreError: the store does not say what must be known first.
         """
         session_id, tell = str(session.peer.session_id), partial(self._tell, session)
-        left, retry = _left(session), self._retry(session)
-        return self._gets.serve(session_id, tell, fields, headers, receive, send, left=left, retry=retry)
+        ttl, retry = session.longest_idle, self._retry(session)
+        old = time.time() > session.opened + ttl
+        return self._gets.serve(
+            session_id, tell, fields, headers, receive, send, ttl=ttl, retry=retry, forgotten=old, session=session
+        )
 
     async def _tell(self, session: Session, seat: Seat, response: Response) -> None:
         """Tell a session of changes; of all, if some may have been missed."""
@@ -97,15 +103,20 @@ class OpenStreams:
         recording: Recording | None = None
         lingers = False
         try:
-            await self._begin(session, listener)
-            seat.stream = stream = response.opened()
+            if not seat.lost:  # else a newer stream is told of changes already
+                await self._begin(session, listener)
+            stream = response.opened()
+            seat.open(stream)
+            if seat.lost:
+                await stream.finish(None)
+                return
             if self._recordings is not None:
                 recording = self._recordings.begin(key, answers=False)
                 stream.resume_as(recording, priming=revision in POLLING)
             if response.continues:
                 listener.offer_everything()
-            await response.until_over(listener.ended, _left(session))
-            if listener.ended.done() or _left(session) == 0:
+            await response.until_over(listener.ended)
+            if listener.ended.done():
                 self._end(key, listener)
                 await stream.finish(None, retry=None if recording is None else self._retry(session))
             elif recording is not None:

@@ -1,8 +1,8 @@
 """GETs of a session: its own stream opened anew, and the rest of any stream for who comes back for it (R-351).
 
-What the session's own stream tells is the affair of whoever calls; here is who may open one, and what there is
-to read before it goes on. The easy thing to get wrong is the client whose old connection nobody has missed yet:
-it has its seat still, and the client that comes back for the rest takes it over.
+What is sent on the session's own stream is decided by the caller; here is who may open one, and what there is
+to read before it goes on. The easy thing to get wrong is the client whose old connection nobody has missed
+yet, as behind a proxy that lost its client: a new GET takes the stream over from the old one, which ends.
 """
 
 import asyncio
@@ -31,8 +31,8 @@ class Response:
     """The response to a GET, which is not begun before it is opened.
 
     Attributes:
-        continues: whether it is that of a client that came back later than its stream went on, so that something
-            may have been missed.
+        continues: whether it is that of a client that may have missed something: it came back later than its
+            stream went on, or without saying what it had seen.
     """
 
     __slots__ = ("_gone", "_parts", "_receive", "_stream", "continues")
@@ -62,14 +62,13 @@ class Response:
         if self._gone is not None:
             self._gone.cancel()
 
-    async def until_over(self, ended: "asyncio.Future[None]", remaining: float | None) -> None:
-        """Wait until the client has gone, there is nothing more to say, or the connection or the time is over.
+    async def until_over(self, ended: "asyncio.Future[None]") -> None:
+        """Wait until the client has gone, there is nothing more to say, or the connection is over.
 
         Most responses do nothing else for most of their life, so no task is made for it.
 
         Args:
             ended: done when there is nothing more to say.
-            remaining: seconds that there are; None for no end.
         """
         first = (ended, self.opened().parted)
         with contextlib.suppress(TimeoutError):
@@ -81,8 +80,6 @@ class Response:
 
                 for each in first:
                     each.add_done_callback(stop)
-                if remaining is not None:
-                    self.opened().remind(asyncio.get_running_loop().time() + remaining, stop)
                 try:
                     await (self._gone or _disconnect(self._receive))
                 finally:
@@ -109,6 +106,7 @@ class Gets:
     Attributes:
         seats: who has a stream open.
         readers: those who came back; None if nobody can.
+        open: the responses that are open, and the session of each.
     """
 
     def __init__(self, relay: Relay, recordings: Recordings | None, options: StreamOptions) -> None:
@@ -116,6 +114,7 @@ class Gets:
         self._options = options
         self.seats = Seats(relay)
         self.readers = None if recordings is None else Readers(recordings, relay)
+        self.open: dict[Response, object] = {}
 
     async def serve(
         self,
@@ -126,19 +125,23 @@ class Gets:
         receive: Receive,
         send: Send,
         *,
-        left: float,
+        ttl: float,
         retry: float | None,
+        forgotten: bool = False,
+        session: object = None,
     ) -> None:
         """Serve one GET, until its client goes or there is nothing more to say.
 
         Args:
-            left: seconds that the session has left.
+            ttl: seconds for which the store remembers which connection has the session's stream.
             retry: after how many seconds a client that was cut off on purpose should come back; None if it
                 would not.
+            forgotten: whether the session's stream may have been opened longer ago than that.
+            session: whose it is, for `open`.
 
         Raises:
-            RpcError: HTTP 400 for an event that is not known, 406 for a client that takes no event stream, 409 if
-                the session has its stream already; and what `tell` refuses before it opens the response.
+            RpcError: HTTP 400 for an event that is not known, 406 for a client that takes no event stream; and
+                what `tell` refuses before it opens the response.
             StoreError: the store does not say what must be known first.
         """
         if not http.acceptable(fields.get(b"accept", _ANYTHING))[1]:
@@ -150,16 +153,19 @@ class Gets:
             place = self._recordings.place(event_id, session_id)
             page = await self._recordings.find(place)
             if not page.head.answers:
-                seat = await self.seats.take_over(session_id, left)
+                seat = await self.seats.take_over(session_id, ttl, forgotten=forgotten)
         else:
-            seat = await self.seats.take(session_id, left)
+            seat = await self.seats.take_over(session_id, ttl, forgotten=forgotten)
         response = Response(receive, send, headers, self._options)
+        response.continues = place is None and seat is not None and seat.inherited
+        self.open[response] = session
         try:
             if place is not None and page is not None:
                 await self._resume(place, page, seat, tell, response, retry)
             elif seat is not None:
                 await tell(seat, response)
         finally:
+            del self.open[response]
             response.close()
             if seat is not None:
                 await self.seats.leave(seat)
@@ -171,7 +177,7 @@ class Gets:
         assert self.readers is not None
         out = response.opened()
         if seat is not None:
-            seat.stream = out
+            seat.open(out)
         try:
             fate = await self.readers.follow(place, page, out, response.gone())
             if fate.how in (LET_GO, ORPHANED) and seat is not None:

@@ -205,9 +205,9 @@ class HttpProtocol(RequestReader):
             log.warning("Exceeded concurrency limit.")
             app = service_unavailable
         if self.in_reserve:
-            keep_alive = False
             if not self._slots.is_served(self, self._scope["path"][len(self._root_path) :]):
                 app = refuse_for_lack_of_room
+            keep_alive = keep_alive and not self.in_reserve
         before = self.cycle
         self.cycle = cycle = Cycle(self, app, scope, keep_alive, expects_continue)
         if not keep_alive and http_version == "1.0":

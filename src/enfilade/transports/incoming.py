@@ -32,7 +32,7 @@ from enfilade.wire.lifecycle import (
 )
 from enfilade.wire.message import Message, RequestParams
 from enfilade.wire.requests import PARAMS
-from enfilade.wire.revisions import HANDSHAKE, HANDSHAKE_OVER_HTTP, STATELESS, UNSUPPORTED
+from enfilade.wire.revisions import ALL, HANDSHAKE, STATELESS, UNSUPPORTED
 
 _ANY: Final = msgspec.json.Decoder(RequestParams)
 _META: Final = msgspec.json.Decoder(RequestMeta)
@@ -188,12 +188,15 @@ def unsupported(requested: str) -> RpcError:
 def check_version(version: str) -> None:
     """Check the version header of a request that makes no claim (R-114, E-18).
 
+    In a session any revision with a handshake will do: what is sent is that of the revision that was agreed on,
+    which the header cannot change, so nothing is ambiguous about a client that repeats another one.
+
     Raises:
         RpcError: HTTP 400 with the text that released clients look for (R-115).
     """
     if version and version not in HANDSHAKE:
         shown = "".join(c if c.isprintable() else "?" for c in version)[:40]
-        known = ", ".join((*HANDSHAKE_OVER_HTTP, *STATELESS))
+        known = ", ".join(ALL)
         raise RpcError(INVALID_REQUEST, f"{UNSUPPORTED} {shown!r}; supported: {known}", status=400)
 
 

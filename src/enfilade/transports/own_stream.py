@@ -79,7 +79,12 @@ class OwnStream:
     async def tell(self, seat: Seat, response: Response) -> None:
         """Send what is said from now on, and what waits, until the client has gone or the session is over."""
         before, recording = self._stream, None
-        seat.stream = stream = self._stream = response.opened()
+        stream = response.opened()
+        seat.open(stream)
+        if seat.lost:
+            await stream.finish(None)
+            return
+        self._stream = stream
         if before is not None and before is not stream:
             before.let_go()
         if self._recordings is not None:
@@ -90,7 +95,7 @@ class OwnStream:
             stream.push_always(message)
         lingers = False
         try:
-            await response.until_over(self._end(), None)
+            await response.until_over(self._end())
             if self._over:
                 await stream.finish(None)
             elif recording is not None and self._stream is stream:

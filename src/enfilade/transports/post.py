@@ -40,7 +40,7 @@ from enfilade.wire.logging import LoggingLevel
 from enfilade.wire.revisions import (
     ASSUMED_WITHOUT_HEADER,
     BATCHING,
-    HANDSHAKE_OVER_HTTP,
+    HANDSHAKE,
     STATELESS,
     negotiate,
 )
@@ -175,21 +175,22 @@ class Post(msgspec.Struct, eq=False):
     # -- the session era ---------------------------------------------------------------------------------------
 
     async def _initialize(self, incoming: Incoming) -> None:
-        """Serve the handshake; only its success makes a session (E-12, R-318, R-319)."""
+        """Serve the handshake; only its success makes a session (E-12, R-318, R-319).
+
+        A session id that comes with it, live or not, is of an earlier session: clients that were told that it is
+        over keep the header at times. An unknown version header is that of a client which is newer than this
+        server, and its `initialize` is how the two agree.
+        """
         if self.manners.version in STATELESS:
             raise RpcError(
                 INVALID_PARAMS,
                 f"initialize is not part of revision {self.manners.version}. Either send requests with _meta, in "
-                f"{', '.join(STATELESS)}, or initialize without that header, in {', '.join(HANDSHAKE_OVER_HTTP)}",
+                f"{', '.join(STATELESS)}, or initialize without that header, in {', '.join(HANDSHAKE)}",
                 status=400,
             )
-        check_version(self.manners.version)
         self.door.load.check()
-        if http.SESSION_ID in self.fields and self.door.options.sessions:
-            await self.door.session(self.fields, self.principal)
-            raise invalid_request("initialize was sent within a live session")
         params: Any = incoming.checked_params()
-        revision = negotiate(params.protocol_version, HANDSHAKE_OVER_HTTP)
+        revision = negotiate(params.protocol_version)
         peer, session, token = self.door.introduce(params, revision, self.principal)
         request = Request(self.id, "initialize", params, peer, session=session)
         result = await self.door.dispatcher.dispatch(request)
@@ -201,9 +202,8 @@ class Post(msgspec.Struct, eq=False):
     def _known_session(self) -> Session | None:
         """Return the session that the request is part of, if nothing has to be asked for it; nearly always."""
         known = self.door.sessions.known(self.fields.get(http.SESSION_ID), self.principal)
-        if known is None or self.manners.version not in (known.peer.revision, ""):
-            return None
-        return known
+        version = self.manners.version
+        return known if known is not None and (not version or version in HANDSHAKE) else None
 
     async def _session_peer(self) -> tuple[Peer, Session | None]:
         """Return who sends a message without a claim: a session's client, or one that needs no session."""
@@ -211,13 +211,13 @@ class Post(msgspec.Struct, eq=False):
         if self.door.options.sessions:
             session = await self.door.session(self.fields, self.principal)
             return session.peer, session
-        revision = self.manners.version if self.manners.version in HANDSHAKE_OVER_HTTP else ASSUMED_WITHOUT_HEADER
+        revision = self.manners.version or ASSUMED_WITHOUT_HEADER
         return Peer(revision=revision, principal=self.principal), None
 
     def _enter(self, incoming: Incoming, peer: Peer, session: Session | None, answer: Answer) -> Request:
-        """Return the request of a session, which no other in flight may share its id with (R-307, trap 2)."""
+        """Return a request of a session; another in flight may have the same id (R-307)."""
         method = incoming.method
-        if not self.door.dispatcher.offers(method, peer.revision):
+        if not self.door.dispatcher.serves(method, peer.revision):
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
         level = DEFAULT_LOG_LEVEL if session is None else session.log_level or DEFAULT_LOG_LEVEL
         request = Request(
@@ -232,9 +232,7 @@ class Post(msgspec.Struct, eq=False):
             questions=None if session is None else self.door.questions,
         )
         if peer.session_id is not None:
-            in_flight = self.door.in_flight
-            in_flight.check(request)
-            request.in_flight = in_flight
+            request.in_flight = self.door.in_flight
         return request
 
     async def _response(self, envelope: Envelope) -> None:
@@ -278,9 +276,8 @@ class Post(msgspec.Struct, eq=False):
         answer = self._answer(session)
         answer.start_batch(peer.session_id)
         batch = Batch(self.door.load, self.door.options.answers.request_timeout)
-        seen: set[RequestId] = set()
         due = await batch.serve(
-            elements, lambda raw, outcome: self._element(raw, peer, session, answer, seen, batch, outcome)
+            elements, lambda raw, outcome: self._element(raw, peer, session, answer, batch, outcome)
         )
         answer.settle()
         if batch.cancelled:
@@ -297,11 +294,10 @@ class Post(msgspec.Struct, eq=False):
         peer: Peer,
         session: Session | None,
         answer: Answer,
-        seen: set[RequestId],
         batch: Batch,
         outcome: "asyncio.Future[bytes | None]",
     ) -> bytes | None:
-        """Serve one message of a batch and return its response, if one is due; `seen` are the batch's ids."""
+        """Serve one message of a batch and return its response, if one is due."""
         id: RequestId | None = None
         try:
             envelope = decode(raw)
@@ -317,9 +313,6 @@ class Post(msgspec.Struct, eq=False):
             id = envelope.id
             if envelope.method == "initialize":
                 raise invalid_request("initialize is never part of a batch")
-            if id in seen:
-                raise invalid_request(f"id {id!r} is in this batch twice")
-            seen.add(id)
             return await batch.respond(self._enter(incoming, peer, session, answer), outcome)
         except RpcError as error:
             return encode_error(id if error.id is UNSET else error.id, error)

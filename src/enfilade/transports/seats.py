@@ -1,11 +1,13 @@
 """Who has the one stream that a session may have open by GET, among all workers (R-330, R-333).
 
-A client that comes back should find its seat free although nobody has noticed yet that it had gone, and a seat
-must not stay taken because the worker that had it is dead. The easy thing to get wrong is the moment between
-looking and taking: the seat is taken here before anybody is asked, and in the store by one step (D8).
+The newest GET of a session has it: the seat is taken from whoever had it before, whose connection is then ended.
+A client that comes back may still have an old connection that nobody has noticed to be dead, such as one behind a
+proxy that keeps its side open, and no such connection can be told from a living one.
+
+The easy thing to get wrong is two that come at once. The seat is taken here before anybody is asked and in the
+store by compare-and-swap, so each sees exactly whom it takes the place of (D8).
 """
 
-import asyncio
 import contextlib
 import secrets
 from typing import Final
@@ -13,11 +15,9 @@ from typing import Final
 from enfilade.serving.relay import Relay
 from enfilade.state.store import StoreError
 from enfilade.transports.stream import EventStream
-from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
 
-#: Seconds that a second stream of a session waits for the first to turn out to be gone.
-HANDOVER: Final = 0.5
-_LOOK_AGAIN: Final = 0.05
+#: How often taking a seat is tried that others take at the same time.
+_ATTEMPTS: Final = 50
 
 
 class Seat:
@@ -26,38 +26,31 @@ class Seat:
     Attributes:
         session_id: whose it is.
         stream: what is written to that connection, once it is open.
+        written: whether the store has been told.
+        inherited: whether another connection had it before, so that its client may have missed something.
+        lost: whether a newer connection has it.
     """
 
-    __slots__ = ("_left", "_taken", "mark", "number", "session_id", "stream", "worker")
+    __slots__ = ("inherited", "lost", "mark", "number", "session_id", "stream", "written")
 
     def __init__(self, session_id: str, worker: str) -> None:
         self.session_id = session_id
-        self.worker = worker
         self.number = secrets.token_hex(8)
         self.mark = f"{worker}:{self.number}".encode()
         self.stream: EventStream | None = None
-        self._taken = True
-        self._left: asyncio.Event | None = None  # made by the first that waits for it
+        self.written = False
+        self.inherited = False
+        self.lost = False
 
-    async def left(self) -> None:
-        """Return once it was left."""
-        if self._taken:
-            self._left = self._left or asyncio.Event()
-            await self._left.wait()
-
-    def leave(self) -> None:
-        """Let who waits for it have it."""
-        self._taken = False
-        if self._left is not None:
-            self._left.set()
-
-    def knock(self) -> None:
-        """Write something: to a connection that the client has given up, that shows that nobody is there."""
-        if self.stream is not None:
-            self.stream.knock()
+    def open(self, stream: EventStream) -> None:
+        """Take in what is written to the connection; it ends at once if a newer one has the seat already."""
+        self.stream = stream
+        if self.lost:
+            stream.part()
 
     def vacate(self) -> None:
-        """End the connection that has it."""
+        """End the connection: a newer one has the seat."""
+        self.lost = True
         if self.stream is not None:
             self.stream.part()
 
@@ -73,40 +66,18 @@ class Seats:
         self._relay = relay
         self._keys = relay.store.keys
         self._here: dict[str, Seat] = {}
-        relay.on("knock", self._knocked)
         relay.on("vacate", self._told_to_vacate)
+        relay.on_gap(self._look_again)
 
     def __len__(self) -> int:
         return len(self._here)
 
-    async def take(self, session_id: str, ttl: float) -> Seat:
-        """Take a seat that is free, or turns out to be within a moment.
+    async def take_over(self, session_id: str, ttl: float, *, forgotten: bool = False) -> Seat:
+        """Take a session's seat, from whoever has it.
 
         Args:
-            ttl: seconds that the session has left.
-
-        Raises:
-            RpcError: HTTP 409 if somebody has it.
-            StoreError: the store does not say.
-        """
-        taken = self._here.get(session_id)
-        if taken is not None:
-            taken.knock()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(taken.left(), HANDOVER)
-        if session_id in self._here:
-            raise _taken()
-        seat = self._here[session_id] = Seat(session_id, self._relay.worker)
-        try:
-            if self._relay.shared and not await self._take_among_all(seat, ttl):
-                raise _taken()
-        except BaseException:
-            self._forget(seat)
-            raise
-        return seat
-
-    async def take_over(self, session_id: str, ttl: float) -> Seat:
-        """Take a seat from whoever has it: the client itself came for the rest of its stream.
+            ttl: seconds for which the store remembers who has it.
+            forgotten: whether a connection may be older than that, so that the store cannot say where it is.
 
         Raises:
             StoreError: the store does not say.
@@ -114,15 +85,11 @@ class Seats:
         before = self._here.get(session_id)
         seat = self._here[session_id] = Seat(session_id, self._relay.worker)
         if before is not None:
+            seat.inherited = True
             before.vacate()
         try:
             if self._relay.shared:
-                holder = await self._keys.get(_key(session_id))
-                await self._keys.put(_key(session_id), seat.mark, ttl)
-                if holder is not None:
-                    worker, number = _read(holder)
-                    if worker != self._relay.worker:
-                        self._relay.tell("vacate", [session_id, number], worker)
+                await self._take_among_all(seat, ttl, forgotten)
         except BaseException:
             self._forget(seat)
             raise
@@ -132,57 +99,49 @@ class Seats:
         """Give a seat back, unless somebody else has it by now."""
         self._forget(seat)
         if self._relay.shared:
-            with contextlib.suppress(StoreError):  # whoever wants it next will find that nobody is there
+            with contextlib.suppress(StoreError):  # it is taken over all the same
                 await self._keys.swap(_key(seat.session_id), seat.mark, None, None)
 
-    async def _take_among_all(self, seat: Seat, ttl: float) -> bool:
+    async def _take_among_all(self, seat: Seat, ttl: float, forgotten: bool) -> None:
         key = _key(seat.session_id)
-        end = asyncio.get_running_loop().time() + HANDOVER
-        knocked = False
-        while not await self._keys.swap(key, None, seat.mark, ttl):
+        for _ in range(_ATTEMPTS):
             holder = await self._keys.get(key)
-            if holder is None:
-                continue
+            if seat.lost:  # to a newer one here, which puts its own mark
+                return
+            if await self._keys.swap(key, holder, seat.mark, ttl):
+                seat.written = True
+                break
+        else:
+            raise StoreError("a session's stream is being opened by too many requests at once")
+        if holder is not None:
+            seat.inherited = True
             worker, number = _read(holder)
-            if not await self._relay.is_alive(worker):
-                if await self._keys.swap(key, holder, seat.mark, ttl):
-                    return True
-                continue
-            if asyncio.get_running_loop().time() > end:
-                return False
-            if not knocked:
-                knocked = True
-                self._relay.tell("knock", [seat.session_id, number], worker)
-            await asyncio.sleep(_LOOK_AGAIN)
-        return True
+            if worker != self._relay.worker:
+                self._relay.tell("vacate", [seat.session_id, number], worker)
+        elif forgotten:
+            self._relay.tell("vacate", [seat.session_id, None])
 
-    def _knocked(self, body: tuple[str, str]) -> None:
+    def _told_to_vacate(self, body: tuple[str, str | None]) -> None:
         session_id, number = body
         seat = self._here.get(session_id)
-        if seat is not None and seat.number == number:
-            seat.knock()
-        else:  # it was left, and the store did not take that in
-            mark = f"{self._relay.worker}:{number}".encode()
-            self._relay.soon(self._give_back(session_id, mark))
-
-    async def _give_back(self, session_id: str, mark: bytes) -> None:
-        with contextlib.suppress(StoreError):
-            await self._keys.swap(_key(session_id), mark, None, None)
-
-    def _told_to_vacate(self, body: tuple[str, str]) -> None:
-        session_id, number = body
-        seat = self._here.get(session_id)
-        if seat is not None and seat.number == number:
+        if seat is not None and number in (None, seat.number):
             seat.vacate()
+
+    def _look_again(self) -> None:
+        """Find out which seats were taken by other workers whose message may have been lost."""
+        for seat in self._here.values():
+            if seat.written:
+                self._relay.soon(self._look_at(seat))
+
+    async def _look_at(self, seat: Seat) -> None:
+        with contextlib.suppress(StoreError):
+            holder = await self._keys.get(_key(seat.session_id))
+            if holder is not None and holder != seat.mark:
+                seat.vacate()
 
     def _forget(self, seat: Seat) -> None:
         if self._here.get(seat.session_id) is seat:
             del self._here[seat.session_id]
-        seat.leave()
-
-
-def _taken() -> RpcError:
-    return RpcError(INVALID_REQUEST, "This session has its event stream open already", status=409)
 
 
 def _key(session_id: str) -> str:

@@ -32,6 +32,7 @@ from enfilade.wire.jsonrpc import (
     encode_error,
     encode_id,
     encode_notification,
+    invalid_request,
 )
 
 log = logging.getLogger("enfilade.transports")
@@ -135,8 +136,11 @@ class SessionLoop:
         """Take a request in, before the loop is told of it; see `Call`.
 
         Raises:
-            RpcError: INVALID_REQUEST if its id is in flight already.
+            RpcError: INVALID_REQUEST if its id is in flight already: the loop says by the id alone which request
+                it answers.
         """
+        if request.id in self._calls:
+            raise invalid_request(f"id {request.id!r} is already in flight")
         self._in_flight.enter(request)
         call = Call(self, arrival, request, answer, on_result)
         assert request.id is not None

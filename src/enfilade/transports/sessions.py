@@ -1,8 +1,15 @@
 """Sessions that cost nothing: the id is a sealed token that says everything about its session.
 
 Whoever holds the secret can serve the session: a restarted server, another worker. The store is asked only for
-what changed since the handshake (ended, log level), and what it said is remembered for a while, so that a call
-costs no look-up; a worker that changes something tells the others.
+what changed since the handshake (ended, log level, last use), and what it said is remembered for a while, so that
+a call costs no look-up; a worker that changes something tells the others.
+
+A session ends when it has not been used for `ttl` seconds. To know that without a write per request, the time of
+use is written down only when the last known one is `ttl / 2` seconds old, and a session lives for `1.5 * ttl`
+seconds after the last known one: so it lives for at least `ttl` and at most `1.5 * ttl` seconds without use. The
+handshake is the first known use and stands in the token, so a session that is used for less than `ttl / 2` writes
+nothing at all. What is in use for longer than one request takes, a call or a stream, is looked after by
+`session_use.py`.
 
 The easy thing to get wrong is to answer strangers too exactly: unknown, forged, expired, ended and foreign
 sessions are one and the same "not found" (R-315, R-317).
@@ -39,6 +46,10 @@ _USUAL_TOKEN: Final = 512
 FRESH: Final = 5.0
 _FRESH_ALONE: Final = 60.0
 
+#: A use is written down when the last one that was is older than this part of the idle time, and a session lives
+#: for the idle time and this part of it after the last use that was.
+_RENEWED_AFTER: Final = 0.5
+
 #: Sessions that are kept in mind although nothing but their handshake was seen yet.
 _NEWCOMERS: Final = 64
 
@@ -55,7 +66,8 @@ class _Ticket(msgspec.Struct, array_like=True):
 
     session_id: bytes
     revision: str
-    expires: int
+    opened: float
+    idle_time: float
     principal: str | None
     name: str
     version: str
@@ -64,9 +76,14 @@ class _Ticket(msgspec.Struct, array_like=True):
 
 
 class Record(msgspec.Struct, omit_defaults=True):
-    """What the store knows of a session, beyond its token."""
+    """What the store knows of a session, beyond its token.
+
+    Attributes:
+        used: seconds since the epoch at which it was used; later uses are not written down one by one.
+    """
 
     ended: bool = False
+    used: float = 0.0
     log_level: LoggingLevel | None = None
     watched: Watched = {}
 
@@ -76,21 +93,52 @@ class Session:
 
     Attributes:
         peer: the client, as it introduced itself.
-        expires: seconds since the epoch at which it ends by itself.
+        idle_time: seconds without use after which it may end.
+        opened: seconds since the epoch at which it was opened.
+        used: seconds since the epoch of the last use that this worker knows of; those of the next
+            `idle_time / 2` seconds need not be known.
         record: what the store said of it; None if that cannot be relied on.
         fresh_until: by the monotonic clock, when the store has to be asked again.
         changes: how often it was said to have changed, so that no older record is kept in mind.
     """
 
-    __slots__ = ("_sessions", "changes", "expires", "fresh_until", "peer", "record")
+    __slots__ = (
+        "_sessions",
+        "changes",
+        "fresh_until",
+        "idle_time",
+        "opened",
+        "peer",
+        "record",
+        "used",
+    )
 
-    def __init__(self, peer: Peer, expires: float, sessions: "Sessions") -> None:
+    def __init__(self, peer: Peer, opened: float, idle_time: float, sessions: "Sessions") -> None:
         self.peer = peer
-        self.expires = expires
+        self.opened = self.used = opened
+        self.idle_time = idle_time
         self.record: Record | None = None
         self.fresh_until = 0.0
         self.changes = 0
         self._sessions = sessions
+
+    @property
+    def expires(self) -> float:
+        """Seconds since the epoch at which it ends by itself, unless it is used."""
+        return self.used + self.longest_idle
+
+    @property
+    def longest_idle(self) -> float:
+        """Seconds without a known use after which it has ended."""
+        return self.idle_time * (1 + _RENEWED_AFTER)
+
+    async def keep(self) -> bool:
+        """Take in that it is in use, and return whether it lives: it does unless it was ended.
+
+        Raises:
+            StoreError: the store does not say whether it was ended.
+        """
+        return await self._sessions.keep(self)
 
     @property
     def log_level(self) -> LoggingLevel | None:
@@ -125,7 +173,7 @@ class Sessions:
     Args:
         seal: makes and reads the tokens.
         relay: leads to the store that keeps what changes during a session, and to the workers that share it.
-        ttl: lifetime of a session in seconds.
+        ttl: seconds without use after which a session may end.
         remembered: how many sessions are kept in mind, to save the work of unsealing and looking up.
         learn: looks for secrets that the seal does not have, and returns whether there are any.
 
@@ -171,7 +219,8 @@ class Sessions:
         ticket = _Ticket(
             session_id=session_id,
             revision=revision,
-            expires=int(now + self._ttl),
+            opened=now,
+            idle_time=self._ttl,
             principal=principal,
             name=info.name[:_LONGEST_TEXT],
             version=info.version[:_LONGEST_TEXT],
@@ -185,8 +234,8 @@ class Sessions:
             token = self._seal.seal(msgspec.msgpack.encode(ticket), _PURPOSE)
         if len(token) > _LONGEST_TOKEN:
             raise RpcError(INVALID_PARAMS, "Invalid params: capabilities are too long for a session")
-        session = Session(_peer(ticket, capabilities), ticket.expires, self)
-        self._rely_on(session, Record(), ticket.expires - now)
+        session = Session(_peer(ticket, capabilities), now, self._ttl, self)
+        self._rely_on(session, Record(), now)
         self._remember(self._new, _NEWCOMERS, token.encode(), session)
         return session, token
 
@@ -232,34 +281,68 @@ class Sessions:
             if self._by_id.get(oldest.peer.session_id) is oldest:
                 del self._by_id[oldest.peer.session_id]
 
-    async def _refresh(self, session: Session) -> bool:
-        """Ask the store, and return whether the session lives; while it does not answer, what it said counts."""
-        left = session.expires - time.time()
-        if left <= 0 or session.peer.session_id in self._ended:
+    async def keep(self, session: Session) -> bool:
+        """Take in that a session is in use, as `Session.keep` does."""
+        return session.fresh_until > time.monotonic() or await self._refresh(session, in_use=True)
+
+    async def _refresh(self, session: Session, *, in_use: bool = False) -> bool:
+        """Ask the store, and return whether the session lives; note its use, if that is due.
+
+        While the store does not answer, what it said last counts, and a session that is used does not end.
+
+        Args:
+            in_use: whether it has been in use until now, so that it cannot have ended by itself.
+        """
+        if session.peer.session_id in self._ended:
             return False
         for _ in range(_ATTEMPTS):
-            changes = session.changes
+            now, changes = time.time(), session.changes
             try:
                 record = await self.record(session.peer.session_id)
+                session.used = max(session.used, record.used)
+                if record.ended or not (in_use or now < session.expires):
+                    if record.ended:
+                        self.note_ended(str(session.peer.session_id))
+                    session.record = record
+                    return False  # and asked again next time, since nobody should come back
+                if _is_due(session, record, now):
+                    record = await self._note_use(session, now)
             except StoreError:
                 if session.record is None:
                     raise
-                return not session.record.ended
-            if changes == session.changes:
-                break
-        else:
-            raise StoreError("a session is being changed by too many requests at once")
-        if record.ended:
-            session.record = record
-            self.note_ended(str(session.peer.session_id))
-            return False  # and asked again next time, since nobody should come back
-        self._rely_on(session, record, left)
-        return True
+                if not (in_use or now < session.expires):
+                    return False
+                session.used = now
+                return True
+            if changes == session.changes and not record.ended:
+                self._rely_on(session, record, now)
+                return True
+        raise StoreError("a session is being changed by too many requests at once")
 
-    def _rely_on(self, session: Session, record: Record, left: float) -> None:
-        """Ask nobody for a while; `left` are the seconds that the session has."""
+    async def _note_use(self, session: Session, now: float) -> Record:
+        """Write down that a session is used, unless another worker just has, and return what is kept then.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        key, keys = _key(session.peer.session_id), self._relay.store.keys
+        for _ in range(_ATTEMPTS):
+            kept = await keys.get(key)
+            record = _read(kept)
+            if record.ended or not _is_due(session, record, now):
+                return record
+            record.used = now
+            if await keys.swap(key, kept, msgspec.json.encode(record), session.longest_idle):
+                return record
+        raise StoreError("a session is being changed by too many requests at once")
+
+    def _rely_on(self, session: Session, record: Record, now: float) -> None:
+        """Ask nobody for a while, but no longer than until the next use is to be written down."""
         session.record = record
+        written = max(session.opened, record.used)
+        session.used = max(session.used, written)
         fresh = FRESH if self._relay.shared else _FRESH_ALONE
+        left = written + session.idle_time * _RENEWED_AFTER - now
         session.fresh_until = time.monotonic() + min(fresh, left)
 
     async def record(self, session_id: str | None) -> Record:
@@ -274,7 +357,7 @@ class Sessions:
         """Change what is remembered of a session, for as long as it may live.
 
         Requests of one session run side by side, so what is changed is what the store has now, not what it had
-        when the request came in.
+        when the request came in. As something is written anyway, the use is noted with it.
 
         Raises:
             StoreError: it could not be changed.
@@ -284,8 +367,8 @@ class Sessions:
             kept = await keys.get(_key(session_id))
             record = _read(kept)
             edit(record)
-            left = max(1.0, session.expires - time.time())
-            if await keys.swap(_key(session_id), kept, msgspec.json.encode(record), left):
+            record.used = time.time()
+            if await keys.swap(_key(session_id), kept, msgspec.json.encode(record), session.longest_idle):
                 break
         else:
             raise StoreError("a session is being changed by too many requests at once")
@@ -298,7 +381,7 @@ class Sessions:
 
     def note_ended(self, session_id: str) -> None:
         """Remember that a session was ended, also if the store should forget it."""
-        self._ended[session_id] = time.time() + self._ttl
+        self._ended[session_id] = time.time() + self._ttl * (1 + _RENEWED_AFTER)
         self._ended.move_to_end(session_id)
         if len(self._ended) > _ENDED:
             self._ended.popitem(last=False)
@@ -363,13 +446,18 @@ class Sessions:
         try:
             ticket = msgspec.msgpack.decode(content, type=_Ticket)
             capabilities = msgspec.json.decode(ticket.capabilities, type=ClientCapabilities)
-            return Session(_peer(ticket, capabilities), ticket.expires, self)
+            return Session(_peer(ticket, capabilities), ticket.opened, ticket.idle_time, self)
         except msgspec.DecodeError:  # sealed by another version of this package
             return None
 
 
 def _read(kept: bytes | None) -> Record:
     return Record() if kept is None else msgspec.json.decode(kept, type=Record)
+
+
+def _is_due(session: Session, record: Record, now: float) -> bool:
+    """Whether the use of a session is to be written down."""
+    return now - max(session.opened, record.used) >= session.idle_time * _RENEWED_AFTER
 
 
 def _key(session_id: str | None) -> str:

@@ -13,14 +13,14 @@ _SOON: Final = 0.002  # seconds that are not worth another look
 
 
 class Silence:
-    """The silences of one stream, and one call that it gets at a time of its own.
+    """The silences of one stream.
 
     Args:
         length: seconds after which a silence is to be broken.
         broken: called then.
     """
 
-    __slots__ = ("_alarm", "_broken", "_call", "_length", "_loop", "_since", "_when")
+    __slots__ = ("_alarm", "_broken", "_length", "_loop", "_since")
 
     def __init__(self, length: float, broken: Callable[[], None]) -> None:
         self._length = length
@@ -28,8 +28,6 @@ class Silence:
         self._loop = asyncio.get_running_loop()
         self._alarm: asyncio.TimerHandle | None = None
         self._since: float | None = None  # None: something is being said
-        self._when = 0.0
-        self._call: Callable[[], object] | None = None
 
     def begins(self) -> None:
         """Nothing is said from now on."""
@@ -41,18 +39,9 @@ class Silence:
         """Something is said."""
         self._since = None
 
-    def remind(self, when: float, call: Callable[[], object]) -> None:
-        """Call back at a time of the event loop, unless the stream is over by then; the last such wish counts."""
-        if self._broken is None:
-            return
-        self._when, self._call = when, call
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._set_alarm(self._loop.time())
-
     def stop(self) -> None:
         """Do nothing more: the stream is over."""
-        self._call = self._broken = None  # which hold on to the stream, as it does to this
+        self._broken = None  # which holds on to the stream, as it does to this
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -61,14 +50,11 @@ class Silence:
         """Look again when the first thing may be due, also if nobody is silent now: somebody soon may be."""
         if self._broken is not None:
             due = (now if self._since is None else self._since) + self._length
-            self._alarm = self._loop.call_at(due if self._call is None else min(due, self._when), self._look)
+            self._alarm = self._loop.call_at(due, self._look)
 
     def _look(self) -> None:
         self._alarm = None
         now = self._loop.time()
-        if self._call is not None and self._when <= now:
-            call, self._call = self._call, None
-            call()
         if self._broken is not None and self._since is not None and self._since + self._length <= now + _SOON:
             self._broken()
         self._set_alarm(now)

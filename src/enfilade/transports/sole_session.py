@@ -13,7 +13,7 @@ from typing import Final
 from enfilade.transports.incoming import check_version, version_of
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
-from enfilade.wire.revisions import ASSUMED_WITHOUT_HEADER, UNSUPPORTED
+from enfilade.wire.revisions import ASSUMED_WITHOUT_HEADER
 
 _ID: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -64,19 +64,15 @@ class SoleSession:
             raise session_over()
 
     def check(self, fields: Mapping[bytes, bytes]) -> None:
-        """Check that a request names this session, and the revision that it agreed on.
+        """Check that a request names this session, and a revision that is served with sessions.
 
         Raises:
-            RpcError: HTTP 400 without an id or with another revision, 404 for another id.
+            RpcError: HTTP 400 without an id or with an unknown revision, 404 for another id.
         """
-        version = version_of(fields)
-        check_version(version)
+        check_version(version_of(fields))
         if self.id is not None:
             token = fields.get(http.SESSION_ID)
             if token is None:
                 raise RpcError(INVALID_REQUEST, "Missing session ID: send initialize first", status=400)
             if not hmac.compare_digest(token.strip(), self.id.encode()):
                 raise session_over()
-        if self.agreed and version and version != self.revision:
-            agreed = f"{UNSUPPORTED} {version!r}: this session agreed on {self.revision}"
-            raise RpcError(INVALID_REQUEST, agreed, status=400)

@@ -47,8 +47,11 @@ class LineWriter:
         self._capacity = capacity
         self._lines: deque[bytes] = deque()
         self._size = 0
-        self._dropped = 0
+        self._dropped = 0  # lines, since the last notice
+        self._dropping = self._half_line = False
         self._broken = False
+        self._total = 0  # bytes written
+        self._vain = -1  # what that was when a flush was in vain
         self._reset()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._reset)
@@ -58,6 +61,7 @@ class LineWriter:
         self._changed = threading.Condition(threading.RLock())
         self._lines.clear()
         self._size = self._dropped = 0
+        self._dropping = self._half_line = False
         self._started = False
 
     def put(self, data: bytes) -> None:
@@ -65,8 +69,10 @@ class LineWriter:
         with self._changed:
             if self._broken:
                 return
-            if self._size and (self._dropped or self._size + len(data) > self._capacity):
-                self._dropped += max(1, data.count(b"\n"))
+            if self._size and (self._dropping or self._size + len(data) > self._capacity):
+                self._dropping = True
+                self._dropped += data.count(b"\n")
+                self._half_line = not data.endswith(b"\n")
                 return
             self._size += len(data)
             self._lines.append(data)
@@ -86,9 +92,17 @@ class LineWriter:
         threading.Thread(target=self._run, name="enfilade-stderr", daemon=True).start()
 
     def flush(self, limit: float) -> bool:
-        """Wait until everything is written, for at most `limit` seconds; False if it is not."""
+        """Wait until everything is written; False if it is not.
+
+        Args:
+            limit: seconds at most; none at all if nothing has been written since a wait was in vain.
+        """
         with self._changed:
-            return self._changed.wait_for(lambda: self._size == 0, timeout=limit)
+            if self._vain == self._total:
+                limit = 0.0
+            flushed = self._changed.wait_for(lambda: self._size == 0, timeout=limit)
+            self._vain = -1 if flushed else self._total
+            return flushed
 
     def _run(self) -> None:
         while True:
@@ -111,9 +125,10 @@ class LineWriter:
     def _written(self, size: int) -> None:
         with self._changed:
             self._size -= size
-            if self._dropped and self._size <= self._capacity // 2:
-                notice = self.notice(self._dropped)
-                self._dropped = 0
+            self._total += size
+            if self._dropping and self._size <= self._capacity // 2:
+                notice = self.notice(self._dropped + self._half_line)
+                self._dropped, self._dropping, self._half_line = 0, False, False
                 self._lines.append(notice)
                 self._size += len(notice)
             self._changed.notify_all()

@@ -15,7 +15,6 @@ is given up here once no send has returned for twice as long.
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -165,11 +164,6 @@ class EventStream(msgspec.Struct, eq=False):
     def knock(self) -> None:
         """Send a comment now, to learn sooner that nobody is there."""
         self._put_framed(Framed(KEEP_ALIVE))
-
-    def remind(self, when: float, call: Callable[[], object]) -> None:
-        """Call back at a time of the event loop, unless the connection, which was begun, is over by then."""
-        if self._silence is not None:
-            self._silence.remind(when, call)
 
     def resume_as(self, recording: Recording, *, priming: bool) -> None:
         """Record what follows, under a new name; nothing may have gone into an earlier recording."""

@@ -36,6 +36,7 @@ from enfilade.transports.manners import judge_for
 from enfilade.transports.post import Post, address_of
 from enfilade.transports.recordings import Recordings
 from enfilade.transports.request_limit import RequestLimit
+from enfilade.transports.session_use import SessionUse
 from enfilade.transports.sessions import Session, Sessions
 from enfilade.transports.stream import Headers, Send
 from enfilade.transports.stream_quota import StreamQuota
@@ -43,7 +44,7 @@ from enfilade.wire import headers as http
 from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RequestId, RpcError, encode_error
 from enfilade.wire.lifecycle import InitializeRequestParams
-from enfilade.wire.revisions import LONGEST_BATCH, STATELESS, UNSUPPORTED
+from enfilade.wire.revisions import LONGEST_BATCH, STATELESS
 
 log = logging.getLogger("enfilade.transports")
 
@@ -76,7 +77,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
         max_questions: unanswered questions of one principal, or one session.
         batch_limit: most messages in one 2025-03-26 batch.
         sessions: whether session-era clients get sessions; without, each of their requests stands alone.
-        session_ttl: lifetime of a session in seconds.
+        session_ttl: seconds without use after which a session may end.
         stream_age: seconds that a stream can be resumed after its last event.
     """
 
@@ -142,6 +143,7 @@ class StreamableHTTP:
         self.streams = OpenStreams(
             dispatcher.changes, self.sessions, options.answers, relay, self.recordings, dispatcher.offers
         )
+        self._use = SessionUse(options.session_ttl, self._sessions_in_use, self._ended_elsewhere)
         self._judged = judge_for(guard)
         self._principal = principal
         self._up_in: asyncio.AbstractEventLoop | None = None
@@ -170,6 +172,8 @@ class StreamableHTTP:
             await self.relay.start()
             await self._reconciler.join()
             self.dispatcher.changes.share(self.relay)
+            if self.options.sessions:
+                self._use.start()
             self.draining = False
             self._up_in = loop
 
@@ -202,6 +206,7 @@ class StreamableHTTP:
         if self._up_in is not asyncio.get_running_loop():
             return
         self._up_in = None
+        self._use.stop()
         if self.recordings is not None:
             await self.recordings.flush(patience)
         await self.relay.stop()
@@ -280,8 +285,8 @@ class StreamableHTTP:
         """Return the session a request names.
 
         Raises:
-            RpcError: HTTP 400 without an id (R-313) or with another revision than was agreed on (E-19),
-                404 for anything that is no live session of this principal (R-315, R-317).
+            RpcError: HTTP 400 without an id (R-313), 404 for anything that is no live session of this principal
+                (R-315, R-317).
         """
         token = fields.get(http.SESSION_ID)
         if token is None:
@@ -289,10 +294,6 @@ class StreamableHTTP:
         session = await self.sessions.find(token.strip(), principal)
         if session is None:
             raise not_found()
-        version = version_of(fields)
-        if version and version != session.peer.revision:
-            agreed = f"{UNSUPPORTED} {version!r}: this session agreed on {session.peer.revision}"
-            raise RpcError(INVALID_REQUEST, agreed, status=400)
         return session
 
     async def _end(self, session: Session) -> None:
@@ -306,6 +307,11 @@ class StreamableHTTP:
         self.sessions.note_ended(session_id)
         self.in_flight.cancel_all(session_id, "the session was ended", not_found)
         self.streams.end(session_id)
+
+    def _sessions_in_use(self) -> set[Session]:
+        """Return the sessions that have a request without an outcome here, or a stream open."""
+        calling = (request.session for request in self.in_flight)
+        return self.streams.sessions() | {session for session in calling if isinstance(session, Session)}
 
     def cancel(self, session_id: str, params: CancelledNotificationParams) -> None:
         """Do what a client's `notifications/cancelled` asks, wherever the request is served (R-363)."""

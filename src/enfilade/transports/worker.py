@@ -1,8 +1,9 @@
 """One worker process: how it is started, what it is told, and what it tells.
 
-Parent and worker hold the two ends of a pipe. The worker says `UP` once it serves; a word from the parent, or
-the end of the pipe because the parent is gone, tells it to stop. Signals would do for most of that, but not on
-Windows, and not for a parent that was killed: its workers would hold the port for ever.
+Parent and worker hold the two ends of a pipe. The worker says `UP` once it serves. The parent sends `PING` now
+and then, which the worker's event loop answers with `PONG`, and `STOP`; the end of the pipe, because the parent
+is gone, means the same. Signals would do for most of that, but not on Windows, and not for a parent that was
+killed: its workers would hold the port for ever.
 
 The easy thing to get wrong is a script that serves without `if __name__ == "__main__"`. Each worker imports it,
 and would start workers of its own; `refuse_in_worker` is what stops that.
@@ -10,6 +11,7 @@ and would start workers of its own; `refuse_in_worker` is what stops that.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import signal
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 from enfilade import collector
 from enfilade.later import Later
 from enfilade.transports.http_server import Served, Server, ServerOptions
+from enfilade.transports.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import multiprocessing
@@ -36,6 +39,8 @@ Load = Callable[[], Served]
 
 _UP: Final = b"up"
 _STOP: Final = b"stop"
+_PING: Final = b"ping"
+_PONG: Final = b"pong"
 _MARK: Final = "_ENFILADE_WORKER_OF"  # in the environment of a process that is to become a worker
 
 
@@ -53,6 +58,7 @@ class Worker:
         ready: it serves.
         generation: of the code that it runs.
         replaces: the worker that is to stop as soon as this one serves.
+        watchdog: judges whether it hangs.
         overdue_at: when it must have ended, in `time.monotonic` seconds; None as long as it is to go on.
     """
 
@@ -63,7 +69,8 @@ class Worker:
         self.generation = generation
         self.replaces: Worker | None = None
         self.overdue_at: float | None = None
-        self._has_spoken = False
+        self.watchdog = Watchdog(options.worker_timeout, time.monotonic())
+        self._pipe_ended = False
         spawn = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawn.Pipe()
         self._process: SpawnProcess = spawn.Process(target=_work, args=(theirs, listeners, load, options))
@@ -78,19 +85,25 @@ class Worker:
 
     @property
     def news(self) -> list[Connection | int]:
-        """What becomes readable when there is news of it: its pipe while it has something to say, and its end."""
-        return [self._process.sentinel] if self._has_spoken else [self._pipe, self._process.sentinel]
+        """What becomes readable when there is news of it: its pipe, while that is open, and its end."""
+        return [self._process.sentinel] if self._pipe_ended else [self._pipe, self._process.sentinel]
 
     def listen(self) -> bool:
         """Take what it says; True if it has just begun to serve."""
+        was_ready = self.ready
         try:
-            if self._has_spoken or not self._pipe.poll():
-                return False
-            self._has_spoken = True
-            self.ready = self._pipe.recv_bytes() == _UP
+            while not self._pipe_ended and self._pipe.poll():
+                self.ready = self._pipe.recv_bytes() == _UP or self.ready
+                self.watchdog.answered(time.monotonic())
         except (EOFError, OSError):  # it is about to end
-            return False
-        return self.ready
+            self._pipe_ended = True
+        return self.ready and not was_ready
+
+    def ask(self, now: float) -> None:
+        """Ask whether its event loop runs, if it is time for that."""
+        if self.watchdog.asks(now):
+            with suppress(OSError):  # it is about to end
+                self._pipe.send_bytes(_PING)
 
     def stop(self, patience: float) -> None:
         """Ask it to end within so many seconds."""
@@ -102,8 +115,13 @@ class Worker:
                 self._process.terminate()
 
     def kill(self) -> None:
-        """End it without a word."""
+        """End it without a word; whoever counts the dead knows of it."""
         self.overdue_at = math.inf
+        self._process.kill()
+
+    def give_up(self) -> None:
+        """End one that does not start, as if it had died by itself."""
+        self.watchdog.limit = 0.0
         self._process.kill()
 
     def put_away(self) -> None:
@@ -141,15 +159,27 @@ def _work(pipe: Connection, listeners: list[socket.socket], load: Load, options:
         collector.wait()
         app = load()
         os.environ.pop(_MARK, None)  # processes that the app starts are no workers
-        server = Server(app, options, workers=2, up=lambda: pipe.send_bytes(_UP))
-        threading.Thread(target=_obey, args=(pipe, server), daemon=True).start()
+        loops: list[asyncio.AbstractEventLoop] = []
+
+        def up() -> None:
+            loops.append(asyncio.get_running_loop())
+            pipe.send_bytes(_UP)
+
+        server = Server(app, options, workers=2, up=up)
+        threading.Thread(target=_obey, args=(pipe, server, loops), daemon=True).start()
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         server.serve_until_stopped(listeners)
 
 
-def _obey(pipe: Connection, server: Server) -> None:
-    """Wait for the word of the parent, or for its end."""
-    with suppress(EOFError, OSError):
-        pipe.recv_bytes()
+def _obey(pipe: Connection, server: Server, loops: list[asyncio.AbstractEventLoop]) -> None:
+    """Have the event loop answer the parent, until the parent says stop or ends."""
+
+    def answer() -> None:
+        with suppress(OSError):  # the parent is gone, and this thread learns it as well
+            pipe.send_bytes(_PONG)  # does not block: the parent asks again only after the answer
+
+    with suppress(EOFError, OSError, RuntimeError):  # or the event loop is closed
+        while pipe.recv_bytes() == _PING:
+            loops[0].call_soon_threadsafe(answer)
     server.should_exit = True

@@ -5,6 +5,8 @@ so that what is wrong with the app is said once. A worker that ends is replaced.
 a file that changed) a new worker is started first, and the old one stops when the new one serves; if the new
 one fails, the old one stays.
 
+A worker that hangs is killed (`watchdog.py`), which is the only end that one has whose event loop is blocked.
+
 The easy thing to get wrong is to wait for ever. Whatever is told to stop has a moment by which it is killed, a
 second Ctrl-C kills at once, and the parent lets go of the listener before it waits, so that no client is left
 in a queue that nobody will serve.
@@ -30,6 +32,7 @@ log = logging.getLogger("enfilade")
 _TICK: Final = 0.5  # seconds; also what it takes to see the end of a worker whose own children outlive it
 _MARGIN: Final = 5.0  # seconds on top of the drain budget, for what the app's lifespan puts away
 _LONGEST_PAUSE: Final = 5.0  # seconds between two tries to start a worker that cannot start
+_HELD_UP: Final = 2.0  # seconds between two looks of the parent that show that it was stopped itself
 
 _STOPPING: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
 
@@ -68,6 +71,7 @@ class Supervisor:
         self._failed_generation = -1
         self._failures = 0
         self._not_before = 0.0
+        self._looked_at = time.monotonic()
         self._exit_code: int | None = None  # what to end with, once it is decided that this ends
         self._serving = False  # whether a worker has ever served
         self._at_terminal = _at_terminal()
@@ -105,7 +109,7 @@ class Supervisor:
         watched: list[Any] = [self._bell]
         for worker in self._workers:
             watched += worker.news
-        due = [self._not_before, *(each.overdue_at or 0.0 for each in self._workers)]
+        due = [self._not_before, *(each.overdue_at or each.watchdog.due_at or 0.0 for each in self._workers)]
         now = time.monotonic()
         wait(watched, min([_TICK, *(moment - now for moment in due if moment > now)]))
         try:
@@ -117,17 +121,35 @@ class Supervisor:
     def _act(self) -> None:
         while self._signals:  # first, as Ctrl-C also ends workers that are only starting
             self._obey(self._signals.pop(0))
+        now = time.monotonic()
+        held_up, self._looked_at = now - self._looked_at, now
         for worker in list(self._workers):
+            if held_up > _HELD_UP:  # the machine may have been suspended, and the workers with it
+                worker.watchdog.forgive(held_up)
             if worker.listen():
                 self._has_begun(worker)
             if worker.exit_code is not None:
                 self._has_ended(worker, worker.exit_code)
-            elif worker.overdue_at is not None and worker.overdue_at <= time.monotonic():
+            elif worker.overdue_at is None:
+                self._watch(worker, now)
+            elif worker.overdue_at <= now:
                 log.warning("worker %s did not stop in time and is killed", worker.pid)
                 worker.kill()
         if self._exit_code is None:
             self._fill_up()
             self._replace_the_old()
+
+    def _watch(self, worker: Worker, now: float) -> None:
+        """Ask a worker for a sign of life now and then, and kill one that hangs."""
+        worker.ask(now)
+        if worker.watchdog.hangs(now):
+            log.error(
+                "worker %s has not %s for %g seconds: it is killed, and another takes its place",
+                worker.pid,
+                "answered" if worker.ready else "started",
+                worker.watchdog.patience,
+            )
+            (worker.kill if worker.ready else worker.give_up)()
 
     def _has_begun(self, worker: Worker) -> None:
         self._failures, self._serving = 0, True

@@ -18,9 +18,6 @@ ALL: Final = HANDSHAKE + STATELESS
 LATEST_HANDSHAKE: Final = HANDSHAKE[-1]
 LATEST_STATELESS: Final = STATELESS[-1]
 
-#: What Streamable HTTP serves by handshake. 2024-11-05 never defined this transport (R-116).
-HANDSHAKE_OVER_HTTP: Final = HANDSHAKE[1:]
-
 #: The only revision in which a POST body or a line may be an array of messages (R-340, R-412).
 BATCHING: Final = "2025-03-26"
 
@@ -37,15 +34,17 @@ ASSUMED_WITHOUT_HEADER: Final = "2025-03-26"
 UNSUPPORTED: Final = "Unsupported protocol version"
 
 
-def negotiate(requested: str, offered: tuple[str, ...] = HANDSHAKE) -> str:
+def negotiate(requested: str) -> str:
     """Return the revision that `initialize` answers with.
+
+    All transports serve the same: 2024-11-05 never defined Streamable HTTP, but hosts ask for it there and take
+    any other answer for a failure (R-116).
 
     Args:
         requested: the client's `protocolVersion`.
-        offered: handshake revisions this transport serves, oldest first.
 
     Returns:
-        `requested` if it is offered, otherwise the newest offered one, for the client to take or leave
+        `requested` if it is served, otherwise the newest with a handshake, for the client to take or leave
         (R-109). A stateless revision is never the answer: it has no handshake (R-110).
     """
-    return requested if requested in offered else offered[-1]
+    return requested if requested in HANDSHAKE else LATEST_HANDSHAKE
