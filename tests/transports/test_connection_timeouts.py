@@ -5,6 +5,7 @@ is slow for a good reason, and is served.
 """
 
 import contextlib
+import io
 import logging
 import socket
 import sys
@@ -214,6 +215,7 @@ class TestBodies:
             client.socket.sendall(HEAD + b"Content-Length: 4\r\n\r\nab")
             half.socket.sendall(b"GET /echo HTTP/1.1\r\n")
             eventually(lambda: server.app.seen == ["/record"])
+            sweeps(server, 1)  # so that it knows since when they are slow
             blocking.send("/blocks")
             assert blocking.response().read() == b"blocked"
             client.socket.sendall(b"cd")
@@ -254,16 +256,32 @@ class TestReaders:
             reader.close()
 
     def test_a_slow_but_steady_reader_gets_everything(self, loop: str) -> None:
-        """It takes many times as long as `write_timeout`, and as `idle_timeout`."""
-        with Limited(loop, write_timeout=3 * UNIT, idle_timeout=3 * UNIT) as server:
+        """It takes many times as long as `write_timeout`, and longer than `idle_timeout`.
+
+        The connection is idle once the kernel has all of the response, which the client then reads for a while.
+        """
+        with Limited(loop, write_timeout=3 * UNIT, idle_timeout=12 * UNIT) as server:
             reader = small_reader(server.port)
             reader.sendall(request("/large"))
-            took, piece = 0, LARGE // 80
-            while took < LARGE:
-                part = read_up_to(reader, piece)
-                assert part, f"the connection ended after {took} bytes"
-                took += len(part)
-                time.sleep(UNIT / 4)
+            with reader.makefile("rb", buffering=0) as raw, io.BufferedReader(raw, 4096) as file:
+                while file.readline().strip():
+                    pass  # the head
+                for _ in range(80):
+                    assert len(file.read(LARGE // 80)) == LARGE // 80, "the connection ended early"
+                    time.sleep(UNIT / 4)
+            reader.sendall(request("/echo"))
+            assert reader.recv(1000).startswith(b"HTTP/1.1 200 "), "it was not idle meanwhile"
+            reader.close()
+
+    def test_what_the_kernel_holds_is_progress_too(self, loop: str) -> None:
+        """It asks for more only once a good part of its buffer is free, which takes this reader long."""
+        with Limited(loop, write_timeout=5 * UNIT) as server:
+            reader = small_reader(server.port)
+            reader.sendall(request("/large"))
+            for _ in range(15):
+                assert reader.recv(32 * 1024), "its connection was closed"
+                time.sleep(UNIT)
+            assert server.connections() == 1
             reader.close()
 
     def test_a_stream_with_nothing_to_say_is_left_alone(self, loop: str) -> None:
@@ -327,14 +345,6 @@ def sweeps(server: Limited, count: float) -> None:
     sweep = next(iter(server.state.connections))._slots.sweep
     end = sweep.clock + count * UNIT
     eventually(lambda: sweep.clock >= end, "the server does not look at its connections")
-
-
-def read_up_to(reader: socket.socket, size: int) -> bytes:
-    """Read some bytes, fewer at the end of the connection."""
-    parts = b""
-    while len(parts) < size and (part := reader.recv(size - len(parts))):
-        parts += part
-    return parts
 
 
 def read_all(reader: socket.socket) -> bytes:
