@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from crew import Client, Crew, SharedMemory, crew_of
-from enfilade.serving import reconciliation, relay
+from enfilade.serving import changes, reconciliation, relay
 from enfilade.state.memory import MemoryKeys
 from enfilade.state.store import StoreError
 from stores import until
@@ -89,6 +89,24 @@ async def test_sessions_of_both_are_served_although_no_message_arrives(store: Sh
         assert await status(Client(crew, fresh.token, fresh.revision), 0) == 200, "it was found in the store"
         late.apps[0].endpoint._reconciler._next_look = 0.0
         assert await status(Client(late, old.token, old.revision), 0) == 200, "the first has put it back by that"
+        await late.stop()
+
+
+async def test_who_puts_a_secret_back_tells_the_others(
+    store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that they accept it at once, and not only at their next look."""
+    monkeypatch.setattr(relay, "RENEWAL", 3600.0)
+    async with crew_of([store]) as crew:
+        old = await crew.client()
+        lose_everything(store)
+        store.bus.deaf = True
+        late = await started(store)
+        store.bus.deaf = False
+        seal = late.apps[0]._seal
+        assert seal.open(old.token, b"session") is None
+        assert await ready(crew) == [None]
+        await until(lambda: seal.open(old.token, b"session") is not None)
         await late.stop()
 
 
@@ -193,3 +211,18 @@ async def test_a_given_secret_is_not_put_into_the_store_but_ended_sessions_are(s
         assert await ready(crew) == [None]
         assert await store.keys.get("secret") is None
         assert any(key.startswith("session:") for key in store.keys._entries)  # type: ignore[attr-defined]
+
+
+async def test_a_resource_watched_while_the_bus_was_lost_is_told_of_afterwards(store: SharedMemory) -> None:
+    """R-367: a change of it may have been missed, and one notification too many does no harm."""
+    async with crew_of([store, store]) as crew:
+        client = await crew.client()
+        stream = await client.open(1)
+        store.bus.deaf = True
+        await client.start("resources/subscribe", {"uri": "note://a"}, 0).over()
+        await client.call("change", 0, what=["note://a"]).over()
+        await asyncio.sleep(4 * changes.DEBOUNCE)  # until the message about the change is lost as well
+        assert "note://a" not in stream.said
+        store.bus.deaf = False
+        store.bus.say_so()
+        await stream.until(lambda: "note://a" in stream.said)

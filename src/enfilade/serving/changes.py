@@ -214,6 +214,14 @@ class Changes:
         if self._others is not None:
             self._others.offer(change)
 
+    def announce_here(self, uri: str) -> None:
+        """Tell everybody here that a resource may have changed, since nobody knows what was missed.
+
+        Args:
+            uri: in the one spelling.
+        """
+        self._offer(Change(_UPDATED, uri))
+
     def _offer(self, change: Change) -> None:
         for listener in self._listeners:
             listener.offer(change)

@@ -180,6 +180,8 @@ class Sessions:
     Attributes:
         streaming: the resources watched by each session whose stream is open in this worker. What is
             there is replaced and never changed, since other threads look into it.
+        missed: called with a resource, in the one spelling, that is watched since a time in which changes may
+            have been missed.
     """
 
     def __init__(
@@ -200,6 +202,7 @@ class Sessions:
         self._known_bytes = 0  # of tokens, which is what the size of a session follows from
         self._by_id: dict[str | None, Session] = {}
         self._ended: OrderedDict[str, float] = OrderedDict()
+        self.missed: Callable[[str], None] = lambda uri: None
         self.streaming: dict[str | None, Watched] = {}
         relay.on("session", self._changed_elsewhere)
         relay.on_gap(self._heard_nothing)
@@ -427,15 +430,20 @@ class Sessions:
             session.fresh_until = 0.0
         for session_id in self.streaming:
             if session_id is not None:
-                self._changed_elsewhere(session_id)
+                self._forget(session_id)
+                self._relay.soon(self._watch_anew(session_id, after_gap=True))
 
-    async def _watch_anew(self, session_id: str) -> None:
+    async def _watch_anew(self, session_id: str, *, after_gap: bool = False) -> None:
         try:
             record = await self.record(session_id)
         except StoreError:
             return
         if session_id in self.streaming:
+            before = self.streaming[session_id]
             self.streaming[session_id] = record.watched
+            if after_gap:  # of the others a change was announced when the gap was noticed
+                for uri in record.watched.keys() - before.keys():
+                    self.missed(uri)
 
     def _open(self, token: bytes) -> Session | None:
         if len(token) > _LONGEST_TOKEN:

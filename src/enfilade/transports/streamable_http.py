@@ -140,6 +140,7 @@ class StreamableHTTP:
         self._reconciler = Reconciler(seal, relay)
         self.sessions = Sessions(seal, relay, options.session_ttl, learn=self._reconciler.learn)
         self._reconciler.restore = self.sessions.restore_ended
+        self.sessions.missed = dispatcher.changes.announce_here
         self.streams = OpenStreams(
             dispatcher.changes, self.sessions, options.answers, relay, self.recordings, dispatcher.offers
         )
