@@ -100,6 +100,7 @@ class Session:
         record: what the store said of it; None if that cannot be relied on.
         fresh_until: by the monotonic clock, when the store has to be asked again.
         changes: how often it was said to have changed, so that no older record is kept in mind.
+        last_call: by the monotonic clock, when it was last looked for.
     """
 
     __slots__ = (
@@ -107,6 +108,7 @@ class Session:
         "changes",
         "fresh_until",
         "idle_time",
+        "last_call",
         "opened",
         "peer",
         "record",
@@ -120,6 +122,7 @@ class Session:
         self.record: Record | None = None
         self.fresh_until = 0.0
         self.changes = 0
+        self.last_call = 0.0
         self._sessions = sessions
 
     @property
@@ -245,9 +248,10 @@ class Sessions:
     def known(self, token: bytes | None, principal: str | None) -> Session | None:
         """Return the live session of a token, if that is known without asking anybody; nearly always it is."""
         session = self._known.get(token)
-        if session is None or session.fresh_until <= time.monotonic() or session.peer.principal != principal:
+        now = time.monotonic()
+        if session is None or session.fresh_until <= now or session.peer.principal != principal:
             return None
-        self._known.move_to_end(token)
+        session.last_call = now  # to keep them in order as well would cost each call more
         return session
 
     async def find(self, token: bytes, principal: str | None) -> Session | None:
@@ -262,7 +266,7 @@ class Sessions:
             self._remember(self._known, self._remembered, token, session)
         if session.peer.principal != principal:
             return None
-        self._known.move_to_end(token)
+        session.last_call = time.monotonic()
         if session.fresh_until <= time.monotonic() and not await self._refresh(session):
             return None
         return session
@@ -274,15 +278,21 @@ class Sessions:
         if among is self._known and token not in among:
             self._known_bytes += len(token)
         among[token] = self._by_id[session.peer.session_id] = session
-        among.move_to_end(token)
-        while len(among) > limit or (
-            among is self._known and self._known_bytes > limit * _USUAL_TOKEN and len(among) > 1
-        ):
-            oldest_token, oldest = among.popitem(last=False)
+        session.last_call = time.monotonic()
+        if len(among) > limit:
+            self._forget_unused(among, len(among) - limit + limit // 8)  # some more, so that it is rare
+        while among is self._known and self._known_bytes > limit * _USUAL_TOKEN and len(among) > 1:
+            self._forget_unused(among, 1 + len(among) // 8)
+
+    def _forget_unused(self, among: OrderedDict[bytes | None, Session], count: int) -> None:
+        """Forget the sessions that were not used for the longest time."""
+        oldest = sorted(among.items(), key=lambda entry: entry[1].last_call)[:count]
+        for token, session in oldest:
+            del among[token]
             if among is self._known:
-                self._known_bytes -= len(oldest_token or b"")
-            if self._by_id.get(oldest.peer.session_id) is oldest:
-                del self._by_id[oldest.peer.session_id]
+                self._known_bytes -= len(token or b"")
+            if self._by_id.get(session.peer.session_id) is session:
+                del self._by_id[session.peer.session_id]
 
     async def keep(self, session: Session) -> bool:
         """Take in that a session is in use, as `Session.keep` does."""
