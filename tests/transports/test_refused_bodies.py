@@ -13,7 +13,7 @@ import pytest
 from harness import eventually
 from raw_http import Client, request
 from transports.limited import UNIT, Limited
-from transports.test_connection_timeouts import loop
+from transports.test_connection_timeouts import loop, sweeps
 
 __all__ = ["loop"]  # a fixture
 
@@ -32,13 +32,14 @@ def send_all(client: Client, data: bytes) -> int:
 
 class TestSmallRests:
     def test_are_read_and_the_connection_goes_on(self, loop: str) -> None:
-        with Limited(loop, discard_limit=64 * KIB) as server:
+        with Limited(loop, discard_limit=64 * KIB, body_timeout=2 * UNIT) as server:
             client = server.client()
             client.send("/refuses", f"Content-Length: {60 * KIB}", method="POST")
             found = client.response()
             assert (found.status, found.headers["connection"]) == (413, None)
             assert found.read() == b"too large"
             client.socket.sendall(bytes(60 * KIB))
+            sweeps(server, 5)  # the body is complete, so its time is over
             assert client.ask("/echo") == (200, b"")
 
     def test_that_never_come_end_in_time(self, loop: str) -> None:
@@ -66,7 +67,8 @@ class TestLargeRests:
         """It sends all of it before it looks: a reset would take the response from it."""
         with Limited(loop, discard_limit=64 * KIB) as server:
             client = server.client()
-            send_all(client, request("/refuses", f"Content-Length: {size}", method="POST") + bytes(size))
+            data = request("/refuses", f"Content-Length: {size}", method="POST") + bytes(size)
+            assert send_all(client, data) == len(data), "the connection was reset meanwhile"
             found = client.response()
             assert (found.status, found.headers["connection"]) == (413, "close")
             assert found.read() == b"too large"
