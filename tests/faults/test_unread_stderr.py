@@ -45,9 +45,11 @@ def test_calls_that_fail_go_on_for_ever(round: int, tmp_path: Path) -> None:
     """Each is logged with a traceback of a kilobyte; after 64 of them the pipe is full."""
     with Child(tmp_path, SHORT, ("stdout",)) as child:
         child.initialize()
-        for id in range(500):
-            child.call("boom", id=id)
-            assert child.answer(id)["result"]["isError"] is True
+        for calls in (range(250), range(250, 500)):
+            for id in calls:
+                child.call("boom", id=id)
+            for id in calls:
+                assert child.answer(id)["result"]["isError"] is True
         child.send(id="ping", method="ping")
         assert child.answer("ping")["result"] == {}
         assert child.end("input") == 0
