@@ -203,3 +203,27 @@ def test_one_format(round: int, tmp_path: Path) -> None:
         assert any('"POST /mcp HTTP/1.1" 200' in line for line in lines)
         assert any("Finished server process" in line for line in lines)
         assert len(lines) == len({*lines}), "a line was written twice"
+
+
+@loops
+def test_a_store_that_is_away_is_told_once(round: int, tmp_path: Path) -> None:
+    """By the store itself; what uses it does not say so again."""
+    port, nobody = free_port(), free_port()
+    env = environment(
+        ENFILADE_STORE=f"redis://127.0.0.1:{nobody}/0",
+        ENFILADE_SHUTDOWN_TIMEOUT="1",
+        REACHED=str(tmp_path / "reached"),
+    )
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        command = python_command(SCRIPT, "http", str(port))
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file, env=env) as process:
+            try:
+                eventually(lambda: "Application startup complete" in log.read_text("utf-8"), timeout=LIMIT)
+                process.terminate()
+                process.wait(LIMIT)
+            finally:
+                process.kill()
+    warnings = [line for line in log.read_text("utf-8").splitlines() if " WARNING " in line]
+    assert [line for line in warnings if "out of reach" in line] == warnings
+    assert len(warnings) == 1, warnings
