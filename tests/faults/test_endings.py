@@ -118,7 +118,8 @@ def test_it_ends_while_it_is_flooded(how: str | signal.Signals, round: int, tmp_
     """Requests without end, from clients that read or do not; also while the loop is blocked, which takes few."""
 
     def end(tool: str | None, reads: tuple[str, ...]) -> int:
-        with Child(tmp_path, SHORT, reads) as child:
+        patient = {} if tool is not None else {"ENFILADE_LIFESPAN_TIMEOUT": "30"}  # thousands are still answered
+        with Child(tmp_path, {**SHORT, **patient}, reads) as child:
             child.initialize()
             if tool is not None:
                 child.enter(tool)
