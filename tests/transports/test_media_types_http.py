@@ -92,6 +92,17 @@ class TestMediaTypes:
         if not allowed:
             assert "application/json" in reply.error["message"]
 
+    @pytest.mark.parametrize(
+        ("coding", "allowed"),
+        [("gzip", False), ("br", False), ("gzip, identity", False), ("identity", True), ("Identity", True)],
+    )
+    def test_content_encoding(self, http: Http, coding: str, allowed: bool) -> None:
+        """RFC 9110 §15.5.16: the client learns that it must not compress, in place of a parse error."""
+        reply = http.modern("tools/list", content_encoding=coding)
+        assert reply.status == (200 if allowed else 415)
+        if not allowed:
+            assert "Content-Encoding" in reply.error["message"]
+
     def test_two_content_types(self, http: Http) -> None:
         """R-238: what a proxy sees first must not differ from what is read."""
         reply = http.modern("tools/list", content_type=["application/json", "text/plain"])

@@ -121,9 +121,11 @@ class BodyReader:
             receive: reads it, as ASGI says.
 
         Raises:
-            RpcError: HTTP 413 if it is too long or holds too many values; 400 if the client went away before its
-                end; 503 if the unfinished bodies of the process take too much.
+            RpcError: HTTP 413 if it is too long or holds too many values; 415 if it is compressed; 400 if the
+                client went away before its end; 503 if the unfinished bodies of the process take too much.
         """
+        if b"content-encoding" in fields:
+            _check_coding(fields[b"content-encoding"])
         announced = fields.get(b"content-length", b"")
         if len(announced) > 6 and announced.isdigit() and int(announced) > self._limit:
             raise _too_large(self._limit)
@@ -159,6 +161,16 @@ async def _read_rest(
         raise _no_room() from None
     finally:
         memory.release(body)
+
+
+def _check_coding(coding: bytes) -> None:
+    """Refuse a compressed body: nothing is decompressed here, so that no small body becomes a large one.
+
+    Raises:
+        RpcError: HTTP 415 (RFC 9110 §15.5.16).
+    """
+    if coding.strip().lower() not in (b"identity", b""):
+        raise RpcError(INVALID_REQUEST, "Content-Encoding is not supported: send the body as it is", status=415)
 
 
 def _too_large(limit: int) -> RpcError:
