@@ -113,7 +113,8 @@ ENVELOPES = [
     listing("members nobody knows", LIST.replace(b'"id":1', b'"id":1,"x":[]'), OK),
     listing("something after it", LIST + b"{}", PARSE, id=None),
     listing("cut short", LIST[:-1], PARSE, id=None),
-    listing("BOM", b"\xef\xbb\xbf" + LIST, PARSE, id=None),
+    listing("BOM", b"\xef\xbb\xbf" + LIST, OK),
+    listing("BOM twice", 2 * b"\xef\xbb\xbf" + LIST, PARSE, id=None),
     listing(
         "UTF-16", b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}'.decode().encode("utf-16"), PARSE, id=None
     ),

@@ -64,7 +64,7 @@ REFUSED = {
     "missing": ({}, '"n" is missing'),
     "wrong": ({"n": 0}, '"n" should be at least 1, got integer 0'),
     "unknown": ({"n": 1, "m": 2}, '"m" is not known here'),
-    "array": ([], "the value should be object, got array"),
+    "array": ([], "they should be an object, got array"),
 }
 
 

@@ -310,8 +310,8 @@ CODES: list[tuple[str, str, dict[str, Any], int, int, int]] = [
     ("no-prompt-argument", "prompts/get", {"name": "guide"}, BAD_PARAMS, BAD_PARAMS, BAD_PARAMS),
     ("cursor-tools", "tools/list", {"cursor": "!"}, BAD_PARAMS, BAD_PARAMS, BAD_PARAMS),
     ("cursor-resources", "resources/list", {"cursor": "!"}, BAD_PARAMS, BAD_PARAMS, BAD_PARAMS),
-    ("cursor-templates", "resources/templates/list", {"cursor": ""}, BAD_PARAMS, BAD_PARAMS, BAD_PARAMS),
-    ("cursor-prompts", "prompts/list", {"cursor": ""}, BAD_PARAMS, BAD_PARAMS, BAD_PARAMS),
+    ("cursor-templates", "resources/templates/list", {"cursor": "!"}, BAD_PARAMS, BAD_PARAMS, BAD_PARAMS),
+    ("cursor-prompts", "prompts/list", {"cursor": "!"}, BAD_PARAMS, BAD_PARAMS, BAD_PARAMS),
     ("no-such-ref", "completion/complete", {"ref": {"type": "ref/zzz"}, **COMPLETE}, *[BAD_PARAMS] * 3),
     (
         "no-ref-prompt",
@@ -387,14 +387,21 @@ def test_53_a_capability_that_the_client_lacks(each: Line, tool: str) -> None:
     "method", ["completion/complete", "prompts/list", "prompts/get", "resources/list", "resources/read"]
 )
 async def test_213_what_a_server_does_not_have_it_does_not_serve(method: str) -> None:
-    """R-213, R-531, D16: 404 in the stateless era, and in a session an error in the band (R-327)."""
+    """R-213, R-531, D16: 404 in the stateless era, and in a session an error in the band (R-327).
+
+    But lists are empty there: clients ask for all of them, whatever the capabilities say.
+    """
     asgi = Asgi(MCPApp("empty"))
     answered = await asgi.modern(method, {"name": "x", "uri": "x:y"})
     assert (answered.status, answered.response["error"]["code"]) == (404, NO_METHOD)
     opened = await asgi.initialize()
     assert set(opened.result["capabilities"]) == {"tools", "logging"}
     answered = await asgi.ask(opened.headers["mcp-session-id"], method)
-    assert (answered.status, answered.response["error"]["code"]) == (200, NO_METHOD)
+    assert answered.status == 200
+    if method.endswith("/list"):
+        assert answered.result == {method.partition("/")[0]: []}
+    else:
+        assert answered.response["error"]["code"] == NO_METHOD
 
 
 # -- §5.6: completion -----------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class TestRouting:
             ("R-233 another name", {"mcp_name": "echo"}),
             ("R-236 case of the name", {"mcp_name": "ADD"}),
             ("R-233 empty name", {"mcp_name": ""}),
-            ("R-238 version twice", {"mcp_protocol_version": ["2026-07-28", "2026-07-28"]}),
+            ("R-238 version twice", {"mcp_protocol_version": ["2026-07-28", "2025-11-25"]}),
             ("R-238 method twice", {"mcp_method": ["tools/call", "tools/call"]}),
             ("R-238 name twice", {"mcp_name": ["add", "sub"]}),
             ("R-240 method in base64", {"mcp_method": sentinel("tools/call")}),

@@ -21,21 +21,37 @@ class TestRead:
     @pytest.mark.parametrize(
         "name",
         [
-            b"mcp-session-id",
-            b"mcp-protocol-version",
             b"mcp-method",
             b"mcp-name",
             b"mcp-param-x",
             b"host",
             b"origin",
-            b"content-type",
         ],
     )
     def test_what_routes_or_guards_comes_once(self, name: bytes) -> None:
-        """R-238: even where both copies are equal."""
+        """R-238, RFC 9112 §3.2: even where both copies are equal."""
         with pytest.raises(RpcError) as caught:
             headers.read([(name, b"a"), (name, b"a")])
         assert (caught.value.code, caught.value.status) == (HEADER_MISMATCH, 400)
+
+    @pytest.mark.parametrize("name", [b"mcp-protocol-version", b"mcp-session-id", b"content-type"])
+    def test_equal_copies_of_some_are_one(self, name: bytes) -> None:
+        """Of copies that differ it stays unknown which is meant."""
+        assert headers.read([(name, b"a"), (b"x", b"1"), (name, b" a")]) == {name: b"a", b"x": b"1"}
+        with pytest.raises(RpcError) as caught:
+            headers.read([(name, b"a"), (name, b"b")])
+        assert (caught.value.code, caught.value.status) == (HEADER_MISMATCH, 400)
+
+    def test_content_types_that_mean_the_same_are_one(self) -> None:
+        json, utf8 = b"application/json", b"Application/JSON; charset=utf-8"
+        assert headers.read([(b"content-type", json), (b"content-type", utf8)]) == {b"content-type": json}
+
+    @pytest.mark.parametrize(
+        ("value", "one"),
+        [(b"a, a", b"a"), (b" a ,a, a ", b"a"), (b"a", b"a"), (b"a, b", b"a, b"), (b"", b""), (b"a,", b"a,")],
+    )
+    def test_what_a_proxy_has_joined(self, value: bytes, one: bytes) -> None:
+        assert headers.single(value) == one
 
 
 class TestAcceptable:

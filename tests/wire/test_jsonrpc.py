@@ -95,7 +95,7 @@ def test_json_that_is_no_message(body: bytes, id: Any) -> None:
         b'{"jsonrpc":"2.0","method":"\xff"}',
         b'{"jsonrpc":"2.0","method":"m","params":{"x":"\xff"}}',
         b'{"jsonrpc":"2.0","method":"m","params":{"x":"\xed\xa0\x80"}}',
-        b'\xef\xbb\xbf{"jsonrpc":"2.0","method":"m"}',
+        b'\xef\xbb\xbf\xef\xbb\xbf{"jsonrpc":"2.0","method":"m"}',
         "{}".encode("utf-16"),
         b"[" * DEEP,
         b"[" * DEEP + b"]" * DEEP,

@@ -20,8 +20,8 @@ from pydantic_core import ErrorDetails, ValidationError, from_json, to_json
 
 from enfilade.primitives.annotations import allows_none
 from enfilade.primitives.complaints import complaints, path_in
-from enfilade.primitives.errors import ArgumentsError
-from enfilade.primitives.phrases import Step
+from enfilade.primitives.errors import ArgumentsError, NotAnObjectError
+from enfilade.primitives.phrases import Step, came
 from enfilade.primitives.schemas import TidySchema, check_headers, typed_dict, write_out_headers
 from enfilade.primitives.signature import EMPTY, Parameter
 
@@ -105,12 +105,15 @@ class ArgumentReader:
         """Read what failed once more, with objects and arrays that came as strings put right; or complain."""
         if arguments.strip() == b"null":
             return self.read(None)
+        if arguments.lstrip()[:1] == b"[":
+            check_is_object([], self._kind, self._name)  # before a long array is built for nothing
         if error.error_count() > _MOST_ERRORS:
             raise self._error([f"they are wrong in {error.error_count()} places"]) from None
         try:
             values = from_json(arguments)
         except ValueError as unreadable:
             raise self._error([f"they are not valid JSON: {unreadable}"]) from None
+        check_is_object(values, self._kind, self._name)
         errors = error.errors(include_url=False, include_context=False, include_input=False)
         if (repaired := self._unquoted(values, (path_in(values, each) for each in errors))) is not None:
             try:
@@ -143,6 +146,18 @@ class ArgumentReader:
 
     def _error(self, sentences: list[str]) -> ArgumentsError:
         return ArgumentsError(f'Invalid arguments for {self._kind} "{self._name}": {"; ".join(sentences)}')
+
+
+def check_is_object(values: Any, kind: str, name: str) -> None:
+    """Check that arguments are an object.
+
+    Raises:
+        NotAnObjectError: says what they are.
+    """
+    if not isinstance(values, dict):
+        raise NotAnObjectError(
+            f'Invalid arguments for {kind} "{name}": they should be an object, got {came(values)}'
+        )
 
 
 class StringReader(ArgumentReader):

@@ -61,6 +61,10 @@ class ArgumentsError(ToolError):
     """The arguments of a call are not what was asked for."""
 
 
+class NotAnObjectError(ArgumentsError):
+    """The arguments of a call are no JSON object: the client's mistake, which no model can mend."""
+
+
 class AnswerError(ToolError):
     """The user's answer does not fit what was asked."""
 

@@ -21,7 +21,14 @@ from typing import Any, get_origin
 from pydantic_core import from_json, to_json
 
 from enfilade.primitives.annotations import strip
-from enfilade.primitives.arguments import LARGE, ArgumentReader, RawArguments, unquoted, without_values
+from enfilade.primitives.arguments import (
+    LARGE,
+    ArgumentReader,
+    RawArguments,
+    check_is_object,
+    unquoted,
+    without_values,
+)
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.json_schema import SchemaChecker
 from enfilade.primitives.schemas import check_headers
@@ -77,7 +84,10 @@ class GivenSchemaReader:
             values = from_json(arguments, allow_inf_nan=False)
         except ValueError as error:
             raise self._error(f"they are not valid JSON: {error}") from None
-        return {} if values is None else values
+        if values is None:
+            return {}
+        check_is_object(values, "tool", self._tool_name)
+        return values
 
     def _error(self, text: str) -> ArgumentsError:
         return ArgumentsError(f'Invalid arguments for tool "{self._tool_name}": {text}')

@@ -27,6 +27,7 @@ from enfilade.wire.elicitation import (
 )
 from enfilade.wire.input_required import InputRequest
 from enfilade.wire.message import Message, NotificationParams
+from enfilade.wire.null_members import decode_without_nulls
 from enfilade.wire.roots import ListRootsRequest, ListRootsResult, Root
 from enfilade.wire.sampling import (
     CreateMessageRequest,
@@ -130,8 +131,12 @@ def decoded(method: str, answer: msgspec.Raw | bytes) -> Any:
     Raises:
         AnswerError: it is something else.
     """
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(ANSWERS[method])
     try:
-        return msgspec.json.decode(answer, type=ANSWERS[method])
+        try:
+            return decoder.decode(answer)
+        except msgspec.ValidationError as error:
+            return decode_without_nulls(decoder, answer, error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise AnswerError(f"The client's answer is not what was asked for: {error}") from None
 

@@ -4,8 +4,8 @@ A page is the same bytes for everybody who speaks the same revision, so it is re
 and again only after a change.
 
 Easy to get wrong: the cursor. It means the same to every worker, so it holds the position and nothing of this
-process; it is checked to the last bit; and an empty one is a cursor that was never given out, not a missing one
-(R-532).
+process; and it is checked to the last bit (R-532). An empty one was never given out, but can only mean the first
+page: it is what clients send that have no word for an absent one.
 """
 
 import base64
@@ -68,6 +68,9 @@ class Pages:
             return None
         key = (request.peer.revision, request.params.cursor)
         page = self._ready.get(key)
+        if page is None and not key[1]:
+            key = key[0], UNSET
+            page = self._ready.get(key)
         if page is None:
             page = self._render(self.page(key[1]), key[0])
             # A cursor of another page size is good, but there are too many of those to keep.
@@ -85,7 +88,7 @@ class Pages:
         Raises:
             RpcError: INVALID_PARAMS for a cursor that does not come from here, or points past the end.
         """
-        start = 0 if cursor is UNSET else decode_cursor(cursor)
+        start = decode_cursor(cursor) if cursor else 0
         entries = self._entries()
         if start > len(entries):
             raise _unknown()

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from enfilade.primitives.caching import NEVER, Caching
-from enfilade.primitives.errors import AnswerError, EnfiladeError, ReturnedValueError
+from enfilade.primitives.errors import AnswerError, EnfiladeError, NotAnObjectError, ReturnedValueError
 from enfilade.primitives.registry import Registry
 from enfilade.serving.asking import is_stateless
 from enfilade.serving.exchange import Outcome, Request
@@ -113,9 +113,12 @@ class Tools:
         """Return the result of a call that raised something, for the model to read (SEP-1303).
 
         Raises:
+            RpcError: INVALID_PARAMS for arguments that are no object.
             MissingCapabilityError, AnswerError: the stateless era has protocol errors for them.
         """
         error = alone(raised)
+        if isinstance(error, NotAnObjectError):
+            raise RpcError(INVALID_PARAMS, str(error)) from None
         if not isinstance(error, EnfiladeError):
             correlation = log_failure(raised, f"tool {tool.name!r} failed", request.redaction)
             return _failed(f"Tool {tool.name!r} failed with an internal error (id {correlation}).", None)

@@ -31,6 +31,7 @@ from enfilade.wire.lifecycle import (
     RequestMeta,
 )
 from enfilade.wire.message import Message, RequestParams
+from enfilade.wire.null_members import decode_without_nulls
 from enfilade.wire.requests import PARAMS
 from enfilade.wire.revisions import ALL, HANDSHAKE, STATELESS, UNSUPPORTED
 
@@ -79,12 +80,24 @@ class Incoming(msgspec.Struct):
             self.meta = _META.decode(raw)
             self.claim = self.meta.protocol_version is not UNSET
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self.meta_problem = _explain(error, "params._meta")
+            if bytes(raw).strip() == b"null":
+                self._leave_meta_out()
+                return
+            try:
+                self.meta = decode_without_nulls(_META, raw, error)
+                self.claim = self.meta.protocol_version is not UNSET
+                return
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self.meta_problem = _explain(error, "params._meta")
             try:
                 members = msgspec.json.decode(raw)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 return
             self.claim = isinstance(members, dict) and PROTOCOL_VERSION in members
+
+    def _leave_meta_out(self) -> None:
+        if isinstance(self.params, RequestParams):
+            self.params.meta = UNSET
 
     def _read_wrong_params(self, raw: Raw, error: Exception) -> None:
         self.problem = _explain(error, "params")
@@ -161,22 +174,26 @@ def incoming_of(envelope: Envelope) -> Incoming:
     id = envelope.id
     incoming = Incoming(envelope.method or "", None if id is UNSET else id, _NO_META)
     raw = _EMPTY if envelope.params is UNSET else envelope.params
+    decoder = _DECODERS[incoming.method]
     try:
-        incoming.params = params = _DECODERS[incoming.method].decode(raw)
+        incoming.params = params = decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        incoming._read_wrong_params(raw, error)
-    else:
-        meta = getattr(params, "meta", UNSET)
-        if type(meta) is Raw:
-            incoming._read_meta(meta)
-        elif meta is not UNSET:
-            incoming.meta_problem = "params._meta must be an object"
+        try:
+            incoming.params = params = decode_without_nulls(decoder, raw, error)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            incoming._read_wrong_params(raw, error)
+            return incoming
+    meta = getattr(params, "meta", UNSET)
+    if type(meta) is Raw:
+        incoming._read_meta(meta)
+    elif meta is not UNSET:
+        incoming.meta_problem = "params._meta must be an object"
     return incoming
 
 
 def version_of(fields: Mapping[bytes, bytes]) -> str:
     """Return the text of the `MCP-Protocol-Version` header, empty if it is absent."""
-    return fields.get(http.PROTOCOL_VERSION, b"").strip().decode("latin-1")
+    return http.single(fields.get(http.PROTOCOL_VERSION, b"")).decode("latin-1")
 
 
 def unsupported(requested: str) -> RpcError:

@@ -72,7 +72,7 @@ def judge_for(guard: Guard) -> Callable[[Mapping[bytes, bytes]], Manners]:
         return Manners(
             media=media,
             accepts=accepts,
-            version=(version or b"").strip().decode("latin-1"),
+            version=http.single(version or b"").decode("latin-1"),
             headers=[] if origin is None else cors(origin),
         )
 

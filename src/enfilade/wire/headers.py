@@ -33,6 +33,9 @@ _DECIMAL: Final = re.compile(r"-?\d{1,32}(\.\d{1,32})?", re.ASCII)
 
 _MOST_RANGES: Final = 64  # of an Accept header; browsers send up to ten
 
+#: Headers of which equal copies are one: what they say is ambiguous to nobody on the way.
+_SINGLE: Final = frozenset({PROTOCOL_VERSION, SESSION_ID, b"content-type"})
+
 _ROUTING: Final = frozenset({PROTOCOL_VERSION, METHOD, NAME, SESSION_ID, b"host", b"origin", b"content-type"})
 
 
@@ -42,7 +45,8 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     Repeated list headers (such as Accept) are joined by a comma as RFC 9110 allows.
 
     Raises:
-        RpcError: HEADER_MISMATCH for a second copy of a header that routes or guards (R-238).
+        RpcError: HEADER_MISMATCH for a second copy of a header that routes or guards (R-238), unless it says the
+            same of a content type, a revision or a session, as with clients whose layers add it once each.
     """
     pairs = list(raw)
     fields = dict(pairs)
@@ -51,11 +55,24 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
         for name, value in pairs:
             if name not in fields:
                 fields[name] = value
+            elif name in _SINGLE and _is_the_same(name, fields[name], value):
+                continue
             elif name in _ROUTING or name.startswith(PARAM_PREFIX):
                 raise mismatch(f"header {name.decode('latin-1')} was sent twice")
             else:
                 fields[name] += b", " + value
     return fields
+
+
+def _is_the_same(name: bytes, first: bytes, second: bytes) -> bool:
+    """Whether two values of a header mean one thing."""
+    return first.strip() == second.strip() or (name == b"content-type" and is_json(first) and is_json(second))
+
+
+def single(value: bytes) -> bytes:
+    """Return a value that a proxy has joined from copies of the same value, `a, a`, as the one that it was."""
+    first, *others = (part.strip() for part in value.split(b","))
+    return first if others and all(other == first for other in others) else value.strip()
 
 
 def mismatch(why: str) -> RpcError:
@@ -96,7 +113,7 @@ def _specificity(media: bytes, wanted: bytes) -> int:
 
 def is_json(content_type: bytes) -> bool:
     """Say whether a Content-Type is `application/json`, in any case, with no charset but UTF-8."""
-    media, *parameters = (part.strip() for part in content_type.lower().split(b";"))
+    media, *parameters = (part.strip() for part in single(content_type.lower()).split(b";"))
     charsets = [p.partition(b"=")[2].strip(b'" ') for p in parameters if p.startswith(b"charset")]
     return media == b"application/json" and all(c in (b"utf-8", b"utf8", b"us-ascii") for c in charsets)
 

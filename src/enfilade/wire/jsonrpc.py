@@ -87,6 +87,7 @@ class _Members(msgspec.Struct, gc=False):
     error: Raw | UnsetType = UNSET
 
 
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _OBJECT: Final = ord("{")
 _NULL: Final = ord("n")
 
@@ -119,6 +120,8 @@ def decode(body: bytes | Raw) -> Envelope | list[Raw]:
     except msgspec.ValidationError:
         return _second_look(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if type(body) is bytes and body.startswith(_BYTE_ORDER_MARK):
+            return decode(Raw(body[len(_BYTE_ORDER_MARK) :]))  # which may be ignored (RFC 8259 §8.1), once
         raise RpcError(PARSE_ERROR, "Parse error: the body is not valid UTF-8 JSON", status=400) from None
     if envelope.method is UNSET:
         if (envelope.result is UNSET) == (envelope.error is UNSET) or envelope.id is UNSET:
