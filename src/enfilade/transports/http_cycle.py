@@ -84,7 +84,7 @@ class Cycle:
         self._receiving: tuple[asyncio.Future[None], ...] = ()  # who waits for it
 
         self.more_body = True
-        self.received = 0  # bytes of the body
+        self.received = 0  # bytes of the body, once it has taken more than one feed of the parser
         self._body: list[bytes] = []  # what has come of it and was not received
         self._size = 0
         self._expects_continue = expects_continue
@@ -133,6 +133,10 @@ class Cycle:
         self._size += len(body)
         self.tell()
         return self._size
+
+    def count_waiting(self) -> None:
+        """Count what has come of a body whose first feed has just ended: all of it waits for the application."""
+        self.received = self._size
 
     def disconnect(self) -> None:
         """The client has gone, or nothing more can be told it: what the application sends is dropped."""
@@ -202,7 +206,8 @@ class Cycle:
         connection = self._connection
         if connection.logs_access:
             self._log_access(status)
-        self.keep_alive = self.keep_alive and (not self.more_body or self._can_discard_rest(connection))
+        if self.more_body and self.keep_alive:
+            self.keep_alive = self._can_discard_rest(connection)
         self._expects_continue = False
         self._scope = {}  # which may be large, and the response may be a stream that is open for days
         defaults, closes = connection.default_head()
@@ -210,15 +215,13 @@ class Cycle:
         for name, value in headers:
             start, meaning = _field(name)
             lines += (start, value, b"\r\n")
+            if meaning is None:
+                continue
             if meaning == "length" and self._framing != _CHUNKS:
                 self._unsent = int(value)
                 self._framing = _LENGTH
             elif meaning == "coding" and value.lower() == b"chunked":
-                if self._framing == _CLOSE:
-                    del lines[-3:]
-                else:
-                    self._unsent = 0
-                    self._framing = _CHUNKS
+                self._take_chunks(lines)
             elif meaning == "connection" and has_close(value):
                 closes = True
         fields = b"".join(lines)
@@ -235,6 +238,14 @@ class Cycle:
         self._head = b"%b%b%b\r\n" % (STATUS_LINES[status], defaults, fields)
         if self._framing != _LENGTH:
             self._write(b"")
+
+    def _take_chunks(self, lines: list[bytes]) -> None:
+        """Send chunks as the last of these lines says, or drop that line where the client knows no chunks."""
+        if self._framing == _CLOSE:
+            del lines[-3:]
+        else:
+            self._unsent = 0
+            self._framing = _CHUNKS
 
     def _can_discard_rest(self, connection: "HttpProtocol") -> bool:
         """Whether the connection can go on after a response that comes before the end of the body.

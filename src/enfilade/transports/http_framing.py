@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FORWARDED: Final = frozenset(
     (b"forwarded", *(b"x-forwarded-" + part for part in (b"for", b"host", b"port", b"prefix", b"proto")))
 )
-NOTED: Final = frozenset((b"host", b"expect", b"transfer-encoding", b"upgrade", *FORWARDED))
+NOTED: Final = frozenset((b"expect", b"transfer-encoding", b"upgrade", *FORWARDED))
 
 #: Methods that llhttp takes for RTSP and ICE only, under a version that looks like HTTP/1.0.
 _NOT_HTTP: Final = frozenset(
@@ -63,13 +63,22 @@ def check_version(version: str, method: bytes) -> str:
     raise RequestRefused(505, "This server speaks HTTP/1.1.")
 
 
+def notes_of(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return the values of the `NOTED` headers; of one that was repeated, joined by commas."""
+    notes: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in NOTED:
+            notes[name] = b"%b,%b" % (notes[name], value) if name in notes else value
+    return notes
+
+
 def check_framing(version: str, hosts: int, notes: Mapping[bytes, bytes]) -> None:
     """Make sure that everybody reads the same request here.
 
     Args:
         version: what `check_version` returned.
         hosts: number of Host headers.
-        notes: values of the other `NOTED` headers; of one that was repeated, joined by commas.
+        notes: what `notes_of` returned.
 
     Raises:
         RequestRefused: 400 for HTTP/1.1 without Host or more than one Host (RFC 9112 §3.2), 400 for a transfer

@@ -31,7 +31,7 @@ from enfilade.transports.connection_slots import refuse_for_lack_of_room, slots_
 from enfilade.transports.connection_timeouts import Watch
 from enfilade.transports.http_cycle import Cycle, has_close
 from enfilade.transports.http_flow import Flow
-from enfilade.transports.http_framing import FORWARDED, INVALID, RequestRefused
+from enfilade.transports.http_framing import FORWARDED, INVALID, NOTED, RequestRefused
 from enfilade.transports.http_reader import BETWEEN, IN_BODY, IN_HEAD, TRAILERS, RequestReader
 from enfilade.transports.http_refusal import LingeringClose, refusals, response_of
 
@@ -175,12 +175,15 @@ class HttpProtocol(RequestReader):
         http_version = self._parser.get_http_version()
         method = self._parser.get_method()
         keep_alive = self._parser.should_keep_alive()
+        headers = self._headers
+        fields = dict(headers)
         app, expects_continue = self._plain_app, False
-        # A plain request is all that passes here: one Host, HTTP/1.1, nothing noted, a head that came at once.
+        # Only a plain request passes: HTTP/1.1 with Host, no header twice, none noted, a head that came at once.
         if (
             http_version != "1.1"
-            or self._hosts != 1
-            or self._notes
+            or b"host" not in fields
+            or len(fields) != len(headers)
+            or not NOTED.isdisjoint(fields)
             or self._overhead is not None
             or self._has_blanks
         ):
@@ -194,12 +197,14 @@ class HttpProtocol(RequestReader):
         if self._url != self._last_url:
             self._keep_target(method)
         self._stage = IN_BODY
-        scope = self._scope.copy()
-        scope["asgi"] = self._asgi.copy()
-        scope["http_version"] = http_version
-        scope["method"] = method.decode("ascii")
-        scope["headers"] = self._headers
-        scope["state"] = self._app_state.copy()
+        scope = {
+            **self._scope,
+            "asgi": self._asgi.copy(),
+            "http_version": http_version,
+            "method": method.decode("ascii"),
+            "headers": headers,
+            "state": self._app_state.copy(),
+        }
         self._headers = TRAILERS
         if self._limit_concurrency is not None and self._is_crowded(self._limit_concurrency):
             log.warning("Exceeded concurrency limit.")
@@ -221,10 +226,10 @@ class HttpProtocol(RequestReader):
         """Take a part of a body; more of it only when the application asks, once there is enough."""
         cycle = self.cycle
         assert cycle is not None
-        size = len(body)
-        cycle.received += size
-        if self._overhead is not None:
+        if self._overhead is not None:  # it began in an earlier feed, so somebody may count what comes of it
+            size = len(body)
             self._body_size += size
+            cycle.received += size
         if not cycle.response_complete and cycle.take(body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
 

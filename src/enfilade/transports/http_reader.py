@@ -15,11 +15,11 @@ import httptools
 
 from enfilade.transports.http_framing import (
     INVALID,
-    NOTED,
     RequestRefused,
     check_framing,
     check_version,
     framing_of,
+    notes_of,
     parser_that_ignores_upgrade,
     split_target,
 )
@@ -66,8 +66,6 @@ class RequestReader(asyncio.Protocol):
         self._stage = IN_HEAD
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._hosts = 0
-        self._notes: dict[bytes, bytes] | None = None
         self._overhead = None
 
     def on_url(self, url: bytes) -> None:
@@ -76,14 +74,7 @@ class RequestReader(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; or a trailer, which is dropped."""
-        name = name.lower()
-        self._headers.append((name, value))
-        if name in NOTED:
-            if name == b"host":
-                self._hosts += 1
-            else:
-                notes = self._notes = self._notes or {}
-                notes[name] = b"%b,%b" % (notes[name], value) if name in notes else value
+        self._headers.append((name.lower(), value))
 
     def on_chunk_complete(self) -> None:
         """Allow for what frames a chunk."""
@@ -118,6 +109,8 @@ class RequestReader(asyncio.Protocol):
             self._overhead = max(0, self._overhead + size - self._body_size)
         else:  # begun somewhere in these bytes: what is in front of it does not count
             self._overhead = self._head_size() if self._stage == IN_HEAD else 0
+            if self._stage == IN_BODY:
+                self.cycle.count_waiting()
         self._body_size = 0
         if self._overhead > MAX_HEAD:
             what = "head" if self._stage == IN_HEAD else "framing"
@@ -132,13 +125,13 @@ class RequestReader(asyncio.Protocol):
         Raises:
             RequestRefused: it is not served.
         """
-        notes = self._notes or {}
         is_split = self._overhead is not None
+        notes = notes_of(self._headers)
         try:
             if is_split and self._head_size() > MAX_HEAD:
                 raise RequestRefused(431, "The head of the request is too large.")
             version = check_version(version, method)
-            check_framing(version, self._hosts, notes)
+            check_framing(version, sum(name == b"host" for name, _ in self._headers), notes)
         except RequestRefused as refusal:
             self._refusal = refusal
             raise
