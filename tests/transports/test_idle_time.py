@@ -52,6 +52,7 @@ class Counting:
     Attributes:
         away: whether it refuses everything.
         written: how often something was changed.
+        kept_for: for how many seconds what was changed is to be kept.
     """
 
     def __init__(self, keys: Any) -> None:
@@ -59,6 +60,7 @@ class Counting:
         self.asked: list[str] = []
         self.away = False
         self.written = 0
+        self.kept_for: list[float] = []
 
     def __getattr__(self, verb: str) -> Any:
         async def counted(key: str, *more: Any) -> Any:
@@ -67,6 +69,8 @@ class Counting:
                 if self.away:
                     raise StoreError("out of reach")
             result = await getattr(self._keys, verb)(key, *more)
+            if key.startswith("session:") and verb == "swap":
+                self.kept_for.append(more[-1])
             self.written += key.startswith("session:") and verb == "swap" and result
             return result
 
@@ -159,6 +163,8 @@ class TestRequests:
                 assert await worker.status(token) == 200
                 writes += worker.keys.taken().count("swap")
         assert writes == 10, "forty hours are ten halves"
+        kept = {ttl for worker in workers for ttl in worker.keys.kept_for}
+        assert kept == {12 * HOUR}, "the store knows of it for as long as the session may live"
 
     async def test_of_many_at_once_one_writes(self, store: SharedMemory, clock: Clock) -> None:
         workers = [Worker(store) for _ in range(3)]
@@ -306,6 +312,28 @@ class TestInUse:
         one.look()
         await self.settled(one)
         assert (await one.status(token), await other.status(token)) == (404, 404)
+
+    async def test_what_ends_between_two_looks_was_in_use_until_then(
+        self, store: SharedMemory, clock: Clock
+    ) -> None:
+        """At the last look the use was not due to be written down; at the next one it is over, and is."""
+        one, other = Worker(store), Worker(store)
+        token = await one.opened()
+        held = Held(one.app, one.asgi.scope({"mcp-session-id": token}, "GET"))
+        await held.until(lambda: held.status)
+        clock.ahead = 3.9 * HOUR
+        one.look()
+        await self.settled(one)
+        clock.ahead = 4.3 * HOUR
+        held.go()
+        await held.task
+        clock.ahead = 4.4 * HOUR
+        one.look()
+        await self.settled(one)
+        clock.ahead = (
+            12.2 * HOUR
+        )  # less than the idle time after the end, more than the handshake alone is good for
+        assert await other.status(token) == 200
 
     async def test_the_end_of_a_session_is_noticed_also_if_nobody_heard_of_it(
         self, store: SharedMemory, clock: Clock
