@@ -184,10 +184,10 @@ def test_a_refusal_is_explained(told: Told, headers: dict[str, Any], line: str, 
 
 def test_methods_that_nobody_offers_and_wrong_paths(told: Told) -> None:
     with Serving(Watched(told.app, told.screen)) as serving:
-        serving.http.initialize().ask("prompts/list")
+        serving.http.initialize().ask("prompts/print")
         Http(serving.port, "/").post(CALL)
     lines = told.lines(5)
-    assert lines[1].startswith("prompts/list error -32601")
+    assert lines[1].startswith("prompts/print error -32601")
     assert [line for line in lines if line.startswith("POST / refused 404")]
     assert "give the client the whole URL, with the path" in lines
 

@@ -21,7 +21,7 @@ import pytest
 from crew import Client, Connection, Crew, SharedMemory, crew_of
 from enfilade.state.event_store import EventCallback, EventMessage, EventStore
 from enfilade.state.seal import Seal
-from enfilade.transports import gets, recording, recordings, seats
+from enfilade.transports import gets, recording, recordings
 from exchanges import Message
 from resuming import seeded
 
@@ -217,7 +217,6 @@ async def play(stores: list[Any], chance: random.Random, steps: int = STEPS, **o
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever waits for somebody waits shorter."""
-    monkeypatch.setattr(seats, "HANDOVER", 0.02)
     monkeypatch.setattr(gets, "LINGER", 0.2)
     monkeypatch.setattr(recording, "GIVE_UP", 0.3)
     monkeypatch.setattr(recordings, "_LOOK_AGAIN", 0.01)
