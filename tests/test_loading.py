@@ -75,8 +75,8 @@ MOST = {
     "imported": (62, 235),
     "made": (65, 238),
     "declared": (69, 242),
-    "opened": (143, 381),
-    "answered": (143, 479),
+    "opened": (144, 381),
+    "answered": (144, 479),
 }
 
 

@@ -336,6 +336,31 @@ def test_a_million_errors_are_counted_and_not_listed() -> None:
         received(takes(list[int]), {"x": ["a"] * 5000})
 
 
+@dataclasses.dataclass
+class Shelf:
+    """Arrays below an object."""
+
+    rows: list[list[int]]
+
+
+@pytest.mark.parametrize("kind", [list[int], tuple[int, ...], set[int], frozenset[int]])
+def test_large_arrays_are_given_up_at_their_first_wrong_item(kind: Any) -> None:
+    """A million errors took 430 MB and 0.4 s, where the items themselves take 30 MB."""
+    with pytest.raises(ArgumentsError) as caught:
+        received(takes(kind), {"x": ["a"] * 1_000_000})
+    assert '"x[0]" should be integer, got string "a"' in str(caught.value)
+    assert "more" not in str(caught.value)
+
+
+def test_large_arguments_are_read_as_small_ones_are() -> None:
+    rows = [[number] for number in range(20_000)]
+    assert received(takes(Shelf), {"x": {"rows": rows}}) == Shelf(rows)
+    assert received(takes(list[str] | list[int]), {"x": ["1"] * 50_000}) == ["1"] * 50_000
+    assert received(takes(list[int]), {"x": json.dumps([1] * 50_000)}) == [1] * 50_000
+    with pytest.raises(ArgumentsError, match=r'"x\.rows\[1\]\[0\]" should be integer, got string "a"'):
+        received(takes(Shelf), {"x": {"rows": [[1], ["a"] * 50_000]}})
+
+
 @pytest.mark.parametrize("sent", [b'{"x":NaN}', b'{"x":-Infinity}', b'{"x":1e999}', b'{"x":"nan"}'])
 def test_numbers_are_finite_r506(sent: bytes) -> None:
     with pytest.raises(ArgumentsError, match='"x" should be'):

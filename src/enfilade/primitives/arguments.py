@@ -10,13 +10,14 @@ exception. All the work for that is done only after the validation has failed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Final, NotRequired, Optional, Required, get_args, get_origin
 
 import msgspec
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, ValidationError, from_json, to_json
+from pydantic_core import ErrorDetails, SchemaValidator, ValidationError, from_json, to_json
 
 from enfilade.primitives.annotations import allows_none
 from enfilade.primitives.complaints import complaints, path_in
@@ -31,6 +32,8 @@ _MOST_ERRORS: Final = 1000
 #: Bytes of arguments above which unknown names are refused before any value is built.
 LARGE: Final = 64 * 1024
 _MOST_UNKNOWN: Final = 20  # unknown names that are complained of, or counted
+
+_ARRAYS: Final = ("list", "tuple", "set", "frozenset")  # types in pydantic's core schema
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -81,6 +84,7 @@ class ArgumentReader:
         except Exception as error:  # whatever pydantic or a type's own hook has against it
             raise TypeError(_unfit(fields, label, error)) from error
         self.schema = _tidied(schema)
+        self._core_schema = adapter.core_schema
         self._validate = adapter.validator.validate_json
         self._is_open = allow_extra
 
@@ -91,17 +95,35 @@ class ArgumentReader:
             ArgumentsError: lists everything that is wrong.
         """
         raw = b"{}" if arguments is None else bytes(arguments)
-        if len(raw) > LARGE and not self._is_open:
-            self._refuse_unknown(raw)
+        if len(raw) > LARGE:
+            return self._read_large(raw)
         try:
             found: dict[str, Any] = self._validate(raw)
         except ValidationError as error:
-            return self._read_again(raw, error)
+            return self._read_again(raw, error, self._validate)
         except RecursionError:
-            raise self._error(["they are nested too deeply"]) from None
+            raise self._too_deep() from None
         return found
 
-    def _read_again(self, arguments: bytes, error: ValidationError) -> dict[str, Any]:
+    def _read_large(self, arguments: bytes) -> dict[str, Any]:
+        if not self._is_open:
+            self._refuse_unknown(arguments)
+        try:
+            found: dict[str, Any] = self._validate_large(arguments)
+        except ValidationError as error:
+            return self._read_again(arguments, error, self._validate_large)
+        except RecursionError:
+            raise self._too_deep() from None
+        return found
+
+    @cached_property
+    def _validate_large(self) -> Callable[[bytes], Any]:
+        """Validation that stops at the first wrong item of an array: an error takes more memory than its item."""
+        return SchemaValidator(failing_fast(self._core_schema)).validate_json
+
+    def _read_again(
+        self, arguments: bytes, error: ValidationError, validate: Callable[[bytes], Any]
+    ) -> dict[str, Any]:
         """Read what failed once more, with objects and arrays that came as strings put right; or complain."""
         if arguments.strip() == b"null":
             return self.read(None)
@@ -117,7 +139,7 @@ class ArgumentReader:
         errors = error.errors(include_url=False, include_context=False, include_input=False)
         if (repaired := self._unquoted(values, (path_in(values, each) for each in errors))) is not None:
             try:
-                found: dict[str, Any] = self._validate(to_json(repaired))
+                found: dict[str, Any] = validate(to_json(repaired))
             except (ValidationError, RecursionError):
                 pass
             else:
@@ -143,6 +165,9 @@ class ArgumentReader:
 
     def _unquoted(self, values: Any, paths: Iterable[tuple[Step, ...]]) -> Any:
         return unquoted(values, paths)
+
+    def _too_deep(self) -> ArgumentsError:
+        return self._error(["they are nested too deeply"])
 
     def _error(self, sentences: list[str]) -> ArgumentsError:
         return ArgumentsError(f'Invalid arguments for {self._kind} "{self._name}": {"; ".join(sentences)}')
@@ -175,6 +200,16 @@ class StringReader(ArgumentReader):
             except (ValueError, TypeError):  # no JSON, or a list
                 continue
         return repaired if repaired != values else None
+
+
+def failing_fast(schema: Any) -> Any:
+    """Return a core schema whose arrays are given up at their first wrong item."""
+    if isinstance(schema, dict):
+        copied = {key: failing_fast(value) if key != "metadata" else value for key, value in schema.items()}
+        if schema.get("type") in _ARRAYS:
+            copied["fail_fast"] = True
+        return copied
+    return [failing_fast(each) for each in schema] if isinstance(schema, list) else schema
 
 
 def without_values(arguments: bytes, names: Mapping[str, Any]) -> bytes | None:
