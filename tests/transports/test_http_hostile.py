@@ -22,6 +22,7 @@ from enfilade.transports.http_reader import MAX_HEAD
 from enfilade.transports.http_refusal import RefusalLog
 from harness import Serving, eventually
 from raw_http import Client, Server, request
+from wire_drive import Driver, Verdict
 
 LOOPS = ["asyncio"] if sys.platform == "win32" else ["asyncio", "uvloop"]
 UPGRADE = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA")
@@ -171,6 +172,16 @@ class TestSizes:
         if pieces == 1:
             assert client.response().read() == body
         assert client.response().status == 200
+
+    def test_a_body_in_front_of_a_large_head_does_not_count(self) -> None:
+        first = request("/echo", method="POST", body=b"x" * 8000)
+        large = request("/echo", *[f"X-{number}: {'y' * 1000}" for number in range(64)])
+        assert MAX_HEAD - 2048 < len(large) < MAX_HEAD
+
+        async def judge() -> Verdict:
+            return await Driver(HttpProtocol).judge([first + large[:10], large[10:-100], large[-100:]])
+
+        assert asyncio.run(judge()).statuses == (200, 200)
 
     def test_many_small_requests_are_no_head(self, server: Server) -> None:
         client = server.client()
