@@ -75,7 +75,7 @@ MOST = {
     "imported": (62, 235),
     "made": (65, 238),
     "declared": (69, 242),
-    "opened": (144, 381),
+    "opened": (144, 385),
     "answered": (144, 479),
 }
 

@@ -13,7 +13,7 @@ import pytest
 from enfilade import Settings
 from enfilade.state.memory import MemoryKeys, MemoryStore
 from enfilade.state.store import Bounds
-from enfilade.transports import gets
+from enfilade.transports import get_stream, gets
 from exchanges import Message
 from harness import Serving, eventually
 from in_process import Asgi
@@ -82,6 +82,23 @@ class TestStream:
             reply = session.call("change", what=["tools", "prompts"])
             assert [message.get("id") for message in reply.messages] == [1]
             assert heard.until("prompts") == ["tools"]
+
+
+class TestLingering:
+    def test_few_streams_go_on_without_their_clients(
+        self, app: Listening, http: Http, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Sessions are free, so whoever opens many and leaves must not take the streams of others."""
+        monkeypatch.setattr(gets, "LINGER", 3600.0)
+        monkeypatch.setattr(get_stream, "MOST_LINGERING", 2)
+        sessions = [http.initialize() for _ in range(6)]
+        for session in sessions:
+            with get(session):
+                pass
+            eventually(lambda: not app.endpoint.streams.sessions(), "the client has gone")
+        eventually(lambda: len(app.changes) == 2, "as many as may go on")
+        for session in sessions:
+            session.delete()
 
 
 class TestPlace:

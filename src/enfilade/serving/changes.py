@@ -182,10 +182,11 @@ class Changes:
     """Where changes are announced and listeners attached; safe from any thread.
 
     Args:
-        limit: how many may listen at once.
+        limit: how many may listen at once: streams that are open, of which there are fewer for reasons of their
+            own, and streams that go on for a client that was cut off.
     """
 
-    def __init__(self, limit: int = 1024) -> None:
+    def __init__(self, limit: int = 1280) -> None:
         self._limit = limit
         self._lock = threading.Lock()
         self._listeners: tuple[Listener, ...] = ()

@@ -12,6 +12,7 @@ may have missed is told, although nobody knows whether it happened.
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Final
 
 from enfilade.serving.changes import Change, Changes, Listener, everything
 from enfilade.serving.relay import Relay
@@ -25,6 +26,9 @@ from enfilade.transports.sessions import Session, Sessions
 from enfilade.transports.stream import EventStream, Headers, Send, StreamOptions
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
 from enfilade.wire.revisions import POLLING
+
+#: GET streams that go on at once for clients that were cut off. The oldest gives way to the next one.
+MOST_LINGERING: Final = 256
 
 
 class OpenStreams:
@@ -57,6 +61,7 @@ class OpenStreams:
         self._gets = Gets(relay, recordings, options)
         self.readers = self._gets.readers
         self._listening: dict[str, list[Listener]] = {}
+        self._lingering: dict[Listener, None] = {}
 
     def __len__(self) -> int:
         return len(self._gets.seats)
@@ -121,6 +126,7 @@ class OpenStreams:
                 await stream.finish(None, retry=None if recording is None else self._retry(session))
             elif recording is not None:
                 lingers = True
+                self._make_room(listener)
                 self._relay.soon(self._linger(session, listener, stream, recording))
         finally:
             if not lingers:
@@ -147,6 +153,14 @@ class OpenStreams:
         if not self._changes.attach(listener):
             raise RpcError(INTERNAL_ERROR, "Too many event streams are open; try again later", status=503)
 
+    def _make_room(self, listener: Listener) -> None:
+        """Let one more stream go on without its client: sessions are free, so there is no end of such streams."""
+        self._lingering[listener] = None
+        if len(self._lingering) > MOST_LINGERING:
+            oldest = next(iter(self._lingering))
+            del self._lingering[oldest]
+            oldest.end()
+
     async def _linger(
         self, session: Session, listener: Listener, stream: EventStream, recording: Recording
     ) -> None:
@@ -154,6 +168,7 @@ class OpenStreams:
         try:
             await linger(recording, listener.ended, lambda: _left(session))
         finally:
+            self._lingering.pop(listener, None)
             self._end(str(session.peer.session_id), listener)
             stream.let_go()
 
