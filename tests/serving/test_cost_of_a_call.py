@@ -6,11 +6,12 @@ to get wrong: a number that falls is good news, but the baseline has to follow, 
 """
 
 import asyncio
+import contextlib
 import gc
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -162,6 +163,18 @@ async def wire_of(era: str, tool: str, arguments: dict[str, Any], kind: type[Wir
     return wire
 
 
+@contextlib.contextmanager
+def no_garbage() -> Iterator[None]:
+    """Keep out what other tests left: to free it runs code, and may free the last reference to something else."""
+    while gc.collect():
+        pass
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 async def cost_of(name: str, extra: Callable[[], object] | None = None) -> Cost:
     """Return what one call costs.
 
@@ -184,14 +197,15 @@ async def cost_of(name: str, extra: Callable[[], object] | None = None) -> Cost:
 
     for start, watch in ((sys.settrace, trace), (sys.setprofile, profile)):
         before = sys.gettrace() if start is sys.settrace else sys.getprofile()
-        start(watch)  # type: ignore[arg-type]  # each gets its own
-        try:
-            for _ in range(TIMES):
-                await wire.call()
-                if extra is not None:
-                    extra()
-        finally:
-            start(before)
+        with no_garbage():
+            start(watch)  # type: ignore[arg-type]  # each gets its own
+            try:
+                for _ in range(TIMES):
+                    await wire.call()
+                    if extra is not None:
+                        extra()
+            finally:
+                start(before)
     return {what: float(round(count / TIMES)) for what, count in sorted(counted.items())}
 
 
@@ -239,16 +253,11 @@ async def garbage_of(name: str) -> int:
     """Return how many objects calls leave to the garbage collector."""
     wire = await wire_of(*CALLS[name])
     await asyncio.sleep(0)
-    while gc.collect():  # what other tests left; what is freed may be the last to hold something else
-        pass
-    gc.disable()
-    try:
+    with no_garbage():
         for _ in range(TIMES):
             await wire.call()
         await asyncio.sleep(0)
         return gc.collect()
-    finally:
-        gc.enable()
 
 
 async def measured() -> dict[str, Cost]:
