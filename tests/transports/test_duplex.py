@@ -428,8 +428,10 @@ class TestRefusals:
 
     async def test_s44_d15_foreign_hosts_and_origins_are_kept_out(self) -> None:
         async with peer(allowed_origins=["https://app.example"]) as it:
-            assert (await it.wire.ask(1, host="evil.example").whole()).status == 421
-            assert (await it.wire.ask(1, origin="https://evil.example").whole()).status == 403
+            for host in ("evil.example", "[::1]evil.example", "[::1%evil]", "localhost:80@evil", "localhost\xa0"):
+                assert (await it.wire.ask(1, host=host).whole()).status == 421
+            for origin in ("https://evil.example", "http://evil@localhost", "http://localhost/evil", "null"):
+                assert (await it.wire.ask(1, origin=origin).whole()).status == 403
             allowed = await it.wire.start("OPTIONS", origin="https://app.example").whole()
             assert (allowed.status, allowed.headers["access-control-allow-origin"]) == (
                 204,

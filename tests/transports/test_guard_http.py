@@ -21,10 +21,82 @@ LOOPBACK = [
     "127.1.2.3",
     "[::1]:{port}",
     "[::1]",
+    "[0:0:0:0:0:0:0:1]:1",
     "LocalHost:1",
+    "localhost:65535",
+    "localhost:",
     "a.localhost",
+    "my_app.localhost",
 ]
-FOREIGN = [
+#: What is no host, although a name of this machine can be read out of it (RFC 9110 §7.2, RFC 3986 §3.2.2).
+NO_HOSTS: list[str | bytes] = [
+    "[::1]evil.example",
+    "[::1].evil.example",
+    "[::1]:80.evil.example",
+    "[::1]:80:80",
+    "[::1%evil.example]",
+    "[::1%25lo]",
+    "[::1",
+    "::1]",
+    "::1",
+    "[127.0.0.1]",
+    "[localhost]",
+    "[[::1]]",
+    "127.0.0.1%lo",
+    "localhost:80@evil.example",
+    "localhost:65536",
+    "localhost:000080",
+    "localhost:+80",
+    "localhost:-1",
+    "localhost:8 0",
+    b"localhost:\xb2",
+    "localhost:80:80",
+    b"localhost\xa0",
+    b"\xa0localhost",
+    b"localhost\x85",
+    "localhost/",
+    "localhost/evil",
+    "localhost?x",
+    "localhost#x",
+    "evil@localhost",
+    "http://localhost",
+    "localhost,evil.example",
+    "evil.example localhost",
+    "evil.example/.localhost",
+    "evil.example\t.localhost",
+    ".localhost",
+    "a..localhost",
+    "%6cocalhost",
+]
+
+#: The same in an Origin (RFC 6454 §7).
+NO_ORIGINS: list[str | bytes] = [
+    "http://evil@localhost",
+    "http://evil:secret@localhost",
+    "http://@localhost",
+    "http://[::1]evil",
+    "http://[::1%lo]",
+    "http://[localhost]",
+    "http://localhost/evil",
+    "http://localhost//",
+    "http://localhost?evil",
+    "http://localhost#evil",
+    "http://localhost\\evil",
+    "http://localhost:65536",
+    "http://localhost:evil",
+    b"http://localhost\xa0",
+    b"http://localhost:\xb2",
+    "http:localhost",
+    "http:///localhost",
+    "http://evil.example/.localhost",
+    "http://localhost http://evil.example",
+    "http://evil.example http://localhost",
+    "http://localhost,http://evil.example",
+    "blob:http://localhost",
+    "//localhost",
+]
+
+FOREIGN: list[str | bytes] = [
     "evil.example",
     "evil.example:{port}",
     "127.0.0.1.evil.example",
@@ -34,6 +106,7 @@ FOREIGN = [
     "",
     "[::2]",
     "localhost@evil.example",
+    *NO_HOSTS,
 ]
 
 
@@ -48,11 +121,14 @@ class TestHostAndOrigin:
 
     @pytest.mark.parametrize("verb", VERBS)
     @pytest.mark.parametrize("host", FOREIGN)
-    def test_foreign_hosts(self, http: Http, verb: str, host: str) -> None:
-        host = host.format(port=http.port)
+    def test_foreign_hosts(self, http: Http, verb: str, host: str | bytes) -> None:
+        if isinstance(host, str):
+            host = host.format(port=http.port)
         reply = http.request(verb, b"", {"host": host, "origin": "http://localhost"})
         assert (reply.status, reply.error["code"]) == (421, INVALID)
-        for way_out in ("allowed_hosts", "ENFILADE_ALLOWED_HOSTS", repr(host)):
+        text = host if isinstance(host, str) else host.decode("latin-1")
+        shown = "".join(c if c.isprintable() else "?" for c in text)
+        for way_out in ("allowed_hosts", "ENFILADE_ALLOWED_HOSTS", repr(shown)):
             assert way_out in reply.error["message"]
 
     @pytest.mark.parametrize(
@@ -87,6 +163,7 @@ class TestHostAndOrigin:
             "chrome-extension://localhost",
             "",
             b"\xff",
+            *NO_ORIGINS,
         ],
     )
     def test_foreign_origins(self, http: Http, verb: str, origin: str | bytes) -> None:

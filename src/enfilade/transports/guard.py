@@ -2,18 +2,29 @@
 
 A page on the web can point its own name at 127.0.0.1 and drive a local server through the user's browser; its
 requests then carry a foreign Host or Origin (R-205, R-701). Loopback names are allowed unless the server says
-otherwise, everything else must be named. The easy thing to get wrong is to look at one of the two headers only.
+otherwise, everything else must be named. The easy thing to get wrong is to look at one of the two headers only,
+or to read a name out of a text that is no host: each header is matched as a whole.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
 Headers = list[tuple[bytes, bytes]]
 
 _EXPOSED: Final = b"Mcp-Session-Id, WWW-Authenticate, Retry-After"
 _ALLOWED_METHODS: Final = b"GET, POST, DELETE, OPTIONS"
+
+#: `uri-host [ ":" port ]` in lower case (RFC 9110 §7.2). Of what RFC 3986 §3.2.2 allows: names of letters,
+#: digits, `-` and `_`, since DNS has no others, IPv4 addresses, and IPv6 addresses in brackets without a zone.
+_AUTHORITY: Final = (
+    r"(?:\[(?P<v6>[0-9a-f:.]{2,45})\]|(?P<name>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?))(?::(?P<port>[0-9]{0,5}))?"
+)
+_HOST: Final = re.compile(_AUTHORITY)
+#: An origin as browsers write it (RFC 6454 §6.2), of the two schemes that pages of HTTP have.
+_ORIGIN: Final = re.compile(rf"https?://(?P<authority>{_AUTHORITY})")
+_LAST_PORT: Final = 65535
 
 
 class Guard:
@@ -32,32 +43,34 @@ class Guard:
 
     def verdict(self, host: bytes | None, origin: bytes | None) -> tuple[int, str] | None:
         """Return the HTTP status of a refusal and its reason, or None for who may pass (E-34, E-35)."""
-        if host is not None and not self._host_allowed(_name(host.decode("latin-1"))):
+        if host is not None and not self._host_allowed(host.decode("latin-1").lower()):
             return 421, _refusal("Host", host, "allowed_hosts", "ENFILADE_ALLOWED_HOSTS")
         if origin is not None and not self._origin_allowed(origin, host):
             return 403, _refusal("Origin", origin, "allowed_origins", "ENFILADE_ALLOWED_ORIGINS")
         return None
 
-    def _host_allowed(self, name: str) -> bool:
-        if "*" in self._hosts or (self._localhost and is_loopback(name)):
+    def _host_allowed(self, host: str) -> bool:
+        if "*" in self._hosts:
+            return True
+        name = _name(_HOST.fullmatch(host))
+        if name is None:
+            return False
+        if self._localhost and is_loopback(name):
             return True
         return any(
-            name == host or _name(host) == name or (host.startswith("*.") and name.endswith(host[1:]))
-            for host in self._hosts
+            name in (each, _bare(each)) or (each.startswith("*.") and name.endswith(each[1:]))
+            for each in self._hosts
         )
 
     def _origin_allowed(self, origin: bytes, host: bytes | None) -> bool:
-        text = origin.decode("latin-1").lower().rstrip("/")
+        text = origin.decode("latin-1").lower().removesuffix("/")
         if "*" in self._origins or text in self._origins:
             return True
-        try:
-            parts = urlsplit(text)
-            name = parts.hostname or ""
-        except ValueError:
+        matched = _ORIGIN.fullmatch(text)
+        name = _name(matched)
+        if matched is None or name is None:
             return False
-        if parts.scheme not in ("http", "https"):
-            return False
-        same = host is not None and parts.netloc == host.decode("latin-1").lower()
+        same = host is not None and matched["authority"] == host.decode("latin-1").lower()
         return same or (self._localhost and is_loopback(name))
 
     def readable_by(self, fields: Mapping[bytes, bytes]) -> bytes | None:
@@ -74,12 +87,23 @@ def _refusal(header: str, value: bytes, argument: str, variable: str) -> str:
     )
 
 
-def _name(host: str) -> str:
-    """Return the lower-case name of `name`, `name:port` or `[v6]:port`."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0] if host.count(":") == 1 else host
+def _name(matched: re.Match[str] | None) -> str | None:
+    """Return the name or the address in what was matched, without brackets; None if it is none."""
+    if matched is None or int(matched["port"] or 0) > _LAST_PORT:
+        return None
+    address: str | None = matched["v6"]
+    if address is None:
+        return str(matched["name"])
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        return None
+    return address
+
+
+def _bare(host: str) -> str | None:
+    """Return the name in an allowed host that was given as `name:port` or `[v6]`."""
+    return _name(_HOST.fullmatch(host))
 
 
 def is_loopback(name: str) -> bool:
