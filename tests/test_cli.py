@@ -93,7 +93,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "wrong name": (["several.py:green"], "'several.py' has no app called 'green': it has red, blue"),
     "name of something else": (["none.py:answer"], "'answer': that is of type int, not an MCPApp"),
     "several apps": (["several.py"], "several apps; say which: several.py:red or several.py:blue"),
-    "no tools": (["empty.py"], "'empty.py' has an app but no tools; add one with @app.tool"),
+    "nothing to offer": (["empty.py"], "'empty.py' has an app that offers nothing; add a tool with @app.tool"),
     "bad setting in the file": (["setting.py"], "port (argument): Input should be greater than or equal to 0"),
     "bad transport": (
         ["server.py", "-t", "carrier"],

@@ -20,6 +20,7 @@ import pytest
 
 from enfilade import MCPApp, Settings
 from enfilade.settings import SettingsError
+from enfilade.transports.listeners import bind
 from over_http import Http
 from over_stdio import Stdio
 from servers import HOST, environment, free_port
@@ -202,9 +203,59 @@ async def test_it_can_be_run_again() -> None:
 async def test_a_port_that_is_taken_is_an_error_and_not_the_end_of_the_process() -> None:
     tea = Tea()
     with socket.create_server((HOST, tea.port)):
-        with pytest.raises(RuntimeError, match="could not start"):
+        with pytest.raises(RuntimeError) as caught:
             await tea.start()
-    assert tea.notes == ["opened", "closed"]
+    assert str(caught.value) == (
+        f"port {tea.port} of {HOST} is in use: another server may be running there; "
+        "stop it, or choose another port"
+    )
+    assert tea.notes == [], "the lifespan starts once the port is bound"
+
+
+async def test_a_start_that_fails_changes_no_setting() -> None:
+    """What was refused, or could not be bound, has no effect on the next start."""
+    tea = Tea()
+    tea.go_on.set()
+    before = tea.app.settings
+    for refused in ({"workers": 2}, {"reload": True}, {"port": -1}):
+        with pytest.raises(SettingsError):
+            await tea.app.run_async("http", **refused)
+        assert tea.app.settings is before
+    with socket.create_server((HOST, tea.port)):
+        with pytest.raises(RuntimeError, match="is in use"):
+            await tea.start()
+    assert tea.app.settings is before
+    serving = tea.start()
+    await tea.serves(serving)
+    assert "result" in await tea.call()
+    serving.cancel()
+    await asyncio.wait((serving,))
+
+
+async def test_a_cancellation_while_the_host_is_looked_up_leaves_no_port_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tea = Tea()
+    looking, go_on, bound = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(host: str, port: int) -> list[socket.socket]:
+        looking.set()
+        go_on.wait(60)
+        listeners = bind(host, port)
+        bound.set()
+        return listeners
+
+    monkeypatch.setattr("enfilade.transports.http_embedded.bind", slow)
+    serving = tea.start()
+    await asyncio.to_thread(looking.wait, 60)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    go_on.set()
+    assert await asyncio.to_thread(bound.wait, 60)
+    while not is_free(tea.port):
+        await asyncio.sleep(0.01)
+    assert tea.notes == []
 
 
 async def test_a_lifespan_that_fails_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
@@ -260,6 +311,30 @@ async def test_what_it_cannot_do_is_refused(
         await MCPApp("Tea").run_async(**given)
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+RUN_REFUSES: dict[str, dict[str, Any]] = {
+    "workers over stdio": {"transport": "stdio", "workers": 2},
+    "reload and workers": {"transport": "http", "workers": 2, "reload": True},
+    "a bad port": {"transport": "http", "port": -1},
+    "a store that there is not": {"transport": "http"},
+    "a taken port": {"transport": "http", "port": None},
+}
+
+
+@pytest.mark.parametrize("case", RUN_REFUSES)
+def test_run_changes_no_setting_either_if_it_cannot_start(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = MCPApp("Tea", port=0)
+    before = app.settings
+    given = dict(RUN_REFUSES[case])
+    with socket.create_server((HOST, 0)) as taken:
+        if case == "a taken port":
+            given["port"] = taken.getsockname()[1]
+        if case == "a store that there is not":
+            monkeypatch.setenv("ENFILADE_STORE", "cupboard://")
+        with pytest.raises((SettingsError, SystemExit)):
+            app.run(**given)
+    assert app.settings is before
 
 
 # -- run() in a loop -----------------------------------------------------------------------------------------

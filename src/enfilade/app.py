@@ -12,8 +12,17 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -369,10 +378,11 @@ class MCPApp(ToolOffer):
 
     def _guard(self) -> Guard:
         """Return what checks Host and Origin."""
+        from enfilade.public_url import own_name
         from enfilade.transports.guard import Guard, is_loopback
 
         of = self.settings
-        own = () if not of.allow_localhost and is_loopback(of.host) else _own_name(of.host)
+        own = () if not of.allow_localhost and is_loopback(of.host) else own_name(of.host)
         return Guard((*of.allowed_hosts, *own), of.allowed_origins, localhost=of.allow_localhost)
 
     @property
@@ -502,9 +512,10 @@ class MCPApp(ToolOffer):
 
         launch.refuse_running_loop()
         given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
-        self.settings = _sources.load({**given, "workers": workers}, self.settings)
-        launch.check_manner(self.settings, workers, reload)
-        self.serve(reload=reload)
+        settings = _sources.load({**given, "workers": workers}, self.settings)
+        launch.check_manner(settings, workers, reload)
+        with self._served_with(settings):
+            self.serve(reload=reload)
 
     async def run_async(
         self,
@@ -537,22 +548,34 @@ class MCPApp(ToolOffer):
 
         Raises:
             SettingsError: a value that cannot be, several workers, or reload.
-            RuntimeError: it could not start; the log says why.
+            RuntimeError: it could not start. If the port cannot be bound, the text says why; otherwise the log
+                does.
         """
         from enfilade import collector, launch
 
         given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
-        self.settings = _sources.load({**given, "workers": workers}, self.settings)
-        launch.check_single_process(self.settings, workers, reload)
-        self._prepare()
+        settings = _sources.load({**given, "workers": workers}, self.settings)
+        launch.check_single_process(settings, workers, reload)
+        with self._served_with(settings):
+            try:
+                self._prepare()
+                if self.settings.transport == "http":
+                    await launch.serve_embedded(self)
+                else:
+                    await self._serve_stdio()
+            finally:
+                collector.go_on()
+                await self._lifespan.cancel_start()
+
+    @contextmanager
+    def _served_with(self, settings: Settings) -> Iterator[None]:
+        """Put settings in force. If the server cannot start, or fails, those from before are in force again."""
+        before, self.settings = self.settings, settings
         try:
-            if self.settings.transport == "http":
-                await launch.serve_embedded(self)
-            else:
-                await self._serve_stdio()
-        finally:
-            collector.go_on()
-            await self._lifespan.cancel_start()
+            yield
+        except (Exception, SystemExit):
+            self.settings = before
+            raise
 
     def serve(self, *, reload: bool = False, bound: Callable[[str], object] | None = None) -> None:
         """Serve until stopped by the settings as they are: for command lines, whose options outrank `run()`.
@@ -631,11 +654,6 @@ def _has_siblings() -> bool:
     process = sys.modules.get("multiprocessing.process")  # which is there in whatever it has started
     spawned = process is not None and process.parent_process() is not None
     return spawned or "gunicorn" in os.environ.get("SERVER_SOFTWARE", "")
-
-
-def _own_name(host: str) -> tuple[str, ...]:
-    """Return the name a server may be called by because it is bound to it; a wildcard address is no name."""
-    return () if host in ("", "0.0.0.0", "::", "*") else (host,)
 
 
 def _inner_path(scope: Scope) -> str:

@@ -60,7 +60,9 @@ def load_app(target: str | None = None, module: str | None = None) -> MCPApp:
     found = find_target(target, module)
     app = _pick(_imported(found), found)
     if not any(len(offered) for offered in (app.tools, app.resources, app.templates, app.prompts)):
-        raise LoadError(f"{str(found)!r} has an app but no tools; add one with @app.tool")
+        raise LoadError(
+            f"{str(found)!r} has an app that offers nothing; add a tool with @app.tool, a resource or a prompt"
+        )
     return app
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from msgspec.structs import replace
 
 from enfilade.later import Later
+from enfilade.public_url import public_url, warn_of_missing_names
 from enfilade.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -186,11 +187,12 @@ def _bind(of: Settings, bound: Callable[[str], object] | None) -> list[socket.so
         listeners = bind(of.host, of.port)
     except ListenError as error:
         raise SystemExit(f"enfilade: {error}") from None
-    url = replace(of, port=listeners[0].getsockname()[1]).url
+    url = public_url(of, listeners[0].getsockname()[1])
     if bound is not None:
         bound(url)
     else:
         log.info("listening at %s (Ctrl-C stops)", url)
+    warn_of_missing_names(of)
     return listeners
 
 
@@ -219,13 +221,22 @@ async def serve_embedded(app: Launched) -> None:
     """Serve in this process and in the running event loop until stopped or cancelled.
 
     Raises:
-        RuntimeError: it could not start; the log says why.
+        RuntimeError: it could not start; the text says why the port cannot be bound, the log anything else.
     """
-    from enfilade.transports.http_embedded import serve_http_embedded
+    from enfilade.transports.http_embedded import bind_in_thread, serve_http_embedded
+    from enfilade.transports.listeners import ListenError
     from enfilade.transports.worker import refuse_in_worker
 
     refuse_in_worker()
-    await serve_http_embedded(app, _server_options(app.settings, reload=False))
+    of = app.settings
+    options = _server_options(of, reload=False)
+    try:
+        listeners = await bind_in_thread(of.host, of.port)
+    except ListenError as error:
+        raise RuntimeError(str(error)) from None
+    log.info("listening at %s", public_url(of, listeners[0].getsockname()[1]))
+    warn_of_missing_names(of)
+    await serve_http_embedded(app, options, listeners)
 
 
 def _server_options(of: Settings, *, reload: bool) -> ServerOptions:
@@ -316,7 +327,7 @@ def again(source: Source, settings: Settings, names: Iterable[str]) -> Launched:
     """
     from enfilade.transports.server_log import log_to_stderr
 
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, pid=True)
     try:
         app: Launched = source.load()  # type: ignore[assignment]  # what was an app in the parent
     except (_source.LoadError, SettingsError) as error:

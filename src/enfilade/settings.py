@@ -134,7 +134,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 0
     max_requests: Annotated[int, Meta(ge=1, description="HTTP requests in flight per worker")] = 1000
     max_streams: Annotated[
-        int, Meta(ge=1, description="open streams per principal, or per session where there is none")
+        int,
+        Meta(
+            ge=1, description="open streams per principal or session; clients without either have 512 per address"
+        ),
     ] = 64
     max_questions: Annotated[
         int, Meta(ge=1, description="unanswered questions per principal, or per session where there is none")

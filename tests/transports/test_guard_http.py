@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import socket
 from collections.abc import Iterator
 
@@ -128,7 +129,12 @@ class TestHostAndOrigin:
         assert (reply.status, reply.error["code"]) == (421, INVALID)
         text = host if isinstance(host, str) else host.decode("latin-1")
         shown = "".join(c if c.isprintable() else "?" for c in text)
-        for way_out in ("allowed_hosts", "ENFILADE_ALLOWED_HOSTS", repr(shown)):
+        typed = shlex.quote(shown[:100])
+        for way_out in (
+            f"--allowed-hosts {typed},",
+            f"ENFILADE_ALLOWED_HOSTS={typed},",
+            f"settings=Settings(allowed_hosts=[{shown[:100]!r}])",
+        ):
             assert way_out in reply.error["message"]
 
     @pytest.mark.parametrize(
@@ -170,7 +176,7 @@ class TestHostAndOrigin:
         reply = http.request(verb, b"", {"origin": origin})
         assert (reply.status, reply.error["code"]) == (403, INVALID)
         assert reply.header("access-control-allow-origin") is None
-        for way_out in ("allowed_origins", "ENFILADE_ALLOWED_ORIGINS"):
+        for way_out in ("--allowed-origins ", "ENFILADE_ALLOWED_ORIGINS=", "settings=Settings(allowed_origins=["):
             assert way_out in reply.error["message"]
 
     @pytest.mark.parametrize("header", ["host", "origin"])

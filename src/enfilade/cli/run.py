@@ -14,6 +14,7 @@ from enfilade.cli.setting_options import setting_options
 from enfilade.clients.names import name_of
 from enfilade.later import Later
 from enfilade.launch import check_manner
+from enfilade.public_url import UNKNOWN_HOST
 from enfilade.setting_sources import load
 from enfilade.settings import SettingsError
 from enfilade.source import LoadError
@@ -93,13 +94,19 @@ def _work_in(directory: str | None) -> None:
 
 
 def greet(app: MCPApp, url: str) -> None:
-    """Say on stderr where the server is and how to reach it."""
+    """Say on stderr where the server is and how to reach it.
+
+    Args:
+        app: what is served.
+        url: the URL of the endpoint; see `public_url`.
+    """
     tools = ", ".join(tool.name for tool in app.tools)
     name = name_of(app.name) or name_of(Path.cwd().name) or "server"
     lines = [
         "",
         f"  {app.name} {app.version}: {tools}",
         f"  {url}",
+        *([f"  {UNKNOWN_HOST} is the name by which clients call."] if f"//{UNKNOWN_HOST}:" in url else []),
         "",
         "  Connect a client:",
         f"    Claude Code   claude mcp add --transport http {name} {url}",

@@ -153,7 +153,8 @@ class Questions:
         client = (peer.principal, None) if peer.principal is not None else (None, peer.session_id)
         if self._asked[client] >= self._limit:
             raise CannotAskError(
-                f"This client has {self._limit} unanswered questions, so it cannot be asked anything more now"
+                f"This client has {self._limit} unanswered question{'' if self._limit == 1 else 's'}, "
+                "so it cannot be asked anything more now"
             )
         id = self._new_id(request.peer.session_id)
         question = encode_request(id, method, _said(params, request.peer.revision))

@@ -8,6 +8,7 @@ or to read a name out of a text that is no host: each header is matched as a who
 
 import ipaddress
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -44,9 +45,9 @@ class Guard:
     def verdict(self, host: bytes | None, origin: bytes | None) -> tuple[int, str] | None:
         """Return the HTTP status of a refusal and its reason, or None for who may pass (E-34, E-35)."""
         if host is not None and not self._host_allowed(host.decode("latin-1").lower()):
-            return 421, _refusal("Host", host, "allowed_hosts", "ENFILADE_ALLOWED_HOSTS")
+            return 421, _refusal("Host", host, "allowed_hosts")
         if origin is not None and not self._origin_allowed(origin, host):
-            return 403, _refusal("Origin", origin, "allowed_origins", "ENFILADE_ALLOWED_ORIGINS")
+            return 403, _refusal("Origin", origin, "allowed_origins")
         return None
 
     def _host_allowed(self, host: str) -> bool:
@@ -79,11 +80,17 @@ class Guard:
         return None if origin is None or self.verdict(fields.get(b"host"), origin) is not None else origin
 
 
-def _refusal(header: str, value: bytes, argument: str, variable: str) -> str:
+def _refusal(header: str, value: bytes, setting: str) -> str:
+    """Return the text of a refusal, with the three ways to set the setting.
+
+    The value comes from whoever called and may be pasted into a shell, so it is quoted.
+    """
     shown = "".join(c if c.isprintable() else "?" for c in value.decode("latin-1"))[:100]
+    typed = shlex.quote(shown)
     return (
-        f"{header} {shown!r} is not allowed. If it belongs to this server, start it with "
-        f"{argument}=[{shown!r}] or the environment variable {variable}={shown}"
+        f"{header} {shown!r} is not allowed. If it belongs to this server, add it: with "
+        f"--{setting.replace('_', '-')} {typed}, with ENFILADE_{setting.upper()}={typed}, or in the code with "
+        f"settings=Settings({setting}=[{shown!r}])"
     )
 
 

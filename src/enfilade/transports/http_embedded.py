@@ -7,9 +7,11 @@ request to stop in order, and is raised again once that is done.
 
 import asyncio
 import contextlib
+import socket
 from typing import Final
 
 from enfilade.transports.http_server import Served, Server, ServerOptions
+from enfilade.transports.listeners import bind
 
 _ABANDONED: Final = 1.0  # seconds that the lifespan gets when the server is not stopped in order
 
@@ -21,7 +23,7 @@ class EmbeddedServer(Server):
         super().__init__(app, options)
         self._cancellation: asyncio.CancelledError | None = None
 
-    async def serve_until_cancelled(self) -> None:
+    async def serve_until_cancelled(self, listeners: list[socket.socket]) -> None:
         """Serve until a signal or a cancellation asks to stop, and stop in order.
 
         Raises:
@@ -29,11 +31,11 @@ class EmbeddedServer(Server):
             CancelledError: the task was cancelled; the server has stopped by now.
         """
         try:
-            await self.serve()
+            await self.serve(listeners)
         except asyncio.CancelledError:  # while it started, or once more while it stopped
             await self._abandon()
             raise
-        except SystemExit:  # how uvicorn says that a port is taken; the loop is not ours to leave
+        except SystemExit:  # how uvicorn says that it cannot listen; the loop is not ours to leave
             self.started = False
         if not self.started:
             raise RuntimeError("the server could not start; the log says why")
@@ -61,10 +63,39 @@ class EmbeddedServer(Server):
                 await asyncio.wait_for(lifespan.shutdown(), _ABANDONED)
 
 
-async def serve_http_embedded(app: Served, options: ServerOptions) -> None:
+async def bind_in_thread(host: str, port: int) -> list[socket.socket]:
+    """Bind as `listeners.bind` does, without blocking the event loop while a name is looked up.
+
+    Raises:
+        ListenError: it cannot be done; the text says why.
+    """
+    binding = asyncio.ensure_future(asyncio.to_thread(bind, host, port))
+    try:
+        return await asyncio.shield(binding)
+    except asyncio.CancelledError:
+        binding.add_done_callback(_close_bound)  # a thread cannot be cancelled
+        raise
+
+
+def _close_bound(binding: "asyncio.Future[list[socket.socket]]") -> None:
+    if not binding.cancelled() and binding.exception() is None:
+        for each in binding.result():
+            each.close()
+
+
+async def serve_http_embedded(app: Served, options: ServerOptions, listeners: list[socket.socket]) -> None:
     """Serve an ASGI app in the running event loop until a signal or a cancellation asks to stop.
+
+    Args:
+        app: what to serve.
+        options: how.
+        listeners: bound sockets; they are closed in the end.
 
     Raises:
         RuntimeError: it could not start; the log says why.
     """
-    await EmbeddedServer(app, options).serve_until_cancelled()
+    try:
+        await EmbeddedServer(app, options).serve_until_cancelled(listeners)
+    finally:
+        for each in listeners:
+            each.close()

@@ -13,12 +13,30 @@ from typing import Final
 
 from enfilade.transports.stderr import LineWriter, stderr_writer
 
-FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+#: `origin` is the logger's name, in a worker process with the process id: `enfilade`, `enfilade[4711]`.
+FORMAT: Final = "%(asctime)s %(levelname)s %(origin)s: %(message)s"
 #: Whose log is shown.
 _SHOWN: Final = ("enfilade", "uvicorn")
 _FLUSH: Final = 0.5  # seconds that the end of the process waits for a reader of the log
 
-_formatter = logging.Formatter(FORMAT)
+
+class LogFormatter(logging.Formatter):
+    """The one format of the log.
+
+    Attributes:
+        pid: show the process id in each line, for processes that share one stderr.
+    """
+
+    pid = False
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that `logging` calls
+        """Return the line. `uvicorn.error`, which is uvicorn's general logger, is shown as `uvicorn`."""
+        name = "uvicorn" if record.name == "uvicorn.error" else record.name
+        record.origin = f"{name}[{record.process}]" if self.pid else name
+        return super().formatMessage(record)
+
+
+_formatter = LogFormatter(FORMAT)
 
 
 class LogHandler(logging.Handler):
@@ -52,12 +70,14 @@ class LogHandler(logging.Handler):
         self._writer.flush(_FLUSH)
 
 
-def log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str, *, pid: bool = False) -> None:
     """Show the log of a server on stderr if nobody else handles it; the root logger is left alone.
 
     Args:
         level: the least level that the library's loggers show; uvicorn's have their own setting.
+        pid: show the process id in each line, since several processes write to this stderr.
     """
+    _formatter.pid = pid
     logging.getLogger("enfilade").setLevel(level.upper())
     writer = stderr_writer()
     if writer is None:
