@@ -57,6 +57,18 @@ METHODS: Final[list[Raw]] = [
     ("GET with chunks", head("GET /a HTTP/1.1", CHUNKED) + CHUNKS + NEXT),
 ]  # fmt: skip
 
+#: Methods that repeat the target of the requests before them, which another method had. More follows behind.
+REPEATS: Final = {
+    f"{method} to {target}, which was the target of {before}": (before, method, target)
+    for before, target in (("GET", "/a"), ("POST", "/a?b"), ("OPTIONS", "*"), ("GET", "http://h/a"))
+    for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT")
+    if method != before
+}
+REPEATED: Final[list[Raw]] = [
+    (name, b"".join(head(f"{each} {target} HTTP/1.1") for each in (before, before, method, before)) + NEXT)
+    for name, (before, method, target) in REPEATS.items()
+]
+
 TARGETS: Final[list[Raw]] = [
     *[(f"target {t}", head(f"GET {t} HTTP/1.1") + NEXT)
       for t in ("/", "/a?b=c&d", "/a?b?c", "/?", "/%61%C3%A9", "/a%zz", "//e/x", "/a/../b", "/a;b=c", "/a|b",
@@ -315,8 +327,8 @@ PIPELINES: Final[list[Raw]] = [
 ]
 
 ROWS: Final[list[Raw]] = [
-    *METHODS, *TARGETS, *VERSIONS, *HOSTS, *LINES, *LENGTHS, *CODINGS, *CHUNKINGS, *UPGRADES, *CONNECTIONS,
-    *EXPECTATIONS, *PIPELINES,
+    *METHODS, *REPEATED, *TARGETS, *VERSIONS, *HOSTS, *LINES, *LENGTHS, *CODINGS, *CHUNKINGS, *UPGRADES,
+    *CONNECTIONS, *EXPECTATIONS, *PIPELINES,
 ]  # fmt: skip
 
 # -- where h11 makes something else of them ------------------------------------------------------------------
@@ -339,6 +351,23 @@ def each(names: list[str], verdict: Verdict, why: str) -> dict[str, tuple[Verdic
 
 GOT_NEXT: Final = "GET /next "
 
+
+def repeats() -> dict[str, tuple[Verdict, str]]:
+    """Return those of `REPEATS` that are refused, or served under another target than h11 says."""
+    found: dict[str, tuple[Verdict, str]] = {}
+    for name, (before, method, target) in REPEATS.items():
+        path = target.removeprefix("http://h")
+        first = f"{before} {path} "
+        if method == "CONNECT":
+            found[name] = (refused(501, first, first), "RFC 9110 §9.3.6: CONNECT is for proxies")
+        elif target == "*":
+            found[name] = (refused(400, first, first), "RFC 9112 §3.2.4: for OPTIONS alone")
+        elif path != target:
+            whole = served(first, first, f"{method} {path} ", first, GOT_NEXT)
+            found[name] = (whole, "RFC 9112 §3.2.2: a server MUST accept it")
+    return found
+
+
 #: By row, what we make of it, and the clause that asks for that or allows it.
 DIFFERENCES: Final[dict[str, tuple[Verdict, str]]] = {
     **each(["method in lower case", "method unknown", "method that is too long", "method cut short"], refused(),
@@ -351,6 +380,7 @@ DIFFERENCES: Final[dict[str, tuple[Verdict, str]]] = {
     "CONNECT behind a request": (refused(501, GOT_NEXT), "RFC 9110 §9.3.6"),
     "preface of HTTP/2": (refused(), "RFC 9113 §3.4: the preface is made to be refused by HTTP/1.1"),
     "preface of HTTP/2 behind a request": (refused(400, GOT_NEXT), "RFC 9113 §3.4"),
+    **repeats(),
     **each(["target *", "target a", "target ?a", "target x:80", "target ftp://h/a"], refused(),
            "RFC 9112 §3.2: none of the four forms that this method may have"),
     "target * after it was one of OPTIONS": (refused(400, "OPTIONS * "), "RFC 9112 §3.2.4: for OPTIONS alone"),

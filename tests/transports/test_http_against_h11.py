@@ -189,6 +189,40 @@ def test_random_requests_are_read_as_h11_reads_them(run: Any, data: st.DataObjec
     assert set(verdict.statuses) <= {100, 200}
 
 
+@FUZZ
+@given(
+    data=st.data(),
+    sent=st.lists(
+        st.tuples(
+            st.sampled_from(["GET", "GET", "POST", "HEAD", "OPTIONS", "DELETE", "TRACE", "CONNECT"]),
+            st.sampled_from(["/a", "/a", "/a?b", "/", "*", "x:443"]),
+            st.sampled_from([(), (), UPGRADE, ("A: b",), ("A: b \t",)]),
+        ),
+        min_size=2,
+        max_size=7,
+    ),
+)
+def test_what_a_method_may_not_have_is_refused_whatever_came_before(
+    run: Any, data: st.DataObject, sent: list[tuple[str, str, tuple[str, ...]]]
+) -> None:
+    """The same few targets come again and again on one connection, with methods that may have them or not."""
+    raw = [head(f"{method} {target} HTTP/1.1", *lines) for method, target, lines in sent]
+    due = [
+        501 if method == "CONNECT" else 200 if target[0] == "/" or (method, target) == ("OPTIONS", "*") else 400
+        for method, target, _ in sent
+    ]
+    good = next((count for count, status in enumerate(due) if status != 200), len(due))
+    pieces = data.draw(segmented(b"".join(raw)))
+
+    async def judge() -> Verdict:
+        return await ours_and_theirs()[0].judge(pieces)
+
+    verdict = run(judge())
+    assert verdict.statuses == tuple(due[: good + 1])
+    assert list(verdict.served) == (read_by_h11(b"".join(raw[:good])) if good else [])
+    assert verdict.lives == (good == len(due))
+
+
 #: Bytes that are put somewhere into a request.
 BROKEN = st.sampled_from(
     [b"\0", b"\r", b" ", b":", b"\r\n", b"\x80", b"1", b"x", b"\t", b",", b";", b"\r\n\r\n", b"0"]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from enfilade import MCPApp
-from enfilade.transports import http_refusal
+from enfilade.transports import http_reader, http_refusal
 from enfilade.transports.http_protocol import HttpProtocol
 from enfilade.transports.http_reader import MAX_HEAD
 from enfilade.transports.http_refusal import RefusalLog
@@ -112,6 +112,35 @@ class TestUpgrade:
             with pytest.raises(TimeoutError):
                 shared.socket.recv(1)
             shared.close()
+
+
+class TestTargets:
+    """RFC 9112 §3.2: what a target may be depends on the method."""
+
+    def test_a_method_is_refused_also_for_the_target_of_the_request_before(self, server: Server) -> None:
+        client = server.client()
+        client.socket.sendall(
+            request("/echo") + request("/echo", method="CONNECT") + request("/echo?2") + request("/echo?3")
+        )
+        assert client.response().status == 200
+        assert refusal(client) == 501
+        assert server.app.seen == ["/echo"]
+
+    def test_an_upgrade_that_nobody_has_noted_ends_the_connection(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever makes the parser stop: no later head is taken for the one at which it stopped."""
+        split = http_reader.split_target
+        monkeypatch.setattr(http_reader, "split_target", lambda _, target: split(b"GET", target))
+        client = server.client()
+        client.socket.sendall(
+            request("/held", method="CONNECT") + request("/echo?2") + request("/echo?3") + request("/echo?4")
+        )
+        eventually(lambda: server.app.seen == ["/held"])
+        server.app.go.set()
+        assert client.response("CONNECT").status == 200
+        assert client.rest().count(b"HTTP/1.1 400 ") == 1
+        assert server.app.seen == ["/held"]
 
 
 class TestSizes:

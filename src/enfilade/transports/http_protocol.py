@@ -194,7 +194,7 @@ class HttpProtocol(RequestReader):
                 expects_continue = b"100-continue" in notes.get(b"expect", b"").lower().split(b",")
             if not FORWARDED.isdisjoint(notes):
                 app = self._app
-        if self._url != self._last_url:
+        if self._url != self._last_url or method != self._last_method:
             self._keep_target(method)
         self._stage = IN_BODY
         scope = {

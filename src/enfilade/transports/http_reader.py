@@ -53,7 +53,8 @@ class RequestReader(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._parser.set_dangerous_leniencies(lenient_version=True)  # `check_version` decides
         self._upgraded: bytes | None = None  # framing of a request whose Upgrade stops the parser
-        self._last_url: bytes | None = None
+        self._last_url: bytes | None = None  # whose parts are in the scope, and the method that it came with
+        self._last_method = b""
         self._refusal: RequestRefused | None = None  # why nothing is parsed any more
         self.cycle: Any = None  # the request that the parser is at
         self._stage = BETWEEN
@@ -99,7 +100,10 @@ class RequestReader(asyncio.Protocol):
 
     def _after_upgrade(self, data: bytes | memoryview, upgrade: httptools.HttpParserUpgrade) -> memoryview:
         """Ignore the Upgrade at which the parser stopped; return the bytes behind that head."""
-        framing, self._upgraded = self._upgraded or b"", None
+        framing, self._upgraded = self._upgraded, None
+        if framing is None:  # nobody knows how its body is framed, so what follows could be read in two ways
+            self._refuse(RequestRefused(400, INVALID))
+            return memoryview(b"")
         self._parser = parser_that_ignores_upgrade(self, framing)
         return memoryview(data)[upgrade.args[0] :]
 
@@ -143,7 +147,7 @@ class RequestReader(asyncio.Protocol):
         return version, notes
 
     def _keep_target(self, method: bytes) -> None:
-        """Take the parts of the URL into the scope, for as long as requests have the same one.
+        """Take the parts of the URL into the scope, for as long as requests have the same method and URL.
 
         Raises:
             RequestRefused: it is none.
@@ -158,6 +162,7 @@ class RequestReader(asyncio.Protocol):
         self._scope["raw_path"] = self._root_path.encode("ascii") + raw_path
         self._scope["query_string"] = query
         self._last_url = self._url if self._url.startswith(b"/") else None
+        self._last_method = method
         if authority is not None:  # it takes the place of Host (RFC 9112 §3.2.2)
             self._headers[:] = [(n, authority if n == b"host" else value) for n, value in self._headers]
 
