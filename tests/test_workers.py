@@ -220,6 +220,17 @@ def test_a_worker_says_which_tools_it_lacks(tmp_path: Path) -> None:
         assert place(server)[1] == "first"
 
 
+def test_each_line_of_a_worker_has_its_process_id(tmp_path: Path) -> None:
+    """Workers and parent write to one stderr; the parent's lines have no process id."""
+    with script(written(tmp_path, TWO)) as server:
+        pids = eventually(lambda: len(found := workers(server)) == 2 and found)
+        for pid in pids:
+            eventually(lambda pid=pid: f" INFO uvicorn[{pid}]: Application startup complete." in server.output)
+        assert " INFO enfilade: listening at " in server.output
+        assert f"[{server.pid}]" not in server.output
+        assert "uvicorn.error" not in server.output
+
+
 def test_settings_given_to_run_reach_the_workers(tmp_path: Path) -> None:
     text = TWO.replace("workers=2", "workers=2, path='/elsewhere'")
     with script(written(tmp_path, text)) as server:

@@ -282,6 +282,16 @@ def _listen(http: Http, **more: HeaderValue) -> Waiting:
 
 
 class TestQuestions:
+    def test_one_question_is_not_said_to_be_several(self) -> None:
+        with held(max_questions=1) as server:
+            session = server.http.initialize(capabilities={"elicitation": {}})
+            with session.start("tools/call", {"name": "ask_many", "arguments": {"count": 2}}, id=1) as waiting:
+                events = waiting.events()
+                asked = next(events)
+                session.post({"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "decline"}})
+                (result,) = [each["result"] for each in events if "result" in each]
+            assert "This client has 1 unanswered question, so it cannot" in str(result["content"])
+
     def test_a_client_has_so_many_questions_and_no_more(self) -> None:
         """`max_questions`: what is asked beyond is refused to the handler, which can say so."""
         with held(max_questions=3) as server:
