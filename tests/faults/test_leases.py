@@ -3,6 +3,7 @@
 The lease is two seconds here, in place of twelve.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,21 +16,22 @@ LEASE = 2.0
 
 
 @pytest.fixture(scope="module")
-def leased(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """Two servers, to be started."""
+def leased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Two servers."""
     folder: Path = tmp_path_factory.mktemp("leased")
-    return Fleet(2, COMMAND, f"sqlite:///{folder / 'shared.db'}", {**SETTINGS, "FAULTY_LEASE": str(LEASE)})
+    settings = {**SETTINGS, "FAULTY_LEASE": str(LEASE)}
+    with Fleet(2, COMMAND, f"sqlite:///{folder / 'shared.db'}", settings) as fleet:
+        yield fleet
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
 def test_a_worker_that_lives_longer_than_a_lease_is_alive(leased: Fleet, round: int) -> None:
     """R-351: whoever reads its stream at another worker waits for it, and gets all of it."""
-    with leased as fleet:
-        client = client_of(fleet, seeded())
-        with client.call("count", n=2, pause=2 * LEASE) as stream:
+    client = client_of(leased, seeded())
+    with client.call("count", n=2, pause=2 * LEASE) as stream:
+        next(stream)
+        stream.cut()
+        while len(stream.served_by) < 2:
             next(stream)
-            stream.cut()
-            while len(stream.served_by) < 2:
-                next(stream)
-            assert stream.served_by[0] != stream.served_by[1]
-            check_whole(stream, 2)
+        assert stream.served_by[0] != stream.served_by[1]
+        check_whole(stream, 2)
