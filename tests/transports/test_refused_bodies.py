@@ -4,12 +4,14 @@ Easy to get wrong: a test whose client reads the response before it sends anythi
 that they have first, as simple clients do.
 """
 
+import asyncio
 import contextlib
 import time
 from typing import Any
 
 import pytest
 
+from enfilade.transports.body import BodyReader, UnreadBodyError
 from harness import eventually
 from raw_http import Client, request
 from transports.limited import UNIT, Limited
@@ -139,3 +141,21 @@ def count_what_is_read(connection: Any) -> list[int]:
 
     closing.discard = counting
     return read
+
+
+@pytest.mark.parametrize("limit", [1, 999, 100_000, 4_194_304])
+def test_a_length_above_the_limit_is_refused_before_a_byte_is_asked_for(limit: int) -> None:
+    """Which also keeps 100 Continue from being sent (RFC 9110 §10.1.1)."""
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("the body was asked for")
+
+    async def read(length: int) -> None:
+        await BodyReader(limit).read({b"content-length": b"%d" % length}, receive)
+
+    for length in (limit + 1, limit * 3 // 2 + 1, limit * 10):
+        with pytest.raises(UnreadBodyError) as refused:
+            asyncio.run(read(length))
+        assert refused.value.status == 413
+    with pytest.raises(AssertionError):
+        asyncio.run(read(limit))

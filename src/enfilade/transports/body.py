@@ -106,12 +106,14 @@ class BodyReader:
         memory: bounds what all bodies take while they are unfinished.
     """
 
-    __slots__ = ("_limit", "_memory", "_plain")
+    __slots__ = ("_limit", "_memory", "_most_digits", "_plain")
 
     def __init__(self, limit: int, memory: BodyMemory = SHARED) -> None:
         self._limit = limit
         self._memory = memory
         self._plain = min(limit, LARGE)
+        # A length with fewer digits than the limit is no greater, and most are not looked at further than that.
+        self._most_digits = len(str(limit)) - 1
 
     async def read(self, fields: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """Return the body of a request.
@@ -127,7 +129,7 @@ class BodyReader:
         if b"content-encoding" in fields:
             _check_coding(fields[b"content-encoding"])
         announced = fields.get(b"content-length", b"")
-        if len(announced) > 6 and announced.isdigit() and int(announced) > self._limit:
+        if len(announced) > self._most_digits and announced.isdigit() and int(announced) > self._limit:
             raise _too_large(self._limit)
         message = await receive()
         body: bytes = message.get("body", b"")

@@ -35,6 +35,7 @@ from enfilade.transports.connection_timeouts import (
     TimedConnection,
     phase_of,
 )
+from enfilade.transports.http_flow import reset
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
 
 RESERVE: Final = 8  # connections above `max_connections` at once
@@ -112,8 +113,10 @@ class ConnectionSlots:
         self._reserve.pop(connection, None)
         if phase_of(connection) == IDLE:
             connection.transport.close()  # in good order: its client may be about to use it again
-        else:
+        elif connection.is_ending:  # the response that refuses it may be on its way
             connection.transport.abort()
+        else:
+            reset(connection.transport)
 
     def _next_victim(self, newcomer: TimedConnection) -> TimedConnection | None:
         """Return the connection that does the least, if there is one that can go."""

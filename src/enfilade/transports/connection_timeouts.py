@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
+from enfilade.transports.http_flow import reset
+
 if TYPE_CHECKING:
     from enfilade.transports.http_cycle import Cycle
 
@@ -119,8 +121,12 @@ class TimedConnection(Protocol):
         """Address of the client."""
         ...
 
-    def time_out(self) -> None:
-        """Refuse a request that does not become complete (408), or close the connection of none."""
+    def time_out(self, setting: str) -> None:
+        """Refuse a request that does not become complete (408), or close the connection of none.
+
+        Args:
+            setting: the name of the limit, for the log.
+        """
         ...
 
 
@@ -230,7 +236,7 @@ class Sweep:
         if buffered := connection.transport.get_write_buffer_size():
             if self._is_stuck(connection, watch, buffered):
                 self._aborted.append(connection.peer)
-                connection.transport.abort()
+                reset(connection.transport)
                 return
             if phase == IDLE:  # not before the response has left
                 watch.since = clock
@@ -242,11 +248,11 @@ class Sweep:
     # -- one phase each: end the connection, or return when to look again --------------------------------------
 
     def _look_at_head(self, connection: TimedConnection, watch: Watch, _: float) -> float:
-        timeout = self.limits.header_timeout
-        if connection.in_reserve:
-            timeout = min(timeout, RESERVE_TIMEOUT)
+        timeout, setting = self.limits.header_timeout, "header_timeout"
+        if connection.in_reserve and timeout > RESERVE_TIMEOUT:
+            timeout, setting = RESERVE_TIMEOUT, "max_connections"
         if self.clock - watch.since >= timeout and not connection.transport.is_closing():
-            connection.time_out()
+            connection.time_out(setting)
         return watch.since + timeout
 
     def _look_at_body(self, connection: TimedConnection, watch: Watch, elapsed: float) -> float:
@@ -260,13 +266,15 @@ class Sweep:
         ):  # it is the application that does not ask for more
             watch.since += elapsed
             watch.window += elapsed
-        is_slow = False
+        exceeded = ""
         if clock - watch.window >= limits.body_timeout:
-            is_slow = cycle.received - at_start < limits.body_rate * limits.body_timeout
+            if cycle.received - at_start < limits.body_rate * limits.body_timeout:
+                exceeded = "body_rate"
             watch.window, watch.received = clock, (cycle.received, cycle.received)
-        is_slow = is_slow or clock - watch.since >= limits.body_timeout
-        if is_slow and not connection.transport.is_closing():
-            connection.time_out()
+        if clock - watch.since >= limits.body_timeout:
+            exceeded = "body_timeout"
+        if exceeded and not connection.transport.is_closing():
+            connection.time_out(exceeded)
         return clock
 
     def _look_at_response(self, connection: TimedConnection, watch: Watch, _: float) -> float:
@@ -297,7 +305,7 @@ class Sweep:
         *_, last = aborted = self._aborted
         self._aborted = []
         peer = f"{last[0]}:{last[1]}" if last else "a client"
-        text = "%s - gave up a response that nobody read for %g seconds%s"
+        text = "%s - gave up a response that nobody read for %g seconds (write_timeout)%s"
         more = f" ({len(aborted)} such connections)" if len(aborted) > 1 else ""
         log.warning(text, peer, self.limits.write_timeout, more)
 

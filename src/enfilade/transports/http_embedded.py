@@ -10,6 +10,7 @@ import contextlib
 import socket
 from typing import Final
 
+from enfilade.transports.http_flow import reset
 from enfilade.transports.http_server import Served, Server, ServerOptions
 from enfilade.transports.listeners import bind
 
@@ -56,7 +57,7 @@ class EmbeddedServer(Server):
         for task in self.server_state.tasks:
             task.cancel()
         for connection in self.server_state.connections:
-            connection.transport.abort()
+            reset(connection.transport)
         lifespan = getattr(self, "lifespan", None)
         if lifespan is not None and lifespan.startup_event.is_set():  # what is still starting cannot be stopped
             with contextlib.suppress(TimeoutError):

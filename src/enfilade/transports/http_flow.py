@@ -5,6 +5,27 @@ one of thousands, so what is waited on is there only while somebody waits.
 """
 
 import asyncio
+import contextlib
+import socket
+import struct
+import sys
+from typing import Final
+
+# Seconds to linger: none. Windows has shorter fields.
+_NO_LINGER: Final = struct.pack("HH" if sys.platform == "win32" else "ii", 1, 0)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close a connection so that its client sees a reset, and the kernel drops what it has not delivered.
+
+    `abort()` drops the buffer of the transport only. The kernel would keep its own for minutes, and end what the
+    client reads as if it were complete (RFC 9293 §3.10.4 is the close, §3.10.5 the abort that is meant).
+    """
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.family != getattr(socket, "AF_UNIX", None):
+        with contextlib.suppress(OSError, ValueError):  # it is closed already
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()
 
 
 class Flow:

@@ -36,12 +36,14 @@ class RequestRefused(Exception):  # noqa: N818 - an event of the protocol, not a
     Args:
         status: of the response.
         reason: its text.
+        setting: the name of the limit that was reached, for the log.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, setting: str = "") -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.setting = setting
 
 
 def check_version(version: str, method: bytes) -> str:

@@ -367,7 +367,7 @@ class HttpProtocol(RequestReader):
         """
         return announced is not None and announced - received <= self._discard_limit
 
-    def time_out(self) -> None:
+    def time_out(self, setting: str) -> None:
         """Refuse a request that does not become complete in time; close a connection on which nothing has come.
 
         No response goes to a client that has sent nothing: it would read it as the response to a request that it
@@ -376,7 +376,7 @@ class HttpProtocol(RequestReader):
         if self._stage == BETWEEN:
             self.transport.close()
         else:
-            self._refuse(RequestRefused(408, TOO_SLOW))
+            self._refuse(RequestRefused(408, TOO_SLOW, setting))
 
     def _refuse(self, refusal: RequestRefused) -> None:
         """Parse no more; answer it once all requests before it are answered."""
@@ -397,7 +397,8 @@ class HttpProtocol(RequestReader):
             self._answer_refusal(refusal)
 
     def _answer_refusal(self, refusal: RequestRefused) -> None:
-        refusals.warn(self._scope["client"], refusal.reason)
+        limit = f" ({refusal.setting})" if refusal.setting else ""
+        refusals.warn(self._scope["client"], refusal.reason + limit)
         self.transport.write(response_of(refusal.status, refusal.reason, self.default_head()[0]))
         self._close()
 
