@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from enfilade.state import memory
+from enfilade.state import ended, memory
+from enfilade.state.ended import EndedIds
 from enfilade.state.memory import MemoryKeys, MemoryStore
-from enfilade.state.store import open_store
+from enfilade.state.store import ENDED, StoreError, open_store
 
 pytestmark = pytest.mark.anyio
 
@@ -16,7 +17,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(memory, "time", SimpleNamespace(monotonic=lambda: self.now))
+        for module in (memory, ended):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 @pytest.fixture
@@ -59,20 +61,123 @@ async def test_what_has_ended_is_swept_away_unasked(clock: Clock) -> None:
 
 
 async def test_there_is_a_limit(clock: Clock) -> None:
-    """R-714: the oldest go first."""
+    """R-714: what is there stays, and can be changed; what is new has to wait until something expires."""
     keys = MemoryKeys(capacity=10)
-    for number in range(25):
-        await keys.put(str(number), b"", 1000)
-    assert len(keys) == 10
-    assert await keys.get("24") == b""
-    assert await keys.get("14") is None
+    for number in range(10):
+        await keys.put(str(number), b"", 1000 + number)
+    for _ in range(20):
+        with pytest.raises(StoreError, match=r"full.*10 keys.*session_ttl"):
+            await keys.put("new", b"", 1000)
+        with pytest.raises(StoreError, match="full"):
+            await keys.swap("new", None, b"", 1000)
+    assert await keys.swap("3", b"", b"changed", 1000)
+    assert [await keys.get(str(number)) for number in range(10)] == [b""] * 3 + [b"changed"] + [b""] * 6
+    assert (len(keys), await keys.get("new")) == (10, None)
+    await keys.delete("5")
+    await keys.put("new", b"", 1)
+    clock.now += 2
+    await keys.put("newer", b"", 1000)
+    assert await keys.get("new") is None
 
 
-async def test_a_key_that_is_put_again_is_young_again() -> None:
-    keys = MemoryKeys(capacity=3)
-    for name in ("a", "b", "c", "a", "d"):
-        await keys.put(name, name.encode(), 1000)
-    assert [await keys.get(name) for name in "abcd"] == [b"a", None, b"c", b"d"]
+async def test_what_has_expired_makes_room_at_once_wherever_it_is(clock: Clock) -> None:
+    keys = MemoryKeys(capacity=1000)
+    for number in range(1000):
+        await keys.put(str(number), b"", 10 if number == 997 else 1000)
+    clock.now += 11
+    await keys.put("new", b"", 1000)
+    with pytest.raises(StoreError):
+        await keys.put("newer", b"", 1000)
+
+
+async def test_each_kind_has_a_limit_of_its_own() -> None:
+    """What clients put never keeps the server's own from being put."""
+    keys = MemoryKeys(capacity=2)
+    for id in "ab":
+        await keys.put(f"session:{id}", b"", 1000)
+    with pytest.raises(StoreError):
+        await keys.put("session:c", b"", 1000)
+    await keys.put("worker:c", b"", 1000)
+    await keys.put("secret", b"", None)
+
+
+async def test_the_values_have_a_limit_together() -> None:
+    keys = MemoryKeys(size=10 * 1024)
+    for number in range(10):
+        await keys.put(str(number), bytes(900), 1000)
+    with pytest.raises(StoreError, match="10240 bytes"):
+        await keys.put("new", b"", 1000)
+    with pytest.raises(StoreError):
+        await keys.put("3", bytes(1100), 1000)
+    await keys.put("3", bytes(1000), 1000)  # a use that is noted makes it no larger
+    await keys.put("3", bytes(10), 1000)
+    await keys.put("new", bytes(700), 1000)
+    assert await keys.get("9") == bytes(900)
+
+
+class TestEnded:
+    """Sessions that were ended: none lives again before its time, whatever others do."""
+
+    IDS = [f"{number:032x}" for number in range(100)]
+
+    async def test_as_any_value(self, clock: Clock) -> None:
+        keys = MemoryKeys()
+        key = f"session:{self.IDS[10]}"
+        assert await keys.swap(key, None, ENDED, 1000)
+        assert await keys.swap(key, None, ENDED, 1000), "it had been done before"
+        assert not await keys.swap(key, b"other", b"", 1000)
+        assert (await keys.get(key), len(keys)) == (ENDED, 1)
+        assert await keys.get(f"get:{self.IDS[10]}") is None
+        assert await keys.swap(key, ENDED, b"lives", 1000)
+        assert (await keys.get(key), len(keys)) == (b"lives", 1)
+        await keys.put(key, ENDED, 1000)
+        assert (await keys.get(key), len(keys)) == (ENDED, 1)
+        await keys.delete(key)
+        assert (await keys.get(key), len(keys)) == (None, 0)
+        await keys.put("session:another id", ENDED, 10)
+        assert await keys.get("session:another id") == ENDED
+        assert await keys.get("session:an other id") is None
+
+    async def test_they_take_no_room_of_those_that_live(self) -> None:
+        keys = MemoryKeys(capacity=2)
+        await keys.put("session:lives", b"debug", 1000)
+        for id in self.IDS:
+            await keys.swap(f"session:{id}", None, ENDED, 1000)
+        await keys.put("session:lives, too", b"", 1000)
+        assert await keys.get("session:lives") == b"debug"
+        assert {await keys.get(f"session:{id}") for id in self.IDS} == {ENDED}
+
+    async def test_when_there_is_no_room_nothing_is_forgotten(self, clock: Clock) -> None:
+        """One that has a key of its own can still be ended, and keeps it."""
+        keys = MemoryKeys(capacity=1, most_ended=50)
+        await keys.put("session:lives", b"debug", 1000)
+        for id in self.IDS[:50]:
+            assert await keys.swap(f"session:{id}", None, ENDED, 1000)
+        for id in self.IDS[50:]:
+            with pytest.raises(StoreError):
+                await keys.swap(f"session:{id}", None, ENDED, 1000)
+        assert await keys.swap("session:lives", b"debug", ENDED, 1000)
+        assert {await keys.get(f"session:{id}") for id in [*self.IDS[:50], "lives"]} == {ENDED}
+        assert {await keys.get(f"session:{id}") for id in self.IDS[50:]} == {None}
+        clock.now += 1126
+        assert await keys.swap(f"session:{self.IDS[60]}", None, ENDED, 1000)
+        assert len(keys) <= 2
+
+    @pytest.mark.parametrize("ttl", [0.5, 3.0, 100.0, 43200.0])
+    def test_how_long(self, clock: Clock, ttl: float) -> None:
+        """Not shorter than was said, and a second or an eighth of it longer at most; the sets are few."""
+        ids = EndedIds(1000)
+        for number in range(400):
+            assert ids.add(f"{number:032x}", ttl)
+            clock.now += ttl / 200
+            assert f"{max(0, number - 198):032x}" in ids
+        assert len(ids._until) < 25
+        clock.now += ttl - ttl / 100
+        assert f"{399:032x}" in ids
+        clock.now += ttl / 100 + max(1.0, ttl / 8)
+        assert f"{399:032x}" not in ids
+        assert ids.add("f" * 32, ttl)
+        assert len(ids) == 1
 
 
 def test_it_is_the_default_store() -> None:
@@ -82,7 +187,7 @@ def test_it_is_the_default_store() -> None:
 async def test_what_is_for_ever_is_not_among_the_oldest(clock: Clock) -> None:
     keys = MemoryKeys(capacity=3)
     await keys.put("for ever", b"here", None)
-    for number in range(10):
+    for number in range(3):
         await keys.put(str(number), b"", 1000)
     clock.now += 1e9
     assert await keys.get("for ever") == b"here"
@@ -96,11 +201,14 @@ async def test_the_limit_holds_whatever_else_is_for_ever(capacity: int) -> None:
     keys = MemoryKeys(capacity)
     for number in range(50):
         await keys.put(f"lasting {number}", b"", None)
+    for number in range(capacity):
         await keys.put(f"passing {number}", b"", 1000)
+    with pytest.raises(StoreError):
+        await keys.swap("lasting 0", b"", b"", 1000)
+    for number in range(capacity):
+        assert await keys.swap(f"passing {number}", b"", b"", None)
+    assert await keys.swap("lasting 0", b"", b"", 1000)
     assert len(keys) == 50 + capacity
-    for number in range(50):
-        assert await keys.swap(f"lasting {number}", b"", b"", 1000)
-    assert len(keys) == capacity
 
 
 @pytest.mark.parametrize("url", ["", "nothing://x", "file:///etc/passwd"])

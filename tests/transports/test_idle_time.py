@@ -231,7 +231,7 @@ class TestRequests:
         for _ in range(6):
             assert (await one.status(token), await other.status(token)) == (404, 404)
             clock.ahead += 3 * HOUR
-        store.keys._entries.clear()  # the store has lost it; whoever knew still knows
+        store.keys.clear()  # the store has lost it; whoever knew still knows
         clock.ahead -= 18 * HOUR
         assert await one.status(token) == 404
 
@@ -266,7 +266,7 @@ class TestStoreAway:
         for _ in range(4):
             clock.ahead += 7 * HOUR
             assert await one.status(token) == 200
-        store.keys._entries.clear()
+        store.keys.clear()
         assert await other.status(token) == 404, "the token is too old to count alone"
         clock.ahead += 10
         assert await one.status(token) == 200

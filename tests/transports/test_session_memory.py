@@ -1,10 +1,12 @@
 """What a worker keeps in mind of sessions: those in use, and no more than fits."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from enfilade import MCPApp, Settings
+from enfilade.state.memory import MemoryKeys
 from in_process import Asgi
 from over_http import request_of
 
@@ -78,3 +80,76 @@ async def test_the_uris_that_a_client_watches_are_bounded_together() -> None:
     assert "262144 characters" in reply.response["error"]["message"]
     again = await asgi.ask(token, "resources/subscribe", {"uri": "note://0" + "x" * 4000})
     assert again.result == {}
+
+
+class TestFloods:
+    """What one client opens, changes and ends changes nothing of the sessions of others."""
+
+    SECRET = "the secret of all the sessions there are"
+
+    def worker(self, **options: Any) -> tuple[Asgi, MemoryKeys]:
+        app = MCPApp("flooded", settings=Settings(secret=self.SECRET), **options)
+        app.add_text_resource("note://a", "a note")
+        keys = app.store.keys
+        assert isinstance(keys, MemoryKeys)
+        return Asgi(app), keys
+
+    async def end(self, asgi: Asgi, token: bytes) -> int:
+        return (await asgi.send(asgi.scope({"mcp-session-id": token.decode()}, "DELETE"), b"")).status
+
+    async def status(self, asgi: Asgi, token: bytes, method: str = "ping", **params: Any) -> int:
+        body = request_of(method, params or None, 1, None)
+        return (await asgi.post(body, mcp_session_id=token.decode())).status
+
+    async def level(self, asgi: Asgi, token: bytes) -> str | None:
+        """Return what a worker finds that knows nothing of the session yet."""
+        session = await asgi.app.endpoint.sessions.find(token, None)
+        assert session is not None
+        return session.log_level
+
+    async def test_of_sessions_that_are_ended(self) -> None:
+        """R-315: what was ended stays ended, and what was set stays set, however many others come and go."""
+        asgi, keys = self.worker()
+        keys._capacity = 20
+        victim, other = await opened(asgi), await opened(asgi)
+        assert await self.end(asgi, victim) == 204
+        assert await self.status(asgi, other, "logging/setLevel", level="debug") == 200
+        assert await self.status(asgi, other, "resources/subscribe", uri="note://a") == 200
+        for _ in range(100):
+            assert await self.end(asgi, await opened(asgi)) == 204
+        fresh, _ = self.worker(store=asgi.app.store)
+        for each in (asgi, fresh):
+            assert await self.status(each, victim) == 404
+            assert await self.level(each, other) == "debug"
+        assert await self.status(asgi, other, "logging/setLevel", level="error") == 200
+        session = await fresh.app.endpoint.sessions.find(other, None)
+        assert session is not None
+        assert session.record is not None
+        assert list(session.record.watched) == ["note://a"]
+
+    @pytest.mark.parametrize("full_of", ["records", "ended"])
+    async def test_when_the_store_is_full_only_what_is_new_is_refused(self, full_of: str) -> None:
+        """R-714: 503 to whoever comes last; nobody is told that a session has ended which has not."""
+        asgi, keys = self.worker()
+        keys._capacity, keys._ended._capacity = 10, 5
+        ended = [await opened(asgi) for _ in range(5)]
+        assert [await self.end(asgi, each) for each in ended] == [204] * 5
+        held = [await opened(asgi) for _ in range(10)]
+        for each in held:
+            assert await self.status(asgi, each, "logging/setLevel", level="debug") == 200
+        late = await opened(asgi)
+        refused: dict[str, Callable[[], Awaitable[int]]] = {
+            "records": lambda: self.status(asgi, late, "logging/setLevel", level="error"),
+            "ended": lambda: self.end(asgi, late),
+        }
+        for _ in range(3):
+            assert await refused[full_of]() == 503
+        fresh, _ = self.worker(store=asgi.app.store)
+        for worker in (asgi, fresh):
+            assert await self.status(worker, late) == 200
+            assert await self.status(worker, await opened(worker)) == 200
+            assert {await self.status(worker, each) for each in ended} == {404}
+            assert {await self.level(worker, each) for each in held} == {"debug"}
+        assert await self.status(asgi, held[0], "logging/setLevel", level="error") == 200
+        assert await self.end(asgi, held[1]) == 204
+        assert await self.status(self.worker(store=asgi.app.store)[0], held[1]) == 404

@@ -15,6 +15,9 @@ import msgspec
 #: Seconds that the events of a stream are kept after the last of them.
 STREAM_AGE: Final = 3600.0
 
+#: Value of the key of a session that was ended; a store in memory keeps many of these in little room.
+ENDED: Final = b'{"ended":true}'
+
 
 class StoreError(Exception):
     """The store did not do what it was asked, or nobody knows whether it did; the text is for the log."""
@@ -43,7 +46,11 @@ class Keys(Protocol):
         ...
 
     async def put(self, key: str, value: bytes, ttl: float | None) -> None:
-        """Keep `value` for `ttl` seconds (None: for ever), in place of an earlier one."""
+        """Keep `value` for `ttl` seconds (None: for ever), in place of an earlier one.
+
+        Raises:
+            StoreError: also if there is no room. No store forgets one key to make room for another.
+        """
         ...
 
     async def swap(self, key: str, old: bytes | None, new: bytes | None, ttl: float | None) -> bool:

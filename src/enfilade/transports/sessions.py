@@ -29,7 +29,7 @@ from enfilade.serving.changes import Watched, unwatch, watch
 from enfilade.serving.peer import Peer
 from enfilade.serving.relay import Relay
 from enfilade.state.seal import Seal
-from enfilade.state.store import StoreError
+from enfilade.state.store import ENDED, StoreError
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.lifecycle import ClientCapabilities, Implementation, InitializeRequestParams
 from enfilade.wire.logging import LoggingLevel
@@ -381,7 +381,8 @@ class Sessions:
             record = _read(kept)
             edit(record)
             record.used = time.time()
-            if await keys.swap(_key(session_id), kept, msgspec.json.encode(record), session.longest_idle):
+            value = ENDED if record.ended else msgspec.json.encode(record)
+            if await keys.swap(_key(session_id), kept, value, session.longest_idle):
                 break
         else:
             raise StoreError("a session is being changed by too many requests at once")
@@ -415,9 +416,7 @@ class Sessions:
         keys = self._relay.store.keys
         for _ in range(_ATTEMPTS):
             kept = await keys.get(_key(session_id))
-            if _read(kept).ended or await keys.swap(
-                _key(session_id), kept, msgspec.json.encode(Record(ended=True)), left
-            ):
+            if _read(kept).ended or await keys.swap(_key(session_id), kept, ENDED, left):
                 return
 
     # -- what other workers say --------------------------------------------------------------------------------
