@@ -125,7 +125,7 @@ class Connection:
                 check_values(message)
             decoded = decode(message)
         except RpcError as error:
-            self._start(self._refuse(None, error))
+            self._refuse(None, error)
             return
         if isinstance(decoded, list):
             self._feed_batch(decoded)
@@ -135,7 +135,7 @@ class Connection:
     def refuse_long(self, limit: int) -> None:
         """Answer a message that was too long to be read."""
         error = invalid_request(f"a message has at most {limit} bytes")
-        self._start(self._refuse(None, error))
+        self._refuse(None, error)
 
     async def quiet(self) -> None:
         """Return once nothing runs any more, as the client sends nothing more."""
@@ -170,10 +170,10 @@ class Connection:
     def _feed_batch(self, elements: list[Raw]) -> None:
         """Serve an array line: 2025-03-26 only, each response on a line of its own (E-58, R-412)."""
         if not elements or self._peer is None or self._peer.revision != BATCHING:
-            self._start(self._refuse(None, invalid_request("a line is exactly one message")))
+            self._refuse(None, invalid_request("a line is exactly one message"))
             return
         if len(elements) > LONGEST_BATCH:
-            self._start(self._refuse(None, invalid_request(f"a batch has at most {LONGEST_BATCH} messages")))
+            self._refuse(None, invalid_request(f"a batch has at most {LONGEST_BATCH} messages"))
             return
         for raw in elements:
             try:
@@ -183,7 +183,7 @@ class Connection:
                 if envelope.method == "initialize":
                     raise invalid_request("initialize is never part of a batch", envelope.id)
             except RpcError as error:
-                self._start(self._refuse(None, error))
+                self._refuse(None, error)
             else:
                 self._feed_one(envelope)
 
@@ -205,7 +205,7 @@ class Connection:
             request = self._request(incoming)
             self._in_flight.enter(request)
         except RpcError as error:
-            self._start(self._refuse(envelope.id, error))
+            self._refuse(envelope.id, error)
             return
         request.task = task = self._start(self._serve(request))
         task.add_done_callback(partial(self._ended, request))
@@ -216,8 +216,9 @@ class Connection:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _refuse(self, id: RequestId | None, error: RpcError) -> None:
-        await self._write(encode_error(id if error.id is UNSET else error.id, error))
+    def _refuse(self, id: RequestId | None, error: RpcError) -> None:
+        """Write an error without a task: there may be as many refusals as there are lines."""
+        self._outlet.send(encode_error(id if error.id is UNSET else error.id, error))
 
     async def _serve(self, request: Request) -> None:
         timer = None
@@ -253,7 +254,7 @@ class Connection:
         error = None if task.cancelled() else task.exception()
         if error is not None and not ends_more(error) and not self._closed:
             failure = masked(error, f"{request.method} failed")
-            self._start(self._refuse(request.id, failure))
+            self._refuse(request.id, failure)
 
     def _settle(self, outcome: Outcome) -> None:
         """Send an outcome although the handler goes on."""

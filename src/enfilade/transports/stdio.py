@@ -3,7 +3,8 @@
 A thread reads and a thread writes, because a descriptor may be a pipe, a file or a console and only blocking
 calls work on all of them on every platform. The loop is never blocked by a client that does not read: what waits
 for it is counted, notifications above the limit are dropped, and no further line is read until it has caught up.
-Nor is it flooded: a few chunks of input wait for the loop at most.
+Nor is it flooded: a few thousand lines of input wait for the loop at most, and none is handed to it while too
+much waits for the client. Both are looked at every few lines, as a chunk may hold tens of thousands.
 
 Easy to get wrong: the end of the input must be seen while nothing is read, or else a client that neither reads
 nor lives would hold the process for ever.
@@ -26,7 +27,8 @@ CAPACITY: Final = 1024 * 1024
 HIGH_WATER: Final = 64 * 1024
 #: Seconds that the client gets to take the last responses.
 LAST_WRITE: Final = 1.0
-#: Chunks of input that wait for the loop before no further one is read.
+#: Lines that are handed to the loop in one call, and calls that wait for the loop before no further one is made.
+LINES_AT_ONCE: Final = 256
 MOST_WAITING: Final = 8
 _CHUNK: Final = 64 * 1024
 _LOOK: Final = 0.25  # seconds between two looks whether the input has ended while nothing is read
@@ -132,12 +134,12 @@ class Writer:
 
 
 class Reader:
-    """Reads lines in a thread and hands them to the loop, those of one chunk in one call.
+    """Reads lines in a thread and hands them to the loop, some of one chunk in one call.
 
     Args:
         descriptor: where to read.
         limit: longest line in bytes; a longer one is skipped and handed on as None.
-        gate: while cleared, nothing is read.
+        gate: while cleared, nothing is read and nothing handed on.
         take: called in the loop with lines that are not blank.
         end: called in the reader's thread at the end of the input, whatever the loop does.
     """
@@ -173,8 +175,10 @@ class Reader:
                     elif line and not line.isspace():
                         whole.append(line)
                     skipping = False
-                if whole:
-                    self._hand(whole)
+                for start in range(0, len(whole), LINES_AT_ONCE):
+                    if start:
+                        self._wait_for_room()
+                    self._hand(whole[start : start + LINES_AT_ONCE])
                 if len(rest) > self._limit:
                     rest, skipping = b"", True
             if rest.strip() and not skipping:
@@ -200,10 +204,13 @@ class Reader:
         if not self._caught_up.is_set() and not self._behind():
             self._caught_up.set()
 
-    def _read(self) -> bytes:
+    def _wait_for_room(self) -> None:
         while not (self._gate.wait(_LOOK) and self._caught_up.wait(_LOOK)):
-            if hung_up(self._descriptor):  # what is left is no more than a pipe holds
-                break
+            if hung_up(self._descriptor):  # what is left is no more than a chunk, and what a pipe holds
+                return
+
+    def _read(self) -> bytes:
+        self._wait_for_room()
         try:
             return os.read(self._descriptor, _CHUNK)
         except OSError:  # Windows reports a closed pipe as an error
