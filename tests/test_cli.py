@@ -413,3 +413,19 @@ def test_the_module_can_be_run_without_the_script() -> None:
     assert verbs == {"new", "run", "dev", "inspect", "call", "check", "configure", "docker"}
     with pytest.raises(LoadError):
         load_app("nowhere.py")
+
+
+@pytest.mark.parametrize(
+    "offered",
+    [
+        '@app.resource("tea://menu")\ndef menu() -> str:\n    "The menu."\n    return "green"\n',
+        '@app.resource("tea://cups/{name}")\ndef cup(name: str) -> str:\n    "A cup."\n    return name\n',
+        '@app.prompt\ndef order() -> str:\n    "Order tea."\n    return "tea, please"\n',
+    ],
+    ids=["resource", "template", "prompt"],
+)
+def test_an_app_without_tools_is_served_if_it_offers_anything_else(tmp_path: Path, offered: str) -> None:
+    file = tmp_path / "server.py"
+    file.write_text(f"from enfilade import MCPApp\napp = MCPApp('Tea')\n{offered}", encoding="utf-8")
+    done = enfilade_says(tmp_path, "run", file.name)
+    assert (done.returncode, done.stderr) == (0, "")
