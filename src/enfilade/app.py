@@ -378,8 +378,7 @@ class MCPApp(ToolOffer):
 
     def _guard(self) -> Guard:
         """Return what checks Host and Origin."""
-        from enfilade.public_url import own_name
-        from enfilade.transports.guard import Guard, is_loopback
+        from enfilade.transports.guard import Guard, is_loopback, own_name
 
         of = self.settings
         own = () if not of.allow_localhost and is_loopback(of.host) else own_name(of.host)

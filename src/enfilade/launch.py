@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from msgspec.structs import replace
 
 from enfilade.later import Later
-from enfilade.public_url import public_url, warn_of_missing_names
 from enfilade.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -181,6 +180,7 @@ def _bind(of: Settings, bound: Callable[[str], object] | None) -> list[socket.so
     Raises:
         SystemExit: that is not possible; the text says why.
     """
+    from enfilade.public_url import public_url, warn_of_missing_names
     from enfilade.transports.listeners import ListenError, bind
 
     try:
@@ -223,6 +223,7 @@ async def serve_embedded(app: Launched) -> None:
     Raises:
         RuntimeError: it could not start; the text says why the port cannot be bound, the log anything else.
     """
+    from enfilade.public_url import public_url, warn_of_missing_names
     from enfilade.transports.http_embedded import bind_in_thread, serve_http_embedded
     from enfilade.transports.listeners import ListenError
     from enfilade.transports.worker import refuse_in_worker

@@ -10,18 +10,14 @@ from typing import Final
 from msgspec.structs import replace
 
 from enfilade.settings import Settings
+from enfilade.transports.guard import is_loopback, own_name
 
-__all__ = ["UNKNOWN_HOST", "own_name", "public_url", "warn_of_missing_names"]
+__all__ = ["UNKNOWN_HOST", "public_url", "warn_of_missing_names"]
 
 #: Stands in a URL where the settings name no host by which the server can be called.
 UNKNOWN_HOST: Final = "HOST"
 
 log = logging.getLogger("enfilade")
-
-
-def own_name(host: str) -> tuple[str, ...]:
-    """Return the name a server may be called by because it is bound to it; a wildcard address is no name."""
-    return () if host in ("", "0.0.0.0", "::", "*") else (host,)
 
 
 def public_url(of: Settings, port: int) -> str:
@@ -39,7 +35,7 @@ def public_url(of: Settings, port: int) -> str:
     names = [host for host in of.allowed_hosts if "*" not in host]
     loopback_is_served = of.allow_localhost or "*" in of.allowed_hosts
     is_public = not own_name(of.host)
-    if not is_public and (loopback_is_served or not _is_loopback(of.host)):
+    if not is_public and (loopback_is_served or not is_loopback(of.host)):
         return local
     if not names:
         return local if loopback_is_served else f"http://{UNKNOWN_HOST}:{port}{of.path}"
@@ -48,9 +44,9 @@ def public_url(of: Settings, port: int) -> str:
 
 def warn_of_missing_names(of: Settings) -> None:
     """Log a warning if the server is not bound to loopback and may be called by no name but its own address."""
-    if of.allowed_hosts or (_is_loopback(of.host) and of.allow_localhost):
+    if of.allowed_hosts or (is_loopback(of.host) and of.allow_localhost):
         return
-    served = [] if not of.allow_localhost and _is_loopback(of.host) else [*own_name(of.host)]
+    served = [] if not of.allow_localhost and is_loopback(of.host) else [*own_name(of.host)]
     served += ["localhost", "127.0.0.1", "[::1]"] if of.allow_localhost else []
     log.warning(
         "allowed_hosts is empty, so %s; add the names by which clients call, with --allowed-hosts NAME or "
@@ -59,12 +55,6 @@ def warn_of_missing_names(of: Settings) -> None:
         if served
         else "every request is refused",
     )
-
-
-def _is_loopback(host: str) -> bool:
-    from enfilade.transports.guard import is_loopback
-
-    return is_loopback(host)
 
 
 def _with_port(name: str, port: int) -> str:

@@ -14,7 +14,6 @@ from enfilade.cli.setting_options import setting_options
 from enfilade.clients.names import name_of
 from enfilade.later import Later
 from enfilade.launch import check_manner
-from enfilade.public_url import UNKNOWN_HOST
 from enfilade.setting_sources import load
 from enfilade.settings import SettingsError
 from enfilade.source import LoadError
@@ -100,6 +99,8 @@ def greet(app: MCPApp, url: str) -> None:
         app: what is served.
         url: the URL of the endpoint; see `public_url`.
     """
+    from enfilade.public_url import UNKNOWN_HOST
+
     tools = ", ".join(tool.name for tool in app.tools)
     name = name_of(app.name) or name_of(Path.cwd().name) or "server"
     lines = [

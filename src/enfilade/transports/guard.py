@@ -113,6 +113,11 @@ def _bare(host: str) -> str | None:
     return _name(_HOST.fullmatch(host))
 
 
+def own_name(host: str) -> tuple[str, ...]:
+    """Return the name a server may be called by because it is bound to it; a wildcard address is no name."""
+    return () if host in ("", "0.0.0.0", "::", "*") else (host,)
+
+
 def is_loopback(name: str) -> bool:
     """Whether a host name, or an address, is one of this machine alone (RFC 6761 §6.3)."""
     if name == "localhost" or name.endswith(".localhost"):
