@@ -1,8 +1,10 @@
 """Threads for plain functions: at most so many, started when needed, and never in the way of the end."""
 
 import asyncio
+import concurrent.futures
 import contextvars
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -93,3 +95,20 @@ async def test_shutdown_waits_for_nobody() -> None:
     assert not running.done()
     door.set()
     assert await running is True
+
+
+class Fast(Threads):
+    """Threads whose calls have ended before the event loop gets to wait for them."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
+        future = super().submit(fn, *args, **kwargs)
+        assert concurrent.futures.wait((future,), 30).done
+        return future
+
+
+async def test_what_a_fast_thread_hands_to_the_loop_comes_before_its_outcome() -> None:
+    """R-2B0: a tool's last report of progress is not lost, however soon the tool returns."""
+    order: list[str] = []
+    await Fast(1).run(asyncio.get_running_loop().call_soon_threadsafe, order.append, "what was handed over")
+    order.append("the outcome")
+    assert order == ["what was handed over", "the outcome"]

@@ -32,7 +32,10 @@ class Threads(Executor):
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function` in a thread, with the caller's context variables, and return what it returns."""
         context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(self, context.run, function, *args)
+        outcome = asyncio.get_running_loop().run_in_executor(self, context.run, function, *args)
+        if outcome.done():  # possible since CPython 3.14: what the thread gave the loop goes first
+            await asyncio.sleep(0)
+        return await outcome
 
     async def result_of(self, function: Callable[..., Any], *args: Any) -> Any:
         """Do the same, and await what it returns if that can be awaited."""
