@@ -9,6 +9,7 @@ import hmac
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -555,6 +556,26 @@ def test_evaluations_can_be_met() -> None:
     done = evaluated()
     assert done.returncode == 0, done.stderr
     assert "2 of 2 went well; no model was asked (EVAL_URL)" in done.stdout
+
+
+def test_evaluations_say_in_a_line_that_no_model_is_there() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen: nothing can connect
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        done = evaluated(EVAL_URL=url)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith(f"{url} cannot be reached (")
+    assert done.stderr.endswith(
+        "; set EVAL_URL to the base of such an API, and EVAL_MODEL and EVAL_KEY to what it needs\n"
+    )
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:11434/v1", "http://", "http://localhost:port", "ftp://127.0.0.1/v1"])
+def test_evaluations_say_in_a_line_what_is_no_url(url: str) -> None:
+    done = evaluated(EVAL_URL=url)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"EVAL_URL is {url!r}, and no URL such as http://127.0.0.1:11434/v1\n"
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -35,21 +35,22 @@ CURSOR = """{
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a home in which nothing is, beside an environment with Enfilade in it, installed from a wheel."""
+    """Return a home in which nothing is, beside an empty environment, and one with Enfilade from a wheel."""
     folder = tmp_path_factory.mktemp("machine").resolve()
     (folder / "home").mkdir()
     venv.create(folder / "env", with_pip=True)
-    pip = [str(folder / "env/bin/python"), "-m", "pip", "--disable-pip-version-check", "-q"]
+    venv.create(folder / "maker", with_pip=True)
+    pip = [str(folder / "maker/bin/python"), "-m", "pip", "--disable-pip-version-check", "-q"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", str(folder), str(ROOT)], check=True)
     (wheel,) = folder.glob("enfilade-*.whl")
-    subprocess.run([*pip, "install", "--no-compile", f"{wheel}[dev]"], check=True)
+    subprocess.run([*pip, "install", "--no-compile", str(wheel), "jinja2"], check=True)
     return folder / "home"
 
 
 @pytest.fixture
 def variables(home: Path) -> dict[str, str]:
     """Return what is set in a shell of that home, and how pip gets at packages on this machine."""
-    path = os.pathsep.join([str(home.parent / "env/bin"), "/usr/bin", "/bin"])
+    path = os.pathsep.join([*(str(home.parent / env / "bin") for env in ("env", "maker")), "/usr/bin", "/bin"])
     reached = ("PIP_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT", "REQUESTS_CA_BUNDLE")
     pip = {key: value for key, value in os.environ.items() if key.upper().startswith(reached)}
     for file in (Path.home() / ".config/pip/pip.conf", Path.home() / ".pip/pip.conf"):
@@ -68,10 +69,14 @@ def test_from_nothing_to_a_connected_server(home: Path, variables: dict[str, str
         one.reply("Show everything there is?", "y")
         one.reply("Add files for containers?", "n")
         told = one.ended()
-        for step in ('pip install -e ".[dev]"', "pytest", "enfilade run", "enfilade check", "enfilade docker"):
+        install = 'pip install --find-links vendor -e ".[dev]"'
+        assert "It gets Enfilade from the wheel in vendor/" in told, told
+        for step in (install, "pytest", "enfilade run", "enfilade check", "enfilade docker"):
             assert f"\n  {step}" in told, told
         one.type("cd tea-shop")
-        one.type('pip install -q -e ".[dev]"')
+        assert not (home.parent / "env/bin/enfilade").exists()
+        one.type(f"{install} -q; hash -r")  # into the empty environment, from which all else is run
+        assert (home.parent / "env/bin/enfilade").is_file()
         assert "25 passed" in one.type("pytest")
         assert "Hello, Ada!" in one.type("enfilade call . greet name=Ada")
         one.type(f"sed 's/^# ENFILADE_PORT=.*/ENFILADE_PORT={port}/' .env.example > .env")

@@ -16,6 +16,7 @@ def test_it_says_what_it_wrote_and_what_comes_next(tmp_path: Path) -> None:
     assert (done.status, done.err) == (0, "")
     assert done.out == (
         "Wrote Dockerfile, compose.yaml, .dockerignore.\n"
+        "The image gets Enfilade from the wheel in vendor/: commit it with the project.\n"
         "\nNext:\n\n"
         "  docker compose up --build  # serves http://127.0.0.1:8000/mcp\n"
         "\nBefore others call it, set ENFILADE_SECRET and ENFILADE_ALLOWED_HOSTS in .env: "
@@ -26,8 +27,10 @@ def test_it_says_what_it_wrote_and_what_comes_next(tmp_path: Path) -> None:
 def test_in_another_folder_with_valkey_and_not_twice(tmp_path: Path) -> None:
     (tmp_path / "tea").mkdir()
     (tmp_path / "tea/server.py").write_text(SERVER, encoding="utf-8")
-    done = spawned("docker", "tea", "--valkey", cwd=tmp_path)
+    done = spawned("docker", "tea", "--valkey", "--enfilade", "enfilade>=0.1", cwd=tmp_path)
     assert done.status == 0, done.err
+    assert "The image gets Enfilade from a package index: enfilade>=0.1.\n" in done.out
+    assert '"enfilade[redis]>=0.1"' in (tmp_path / "tea/Dockerfile").read_text(encoding="utf-8")
     assert "  cd tea\n" in done.out
     assert "redis://valkey:6379/0" in (tmp_path / "tea/compose.yaml").read_text(encoding="utf-8")
     again = spawned("docker", "tea", cwd=tmp_path)

@@ -15,10 +15,12 @@ def test_it_says_what_it_made_and_what_comes_next(tmp_path: Path) -> None:
     done = spawned("new", "The simple server name", cwd=tmp_path)
     assert (done.status, done.err) == (0, "")
     assert done.out == (
+        "Enfilade came from a folder: building a wheel of it.\n"
         "Made The simple server name in the-simple-server-name.\n"
+        "It gets Enfilade from the wheel in vendor/: commit it with the project.\n"
         "\nNext:\n\n"
         "  cd the-simple-server-name\n"
-        '  pip install -e ".[dev]"         # best in a virtual environment\n'
+        '  pip install --find-links vendor -e ".[dev]"\n'
         "  pytest                          # its tests pass\n"
         "  enfilade call . greet name=Ada  # calls a tool\n"
         "  enfilade run                    # serves it over http, and says how to connect\n"
@@ -33,11 +35,13 @@ def test_it_says_what_it_made_and_what_comes_next(tmp_path: Path) -> None:
 def test_everything_that_can_be_said(tmp_path: Path) -> None:
     (tmp_path / "some where").mkdir()
     words = ["new", "tea", "--transport", "stdio", "--full", "--docker", "--directory", "some where", "--yes"]
+    words += ["--enfilade", "enfilade>=0.1"]
     done = spawned(*words, cwd=tmp_path, FORCE_COLOR="1")
     assert done.status == 0, done.err
     made = tmp_path / "some where" / "tea"
     assert "\x1b[32mMade tea in some where/tea.\x1b[0m" in done.out  # in colour, when that is asked for
     assert "  cd 'some where/tea'\n" in done.out
+    assert "It gets Enfilade from a package index: enfilade>=0.1.\n" in done.out
     assert 'transport="stdio"' in (made / "src/tea/server.py").read_text(encoding="utf-8")
     assert (made / "Dockerfile").is_file()
     assert (made / "src/tea/prompts.py").is_file()
@@ -48,6 +52,7 @@ MISTAKES = {
     "a bad name": (["email"], "'email' is the name of a module of Python's own; call it \"email-server\""),
     "something is there": (["taken"], "'taken' exists already; give another name, or another --directory"),
     "nowhere": (["tea", "--directory", "nowhere"], "there is no folder 'nowhere'; make it first"),
+    "no such origin": (["tea", "--enfilade", "nowhere"], "'nowhere' is no requirement such as 'enfilade>="),
     "no such transport": (["tea", "-t", "carrier"], "'carrier' is not one of 'http', 'stdio'"),
 }
 

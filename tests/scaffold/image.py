@@ -170,8 +170,9 @@ class Image:
         chosen = sent if sources == ["."] else found
         assert chosen, f"COPY {each.rest}: there is no such file"
         for path in chosen:
-            (place / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(context / path, place / path)
+            copied = place / (path if sources == ["."] else Path(path).name)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(context / path, copied)
 
 
 def _sent(context: Path) -> list[str]:

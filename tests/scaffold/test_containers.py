@@ -5,6 +5,7 @@ systems) is looked for in the text, and hadolint reads it as well.
 """
 
 import asyncio
+import copy
 import re
 import signal
 import subprocess
@@ -19,12 +20,20 @@ import yaml
 from mcp import Client
 
 from enfilade import Settings
-from enfilade.scaffold import ContainerOptions, Plan, ScaffoldError, make_project, names_of, write_containers
+from enfilade.scaffold import (
+    ContainerOptions,
+    Origin,
+    Plan,
+    ScaffoldError,
+    make_project,
+    names_of,
+    write_containers,
+)
 from enfilade.setting_sources import load
 from enfilade.transports.http_server import ServerOptions
 from scaffold.image import Image, instructions
 from scaffold.installing import Shelf
-from servers import ServerProcess, free_port
+from servers import ROOT, ServerProcess, free_port
 
 SERVER = """
 from enfilade import MCPApp
@@ -122,6 +131,18 @@ def package(folder: Path) -> Path:
     return make_project(Plan(names=names_of("Tea"), docker=True, transport="stdio"), folder)
 
 
+def vendored(folder: Path) -> Path:
+    """With Enfilade from a folder: a wheel of it is in the project."""
+    origin = Origin(source=ROOT)
+    return make_project(Plan(names=names_of("Tea"), docker=True, transport="stdio", origin=origin), folder)
+
+
+def plain_and_vendored(folder: Path) -> Path:
+    origin = Origin(source=ROOT)
+    write_containers(lay_out(folder / "plain", {"server.py": SERVER}), ContainerOptions(origin=origin))
+    return folder / "plain"
+
+
 def plain(folder: Path) -> Path:
     files = {"server.py": SERVER, "requirements.txt": "enfilade\n"}
     write_containers(lay_out(folder / "plain", files))
@@ -133,10 +154,14 @@ async def greeting(client: Client) -> Any:
         return (await client.call_tool("greet", {"name": "Ada"})).structured_content
 
 
-@pytest.mark.parametrize("make", [package, plain], ids=["package", "plain"])
+@pytest.mark.parametrize("make", [package, plain, vendored, plain_and_vendored], ids=lambda make: make.__name__)
 def test_the_image_is_built_and_serves(make: Any, image: Image, tmp_path: Path) -> None:
     """As `docker build` and `docker run` would: /healthz answers, a tool is called, and SIGTERM ends it."""
     folder = make(tmp_path)
+    if "vendored" in make.__name__:  # no index has Enfilade
+        image.shelf = copy.copy(image.shelf)
+        image.shelf.wheels = tmp_path / "no wheels"
+    packaged = "plain" not in make.__name__
     lay_out(
         folder, {".env": SECRET, ".git/config": SECRET, "src/__pycache__/old.pyc": SECRET, "state.db": SECRET}
     )
@@ -147,8 +172,8 @@ def test_the_image_is_built_and_serves(make: Any, image: Image, tmp_path: Path) 
     assert not [path for path in image.root.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
     assert (image.user, image.ports) == ("10001", ["8000"])
     installed = list(image.root.glob("opt/venv/lib/python*/site-packages"))
-    assert [(each / "tea/server.py").exists() for each in installed] == [make is package]
-    assert (image.folder / "server.py").exists() == (make is plain)
+    assert [(each / "tea/server.py").exists() for each in installed] == [packaged]
+    assert (image.folder / "server.py").exists() != packaged
     assert not list(installed[0].glob("pip"))
     port = free_port()
     env = {**image.variables(), "ENFILADE_PORT": str(port)}

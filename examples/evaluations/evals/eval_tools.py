@@ -109,9 +109,31 @@ async def ask(model: httpx.AsyncClient, tools: list[Any], said: str) -> list[Ask
     return [(each["function"]["name"], json.loads(each["function"]["arguments"])) for each in calls]
 
 
+def is_url(text: str) -> bool:
+    """Whether something can be asked over HTTP there."""
+    try:
+        return httpx.URL(text).scheme in {"http", "https"} and bool(httpx.URL(text).host)
+    except httpx.InvalidURL:
+        return False
+
+
+def unasked(url: str, error: Exception) -> str:
+    """Return the line that says why a model could not be asked, and what to set."""
+    if isinstance(error, httpx.HTTPStatusError):
+        why = f"answers with status {error.response.status_code}"
+    elif isinstance(error, httpx.HTTPError):
+        why = f"cannot be reached ({error or type(error).__name__})"
+    else:
+        why = "does not answer as an API like OpenAI's does"
+    return f"{url} {why}; set EVAL_URL to the base of such an API, and EVAL_MODEL and EVAL_KEY to what it needs"
+
+
 async def evaluate() -> int:
-    """Print how each case went, and return how many went wrong."""
+    """Print how each case went, and return the exit status: 1 if one went wrong, 2 if EVAL_URL is no URL."""
     url, key = os.environ.get("EVAL_URL"), os.environ.get("EVAL_KEY", "")
+    if url and not is_url(url):
+        print(f"EVAL_URL is {url!r}, and no URL such as http://127.0.0.1:11434/v1", file=sys.stderr)
+        return 2
     wrong = 0
     async with (
         connect(app) as client,
@@ -126,12 +148,16 @@ async def evaluate() -> int:
             result = await client.call_tool(case.tool.__name__, case.arguments)
             found = ["the server cannot do it"] if result.is_error else []
             if url and not found:
-                found = faults(case, await ask(model, tools, case.said))
+                try:
+                    found = faults(case, await ask(model, tools, case.said))
+                except (httpx.HTTPError, LookupError, TypeError, ValueError) as error:
+                    print(unasked(url, error), file=sys.stderr)
+                    return 1
             wrong += bool(found)
             print("wrong" if found else "ok   ", case.said, *(f"\n      {each}" for each in found))
     print(f"{len(CASES) - wrong} of {len(CASES)} went well" + ("" if url else "; no model was asked (EVAL_URL)"))
-    return wrong
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    sys.exit(1 if asyncio.run(evaluate()) else 0)
+    sys.exit(asyncio.run(evaluate()))

@@ -7,12 +7,29 @@ not said has a default, and a name that is missing is an error.
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from enfilade.cli.errors import CommandError, complain
-from enfilade.scaffold import Names, Plan, ScaffoldError, check_free, make_project, names_of, next_steps
+from enfilade.scaffold import (
+    Names,
+    Origin,
+    Plan,
+    ScaffoldError,
+    check_free,
+    installed_origin,
+    make_project,
+    named_origin,
+    names_of,
+    next_steps,
+)
+
+#: The help of `--enfilade`, here and of `enfilade docker`.
+ENFILADE: Final = (
+    "Where the project gets Enfilade from: a requirement, a URL, or the path of a folder or a wheel. "
+    "By default it is where this one came from."
+)
 
 
 class _Transport(StrEnum):
@@ -43,6 +60,7 @@ def new(
     directory: Annotated[
         Path, typer.Option("--directory", "-d", help="Where to make the project's folder.", show_default="here")
     ] = Path(),
+    enfilade: Annotated[str, typer.Option("--enfilade", metavar="SPEC", help=ENFILADE, show_default=False)] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take the defaults.")] = False,
 ) -> None:
     """Make a new server: a Python package with tools and tests that works as it is.
@@ -55,12 +73,14 @@ def new(
     try:
         names = _ask_name(directory) if name is None else names_of(name)
         check_free(names, directory)
+        origin = named_origin(enfilade) if enfilade else installed_origin()
         if asks:
             transport = transport or _ask_transport()
             full = typer.confirm("Show everything there is?", default=False) if full is None else full
             docker = typer.confirm("Add files for containers?", default=False) if docker is None else docker
         chosen = transport or _Transport.http
-        plan = Plan(names=names, transport=chosen.value, full=bool(full), docker=bool(docker))
+        plan = Plan(names=names, transport=chosen.value, full=bool(full), docker=bool(docker), origin=origin)
+        _tell_building(origin)
         place = make_project(plan, directory)
     except ScaffoldError as error:
         raise CommandError(str(error)) from None
@@ -89,11 +109,21 @@ def _ask_transport() -> _Transport:
         complain(f"{said!r} is not one of them")
 
 
+def _tell_building(origin: Origin) -> None:
+    """Say that a wheel is built, as that can take a while."""
+    if origin.source is None or origin.source.suffix == ".whl":
+        return
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print("Enfilade came from a folder: building a wheel of it.")
+
+
 def _tell(plan: Plan, place: Path) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"Made {plan.names.title} in {place}.", markup=False, style="green")
+    console.print(f"It gets Enfilade from {plan.origin.place}.", markup=False)
     console.print("\nNext:\n")
     steps = next_steps(plan, place)
     width = max(len(command) for command, why in steps if why)

@@ -8,19 +8,24 @@ Needs jinja2, `pip install "enfilade[dev]"`. Easy to get wrong: a template that 
 choice. What is made must work from its root without an edit; `tests/scaffold/` makes each kind, and uses it.
 """
 
-from enfilade.scaffold.containers import ContainerOptions, container_files, write_containers
+from enfilade.scaffold.containers import ContainerOptions, container_files, container_origin, write_containers
 from enfilade.scaffold.errors import ScaffoldError
 from enfilade.scaffold.names import Names, names_of
+from enfilade.scaffold.origin import Origin, installed_origin, named_origin
 from enfilade.scaffold.project import Plan, check_free, make_project, next_steps
 
 __all__ = [
     "ContainerOptions",
     "Names",
+    "Origin",
     "Plan",
     "ScaffoldError",
     "check_free",
     "container_files",
+    "container_origin",
+    "installed_origin",
     "make_project",
+    "named_origin",
     "names_of",
     "next_steps",
     "write_containers",

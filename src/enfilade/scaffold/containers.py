@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from enfilade import __version__
 from enfilade.discovery import Target, find_target, read_pyproject
 from enfilade.scaffold.errors import ScaffoldError
+from enfilade.scaffold.origin import VENDOR, Origin, put_wheel, vendored
 from enfilade.scaffold.render import render
 from enfilade.source import LoadError, module_of
 
@@ -25,14 +25,20 @@ PYTHON: Final = "3.13"
 FILES: Final = {"Dockerfile": "Dockerfile", "compose.yaml": "compose.yaml", ".dockerignore": "dockerignore"}
 
 
+#: What a project depends on if it has a URL of us.
+_URL: Final = re.compile(r"\s*enfilade\s*(?:\[[^]]*\])?\s*@\s*([^\s;]+)", re.IGNORECASE)
+
+
 class ContainerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the files are to have.
 
     Attributes:
         valkey: a Valkey service beside the server, as its store.
+        origin: where the image gets Enfilade from; `container_origin` has what a project says of it.
     """
 
     valkey: bool = False
+    origin: Origin = Origin()
 
 
 def container_files(folder: Path, options: ContainerOptions | None = None) -> dict[str, str]:
@@ -59,10 +65,11 @@ def container_files(folder: Path, options: ContainerOptions | None = None) -> di
         "installed": bool(module),
         "metadata": "project" in pyproject,
         "name": _name(folder, pyproject),
+        "origin": options.origin,
         "python": PYTHON,
         "requirements": (folder / "requirements.txt").is_file(),
         "valkey": options.valkey,
-        "version": __version__,
+        "vendor": VENDOR if options.origin.source or vendored(folder) else "",
     }
     return {name: render(f"containers/{template}", **values) for name, template in FILES.items()}
 
@@ -79,23 +86,66 @@ def write_containers(folder: Path, options: ContainerOptions | None = None, *, f
         The files.
 
     Raises:
-        ScaffoldError: a file is there, or nothing can be written; no file was changed.
+        ScaffoldError: a file is there, nothing can be written, or a wheel of Enfilade is needed and cannot be
+            built; no file was changed.
     """
     if not folder.is_dir():
         raise ScaffoldError(f"there is no folder {str(folder)!r}; give that of a project")
+    options = options or ContainerOptions()
     texts = container_files(folder, options)
     there = [name for name in texts if os.path.lexists(folder / name)]
     if there and not force:
         raise ScaffoldError(f"{', '.join(there)} would be overwritten; --force does that")
     try:
         with tempfile.TemporaryDirectory(prefix=".enfilade-", dir=folder) as made:
+            if options.origin.source is not None and options.origin != vendored(folder):
+                origin = put_wheel(options.origin, Path(made))
+                texts = container_files(folder, msgspec.structs.replace(options, origin=origin))
             for name, text in texts.items():
                 (Path(made) / name).write_text(text, encoding="utf-8", newline="\n")
+            _move_wheel(Path(made) / VENDOR, folder / VENDOR)
             for name in texts:
                 os.replace(Path(made) / name, folder / name)
     except OSError as error:
         raise ScaffoldError(f"nothing can be written in {str(folder)!r}: {error.strerror}") from None
     return [folder / name for name in texts]
+
+
+def container_origin(folder: Path, origin: Origin, *, force: bool = False) -> Origin:
+    """Return where the image of a project gets Enfilade from.
+
+    Args:
+        folder: the project's.
+        origin: where it comes from if the project has neither a URL nor a wheel of it.
+        force: build a wheel anew, if that is where it comes from.
+
+    Raises:
+        ScaffoldError: `pyproject.toml` cannot be read.
+    """
+    texts: list[str] = []
+    try:
+        if (folder / "pyproject.toml").is_file():
+            project = read_pyproject(folder / "pyproject.toml").get("project", {})
+            texts += map(str, project.get("dependencies", []))
+        if (folder / "requirements.txt").is_file():
+            texts += (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    except (LoadError, OSError, ValueError) as error:
+        raise ScaffoldError(str(error)) from None
+    for text in texts:
+        if said := _URL.match(text):
+            return Origin(url=said[1])
+    if force and origin.source is not None:
+        return origin
+    return vendored(folder) or origin
+
+
+def _move_wheel(made: Path, place: Path) -> None:
+    """Put a new wheel in the place of an old one."""
+    for wheel in made.glob("*.whl"):
+        place.mkdir(exist_ok=True)
+        for old in place.glob("enfilade-*.whl"):
+            old.unlink()
+        os.replace(wheel, place / wheel.name)
 
 
 def _check_dependencies(folder: Path, pyproject: dict[str, Any]) -> None:

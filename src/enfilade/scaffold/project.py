@@ -13,10 +13,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from enfilade import __version__
-from enfilade.scaffold.containers import container_files
+from enfilade.scaffold.containers import ContainerOptions, container_files
 from enfilade.scaffold.errors import ScaffoldError
 from enfilade.scaffold.names import Names, names_of
+from enfilade.scaffold.origin import VENDOR, Origin, put_wheel
 from enfilade.scaffold.render import render
 
 #: What every project has: the path, in which names are put, and the template below `templates/project/`.
@@ -52,12 +52,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         transport: how `enfilade run` serves it unless told otherwise.
         full: whether it shows everything: resources, prompts, progress, questions, secrets, a lifespan.
         docker: whether it has the files for containers.
+        origin: where it gets Enfilade from.
     """
 
     names: Names
     transport: Literal["stdio", "http"] = "http"
     full: bool = False
     docker: bool = False
+    origin: Origin = Origin()
 
     @classmethod
     def named(cls, title: str) -> "Plan":
@@ -77,21 +79,23 @@ def make_project(plan: Plan, parent: Path) -> Path:
         parent: where to make the folder.
 
     Raises:
-        ScaffoldError: something is there already, or it cannot be written; nothing was made.
+        ScaffoldError: something is there already, it cannot be written, or a wheel of Enfilade is needed and
+            cannot be built; nothing was made.
     """
     place = check_free(plan.names, parent)
-    texts = _texts(plan)
     try:
         made = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=parent))
     except OSError as error:
         raise ScaffoldError(f"nothing can be written in {str(parent)!r}: {error.strerror}") from None
     try:
-        _write(made / place.name, texts)
+        folder = made / place.name
+        origin = put_wheel(plan.origin, folder)
+        _write(folder, _texts(plan, origin))
         if plan.docker:
-            _write(made / place.name, container_files(made / place.name))
+            _write(folder, container_files(folder, ContainerOptions(origin=origin)))
         if place.exists():
             place.rmdir()  # empty; and Windows gives no folder the name of another
-        os.rename(made / place.name, place)
+        os.rename(folder, place)
     except OSError as error:
         raise ScaffoldError(f"{str(place)!r} could not be made: {error.strerror}") from None
     finally:
@@ -116,9 +120,12 @@ def check_free(names: Names, parent: Path) -> Path:
 def next_steps(plan: Plan, place: Path) -> list[tuple[str, str]]:
     """Return what to type next, and what for."""
     over_http = plan.transport == "http"
+    install = ('pip install -e ".[dev]"', "best in a virtual environment")
+    if plan.origin.source is not None:
+        install = (f'pip install --find-links {VENDOR} -e ".[dev]"', "")
     return [
         (f"cd {shlex.quote(str(place))}", ""),
-        ('pip install -e ".[dev]"', "best in a virtual environment"),
+        install,
         ("pytest", "its tests pass"),
         ("enfilade call . greet name=Ada", "calls a tool"),
         ("enfilade run", "serves it over http, and says how to connect" if over_http else "serves it over stdio"),
@@ -130,9 +137,14 @@ def next_steps(plan: Plan, place: Path) -> list[tuple[str, str]]:
     ]
 
 
-def _texts(plan: Plan) -> dict[str, str]:
-    """Return the files of a project by their paths, but for those of containers."""
-    values = {**msgspec.structs.asdict(plan.names), **msgspec.structs.asdict(plan), "version": __version__}
+def _texts(plan: Plan, origin: Origin) -> dict[str, str]:
+    """Return the files of a project by their paths, but for those of containers and a wheel."""
+    values = {
+        **msgspec.structs.asdict(plan.names),
+        **msgspec.structs.asdict(plan),
+        "origin": origin,
+        "vendor": VENDOR if origin.source is not None else "",
+    }
     return {
         path.format(package=plan.names.package): render(f"project/{template}", **values)
         for path, template in (*FILES, *(FULL if plan.full else ()))
