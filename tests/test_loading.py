@@ -76,7 +76,7 @@ MOST = {
     "made": (65, 238),
     "declared": (69, 242),
     "opened": (144, 385),
-    "answered": (145, 479),
+    "answered": (146, 479),
 }
 
 
