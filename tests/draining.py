@@ -5,6 +5,7 @@ on. So the clients write to raw sockets and note the time after the write, in th
 """
 
 import asyncio
+import contextlib
 import http.client
 import json
 import socket
@@ -43,6 +44,17 @@ async def watch(ctx: Context) -> str:
     print("under way")
     await asyncio.sleep(3600)
     return "never"
+
+
+@app.tool
+async def deaf(ctx: Context, streams: bool = False) -> str:
+    """Go on for ever, also when cancelled."""
+    if streams:
+        await ctx.progress.report(1)
+    print("under way")
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
 
 
 def _say_under_way(seconds: float) -> None:

@@ -21,6 +21,7 @@ pytestmark = [
 ]
 
 SCRIPT = Path(__file__).with_name("draining.py")
+STOPPING = b"The server is stopping"
 UP = (200, b'{"status":"ok"}')
 ROUNDS = int(os.environ.get("DRAINING_ROUNDS", "2"))
 
@@ -115,8 +116,63 @@ async def test_what_does_not_end_is_ended(workers: int) -> None:
         waiting = asyncio.create_task(exchange(connection, call("watch")))
         await under_way(running)
         running.process.send_signal(signal.SIGTERM)
-        assert not (await waiting).is_whole
+        assert STOPPING in (await waiting).answer
         await gone(running)
+        connection.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_callers_of_handlers_that_ignore_their_cancellation_are_told(workers: int) -> None:
+    """As a JSON response and as an event, long before the process would be ended from outside."""
+    limits = {"shutdown_timeout": 0.5, "lifespan_timeout": 600}
+    with server(workers, **limits) as running:
+        connections = [await opened(running.port) for _ in range(2)]
+        calls = [call("deaf", streams=False), call("deaf", streams=True)]
+        waiting = [asyncio.create_task(exchange(*each)) for each in zip(connections, calls, strict=True)]
+        while running.output.count("under way") < 2:
+            await asyncio.sleep(0.01)
+        running.process.send_signal(signal.SIGTERM)
+        for attempt in await asyncio.gather(*waiting):
+            assert STOPPING in attempt.answer
+            assert not attempt.failure
+        assert await gone(running) == (128 + signal.SIGTERM if workers == 1 else 0)
+        assert "Traceback" not in running.output
+        for connection in connections:
+            connection.close()
+
+
+async def test_half_a_body_holds_up_no_end() -> None:
+    with server(shutdown_timeout=600, drain_delay=0) as running:
+        connection = await opened(running.port)
+        head = b"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        head += b"Content-Length: 100\r\n\r\n"
+        waiting = asyncio.create_task(exchange(connection, head + b"{"))
+        other = await opened(running.port)
+        assert (await exchange(other, call("nap", seconds=0))).is_whole
+        running.process.send_signal(signal.SIGTERM)
+        answer = (await waiting).answer
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert STOPPING in answer
+        assert answer.count(b"connection: close") == 1
+        connection.close()
+        other.close()
+        assert await gone(running) == -signal.SIGTERM
+        assert "Traceback" not in running.output
+
+
+@pytest.mark.parametrize("tool", ["nap", "deaf"])
+async def test_ctrl_c_leaves_no_traceback(tool: str) -> None:
+    """What is in flight is told; a handler that has to be left behind makes it a forced end."""
+    with server(shutdown_timeout=0.5) as running:
+        connection = await opened(running.port)
+        waiting = asyncio.create_task(
+            exchange(connection, call(tool, **({"seconds": 3600} if tool == "nap" else {})))
+        )
+        await under_way(running)
+        running.process.send_signal(signal.SIGINT)
+        assert STOPPING in (await waiting).answer
+        assert await gone(running) == (0 if tool == "nap" else 128 + signal.SIGINT)
+        assert "Traceback" not in running.output
         connection.close()
 
 
@@ -130,8 +186,10 @@ async def test_a_second_interrupt_ends_it_at_once(workers: int) -> None:
         while probe(running.port, "/readyz") == UP:
             await asyncio.sleep(0.01)
         running.process.send_signal(signal.SIGINT)
-        await gone(running)
-        assert not (await waiting).is_whole
+        assert await gone(running) == (128 + signal.SIGINT if workers == 1 else 0)
+        answer = (await waiting).answer
+        assert workers > 1 or STOPPING in answer
+        assert "Traceback" not in running.output
         connection.close()
 
 

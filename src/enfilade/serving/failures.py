@@ -132,13 +132,18 @@ def cancelled_by_host(error: BaseException, method: str) -> RpcError:
     uvicorn says why, in the message of the cancellation. The client of a server that stops should send the
     request again; any other should not, because the request might be cancelled each time.
     """
-    if any("shutdown" in str(each) for each in error.args):
+    if is_shutdown(error):
         return stopping()
     id = secrets.token_hex(6)
     log_safely(
         log, logging.WARNING, "%s was cancelled by its host, or by a task of its handler (id %s)", method, id
     )
     return RpcError(INTERNAL_ERROR, f"The request was cancelled on the server (id {id})", status=503)
+
+
+def is_shutdown(cancellation: BaseException) -> bool:
+    """Whether a cancellation says that the server stops, as uvicorn's and those of our own server do."""
+    return any("shutdown" in str(each) for each in cancellation.args)
 
 
 def stopping() -> RpcError:

@@ -5,12 +5,16 @@ before anything is set up for those that do. The easy thing to get wrong is the 
 waiting task, a cancellation above all, belongs to the coroutine.
 """
 
+import asyncio
 import types
 from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from enfilade.serving.failures import cancelled_by_host
+from enfilade.wire.jsonrpc import encode_error
+
 if TYPE_CHECKING:
-    from enfilade.serving.exchange import Request
+    from enfilade.serving.exchange import Outcome, Request
 
 T = TypeVar("T")
 
@@ -65,6 +69,8 @@ def served(coroutine: Coroutine[Any, Any, T], waits_for: Any, request: "Request"
             thrown = error
         before = task.cancelling()
         request.outside = before - own
+        if isinstance(thrown, asyncio.CancelledError) and request.outside > 0 and not request.cancelled:
+            _insist(request, thrown)
         try:
             waits_for = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
         except StopIteration as done:
@@ -74,3 +80,13 @@ def served(coroutine: Coroutine[Any, Any, T], waits_for: Any, request: "Request"
             del thrown
             after = task.cancelling()
             own = min(after, own + max(0, after - before))
+
+
+def _insist(request: "Request", cancellation: asyncio.CancelledError) -> None:
+    """See to it that the caller is told, also if the handler ignores that its host has cancelled it."""
+
+    def outcome() -> "Outcome":
+        error = cancelled_by_host(cancellation, request.method)
+        return encode_error(request.id, error), error
+
+    request.insist(outcome)

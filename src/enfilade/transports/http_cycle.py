@@ -113,8 +113,11 @@ class Cycle:
         try:
             result = await self._app(self._scope, self.receive, self.send)
         except BaseException as error:
-            log.error("Exception in ASGI application\n", exc_info=error)
-            await self._fail()
+            if isinstance(error, asyncio.CancelledError) and self.task is not None and self.task.cancelling():
+                await self._fail(503, b"The server is stopping")
+            else:
+                log.error("Exception in ASGI application\n", exc_info=error)
+                await self._fail()
         else:
             if result is not None:
                 log.error("ASGI callable should return None, but returned '%s'.", result)
@@ -289,18 +292,19 @@ class Cycle:
         if body:
             write(body)
 
-    async def _fail(self) -> None:
+    async def _fail(self, status: int = 500, body: bytes = b"Internal Server Error") -> None:
         """Say that something went wrong, if that can still be said."""
+        if self.response_complete:
+            return
         if self.response_started:
             self._break_off()
             return
-        body = b"Internal Server Error"
+        self.keep_alive = False
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
         ]
-        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
     def _break_off(self) -> None:

@@ -55,7 +55,7 @@ class EmbeddedServer(Server):
         for server in getattr(self, "servers", ()):  # there are none before it has begun to listen
             server.close()
         for task in self.server_state.tasks:
-            task.cancel()
+            task.cancel("the server is stopping (shutdown)")
         for connection in self.server_state.connections:
             reset(connection.transport)
         lifespan = getattr(self, "lifespan", None)

@@ -6,17 +6,19 @@ streams that are open for as long as their clients like. So this server first sa
 serving what was on its way, and closes a socket only when nothing waits in it:
 
     drain: not ready, streams end, "connection: close" ─▶ drain_delay ─▶ who waits is accepted, the listener
-    closed ─▶ no connection has unread bytes ─▶ idle connections closed ─▶ responses in flight, at most
-    shutdown_timeout ─▶ lifespan
+    closed ─▶ no connection has unread bytes ─▶ `last_requests.py` ─▶ lifespan ─▶ the event loop closed ─▶ the
+    signal once more, for its default action
 """
 
 import asyncio
 import contextlib
 import logging
 import selectors
+import signal
 import socket
+import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from types import FrameType
 from typing import Any, Final, Literal, Protocol
 
@@ -29,9 +31,11 @@ from enfilade.transports.server_log import flush_log
 
 lean_uvicorn.enter()
 import uvicorn  # noqa: E402 - as lean as that has made it
+from uvicorn.server import HANDLED_SIGNALS  # noqa: E402
 
 from enfilade.transports.connection_slots import AcceptErrors  # noqa: E402 - these import uvicorn too
 from enfilade.transports.connection_timeouts import ConnectionLimits  # noqa: E402
+from enfilade.transports.last_requests import UNWINDING_LIMIT, finish_requests  # noqa: E402
 
 #: Exit code of a server that could not start, as uvicorn has it.
 STARTUP_FAILURE: Final = 3
@@ -44,6 +48,7 @@ _TURN: Final = 0.002  # seconds between two looks at the sockets; the event loop
 _QUIET_TURNS: Final = 25  # who was accepted last has so many turns to be known to uvicorn, and to say something
 _CLOSE: Final = (b"connection", b"close")
 _FORCED: Final = 1.0  # seconds in which a server ends that was told twice
+_STUBBORN: Final = 0.5  # seconds for the event loop to close around requests that have not ended
 
 log = logging.getLogger("enfilade")
 
@@ -102,7 +107,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def patience(self) -> float:
         """Seconds within which a server that is told to stop has finished its last request."""
-        return self.drain_delay + _SETTLING + max(1, round(self.shutdown_timeout))
+        return self.drain_delay + _SETTLING + self.shutdown_timeout + UNWINDING_LIMIT
 
 
 class Config(uvicorn.Config):
@@ -163,17 +168,38 @@ class Server(uvicorn.Server):
         """
         self._ending = Ending(self._options.lifespan_timeout)
         try:
-            self.run(sockets)
-        except KeyboardInterrupt:  # uvicorn raises it again once everything is put away
+            with self._handling_signals():
+                self.run(sockets)
+        except KeyboardInterrupt:  # the default action of Ctrl-C
             return
         finally:
             self._ending.returned()
+        if self.force_exit:
+            raise SystemExit(self._exit_code())
         if not self.started:
             raise SystemExit(STARTUP_FAILURE)
 
+    @contextlib.contextmanager
+    def _handling_signals(self) -> Iterator[None]:
+        """Take signals for as long as there is an event loop, and raise the first once more when it is closed.
+
+        uvicorn raises it within the loop: Ctrl-C would strike whatever runs there, and be logged by all of it.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self._captured_signals and (not self.force_exit or self._captured_signals[-1] != signal.SIGINT):
+            signal.raise_signal(self._captured_signals[-1])
+
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve, and write the log before uvicorn raises the signal again that ended it."""
-        with self.capture_signals():
+        """Serve, and write the log before the signal is raised again that ended it."""
+        with self.capture_signals() if self._ending is None else contextlib.nullcontext():
             try:
                 await self._serve(sockets)
             finally:
@@ -200,7 +226,14 @@ class Server(uvicorn.Server):
             with contextlib.suppress(OSError):  # it is gone already
                 await asyncio.get_running_loop().connect_accepted_socket(self._new_protocol, connection)
         await self._until_all_is_read()
+        have_ended = await finish_requests(
+            self.server_state, self._options.shutdown_timeout, lambda: self.force_exit
+        )
+        if self.force_exit:
+            self.lifespan.shutdown_failed = True  # it is cancelled, which is nothing to be logged
         await super().shutdown(sockets)
+        if not have_ended and self._ending is not None:
+            self._ending.begin(_STUBBORN, self._exit_code())
         if self._accept_errors is not None:
             self._accept_errors.restore()
 

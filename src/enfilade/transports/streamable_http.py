@@ -11,6 +11,7 @@ decided before the first byte of a stream.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
@@ -20,14 +21,14 @@ from msgspec import UNSET
 
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.exchange import InFlight
-from enfilade.serving.failures import masked, stops
+from enfilade.serving.failures import is_shutdown, masked, stopping, stops
 from enfilade.serving.live import Questions
 from enfilade.serving.peer import Peer
 from enfilade.serving.reconciliation import Reconciler
 from enfilade.serving.relay import Relay
 from enfilade.state.seal import Seal
 from enfilade.state.store import EventLog, StoreError
-from enfilade.transports.answer import AnswerOptions, Receive, send_empty, send_json, with_retry_after
+from enfilade.transports.answer import FAREWELL, AnswerOptions, Receive, send_empty, send_json, with_retry_after
 from enfilade.transports.body import MEMORY, BodyMemory, BodyReader
 from enfilade.transports.get_stream import OpenStreams
 from enfilade.transports.guard import Guard, preflight
@@ -242,6 +243,8 @@ class StreamableHTTP:
             await _refuse(send, error, error.status or 400, headers)
         except BaseException as error:  # a failing store or host hook fails this request and nothing else
             if stops(error):
+                if isinstance(error, asyncio.CancelledError):
+                    await _say_stopping(send, error, headers)
                 raise
             failure = masked(error, "an HTTP request could not be served")
             await _refuse(send, failure, failure.status or 500, headers)
@@ -337,3 +340,11 @@ class StreamableHTTP:
 
 async def _refuse(send: Send, error: RpcError, status: int, headers: Headers) -> None:
     await send_json(send, status, encode_error(None, error), with_retry_after(status, headers))
+
+
+async def _say_stopping(send: Send, cancellation: asyncio.CancelledError, headers: Headers) -> None:
+    """Refuse a request that a server has cancelled at its end before there was a response."""
+    if is_shutdown(cancellation):
+        with contextlib.suppress(Exception):  # its response has begun
+            async with asyncio.timeout(FAREWELL):
+                await _refuse(send, stopping(), 503, headers)
