@@ -56,7 +56,7 @@ async def test_no_more_than_allowed_and_all_of_them_in_the_end() -> None:
 async def test_an_idle_thread_is_used_again() -> None:
     threads = Threads(10)
     names = {await threads.run(lambda: threading.current_thread().name) for _ in range(20)}
-    assert len(names) <= 2, "one, or two where the first was not idle yet"
+    assert len(names) <= 5, "one, and now and then another while the first is not idle yet"
     threads.shutdown()
 
 
