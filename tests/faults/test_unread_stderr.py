@@ -198,7 +198,8 @@ def test_one_format(round: int, tmp_path: Path) -> None:
                 finally:
                     process.kill()
         lines = log.read_text("utf-8").splitlines()
-        form = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ (enfilade|uvicorn|asyncio)[\w.]*: ")
+        stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+"
+        form = re.compile(stamp + r" (enfilade|uvicorn|asyncio)[\w.]*(\[\d+\])?: ")
         assert [line for line in lines if not form.match(line)] == []
         assert any('"POST /mcp HTTP/1.1" 200' in line for line in lines)
         assert any("Finished server process" in line for line in lines)
