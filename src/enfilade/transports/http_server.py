@@ -35,7 +35,6 @@ from uvicorn.server import HANDLED_SIGNALS  # noqa: E402
 
 from enfilade.transports.connection_slots import AcceptErrors  # noqa: E402 - these import uvicorn too
 from enfilade.transports.connection_timeouts import ConnectionLimits  # noqa: E402
-from enfilade.transports.last_requests import UNWINDING_LIMIT, finish_requests  # noqa: E402
 
 #: Exit code of a server that could not start, as uvicorn has it.
 STARTUP_FAILURE: Final = 3
@@ -48,6 +47,8 @@ _TURN: Final = 0.002  # seconds between two looks at the sockets; the event loop
 _QUIET_TURNS: Final = 25  # who was accepted last has so many turns to be known to uvicorn, and to say something
 _CLOSE: Final = (b"connection", b"close")
 _FORCED: Final = 1.0  # seconds in which a server ends that was told twice
+#: Seconds for cancelled requests: a handler has one to unwind, and its response one to leave.
+UNWINDING: Final = 2.0
 _STUBBORN: Final = 0.5  # seconds for the event loop to close around requests that have not ended
 
 log = logging.getLogger("enfilade")
@@ -107,7 +108,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def patience(self) -> float:
         """Seconds within which a server that is told to stop has finished its last request."""
-        return self.drain_delay + _SETTLING + self.shutdown_timeout + UNWINDING_LIMIT
+        return self.drain_delay + _SETTLING + self.shutdown_timeout + UNWINDING
 
 
 class Config(uvicorn.Config):
@@ -226,8 +227,10 @@ class Server(uvicorn.Server):
             with contextlib.suppress(OSError):  # it is gone already
                 await asyncio.get_running_loop().connect_accepted_socket(self._new_protocol, connection)
         await self._until_all_is_read()
+        from enfilade.transports.last_requests import finish_requests  # needed only now
+
         have_ended = await finish_requests(
-            self.server_state, self._options.shutdown_timeout, lambda: self.force_exit
+            self.server_state, self._options.shutdown_timeout, UNWINDING, lambda: self.force_exit
         )
         if self.force_exit:
             self.lifespan.shutdown_failed = True  # it is cancelled, which is nothing to be logged

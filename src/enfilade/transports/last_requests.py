@@ -1,7 +1,7 @@
 """The last requests of a server that stops: they finish, or each of their callers is told that the server stops.
 
     connections closed that are idle ─▶ requests finish, at most shutdown_timeout ─▶ the others are cancelled, and
-    have `UNWINDING_LIMIT` seconds to tell their callers ─▶ what connections are left are closed
+    have `unwinding` seconds to tell their callers ─▶ what connections are left are closed
 
 A body of which nothing comes for `BODY_PATIENCE` seconds is given up before that: half a request keeps nobody.
 
@@ -22,9 +22,6 @@ from enfilade.transports.http_flow import reset
 #: Seconds that an unfinished body may make no progress while the server stops.
 BODY_PATIENCE: Final = 1.0
 
-#: Seconds for cancelled requests: a handler has one to unwind, and its response one to leave.
-UNWINDING_LIMIT: Final = 2.0
-
 _FORCED: Final = 0.3  # seconds for the same after a second signal
 _LOOK: Final = 0.05  # seconds between two looks
 _REASON: Final = "the server is stopping (shutdown)"  # by which the doorway knows whose cancellation it is
@@ -32,12 +29,15 @@ _REASON: Final = "the server is stopping (shutdown)"  # by which the doorway kno
 log = logging.getLogger("enfilade.transports")
 
 
-async def finish_requests(state: ServerState, timeout: float, is_forced: Callable[[], bool]) -> bool:
+async def finish_requests(
+    state: ServerState, timeout: float, unwinding: float, is_forced: Callable[[], bool]
+) -> bool:
     """Let the requests of a server finish, and cancel those that do not.
 
     Args:
         state: what its connections share.
         timeout: seconds that the requests have.
+        unwinding: seconds that those have then which were cancelled.
         is_forced: whether to wait no longer.
 
     Returns:
@@ -56,7 +56,7 @@ async def finish_requests(state: ServerState, timeout: float, is_forced: Callabl
         task.cancel(_REASON)
     cancelled_at = time.monotonic()
     while _is_busy(state):
-        if time.monotonic() - cancelled_at >= (_FORCED if is_forced() else UNWINDING_LIMIT):
+        if time.monotonic() - cancelled_at >= (_FORCED if is_forced() else unwinding):
             break
         await asyncio.sleep(_LOOK)
     for connection in list(state.connections):
