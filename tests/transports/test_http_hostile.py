@@ -10,19 +10,23 @@ import logging
 import socket
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from enfilade import MCPApp
 from enfilade.transports import http_reader, http_refusal
 from enfilade.transports.http_protocol import HttpProtocol
-from enfilade.transports.http_reader import MAX_HEAD
+from enfilade.transports.http_reader import MAX_FIELDS, MAX_HEAD
 from enfilade.transports.http_refusal import RefusalLog
+from enfilade.transports.http_waiting import MAX_WAITING_SIZE
 from harness import Serving, eventually
 from raw_http import Client, Server, request
-from wire_drive import Driver, Verdict
+from wire_drive import Driver, Verdict, Wire
 
 LOOPS = ["asyncio"] if sys.platform == "win32" else ["asyncio", "uvloop"]
 UPGRADE = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA")
@@ -428,3 +432,135 @@ def test_an_app_that_goes_on_after_a_refusal_does_no_harm(server: Server) -> Non
     assert client.rest().startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 400 "))
     eventually(lambda: server.state.tasks == set())
     assert asyncio.run_coroutine_threadsafe(asyncio.sleep(0), server.loop).result(10) is None  # type: ignore[arg-type]
+
+
+class TestMemory:
+    """What one client may make the server keep, while an earlier request of it is under way."""
+
+    @staticmethod
+    def held(server: Server) -> tuple[Client, Any]:
+        client = server.client()
+        client.send("/held")
+        eventually(lambda: "/held" in server.app.seen)
+        return client, connection_of(server)
+
+    @staticmethod
+    def sending(client: Client, raw: bytes) -> threading.Thread:
+        sender = threading.Thread(target=client.socket.sendall, args=(raw,), daemon=True)
+        sender.start()
+        return sender
+
+    def test_a_body_of_tiny_chunks_takes_as_much_as_its_bytes(self) -> None:
+        """Each chunk on its own would be an object of 35 bytes and a place in a list."""
+
+        async def sizes() -> tuple[int, int]:
+            wire = Wire()
+            connection = HttpProtocol(uvicorn.Config(None, log_config=None), ServerState(), {})  # type: ignore[arg-type]
+            connection._app = connection._plain_app = lambda *_: asyncio.sleep(60)  # type: ignore[attr-defined]
+            wire.protocol = connection
+            connection.connection_made(wire)
+            connection.data_received(request("/a"))
+            tracemalloc.start()
+            try:
+                connection.data_received(CHUNKED + b"2\r\nzz\r\n" * 20_000)
+                size = tracemalloc.get_traced_memory()[0]
+            finally:
+                tracemalloc.stop()
+            cycle = connection.cycle
+            assert cycle is not None
+            connection._active.task.cancel()  # type: ignore[union-attr]
+            return cycle.unread, size
+
+        unread, size = asyncio.run(sizes())
+        assert unread == 40_000
+        assert size < 200_000
+
+    @pytest.mark.parametrize("kind", ["bodies", "chunks", "headers"])
+    def test_what_waits_on_a_connection_is_limited(self, server: Server, kind: str) -> None:
+        """Reading pauses, and all of it is served in the end."""
+        client, connection = self.held(server)
+        body = b"x" * 60_000
+        each = {
+            "bodies": request("/echo", method="POST", body=body),
+            "chunks": CHUNKED + b"ea60\r\n" + body + b"\r\n0\r\n\r\n",
+            "headers": request("/echo", *[f"{n}: {'y' * 200}" for n in range(200)]),
+        }[kind]
+        sender = self.sending(client, each * 12)
+        eventually(lambda: connection._waiting and connection._waiting.is_full() and connection._is_stopped)
+        assert 1 <= len(connection._waiting) < 6
+        assert connection._waiting._size < MAX_WAITING_SIZE + 65536
+        total = connection._waiting._total
+        assert total.size == connection._waiting._size
+        server.app.go.set()
+        assert client.response().read() == b"held"
+        for _ in range(12):
+            assert client.response().read() == (b"" if kind == "headers" else body)
+        sender.join()
+        eventually(lambda: not connection._waiting)
+        assert total.size == 0
+
+    def test_what_waits_on_all_connections_is_limited(self, server: Server, monkeypatch: Any) -> None:
+        monkeypatch.setattr("enfilade.transports.http_waiting.MAX_WAITING_SIZE_IN_ALL", 3000)
+        for number in range(3):
+            client = server.client()
+            client.socket.sendall(request("/held") + request("/echo") * 3)
+            eventually(lambda count=number + 1: len(server.app.seen) == count)
+        connections = list(server.state.connections)
+        eventually(lambda: all(each._is_stopped for each in connections))
+        total = next(each._waiting._total for each in connections if each._waiting)
+        for gone in server.clients[:2]:
+            gone.close()
+        server.app.go.set()
+        client = server.clients[2]
+        assert [client.response().read() for _ in range(4)] == [b"held", b"", b"", b""]
+        eventually(lambda: total.size == 0)
+
+    @pytest.mark.parametrize("count", [MAX_FIELDS - 1, MAX_FIELDS])
+    @pytest.mark.parametrize("cut", [0, 2, 300])
+    def test_a_head_has_so_many_fields(self, server: Server, count: int, cut: int) -> None:
+        """Host is one more. It counts however the head comes, and before it is complete."""
+        client = server.client()
+        raw = request("/echo", *[f"{n}:" for n in range(count)])
+        client.socket.sendall(raw[: len(raw) - cut])
+        if cut:
+            eventually(lambda: any(each.is_reading_head or each.is_ending for each in server.state.connections))
+            client.socket.sendall(raw[-cut:])
+        found = client.response()
+        assert found.status == (200 if count < MAX_FIELDS else 431)
+        if count == MAX_FIELDS:
+            assert found.read() == b"The request has more than 256 headers."
+
+    def test_a_head_with_too_many_fields_is_dropped_also_behind_a_stream(self, server: Server) -> None:
+        client, connection = self.held(server)
+        client.socket.sendall(
+            b"GET /echo HTTP/1.1\r\nHost: x\r\n" + b"".join(b"%d:\r\n" % n for n in range(1000))
+        )
+        eventually(lambda: connection.is_ending)
+        assert len(connection._headers) == 0
+        server.app.go.set()
+        assert client.response().read() == b"held"
+        assert refusal(client) == 431
+
+
+class TestTrailers:
+    def test_a_trailer_that_closes_is_refused_with_its_own_request(self, server: Server) -> None:
+        """RFC 9110 §6.5.1: not with the next, of which the response has promised that it is served."""
+        client = server.client()
+        client.socket.sendall(CHUNKED + b"2\r\n{}\r\n0\r\nConnection: close\r\n\r\n")
+        assert refusal(client) == 400
+
+    def test_nothing_is_served_behind_a_request_that_closes(self, server: Server) -> None:
+        client = server.client()
+        client.socket.sendall(request("/echo?1", "Connection: close") + request("/echo?2") * 3)
+        found = client.response()
+        assert (found.status, found.headers["connection"]) == (200, "close")
+        assert found.read() == client.rest() == b""
+        assert server.app.seen == ["/echo"]
+
+
+def test_a_client_that_waits_for_100_says_so_in_a_list(server: Server) -> None:
+    client = server.client()
+    client.send("/echo", "Expect: a, 100-continue", "Content-Length: 2", method="POST")
+    assert client.head() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.socket.sendall(b"ab")
+    assert client.response().read() == b"ab"

@@ -16,8 +16,9 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from enfilade.transports import http_protocol, http_server
-from enfilade.transports.http_protocol import MAX_WAITING, HttpProtocol
+from enfilade.transports.http_protocol import HttpProtocol
 from enfilade.transports.http_reader import MAX_HEAD
+from enfilade.transports.http_waiting import MAX_WAITING
 from harness import eventually
 from raw_http import CHUNK, Server, request
 

@@ -57,7 +57,6 @@ class Cycle:
         "_news",
         "_receiving",
         "_scope",
-        "_size",
         "_unsent",
         "keep_alive",
         "more_body",
@@ -85,8 +84,7 @@ class Cycle:
 
         self.more_body = True
         self.received = 0  # bytes of the body, once it has taken more than one feed of the parser
-        self._body: list[bytes] = []  # what has come of it and was not received
-        self._size = 0
+        self._body: bytes | bytearray = b""  # what has come of it and was not received
         self._expects_continue = expects_continue
 
         self.keep_alive = keep_alive
@@ -107,6 +105,17 @@ class Cycle:
     def is_continue_due(self) -> bool:
         """Whether the client may wait for 100 Continue, which is sent when the application asks for the body."""
         return self._expects_continue
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Headers of a request that has no response yet."""
+        headers: list[tuple[bytes, bytes]] = self._scope["headers"]
+        return headers
+
+    @property
+    def unread(self) -> int:
+        """Bytes of the body that have come and that the application has not received."""
+        return len(self._body)
 
     async def run(self) -> None:
         """Call the application, and see to it that there is an end whatever it does."""
@@ -132,14 +141,18 @@ class Cycle:
 
     def take(self, body: bytes) -> int:
         """Keep a part of the body for the application; return how much of it waits now."""
-        self._body.append(body)
-        self._size += len(body)
+        if not self._body:
+            self._body = body
+        else:  # in one piece: a client may send chunks of one byte, each of which would be an object
+            if type(self._body) is bytes:
+                self._body = bytearray(self._body)
+            self._body += body
         self.tell()
-        return self._size
+        return len(self._body)
 
     def count_waiting(self) -> None:
         """Count what has come of a body whose first feed has just ended: all of it waits for the application."""
-        self.received = self._size
+        self.received = len(self._body)
 
     def disconnect(self) -> None:
         """The client has gone, or nothing more can be told it: what the application sends is dropped."""
@@ -175,8 +188,7 @@ class Cycle:
             self._news = False
         if self._disconnected or self.response_complete:
             return {"type": "http.disconnect"}
-        body = b"".join(self._body)
-        self._body, self._size = [], 0
+        body, self._body = bytes(self._body), b""
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def send(self, message: Message) -> None:
@@ -335,6 +347,11 @@ def _field(name: bytes) -> tuple[bytes, str | None]:
     return name + b": ", _MEANINGS.get(name)
 
 
+def has_token(value: bytes, token: bytes) -> bool:
+    """Whether a header that is a list has this element, which is in lower case (RFC 9110 §5.6.1)."""
+    return token in (each.strip() for each in value.lower().split(b","))
+
+
 def has_close(value: bytes) -> bool:
     """Whether a `connection` header closes it."""
-    return b"close" in (token.strip() for token in value.lower().split(b","))
+    return has_token(value, b"close")

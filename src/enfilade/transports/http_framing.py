@@ -135,6 +135,11 @@ def framing_of(headers: list[tuple[bytes, bytes]], keep_alive: bool) -> bytes:
     return b"POST / HTTP/1.1\r\n%b\r\n%b\r\n" % (framing, b"" if keep_alive else b"connection: close\r\n")
 
 
+def set_leniencies(parser: httptools.HttpRequestParser) -> None:
+    """Let a parser pass on what `check_version` decides."""
+    parser.set_dangerous_leniencies(lenient_version=True)
+
+
 def parser_that_ignores_upgrade(connection: "RequestReader", framing: bytes) -> httptools.HttpRequestParser:
     """Return a parser that is where the last one would be if the request it stopped at had no `Upgrade`.
 
@@ -142,7 +147,7 @@ def parser_that_ignores_upgrade(connection: "RequestReader", framing: bytes) -> 
         framing: what `framing_of` returns for that request.
     """
     parser = httptools.HttpRequestParser(_FromBodyOn(connection))
-    parser.set_dangerous_leniencies(lenient_version=True)
+    set_leniencies(parser)
     parser.feed_data(framing)
     return parser
 

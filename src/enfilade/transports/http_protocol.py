@@ -6,8 +6,8 @@ timer, an event, a parsed URL, a callback of the task, a second write, and a sea
 characters.
 
 Requests may be pipelined: `cycle` is the request that the parser is at, `_active` the one that the application
-is at, and `_waiting` has those in between. Their number is limited: the parser gets at most `_PIECE` bytes at a
-time, and once `MAX_WAITING` requests wait, the bytes behind them are held back and reading pauses.
+is at, and `_waiting` has those in between. The parser gets at most `_PIECE` bytes at a time, and once enough
+requests wait (see `http_waiting`), the bytes behind them are held back and reading pauses.
 
 Easy to get wrong: whatever stops the parser must not stop the requests before it, nor write into their
 responses. So a refusal is written when all of them are answered.
@@ -16,7 +16,6 @@ responses. So a refusal is written when all of them are answered.
 import asyncio
 import inspect
 import logging
-from collections import deque
 from typing import Any, Final
 
 import httptools
@@ -29,13 +28,12 @@ from uvicorn.server import ServerState
 
 from enfilade.transports.connection_slots import refuse_for_lack_of_room, slots_of
 from enfilade.transports.connection_timeouts import Watch
-from enfilade.transports.http_cycle import Cycle, has_close
+from enfilade.transports.http_cycle import Cycle, has_close, has_token
 from enfilade.transports.http_flow import Flow
 from enfilade.transports.http_framing import FORWARDED, INVALID, NOTED, RequestRefused
-from enfilade.transports.http_reader import BETWEEN, IN_BODY, IN_HEAD, TRAILERS, RequestReader
+from enfilade.transports.http_reader import BETWEEN, IN_BODY, IN_HEAD, MAX_FIELDS, TRAILERS, RequestReader
 from enfilade.transports.http_refusal import LingeringClose, refusals, response_of
-
-MAX_WAITING: Final = 16  # pipelined requests that wait for an earlier one before reading pauses
+from enfilade.transports.http_waiting import WaitingRequests
 
 TOO_SLOW: Final = "The request did not become complete in time."
 
@@ -81,7 +79,7 @@ class HttpProtocol(RequestReader):
 
         self.cycle: Cycle | None = None
         self._active: Cycle | None = None
-        self._waiting: deque[Cycle] | tuple[()] = ()
+        self._waiting: WaitingRequests | tuple[()] = ()
         self.look_at = 0.0  # see `connection_timeouts`
         self.watch: Watch | None = None
         self.in_reserve = False
@@ -119,7 +117,7 @@ class HttpProtocol(RequestReader):
             self._closing.cancel()
         if self._active is not None:
             self._active.disconnect()
-        self._waiting = ()
+        self._drop_waiting()
         self._held = None
         self.flow.resume_writing()
         del self._parser  # which holds this
@@ -185,13 +183,14 @@ class HttpProtocol(RequestReader):
             or len(fields) != len(headers)
             or not NOTED.isdisjoint(fields)
             or self._overhead is not None
+            or len(fields) > MAX_FIELDS
             or self._has_blanks
         ):
             http_version, notes = self._check_head(http_version, method, keep_alive)
             if http_version == "1.0":
                 keep_alive = False
             else:
-                expects_continue = b"100-continue" in notes.get(b"expect", b"").lower().split(b",")
+                expects_continue = has_token(notes.get(b"expect", b""), b"100-continue")
             if not FORWARDED.isdisjoint(notes):
                 app = self._app
         if self._url != self._last_url or method != self._last_method:
@@ -217,9 +216,9 @@ class HttpProtocol(RequestReader):
         self.cycle = cycle = Cycle(self, app, scope, keep_alive, expects_continue)
         if not keep_alive and http_version == "1.0":
             cycle.end_by_close()
-        if before is None or before.response_complete:
+        if before is None or (before.response_complete and before.keep_alive):
             self._start(cycle)
-        else:
+        else:  # also behind a request that closes the connection, which drops whatever waits then
             self._line_up(cycle)
 
     def on_body(self, body: bytes) -> None:
@@ -306,12 +305,25 @@ class HttpProtocol(RequestReader):
 
     def _line_up(self, cycle: Cycle) -> None:
         """Let a pipelined request wait; parse no more once enough of them do."""
-        if not self._waiting:
-            self._waiting = deque()
-        self._waiting.append(cycle)
-        if len(self._waiting) >= MAX_WAITING:
+        waiting = self._waiting or WaitingRequests(self.server_state)
+        self._waiting = waiting
+        waiting.append(cycle)
+        self._stop_if_full()
+
+    def _stop_if_full(self) -> None:
+        if self._waiting and self._waiting.is_full():
             self._is_stopped = True
             self.flow.pause_reading()
+
+    def _drop_waiting(self) -> None:
+        if self._waiting:
+            self._waiting.clear()
+        self._waiting = ()
+
+    def _check_overhead(self, size: int) -> None:
+        """As for each connection; and stop in the middle of a body or head if enough requests wait."""
+        super()._check_overhead(size)
+        self._stop_if_full()
 
     # -- feeding the parser ------------------------------------------------------------------------------------
 
@@ -383,6 +395,10 @@ class HttpProtocol(RequestReader):
         self._refusal = refusal
         self._is_stopped = True
         self._held = None
+        self._url, self._headers = (
+            b"",
+            TRAILERS,
+        )  # which may be large, and a stream may be in front of the refusal
         active, broken = self._active, self.cycle
         if self._stage == IN_BODY and broken is not None:  # its body will not end
             if self._waiting:
@@ -411,7 +427,7 @@ class HttpProtocol(RequestReader):
             self._is_stopped = True
             self._refusal = self._refusal or RequestRefused(400, INVALID)
             self._held = None
-            self._waiting = ()
+            self._drop_waiting()
             self.flow.resume_reading()
             self._closing = LingeringClose(self.transport, self._discard_limit)
 

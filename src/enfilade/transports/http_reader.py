@@ -21,20 +21,29 @@ from enfilade.transports.http_framing import (
     framing_of,
     notes_of,
     parser_that_ignores_upgrade,
+    set_leniencies,
     split_target,
 )
 
 MAX_HEAD: Final = 65536  # bytes of a head; also of all chunk sizes, chunk extensions and trailers of one body
+MAX_FIELDS: Final = 256  # headers of a request
 BETWEEN, IN_HEAD, IN_BODY = range(3)  # what the parser is at
+
+TOO_MANY_FIELDS: Final = f"The request has more than {MAX_FIELDS} headers."
 
 _CHUNK_ALLOWANCE: Final = 16  # bytes that frame one chunk: its size, two line ends, and a few to spare
 
 
 class _Dropped(list[tuple[bytes, bytes]]):
-    """Where trailers go: they are no headers, least of all those that a proxy has looked at."""
+    """Where trailers go: they are no headers, least of all those that a proxy has looked at.
+
+    Trailers frame nothing (RFC 9110 §6.5.1), but llhttp would obey these two, and refuse the next request instead
+    of the one that has them.
+    """
 
     def append(self, field: tuple[bytes, bytes]) -> None:
-        pass
+        if field[0] in (b"connection", b"proxy-connection"):
+            raise RequestRefused(400, INVALID)
 
 
 TRAILERS: Final = _Dropped()
@@ -51,7 +60,7 @@ class RequestReader(asyncio.Protocol):
         self._root_path = root_path
         self._scope: dict[str, Any] = {}  # of each request on this connection; what differs is added
         self._parser = httptools.HttpRequestParser(self)
-        self._parser.set_dangerous_leniencies(lenient_version=True)  # `check_version` decides
+        set_leniencies(self._parser)
         self._upgraded: bytes | None = None  # framing of a request whose Upgrade stops the parser
         self._last_url: bytes | None = None  # whose parts are in the scope, and the method that it came with
         self._last_method = b""
@@ -116,7 +125,9 @@ class RequestReader(asyncio.Protocol):
             if self._stage == IN_BODY:
                 self.cycle.count_waiting()
         self._body_size = 0
-        if self._overhead > MAX_HEAD:
+        if self._stage == IN_HEAD and len(self._headers) > MAX_FIELDS:
+            self._refuse(RequestRefused(431, TOO_MANY_FIELDS))
+        elif self._overhead > MAX_HEAD:
             what = "head" if self._stage == IN_HEAD else "framing"
             self._refuse(RequestRefused(431, f"The {what} of the request is too large."))
 
@@ -134,6 +145,8 @@ class RequestReader(asyncio.Protocol):
         try:
             if is_split and self._head_size() > MAX_HEAD:
                 raise RequestRefused(431, "The head of the request is too large.")
+            if len(self._headers) > MAX_FIELDS:
+                raise RequestRefused(431, TOO_MANY_FIELDS)
             version = check_version(version, method)
             check_framing(version, sum(name == b"host" for name, _ in self._headers), notes)
         except RequestRefused as refusal:
