@@ -80,8 +80,10 @@ def test_the_times_in_the_text_are_those_of_the_settings() -> None:
     assert f"`keep_alive` ({DEFAULTS.keep_alive:g} s)" in prose(PAGE)
     assert f"`body_limit` ({DEFAULTS.body_limit // 1024**2} MiB)" in prose(PAGE)
     (reading,) = re.findall(r"at most ([\d.]+) s, usually none", prose(PAGE))
-    assert float(reading) == stopping() - DEFAULTS.drain_delay - DEFAULTS.shutdown_timeout
-    assert f"`shutdown_timeout` + {reading} seconds" in prose(PAGE)
+    (unwinding,) = re.findall(r"and ([\d.]+) s for what is cancelled", prose(PAGE))
+    both = float(reading) + float(unwinding)
+    assert both == stopping() - DEFAULTS.drain_delay - DEFAULTS.shutdown_timeout
+    assert f"`shutdown_timeout` + {both:g} seconds" in prose(PAGE)
 
 
 #: Settings that limit nothing, and so have no row in the table of limits.
