@@ -395,10 +395,7 @@ class HttpProtocol(RequestReader):
         self._refusal = refusal
         self._is_stopped = True
         self._held = None
-        self._url, self._headers = (
-            b"",
-            TRAILERS,
-        )  # which may be large, and a stream may be in front of the refusal
+        self._url, self._headers = b"", TRAILERS  # they may be large, and wait behind a stream with the refusal
         active, broken = self._active, self.cycle
         if self._stage == IN_BODY and broken is not None:  # its body will not end
             if self._waiting:
