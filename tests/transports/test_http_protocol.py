@@ -6,6 +6,7 @@ Easy to get wrong: a test of a server that never blocks shows nothing about wait
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import socket
 import sys
@@ -381,11 +382,12 @@ class TestFallback:
         assert http_server.http_protocol() == "auto"
 
     def test_without_httptools_uvicorn_serves_with_what_it_has(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        importlib.import_module("uvicorn.protocols.http.auto")  # so that this one is there again afterwards
         monkeypatch.setitem(sys.modules, "httptools", None)
         for name in ("protocol", "reader", "framing"):
             monkeypatch.delitem(sys.modules, f"enfilade.transports.http_{name}")
-        monkeypatch.delitem(sys.modules, "uvicorn.protocols.http.auto", raising=False)
-        monkeypatch.delattr("uvicorn.protocols.http.auto", raising=False)
+        monkeypatch.delitem(sys.modules, "uvicorn.protocols.http.auto")
+        monkeypatch.delattr("uvicorn.protocols.http.auto")
         protocol = http_server.http_protocol()
         assert protocol == "auto"
         with serving(protocol) as server:
