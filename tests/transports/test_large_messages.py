@@ -259,6 +259,7 @@ def test_over_a_pipe_as_well() -> None:
             crowded = False
 
             def push(self, message: bytes) -> bool:
+                written.append(message)
                 return True
 
             send = push
