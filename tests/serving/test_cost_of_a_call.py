@@ -125,6 +125,9 @@ class Socket(asyncio.Transport):
     def is_closing(self) -> bool:
         return False
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
 
 class HttpWire(Wire):
     """The same request as bytes of a connection that is kept alive."""

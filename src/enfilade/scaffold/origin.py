@@ -19,7 +19,6 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
-from urllib.request import url2pathname
 
 import msgspec
 
@@ -135,6 +134,8 @@ def _path(url: str) -> Path:
     """Return the path that a file URL has."""
     parts = urlsplit(url)
     host = f"//{parts.netloc}" if parts.netloc not in ("", "localhost") else ""
+    from urllib.request import url2pathname  # which imports `http`, and so may a file of the user be called
+
     return Path(url2pathname(host + parts.path))
 
 
