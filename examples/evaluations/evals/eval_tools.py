@@ -28,19 +28,19 @@ Judge = Callable[[Any, Any], bool]
 Asked = tuple[str, dict[str, Any]]
 
 
-def same(wanted: Any, found: Any) -> bool:
-    """Whether it is just what was wanted."""
-    return bool(wanted == found) and isinstance(wanted, bool) == isinstance(found, bool)
+def same(expected: Any, actual: Any) -> bool:
+    """Whether it is just what was expected."""
+    return bool(expected == actual) and isinstance(expected, bool) == isinstance(actual, bool)
 
 
-def near(wanted: Any, found: Any) -> bool:
+def near(expected: Any, actual: Any) -> bool:
     """Whether a number is no more than a hundredth away."""
-    return isinstance(found, int | float) and abs(found - wanted) <= abs(wanted) / 100
+    return isinstance(actual, int | float) and abs(actual - expected) <= abs(expected) / 100
 
 
-def alike(wanted: Any, found: Any) -> bool:
+def alike(expected: Any, actual: Any) -> bool:
     """Whether a text says about the same, in about the same words."""
-    return SequenceMatcher(None, str(wanted).lower(), str(found).lower()).ratio() >= 0.6
+    return SequenceMatcher(None, str(expected).lower(), str(actual).lower()).ratio() >= 0.6
 
 
 @dataclass(frozen=True)
