@@ -175,6 +175,26 @@ assert all("enfilade" not in type(each).__module__ for each in sys.meta_path)
 """)
 
 
+def test_an_import_in_another_thread_still_asks_every_finder() -> None:
+    """It goes through the finders while uvicorn is found, and goes on after that: none is passed over."""
+    runs("""
+import sys
+from itertools import islice
+from enfilade.transports import lean_uvicorn
+class Looker:
+    @staticmethod
+    def find_spec(name, path, target=None):
+        if name == "uvicorn" and not others:
+            others.append(iter(sys.meta_path))  # as the import system does
+            found.extend(islice(others[0], len(sys.meta_path) - 1))
+others, found = [], []
+sys.meta_path.insert(0, Looker)
+lean_uvicorn.enter()
+found.extend(others[0])
+assert found[-1] is sys.meta_path[-1] and set(sys.meta_path) <= set(found), found
+""")
+
+
 def test_one_that_is_loaded_is_left_alone() -> None:
     runs("""
 import uvicorn, sys

@@ -24,6 +24,11 @@ from typing import Any
 _COMMAND_LINE = "main"
 
 
+#: Held while the list of finders is replaced. It is never changed in place: another thread may be in the middle
+#: of it, and would pass over a finder when the list becomes shorter, so that a module that exists is not found.
+_finders_lock = threading.Lock()
+
+
 class _Package(ModuleType):
     """uvicorn's package as long as its own file has not been run."""
 
@@ -122,9 +127,11 @@ def enter() -> None:
     if "uvicorn" in sys.modules:
         return
     finder = _Finder()
-    sys.meta_path.insert(0, finder)
+    with _finders_lock:
+        sys.meta_path = [finder, *sys.meta_path]
     try:
         with contextlib.suppress(ImportError):  # there is none; whoever needs it says so
             importlib.import_module("uvicorn")
     finally:
-        sys.meta_path.remove(finder)
+        with _finders_lock:
+            sys.meta_path = [each for each in sys.meta_path if each is not finder]
