@@ -30,6 +30,13 @@ JSON, STREAM = "application/json", "text/event-stream"
 GONE = {"code": -32600, "message": "Session not found: send initialize again"}
 
 
+@pytest.fixture(autouse=True, params=range(LOOPS))
+def round(request: pytest.FixtureRequest) -> int:
+    """Run each test as often as `make faults` asks for."""
+    assert isinstance(request.param, int)
+    return request.param
+
+
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "UNWINDING", UNWINDING)
@@ -155,15 +162,14 @@ class TestDelete:
     @pytest.mark.parametrize("revision", ["2025-03-26", "2025-06-18", "2025-11-25"])
     @pytest.mark.parametrize("tool", ["swallow", "stubborn", "stubborn_reporting"])
     def test_a_call(self, http: Http, revision: str, accept: str, tool: str) -> None:
-        for _ in range(LOOPS):
-            session = http.initialize(revision)
-            waiting = session.start("tools/call", {"name": tool, "arguments": {}}, accept=accept)
-            session.ask("ping", id=2)
-            assert session.delete().status == 204
-            reply = waiting.read()
-            assert reply.error == GONE
-            begun = tool == "stubborn_reporting" and accept != JSON
-            assert reply.status == (200 if begun else 404)
+        session = http.initialize(revision)
+        waiting = session.start("tools/call", {"name": tool, "arguments": {}}, accept=accept)
+        session.ask("ping", id=2)
+        assert session.delete().status == 204
+        reply = waiting.read()
+        assert reply.error == GONE
+        begun = tool == "stubborn_reporting" and accept != JSON
+        assert reply.status == (200 if begun else 404)
 
     @pytest.mark.parametrize("accept", [JSON, STREAM, BOTH])
     def test_a_batch(self, http: Http, accept: str) -> None:
