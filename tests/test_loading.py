@@ -75,8 +75,8 @@ MOST = {
     "imported": (62, 235),
     "made": (65, 238),
     "declared": (69, 242),
-    "opened": (145, 390),
-    "answered": (147, 485),
+    "opened": (146, 391),
+    "answered": (148, 486),
 }
 
 

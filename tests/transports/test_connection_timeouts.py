@@ -349,13 +349,13 @@ def test_unread_responses_are_logged_in_few_lines(caplog: pytest.LogCaptureFixtu
     ],
 )
 def test_the_log_names_the_limit(setting: str, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    logged: list[str] = []
-    monkeypatch.setattr(http_protocol.refusals, "warn", lambda peer, reason: logged.append(reason))
+    logged: list[tuple[int, str, str]] = []
+    monkeypatch.setattr(http_protocol.refusals, "warn", lambda peer, *refusal: logged.append(refusal))
     with Limited("asyncio", **{setting: UNIT}) as server:
         client = server.client()
         client.socket.sendall(sent)
         check_timed_out(client)
-    assert logged == [f"{http_protocol.TOO_SLOW} ({setting})"]
+    assert logged == [(408, http_protocol.TOO_SLOW, setting)]
 
 
 def sweeps(server: Limited, count: float) -> None:

@@ -19,11 +19,11 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from enfilade import MCPApp
-from enfilade.transports import http_reader, http_refusal
+from enfilade.transports import http_reader
 from enfilade.transports.http_protocol import HttpProtocol
 from enfilade.transports.http_reader import MAX_FIELDS, MAX_HEAD
-from enfilade.transports.http_refusal import RefusalLog
 from enfilade.transports.http_waiting import MAX_WAITING_SIZE
+from enfilade.transports.refusal_log import RefusalLog
 from harness import Serving, eventually
 from raw_http import Client, Server, request
 from wire_drive import Driver, Verdict, Wire
@@ -396,32 +396,19 @@ class TestClosing:
         assert client.rest() == b""
 
 
-class TestLog:
-    def test_a_bad_request_is_logged_with_its_peer(
-        self, server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("enfilade.transports.http_protocol.refusals", RefusalLog(interval=3600))
-        monkeypatch.setattr(http_refusal.log, "propagate", True)
-        with caplog.at_level(logging.WARNING, logger="uvicorn.error"):
-            http_refusal.log.setLevel(logging.WARNING)
-            ports = []
-            for _ in range(20):
-                client = server.client()
-                ports.append(client.socket.getsockname()[1])
-                client.socket.sendall(b"nothing\r\n\r\n")
-                assert client.response().status == 400
-        lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.error"]
-        assert lines == [f"127.0.0.1:{ports[0]} - Invalid HTTP request received."]
-
-    def test_what_is_not_shown_is_counted(self, caplog: pytest.LogCaptureFixture) -> None:
-        refused = RefusalLog(interval=3600)
-        with caplog.at_level(logging.WARNING, logger="uvicorn.error"):
-            for _ in range(5):
-                refused.warn(("10.0.0.1", 5), "bad")
-            refused._next = 0
-            refused.warn(None, "worse")
-        lines = [record.getMessage() for record in caplog.records]
-        assert lines == ["10.0.0.1:5 - bad", "a client - worse (4 more bad requests since the last line)"]
+def test_a_bad_request_is_logged_with_its_peer(
+    server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enfilade.transports.http_protocol.refusals", RefusalLog(interval=3600))
+    with caplog.at_level(logging.WARNING, logger="enfilade.transports"):
+        ports = []
+        for _ in range(20):
+            client = server.client()
+            ports.append(client.socket.getsockname()[1])
+            client.socket.sendall(b"nothing\r\n\r\n")
+            assert client.response().status == 400
+    lines = [record.getMessage() for record in caplog.records if record.name == "enfilade.transports"]
+    assert lines == [f"127.0.0.1:{ports[0]} - HTTP 400: Invalid HTTP request received."]
 
 
 def test_an_app_that_goes_on_after_a_refusal_does_no_harm(server: Server) -> None:

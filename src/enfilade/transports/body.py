@@ -14,13 +14,14 @@ from typing import Any, Final
 
 from enfilade.transports.answer import Receive
 from enfilade.transports.message_size import LARGE, check_values
+from enfilade.transports.refusal_log import RefusalError
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
 
 #: Default of `BodyMemory`, in bytes.
 MEMORY: Final = 64 * 1024 * 1024
 
 
-class UnreadBodyError(RpcError):
+class UnreadBodyError(RefusalError):
     """A request is refused before its body was read, so its connection cannot serve another one."""
 
 
@@ -176,9 +177,10 @@ def _check_coding(coding: bytes) -> None:
 
 
 def _too_large(limit: int) -> RpcError:
-    return UnreadBodyError(INVALID_REQUEST, f"the body is larger than {limit} bytes", status=413)
+    text = f"the body is larger than {limit} bytes"
+    return UnreadBodyError("body_limit", INVALID_REQUEST, text, status=413)
 
 
 def _no_room() -> RpcError:
     text = "The server is receiving too many large requests; send this one again later"
-    return UnreadBodyError(INTERNAL_ERROR, text, status=503)
+    return UnreadBodyError("body_memory", INTERNAL_ERROR, text, status=503)

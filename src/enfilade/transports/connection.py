@@ -25,6 +25,7 @@ from enfilade.serving.peer import Peer
 from enfilade.serving.subscriptions import notification_of
 from enfilade.transports.incoming import Incoming, incoming_of, unsupported
 from enfilade.transports.message_size import LARGE, check_values
+from enfilade.transports.refusal_log import refusals
 from enfilade.transports.request_limit import too_many
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
@@ -201,7 +202,9 @@ class Connection:
             return
         try:
             if len(self._in_flight) >= self._max_requests and envelope.method != "ping":
-                raise too_many(self._max_requests)
+                error = too_many(self._max_requests)
+                refusals.warn(None, None, error.message, error.setting)
+                raise error
             request = self._request(incoming)
             self._in_flight.enter(request)
         except RpcError as error:

@@ -21,6 +21,7 @@ from enfilade.transports.answer import Receive
 from enfilade.transports.gets import Gets, Response, linger
 from enfilade.transports.recording import Recording
 from enfilade.transports.recordings import Recordings
+from enfilade.transports.refusal_log import RefusalError
 from enfilade.transports.seats import Seat
 from enfilade.transports.sessions import Session, Sessions
 from enfilade.transports.stream import EventStream, Headers, Send, StreamOptions
@@ -151,7 +152,8 @@ class OpenStreams:
             raise RpcError(INVALID_REQUEST, "Session not found: send initialize again", status=404)
         streaming[key] = streaming[key] | record.watched
         if not self._changes.attach(listener):
-            raise RpcError(INTERNAL_ERROR, "Too many event streams are open; try again later", status=503)
+            text = "Too many event streams are open; try again later"
+            raise RefusalError("", INTERNAL_ERROR, text, status=503)
 
     def _make_room(self, listener: Listener) -> None:
         """Let one more stream go on without its client: sessions are free, so there is no end of such streams."""

@@ -32,8 +32,9 @@ from enfilade.transports.http_cycle import Cycle, has_close, has_token
 from enfilade.transports.http_flow import Flow
 from enfilade.transports.http_framing import FORWARDED, INVALID, NOTED, RequestRefused
 from enfilade.transports.http_reader import BETWEEN, IN_BODY, IN_HEAD, MAX_FIELDS, TRAILERS, RequestReader
-from enfilade.transports.http_refusal import LingeringClose, refusals, response_of
+from enfilade.transports.http_refusal import LingeringClose, response_of
 from enfilade.transports.http_waiting import WaitingRequests
+from enfilade.transports.refusal_log import refusals
 
 TOO_SLOW: Final = "The request did not become complete in time."
 
@@ -410,8 +411,7 @@ class HttpProtocol(RequestReader):
             self._answer_refusal(refusal)
 
     def _answer_refusal(self, refusal: RequestRefused) -> None:
-        limit = f" ({refusal.setting})" if refusal.setting else ""
-        refusals.warn(self._scope["client"], refusal.reason + limit)
+        refusals.warn(self._scope["client"], refusal.status, refusal.reason, refusal.setting)
         self.transport.write(response_of(refusal.status, refusal.reason, self.default_head()[0]))
         self._close()
 

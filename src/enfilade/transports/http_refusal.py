@@ -1,4 +1,4 @@
-"""How a connection ends on which no further request can be served: the response, the log line, and the close.
+"""How a connection ends on which no further request can be served: the response, and the close.
 
 If a server closes a socket while the client still sends, the kernel resets the connection, and the client may
 lose the response. So the sending half is closed first, and what still comes is read and discarded for a moment
@@ -7,43 +7,11 @@ time and bytes are limited.
 """
 
 import asyncio
-import logging
-import time
 from typing import Any, Final
 
 from enfilade.transports.http_cycle import STATUS_LINES
 
 LINGER: Final = 2.0  # seconds in which a client can read a response that refuses what it still sends
-
-log = logging.getLogger("uvicorn.error")
-
-
-class RefusalLog:
-    """Log lines about bad requests: whoever sends many of them cannot fill the log.
-
-    Args:
-        interval: seconds between two lines of a process; lines in between are counted.
-    """
-
-    def __init__(self, interval: float = 1.0) -> None:
-        self._interval = interval
-        self._next = 0.0
-        self._unshown = 0
-
-    def warn(self, peer: tuple[str, int] | None, reason: str) -> None:
-        """Log a refusal, or count it."""
-        now = time.monotonic()
-        if now < self._next:
-            self._unshown += 1
-            return
-        unshown, self._unshown = self._unshown, 0
-        self._next = now + self._interval
-        sender = f"{peer[0]}:{peer[1]}" if peer else "a client"
-        more = f" ({unshown} more bad requests since the last line)" if unshown else ""
-        log.warning("%s - %s%s", sender, reason, more)
-
-
-refusals: Final = RefusalLog()
 
 
 def response_of(status: int, reason: str, default_lines: bytes) -> bytes:

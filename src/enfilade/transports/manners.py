@@ -6,16 +6,21 @@ these headers alone may be here.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import msgspec
 
 from enfilade.transports.guard import Guard, Headers, cors
+from enfilade.transports.refusal_log import RefusalError
 from enfilade.wire import headers as http
 from enfilade.wire.header_cache import HeaderCache
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
 
 #: Host, Origin, Content-Type, Accept and MCP-Protocol-Version of a request.
 _Key = tuple[bytes | None, bytes | None, bytes | None, bytes | None, bytes | None]
+
+#: Which setting refuses with a status.
+_SETTINGS: Final = {421: "allowed_hosts", 403: "allowed_origins"}
 
 
 class Manners(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,10 +44,11 @@ class Manners(msgspec.Struct, frozen=True, kw_only=True):
         """Let the request in.
 
         Raises:
-            RpcError: with HTTP status 421 for a foreign Host, 403 for a foreign Origin (E-34, E-35).
+            RefusalError: with HTTP status 421 for a foreign Host, 403 for a foreign Origin (E-34, E-35).
         """
         if self.refusal is not None:
-            raise RpcError(INVALID_REQUEST, self.refusal[1], status=self.refusal[0])
+            status, reason = self.refusal
+            raise RefusalError(_SETTINGS[status], INVALID_REQUEST, reason, status=status)
 
     def check_media(self) -> None:
         """Make sure that its body can be read and its answer understood.

@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import UNSET, UnsetType
 
+from enfilade.transports.refusal_log import RefusalError
 from enfilade.wire.jsonrpc import INVALID_REQUEST, PARSE_ERROR, Envelope, RequestId, RpcError, decode
 
 #: Size in bytes up to which a message may hold whatever fits.
@@ -31,14 +32,14 @@ def check_values(body: bytes) -> None:
     """Check that a large message does not hold too many arrays and objects.
 
     Raises:
-        RpcError: INVALID_REQUEST with HTTP status 413, and with the id of the message if it has one; PARSE_ERROR
-            for what is no JSON.
+        RefusalError: INVALID_REQUEST with HTTP status 413, and with the id of the message if it has one.
+        RpcError: PARSE_ERROR for what is no JSON.
     """
     most = max(_FREE, len(body) // _BYTES_EACH)
     if _containers(body) <= most or not _holds_more(body, most):
         return
     text = f"Invalid request: a message of this size holds at most {most} arrays and objects"
-    raise RpcError(INVALID_REQUEST, text, id=_id_of(body), status=413)
+    raise RefusalError("", INVALID_REQUEST, text, id=_id_of(body), status=413)
 
 
 def _holds_more(body: bytes, most: int) -> bool:

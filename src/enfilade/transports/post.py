@@ -22,6 +22,7 @@ from enfilade.transports.batching import Batch
 from enfilade.transports.body import UnreadBodyError
 from enfilade.transports.incoming import Incoming, check_version, incoming_of
 from enfilade.transports.manners import Manners
+from enfilade.transports.refusal_log import log_refusal
 from enfilade.transports.sessions import Session
 from enfilade.transports.stream import Send
 from enfilade.wire import headers as http
@@ -99,7 +100,9 @@ class Post(msgspec.Struct, eq=False):
             if isinstance(error, UnreadBodyError) and self.scope["http_version"].startswith("1"):
                 answer.headers = [*answer.headers, _CLOSE]
             id = self.id if error.id is UNSET else error.id
-            await answer.conclude(answer.status_of(error), encode_error(id, error))
+            status = answer.status_of(error)
+            log_refusal(self.scope.get("client"), error, status)
+            await answer.conclude(status, encode_error(id, error))
 
     async def _message(self, envelope: Envelope) -> None:
         """Serve a request or take a notification, in the era it belongs to."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from enfilade.serving.exchange import Request
 from enfilade.transports.answer import Responder
+from enfilade.transports.refusal_log import RefusalError, refusals
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
 
 #: Methods that are served whatever else is in flight: clients give up a connection whose pings are not answered.
@@ -52,7 +53,7 @@ class RequestLimit:
         """Make sure that there is room for one more.
 
         Raises:
-            RpcError: INTERNAL_ERROR with HTTP status 503.
+            RefusalError: INTERNAL_ERROR with HTTP status 503.
         """
         if self.count >= self._limit:
             raise too_many(self._limit)
@@ -72,10 +73,11 @@ class _Refusing:
     async def _refuse(self, request: Request) -> tuple[bytes | None, RpcError | None]:
         request.finish()
         error = too_many(self._limit)
+        refusals.warn(None, error.status, error.message, error.setting)
         return encode_error(request.id, error), error
 
 
-def too_many(limit: int) -> RpcError:
+def too_many(limit: int) -> RefusalError:
     """Return the error of a request beyond the limit: INTERNAL_ERROR with HTTP status 503."""
     text = f"The server is busy: {limit} requests are in flight; send this one again later"
-    return RpcError(INTERNAL_ERROR, text, status=503)
+    return RefusalError("max_requests", INTERNAL_ERROR, text, status=503)

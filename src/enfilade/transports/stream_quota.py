@@ -10,7 +10,8 @@ import ipaddress
 from collections import Counter
 from typing import Final
 
-from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError
+from enfilade.transports.refusal_log import RefusalError
+from enfilade.wire.jsonrpc import INTERNAL_ERROR
 
 #: Event streams that a process has in all.
 TOTAL: Final = 1024
@@ -47,11 +48,11 @@ class StreamQuota:
             address: the IP address that it comes from; None if it has none.
 
         Raises:
-            RpcError: HTTP 429 if this client has too many, 503 if all clients together have.
+            RefusalError: HTTP 429 if this client has too many, 503 if all clients together have.
         """
         if self._open >= self._total:
             text = "Too many event streams are open; try again later"
-            raise RpcError(INTERNAL_ERROR, text, status=503)
+            raise RefusalError("", INTERNAL_ERROR, text, status=503)
         of_session = 0 if session_id is None else self._sessions[session_id]
         if of_session >= self._limit:
             raise _too_many("This session", self._limit)
@@ -96,6 +97,6 @@ def _network(address: str) -> str:
     return str(ipaddress.ip_network((int(ip), _PREFIX), strict=False))
 
 
-def _too_many(who: str, limit: int) -> RpcError:
+def _too_many(who: str, limit: int) -> RefusalError:
     text = f"{who} has {limit} event streams open, which is the limit; close one, or try again later"
-    return RpcError(INTERNAL_ERROR, text, status=429)
+    return RefusalError("max_streams", INTERNAL_ERROR, text, status=429)

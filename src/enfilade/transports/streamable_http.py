@@ -36,6 +36,7 @@ from enfilade.transports.incoming import check_version, version_of
 from enfilade.transports.manners import judge_for
 from enfilade.transports.post import Post, address_of
 from enfilade.transports.recordings import Recordings
+from enfilade.transports.refusal_log import log_refusal
 from enfilade.transports.request_limit import RequestLimit
 from enfilade.transports.session_use import SessionUse
 from enfilade.transports.sessions import Session, Sessions
@@ -233,13 +234,15 @@ class StreamableHTTP:
             else:
                 stream = await self._other(scope, fields, headers, principal, receive, send)
                 if stream is not None:
-                    del scope, fields, manners  # none of which it needs, for however long it is open
+                    del fields, manners  # of which it needs nothing, for however long it is open
+                    scope = {"client": scope.get("client")}
                     lasting, holder = stream
                     try:
                         await lasting
                     finally:
                         self.stream_quota.give_back(*holder)
         except RpcError as error:
+            log_refusal(scope.get("client"), error, error.status or 400)
             await _refuse(send, error, error.status or 400, headers)
         except BaseException as error:  # a failing store or host hook fails this request and nothing else
             if stops(error):
