@@ -29,6 +29,19 @@ def lose_everything(store: SharedMemory) -> None:
     keys.clear()
 
 
+def counted_gets(store: SharedMemory, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list to which each key that is read from now on is added."""
+    asked: list[str] = []
+    get = store.keys.get
+
+    async def counted(key: str) -> bytes | None:
+        asked.append(key)
+        return await get(key)
+
+    monkeypatch.setattr(store.keys, "get", counted)
+    return asked
+
+
 async def status(client: Client, worker: int) -> int:
     return (await client.start("ping", {}, worker).over()).status
 
@@ -76,8 +89,11 @@ async def test_a_worker_that_starts_while_the_store_is_empty_waits_for_the_secre
         await late.stop()
 
 
-async def test_sessions_of_both_are_served_although_no_message_arrives(store: SharedMemory) -> None:
+async def test_sessions_of_both_are_served_although_no_message_arrives(
+    store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """R-310: a secret that is not known is looked for in the store."""
+    monkeypatch.setattr(reconciliation, "_EXPECT", 0.0)
     async with crew_of([store]) as crew:
         old = await crew.client()
         lose_everything(store)
@@ -89,6 +105,72 @@ async def test_sessions_of_both_are_served_although_no_message_arrives(store: Sh
         late.apps[0].endpoint._reconciler._next_look = 0.0
         assert await status(Client(late, old.token, old.revision), 0) == 200, "the first has put it back by that"
         await late.stop()
+
+
+async def test_a_worker_that_made_a_secret_expects_the_others(
+    store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-315: whoever calls before the others are back at the store waits, and is refused only after that."""
+    monkeypatch.setattr(reconciliation, "_EXPECT", 3600.0)
+    async with crew_of([store]) as crew:
+        old = await crew.client()
+        lose_everything(store)
+        store.bus.deaf = True  # as after an outage in which the first worker has lost its connection
+        late = await started(store)
+        asked = counted_gets(store, monkeypatch)
+        calls = [asyncio.create_task(status(Client(late, old.token, old.revision), 0)) for _ in range(5)]
+        stranger = asyncio.create_task(status(Client(late, "c3RyYW5nZXI", old.revision), 0))
+        await asyncio.sleep(0.3)
+        assert not any(each.done() for each in calls)
+        assert await ready(crew) == [None]  # which puts the secret back
+        assert await asyncio.gather(*calls) == [200] * 5
+        assert not stranger.done()
+        assert asked.count("secret") < 10, "all that wait ask together"
+        late.apps[0].endpoint._reconciler._expects_until = 0.0
+        assert await stranger == 404
+        await late.stop()
+
+
+async def test_whoever_comes_while_a_look_is_under_way_waits_for_it(
+    store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-315: two requests with a secret that is not known here; neither is refused because the other one asks."""
+    monkeypatch.setattr(reconciliation, "_EXPECT", 0.0)
+    async with crew_of([store]) as crew:
+        lose_everything(store)
+        store.bus.deaf = True
+        late = await started(store)
+        fresh = await late.client()
+        plain = store.keys.get
+
+        async def slow(key: str) -> bytes | None:
+            await asyncio.sleep(0.05)
+            return await plain(key)
+
+        monkeypatch.setattr(store.keys, "get", slow)
+        calls = [status(Client(crew, fresh.token, fresh.revision), 0) for _ in range(5)]
+        assert await asyncio.gather(*calls) == [200] * 5
+        await late.stop()
+
+
+async def test_ends_are_put_back_before_the_secret(store: SharedMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-315: with the secret alone, another worker would take a session for live that was ended."""
+    async with crew_of([store]) as crew:
+        ended = await crew.client()
+        assert await ended.delete(0) == 204
+        lose_everything(store)
+        reconciler = crew.apps[0].endpoint._reconciler
+        plain, seen = reconciler.restore, []
+        assert plain is not None
+
+        async def restore() -> int:
+            seen.append(await store.keys.get("secret"))
+            return await plain()
+
+        reconciler.restore = restore
+        assert await ready(crew) == [None]
+        assert seen == [None]
+        assert await store.keys.get("secret") is not None
 
 
 async def test_who_puts_a_secret_back_tells_the_others(
@@ -112,15 +194,9 @@ async def test_who_puts_a_secret_back_tells_the_others(
 async def test_strangers_do_not_make_a_worker_ask_the_store_each_time(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reconciliation, "_EXPECT", 0.0)
     async with crew_of([store]) as crew:
-        asked: list[str] = []
-        get = store.keys.get
-
-        async def counted(key: str) -> bytes | None:
-            asked.append(key)
-            return await get(key)
-
-        monkeypatch.setattr(store.keys, "get", counted)
+        asked = counted_gets(store, monkeypatch)
         for number in range(20):
             assert await status(Client(crew, f"forged{number}", "2025-11-25"), 0) == 404
         assert asked.count("secret") == 1

@@ -7,7 +7,8 @@ worker is ready; never for a plain call.
 
 The easy thing to get wrong is the worker that starts while the store is empty and makes a secret of its own.
 Sessions sealed with it are good, too: so secrets are merged (`Seal.agree`), and a worker that meets a token of a
-secret which it does not know looks into the store before it says "not found".
+secret which it does not know looks into the store before it says "not found". One that has just made a secret
+looks for a while: the others may not have come back to the store yet.
 """
 
 import asyncio
@@ -29,6 +30,10 @@ _MARK: Final = "mark"
 
 #: Seconds between two looks for secrets because of tokens that cannot be opened: strangers can send those.
 _LOOK_EVERY: Final = 1.0
+
+#: Seconds for which a worker that has made a secret expects others to put theirs back, and between looks then.
+_EXPECT: Final = 2.0
+_LOOK_OFTEN: Final = 0.1
 
 #: Seconds after each failed try to agree: a file that was replaced fails once for each connection to the old one.
 _PAUSES: Final = (0.02, 0.05, 0.1, 0.2)
@@ -56,6 +61,8 @@ class Reconciler:
         self._checking = False
         self._next_look = 0.0
         self._failed_look: StoreError | None = None
+        self._look_lock = asyncio.Lock()
+        self._expects_until = 0.0
         if relay.shared:
             relay.on("secret", lambda _: self._check_soon())
             relay.on_gap(self._check_soon)
@@ -67,6 +74,7 @@ class Reconciler:
         Raises:
             StoreError: there is no secret yet, and the store does not say.
         """
+        self._look_lock = asyncio.Lock()  # of this event loop
         if self._relay.shared:
             self._made = (await self._seal.agree(self._relay.store.keys)).made
 
@@ -78,6 +86,7 @@ class Reconciler:
         """
         if self._relay.shared:
             if self._made:
+                self._expects_until = time.monotonic() + _EXPECT
                 await self._relay.tell_and_wait("secret", None)
             await self.check()
 
@@ -90,32 +99,40 @@ class Reconciler:
         if not self._relay.shared:
             return
         emptied = await self._was_emptied()
+        ended = 0
+        if self._owes and self.restore is not None:
+            ended = await self.restore()  # before others can open the tokens of sessions that were ended
+        self._owes = False
         agreement = await self._seal.agree(self._relay.store.keys)
         if agreement.made or agreement.put_back:
             self._relay.tell("secret", None)
-        ended = 0
-        if self._owes and self.restore is not None:
-            ended = await self.restore()
-        self._owes = False
         _report(emptied, agreement, ended)
 
-    async def learn(self) -> bool:
+    async def learn(self, opens: Callable[[], bool]) -> None:
         """Look for secrets that this worker does not know, unless that was done just now.
 
-        Returns:
-            Whether there are any, so that a token may be opened that could not be before.
+        Args:
+            opens: whether what could not be opened can be by now.
 
         Raises:
             StoreError: the store does not say, or did not say just now.
         """
-        if self._seal.given or not self._relay.shared:
-            return False
+        while not self._seal.given and self._relay.shared:
+            expects = time.monotonic() < self._expects_until
+            async with self._look_lock:  # whoever comes while a look is under way waits for what it finds
+                if not opens():
+                    await self._look(_LOOK_OFTEN if expects else _LOOK_EVERY)
+            if opens() or not expects:
+                return
+            await asyncio.sleep(_LOOK_OFTEN)
+
+    async def _look(self, pause: float) -> None:
         now = time.monotonic()
         if now < self._next_look:
             if self._failed_look is not None:
                 raise StoreError(*self._failed_look.args)
-            return False
-        self._next_look, self._failed_look = now + _LOOK_EVERY, None
+            return
+        self._next_look, self._failed_look = now + pause, None
         try:
             agreement = await self._seal.agree(self._relay.store.keys)
         except StoreError as error:
@@ -124,7 +141,6 @@ class Reconciler:
         if agreement.put_back:
             self._relay.tell("secret", None)
         _report(False, agreement, 0)
-        return agreement.learned
 
     async def _was_emptied(self) -> bool:
         """Whether the store has lost what it had since this was asked last."""

@@ -29,7 +29,7 @@ log = logging.getLogger("enfilade.state")
 _Told = ParamSpec("_Told")
 _PART: Final = "messages"
 _FIRST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 5.0
+_LONGEST_PAUSE: Final = 1.0  # a worker that starts meanwhile waits for the others no longer than twice that
 _SETTLING: Final = 1.0  # seconds that a message waits for its sender to hear a new topic
 _SILENCE: Final = 5.0  # seconds after which a sign of life is asked for
 

@@ -178,7 +178,7 @@ class Sessions:
         relay: leads to the store that keeps what changes during a session, and to the workers that share it.
         ttl: seconds without use after which a session may end.
         remembered: how many sessions are kept in mind, to save the work of unsealing and looking up.
-        learn: looks for secrets that the seal does not have, and returns whether there are any.
+        learn: looks for secrets that the seal does not have, until what it is given returns true.
 
     Attributes:
         streaming: the resources watched by each session whose stream is open in this worker. What is
@@ -193,7 +193,7 @@ class Sessions:
         relay: Relay,
         ttl: float,
         remembered: int = 4096,
-        learn: Callable[[], Awaitable[bool]] | None = None,
+        learn: Callable[[Callable[[], bool]], Awaitable[None]] | None = None,
     ) -> None:
         self._seal = seal
         self._learn = learn
@@ -259,7 +259,8 @@ class Sessions:
         session = self._known.get(token)
         if session is None:
             session = self._new.pop(token, None) or self._open(token)
-            if session is None and self._learn is not None and await self._learn():
+            if session is None and self._learn is not None:
+                await self._learn(lambda: self._open(token) is not None)
                 session = self._open(token)
             if session is None:
                 return None
