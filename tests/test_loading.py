@@ -37,7 +37,6 @@ if __name__ == "__main__":
 NEVER = {
     *(
         "anyio",
-        "docstring_parser",
         "dotenv",
         "httpx",
         "jsonschema_rs",
