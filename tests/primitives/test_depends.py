@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
@@ -57,6 +59,9 @@ def of(fn: Callable[..., Any]) -> Provider:
         pytest.param(lambda: 8, "plain", id="lambda"),
         pytest.param(functools.partial(lambda x: x, x=9), "plain", id="partial"),
         pytest.param(functools.partial(async_generator), "async generator", id="partial of a generator"),
+        pytest.param(contextmanager(generator), "generator", id="context manager"),
+        pytest.param(asynccontextmanager(async_generator), "async generator", id="async context manager"),
+        pytest.param(Counter, "plain", id="class"),
     ],
 )
 def test_how_a_provider_is_run(fn: Callable[..., Any], kind: str) -> None:
@@ -103,6 +108,37 @@ def test_a_hand_made_schema_does_not_open_it() -> None:
     assert [name for name, _ in tool.dependencies] == ["db"]
 
 
+class Repository:
+    def __init__(self, ctx: Context, base: Annotated[int, Depends(plain)], limit: int = 3) -> None:
+        self.total = base + limit
+
+
+class Inherited(Repository):
+    pass
+
+
+@dataclass
+class Page:
+    base: Annotated[int, Depends(plain)]
+    size: int = 20
+
+
+@pytest.mark.parametrize("kind", [Repository, Inherited, Page])
+def test_a_class_is_made_of_what_its_constructor_takes(kind: type) -> None:
+    provider = of(kind)
+    assert [(name, each.fn) for name, each in provider.dependencies] == [("base", plain)]
+    assert provider.contexts == (("ctx",) if kind is not Page else ())
+
+
+def test_a_class_that_needs_more_is_refused() -> None:
+    class Needy:
+        def __init__(self, url: str) -> None:
+            self.url = url
+
+    with pytest.raises(TypeError, match='parameter "url": nobody fills it'):
+        of(Needy)
+
+
 def test_a_tool_without_dependencies_has_none() -> None:
     def bare(text: str) -> str:
         return text
@@ -147,8 +183,8 @@ def wants_needy(name: Annotated[str, Depends(needs_caller)]) -> str:
     return name
 
 
-def wants_class(made: Annotated[Counter, Depends(Counter)]) -> int:
-    return made()
+def wants_union(made: Annotated[int | str, Depends()]) -> int:
+    return int(made)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +196,7 @@ def wants_class(made: Annotated[Counter, Depends(Counter)]) -> int:
         (by_default, "a dependency stands in the annotation"),
         (in_a_union, "Depends stands inside of its type"),
         (in_a_list, "Depends stands inside of its type"),
-        (wants_class, "is a class"),
+        (wants_union, "Depends() without a function needs a class to make"),
     ],
     ids=lambda each: each.__name__ if callable(each) else "",
 )
@@ -172,7 +208,8 @@ def test_what_cannot_be_is_refused_at_registration(fn: Callable[..., Any], words
 
 def test_the_mark_is_found_under_other_annotations() -> None:
     mark = Depends(plain)
-    assert depends_of(Annotated[Annotated[int, mark], "described"]) == mark
+    assert depends_of(Annotated[Annotated[int, mark], "described"]) is plain
+    assert depends_of(Annotated[Counter, "described", Depends()]) is Counter
     assert depends_of(Annotated[int, "described"]) is None
 
 

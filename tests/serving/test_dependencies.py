@@ -1,8 +1,12 @@
 """Dependencies of handlers: made once per call, in order, cleaned up whatever happens, replaced in tests."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -11,6 +15,7 @@ from asking.rounds import Call, text_of, value
 from enfilade import Context, Depends, MCPApp, ToolError
 from enfilade.serving.dependencies import Overrides, provided
 from enfilade.serving.threads import Threads
+from enfilade.settings import Settings
 from serving.calling import called, messages, result, text
 
 pytestmark = pytest.mark.anyio
@@ -349,6 +354,99 @@ def test_the_result_is_made_while_they_are_open() -> None:
     assert state == {"open": False}
 
 
+# -- other spellings ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tool", ["in_loop", "in_thread"])
+def test_functions_made_by_contextmanager_are_entered_and_left(tool: str) -> None:
+    """FastMCP takes these, and no bare generators."""
+    events: list[str] = []
+
+    @contextmanager
+    def session() -> Iterator[str]:
+        events.append("opened")
+        try:
+            yield "session"
+        except LookupError:
+            events.append("failed")
+            raise
+        finally:
+            events.append("closed")
+
+    @asynccontextmanager
+    async def client(on: Annotated[str, Depends(session)]) -> AsyncIterator[str]:
+        events.append("client opened")
+        try:
+            yield f"client on {on}"
+        finally:
+            events.append("client closed")
+
+    app = MCPApp()
+
+    @app.tool
+    async def in_loop(it: Annotated[str, Depends(client)], wrong: bool = False) -> str:
+        if wrong:
+            raise LookupError("cheese")
+        return it
+
+    @app.tool
+    def in_thread(it: Annotated[str, Depends(client)], wrong: bool = False) -> str:
+        if wrong:
+            raise LookupError("cheese")
+        return it
+
+    assert text(called(app, tool)) == "client on session"
+    assert events == ["opened", "client opened", "client closed", "closed"]
+    events.clear()
+    assert called(app, tool, wrong=True)["isError"]
+    assert events == ["opened", "client opened", "client closed", "failed", "closed"]
+
+
+def test_a_decorated_generator_is_run_as_one() -> None:
+    """The decorator runs in the thread as well."""
+    threads: list[int] = []
+
+    def traced(fn: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:
+        @wraps(fn)
+        def traced_fn() -> Iterator[str]:
+            threads.append(threading.get_ident())
+            return fn()
+
+        return traced_fn
+
+    @traced
+    def source() -> Iterator[str]:
+        threads.append(threading.get_ident())
+        yield "value"
+
+    app = MCPApp()
+
+    @app.tool
+    def work(it: Annotated[str, Depends(source)]) -> str:
+        return it
+
+    assert text(called(app, "work")) == "value"
+    assert threads == [threads[0]] * 2
+    assert threads[0] != threading.get_ident()
+
+
+def test_what_a_plain_function_returns_is_not_entered() -> None:
+    """The context manager of `sqlite3` is a transaction, and the author's affair."""
+    app = MCPApp()
+
+    class Connection:
+        def __enter__(self) -> None:
+            raise AssertionError("nobody asked for a transaction")
+
+        def __exit__(self, *_: object) -> None: ...
+
+    @app.tool
+    def work(it: Annotated[Connection, Depends(Connection)], also: Annotated[Connection, Depends()]) -> bool:
+        return isinstance(it, Connection) and it is also
+
+    assert text(called(app, "work")) == "true"
+
+
 # -- in tests ------------------------------------------------------------------------------------------------
 
 
@@ -456,6 +554,83 @@ async def test_plain_functions_run_in_threads() -> None:
     assert len(seen) == 2
 
 
+def stock_app(tmp_path: Path, *, threads: int) -> MCPApp:
+    """Return a server whose tools use sqlite3, whose connections belong to the thread that opened them."""
+    app = MCPApp(settings=Settings(tool_threads=threads))
+    with closing(sqlite3.connect(tmp_path / "stock.db")) as db, db:
+        db.execute("create table stock (item text, amount int)")
+        db.execute("insert into stock values ('tea', 3)")
+
+    def opened() -> Iterator[sqlite3.Connection]:
+        db = sqlite3.connect(tmp_path / "stock.db")
+        try:
+            yield db
+        finally:
+            db.close()
+
+    def cursor(db: Annotated[sqlite3.Connection, Depends(opened)]) -> Iterator[sqlite3.Cursor]:
+        with closing(db.cursor()) as found:
+            yield found
+
+    @app.tool
+    def plain(rows: Annotated[sqlite3.Cursor, Depends(cursor)]) -> int:
+        (amount,) = rows.execute("select amount from stock").fetchone()
+        return int(amount)
+
+    @app.tool
+    async def waiting(rows: Annotated[sqlite3.Cursor, Depends(cursor)]) -> int:
+        await asyncio.sleep(0.005)
+        return 3
+
+    @app.tool
+    async def outer(rows: Annotated[sqlite3.Cursor, Depends(cursor)], ctx: Context) -> int:
+        return sum(await asyncio.gather(*(ctx.tools.call("plain") for _ in range(2))))
+
+    return app
+
+
+@pytest.mark.parametrize("threads", [1, 2, 40])
+async def test_all_plain_steps_of_a_call_run_in_one_thread(tmp_path: Path, threads: int) -> None:
+    """sqlite3 works in a generator, in a dependency on it and in the tool, whatever else runs."""
+    app = stock_app(tmp_path, threads=threads)
+    names = ["plain", "waiting", "outer"]
+    for name in names:
+        assert not (await result(app, name)).get("isError"), name
+    found = await asyncio.gather(*(result(app, names[number % 3]) for number in range(60)))
+    assert [text(each) for each in found] == ["3", "3", "6"] * 20
+
+
+async def test_clean_up_waits_for_a_plain_tool_that_was_cancelled() -> None:
+    """What it uses is not closed under its hands."""
+    events: list[str] = []
+    entered, go_on = threading.Event(), threading.Event()
+
+    def session() -> Iterator[str]:
+        try:
+            yield "open"
+        finally:
+            events.append("closed")
+
+    app = MCPApp()
+
+    @app.tool
+    def work(it: Annotated[str, Depends(session)]) -> str:
+        entered.set()
+        go_on.wait(30)
+        events.append("the tool returned")
+        return it
+
+    task = asyncio.create_task(result(app, "work"))
+    await asyncio.to_thread(entered.wait, 30)
+    task.cancel()
+    await asyncio.sleep(0.02)
+    assert events == []
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert events == ["the tool returned", "closed"]
+
+
 async def test_a_plain_function_may_return_something_to_await() -> None:
     async def later(text: str) -> str:
         return text
@@ -470,5 +645,5 @@ async def test_a_plain_function_may_return_something_to_await() -> None:
 
 
 async def test_nothing_wanted_is_nothing_made() -> None:
-    async with provided((), None, Threads(1), Overrides()) as values:
+    async with provided((), None, Threads(1).lane(), Overrides()) as values:
         assert values == {}

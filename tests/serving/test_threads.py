@@ -97,6 +97,104 @@ async def test_shutdown_waits_for_nobody() -> None:
     assert await running is True
 
 
+class TestLanes:
+    async def test_all_calls_run_in_one_thread(self) -> None:
+        threads = Threads(8)
+        lane = threads.lane()
+        first = await lane.run(threading.get_ident)
+        await asyncio.gather(*(threads.run(threading.get_ident) for _ in range(20)))
+        assert {await lane.run(threading.get_ident) for _ in range(10)} == {first}
+        lane.close()
+        threads.shutdown()
+
+    async def test_its_thread_is_free_between_the_calls(self) -> None:
+        """As many open lanes as there are threads, and more, keep nobody else waiting."""
+        threads = Threads(2)
+        lanes = [threads.lane() for _ in range(5)]
+        own = [await lane.run(threading.get_ident) for lane in lanes]
+        assert len(set(own)) == 2
+        assert await asyncio.gather(*(threads.run(lambda: "done") for _ in range(10))) == ["done"] * 10
+        assert [await lane.run(threading.get_ident) for lane in lanes] == own
+        for lane in lanes:
+            lane.close()
+        threads.shutdown()
+
+    async def test_other_work_takes_another_thread_while_there_is_one(self) -> None:
+        """So that a call waits for none of the others."""
+        threads, door = Threads(2), threading.Event()
+        lane = threads.lane()
+        own = await lane.run(threading.get_ident)
+        other = asyncio.ensure_future(threads.run(lambda: door.wait(30) and threading.get_ident()))
+        assert await lane.run(threading.get_ident) == own
+        door.set()
+        assert await other != own
+        lane.close()
+        threads.shutdown()
+
+    async def test_its_calls_come_one_after_the_other(self) -> None:
+        threads, door = Threads(4), threading.Event()
+        lane, done = threads.lane(), []
+        first = asyncio.ensure_future(lane.run(lambda: door.wait(30) and done.append("first")))
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(lane.run(done.append, "second"))
+        await asyncio.sleep(0.01)
+        assert done == []
+        door.set()
+        await asyncio.gather(first, second)
+        assert done == ["first", "second"]
+        lane.close()
+        threads.shutdown()
+
+    async def test_a_cancelled_wait_for_a_thread_leaves_nothing(self) -> None:
+        threads, door = Threads(1), threading.Event()
+        busy = asyncio.ensure_future(threads.run(door.wait, 30))
+        await asyncio.sleep(0)
+        lane = threads.lane()
+        waiting = asyncio.ensure_future(lane.run(pytest.fail))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        lane.close()
+        door.set()
+        await busy
+        assert await threads.run(lambda: "next") == "next"
+        threads.shutdown()
+
+    async def test_open_ones_are_served_after_the_shutdown_and_then_their_thread_ends(self) -> None:
+        """What a call has opened in its thread can still be closed there."""
+        threads = Threads(1)
+        lane = threads.lane()
+        thread = await lane.run(threading.current_thread)
+        threads.shutdown()
+        assert await lane.run(threading.current_thread) is thread
+        lane.close()
+        await asyncio.to_thread(thread.join, 30)
+        assert not thread.is_alive()
+        with pytest.raises(RuntimeError, match="put away"):
+            await threads.run(lambda: None)
+
+
+async def test_threads_that_the_system_refuses_are_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = Threads(8)
+    assert await threads.run(lambda: "one") == "one"
+    door = threading.Event()
+    busy = asyncio.ensure_future(threads.run(door.wait, 30))
+    await asyncio.sleep(0)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        waiting = asyncio.ensure_future(threads.run(lambda: "two"))
+        await asyncio.sleep(0)
+    door.set()
+    assert await waiting == "two"
+    await busy
+    threads.shutdown()
+
+
 class Fast(Threads):
     """Threads whose calls have ended before the event loop gets to wait for them."""
 

@@ -22,12 +22,13 @@ class Depends(Struct, frozen=True):
     """Marks a parameter whose value comes from a function: `Annotated[T, Depends(fn)]`.
 
     Attributes:
-        fn: gives the value, once per call. `def` (in a thread), `async def`, or a generator of either kind, whose
-            code after the one `yield` runs when the call is over, also after an error. It may take `Context` and
-            have dependencies of its own.
+        fn: gives the value, once per call. `def` or a class (in a thread), `async def`, or a generator of either
+            kind, whose code after the one `yield` runs when the call is over, also after an error; one under
+            `@contextmanager` or `@asynccontextmanager` is the same. It may take `Context` and have dependencies
+            of its own. Without it, the annotated class itself: `Annotated[Repo, Depends()]`.
     """
 
-    fn: Callable[..., Any]
+    fn: Callable[..., Any] | None = None
 
 
 class Provider(Struct, frozen=True, eq=False):
@@ -68,8 +69,8 @@ def key_of(fn: Callable[..., Any]) -> Hashable:
     return fn
 
 
-def depends_of(annotation: Any) -> Depends | None:
-    """Return the mark of a parameter; None if its caller fills it.
+def depends_of(annotation: Any) -> Callable[..., Any] | None:
+    """Return what gives the value of a parameter; None if its caller fills it.
 
     Raises:
         TypeError: the mark is where it means nothing.
@@ -84,8 +85,17 @@ def depends_of(annotation: Any) -> Depends | None:
         if each is Depends:
             raise TypeError("Depends needs a function: Depends(fn)")
         if isinstance(each, Depends):
-            return each
+            return _with_function(each, inner)
     return depends_of(inner)
+
+
+def _with_function(mark: Depends, kind: Any) -> Callable[..., Any]:
+    """Return what a mark says, or the class that it marks."""
+    if mark.fn is not None:
+        return mark.fn
+    if not isinstance(kind, type):
+        raise TypeError("Depends() without a function needs a class to make; write Depends(fn)")
+    return kind
 
 
 def _refuse_within(annotation: Any) -> None:

@@ -10,10 +10,12 @@ in the module, in the function that encloses this one, or nowhere at run time (`
 
 from __future__ import annotations
 
+import builtins
 import functools
 import inspect
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 from enfilade.primitives.annotations import Scope, is_context, unwrap_awaitable
@@ -57,25 +59,25 @@ def read_signature(
     context_type: type,
     *,
     allow_extra: bool = False,
-    allow_generator: bool = False,
+    is_provider: bool = False,
     within: tuple[Callable[..., Any], ...] = (),
 ) -> Signature:
     """Return the signature of `fn`.
 
     Args:
-        fn: any callable but a class.
+        fn: any callable; a class only as a provider.
         context_type: a parameter annotated with it (or a subclass, or `None` beside it) takes the context.
         allow_extra: whether `**kwargs` is fine.
-        allow_generator: whether a generator function is fine.
+        is_provider: others depend on it, so that a generator function or a class is fine.
         within: the functions that depend on this one, outermost first.
 
     Raises:
         TypeError: `fn` cannot be a handler, or an annotation cannot be resolved; says what to do.
     """
     label = describe(fn)
-    raw = _inspect(fn, label, allow_generator=allow_generator)
+    raw = _inspect(fn, label, is_provider=is_provider)
     filled = _filled_by_partial(fn)
-    scope = Scope(function_of(fn), label, context_type)
+    scope = Scope(_body_of(fn), label, context_type)
     parameters: list[Parameter] = []
     contexts: list[str] = []
     dependencies: list[tuple[str, Provider]] = []
@@ -96,9 +98,8 @@ def read_signature(
         )
         if each.kind is inspect.Parameter.POSITIONAL_ONLY:
             positional.append(each.name)
-        if mark := _depends(each, annotation, label):
-            provider = read_provider(mark.fn, context_type, (*within, fn))
-            dependencies.append((each.name, provider))
+        if (gives := _depends(each, annotation, label)) is not None:
+            dependencies.append((each.name, read_provider(gives, context_type, (*within, fn))))
         elif is_context(annotation, context_type):
             contexts.append(each.name)
         else:
@@ -115,7 +116,7 @@ def read_provider(
     """Return a function that others depend on, with what it depends on itself.
 
     Args:
-        fn: a function, method, partial or callable object; `async`, a generator, both or neither.
+        fn: a function, method, partial, callable object or class; `async`, a generator, both or neither.
         context_type: parameters annotated with this class take the context.
         within: the functions that depend on this one, outermost first.
 
@@ -125,7 +126,7 @@ def read_provider(
     if fn in within:
         circle = " → ".join(describe(each) for each in (*within[within.index(fn) :], fn))
         raise TypeError(f"dependencies go round in a circle: {circle}")
-    signature = read_signature(fn, context_type, allow_generator=True, within=within)
+    signature = read_signature(fn, context_type, is_provider=True, within=within)
     for each in signature.parameters:
         if each.default is EMPTY:
             raise TypeError(
@@ -148,7 +149,7 @@ def _kind_of(fn: Callable[..., Any]) -> Kind:
     return "async" if is_async(fn) else "plain"
 
 
-def _depends(parameter: inspect.Parameter, annotation: Any, label: str) -> Depends | None:
+def _depends(parameter: inspect.Parameter, annotation: Any, label: str) -> Callable[..., Any] | None:
     if isinstance(parameter.default, Depends):
         raise TypeError(
             f'{label}, parameter "{parameter.name}": a dependency stands in the annotation, as '
@@ -175,8 +176,8 @@ def _variadic(parameter: inspect.Parameter, label: str, *, allow_extra: bool) ->
     )
 
 
-def _inspect(fn: Callable[..., Any], label: str, *, allow_generator: bool) -> inspect.Signature:
-    if inspect.isclass(fn):
+def _inspect(fn: Callable[..., Any], label: str, *, is_provider: bool) -> inspect.Signature:
+    if inspect.isclass(fn) and not is_provider:
         raise TypeError(f"{label} is a class; register a function, a method or an instance that can be called")
     if isinstance(fn, classmethod):
         raise TypeError(f"{label} is a class method that is not bound yet; register it as Class.{raw_name(fn)}")
@@ -184,7 +185,7 @@ def _inspect(fn: Callable[..., Any], label: str, *, allow_generator: bool) -> in
         raise TypeError(f"{label} cannot be called, so it cannot be a tool")
     body = function_of(fn)
     is_generator = inspect.isasyncgenfunction(body) or inspect.isgeneratorfunction(body)
-    if is_generator and not allow_generator:
+    if is_generator and not is_provider:
         raise TypeError(
             f"{label} is a generator, and a tool has one result; "
             f"return a list, and report on the way there through the context (progress, log)"
@@ -212,6 +213,17 @@ def function_of(fn: Any) -> Any:
             return fn
         else:
             fn = type(fn).__call__
+
+
+def _body_of(fn: Any) -> Any:
+    """Return the function whose names the annotations of `fn` use, or what has those of a class's module."""
+    body = function_of(fn)
+    if not inspect.isclass(body):
+        return body
+    for each in (function_of(body.__init__), function_of(body.__new__)):
+        if getattr(each, "__module__", None) == body.__module__ and inspect.isfunction(each):
+            return each
+    return SimpleNamespace(__globals__=vars(sys.modules.get(body.__module__, builtins)))
 
 
 def is_async(fn: Any) -> bool:

@@ -3,6 +3,8 @@
 Each is made once per call, however many ask for it, in the order of the parameters. What it is made of is known
 from registration (`primitives/depends.py`), so a handler without dependencies pays for nothing here.
 
+All plain `def` steps of a call, the handler's own among them, run in one thread: what they open may belong to it.
+
 Easy to get wrong: the end. Clean-up runs after errors and cancellations too, in reverse order, and never hides
 them; and a thread that opens something for a call that was cancelled meanwhile closes it again, since nobody else
 knows of it.
@@ -22,7 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from enfilade.primitives.depends import Provider, key_of
-from enfilade.serving.threads import Threads
+from enfilade.serving.threads import Lane
 
 if TYPE_CHECKING:
     from enfilade.serving.context import Context
@@ -53,18 +55,18 @@ class Overrides:
 
 @asynccontextmanager
 async def provided(
-    wanted: Iterable[tuple[str, Provider]], context: "Context | None", threads: Threads, overrides: Overrides
+    wanted: Iterable[tuple[str, Provider]], context: "Context | None", lane: Lane, overrides: Overrides
 ) -> AsyncIterator[dict[str, Any]]:
     """Yield the values of dependencies by parameter name, and clean up after them at the end.
 
     Args:
         wanted: providers by parameter name.
         context: for those that take it.
-        threads: for those that are plain `def` functions.
+        lane: the thread for those that are plain `def` functions.
         overrides: what stands in for some of them.
     """
     async with AsyncExitStack() as stack:
-        made = _Made(stack, threads, overrides, context)
+        made = _Made(stack, lane, overrides, context)
         yield {name: await made.value_of(provider) for name, provider in wanted}
 
 
@@ -72,10 +74,10 @@ class _Made:
     """The dependencies of one call, as far as they have been made."""
 
     def __init__(
-        self, stack: AsyncExitStack, threads: Threads, overrides: Overrides, context: "Context | None"
+        self, stack: AsyncExitStack, lane: Lane, overrides: Overrides, context: "Context | None"
     ) -> None:
         self._stack = stack
-        self._threads = threads
+        self._lane = lane
         self._overrides = overrides
         self._context = context
         self._values: dict[Hashable, Any] = {}
@@ -99,10 +101,10 @@ class _Made:
         if provider.kind == "async":
             return await provider.call(values)
         if provider.kind == "plain":
-            return await self._threads.result_of(provider.call, values)
+            return await self._lane.result_of(provider.call, values)
         if provider.kind == "async generator":
-            return await self._enter(asynccontextmanager(provider.call)(values))
-        return await self._enter(_InThread(contextmanager(provider.call)(values), self._threads))
+            return await self._enter(_as_async_manager(provider.call(values)))
+        return await self._enter(_InThread(lambda: _as_manager(provider.call(values)), self._lane))
 
     async def _enter(self, manager: AbstractAsyncContextManager[Any]) -> Any:
         value = await manager.__aenter__()
@@ -118,36 +120,51 @@ class _Made:
 
 
 class _InThread:
-    """A plain context manager that is entered and left in a thread."""
+    """A plain context manager that is made, entered and left in a thread."""
 
-    def __init__(self, manager: AbstractContextManager[Any], threads: Threads) -> None:
-        self._manager = manager
-        self._threads = threads
+    def __init__(self, make: Callable[[], AbstractContextManager[Any]], lane: Lane) -> None:
+        self._make = make
+        self._lane = lane
         self._lock = threading.Lock()
-        self._entered = False
+        self._entered: AbstractContextManager[Any] | None = None
         self._given_up = False
 
     async def __aenter__(self) -> Any:
         try:
-            return await self._threads.run(self._enter)
+            return await self._lane.run(self._enter)
         except asyncio.CancelledError:
             with self._lock:
                 self._given_up = True
                 entered = self._entered
-            if entered:  # just before the cancellation, so that its value was lost on the way here
+            if entered is not None:  # just before the cancellation, so that its value was lost on the way here
                 await self.__aexit__(None, None, None)
             raise
 
     def _enter(self) -> Any:
-        value = self._manager.__enter__()
+        manager = self._make()
+        value = manager.__enter__()
         with self._lock:
-            self._entered = not self._given_up
-        if not self._entered:
-            self._manager.__exit__(None, None, None)
+            given_up = self._given_up
+            if not given_up:
+                self._entered = manager
+        if given_up:
+            manager.__exit__(None, None, None)
         return value
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        result: bool | None = await self._threads.run(self._manager.__exit__, kind, error, trace)
+        if self._entered is None:
+            return None
+        result: bool | None = await self._lane.run(self._entered.__exit__, kind, error, trace)
         return result
+
+
+def _as_manager(made: Any) -> AbstractContextManager[Any]:
+    """Return what a function with a `yield` gave, as a context manager; `@contextmanager` gives one already."""
+    return made if hasattr(type(made), "__enter__") else contextmanager(lambda: made)()
+
+
+def _as_async_manager(made: Any) -> AbstractAsyncContextManager[Any]:
+    """Do the same for an `async def` with a `yield`."""
+    return made if hasattr(type(made), "__aenter__") else asynccontextmanager(lambda: made)()

@@ -1,8 +1,10 @@
 """Running the functions that authors registered: each in its place, with its context and its dependencies.
 
 `async def` functions run in the event loop, plain `def` functions in a thread; all of a server's share the same
-threads. Easy to get wrong: the order of the end. A result is made while the dependencies are still there, because
-it may read what they opened.
+threads, and the steps of one call with dependencies have one of them.
+
+Easy to get wrong: the order of the end. A result is made while the dependencies are still there, because it may
+read what they opened.
 """
 
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides, provided
 from enfilade.serving.exchange import Request
 from enfilade.serving.secrets import NO_SECRETS, Secrets
-from enfilade.serving.threads import Threads
+from enfilade.serving.threads import Lane, Threads
 
 if TYPE_CHECKING:
     from enfilade.serving import explicit
@@ -93,15 +95,19 @@ class Handlers:
         context = self._context(request, secrets) if handler.needs_context else None
         bound = bind(given, context)
         if not handler.dependencies:
-            return finished(await self._called(handler, bound), finish)
-        async with provided(handler.dependencies, context, self.threads, self.overrides) as values:
-            return finished(await self._called(handler, {**bound, **values}), finish)
+            return finished(await self._called(handler, bound, self.threads), finish)
+        lane = self.threads.lane()
+        try:
+            async with provided(handler.dependencies, context, lane, self.overrides) as values:
+                return finished(await self._called(handler, {**bound, **values}, lane), finish)
+        finally:
+            lane.close()
         raise AssertionError("a dependency hid an exception")
 
-    async def _called(self, handler: Handler, bound: dict[str, Any]) -> Any:
+    async def _called(self, handler: Handler, bound: dict[str, Any], threads: Threads | Lane) -> Any:
         if handler.is_async:
             return await handler.call(bound)
-        return await self.threads.result_of(handler.call, bound)
+        return await threads.result_of(handler.call, bound)
 
     def close(self) -> None:
         """Let go of the threads; running `def` functions finish on their own."""

@@ -2,6 +2,13 @@
 
 They are daemons, unlike those of the standard library's pool: a tool that blocks for ever must not keep a server
 from stopping. Whoever stops the server has waited for the calls that matter already.
+
+A `Lane` is for calls with several synchronous steps: all of them run in one thread, so that objects which belong
+to a thread, such as connections of `sqlite3`, can be opened, used and closed. Between the steps the thread is
+free for others.
+
+Easy to get wrong: the thread of a lane is lent to other work only when no other thread can be had, because a step
+of the lane would wait for that work.
 """
 
 import asyncio
@@ -9,11 +16,10 @@ import contextvars
 import inspect
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
-
-_Job = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 
 class Threads(Executor):
@@ -25,51 +31,214 @@ class Threads(Executor):
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._idle = threading.Semaphore(0)
+        self._lock = threading.Lock()  # around all below
+        self._idle: dict[_Worker, None] = {}  # the one that was used last at the end
+        self._idle_with_lanes: dict[_Worker, None] = {}
+        self._waiting: deque[_Job] = deque()
         self._started = 0
+        self._closed = False
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function` in a thread, with the caller's context variables, and return what it returns."""
-        context = contextvars.copy_context()
-        outcome = asyncio.get_running_loop().run_in_executor(self, context.run, function, *args)
-        if outcome.done():  # possible since CPython 3.14: what the thread gave the loop goes first
-            await asyncio.sleep(0)
-        return await outcome
+        return await _run(self, function, args)
 
     async def result_of(self, function: Callable[..., Any], *args: Any) -> Any:
         """Do the same, and await what it returns if that can be awaited."""
-        value = await self.run(function, *args)
+        value = await _run(self, function, args)
         return await value if inspect.isawaitable(value) else value
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queue a call (the interface asyncio asks of an executor; keywords are not used by it)."""
         if kwargs:
             raise TypeError("Threads.submit takes no keyword arguments")
-        future: Future[Any] = Future()
-        self._jobs.put((future, fn, args))
-        if not self._idle.acquire(blocking=False) and self._started < self.limit:
-            self._started += 1
-            threading.Thread(target=self._work, name=f"enfilade-tool-{self._started}", daemon=True).start()
-        return future
+        job = _Job(fn, args, None)
+        self.give(job)
+        return job.future
+
+    def lane(self) -> "Lane":
+        """Return what runs all its calls in one thread; to be closed after the last."""
+        return Lane(self)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let idle threads end; busy ones end after their call. Never waits, and takes no calls afterwards."""
-        for _ in range(self._started):
-            self._jobs.put(None)
+        """Let idle threads end; busy ones end after their call, those of lanes when these are closed.
 
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            future, function, args = job
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(function(*args))
-                except (StopIteration, GeneratorExit) as error:  # no awaited future can carry them
-                    future.set_exception(_raised(error))
-                except BaseException as error:  # it belongs to the caller, whatever it is
-                    future.set_exception(error)
-            del job, future, function, args
-            self._idle.release()
+        Never waits. Only open lanes that have a thread take calls afterwards.
+        """
+        with self._lock:
+            self._closed = True
+            for worker in self._idle:
+                worker.inbox.put(None)
+            self._idle.clear()
+
+    def give(self, job: "_Job") -> None:
+        """Hand a job to the thread of its lane, or to any, or let it wait for one."""
+        lane = job.lane
+        with self._lock:
+            worker = None if lane is None else lane.worker
+            if worker is None:
+                if self._closed:
+                    raise RuntimeError("the threads of this server have been put away")
+                worker = self._free()
+                if worker is None:
+                    self._waiting.append(job)
+                    return
+                if lane is not None:
+                    lane.bind(worker)
+            elif worker in self._idle_with_lanes:
+                del self._idle_with_lanes[worker]
+            else:
+                worker.own.append(job)
+                return
+        worker.inbox.put(job)
+
+    def _free(self) -> "_Worker | None":
+        """Return a thread that has nothing to do, started now if need be. The caller holds the lock."""
+        if self._idle:
+            return self._idle.popitem()[0]
+        if self._started < self.limit:
+            worker = _Worker(self)
+            thread = threading.Thread(target=worker.work, name=f"enfilade-tool-{self._started + 1}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more threads; those that are there will do
+                if not self._started:
+                    raise
+            else:
+                self._started += 1
+                return worker
+        if self._idle_with_lanes:
+            worker = next(iter(self._idle_with_lanes))  # the one that was idle for longest
+            del self._idle_with_lanes[worker]
+            return worker
+        return None
+
+    def next_job(self, worker: "_Worker") -> "_Job | None":
+        """Return what a thread does next; None if it waits at its inbox."""
+        with self._lock:
+            if worker.own:
+                return worker.own.popleft()
+            if self._waiting:
+                job = self._waiting.popleft()
+                if job.lane is not None:
+                    job.lane.bind(worker)
+                return job
+            if worker.lanes:
+                self._idle_with_lanes[worker] = None
+            elif self._closed:
+                worker.inbox.put(None)
+            else:
+                self._idle[worker] = None
+            return None
+
+    def let_go(self, lane: "Lane") -> None:
+        """Take in that a lane needs its thread no more."""
+        with self._lock:
+            worker, lane.worker, lane.closed = lane.worker, None, True
+            if worker is None:
+                return
+            worker.lanes -= 1
+            if not worker.lanes and worker in self._idle_with_lanes:
+                del self._idle_with_lanes[worker]
+                if self._closed:
+                    worker.inbox.put(None)
+                else:
+                    self._idle[worker] = None
+
+
+class Lane(Executor):
+    """Runs calls one after the other in one thread, which is chosen at the first of them.
+
+    Args:
+        threads: where the thread comes from.
+    """
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+        self.worker: _Worker | None = None
+        self.closed = False
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function` in the thread, as `Threads.run` does."""
+        return await _run(self, function, args)
+
+    async def result_of(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Do the same, and await what it returns if that can be awaited."""
+        value = await _run(self, function, args)
+        return await value if inspect.isawaitable(value) else value
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Queue a call, as `Threads.submit` does."""
+        if kwargs:
+            raise TypeError("Lane.submit takes no keyword arguments")
+        job = _Job(fn, args, self)
+        self._threads.give(job)
+        return job.future
+
+    def bind(self, worker: "_Worker") -> None:
+        """Keep to a thread from now on; for `Threads`, which holds its lock."""
+        if not self.closed and self.worker is None:
+            self.worker = worker
+            worker.lanes += 1
+
+    def close(self) -> None:
+        """Need the thread no more."""
+        self._threads.let_go(self)
+
+
+class _Job:
+    """A call that is to run in a thread, for a lane or for none."""
+
+    __slots__ = ("args", "function", "future", "lane")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], lane: Lane | None) -> None:
+        self.future: Future[Any] = Future()
+        self.function = function
+        self.args = args
+        self.lane = lane
+
+    def run(self) -> None:
+        """Run it, unless it was cancelled."""
+        if self.future.set_running_or_notify_cancel():
+            try:
+                self.future.set_result(self.function(*self.args))
+            except (StopIteration, GeneratorExit) as error:  # no awaited future can carry them
+                self.future.set_exception(_raised(error))
+            except BaseException as error:  # it belongs to the caller, whatever it is
+                self.future.set_exception(error)
+
+
+class _Worker:
+    """One thread.
+
+    Attributes:
+        inbox: what it does next, while it waits; None ends it.
+        own: what lanes want of it while it is busy.
+        lanes: how many lanes keep to it.
+    """
+
+    __slots__ = ("_threads", "inbox", "lanes", "own")
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+        self.inbox: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.own: deque[_Job] = deque()
+        self.lanes = 0
+
+    def work(self) -> None:
+        """Run one job after the other until there is an end."""
+        while (job := self.inbox.get()) is not None:
+            while job is not None:
+                job.run()
+                job = self._threads.next_job(self)
+
+
+async def _run(executor: Executor, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Call a function in a thread of an executor, with the caller's context variables."""
+    context = contextvars.copy_context()
+    outcome = asyncio.get_running_loop().run_in_executor(executor, context.run, function, *args)
+    if outcome.done():  # possible since CPython 3.14: what the thread gave the loop goes first
+        await asyncio.sleep(0)
+    return await outcome
 
 
 def _raised(error: BaseException) -> RuntimeError:
