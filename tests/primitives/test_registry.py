@@ -1,6 +1,7 @@
 """`registry.py`: order, clashes, aliases, change events, threads."""
 
 import threading
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -90,6 +91,47 @@ def test_own_key() -> None:
     assert registry.get("file:a") == "File:A"
     with pytest.raises(TypeError, match="give the registry a key="):
         Registry[int]("number").add(1)
+
+
+def adding(count: int) -> float:
+    """Return the seconds of the processor that adding so many items takes."""
+    registry: Registry[Item] = Registry("tool", alias=lambda item: f"Server_{item.name}")
+    items = [Item(f"tool_{number}") for number in range(count)]
+    start = time.process_time()
+    for item in items:
+        registry.add(item)
+    taken = time.process_time() - start
+    assert registry.get(f"Server_tool_{count - 1}") is items[-1]
+    return taken
+
+
+def test_adding_takes_the_same_for_each_item_however_many_there_are() -> None:
+    few, many = (min(adding(count) for _ in range(3)) for count in (2_000, 20_000))
+    assert many < 40 * few
+
+
+def test_the_alias_of_an_item_is_asked_for_once() -> None:
+    asked: list[str] = []
+
+    def alias(item: Item) -> str:
+        asked.append(item.name)
+        return f"Server_{item.name}"
+
+    registry: Registry[Item] = Registry("tool", alias=alias)
+    for name in "abcdef":
+        registry.add(Item(name))
+    assert asked == list("abcdef")
+
+
+def test_an_item_that_takes_the_place_of_another_has_its_alias() -> None:
+    registry: Registry[Item] = Registry("tool", alias=lambda item: item.origin)
+    registry.add(Item("a", "one"), Item("b", "two"))
+    registry.update(Item("a", "two"))
+    assert registry.get("one") is None
+    assert registry.get("two") is None
+    registry.update(Item("b", "three"))
+    assert registry.get("two") is registry.get("a")
+    assert registry.get("three") is registry.get("b")
 
 
 def test_changes_while_others_iterate_and_from_many_threads() -> None:

@@ -3,11 +3,16 @@
 import base64
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import UNSET
 
 from enfilade import Caching, MCPApp, connect
+from enfilade.serving.exchange import Request
 from enfilade.serving.pages import decode_cursor, encode_cursor
+from enfilade.serving.peer import Peer
 from enfilade.wire.jsonrpc import RpcError
+from enfilade.wire.message import PaginatedRequestParams
 from harness import Line
 from in_process import Asgi
 
@@ -73,6 +78,35 @@ async def test_a_change_is_seen_at_once(monkeypatch: pytest.MonkeyPatch, method:
         app.remove_resource(f"a://t{number}")
         app.remove_resource(f"a://t{number}/{{x}}")
     assert [each["name"] for page in await pages(app, method) for each in page[member]] == ["t3"]
+
+
+@pytest.mark.anyio
+async def test_many_tools_are_listed_from_ready_bytes_of_which_each_page_costs_itself_alone() -> None:
+    app = MCPApp()
+
+    def work(text: str, count: int = 1) -> str:
+        return text * count
+
+    for number in range(2_000):
+        app.add_tool(work, name=f"tool_{number}")
+
+    async def page(cursor: Any = UNSET) -> bytes:
+        peer = Peer(revision="2026-07-28")
+        return await app.dispatcher.dispatch(
+            Request(1, "tools/list", PaginatedRequestParams(cursor=cursor), peer)
+        )
+
+    first = await page()
+    assert sum(tool._define.cache_info().currsize for tool in app.tools) == 100  # type: ignore[attr-defined]
+    assert await page() is first
+    seen, cursor = 0, UNSET
+    while seen < 2_000:
+        body = await page(cursor)
+        assert await page(cursor) is body
+        read = msgspec.json.decode(body)
+        seen, cursor = seen + len(read["tools"]), read.get("nextCursor")
+    assert cursor is None
+    assert seen == 2_000
 
 
 @pytest.mark.anyio

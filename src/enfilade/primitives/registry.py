@@ -1,7 +1,8 @@
 """An ordered collection of what a server offers, with a voice: it tells when it has changed.
 
-Items may be added and removed from any thread while others read. Readers take no lock: every change puts a
-new dict in the place of the old one, so an iteration that has begun goes on over what it began with.
+Items may be added and removed from any thread while others read. A look-up takes no lock. Iterations go over a copy,
+made when it is first needed after a change. So one that has begun goes on over what it began with, and adding many
+items costs the same for each.
 
 Easy to get wrong: an alias is a second way to find an item and never hides a name. Where two items have the
 same alias, it finds neither of them, because a call must not reach a tool that was not meant.
@@ -10,7 +11,7 @@ same alias, it finds neither of them, because a call must not reach a tool that 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -31,9 +32,10 @@ class Registry(Generic[T]):
         self._kind = kind
         self._key: Callable[[T], str] = key or _name
         self._alias = alias
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # around every change of what is below
         self._items: dict[str, T] = {}
-        self._aliases: dict[str, T] = {}
+        self._aliases: dict[str, tuple[T, ...]] = {}  # all items of an alias
+        self._copy: tuple[T, ...] | None = ()
         self._version = 0
         self._callbacks: tuple[Callable[[], object], ...] = ()
 
@@ -49,22 +51,32 @@ class Registry(Generic[T]):
             ValueError: a name is taken; says where both items were written.
         """
         with self._lock:
-            changed = dict(self._items)
+            new: dict[str, T] = {}
             for item in items:
                 key = self._key(item)
-                if (taken := changed.get(key)) is not None:
+                taken = self._items.get(key)
+                if (taken := new.get(key) if taken is None else taken) is not None:
                     raise ValueError(
                         f'two {self._kind}s are called "{key}": {_origin(taken)} and {_origin(item)}; '
                         f"rename one of them"
                     )
-                changed[key] = item
-            self._replace(changed)
+                new[key] = item
+            aliases = [self._alias_of(item) for item in items]
+            self._items.update(new)
+            for item, alias in zip(items, aliases, strict=True):
+                self._add_alias(alias, item)
+            self._changed()
         self._tell()
 
     def update(self, item: T) -> None:
         """Put an item in the place of the one with the same name, or at the end if there is none."""
         with self._lock:
-            self._replace({**self._items, self._key(item): item})
+            key, alias = self._key(item), self._alias_of(item)
+            if key in self._items:
+                self._take_alias(self._items[key])
+            self._items[key] = item
+            self._add_alias(alias, item)
+            self._changed()
         self._tell()
 
     def remove(self, name: str) -> T:
@@ -74,19 +86,21 @@ class Registry(Generic[T]):
             KeyError: there is none of this name.
         """
         with self._lock:
-            changed = dict(self._items)
             try:
-                removed = changed.pop(name)
+                removed = self._items.pop(name)
             except KeyError:
                 raise KeyError(f'there is no {self._kind} called "{name}"') from None
-            self._replace(changed)
+            self._take_alias(removed)
+            self._changed()
         self._tell()
         return removed
 
     def get(self, name: str) -> T | None:
         """Return the item of this name or, failing that, alias; None if there is none."""
         found = self._items.get(name)
-        return self._aliases.get(name) if found is None else found
+        if found is None and len(same := self._aliases.get(name, ())) == 1:
+            return same[0]
+        return found
 
     def on_change(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` after each change, in the thread that made it; returns a function that ends this."""
@@ -101,10 +115,18 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """Return the names, in order."""
-        return list(self._items)
+        return [self._key(item) for item in self.items()]
+
+    def items(self) -> tuple[T, ...]:
+        """Return the items, in order, as they are now."""
+        found = self._copy
+        if found is None:
+            with self._lock:
+                found = self._copy = tuple(self._items.values())
+        return found
 
     def __iter__(self) -> Iterator[T]:
-        return iter(self._items.values())
+        return iter(self.items())
 
     def __len__(self) -> int:
         return len(self._items)
@@ -112,23 +134,27 @@ class Registry(Generic[T]):
     def __contains__(self, name: object) -> bool:
         return name in self._items
 
-    def _replace(self, items: dict[str, T]) -> None:
-        """Let readers see the new items. The caller holds the lock."""
-        self._items = items
-        self._aliases = self._aliases_of(items.values())
+    def _changed(self) -> None:
+        """Take in that the items are others than before. The caller holds the lock, as with all below."""
+        self._copy = None
         self._version += 1
 
-    def _aliases_of(self, items: Iterable[T]) -> dict[str, T]:
-        found: dict[str, T] = {}
-        twice: set[str] = set()
-        for item in items:
-            alias = self._alias(item) if self._alias else None
-            if alias is None:
-                continue
-            if alias in found:
-                twice.add(alias)
-            found[alias] = item
-        return {alias: item for alias, item in found.items() if alias not in twice}
+    def _alias_of(self, item: T) -> str | None:
+        return self._alias(item) if self._alias else None
+
+    def _add_alias(self, alias: str | None, item: T) -> None:
+        if alias is not None:
+            self._aliases[alias] = (*self._aliases.get(alias, ()), item)
+
+    def _take_alias(self, item: T) -> None:
+        alias = self._alias_of(item)
+        if alias is None:
+            return
+        left = tuple(each for each in self._aliases.get(alias, ()) if each is not item)
+        if left:
+            self._aliases[alias] = left
+        else:
+            self._aliases.pop(alias, None)
 
     def _tell(self) -> None:
         for callback in self._callbacks:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -76,7 +76,7 @@ class Tools:
         self.pages = Pages(
             ListToolsResult,
             "tools",
-            self.definitions,
+            lambda: _Definitions(registry.items()),
             lambda: registry.version,
             render,
             size=page_size,
@@ -164,6 +164,31 @@ class Tools:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 return  # the tool's own validator says what is wrong
             check_mirrored(fields, mirrored, decoded)
+
+
+class _Definitions(Sequence[Definition]):
+    """The definitions of tools, each made when it is looked at, so that a page costs what is on it.
+
+    Args:
+        tools: the tools, in listed order.
+    """
+
+    def __init__(self, tools: Sequence[Tool]) -> None:
+        self._tools = tools
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    @overload
+    def __getitem__(self, index: int) -> Definition: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Definition]: ...
+
+    def __getitem__(self, index: int | slice) -> Definition | Sequence[Definition]:
+        if isinstance(index, slice):
+            return [tool.definition for tool in self._tools[index]]
+        return self._tools[index].definition
 
 
 def prepare_later(tools: Iterable[Tool]) -> asyncio.TimerHandle:
