@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from enfilade.settings import Settings
     from enfilade.state.event_store import EventCallback, EventId, EventMessage, EventStore, StreamId
     from enfilade.state.kept_events import MemoryEventStore, SqliteEventStore
+    from enfilade.testing.connecting import connect
     from enfilade.transports.duplex import HTTPStreamableTransport
     from enfilade.transports.loop_messages import RelatedMessage, as_dict, as_session_message, as_text
-    from enfilade.transports.memory import connect
     from enfilade.wire.content import (
         Annotations,
         AudioContent,
@@ -108,7 +108,7 @@ _HOMES = {
     "File": "enfilade.primitives.media",
     "Image": "enfilade.primitives.media",
     "tool": "enfilade.primitives.modules",
-    "connect": "enfilade.transports.memory",
+    "connect": "enfilade.testing.connecting",
     "Annotations": "enfilade.wire.content",
     "AudioContent": "enfilade.wire.content",
     "BlobResourceContents": "enfilade.wire.content",

@@ -56,8 +56,77 @@ async def test_wrong(mcp_client):
 }
 
 
-def run_pytest(folder: Path, *words: str) -> str:
-    plugins = ["no:cacheprovider", *("anyio", "enfilade.testing.pytest_plugin")]
+#: What users of pytest-asyncio write, and what may happen to it in auto mode and in strict mode.
+ASYNCIO = """
+import pytest
+import pytest_asyncio
+from enfilade.testing import connect
+from shop import app
+
+pytestmark = pytest.mark.mcp(eras=["session"])
+
+@pytest.mark.asyncio
+async def test_that_cannot_be(mcp_client):
+    raise AssertionError("it must not be run")
+
+@pytest.mark.asyncio
+async def test_connect(mcp_connect):
+    async with mcp_connect() as client:
+        assert (await client.call_tool("add", {"a": 2})).structured_content == {"result": 3}
+
+@pytest_asyncio.fixture
+async def mine():
+    async with connect(app) as client:
+        yield client
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def shared():
+    async with connect(app, transport="http") as client:
+        yield client
+
+@pytest.mark.asyncio
+async def test_mine(mine):
+    assert (await mine.call_tool("add", {"a": 2})).structured_content == {"result": 3}
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("a", [1, 2])
+async def test_shared(shared, a):
+    assert (await shared.call_tool("add", {"a": a})).structured_content == {"result": a + 1}
+
+@pytest_asyncio.fixture
+async def by_the_matrix(mcp_connect):
+    async with mcp_connect() as client:
+        yield client
+
+@pytest.mark.asyncio
+async def test_by_the_matrix(by_the_matrix, mcp_era):
+    assert by_the_matrix.protocol_version == "2025-11-25"
+"""
+#: In auto mode no marks are needed, nor are those of fixtures; in strict mode, whoever has none is run by anyio.
+UNMARKED = """
+import pytest
+from enfilade.testing import connect
+from shop import app
+
+@pytest.fixture
+async def mine():
+    async with connect(app) as client:
+        yield client
+
+async def test_mine(mine):
+    assert (await mine.call_tool("add", {"a": 2})).structured_content == {"result": 3}
+"""
+BY_ANYIO = """
+import pytest
+
+@pytest.mark.mcp(transports=["memory"], principal="ada")
+async def test_by_anyio(mcp_client):
+    assert (await mcp_client.call_tool("add", {"a": 2})).structured_content == {"result": 3}
+"""
+
+
+def run_pytest(folder: Path, *words: str, more: tuple[str, ...] = ()) -> str:
+    plugins = ["no:cacheprovider", *("anyio", "enfilade.testing.pytest_plugin"), *more]
     command = [sys.executable, "-m", "pytest", *(word for each in plugins for word in ("-p", each)), *words]
     env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # for what else is installed takes seconds
     done = subprocess.run(
@@ -109,3 +178,57 @@ def test_who_does_not_use_it_loads_nothing() -> None:
     assert set(done.stdout.split()) <= {
         *("enfilade", "enfilade._version", "enfilade.testing", "enfilade.testing.pytest_plugin"),
     }
+
+
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+def test_with_pytest_asyncio_it_works_or_fails_at_once(mode: str, project: Path) -> None:
+    files = {"test_asyncio.py": ASYNCIO, "test_unmarked.py": UNMARKED, "test_by_anyio.py": BY_ANYIO}
+    for name, text in files.items():
+        (project / name).write_text(text, encoding="utf-8")
+    kept = [name for name in files if name != ("test_by_anyio.py" if mode == "auto" else "test_unmarked.py")]
+    words = ("-o", f"asyncio_mode={mode}", "--tb=short", "-v", *kept)
+    said = run_pytest(project, *words, more=("pytest_asyncio.plugin",))
+    assert "it must not be run" not in said.replace(ASYNCIO, "")
+    assert said.count("pytest-asyncio runs this test in an event loop of its own") >= 2, said
+    assert {line.split()[1] for line in said.splitlines() if line.startswith("ERROR ")} == {
+        f"test_asyncio.py::test_that_cannot_be[session-{way}]" for way in ("memory", "http")
+    }, said
+    passed = 2 + 1 + 2 + 2 + (1 if mode == "auto" else 2)
+    assert f"{passed} passed, 2 errors" in said, said
+    assert "cancel scope" not in said
+
+
+HOSTED = """
+import pytest
+from enfilade import Context, MCPApp
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+app = MCPApp(name="Held")
+
+@app.tool
+def who(ctx: Context) -> str:
+    return str(ctx.peer.principal)
+
+@pytest.fixture
+def mcp_app(request):
+    return Starlette(routes=[Mount("/tools", app=app)]) if "host" in request.node.name else app
+
+@pytest.mark.mcp(transports=["http"])
+async def test_a_host(mcp_client):
+    assert (await mcp_client.call_tool("who", {})).structured_content == {"result": "None"}
+
+@pytest.mark.mcp(principal="ada")
+async def test_somebody(mcp_client):
+    assert (await mcp_client.call_tool("who", {})).structured_content == {"result": "ada"}
+
+@pytest.mark.mcp(headers={"x-shop": "1"})
+async def test_headers(mcp_client, mcp_transport):
+    assert mcp_transport == "http"
+"""
+
+
+def test_the_mark_takes_what_connect_takes_and_the_app_may_be_a_host(project: Path) -> None:
+    (project / "test_hosted.py").write_text(HOSTED, encoding="utf-8")
+    said = run_pytest(project, "test_hosted.py")
+    assert "8 passed" in said, said

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from enfilade.testing.answers import Given, Script
 from enfilade.testing.failures import ConnectError, innermost, require_client
-from enfilade.testing.targets import Command, Opened, Target, Transport, opened, transport_to
-from enfilade.transports.memory import entered
+from enfilade.testing.held import held
+from enfilade.testing.targets import Approach, Command, Opened, Target, Transport, opened, transport_to
 from enfilade.wire.revisions import STATELESS
 
 if TYPE_CHECKING:
@@ -38,54 +38,66 @@ async def connect(
     log_level: str | None = "debug",
     timeout: float | None = 30.0,
     headers: Mapping[str, str] | None = None,
+    principal: str | None = None,
+    path: str | None = None,
     **options: Any,
 ) -> AsyncIterator[Connected]:
     """Connect the official client to a server.
 
     Args:
-        target: an `MCPApp`, a `Command` that starts a server on its pipes, or the URL of one.
+        target: an `MCPApp`; a host that holds one, which is any ASGI application, such as FastAPI's; a `Command`
+            that starts a server on its pipes; or the URL of one.
         era: `stateless` (2026-07-28), `session` (`initialize`), or `auto` for what the server prefers.
         transport: how to reach an app: `memory` (default), `http` on a free port, or `stdio` in another process.
+            A host is reached over http, with its own middleware and lifespan.
         answers: to elicitation, in order: `accept({…})`, `decline()`, `cancel()` or the fields of a form; or a
             function of the `Question`, `async` or not. None for a client that cannot be asked.
         sampling: texts that the client's model says, in order, or a function. None for a client without a model.
         roots: the directories that the user has opened.
         log_level: the least level of log messages that the server is asked for; None to ask for none.
         timeout: seconds that each answer may take; None for no limit.
-        headers: of each HTTP request to a URL, or to an app over http.
+        headers: of each HTTP request; with them, an app is reached over http.
+        principal: who the client is, as if a host had authenticated them: `ctx.peer.principal`.
+        path: of the endpoint in a host, where its routes do not say it.
         options: passed to `mcp.Client` as they are.
 
     Yields:
         The client, with `logs`, `progress`, `questions` and `answers_left`. What is raised while it is connected
-        arrives as it was raised.
+        arrives as it was raised. It may be left in another task than it was entered in, of the same event loop.
 
     Raises:
         ConnectError: the server cannot be reached, or does not speak that era.
         LoadError: over stdio, the app is made where no other process could find it.
         ModuleNotFoundError: the official client is not installed.
-        ValueError: there is no such era or transport, or it does not lead there.
+        TypeError: the target is none of these.
+        ValueError: there is no such era or transport, or it does not lead there; or a host holds no app that can
+            be found, or several.
     """
     require_client()
     if era not in _MODES:
         raise ValueError(f"there is no era {era!r}; use 'stateless', 'session' or 'auto'")
     from enfilade.testing.connected import Connected
 
-    way = transport_to(target, transport)
+    approach = Approach(headers, principal, path)
+    way = transport_to(target, transport, approach)
     script = Script(answers, sampling, roots)
-    async with opened(target, way, headers) as found:
-        client = Connected(
-            found.streams,
-            script,
-            mode=_MODES[era],
-            log_level=log_level,
-            read_timeout_seconds=timeout,
-            **options,
-        )
-        ours = not isinstance(target, str | Command) and way != "stdio"
-        async with entered(_Reached(client, found, ours)) as connected:
-            await _agree(connected, era, log_level, found.name)
-            yield connected
-            connected.check_answers()
+
+    @asynccontextmanager
+    async def connected() -> AsyncIterator[tuple[Connected, str]]:
+        async with opened(target, way, approach) as found:
+            client = Connected(
+                found.streams,
+                script,
+                **{"mode": _MODES[era], "log_level": log_level, "read_timeout_seconds": timeout, **options},
+            )
+            ours = not isinstance(target, str | Command) and way != "stdio"
+            async with _Reached(client, found, ours):
+                yield client, found.name
+
+    async with held(connected()) as (client, name):
+        await _agree(client, era, log_level, name)
+        yield client
+        client.check_answers()
 
 
 class _Reached:

@@ -2,7 +2,8 @@
 
 A project defines one fixture, `mcp_app`, which returns its `MCPApp` (or a `Command`, or a URL). Then
 `async def test_it(mcp_client)` runs once for each era and transport, by the pytest plugin of anyio, which comes
-with the official client; `mcp_connect` is for tests that run an event loop of their own.
+with the official client; `mcp_connect` is for tests that run an event loop of their own, or in that of another
+plugin, such as pytest-asyncio.
 
 Easy to get wrong: pytest loads this in every run of everybody who has Enfilade installed. It imports nothing but
 pytest, and adds nothing to tests that do not ask for its fixtures.
@@ -10,6 +11,7 @@ pytest, and adds nothing to tests that do not ask for its fixtures.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -52,6 +54,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     marker = metafunc.definition.get_closest_marker("mcp")
     said = {} if marker is None else marker.kwargs
+    if "transports" not in said and said.get("headers"):  # which only HTTP has
+        said = {**said, "transports": ["http"]}
     eras = _chosen("eras", said.get("eras"), metafunc.config.getini("mcp_eras"), _ERAS)
     transports = _chosen(
         "transports", said.get("transports"), metafunc.config.getini("mcp_transports"), _TRANSPORTS
@@ -115,14 +119,26 @@ def mcp_connect(
 
 
 def _is_app(target: Any) -> bool:
-    """Whether a target can be reached by any transport; a command and a URL have one each."""
-    from enfilade.testing.targets import Command
+    """Whether a target can be reached by any transport; a command, a URL and a host have one each."""
+    return hasattr(target, "running")
 
-    return not isinstance(target, str | Command)
+
+def _check_runner(request: pytest.FixtureRequest) -> None:
+    """Fail if pytest-asyncio runs the test: in its event loop, not the client's, each call would wait."""
+    if "pytest_asyncio" in sys.modules and request.node.get_closest_marker("asyncio"):  # auto mode marks it, too
+        pytest.fail(
+            "pytest-asyncio runs this test in an event loop of its own, and mcp_client is in that of anyio: take "
+            "mcp_connect instead (`async with mcp_connect() as client:`), or let anyio run the test, without the "
+            "mark asyncio and without asyncio_mode=auto",
+            pytrace=False,
+        )
 
 
 @pytest.fixture
-async def mcp_client(anyio_backend: Any, mcp_connect: Any) -> AsyncIterator[Connected]:
+async def mcp_client(
+    request: pytest.FixtureRequest, anyio_backend: Any, mcp_connect: Any
+) -> AsyncIterator[Connected]:
     """The official client, connected to `mcp_app`: in each era, over each transport."""
+    _check_runner(request)
     async with mcp_connect() as client:
         yield client

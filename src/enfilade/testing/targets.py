@@ -1,4 +1,4 @@
-"""What can be connected to, and how: an app in this process, a command over its pipes, a URL.
+"""What can be connected to, and how: an app or a host in this process, a command over its pipes, a URL.
 
 Easy to get wrong: a server that does not start says why on its standard error, which nobody reads. So that is
 kept in a file, and quoted when the connection fails.
@@ -11,11 +11,11 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from enfilade.source import LoadError, Source, sources_of
 from enfilade.transports.memory import streams
@@ -43,7 +43,25 @@ class Command:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-Target: TypeAlias = "MCPApp | Command | str"
+#: An ASGI application that holds an app, such as FastAPI's.
+Host: TypeAlias = Callable[..., Awaitable[Any]]
+
+Target: TypeAlias = "MCPApp | Host | Command | str"
+
+
+@dataclass(frozen=True)
+class Approach:
+    """What is said of the way to a server, beside the transport.
+
+    Attributes:
+        headers: of each HTTP request; None for those of the client alone.
+        principal: who the client is, as if a host had authenticated them; None for nobody.
+        path: of the endpoint in a host; None to look for it.
+    """
+
+    headers: Mapping[str, str] | None = None
+    principal: str | None = None
+    path: str | None = None
 
 
 class Opened:
@@ -68,46 +86,86 @@ class Opened:
         return "\n".join(lines[-_QUOTED:])
 
 
-def transport_to(target: Target, transport: Transport | None) -> Transport:
+def transport_to(target: Target, transport: Transport | None, approach: Approach) -> Transport:
     """Return the transport that leads to a target; an app in this process has three.
 
     Raises:
         ValueError: the target cannot be reached that way.
     """
-    only: Transport | None = (
-        "http" if isinstance(target, str) else "stdio" if isinstance(target, Command) else None
+    what, ways = _ways(target)
+    if transport not in (None, *_TRANSPORTS):
+        raise ValueError(f"there is no transport {transport!r}; use 'memory', 'stdio' or 'http'")
+    if transport not in (None, *ways):
+        raise ValueError(f"{what} is reached by transport={ways[0]!r}, not by {transport!r}")
+    way = transport or ("http" if approach.headers and "http" in ways else ways[0])
+    if approach.headers and way != "http":
+        raise ValueError(f"headers= belong to HTTP requests; transport={way!r} has none")
+    if approach.principal is not None and (what != _APP or way == "stdio"):
+        over = "over stdio" if what == _APP else f"of {what}"
+        raise ValueError(
+            f"principal= is for an MCPApp over memory or http; the users {over} are known by its own "
+            "authentication, to which headers= may speak"
+        )
+    if approach.path is not None and what != _HOST:
+        raise ValueError(f"path= is for a host that holds an MCPApp, not for {what}")
+    return way
+
+
+_TRANSPORTS: Final[tuple[Transport, ...]] = ("memory", "stdio", "http")
+_APP, _HOST = "an MCPApp", "a host"
+
+
+def _ways(target: Target) -> tuple[str, tuple[Transport, ...]]:
+    """Return what a target is called, and the transports that lead to it, the usual one first."""
+    if isinstance(target, str):
+        return "a URL", ("http",)
+    if isinstance(target, Command):
+        return "a command", ("stdio",)
+    if hasattr(target, "running"):
+        return _APP, _TRANSPORTS
+    if callable(target):
+        return _HOST, ("http",)
+    raise TypeError(
+        f"a {type(target).__name__} cannot be connected to; give an MCPApp, an ASGI application that holds one, "
+        "a Command or a URL"
     )
-    if only is None:
-        if transport not in (None, "memory", "stdio", "http"):
-            raise ValueError(f"there is no transport {transport!r}; use 'memory', 'stdio' or 'http'")
-        return transport or "memory"
-    if transport not in (None, only):
-        what = "a URL" if only == "http" else "a command"
-        raise ValueError(f"{what} is reached by transport={only!r}, not by {transport!r}")
-    return only
 
 
 @asynccontextmanager
-async def opened(
-    target: Target, transport: Transport, headers: Mapping[str, str] | None
-) -> AsyncIterator[Opened]:
+async def opened(target: Any, transport: Transport, approach: Approach) -> AsyncIterator[Opened]:
     """Make a target ready to be connected to, and put everything away afterwards."""
     if isinstance(target, str):
-        async with _over_http(target, headers) as way:
+        async with _over_http(target, approach.headers) as way:
             yield Opened(_without_secrets(target), way)
     elif isinstance(target, Command):
         with _kept() as said:
             yield Opened(f"the command `{shlex.join(target.argv)}`", _over_stdio(target, said), said)
     elif transport == "memory":
-        yield Opened(target.name, streams(target))
+        yield Opened(getattr(target, "name", "the server"), streams(target, approach.principal))
     elif transport == "stdio":
         with _kept() as said:
             yield Opened(target.name, _over_stdio(_child_of(target), said), said)
     else:
         from enfilade.testing.loopback import served
 
-        async with served(target) as url, _over_http(url, headers) as way:
-            yield Opened(target.name, way)
+        name, path = _in_this_process(target, approach.path)
+        async with (
+            served(target, approach.principal) as root,
+            _over_http(root + path, approach.headers) as way,
+        ):
+            yield Opened(name, way)
+
+
+def _in_this_process(target: Any, path: str | None) -> tuple[str, str]:
+    """Return the name of an app, or of the one that a host holds, and the path of its endpoint."""
+    if hasattr(target, "running"):
+        return target.name, target.settings.path
+    if path is not None:
+        return type(target).__name__, path if path.startswith("/") else f"/{path}"
+    from enfilade.testing.hosts import held_app
+
+    app, found = held_app(target)
+    return app.name, found
 
 
 @asynccontextmanager

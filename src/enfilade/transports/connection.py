@@ -63,6 +63,7 @@ class Connection:
         write: sends a response, which may not be dropped.
         request_timeout: seconds that a request may take; 0 for no limit.
         max_requests: requests in flight at once.
+        principal: who is at the other end; None if nobody has said.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class Connection:
         *,
         request_timeout: float = 0.0,
         max_requests: int = 1000,
+        principal: str | None = None,
     ) -> None:
+        self._principal = principal
         self._dispatcher = dispatcher
         self._outlet = outlet
         self._write = write
@@ -286,14 +289,14 @@ class Connection:
                     INVALID_PARAMS,
                     f"{method} came before initialize and without params._meta naming a protocol version",
                 )
-            return self._make(incoming, method, Peer(revision=HANDSHAKE[-1]))
+            return self._make(incoming, method, Peer(revision=HANDSHAKE[-1], principal=self._principal))
         return self._make(incoming, method, self._peer)
 
     def _stateless(self, incoming: Incoming, method: str) -> Request:
         incoming.check_metadata()
         incoming.check_version()
         level = incoming.meta.log_level
-        peer = incoming.stateless_peer(None)
+        peer = incoming.stateless_peer(self._principal)
         request = self._make(incoming, method, peer, None if level is UNSET else level, stateless=True)
         self._served_stateless = self._served_stateless or method not in _PROBES  # a refusal serves nothing
         return request
@@ -306,7 +309,12 @@ class Connection:
             raise invalid_request("initialize was sent already")
         params: Any = incoming.checked_params()
         revision = negotiate(params.protocol_version)
-        self._peer = Peer(revision=revision, client_info=params.client_info, capabilities=params.capabilities)
+        self._peer = Peer(
+            revision=revision,
+            client_info=params.client_info,
+            capabilities=params.capabilities,
+            principal=self._principal,
+        )
         return self._make(incoming, "initialize", self._peer)
 
     def _make(

@@ -4,21 +4,12 @@ Needs the official client, `pip install "enfilade[client]"`. The messages are th
 as they would be, so a test sees what a client sees.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import Any, Protocol
 
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.transports.connection import Connection
-
-if TYPE_CHECKING:
-    from mcp import Client
-
-Entered = TypeVar("Entered")
-
-#: What must unwind everything at once.
-_ENDS: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
 class Serveable(Protocol):
@@ -56,8 +47,13 @@ class _Pipe:
 
 
 @asynccontextmanager
-async def streams(app: Serveable) -> AsyncIterator[tuple[Any, Any]]:
-    """Yield the (read, write) streams that the official client asks of a transport."""
+async def streams(app: Serveable, principal: str | None = None) -> AsyncIterator[tuple[Any, Any]]:
+    """Yield the (read, write) streams that the official client asks of a transport.
+
+    Args:
+        app: the server.
+        principal: who the client is, as if a host had authenticated them; None for nobody.
+    """
     import anyio
     from mcp.shared.message import SessionMessage
     from mcp_types import jsonrpc_message_adapter
@@ -70,7 +66,7 @@ async def streams(app: Serveable) -> AsyncIterator[tuple[Any, Any]]:
 
     pipe = _Pipe(deliver)
     async with app.running() as dispatcher, anyio.create_task_group() as tasks:
-        connection = Connection(dispatcher, pipe, pipe.write)
+        connection = Connection(dispatcher, pipe, pipe.write, principal=principal)
 
         async def serve() -> None:
             async for message in from_client:
@@ -86,39 +82,3 @@ async def streams(app: Serveable) -> AsyncIterator[tuple[Any, Any]]:
             await connection.close()
             to_client.close()
             client_reads.close()
-
-
-@asynccontextmanager
-async def connect(app: Serveable, **options: Any) -> "AsyncIterator[Client]":
-    """Connect the official client to a server in this process.
-
-    Args:
-        app: the server.
-        options: passed to `mcp.Client` as they are, such as `mode="legacy"` or `logging_callback=`.
-
-    Yields:
-        The connected client. What is raised while it is connected arrives as it was raised, so a failed assertion
-        of a test reads like one.
-    """
-    from mcp import Client
-
-    async with entered(Client(streams(app), **options)) as client:
-        yield client
-
-
-@asynccontextmanager
-async def entered(client: AbstractAsyncContextManager[Entered]) -> AsyncIterator[Entered]:
-    """Enter a client, and let what is raised while it is connected arrive as it was raised.
-
-    A client of task groups would wrap it in groups of exceptions, in which nobody reads a failed assertion.
-    """
-    failure: BaseException | None = None
-    async with client as connected:
-        try:
-            yield connected
-        except _ENDS:
-            raise
-        except BaseException as error:  # past the task groups; a test that fails or is skipped is no Exception
-            failure = error
-    if failure is not None:
-        raise failure
