@@ -287,7 +287,7 @@ async def test_middleware_sees_every_request() -> None:
         seen.append(request.method)
         return await call_next(request)
 
-    async with connect(app, mode="legacy") as client:
+    async with connect(app, era="session", log_level=None) as client:
         await client.read_resource("loans://Ada")
         await client.list_resources()
         await client.get_prompt("describe")
