@@ -129,7 +129,7 @@ class Offer:
             size: in bytes, if it is known and stays; for a resource only.
             annotations: for whom it is (`audience`), how much it matters (`priority`), `last_modified`.
             icons: pictures, https or data URIs.
-            meta: members of the definition's `_meta`.
+            meta: members of the `_meta` of the definition, and of contents that have none of their own.
             ttl: seconds for which clients may keep what they read.
             cache_scope: `public` only if it is the same for everybody.
             complete: what suggests values, by variable: a function, a list, an Enum.

@@ -319,3 +319,13 @@ def test_tool_error_carries_meta() -> None:
     error = ToolError("no", meta={"retry": 1})
     assert (str(error), error.message, error.meta) == ("no", "no", {"retry": 1})
     assert ToolError("no").meta is None
+
+
+@pytest.mark.parametrize("empty", [[], ()])
+def test_an_empty_list_of_content_is_none(empty: Any) -> None:
+    """It is no value to be written as text; with structured content there is nothing but that."""
+    assert result_of(ToolResult(content=empty)).content == []
+    both = result_of(ToolResult(content=empty, structured_content={"a": 1}))
+    assert both.content == []
+    assert bytes(both.structured_content) == b'{"a":1}'
+    assert text_of(result_of(ToolResult(structured_content={"a": 1}))) == '{"a":1}'

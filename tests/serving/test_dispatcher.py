@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from enfilade import Context, MCPApp, Request
+from enfilade import Context, MCPApp, Request, ResourceError, ResourceNotFound, ToolError
 from enfilade.serving.dispatcher import Handler
+from enfilade.serving.unanswered import MissingCapabilityError
 from enfilade.wire.content import TextContent
 from enfilade.wire.jsonrpc import RpcError
 from enfilade.wire.message import Message
@@ -132,6 +133,73 @@ class TestFailures:
             "message": "Not on Sundays",
             "data": {"day": "Sunday"},
         }
+
+    @pytest.mark.parametrize("where", ["outer", "inner"])
+    @pytest.mark.parametrize(
+        ("error", "read"),
+        [
+            (ToolError("Not on Sundays", meta={"day": "Sunday"}), "Not on Sundays"),
+            (ExceptionGroup("two", [ToolError("No milk"), ToolError("No tea")]), "No milk\nNo tea"),
+            (MissingCapabilityError({"sampling": {}}), "sampling"),
+        ],
+        ids=["one", "several", "a capability"],
+    )
+    async def test_words_for_the_model_around_a_call_are_its_result(
+        self, error: Exception, read: str, where: str
+    ) -> None:
+        """The model can correct itself, as it can after a `ToolError` of the tool."""
+
+        async def refuse(request: Request, call_next: Handler) -> Message:
+            if request.method == "tools/call":
+                raise error
+            return await call_next(request)
+
+        async def pass_on(request: Request, call_next: Handler) -> Message:
+            return await call_next(request)
+
+        asgi = app_with(refuse, pass_on) if where == "outer" else app_with(pass_on, refuse)
+        token = (await asgi.initialize()).headers["mcp-session-id"]
+        answered = (await asgi.ask(token, "tools/call", {"name": "leaf", "arguments": {}})).result
+        assert answered["isError"] is True
+        assert read in answered["content"][0]["text"]
+        if isinstance(error, ToolError) and not isinstance(error, MissingCapabilityError):
+            assert answered["_meta"] == {"day": "Sunday"}
+
+    async def test_words_around_a_chained_call_are_its_result_too(self) -> None:
+        async def refuse(request: Request, call_next: Handler) -> Message:
+            if request.parent is not None:
+                raise ToolError("Not from here")
+            return await call_next(request)
+
+        asgi = app_with(refuse)
+
+        @asgi.app.tool
+        async def careful(ctx: Context) -> str:
+            found = await ctx.tools.call_raw("leaf")
+            return f"{found.is_error} {found.content[0].text}"  # type: ignore[union-attr]
+
+        assert (await call(asgi, "careful")).result["content"][0]["text"] == "True Not from here"
+        assert (await call(asgi, "branch")).result["content"][0]["text"] == "Not from here"
+
+    @pytest.mark.parametrize(
+        ("method", "params", "error", "code"),
+        [
+            ("tools/list", {}, ToolError("No lists today"), -32603),
+            ("resources/read", {"uri": "a://b"}, ResourceError("No lists today"), -32603),
+            ("resources/read", {"uri": "a://b"}, ResourceNotFound("No lists today"), -32602),
+        ],
+        ids=["a list", "a resource", "no resource"],
+    )
+    async def test_words_around_other_methods_are_those_of_an_error(
+        self, method: str, params: dict[str, Any], error: Exception, code: int
+    ) -> None:
+        async def refuse(request: Request, call_next: Handler) -> Message:
+            raise error
+
+        asgi = app_with(refuse)
+        asgi.app.add_text_resource("a://b", "c")
+        found = (await asgi.modern(method, params)).response["error"]
+        assert (found["code"], found["message"]) == (code, "No lists today")
 
     @pytest.mark.parametrize("returned", [None, {}, "text", RpcError])
     async def test_a_result_that_is_none(self, returned: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,8 +12,10 @@ from mcp.shared.exceptions import MCPError
 
 import library as served
 from enfilade import Context, Depends, MCPApp, Request, connect
+from enfilade.wire.content import TextResourceContents
 from enfilade.wire.revisions import HANDSHAKE
 from harness import Line, Outcome, Stdio
+from in_process import Asgi
 from library import PIXEL
 
 NOT_FOUND = {False: -32002, True: -32602}
@@ -357,3 +359,29 @@ async def test_handlers_have_dependencies() -> None:
         assert message.content.text == "Emma fiction"
         with pytest.raises(MCPError, match='"of" is not an argument of this prompt'):
             await client.get_prompt("ask", {"name": "Emma", "of": "facts"})
+
+
+@pytest.mark.anyio
+async def test_its_meta_stands_in_the_list_and_in_what_is_read() -> None:
+    """Hosts of MCP Apps look for it in the contents."""
+    meta = {"ui": {"csp": {"connectDomains": ["https://api.example.com"]}}}
+    own = TextResourceContents(uri="ui://own", text="<p>", meta={"own": True})
+    app = MCPApp()
+    app.add_resource(lambda: "<p>", "ui://page", name="page", meta=meta)
+    app.add_resource(lambda: [own, "<p>"], "ui://own", name="own", meta=meta)
+    app.add_resource(lambda name: b"x", "ui://pages/{name}", name="family", meta=meta)
+    app.add_text_resource("ui://text", "<p>", meta=meta)
+    app.add_text_resource("ui://plain", "<p>")
+    asgi = Asgi(app)
+
+    async def read(uri: str) -> list[Any]:
+        found = (await asgi.modern("resources/read", {"uri": uri})).result
+        return [each.get("_meta") for each in found["contents"]]
+
+    listed = (await asgi.modern("resources/list")).result["resources"]
+    assert [each.get("_meta") for each in listed] == [meta, meta, meta, None]
+    assert await read("ui://page") == [meta]
+    assert await read("ui://own") == [{"own": True}, meta]
+    assert await read("ui://pages/a") == [meta]
+    assert await read("ui://text") == [meta]
+    assert await read("ui://plain") == [None]

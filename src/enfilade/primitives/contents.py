@@ -31,13 +31,16 @@ from enfilade.wire.resources import ReadResourceResult
 _BYTES = (bytes, bytearray, memoryview)
 
 
-def read_result(value: Any, uri: str, mime_type: str | None) -> ReadResourceResult:
+def read_result(
+    value: Any, uri: str, mime_type: str | None, meta: Mapping[str, Any] | None = None
+) -> ReadResourceResult:
     """Return the result of reading a resource.
 
     Args:
         value: what its function returned.
         uri: as it was asked for.
         mime_type: the media type of strings, bytes and data; guessed without it.
+        meta: the `_meta` of contents that say nothing of their own.
 
     Raises:
         ReturnedValueError: the value is none that a resource can hold.
@@ -49,8 +52,14 @@ def read_result(value: Any, uri: str, mime_type: str | None) -> ReadResourceResu
         return value
     value = listed(value)
     if isinstance(value, (list, tuple)) and any(map(_speaks_for_itself, value)):
-        return ReadResourceResult(contents=[_contents_of(item, uri, mime_type) for item in value])
-    return ReadResourceResult(contents=[_contents_of(value, uri, mime_type)])
+        contents = [_contents_of(item, uri, mime_type) for item in value]
+    else:
+        contents = [_contents_of(value, uri, mime_type)]
+    return ReadResourceResult(contents=[_with_meta(each, meta) for each in contents] if meta else contents)
+
+
+def _with_meta(contents: ResourceContents, meta: Mapping[str, Any]) -> ResourceContents:
+    return contents if contents.meta is not UNSET else msgspec.structs.replace(contents, meta=dict(meta))
 
 
 def _contents_of(value: Any, uri: str, mime_type: str | None) -> ResourceContents:

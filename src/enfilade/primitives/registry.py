@@ -1,8 +1,8 @@
 """An ordered collection of what a server offers, with a voice: it tells when it has changed.
 
-Items may be added and removed from any thread while others read. A look-up takes no lock. Iterations go over a copy,
-made when it is first needed after a change. So one that has begun goes on over what it began with, and adding many
-items costs the same for each.
+Items may be added and removed from any thread while others read. A look-up takes no lock. Iterations go over a
+copy, made when it is first needed after a change. So one that has begun goes on over what it began with, and
+adding many items costs the same for each.
 
 Easy to get wrong: an alias is a second way to find an item and never hides a name. Where two items have the
 same alias, it finds neither of them, because a call must not reach a tool that was not meant.

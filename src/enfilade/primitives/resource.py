@@ -71,7 +71,7 @@ class Resource:
         Raises:
             ReturnedValueError: it cannot be sent.
         """
-        return read_result(value, uri, self.definition.mime_type or None)
+        return read_result(value, uri, self.definition.mime_type or None, self.definition.meta or None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,7 +142,7 @@ class ResourceTemplate:
         Raises:
             ReturnedValueError: it cannot be sent.
         """
-        return read_result(value, uri, self.definition.mime_type or None)
+        return read_result(value, uri, self.definition.mime_type or None, self.definition.meta or None)
 
     def _takes_list(self, name: str) -> bool:
         return takes_list(self._reader.schema["properties"][name], self._reader.schema)

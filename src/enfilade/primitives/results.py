@@ -39,7 +39,7 @@ class ToolResult:
     """A result with everything said: return it from a tool to decide about each part of the answer.
 
     Attributes:
-        content: anything that a tool can return; a string, a block, a list of blocks.
+        content: anything that a tool can return; a string, a block, a list of blocks, an empty one for none.
         structured_content: the data for programs, an object in JSON. Without `content`, its JSON is the text,
             too (R-503).
         is_error: the call failed, and the content says why.
@@ -120,7 +120,10 @@ def as_told(value: Any, checker: SchemaChecker | None) -> CallToolResult | None:
         )
     if not isinstance(value, ToolResult):
         return None
-    result = CallToolResult(content=blocks_of(listed(value.content)))
+    content = listed(value.content)
+    result = CallToolResult(
+        content=[] if isinstance(content, (list, tuple)) and not content else blocks_of(content)
+    )
     if value.structured_content is not UNSET:
         _set_structured(result, value)
     if value.is_error:

@@ -21,6 +21,7 @@ from enfilade.serving.changes import Changes
 from enfilade.serving.exchange import Request
 from enfilade.serving.failures import alone, ends_more, is_failure, masked
 from enfilade.serving.journal import Journals
+from enfilade.serving.outcomes import told_to_clients
 from enfilade.serving.unanswered import MissingCapabilityError
 from enfilade.wire.jsonrpc import (
     RpcError,
@@ -74,6 +75,8 @@ class Dispatcher:
         self._chain: Handler | None = None
         for entry in reversed(self._middleware):
             self._chain = _link(entry, self._chain or self._handle)
+        if self._chain is not None:
+            self._chain = told_to_clients(self._chain)
         info = encode(server_info, STATELESS[-1])
         self._head = b'{"_meta":{"' + SERVER_INFO.encode() + b'":' + info + b"}"
 

@@ -1,22 +1,36 @@
-"""What a client gets to read when the handler of a resource, a prompt or a completion fails.
+"""What a client gets to read when a resource, a prompt, a completion or middleware fails.
 
-A tool has a result for its failures; these have the one error of their request. Easy to get wrong: whose words it
-says. Those of an `EnfiladeError` were written for the client; of anything else it is told an id, under which the
-log has the whole (R-719).
+A call of a tool has a result for its failures; the others have the one error of their request.
+
+Easy to get wrong: whose words it says. Those of an `EnfiladeError` were written for the client; of anything else
+it is told an id, under which the log has the whole (R-719).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from msgspec import UNSET
 
-from enfilade.primitives.errors import AnswerError, ArgumentsError, EnfiladeError, ReturnedValueError
+from enfilade.primitives.errors import (
+    NOT_FOUND,
+    AnswerError,
+    ArgumentsError,
+    EnfiladeError,
+    ResourceNotFound,
+    ReturnedValueError,
+)
 from enfilade.serving.asking import is_stateless
 from enfilade.serving.exchange import Request
 from enfilade.serving.failures import alone, is_failure, masked
 from enfilade.serving.unanswered import MissingCapabilityError
+from enfilade.wire.content import TextContent
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
+from enfilade.wire.message import Message
+from enfilade.wire.resources import NotFoundError
+from enfilade.wire.tools import CallToolResult
+
+Handler = Callable[[Request], Awaitable[Message]]
 
 
 @contextmanager
@@ -46,6 +60,46 @@ def failures_as_errors(request: Request, what: str, **data: Any) -> Iterator[Non
         if isinstance(error, EnfiladeError) and not isinstance(error, ReturnedValueError):
             raise _told(error, INTERNAL_ERROR, data) from error
         raise masked(raised, f"{what} failed", request.redaction) from None  # also the author's mistakes
+
+
+def told_to_clients(chain: Handler) -> Handler:
+    """Return a chain of middleware whose failures are worded like those of the handlers.
+
+    A `ToolError` that is raised around `tools/call` is a result that the model reads; around other methods it is
+    an error with its text. What is not an `EnfiladeError` passes, and is masked by the dispatcher.
+    """
+
+    async def told(request: Request) -> Message:
+        try:
+            return await chain(request)
+        except RpcError:
+            raise
+        except BaseException as raised:
+            error = alone(raised) if is_failure(raised, request) else raised
+            if not isinstance(error, EnfiladeError):
+                raise
+            if isinstance(error, MissingCapabilityError | AnswerError) and is_stateless(request):
+                raise error from None
+            if request.method == "tools/call":
+                return failed_call(error.message, error.meta)
+            if request.method == "resources/read" and isinstance(error, ResourceNotFound):
+                raise not_found(error, request) from error
+            raise _told(
+                error, INVALID_PARAMS if isinstance(error, ArgumentsError) else INTERNAL_ERROR, {}
+            ) from error
+
+    return told
+
+
+def failed_call(text: str, meta: dict[str, Any] | None) -> CallToolResult:
+    """Return the result of a call that failed, for the model to read (SEP-1303)."""
+    return CallToolResult(content=[TextContent(text=text)], is_error=True, meta=UNSET if meta is None else meta)
+
+
+def not_found(error: ResourceNotFound, request: Request) -> NotFoundError:
+    """Return what a reader of its revision gets for a resource that is not there."""
+    said = None if error.message == NOT_FOUND else error.message
+    return NotFoundError(request.params.uri, request.peer.revision, said, error.meta)
 
 
 def _told(error: EnfiladeError, code: int, data: Mapping[str, Any]) -> RpcError:

@@ -12,13 +12,13 @@ from msgspec import UNSET
 
 from enfilade.later import Later
 from enfilade.primitives.caching import NEVER, Caching
-from enfilade.primitives.errors import NOT_FOUND, ResourceNotFound
+from enfilade.primitives.errors import ResourceNotFound
 from enfilade.primitives.registry import Registry
 from enfilade.primitives.uris import MAX_LENGTH, canonical
 from enfilade.serving.exchange import Request
 from enfilade.serving.failures import alone
 from enfilade.serving.handlers import Handlers
-from enfilade.serving.outcomes import failures_as_errors
+from enfilade.serving.outcomes import failures_as_errors, not_found
 from enfilade.serving.pages import Pages, Render
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.message import PaginatedResult
@@ -135,8 +135,7 @@ class Resources:
                 error = alone(raised)
                 if not isinstance(error, ResourceNotFound):
                     raise
-                said = None if error.message == NOT_FOUND else error.message
-                raise NotFoundError(uri, revision, said, error.meta) from error
+                raise not_found(error, request) from error
         first_round = params.input_responses is UNSET and params.request_state is UNSET  # R-2A2
         return source.caching.on(result) if first_round and source.caching is not NEVER else result
 

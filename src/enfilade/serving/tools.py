@@ -25,10 +25,10 @@ from enfilade.serving.exchange import Outcome, Request
 from enfilade.serving.failures import alone, is_failure, log_failure, log_safely
 from enfilade.serving.handlers import Handlers
 from enfilade.serving.limit import TimeLimit
+from enfilade.serving.outcomes import failed_call
 from enfilade.serving.pages import Pages, Render
 from enfilade.serving.secrets import Redaction, SecretSource
 from enfilade.serving.unanswered import MissingCapabilityError
-from enfilade.wire.content import TextContent
 from enfilade.wire.headers import MirroredParameter, check_mirrored, mirrored_parameters
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.tools import CallToolRequestParams, CallToolResult, ListToolsResult
@@ -121,13 +121,13 @@ class Tools:
             raise RpcError(INVALID_PARAMS, str(error)) from None
         if not isinstance(error, EnfiladeError):
             correlation = log_failure(raised, f"tool {tool.name!r} failed", request.redaction)
-            return _failed(f"Tool {tool.name!r} failed with an internal error (id {correlation}).", None)
+            return failed_call(f"Tool {tool.name!r} failed with an internal error (id {correlation}).", None)
         if isinstance(error, MissingCapabilityError | AnswerError) and is_stateless(request):
             raise error
         text = _clean(request, str(error))
         if isinstance(error, ReturnedValueError):  # the author's mistake, which the model cannot mend
             log_safely(log, logging.WARNING, "tool %r: %s", tool.name, text)
-        return _failed(text, _clean(request, error.meta))
+        return failed_call(text, _clean(request, error.meta))
 
     async def _answer(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
         if not tool.secrets:
@@ -143,7 +143,7 @@ class Tools:
 
     def _overdue(self, request: Request, error: EnfiladeError) -> Outcome:
         """Return what a client's call comes to whose handler goes on after its time limit."""
-        result = _failed(_clean(request, str(error)), None)
+        result = failed_call(_clean(request, str(error)), None)
         return request.result_outcome(self._render(result, request.peer.revision))
 
     def definitions(self) -> Sequence[Definition]:
@@ -216,7 +216,3 @@ def _prepare(tools: Iterator[Tool]) -> None:
 def _clean(request: Request, value: T) -> T:
     """Return what an error says without the secrets that its tool knows of."""
     return value if request.redaction is None else request.redaction.inside(value)
-
-
-def _failed(text: str, meta: dict[str, Any] | None) -> CallToolResult:
-    return CallToolResult(content=[TextContent(text=text)], is_error=True, meta=UNSET if meta is None else meta)
