@@ -67,6 +67,23 @@ def fastapi_route(diary: Diary) -> Any:
     return host
 
 
+def fastapi_host_route(diary: Diary) -> Any:
+    host = FastAPI()
+    host.router.routes.append(make(diary).host_route())
+
+    @host.get("/mcp-docs")
+    def docs() -> str:
+        return "of the host"
+
+    return host
+
+
+def fastapi_host_route_elsewhere(diary: Diary) -> Any:
+    host = FastAPI()
+    host.router.routes.append(make(diary, path="/tools/mcp/").host_route())
+    return host
+
+
 def fastapi_route_elsewhere(diary: Diary) -> Any:
     host = FastAPI()
     host.add_route("/tools/mcp{slash:path}", make(diary, path="/tools/mcp"))
@@ -98,6 +115,14 @@ def fastapi_behind_a_proxy(diary: Diary) -> Any:
 
 def starlette_route(diary: Diary) -> Any:
     return Starlette(routes=[Route("/mcp{slash:path}", make(diary))])
+
+
+def starlette_host_route(diary: Diary) -> Any:
+    return Starlette(routes=[make(diary).host_route()])
+
+
+def starlette_host_route_at_the_root(diary: Diary) -> Any:
+    return Starlette(routes=[make(diary, path="/").host_route()])
 
 
 def starlette_root(diary: Diary) -> Any:
@@ -136,6 +161,8 @@ HOSTS: dict[Callable[[Diary], Any], dict[str, int]] = {
     make: {"/mcp": 200, "/mcp/": 200, "/": 404, "/mcpx": 404, "/mcp/x": 404, "/other": 404},
     fastapi_mount: {"/mcp/": 200, "/mcp": 307, "/mcp/x": 404, "/other": 404},
     fastapi_route: {"/mcp": 200, "/mcp/": 200, "/mcpx": 404, "/mcp/x": 404, "/other": 404},
+    fastapi_host_route: {"/mcp": 200, "/mcp/": 200, "/mcpx": 404, "/mcp/x": 404, "/other": 404, "/mcp-docs": 405},
+    fastapi_host_route_elsewhere: {"/tools/mcp": 200, "/tools/mcp/": 200, "/mcp": 404},
     fastapi_route_elsewhere: {"/tools/mcp": 200, "/tools/mcp/": 200, "/mcp": 404},
     fastapi_prefix: {"/tools/mcp": 200, "/tools/mcp/": 200, "/mcp": 404},
     fastapi_root: {"/mcp": 200, "/mcp/": 200, "/other": 404},
@@ -143,6 +170,8 @@ HOSTS: dict[Callable[[Diary], Any], dict[str, int]] = {
     wired: {"/mcp/": 200, "/mcp": 307, "/other": 404},
     fastapi_behind_a_proxy: {"/tools/mcp": 200, "/api/v1/tools/mcp": 200, "/tools/mcp/": 200, "/mcp": 404},
     starlette_route: {"/mcp": 200, "/mcp/": 200},
+    starlette_host_route: {"/mcp": 200, "/mcp/": 200, "/mcpx": 404, "/mcp/x": 404},
+    starlette_host_route_at_the_root: {"/": 200, "/mcp": 404},
     starlette_root: {"/mcp": 200, "/mcp/": 200, "/other": 404},
     starlette_nested: {"/a/b/mcp": 200, "/a/b/mcp/": 200, "/a/b/": 200, "/a/mcp": 404},
 }
@@ -283,6 +312,7 @@ def test_a_lifespan_that_fails_stops_the_server() -> None:
 def test_the_table_of_mounts_is_true() -> None:
     """What `docs/running.md` says of each way to put the app into a host."""
     ways: dict[str, Callable[[Diary], Any]] = {
+        "`api.router.routes.append(app.host_route())`": fastapi_host_route,
         '`api.add_route("/mcp{slash:path}", app)`': fastapi_route,
         '`api.mount("/mcp", app)`': fastapi_mount,
         '`api.mount("/tools", app)`': fastapi_prefix,

@@ -34,7 +34,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 web = FastAPI(title="Prices", lifespan=lifespan)
-web.add_route("/mcp{slash:path}", mcp)  # type: ignore[arg-type]
+web.router.routes.append(mcp.host_route())
 
 
 @web.get("/prices/{item}")

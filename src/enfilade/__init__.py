@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from enfilade.primitives.media import Audio, File, Image
     from enfilade.primitives.messages import AssistantMessage, Message, PromptResult, UserMessage
     from enfilade.primitives.modules import tool
-    from enfilade.primitives.question import Elicited, elicitation, roots, sampling, text_of, url_elicitation
+    from enfilade.primitives.question import (
+        Elicited,
+        NotAccepted,
+        elicitation,
+        roots,
+        sampling,
+        text_of,
+        url_elicitation,
+    )
     from enfilade.primitives.results import ToolResult
     from enfilade.serving.context import Context
     from enfilade.serving.exchange import Request
@@ -74,6 +82,7 @@ _HOMES = {
     "InputRequired": "enfilade.primitives.input_required",
     "InputResponses": "enfilade.primitives.input_required",
     "Elicited": "enfilade.primitives.question",
+    "NotAccepted": "enfilade.primitives.question",
     "elicitation": "enfilade.primitives.question",
     "roots": "enfilade.primitives.question",
     "sampling": "enfilade.primitives.question",
@@ -155,6 +164,7 @@ __all__ = [
     "Message",
     "MissingCapabilityError",
     "ModelPreferences",
+    "NotAccepted",
     "Peer",
     "PromptError",
     "PromptResult",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import (
     AsyncIterator,
@@ -49,6 +50,8 @@ from enfilade.wire.lifecycle import (
 from enfilade.wire.revisions import LATEST_STATELESS
 
 if TYPE_CHECKING:
+    from starlette.routing import Route
+
     from enfilade import setting_sources as _sources
     from enfilade.primitives.caching import Caching
     from enfilade.serving import failures as _failures
@@ -329,6 +332,22 @@ class MCPApp(ToolOffer):
             await send_json(send, 500, encode_error(None, failure), origin_headers(self._guard(), scope))
             return False
         return True
+
+    def host_route(self) -> Route:
+        """Return the route by which a host in Starlette or FastAPI serves the endpoint, at the app's own path.
+
+        With a slash at the end or without: `api.router.routes.append(app.host_route())`, or
+        `Starlette(routes=[app.host_route()])`.
+
+        Raises:
+            ModuleNotFoundError: there is no Starlette.
+        """
+        from starlette.routing import Route
+
+        path = self.settings.path.rstrip("/")
+        route = Route(path or "/", self)
+        route.path_regex = re.compile(rf"^{re.escape(path)}/?$")
+        return route
 
     @property
     def endpoint(self) -> StreamableHTTP:

@@ -28,7 +28,7 @@ async def greet(ctx: Context) -> str | InputRequired:
     answer = ctx.input_responses.elicited("who", Person)
     if answer is None:
         return InputRequired({"who": elicitation("Who are you?", Person)})
-    return f"Hello, {answer.data}!" if answer.data else f"You said {answer.action}."
+    return f"Hello, {answer.data}!" if answer.accepted else f"You said {answer.action}."
 
 
 async def interview(ctx: Context) -> str | InputRequired:

@@ -128,7 +128,7 @@ def test_an_answer_in_another_session_counts_for_nothing(session: HttpSession, h
         ({"result": {"action": "perhaps"}}, "The client's answer is not what was asked for"),
         ({"result": written("x")}, "The client's answer is not what was asked for"),
         ({"result": value("x")}, "The answer does not fit the question"),
-        ({"result": {"action": "decline"}}, "decline None"),
+        ({"result": {"action": "decline"}}, "The user declined what was asked"),
     ],
     ids=lambda part: json.dumps(part)[:40] if isinstance(part, dict) else "",
 )

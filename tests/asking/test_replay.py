@@ -250,7 +250,7 @@ async def test_a_user_may_say_no(action: str) -> None:
 
     async def tool(ctx: Context) -> str:
         answer = await ctx.elicit("yes?", bool)
-        return f"{answer.action} {answer.data} {answer.accepted}"
+        return f"{answer.action} {answer.content} {answer.accepted}"
 
     answered = await Call(server(tool), "tool").play(lambda *_: {"action": action})
     assert text_of(answered) == f"{action} None False"

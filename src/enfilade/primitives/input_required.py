@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, overload
 
 from msgspec import Struct, field
 
@@ -21,12 +21,17 @@ from enfilade.wire.elicitation import ElicitResult
 from enfilade.wire.roots import ListRootsResult
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from enfilade.primitives import form as _form
     from enfilade.primitives import question as _question
+    from enfilade.primitives.choices import Choices
     from enfilade.primitives.question import Elicited, Question
 else:  # every server that serves loads this file, and few of them ask
     _form = Later("enfilade.primitives.form")
     _question = Later("enfilade.primitives.question")
+
+T = TypeVar("T")
 
 
 class InputRequired(Struct, frozen=True):
@@ -73,6 +78,18 @@ class InputResponses(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"InputResponses({dict(self)!r})"
 
+    @overload
+    def elicited(self, key: str, wanted: None) -> Elicited[None] | None: ...
+    @overload
+    def elicited(self, key: str, wanted: Choices) -> Elicited[str] | None: ...
+    @overload
+    def elicited(self, key: str, wanted: Mapping[str, Any]) -> Elicited[dict[str, Any]] | None: ...
+    @overload
+    def elicited(self, key: str, wanted: type[T]) -> Elicited[T] | None: ...
+    @overload
+    def elicited(self, key: str, wanted: TypeForm[T]) -> Elicited[T] | None: ...
+    @overload
+    def elicited(self, key: str, wanted: Any) -> Elicited[Any] | None: ...
     def elicited(self, key: str, wanted: Any) -> Elicited[Any] | None:
         """Return the user's answer with `data` as what was wanted, or None if there is no answer under that key.
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NoReturn, TypeVar, cast, overload
 
 import msgspec
 from msgspec import UNSET
 
 from enfilade.later import Later
-from enfilade.primitives.errors import AnswerError
+from enfilade.primitives.errors import AnswerError, ToolError
 from enfilade.primitives.uris import check_page
 from enfilade.wire.content import TextContent, ToolResultContent, ToolUseContent
 from enfilade.wire.elicitation import (
@@ -42,12 +42,16 @@ from enfilade.wire.sampling import (
 from enfilade.wire.tools import Tool
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from enfilade.primitives import form as _form
+    from enfilade.primitives.choices import Choices
     from enfilade.primitives.form import Form
 else:  # with pydantic, which takes long to load
     _form = Later("enfilade.primitives.form")
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 A_co = TypeVar("A_co", covariant=True)
 
 Messages = str | SamplingMessage | Sequence[str | SamplingMessage]
@@ -63,24 +67,67 @@ ANSWERS: Final[dict[str, type[Message]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Elicited(Generic[T]):
+class NotAccepted(ToolError):  # noqa: N818 - it is an answer as much as an error
+    """The user did not accept, and the handler read the answer all the same.
+
+    A handler that lets it pass ends there, and the model reads that the user did not want to go on.
+
+    Args:
+        action: what the user did instead, `decline` or `cancel`.
+    """
+
+    def __init__(self, action: Literal["decline", "cancel"]) -> None:
+        self.action = action
+        did = "declined" if action == "decline" else "cancelled"
+        super().__init__(f"The user {did} what was asked, so this did not go on")
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Elicited(Generic[T_co]):
     """A user's answer.
+
+    It has no truth value, as it is not clear whose: whether the user accepted (`accepted`), or what was answered
+    (`data`).
 
     Attributes:
         action: `accept`, `decline` (a clear no) or `cancel` (closed without an answer).
-        data: on `accept`, the answer as what was asked for; None otherwise.
         content: on `accept`, the answer as the client sent it; None otherwise.
     """
 
     action: Literal["accept", "decline", "cancel"]
-    data: T | None = None
-    content: dict[str, Any] | None = None
+    _data: T_co | None
+    content: dict[str, Any] | None
+
+    def __init__(
+        self,
+        action: Literal["accept", "decline", "cancel"],
+        data: T_co | None = None,
+        content: dict[str, Any] | None = None,
+    ) -> None:
+        for name, value in (("action", action), ("_data", data), ("content", content)):
+            object.__setattr__(self, name, value)
 
     @property
     def accepted(self) -> bool:
         """Whether the user answered."""
         return self.action == "accept"
+
+    @property
+    def data(self) -> T_co:
+        """The answer as what was asked for.
+
+        Raises:
+            NotAccepted: there is none, as the user did not accept.
+        """
+        if self.action != "accept":
+            raise NotAccepted(self.action)
+        return cast("T_co", self._data)
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("an answer is neither true nor false: look at its `accepted`, and then at its `data`")
+
+    def __repr__(self) -> str:
+        return f"Elicited(action={self.action!r}, data={self._data!r}, content={self.content!r})"
 
 
 class Question(msgspec.Struct, Generic[A_co], frozen=True):
@@ -141,6 +188,18 @@ def decoded(method: str, answer: msgspec.Raw | bytes) -> Any:
         raise AnswerError(f"The client's answer is not what was asked for: {error}") from None
 
 
+@overload
+def elicitation(message: str, wanted: None = None) -> Question[Elicited[None]]: ...
+@overload
+def elicitation(message: str, wanted: Choices) -> Question[Elicited[str]]: ...
+@overload
+def elicitation(message: str, wanted: Mapping[str, Any]) -> Question[Elicited[dict[str, Any]]]: ...
+@overload
+def elicitation(message: str, wanted: type[T]) -> Question[Elicited[T]]: ...
+@overload
+def elicitation(message: str, wanted: TypeForm[T]) -> Question[Elicited[T]]: ...
+@overload
+def elicitation(message: str, wanted: Any) -> Question[Elicited[Any]]: ...
 def elicitation(message: str, wanted: Any = None) -> Question[Elicited[Any]]:
     """Return the question to the user that shows a form.
 

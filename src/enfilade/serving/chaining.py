@@ -16,6 +16,7 @@ from msgspec import UNSET, Raw
 from enfilade.later import Later
 from enfilade.primitives.errors import EnfiladeError, PromptError, ResourceError, ResourceNotFound, ToolError
 from enfilade.primitives.jsonable import json_bytes
+from enfilade.serving.awaiting import to_await
 from enfilade.serving.exchange import Request
 from enfilade.serving.spellings import RawResult
 from enfilade.wire.content import TextContent
@@ -97,6 +98,7 @@ class ToolCalls:
         """Return the definitions of the server's tools, in listed order."""
         return self._offered.tools()
 
+    @to_await("ctx.tools.call")
     async def call(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """Call a tool by its listed or qualified name, and return what it returned, as JSON has it.
 
@@ -118,6 +120,7 @@ class ToolCalls:
         wrapped = tool is not None and tool.wraps_result and isinstance(data, dict) and data.keys() == {"result"}
         return data["result"] if wrapped else data
 
+    @to_await("ctx.tools.call_raw")
     async def call_raw(self, name: str, arguments: Mapping[str, Any] | None = None) -> RawResult:
         """Call a tool by its listed or qualified name, and return its result as a client would get it.
 
@@ -153,10 +156,12 @@ class ResourceReads:
         """Return the definitions of the server's resources, in listed order; files are looked up."""
         return self._offered.resources()
 
+    @to_await("ctx.resources.list_roots")
     async def list_roots(self, timeout: float | None = None) -> Sequence[Root]:
         """Return the client's roots; another spelling of `Context.roots`."""
         return await questions.roots(self._request, key=None, timeout=timeout)
 
+    @to_await("ctx.resources.read")
     async def read(self, uri: str) -> ReadResourceResult:
         """Read a resource by its URI, also one of a template.
 
@@ -188,6 +193,7 @@ class PromptGets:
         """Return the definitions of the server's prompts, in listed order."""
         return self._offered.prompts()
 
+    @to_await("ctx.prompts.get")
     async def get(self, name: str, arguments: Mapping[str, Any] | None = None) -> GetPromptResult:
         """Fill in a prompt.
 

@@ -9,12 +9,13 @@ question, and no annotation here is evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from msgspec import UNSET
 
 from enfilade.later import Later
+from enfilade.serving.awaiting import to_await
 from enfilade.serving.logging import ClientLog
 from enfilade.serving.progress import Progress
 from enfilade.serving.secrets import NO_SECRETS, Secrets
@@ -22,7 +23,11 @@ from enfilade.serving.spellings import Spellings
 from enfilade.serving.unanswered import MissingCapabilityError
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm, TypeVar
+
+    from enfilade.primitives.choices import Choices
     from enfilade.primitives.input_required import InputResponses
+    from enfilade.primitives.question import Elicited, Messages
     from enfilade.serving import asking, chaining, explicit, questions
     from enfilade.serving.changes import Change
     from enfilade.serving.exchange import Request
@@ -31,23 +36,32 @@ if TYPE_CHECKING:
     from enfilade.wire.roots import Root
     from enfilade.wire.sampling import CreateMessageResult, ModelPreferences, ToolChoice
     from enfilade.wire.tools import Tool
+
+    T = TypeVar("T")
+    #: What is the same type when it comes back from JSON.
+    J = TypeVar("J", bound=str | int | float | list[Any] | Mapping[str, Any] | None)
+    LifespanT = TypeVar("LifespanT", default=Any)
 else:
+    from typing import TypeVar
+
+    LifespanT = TypeVar("LifespanT")  # a default needs a module more, and only type checkers read it
     asking = Later("enfilade.serving.asking")
     chaining = Later("enfilade.serving.chaining")
     explicit = Later("enfilade.serving.explicit")
     questions = Later("enfilade.serving.questions")
 
 
-class Context(Spellings):
+class Context(Spellings, Generic[LifespanT]):
     """One call, as its handler sees it.
 
-    Ask for it by annotation, under any parameter name: `async def work(steps: int, ctx: Context) -> str`.
+    Ask for it by annotation, under any parameter name: `async def work(steps: int, ctx: Context) -> str`. Type
+    checkers know what `ctx.lifespan` is if the annotation says so: `ctx: Context[Database]`.
     """
 
     __slots__ = ("_lifespan", "_log", "_offered", "_progress", "_request", "_secrets")
 
     def __init__(
-        self, request: Request, lifespan: Any, offered: chaining.Offered, secrets: Secrets = NO_SECRETS
+        self, request: Request, lifespan: LifespanT, offered: chaining.Offered, secrets: Secrets = NO_SECRETS
     ) -> None:
         self._request = request
         request.task  # noqa: B018 - by which a handler's threads find the event loop
@@ -78,7 +92,7 @@ class Context(Spellings):
         return self._request.raw_meta
 
     @property
-    def lifespan(self) -> Any:
+    def lifespan(self) -> LifespanT:
         """What the server's lifespan yielded."""
         return self._lifespan
 
@@ -153,9 +167,34 @@ class Context(Spellings):
 
     # -- asking the client ---------------------------------------------------------------------------------------
 
+    @overload
+    async def elicit(
+        self, message: str, wanted: None = None, *, key: str | None = None, timeout: float | None = None
+    ) -> Elicited[None]: ...
+    @overload
+    async def elicit(
+        self, message: str, wanted: Choices, *, key: str | None = None, timeout: float | None = None
+    ) -> Elicited[str]: ...
+    @overload
+    async def elicit(
+        self, message: str, wanted: Mapping[str, Any], *, key: str | None = None, timeout: float | None = None
+    ) -> Elicited[dict[str, Any]]: ...
+    @overload
+    async def elicit(
+        self, message: str, wanted: type[T], *, key: str | None = None, timeout: float | None = None
+    ) -> Elicited[T]: ...
+    @overload
+    async def elicit(
+        self, message: str, wanted: TypeForm[T], *, key: str | None = None, timeout: float | None = None
+    ) -> Elicited[T]: ...
+    @overload
+    async def elicit(
+        self, message: str, wanted: Any, *, key: str | None = None, timeout: float | None = None
+    ) -> Elicited[Any]: ...
+    @to_await("ctx.elicit")
     async def elicit(
         self, message: str, wanted: Any = None, *, key: str | None = None, timeout: float | None = None
-    ) -> questions.Elicited[Any]:
+    ) -> Elicited[Any]:
         """Ask the user by a form, in the middle of the handler.
 
         Where the client keeps no session, the call ends here and the handler runs again from the top once the
@@ -172,18 +211,21 @@ class Context(Spellings):
             timeout: seconds the user has, in a session (300 by default).
 
         Returns:
-            The user's `action`, with `data` as what was wanted if it is `accept`.
+            The user's `action`, with `data` as what was wanted if it is `accept`; otherwise reading `data` raises
+            `NotAccepted`.
 
         Raises:
             MissingCapabilityError: the client cannot show forms; it was not asked.
             AnswerError: the answer does not fit what was wanted.
             AskTimeoutError, ClientRefusedError, CannotAskError: there is no answer.
         """
-        return await questions.elicit(self._request, message, wanted, key=key, timeout=timeout)
+        answer: Elicited[Any] = await questions.elicit(self._request, message, wanted, key=key, timeout=timeout)
+        return answer
 
+    @to_await("ctx.elicit_url")
     async def elicit_url(
         self, message: str, url: str, *, key: str | None = None, timeout: float | None = None
-    ) -> questions.Elicited[None]:
+    ) -> Elicited[None]:
         """Ask the user to visit a page, for what must not pass through the client (R-541, R-544).
 
         Returns:
@@ -196,9 +238,10 @@ class Context(Spellings):
         """
         return await questions.elicit_url(self._request, message, url, key=key, timeout=timeout)
 
+    @to_await("ctx.sample")
     async def sample(
         self,
-        messages: questions.Messages,
+        messages: Messages,
         *,
         max_tokens: int = 512,
         system_prompt: str | None = None,
@@ -242,6 +285,7 @@ class Context(Spellings):
             timeout=timeout,
         )
 
+    @to_await("ctx.roots")
     async def roots(self, *, key: str | None = None, timeout: float | None = None) -> list[Root]:
         """Return the directories and files that the user has opened for servers, as `file://` URIs.
 
@@ -249,6 +293,13 @@ class Context(Spellings):
         """
         return await questions.roots(self._request, key=key, timeout=timeout)
 
+    @overload
+    async def once(self, key: str, fn: Callable[[], Awaitable[J]]) -> J: ...
+    @overload
+    async def once(self, key: str, fn: Callable[[], J]) -> J: ...
+    @overload
+    async def once(self, key: str, fn: Callable[[], Any]) -> Any: ...
+    @to_await("ctx.once")
     async def once(self, key: str, fn: Callable[[], Any]) -> Any:
         """Run a side effect once per call, however many rounds of questions the call has.
 
@@ -260,7 +311,8 @@ class Context(Spellings):
                 ask the client.
 
         Returns:
-            What it returned, as JSON has it.
+            What it returned, as JSON has it, so what is no JSON comes back as another type: a dataclass as a
+            dict, a tuple as a list.
         """
         return await asking.once(self._request, key, fn)
 

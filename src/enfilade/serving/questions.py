@@ -4,7 +4,10 @@ Easy to get wrong: middleware sees calls that tools make too, and would ask once
 `request.parent`.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from enfilade.primitives.question import (
     Elicited,
@@ -16,13 +19,51 @@ from enfilade.primitives.question import (
 )
 from enfilade.primitives.question import roots as roots_question
 from enfilade.serving.asking import ask
+from enfilade.serving.awaiting import to_await
 from enfilade.serving.exchange import Request
 from enfilade.wire.roots import Root
 from enfilade.wire.sampling import CreateMessageResult
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+    from enfilade.primitives.choices import Choices
+
+T = TypeVar("T")
+
 __all__ = ["Elicited", "Messages", "elicit", "elicit_url", "roots", "sample", "text_of"]
 
 
+@overload
+async def elicit(
+    request: Request, message: str, wanted: None = None, *, key: str | None = None, timeout: float | None = None
+) -> Elicited[None]: ...
+@overload
+async def elicit(
+    request: Request, message: str, wanted: Choices, *, key: str | None = None, timeout: float | None = None
+) -> Elicited[str]: ...
+@overload
+async def elicit(
+    request: Request,
+    message: str,
+    wanted: Mapping[str, Any],
+    *,
+    key: str | None = None,
+    timeout: float | None = None,
+) -> Elicited[dict[str, Any]]: ...
+@overload
+async def elicit(
+    request: Request, message: str, wanted: type[T], *, key: str | None = None, timeout: float | None = None
+) -> Elicited[T]: ...
+@overload
+async def elicit(
+    request: Request, message: str, wanted: TypeForm[T], *, key: str | None = None, timeout: float | None = None
+) -> Elicited[T]: ...
+@overload
+async def elicit(
+    request: Request, message: str, wanted: Any, *, key: str | None = None, timeout: float | None = None
+) -> Elicited[Any]: ...
+@to_await("elicit")
 async def elicit(
     request: Request, message: str, wanted: Any = None, *, key: str | None = None, timeout: float | None = None
 ) -> Elicited[Any]:
@@ -30,6 +71,7 @@ async def elicit(
     return await ask(request, elicitation(message, wanted), key=key, timeout=timeout)
 
 
+@to_await("elicit_url")
 async def elicit_url(
     request: Request, message: str, url: str, *, key: str | None = None, timeout: float | None = None
 ) -> Elicited[None]:
@@ -37,6 +79,7 @@ async def elicit_url(
     return await ask(request, url_elicitation(message, url), key=key, timeout=timeout)
 
 
+@to_await("sample")
 async def sample(
     request: Request, messages: Messages, *, key: str | None = None, timeout: float | None = None, **how: Any
 ) -> CreateMessageResult:
@@ -44,6 +87,7 @@ async def sample(
     return await ask(request, sampling(messages, **how), key=key, timeout=timeout)
 
 
+@to_await("roots")
 async def roots(request: Request, *, key: str | None = None, timeout: float | None = None) -> list[Root]:
     """Ask for the client's roots; see `Context.roots`."""
     return await ask(request, roots_question(), key=key, timeout=timeout)

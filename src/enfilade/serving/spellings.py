@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.serving.awaiting import DONE, Sent
+from enfilade.serving.awaiting import DONE, Sent, to_await
 from enfilade.serving.changes import PROMPTS, RESOURCES, TOOLS, Change
 from enfilade.wire.tools import CallToolResult
 
@@ -93,6 +93,7 @@ class Ui:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @to_await("context.ui.elicit")
     async def elicit(
         self,
         message: str,
@@ -108,7 +109,8 @@ class Ui:
             ValueError: a page is to be visited, and there is no URL.
         """
         if mode == "form":
-            return await self._context.elicit(message, schema, timeout=timeout)
+            answer: Elicited[Any] = await self._context.elicit(message, schema, timeout=timeout)
+            return answer
         if url is None:
             raise ValueError('mode="url" needs a url')
         return await self._context.elicit_url(message, url, timeout=timeout)
@@ -122,6 +124,7 @@ class Sampling:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @to_await("context.sampling.create_message")
     async def create_message(
         self,
         messages: Messages,
