@@ -24,7 +24,7 @@ _NUMPY: Final = pattern(rf"{_SECTION}[ \t]*", re.IGNORECASE)
 _UNDERLINE: Final = pattern(r"-{3,}[ \t]*")
 # Some write the entries as a list in Markdown: "- `a` (int): the first".
 _GOOGLE_ENTRY: Final = pattern(
-    rf"(?:[-*•][ \t]+)?(?:\*\*|`)?{_NAMES}(?:\*\*|`)?[ \t]*(?:\([^\n]*?\)[ \t]*)?:(?=\s|$)(?P<text>.*)"
+    rf"(?:[-*•][ \t]+)?(?P<mark>\*\*|`|){_NAMES}(?P=mark)[ \t]*(?:\([^\n]*?\)[ \t]*)?:(?=\s|$)(?P<text>.*)"
 )
 _NUMPY_ENTRY: Final = pattern(rf"{_NAMES}[ \t]*(?P<type>:.*)?")
 # ":param int a: text", "@param a: text"; the last word before the second colon is the name.
