@@ -48,6 +48,7 @@ NEVER = {
     ),
     *("click", "typer", "websockets", "wsproto"),
     *(f"enfilade.primitives.{name}" for name in ("completion", "messages", "prompt", "resource", "uri_template")),
+    *(f"enfilade.primitives.{name}" for name in ("complaints", "faults")),
     *(f"enfilade.transports.{name}" for name in ("connection", "duplex", "memory", "stdio", "workers")),
     *("enfilade.cli", "enfilade.source", "enfilade.state.redis", "enfilade.state.sqlite"),
     *("cryptography.hazmat.primitives.ciphers", "multiprocessing", "uvicorn.main", "uvicorn.supervisors"),
@@ -63,7 +64,7 @@ DECLARING = {"enfilade.primitives.tool", "enfilade.settings"}
 #: Needed to read the arguments of a tool, so not before somebody lists or calls one.
 CALLING = {
     *("pydantic", "pydantic_core"),
-    *(f"enfilade.primitives.{name}" for name in ("arguments", "complaints", "schemas")),
+    *(f"enfilade.primitives.{name}" for name in ("arguments", "schemas")),
 }
 #: Needed to write what it returns, so not even while it runs.
 RETURNING = {"enfilade.primitives.results", "enfilade.primitives.structured"}

@@ -136,7 +136,7 @@ WRONG = {
         '"sise" is not an argument of this prompt (did you mean "size"?)',
     ),
     "no number": ({"dish": "x", "count": "two"}, '"count" should be integer, got string "two"'),
-    "too small": ({"dish": "x", "count": "0"}, '"count" should be greater than or equal to 1, got string "0"'),
+    "too small": ({"dish": "x", "count": "0"}, '"count" should be at least 1, got string "0"'),
     "no choice": ({"dish": "x", "count": "1", "size": "m"}, '"size" should be "s" or "l", got string "m"'),
     "no JSON": ({"dish": "x", "count": "1", "to": "{"}, '"to" should be'),
     "wrong inside": ({"dish": "x", "count": "1", "to": '{"zip": 1}'}, '"to'),

@@ -230,7 +230,7 @@ def test_explosion_into_text_keeps_the_slashes() -> None:
     [
         ("a://x?number=many", '"number" should be integer, got string "many"'),
         ("a://x?color=blue", '"color" should be "red" or 2, got string "blue"'),
-        ("a://x?items=1,b", '"items[1]" should be a valid integer'),
+        ("a://x?items=1,b", '"items[1]" should be integer, got string "b"'),
     ],
 )
 def test_a_value_of_another_type_is_explained(uri: str, why: str) -> None:

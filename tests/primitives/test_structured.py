@@ -182,7 +182,7 @@ MISMATCHES = {
     "None for text": (str, None, '"result" should be a valid string, not NoneType'),
     "int for text": (str, 5, '"result" should be a valid string, not int'),
     "item": (list[int], [1, "a"], r'"result\[1\]" should be a valid integer'),
-    "constraint": (Annotated[int, Field(ge=1)], 0, "greater than or equal to 1"),
+    "constraint": (Annotated[int, Field(ge=1)], 0, "should be at least 1"),
     "missing key": (Row, {}, '"id" is missing$'),
     "list for model": (Point, [1], "should be a valid dictionary or instance of Point, not list"),
     "nan": (float, math.nan, '"result" should be number, got null'),

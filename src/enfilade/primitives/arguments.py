@@ -12,19 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Annotated, Any, Final, NotRequired, Optional, Required, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, NotRequired, Optional, Required, get_args, get_origin
 
 import msgspec
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, SchemaValidator, ValidationError, from_json, to_json
 
+from enfilade.later import Later
 from enfilade.primitives.annotations import allows_none
-from enfilade.primitives.complaints import complaints, path_in
 from enfilade.primitives.errors import ArgumentsError, NotAnObjectError
-from enfilade.primitives.phrases import Step, came
+from enfilade.primitives.phrases import Step, came, descend, types_of, value_at
 from enfilade.primitives.schemas import TidySchema, check_headers, typed_dict, write_out_headers
 from enfilade.primitives.signature import EMPTY, Parameter
+
+if TYPE_CHECKING:
+    from enfilade.primitives import complaints as _complaints
+    from enfilade.primitives import faults as _faults
+else:  # not before something is wrong
+    _complaints = Later("enfilade.primitives.complaints")
+    _faults = Later("enfilade.primitives.faults")
 
 # A long array of wrong items has a million errors, and to look at them all would cost more than the call.
 _MOST_ERRORS: Final = 1000
@@ -32,6 +39,9 @@ _MOST_ERRORS: Final = 1000
 #: Bytes of arguments above which unknown names are refused before any value is built.
 LARGE: Final = 64 * 1024
 _MOST_UNKNOWN: Final = 20  # unknown names that are complained of, or counted
+
+#: How often arguments are read again with what was found in strings: strings of JSON may hold further ones.
+MOST_ROUNDS: Final = 6
 
 _ARRAYS: Final = ("list", "tuple", "set", "frozenset")  # types in pydantic's core schema
 
@@ -136,15 +146,22 @@ class ArgumentReader:
         except ValueError as unreadable:
             raise self._error([f"they are not valid JSON: {unreadable}"]) from None
         check_is_object(values, self._kind, self._name)
-        errors = error.errors(include_url=False, include_context=False, include_input=False)
-        if (repaired := self._unquoted(values, (path_in(values, each) for each in errors))) is not None:
+        for _ in range(MOST_ROUNDS):
+            faults = _faults.faults_in(error.errors(include_url=False, include_input=False), values)
+            repaired = self._repaired(values, faults)
+            if repaired is None:
+                break
             try:
                 found: dict[str, Any] = validate(to_json(repaired))
-            except (ValidationError, RecursionError):
-                pass
+            except ValidationError as again:
+                error, values = again, self._shown(values, repaired)
+                if error.error_count() > _MOST_ERRORS:
+                    raise self._error([f"they are wrong in {error.error_count()} places"]) from None
+            except RecursionError:
+                raise self._too_deep() from None
             else:
                 return found
-        raise self._error(complaints(error, values, self.schema, self._kind)) from None
+        raise self._error(_complaints.complaints(error, values, self.schema, self._kind)) from None
 
     def _refuse_unknown(self, arguments: bytes) -> None:
         """Refuse large arguments with unknown names before their values are built.
@@ -161,10 +178,17 @@ class ArgumentReader:
             self._validate(shown)
         except ValidationError as error:
             if any(each["type"] == "extra_forbidden" for each in _listed(error)):
-                raise self._error(complaints(error, from_json(shown), self.schema, self._kind)) from None
+                raise self._error(
+                    _complaints.complaints(error, from_json(shown), self.schema, self._kind)
+                ) from None
 
-    def _unquoted(self, values: Any, paths: Iterable[tuple[Step, ...]]) -> Any:
-        return unquoted(values, paths)
+    def _repaired(self, values: Any, faults: Iterable[_faults.Fault]) -> Any:
+        """Return arguments with what came as strings, and is no string, in its place; None if there is none."""
+        return repaired(values, (each.path for each in faults if not each.in_key), self.schema)
+
+    def _shown(self, values: Any, repaired: Any) -> Any:
+        """Return the arguments that complaints are about."""
+        return repaired
 
     def _too_deep(self) -> ArgumentsError:
         return self._error(["they are nested too deeply"])
@@ -192,14 +216,28 @@ class StringReader(ArgumentReader):
     member of an Enum. For lists and objects it is their JSON.
     """
 
-    def _unquoted(self, values: Any, paths: Iterable[tuple[Step, ...]]) -> Any:
-        repaired = dict(values)
-        for name in {str(path[0]) for path in paths if path} & repaired.keys():
-            try:
-                repaired[name] = from_json(repaired[name], allow_inf_nan=False)
-            except (ValueError, TypeError):  # no JSON, or a list
-                continue
-        return repaired if repaired != values else None
+    def _repaired(self, values: Any, faults: Iterable[_faults.Fault]) -> Any:
+        faults = list(faults)
+        found = super()._repaired(values, faults)
+        spelled = dict(values if found is None else found)
+        for name in {str(each.path[0]) for each in faults if len(each.path) == 1} & spelled.keys():
+            text = spelled[name]
+            if isinstance(text, str) and text.lstrip()[:1] not in ("{", "["):
+                spelled[name] = _spelled(text)
+        return spelled if spelled != values else None
+
+    def _shown(self, values: Any, repaired: Any) -> Any:
+        """Return the strings of which the caller hears, and what was read from strings of JSON."""
+        return {
+            name: value if isinstance(value, list | dict) else values[name] for name, value in repaired.items()
+        }
+
+
+def _spelled(text: str) -> Any:
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return text
 
 
 def failing_fast(schema: Any) -> Any:
@@ -236,22 +274,47 @@ def _listed(error: ValidationError) -> Iterable[ErrorDetails]:
     return error.errors(include_url=False, include_context=False, include_input=False)
 
 
-def unquoted(values: Any, paths: Iterable[tuple[Step, ...]]) -> Any:
-    """Return arguments with strings at (or above) these paths read as objects or arrays; None if none are.
+def repaired(values: Any, paths: Iterable[tuple[Step, ...]], schema: Mapping[str, Any]) -> Any:
+    """Return arguments in which strings at these paths became what the schema asks for; None if none did.
 
-    Models write `{"filter": "{\\"a\\": 1}"}` where `{"filter": {"a": 1}}` is meant.
+    Models write `{"filter": "{\\"a\\": 1}"}` where `{"filter": {"a": 1}}` is meant, and `"null"` for null.
+
+    Args:
+        values: parsed arguments; they stay as they are.
+        paths: where something is wrong with them.
+        schema: of the arguments.
     """
-    if not isinstance(values, dict):
+    found = values
+    for path in dict.fromkeys(paths):
+        text = value_at(values, path)
+        if not path or not isinstance(text, str):
+            continue
+        value = _repaired_text(text, types_of(descend(schema, path, schema), schema))
+        if value is not text:
+            found = _replaced(found, path, value)
+    return found if found is not values else None
+
+
+def _repaired_text(text: str, types: set[str]) -> Any:
+    """Return what a string stands for where these types are expected; else the string itself."""
+    start = text.lstrip()[:1]
+    if text.strip() == "null" and "null" in types:
         return None
-    repaired = dict(values)
-    for name in {path[0] for path in paths if path}:
-        text = values.get(str(name))
-        if isinstance(text, str) and text.lstrip()[:1] in ("{", "["):
-            try:
-                repaired[str(name)] = from_json(text)
-            except ValueError:
-                continue
-    return repaired if repaired != values else None
+    if (start == "{" and "object" in types) or (start == "[" and "array" in types):
+        try:
+            return from_json(text, allow_inf_nan=False)
+        except ValueError:
+            return text
+    return text
+
+
+def _replaced(values: Any, path: tuple[Step, ...], value: Any) -> Any:
+    """Return values with another one at a path; what is on the way there is copied."""
+    if not path:
+        return value
+    copied = values.copy()
+    copied[path[0]] = _replaced(values[path[0]], path[1:], value)
+    return copied
 
 
 def _field(parameter: Parameter, description: str | None) -> Any:

@@ -2,25 +2,70 @@
 
 `"b" is missing (expected integer); "c" is not an argument of this tool (it takes: a, b)`
 
-Easy to get wrong: pydantic reports one error per member of a union, with the member's name in the path. Those
-names are no place in what the caller sent, so they are dropped, and the errors of one place become one
-sentence.
+What is expected is read from the published schema wherever that says it: pydantic's own messages show Python's
+spelling of values, and speak of types that the caller does not know.
+
+Easy to get wrong: which values the sentences speak of. A string of JSON may have been read in the place of an
+object; then the faults are within that object, and the string is none of them.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any, Final
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, cast
 
 from pydantic_core import ErrorDetails, ValidationError
 
-from enfilade.primitives.phrases import Step, came, descend, expectation, is_secret, one_of, place
+from enfilade.primitives.faults import Alternatives, Fault, faults_in, sorted_out
+from enfilade.primitives.phrases import (
+    NOWHERE,
+    Step,
+    came,
+    descend,
+    expectation,
+    is_secret,
+    limited,
+    one_of,
+    place,
+    types_of,
+    value_at,
+)
 
 _MOST: Final = 10
+_MOST_ALTERNATIVES: Final = 4
 # Errors for which the schema says better than pydantic what was expected.
 _WRONG_TYPE: Final = ("_type", "_parsing", "enum", "literal_error", "_from_float")
-_PREFIXES: Final = ("Input ", "Value error, ", "Assertion failed, ")
+_SUBJECT: Final = re.compile(r"(?:[A-Z][A-Za-z]*(?: input)? (?=should )|Input |Value error, |Assertion failed, )")
+_MEMBER_OF_ENUM: Final = re.compile(r"<[\w.]+: (.+?)>")
+# The keyword of JSON Schema for each of pydantic's limits, and the name under which its errors give the limit.
+_LIMITS: Final = {
+    "greater_than_equal": ("minimum", "ge"),
+    "less_than_equal": ("maximum", "le"),
+    "greater_than": ("exclusiveMinimum", "gt"),
+    "less_than": ("exclusiveMaximum", "lt"),
+    "multiple_of": ("multipleOf", "multiple_of"),
+    "string_too_short": ("minLength", "min_length"),
+    "string_too_long": ("maxLength", "max_length"),
+    "string_pattern_mismatch": ("pattern", "pattern"),
+    "too_short": ("minItems", "min_length"),
+    "too_long": ("maxItems", "max_length"),
+}
+_OF_OBJECTS: Final = {"minItems": "minProperties", "maxItems": "maxProperties"}
+#: What a key should be, by the beginning of the type of its error; schemas have no words for most of them.
+_KEYS: Final = {
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "decimal": "number",
+    "uuid": "string (uuid)",
+    "datetime": "string (date-time)",
+    "date": "string (date)",
+    "time_delta": "string (duration)",
+    "time": "string (time)",
+    "url": "string (uri)",
+}
 
 
 def complaints(
@@ -30,90 +75,131 @@ def complaints(
 
     Args:
         error: what pydantic reported.
-        arguments: the parsed arguments, as the caller sent them.
+        arguments: the parsed arguments that it was reported of.
         schema: the input schema that was published.
-        kind: what the arguments are for.
+        kind: what the arguments are for; those of all kinds but tools are strings (R-530).
     """
-    by_place: dict[tuple[Step, ...], list[ErrorDetails]] = {}
-    for each in error.errors(include_url=False, include_input=False):
-        by_place.setdefault(path_in(arguments, each), []).append(each)
-    sentences = [_sentence(path, errors, arguments, schema, kind) for path, errors in by_place.items()]
+    told = sorted_out(faults_in(error.errors(include_url=False, include_input=False), arguments))
+    sentences = _Sentences(arguments, schema, kind).of(told)
     if len(sentences) > _MOST:
         return [*sentences[:_MOST], f"and {len(sentences) - _MOST} more"]
     return sentences
 
 
-def path_in(arguments: Any, error: ErrorDetails) -> tuple[Step, ...]:
-    """Return the steps of an error that lead somewhere in the arguments, or to what is missing there."""
-    path: list[Step] = []
-    found = arguments
-    for step in error["loc"]:
-        if isinstance(found, dict) and step in found:
-            found = found[str(step)]
-        elif isinstance(found, list) and isinstance(step, int) and step < len(found):
-            found = found[step]
-        else:
-            continue  # the name of a union's member
-        path.append(step)
-    if error["type"] == "missing":
-        path.append(error["loc"][-1])
-    return tuple(path)
+class _Sentences:
+    """Puts what is wrong with some arguments into words."""
 
+    def __init__(self, arguments: Any, schema: Mapping[str, Any], kind: str) -> None:
+        self._arguments = arguments
+        self._schema = schema
+        self._kind = kind
 
-def _sentence(
-    path: tuple[Step, ...], errors: list[ErrorDetails], arguments: Any, schema: Mapping[str, Any], kind: str
-) -> str:
-    kinds = {each["type"] for each in errors}
-    if not path:
-        return errors[0]["msg"].replace(
-            "Input should be an object", f"they should be an object, got {came(arguments)}"
-        )
-    if kinds == {"extra_forbidden"}:
-        return _unknown(path, arguments, schema, kind)
-    part = descend(schema, path, schema)
-    expected = expectation(part, schema) if part is not None else ""
-    if kinds == {"missing"}:
-        return f"{place(path)} is missing" + (f" (expected {expected})" if expected else "")
-    found, known = _value_at(arguments, path)
-    got = f", got {came(found, secret=_any_secret(path, schema))}" if known else ""
-    if expected and (len(errors) > 1 or errors[0]["type"].endswith(_WRONG_TYPE)):
-        return f"{place(path)} should be {expected}{got}"
-    return f"{place(path)} {one_of(message_of(each) for each in errors)}{got}"
+    def of(self, faults: Iterable[Fault | Alternatives]) -> list[str]:
+        """Return a sentence for each place, in order."""
+        sentences: dict[Any, list[Fault] | Alternatives] = {}
+        for index, each in enumerate(faults):
+            if isinstance(each, Alternatives):
+                sentences[index] = each
+            else:
+                cast(list[Fault], sentences.setdefault((each.path, each.in_key), [])).append(each)
+        return [
+            self._of_alternatives(each) if isinstance(each, Alternatives) else self._of_place(each[0].path, each)
+            for each in sentences.values()
+        ]
+
+    def _of_alternatives(self, value: Alternatives) -> str:
+        members = [" and ".join(self.of(faults)[:_MOST_ALTERNATIVES]) for faults in value.faults]
+        shown = ", or ".join(members[:_MOST_ALTERNATIVES])
+        more = "" if len(members) <= _MOST_ALTERNATIVES else ", or more"
+        return f"{place(value.path)} fits none of its alternatives: either {shown}{more}"
+
+    def _of_place(self, path: tuple[Step, ...], faults: Sequence[Fault]) -> str:
+        kinds = {each.kind for each in faults}
+        if not path:
+            return faults[0].message.replace(
+                "Input should be an object", f"they should be an object, got {came(self._arguments)}"
+            )
+        if faults[0].in_key:
+            return self._of_key(path, faults)
+        if kinds == {"extra_forbidden"}:
+            return self._of_unknown(path)
+        expected = self._expected(path)
+        if kinds == {"missing"}:
+            return f"{place(path)} is missing" + (f" (expected {expected})" if expected else "")
+        value = value_at(self._arguments, path)
+        got = f", got {came(value, secret=_any_secret(path, self._schema))}" if value is not NOWHERE else ""
+        if expected and (len(faults) > 1 or faults[0].kind.endswith(_WRONG_TYPE)):
+            return f"{place(path)} should be {expected}{got}"
+        return f"{place(path)} {one_of(_phrase(each, value) for each in faults)}{got}"
+
+    def _expected(self, path: tuple[Step, ...]) -> str:
+        """Return what the schema expects at a place; nothing where it does not say."""
+        part = descend(self._schema, path, self._schema)
+        expected = expectation(part, self._schema) if part is not None else ""
+        if self._kind != "tool" and len(path) == 1 and {"array", "object"} & types_of(part, self._schema):
+            return f"{expected or 'a value'} (as JSON)"
+        return expected
+
+    def _of_key(self, path: tuple[Step, ...], faults: Sequence[Fault]) -> str:
+        """Complain of the name of a member, where the names themselves have a type."""
+        what = f"the key {place(path[-1:])}" + (f" of {place(path[:-1])}" if path[:-1] else "")
+        owner = descend(self._schema, path[:-1], self._schema) or {}
+        names = owner.get("propertyNames")
+        if names and (expected := expectation({"type": "string", **names}, self._schema)) != "string":
+            return f"{what} should be {expected}"
+        found = [
+            next((word for start, word in _KEYS.items() if each.kind.startswith(start + "_")), "")
+            for each in faults
+        ]
+        if all(found):
+            return f"{what} should be {one_of(found)}"
+        return f"{what} {one_of(_phrase(each, '') for each in faults)}"
+
+    def _of_unknown(self, path: tuple[Step, ...]) -> str:
+        """Say that there is no such argument, and which one may have been meant or which there are."""
+        owner = descend(self._schema, path[:-1], self._schema) or {}
+        names = list(_properties(owner, self._schema))
+        what = f"an argument of this {self._kind}" if len(path) == 1 else f"a member of {place(path[:-1])}"
+        present = value_at(self._arguments, path[:-1])
+        free = [name for name in names if not (isinstance(present, dict) and name in present)]
+        if near := difflib.get_close_matches(str(path[-1])[:64], free, n=1, cutoff=0.7):
+            return f'{place(path)} is not {what} (did you mean "{near[0]}"?)'
+        takes = f"it takes: {', '.join(names)}" if names else "it takes none"
+        return f"{place(path)} is not {what} ({takes})"
 
 
 def message_of(error: ErrorDetails) -> str:
     """Return what one of pydantic's errors says, as a phrase that follows the name of the place."""
-    if error["type"] == "missing":
+    fault = Fault((), error["type"], False, error.get("ctx", {}), error["msg"], ())
+    return _phrase(fault, error.get("input"))
+
+
+def _phrase(fault: Fault, value: Any) -> str:
+    """Return what is wrong with a value, for what the schema does not say."""
+    if fault.kind == "missing":
         return "is missing"
-    message = error["msg"]
-    for prefix in _PREFIXES:
-        message = message.removeprefix(prefix)
-    return f"is not accepted: {message}" if error["type"] in {"value_error", "assertion_error"} else message
+    if fault.kind == "extra_forbidden":
+        return "is not known here"
+    if fault.kind in ("union_tag_invalid", "union_tag_not_found"):
+        return "fits none of its alternatives"
+    if limit := _LIMITS.get(fault.kind):
+        keyword, name = limit
+        if isinstance(value, Mapping):
+            keyword = _OF_OBJECTS.get(keyword, keyword)
+        return f"should {limited(keyword, fault.context.get(name))}"
+    message = _SUBJECT.sub("", fault.message, count=1)
+    if fault.kind in ("enum", "literal_error"):
+        message = _MEMBER_OF_ENUM.sub(r"\1", message).replace("'", '"')
+    return f"is not accepted: {message}" if fault.kind in ("value_error", "assertion_error") else message
 
 
-def _unknown(path: tuple[Step, ...], arguments: Any, schema: Mapping[str, Any], kind: str) -> str:
-    """Say that there is no such argument, and which one may have been meant or which there are."""
-    owner = descend(schema, path[:-1], schema) or {}
-    names = list(owner.get("properties", {}))
-    what = f"an argument of this {kind}" if len(path) == 1 else f"a member of {place(path[:-1])}"
-    present, _ = _value_at(arguments, path[:-1])
-    free = [name for name in names if not (isinstance(present, dict) and name in present)]
-    if near := difflib.get_close_matches(str(path[-1])[:64], free, n=1, cutoff=0.7):
-        return f'{place(path)} is not {what} (did you mean "{near[0]}"?)'
-    takes = f"it takes: {', '.join(names)}" if names else "it takes none"
-    return f"{place(path)} is not {what} ({takes})"
+def _properties(part: Mapping[str, Any], root: Mapping[str, Any]) -> Iterable[str]:
+    branches = (*part.get("anyOf", ()), *part.get("oneOf", ()))
+    found = [*part.get("properties", {})]
+    for each in branches:
+        found += _properties(descend(each, (), root) or {}, root)
+    return dict.fromkeys(found)
 
 
 def _any_secret(path: tuple[Step, ...], schema: Mapping[str, Any]) -> bool:
     return any(is_secret(descend(schema, path[:end], schema), schema) for end in range(1, len(path) + 1))
-
-
-def _value_at(arguments: Any, path: tuple[Step, ...]) -> tuple[Any, bool]:
-    """Return the value at a path, and whether there is one."""
-    found = arguments
-    for step in path:
-        try:
-            found = found[step]
-        except (KeyError, IndexError, TypeError):
-            return None, False
-    return found, True

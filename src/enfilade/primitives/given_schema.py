@@ -23,10 +23,11 @@ from pydantic_core import from_json, to_json
 from enfilade.primitives.annotations import strip
 from enfilade.primitives.arguments import (
     LARGE,
+    MOST_ROUNDS,
     ArgumentReader,
     RawArguments,
     check_is_object,
-    unquoted,
+    repaired,
     without_values,
 )
 from enfilade.primitives.errors import ArgumentsError
@@ -71,11 +72,14 @@ class GivenSchemaReader:
         if len(raw) > LARGE and self._names is not None:
             raw = without_values(raw, self._names) or raw  # what is refused for its names needs no values
         values = self._parsed(raw)
-        if problems := self._checker.problems(values):
-            repaired = unquoted(values, (each.path for each in problems))
-            if repaired is None or self._checker.problems(repaired):
-                raise self._error("; ".join(map(str, problems)))
-            values = repaired
+        problems = self._checker.problems(values)
+        for _ in range(MOST_ROUNDS):
+            better = repaired(values, (each.path for each in problems), self.schema) if problems else None
+            if better is None:
+                break
+            values, problems = better, self._checker.problems(better)
+        if problems:
+            raise self._error("; ".join(map(str, problems)))
         found = self._typed.read(to_json(values))
         return {self._whole: found} if self._whole else found
 

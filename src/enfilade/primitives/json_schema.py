@@ -14,7 +14,17 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from enfilade.primitives.phrases import Step, came, expectation, follow, is_secret, one_of, place
+from enfilade.primitives.phrases import (
+    LIMITS,
+    Step,
+    came,
+    expectation,
+    follow,
+    is_secret,
+    limited,
+    one_of,
+    place,
+)
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError, Validator
@@ -27,21 +37,6 @@ _DIALECTS: Final = {
     "http://json-schema.org/draft-07/schema": "Draft7Validator",
 }
 
-# How a complaint puts each limit; the limit itself follows.
-_LIMITS: Final = {
-    "minimum": "be at least",
-    "maximum": "be at most",
-    "exclusiveMinimum": "be more than",
-    "exclusiveMaximum": "be less than",
-    "multipleOf": "be a multiple of",
-    "minLength": "have a length of at least",
-    "maxLength": "have a length of at most",
-    "minItems": "have a number of items of at least",
-    "maxItems": "have a number of items of at most",
-    "minProperties": "have a number of members of at least",
-    "maxProperties": "have a number of members of at most",
-    "pattern": "match",
-}
 # Complaints that need no more than the keyword.
 _PLAIN: Final = {
     "uniqueItems": "should not hold the same item twice",
@@ -114,8 +109,8 @@ class SchemaChecker:
 
     def _phrase(self, keyword: str, schema: Mapping[str, Any], value: Any) -> str:
         got = f"got {came(value, secret=is_secret(schema, self._schema))}"
-        if keyword in _LIMITS:
-            return f"should {_LIMITS[keyword]} {schema.get(keyword)}, {got}"
+        if keyword in LIMITS:
+            return f"should {limited(keyword, schema.get(keyword))}, {got}"
         if keyword in _PLAIN:
             return _PLAIN[keyword]
         if keyword in ("type", "enum", "const"):

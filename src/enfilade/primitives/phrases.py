@@ -13,10 +13,29 @@ from typing import Any, Final
 
 Step = str | int
 
+#: Stands for a value that is not there.
+NOWHERE: Final = object()
+
 _EXCERPT: Final = 24
 _NAME: Final = 60
 _CHOICES: Final = 8
 _DEPTH: Final = 3
+#: How each limit is put, and what is counted.
+_LIMITS: Final = {
+    "minimum": ("be at least", ""),
+    "maximum": ("be at most", ""),
+    "exclusiveMinimum": ("be more than", ""),
+    "exclusiveMaximum": ("be less than", ""),
+    "multipleOf": ("be a multiple of", ""),
+    "minLength": ("have at least", "character"),
+    "maxLength": ("have at most", "character"),
+    "minItems": ("have at least", "item"),
+    "maxItems": ("have at most", "item"),
+    "minProperties": ("have at least", "member"),
+    "maxProperties": ("have at most", "member"),
+    "pattern": ("match", ""),
+}
+LIMITS: Final = frozenset(_LIMITS)
 _KINDS: Final[dict[type, str]] = {
     type(None): "null",
     bool: "boolean",
@@ -110,18 +129,63 @@ def at_pointer(reference: str, root: Mapping[str, Any]) -> Any:
 
 
 def descend(schema: Any, path: Iterable[Step], root: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the schema of the value at `path`, or None where the way there is not a single one."""
+    """Return the schema of the value at `path`, or None where no way leads there.
+
+    Where several members of a union have such a value, it is a union of theirs.
+    """
     found = follow(schema, root)
     for step in path:
-        if isinstance(step, int):
-            prefix = found.get("prefixItems", [])
-            inner = prefix[step] if step < len(prefix) else found.get("items")
-        else:
-            inner = found.get("properties", {}).get(step, found.get("additionalProperties"))
-        if not isinstance(inner, Mapping):
+        inner = [follow(each, root) for each in _inner(found, step, root, 0)]
+        if not inner:
             return None
-        found = follow(inner, root)
+        found = inner[0] if len(inner) == 1 else {"anyOf": inner}
     return found
+
+
+def _inner(schema: Mapping[str, Any], step: Step, root: Mapping[str, Any], depth: int) -> list[Any]:
+    """Return the schemas that the value behind one step can have."""
+    if isinstance(step, int):
+        prefix = schema.get("prefixItems", [])
+        inner = prefix[step] if step < len(prefix) else schema.get("items")
+    else:
+        others = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties")]
+        inner = schema.get("properties", {}).get(step, others[0])
+    found = [inner] if isinstance(inner, Mapping) else []
+    if depth <= _DEPTH:
+        for branch in _branches(schema):
+            found += (each for each in _inner(follow(branch, root), step, root, depth + 1) if each not in found)
+    return found
+
+
+def types_of(schema: Any, root: Mapping[str, Any]) -> set[str]:
+    """Return the JSON types that a schema names, in its branches as well; none for anything."""
+    part = follow(schema, root)
+    named = part.get("type", [])
+    found = {named} if isinstance(named, str) else {*named}
+    for branch in _branches(part):
+        inner = follow(branch, root).get("type", [])
+        found |= {inner} if isinstance(inner, str) else {*inner}
+    return found
+
+
+def limited(keyword: str, limit: object) -> str:
+    """Return what a keyword of JSON Schema that limits a value asks for: `be at most 50`."""
+    start, noun = _LIMITS[keyword]
+    return f"{start} {limit}" + (f" {noun}{'' if limit == 1 else 's'}" if noun else "")
+
+
+def _branches(schema: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (*schema.get("anyOf", ()), *schema.get("oneOf", ()))
+
+
+def value_at(value: Any, path: Iterable[Step]) -> Any:
+    """Return the value at a path; `NOWHERE` if there is none."""
+    for step in path:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return NOWHERE
+    return value
 
 
 def is_secret(schema: Mapping[str, Any] | None, root: Mapping[str, Any]) -> bool:
@@ -130,7 +194,7 @@ def is_secret(schema: Mapping[str, Any] | None, root: Mapping[str, Any]) -> bool
         return True
     if schema.get("writeOnly") or schema.get("format") == "password":
         return True
-    branches = [follow(each, root) for each in (*schema.get("anyOf", ()), *schema.get("oneOf", ()))]
+    branches = [follow(each, root) for each in _branches(schema)]
     return any(each.get("writeOnly") or each.get("format") == "password" for each in branches)
 
 

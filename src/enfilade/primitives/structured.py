@@ -20,7 +20,6 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic_core import PydanticSerializationError, ValidationError, from_json
 
 from enfilade.primitives.annotations import strip
-from enfilade.primitives.complaints import message_of
 from enfilade.primitives.content import declares_content, listed, text_of_json
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.input_required import without_input_required
@@ -148,6 +147,8 @@ class TypedWriter:
             raise unwritable(error) from error
 
     def _mismatch(self, error: ValidationError) -> str:
+        from enfilade.primitives.complaints import message_of  # not before something is wrong
+
         sentences = []
         for each in error.errors(include_url=False)[:10]:
             path = ("result", *each["loc"][1:]) if self.wrapped else each["loc"][1:]
