@@ -1,7 +1,9 @@
 """A workbench for whoever wants one: over HTTP one for all tests, over stdio one for each file."""
 
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -18,6 +20,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+#: The modules that tests share; whoever imports an app from one must get the same app as everybody else.
+HELPERS = tuple(path.stem for path in Path(__file__).parent.glob("*.py"))
+
+
+@pytest.fixture(autouse=True)
+def same_helpers() -> Iterator[None]:
+    """Put back the shared modules that a test has replaced or taken away, for tests that come after it."""
+    before = {name: sys.modules[name] for name in HELPERS if name in sys.modules}
+    yield
+    sys.modules.update(before)
 
 
 @pytest.fixture(scope="session")

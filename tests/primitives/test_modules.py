@@ -37,10 +37,16 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
+    others = _taken_out()  # modules of other tests, which have the same names
     yield
-    for name in list(sys.modules):
-        if name.partition(".")[0] in {"shop", "single", "broken", "needs"}:
-            del sys.modules[name]
+    _taken_out()
+    sys.modules.update(others)
+
+
+def _taken_out() -> dict[str, ModuleType]:
+    """Take all modules with the names of these files out of `sys.modules`."""
+    names = [name for name in sys.modules if name.partition(".")[0] in {"shop", "single", "broken", "needs"}]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 @pytest.mark.usefixtures("files")
