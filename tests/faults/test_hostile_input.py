@@ -143,14 +143,14 @@ PARAMS = [
     Row("long name", call(tool=LONG), (BAD_PARAMS, MISMATCH)),
     Row("no such tool", call(tool=b'"nobody"'), (BAD_PARAMS,), tool="nobody"),
     listing("cursor 5", b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":5}}', BAD_PARAMS),
-    listing("D20 deep params", LIST.replace(b"PARAMS", nested(b'{"x":', b"}")), PARSE, id=None),
+    listing("D20 deep params", LIST.replace(b"PARAMS", nested(b'{"x":', b"}")), INVALID),
     Row("D20 bad UTF-8 in params", call(b'{"text":"x"},"x":"\xff"'), (PARSE,), None),
 ]
 
 ARGUMENTS = [
     Row("D20 bad UTF-8 in arguments", call(b'{"text":"\xc3\x28"}'), (PARSE,), None),
     Row("D20 an overlong character", call(b'{"text":"\xc0\xaf"}'), (PARSE,), None),
-    Row("D20 deep arguments", call(nested(b'{"text":', b"}")), (PARSE, FAILED)),
+    Row("D20 deep arguments", call(nested(b'{"text":', b"}")), (INVALID, FAILED)),
     Row("arguments []", call(b"[]"), (FAILED, BAD_PARAMS)),
     Row("arguments 5", call(b"5"), (FAILED, BAD_PARAMS)),
     Row("arguments null", call(b"null"), (FAILED,)),

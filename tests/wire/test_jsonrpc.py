@@ -159,3 +159,25 @@ def test_nothing_that_is_written_has_a_line_break() -> None:
     ):
         assert b"\n" not in message
         assert b"\r" not in message
+
+
+NESTED = b"[" * DEEP + b"]" * DEEP
+TOO_DEEP = {
+    "id before": (b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"a":%b}}', 7),
+    "id after": (b'{ "params" : {"a":%b} , "jsonrpc":"2.0", "method":"tools/call", "id" : "q" }\n', "q"),
+    "method after": (b'{"id":7,"params":{"a":%b},"method":"tools/call","jsonrpc":"2.0"}', 7),
+    "brackets in strings": (b'{"x":"}, \\"id\\":8, {[","id":7,"method":"m","params":%b,"y":"},"}', 7),
+    "id of nobody's": (b'{"jsonrpc":"2.0","method":"m","params":{"id":7,"a":%b}}', UNSET),
+    "no id": (b'{"jsonrpc":"2.0","method":"m","params":%b}', UNSET),
+    "id true": (b'{"jsonrpc":"2.0","id":true,"method":"m","params":%b}', UNSET),
+    "a response": (b'{"jsonrpc":"2.0","id":7,"result":%b}', UNSET),
+    "cut short": (b'{"jsonrpc":"2.0","id":7,"method":"m","params":{"a":' + b"[" * 5000 + b"%.0b", 7),
+    "an array": (b'[{"jsonrpc":"2.0","id":7,"method":"m","params":%b}]', UNSET),
+}
+
+
+@pytest.mark.parametrize(("body", "id"), TOO_DEEP.values(), ids=TOO_DEEP)
+def test_a_request_nested_too_deeply_is_answered_under_its_id(body: bytes, id: object) -> None:
+    error = failure(body % NESTED)
+    assert (error.code, error.id) == (PARSE_ERROR if id is UNSET else INVALID_REQUEST, id)
+    assert "nested too deeply" in error.message

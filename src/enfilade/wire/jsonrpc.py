@@ -7,6 +7,7 @@ types it so strictly that Python's own equality (`True == 1 == 1.0`) can never c
 `params` stays raw bytes until the method is known, so each part of a body is parsed once.
 """
 
+import re
 from functools import cache
 from typing import Any, Final, Literal
 
@@ -96,6 +97,8 @@ _decode_batch = msgspec.json.Decoder(list[Raw]).decode
 _decode_members = msgspec.json.Decoder(_Members).decode
 _encode = msgspec.json.Encoder().encode
 
+_READABLE: Final = 4096  # bytes at either end of a message that is too deep, in which its id is looked for
+
 #: Characters of an error's text that are sent.
 LONGEST_TEXT: Final = 2048
 
@@ -110,8 +113,9 @@ def decode(body: bytes | Raw) -> Envelope | list[Raw]:
         The envelope, or for a JSON array its elements still raw.
 
     Raises:
-        RpcError: PARSE_ERROR for anything that is not UTF-8 JSON (nesting beyond the parser's limit included),
-            INVALID_REQUEST for JSON that is no JSON-RPC 2.0 message; `id` is set where it could be read.
+        RpcError: PARSE_ERROR for anything that is not UTF-8 JSON, INVALID_REQUEST for JSON that is no JSON-RPC 2.0
+            message; `id` is set where it could be read. What is nested beyond the parser's limit is the latter
+            where its id can be read, and the former elsewhere.
     """
     try:
         if type(body) is bytes and not body.isascii():
@@ -119,7 +123,9 @@ def decode(body: bytes | Raw) -> Envelope | list[Raw]:
         envelope = _decode_envelope(body)
     except msgspec.ValidationError:
         return _second_look(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except RecursionError:
+        raise _too_deep(body) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
         if type(body) is bytes and body.startswith(_BYTE_ORDER_MARK):
             return decode(Raw(body[len(_BYTE_ORDER_MARK) :]))  # which may be ignored (RFC 8259 §8.1), once
         raise RpcError(PARSE_ERROR, "Parse error: the body is not valid UTF-8 JSON", status=400) from None
@@ -149,7 +155,9 @@ def _second_look(body: bytes | Raw) -> Envelope | list[Raw]:
         members = _decode_members(body)
         id = _scalar(members.id)
         version = _scalar(members.jsonrpc)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except RecursionError:
+        raise _too_deep(body) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise RpcError(PARSE_ERROR, "Parse error: the body is not valid UTF-8 JSON", status=400) from None
     readable = id if isinstance(id, int | str) and not isinstance(id, bool) else UNSET
     if version != "2.0":
@@ -159,6 +167,46 @@ def _second_look(body: bytes | Raw) -> Envelope | list[Raw]:
     if members.id is not UNSET and readable is UNSET:
         raise invalid_request("'id' must be a string or an integer")
     raise invalid_request("'method' must be a string", readable)
+
+
+def _too_deep(body: bytes | Raw) -> RpcError:
+    """Return the error for a message that is nested beyond the parser's limit, with the id of a request.
+
+    The caller of a tool waits for its id. It is looked for where it can be read: among the members before the
+    first nested one, and after the last.
+    """
+    data = bytes(body)
+    found = [_members_in(b"{" + each + b"}") for each in (_members_before(data), _members_after(data))]
+    is_request = any(each.method is not UNSET for each in found)
+    ids = [each for each in (_scalar(members.id) for members in found) if type(each) in (int, str)]
+    if is_request and ids:
+        return invalid_request("it is nested too deeply", ids[0])
+    return RpcError(PARSE_ERROR, "Parse error: the message is nested too deeply", status=400)
+
+
+def _members_before(body: bytes) -> bytes:
+    """Return the members of an object before the first that is an object or array, if there are any."""
+    found = _pattern(rb"\s*\{\s*(%(member)b(?:,\s*%(member)b)*),").match(body[:_READABLE])
+    return found[1] if found else b""
+
+
+def _members_after(body: bytes) -> bytes:
+    """Return the members of an object after the last that is an object or array, if there are any."""
+    found = _pattern(rb"[}\]]\s*,\s*(%(member)b(?:,\s*%(member)b)*)\}\s*\Z").search(body[-_READABLE:])
+    return found[1] if found else b""
+
+
+@cache
+def _pattern(text: bytes) -> "re.Pattern[bytes]":
+    string = rb'"(?:[^"\\]|\\.)*"'
+    return re.compile(text % {b"member": rb"%b\s*:\s*(?:%b|[-+.\w]+)\s*" % (string, string)})
+
+
+def _members_in(body: bytes) -> _Members:
+    try:
+        return _decode_members(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _Members()
 
 
 def _scalar(raw: Raw | UnsetType) -> Any:
