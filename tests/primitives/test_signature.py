@@ -1,11 +1,13 @@
 """`signature.py` and `annotations.py`: every kind of callable, and the context in every spelling (D38, D48)."""
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Annotated, Any, Optional, Union
 
 import pytest
 
+from enfilade.primitives.prompt import prompt_from_function
+from enfilade.primitives.resource import resource_from_function, template_from_function
 from enfilade.primitives.signature import origin_of
 
 from .making import CONTEXT, Context, SpecialContext, make, received
@@ -259,3 +261,21 @@ def test_a_plain_function_may_return_an_awaitable(annotation: Any) -> None:
     tool = make(fn)
     assert tool.definition.output_schema["properties"]["result"] == {"type": "integer"}
     assert received(tool) == 5
+
+
+KINDS: dict[str, Callable[[Any], object]] = {
+    "prompt": lambda fn: prompt_from_function(fn, context_type=Context),
+    "resource": lambda fn: resource_from_function(fn, "a://b", context_type=Context),
+    "resource template": lambda fn: template_from_function(fn, "a://{b}", context_type=Context),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fn", [generator, async_generator, star_args, star_kwargs, "no function"])
+def test_errors_use_the_words_of_what_is_registered(kind: str, fn: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        KINDS[kind](fn)
+    said = str(caught.value)
+    assert "tool" not in said
+    assert "input_schema" not in said
+    assert kind in said or "name each parameter" in said

@@ -6,6 +6,9 @@ from enfilade.primitives.uris import MAX_LENGTH, canonical, check_uri
 
 SAME = {
     "scheme in capitals": ("HTTP://x/Y", "http://x/Y"),
+    "host in capitals": ("https://Example.ORG:80/Y?Z", "https://example.org:80/Y?Z"),
+    "host after credentials": ("HTTP://User:Pass@Example.org", "http://User:Pass@example.org"),
+    "escape in a host": ("http://X%c3%a9.org/", "http://x%C3%A9.org/"),
     "lower-case escape": ("a://%c3%a9", "a://%C3%A9"),
     "needless escape": ("a://%7Euser/%2d", "a://~user/-"),
     "unescaped letter": ("a://é", "a://%C3%A9"),
@@ -13,7 +16,17 @@ SAME = {
     "control character": ("a://x\ty", "a://x%09y"),
     "half a surrogate": ("a://\ud800", "a://%3F"),
 }
-KEPT = ["a://x", "a://X/Y?z#w", "a://x%2Fy", "urn:isbn:0451450523", "a:", "no scheme", "a://%zz"]
+KEPT = [
+    "a://x",
+    "a://X/Y?z#w",
+    "http:X",
+    "ahttp://X",
+    "a://x%2Fy",
+    "urn:isbn:0451450523",
+    "a:",
+    "no scheme",
+    "a://%zz",
+]
 
 
 @pytest.mark.parametrize(("spelled", "expected"), SAME.values(), ids=SAME)

@@ -11,7 +11,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 import library as served
-from enfilade import Context, Depends, MCPApp, Request, connect
+from enfilade import Context, Depends, MCPApp, PromptError, Request, ResourceError, ToolError, connect
 from enfilade.wire.content import TextResourceContents
 from enfilade.wire.revisions import HANDSHAKE
 from harness import Line, Outcome, Stdio
@@ -385,3 +385,63 @@ async def test_its_meta_stands_in_the_list_and_in_what_is_read() -> None:
     assert await read("ui://pages/a") == [meta]
     assert await read("ui://text") == [meta]
     assert await read("ui://plain") == [None]
+
+
+@pytest.mark.parametrize("era", ["session", "stateless"])
+@pytest.mark.anyio
+async def test_what_a_uri_has_besides_is_passed_over_where_nothing_fits_the_whole(era: str) -> None:
+    app = MCPApp()
+    app.add_text_resource("a://page", "page")
+    app.add_text_resource("https://example.org/Page", "web page")
+    app.resource("b://{name}{?units}")(lambda name, units="none": f"{name} in {units}")
+    app.resource("b://{name}{?colour}")(lambda name, colour: f"{name} in {colour}")
+    app.resource("c://{name}{#part}")(lambda name, part="whole": f"{part} of {name}")
+    app.resource("https://{tenant}.Example.org/{Path}")(lambda tenant, Path: f"{Path} of {tenant}")
+    texts = {
+        "a://page#top": "page",
+        "HTTPS://Example.ORG/Page#top": "web page",
+        "https://Riga.example.ORG/Page": "Page of riga",
+        "b://Riga?units=m&v=2": "Riga in m",
+        "b://Riga?v=2#top": "Riga in none",
+        "b://Riga?colour=red": "Riga in red",
+        "c://x#top": "top of x",
+    }
+    async with connect(app, era=era) as client:
+        for uri, text in texts.items():
+            (found,) = (await client.read_resource(uri)).contents
+            assert (found.text, found.uri) == (text, uri)
+        for uri in (
+            "a://Page",
+            "a://page?v=2",
+            "https://example.org/page",
+            "b://Riga?units=m&units=k",
+            "a://#page",
+        ):
+            with pytest.raises(MCPError, match="not found"):
+                await client.read_resource(uri)
+
+
+@pytest.mark.parametrize("era", ["session", "stateless"])
+@pytest.mark.anyio
+async def test_an_error_without_a_text_gets_one(era: str) -> None:
+    app = MCPApp()
+
+    @app.tool
+    def tool() -> None:
+        raise ToolError("")
+
+    @app.resource("a://b")
+    def resource() -> str:
+        raise ResourceError(" ")
+
+    @app.prompt
+    def prompt() -> str:
+        raise PromptError("")
+
+    async with connect(app, era=era) as client:
+        result = await client.call_tool("tool", {})
+        assert (result.is_error, result.content[0].text) == (True, "It failed, and the server does not say why")
+        with pytest.raises(MCPError, match="the server does not say why"):
+            await client.read_resource("a://b")
+        with pytest.raises(MCPError, match="the server does not say why"):
+            await client.get_prompt("prompt")

@@ -105,7 +105,7 @@ def completer_of(source: Source, context_type: type) -> Completer:
 
 
 def _suggester(fn: Callable[..., Any], context_type: type) -> Suggester:
-    signature = read_signature(fn, context_type)
+    signature = read_signature(fn, context_type, kind="completion")
     named = {each.name for each in signature.parameters}
     others = [each for each in signature.parameters if each.name not in ("value", "arguments")]
     required = [each.name for each in others if each.default is EMPTY]

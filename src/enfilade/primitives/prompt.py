@@ -99,7 +99,7 @@ def prompt_from_function(
     prompt_name = raw_name(fn) if name is None else name
     check_prompt_name(prompt_name)
     label = describe(fn)
-    signature = read_signature(fn, context_type)
+    signature = read_signature(fn, context_type, kind="prompt")
     docstring = read_docstring(docstring_of(fn))
     reader = StringReader(
         prompt_name, signature.parameters, descriptions=docstring.parameters, label=label, kind="prompt"

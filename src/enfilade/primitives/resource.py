@@ -104,9 +104,14 @@ class ResourceTemplate:
         """Where its function was written."""
         return self.handler.origin
 
-    def match(self, uri: str) -> dict[str, str | list[str]] | None:
-        """Return the values that a URI gives to the variables; None if it is none of the family."""
-        raw = self._template.match(uri)
+    def match(self, uri: str, *, any_query: bool = False) -> dict[str, str | list[str]] | None:
+        """Return the values that a URI gives to the variables; None if it is none of the family.
+
+        Args:
+            uri: the URI.
+            any_query: pass over query members that the template does not name, if it has a query at all.
+        """
+        raw = self._template.match(uri, any_query=any_query)
         if raw is None:
             return None
         found: dict[str, str | list[str]] = {}
@@ -199,7 +204,7 @@ def resource_from_function(
         ValueError: the URI, an icon or an annotation is not legal.
     """
     check_uri(uri)
-    signature = read_signature(fn, context_type)
+    signature = read_signature(fn, context_type, kind="resource")
     label = describe(fn)
     if signature.parameters:
         first = signature.parameters[0].name
@@ -288,7 +293,7 @@ def template_from_function(
         ValueError: the template, an icon or an annotation is not legal.
     """
     template = UriTemplate(uri_template)
-    signature = read_signature(fn, context_type)
+    signature = read_signature(fn, context_type, kind="resource template")
     label = describe(fn)
     _check_agreement(template, signature, label)
     docstring = read_docstring(docstring_of(fn))

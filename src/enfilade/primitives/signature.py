@@ -58,6 +58,7 @@ def read_signature(
     fn: Callable[..., Any],
     context_type: type,
     *,
+    kind: str = "tool",
     allow_extra: bool = False,
     is_provider: bool = False,
     within: tuple[Callable[..., Any], ...] = (),
@@ -67,6 +68,7 @@ def read_signature(
     Args:
         fn: any callable; a class only as a provider.
         context_type: a parameter annotated with it (or a subclass, or `None` beside it) takes the context.
+        kind: what is made of it, for error messages.
         allow_extra: whether `**kwargs` is fine.
         is_provider: others depend on it, so that a generator function or a class is fine.
         within: the functions that depend on this one, outermost first.
@@ -75,7 +77,7 @@ def read_signature(
         TypeError: `fn` cannot be a handler, or an annotation cannot be resolved; says what to do.
     """
     label = describe(fn)
-    raw = _inspect(fn, label, is_provider=is_provider)
+    raw = _inspect(fn, label, kind, is_provider=is_provider)
     filled = _filled_by_partial(fn)
     scope = Scope(_body_of(fn), label, context_type)
     parameters: list[Parameter] = []
@@ -87,7 +89,7 @@ def read_signature(
         if each.name in filled:
             continue
         if each.kind in _VARIADIC:
-            extra = _variadic(each, label, allow_extra=allow_extra)
+            extra = _variadic(each, label, kind, allow_extra=allow_extra)
             continue
         if index == 0 and each.name == "self" and each.annotation is EMPTY:
             raise TypeError(
@@ -161,33 +163,32 @@ def _depends(parameter: inspect.Parameter, annotation: Any, label: str) -> Calla
         raise TypeError(f'{label}, parameter "{parameter.name}": {error}') from None
 
 
-def _variadic(parameter: inspect.Parameter, label: str, *, allow_extra: bool) -> str:
+def _variadic(parameter: inspect.Parameter, label: str, kind: str, *, allow_extra: bool) -> str:
     if parameter.kind is inspect.Parameter.VAR_KEYWORD and allow_extra:
         return parameter.name
-    star = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
-    advice = (
-        f'"{parameter.name}: list[...]"'
-        if star == "*"
-        else f'"{parameter.name}: dict[str, ...]", or register the tool with input_schema=...'
-    )
+    star, advice = "*", f'"{parameter.name}: list[...]"'
+    if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        star, advice = "**", f'"{parameter.name}: dict[str, ...]"'
+        if kind == "tool":
+            advice += ", or register the tool with input_schema=..."
     raise TypeError(
-        f"{label} takes {star}{parameter.name}, and no schema can say what that is; "
-        f"name each parameter, or take one such as {advice}"
+        f"{label} takes {star}{parameter.name}, and nothing can say to callers what that is; "
+        f"name each parameter" + ("" if "resource" in kind else f", or take one such as {advice}")
     )
 
 
-def _inspect(fn: Callable[..., Any], label: str, *, is_provider: bool) -> inspect.Signature:
+def _inspect(fn: Callable[..., Any], label: str, kind: str, *, is_provider: bool) -> inspect.Signature:
     if inspect.isclass(fn) and not is_provider:
         raise TypeError(f"{label} is a class; register a function, a method or an instance that can be called")
     if isinstance(fn, classmethod):
         raise TypeError(f"{label} is a class method that is not bound yet; register it as Class.{raw_name(fn)}")
     if not callable(fn):
-        raise TypeError(f"{label} cannot be called, so it cannot be a tool")
+        raise TypeError(f"{label} cannot be called, so it cannot be a {kind}")
     body = function_of(fn)
     is_generator = inspect.isasyncgenfunction(body) or inspect.isgeneratorfunction(body)
     if is_generator and not is_provider:
         raise TypeError(
-            f"{label} is a generator, and a tool has one result; "
+            f"{label} is a generator, and a {kind} has one result; "
             f"return a list, and report on the way there through the context (progress, log)"
         )
     try:

@@ -21,10 +21,11 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from enfilade.primitives.uris import MAX_LENGTH, canonical, check_characters, check_scheme
+from enfilade.primitives.uris import MAX_LENGTH, canonical, check_characters, check_scheme, lowered
 
 _EXPRESSION: Final = re.compile(r"\{([^{}]*)\}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WEB: Final = re.compile(r"(https?://(?:[^/?#{}]*@)?)((?:\{[^{}]*\}|[^/?#{}])*)", re.IGNORECASE)
 _OPERATORS: Final = "+#./;?&"
 # What a value ends at; `{+x}` and `{#x}` end only where the template itself goes on with a query or fragment.
 _STOPS: Final = {"": "/?#", "/": "/?#", ".": "/?#.", ";": "/?#;"}
@@ -105,12 +106,14 @@ class _Query(NamedTuple):
         if start == end or subject.text[start] == self.first:
             yield start, range(end, end + 1)
 
-    def members(self, query: str) -> dict[str, str] | None:
+    def members(self, query: str, any_query: bool) -> dict[str, str] | None:
         """Return the members by name; None if one is unknown, or there twice and no exploded list."""
         known = {variable.name: variable for variable in self.variables}
         found: dict[str, str] = {}
         for member in query[1:].split("&") if query else ():
             name, _, value = member.partition("=")
+            if name not in known and any_query:
+                continue
             if name not in known or (name in found and not known[name].exploded):
                 return None
             # A member for each item of an exploded list is the same as one member with all of them.
@@ -145,21 +148,26 @@ class UriTemplate:
         self.variables: dict[str, Variable] = {}
         self._parts: list[_Text | _Value | _Query] = []
         self._check_text()
+        text = _canonical_host(template)
         done = 0
-        for found in _EXPRESSION.finditer(template):
-            self._add_text(template[done : found.start()])
+        for found in _EXPRESSION.finditer(text):
+            self._add_text(text[done : found.start()])
             done = found.end()
-            self._add_expression(found[1], template[done:])
-        self._add_text(template[done:])
+            self._add_expression(found[1], text[done:])
+        self._add_text(text[done:])
 
     def __repr__(self) -> str:
         return f"UriTemplate({self.template!r})"
 
-    def match(self, uri: str) -> dict[str, str] | None:
+    def match(self, uri: str, *, any_query: bool = False) -> dict[str, str] | None:
         """Return the values by name, still percent-encoded; None if the URI is none of the template's.
 
         A variable that may be absent, and is, has no entry. With a query member that the template does not name,
         a URI is another one.
+
+        Args:
+            uri: the URI.
+            any_query: pass over query members that the template does not name, if it has a query at all.
         """
         if len(uri) > MAX_LENGTH:
             return None
@@ -171,7 +179,7 @@ class UriTemplate:
         while cut is not None:
             part, raw = self._parts[cut.part], text[cut.begin : cut.end]
             if isinstance(part, _Query):
-                members = part.members(raw)
+                members = part.members(raw, any_query)
                 if members is None:
                     return None
                 found.update(members)
@@ -258,6 +266,16 @@ class UriTemplate:
 
     def _refusal(self, why: str) -> ValueError:
         return ValueError(f'"{self.template}" is no URI template that can be matched: {why}')
+
+
+def _canonical_host(template: str) -> str:
+    """Return a template with the host of a web address in lower case, but for the names of variables in it."""
+    address = _WEB.match(template)
+    if address is None:
+        return template
+    parts = re.split(r"(\{[^{}]*\})", address[2])
+    host = "".join(part if part.startswith("{") else lowered(part) for part in parts)
+    return address[1].lower() + host + template[address.end() :]
 
 
 def decoded(raw: str) -> str | None:

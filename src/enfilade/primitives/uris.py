@@ -1,8 +1,9 @@
 """URIs as this room needs them: legal ones are told from others, and two spellings of one URI compare equal.
 
 Easy to get wrong: clients do not send back the very text that was listed. Some write `%7e` for `~` or `%c3` for
-`%C3`, some leave letters outside ASCII as they are, and a scheme has no case (RFC 3986 §6.2.2). What is looked up
-is therefore the canonical form; what goes into the answer is the URI as it was asked for.
+`%C3`, some leave letters outside ASCII as they are, and neither a scheme nor the host of a web address has a case
+(RFC 3986 §6.2.2). What is looked up is therefore the canonical form; what goes into the answer is the URI as it
+was asked for. In other schemes a value often stands in the place of a host, and its case matters.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ MAX_LENGTH: Final = 8192
 _SCHEME: Final = pattern(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _PAGE: Final = pattern(r"https?://([^/?#]+)", re.IGNORECASE)
 _ILLEGAL: Final = pattern(r"[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]|%(?![0-9A-Fa-f]{2})")
+_HOST: Final = pattern(r"(https?://(?:[^/?#]*@)?)([^/?#]*)")
+_ESCAPE_OR_UPPER: Final = pattern(r"(%[0-9A-F]{2})|[A-Z]+")
 _ESCAPE: Final = pattern(r"%([0-9A-Fa-f]{2})")
 _TO_ESCAPE: Final = pattern(r"[^\x21-\x7e]")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -80,9 +83,23 @@ def canonical(text: str) -> str:
     if "%" in text:
         text = _ESCAPE.sub(_unescaped, text)
     scheme = _SCHEME.match(text)
-    if scheme is None or scheme[0].islower():
+    if scheme is None:
         return text
-    return scheme[0].lower() + text[scheme.end() :]
+    if not scheme[0].islower():
+        text = scheme[0].lower() + text[scheme.end() :]
+    if host := _HOST.match(text):
+        return host[1] + lowered(host[2]) + text[host.end() :]
+    return text
+
+
+def lowered(host: str) -> str:
+    """Return a host, or a part of one, in lower case; escapes stay in upper case."""
+    return host if host.islower() else _ESCAPE_OR_UPPER.sub(lambda part: part[1] or part[0].lower(), host)
+
+
+def without_fragment(uri: str) -> str:
+    """Return a URI without its fragment, which means a place within the resource (RFC 3986 §3.5)."""
+    return uri.partition("#")[0]
 
 
 def _escaped(character: re.Match[str]) -> str:

@@ -8,7 +8,7 @@ it is told an id, under which the log has the whole (R-719).
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from msgspec import UNSET
 
@@ -29,6 +29,9 @@ from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
 from enfilade.wire.message import Message
 from enfilade.wire.resources import NotFoundError
 from enfilade.wire.tools import CallToolResult
+
+#: What is read where an author raised an error without a text.
+_SILENT: Final = "It failed, and the server does not say why"
 
 Handler = Callable[[Request], Awaitable[Message]]
 
@@ -93,7 +96,8 @@ def told_to_clients(chain: Handler) -> Handler:
 
 def failed_call(text: str, meta: dict[str, Any] | None) -> CallToolResult:
     """Return the result of a call that failed, for the model to read (SEP-1303)."""
-    return CallToolResult(content=[TextContent(text=text)], is_error=True, meta=UNSET if meta is None else meta)
+    said = text if text.strip() else _SILENT
+    return CallToolResult(content=[TextContent(text=said)], is_error=True, meta=UNSET if meta is None else meta)
 
 
 def not_found(error: ResourceNotFound, request: Request) -> NotFoundError:
@@ -104,4 +108,4 @@ def not_found(error: ResourceNotFound, request: Request) -> NotFoundError:
 
 def _told(error: EnfiladeError, code: int, data: Mapping[str, Any]) -> RpcError:
     members = {**(error.meta or {}), **data}
-    return RpcError(code, error.message, members or UNSET)
+    return RpcError(code, error.message if error.message.strip() else _SILENT, members or UNSET)

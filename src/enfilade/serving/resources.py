@@ -14,7 +14,7 @@ from enfilade.later import Later
 from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.errors import ResourceNotFound
 from enfilade.primitives.registry import Registry
-from enfilade.primitives.uris import MAX_LENGTH, canonical
+from enfilade.primitives.uris import MAX_LENGTH, canonical, without_fragment
 from enfilade.serving.exchange import Request
 from enfilade.serving.failures import alone
 from enfilade.serving.handlers import Handlers
@@ -140,12 +140,25 @@ class Resources:
         return source.caching.on(result) if first_round and source.caching is not NEVER else result
 
     def _found(self, uri: str) -> "tuple[Resource | ResourceTemplate, Bind, dict[str, Any]] | None":
-        """Return what a URI names, what binds its values to a context, and these values."""
+        """Return what a URI names, what binds its values to a context, and these values.
+
+        A fragment and query members that nothing names are passed over, where nothing fits the whole URI.
+        """
+        if (found := self._named(uri)) is not None:
+            return found
+        bare = without_fragment(uri)
+        if bare != uri and (found := self._named(bare)) is not None:
+            return found
+        return self._named(bare, any_query=True) if "?" in bare else None
+
+    def _named(
+        self, uri: str, *, any_query: bool = False
+    ) -> "tuple[Resource | ResourceTemplate, Bind, dict[str, Any]] | None":
         resource = self._resources.get(uri) or self._resources.get(canonical(uri))
         if resource is not None:
             return resource, resource.handler.with_context, {}
         for template in self._templates:
-            values = template.match(uri)
+            values = template.match(uri, any_query=any_query)
             if values is not None:
                 return template, template.bind, values
         return None

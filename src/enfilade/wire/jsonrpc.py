@@ -113,9 +113,9 @@ def decode(body: bytes | Raw) -> Envelope | list[Raw]:
         The envelope, or for a JSON array its elements still raw.
 
     Raises:
-        RpcError: PARSE_ERROR for anything that is not UTF-8 JSON, INVALID_REQUEST for JSON that is no JSON-RPC 2.0
-            message; `id` is set where it could be read. What is nested beyond the parser's limit is the latter
-            where its id can be read, and the former elsewhere.
+        RpcError: PARSE_ERROR for anything that is not UTF-8 JSON, INVALID_REQUEST for JSON that is no JSON-RPC
+            2.0 message; `id` is set where it could be read. What is nested beyond the parser's limit is the
+            latter where its id can be read, and the former elsewhere.
     """
     try:
         if type(body) is bytes and not body.isascii():
