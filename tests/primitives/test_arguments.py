@@ -182,7 +182,7 @@ DEFAULTS = {
         {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None},
         None,
     ),
-    "bytes": (bytes, b"\xff", {"type": "string", "contentEncoding": "base64", "default": "_w=="}, b"\xff"),
+    "bytes": (bytes, b"\xff", {"type": "string", "contentEncoding": "base64", "default": "/w=="}, b"\xff"),
 }
 
 

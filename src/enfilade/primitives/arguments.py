@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NotRequired, Optional, 
 import msgspec
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, SchemaValidator, ValidationError, from_json, to_json
+from pydantic_core import ErrorDetails, ValidationError, from_json, to_json
 
 from enfilade.later import Later
 from enfilade.primitives.annotations import allows_none
+from enfilade.primitives.core_schemas import for_arguments, validator_of
 from enfilade.primitives.errors import ArgumentsError, NotAnObjectError
 from enfilade.primitives.phrases import Step, came, descend, types_of, value_at
+from enfilade.primitives.registration_checks import reason_against, refuse_uncallable
 from enfilade.primitives.schemas import TidySchema, check_headers, typed_dict, write_out_headers
 from enfilade.primitives.signature import EMPTY, Parameter
 
@@ -85,17 +87,17 @@ class ArgumentReader:
         options = ConfigDict(
             extra="allow" if allow_extra else "forbid",
             allow_inf_nan=False,  # JSON has neither (R-506), and a string that says "nan" is no number
-            val_json_bytes="base64",
-            ser_json_bytes="base64",
+            arbitrary_types_allowed=True,  # for classes of attrs and msgspec; others have no JSON Schema
         )
         try:
             adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(typed_dict("Arguments", fields, options))
-            schema = adapter.json_schema(schema_generator=TidySchema)
+            self._core_schema = for_arguments(adapter.core_schema)
+            schema = TidySchema().generate(self._core_schema)
         except Exception as error:  # whatever pydantic or a type's own hook has against it
             raise TypeError(_unfit(fields, label, error)) from error
         self.schema = _tidied(schema)
-        self._core_schema = adapter.core_schema
-        self._validate = adapter.validator.validate_json
+        self._validate = validator_of(self._core_schema).validate_json
+        refuse_uncallable(self.schema, self._validate, label, self.schema.get("required", ()))
         self._is_open = allow_extra
 
     def read(self, arguments: RawArguments) -> dict[str, Any]:
@@ -129,7 +131,7 @@ class ArgumentReader:
     @cached_property
     def _validate_large(self) -> Callable[[bytes], Any]:
         """Validation that stops at the first wrong item of an array: an error takes more memory than its item."""
-        return SchemaValidator(failing_fast(self._core_schema)).validate_json
+        return validator_of(failing_fast(self._core_schema)).validate_json
 
     def _read_again(
         self, arguments: bytes, error: ValidationError, validate: Callable[[bytes], Any]
@@ -356,11 +358,6 @@ def _tidied(schema: dict[str, Any]) -> dict[str, Any]:
 def _unfit(fields: Mapping[str, Any], label: str, error: Exception) -> str:
     """Say which parameter has a type that cannot come from JSON."""
     for name, field in fields.items():
-        try:
-            TypeAdapter(get_args(field)[0]).json_schema()
-        except Exception as reason:
-            return (
-                f'{label}, parameter "{name}": no JSON can be read as its type ({str(reason).splitlines()[0]}); '
-                f"use a type that pydantic knows"
-            )
+        if reason := reason_against(get_args(field)[0]):
+            return f'{label}, parameter "{name}": {reason}'
     return f"{label}: its parameters cannot be described in JSON Schema ({str(error).splitlines()[0]})"

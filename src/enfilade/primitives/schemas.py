@@ -8,6 +8,7 @@ not found out by a client.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -33,6 +34,14 @@ class TidySchema(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:
         """Return False: a title says what the name says already."""
         return False
+
+    def encode_default(self, dft: Any) -> Any:
+        """Return a default as it stands in JSON."""
+        return base64.b64encode(dft).decode() if isinstance(dft, bytes) else super().encode_default(dft)
+
+    def field_is_present(self, field: Any) -> bool:
+        """Return whether a field is published: of dataclasses, only those that a caller can give."""
+        return super().field_is_present(field) and not (self.mode == "validation" and field.get("init") is False)
 
     def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
         """Return a base64 string for bytes that arrive; both alphabets are read, the URL-safe one is written."""

@@ -13,24 +13,45 @@ the JSON itself is checked against the schema.
 from __future__ import annotations
 
 import math
-from typing import Any, Final, Never, NoReturn, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, Never, NoReturn, cast, get_args, get_origin
 
 import msgspec
 from pydantic import ConfigDict, TypeAdapter
 from pydantic_core import PydanticSerializationError, ValidationError, from_json
 
+from enfilade.later import Later
 from enfilade.primitives.annotations import strip
 from enfilade.primitives.content import declares_content, listed, text_of_json
+from enfilade.primitives.core_schemas import (
+    for_results,
+    holds_anything,
+    may_differ,
+    serializer_of,
+    validator_of,
+)
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.input_required import without_input_required
 from enfilade.primitives.json_schema import SchemaChecker
-from enfilade.primitives.jsonable import clean, fallback, is_surrogate_error, json_bytes, scrubbed, unwritable
+from enfilade.primitives.jsonable import (
+    clean,
+    fallback,
+    in_standard_alphabet,
+    is_surrogate_error,
+    json_bytes,
+    scrubbed,
+    unwritable,
+)
 from enfilade.primitives.phrases import place
 from enfilade.primitives.results import FreeWriter, ResultWriter, ToolResult, as_told, refuse_problems
 from enfilade.primitives.schemas import TidySchema, object_schema, wrapped_schema
 from enfilade.primitives.signature import EMPTY
 from enfilade.wire.content import TextContent
 from enfilade.wire.tools import CallToolResult
+
+if TYPE_CHECKING:
+    from enfilade.primitives import foreign_values as _foreign
+else:  # for values that do not fit at once
+    _foreign = Later("enfilade.primitives.foreign_values")
 
 _NOTHING: Final = (EMPTY, None, type(None), Any, object)
 _encode: Final = msgspec.json.Encoder().encode
@@ -74,19 +95,22 @@ class TypedWriter:
 
     def __init__(self, returns: Any) -> None:
         # In a tuple, because its options reach into whatever has none of its own; most types take none directly.
-        options = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
-        adapter: TypeAdapter[Any] = TypeAdapter(tuple[returns], config=options)
-        whole = adapter.json_schema(mode="serialization", schema_generator=TidySchema)
+        adapter: TypeAdapter[Any] = TypeAdapter(tuple[returns], config=ConfigDict(arbitrary_types_allowed=True))
+        core_schema = for_results(adapter.core_schema)
+        whole = TidySchema().generate(core_schema, mode="serialization")
         (inner,) = whole["prefixItems"]
         if "$defs" in whole:
             inner = {**inner, "$defs": whole["$defs"]}
         bare = object_schema(inner)
         self.schema: dict[str, Any] | None = bare or wrapped_schema(inner)
         self.wrapped = bare is None
-        self._validate = adapter.validator.validate_python
-        self._serialize = adapter.serializer.to_json
-        self._to_python = adapter.serializer.to_python
+        serializer = serializer_of(core_schema)
+        self._validate = validator_of(core_schema).validate_python
+        self._serialize = serializer.to_json
+        self._to_python = serializer.to_python
         self._checker = SchemaChecker(self.schema or {}, derived=True)
+        self._may_differ = may_differ(core_schema)
+        self._core_schema = core_schema if holds_anything(core_schema) else None
         self._has_numbers = b'"number"' in _encode(self.schema)
         # What is of this very class is neither an iterator nor a result that speaks for itself.
         self._kind = get_origin(returns) or returns
@@ -114,13 +138,12 @@ class TypedWriter:
         try:
             return self._validate((value,))
         except ValidationError as error:
-            # Some releases of pydantic refuse half a surrogate pair here, others only when it is serialized.
-            if any(each["type"] == "string_unicode" for each in error.errors()):
-                try:
-                    return self._validate((scrubbed(value),))
-                except ValidationError as again:
-                    error = again
-            raise ReturnedValueError(self._mismatch(error)) from error
+            # Some releases of pydantic refuse half a surrogate pair here, others only when it is serialized. And
+            # numbers of numpy, views and the like may have plainer values that fit.
+            try:
+                return self._validate((scrubbed(_foreign.known_values(value)),))
+            except ValidationError:
+                raise ReturnedValueError(self._mismatch(error)) from error
         except RecursionError as error:
             raise unwritable(error) from error
 
@@ -128,13 +151,45 @@ class TypedWriter:
         """Return the JSON of the value, checked where the serializer alone does not guarantee the schema."""
         try:
             data = self._serialize(validated, by_alias=True, warnings="error", fallback=fallback)
-            if not (self._has_numbers and b"null" in data):
+            if self._core_schema is not None and (b"-" in data or b"_" in data):
+                data = self._with_standard_base64(validated)
+            if not self._may_differ and not (self._has_numbers and b"null" in data):
                 return data[1:-1]
         except (PydanticSerializationError, RecursionError) as error:
             data = self._dumped_anyhow(validated, error)
-        (bare,) = from_json(data)
-        refuse_problems(self._checker, {"result": bare} if self.wrapped else bare)
+        self._check(data, validated)
         return data[1:-1]
+
+    def _check(self, data: bytes, validated: Any) -> None:
+        try:
+            (bare,) = from_json(data, allow_inf_nan=False)
+        except ValueError as error:
+            raise self._not_finite(validated) or unwritable(error, validated[0]) from error
+        sent = {"result": bare} if self.wrapped else bare
+        try:
+            refuse_problems(self._checker, sent)
+        except ReturnedValueError as error:
+            raise self._not_finite(validated) or error from None
+
+    def _not_finite(self, validated: Any) -> ReturnedValueError | None:
+        """Return the error for NaN and infinities, which became null or a word; None if there are none."""
+        if (found := _foreign.first_not_finite(validated[0])) is None:
+            return None
+        path, name = found
+        where = place(("result", *path) if self.wrapped else path)
+        return ReturnedValueError(
+            f"The tool returned {name} for {where}, which JSON cannot hold; "
+            f"return None where there is no number, and declare it as float | None"
+        )
+
+    def _with_standard_base64(self, validated: Any) -> bytes:
+        """Return the JSON with bytes among values of any type in the standard alphabet."""
+        in_hex = serializer_of(self._core_schema, bytes_mode="hex").to_python
+        encoded, compared = (
+            write(validated, mode="json", by_alias=True, warnings="none", fallback=fallback)
+            for write in (self._to_python, in_hex)
+        )
+        return json_bytes(in_standard_alphabet(encoded, compared))
 
     def _dumped_anyhow(self, validated: Any, reason: Exception) -> bytes:
         try:
@@ -142,9 +197,13 @@ class TypedWriter:
                 return json_bytes(
                     self._to_python(scrubbed(validated), mode="json", by_alias=True, fallback=fallback)
                 )
-            return self._serialize(validated, by_alias=True, warnings="none", fallback=fallback)
+            try:
+                return self._serialize(validated, by_alias=True, warnings="none", fallback=fallback)
+            except (ValueError, TypeError):  # such as NaT, which says that it is a date
+                known = _foreign.known_values(validated)
+                return self._serialize(known, by_alias=True, warnings="none", fallback=fallback)
         except (ValueError, TypeError, RecursionError) as error:
-            raise unwritable(error) from error
+            raise unwritable(error, validated[0]) from error
 
     def _mismatch(self, error: ValidationError) -> str:
         from enfilade.primitives.complaints import message_of  # not before something is wrong

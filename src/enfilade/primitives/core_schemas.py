@@ -1,0 +1,383 @@
+"""What pydantic's core schemas say, changed so that JSON in and JSON out follow one rule for every type.
+
+`for_arguments` and `for_results` take the core schema of a type and return another one:
+
+- bytes are base64 in the standard alphabet, in models too, unless the model sets an option of its own; types
+  that encode themselves (`Base64Bytes`) do so once;
+- members of an Enum are found by the JSON of their values, in `Literal[…]`, in discriminators and in Enums whose
+  values are no plain JSON;
+- iterables are lists, so that every item is validated before the function runs;
+- attrs classes and msgspec Structs are objects;
+- a serializer function that does not say what it returns publishes nothing about it.
+
+`may_differ` tells whether the JSON of a valid value can still be something else than what is published.
+
+Easy to get wrong: pydantic-core takes the finished validator of a model instead of the schema that stands here,
+unless it is told not to (`validator_of`, `serializer_of`).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum, Flag
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import EncodedBytes, EncodedStr, TypeAdapter
+from pydantic.json_schema import WithJsonSchema
+from pydantic_core import PydanticCustomError, SchemaSerializer, SchemaValidator, core_schema, to_json
+
+from enfilade.later import Later
+
+if TYPE_CHECKING:
+    from enfilade.primitives import foreign_classes as _foreign
+else:  # for few servers
+    _foreign = Later("enfilade.primitives.foreign_classes")
+
+Node = dict[str, Any]
+
+# Where a schema holds one other, and where it holds several.
+_ONE: Final = frozenset(
+    {
+        *("schema", "json_schema", "python_schema", "lax_schema", "strict_schema", "return_schema"),
+        *("items_schema", "keys_schema", "values_schema", "extras_schema", "extras_keys_schema"),
+        *("arguments_schema", "var_args_schema", "var_kwargs_schema"),
+    }
+)
+_MANY: Final = (
+    "choices",
+    "fields",
+    "steps",
+    "computed_fields",
+    "definitions",
+    "items_schema",
+    "arguments_schema",
+)
+_BYTES_OPTIONS: Final = {"arguments": "val_json_bytes", "results": "ser_json_bytes"}
+_LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
+_PLAIN_VALUES: Final = (str, int, float, bool, type(None))
+_TEXTS: Final = frozenset({"title", "description", "examples", "deprecated", "readOnly", "writeOnly", "$comment"})
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+
+
+def for_arguments(schema: Any) -> Any:
+    """Return the core schema by which arguments are read.
+
+    Raises:
+        TypeError: no JSON can ever be a value of a type in it; says which, and what to use.
+    """
+    return _Rewriter("arguments").whole(schema)
+
+
+def for_results(schema: Any) -> Any:
+    """Return the core schema by which results are written."""
+    return _Rewriter("results").whole(schema)
+
+
+def validator_of(schema: Any) -> SchemaValidator:
+    """Return a validator by this very schema."""
+    try:
+        return SchemaValidator(schema, _use_prebuilt=False)
+    except TypeError:  # older releases of pydantic-core
+        return SchemaValidator(schema)
+
+
+def serializer_of(schema: Any, *, bytes_mode: str = "base64") -> SchemaSerializer:
+    """Return a serializer by this very schema; `bytes_mode` is for bytes in values of any type."""
+    config: Any = {"ser_json_bytes": bytes_mode}
+    try:
+        return SchemaSerializer(schema, config, _use_prebuilt=False)
+    except TypeError:
+        return SchemaSerializer(schema, config)
+
+
+def may_differ(schema: Any) -> bool:
+    """Return whether the JSON of a value that was validated may be something else than the schema says.
+
+    It may where subclasses or sums of flags are written, where NaN is a string, where the published schema was
+    changed by hand, and where limits stand in an object that can be changed, or made without validation.
+    """
+    return any(_is_doubtful(node, within) for node, within in _nodes(schema, None))
+
+
+def holds_anything(schema: Any) -> bool:
+    """Return whether some part of a value may be of any type."""
+    for node, _ in _nodes(schema, None):
+        writes = node.get("serialization") or {}
+        if node.get("type") == "any" or writes.get("type") in ("any", "function-plain", "function-wrap"):
+            return True
+    return False
+
+
+def with_base64(value: Any, fallback: Callable[[Any], Any]) -> Any:
+    """Return a value with plain ones for models with bytes, which pydantic itself would write as text.
+
+    Args:
+        value: a model, or a list or dict of models.
+        fallback: gives a value that pydantic knows for one that it does not.
+    """
+    if type(value) is dict:
+        return {key: with_base64(member, fallback) for key, member in value.items()}
+    if type(value) in (list, tuple):
+        return [with_base64(item, fallback) for item in value]
+    kind: Any = type(value)
+    serializer = _serializer_with_bytes(kind) if hasattr(kind, "__pydantic_serializer__") else None
+    if serializer is None:
+        return value
+    return serializer.to_python(value, mode="json", by_alias=True, warnings="none", fallback=fallback)
+
+
+@lru_cache(maxsize=256)
+def _serializer_with_bytes(kind: type) -> SchemaSerializer | None:
+    """Return the serializer of a model that holds bytes; None for one without."""
+    schema = TypeAdapter(kind).core_schema
+    has_bytes = any(node["type"] == "bytes" for node, _ in _nodes(schema, None))
+    return serializer_of(for_results(schema)) if has_bytes else None
+
+
+def decoded_bytes(value: Any) -> Any:
+    """Return the bytes that a base64 string stands for, in either alphabet; other values as they are."""
+    if not isinstance(value, str):
+        return value
+    text = value.translate(_URL_SAFE) if "-" in value or "_" in value else value
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise PydanticCustomError("bytes_invalid_encoding", "should be valid base64") from None
+
+
+def encoded_bytes(value: Any) -> Any:
+    """Return bytes as base64 in the standard alphabet; other values as they are."""
+    return base64.b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else value
+
+
+class _Rewriter:
+    """Copies one core schema with what is different here."""
+
+    def __init__(self, direction: str) -> None:
+        self._direction = direction
+        self._foreign: dict[str, Any] = {}
+
+    def whole(self, schema: Any) -> Any:
+        found = self.visit(schema, own_bytes=False)
+        if not self._foreign:
+            return found
+        definitions = list(self._foreign.values())
+        if found["type"] == "definitions":
+            return {**found, "definitions": [*found["definitions"], *definitions]}
+        return core_schema.definitions_schema(found, definitions)
+
+    def visit(self, node: Node, *, own_bytes: bool) -> Any:
+        kind = node["type"]
+        own_bytes = self._has_own_bytes(node, own_bytes)
+        if (encoder := _encoder_of(node)) is not None:
+            return _encoding_itself(node, encoder) if self._direction == "results" else node
+        if kind == "is-instance" and _foreign.is_foreign(node["cls"]):
+            return self._foreign_class(node["cls"])
+        if _is_own(node):  # the check for the class in it must not become its schema again
+            return {**node, "json_schema": self.visit(node["json_schema"], own_bytes=False)} | {
+                "serialization": self._inside("serialization", node["serialization"], False)
+            }
+        copied: Node = {key: self._inside(key, value, own_bytes) for key, value in node.items()}
+        if kind == "bytes" and not own_bytes:
+            return _bytes(copied)
+        if kind == "generator":
+            return _list(copied)
+        return self._argument(copied) if self._direction == "arguments" else _result(copied)
+
+    def _inside(self, key: str, value: Any, own_bytes: bool) -> Any:
+        if key == "serialization":
+            return {each: self._inside(each, inner, own_bytes) for each, inner in value.items()}
+        if key in _ONE and isinstance(value, dict):
+            return self.visit(value, own_bytes=own_bytes)
+        if key in _MANY and isinstance(value, dict):
+            return {name: self.visit(each, own_bytes=own_bytes) for name, each in value.items()}
+        if key in _MANY and isinstance(value, list):
+            return [self._item(each, own_bytes) for each in value]
+        return value
+
+    def _item(self, item: Any, own_bytes: bool) -> Any:
+        """Return an item of a list: a schema, one with a label, or the name of a field."""
+        if isinstance(item, tuple):
+            return (self.visit(item[0], own_bytes=own_bytes), *item[1:])
+        if not isinstance(item, dict):
+            return item
+        if "type" in item:
+            return self.visit(item, own_bytes=own_bytes)
+        return {key: self._inside(key, value, own_bytes) for key, value in item.items()}
+
+    def _has_own_bytes(self, node: Node, inherited: bool) -> bool:
+        if node["type"] not in ("model", "dataclass", "typed-dict"):
+            return inherited
+        return _BYTES_OPTIONS[self._direction] in (node.get("config") or {})
+
+    def _foreign_class(self, kind: type) -> Any:
+        reference = f"{kind.__module__}.{kind.__qualname__}:{id(kind)}"
+        if reference not in self._foreign:
+            self._foreign[reference] = {}  # being made: it may refer to itself
+            made, definitions = _foreign.foreign_schema(kind)
+            for each in definitions:
+                self._foreign.setdefault(each["ref"], self.visit(each, own_bytes=False))
+            self._foreign[reference] = {**self.visit(made, own_bytes=False), "ref": reference}
+        return core_schema.definition_reference_schema(reference)
+
+    def _argument(self, node: Node) -> Any:
+        kind = node["type"]
+        if kind == "is-subclass":
+            raise TypeError(
+                f"a class ({node['cls'].__name__} or one of its subclasses) cannot come from JSON; "
+                f"take its name, such as Literal[…], and look the class up in the function"
+            )
+        if kind == "literal" and any(isinstance(each, Enum) for each in node["expected"]):
+            return _by_json(node, {_key(each): each for each in node["expected"]})
+        if kind == "enum" and not all(type(each.value) in _PLAIN_VALUES for each in node["members"]):
+            return _by_json(node, {_key(each): each for each in node["members"]})
+        if kind == "tagged-union":
+            return {**node, "choices": {_tag(tag): each for tag, each in node["choices"].items()}}
+        return node
+
+
+def _result(node: Node) -> Node:
+    writes = node.get("serialization")
+    if writes and _is_silent(writes):
+        return {**node, "serialization": {**writes, "return_schema": core_schema.any_schema()}}
+    return node
+
+
+def _is_silent(writes: Mapping[str, Any]) -> bool:
+    """Return whether a serializer function of the author's does not say what it returns."""
+    is_function = writes["type"] in ("function-plain", "function-wrap")
+    return is_function and "return_schema" not in writes and not _is_pydantics(writes["function"])
+
+
+def _is_pydantics(function: Any) -> bool:
+    return str(getattr(function, "__module__", "")).partition(".")[0] in ("pydantic", "pydantic_core", "enfilade")
+
+
+def _encoder_of(node: Node) -> EncodedBytes | EncodedStr | None:
+    """Return the encoder of a type such as `Base64Bytes` or `Base64Str`."""
+    function = node.get("function")
+    owner = getattr(function["function"], "__self__", None) if isinstance(function, dict) else None
+    return owner if isinstance(owner, (EncodedBytes, EncodedStr)) else None
+
+
+def _encoding_itself(node: Node, encoder: EncodedBytes | EncodedStr) -> Any:
+    """Return the schema for values that are encoded when they are sent, and not decoded before."""
+
+    def encode(value: Any) -> Any:
+        if isinstance(encoder, EncodedStr):
+            return encoder.encode_str(value)
+        return encoder.encode(value).decode()
+
+    writes = core_schema.plain_serializer_function_ser_schema(
+        encode, return_schema=core_schema.str_schema(), when_used="json"
+    )
+    return {**node["schema"], "serialization": writes, "metadata": node.get("metadata", {})}
+
+
+def _bytes(node: Node) -> Any:
+    read = core_schema.no_info_before_validator_function(decoded_bytes, node)
+    writes = core_schema.plain_serializer_function_ser_schema(
+        encoded_bytes, return_schema=core_schema.str_schema(), when_used="json"
+    )
+    return core_schema.json_or_python_schema(
+        read,
+        node,
+        serialization=writes,
+        metadata={"pydantic_js_functions": [_base64_string]},
+    )
+
+
+def _base64_string(schema: Any, handler: Any) -> dict[str, Any]:
+    return {"type": "string", "contentEncoding": "base64"}
+
+
+def _list(node: Node) -> Any:
+    """Return the schema of a list in place of a lazy iterable."""
+    kept = {key: node[key] for key in ("items_schema", "min_length", "max_length", "metadata") if key in node}
+    return {"type": "list", **kept}
+
+
+def _by_json(node: Node, members: Mapping[bytes, Any]) -> Any:
+    """Return a schema that takes the JSON of a member's value for the member."""
+
+    def member(value: Any) -> Any:
+        return value if isinstance(value, Enum) else members.get(_key(value), value)
+
+    return core_schema.no_info_before_validator_function(member, node)
+
+
+def _key(value: Any) -> bytes:
+    try:
+        return to_json(value.value if isinstance(value, Enum) else value)
+    except ValueError:
+        return repr(value).encode()
+
+
+def _tag(tag: Any) -> Any:
+    return tag.value if isinstance(tag, Enum) else tag
+
+
+def _nodes(schema: Any, within: str | None) -> Iterator[tuple[Node, str | None]]:
+    """Yield every node of a core schema with what it stands in: "open" for an object that nobody checks again."""
+    if isinstance(schema, (list, tuple)):
+        for each in schema:
+            yield from _nodes(each, within)
+    elif isinstance(schema, dict):
+        if isinstance(schema.get("type"), str):
+            within = _openness(schema, within)
+            yield schema, within
+        for key, value in schema.items():
+            if key in _MANY and isinstance(value, dict) and "type" not in value:
+                yield from _nodes(list(value.values()), within)
+            elif key in _ONE or key in _MANY:
+                yield from _nodes(value, within)
+
+
+def _openness(node: Node, within: str | None) -> str | None:
+    kind = node["type"]
+    if _is_own(node):
+        return "open"
+    if kind == "model":
+        options = node["cls"].model_config
+        return None if options.get("frozen") or options.get("validate_assignment") else "open"
+    if kind == "dataclass":
+        is_checked = hasattr(node["cls"], "__pydantic_validator__") and node.get("frozen")
+        return None if is_checked else "open"
+    return within
+
+
+def _is_own(node: Node) -> bool:
+    """Return whether a schema was made here, for a class of attrs or msgspec."""
+    return "enfilade_foreign" in (node.get("metadata") or {})
+
+
+def _is_doubtful(node: Node, within: str | None) -> bool:
+    config, writes = node.get("config") or {}, node.get("serialization") or {}
+    if writes.get("type") == "any" and node["type"] != "any":
+        return True
+    if node["type"] == "enum" and issubclass(node["cls"], Flag):
+        return True
+    if config.get("ser_json_inf_nan", "null") != "null" or "serialization_exclude_if" in node:
+        return True
+    if within == "open" and any(limit in node for limit in _LIMITS):
+        return True
+    return _is_published_otherwise(node.get("metadata") or {})
+
+
+def _is_published_otherwise(metadata: Mapping[str, Any]) -> bool:
+    extra = metadata.get("pydantic_js_extra")
+    if callable(extra) or any(not key.startswith("x-") and key not in _TEXTS for key in extra or ()):
+        return True
+    functions: list[Callable[..., Any]] = [
+        *metadata.get("pydantic_js_functions", ()),
+        *metadata.get("pydantic_js_annotation_functions", ()),
+    ]
+    return any(_is_by_hand(each) for each in functions)
+
+
+def _is_by_hand(function: Any) -> bool:
+    owner = getattr(function, "__self__", None)
+    return isinstance(owner, WithJsonSchema) or not _is_pydantics(getattr(function, "func", function))

@@ -1,0 +1,108 @@
+"""Values that pydantic does not know, as values that it knows: of numpy, pandas, attrs, msgspec, views, ranges.
+
+None of these packages is imported for it: a value is recognised by its methods and the name of its class.
+
+Easy to get wrong: `NaT` of pandas says that it is a `datetime` and is none, so it is looked for only after a
+serializer has failed, as are keys that are numbers of numpy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, Set, ValuesView
+from typing import Any, Final
+
+import msgspec
+
+_NOTHING: Final = ("NaTType", "NAType")
+_TIMES: Final = ("datetime64", "timedelta64")
+_LISTED: Final = (range, KeysView, ValuesView, ItemsView, Set, Sequence)
+_PLAIN: Final = frozenset({str, int, float, bool, type(None), bytes})
+_DEPTH: Final = 50
+
+Step = str | int
+
+
+def is_attrs(kind: type) -> bool:
+    """Return whether a class was made by attrs."""
+    return hasattr(kind, "__attrs_attrs__")
+
+
+def members_of(value: Any) -> dict[str, Any]:
+    """Return what an object of attrs or msgspec holds, by the names in JSON."""
+    if not isinstance(value, msgspec.Struct):
+        return {each.alias: getattr(value, each.name) for each in type(value).__attrs_attrs__}
+    config = value.__struct_config__
+    found: dict[str, Any] = {} if config.tag is None else {str(config.tag_field): config.tag}
+    for name, key in zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True):
+        member = getattr(value, name)
+        if member is not msgspec.UNSET:
+            found[key] = member
+    return found
+
+
+def known_value(value: Any) -> Any:
+    """Return a value of plainer types for one that pydantic does not know; the same value if there is none."""
+    kind = type(value)
+    if isinstance(value, msgspec.Struct) and value.__struct_config__.array_like:
+        return list(members_of(value).values())
+    if isinstance(value, msgspec.Struct) or is_attrs(kind):
+        return members_of(value)
+    if isinstance(value, (memoryview, Mapping)):
+        return bytes(value) if isinstance(value, memoryview) else dict(value)
+    if kind.__name__ in (*_NOTHING, *_TIMES, "DataFrame") or hasattr(value, "tolist"):
+        return _of_table(value)
+    return list(value) if isinstance(value, _LISTED) else value
+
+
+def _of_table(value: Any) -> Any:
+    """Return a value, column or table of numpy, pandas and the like as Python's own."""
+    name = type(value).__name__
+    if name in _NOTHING:
+        return None
+    if name in _TIMES:
+        return value.astype(f"{name}[us]").item()  # those in nanoseconds would be numbers
+    if name == "DataFrame":
+        return value.to_dicts() if hasattr(value, "to_dicts") else value.to_dict("records")
+    listed = value.tolist()
+    return float(listed) if type(listed) is type(value) else listed
+
+
+def known_values(value: Any) -> Any:
+    """Return plain containers with known keys and values in them; other objects stay as they are."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is dict:
+        return {known_values(key): known_values(member) for key, member in value.items()}
+    if kind in (list, tuple):
+        return kind(map(known_values, value))
+    if isinstance(value, (str, set, frozenset)):
+        return value
+    found = known_value(value)
+    return value if found is value else known_values(found)
+
+
+def children(value: Any) -> Iterator[tuple[Step, Any]]:
+    """Yield the members and items of a value, each with its step in the path that error messages name."""
+    if isinstance(value, Mapping):
+        yield from ((str(key), member) for key, member in value.items())
+    elif isinstance(value, (list, tuple)):
+        yield from enumerate(value)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from ((each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value))
+    elif hasattr(type(value), "model_fields"):
+        yield from vars(value).items()
+    elif isinstance(value, msgspec.Struct) or is_attrs(type(value)):
+        yield from members_of(value).items()
+
+
+def first_not_finite(value: Any, depth: int = 0) -> tuple[tuple[Step, ...], str] | None:
+    """Return where the first NaN or infinity is in a value, and what it is called; None if there is none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return (), "NaN" if math.isnan(value) else "Infinity"
+    for step, child in children(value) if depth < _DEPTH else ():
+        if found := first_not_finite(child, depth + 1):
+            return (step, *found[0]), found[1]
+    return None
