@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from enfilade.later import Later
+from enfilade.main_module import copy_of, name_main_module
 from enfilade.primitives.caching import check_cacheable
 from enfilade.primitives.signature import read_provider
 from enfilade.serving.changes import updated
@@ -149,6 +150,7 @@ class MCPApp(ToolOffer):
             "request_timeout": request_timeout,
         }
         self.settings = _sources.load(given, settings)
+        name_main_module(sys._getframe(1))
         super().__init__(name, qualified=self.settings.tool_names == "qualified")
         self.version = version
         self._instructions = instructions
@@ -626,9 +628,29 @@ class MCPApp(ToolOffer):
 
         log_to_stderr(self.settings.log_level)
         _sources.warn_of_unknown_variables()
+        self._warn_of_nothing()
         if self._store is None:
             _opened(self.settings)  # what is wrong with it is said before anybody calls
         collector.wait()
+
+    def _warn_of_nothing(self) -> None:
+        """Say so if there is nothing to serve, or if some of it was added to a copy of this app."""
+        own, copy = self.offered_names(), copy_of(self, MCPApp)
+        missing = [] if copy is None else [name for name in copy[1].offered_names() if name not in own]
+        if copy is not None and missing:
+            log.warning(
+                "the file of this app was imported a second time, as %r, and made a second app there, which has "
+                "%s and is not served: make the app before the modules are imported that add to it, or in a "
+                "module of its own",
+                copy[0],
+                ", ".join(missing),
+            )
+        elif not own:
+            log.warning(
+                "%r offers nothing: add a tool with @app.tool, a resource or a prompt, or import the modules "
+                "that add them",
+                self.name,
+            )
 
     def _run_http(self, reload: bool, bound: Callable[[str], object] | None) -> None:
         from enfilade.launch import launch

@@ -84,6 +84,10 @@ class Offer:
         self.templates.on_change(lambda: self.changes.announce(RESOURCES))
         self.prompts.on_change(lambda: self.changes.announce(PROMPTS))
 
+    def offered_names(self) -> list[str]:
+        """Return the names of all that is offered."""
+        return [*self.resources.names(), *self.templates.names(), *self.prompts.names()]
+
     # -- resources ---------------------------------------------------------------------------------------------
 
     def resource(self, uri: str, **options: Unpack[ResourceOptions]) -> Callable[[F], F]:

@@ -4,7 +4,8 @@ A process that is started afresh shares no memory with the one that started it: 
 and take the app from a variable there. The easy thing to get wrong is a file that belongs to a package. It must
 be imported under its full name, or its relative imports fail and modules that import it back get a second copy.
 The other is a script's `__main__`: it is imported under another name, so that its
-`if __name__ == "__main__"` block does not run a second time.
+`if __name__ == "__main__"` block does not run a second time. And a file that is called like a package that is
+needed hides it from nobody.
 """
 
 import importlib
@@ -18,6 +19,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from enfilade.needed_names import is_needed
 from enfilade.settings import SettingsError
 
 Imported = TypeVar("Imported")
@@ -127,27 +129,65 @@ def module_of(file: Path) -> tuple[Path, str]:
 def import_file(path: Path) -> ModuleType:
     """Import a Python file by its path, under its full name if it belongs to a package.
 
-    The folder of the file, or that of its outermost package, comes first on the import path. What lies beside a
-    file of a package is found as well, if nothing else has that name.
+    The folder of the file, or that of its outermost package, comes first on the import path; last, if it would
+    hide something that is needed. What lies beside a file of a package is found as well, if nothing else has that
+    name.
 
     Raises:
         LoadError: it is no Python file, or fails.
     """
     path = path.resolve()
     root, name = module_of(path)
+    if is_needed(name.partition(".")[0]):
+        return _import_beside(path, root, name)
     if root != path.parent and not _is_taken(name, root):
         sys.path.insert(0, str(root))
         sys.path.append(str(path.parent))
         return _importing(path, lambda: importlib.import_module(name))
     sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    return _import_as(path.stem, path)
+
+
+def _import_as(name: str, path: Path, within: list[str] | None = None) -> ModuleType:
+    """Import a file under a name, whatever else has it.
+
+    Args:
+        name: the module's name.
+        path: the file.
+        within: where the modules of it are, if it is a package.
+    """
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=within)
     if spec is None or spec.loader is None:
         raise LoadError(f"{path.name!r} cannot be imported")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     loader = spec.loader
     _importing(path, lambda: loader.exec_module(module))
     return module
+
+
+def _import_beside(path: Path, root: Path, name: str) -> ModuleType:
+    """Import a file whose name, or that of its package, is needed for something else: as `served_NAME`.
+
+    What lies beside it comes last on the import path, so that it hides nothing either.
+
+    Args:
+        path: the file.
+        root: the folder that it, or its package, is in.
+        name: the module's name from there.
+    """
+    last = dict.fromkeys((str(root), str(path.parent)))
+    sys.path[:] = [each for each in sys.path if str(Path(each).resolve()) not in last] + list(last)
+    top, _, rest = name.partition(".")
+    if not rest and path.stem != "__init__":
+        return _import_as(f"served_{top}", path)
+    package, init = root / top, root / top / "__init__.py"
+    if init.is_file():
+        whole = _import_as(f"served_{top}", init, [str(package)])
+    else:
+        whole = sys.modules[f"served_{top}"] = ModuleType(f"served_{top}")
+        whole.__path__ = [str(package)]
+    return whole if not rest else _importing(path, lambda: importlib.import_module(f"served_{top}.{rest}"))
 
 
 def import_named(name: str, folder: Path) -> ModuleType:
@@ -158,6 +198,11 @@ def import_named(name: str, folder: Path) -> ModuleType:
     """
     folder = folder.resolve()
     places = [place for place in (folder / "src", folder) if place.is_dir()]
+    if is_needed(name.partition(".")[0]):
+        for place in places:
+            for file in (place / f"{name.replace('.', '/')}.py", place / name.replace(".", "/") / "__init__.py"):
+                if file.is_file():
+                    return import_file(file)
     sys.path[:0] = map(str, places)
     try:
         return _importing(Path(name), lambda: importlib.import_module(name))

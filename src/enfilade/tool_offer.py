@@ -50,6 +50,10 @@ class ToolOffer(Offer):
         self.tools: Registry[Tool] = Registry("tool", alias=None if qualified else self._qualified)
         self.tools.on_change(lambda: self.changes.announce(TOOLS))
 
+    def offered_names(self) -> list[str]:
+        """Return the names of all that is offered."""
+        return [*self.tools.names(), *super().offered_names()]
+
     @overload
     def tool(self, fn: F, /) -> F: ...
 
