@@ -4,6 +4,7 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Annotated, Any, Optional, Union
 
+import msgspec
 import pytest
 
 from enfilade.primitives.prompt import prompt_from_function
@@ -155,7 +156,6 @@ CONTEXTS = {
     "annotated": Annotated[Context, "the context"],
     "annotated optional": Annotated[Context | None, "the context"],
     "annotated string": Annotated["Context", "the context"],
-    "subclass": SpecialContext,
 }
 
 
@@ -183,6 +183,63 @@ def test_context_in_any_spelling_and_place_d38(annotation: Any, kind: str) -> No
     assert tool.needs_context
     assert list(tool.definition.input_schema["properties"]) == ["a"]
     assert received(tool, {"a": 1}) == (CONTEXT, 1)
+
+
+@pytest.mark.parametrize("annotation", [SpecialContext, SpecialContext | None])
+def test_a_subclass_of_the_context_is_refused_with_advice(annotation: Any) -> None:
+    def fn(a: int, ctx) -> None: ...
+
+    fn.__annotations__["ctx"] = annotation
+    message = (
+        r'fn\(\), parameter "ctx": .*SpecialContext is a subclass of Context, .*; annotate Context, and write'
+    )
+    with pytest.raises(TypeError, match=message):
+        make(fn)
+
+
+def test_a_class_method_that_is_registered_in_its_class_is_refused_with_advice() -> None:
+    class Shop:
+        def inside(cls, x: int) -> int:
+            return x
+
+        @classmethod
+        def outside(cls, x: int) -> int:
+            return x
+
+        @staticmethod
+        def free(x: int) -> int:
+            return x
+
+    with pytest.raises(TypeError, match=r"register it below the class: app.add_tool\(Shop.inside\)"):
+        make(Shop.__dict__["inside"])
+    assert received(make(Shop.outside), {"x": 1}) == 1
+    assert received(make(Shop.free), {"x": 1}) == 1
+
+
+def test_a_parameter_called_cls_is_an_argument_outside_of_classes() -> None:
+    def style(cls: str) -> str:
+        return cls
+
+    assert received(make(style), {"cls": "a"}) == "a"
+
+
+def test_a_result_type_that_cannot_be_resolved_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def fn() -> "Unknown":  # type: ignore[name-defined]  # noqa: F821
+        return {"a": 1}
+
+    tool = make(fn)
+    assert tool.definition.output_schema is msgspec.UNSET
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert (record.name, record.levelname) == ("enfilade", "WARNING")
+    assert (
+        "fn(), the result: the annotation 'Unknown' cannot be resolved (the name \"Unknown\" is not known)"
+        in said
+    )
+    assert said.endswith("until then its results have no output schema")
+    caplog.clear()
+    make(fn, structured_output=False)
+    assert not caplog.records
 
 
 def test_two_contexts_are_one_context() -> None:

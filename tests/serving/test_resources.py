@@ -172,7 +172,7 @@ def test_words_for_the_client(library: Line) -> None:
     assert error == {"code": -32603, "message": "The key is lost", "data": {"key": 7, "uri": "failing://told"}}
 
 
-@pytest.mark.parametrize("how", ["crash", "leave", "nothing"])
+@pytest.mark.parametrize("how", ["crash", "leave"])
 def test_failures_are_masked(library: Line, how: str) -> None:
     """R-719: no exception's text leaves the server, and no handler ends it."""
     error = read(library, f"failing://{how}").error
@@ -445,3 +445,43 @@ async def test_an_error_without_a_text_gets_one(era: str) -> None:
             await client.read_resource("a://b")
         with pytest.raises(MCPError, match="the server does not say why"):
             await client.get_prompt("prompt")
+
+
+@pytest.mark.parametrize("era", ["session", "stateless"])
+@pytest.mark.anyio
+async def test_the_client_reads_that_nothing_was_returned(era: str, caplog: pytest.LogCaptureFixture) -> None:
+    app = MCPApp()
+
+    @app.resource("a://b")
+    def resource():  # type: ignore[no-untyped-def]
+        pass
+
+    @app.prompt
+    def prompt():  # type: ignore[no-untyped-def]
+        pass
+
+    async with connect(app, era=era) as client:
+        with pytest.raises(MCPError, match="It returned nothing; raise ResourceNotFound"):
+            await client.read_resource("a://b")
+        with pytest.raises(MCPError, match="It returned nothing where messages are due"):
+            await client.get_prompt("prompt")
+    assert [each.getMessage() for each in caplog.records if each.name == "enfilade.serving"] == [
+        "resource 'a://b': It returned nothing; raise ResourceNotFound where there is nothing to read",
+        "prompt 'prompt': It returned nothing where messages are due",
+    ]
+
+
+def test_functions_that_say_that_they_return_nothing_are_refused_where_something_is_due() -> None:
+    app = MCPApp()
+
+    def nothing() -> None: ...
+
+    def by_name(name: str) -> None: ...
+
+    with pytest.raises(TypeError, match=r"nothing\(\) returns None, .*; return the messages of the prompt"):
+        app.prompt(nothing)
+    with pytest.raises(TypeError, match=r"nothing\(\) returns None, .*; return the contents of the resource"):
+        app.resource("a://b")(nothing)
+    with pytest.raises(TypeError, match=r"by_name\(\) returns None, .*; return the contents of the resource"):
+        app.resource("a://{name}")(by_name)
+    app.tool(nothing)

@@ -54,12 +54,12 @@ class Scope:
             except Exception as error:
                 raise TypeError(self._unresolved(annotation, what, f"{type(error).__name__}: {error}")) from error
 
-    def resolve_return(self, annotation: Any) -> Any:
-        """Return the type of the result, or `Any` if it cannot be known: a result may go undeclared."""
+    def resolve_return(self, annotation: Any) -> tuple[Any, str]:
+        """Return the type of the result, or `Any` and why it cannot be known: a result may go undeclared."""
         try:
-            return self.resolve(annotation, "the result")
-        except TypeError:
-            return Any
+            return self.resolve(annotation, "the result"), ""
+        except TypeError as error:
+            return Any, str(error)
 
     def _evaluate(self, annotation: Any, missing: Mapping[str, Any]) -> Any:
         # Also resolves strings deep inside (Optional["Context"]), and takes any object that has annotations.
@@ -79,22 +79,31 @@ class Scope:
     def _unresolved(self, annotation: Any, what: str, why: str) -> str:
         return (
             f"{self._label}, {what}: the annotation {_shown(annotation)} cannot be resolved ({why}); "
-            f"define or import the type in the function's module, outside of `if TYPE_CHECKING:`"
+            f"define or import the type in the function's module, above it and outside of `if TYPE_CHECKING:`"
         )
 
 
 def is_context(annotation: Any, context_type: type) -> bool:
     """Return whether a parameter of this type takes the context.
 
-    It does as `Context`, a subclass, `Context | None` and any of these in `Annotated[…]`.
+    It does as `Context`, `Context | None` and either of these in `Annotated[…]`.
 
     Raises:
-        TypeError: the annotation mixes the context with types that a caller could send.
+        TypeError: the annotation mixes the context with types that a caller could send, or is a subclass of the
+            context, which no call brings.
     """
     bare = strip(annotation)
     if get_origin(bare) not in _UNIONS:
         kind = get_origin(bare) or bare
-        return isinstance(kind, type) and issubclass(kind, context_type)
+        if not isinstance(kind, type) or not issubclass(kind, context_type):
+            return False
+        if kind is not context_type:
+            name = context_type.__name__
+            raise TypeError(
+                f"{_shown(annotation)} is a subclass of {name}, and a call brings a {name} itself; "
+                f"annotate {name}, and write what {kind.__name__} adds as functions that take one"
+            )
+        return True
     members = [each for each in get_args(bare) if each is not type(None)]
     contexts = [is_context(each, context_type) for each in members]
     if any(contexts) and not all(contexts):

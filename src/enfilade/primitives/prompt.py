@@ -21,7 +21,7 @@ from enfilade.primitives.handler import Handler, handler_of
 from enfilade.primitives.messages import prompt_result
 from enfilade.primitives.names import check_prompt_name
 from enfilade.primitives.phrases import expectation, follow
-from enfilade.primitives.signature import describe, raw_name, read_signature
+from enfilade.primitives.signature import describe, raw_name, read_signature, refuse_nothing
 from enfilade.wire import prompts as wire
 from enfilade.wire.content import Icon
 
@@ -100,6 +100,7 @@ def prompt_from_function(
     check_prompt_name(prompt_name)
     label = describe(fn)
     signature = read_signature(fn, context_type, kind="prompt")
+    refuse_nothing(signature, label, "the messages of the prompt, such as a string")
     docstring = read_docstring(docstring_of(fn))
     reader = StringReader(
         prompt_name, signature.parameters, descriptions=docstring.parameters, label=label, kind="prompt"

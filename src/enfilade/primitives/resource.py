@@ -30,7 +30,7 @@ from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.handler import Handler, handler_of
 from enfilade.primitives.media import guess_mime_type
 from enfilade.primitives.phrases import follow
-from enfilade.primitives.signature import EMPTY, Signature, describe, raw_name, read_signature
+from enfilade.primitives.signature import EMPTY, Signature, describe, raw_name, read_signature, refuse_nothing
 from enfilade.primitives.uri_template import UriTemplate, Variable, decoded, leads_astray
 from enfilade.primitives.uris import canonical, check_uri
 from enfilade.wire import resources as wire
@@ -206,6 +206,7 @@ def resource_from_function(
     check_uri(uri)
     signature = read_signature(fn, context_type, kind="resource")
     label = describe(fn)
+    refuse_nothing(signature, label, "the contents of the resource: text, bytes or data")
     if signature.parameters:
         first = signature.parameters[0].name
         raise TypeError(
@@ -295,6 +296,7 @@ def template_from_function(
     template = UriTemplate(uri_template)
     signature = read_signature(fn, context_type, kind="resource template")
     label = describe(fn)
+    refuse_nothing(signature, label, "the contents of the resource: text, bytes or data")
     _check_agreement(template, signature, label)
     docstring = read_docstring(docstring_of(fn))
     parameters = [each for each in signature.parameters if each.name in template.variables]

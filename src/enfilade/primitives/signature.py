@@ -44,6 +44,7 @@ class Signature(NamedTuple):
         positional: the names of those that can only be passed by position, context or not, in order.
         extra: the name of `**kwargs`, which only a tool with a hand-made schema may have.
         returns: the resolved return annotation, or `EMPTY`.
+        unresolved: why the return annotation is not known, if it is not; empty otherwise.
     """
 
     parameters: tuple[Parameter, ...]
@@ -52,6 +53,7 @@ class Signature(NamedTuple):
     positional: tuple[str, ...]
     extra: str | None
     returns: Any
+    unresolved: str = ""
 
 
 def read_signature(
@@ -67,7 +69,7 @@ def read_signature(
 
     Args:
         fn: any callable; a class only as a provider.
-        context_type: a parameter annotated with it (or a subclass, or `None` beside it) takes the context.
+        context_type: a parameter annotated with it (or with `None` beside it) takes the context.
         kind: what is made of it, for error messages.
         allow_extra: whether `**kwargs` is fine.
         is_provider: others depend on it, so that a generator function or a class is fine.
@@ -91,10 +93,8 @@ def read_signature(
         if each.kind in _VARIADIC:
             extra = _variadic(each, label, kind, allow_extra=allow_extra)
             continue
-        if index == 0 and each.name == "self" and each.annotation is EMPTY:
-            raise TypeError(
-                f"{label} is a method without its object; register it from an instance: obj.{raw_name(fn)}"
-            )
+        if index == 0:
+            _refuse_unbound(fn, each, label)
         annotation = (
             Any if each.annotation is EMPTY else scope.resolve(each.annotation, f'parameter "{each.name}"')
         )
@@ -102,14 +102,62 @@ def read_signature(
             positional.append(each.name)
         if (gives := _depends(each, annotation, label)) is not None:
             dependencies.append((each.name, read_provider(gives, context_type, (*within, fn))))
-        elif is_context(annotation, context_type):
+        elif _takes_context(annotation, context_type, f'{label}, parameter "{each.name}"'):
             contexts.append(each.name)
         else:
             parameters.append(Parameter(each.name, annotation, each.default))
-    returns = (
-        EMPTY if raw.return_annotation is EMPTY else unwrap_awaitable(scope.resolve_return(raw.return_annotation))
+    returns, unresolved = EMPTY, ""
+    if raw.return_annotation is not EMPTY:
+        returns, unresolved = scope.resolve_return(raw.return_annotation)
+    return Signature(
+        tuple(parameters),
+        tuple(contexts),
+        tuple(dependencies),
+        tuple(positional),
+        extra,
+        unwrap_awaitable(returns),
+        unresolved,
     )
-    return Signature(tuple(parameters), tuple(contexts), tuple(dependencies), tuple(positional), extra, returns)
+
+
+def _refuse_unbound(fn: Any, first: inspect.Parameter, label: str) -> None:
+    """Refuse a function from the body of a class, whose first parameter is the object or the class.
+
+    Raises:
+        TypeError: says how to register the method.
+    """
+    if first.name == "self" and first.annotation is EMPTY:
+        raise TypeError(
+            f"{label} is a method without its object; register it from an instance: obj.{raw_name(fn)}"
+        )
+    owner = getattr(fn, "__qualname__", "").rpartition(".")[0]
+    if first.name == "cls" and inspect.isfunction(fn) and owner and not owner.endswith("<locals>"):
+        raise TypeError(
+            f"{label} is a class method without its class; take the decorator off and register it below "
+            f"the class: app.add_tool({owner.rpartition('.')[2]}.{raw_name(fn)})"
+        )
+
+
+def _takes_context(annotation: Any, context_type: type, where: str) -> bool:
+    try:
+        return is_context(annotation, context_type)
+    except TypeError as error:
+        raise TypeError(f"{where}: {error}") from None
+
+
+def refuse_nothing(signature: Signature, label: str, what: str) -> None:
+    """Refuse a function that says that it returns nothing where something is due.
+
+    Args:
+        signature: of the function.
+        label: what errors call it.
+        what: what is due: `the contents of the resource`.
+
+    Raises:
+        TypeError: its return annotation is None.
+    """
+    if signature.returns in (None, type(None)):
+        raise TypeError(f"{label} returns None, and no call of it could succeed; return {what}")
 
 
 def read_provider(

@@ -40,16 +40,19 @@ from enfilade.wire import tools as wire
 from enfilade.wire.content import Icon
 
 if TYPE_CHECKING:
+    import logging
+
     from enfilade.primitives import arguments as _arguments
     from enfilade.primitives import given_schema as _given_schema
     from enfilade.primitives import structured as _structured
     from enfilade.primitives.arguments import ArgumentReader, RawArguments
     from enfilade.primitives.given_schema import GivenSchemaReader
     from enfilade.primitives.results import ResultWriter
-else:  # with pydantic, which takes long to load
+else:  # with pydantic, which takes long to load; the last is needed for mistakes alone
     _arguments = Later("enfilade.primitives.arguments")
     _given_schema = Later("enfilade.primitives.given_schema")
     _structured = Later("enfilade.primitives.structured")
+    logging = Later("logging")
 
 
 class Tool(Handler, frozen=True, eq=False):
@@ -156,6 +159,9 @@ def tool_from_function(
     docstring = read_docstring(docstring_of(fn))
     reader = _reader(tool_name, signature, docstring, label, input_schema)
     writer = _writer(signature.returns, label, structured_output, output_schema)
+    if signature.unresolved and output_schema is None and structured_output is not False:
+        said = "%s; until then its results have no output schema"
+        logging.getLogger("enfilade").warning(said, signature.unresolved)
     outline = wire.Tool(
         name=tool_name,
         title=title or UNSET,

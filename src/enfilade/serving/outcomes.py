@@ -6,6 +6,7 @@ Easy to get wrong: whose words it says. Those of an `EnfiladeError` were written
 it is told an id, under which the log has the whole (R-719).
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -22,7 +23,7 @@ from enfilade.primitives.errors import (
 )
 from enfilade.serving.asking import is_stateless
 from enfilade.serving.exchange import Request
-from enfilade.serving.failures import alone, is_failure, masked
+from enfilade.serving.failures import alone, is_failure, log, log_safely, masked
 from enfilade.serving.unanswered import MissingCapabilityError
 from enfilade.wire.content import TextContent
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
@@ -60,9 +61,11 @@ def failures_as_errors(request: Request, what: str, **data: Any) -> Iterator[Non
             raise error from None
         if isinstance(error, ArgumentsError):
             raise _told(error, INVALID_PARAMS, data) from error
-        if isinstance(error, EnfiladeError) and not isinstance(error, ReturnedValueError):
+        if isinstance(error, ReturnedValueError):  # the author's mistake, whose text shows nothing of the value
+            log_safely(log, logging.WARNING, "%s: %s", what, error.message)
+        if isinstance(error, EnfiladeError):
             raise _told(error, INTERNAL_ERROR, data) from error
-        raise masked(raised, f"{what} failed", request.redaction) from None  # also the author's mistakes
+        raise masked(raised, f"{what} failed", request.redaction) from None
 
 
 def told_to_clients(chain: Handler) -> Handler:
