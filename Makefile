@@ -18,10 +18,12 @@ PY := $(BIN)/python
 SIDE_BY_SIDE := -n $(JOBS) --dist loadfile
 # Of the matrix of stores and workers, `make test` runs these cells, for time; `make matrix` has those of SQLite too.
 CELLS := memory,redis-x4
+# The other Pythons that `make test` runs the parts on that need no other program; `make pythons` takes all there are.
+OTHERS := 3.12 3.13
 MATRIX := tests/clients tests/conformance tests/asking/test_matrix.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test matrix lint fast faults soak bench site tools clean
+.PHONY: help run test matrix pythons lint fast faults soak bench site dist tools clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -29,11 +31,15 @@ help:  ## list the targets
 run: $(VENV)/.installed  ## serve the quickstart on http://127.0.0.1:8000/mcp
 	$(BIN)/enfilade run examples/quickstart/server.py --transport http --host $(HOST) --port $(PORT) --path /mcp
 
-test: lint tools  ## everything CI checks: style, types, rooms, all tests with real clients and the conformance suite
+test: lint tools  ## everything CI checks: style, types, rooms, all tests with real clients and the conformance suite; other Pythons
 	ENFILADE_TOOLS=required ENFILADE_MATRIX=$${ENFILADE_MATRIX:-$(CELLS)} $(PY) -m pytest $(SIDE_BY_SIDE)
+	$(PY) tests/pythons.py --jobs $(JOBS) $(OTHERS)
 
 matrix: tools  ## the real clients and the conformance suite alone: every kind of store, one worker and four
 	ENFILADE_TOOLS=required ENFILADE_MATRIX=all $(PY) -m pytest $(SIDE_BY_SIDE) $(MATRIX)
+
+pythons: $(VENV)/.dev  ## the parts that need no other program, on every Python that is found, with warnings as errors
+	$(PY) tests/pythons.py --jobs $(JOBS)
 
 lint: $(VENV)/.dev  ## style, types and rooms
 	$(BIN)/ruff check
@@ -56,11 +62,16 @@ bench: $(VENV)/.dev  ## measure beside the limit, the official SDK and FastMCP, 
 site: $(VENV)/.dev  ## build the documentation into build/site; a warning is an error
 	$(BIN)/zensical build --clean --strict
 
+dist: $(VENV)/.dev  ## build the sdist and the wheel into dist/, and check them as an index would; see docs/releasing.md
+	rm -rf dist
+	$(PY) -m hatchling build -d dist
+	$(PY) -m twine check --strict dist/*
+
 tools: $(VENV)/.dev  ## install the real clients and the conformance suite into .tools/
 	$(PY) tests/tooling.py
 
 clean:  ## remove everything that was installed or built here
-	rm -rf $(VENV) .tools .bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .pythons .tools .bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is brought up to date first: dependency groups need pip 25.1, and Python 3.11 may come with an older one.

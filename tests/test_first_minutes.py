@@ -119,7 +119,12 @@ def test_from_nothing_to_a_connected_server(home: Path, variables: dict[str, str
         assert "Nothing found." in one.type("enfilade check").replace("\n", " ")
         other.interrupt()
         other.ended()
-    known = {"tea-shop", *(Path(path).parts[0] for path, _ in files.values())}
+        one.type("cd ..")  # and another one, from the environment of the first
+        assert "It gets Enfilade from the wheel in vendor/" in one.type('enfilade new "Coffee shop" --yes')
+        assert [wheel.name for wheel in (home / "coffee-shop/vendor").iterdir()] == [
+            wheel.name for wheel in (project / "vendor").iterdir()
+        ]
+    known = {"tea-shop", "coffee-shop", *(Path(path).parts[0] for path, _ in files.values())}
     assert {each.name for each in home.iterdir()} <= {*known, ".cache"}
 
 

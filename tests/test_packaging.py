@@ -3,11 +3,15 @@
 It is built and installed into an empty environment, because an editable install hides what a wheel forgot.
 """
 
+import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
+import tarfile
 import venv
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +61,37 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     output(python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", str(ROOT))
     return python
+
+
+@pytest.mark.parametrize("repository", ["", "https://example.com/a/enfilade"], ids=["", "repository"])
+def test_what_is_built_can_be_released(repository: str, tmp_path: Path) -> None:
+    """As `make dist` does; and the README has no link that leads nowhere from an index."""
+    env = {**os.environ, "ENFILADE_REPOSITORY": repository, "NO_COLOR": "1"}
+    words = [sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)]
+    subprocess.run(words, cwd=ROOT, env=env, capture_output=True, check=True)
+    built = sorted(tmp_path.iterdir())
+    version = importlib.metadata.version("enfilade")
+    assert [path.name for path in built] == [
+        f"enfilade-{version}-py3-none-any.whl",
+        f"enfilade-{version}.tar.gz",
+    ]
+    words = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built)]
+    done = subprocess.run(words, env=env, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("PASSED") == 2
+    with zipfile.ZipFile(built[0]) as wheel:
+        metadata = wheel.read(f"enfilade-{version}.dist-info/METADATA").decode()
+    targets = re.findall(r"\]\(([^)\s]+)\)", metadata)
+    assert targets
+    assert [target for target in targets if not target.startswith(("https://", "http://", "#"))] == []
+    files = [target for target in targets if target.startswith("https://example.com/")]
+    assert bool(files) == bool(repository)
+    for target in files:
+        assert (ROOT / target.removeprefix(f"{repository}/blob/v{version}/")).exists(), target
+    assert ("Project-URL: Changelog, https://example.com/" in metadata) == bool(repository)
+    with tarfile.open(built[1]) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+    assert {"hatch_build.py", "README.md", "src/enfilade/py.typed", "tests/conftest.py", "LICENSE"} <= names
 
 
 def test_brings_few_packages(installed: Path) -> None:

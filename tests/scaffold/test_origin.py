@@ -126,6 +126,26 @@ def test_of_a_folder_it_has_a_wheel(editable: dict[str, bool], record: Any, tmp_
     assert not [text for text in texts if str(ROOT) in text or "file://" in text]
 
 
+def test_in_the_environment_of_a_project_it_is_the_projects_wheel(
+    record: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pip keeps no record of what it found by `--find-links vendor`, and no index has that wheel."""
+    record(None)
+    wheel = f"vendor/enfilade-{__version__}-py3-none-any.whl"
+    shop = lay_out(tmp_path / "a shop", {wheel: "7", "vendor/enfilade-0.0.1-py3-none-any.whl": "6"})
+    others = [
+        *("{", "[]", '{"url": 1, "dir_info": {}}', None, json.dumps({"url": GIT, "vcs_info": VCS})),
+        json.dumps({"url": (tmp_path / "gone").as_uri(), "dir_info": {}}),
+    ]
+    mine = json.dumps({"url": shop.as_uri(), "dir_info": {"editable": True}})
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: map(Installed, [*others, mine]))
+    assert installed_origin() == Origin(source=shop / wheel)
+    second = make_project(Plan(names=names_of("tea"), origin=installed_origin()), tmp_path)
+    assert (second / wheel).read_text(encoding="utf-8") == "7"
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: map(Installed, others))
+    assert installed_origin() == Origin()
+
+
 def test_a_wheel_is_copied_and_one_of_an_older_version_goes(tmp_path: Path, record: Any) -> None:
     wheel = (
         lay_out(tmp_path, {"a place/enfilade-7.0-py3-none-any.whl": "7"})

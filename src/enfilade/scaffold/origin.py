@@ -1,8 +1,8 @@
 """Where a project gets Enfilade from: the place that the installed one came from, or one that was named.
 
-PEP 610 has the record of it, `direct_url.json`. Without one, it came from a package index. A folder or a wheel on
-this machine is of no use anywhere else, so a wheel of it is put into the project, where pip finds it by
-`--find-links vendor`.
+PEP 610 has the record of it, `direct_url.json`. Without one, it came from a package index, or from the wheel of a
+project that is installed in the same environment. A folder or a wheel on this machine is of no use anywhere else,
+so a wheel of it is put into the project, where pip finds it by `--find-links vendor`.
 
 Easy to get wrong: what is written into `pyproject.toml` is committed. A path of this machine, or a password in a
 URL, must not be in it.
@@ -79,11 +79,26 @@ def installed_origin() -> Origin:
         return Origin()
     try:
         record = json.loads(text or "{}")
-        return _recorded(record) if record else Origin()
+        return _recorded(record) if record else Origin(source=_wheel_of_a_project())
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ScaffoldError(
             f"the record of where Enfilade was installed from cannot be read; {_OTHERWISE}"
         ) from None
+
+
+def _wheel_of_a_project() -> Path | None:
+    """Return the wheel of this version that an installed project has; pip keeps no record of `--find-links`."""
+    for distribution in importlib.metadata.distributions():
+        try:
+            record = json.loads(distribution.read_text("direct_url.json") or "{}")
+            if "dir_info" not in record or urlsplit(record["url"]).scheme != "file":
+                continue
+            wheels = sorted((_path(record["url"]) / VENDOR).glob(f"enfilade-{__version__}-*.whl"))
+        except (ValueError, LookupError, TypeError, OSError):  # the record of another package
+            continue
+        if wheels:
+            return wheels[-1]
+    return None
 
 
 def _recorded(record: dict[str, Any]) -> Origin:

@@ -58,14 +58,14 @@ async def streams(app: Serveable, principal: str | None = None) -> AsyncIterator
     from mcp.shared.message import SessionMessage
     from mcp_types import jsonrpc_message_adapter
 
-    to_client, client_reads = anyio.create_memory_object_stream[Any](float("inf"))
-    client_writes, from_client = anyio.create_memory_object_stream[Any](0)
-
-    def deliver(message: bytes) -> None:
-        to_client.send_nowait(SessionMessage(jsonrpc_message_adapter.validate_json(message, by_name=False)))
-
-    pipe = _Pipe(deliver)
     async with app.running() as dispatcher, anyio.create_task_group() as tasks:
+        to_client, client_reads = anyio.create_memory_object_stream[Any](float("inf"))
+        client_writes, from_client = anyio.create_memory_object_stream[Any](0)
+
+        def deliver(message: bytes) -> None:
+            to_client.send_nowait(SessionMessage(jsonrpc_message_adapter.validate_json(message, by_name=False)))
+
+        pipe = _Pipe(deliver)
         connection = Connection(dispatcher, pipe, pipe.write, principal=principal)
 
         async def serve() -> None:
