@@ -279,7 +279,7 @@ def test_a_module_that_is_not_there_is_refused() -> None:
 
 
 def test_an_option_nobody_knows_is_refused(shelf: Path) -> None:
-    with pytest.raises(TypeError, match=r"@tool of painted\(\): unknown options colour"):
+    with pytest.raises(TypeError, match=r"@tool of painted\(\): a tool has no option 'colour'"):
         MCPApp().add_tools_from_module("odd_shelf")
 
 

@@ -33,6 +33,7 @@ from msgspec import UNSET
 from enfilade.later import Later
 from enfilade.main_module import copy_of, name_main_module
 from enfilade.primitives.caching import check_cacheable
+from enfilade.primitives.habits import OF_APP, advised, check_middleware, explaining
 from enfilade.primitives.signature import read_provider
 from enfilade.serving.changes import updated
 from enfilade.serving.context import Context
@@ -78,6 +79,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 log = logging.getLogger("enfilade")
 
 
+@explaining(OF_APP)
 class MCPApp(ToolOffer):
     """An MCP server.
 
@@ -113,6 +115,7 @@ class MCPApp(ToolOffer):
         SettingsError: a setting has a value it cannot have.
     """
 
+    @advised("server")
     def __init__(
         self,
         name: str = "enfilade",
@@ -162,6 +165,8 @@ class MCPApp(ToolOffer):
             icons=UNSET if icons is None else list(icons),
         )
         self._middleware = list(middleware)
+        for each in self._middleware:
+            check_middleware(each)
         self._lifespan = Lifespan(lifespan, self)
         self._seal = Seal([part.get_secret_value() for part in self.settings.secret])
         self._store: Store | None = None if store is None or isinstance(store, str) else store
@@ -176,6 +181,7 @@ class MCPApp(ToolOffer):
 
     # -- around the handlers -----------------------------------------------------------------------------------
 
+    @advised("middleware")
     def add_middleware(self, middleware: Middleware, *, outermost: bool = False) -> Middleware:
         """Put `async def mw(request, call_next)` inside the middleware added so far; also a decorator.
 
@@ -185,9 +191,11 @@ class MCPApp(ToolOffer):
 
         Raises:
             RuntimeError: the server has been used already.
+            TypeError: it is a class, or an object with a method for each kind of request.
         """
         if self._dispatcher is not None:
             raise RuntimeError("middleware must be added before the server is first used")
+        check_middleware(middleware)
         self._middleware.insert(0 if outermost else len(self._middleware), middleware)
         return middleware
 

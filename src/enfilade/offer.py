@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 from enfilade.later import Later
 from enfilade.primitives.caching import Caching
 from enfilade.primitives.files import MAX_SIZE, MOST_LISTED, Directory, file_reader, size_of
+from enfilade.primitives.habits import advised
 from enfilade.primitives.handler import giving, handler_of
 from enfilade.primitives.media import guess_mime_type
 from enfilade.primitives.registry import Registry
@@ -102,6 +103,7 @@ class Offer:
 
         return register
 
+    @advised("resource")
     def add_resource(
         self,
         fn: Callable[..., Any],
@@ -338,7 +340,7 @@ class Offer:
     @overload
     def prompt(
         self,
-        fn: None = None,
+        fn: str | None = None,
         /,
         *,
         name: str | None = None,
@@ -350,10 +352,12 @@ class Offer:
     ) -> Callable[[F], F]: ...
 
     def prompt(self, fn: Any = None, /, **options: Any) -> Any:
-        """Offer a function as a prompt: `@app.prompt`, or `@app.prompt(title=…)`.
+        """Offer a function as a prompt: `@app.prompt`, `@app.prompt(title=…)` or `@app.prompt("name")`.
 
         The function stays as it is. Options are those of `add_prompt`.
         """
+        if isinstance(fn, str):
+            fn, options = None, with_name(fn, options)
         if fn is not None:
             self.add_prompt(fn, **options)
             return fn
@@ -364,6 +368,7 @@ class Offer:
 
         return register
 
+    @advised("prompt")
     def add_prompt(
         self,
         fn: Callable[..., Any],
@@ -451,6 +456,17 @@ class Offer:
             self.prompts.update(replace(prompt, completers=completers))
         elif template is not None:
             self.templates.update(replace(template, completers=completers))
+
+
+def with_name(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with a name that was given by position: `@app.tool("name")`.
+
+    Raises:
+        TypeError: they have another.
+    """
+    if options.get("name") not in (None, name):
+        raise TypeError(f"there are two names: {name!r} and {options['name']!r}")
+    return {**options, "name": name}
 
 
 def _end_of(uri: str) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from enfilade.later import Later
-from enfilade.offer import Offer
+from enfilade.offer import Offer, with_name
+from enfilade.primitives.habits import advised, understood
 from enfilade.primitives.names import qualified_name
 from enfilade.primitives.registry import Registry
 from enfilade.primitives.signature import describe, raw_name
@@ -60,12 +61,13 @@ class ToolOffer(Offer):
     @overload
     def tool(
         self,
-        fn: None = None,
+        fn: str | None = None,
         /,
         *,
         name: str | None = None,
         title: str | None = None,
         description: str | None = None,
+        desc: str | None = None,
         annotations: ToolAnnotations | Mapping[str, Any] | None = None,
         icons: Sequence[Icon] | None = None,
         meta: Mapping[str, Any] | None = None,
@@ -77,10 +79,12 @@ class ToolOffer(Offer):
     ) -> Callable[[F], F]: ...
 
     def tool(self, fn: Any = None, /, **options: Any) -> Any:
-        """Offer a function as a tool: `@app.tool`, or `@app.tool(title=…)`.
+        """Offer a function as a tool: `@app.tool`, `@app.tool(title=…)` or `@app.tool("name")`.
 
-        The function stays as it is, callable and typed. Options are those of `add_tool`.
+        The function stays as it is, callable and typed. Options are those of `add_tool`; `desc` is `description`.
         """
+        if isinstance(fn, str):
+            fn, options = None, with_name(fn, options)
         if fn is not None:
             self.add_tool(fn, **options)
             return fn
@@ -91,6 +95,7 @@ class ToolOffer(Offer):
 
         return register
 
+    @advised("tool")
     def add_tool(
         self,
         fn: Callable[..., Any],
@@ -188,6 +193,10 @@ def _options(fn: Callable[..., Any]) -> dict[str, Any]:
     marks = modules.options_of(fn)
     if marks is None:
         return {}
-    if marks.more:
-        raise TypeError(f"@tool of {describe(fn)}: unknown options {', '.join(sorted(marks.more))}")
-    return {name: getattr(marks, name) for name in marks.__slots__ if name != "more"}
+    given = {name: getattr(marks, name) for name in marks.__slots__ if name != "more"}
+    if not marks.more:
+        return given
+    try:
+        return given | understood("tool", dict(marks.more), [*given])
+    except TypeError as error:
+        raise TypeError(f"@tool of {describe(fn)}: {error}") from None

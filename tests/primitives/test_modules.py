@@ -107,7 +107,7 @@ def test_the_function_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"), [("name", "options are given by name"), (len, "cannot be marked|cannot mark")]
+    ("wrong", "message"), [(3, "options are given by name"), (len, "cannot be marked|cannot mark")]
 )
 def test_what_cannot_be_marked(wrong: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):

@@ -53,10 +53,13 @@ def tool(fn: _F, /) -> _F: ...
 
 @overload
 def tool(
+    fn: str | None = None,
+    /,
     *,
     name: str | None = None,
     title: str | None = None,
     description: str | None = None,
+    desc: str | None = None,
     annotations: ToolAnnotations | Mapping[str, Any] | None = None,
     icons: Sequence[Icon | Mapping[str, Any] | str] | None = None,
     meta: Mapping[str, Any] | None = None,
@@ -74,7 +77,10 @@ def tool(fn: Any = None, /, **options: Any) -> Any:
 
     Use it bare or with the options of `MCPApp.add_tool`; one that the application does not know is refused there.
     """
-    if fn is not None:
+    if isinstance(fn, str):
+        if options.setdefault("name", fn) != fn:
+            raise TypeError(f"the tool has two names: {fn!r} and {options['name']!r}")
+    elif fn is not None:
         return _marked(fn, ToolOptions())
     own = {name: options.pop(name) for name in list(options) if name in _OWN_OPTIONS}
     marks = ToolOptions(**own, more=options)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 from msgspec import UNSET
 
 from enfilade.later import Later
+from enfilade.primitives.habits import OF_CONTEXT, explaining
 from enfilade.serving.awaiting import to_await
 from enfilade.serving.logging import ClientLog
 from enfilade.serving.progress import Progress
@@ -51,6 +52,7 @@ else:
     questions = Later("enfilade.serving.questions")
 
 
+@explaining(OF_CONTEXT)
 class Context(Spellings, Generic[LifespanT]):
     """One call, as its handler sees it.
 

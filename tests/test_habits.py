@@ -1,0 +1,160 @@
+"""What people write who come from other frameworks: taken as it is meant, or refused with the way out."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from enfilade import Context, MCPApp, tool
+from enfilade.primitives.habits import OF_APP, OF_CONTEXT, OPTIONS
+from serving.calling import called, text
+
+ROOT = Path(__file__).resolve().parents[1]
+REGISTERING: dict[str, Callable[..., Any]] = {
+    "tool": lambda **options: MCPApp().tool(**options)(work),
+    "resource": lambda **options: MCPApp().resource("a://b", **options)(work),
+    "prompt": lambda **options: MCPApp().prompt(**options)(work),
+    "server": MCPApp,
+    "middleware": lambda **options: MCPApp().add_middleware(work, **options),
+}
+
+
+def work() -> str:
+    """Work."""
+    return "done"
+
+
+def test_names_by_position_and_other_spellings_are_taken() -> None:
+    app = MCPApp()
+    app.tool("first", desc="The first.")(work)
+    app.add_tool(work, name="second", desc="The second.")  # type: ignore[call-arg]
+    app.prompt("third")(work)
+    app.resource("a://b", mimeType="text/html")(work)  # type: ignore[call-arg]
+    assert [(each.name, each.definition.description) for each in app.tools] == [
+        ("first", "The first."),
+        ("second", "The second."),
+    ]
+    assert app.prompts.names() == ["third"]
+    assert [each.definition.mime_type for each in app.resources] == ["text/html"]
+    assert app.tool("again", name="again")(work) is work
+
+
+def test_the_free_decorator_takes_them_too() -> None:
+    module = ModuleType("marked")
+
+    @tool("named", desc="Described.")
+    def one() -> str:
+        return "one"
+
+    @tool(tags={"a"})
+    def other() -> str:
+        return "other"
+
+    module.__dict__.update(one=one)
+    app = MCPApp()
+    app.add_tools_from_module(module)
+    assert [(each.name, each.definition.description) for each in app.tools] == [("named", "Described.")]
+    module.__dict__.update(other=other)
+    with pytest.raises(TypeError, match=r"@tool of .*other\(\): a tool has no option 'tags': .*meta="):
+        MCPApp().add_tools_from_module(module)
+
+
+@pytest.mark.parametrize("register", [MCPApp().tool, MCPApp().prompt, tool])
+def test_two_names_are_one_too_many(register: Any) -> None:
+    with pytest.raises(TypeError, match="two names: 'a' and 'b'"):
+        register("a", name="b")
+
+
+def test_an_option_and_its_other_spelling_exclude_each_other() -> None:
+    with pytest.raises(TypeError, match="desc and description are the same"):
+        MCPApp().tool(description="a", desc="b")(work)
+
+
+@pytest.mark.parametrize(
+    ("what", "option", "advice"),
+    [(what, option, advice) for what, options in OPTIONS.items() for option, advice in options.items()],
+)
+def test_an_option_from_elsewhere_says_what_to_write(what: str, option: str, advice: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        REGISTERING[what](**{option: True})
+    assert str(caught.value) == f"a {what} has no option {option!r}: {advice} (see docs/from-fastmcp.md)"
+
+
+@pytest.mark.parametrize(
+    ("what", "option", "words"),
+    [
+        ("tool", "descripton", "is it 'description'?"),
+        ("server", "instruction", "is it 'instructions'?"),
+        ("prompt", "xyz", "it has: name, title, description"),
+    ],
+)
+def test_any_other_option_is_named_with_what_comes_near(what: str, option: str, words: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(words)):
+        REGISTERING[what](**{option: True})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "advice"),
+    [
+        *((MCPApp, name, advice) for name, advice in OF_APP.items()),
+        *((Context, name, advice) for name, advice in OF_CONTEXT.items()),
+    ],
+)
+def test_an_attribute_from_elsewhere_says_what_to_write(kind: type, name: str, advice: str) -> None:
+    with pytest.raises(AttributeError) as caught:
+        getattr(kind, name)
+    assert str(caught.value) == f"{kind.__name__} has no {name!r}: {advice} (see docs/from-fastmcp.md)"
+    assert not hasattr(kind, name)
+
+
+def test_a_tool_that_asks_for_one_fails_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
+    app = MCPApp()
+
+    @app.tool
+    async def remember(ctx: Context) -> str:
+        await ctx.set_state("a", 1)  # type: ignore[attr-defined]
+        return "remembered"
+
+    assert called(app, "remember")["isError"]
+    assert "ctx.state is for one request" in caplog.text
+
+
+class Hooks:
+    async def on_call_tool(self, context: Any, call_next: Any) -> Any: ...
+
+
+class Starlettes:
+    def __init__(self, app: Any) -> None: ...
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("middleware", "words"),
+    [
+        (Hooks(), "not a Hooks object; what on_call_tool does goes there, for request.method"),
+        (Starlettes, "goes around the app: Starlettes(app, ...)"),
+        (None, "not a NoneType object"),
+    ],
+)
+def test_middleware_of_others_is_refused(middleware: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(words)):
+        MCPApp(middleware=[middleware])
+    with pytest.raises(TypeError, match=re.escape(words)):
+        MCPApp().add_middleware(middleware)
+
+
+def test_the_advice_names_what_there_is() -> None:
+    """What an advice says to write is an attribute of the app or the context, or an argument."""
+    app = MCPApp()
+    app.tool(work)
+    advice = [*OF_APP.values(), *OF_CONTEXT.values(), *(each for of in OPTIONS.values() for each in of.values())]
+    for name in set(re.findall(r"\bapp\.(\w+)", " ".join(advice))):
+        assert hasattr(app, name), name
+    for name in set(re.findall(r"\bctx\.(\w+)", " ".join(advice))):
+        assert hasattr(Context, name), name
+    assert text(called(app, "work")) == "done"
+    assert (ROOT / "docs" / "from-fastmcp.md").is_file()
