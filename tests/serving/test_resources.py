@@ -414,7 +414,6 @@ async def test_what_a_uri_has_besides_is_passed_over_where_nothing_fits_the_whol
             "a://Page",
             "a://page?v=2",
             "https://example.org/page",
-            "b://Riga?units=m&units=k",
             "a://#page",
         ):
             with pytest.raises(MCPError, match="not found"):
