@@ -24,9 +24,10 @@ def test_for_people(typed: Line) -> None:
         "a  integer  required  the first",
         "b  integer  = 1       the second",
         "→ result: integer",
-        "kind    paper | wood      = 'paper'",
-        "sizes   array of integer  required",
-        "weight  number | null     = None",
+        "box.label  string            required",
+        "kind       paper | wood      = 'paper'",
+        "sizes      array of integer  required",
+        "weight     number | null     = None",
         "shop://prices",
         "prices  (text/plain)",
         "Greet somebody.",
@@ -105,3 +106,70 @@ def test_headers_go_with_each_request(typed: Line) -> None:
     assert said.status == 2
     assert "cannot be reached" in said.err
     assert set(sent) == {("/mcp", "a:b")}
+
+
+NESTED = """
+from typing import Annotated
+from pydantic import BaseModel, Field
+from enfilade import MCPApp
+
+class Address(BaseModel):
+    city: Annotated[str, Field(description="the town")]
+    code: str = ""
+
+class Line(BaseModel):
+    text: str
+
+class Contact(BaseModel):
+    address: Address
+    lines: list[Line] = []
+    friend: "Contact | None" = None
+
+app = MCPApp("nested")
+
+@app.tool
+def add(contact: Contact, more: list[Line] | None = None) -> str:
+    "Add a contact."
+    return contact.address.city
+"""
+
+
+def test_objects_in_arguments_are_opened_up(typed: Line, tmp_path: Path) -> None:
+    (tmp_path / "nested.py").write_text(NESTED, encoding="utf-8")
+    said = typed("inspect", str(tmp_path / "nested.py")).out
+    rows = [line.split(maxsplit=1) for line in said.splitlines() if line.startswith("    ")]
+    found = {name: " ".join(rest.split()) for name, rest in (row for row in rows if len(row) == 2)}
+    assert found["contact"] == "object required"
+    assert found["contact.address.city"] == "string required the town"
+    assert found["contact.address.code"].startswith("string =")
+    assert found["contact.lines[].text"] == "string required"
+    assert found["contact.friend"] == "object | null = None"
+    assert found["more[].text"] == "string required"
+    assert said.count("friend.friend.friend") == 0
+
+
+@pytest.mark.parametrize("verb", ["inspect", "check"])
+def test_a_pipe_gets_no_blanks_at_the_ends_of_lines(verb: str, typed: Line) -> None:
+    lines = typed(verb, SHOP).out.splitlines()
+    assert len(lines) > 5
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize("verb", ["inspect", "check"])
+def test_a_command_may_end_like_a_file(
+    verb: str, typed: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a server.py").write_text(NESTED, encoding="utf-8")
+    (tmp_path / "up.py").write_text(f"{NESTED}\nif __name__ == '__main__':\n    app.run()\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    command = shlex.join([sys.executable, "up.py"])
+    for words in ([command], ["--", sys.executable, "up.py"], ["a server.py"], ["up.py"]):
+        said = typed(verb, *words)
+        assert "nested" in said.out, (words, said)
+    assert "there is no file 'no server.py' here" in typed(verb, "no server.py").err
+
+
+def test_a_quotation_mark_that_is_not_closed(typed: Line) -> None:
+    said = typed("inspect", f"{sys.executable} -c 'import")
+    assert (said.status, said.err.startswith("enfilade: ")) == (2, True)
+    assert "No closing quotation" in said.err

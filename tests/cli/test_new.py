@@ -104,3 +104,12 @@ def test_at_a_terminal_it_asks_no_more_than_it_must(
     assert said.status == 0, said.err
     assert said.err.count("?") == len(replies)
     assert (tmp_path / "tea/pyproject.toml").is_file()
+
+
+@needs_terminal
+def test_at_a_terminal_errors_are_wrapped_between_words(tmp_path: Path) -> None:
+    said = at_terminal(["new", "3d printer", "--yes"], [], cwd=tmp_path, piped=False)
+    lines = said.err.splitlines()
+    assert len(lines) > 1, "a longer text is needed"
+    assert max(map(len, lines)) <= 80
+    assert " ".join(said.err.split()) == " ".join(spawned("new", "3d printer", "--yes", cwd=tmp_path).err.split())

@@ -3,12 +3,14 @@
 import io
 import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from enfilade import Context, MCPApp, ToolError
+from enfilade.dev import serve
 from enfilade.dev.lines import Line, Screen, clean
 from enfilade.dev.reasons import advice
 from enfilade.dev.watch import Watched
@@ -264,3 +266,28 @@ def test_what_clients_send_is_safe_to_show(sent: str, shown: str) -> None:
 def test_advice(status: int, message: str, begins: str | None) -> None:
     found = advice(status, message)
     assert found is None if begins is None else str(found).startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("tools", "resources", "prompts", "expected"),
+    [
+        (1, 2, 1, "and 2 resources and 1 prompt"),
+        (1, 1, 0, "and 1 resource"),
+        (1, 0, 2, "and 2 prompts"),
+        (0, 1, 1, "1 resource and 1 prompt"),
+    ],
+)
+def test_the_greeting_counts_in_words(
+    tools: int, resources: int, prompts: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = MCPApp("counted")
+    for index in range(tools):
+        app.add_tool(lambda: 1, name=f"tool{index}")
+    for index in range(resources):
+        app.add_text_resource(f"a://{index}", "text")
+    for index in range(prompts):
+        app.add_prompt(lambda: "text", name=f"prompt{index}")
+    monkeypatch.setattr(serve, "_typed", lambda app: "server.py")  # no module holds this app
+    shown = io.StringIO()
+    serve.greet(Screen(Console(file=shown, width=80)), app, Path(), "http://x/mcp")
+    assert expected in [line.strip() for line in shown.getvalue().splitlines()]

@@ -156,4 +156,4 @@ def _model(err: Console, sample: str | None) -> Callable[[Question], Any]:
 
 def _print_error(err: Console, result: Item) -> None:
     texts = [block["text"] for block in result.get("content", ()) if block["type"] == "text"]
-    err.print(words("\n".join(texts) or "the tool failed without a word", "red"), soft_wrap=True)
+    err.print(words("\n".join(texts) or "the tool failed without a word", "red"), soft_wrap=not err.is_terminal)

@@ -17,8 +17,8 @@ from enfilade.checks.checking import check as check_server
 from enfilade.checks.findings import FAILING, Finding, fails
 from enfilade.checks.report import as_github, as_json, counts, why
 from enfilade.cli.errors import CommandError
-from enfilade.cli.reach import HELP_OF_TARGET, headers_of, reported, target_of
-from enfilade.cli.screen import remarks, results, words
+from enfilade.cli.reach import HELP_OF_TARGET, headers_of, is_file, reported, target_of
+from enfilade.cli.screen import remarks, tables, words
 
 _COLOURS: Final = {"error": "bold red", "breaking": "bold magenta", "warning": "yellow", "note": "dim"}
 _FORMATS: Final = ("text", "json", "github")
@@ -55,7 +55,7 @@ def check(
         raise CommandError(f"--fail-on takes {', '.join(FAILING)}, not {fail_on!r}")
     if save and snapshot is None:
         raise CommandError("--save stores the surface in a file; say which with --snapshot FILE")
-    console = results()
+    console = tables()
     try:
         before = snapshots.load(snapshot) if snapshot is not None and not save else None
         with contextlib.redirect_stdout(sys.stderr), reported():
@@ -75,9 +75,9 @@ def check(
 
 def _file_of(target: list[str] | None) -> str | None:
     """Return the file that a target names, for annotations."""
-    file = (target or [""])[0]
-    file = file if file.endswith(".py") else file.rpartition(":")[0]
-    return file if len(target or ()) == 1 and file.endswith(".py") else None
+    word = (target or [""])[0]
+    file = word if word.endswith(".py") else word.rpartition(":")[0]
+    return file if len(target or ()) == 1 and file.endswith(".py") and is_file(word) else None
 
 
 def _print(console: Console, outcome: Outcome, output: str, file: str | None) -> None:

@@ -20,4 +20,6 @@ def complain(text: str) -> None:
     """Say on stderr what is wrong, in red where that can be seen and is wanted."""
     from rich.console import Console  # not before something is wrong: `enfilade run` does without
 
-    Console(stderr=True, highlight=False, soft_wrap=True).print(text, style="red", markup=False)
+    console = Console(stderr=True, highlight=False)
+    # A terminal would break a long line within a word; a program reads it as a line.
+    console.print(text, style="red", markup=False, soft_wrap=not console.is_terminal)

@@ -6,7 +6,7 @@ import msgspec
 import typer
 
 from enfilade.cli.reach import HELP_OF_TARGET, headers_of, target_of, with_client
-from enfilade.cli.screen import print_json, results
+from enfilade.cli.screen import print_json, tables
 from enfilade.cli.surface_tables import print_surface
 from enfilade.testing.surface import read_surface
 
@@ -21,7 +21,7 @@ def inspect(
     timeout: Annotated[float, typer.Option(help="Seconds that each answer may take.")] = 30.0,
 ) -> None:
     """Show what a server offers: tools with their arguments, resources, prompts, instructions."""
-    console = results()
+    console = tables()
     found = target_of(target or ())
     surface = with_client(
         found, read_surface, era=era, headers=headers_of(header or ()), timeout=timeout, log_level=None

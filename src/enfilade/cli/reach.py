@@ -7,6 +7,7 @@ and used, its standard output is our standard error.
 import asyncio
 import contextlib
 import shlex
+import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -38,8 +39,8 @@ def target_of(given: Sequence[str]) -> Target:
     word = given[0] if given else None
     if word is not None and word.startswith(("http://", "https://")):
         return word
-    if word is not None and not _is_file(word):
-        return Command(shlex.split(word, posix=sys.platform != "win32"))
+    if word is not None and not is_file(word):
+        return Command(_words(word))
     try:
         with contextlib.redirect_stdout(sys.stderr):
             return load_app(word)
@@ -47,10 +48,27 @@ def target_of(given: Sequence[str]) -> Target:
         raise CommandError(str(error)) from None
 
 
-def _is_file(word: str) -> bool:
-    """Whether a word is a Python file, there or not, rather than a command."""
+def is_file(word: str) -> bool:
+    """Whether a word is a Python file, there or not, rather than a command.
+
+    `python server.py` ends as a file does, and is a command where no file is called so.
+    """
+    if " " in word and not Path(word).exists() and shutil.which(_words(word)[0]):
+        return False
     file = word.rpartition(":")[0] if not word.endswith(".py") and ".py:" in word else word
     return file.endswith(".py") or Path(file).exists() or (" " not in word and "/" not in word and "." in word)
+
+
+def _words(command: str) -> list[str]:
+    """Return the words of a command in quotes.
+
+    Raises:
+        CommandError: a quotation mark in it is not closed.
+    """
+    try:
+        return shlex.split(command, posix=sys.platform != "win32") or [""]
+    except ValueError as error:
+        raise CommandError(f"{command!r} is no command: {error}") from None
 
 
 def headers_of(given: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """A server's surface for people: readable at 80 columns, and without a terminal."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from rich.console import Console, Group
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from enfilade.cli.screen import plain, words
 from enfilade.testing.surface import Item, Surface, arguments_of
-from enfilade.testing.values import type_name
+from enfilade.testing.values import alternatives, type_name
 from enfilade.wire.revisions import STATELESS
 
 #: What annotations of a tool mean to people, by what is said.
@@ -77,10 +77,7 @@ def _entry(name: str, *lines: Any) -> Group:
 
 def _tool(tool: Item) -> Group:
     schema = tool.get("inputSchema", {})
-    rows = [
-        (name, type_name(part, schema), _needed(part, required), part.get("description", ""))
-        for name, part, required in arguments_of(tool)
-    ]
+    rows = [row for argument in arguments_of(tool) for row in _rows(*argument, schema)]
     output = tool.get("outputSchema")
     returned = (
         ", ".join(f"{key}: {type_name(part, output)}" for key, part in output.get("properties", {}).items())
@@ -94,6 +91,42 @@ def _tool(tool: Item) -> Group:
         _table(rows),
         words(f"→ {returned}", "dim") if returned else None,
     )
+
+
+def _rows(
+    name: str,
+    part: Mapping[str, Any],
+    required: bool,
+    root: Mapping[str, Any],
+    within: frozenset[int] = frozenset(),
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yield a row for an argument, and for each member of the objects in it: `contact.city`, `lines[].text`.
+
+    Args:
+        name: of the argument or member.
+        part: its schema.
+        required: whether it has to be there.
+        root: the schema that references lead into.
+        within: the objects that this one is in, so that one that contains itself is shown once.
+    """
+    yield name, type_name(part, root), _needed(part, required), str(part.get("description", ""))
+    options = alternatives(part, root)
+    for option in list(options):
+        items = option.get("items")
+        if isinstance(items, Mapping):
+            options.remove(option)
+            name += "[]"
+            options += alternatives(items, root)
+    objects = [
+        option
+        for option in options
+        if isinstance(option.get("properties"), Mapping) and id(option["properties"]) not in within
+    ]
+    within |= {id(option["properties"]) for option in objects}
+    members = {key: inner for option in objects for key, inner in option["properties"].items()}
+    for key, inner in members.items():
+        needed = all(key in option.get("required", ()) for option in objects)
+        yield from _rows(f"{name}.{key}", inner, needed, root, within)
 
 
 def _needed(part: Mapping[str, Any], required: bool) -> str:

@@ -131,8 +131,8 @@ def log_to(screen: Screen, level: str) -> None:
 
 def greet(screen: Screen, app: MCPApp, folder: Path, url: str) -> None:
     """Say where the server is, what it offers, and how to connect."""
-    others = {"resources": len(app.resources) + len(app.templates), "prompts": len(app.prompts)}
-    counted = ", ".join(f"{count} {what}" for what, count in others.items() if count)
+    others = {"resource": len(app.resources) + len(app.templates), "prompt": len(app.prompts)}
+    counted = " and ".join(f"{count} {what}{'s' * (count > 1)}" for what, count in others.items() if count)
     widest = min(30, max((len(tool.name) for tool in app.tools), default=0))
     screen.line("")
     screen.line(Text.assemble("  ", (f"{app.name} {app.version}", "bold"), "  ", (url, "cyan")))
@@ -141,7 +141,7 @@ def greet(screen: Screen, app: MCPApp, folder: Path, url: str) -> None:
         described = _first_line(tool.definition.description)
         screen.line(Text.assemble(f"  {tool.name:<{widest}}   ", (described, "dim")), cut=True)
     if counted:
-        screen.line(f"  and {counted}")
+        screen.line(f"  and {counted}" if len(app.tools) else f"  {counted}")
     screen.line("")
     screen.line(f"  Connect: enfilade configure CLIENT {_typed(app)} --url {url}")
     screen.line(f"  Reloading when a Python file in {folder} changes. Stop with Ctrl-C.")
