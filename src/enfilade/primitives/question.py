@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NoReturn, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NoReturn, Protocol, TypeVar, cast, overload
 
 import msgspec
 from msgspec import UNSET
@@ -36,7 +36,6 @@ from enfilade.wire.sampling import (
     ModelHint,
     ModelPreferences,
     SamplingMessage,
-    SamplingMessageContentBlock,
     ToolChoice,
 )
 from enfilade.wire.tools import Tool
@@ -277,11 +276,32 @@ def roots() -> Question[list[Root]]:
     return Question(ListRootsRequest(params=NotificationParams()), lambda answer: answer.roots)
 
 
-def text_of(result: CreateMessageResult) -> str:
-    """Return what the model wrote, without blocks that are not text."""
-    blocks: Sequence[SamplingMessageContentBlock]
-    blocks = result.content if isinstance(result.content, list) else [result.content]
-    return "".join(block.text for block in blocks if isinstance(block, TextContent))
+class HasContent(Protocol):
+    """What has `content`: a block, or a list of blocks, of ours or of the official SDK."""
+
+    @property
+    def content(self) -> Any: ...
+
+
+def text_of(result: HasContent) -> str:
+    """Return the text of what a model wrote or a tool returned, without blocks that are not text.
+
+    Args:
+        result: what `ctx.sample` or `ctx.tools.call_raw` gave, or what a client of the official SDK got from
+            `call_tool`.
+
+    Returns:
+        The texts of its blocks: what a model wrote in one piece, what a tool returned one below the other.
+    """
+    content = result.content
+    blocks = content if isinstance(content, list | tuple) else [content]
+    texts = [str(block.text) for block in blocks if isinstance(block, TextContent) or _is_text(block)]
+    return ("" if hasattr(result, "role") else "\n").join(texts)
+
+
+def _is_text(block: Any) -> bool:
+    """Whether a block of the official SDK is a text."""
+    return getattr(block, "type", None) == "text"
 
 
 def _or_unset(value: Any) -> Any:

@@ -1,0 +1,136 @@
+"""What type checkers know of the public face; read by them and never run."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, Literal, TypedDict, assert_never, assert_type
+
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+from starlette.applications import Starlette
+
+from enfilade import (
+    Choices,
+    Context,
+    CreateMessageResult,
+    Elicited,
+    MCPApp,
+    Request,
+    Root,
+    elicitation,
+    text_of,
+)
+from enfilade.serving import questions
+
+
+@dataclass
+class Wishes:
+    seat: Literal["window", "aisle"]
+
+
+class Seat(BaseModel):
+    number: int
+
+
+class Row(TypedDict):
+    number: int
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Database:
+    pass
+
+
+@asynccontextmanager
+async def lifespan(app: MCPApp) -> AsyncIterator[Database]:
+    yield Database()
+
+
+app = MCPApp(lifespan=lifespan)
+api = FastAPI()
+api.router.routes.append(app.host_route())
+api.mount("/tools", app)
+host = Starlette(routes=[app.host_route()])
+
+
+@app.tool
+async def asking(ctx: Context) -> None:
+    """Every kind of form has its type."""
+    assert_type(await ctx.elicit("?"), Elicited[None])
+    assert_type(await ctx.elicit("?", Wishes), Elicited[Wishes])
+    assert_type(await ctx.elicit("?", Seat), Elicited[Seat])
+    assert_type(await ctx.elicit("?", Row), Elicited[Row])
+    assert_type(await ctx.elicit("?", Colour), Elicited[Colour])
+    assert_type(await ctx.elicit("?", bool, key="k", timeout=5), Elicited[bool])
+    assert_type(await ctx.elicit("?", Literal["a", "b"]), Elicited[Literal["a", "b"]])
+    assert_type(await ctx.elicit("?", list[Literal["a", "b"]]), Elicited[list[Literal["a", "b"]]])
+    assert_type(await ctx.elicit("?", Annotated[str, Field(min_length=2)]), Elicited[str])
+    assert_type(await ctx.elicit("?", int | None), Elicited[int | None])
+    assert_type(await ctx.elicit("?", Choices({"a": "A"})), Elicited[str])
+    assert_type(await ctx.elicit("?", {"type": "object"}), Elicited[dict[str, Any]])
+    assert_type(await ctx.elicit_url("?", "https://x.example"), Elicited[None])
+    assert_type((await ctx.elicit("?", Wishes)).data.seat, Literal["window", "aisle"])
+    assert_type(await ctx.sample("?"), CreateMessageResult)
+    assert_type(text_of(await ctx.sample("?")), str)
+    assert_type(text_of(await ctx.tools.call_raw("?")), str)
+    assert_type(await ctx.roots(), list[Root])
+
+
+async def actions(ctx: Context) -> str:
+    """An action narrows, to the end."""
+    answer = await ctx.elicit("?", Wishes)
+    if answer.action == "accept":
+        return answer.data.seat
+    if answer.action == "decline":
+        return "no"
+    assert_type(answer.action, Literal["cancel"])
+    match answer.action:
+        case "cancel":
+            return "closed"
+        case _:
+            assert_never(answer.action)
+
+
+async def explicitly(ctx: Context) -> None:
+    question = elicitation("?", Seat)
+    assert_type(question.read(b"{}"), Elicited[Seat])
+    assert_type(ctx.input_responses.elicited("seat", Seat), Elicited[Seat] | None)
+
+
+async def in_middleware(request: Request) -> None:
+    assert_type(await questions.elicit(request, "?", Wishes), Elicited[Wishes])
+    assert_type(await questions.roots(request), list[Root])
+
+
+async def once(ctx: Context) -> None:
+    """What is JSON comes back as it went; of all else nothing is promised."""
+
+    async def charge() -> dict[str, int]:
+        return {"receipt": 1}
+
+    def plain() -> str:
+        return "receipt"
+
+    async def typed() -> Row:
+        return {"number": 1}
+
+    async def made() -> Seat:
+        return Seat(number=1)
+
+    assert_type(await ctx.once("key", charge), dict[str, int])
+    assert_type(await ctx.once("key", plain), str)
+    assert_type(await ctx.once("key", lambda: 1), int)
+    assert_type(await ctx.once("key", typed), Row)
+    assert_type(await ctx.once("key", made), Any)
+
+
+def state(ctx: Context[Database], plain: Context) -> None:
+    assert_type(ctx.lifespan, Database)
+    assert_type(plain.lifespan, Any)
+    assert_type(plain.meta, dict[str, Any])
+    everything: Mapping[str, Any] = plain.state
+    del everything

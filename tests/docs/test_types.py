@@ -1,0 +1,88 @@
+"""What the pages, the examples and the public face say to type checkers: mypy --strict and pyright take it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from docs.checked_types import write_python
+from docs.pages import PAGES, ROOT
+
+#: What is stated about the types of the public face.
+FACE = ROOT / "tests" / "docs" / "public_types.py"
+PACKAGE = "pages"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the Python of all pages, and with what is stated about the public face."""
+    folder = tmp_path_factory.mktemp("types")
+    for page in PAGES:
+        write_python(page, folder / PACKAGE / page.stem.lower().replace("-", "_"))
+    (folder / FACE.name).write_text(FACE.read_text(encoding="utf-8"), encoding="utf-8")
+    return folder
+
+
+def checked(module: str, *words: str, cwd: Path) -> list[str]:
+    """Run a type checker, and return its complaints."""
+    command = [sys.executable, "-m", module, *words]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, encoding="utf-8", timeout=110, check=False)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return [line for line in done.stdout.splitlines() if ": error" in line or " - error" in line]
+
+
+def mypy(folder: Path, *names: str) -> list[str]:
+    """Check files by `mypy --strict`."""
+    options = ["--strict", "--explicit-package-bases", "--no-error-summary", "--config-file", ""]
+    return checked("mypy", *options, "--cache-dir", str(ROOT / ".mypy_cache" / "pages"), *names, cwd=folder)
+
+
+def pyright(folder: Path, names: Sequence[str]) -> list[str]:
+    """Check files by pyright, as its users have it: in its standard mode."""
+    settings = {"include": list(names), "pythonVersion": "3.11"}
+    (folder / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+    return checked("pyright", "--pythonpath", sys.executable, "-p", str(folder), cwd=folder)
+
+
+def test_mypy_takes_pages_and_the_public_face(written: Path) -> None:
+    """The examples are checked with the source, by `make lint`."""
+    assert mypy(written, PACKAGE, FACE.name) == []
+
+
+def test_pyright_takes_pages_examples_and_the_public_face(written: Path) -> None:
+    assert pyright(written, [PACKAGE, FACE.name, str(ROOT / "examples")]) == []
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_a_checker_notices(checker: str, tmp_path: Path) -> None:
+    """What an author can get wrong: no await, a type that was not asked for, a truth value of nothing."""
+    page = tmp_path / "page.md"
+    page.write_text(f"# Page\n\n```python\n{WRONG}\n```\n", encoding="utf-8")
+    write_python(page, tmp_path / PACKAGE / "page")
+    found = mypy(tmp_path, PACKAGE) if checker == "mypy" else pyright(tmp_path, [PACKAGE])
+    lines = {int(line.split(".py:")[1].split(":")[0]) for line in found}
+    expected = {number for number, line in enumerate(page.read_text().splitlines(), 1) if "# wrong" in line}
+    assert lines == {number for number in expected if checker == "pyright" or "truth" not in at(page, number)}
+
+
+def at(page: Path, number: int) -> str:
+    """Return a line of a page."""
+    return page.read_text(encoding="utf-8").splitlines()[number - 1]
+
+
+WRONG = """
+from enfilade import Context
+
+async def tool(ctx: Context[str]) -> None:
+    ctx.elicit("Really?")  # wrong
+    answer = await ctx.elicit("How many?", int)
+    text: str = answer.data  # wrong
+    number: int = await ctx.once("key", lambda: "one")  # wrong
+    other: int = ctx.lifespan  # wrong
+    other = ctx.roots()  # wrong
+    if answer:  # wrong: it has no truth value, which mypy takes for the end of the function
+        pass
+""".strip()
