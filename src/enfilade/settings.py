@@ -7,9 +7,9 @@ Every server needs its settings before it can begin, so they are no pydantic mod
 than all that a server does before its first answer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, get_args
 
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
@@ -23,6 +23,11 @@ PREFIX: Final = "ENFILADE_"
 
 Transport = Literal["stdio", "http"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+
+if TYPE_CHECKING:
+    Texts = Sequence[str]  # any may be given
+else:
+    Texts = tuple[str, ...]
 
 #: Where addresses that stand for all of a machine are reached from itself.
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
@@ -74,10 +79,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ()
     store: Annotated[str, Meta(description="where state lives that clients cannot carry")] = "memory://"
     allowed_hosts: Annotated[
-        tuple[str, ...], Meta(description="Host names served besides loopback, `*.example.com` and `*` included")
+        Texts, Meta(description="Host names served besides loopback, `*.example.com` and `*` included")
     ] = ()
     allowed_origins: Annotated[
-        tuple[str, ...], Meta(description="browser origins served besides loopback and the server's own")
+        Texts, Meta(description="browser origins served besides loopback and the server's own")
     ] = ()
     sessions: Annotated[bool, Meta(description="give session-era clients sessions; off: each request alone")] = (
         True

@@ -102,6 +102,17 @@ class Registry(Generic[T]):
             return same[0]
         return found
 
+    def __getitem__(self, name: str) -> T:
+        """Return the item of this name or, failing that, alias.
+
+        Raises:
+            KeyError: there is none.
+        """
+        found = self.get(name)
+        if found is None:
+            raise KeyError(f'there is no {self._kind} called "{name}"')
+        return found
+
     def on_change(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` after each change, in the thread that made it; returns a function that ends this."""
         with self._lock:
