@@ -72,6 +72,7 @@ class ToolOffer(Offer):
         icons: Sequence[Icon] | None = None,
         meta: Mapping[str, Any] | None = None,
         input_schema: Mapping[str, Any] | None = None,
+        additional_properties: bool = False,
         output_schema: Mapping[str, Any] | None = None,
         structured_output: bool | None = None,
         requires_secrets: Iterable[str] = (),
@@ -107,6 +108,7 @@ class ToolOffer(Offer):
         icons: Sequence[Icon] | None = None,
         meta: Mapping[str, Any] | None = None,
         input_schema: Mapping[str, Any] | None = None,
+        additional_properties: bool = False,
         output_schema: Mapping[str, Any] | None = None,
         structured_output: bool | None = None,
         requires_secrets: Iterable[str] = (),
@@ -123,6 +125,8 @@ class ToolOffer(Offer):
             icons: pictures, https or data URIs.
             meta: members of the definition's `_meta`.
             input_schema: a hand-made JSON Schema to publish in place of the derived one.
+            additional_properties: take arguments that have no parameter, and leave them out; they are refused by
+                default.
             output_schema: likewise for structured results.
             structured_output: False to send no structured content.
             requires_secrets: names of the secrets that `ctx.secret` gives it.
@@ -144,6 +148,7 @@ class ToolOffer(Offer):
             icons=icons,
             meta=meta,
             input_schema=input_schema,
+            additional_properties=additional_properties,
             output_schema=output_schema,
             structured_output=structured_output,
             requires_secrets=requires_secrets,

@@ -473,3 +473,25 @@ def test_a_type_that_no_json_can_become_names_the_parameter() -> None:
 
     with pytest.raises(TypeError, match=r'fn\(\), parameter "bad": no JSON can be read as its type'):
         make(fn)
+
+
+def greet(name: str, polite: bool = False) -> str:
+    return f"Dear {name}" if polite else name
+
+
+def test_additional_properties_are_left_out_where_the_tool_says_so() -> None:
+    tool = make(greet, additional_properties=True)
+    assert tool.definition.input_schema["additionalProperties"] is True
+    assert make(greet).definition.input_schema["additionalProperties"] is False
+    assert received(tool, {"name": "Ada", "_host": {"id": 1}, "politely": True}) == "Ada"
+    assert received(tool, {"name": "Ada", "big": "x" * 200_000}) == "Ada"
+    with pytest.raises(ArgumentsError) as caught:
+        received(tool, {"nam": "Ada", "polite": "a"})
+    assert str(caught.value).endswith(
+        '"name" is missing (expected string); "polite" should be boolean, got string "a"'
+    )
+
+
+def test_additional_properties_are_the_schemas_where_that_is_written_by_hand() -> None:
+    with pytest.raises(ValueError, match="input_schema says itself"):
+        make(greet, input_schema={"type": "object"}, additional_properties=True)

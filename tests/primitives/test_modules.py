@@ -94,7 +94,14 @@ def test_the_function_stays_as_it_is() -> None:
     def bare() -> int:
         return 1
 
-    @tool(name="n", structured_output=False, requires_secrets=["K"], timeout=5, colour="red")
+    @tool(
+        name="n",
+        structured_output=False,
+        additional_properties=True,
+        requires_secrets=["K"],
+        timeout=5,
+        colour="red",
+    )
     def with_options() -> int:
         return 2
 
@@ -102,7 +109,8 @@ def test_the_function_stays_as_it_is() -> None:
     options = options_of(with_options)
     assert options is not None
     assert (options.name, options.structured_output, options.requires_secrets) == ("n", False, ["K"])
-    assert (options.timeout, options.more) == (5, {"colour": "red"})
+    assert (options.timeout, options.additional_properties) == (5, True)
+    assert options.more == {"colour": "red"}
     assert options_of(print) is None
 
 

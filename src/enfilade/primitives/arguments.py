@@ -12,7 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Final, NotRequired, Optional, Required, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NotRequired,
+    Optional,
+    Required,
+    get_args,
+    get_origin,
+)
 
 import msgspec
 from pydantic import ConfigDict, Field, TypeAdapter
@@ -60,7 +71,8 @@ class ArgumentReader:
         parameters: what the caller fills.
         descriptions: of parameters that have none of their own, by name.
         label: what errors at registration call the function.
-        allow_extra: pass on arguments that have no parameter (for `**kwargs`).
+        extra: what becomes of arguments that have no parameter: they are refused, left out, or passed on (for
+            `**kwargs`).
         kind: what the arguments are for, for error messages.
 
     Attributes:
@@ -78,14 +90,14 @@ class ArgumentReader:
         *,
         descriptions: Mapping[str, str],
         label: str,
-        allow_extra: bool = False,
+        extra: Literal["forbid", "ignore", "allow"] = "forbid",
         kind: str = "tool",
     ) -> None:
         self._name = name
         self._kind = kind
         fields = {each.name: _field(each, descriptions.get(each.name)) for each in parameters}
         options = ConfigDict(
-            extra="allow" if allow_extra else "forbid",
+            extra=extra,
             allow_inf_nan=False,  # JSON has neither (R-506), and a string that says "nan" is no number
             arbitrary_types_allowed=True,  # for classes of attrs and msgspec; others have no JSON Schema
         )
@@ -95,10 +107,10 @@ class ArgumentReader:
             schema = TidySchema().generate(self._core_schema)
         except Exception as error:  # whatever pydantic or a type's own hook has against it
             raise TypeError(_unfit(fields, label, error)) from error
-        self.schema = _tidied(schema)
+        self.schema = _tidied({**schema, "additionalProperties": True} if extra == "ignore" else schema)
         self._validate = validator_of(self._core_schema).validate_json
         refuse_uncallable(self.schema, self._validate, label, self.schema.get("required", ()))
-        self._is_open = allow_extra
+        self._is_open = extra != "forbid"
 
     def read(self, arguments: RawArguments) -> dict[str, Any]:
         """Return the values by parameter name.

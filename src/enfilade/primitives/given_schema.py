@@ -57,7 +57,11 @@ class GivenSchemaReader:
         self._whole = _whole(signature, schema)
         parameters = () if self._whole else signature.parameters
         self._typed = ArgumentReader(
-            tool_name, parameters, descriptions={}, label=label, allow_extra=bool(self._whole or signature.extra)
+            tool_name,
+            parameters,
+            descriptions={},
+            label=label,
+            extra="allow" if self._whole or signature.extra else "forbid",
         )
         if self._whole is None:
             _check_agreement(self._typed.schema, schema, label, any_property=bool(signature.extra))

@@ -40,6 +40,7 @@ class ToolOptions:
     icons: Sequence[Icon | Mapping[str, Any] | str] | None = None
     meta: Mapping[str, Any] | None = None
     input_schema: Mapping[str, Any] | None = None
+    additional_properties: bool = False
     output_schema: Mapping[str, Any] | None = None
     structured_output: bool | None = None
     requires_secrets: Sequence[str] = ()
@@ -64,6 +65,7 @@ def tool(
     icons: Sequence[Icon | Mapping[str, Any] | str] | None = None,
     meta: Mapping[str, Any] | None = None,
     input_schema: Mapping[str, Any] | None = None,
+    additional_properties: bool = False,
     output_schema: Mapping[str, Any] | None = None,
     structured_output: bool | None = None,
     requires_secrets: Sequence[str] = (),

@@ -121,6 +121,7 @@ def tool_from_function(
     icons: Sequence[Icon | Mapping[str, Any] | str] | None = None,
     meta: Mapping[str, Any] | None = None,
     input_schema: Mapping[str, Any] | None = None,
+    additional_properties: bool = False,
     output_schema: Mapping[str, Any] | None = None,
     structured_output: bool | None = None,
     requires_secrets: Iterable[str] = (),
@@ -139,6 +140,8 @@ def tool_from_function(
         icons: each with an https or data URI (R-560).
         meta: the `_meta` of the definition.
         input_schema: a hand-made schema, published as it is (see `given_schema.py`).
+        additional_properties: take arguments that have no parameter, and leave them out; they are refused by
+            default.
         output_schema: a hand-made schema, published as it is; results are checked against it.
         structured_output: False for results without structured content, True to insist on an output schema.
         requires_secrets: names of the secrets that a call of it gets to see.
@@ -150,6 +153,10 @@ def tool_from_function(
     """
     if timeout is not None and not 0 < timeout < math.inf:
         raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}; leave it out for no limit")
+    if additional_properties and input_schema is not None:
+        raise ValueError(
+            "input_schema says itself whether a call may have additionalProperties; leave the option out"
+        )
     tool_name = raw_name(fn) if name is None else name
     if name is None and tool_name == "<lambda>":
         raise ValueError("a lambda has no name that a tool could have; give it one with name=")
@@ -157,7 +164,7 @@ def tool_from_function(
     label = describe(fn)
     signature = read_signature(fn, context_type, allow_extra=input_schema is not None)
     docstring = read_docstring(docstring_of(fn))
-    reader = _reader(tool_name, signature, docstring, label, input_schema)
+    reader = _reader(tool_name, signature, docstring, label, input_schema, additional_properties)
     writer = _writer(signature.returns, label, structured_output, output_schema)
     if signature.unresolved and output_schema is None and structured_output is not False:
         said = "%s; until then its results have no output schema"
@@ -203,14 +210,25 @@ def _said(docstring: Docstring, signature: Signature) -> dict[str, Any]:
 
 
 def _reader(
-    name: str, signature: Signature, docstring: Docstring, label: str, schema: Mapping[str, Any] | None
+    name: str,
+    signature: Signature,
+    docstring: Docstring,
+    label: str,
+    schema: Mapping[str, Any] | None,
+    additional: bool,
 ) -> ArgumentReader | GivenSchemaReader:
     if schema is not None:
         return _given_schema.GivenSchemaReader(name, signature, dict(schema), label=label)
 
     def make() -> ArgumentReader:
         descriptions = docstring.parameters
-        return _arguments.ArgumentReader(name, signature.parameters, descriptions=descriptions, label=label)
+        return _arguments.ArgumentReader(
+            name,
+            signature.parameters,
+            descriptions=descriptions,
+            label=label,
+            extra="ignore" if additional else "forbid",
+        )
 
     return cast("ArgumentReader", Made(make)) if all(map(is_plain_parameter, signature.parameters)) else make()
 
