@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from enfilade import Context, MCPApp, tool
+from enfilade import Context, MCPApp, connect, tool
 from enfilade.primitives.habits import OF_APP, OF_CONTEXT, OPTIONS
+from enfilade.testing import accept
 from serving.calling import called, text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,6 +20,7 @@ REGISTERING: dict[str, Callable[..., Any]] = {
     "prompt": lambda **options: MCPApp().prompt(**options)(work),
     "server": MCPApp,
     "middleware": lambda **options: MCPApp().add_middleware(work, **options),
+    "question": lambda **options: Context.elicit(None, "Sure?", **options),  # type: ignore[arg-type]
 }
 
 
@@ -40,6 +42,21 @@ def test_names_by_position_and_other_spellings_are_taken() -> None:
     assert app.prompts.names() == ["third"]
     assert [each.definition.mime_type for each in app.resources] == ["text/html"]
     assert app.tool("again", name="again")(work) is work
+
+
+@pytest.mark.parametrize("option", ["wanted", "response_type", "schema"])
+@pytest.mark.anyio
+async def test_what_a_question_asks_for_has_three_names(option: str) -> None:
+    app = MCPApp()
+
+    @app.tool
+    async def ask(ctx: Context) -> str:
+        answer = await ctx.elicit("How many?", **{option: int})
+        return f"{answer.data}"
+
+    async with connect(app, answers=[accept({"value": 3})]) as client:
+        found = await client.call_tool("ask", {})
+    assert found.content[0].text == "3"
 
 
 def test_the_free_decorator_takes_them_too() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from functools import wraps
+from inspect import unwrap
 from typing import Any, Final, NoReturn, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,7 +27,14 @@ _DUPLICATES: Final = "two things of one name are always an error"
 _ONE_SETTING: Final = "it is a setting: MCPApp(settings=Settings({0}=...)), or ENFILADE_{1} in the environment"
 
 #: Options that are called otherwise here.
-SPELLINGS: Final = {"desc": "description", "summary": "title", "mimeType": "mime_type", "website": "website_url"}
+SPELLINGS: Final = {
+    "desc": "description",
+    "summary": "title",
+    "mimeType": "mime_type",
+    "website": "website_url",
+    "response_type": "wanted",
+    "schema": "wanted",
+}
 
 _ANY: Final = {
     "tags": _TAGS,
@@ -54,6 +62,10 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "resource": _ANY,
     "prompt": _ANY,
+    "question": dict.fromkeys(
+        ("response_title", "response_description"),
+        "title and describe the fields of what is wanted: Field(title=...)",
+    ),
     "middleware": dict.fromkeys(
         ("allow_origins", "allow_methods", "allow_headers", "allow_credentials", "allowed_hosts", "minimum_size"),
         "middleware of Starlette goes around the app: CORSMiddleware(app, ...); "
@@ -161,7 +173,7 @@ def advised(what: str) -> Callable[[F], F]:
     """
 
     def decorate(fn: F) -> F:
-        code = fn.__code__
+        code = unwrap(fn).__code__
         known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
         @wraps(fn)

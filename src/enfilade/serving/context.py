@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 from msgspec import UNSET
 
 from enfilade.later import Later
-from enfilade.primitives.habits import OF_CONTEXT, explaining
+from enfilade.primitives.habits import OF_CONTEXT, advised, explaining
 from enfilade.serving.awaiting import to_await
 from enfilade.serving.logging import ClientLog
 from enfilade.serving.progress import Progress
@@ -193,6 +193,7 @@ class Context(Spellings, Generic[LifespanT]):
     async def elicit(
         self, message: str, wanted: Any, *, key: str | None = None, timeout: float | None = None
     ) -> Elicited[Any]: ...
+    @advised("question")
     @to_await("ctx.elicit")
     async def elicit(
         self, message: str, wanted: Any = None, *, key: str | None = None, timeout: float | None = None
