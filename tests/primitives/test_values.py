@@ -12,6 +12,7 @@ import attrs
 import msgspec
 import pytest
 from pydantic import (
+    AfterValidator,
     Base64Bytes,
     Base64Str,
     Base64UrlBytes,
@@ -498,3 +499,63 @@ def test_pandas_values_are_sent() -> None:
     assert data_of(result_of(table, list[dict[str, Any]])) == {"result": rows}
     assert data_of(result_of({"t": [pd.NaT, pd.NA], "s": pd.Series([1, 2])})) == {"t": [None, None], "s": [1, 2]}
     assert data_of(result_of({"t": pd.NaT}, dict[str, datetime.datetime | None])) == {"t": None}
+
+
+# -- choices of which no call can make one ---------------------------------------------------------------------
+
+
+def never(value: Any) -> Any:
+    raise ValueError("no")
+
+
+def never_in_text(value: Any) -> Any:
+    raise LookupError("no database yet")
+
+
+Never = Annotated[Literal["a", "b"], AfterValidator(never)]
+
+
+class Wants(BaseModel):
+    kind: Never
+    other: int
+
+
+class MayHave(BaseModel):
+    kind: Never | None = None
+    other: list[int]
+
+
+UNCALLABLE = {
+    "choice": (Never, '"x"'),
+    "choice in a list": (list[Never], r'"x\[0\]"'),
+    "choice in a model": (Wants, r'"x\.kind"'),
+    "choice in a model in a list": (list[Wants], r'"x\[0\]\.kind"'),
+}
+
+
+@pytest.mark.parametrize(("annotation", "where"), UNCALLABLE.values(), ids=UNCALLABLE)
+def test_choices_of_which_every_value_is_refused_are_refused(annotation: Any, where: str) -> None:
+    with pytest.raises(TypeError, match=rf"parameter {where}: it can never be called, .*; use Literal"):
+        tool_of(annotation)
+
+
+CALLABLE = {
+    "beside another type": Never | int,
+    "optional in a model": MayHave,
+    "validator that raises anything": Annotated[Literal["a"], AfterValidator(never_in_text)],
+    "some values are taken": Annotated[Literal[1, 2], Field(ge=2)],
+    "texts without choice": Annotated[str, AfterValidator(never)],
+    "keys that look like one": Literal["enum", "const"],
+}
+
+
+@pytest.mark.parametrize("annotation", CALLABLE.values(), ids=CALLABLE)
+def test_what_may_be_called_is_registered(annotation: Any) -> None:
+    tool_of(annotation)
+
+
+def test_a_choice_with_a_default_may_be_left_out() -> None:
+    def take(x: Never = "a") -> str:
+        return x
+
+    assert received(make(take), {}) == "a"

@@ -108,7 +108,7 @@ class ArgumentReader:
         except Exception as error:  # whatever pydantic or a type's own hook has against it
             raise TypeError(_unfit(fields, label, error)) from error
         self.schema = _tidied({**schema, "additionalProperties": True} if extra == "ignore" else schema)
-        self._validate = validator_of(self._core_schema).validate_json
+        self._validate = validator_of(self._core_schema, adapter).validate_json
         refuse_uncallable(self.schema, self._validate, label, self.schema.get("required", ()))
         self._is_open = extra != "forbid"
 

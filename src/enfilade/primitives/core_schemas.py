@@ -23,7 +23,8 @@ import binascii
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum, Flag
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from operator import is_
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import EncodedBytes, EncodedStr, TypeAdapter
 from pydantic.json_schema import WithJsonSchema
@@ -63,7 +64,7 @@ _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
 def for_arguments(schema: Any) -> Any:
-    """Return the core schema by which arguments are read.
+    """Return the core schema by which arguments are read; the same one if there is nothing to change.
 
     Raises:
         TypeError: no JSON can ever be a value of a type in it; says which, and what to use.
@@ -72,12 +73,14 @@ def for_arguments(schema: Any) -> Any:
 
 
 def for_results(schema: Any) -> Any:
-    """Return the core schema by which results are written."""
+    """Return the core schema by which results are written; the same one if there is nothing to change."""
     return _Rewriter("results").whole(schema)
 
 
-def validator_of(schema: Any) -> SchemaValidator:
-    """Return a validator by this very schema."""
+def validator_of(schema: Any, adapter: TypeAdapter[Any] | None = None) -> SchemaValidator:
+    """Return a validator by this very schema: that of the adapter, if the schema is its own."""
+    if adapter is not None and schema is adapter.core_schema:
+        return cast("SchemaValidator", adapter.validator)
     try:
         return SchemaValidator(schema, _use_prebuilt=False)
     except TypeError:  # older releases of pydantic-core
@@ -180,33 +183,41 @@ class _Rewriter:
             return {**node, "json_schema": self.visit(node["json_schema"], own_bytes=False)} | {
                 "serialization": self._inside("serialization", node["serialization"], False)
             }
-        copied: Node = {key: self._inside(key, value, own_bytes) for key, value in node.items()}
+        changed: Node = self._members(node, own_bytes)
         if kind == "bytes" and not own_bytes:
-            return _bytes(copied)
+            return _bytes(changed)
         if kind == "generator":
-            return _list(copied)
-        return self._argument(copied) if self._direction == "arguments" else _result(copied)
+            return _list(changed)
+        return self._argument(changed) if self._direction == "arguments" else _result(changed)
+
+    def _members(self, node: Node, own_bytes: bool) -> Node:
+        """Return a schema, or a part of one, with its members changed; itself if none of them is."""
+        changed = {key: self._inside(key, value, own_bytes) for key, value in node.items()}
+        return node if all(changed[key] is node[key] for key in node) else changed
 
     def _inside(self, key: str, value: Any, own_bytes: bool) -> Any:
         if key == "serialization":
-            return {each: self._inside(each, inner, own_bytes) for each, inner in value.items()}
+            return self._members(value, own_bytes)
         if key in _ONE and isinstance(value, dict):
             return self.visit(value, own_bytes=own_bytes)
         if key in _MANY and isinstance(value, dict):
-            return {name: self.visit(each, own_bytes=own_bytes) for name, each in value.items()}
+            named = {name: self.visit(each, own_bytes=own_bytes) for name, each in value.items()}
+            return value if all(named[name] is value[name] for name in value) else named
         if key in _MANY and isinstance(value, list):
-            return [self._item(each, own_bytes) for each in value]
+            items = [self._item(each, own_bytes) for each in value]
+            return value if all(map(is_, items, value)) else items
         return value
 
     def _item(self, item: Any, own_bytes: bool) -> Any:
         """Return an item of a list: a schema, one with a label, or the name of a field."""
         if isinstance(item, tuple):
-            return (self.visit(item[0], own_bytes=own_bytes), *item[1:])
+            labelled = self.visit(item[0], own_bytes=own_bytes)
+            return item if labelled is item[0] else (labelled, *item[1:])
         if not isinstance(item, dict):
             return item
         if "type" in item:
             return self.visit(item, own_bytes=own_bytes)
-        return {key: self._inside(key, value, own_bytes) for key, value in item.items()}
+        return self._members(item, own_bytes)
 
     def _has_own_bytes(self, node: Node, inherited: bool) -> bool:
         if node["type"] not in ("model", "dataclass", "typed-dict"):
@@ -234,7 +245,7 @@ class _Rewriter:
             return _by_json(node, {_key(each): each for each in node["expected"]})
         if kind == "enum" and not all(type(each.value) in _PLAIN_VALUES for each in node["members"]):
             return _by_json(node, {_key(each): each for each in node["members"]})
-        if kind == "tagged-union":
+        if kind == "tagged-union" and any(isinstance(tag, Enum) for tag in node["choices"]):
             return {**node, "choices": {_tag(tag): each for tag, each in node["choices"].items()}}
         return node
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterator, Mapping
-from itertools import islice
 from typing import Any, Final
 
 from pydantic import ConfigDict, TypeAdapter
@@ -16,10 +15,11 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerati
 from pydantic_core import ValidationError, to_json
 
 from enfilade.primitives.core_schemas import for_arguments
-from enfilade.primitives.phrases import follow
+from enfilade.primitives.phrases import Step, follow, place
 from enfilade.primitives.schemas import TidySchema
 
 _MOST: Final = 50  # values of one choice that are tried
+_DEEPEST: Final = 4  # steps of a path to a choice
 _CLASS: Final = re.compile(
     r"<(?:class|function|built-in function) '?([\w.<>]+)'?[^>]*>|for ([\w.\[\], <>]+?)\.(?: |$)"
 )
@@ -60,33 +60,37 @@ def refuse_uncallable(
         TypeError: names the parameter and says what to do.
     """
     for name, part in schema.get("properties", {}).items():
-        if name not in required:
-            continue
-        values = list(islice(_choices(part, schema), _MOST))
-        if values and not any(_is_accepted(name, value, validate) for value in values):
-            raise TypeError(
-                f'{label}, parameter "{name}": it can never be called, since each of the values that its schema '
-                f"offers is refused; use Literal[…] of strings and numbers, or a StrEnum"
-            )
+        for path, values in _choices(part, schema, (name,)) if name in required else ():
+            if not any(_is_accepted(path, value, validate) for value in values[:_MOST]):
+                raise TypeError(
+                    f"{label}, parameter {place(path)}: it can never be called, since each of the values that "
+                    f"its schema offers is refused; use Literal[…] of strings and numbers, or a StrEnum"
+                )
 
 
-def _choices(part: Any, schema: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield values of which one must be accepted; none where others are allowed as well."""
+def _choices(
+    part: Any, schema: Mapping[str, Any], path: tuple[Step, ...]
+) -> Iterator[tuple[tuple[Step, ...], list[Any]]]:
+    """Yield the places that a call must fill with one of some values, with these values."""
     part = follow(part, schema)
-    if "const" in part:
-        yield part["const"]
-    elif "enum" in part:
-        yield from part["enum"]
-    elif part.get("type") == "array" and part.get("minItems", 1) == 1:
-        yield from ([each] for each in _choices(part.get("items", {}), schema))
+    if "const" in part or "enum" in part:
+        yield path, part.get("enum", [part.get("const")])
+    elif part.get("type") == "array" and isinstance(part.get("items"), Mapping):
+        yield from _choices(part["items"], schema, (*path, 0)) if len(path) < _DEEPEST else ()
+    elif len(path) < _DEEPEST:
+        for name in part.get("required", ()):
+            yield from _choices(part.get("properties", {}).get(name, {}), schema, (*path, name))
 
 
-def _is_accepted(name: str, value: Any, validate: Callable[[bytes], Any]) -> bool:
+def _is_accepted(path: tuple[Step, ...], value: Any, validate: Callable[[bytes], Any]) -> bool:
+    """Return whether arguments with nothing but a value at a place are not refused because of this place."""
+    for step in reversed(path):
+        value = [value] if isinstance(step, int) else {step: value}
     try:
-        validate(to_json({name: value}))
+        validate(to_json(value))
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False, include_input=False)
-        return all(each["loc"][:1] != (name,) for each in errors)
+        return all(each["loc"][: len(path)] != path for each in errors)
     except Exception:  # of the author's validator, which may want more than a value
         return True
     return True

@@ -105,7 +105,7 @@ class TypedWriter:
         self.schema: dict[str, Any] | None = bare or wrapped_schema(inner)
         self.wrapped = bare is None
         serializer = serializer_of(core_schema)
-        self._validate = validator_of(core_schema).validate_python
+        self._validate = validator_of(core_schema, adapter).validate_python
         self._serialize = serializer.to_json
         self._to_python = serializer.to_python
         self._checker = SchemaChecker(self.schema or {}, derived=True)
