@@ -109,6 +109,8 @@ class MCPApp(ToolOffer):
         secrets: where tools get their secrets: a mapping, or `def` or `async def` of a name and the client
             (a `Peer`). By default the environment, and then `.env`.
         caching: hints for clients, by list method: `{"tools/list": Caching(ttl=60, scope="public")}`.
+        schema_refs: list schemas with `$ref` and `$defs`. By default what they refer to is written out in place,
+            as many hosts do not follow them.
         settings: further settings; arguments given here outrank it.
 
     Raises:
@@ -139,6 +141,7 @@ class MCPApp(ToolOffer):
         request_timeout: float | None = None,
         secrets: Mapping[str, str] | Lookup | None = None,
         caching: Mapping[str, Caching] | None = None,
+        schema_refs: bool = False,
         settings: Settings | None = None,
     ) -> None:
         given: dict[str, Any] = {
@@ -154,7 +157,7 @@ class MCPApp(ToolOffer):
         }
         self.settings = _sources.load(given, settings)
         name_main_module(sys._getframe(1))
-        super().__init__(name, qualified=self.settings.tool_names == "qualified")
+        super().__init__(name, qualified=self.settings.tool_names == "qualified", schema_refs=schema_refs)
         self.version = version
         self._instructions = instructions
         self._server_info = Implementation(

@@ -39,15 +39,17 @@ class ToolOffer(Offer):
     Args:
         name: the server's name, which qualifies the tools' names.
         qualified: list the tools under their qualified names.
+        schema_refs: leave the references in derived schemas.
 
     Attributes:
         tools: the tools, by listed name, in listed order.
     """
 
-    def __init__(self, name: str, *, qualified: bool) -> None:
+    def __init__(self, name: str, *, qualified: bool, schema_refs: bool = False) -> None:
         super().__init__()
         self.name = name
         self._qualify = qualified
+        self._schema_refs = schema_refs
         self.tools: Registry[Tool] = Registry("tool", alias=None if qualified else self._qualified)
         self.tools.on_change(lambda: self.changes.announce(TOOLS))
 
@@ -153,6 +155,7 @@ class ToolOffer(Offer):
             structured_output=structured_output,
             requires_secrets=requires_secrets,
             timeout=timeout,
+            schema_refs=self._schema_refs,
         )
         self.tools.add(tool)
         return tool

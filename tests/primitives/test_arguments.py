@@ -150,7 +150,7 @@ def test_schema_of_a_parameter(annotation: Any, expected: Any) -> None:
 
 def test_schema_is_right_at_every_depth() -> None:
     definition = takes(list[Point]).definition.input_schema
-    assert definition["$defs"]["Point"] == {
+    assert definition["properties"]["x"]["items"] == {
         "type": "object",
         "title": "Point",
         "properties": {"x": {"type": "integer"}, "y": {"type": "integer", "minimum": 0, "default": 0}},
@@ -175,7 +175,12 @@ DEFAULTS = {
     "Field": (int, Field(5, ge=1), {"type": "integer", "default": 5, "minimum": 1}, 5),
     "factory": (list[int], Field(default_factory=list), {"type": "array", "items": {"type": "integer"}}, []),
     "in Annotated": (Annotated[int, Field(default=7)], ..., {"type": "integer", "default": 7}, 7),
-    "enum": (Colour, Colour.RED, {"$ref": "#/$defs/Colour", "default": "red"}, Colour.RED),
+    "enum": (
+        Colour,
+        Colour.RED,
+        {"type": "string", "title": "Colour", "enum": ["red", "blue"], "default": "red"},
+        Colour.RED,
+    ),
     "None without Optional": (
         int,
         None,

@@ -139,20 +139,22 @@ SCHEMAS = {
             "required": ["from", "shout"],
         },
     ),
-    "definitions at the root": (
+    "a model within": (
         list[Row],
         {
             "type": "object",
-            "properties": {"result": {"type": "array", "items": {"$ref": "#/$defs/Row"}}},
-            "required": ["result"],
-            "$defs": {
-                "Row": {
-                    "type": "object",
-                    "title": "Row",
-                    "properties": {"id": {"type": "integer"}, "name": {"type": "string"}},
-                    "required": ["id"],
+            "properties": {
+                "result": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "title": "Row",
+                        "properties": {"id": {"type": "integer"}, "name": {"type": "string"}},
+                        "required": ["id"],
+                    },
                 }
             },
+            "required": ["result"],
         },
     ),
 }

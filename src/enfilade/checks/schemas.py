@@ -3,43 +3,16 @@
 Easy to get wrong: a property may be called `$ref` or `oneOf`. They count where schemas stand, and nowhere else.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 import jsonschema_rs
 
 from enfilade.primitives.json_schema import refuse_elsewhere
+from enfilade.primitives.schema_walk import Schema, everything, inner
 
-Schema = Mapping[str, Any]
-
-_ONE: Final = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")
-_LIST: Final = ("anyOf", "oneOf", "allOf", "prefixItems")
-_NAMED: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 #: Keywords that lead to a value within the value, and so make it deeper.
 _INWARD: Final = frozenset({"properties", "items", "additionalProperties", "patternProperties", "prefixItems"})
-
-
-def inner(schema: Schema) -> Iterator[tuple[str, Schema]]:
-    """Yield the schemas directly within a schema, each with the keyword that leads there."""
-    for key in _ONE:
-        if isinstance(schema.get(key), Mapping):
-            yield key, schema[key]
-    for key in _LIST:
-        for each in schema.get(key) or () if isinstance(schema.get(key), list) else ():
-            if isinstance(each, Mapping):
-                yield key, each
-    for key in _NAMED:
-        found = schema.get(key)
-        for each in found.values() if isinstance(found, Mapping) else ():
-            if isinstance(each, Mapping):
-                yield key, each
-
-
-def everything(schema: Schema) -> Iterator[Schema]:
-    """Yield a schema and all schemas within it."""
-    yield schema
-    for _, each in inner(schema):
-        yield from everything(each)
 
 
 def references(schema: Schema) -> list[str]:

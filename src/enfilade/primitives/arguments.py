@@ -35,6 +35,7 @@ from enfilade.primitives.annotations import allows_none
 from enfilade.primitives.core_schemas import for_arguments, validator_of
 from enfilade.primitives.errors import ArgumentsError, NotAnObjectError
 from enfilade.primitives.phrases import Step, came, descend, types_of, value_at
+from enfilade.primitives.portable import portable
 from enfilade.primitives.registration_checks import reason_against, refuse_uncallable
 from enfilade.primitives.schemas import TidySchema, check_headers, typed_dict, write_out_headers
 from enfilade.primitives.signature import EMPTY, Parameter
@@ -362,7 +363,7 @@ def _tidied(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema in the order in which people read it, with `properties` even if there are none."""
     head = {"type": "object", "properties": schema.get("properties", {})}
     rest = {key: value for key, value in schema.items() if key not in (*head, "title", "description")}
-    tidy = write_out_headers({**head, **rest})
+    tidy = write_out_headers(portable({**head, **rest}))
     check_headers(tidy)
     return tidy
 

@@ -12,6 +12,9 @@ import base64
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from enum import Flag
+from functools import reduce
+from operator import or_
 from typing import Any, Final
 
 from pydantic import ConfigDict
@@ -20,6 +23,14 @@ from pydantic_core import core_schema
 from typing_extensions import TypedDict
 
 HEADER: Final = "x-mcp-header"
+
+_MOST_JOINED: Final = 16  # values of a Flag that are listed one by one
+_DECIMAL: Final = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+# What keys of a dict are like, by their type in pydantic's core schema.
+_KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "int": {"pattern": "^-?[0-9]+$"},
+    "bool": {"enum": ["true", "false"]},
+}
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_TYPES: Final = ("string", "integer", "boolean")
@@ -43,13 +54,65 @@ class TidySchema(GenerateJsonSchema):
         """Return whether a field is published: of dataclasses, only those that a caller can give."""
         return super().field_is_present(field) and not (self.mode == "validation" and field.get("init") is False)
 
+    def str_schema(self, schema: core_schema.StringSchema) -> JsonSchemaValue:
+        """Return a string, without a pattern whose flags are not said or whose dialect is Python's own."""
+        found = super().str_schema(schema)
+        pattern: Any = schema.get("pattern")
+        if isinstance(pattern, re.Pattern):
+            found["pattern"] = pattern.pattern
+            has_flags = bool(pattern.flags & ~re.UNICODE)
+        else:
+            has_flags = False
+        by_python = isinstance(pattern, re.Pattern) or self._config.regex_engine == "python-re"
+        # Its `$` also matches before a last line break.
+        if "pattern" in found and (has_flags or (by_python and self.mode == "serialization")):
+            del found["pattern"]
+        return found
+
+    def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchemaValue:
+        """Return a choice of the values; of a Flag, all that can be made by joining its members."""
+        found = super().enum_schema(schema)
+        return flag_schema(schema["cls"], found) if issubclass(schema["cls"], Flag) else found
+
+    def get_decimal_pattern(self, schema: core_schema.DecimalSchema) -> str | None:
+        """Return what a decimal is written like; pydantic itself says that it is any string."""
+        return _DECIMAL
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        """Return an object, and what its keys are like where they are integers or booleans."""
+        found = super().dict_schema(schema)
+        names = _KEYS.get(schema.get("keys_schema", {}).get("type", ""))
+        return {**found, "propertyNames": dict(names)} if names else found
+
     def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
         """Return a base64 string for bytes that arrive; both alphabets are read, the URL-safe one is written."""
         found = super().bytes_schema(schema)
         if self.mode == "validation" and found.get("format") == "base64url":
             del found["format"]
             found["contentEncoding"] = "base64"
+        for limit in ("minLength", "maxLength"):  # are of the bytes, and not of the text
+            found.pop(limit, None)
         return found
+
+
+def flag_schema(flag: type[Flag], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a Flag: an integer that joins members, whose values it names.
+
+    Args:
+        flag: the class.
+        schema: what pydantic says of it, which knows single members alone.
+    """
+    bits = {each.value: name for name, each in flag.__members__.items()}
+    made: dict[str, Any] = {key: each for key, each in schema.items() if key != "enum"} | {"type": "integer"}
+    made.setdefault("description", "A sum of any of: " + ", ".join(f"{bit} ({bits[bit]})" for bit in bits))
+    if issubclass(flag, int):  # keeps other bits as well, and its complements are below zero
+        return made
+    joined = {0}
+    for bit in bits:
+        joined |= {each | bit for each in joined}
+        if len(joined) > _MOST_JOINED:
+            return {**made, "minimum": 0, "maximum": reduce(or_, bits)}
+    return {**made, "enum": sorted(joined)}
 
 
 def typed_dict(name: str, items: Mapping[str, Any], options: ConfigDict) -> Any:

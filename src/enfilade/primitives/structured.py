@@ -42,6 +42,7 @@ from enfilade.primitives.jsonable import (
     unwritable,
 )
 from enfilade.primitives.phrases import place
+from enfilade.primitives.portable import portable
 from enfilade.primitives.results import FreeWriter, ResultWriter, ToolResult, as_told, refuse_problems
 from enfilade.primitives.schemas import TidySchema, object_schema, wrapped_schema
 from enfilade.primitives.signature import EMPTY
@@ -101,6 +102,7 @@ class TypedWriter:
         (inner,) = whole["prefixItems"]
         if "$defs" in whole:
             inner = {**inner, "$defs": whole["$defs"]}
+        inner = portable(inner, sent=True)
         bare = object_schema(inner)
         self.schema: dict[str, Any] | None = bare or wrapped_schema(inner)
         self.wrapped = bare is None

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from enfilade.primitives import arguments as _arguments
     from enfilade.primitives import given_schema as _given_schema
+    from enfilade.primitives import inlining as _inlining
     from enfilade.primitives import structured as _structured
     from enfilade.primitives.arguments import ArgumentReader, RawArguments
     from enfilade.primitives.given_schema import GivenSchemaReader
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 else:  # with pydantic, which takes long to load; the last is needed for mistakes alone
     _arguments = Later("enfilade.primitives.arguments")
     _given_schema = Later("enfilade.primitives.given_schema")
+    _inlining = Later("enfilade.primitives.inlining")
     _structured = Later("enfilade.primitives.structured")
     logging = Later("logging")
 
@@ -126,6 +128,7 @@ def tool_from_function(
     structured_output: bool | None = None,
     requires_secrets: Iterable[str] = (),
     timeout: float | None = None,
+    schema_refs: bool = False,
 ) -> Tool:
     """Make a tool of any callable.
 
@@ -146,6 +149,7 @@ def tool_from_function(
         structured_output: False for results without structured content, True to insist on an output schema.
         requires_secrets: names of the secrets that a call of it gets to see.
         timeout: seconds that a call may take.
+        schema_refs: leave the references in derived schemas, in place of writing out what they refer to.
 
     Raises:
         TypeError: the function cannot be a tool; names the parameter and says what to do.
@@ -196,13 +200,34 @@ def tool_from_function(
         timeout=timeout,
         _reader=reader,
         _writer=writer,
-        _define=cache(partial(_define, outline, reader, writer)),
+        _define=cache(
+            partial(
+                _define,
+                outline,
+                reader,
+                writer,
+                keep_input=schema_refs or input_schema is not None,
+                keep_output=schema_refs or output_schema is not None,
+            )
+        ),
     )
 
 
-def _define(outline: wire.Tool, reader: ArgumentReader | GivenSchemaReader, writer: ResultWriter) -> wire.Tool:
+def _define(
+    outline: wire.Tool,
+    reader: ArgumentReader | GivenSchemaReader,
+    writer: ResultWriter,
+    *,
+    keep_input: bool,
+    keep_output: bool,
+) -> wire.Tool:
     """Return what is listed: the outline with its schemas, which are made now if they were not before."""
-    return replace(outline, input_schema=reader.schema, output_schema=writer.schema or UNSET)
+    taken, sent = reader.schema, writer.schema
+    if "$defs" in taken and not keep_input:
+        taken = _inlining.inlined(taken)
+    if sent is not None and "$defs" in sent and not keep_output:
+        sent = _inlining.inlined(sent)
+    return replace(outline, input_schema=taken, output_schema=sent or UNSET)
 
 
 def _said(docstring: Docstring, signature: Signature) -> dict[str, Any]:

@@ -1,0 +1,164 @@
+"""Whether a regular expression is one of ECMA-262 with its flag `u`, which JSON Schema's `pattern` is read by.
+
+One that is not makes clients refuse the tool, and some of them the whole list of tools. Only what surely is one
+passes: a reader of the grammar of ECMA-262, edition 2018, in its strict form, without its rarer parts (Unicode
+properties other than the general ones).
+
+Easy to get wrong: `\\d`, `\\w`, `\\s`, `\\b` and `.` are legal there and mean something else than in Python. What
+Python found to match need not match there.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+_QUANTIFIER: Final = re.compile(r"(?:[*+?]|\{(\d+)(?:,(\d*))?\})\??")
+_GROUP: Final = re.compile(r"\((?:\?(?:[:=!]|<[=!]|<([A-Za-z_$][\w$]*)>))?", re.ASCII)
+_ESCAPE: Final = re.compile(
+    r"\\(?:[dDwWsS]|[fnrtv]|0(?![0-9])|c[A-Za-z]|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{(?:10|0?[0-9A-Fa-f])?[0-9A-Fa-f]{1,4}\}"
+    r"|[pP]\{(?:L[lmotu]?|M[cen]?|N[dlo]?|P[cdefios]?|S[ckmo]?|Z[lps]?|C[cfn]?|Alphabetic|Any|ASCII"
+    r"|(?:Script|sc)=(?:Latin|Greek|Cyrillic|Han|Hiragana|Katakana|Arabic|Hebrew|Thai|Hangul))\}"
+    r"|[\^$\\.*+?()\[\]{}|/])"
+)
+_SET: Final = re.compile(r"\\[dDwWsSpP]")  # stands for many characters, and can bound no range
+_BACKWARD: Final = re.compile(r"\\(?:k<([A-Za-z_$][\w$]*)>|([1-9][0-9]*))", re.ASCII)
+_LITERAL: Final = re.compile(r"[^\^$\\.*+?()\[\]{}|]")
+# What ECMA-262 and Python read differently.
+_DIFFERENT: Final = re.compile(r"\\[dDwWsSbBpP]|\.")
+
+
+@lru_cache(maxsize=1024)
+def is_portable(pattern: str) -> bool:
+    """Whether ECMA-262 with the flag `u` surely takes a pattern."""
+    try:
+        pattern.encode()
+        return _Reader(pattern).reads()
+    except (_RefusedError, UnicodeEncodeError, RecursionError):
+        return False
+
+
+def means_the_same(pattern: str) -> bool:
+    """Whether a portable pattern surely matches the same texts in ECMA-262 as in Python."""
+    return is_portable(pattern) and not _DIFFERENT.search(pattern.replace("\\.", "").replace("\\\\", ""))
+
+
+class _RefusedError(Exception):
+    pass
+
+
+class _Reader:
+    """Reads one pattern from left to right.
+
+    Args:
+        pattern: the pattern.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self._text = pattern
+        self._at = 0
+        self._names: list[str] = []
+        self._groups = 0
+        self._wanted: list[str | int] = []  # what it refers back to
+
+    def reads(self) -> bool:
+        self._alternatives()
+        if self._at < len(self._text) or len(set(self._names)) < len(self._names):
+            return False
+        return all(
+            each in self._names if isinstance(each, str) else each <= self._groups for each in self._wanted
+        )
+
+    def _alternatives(self) -> None:
+        while self._at < len(self._text) and self._text[self._at] != ")":
+            if self._text[self._at] == "|":
+                self._at += 1
+            elif self._term():
+                self._quantifier()
+
+    def _term(self) -> bool:
+        """Read one term, and return whether it may be repeated."""
+        text, at = self._text, self._at
+        if text[at] in "^$":
+            self._at += 1
+            return False
+        if text.startswith(("\\b", "\\B"), at):
+            self._at += 2
+            return False
+        if text[at] == "(":
+            return self._group()
+        if text[at] == "[":
+            self._class()
+        elif text[at] == ".":
+            self._at += 1
+        elif back := _BACKWARD.match(text, at):
+            self._wanted.append(back[1] or int(back[2]))
+            self._at = back.end()
+        elif found := _ESCAPE.match(text, at) or _LITERAL.match(text, at):
+            self._at = found.end()
+        else:
+            raise _RefusedError
+        return True
+
+    def _group(self) -> bool:
+        opening = _GROUP.match(self._text, self._at)
+        if opening is None or self._text[opening.end() : opening.end() + 1] in ("?", "*", "+"):
+            raise _RefusedError  # `(?` and what ECMA-262 does not know after it
+        said = opening[0]
+        if said == "(" or opening[1]:
+            self._groups += 1
+        if opening[1]:
+            self._names.append(opening[1])
+        self._at = opening.end()
+        self._alternatives()
+        if not self._text.startswith(")", self._at):
+            raise _RefusedError
+        self._at += 1
+        return said not in ("(?=", "(?!", "(?<=", "(?<!")
+
+    def _quantifier(self) -> None:
+        if found := _QUANTIFIER.match(self._text, self._at):
+            if found[1] and found[2] and int(found[1]) > int(found[2]):
+                raise _RefusedError
+            self._at = found.end()
+
+    def _class(self) -> None:
+        self._at += 1
+        if self._text.startswith("^", self._at):
+            self._at += 1
+        while not self._text.startswith("]", self._at):
+            first = self._class_atom()
+            is_range = self._text.startswith("-", self._at) and not self._text.startswith("-]", self._at)
+            if is_range:
+                self._at += 1
+                last = self._class_atom()
+                if _SET.match(first) or _SET.match(last) or _code(first) > _code(last):
+                    raise _RefusedError
+        self._at += 1
+
+    def _class_atom(self) -> str:
+        text, at = self._text, self._at
+        if at >= len(text):
+            raise _RefusedError
+        if text[at] != "\\":
+            # A doubled punctuator and a bracket within are legal, and mean something else with the flag `v`.
+            self._at += 1
+            return text[at]
+        found = _ESCAPE.match(text, at) or re.compile(r"\\[b\-]").match(text, at)
+        if found is None:
+            raise _RefusedError
+        self._at = found.end()
+        return found[0]
+
+
+def _code(atom: str) -> int:
+    """Return the code point of one character of a class."""
+    if atom[0] != "\\" or len(atom) == 1:
+        return ord(atom)
+    kind = atom[1]
+    if kind in "xu":
+        return int(atom[2:].strip("{}"), 16)
+    if kind == "c":
+        return ord(atom[2]) % 32
+    return ord({"f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0": "\0", "b": "\b"}.get(kind, kind))
