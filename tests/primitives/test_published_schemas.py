@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import tooling
@@ -90,7 +90,13 @@ def test_types_made_of_others(others: ForeignValidators) -> None:
     seen: list[str] = []
 
     @given(case=cases(), data=st.data())
-    @settings(max_examples=TYPES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=TYPES,
+        phases=[Phase.generate],
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     def run(case: Supported, data: st.DataObject) -> None:
         check(case, data, others)
         seen.append(str(case.annotation))

@@ -17,7 +17,7 @@ from pydantic_core import from_json, to_json
 
 from enfilade.primitives.phrases import follow
 from enfilade.primitives.regex_dialect import is_portable, means_the_same
-from enfilade.primitives.schema_walk import Schema, rebuilt
+from enfilade.primitives.schema_walk import Schema, everything, rebuilt
 
 #: The formats of JSON Schema and OpenAPI that validators know; Ajv warns of any other.
 KNOWN_FORMATS: Final = frozenset(
@@ -74,6 +74,8 @@ def portable(schema: Schema, *, sent: bool = False) -> dict[str, Any]:
 
     def changed(part: Schema) -> dict[str, Any]:
         new = _numbers(_patterns(_format(rebuilt(part, changed), sent), sent), sent)
+        if sent:
+            new.pop("uniqueItems", None)  # what differs in Python may be the same in JSON: hidden secrets
         return _tagged(_with_items(new), sent)
 
     made = changed(schema)
@@ -173,18 +175,18 @@ def _fits(value: Any, part: Schema, definitions: Mapping[str, Any]) -> bool:
         for each in branches:
             if each.keys() <= _NOTES and each.get("type") in _TYPES[type(value)]:
                 return True
-    step = part.get("multipleOf")
-    if step and step % 1 and (value / step) % 1:
-        return False
     from jsonschema_rs import Draft202012Validator
 
     from enfilade.primitives.json_schema import refuse_elsewhere
 
     bare = {key: each for key, each in part.items() if key not in ("default", "$defs")}
+    whole = {**bare, "$defs": dict(definitions)}
+    steps = [step for each in everything(whole) if (step := each.get("multipleOf", 1)) % 1]
+    is_number = type(value) in (int, float)
+    if steps and (not is_number or steps != [part.get("multipleOf")] or (value / steps[0]) % 1):
+        return False  # others divide binary fractions, and find a rest
     try:
-        validator = Draft202012Validator(
-            {**bare, "$defs": dict(definitions)}, retriever=refuse_elsewhere, validate_formats=True
-        )
+        validator = Draft202012Validator(whole, retriever=refuse_elsewhere, validate_formats=True)
         return validator.is_valid(value)
     except ValueError:
         return False
