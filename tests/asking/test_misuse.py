@@ -2,7 +2,8 @@
 
 import asyncio
 import pickle
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import Annotated, Any
 
 import pytest
@@ -91,11 +92,91 @@ async def test_what_was_not_awaited_has_no_truth_value(name: str, caplog: pytest
     assert f"TypeError: {name} was not awaited, so there is no answer yet: write `await {name}(…)`" in caplog.text
 
 
+def asks_in_a_condition(ctx: Context) -> str:
+    return "wiped" if ctx.elicit("Really?") else "kept"
+
+
+def calls_in_text(city: str, ctx: Context) -> str:
+    return f"{city}: {ctx.tools.call('weather', {'city': city})}"
+
+
+def asks_in_a_loop(ctx: Context) -> str:
+    for each in range(3):
+        ctx.sample(f"{each}", max_tokens=5)
+    return "asked"
+
+
+def asks_in_a_method(ctx: Context | None) -> str:
+    assert ctx is not None
+    return str(ctx.ui.elicit("Really?"))
+
+
+def asks_before_it_yields(ctx: Context) -> Iterator[int]:
+    ctx.once("key", lambda: 1)
+    yield 1
+
+
+def hands_it_on(ctx: Context) -> str:
+    return str(partial(ctx.elicit, "Really?"))
+
+
+def asks_in_a_function_of_its_own(ctx: Context) -> str:
+    async def ask() -> str:
+        return str(await ctx.elicit("Really?"))
+
+    return str(ask)
+
+
+def uses_what_acts_at_once(ctx: Context) -> str:
+    ctx.log.info("once")
+    return f"{ctx.meta} {ctx.tools.list()} {ctx.lifespan.sample('x')} {ctx.state['roots']}"
+
+
+async def awaits_before_it_yields(ctx: Context) -> AsyncIterator[int]:
+    yield await ctx.once("key", lambda: 1)
+
+
+@pytest.mark.parametrize(
+    ("fn", "call"),
+    [
+        (asks_in_a_condition, "ctx.elicit"),
+        (calls_in_text, "ctx.tools.call"),
+        (asks_in_a_loop, "ctx.sample"),
+        (asks_in_a_method, "ctx.ui.elicit"),
+    ],
+)
+def test_a_plain_function_that_asks_is_refused_at_once(fn: Callable[..., Any], call: str) -> None:
+    """Where that is certain: of tools, prompts and resources alike."""
+    words = rf"{fn.__name__}\(\) is a plain function, and {call} must be awaited: make it `async def`"
+    with pytest.raises(TypeError, match=words):
+        MCPApp().add_tool(fn)
+    with pytest.raises(TypeError, match=words):
+        MCPApp().prompt(fn)
+
+
+@pytest.mark.parametrize("fn", [hands_it_on, asks_in_a_function_of_its_own, uses_what_acts_at_once])
+def test_what_may_be_right_is_not_refused(fn: Callable[..., Any]) -> None:
+    MCPApp().add_tool(fn)
+
+
+def test_dependencies_that_ask() -> None:
+    def plain(number: Annotated[int, Depends(asks_before_it_yields)]) -> int:
+        return number
+
+    def asynchronous(number: Annotated[int, Depends(awaits_before_it_yields)]) -> int:
+        return number
+
+    with pytest.raises(TypeError, match=r"and ctx\.once must be awaited"):
+        MCPApp().add_tool(plain)
+    MCPApp().add_tool(asynchronous)
+
+
 async def test_helpers_and_dependencies_fail_likewise(caplog: pytest.LogCaptureFixture) -> None:
     app = MCPApp()
 
     def consent(ctx: Context) -> bool:
-        return bool(ctx.elicit("Really?"))
+        elicit = ctx.elicit
+        return bool(elicit("Really?"))
 
     @app.tool
     async def wipe(sure: Annotated[bool, Depends(consent)]) -> str:

@@ -16,10 +16,16 @@ import inspect
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from enfilade.later import Later
 from enfilade.primitives.annotations import Scope, is_context, unwrap_awaitable
 from enfilade.primitives.depends import Depends, Kind, Provider, depends_of
+
+if TYPE_CHECKING:
+    from enfilade.primitives import unawaited as _unawaited
+else:  # for plain functions that take the context
+    _unawaited = Later("enfilade.primitives.unawaited")
 
 EMPTY: Final = inspect.Parameter.empty
 
@@ -106,6 +112,8 @@ def read_signature(
             contexts.append(each.name)
         else:
             parameters.append(Parameter(each.name, annotation, each.default))
+    if contexts and not is_async(fn):
+        _unawaited.refuse_unawaited(fn, contexts, label)
     returns, unresolved = EMPTY, ""
     if raw.return_annotation is not EMPTY:
         returns, unresolved = scope.resolve_return(raw.return_annotation)
