@@ -43,13 +43,13 @@ _ANY: Final = {
     "enabled": _ENABLED,
     "task": _TASK,
     "version": _VERSIONS,
+    "app": 'the view of a tool stands in its meta: meta={"ui": {"resourceUri": "ui://..."}}',
     "dependencies": "let a parameter depend on it: x: Annotated[T, Depends(fn)]",
 }
 #: What to write for an option, by what takes it.
 OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "tool": _ANY
     | {
-        "app": 'the view of a tool stands in its meta: meta={"ui": {"resourceUri": "ui://..."}}',
         "exclude_args": "make it a dependency, which no client sees: x: Annotated[T, Depends(fn)]",
         "serializer": "return text, or ToolResult(content=..., structured_content=...)",
         "response_model": "annotate what the function returns",
@@ -60,7 +60,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
             'hints stand in annotations={"read_only_hint": True, "destructive_hint": False, ...}',
         ),
     },
-    "resource": _ANY,
+    "resource": _ANY | {"security": "verbatim=[...] names the variables that may hold any path"},
     "prompt": _ANY,
     "question": dict.fromkeys(
         ("response_title", "response_description"),
@@ -93,6 +93,14 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "streamable_http_path": "it is path=...",
         "sse_path": "the HTTP+SSE transport of 2024 is not served; the endpoint is path=...",
         "message_path": "the HTTP+SSE transport of 2024 is not served; the endpoint is path=...",
+        "dereference_schemas": "$ref is put in place in what is listed; schema_refs=True keeps it",
+        "resource_security": "paths out of a folder are refused; verbatim=[...] of @app.resource takes them",
+        "request_state_security": "it is sealed with secret=...",
+        **dict.fromkeys(
+            ("cache_ttl", "cache_scope"), 'use caching={"tools/list": Caching(ttl=60)}, and ttl= of resources'
+        ),
+        "experimental_capabilities": "experimental capabilities are not there",
+        "client_log_level": "the client chooses it for itself",
         "json_response": _ONE_SETTING.format("json_response", "JSON_RESPONSE"),
         "list_page_size": _ONE_SETTING.format("page_size", "PAGE_SIZE"),
         **dict.fromkeys(
@@ -118,13 +126,24 @@ OF_APP: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("run_http_async", "run_stdio_async", "run_streamable_http_async"), "await app.run_async(...)"
     ),
-    **dict.fromkeys(("from_openapi", "from_fastapi", "as_proxy"), "that is not there; write the tools you want"),
+    **dict.fromkeys(
+        ("from_openapi", "from_fastapi", "as_proxy"), "that is not there; write the tools that a model needs"
+    ),
     **dict.fromkeys(("add_transform", "add_tool_transformation"), OPTIONS["server"]["transforms"]),
     **dict.fromkeys(("enable", "disable"), _ENABLED),
+    "add_provider": OPTIONS["server"]["providers"],
+    "add_template": "app.add_resource(fn, uri) takes URIs with variables as well",
+    "add_completion_handler": '@app.completion("prompt or template", "argument")',
+    "add_extension": "extensions are not there; middleware sees every request",
+    **dict.fromkeys(("get_tasks", "docket"), _TASK),
     **dict.fromkeys(("get_tools", "list_tools", "get_tool"), "look at app.tools, by name app.tools.get(name)"),
-    **dict.fromkeys(("get_resources", "list_resources"), "look at app.resources and app.templates"),
+    **dict.fromkeys(
+        ("get_resource", "get_resources", "get_resource_template", "list_resources", "list_resource_templates"),
+        "look at app.resources and app.templates",
+    ),
     **dict.fromkeys(("get_prompts", "list_prompts"), "look at app.prompts"),
     **{name: _CLIENT + f"{name}(...)" for name in ("call_tool", "read_resource", "get_prompt")},
+    "render_prompt": _CLIENT + "get_prompt(...)",
     "get_context": "take it as a parameter: ctx: Context",
     "dependency_overrides": "with app.override(fn, other): ...",
     "on_event": "use MCPApp(lifespan=...)",
@@ -160,6 +179,13 @@ OF_CONTEXT: Final[Mapping[str, str]] = {
     "get_prompt": "await ctx.prompts.get(name, arguments)",
     "list_prompts": "ctx.prompts.list()",
     "list_roots": "await ctx.roots()",
+    "close_sse_stream": "ctx.close_stream()",
+    "request_state": "ctx.input_state",
+    "origin_request_id": "ctx.request_id",
+    "transport": "a tool does not see the transport; ctx.session_id says whether there is a session",
+    "client_supports_extension": "ctx.supports(name) knows the capabilities of the protocol",
+    **dict.fromkeys(("is_background_task", "task_id"), _TASK),
+    **dict.fromkeys(("enable_components", "disable_components", "reset_visibility"), _ENABLED),
     "sample_step": "await ctx.sample(...)",
     "send_notification": "changes are announced by themselves; messages go by ctx.log and ctx.progress",
 }
