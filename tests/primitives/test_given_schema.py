@@ -63,7 +63,7 @@ def test_schema_is_published_as_given_and_arguments_arrive(fn: Any) -> None:
 REFUSED = {
     "missing": ({}, '"n" is missing'),
     "wrong": ({"n": 0}, '"n" should be at least 1, got integer 0'),
-    "unknown": ({"n": 1, "m": 2}, '"m" is not known here'),
+    "unknown": ({"n": 1, "m": 2}, '"m" is not an argument of this tool'),
     "array": ([], "they should be an object, got array"),
 }
 

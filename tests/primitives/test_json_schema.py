@@ -143,7 +143,7 @@ PERSON = {
 }
 PROBLEMS = {
     "missing": ({}, '"name" is missing (expected string)'),
-    "unknown": ({"name": "ab", "age": 1}, '"age" is not known here (known: name, key, tags, where)'),
+    "unknown": ({"name": "ab", "age": 1}, '"age" is not known here (it takes: name, key, tags, where)'),
     "type": ({"name": 1}, '"name" should be string, got integer 1'),
     "length": ({"name": "a"}, '"name" should have at least 2 characters, got string "a"'),
     "choice": ({"name": "ab", "tags": ["a", "c"]}, '"tags[1]" should be "a" or "b", got string "c"'),

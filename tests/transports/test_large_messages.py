@@ -144,7 +144,10 @@ def test_nor_is_an_array_that_would_be_a_batch(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("tool", "told"),
-    [("hello", '"data" is not an argument of this tool (it takes: x)'), ("by_hand", '"data" is not known here')],
+    [
+        ("hello", '"data" is not an argument of this tool (it takes: x)'),
+        ("by_hand", '"data" is not an argument of this tool'),
+    ],
 )
 @pytest.mark.parametrize("value", [STRINGS, TEXT], ids=["strings", "text"])
 def test_an_unknown_name_is_refused_for_its_name(tool: str, told: str, value: bytes) -> None:

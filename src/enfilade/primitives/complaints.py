@@ -11,7 +11,6 @@ object; then the faults are within that object, and the string is none of them.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
@@ -30,6 +29,7 @@ from enfilade.primitives.phrases import (
     one_of,
     place,
     types_of,
+    unknown,
     value_at,
 )
 
@@ -161,11 +161,7 @@ class _Sentences:
         names = list(_properties(owner, self._schema))
         what = f"an argument of this {self._kind}" if len(path) == 1 else f"a member of {place(path[:-1])}"
         present = value_at(self._arguments, path[:-1])
-        free = [name for name in names if not (isinstance(present, dict) and name in present)]
-        if near := difflib.get_close_matches(str(path[-1])[:64], free, n=1, cutoff=0.7):
-            return f'{place(path)} is not {what} (did you mean "{near[0]}"?)'
-        takes = f"it takes: {', '.join(names)}" if names else "it takes none"
-        return f"{place(path)} is not {what} ({takes})"
+        return f"{place(path)} {unknown(str(path[-1]), what, names, present)}"
 
 
 def message_of(error: ErrorDetails) -> str:

@@ -50,7 +50,7 @@ class GivenSchemaReader:
         check_headers(schema)
         self.schema = schema
         self._tool_name = tool_name
-        self._checker = SchemaChecker(schema)
+        self._checker = SchemaChecker(schema, member="an argument of this tool")
         # Without one of these keywords, what is no property is unknown.
         is_closed = schema.get("additionalProperties") is False and not schema.get("patternProperties")
         self._names: Mapping[str, Any] | None = schema.get("properties", {}) if is_closed else None

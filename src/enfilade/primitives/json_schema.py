@@ -24,6 +24,7 @@ from enfilade.primitives.phrases import (
     limited,
     one_of,
     place,
+    unknown,
 )
 
 if TYPE_CHECKING:
@@ -65,14 +66,16 @@ class SchemaChecker:
         schema: the schema.
         derived: it was made from Python types, so it is known to be good and rarely needed: it is compiled when
             the first value has to be checked.
+        member: what an unknown member of the value itself is not, for complaints.
 
     Raises:
         ValueError: it is no JSON Schema, declares a dialect that is not known here, or refers to something
             outside of itself.
     """
 
-    def __init__(self, schema: Mapping[str, Any], *, derived: bool = False) -> None:
+    def __init__(self, schema: Mapping[str, Any], *, derived: bool = False, member: str = "known here") -> None:
         self._schema = schema
+        self._member = member
         if not derived:
             _ = self._validator
 
@@ -99,9 +102,10 @@ class SchemaChecker:
             missing = "is missing" + (f" (expected {expected})" if expected else "")
             yield Problem((*path, kind.property), missing)
         elif keyword in ("additionalProperties", "unevaluatedProperties") and hasattr(kind, "unexpected"):
-            known = ", ".join(schema.get("properties") or ()) or "none"
+            what = f"a member of {place(path)}" if path else self._member
             for name in kind.unexpected:
-                yield Problem((*path, name), f"is not known here (known: {known})")
+                said = unknown(name, what, schema.get("properties") or (), error.instance)
+                yield Problem((*path, name), said)
         elif keyword in ("anyOf", "oneOf") and hasattr(kind, "context"):
             yield from self._no_alternative(path, kind.context, schema, error.instance)
         else:

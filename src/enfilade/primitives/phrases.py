@@ -100,6 +100,25 @@ def expectation(schema: Any, root: Mapping[str, Any], depth: int = 0) -> str:
     return one_of(kind) if isinstance(kind, list) else str(kind)
 
 
+def unknown(name: str, what: str, names: Iterable[str], present: Any) -> str:
+    """Return that there is no such member, and which one may have been meant or which there are.
+
+    Args:
+        name: of the member that came.
+        what: what it is not: `an argument of this tool`.
+        names: of the members that there are.
+        present: the object that it came in.
+    """
+    import difflib  # not before something is wrong
+
+    known = list(names)
+    free = [each for each in known if not (isinstance(present, Mapping) and each in present)]
+    if near := difflib.get_close_matches(name[:64], free, n=1, cutoff=0.7):
+        return f'is not {what} (did you mean "{near[0]}"?)'
+    takes = f"it takes: {', '.join(known)}" if known else "it takes none"
+    return f"is not {what} ({takes})"
+
+
 def follow(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the schema at the end of its `$ref`s; an empty one for `true`, loops and what is not there."""
     for _ in range(32):
