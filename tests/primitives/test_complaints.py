@@ -163,6 +163,20 @@ def test_a_union_is_explained_by_the_member_that_was_meant(annotation: Any, sent
     assert complaint(annotation, sent) == expected
 
 
+@pytest.mark.parametrize(
+    "case", ["the member that is meant", "what it lacks", "no such kind", "no kind", "no tag at all"]
+)
+def test_a_handwritten_union_is_explained_alike(case: str) -> None:
+    annotation, sent, expected = UNIONS[case]
+    published = takes(annotation).definition.input_schema
+
+    def fn(x: Any) -> None: ...
+
+    with pytest.raises(ArgumentsError) as caught:
+        received(make(fn, input_schema=published), {"x": sent})
+    assert str(caught.value) == f'Invalid arguments for tool "fn": {expected}'
+
+
 LIMITS: dict[str, tuple[dict[str, Any], Any, str]] = {
     "minimum": ({"ge": 2}, 1, "should be at least 2, got integer 1"),
     "maximum": ({"le": 2}, 3, "should be at most 2, got integer 3"),

@@ -77,7 +77,7 @@ def complaints(
         error: what pydantic reported.
         arguments: the parsed arguments that it was reported of.
         schema: the input schema that was published.
-        kind: what the arguments are for; those of all kinds but tools are strings (R-530).
+        kind: what the arguments are for; those of a prompt are strings, of JSON where need be (R-530).
     """
     told = sorted_out(faults_in(error.errors(include_url=False, include_input=False), arguments))
     sentences = _Sentences(arguments, schema, kind).of(told)
@@ -136,7 +136,7 @@ class _Sentences:
         """Return what the schema expects at a place; nothing where it does not say."""
         part = descend(self._schema, path, self._schema)
         expected = expectation(part, self._schema) if part is not None else ""
-        if self._kind != "tool" and len(path) == 1 and {"array", "object"} & types_of(part, self._schema):
+        if self._kind == "prompt" and len(path) == 1 and {"array", "object"} & types_of(part, self._schema):
             return f"{expected or 'a value'} (as JSON)"
         return expected
 

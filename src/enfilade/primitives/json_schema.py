@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from enfilade.primitives.phrases import (
     LIMITS,
+    NOWHERE,
     Step,
     came,
+    descend,
     expectation,
     follow,
     is_secret,
@@ -25,6 +27,7 @@ from enfilade.primitives.phrases import (
     one_of,
     place,
     unknown,
+    value_at,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +50,11 @@ _PLAIN: Final = {
     "dependentRequired": "lacks a member that another one asks for",
     "unevaluatedItems": "holds more items than are known here",
 }
+
+
+#: Errors by which an alternative shows that it was not meant, the surest first.
+_SIGNS: Final = (("const", "enum"), ("required", "const", "enum"), ("additionalProperties",))
+_MOST_SHOWN: Final = 4
 
 
 class Problem(NamedTuple):
@@ -129,13 +137,36 @@ class SchemaChecker:
             yield Problem(path, f"fits more than one of its alternatives, got {came(value, secret=True)}")
             return
         inside = [errors for errors in context if all(_goes_deeper(error, path) for error in errors)]
+        for kinds in _SIGNS if len(inside) > 1 else ():
+            inside = [errors for errors in inside if not _places(errors, kinds)] or inside
+            if len(inside) > 1 and (shared := set.intersection(*(_places(errors, kinds) for errors in inside))):
+                yield from (self._of_each(path, each, schema, value) for each in sorted(shared, key=str))
+                return
         if len(inside) == 1:
             for error in inside[0]:
                 yield from self._told(error)
             return
+        if inside:
+            each = (
+                " and ".join(str(told) for error in errors for told in self._told(error)) for errors in inside
+            )
+            yield Problem(
+                path, f"fits none of its alternatives: either {', or '.join(islice(each, _MOST_SHOWN))}"
+            )
+            return
         branches = schema.get("anyOf") or schema.get("oneOf") or []
         expected = expectation({"anyOf": branches}, self._schema) or "one of its alternatives"
         yield Problem(path, f"should be {expected}, got {came(value, secret=is_secret(schema, self._schema))}")
+
+    def _of_each(self, path: tuple[Step, ...], inner: tuple[Step, ...], schema: Any, value: Any) -> Problem:
+        """Complain of what each alternative refuses: a tag that none has, or that is missing."""
+        part = descend(schema, inner[len(path) :], self._schema)
+        expected = expectation(part, self._schema)
+        found = value_at(value, inner[len(path) :])
+        if found is NOWHERE:
+            return Problem(inner, "is missing" + (f" (expected {expected})" if expected else ""))
+        got = came(found, secret=is_secret(part, self._schema))
+        return Problem(inner, f"should be {expected or 'another value'}, got {got}")
 
     def _at(self, steps: list[str | int]) -> Mapping[str, Any]:
         """Return the schema at a path of keywords, through references; an empty one where there is none."""
@@ -153,6 +184,16 @@ class SchemaChecker:
 def _goes_deeper(error: ValidationError, path: tuple[Step, ...]) -> bool:
     """Whether an alternative fits the value itself and only fails within it."""
     return len(error.instance_path) > len(path) or error.kind.name == "required"
+
+
+def _places(errors: list[ValidationError], kinds: tuple[str, ...]) -> set[tuple[Step, ...]]:
+    """Return the places of those errors that are of certain kinds."""
+    found: set[tuple[Step, ...]] = set()
+    for error in errors:
+        if error.kind.name in kinds:
+            kind: Any = error.kind
+            found.add((*error.instance_path, *((kind.property,) if kind.name == "required" else ())))
+    return found
 
 
 def _compiled(schema: Mapping[str, Any]) -> Validator:
