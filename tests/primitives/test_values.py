@@ -1,9 +1,11 @@
 """Values in and out: bytes, Enums, iterables, classes and values of other packages, results that are checked."""
 
 import base64
+import collections
 import datetime
 import enum
 import math
+import types
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -559,3 +561,26 @@ def test_a_choice_with_a_default_may_be_left_out() -> None:
         return x
 
     assert received(make(take), {}) == "a"
+
+
+PLAINER = {
+    "mapping": (types.MappingProxyType({"x": 1}), {"x": 1}),
+    "text": (collections.UserString("abc"), "abc"),
+    "several mappings": (collections.ChainMap({"a": 1}), {"a": 1}),
+    "own list": (collections.UserList([1]), [1]),
+    "raw JSON": (msgspec.Raw(b'{"b":[1]}'), {"b": [1]}),
+}
+
+
+@pytest.mark.parametrize(("value", "sent"), PLAINER.values(), ids=PLAINER)
+def test_containers_of_any_kind_are_sent(value: Any, sent: Any) -> None:
+    assert data_of(result_of({"a": value})) == {"a": sent}
+    assert data_of(result_of({"a": value}, dict[str, Any])) == {"a": sent}
+
+
+def test_a_class_that_pydantic_has_advice_for_is_refused_with_that_advice() -> None:
+    class Early(msgspec.Struct):
+        a: "Unknown"  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(TypeError, match=r'parameter "x": in Early, the name "Unknown" is not known; import it'):
+        tool_of(Early)

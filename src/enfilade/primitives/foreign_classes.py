@@ -123,7 +123,7 @@ def _types_of(kind: type) -> dict[str, Any]:
         return typing.get_type_hints(kind, vars(module) if module else None, include_extras=True)
     except NameError as error:
         raise TypeError(
-            f"in {kind.__name__}, the name {error.name!r} is not known; import it in its module"
+            f'in {kind.__name__}, the name "{error.name}" is not known; import it in its module'
         ) from None
 
 

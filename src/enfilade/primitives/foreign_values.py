@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, Set, ValuesView
+from collections import UserString
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, Set, ValuesView
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,12 @@ import msgspec
 _NOTHING: Final = ("NaTType", "NAType")
 _TIMES: Final = ("datetime64", "timedelta64")
 _LISTED: Final = (range, KeysView, ValuesView, ItemsView, Set, Sequence)
+_PLAINER: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
+    (memoryview, bytes),
+    (Mapping, dict),
+    (UserString, str),
+    (msgspec.Raw, msgspec.json.decode),
+)
 _PLAIN: Final = frozenset({str, int, float, bool, type(None), bytes})
 _DEPTH: Final = 50
 
@@ -49,9 +56,9 @@ def known_value(value: Any) -> Any:
         return list(members_of(value).values())
     if isinstance(value, msgspec.Struct) or is_attrs(kind):
         return members_of(value)
-    if isinstance(value, (memoryview, Mapping)):
-        return bytes(value) if isinstance(value, memoryview) else dict(value)
-    if kind.__name__ in (*_NOTHING, *_TIMES, "DataFrame") or hasattr(value, "tolist"):
+    if plain := next((make for kinds, make in _PLAINER if isinstance(value, kinds)), None):
+        return plain(value)
+    if kind.__name__ in (*_NOTHING, *_TIMES, "DataFrame") or hasattr(kind, "tolist"):
         return _of_table(value)
     return list(value) if isinstance(value, _LISTED) else value
 

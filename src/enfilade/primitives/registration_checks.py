@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any, Final
 
 from pydantic import ConfigDict, TypeAdapter
-from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import ValidationError, to_json
 
 from enfilade.primitives.core_schemas import for_arguments
@@ -38,8 +38,8 @@ def reason_against(annotation: Any) -> str | None:
         found = _CLASS.search(str(error).splitlines()[0])
         named = f", {next(filter(None, found.groups()))}" if found else ""
         return f"no JSON can be read as its type{named}; {_USE}"
-    except TypeError as error:
-        return str(error)
+    except (PydanticUserError, TypeError) as error:  # whose texts say what to do
+        return str(error).splitlines()[0]
     except Exception as error:  # whatever a type's own hook has against it
         return f"no JSON can be read as its type ({str(error).splitlines()[0]}); {_USE}"
     return None
