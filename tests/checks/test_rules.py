@@ -87,6 +87,51 @@ CASES: dict[str, tuple[str, Surface, str]] = {
     ),
     "a root in itself": ("schema-recursive", tools(tool(schema=with_argument({"$ref": "#"}))), "tool add"),
     "a deep schema": ("schema-depth", tools(tool(schema=nested(DEEPEST_SCHEMA + 1))), "tool add"),
+    "a pattern of Python": (
+        "schema-pattern",
+        tools(tool(schema=with_argument({"type": "string", "pattern": r"^(?P<y>\d+)$"}))),
+        "tool add",
+    ),
+    "a pattern of Python in a result": (
+        "schema-pattern",
+        tools(
+            tool(outputSchema=with_argument({"type": "array", "items": {"type": "string", "pattern": "(?i)a"}}))
+        ),
+        "tool add",
+    ),
+    "a pattern of Python for names": (
+        "schema-pattern",
+        tools(tool(schema=with_argument({"type": "object", "patternProperties": {r"\Aa": {}}}))),
+        "tool add",
+    ),
+    "null as a default": (
+        "schema-default",
+        tools(tool(schema=with_argument({"type": "number", "default": None}))),
+        "tool add",
+    ),
+    "a default of a definition": (
+        "schema-default",
+        tools(
+            tool(schema=with_argument({"$ref": "#/$defs/A", "default": 5}, **{"$defs": {"A": {"enum": ["a"]}}}))
+        ),
+        "tool add",
+    ),
+    "a format that nobody knows": (
+        "schema-format",
+        tools(tool(schema=with_argument({"type": "string", "format": "ipv4network"}))),
+        "tool add",
+    ),
+    "a date-time in a result": (
+        "schema-output-format",
+        tools(tool(outputSchema=with_argument({"type": "string", "format": "date-time"}))),
+        "tool add",
+    ),
+    "an array without items": ("schema-items", tools(tool(schema=with_argument({"type": "array"}))), "tool add"),
+    "a tuple without items": (
+        "schema-items",
+        tools(tool(schema=with_argument({"type": ["array", "null"], "prefixItems": [{"type": "integer"}]}))),
+        "tool add",
+    ),
     "many tools": ("many-tools", tools(*(tool(f"tool{n}") for n in range(MOST_TOOLS + 1))), "tools"),
     "a dear tool": ("tool-cost", tools(tool(schema=with_argument({"description": "x" * 9000}))), "tool add"),
     "a dear list": (
@@ -112,6 +157,16 @@ HARMLESS = {
     "as it should be": tools(tool()),
     "as deep as may be": tools(tool(schema=nested(DEEPEST_SCHEMA))),
     "64 characters": tools(tool("a" * 64)),
+    "a pattern and a default that all understand": tools(
+        tool(
+            schema=with_argument(
+                {"type": "string", "pattern": "^[a-z]+$", "default": "abc", "format": "hostname"}
+            )
+        )
+    ),
+    "a date-time as an argument": tools(tool(schema=with_argument({"type": "string", "format": "date-time"}))),
+    "a tuple with items": tools(tool(schema=with_argument({"type": "array", "prefixItems": [{}], "items": {}}))),
+    "a property called pattern": tools(tool(schema=with_argument({"type": "string"}, name="pattern"))),
     "a property called oneOf": tools(tool(schema=with_argument({"type": "string"}, name="oneOf"))),
     "a property called $ref": tools(tool(schema=with_argument({"type": "string"}, name="$ref"))),
     "a token that is none": tools(tool(schema=with_argument({"default": "your-token"}, name="token"))),
@@ -132,6 +187,13 @@ def test_a_rule_finds_what_it_is_for(case: str) -> None:
 @pytest.mark.parametrize("case", HARMLESS)
 def test_nothing_is_found_where_nothing_is(case: str) -> None:
     assert apply_rules(HARMLESS[case]) == []
+
+
+def test_what_is_found_says_where_in_the_schema_it_is() -> None:
+    items = {"type": "object", "properties": {"code": {"type": "string", "pattern": "(?i)a"}}}
+    schema = with_argument({"type": "array", "items": items}, name="rows")
+    (finding,) = (each for each in apply_rules(tools(tool(schema=schema))) if each.rule == "schema-pattern")
+    assert finding.said == "inputSchema, rows[].code has the pattern (?i)a"
 
 
 def test_every_rule_has_a_case_and_says_what_to_do() -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
+from enfilade.checks import portability
 from enfilade.checks.cost import tokens_of, tokens_of_all
 from enfilade.checks.schemas import complaint, depth, is_recursive
 from enfilade.checks.schemas import references as references_of
@@ -18,6 +19,7 @@ Hits = Iterator[tuple[str, str]]
 
 LONGEST_DESCRIPTION: Final = 1024
 DEEPEST_SCHEMA: Final = 5
+LONGEST_SHOWN: Final = 60
 MOST_TOOLS: Final = 40
 MOST_TOKENS: Final = 10_000
 MOST_TOKENS_OF_ONE: Final = 2_000
@@ -135,6 +137,44 @@ def deep(surface: Surface) -> Hits:
     for where, key, schema in _schemas(surface):
         if (levels := depth(schema)) > DEEPEST_SCHEMA:
             yield where, f"{key} is {levels} levels deep"
+
+
+def foreign_patterns(surface: Surface) -> Hits:
+    for where, key, schema in _schemas(surface):
+        for at, pattern in portability.foreign_patterns(schema):
+            yield where, f"{_place(key, at)} has the pattern {_shown(pattern)}"
+
+
+def unknown_formats(surface: Surface) -> Hits:
+    for where, key, schema in _schemas(surface):
+        for at, name in portability.unknown_formats(schema):
+            yield where, f"{_place(key, at)} has the format {_shown(name)}"
+
+
+def often_broken_formats(surface: Surface) -> Hits:
+    for where, key, schema in _schemas(surface):
+        for at, name in portability.often_broken_formats(schema) if key == "outputSchema" else ():
+            yield where, f"{_place(key, at)} has the format {name}"
+
+
+def wrong_defaults(surface: Surface) -> Hits:
+    for where, key, schema in _schemas(surface):
+        for at in portability.wrong_defaults(schema):
+            yield where, f"the default of {_place(key, at)} is none that its schema allows"
+
+
+def arrays_without_items(surface: Surface) -> Hits:
+    for where, key, schema in _schemas(surface):
+        for at in portability.arrays_without_items(schema):
+            yield where, f"{_place(key, at)} is an array without items"
+
+
+def _place(key: str, at: str) -> str:
+    return f"{key}, {at}" if at else key
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
 
 
 def many_tools(surface: Surface) -> Hits:
