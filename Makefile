@@ -32,8 +32,8 @@ run: $(VENV)/.installed  ## serve the quickstart on http://127.0.0.1:8000/mcp
 	$(BIN)/enfilade run examples/quickstart/server.py --transport http --host $(HOST) --port $(PORT) --path /mcp
 
 test: lint tools  ## everything CI checks: style, types, rooms, all tests with real clients and the conformance suite; other Pythons
-	ENFILADE_TOOLS=required ENFILADE_MATRIX=$${ENFILADE_MATRIX:-$(CELLS)} $(PY) -m pytest $(SIDE_BY_SIDE)
 	$(PY) tests/pythons.py --jobs $(JOBS) $(OTHERS)
+	ENFILADE_TOOLS=required ENFILADE_MATRIX=$${ENFILADE_MATRIX:-$(CELLS)} $(PY) -m pytest $(SIDE_BY_SIDE)
 
 matrix: tools  ## the real clients and the conformance suite alone: every kind of store, one worker and four
 	ENFILADE_TOOLS=required ENFILADE_MATRIX=all $(PY) -m pytest $(SIDE_BY_SIDE) $(MATRIX)

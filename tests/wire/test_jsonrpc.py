@@ -171,7 +171,7 @@ TOO_DEEP = {
     "no id": (b'{"jsonrpc":"2.0","method":"m","params":%b}', UNSET),
     "id true": (b'{"jsonrpc":"2.0","id":true,"method":"m","params":%b}', UNSET),
     "a response": (b'{"jsonrpc":"2.0","id":7,"result":%b}', UNSET),
-    "cut short": (b'{"jsonrpc":"2.0","id":7,"method":"m","params":{"a":' + b"[" * 5000 + b"%.0b", 7),
+    "cut short": (b'{"jsonrpc":"2.0","id":7,"method":"m","params":{"a":' + b"[" * DEEP + b"%.0b", 7),
     "an array": (b'[{"jsonrpc":"2.0","id":7,"method":"m","params":%b}]', UNSET),
 }
 

@@ -94,7 +94,7 @@ def _wheel_of_a_project() -> Path | None:
             if "dir_info" not in record or urlsplit(record["url"]).scheme != "file":
                 continue
             wheels = sorted((_path(record["url"]) / VENDOR).glob(f"enfilade-{__version__}-*.whl"))
-        except (ValueError, LookupError, TypeError, OSError):  # the record of another package
+        except (ValueError, LookupError, TypeError, AttributeError, OSError):  # the record of another package
             continue
         if wheels:
             return wheels[-1]

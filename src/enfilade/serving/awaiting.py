@@ -10,6 +10,7 @@ anything, the call itself fails (`to_await`).
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine, Generator
 from functools import wraps
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar, cast
@@ -74,7 +75,9 @@ class Awaited(Coroutine[Any, Any, R_co]):
         """End it."""
         self._coroutine.close()
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> bool:
+        if sys._getframe(1).f_globals.get("__name__", "").startswith("asyncio."):
+            return True  # since Python 3.12 it asks so for the text of a task, as its debug mode does often
         self._coroutine.close()  # else Python warns, later and of less
         raise TypeError(f"{self._name} was not awaited, so there is no answer yet: write `await {self._name}(…)`")
 
