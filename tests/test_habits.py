@@ -139,6 +139,12 @@ def test_a_tool_that_asks_for_one_fails_like_any_other(caplog: pytest.LogCapture
     assert "ctx.state is for one request" in caplog.text
 
 
+def test_instructions_in_the_second_place_are_no_version() -> None:
+    with pytest.raises(ValueError, match=r"'Ask for books by title\.' is no version; .* instructions="):
+        MCPApp("Library", "Ask for books by title.")
+    assert MCPApp("Library", "2.0 beta").version == "2.0 beta"
+
+
 class Hooks:
     async def on_call_tool(self, context: Any, call_next: Any) -> Any: ...
 

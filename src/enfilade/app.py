@@ -115,6 +115,8 @@ class MCPApp(ToolOffer):
 
     Raises:
         SettingsError: a setting has a value it cannot have.
+        TypeError: there is no such argument; the text says what to write.
+        ValueError: the version is a sentence.
     """
 
     @advised("server")
@@ -157,6 +159,10 @@ class MCPApp(ToolOffer):
         }
         self.settings = _sources.load(given, settings)
         name_main_module(sys._getframe(1))
+        if len(str(version).split()) > 2:  # the second argument of FastMCP
+            raise ValueError(
+                f"{version[:60]!r} is no version; what the client's model is told is instructions=..."
+            )
         super().__init__(name, qualified=self.settings.tool_names == "qualified", schema_refs=schema_refs)
         self.version = version
         self._instructions = instructions

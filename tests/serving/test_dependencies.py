@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import pytest
 
 from asking.rounds import Call, text_of, value
-from enfilade import Context, Depends, MCPApp, ToolError
+from enfilade import Context, Depends, MCPApp, ToolError, connect
+from enfilade import text_of as text_in
 from enfilade.serving.dependencies import Overrides, provided
 from enfilade.serving.threads import Threads
 from enfilade.settings import Settings
@@ -600,16 +601,18 @@ async def test_all_plain_steps_of_a_call_run_in_one_thread(tmp_path: Path, threa
     assert [text(each) for each in found] == ["3", "3", "6"] * 20
 
 
-async def test_clean_up_waits_for_a_plain_tool_that_was_cancelled() -> None:
-    """What it uses is not closed under its hands."""
+@pytest.mark.parametrize("cancellations", [1, 2])
+async def test_clean_up_waits_for_a_plain_tool_that_was_cancelled(cancellations: int) -> None:
+    """What it uses is not closed under its hands; and it is closed, also if the server ends meanwhile."""
     events: list[str] = []
-    entered, go_on = threading.Event(), threading.Event()
+    entered, go_on, closed = threading.Event(), threading.Event(), threading.Event()
 
     def session() -> Iterator[str]:
         try:
             yield "open"
         finally:
             events.append("closed")
+            closed.set()
 
     app = MCPApp()
 
@@ -622,13 +625,43 @@ async def test_clean_up_waits_for_a_plain_tool_that_was_cancelled() -> None:
 
     task = asyncio.create_task(result(app, "work"))
     await asyncio.to_thread(entered.wait, 30)
-    task.cancel()
-    await asyncio.sleep(0.02)
+    for _ in range(cancellations):
+        task.cancel()
+        await asyncio.sleep(0.02)
     assert events == []
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert await asyncio.to_thread(closed.wait, 30)
     assert events == ["the tool returned", "closed"]
+
+
+async def test_a_call_past_its_time_limit_is_answered_while_its_tool_goes_on() -> None:
+    """However long that takes, and although what it uses can only be closed then."""
+    go_on, closed = threading.Event(), threading.Event()
+
+    def session() -> Iterator[str]:
+        yield "open"
+
+    def always() -> Iterator[str]:
+        try:
+            yield "open"
+        finally:
+            closed.set()
+
+    app = MCPApp()
+
+    @app.tool(timeout=0.05)
+    def work(it: Annotated[str, Depends(always)], also: Annotated[str, Depends(session)]) -> str:
+        go_on.wait(30)
+        return it
+
+    async with connect(app) as client:
+        found = await client.call_tool("work", {})
+        assert "took longer than" in text_in(found)
+        assert not closed.is_set()
+        go_on.set()
+        assert await asyncio.to_thread(closed.wait, 30)
 
 
 async def test_a_plain_function_may_return_something_to_await() -> None:

@@ -174,6 +174,11 @@ class Lane(Executor):
         self._threads.give(job)
         return job.future
 
+    async def run_surely(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Do the same, also if whoever waits for it is cancelled meanwhile: for what gives something back."""
+        future = self.submit(contextvars.copy_context().run, function, *args)
+        return await asyncio.shield(asyncio.wrap_future(future))
+
     def bind(self, worker: "_Worker") -> None:
         """Keep to a thread from now on; for `Threads`, which holds its lock."""
         if not self.closed and self.worker is None:
