@@ -53,6 +53,14 @@ def test_qualified_name_is_an_alias_p16() -> None:
     assert registry.get("MyServer_GetX") is None
 
 
+def test_items_by_subscript() -> None:
+    registry: Registry[Item] = Registry("tool", alias=qualified)
+    registry.add(item := Item("a"))
+    assert registry["a"] is registry[qualified(item)] is item
+    with pytest.raises(KeyError, match='there is no tool called "b"'):
+        registry["b"]
+
+
 def test_an_alias_of_two_items_finds_neither_and_hides_no_name_d37() -> None:
     registry: Registry[Item] = Registry("tool", alias=qualified)
     registry.add(Item("get_x"), Item("get-x"))
