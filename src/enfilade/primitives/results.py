@@ -8,7 +8,7 @@ What becomes of a value:
   blocks;
 - anything else: one text block of JSON; what is an object in JSON (a dict, model, dataclass) is
   `structuredContent` as well;
-- bytes: text in URL-safe base64, since nobody knows what they are. Return an `Image`, `Audio` or `File` to
+- bytes: text in base64, since nobody knows what they are. Return an `Image`, `Audio` or `File` to
   say it;
 - `ToolResult`, for the author who wants to say everything.
 
