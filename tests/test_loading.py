@@ -76,7 +76,7 @@ MOST = {
     "made": (67, 240),
     "declared": (71, 244),
     "opened": (148, 393),
-    "answered": (154, 488),
+    "answered": (155, 489),
 }
 
 

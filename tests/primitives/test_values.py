@@ -63,6 +63,11 @@ class Hexadecimal(BaseModel):
     inner: Blob | None = None
 
 
+class Keywords(BaseModel):
+    type: Annotated[int, Field(ge=0)]
+    schema_: Annotated[bytes, Field(alias="schema")] = b""
+
+
 # -- bytes -----------------------------------------------------------------------------------------------------
 
 
@@ -85,6 +90,11 @@ BYTES_IN = {
         Hexadecimal,
         {"data": "ff", "inner": {"data": "aGk="}},
         Hexadecimal(data=b"\xff", inner=Blob(data=b"hi")),
+    ),
+    "fields with names of keywords": (
+        Keywords,
+        {"type": 1, "schema": BASE64},
+        Keywords.model_validate({"type": 1, "schema": RAW}),
     ),
     "type that decodes itself": (Base64Bytes, "aGk=", b"hi"),
     "type that decodes itself, url-safe": (Base64UrlBytes, URL_SAFE, RAW),
@@ -313,6 +323,7 @@ DIFFERENT = {
     "nan as text": (Words, Words(x=math.nan), 'NaN for "x"'),
     "nan as it is": (Constants, Constants(x=math.nan), 'NaN for "x"'),
     "model changed later": (Limited, made(-1), '"a" should be at least 0'),
+    "field that is called type": (Keywords, Keywords.model_construct(type=-1), '"type" should be at least 0'),
     "dataclass that nobody validated": (LimitedToo, LimitedToo(-1), '"a" should be at least 0'),
     "Struct that nobody validated": (LimitedStruct, LimitedStruct(-1), '"a" should be at least 0'),
     "schema by hand": (Annotated[int, WithJsonSchema({"type": "string"})], 5, '"result" should be string'),

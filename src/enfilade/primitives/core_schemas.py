@@ -10,8 +10,6 @@
 - attrs classes and msgspec Structs are objects;
 - a serializer function that does not say what it returns publishes nothing about it.
 
-`may_differ` tells whether the JSON of a valid value can still be something else than what is published.
-
 Easy to get wrong: pydantic-core takes the finished validator of a model instead of the schema that stands here,
 unless it is told not to (`validator_of`, `serializer_of`).
 """
@@ -20,46 +18,25 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator, Mapping
-from enum import Enum, Flag
+from collections.abc import Callable, Mapping
+from enum import Enum
 from functools import lru_cache
 from operator import is_
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import EncodedBytes, EncodedStr, TypeAdapter
-from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError, SchemaSerializer, SchemaValidator, core_schema, to_json
 
 from enfilade.later import Later
+from enfilade.primitives.core_nodes import MANY, ONE, Node, is_own, is_pydantics, nodes
 
 if TYPE_CHECKING:
     from enfilade.primitives import foreign_classes as _foreign
 else:  # for few servers
     _foreign = Later("enfilade.primitives.foreign_classes")
 
-Node = dict[str, Any]
-
-# Where a schema holds one other, and where it holds several.
-_ONE: Final = frozenset(
-    {
-        *("schema", "json_schema", "python_schema", "lax_schema", "strict_schema", "return_schema"),
-        *("items_schema", "keys_schema", "values_schema", "extras_schema", "extras_keys_schema"),
-        *("arguments_schema", "var_args_schema", "var_kwargs_schema"),
-    }
-)
-_MANY: Final = (
-    "choices",
-    "fields",
-    "steps",
-    "computed_fields",
-    "definitions",
-    "items_schema",
-    "arguments_schema",
-)
 _BYTES_OPTIONS: Final = {"arguments": "val_json_bytes", "results": "ser_json_bytes"}
-_LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
 _PLAIN_VALUES: Final = (str, int, float, bool, type(None))
-_TEXTS: Final = frozenset({"title", "description", "examples", "deprecated", "readOnly", "writeOnly", "$comment"})
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
@@ -96,24 +73,6 @@ def serializer_of(schema: Any, *, bytes_mode: str = "base64") -> SchemaSerialize
         return SchemaSerializer(schema, config)
 
 
-def may_differ(schema: Any) -> bool:
-    """Return whether the JSON of a value that was validated may be something else than the schema says.
-
-    It may where subclasses or sums of flags are written, where NaN is a string, where the published schema was
-    changed by hand, and where limits stand in an object that can be changed, or made without validation.
-    """
-    return any(_is_doubtful(node, within) for node, within in _nodes(schema, None))
-
-
-def holds_anything(schema: Any) -> bool:
-    """Return whether some part of a value may be of any type."""
-    for node, _ in _nodes(schema, None):
-        writes = node.get("serialization") or {}
-        if node.get("type") == "any" or writes.get("type") in ("any", "function-plain", "function-wrap"):
-            return True
-    return False
-
-
 def with_base64(value: Any, fallback: Callable[[Any], Any]) -> Any:
     """Return a value with plain ones for models with bytes, which pydantic itself would write as text.
 
@@ -136,7 +95,7 @@ def with_base64(value: Any, fallback: Callable[[Any], Any]) -> Any:
 def _serializer_with_bytes(kind: type) -> SchemaSerializer | None:
     """Return the serializer of a model that holds bytes; None for one without."""
     schema = TypeAdapter(kind).core_schema
-    has_bytes = any(node["type"] == "bytes" for node, _ in _nodes(schema, None))
+    has_bytes = any(node["type"] == "bytes" for node, _ in nodes(schema, None))
     return serializer_of(for_results(schema)) if has_bytes else None
 
 
@@ -179,7 +138,7 @@ class _Rewriter:
             return _encoding_itself(node, encoder) if self._direction == "results" else node
         if kind == "is-instance" and _foreign.is_foreign(node["cls"]):
             return self._foreign_class(node["cls"])
-        if _is_own(node):  # the check for the class in it must not become its schema again
+        if is_own(node):  # the check for the class in it must not become its schema again
             return {**node, "json_schema": self.visit(node["json_schema"], own_bytes=False)} | {
                 "serialization": self._inside("serialization", node["serialization"], False)
             }
@@ -198,12 +157,12 @@ class _Rewriter:
     def _inside(self, key: str, value: Any, own_bytes: bool) -> Any:
         if key == "serialization":
             return self._members(value, own_bytes)
-        if key in _ONE and isinstance(value, dict):
+        if key in ONE and isinstance(value, dict):
             return self.visit(value, own_bytes=own_bytes)
-        if key in _MANY and isinstance(value, dict):
+        if key in MANY and isinstance(value, dict):
             named = {name: self.visit(each, own_bytes=own_bytes) for name, each in value.items()}
             return value if all(named[name] is value[name] for name in value) else named
-        if key in _MANY and isinstance(value, list):
+        if key in MANY and isinstance(value, list):
             items = [self._item(each, own_bytes) for each in value]
             return value if all(map(is_, items, value)) else items
         return value
@@ -260,11 +219,7 @@ def _result(node: Node) -> Node:
 def _is_silent(writes: Mapping[str, Any]) -> bool:
     """Return whether a serializer function of the author's does not say what it returns."""
     is_function = writes["type"] in ("function-plain", "function-wrap")
-    return is_function and "return_schema" not in writes and not _is_pydantics(writes["function"])
-
-
-def _is_pydantics(function: Any) -> bool:
-    return str(getattr(function, "__module__", "")).partition(".")[0] in ("pydantic", "pydantic_core", "enfilade")
+    return is_function and "return_schema" not in writes and not is_pydantics(writes["function"])
 
 
 def _encoder_of(node: Node) -> EncodedBytes | EncodedStr | None:
@@ -329,66 +284,3 @@ def _key(value: Any) -> bytes:
 
 def _tag(tag: Any) -> Any:
     return tag.value if isinstance(tag, Enum) else tag
-
-
-def _nodes(schema: Any, within: str | None) -> Iterator[tuple[Node, str | None]]:
-    """Yield every node of a core schema with what it stands in: "open" for an object that nobody checks again."""
-    if isinstance(schema, (list, tuple)):
-        for each in schema:
-            yield from _nodes(each, within)
-    elif isinstance(schema, dict):
-        if isinstance(schema.get("type"), str):
-            within = _openness(schema, within)
-            yield schema, within
-        for key, value in schema.items():
-            if key in _MANY and isinstance(value, dict) and "type" not in value:
-                yield from _nodes(list(value.values()), within)
-            elif key in _ONE or key in _MANY:
-                yield from _nodes(value, within)
-
-
-def _openness(node: Node, within: str | None) -> str | None:
-    kind = node["type"]
-    if _is_own(node):
-        return "open"
-    if kind == "model":
-        options = node["cls"].model_config
-        return None if options.get("frozen") or options.get("validate_assignment") else "open"
-    if kind == "dataclass":
-        is_checked = hasattr(node["cls"], "__pydantic_validator__") and node.get("frozen")
-        return None if is_checked else "open"
-    return within
-
-
-def _is_own(node: Node) -> bool:
-    """Return whether a schema was made here, for a class of attrs or msgspec."""
-    return "enfilade_foreign" in (node.get("metadata") or {})
-
-
-def _is_doubtful(node: Node, within: str | None) -> bool:
-    config, writes = node.get("config") or {}, node.get("serialization") or {}
-    if writes.get("type") == "any" and node["type"] != "any":
-        return True
-    if node["type"] == "enum" and issubclass(node["cls"], Flag):
-        return True
-    if config.get("ser_json_inf_nan", "null") != "null" or "serialization_exclude_if" in node:
-        return True
-    if within == "open" and any(limit in node for limit in _LIMITS):
-        return True
-    return _is_published_otherwise(node.get("metadata") or {})
-
-
-def _is_published_otherwise(metadata: Mapping[str, Any]) -> bool:
-    extra = metadata.get("pydantic_js_extra")
-    if callable(extra) or any(not key.startswith("x-") and key not in _TEXTS for key in extra or ()):
-        return True
-    functions: list[Callable[..., Any]] = [
-        *metadata.get("pydantic_js_functions", ()),
-        *metadata.get("pydantic_js_annotation_functions", ()),
-    ]
-    return any(_is_by_hand(each) for each in functions)
-
-
-def _is_by_hand(function: Any) -> bool:
-    owner = getattr(function, "__self__", None)
-    return isinstance(owner, WithJsonSchema) or not _is_pydantics(getattr(function, "func", function))

@@ -22,13 +22,8 @@ from pydantic_core import PydanticSerializationError, ValidationError, from_json
 from enfilade.later import Later
 from enfilade.primitives.annotations import strip
 from enfilade.primitives.content import declares_content, listed, text_of_json
-from enfilade.primitives.core_schemas import (
-    for_results,
-    holds_anything,
-    may_differ,
-    serializer_of,
-    validator_of,
-)
+from enfilade.primitives.core_nodes import holds_anything, may_differ
+from enfilade.primitives.core_schemas import for_results, serializer_of, validator_of
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.input_required import without_input_required
 from enfilade.primitives.json_schema import SchemaChecker
