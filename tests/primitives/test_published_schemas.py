@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import tooling
+from enfilade.primitives.schema_walk import everything
 from enfilade.primitives.tool import Tool, tool_from_function
 from enfilade.serving.context import Context
 from foreign_validators import ForeignValidators, foreign_validators
@@ -57,6 +58,11 @@ def check_default(case: Supported, default: Any, others: ForeignValidators) -> N
     part = schema["properties"]["value"]
     arguments = [{"value": part["default"]}] if "default" in part else []
     assert others.faults(schema, arguments) == [], f"{schema}"
+    for each in (schema, tool_of(case).definition.output_schema or {}):
+        for inner in everything(each):
+            if "default" in inner:
+                bare = {**inner, "$defs": each.get("$defs", {})}
+                assert others.faults(bare, [inner["default"]]) == [], f"{inner}"
 
 
 def check_taken(case: Supported, data: st.DataObject, others: ForeignValidators) -> None:

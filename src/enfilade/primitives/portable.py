@@ -167,7 +167,7 @@ def _with_items(part: dict[str, Any]) -> dict[str, Any]:
 def _fits(value: Any, part: Schema, definitions: Mapping[str, Any]) -> bool:
     """Whether a default is an instance of its schema, for every validator."""
     if isinstance(value, (float, list, dict)):
-        value = from_json(to_json(value))  # null where a number is infinite or none
+        value = from_json(to_json(value, inf_nan_mode="null"))  # null where a number is infinite or none
     if part.keys() <= _NOTES and isinstance(part.get("type"), str) and type(value) in _TYPES:
         return part["type"] in _TYPES[type(value)]
     branches = part.get("anyOf")
