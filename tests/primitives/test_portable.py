@@ -4,12 +4,13 @@ The checks in Python stay as they were.
 """
 
 import enum
+import json
 import re
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -183,6 +184,26 @@ def test_keys_of_a_dict_are_strings() -> None:
     assert taken(dict[Level, int])["propertyNames"] == {"enum": ["1"]}
     assert taken(dict[int, int])["propertyNames"] == {"pattern": "^-?[0-9]+$"}
     assert "format" not in str(sent(dict[datetime, int]))
+
+
+@pytest.mark.parametrize(
+    ("keys", "text", "key"),
+    [
+        (Level, "1", Level.LOW),
+        (enum.Enum("Plain", {"A": 1}), "1", None),
+        (enum.Enum("Parts", {"A": 1.5}), "1.5", None),
+        (Rights, "3", Rights.READ | Rights.WRITE),
+        (Literal[1, "b"], "1", 1),
+        (Literal[1, "b"], "b", "b"),
+    ],
+)
+def test_a_choice_may_be_the_key_of_a_dict(keys: Any, text: str, key: Any) -> None:
+    assert text in taken(dict[keys, int])["propertyNames"]["enum"]
+    raw = json.dumps({"x": {text: 5}}).encode()
+    (read,) = tool_of(dict[keys, int]).bind(raw, None)["x"]
+    assert read == (key if key is not None else keys.A)
+    twice = tool_of(tuple[keys, dict[keys, int]])  # where pydantic defines the choice once, for both
+    assert twice.definition.input_schema["properties"]["x"]["prefixItems"][1]["propertyNames"]["enum"]
 
 
 def test_limits_that_are_no_numbers_are_left_out() -> None:

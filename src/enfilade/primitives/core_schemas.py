@@ -19,7 +19,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from enum import Enum
+from enum import Enum, Flag
 from functools import lru_cache
 from operator import is_
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -37,6 +37,7 @@ else:  # for few servers
 
 _BYTES_OPTIONS: Final = {"arguments": "val_json_bytes", "results": "ser_json_bytes"}
 _PLAIN_VALUES: Final = (str, int, float, bool, type(None))
+_DIGITS: Final = 20  # of a Flag's value
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
@@ -121,8 +122,11 @@ class _Rewriter:
     def __init__(self, direction: str) -> None:
         self._direction = direction
         self._foreign: dict[str, Any] = {}
+        self._definitions: dict[str, Node] = {}
 
     def whole(self, schema: Any) -> Any:
+        if schema["type"] == "definitions":
+            self._definitions = {each["ref"]: each for each in schema["definitions"] if "ref" in each}
         found = self.visit(schema, own_bytes=False)
         if not self._foreign:
             return found
@@ -204,9 +208,18 @@ class _Rewriter:
             return _by_json(node, {_key(each): each for each in node["expected"]})
         if kind == "enum" and not all(type(each.value) in _PLAIN_VALUES for each in node["members"]):
             return _by_json(node, {_key(each): each for each in node["members"]})
+        if kind == "dict" and "keys_schema" in node:
+            return {**node, "keys_schema": self._of_keys(node["keys_schema"])}
         if kind == "tagged-union" and any(isinstance(tag, Enum) for tag in node["choices"]):
             return {**node, "choices": {_tag(tag): each for tag, each in node["choices"].items()}}
         return node
+
+    def _of_keys(self, keys: Any) -> Any:
+        """Return the schema of the keys of a dict: of a choice, one that is made by the texts of its values."""
+        choice = self._definitions.get(keys.get("schema_ref", ""), keys)
+        if choice["type"] not in ("enum", "literal"):
+            return keys
+        return _by_text({key: each for key, each in choice.items() if key != "ref"})
 
 
 def _result(node: Node) -> Node:
@@ -273,6 +286,23 @@ def _by_json(node: Node, members: Mapping[bytes, Any]) -> Any:
         return value if isinstance(value, Enum) else members.get(_key(value), value)
 
     return core_schema.no_info_before_validator_function(member, node)
+
+
+def _by_text(node: Node) -> Any:
+    """Return the schema of a choice that is made by the key of an object: numbers are texts there."""
+    choices = node["members"] if node["type"] == "enum" else node["expected"]
+    values = [each.value if isinstance(each, Enum) else each for each in choices]
+    if all(isinstance(each, str) for each in values):
+        return node
+    by_text = {_key(value).decode().strip('"'): each for value, each in zip(values, choices, strict=True)}
+    is_flag = node["type"] == "enum" and issubclass(node["cls"], Flag)
+
+    def chosen(value: Any) -> Any:
+        if not isinstance(value, str) or value in by_text:
+            return by_text.get(value, value) if isinstance(value, str) else value
+        return int(value) if is_flag and value.isdecimal() and len(value) < _DIGITS else value
+
+    return core_schema.no_info_before_validator_function(chosen, node)
 
 
 def _key(value: Any) -> bytes:

@@ -32,6 +32,8 @@ _KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
     "bool": {"enum": ["true", "false"]},
 }
 
+_CHOICES: Final = ("enum", "literal", "function-before")  # those of which keys may be
+
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_TYPES: Final = ("string", "integer", "boolean")
 
@@ -81,7 +83,11 @@ class TidySchema(GenerateJsonSchema):
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
         """Return an object, and what its keys are like where they are integers or booleans."""
         found = super().dict_schema(schema)
-        names = _KEYS.get(schema.get("keys_schema", {}).get("type", ""))
+        keys: Any = schema.get("keys_schema", {})
+        names = _KEYS.get(keys.get("type", ""))
+        if names is None and keys.get("type") in _CHOICES:
+            choice = self.generate_inner(keys)
+            names = choice if "enum" in choice or "const" in choice else None
         return {**found, "propertyNames": dict(names)} if names else found
 
     def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
