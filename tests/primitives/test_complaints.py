@@ -280,10 +280,10 @@ def test_a_handwritten_schema_repairs_alike() -> None:
 PROMPTS = {
     "what can be read is not blamed": ({"numbers": "[1]", "n": "zz"}, '"n" should be integer, got string "zz"'),
     "the fault within": ({"m": '{"a": "x"}'}, '"m.a" should be integer, got string "x"'),
-    "no JSON": ({"m": "oops"}, '"m" should be object (as JSON), got string "oops"'),
+    "no JSON": ({"m": "oops"}, '"m" should be object as JSON, got string "oops"'),
     "a string of another type": (
         {"numbers": "5"},
-        '"numbers" should be array of integer (as JSON), got string "5"',
+        '"numbers" should be array of integer as JSON, got string "5"',
     ),
     "unknown": ({"number": "1"}, '"number" is not an argument of this prompt (did you mean "numbers"?)'),
 }

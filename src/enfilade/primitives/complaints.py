@@ -137,7 +137,7 @@ class _Sentences:
         part = descend(self._schema, path, self._schema)
         expected = expectation(part, self._schema) if part is not None else ""
         if self._kind == "prompt" and len(path) == 1 and {"array", "object"} & types_of(part, self._schema):
-            return f"{expected or 'a value'} (as JSON)"
+            return f"{expected or 'a value'} as JSON"
         return expected
 
     def _of_key(self, path: tuple[Step, ...], faults: Sequence[Fault]) -> str:
