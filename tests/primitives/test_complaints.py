@@ -120,6 +120,19 @@ def test_a_wrong_key_is_called_a_key(annotation: Any, sent: Any, expected: str) 
     assert complaint(annotation, sent) == expected
 
 
+class Floor(Enum):
+    GROUND = 0
+    FIRST = 1
+
+
+def test_keys_of_another_type_than_string_are_read_from_their_json() -> None:
+    assert received(takes(dict[Floor, int]), {"x": {"1": 5}}) == {Floor.FIRST: 5}
+    assert received(takes(dict[Literal[1, 2], int]), {"x": {"2": 5}}) == {2: 5}
+    assert received(takes(dict[Literal[1, "1"], int]), {"x": {"1": 5}}) == {"1": 5}
+    assert received(takes(Floor | str), {"x": "1"}) == "1"
+    assert complaint(dict[Floor, int], {"7": 5}) == 'the key "7" of "x" should be "0" or "1"'
+
+
 UNIONS = {
     "the member that is meant": (
         Cat | Dog,
