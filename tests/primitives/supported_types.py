@@ -6,7 +6,7 @@
 import enum
 import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, make_dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -15,8 +15,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Union
 from uuid import UUID
 
+import attrs
+import msgspec
 from hypothesis import strategies as st
-from pydantic import AfterValidator, AnyUrl, BaseModel, ByteSize, ConfigDict, Field, SecretStr, create_model
+from pydantic import (
+    AfterValidator,
+    AnyUrl,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    create_model,
+)
 from typing_extensions import TypedDict
 
 Values = st.SearchStrategy[Any]
@@ -68,6 +79,40 @@ class Tree(BaseModel):
     children: list["Tree"] = []
 
 
+class Blob(BaseModel):
+    data: bytes
+
+
+class Red(BaseModel):
+    colour: Literal[Colour.RED]
+
+
+class Blue(BaseModel):
+    colour: Literal[Colour.BLUE]
+
+
+class Corner(enum.Enum):
+    LOW = (0, 0)
+    HIGH = (9, 9)
+
+
+class Day(enum.Enum):
+    FIRST = date(2024, 1, 1)
+    LAST = date(2024, 12, 31)
+
+
+@attrs.define
+class Node:
+    label: str
+    _weight: int = 1
+    children: list["Node"] = attrs.field(factory=list)
+
+
+class Shape(msgspec.Struct, rename="camel", tag=True):
+    side_count: Annotated[int, msgspec.Meta(ge=0)]
+    data: bytes = b""
+
+
 class Lax(BaseModel):
     """A model that takes more than it names."""
 
@@ -98,6 +143,7 @@ class Supported:
 
 
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+_BYTES = st.binary(max_size=6)
 _LETTERS = st.text("abcxyz", min_size=1, max_size=5)
 _INTEGERS = st.integers(-(2**53), 2**53)
 _FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -119,7 +165,7 @@ BASE: dict[str, Supported] = {
     "Any": Supported(Any, st.none() | _INTEGERS | _TEXT | st.lists(_TEXT, max_size=2), hashable=False),
     "list": Supported(list, st.lists(_TEXT | _INTEGERS, max_size=3), hashable=False),
     "dict": Supported(dict, st.dictionaries(_TEXT, _INTEGERS, max_size=3), hashable=False),
-    "tuple": Supported(tuple, st.tuples(_INTEGERS, _TEXT)),
+    "tuple": Supported(tuple, st.tuples(_INTEGERS, _TEXT), hashable=False),  # its items may be arrays
     "no items": Supported(tuple[()], st.just(())),
     "datetime": Supported(datetime, _DATETIMES, as_key=True),
     "date": Supported(date, st.dates(), as_key=True),
@@ -189,6 +235,21 @@ BASE: dict[str, Supported] = {
         hashable=False,
     ),
     "lax model": Supported(Lax, st.builds(Lax, never=_LETTERS, ratio=_FLOATS), hashable=False, told_whole=False),
+    "bytes": Supported(bytes, _BYTES, told_whole=False),
+    "model with bytes": Supported(Blob, st.builds(Blob, data=_BYTES), hashable=False, told_whole=False),
+    "attrs": Supported(
+        Node, st.builds(Node, _TEXT, _INTEGERS, st.lists(st.builds(Node, _TEXT), max_size=2)), hashable=False
+    ),
+    "Struct": Supported(Shape, st.builds(Shape, st.integers(0, 9), _BYTES), hashable=False, told_whole=False),
+    "Literal of members": Supported(Literal[Colour.RED, Colour.BLUE], st.sampled_from(Colour)),
+    "Enum of tuples": Supported(Corner, st.sampled_from(Corner)),
+    "Enum of dates": Supported(Day, st.sampled_from(Day)),
+    "Iterable": Supported(Iterable[int], st.lists(_INTEGERS, max_size=3), hashable=False),
+    "union tagged by members": Supported(
+        Annotated[Red | Blue, Field(discriminator="colour")],
+        st.builds(Red, colour=st.just(Colour.RED)) | st.builds(Blue, colour=st.just(Colour.BLUE)),
+        hashable=False,
+    ),
     "tagged union": Supported(
         Annotated[Cat | Dog, Field(discriminator="kind")], st.builds(Cat) | st.builds(Dog), hashable=False
     ),
