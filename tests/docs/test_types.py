@@ -14,6 +14,10 @@ from docs.pages import PAGES, ROOT
 #: What is stated about the types of the public face.
 FACE = ROOT / "tests" / "docs" / "public_types.py"
 PACKAGE = "pages"
+#: Seconds for a checker that has nothing in its cache, on a busy machine.
+PATIENCE = 280
+
+pytestmark = pytest.mark.timeout(PATIENCE + 20)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checked(module: str, *words: str, cwd: Path) -> list[str]:
     """Run a type checker, and return its complaints."""
     command = [sys.executable, "-m", module, *words]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, encoding="utf-8", timeout=110, check=False)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, encoding="utf-8", timeout=PATIENCE, check=False)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     return [line for line in done.stdout.splitlines() if ": error" in line or " - error" in line]
 
@@ -67,6 +71,14 @@ def test_a_checker_notices(checker: str, tmp_path: Path) -> None:
     lines = {int(line.split(".py:")[1].split(":")[0]) for line in found}
     expected = {number for number, line in enumerate(page.read_text().splitlines(), 1) if "# wrong" in line}
     assert lines == {number for number in expected if checker == "pyright" or "truth" not in at(page, number)}
+
+
+def test_a_file_that_a_page_writes_twice_is_refused(tmp_path: Path) -> None:
+    """One of its versions would go unchecked."""
+    page = tmp_path / "page.md"
+    page.write_text("<!-- test: file=server.py -->\n```python\n1\n```\n\n" * 2, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"page\.md:8: server\.py is written twice"):
+        write_python(page, tmp_path / PACKAGE)
 
 
 def at(page: Path, number: int) -> str:
