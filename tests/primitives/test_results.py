@@ -328,4 +328,5 @@ def test_an_empty_list_of_content_is_none(empty: Any) -> None:
     both = result_of(ToolResult(content=empty, structured_content={"a": 1}))
     assert both.content == []
     assert bytes(both.structured_content) == b'{"a":1}'
+    assert result_of(both).content == []
     assert text_of(result_of(ToolResult(structured_content={"a": 1}))) == '{"a":1}'

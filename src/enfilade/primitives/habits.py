@@ -93,7 +93,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "streamable_http_path": "it is path=...",
         "sse_path": "the HTTP+SSE transport of 2024 is not served; the endpoint is path=...",
         "message_path": "the HTTP+SSE transport of 2024 is not served; the endpoint is path=...",
-        "dereference_schemas": "$ref is put in place in what is listed; schema_refs=True keeps it",
+        "dereference_schemas": "what $ref refers to is written out in place; MCPApp(schema_refs=True) keeps it",
         "resource_security": "paths out of a folder are refused; verbatim=[...] of @app.resource takes them",
         "request_state_security": "it is sealed with secret=...",
         **dict.fromkeys(

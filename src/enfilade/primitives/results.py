@@ -108,12 +108,13 @@ def as_told(value: Any, checker: SchemaChecker | None) -> CallToolResult | None:
     Raises:
         ReturnedValueError: the structured content is missing, or does not match the schema.
     """
-    if is_sdk_object(value) and type(value).__name__ == "CallToolResult":
+    theirs = is_sdk_object(value) and type(value).__name__ == "CallToolResult"
+    if theirs:
         value = msgspec.convert(sdk_dict(value), CallToolResult)
     if isinstance(value, CallToolResult):
         meta = value.meta or None
         value = ToolResult(
-            content=value.content or None,
+            content=(value.content or None) if theirs else value.content,  # theirs always has some list
             structured_content=value.structured_content,
             is_error=value.is_error is True,
             meta=meta,
