@@ -357,6 +357,7 @@ def test_an_unknown_variable_is_warned_of_when_a_server_starts(
     else:
         (nowhere / ".env").write_text(f"{name}=1\nENFILADE_PORT=7\nOTHER=1\n", encoding="utf-8")
     app = MCPApp("Tea")
+    app.add_tool(lambda: 1, name="pour")  # a server that offers nothing says so
     assert caplog.messages == []  # to import a server is not to start it
     app.run("http")
     where = "" if place == "environment" else " in .env"
@@ -372,7 +373,9 @@ def test_known_empty_and_foreign_variables_are_not_warned_of(
         monkeypatch.setenv(f"{PREFIX}{name.upper()}", "" if default == () else str(default))
     for name, text in (("ENFILADE_NOTHING", ""), ("MY_ENFILADE_PORT", "1"), ("_ENFILADE_COMPLETE", "x")):
         monkeypatch.setenv(name, text)
-    MCPApp("Tea").run("http")
+    app = MCPApp("Tea")
+    app.add_tool(lambda: 1, name="pour")
+    app.run("http")
     assert caplog.messages == []
 
 
