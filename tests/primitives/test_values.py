@@ -407,6 +407,34 @@ def test_classes_of_attrs_and_msgspec_are_read(annotation: Any, sent: Any, value
     assert got(annotation, sent) == value
 
 
+class Tree(BaseModel):
+    n: int
+    kids: list["Tree"] = []
+
+
+@attrs.define
+class Forest:
+    first: Tree
+    blob: Blob
+    again: Blob
+
+
+class Park(msgspec.Struct):
+    tree: Tree
+    forest: Forest | None = None
+
+
+def test_models_stand_beside_such_classes_and_in_them() -> None:
+    def echo(a: Forest, b: Park, c: Tree, d: list[Blob]) -> tuple[Forest, Park, Tree, list[Blob]]:
+        assert isinstance(b.forest, Forest)
+        return a, b, c, d
+
+    tree, blob = {"n": 1, "kids": [{"n": 2, "kids": []}]}, {"data": BASE64, "more": {}}
+    forest = {"first": tree, "blob": blob, "again": blob}
+    sent = {"a": forest, "b": {"tree": tree, "forest": forest}, "c": tree, "d": [blob, blob]}
+    assert data_of(answered(make(echo), sent)) == {"result": list(sent.values())}
+
+
 def test_errors_inside_of_such_classes_name_the_place() -> None:
     with pytest.raises(ArgumentsError, match=r'"x.children\[0\].name" is missing'):
         got(Node, {"name": "a", "children": [{}]})

@@ -130,10 +130,11 @@ class _Rewriter:
         found = self.visit(schema, own_bytes=False)
         if not self._foreign:
             return found
-        definitions = list(self._foreign.values())
-        if found["type"] == "definitions":
-            return {**found, "definitions": [*found["definitions"], *definitions]}
-        return core_schema.definitions_schema(found, definitions)
+        if found["type"] != "definitions":
+            return core_schema.definitions_schema(found, list(self._foreign.values()))
+        # A model may be in both; each of them was changed in the same way.
+        merged = {**self._foreign, **{each["ref"]: each for each in found["definitions"]}}
+        return {**found, "definitions": list(merged.values())}
 
     def visit(self, node: Node, *, own_bytes: bool) -> Any:
         kind = node["type"]
