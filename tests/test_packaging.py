@@ -82,12 +82,13 @@ def test_what_is_built_can_be_released(repository: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(built[0]) as wheel:
         metadata = wheel.read(f"enfilade-{version}.dist-info/METADATA").decode()
     targets = re.findall(r"\]\(([^)\s]+)\)", metadata)
-    assert targets
+    assert ("[a new project](" if repository else "a new project, ") in " ".join(metadata.split())
     assert [target for target in targets if not target.startswith(("https://", "http://", "#"))] == []
     files = [target for target in targets if target.startswith("https://example.com/")]
     assert bool(files) == bool(repository)
     for target in files:
-        assert (ROOT / target.removeprefix(f"{repository}/blob/v{version}/")).exists(), target
+        path = target.removeprefix(f"{repository}/blob/v{version}/").partition("#")[0]
+        assert (ROOT / path).exists(), target
     assert ("Project-URL: Changelog, https://example.com/" in metadata) == bool(repository)
     with tarfile.open(built[1]) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
