@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from enfilade.needed_names import PACKAGES, is_needed
+from enfilade.source import LoadError, import_file
 from over_http import Http
 from servers import ServerProcess, enfilade_command, free_port
 
@@ -181,6 +182,22 @@ def test_a_module_may_be_called_like_a_package_that_is_needed(tmp_path: Path) ->
         words, input=lines, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert '"brew"' in done.stdout, done.stderr
+
+
+def test_a_package_that_imports_itself_by_such_a_name_is_told_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    write(
+        tmp_path,
+        {
+            "queue/__init__.py": "",
+            "queue/server.py": SERVER.format(before="from queue.tools import leaves", after=""),
+            "queue/tools.py": "leaves = 3",
+        },
+    )
+    with pytest.raises(LoadError, match="'queue' is also the name of a module that is needed"):
+        import_file(tmp_path / "queue" / "server.py")
 
 
 def test_ordinary_names_are_left_alone() -> None:

@@ -179,9 +179,23 @@ def _import_beside(path: Path, root: Path, name: str) -> ModuleType:
     last = dict.fromkeys((str(root), str(path.parent)))
     sys.path[:] = [each for each in sys.path if str(Path(each).resolve()) not in last] + list(last)
     top, _, rest = name.partition(".")
+    try:
+        return _import_as_served(path, root / top, top, rest)
+    except LoadError as error:
+        missing = error.__cause__
+        if isinstance(missing, ImportError) and str(missing.name).partition(".")[0] == top:
+            raise LoadError(
+                f"{error}\n\n{top!r} is also the name of a module that is needed, and means that one here. "
+                "Rename yours, or import what is in it relatively, as in `from .tools import add`"
+            ) from missing
+        raise
+
+
+def _import_as_served(path: Path, package: Path, top: str, rest: str) -> ModuleType:
+    """Import a file, or its whole package first, as `served_TOP`."""
     if not rest and path.stem != "__init__":
         return _import_as(f"served_{top}", path)
-    package, init = root / top, root / top / "__init__.py"
+    init = package / "__init__.py"
     if init.is_file():
         whole = _import_as(f"served_{top}", init, [str(package)])
     else:
