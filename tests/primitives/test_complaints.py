@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
+from enfilade.primitives.arguments import repaired
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.prompt import prompt_from_function
 
@@ -188,6 +189,41 @@ def test_a_handwritten_union_is_explained_alike(case: str) -> None:
     with pytest.raises(ArgumentsError) as caught:
         received(make(fn, input_schema=published), {"x": sent})
     assert str(caught.value) == f'Invalid arguments for tool "fn": {expected}'
+
+
+class Leaf(BaseModel):
+    value: int
+
+
+class Left(BaseModel):
+    left: Left | Right | Leaf
+
+
+class Right(BaseModel):
+    right: Left | Right | Leaf
+
+
+def test_what_is_said_of_many_alternatives_is_short() -> None:
+    wide = {"left": {}, "right": {}, "value": "x"}
+    sent: Any = wide
+    for _ in range(6):
+        sent = {"left": sent, "right": sent}
+    assert len(complaint(Left | Right | Leaf, sent)) < 2000
+
+
+def test_many_repairs_in_one_object_cost_no_copy_each() -> None:
+    copies: list[int] = []
+
+    class Counted(dict[str, Any]):
+        def copy(self) -> Any:
+            copies.append(len(self))
+            return Counted(self)
+
+    values = Counted({"x": Counted({str(number): "[1]" for number in range(500)})})
+    schema = takes(dict[str, list[int]]).definition.input_schema
+    found = repaired(values, [("x", str(number)) for number in range(500)], schema)
+    assert found["x"] == {str(number): [1] for number in range(500)}
+    assert copies == [1]
 
 
 LIMITS: dict[str, tuple[dict[str, Any], Any, str]] = {

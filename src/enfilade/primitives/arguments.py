@@ -295,19 +295,20 @@ def repaired(values: Any, paths: Iterable[tuple[Step, ...]], schema: Mapping[str
     Models write `{"filter": "{\\"a\\": 1}"}` where `{"filter": {"a": 1}}` is meant, and `"null"` for null.
 
     Args:
-        values: parsed arguments; they stay as they are.
+        values: parsed arguments; the objects and arrays in them are changed, the outermost one is not.
         paths: where something is wrong with them.
         schema: of the arguments.
     """
-    found = values
+    found: Any = None
     for path in dict.fromkeys(paths):
         text = value_at(values, path)
         if not path or not isinstance(text, str):
             continue
         value = _repaired_text(text, types_of(descend(schema, path, schema), schema))
         if value is not text:
-            found = _replaced(found, path, value)
-    return found if found is not values else None
+            found = values.copy() if found is None else found
+            value_at(found, path[:-1])[path[-1]] = value
+    return found
 
 
 def _repaired_text(text: str, types: set[str]) -> Any:
@@ -321,15 +322,6 @@ def _repaired_text(text: str, types: set[str]) -> Any:
         except ValueError:
             return text
     return text
-
-
-def _replaced(values: Any, path: tuple[Step, ...], value: Any) -> Any:
-    """Return values with another one at a path; what is on the way there is copied."""
-    if not path:
-        return value
-    copied = values.copy()
-    copied[path[0]] = _replaced(values[path[0]], path[1:], value)
-    return copied
 
 
 def _field(parameter: Parameter, description: str | None) -> Any:

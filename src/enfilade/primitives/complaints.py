@@ -19,9 +19,11 @@ from pydantic_core import ErrorDetails, ValidationError
 
 from enfilade.primitives.faults import Alternatives, Fault, faults_in, sorted_out
 from enfilade.primitives.phrases import (
+    LONGEST,
     NOWHERE,
     Step,
     came,
+    clipped,
     descend,
     expectation,
     is_secret,
@@ -111,7 +113,7 @@ class _Sentences:
         members = [" and ".join(self.of(faults)[:_MOST_ALTERNATIVES]) for faults in value.faults]
         shown = ", or ".join(members[:_MOST_ALTERNATIVES])
         more = "" if len(members) <= _MOST_ALTERNATIVES else ", or more"
-        return f"{place(value.path)} fits none of its alternatives: either {shown}{more}"
+        return f"{place(value.path)} fits none of its alternatives: either {clipped(shown + more, LONGEST)}"
 
     def _of_place(self, path: tuple[Step, ...], faults: Sequence[Fault]) -> str:
         kinds = {each.kind for each in faults}

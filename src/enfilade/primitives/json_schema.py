@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from enfilade.primitives.phrases import (
     LIMITS,
+    LONGEST,
     NOWHERE,
     Step,
     came,
+    clipped,
     descend,
     expectation,
     follow,
@@ -147,16 +149,16 @@ class SchemaChecker:
                 yield from self._told(error)
             return
         if inside:
-            each = (
-                " and ".join(str(told) for error in errors for told in self._told(error)) for errors in inside
-            )
-            yield Problem(
-                path, f"fits none of its alternatives: either {', or '.join(islice(each, _MOST_SHOWN))}"
-            )
+            each = (" and ".join(islice(self._sentences(errors), _MOST_SHOWN)) for errors in inside)
+            shown = clipped(", or ".join(islice(each, _MOST_SHOWN)), LONGEST)
+            yield Problem(path, f"fits none of its alternatives: either {shown}")
             return
         branches = schema.get("anyOf") or schema.get("oneOf") or []
         expected = expectation({"anyOf": branches}, self._schema) or "one of its alternatives"
         yield Problem(path, f"should be {expected}, got {came(value, secret=is_secret(schema, self._schema))}")
+
+    def _sentences(self, errors: list[ValidationError]) -> Iterator[str]:
+        return (str(told) for error in errors for told in self._told(error))
 
     def _of_each(self, path: tuple[Step, ...], inner: tuple[Step, ...], schema: Any, value: Any) -> Problem:
         """Complain of what each alternative refuses: a tag that none has, or that is missing."""

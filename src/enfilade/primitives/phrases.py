@@ -16,6 +16,9 @@ Step = str | int
 #: Stands for a value that is not there.
 NOWHERE: Final = object()
 
+#: Characters of what is said about the alternatives of one value.
+LONGEST: Final = 600
+
 _EXCERPT: Final = 24
 _NAME: Final = 60
 _CHOICES: Final = 8
@@ -59,7 +62,7 @@ def place(path: Iterable[Step]) -> str:
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return f'"{_clipped(text, _NAME)}"'
+    return f'"{clipped(text, _NAME)}"'
 
 
 def came(value: Any, *, secret: bool = False) -> str:
@@ -68,7 +71,7 @@ def came(value: Any, *, secret: bool = False) -> str:
     if secret or isinstance(value, (list, dict)) or value is None:
         return kind
     if isinstance(value, str):
-        return f"{kind} {json.dumps(_clipped(value, _EXCERPT), ensure_ascii=False)}"
+        return f"{kind} {json.dumps(clipped(value, _EXCERPT), ensure_ascii=False)}"
     if isinstance(value, int) and abs(value) >= 10**_EXCERPT:
         return f"{kind} of more than {_EXCERPT} digits"
     return f"{kind} {json.dumps(value)}"
@@ -218,8 +221,9 @@ def is_secret(schema: Mapping[str, Any] | None, root: Mapping[str, Any]) -> bool
 
 
 def _literal(value: Any) -> str:
-    return _clipped(json.dumps(value, ensure_ascii=False, default=str), _NAME)
+    return clipped(json.dumps(value, ensure_ascii=False, default=str), _NAME)
 
 
-def _clipped(text: str, length: int) -> str:
+def clipped(text: str, length: int) -> str:
+    """Return a text that is cut if it is longer than this."""
     return text if len(text) <= length else text[: length - 1] + "…"
