@@ -5,6 +5,7 @@ import collections
 import datetime
 import enum
 import math
+import pathlib
 import types
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
@@ -156,6 +157,18 @@ def test_bytes_go_round() -> None:
 
     data = base64.b64encode(bytes(range(256))).decode()
     assert data_of(answered(make(echo), {"x": {"data": data}})) == {"data": data, "more": {}}
+
+
+@pytest.mark.parametrize("value", [pathlib.Path("a-b"), RAW, Box(b"\xfb"), datetime.date(2024, 1, 1)], ids=repr)
+def test_what_holds_no_value_of_any_type_is_written_once(monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
+    def again(*_: Any) -> None:
+        raise AssertionError("written again")
+
+    monkeypatch.setattr(structured, "in_standard_alphabet", again)
+    kind = pathlib.Path if isinstance(value, pathlib.Path) else type(value)
+    result_of(value, kind)
+    with pytest.raises(AssertionError, match="written again"):
+        result_of({"a-b": value}, dict[str, Any])
 
 
 # -- Enums, iterables, fields ----------------------------------------------------------------------------------

@@ -48,7 +48,9 @@ def holds_anything(schema: Any) -> bool:
     """Return whether some part of a value may be of any type."""
     for node, _ in nodes(schema, None):
         writes = node.get("serialization") or {}
-        if node.get("type") == "any" or writes.get("type") in ("any", "function-plain", "function-wrap"):
+        if "any" in (node.get("type"), writes.get("type")):
+            return True
+        if writes.get("type") in ("function-plain", "function-wrap") and not is_pydantics(writes["function"]):
             return True
     return False
 
