@@ -331,7 +331,7 @@ def _model(draw: st.DrawFn, inner: Inner) -> Supported:
     default = draw(fields[first].values)
     types: Any = {name: (each.annotation, ...) for name, each in fields.items()}
     types[first] = (fields[first].annotation, default)
-    model = create_model("Model", **types)
+    model = create_model("Model", __config__=ConfigDict(arbitrary_types_allowed=True), **types)
     values = st.fixed_dictionaries({name: each.values for name, each in fields.items()})
     return Supported(model, values.map(lambda each: model(**each)), hashable=False, told_whole=_whole(fields))
 
