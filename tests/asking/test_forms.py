@@ -185,9 +185,9 @@ def test_answers_become_what_was_wanted(wanted: Any, sent: dict[str, Any], read:
 @pytest.mark.parametrize(
     ("wanted", "sent", "words"),
     [
-        (Data, {"age": "old"}, ["name", "Field required", "age", "integer"]),
-        (SIZES, {"value": "xl"}, ["'s' or 'l'"]),
-        (Annotated[str, Field(pattern="^a")], {"value": "b"}, ["pattern"]),
+        (Data, {"age": "old"}, ["name", "is missing", "age", "integer"]),
+        (SIZES, {"value": "xl"}, ['"s" or "l"']),
+        (Annotated[str, Field(pattern="^a")], {"value": "b"}, ["should match ^a"]),
         ({"type": "object", "properties": {"a": {"type": "integer"}}}, {"a": "1"}, ["a", "integer"]),
     ],
     ids=["dataclass", "choices", "what no form can say", "schema"],
@@ -257,3 +257,16 @@ def test_defaults_are_left_out_for_2025_06_18_except_of_booleans() -> None:
     seen: Any = visible(params, "2025-06-18")
     defaults = {name for name, each in seen.requested_schema["properties"].items() if "default" in each}
     assert defaults == {"verified"}
+
+
+def test_an_answer_is_explained_as_arguments_are() -> None:
+    class Seat(BaseModel):
+        where: Literal["window", "aisle"]
+        row: Annotated[int, Field(le=30)]
+
+    with pytest.raises(AnswerError) as caught:
+        Form(Seat).read({"where": "roof", "row": 31})
+    assert str(caught.value) == (
+        'The answer does not fit the question: "where" should be "window" or "aisle", got string "roof"; '
+        '"row" should be at most 30, got integer 31'
+    )

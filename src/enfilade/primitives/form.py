@@ -19,7 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from enfilade.primitives.choices import Choices
 from enfilade.primitives.errors import AnswerError
 from enfilade.primitives.json_schema import SchemaChecker
-from enfilade.primitives.phrases import follow, place
+from enfilade.primitives.phrases import follow
 from enfilade.primitives.schemas import TidySchema, object_schema, typed_dict
 
 _SAID: Final = ("title", "description", "default")
@@ -88,8 +88,10 @@ class Form:
         try:  # as JSON, because that is what it was: a date in a strict model is a string there
             read = self._adapter.validate_json(msgspec.json.encode(values))
         except ValidationError as error:
-            told = [f"{place(each['loc'])}: {each['msg']}" for each in error.errors(include_input=False)]
-            raise AnswerError("The answer does not fit the question: " + "; ".join(told)) from None
+            from enfilade.primitives.complaints import complaints  # not before something is wrong
+
+            told = "; ".join(complaints(error, values, self.schema, "question"))
+            raise AnswerError(f"The answer does not fit the question: {told}") from None
         return read["value"] if self._single else read
 
 
