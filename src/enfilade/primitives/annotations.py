@@ -74,13 +74,25 @@ class Scope:
         """Return the context type for its own name; for another name, what may be the module it is in."""
         if name == self._context_type.__name__:
             return self._context_type
-        return types.SimpleNamespace(**{self._context_type.__name__: self._context_type})
+        return _Absent(**{self._context_type.__name__: self._context_type})
 
     def _unresolved(self, annotation: Any, what: str, why: str) -> str:
         return (
             f"{self._label}, {what}: the annotation {_shown(annotation)} cannot be resolved ({why}); "
             f"define or import the type in the function's module, above it and outside of `if TYPE_CHECKING:`"
         )
+
+
+class _Absent:
+    """A module that only type checkers see, in which everything else is as absent: `Context[db.Pool]`."""
+
+    def __init__(self, **known: Any) -> None:
+        vars(self).update(known)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Absent()
 
 
 def is_context(annotation: Any, context_type: type) -> bool:
