@@ -1,7 +1,7 @@
 """`max_connections`: who makes room for a new connection, and that probes get in whatever the others do.
 
-Easy to get wrong: the server looks at its connections now and then, so a connection that has just fallen idle is
-not known to be idle yet. What has to be known is waited for.
+Easy to get wrong: the server looks at its connections now and then, so it is not known yet since when a
+connection is idle that has just become so. What has to be known is waited for.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from transports.test_connection_timeouts import loop
 __all__ = ["loop"]  # a fixture
 
 HALF = b"GET /echo HTTP/1.1\r\nHost:"
+TIMEOUTS = ("header_timeout", "body_timeout", "idle_timeout", "write_timeout")
 PROBES = frozenset(("/healthz",))
 
 
@@ -63,6 +64,17 @@ class TestRoom:
             assert clients[0].rest() == b"", "closed in good order"
             for client in clients[1:]:
                 assert client.ask("/echo") == (200, b"")
+
+    def test_one_that_has_just_fallen_idle_makes_it(self, loop: str) -> None:
+        """Between two sweeps, which are a second apart with long timeouts."""
+        with full(loop, 3, **dict.fromkeys(TIMEOUTS, 3600.0)) as server:
+            at_work(server, 1)
+            idle = [server.client() for _ in range(2)]
+            for client in idle:
+                assert client.ask("/echo") == (200, b"")
+            assert server.client().ask("/echo", method="POST", body=b"{}") == (200, b"{}")
+            assert not any(each.in_reserve for each in server.state.connections)
+            assert server.connections() == 3
 
     def test_before_it_one_that_is_slow_with_its_head(self, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(connection_slots, "_PATIENCE", UNIT)

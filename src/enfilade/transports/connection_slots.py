@@ -141,14 +141,17 @@ class ConnectionSlots:
         return deque((connection, since) for _, since, _, connection in sorted(found))
 
     def _waits_since(self, connection: TimedConnection) -> float | None:
-        """Return since when a connection is idle or waits for a head; None if it does something, or just came."""
+        """Return since when a connection is idle or waits for a head; None if it does something, or just came.
+
+        What became idle after the last sweep counts from now, since nobody has noted the time.
+        """
         watch, phase = connection.watch, phase_of(connection)
-        if watch is None or watch.phase != phase or watch.cycle is not connection.cycle:
-            return None
-        if phase == HEAD and self.sweep.clock - watch.since >= _PATIENCE:
-            return watch.since
+        is_noted = watch is not None and watch.phase == phase and watch.cycle is connection.cycle
+        since = watch.since if watch is not None and is_noted else self.sweep.clock
+        if phase == HEAD and self.sweep.clock - since >= _PATIENCE:
+            return since
         if phase == IDLE and not connection.transport.get_write_buffer_size():
-            return watch.since
+            return since
         return None
 
     def _warn(self) -> None:
