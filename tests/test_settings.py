@@ -284,6 +284,56 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
     assert load({}) == Settings()
 
 
+# -- names that may be allowed ---------------------------------------------------------------------------------
+
+NO_NAMES = {
+    ("allowed_hosts", "https://a.example"): "'a.example'",
+    ("allowed_hosts", "https://me@a.example:8443/mcp?x"): "'a.example:8443'",
+    ("allowed_hosts", "a.example/mcp"): "'a.example'",
+    ("allowed_hosts", "a.example b.example"): "one such as 'mcp.example.com', an IP address, '\\*.example.com'",
+    ("allowed_hosts", "a.*"): "one such as",
+    ("allowed_hosts", "*.*.example"): "one such as",
+    ("allowed_hosts", "*.[::1]"): "one such as",
+    ("allowed_hosts", "a.example:99999"): "one such as",
+    ("allowed_hosts", "bücher.example"): "'xn--bcher-kva.example'",
+    ("allowed_origins", "a.example"): "'https://a.example'",
+    ("allowed_origins", "http://a.example/x"): "'http://a.example'",
+    ("allowed_origins", "a.example/x"): "'https://a.example'",
+    ("allowed_origins", "*.a.example"): "scheme and host, such as 'https://app.example.com', or '\\*' for any",
+    ("allowed_origins", "https://*.a.example"): "scheme and host",
+    ("allowed_origins", "https://a.example https://b.example"): "scheme and host",
+}
+
+
+@pytest.mark.parametrize(("name", "text"), NO_NAMES)
+@pytest.mark.parametrize("source", ["environment", "dotenv", "code", "option"])
+def test_a_name_that_no_client_can_send_is_refused(
+    name: str, text: str, source: str, nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, typed = f"ENFILADE_{name.upper()}", {name: text} if source == "option" else {}
+    if source == "environment":
+        monkeypatch.setenv(key, text)
+    if source == "dotenv":
+        (nowhere / ".env").write_text(f"{key}='{text}'\n", encoding="utf-8")
+    origin = {"environment": key, "dotenv": f"{key} in .env", "code": "argument"}
+    shown = re.escape(f"{name} ({origin.get(source, '--' + name.replace('_', '-'))}): {text!r} is not a")
+    with pytest.raises(SettingsError, match=rf"{shown}.*; write {NO_NAMES[name, text]}"):
+        load({name: [text]} if source == "code" else {}, command_line=typed)
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("allowed_hosts", ("*", "*.b.example", "a.example", "A.example:8443", "a.example.", "10.0.0.1")),
+        ("allowed_hosts", ("2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:80", "my_service:80")),
+        ("allowed_origins", ("*", "null", "https://a.example", "http://a.example:80/", "http://[::1]:3000")),
+        ("allowed_origins", ("chrome-extension://abc", "vscode-webview://x_y", "http://10.0.0.1:1")),
+    ],
+)
+def test_names_that_clients_send_may_be_allowed(name: str, texts: tuple[str, ...]) -> None:
+    assert getattr(Settings(**{name: texts}), name) == texts
+
+
 # -- which .env counts ---------------------------------------------------------------------------------------
 
 
@@ -325,6 +375,34 @@ def test_the_file_does_not_reach_the_environment(nowhere: Path) -> None:
     load({})
     assert "ENFILADE_PORT" not in os.environ
     assert "TOKEN" not in os.environ
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_in_another_encoding_is_refused_in_one_line(nowhere: Path, encoding: str) -> None:
+    (nowhere / ".env").write_text("NAME=café\n", encoding=encoding)
+    with pytest.raises(SettingsError) as caught:
+        load({})
+    file = nowhere.resolve() / ".env"
+    assert str(caught.value) == f"Invalid settings: {file} is not UTF-8; save it as UTF-8"
+
+
+def test_a_mark_at_the_start_of_the_file_is_no_part_of_a_name(nowhere: Path) -> None:
+    (nowhere / ".env").write_text("ENFILADE_PORT=7\n", encoding="utf-8-sig")
+    assert load({}).port == 7
+
+
+def test_lines_that_set_nothing_are_warned_of_when_a_server_starts(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The warning names the line and does not show it, for it may be a secret."""
+    monkeypatch.setattr("enfilade.launch.launch", lambda *_, **__: None)
+    text = "\n# a comment\nENFILADE_PORT 9000\n\nTOKEN\nENFILADE_PATH: /x\nEMPTY=\nexport OK=1\n"
+    (nowhere / ".env").write_text(text, encoding="utf-8")
+    app = MCPApp("Tea")
+    assert caplog.messages == []  # to import a server is not to start it
+    app.run("http")
+    file = nowhere.resolve() / ".env"
+    assert caplog.messages == [f"{file}, line {number}, has no effect; write NAME=value" for number in (3, 5, 6)]
 
 
 # -- variables that are no settings ----------------------------------------------------------------------------

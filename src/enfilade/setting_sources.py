@@ -80,12 +80,21 @@ def _from_environment() -> dict[str, tuple[str, str]]:
 
 
 def _dotenv() -> Mapping[str, str | None]:
-    """Return the variables of the `.env` that counts; none if there is no such file."""
+    """Return the variables of the `.env` that counts; none if there is no such file.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
     if (file := find_dotenv()) is None:
         return {}
-    from dotenv import dotenv_values  # most servers have no such file
+    from enfilade.serving.dotenv_file import read_dotenv
 
-    return dotenv_values(file, interpolate=False)
+    try:
+        return read_dotenv(file)
+    except OSError as error:
+        raise SettingsError(f"Invalid settings: {file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"Invalid settings: {error}") from None
 
 
 def find_dotenv(start: Path | None = None) -> Path | None:
@@ -100,12 +109,17 @@ def find_dotenv(start: Path | None = None) -> Path | None:
 
 
 def warn_of_unknown_variables() -> None:
-    """Log a warning for each `ENFILADE_*` variable that is no setting.
+    """Log a warning for each `ENFILADE_*` variable that is no setting, and each line of `.env` that sets nothing.
 
     It belongs to the start of a server, not to its import, and not to its workers, which would repeat it.
     """
     for name, origin in _unknown_variables():
         log.warning("%s%s is no setting of this version, so it has no effect%s", name, origin, _suggestion(name))
+    if (file := find_dotenv()) is not None:
+        from enfilade.serving.dotenv_file import lines_without_value
+
+        for number in lines_without_value(file):
+            log.warning("%s, line %d, has no effect; write NAME=value", file, number)
 
 
 def _unknown_variables() -> Iterator[tuple[str, str]]:

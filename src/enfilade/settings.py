@@ -74,10 +74,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ()
     store: Annotated[str, Meta(description="where state lives that clients cannot carry")] = "memory://"
     allowed_hosts: Annotated[
-        tuple[str, ...], Meta(description="Host names served besides loopback, `*.example.com` and `*` included")
+        tuple[str, ...],
+        Meta(
+            description="Host names served besides loopback, `*.example.com` and `*` included",
+            extra={"entries": "host"},
+        ),
     ] = ()
     allowed_origins: Annotated[
-        tuple[str, ...], Meta(description="browser origins served besides loopback and the server's own")
+        tuple[str, ...],
+        Meta(
+            description="browser origins served besides loopback and the server's own",
+            extra={"entries": "origin"},
+        ),
     ] = ()
     sessions: Annotated[bool, Meta(description="give session-era clients sessions; off: each request alone")] = (
         True

@@ -426,6 +426,15 @@ class TestRefusals:
             assert (refused.status, refused.headers["allow"]) == (405, "GET, POST, DELETE")
             assert refused.json["error"]["code"] == -32600
 
+    @pytest.mark.parametrize("options", [{"allowed_hosts": ["https://a.b"]}, {"allowed_origins": ["a.b"]}])
+    def test_a_name_that_no_client_can_send_is_refused(self, options: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="; write '"):
+            HTTPStreamableTransport(ID, **options)
+
+    def test_a_string_is_no_list_of_names(self) -> None:
+        with pytest.raises(ValueError, match=r"'a\.example' is a string; give a list: \['a\.example'\]"):
+            HTTPStreamableTransport(ID, allowed_hosts="a.example")
+
     async def test_s44_d15_foreign_hosts_and_origins_are_kept_out(self) -> None:
         async with peer(allowed_origins=["https://app.example"]) as it:
             for host in ("evil.example", "[::1]evil.example", "[::1%evil]", "localhost:80@evil", "localhost\xa0"):
