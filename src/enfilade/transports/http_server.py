@@ -26,7 +26,7 @@ import msgspec
 
 from enfilade import collector
 from enfilade.transports import lean_uvicorn
-from enfilade.transports.ending import Ending
+from enfilade.transports.ending import STARTUP_FAILURE, Ending
 from enfilade.transports.server_log import flush_log
 
 lean_uvicorn.enter()
@@ -35,9 +35,6 @@ from uvicorn.server import HANDLED_SIGNALS  # noqa: E402
 
 from enfilade.transports.connection_slots import AcceptErrors  # noqa: E402 - these import uvicorn too
 from enfilade.transports.connection_timeouts import ConnectionLimits  # noqa: E402
-
-#: Exit code of a server that could not start, as uvicorn has it.
-STARTUP_FAILURE: Final = 3
 
 _SETTLING: Final = (
     2.0  # seconds at most for connections and bytes that were there when the server was told to stop

@@ -24,7 +24,8 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any, Final
 
-from enfilade.transports.http_server import STARTUP_FAILURE, ServerOptions
+from enfilade.transports.ending import STARTUP_FAILURE
+from enfilade.transports.http_server import ServerOptions
 from enfilade.transports.worker import Load, Worker
 
 log = logging.getLogger("enfilade")
