@@ -284,6 +284,17 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
     assert load({}) == Settings()
 
 
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+def test_a_store_in_a_directory_that_is_not_there_is_refused_at_start(transport: str, nowhere: Path) -> None:
+    app = MCPApp("Tea", store="sqlite:///nodir/x.db")
+    with pytest.raises(SettingsError) as caught:
+        app.run(transport, port=0)
+    assert str(caught.value) == (
+        f"Invalid settings: store='sqlite:///nodir/x.db': there is no directory {nowhere.resolve() / 'nodir'}; "
+        "make it, or name another file"
+    )
+
+
 # -- names that may be allowed ---------------------------------------------------------------------------------
 
 NO_NAMES = {

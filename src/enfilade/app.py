@@ -37,7 +37,7 @@ from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
 from enfilade.serving.lifespan import Lifespan
 from enfilade.state.seal import Seal
-from enfilade.state.store import Bounds, StoreError, open_store
+from enfilade.state.store import Bounds, StoreError, check_place, open_store
 from enfilade.tool_offer import ToolOffer
 from enfilade.wire.lifecycle import (
     Implementation,
@@ -608,7 +608,7 @@ class MCPApp(ToolOffer):
         log_to_stderr(self.settings.log_level)
         _sources.warn_of_unknown_variables()
         if self._store is None:
-            _opened(self.settings)  # what is wrong with it is said before anybody calls
+            _opened(self.settings, starting=True)  # what is wrong with it is said before anybody calls
         collector.wait()
 
     def _run_http(self, reload: bool, bound: Callable[[str], object] | None) -> None:
@@ -639,8 +639,10 @@ class MCPApp(ToolOffer):
         )
 
 
-def _opened(settings: Settings) -> Store:
+def _opened(settings: Settings, *, starting: bool = False) -> Store:
     try:
+        if starting:
+            check_place(settings.store)
         return open_store(settings.store, Bounds(age=settings.stream_age))
     except ValueError as error:
         from enfilade.settings import SettingsError

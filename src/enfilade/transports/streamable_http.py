@@ -21,7 +21,7 @@ from msgspec import UNSET
 
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.exchange import InFlight
-from enfilade.serving.failures import is_shutdown, masked, stopping, stops
+from enfilade.serving.failures import LimitedLog, is_shutdown, masked, stopping, stops
 from enfilade.serving.live import Questions
 from enfilade.serving.peer import Peer
 from enfilade.serving.reconciliation import Reconciler
@@ -49,6 +49,7 @@ from enfilade.wire.lifecycle import InitializeRequestParams
 from enfilade.wire.revisions import LONGEST_BATCH, STATELESS
 
 log = logging.getLogger("enfilade.transports")
+_unready: Final = LimitedLog(log)
 
 Scope = MutableMapping[str, Any]
 #: Who holds a stream: the arguments of `StreamQuota.take`.
@@ -188,12 +189,12 @@ class StreamableHTTP:
             await self.start()
             await self.relay.store.keys.get("ready")
         except StoreError as error:
-            log.warning("not ready: %s", error)
+            _unready.write(logging.WARNING, "not ready: %s", error)
             return "the store is out of reach"
         try:
             await self._reconciler.check()
         except StoreError as error:
-            log.warning("not ready: %s", error)
+            _unready.write(logging.WARNING, "not ready: %s", error)
             return "the store has not got the secret of this server"
         return None
 
