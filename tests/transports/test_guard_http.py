@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from enfilade import Settings
+from enfilade.transports.http_protocol import HttpProtocol
 from harness import Http, Serving
 from over_http import HeaderValue, Reply, modern_headers, request_of, stateless_meta
 from workbench import Workbench
@@ -336,19 +337,26 @@ def received(connection: socket.socket) -> bytes:
     return b"".join(chunks)
 
 
+@pytest.fixture(scope="module")
+def run_by_us() -> Iterator[Http]:
+    """A server as `run()` starts it: only its own protocol shows the application what a target names."""
+    with Serving(Workbench(), http=HttpProtocol) as serving:
+        yield serving.http
+
+
 @pytest.mark.parametrize("host", [b"", b"Host: localhost\r\n"])
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 @pytest.mark.parametrize(
     ("authority", "is_allowed"), [(b"localhost", True), (b"evil.example", False), (b"evil.example:80", False)]
 )
 def test_the_authority_of_an_absolute_target_counts_as_host(
-    http: Http, authority: bytes, is_allowed: bool, version: bytes, host: bytes
+    run_by_us: Http, authority: bytes, is_allowed: bool, version: bytes, host: bytes
 ) -> None:
     """Whatever Host says, and also without one (RFC 9112 §3.2.2)."""
     body = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
     fields = host + b"Content-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
     head = b"POST http://%b/mcp HTTP/%b\r\n" % (authority, version) + fields % len(body)
-    with http.raw(head + body) as connection:
+    with run_by_us.raw(head + body) as connection:
         status = int(received(connection).split(b" ", 2)[1])
     if version == b"1.1" and not host:
         assert status == 400
