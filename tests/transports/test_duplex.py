@@ -267,7 +267,7 @@ class TestAnswers:
         async with peer(is_json_response_enabled=True, options=plain_json(request_timeout=0.05)) as it:
             asked = await it.asked(1)
             assert (await it.next())["params"] == {"requestId": 1}
-            assert "too long" in (await asked.whole()).json["error"]["message"]
+            assert "longer than" in (await asked.whole()).json["error"]["message"]
 
     async def test_work_survives_its_client(self) -> None:
         async with peer() as it:

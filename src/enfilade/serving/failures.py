@@ -134,7 +134,7 @@ def cancelled_by_host(error: BaseException, method: str) -> RpcError:
     request again; any other should not, because the request might be cancelled each time.
     """
     if is_shutdown(error):
-        return stopping()
+        return cut_off()
     id = secrets.token_hex(6)
     log_safely(
         log, logging.WARNING, "%s was cancelled by its host, or by a task of its handler (id %s)", method, id
@@ -148,13 +148,19 @@ def is_shutdown(cancellation: BaseException) -> bool:
 
 
 def stopping() -> RpcError:
-    """Return the outcome of a request that ends because the server does."""
+    """Return the outcome of a request of which nothing was done, because the server ends."""
     return RpcError(INTERNAL_ERROR, "The server is stopping; send the request again", status=503)
 
 
-def too_long() -> RpcError:
-    """Return the outcome of a request that went past its deadline."""
-    return RpcError(INTERNAL_ERROR, "The request took too long and was stopped")
+def cut_off() -> RpcError:
+    """Return the outcome of a request that was under way when the server ended."""
+    text = "The server is stopping: the request was cut off, and part of it may have been done"
+    return RpcError(INTERNAL_ERROR, text, status=503)
+
+
+def too_long(seconds: float) -> RpcError:
+    """Return the outcome of a request that took longer than `request_timeout`."""
+    return RpcError(INTERNAL_ERROR, f"The request took longer than {seconds:g} seconds and was stopped")
 
 
 # -- what the log has, and the client reads --------------------------------------------------------------------

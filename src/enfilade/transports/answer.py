@@ -14,7 +14,8 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from enfilade.serving.exchange import Outcome, Request
-from enfilade.serving.failures import cancelled_by_host, stopping, too_long
+from enfilade.serving.failures import cancelled_by_host, cut_off
+from enfilade.serving.limit import expire
 from enfilade.transports.eager import served
 from enfilade.transports.recorder import Recorder
 from enfilade.transports.recordings import Recordings
@@ -235,7 +236,7 @@ class Answer(msgspec.Struct, eq=False):
     def _give_up(self, request: Request) -> None:
         """Leave nobody waiting: whoever comes back for the rest reads that the server stopped."""
         if self._stream is not None:
-            self._stream.push_always(encode_error(request.id, stopping()))  # nothing, if it is concluded
+            self._stream.push_always(encode_error(request.id, cut_off()))  # nothing, if it is concluded
             self._stream.let_go()
             self._stream.abandon()
 
@@ -317,7 +318,7 @@ class Answer(msgspec.Struct, eq=False):
 
     def _expire(self) -> None:
         if self._request is not None:
-            self._request.cancel("deadline", verdict=too_long())
+            expire(self._request, self.options.request_timeout)
 
     async def _watch(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
