@@ -30,6 +30,18 @@ def origin() -> str:
     return app.name
 """
 
+LATE = """
+from contextlib import asynccontextmanager
+from enfilade import MCPApp
+
+@asynccontextmanager
+async def lifespan(app):
+    app.add_tool(lambda: 1, name="late")
+    yield
+
+app = MCPApp("Late", lifespan=lifespan)
+"""
+
 FILES = {
     "server.py": f"from enfilade import MCPApp\napp = MCPApp(name='Main', version='2.0')\n{TOOL}",
     "port.py": f"from enfilade import MCPApp\napp = MCPApp(name='Port', port=1, path='/code')\n{TOOL}",
@@ -43,6 +55,7 @@ FILES = {
     "guarded.py": f"from enfilade import MCPApp\napp = MCPApp(name='Guarded')\n{TOOL}\n"
     "if __name__ == '__main__':\n    raise SystemExit('the main block ran')\n",
     "none.py": "answer = 42\n",
+    "late.py": LATE,
     "empty.py": "from enfilade import MCPApp\napp = MCPApp()\n",
     "failing.py": "def fail():\n    raise KeyError('colour')\n\nfail()\n",
     "broken.py": "def broken(:\n",
@@ -217,6 +230,7 @@ def test_without_a_verb_it_shows_the_verbs(folder: Path) -> None:
         "several.py:blue": ("Blue", ["one"]),
         "imports.py": ("enfilade", ["neighbour"]),
         "guarded.py": ("Guarded", ["origin"]),
+        "late.py": ("Late", ["late"]),
     }.items(),
 )
 def test_stdio(folder: Path, target: str, found: tuple[str, list[str]]) -> None:

@@ -195,6 +195,63 @@ def test_an_unknown_setting_is_refused() -> None:
         Settings(colour="red")  # type: ignore[call-arg]  # the mistake under test
 
 
+MISTYPED: dict[str, tuple[Callable[..., object], dict[str, Any], str]] = {
+    "setting": (
+        MCPApp,
+        {"idle_timeout": 3},
+        "MCPApp() has no argument 'idle_timeout'; it is a setting: write settings=Settings(idle_timeout=3)",
+    ),
+    "setting with a text": (
+        MCPApp,
+        {"allowed_hosts": ["a.example"]},
+        "MCPApp() has no argument 'allowed_hosts'; it is a setting: write settings=Settings(allowed_hosts=...)",
+    ),
+    "nearly a setting": (
+        MCPApp,
+        {"idle_timout": 3},
+        "MCPApp() has no argument 'idle_timout'; did you mean 'idle_timeout'? It is a setting: write "
+        "settings=Settings(idle_timeout=3)",
+    ),
+    "nearly an argument": (
+        MCPApp,
+        {"instruction": "x"},
+        "no argument 'instruction'; did you mean 'instructions'?",
+    ),
+    "nothing like it": (MCPApp, {"colour": 1}, "got an unexpected keyword argument 'colour'"),
+    "run": (
+        MCPApp().run,
+        {"body_limit": 2048},
+        "run() has no argument 'body_limit'; it is a setting: write MCPApp(settings=Settings(body_limit=2048))",
+    ),
+    "run_async": (
+        MCPApp().run_async,
+        {"worker": 2},
+        "run_async() has no argument 'worker'; did you mean 'workers'?",
+    ),
+    "a dictionary": (
+        MCPApp,
+        {"settings": {"port": 1, "page_size": 3}},
+        "settings must be a Settings object, not dict; write settings=Settings(port=..., page_size=...)",
+    ),
+    "a list": (
+        MCPApp,
+        {"settings": []},
+        "settings must be a Settings object, not list; write settings=Settings(port=9000)",
+    ),
+    "Settings": (Settings, {"idle_timout": 3}, "there is no setting 'idle_timout'; did you mean 'idle_timeout'?"),
+    "Settings, nothing like it": (Settings, {"colour": 1}, "there is no setting 'colour'"),
+}
+
+
+@pytest.mark.parametrize(("call", "options", "said"), MISTYPED.values(), ids=MISTYPED)
+def test_a_setting_in_the_wrong_place_is_told_the_right_one(
+    call: Callable[..., object], options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        call(**options)
+    assert str(caught.value).endswith(said)
+
+
 @pytest.mark.parametrize(
     ("name", "given", "kept"),
     [

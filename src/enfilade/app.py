@@ -23,9 +23,9 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import UNSET
 
@@ -71,7 +71,23 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 log = logging.getLogger("enfilade")
+
+
+def _names_settings(fn: F) -> F:
+    """Let a function answer for the settings that it does not take: where to give them."""
+    code = fn.__code__
+    arguments = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+
+    @wraps(fn)
+    def checked(*args: Any, **options: Any) -> Any:
+        if not options.keys() <= arguments:
+            _sources.refuse_unknown(fn.__name__, options, arguments)
+        return fn(*args, **options)
+
+    return checked  # type: ignore[return-value]  # takes what `fn` takes
 
 
 class MCPApp(ToolOffer):
@@ -107,8 +123,10 @@ class MCPApp(ToolOffer):
 
     Raises:
         SettingsError: a setting has a value it cannot have.
+        TypeError: there is no such argument; if it is a setting, the text says how to give it.
     """
 
+    @_names_settings
     def __init__(
         self,
         name: str = "enfilade",
@@ -168,6 +186,11 @@ class MCPApp(ToolOffer):
         self._handlers: Handlers | None = None
         self._caching = check_cacheable(caching or {})
         self._endpoint: StreamableHTTP | None = None
+
+    @property
+    def has_lifespan(self) -> bool:
+        """Whether a lifespan was given, which may add tools, resources and prompts when the server starts."""
+        return self._lifespan.is_given
 
     # -- around the handlers -----------------------------------------------------------------------------------
 
@@ -477,6 +500,7 @@ class MCPApp(ToolOffer):
 
     # -- running -----------------------------------------------------------------------------------------------
 
+    @_names_settings
     def run(
         self,
         transport: str | None = None,
@@ -516,6 +540,7 @@ class MCPApp(ToolOffer):
         with self._served_with(settings):
             self.serve(reload=reload)
 
+    @_names_settings
     async def run_async(
         self,
         transport: str | None = None,

@@ -7,11 +7,11 @@ Every server needs its settings before it can begin, so they are no pydantic mod
 than all that a server does before its first answer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, StructMeta
 from msgspec.structs import force_setattr
 
 from enfilade.setting_values import Secret, read_value
@@ -41,7 +41,26 @@ class SettingsError(ValueError):
         self.problems = dict(problems or {})
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+def closest(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of some names that may have been meant; None if none is like it."""
+    import difflib  # only for the mistake
+
+    return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.7)), None)
+
+
+class _NamesChecked(StructMeta):
+    """Lets a struct say which of its names may have been meant by one that it does not have."""
+
+    def __call__(self, *values: Any, **given: Any) -> Any:
+        names: tuple[str, ...] = self.__struct_fields__
+        for name in given:
+            if name not in names:
+                near = closest(name, names)
+                raise TypeError(f"there is no setting {name!r}" + (f"; did you mean {near!r}?" if near else ""))
+        return super().__call__(*values, **given)
+
+
+class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
     """Everything that can be set, with its default. Times are in seconds, sizes in bytes.
 
     Numbers and flags may be given as text, as variables have them.
