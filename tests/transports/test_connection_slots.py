@@ -189,7 +189,7 @@ class TestTheLimit:
             for _ in range(5):
                 assert server.client().ask("/echo")[0] == 503
         assert [record.getMessage() for record in caplog.records if "max_connections" in record.getMessage()] == [
-            "all 1 connections are at work; new ones get 503 (max_connections)"
+            "all connections are at work, and new ones get 503 (max_connections is 1)"
         ]
 
 

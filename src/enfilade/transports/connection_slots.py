@@ -159,7 +159,7 @@ class ConnectionSlots:
         now = time.monotonic()
         if now >= self._warned_at + 60 or not self._warned_at:
             self._warned_at = now
-            log.warning("all %d connections are at work; new ones get 503 (max_connections)", self._limit)
+            log.warning("all connections are at work, and new ones get 503 (max_connections is %d)", self._limit)
 
 
 def _is_at_work(connection: TimedConnection) -> bool:

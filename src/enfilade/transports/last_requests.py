@@ -51,7 +51,7 @@ async def finish_requests(
         await asyncio.sleep(_LOOK)
         bodies.give_up_stalled(state)
     if state.tasks:
-        log.warning("%d requests have not ended in time and are cancelled", len(state.tasks))
+        log.warning("requests that have not ended in time are cancelled: %d", len(state.tasks))
     for task in list(state.tasks):
         task.cancel(_REASON)
     cancelled_at = time.monotonic()

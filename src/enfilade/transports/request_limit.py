@@ -79,5 +79,6 @@ class _Refusing:
 
 def too_many(limit: int) -> RefusalError:
     """Return the error of a request beyond the limit: INTERNAL_ERROR with HTTP status 503."""
-    text = f"The server is busy: {limit} requests are in flight; send this one again later"
+    busy = "1 request is" if limit == 1 else f"{limit} requests are"
+    text = f"The server is busy: {busy} in flight; send this one again later"
     return RefusalError("max_requests", INTERNAL_ERROR, text, status=503)
