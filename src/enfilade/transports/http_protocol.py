@@ -76,7 +76,7 @@ class HttpProtocol(RequestReader):
         self._discard_limit = self._slots.sweep.limits.discard_limit
         self.logs_access = logging.getLogger("uvicorn.access").hasHandlers()
 
-        self._default_head: tuple[Any, bytes, bool] = (None, b"", False)
+        self._default_head: tuple[Any, bytes] = (None, b"")
 
         self.cycle: Cycle | None = None
         self._active: Cycle | None = None
@@ -87,6 +87,7 @@ class HttpProtocol(RequestReader):
 
         self._is_stopped = False  # the parser gets nothing at present
         self._held: memoryview | None = None  # bytes that it gets when fewer requests wait
+        self._is_stopping = False  # what has been read is answered, and nothing after that
         self._discarded = 0  # bytes that came behind a refused request
         self._closing: LingeringClose | None = None
         self._half_closed: asyncio.TimerHandle | None = None  # the client sends no more
@@ -247,21 +248,41 @@ class HttpProtocol(RequestReader):
     # -- what the server and the cycles say --------------------------------------------------------------------
 
     def shutdown(self) -> None:
-        """Close the connection as soon as nothing is in flight: uvicorn's server is stopping."""
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
-        else:
-            self.cycle.keep_alive = False
+        """Answer what has been read of requests, then close the connection: uvicorn's server is stopping."""
+        self._is_stopping = True
+        if self._held is None:
+            self._end_with_newest()
 
-    def default_head(self) -> tuple[bytes, bool]:
-        """Return the lines that uvicorn wants on each response, and whether they close the connection."""
-        of, lines, closes = self._default_head
+    def drop_waiting(self) -> int:
+        """Let the response under way be the last one; return how many requests wait behind it."""
+        count = len(self._waiting)
+        self._drop_waiting()
+        self._held = None
+        if self._active is not None:
+            self._active.keep_alive = False
+        return count
+
+    def default_head(self) -> bytes:
+        """Return the lines that uvicorn wants on each response.
+
+        If they close the connection, only the response that is the last one does (RFC 9112 §9.6).
+        """
+        of, lines = self._default_head
         wanted = self.server_state.default_headers
         if wanted is not of:  # uvicorn replaces the list when the date changes, and does not change the list
-            lines = b"".join(b"%b: %b\r\n" % field for field in wanted)
-            closes = any(name.lower() == b"connection" and has_close(value) for name, value in wanted)
-            self._default_head = (wanted, lines, closes)
-        return lines, closes
+            lines = self._read_default_head(wanted)
+        return lines
+
+    def _read_default_head(self, wanted: list[tuple[bytes, bytes]]) -> bytes:
+        fields = [
+            (name, value) for name, value in wanted if name.lower() != b"connection" or not has_close(value)
+        ]
+        lines = b"".join(b"%b: %b\r\n" % field for field in fields)
+        if len(fields) == len(wanted):
+            self._default_head = (wanted, lines)
+        elif self._active is not None and not self._waiting and self._held is None:
+            self._active.keep_alive = False
+        return lines
 
     def response_completed(self, keep_alive: bool) -> None:
         """Go on with the next request that is there, or wait for one."""
@@ -351,7 +372,16 @@ class HttpProtocol(RequestReader):
         self._is_stopped = False
         if held is not None:
             self._feed_in_pieces(held)
+        if self._is_stopping and self._refusal is None and self._held is None:
+            self._end_with_newest()
         self.resume_reading()
+
+    def _end_with_newest(self) -> None:
+        """Let the response to the newest request be the last one, or close the connection if it is complete."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
 
     # -- refusing and closing ----------------------------------------------------------------------------------
 
@@ -412,7 +442,7 @@ class HttpProtocol(RequestReader):
 
     def _answer_refusal(self, refusal: RequestRefused) -> None:
         refusals.warn(self._scope["client"], refusal.status, refusal.reason, refusal.setting)
-        self.transport.write(response_of(refusal.status, refusal.reason, self.default_head()[0]))
+        self.transport.write(response_of(refusal.status, refusal.reason, self.default_head()))
         self._close()
 
     def _close(self) -> None:

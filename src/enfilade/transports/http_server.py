@@ -213,6 +213,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop in the order that the top of this file gives."""
+        await asyncio.sleep(_TURN)  # what is there by now was sent before the end was announced: it is read first
         self._take_leave()
         await self._linger(self._options.drain_delay)
         queued = _accept_all(sockets or [each for server in self.servers for each in server.sockets])
@@ -238,13 +239,13 @@ class Server(uvicorn.Server):
             self._accept_errors.restore()
 
     def _take_leave(self) -> None:
-        """Say that the server is going: to probes, to streams, and on every response from now on."""
+        """Say that the server is going: to probes, to streams, and with the last response on each connection."""
         self._app.drain()
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
         for connection in list(self.server_state.connections):
             cycle = getattr(connection, "cycle", None)  # websockets have none
-            if cycle is not None and not cycle.response_complete:
-                connection.shutdown()  # of a connection that is not idle: let this response be its last
+            if cycle is not None and cycle.response_started and not cycle.response_complete:
+                connection.shutdown()  # its head is out and cannot say so: let the response be the last
 
     async def _linger(self, seconds: float) -> None:
         end = time.monotonic() + seconds
