@@ -170,7 +170,11 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
         int, Meta(ge=1, description="unanswered questions per principal, or per session where there is none")
     ] = 64
     body_memory: Annotated[
-        int, Meta(ge=1024, description="bytes of unfinished request bodies that a worker holds in all")
+        int,
+        Meta(
+            ge=1024,
+            description="bytes of unfinished bodies in a worker, and of large arguments in flight",
+        ),
     ] = 64 * 1024 * 1024
     discard_limit: Annotated[
         int, Meta(ge=0, description="bytes read from a client after its request was refused")

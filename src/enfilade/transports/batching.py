@@ -78,14 +78,14 @@ class Batch:
             limit = self._request_timeout
             timer = asyncio.get_running_loop().call_later(limit, expire, request, limit)
         responder = self._load.responder
-        self._load.enter()
+        size = self._load.enter(request)
         try:
             body, _ = await responder.respond(request)
             return body
         except asyncio.CancelledError:
             return encode_error(request.id, cut_off())
         finally:
-            self._load.leave()
+            self._load.leave(size)
             if timer is not None:
                 timer.cancel()
 

@@ -74,7 +74,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         answers: how answers behave.
         body_limit: largest body in bytes.
-        body_memory: bytes that the unfinished bodies of all requests may take together.
+        body_memory: bytes that unfinished bodies, and large ones of requests in flight, may take together.
         max_requests: requests in flight at once.
         max_streams: event streams that one principal, or one session, may have open.
         max_questions: unanswered questions of one principal, or one session.
@@ -133,7 +133,7 @@ class StreamableHTTP:
         self.draining = False
         self.answers = options.answers
         self.bodies = BodyReader(options.body_limit, BodyMemory(options.body_memory))
-        self.load = RequestLimit(dispatcher, options.max_requests)
+        self.load = RequestLimit(dispatcher, options.max_requests, self.bodies.memory)
         self.stream_quota = StreamQuota(options.max_streams)
         self.in_flight = InFlight()
         self.questions = Questions(relay, seal, limit=options.max_questions)
