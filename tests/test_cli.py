@@ -15,7 +15,7 @@ from mcp import Client, StdioServerParameters
 
 import enfilade
 from enfilade import Settings
-from enfilade.cli.run import RUN_WORDS
+from enfilade.cli.run import RUN_WORDS, greet
 from enfilade.cli.run_signature import run_signature
 from enfilade.cli.setting_options import WITHOUT_OPTION, SettingOption, setting_options
 from enfilade.cli.words import understood
@@ -189,6 +189,11 @@ def test_a_syntax_error_shows_the_place(folder: Path) -> None:
     error = enfilade_says(folder, "run", "broken.py").stderr
     assert "def broken(:" in error
     assert "importlib" not in error
+
+
+def test_an_app_without_tools_is_greeted_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    greet(enfilade.MCPApp("Late"), "http://127.0.0.1:8000/mcp")
+    assert capsys.readouterr().err.splitlines()[1] == "  Late 0.1.0"
 
 
 def test_version(folder: Path) -> None:
