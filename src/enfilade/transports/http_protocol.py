@@ -7,7 +7,8 @@ characters.
 
 Requests may be pipelined: `cycle` is the request that the parser is at, `_active` the one that the application
 is at, and `_waiting` has those in between. The parser gets at most `_PIECE` bytes at a time, and once enough
-requests wait (see `http_waiting`), the bytes behind them are held back and reading pauses.
+requests wait (see `http_waiting`), the bytes behind them are held back and reading pauses. The same happens to
+the rest of what takes long to parse, such as chunks of one byte, until other connections had their turn.
 
 Easy to get wrong: whatever stops the parser must not stop the requests before it, nor write into their
 responses. So a refusal is written when all of them are answered.
@@ -16,6 +17,7 @@ responses. So a refusal is written when all of them are answered.
 import asyncio
 import inspect
 import logging
+import time
 from typing import Any, Final
 
 import httptools
@@ -37,8 +39,10 @@ from enfilade.transports.http_waiting import WaitingRequests
 from enfilade.transports.refusal_log import refusals
 
 TOO_SLOW: Final = "The request did not become complete in time."
+TOO_MUCH_WAITS: Final = "Too many requests wait; try again later."
 
 _PIECE: Final = 8192  # bytes that are parsed before the limits are looked at
+_TURN: Final = 0.0003  # seconds of parsing after which other connections have their turn
 _HALF_CLOSED: Final = 2.0  # seconds that requests get to finish once their client has closed its sending half
 
 log = logging.getLogger("uvicorn.error")
@@ -87,6 +91,7 @@ class HttpProtocol(RequestReader):
 
         self._is_stopped = False  # the parser gets nothing at present
         self._held: memoryview | None = None  # bytes that it gets when fewer requests wait
+        self._turn: asyncio.Handle | None = None  # goes on with them
         self._is_stopping = False  # what has been read is answered, and nothing after that
         self._discarded = 0  # bytes that came behind a refused request
         self._closing: LingeringClose | None = None
@@ -307,7 +312,7 @@ class HttpProtocol(RequestReader):
             if self._active is None or not self._active.response_complete:
                 return
         if self.flow.read_paused:
-            self.flow.resume_reading()
+            self.resume_reading()
         self.look_at = 0.0
 
     def resume_reading(self) -> None:
@@ -355,26 +360,52 @@ class HttpProtocol(RequestReader):
             self._discard(len(data))
             return
         if self._held is not None:  # the transport may have read before it was paused
-            self._held = memoryview(bytes(self._held) + bytes(data))
+            self._hold(memoryview(bytes(self._held) + bytes(data)))
             return
+        end = time.monotonic() + _TURN
         while data:
             if self._is_stopped:
                 if self._refusal is None:
-                    self._held = data
-                    self.flow.pause_reading()
+                    self._hold(data)
                 return
             self._feed(data[:_PIECE])
             data = data[_PIECE:]
+            if data and time.monotonic() >= end and not self._is_stopped:
+                self._is_stopped = True
+                self._turn = self._turn or self._loop.call_soon(self._take_turn)
+
+    def _hold(self, data: memoryview) -> None:
+        """Hold back bytes, and read no more; refuse them if the connections of the server hold too much."""
+        self.flow.pause_reading()
+        self._held = data
+        if not isinstance(self._waiting, WaitingRequests):
+            self._waiting = WaitingRequests(self.server_state)
+        if not self._waiting.hold(memoryview(data.obj).nbytes):  # all that these bytes are a part of
+            self._refuse(RequestRefused(503, TOO_MUCH_WAITS))
+
+    def _drop_held(self) -> None:
+        self._held = None
+        if isinstance(self._waiting, WaitingRequests):
+            self._waiting.hold(0)
+
+    def _take_turn(self) -> None:
+        """Go on with what the last turn of the event loop has left, unless it waits for responses by now."""
+        self._turn = None
+        if self._held is not None and not (self._waiting and self._waiting.is_full()):
+            self._go_on()
 
     def _go_on(self) -> None:
-        """Parse what was held back, and read on."""
-        held, self._held = self._held, None
+        """Parse what was held back, and read on if the application takes what it gets."""
+        held = self._held
+        self._drop_held()
         self._is_stopped = False
         if held is not None:
             self._feed_in_pieces(held)
         if self._is_stopping and self._refusal is None and self._held is None:
             self._end_with_newest()
-        self.resume_reading()
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.unread <= HIGH_WATER_LIMIT:
+            self.resume_reading()
 
     def _end_with_newest(self) -> None:
         """Let the response to the newest request be the last one, or close the connection if it is complete."""
@@ -425,7 +456,7 @@ class HttpProtocol(RequestReader):
         """Parse no more; answer it once all requests before it are answered."""
         self._refusal = refusal
         self._is_stopped = True
-        self._held = None
+        self._drop_held()
         self._url, self._headers = b"", TRAILERS  # they may be large, and wait behind a stream with the refusal
         active, broken = self._active, self.cycle
         if self._stage == IN_BODY and broken is not None:  # its body will not end
