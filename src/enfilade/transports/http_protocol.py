@@ -391,8 +391,9 @@ class HttpProtocol(RequestReader):
     def _take_turn(self) -> None:
         """Go on with what the last turn of the event loop has left, unless it waits for responses by now."""
         self._turn = None
-        if self._held is not None and not (self._waiting and self._waiting.is_full()):
-            self._go_on()
+        if self._held is None or self.transport.is_closing() or (self._waiting and self._waiting.is_full()):
+            return
+        self._go_on()
 
     def _go_on(self) -> None:
         """Parse what was held back, and read on if the application takes what it gets."""
