@@ -75,7 +75,7 @@ MOST = {
     "imported": (62, 235),
     "made": (65, 238),
     "declared": (69, 242),
-    "opened": (146, 391),
+    "opened": (147, 391),
     "answered": (149, 486),
 }
 

@@ -259,6 +259,7 @@ def _server_options(of: Settings, *, reload: bool) -> ServerOptions:
         write_timeout=of.write_timeout,
         max_connections=of.max_connections,
         discard_limit=of.discard_limit,
+        response_memory=of.response_memory,
         worker_timeout=0.0 if reload else of.worker_timeout,  # who writes a server may halt it in a debugger
         lifespan_timeout=of.lifespan_timeout,
         probe_paths=(of.health_path, of.ready_path),

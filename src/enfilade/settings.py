@@ -176,6 +176,9 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
             description="bytes of unfinished bodies in a worker, and of large arguments in flight",
         ),
     ] = 64 * 1024 * 1024
+    response_memory: Annotated[
+        int, Meta(ge=1024, description="bytes of responses in a worker that wait for clients which do not read")
+    ] = 256 * 1024 * 1024
     discard_limit: Annotated[
         int, Meta(ge=0, description="bytes read from a client after its request was refused")
     ] = 64 * 1024

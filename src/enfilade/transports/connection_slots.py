@@ -40,6 +40,7 @@ from enfilade.transports.connection_timeouts import (
 )
 from enfilade.transports.http_flow import reset
 from enfilade.transports.refusal_log import refusals
+from enfilade.transports.unread_responses import UnreadResponses
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
 
 RESERVE: Final = 8  # connections above `max_connections` at once, at least
@@ -73,10 +74,12 @@ class ConnectionSlots:
 
     Attributes:
         sweep: knows what the connections do.
+        unread: bounds what waits for clients that do not read.
     """
 
     def __init__(self, sweep: Sweep, connections: set[Any]) -> None:
         self.sweep = sweep
+        self.unread = UnreadResponses(sweep.limits.response_memory, sweep, sweep.loop)
         self._connections: set[Any] = connections
         wanted = sweep.limits.max_connections
         self._limit = sys.maxsize if wanted is None else connection_limit(wanted)

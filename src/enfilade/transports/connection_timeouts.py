@@ -60,6 +60,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
         idle_timeout: between a response and the next request.
         write_timeout: in which the client has to read some of a response.
         discard_limit: bytes that are read from a client after its request was refused.
+        response_memory: bytes of responses that wait for clients which do not read, of all connections.
         max_connections: connections at once; 0 for what the limit of descriptors allows, None for no limit.
         probe_paths: what is served also above `max_connections`.
     """
@@ -70,6 +71,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout: float = 75.0
     write_timeout: float = 30.0
     discard_limit: int = 64 * 1024
+    response_memory: int = 256 * 1024 * 1024
     max_connections: int | None = None
     probe_paths: frozenset[str] = frozenset()
 
@@ -191,6 +193,7 @@ class Sweep:
 
     Attributes:
         clock: seconds that the event loop has run while there were connections.
+        loop: the event loop that the connections belong to.
     """
 
     def __init__(
@@ -199,7 +202,7 @@ class Sweep:
         self.limits = limits
         self.clock = 1.0  # above 0, which means at once
         self._connections = connections
-        self._loop = loop
+        self.loop = loop
         self._interval = limits.interval
         self._timer: asyncio.TimerHandle | None = None
         self._swept_at = 0.0
@@ -215,17 +218,17 @@ class Sweep:
     def start(self) -> None:
         """Sweep for as long as there are connections."""
         if self._timer is None:
-            self._swept_at = self._loop.time()
-            self._timer = self._loop.call_later(self._interval, self._sweep)
+            self._swept_at = self.loop.time()
+            self._timer = self.loop.call_later(self._interval, self._sweep)
 
     def _sweep(self) -> None:
-        now = self._loop.time()
+        now = self.loop.time()
         self.clock += min(now - self._swept_at, 2 * self._interval)
         self._swept_at = now
         connections = list(self._connections)
         self._timer = None
         if connections:
-            self._timer = self._loop.call_later(self._interval, self._sweep)
+            self._timer = self.loop.call_later(self._interval, self._sweep)
             self._look_at_some(connections)
 
     def _look_at_some(self, connections: list[TimedConnection]) -> None:
@@ -234,7 +237,7 @@ class Sweep:
             if connection.look_at <= clock:
                 self.look(connection)
         if len(connections) > _BATCH:
-            self._loop.call_soon(self._look_at_some, connections[_BATCH:])
+            self.loop.call_soon(self._look_at_some, connections[_BATCH:])
         elif self._aborted:
             self._log()
 

@@ -126,7 +126,7 @@ class HttpProtocol(RequestReader):
             self._active.disconnect()
         self._drop_waiting()
         self._held = None
-        self.flow.resume_writing()
+        self.resume_writing()
         del self._parser  # which holds this
 
     def data_received(self, data: bytes) -> None:
@@ -168,10 +168,12 @@ class HttpProtocol(RequestReader):
         """The client does not read: let whoever sends wait."""
         self.look_at = 0.0
         self.flow.pause_writing()
+        self._slots.unread.add(self)
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """The client reads again, or has gone."""
         self.flow.resume_writing()
+        self._slots.unread.remove(self)
 
     # -- what the parser says ----------------------------------------------------------------------------------
 

@@ -81,6 +81,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         body_rate: bytes per second below which a body is too slow; 0 for any rate.
         max_connections: connections held at once; 0 for what the limit of descriptors allows.
         discard_limit: bytes read from a client after its request was refused.
+        response_memory: bytes of responses that wait for clients which do not read.
         worker_timeout: seconds of silence after which the parent replaces a hung worker; 0 for never.
         lifespan_timeout: seconds that the lifespan gets in the end, and after it threads and exit handlers.
         probe_paths: paths that are served also when there are too many connections.
@@ -98,6 +99,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     write_timeout: float = 30.0
     max_connections: int = 0
     discard_limit: int = 64 * 1024
+    response_memory: int = 256 * 1024 * 1024
     worker_timeout: float = 60.0
     lifespan_timeout: float = 5.0
     probe_paths: tuple[str, ...] = ()
@@ -291,7 +293,7 @@ def uvicorn_config(app: Served, options: ServerOptions, workers: int) -> uvicorn
     if protocol == "auto":
         log.warning(
             "uvicorn's own HTTP protocol serves: header_timeout, body_timeout, body_rate, write_timeout, "
-            "max_connections and discard_limit have no effect"
+            "max_connections, discard_limit and response_memory have no effect"
         )
     else:
         config.connection_limits = connection_limits(options)
@@ -307,6 +309,7 @@ def connection_limits(options: ServerOptions) -> ConnectionLimits:
         idle_timeout=options.idle_timeout,
         write_timeout=options.write_timeout,
         discard_limit=options.discard_limit,
+        response_memory=options.response_memory,
         max_connections=options.max_connections,
         probe_paths=frozenset(path for path in options.probe_paths if path),
     )
