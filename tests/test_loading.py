@@ -76,7 +76,7 @@ MOST = {
     "made": (65, 238),
     "declared": (69, 242),
     "opened": (147, 391),
-    "answered": (149, 486),
+    "answered": (150, 487),
 }
 
 
