@@ -177,6 +177,16 @@ async def exchange(connection: socket.socket, request: bytes) -> Attempt:
     return attempt
 
 
+async def exchange_all(connection: socket.socket, requests: bytes) -> bytes:
+    """Send several requests at once, and return all that comes until the server closes the connection."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(connection, requests)
+    answers = b""
+    while got := await loop.sock_recv(connection, 65536):
+        answers += got
+    return answers
+
+
 def _is_complete(answer: bytes) -> bool:
     head, found, body = answer.partition(b"\r\n\r\n")
     for line in head.split(b"\r\n"):

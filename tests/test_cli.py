@@ -15,7 +15,7 @@ from mcp import Client, StdioServerParameters
 
 import enfilade
 from enfilade import Settings
-from enfilade.cli.run import RUN_WORDS
+from enfilade.cli.run import RUN_WORDS, greet
 from enfilade.cli.run_signature import run_signature
 from enfilade.cli.setting_options import WITHOUT_OPTION, SettingOption, setting_options
 from enfilade.cli.words import understood
@@ -28,6 +28,18 @@ TOOL = """
 def origin() -> str:
     \"\"\"Say which app this is.\"\"\"
     return app.name
+"""
+
+LATE = """
+from contextlib import asynccontextmanager
+from enfilade import MCPApp
+
+@asynccontextmanager
+async def lifespan(app):
+    app.add_tool(lambda: 1, name="late")
+    yield
+
+app = MCPApp("Late", lifespan=lifespan)
 """
 
 FILES = {
@@ -43,6 +55,7 @@ FILES = {
     "guarded.py": f"from enfilade import MCPApp\napp = MCPApp(name='Guarded')\n{TOOL}\n"
     "if __name__ == '__main__':\n    raise SystemExit('the main block ran')\n",
     "none.py": "answer = 42\n",
+    "late.py": LATE,
     "empty.py": "from enfilade import MCPApp\napp = MCPApp()\n",
     "failing.py": "def fail():\n    raise KeyError('colour')\n\nfail()\n",
     "broken.py": "def broken(:\n",
@@ -178,6 +191,11 @@ def test_a_syntax_error_shows_the_place(folder: Path) -> None:
     assert "importlib" not in error
 
 
+def test_an_app_without_tools_is_greeted_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    greet(enfilade.MCPApp("Late"), "http://127.0.0.1:8000/mcp")
+    assert capsys.readouterr().err.splitlines()[1] == "  Late 0.1.0"
+
+
 def test_version(folder: Path) -> None:
     for option in ("--version", "-V"):
         done = enfilade_says(folder, option)
@@ -217,6 +235,7 @@ def test_without_a_verb_it_shows_the_verbs(folder: Path) -> None:
         "several.py:blue": ("Blue", ["one"]),
         "imports.py": ("enfilade", ["neighbour"]),
         "guarded.py": ("Guarded", ["origin"]),
+        "late.py": ("Late", ["late"]),
     }.items(),
 )
 def test_stdio(folder: Path, target: str, found: tuple[str, list[str]]) -> None:
@@ -379,7 +398,10 @@ def test_every_option_sets_its_setting(option: SettingOption) -> None:
         value = get_args(field.kind)[-1]
         words = [option.words[0], value]
     elif get_origin(field.kind) is tuple:
-        words, value = [option.words[0], "a.example, b.example"], ("a.example", "b.example")
+        value = (
+            ("https://a.example", "https://b.example") if "origin" in option.name else ("a.example", "b.example")
+        )
+        words = [option.words[0], ", ".join(value)]
     else:
         value = OTHERWISE[option.kind]
         words = [option.words[0], str(value)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from draining import Clients, call, exchange, opened, probe
+from draining import Clients, call, exchange, exchange_all, opened, probe
 from servers import ROOT, ServerProcess, python_command
 
 pytestmark = [
@@ -106,6 +106,38 @@ async def test_a_request_in_flight_is_finished(workers: int) -> None:
         assert (await waiting).is_whole
         await gone(running)
         connection.close()
+
+
+@pytest.mark.parametrize("drain_delay", [0, 0.5])
+@pytest.mark.parametrize("count", [3, 60])
+async def test_requests_behind_one_in_flight_are_answered(count: int, drain_delay: float) -> None:
+    """Also those that are parsed later, since only so many wait at once; the last response says close."""
+    with server(drain_delay=drain_delay) as running:
+        connection = await opened(running.port)
+        sent = call("nap", seconds=1.0) + call("nap", seconds=0) * count
+        waiting = asyncio.create_task(exchange_all(connection, sent))
+        await under_way(running)
+        running.process.send_signal(signal.SIGTERM)
+        answers = await waiting
+        assert answers.count(b"HTTP/1.1 200 ") == 1 + count
+        assert answers.count(b"connection: close") == 1
+        assert b"connection: close" in answers[answers.rindex(b"HTTP/1.1 ") :]
+        assert await gone(running) == -signal.SIGTERM
+
+
+async def test_requests_behind_one_that_does_not_end_are_not_begun() -> None:
+    with server(shutdown_timeout=0.5) as running:
+        connection = await opened(running.port)
+        sent = call("nap", seconds=3600) + call("nap", seconds=1) * 2
+        waiting = asyncio.create_task(exchange_all(connection, sent))
+        await under_way(running)
+        running.process.send_signal(signal.SIGTERM)
+        answers = await waiting
+        assert answers.count(b"HTTP/1.1 ") == answers.count(b"connection: close") == 1
+        assert STOPPING in answers
+        await gone(running)
+        assert running.output.count("under way") == 1
+        assert "requests that have not ended in time are cancelled: 3" in running.output
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -104,7 +104,7 @@ def test_an_option_from_elsewhere_says_what_to_write(what: str, option: str, adv
     ("what", "option", "words"),
     [
         ("tool", "descripton", "is it 'description'?"),
-        ("server", "instruction", "is it 'instructions'?"),
+        ("server", "instruction", "did you mean 'instructions'?"),
         ("prompt", "xyz", "it has: name, title, description"),
     ],
 )

@@ -75,8 +75,8 @@ MOST = {
     "imported": (64, 237),
     "made": (67, 240),
     "declared": (71, 244),
-    "opened": (148, 393),
-    "answered": (155, 489),
+    "opened": (150, 394),
+    "answered": (158, 491),
 }
 
 

@@ -195,6 +195,63 @@ def test_an_unknown_setting_is_refused() -> None:
         Settings(colour="red")  # type: ignore[call-arg]  # the mistake under test
 
 
+MISTYPED: dict[str, tuple[Callable[..., object], dict[str, Any], str]] = {
+    "setting": (
+        MCPApp,
+        {"idle_timeout": 3},
+        "MCPApp() has no argument 'idle_timeout'; it is a setting: write settings=Settings(idle_timeout=3)",
+    ),
+    "setting with a text": (
+        MCPApp,
+        {"allowed_hosts": ["a.example"]},
+        "MCPApp() has no argument 'allowed_hosts'; it is a setting: write settings=Settings(allowed_hosts=...)",
+    ),
+    "nearly a setting": (
+        MCPApp,
+        {"idle_timout": 3},
+        "MCPApp() has no argument 'idle_timout'; did you mean 'idle_timeout'? It is a setting: write "
+        "settings=Settings(idle_timeout=3)",
+    ),
+    "nearly an argument": (
+        MCPApp,
+        {"instruction": "x"},
+        "no argument 'instruction'; did you mean 'instructions'?",
+    ),
+    "nothing like it": (MCPApp, {"colour": 1}, "caching, schema_refs, settings"),
+    "run": (
+        MCPApp().run,
+        {"body_limit": 2048},
+        "run() has no argument 'body_limit'; it is a setting: write MCPApp(settings=Settings(body_limit=2048))",
+    ),
+    "run_async": (
+        MCPApp().run_async,
+        {"worker": 2},
+        "run_async() has no argument 'worker'; did you mean 'workers'?",
+    ),
+    "a dictionary": (
+        MCPApp,
+        {"settings": {"port": 1, "page_size": 3}},
+        "settings must be a Settings object, not dict; write settings=Settings(port=..., page_size=...)",
+    ),
+    "a list": (
+        MCPApp,
+        {"settings": []},
+        "settings must be a Settings object, not list; write settings=Settings(port=9000)",
+    ),
+    "Settings": (Settings, {"idle_timout": 3}, "there is no setting 'idle_timout'; did you mean 'idle_timeout'?"),
+    "Settings, nothing like it": (Settings, {"colour": 1}, "there is no setting 'colour'"),
+}
+
+
+@pytest.mark.parametrize(("call", "options", "said"), MISTYPED.values(), ids=MISTYPED)
+def test_a_setting_in_the_wrong_place_is_told_the_right_one(
+    call: Callable[..., object], options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        call(**options)
+    assert str(caught.value).endswith(said)
+
+
 @pytest.mark.parametrize(
     ("name", "given", "kept"),
     [
@@ -284,6 +341,67 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
     assert load({}) == Settings()
 
 
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+def test_a_store_in_a_directory_that_is_not_there_is_refused_at_start(transport: str, nowhere: Path) -> None:
+    app = MCPApp("Tea", store="sqlite:///nodir/x.db")
+    with pytest.raises(SettingsError) as caught:
+        app.run(transport, port=0)
+    assert str(caught.value) == (
+        f"Invalid settings: store='sqlite:///nodir/x.db': there is no directory {nowhere.resolve() / 'nodir'}; "
+        "make it, or name another file"
+    )
+
+
+# -- names that may be allowed ---------------------------------------------------------------------------------
+
+NO_NAMES = {
+    ("allowed_hosts", "https://a.example"): "'a.example'",
+    ("allowed_hosts", "https://me@a.example:8443/mcp?x"): "'a.example:8443'",
+    ("allowed_hosts", "a.example/mcp"): "'a.example'",
+    ("allowed_hosts", "a.example b.example"): "one such as 'mcp.example.com', an IP address, '\\*.example.com'",
+    ("allowed_hosts", "a.*"): "one such as",
+    ("allowed_hosts", "*.*.example"): "one such as",
+    ("allowed_hosts", "*.[::1]"): "one such as",
+    ("allowed_hosts", "a.example:99999"): "one such as",
+    ("allowed_hosts", "bücher.example"): "'xn--bcher-kva.example'",
+    ("allowed_origins", "a.example"): "'https://a.example'",
+    ("allowed_origins", "http://a.example/x"): "'http://a.example'",
+    ("allowed_origins", "a.example/x"): "'https://a.example'",
+    ("allowed_origins", "*.a.example"): "scheme and host, such as 'https://app.example.com', or '\\*' for any",
+    ("allowed_origins", "https://*.a.example"): "scheme and host",
+    ("allowed_origins", "https://a.example https://b.example"): "scheme and host",
+}
+
+
+@pytest.mark.parametrize(("name", "text"), NO_NAMES)
+@pytest.mark.parametrize("source", ["environment", "dotenv", "code", "option"])
+def test_a_name_that_no_client_can_send_is_refused(
+    name: str, text: str, source: str, nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, typed = f"ENFILADE_{name.upper()}", {name: text} if source == "option" else {}
+    if source == "environment":
+        monkeypatch.setenv(key, text)
+    if source == "dotenv":
+        (nowhere / ".env").write_text(f"{key}='{text}'\n", encoding="utf-8")
+    origin = {"environment": key, "dotenv": f"{key} in .env", "code": "argument"}
+    shown = re.escape(f"{name} ({origin.get(source, '--' + name.replace('_', '-'))}): {text!r} is not a")
+    with pytest.raises(SettingsError, match=rf"{shown}.*; write {NO_NAMES[name, text]}"):
+        load({name: [text]} if source == "code" else {}, command_line=typed)
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("allowed_hosts", ("*", "*.b.example", "a.example", "A.example:8443", "a.example.", "10.0.0.1")),
+        ("allowed_hosts", ("2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:80", "my_service:80")),
+        ("allowed_origins", ("*", "null", "https://a.example", "http://a.example:80/", "http://[::1]:3000")),
+        ("allowed_origins", ("chrome-extension://abc", "vscode-webview://x_y", "http://10.0.0.1:1")),
+    ],
+)
+def test_names_that_clients_send_may_be_allowed(name: str, texts: tuple[str, ...]) -> None:
+    assert getattr(Settings(**{name: texts}), name) == texts
+
+
 # -- which .env counts ---------------------------------------------------------------------------------------
 
 
@@ -325,6 +443,35 @@ def test_the_file_does_not_reach_the_environment(nowhere: Path) -> None:
     load({})
     assert "ENFILADE_PORT" not in os.environ
     assert "TOKEN" not in os.environ
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_in_another_encoding_is_refused_in_one_line(nowhere: Path, encoding: str) -> None:
+    (nowhere / ".env").write_text("NAME=café\n", encoding=encoding)
+    with pytest.raises(SettingsError) as caught:
+        load({})
+    file = nowhere.resolve() / ".env"
+    assert str(caught.value) == f"Invalid settings: {file} is not UTF-8; save it as UTF-8"
+
+
+def test_a_mark_at_the_start_of_the_file_is_no_part_of_a_name(nowhere: Path) -> None:
+    (nowhere / ".env").write_text("ENFILADE_PORT=7\n", encoding="utf-8-sig")
+    assert load({}).port == 7
+
+
+def test_lines_that_set_nothing_are_warned_of_when_a_server_starts(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The warning names the line and does not show it, for it may be a secret."""
+    monkeypatch.setattr("enfilade.launch.launch", lambda *_, **__: None)
+    text = "\n# a comment\nENFILADE_PORT 9000\n\nTOKEN\nENFILADE_PATH: /x\nEMPTY=\nexport OK=1\n"
+    (nowhere / ".env").write_text(text, encoding="utf-8")
+    app = MCPApp("Tea")
+    app.add_tool(lambda: 1, name="pour")
+    assert caplog.messages == []  # to import a server is not to start it
+    app.run("http")
+    file = nowhere.resolve() / ".env"
+    assert caplog.messages == [f"{file}, line {number}, has no effect; write NAME=value" for number in (3, 5, 6)]
 
 
 # -- variables that are no settings ----------------------------------------------------------------------------

@@ -261,3 +261,15 @@ def test_the_script_may_be_a_module_that_python_runs(tmp_path: Path, module: str
     env["PYTHONPATH"] += os.pathsep + str(tmp_path)
     with ServerProcess([sys.executable, "-m", module], port=port, env=env, start_timeout=90) as server:
         all_seen(server, 2)
+
+
+@posix
+def test_one_that_a_shell_has_put_into_the_background_ends_at_ctrl_c_as_well(tmp_path: Path) -> None:
+    """A script's `server &` starts it with SIGINT ignored, which a server of one process does not keep to."""
+    file = written(tmp_path, TWO)
+    port = free_port()
+    words = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, str(file)]
+    with ServerProcess(words, port=port, env=environment(port), start_timeout=90) as server:
+        eventually(lambda: len(workers(server)) == 2)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == 0

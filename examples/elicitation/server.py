@@ -35,9 +35,9 @@ class Wishes:
 async def book_table(restaurant: str, ctx: Context) -> str:
     """Book a table: ask by a form first, and for consent if there are many guests."""
     answer = await ctx.elicit(f"A table at {restaurant}: for whom, and where?", Wishes)
-    wishes: Wishes | None = answer.data
-    if wishes is None:  # declined, or closed without an answer
+    if not answer.accepted:  # declined, or closed without an answer
         return "Nothing was booked."
+    wishes = answer.data
     if wishes.guests > 6 and not (await ctx.elicit("A large table costs a deposit of 50 EUR. Go on?")).accepted:
         return "Nothing was booked."
 

@@ -24,23 +24,24 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from functools import partial
+from functools import partial, wraps
+from inspect import unwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import UNSET
 
 from enfilade.later import Later
 from enfilade.main_module import copy_of, name_main_module
 from enfilade.primitives.caching import check_cacheable
-from enfilade.primitives.habits import OF_APP, advised, check_middleware, explaining
+from enfilade.primitives.habits import OF_APP, OPTIONS, advised, check_middleware, explaining
 from enfilade.primitives.signature import read_provider
 from enfilade.serving.changes import updated
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
 from enfilade.serving.lifespan import Lifespan
 from enfilade.state.seal import Seal
-from enfilade.state.store import Bounds, StoreError, open_store
+from enfilade.state.store import Bounds, StoreError, check_place, open_store
 from enfilade.tool_offer import ToolOffer
 from enfilade.wire.lifecycle import (
     Implementation,
@@ -76,7 +77,24 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 log = logging.getLogger("enfilade")
+
+
+def _names_settings(fn: F) -> F:
+    """Let a function answer for the settings that it does not take: where to give them."""
+    code = unwrap(fn).__code__
+    arguments = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+
+    @wraps(fn)
+    def checked(*args: Any, **options: Any) -> Any:
+        if not options.keys() <= arguments:
+            unknown = {name: value for name, value in options.items() if name not in OPTIONS["server"]}
+            _sources.refuse_unknown(fn.__name__, unknown, arguments)
+        return fn(*args, **options)
+
+    return checked  # type: ignore[return-value]  # takes what `fn` takes
 
 
 @explaining(OF_APP)
@@ -115,10 +133,11 @@ class MCPApp(ToolOffer):
 
     Raises:
         SettingsError: a setting has a value it cannot have.
-        TypeError: there is no such argument; the text says what to write.
+        TypeError: there is no such argument; the text says what to write, and how to give it if it is a setting.
         ValueError: the version is a sentence.
     """
 
+    @_names_settings
     @advised("server")
     def __init__(
         self,
@@ -187,6 +206,11 @@ class MCPApp(ToolOffer):
         self._handlers: Handlers | None = None
         self._caching = check_cacheable(caching or {})
         self._endpoint: StreamableHTTP | None = None
+
+    @property
+    def has_lifespan(self) -> bool:
+        """Whether a lifespan was given, which may add tools, resources and prompts when the server starts."""
+        return self._lifespan.is_given
 
     # -- around the handlers -----------------------------------------------------------------------------------
 
@@ -515,6 +539,7 @@ class MCPApp(ToolOffer):
 
     # -- running -----------------------------------------------------------------------------------------------
 
+    @_names_settings
     def run(
         self,
         transport: str | None = None,
@@ -554,6 +579,7 @@ class MCPApp(ToolOffer):
         with self._served_with(settings):
             self.serve(reload=reload)
 
+    @_names_settings
     async def run_async(
         self,
         transport: str | None = None,
@@ -647,7 +673,7 @@ class MCPApp(ToolOffer):
         _sources.warn_of_unknown_variables()
         self._warn_of_nothing()
         if self._store is None:
-            _opened(self.settings)  # what is wrong with it is said before anybody calls
+            _opened(self.settings, starting=True)  # what is wrong with it is said before anybody calls
         collector.wait()
 
     def _warn_of_nothing(self) -> None:
@@ -662,7 +688,7 @@ class MCPApp(ToolOffer):
                 copy[0],
                 ", ".join(missing),
             )
-        elif not own:
+        elif not own and not self.has_lifespan:
             log.warning(
                 "%r offers nothing: add a tool with @app.tool, a resource or a prompt, or import the modules "
                 "that add them",
@@ -697,8 +723,10 @@ class MCPApp(ToolOffer):
         )
 
 
-def _opened(settings: Settings) -> Store:
+def _opened(settings: Settings, *, starting: bool = False) -> Store:
     try:
+        if starting:
+            check_place(settings.store)
         return open_store(settings.store, Bounds(age=settings.stream_age))
     except ValueError as error:
         from enfilade.settings import SettingsError

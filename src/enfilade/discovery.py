@@ -54,12 +54,14 @@ def load_app(target: str | None = None, module: str | None = None) -> MCPApp:
     `if __name__ == "__main__"` block does not run.
 
     Raises:
-        LoadError: there is no such file, module or app, or several; or it fails, or offers nothing.
+        LoadError: there is no such file, module or app, or several; or it fails, or offers nothing
+            and has no lifespan that could add something.
         SettingsError: the file makes an app with a setting that cannot be.
     """
     found = find_target(target, module)
     app = _pick(_imported(found), found)
-    if not any(len(offered) for offered in (app.tools, app.resources, app.templates, app.prompts)):
+    offers = any(len(offered) for offered in (app.tools, app.resources, app.templates, app.prompts))
+    if not offers and not app.has_lifespan:  # which may add what there is to offer
         raise LoadError(
             f"{str(found)!r} has an app that offers nothing; add a tool with @app.tool, a resource or a prompt"
         )

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from enfilade.later import Later
 from enfilade.settings import Settings, SettingsError
+from enfilade.transports.ending import STARTUP_FAILURE
 
 if TYPE_CHECKING:
     import socket
@@ -37,7 +38,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 log = logging.getLogger("enfilade")
 
-_STARTUP_FAILURE: Final = 3  # as uvicorn has it
 _RELOADING_TIMEOUT: Final = 1.0  # seconds that requests get when the code changes under them
 
 
@@ -178,7 +178,7 @@ def _bind(of: Settings, bound: Callable[[str], object] | None) -> list[socket.so
     """Bind the port, and then say where the server is.
 
     Raises:
-        SystemExit: that is not possible; the text says why.
+        SystemExit: that is not possible; stderr says why.
     """
     from enfilade.public_url import public_url, warn_of_missing_names
     from enfilade.transports.listeners import ListenError, bind
@@ -186,7 +186,9 @@ def _bind(of: Settings, bound: Callable[[str], object] | None) -> list[socket.so
     try:
         listeners = bind(of.host, of.port)
     except ListenError as error:
-        raise SystemExit(f"enfilade: {error}") from None
+        if sys.stderr is not None:
+            sys.stderr.write(f"enfilade: {error}\n")
+        raise SystemExit(STARTUP_FAILURE) from None
     url = public_url(of, listeners[0].getsockname()[1])
     if bound is not None:
         bound(url)
@@ -257,6 +259,7 @@ def _server_options(of: Settings, *, reload: bool) -> ServerOptions:
         write_timeout=of.write_timeout,
         max_connections=of.max_connections,
         discard_limit=of.discard_limit,
+        response_memory=of.response_memory,
         worker_timeout=0.0 if reload else of.worker_timeout,  # who writes a server may halt it in a debugger
         lifespan_timeout=of.lifespan_timeout,
         probe_paths=(of.health_path, of.ready_path),
@@ -333,7 +336,7 @@ def again(source: Source, settings: Settings, names: Iterable[str]) -> Launched:
         app: Launched = source.load()  # type: ignore[assignment]  # what was an app in the parent
     except (_source.LoadError, SettingsError) as error:
         log.error("%s", error)
-        raise SystemExit(_STARTUP_FAILURE) from None
+        raise SystemExit(STARTUP_FAILURE) from None
     app.settings = settings
     missing = sorted(set(names) - {tool.name for tool in app.tools})
     if missing:

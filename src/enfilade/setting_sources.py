@@ -13,13 +13,13 @@ that holds a `pyproject.toml`.
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, get_origin
 
 import msgspec
 
-from enfilade.settings import PREFIX, Settings, SettingsError, fields, invalid
+from enfilade.settings import PREFIX, Settings, SettingsError, closest, fields, invalid
 
 log = logging.getLogger("enfilade")
 
@@ -43,8 +43,14 @@ def load(
 
     Raises:
         SettingsError: a value that cannot be; the text says which, and which source it is from.
-        TypeError: there is no such setting.
+        TypeError: there is no such setting, or `base` is no `Settings`.
     """
+    if base is not None and not isinstance(base, Settings):
+        names = [f"{name}=..." for name in base] if isinstance(base, Mapping) else []
+        raise TypeError(
+            f"settings must be a Settings object, not {type(base).__name__}; write "
+            f"settings=Settings({', '.join(names) or 'port=9000'})"
+        )
     values = {} if base is None else msgspec.structs.asdict(base)
     values.update({name: value for name, value in code.items() if value is not None})
     source = dict.fromkeys(values, "argument")
@@ -58,6 +64,32 @@ def load(
         return Settings(**values)
     except SettingsError as error:
         raise SettingsError(invalid(error.problems, source), error.problems) from None
+
+
+def refuse_unknown(function: str, options: Mapping[str, Any], arguments: Collection[str]) -> None:
+    """Refuse a setting, or what nearly is one, as an argument of a function that does not take it.
+
+    Args:
+        function: its name.
+        options: what it was called with.
+        arguments: what it takes.
+
+    Raises:
+        TypeError: one of them is a setting; the text says how to give it. What is none is left to the function.
+    """
+    shown, before, after = ("MCPApp", "", "") if function == "__init__" else (function, "MCPApp(", ")")
+    settings = Settings.__struct_fields__
+    for name, value in options.items():
+        meant = name if name in settings else closest(name, (*arguments, *settings))
+        if name in arguments or meant is None:
+            continue
+        asked = "it is a setting" if meant == name else f"did you mean {meant!r}"
+        if meant in arguments:
+            raise TypeError(f"{shown}() has no argument {name!r}; {asked}?")
+        given = repr(value) if isinstance(value, bool | int | float) else "..."
+        advice = f"write {before}settings=Settings({meant}={given}){after}"
+        link = ": " if meant == name else "? It is a setting: "
+        raise TypeError(f"{shown}() has no argument {name!r}; {asked}{link}{advice}")
 
 
 def parse(name: str, text: str) -> Any:
@@ -80,12 +112,21 @@ def _from_environment() -> dict[str, tuple[str, str]]:
 
 
 def _dotenv() -> Mapping[str, str | None]:
-    """Return the variables of the `.env` that counts; none if there is no such file."""
+    """Return the variables of the `.env` that counts; none if there is no such file.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
     if (file := find_dotenv()) is None:
         return {}
-    from dotenv import dotenv_values  # most servers have no such file
+    from enfilade.serving.dotenv_file import read_dotenv
 
-    return dotenv_values(file, interpolate=False)
+    try:
+        return read_dotenv(file)
+    except OSError as error:
+        raise SettingsError(f"Invalid settings: {file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"Invalid settings: {error}") from None
 
 
 def find_dotenv(start: Path | None = None) -> Path | None:
@@ -100,12 +141,17 @@ def find_dotenv(start: Path | None = None) -> Path | None:
 
 
 def warn_of_unknown_variables() -> None:
-    """Log a warning for each `ENFILADE_*` variable that is no setting.
+    """Log a warning for each `ENFILADE_*` variable that is no setting, and each line of `.env` that sets nothing.
 
     It belongs to the start of a server, not to its import, and not to its workers, which would repeat it.
     """
     for name, origin in _unknown_variables():
         log.warning("%s%s is no setting of this version, so it has no effect%s", name, origin, _suggestion(name))
+    if (file := find_dotenv()) is not None:
+        from enfilade.serving.dotenv_file import lines_without_value
+
+        for number in lines_without_value(file):
+            log.warning("%s, line %d, has no effect; write NAME=value", file, number)
 
 
 def _unknown_variables() -> Iterator[tuple[str, str]]:
@@ -123,8 +169,5 @@ def _unknown_variables() -> Iterator[tuple[str, str]]:
 
 def _suggestion(name: str) -> str:
     """Return the end of the warning: the setting that may have been meant."""
-    import difflib  # only for the mistake
-
-    settings = [each.upper() for each in Settings.__struct_fields__]
-    close = difflib.get_close_matches(name.upper().removeprefix(PREFIX), settings, n=1, cutoff=0.7)
-    return f"; did you mean {PREFIX}{close[0]}?" if close else ""
+    near = closest(name.upper().removeprefix(PREFIX).lower(), Settings.__struct_fields__)
+    return f"; did you mean {PREFIX}{near.upper()}?" if near else ""

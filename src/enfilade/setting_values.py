@@ -53,7 +53,9 @@ def read_value(given: Any, kind: Any, allowed: Meta) -> Any:
     if get_origin(kind) is Literal:
         return _one_of(given, get_args(kind))
     if get_origin(kind) is tuple:
-        return _secrets(given) if kind == tuple[Secret, ...] else _texts(given)
+        return (
+            _secrets(given) if kind == tuple[Secret, ...] else _texts(given, (allowed.extra or {}).get("entries"))
+        )
     if kind is bool:
         return _flag(given)
     return _text(given, allowed.pattern) if kind is str else _number(given, kind, allowed)
@@ -99,10 +101,16 @@ def _number(given: Any, kind: type[int | float], allowed: Meta) -> int | float:
     return number
 
 
-def _texts(given: Any) -> tuple[str, ...]:
+def _texts(given: Any, entries: str | None) -> tuple[str, ...]:
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ValueError("Input should be a list of strings")
-    return tuple(_text(each, None) for each in given)
+    texts = tuple(_text(each, None) for each in given)
+    if entries is not None:
+        from enfilade.transports.guard import check_host, check_origin  # few servers over stdio have such names
+
+        check = check_host if entries == "host" else check_origin
+        return tuple(check(text.strip()) for text in texts)
+    return texts
 
 
 def _secrets(given: Any) -> tuple[Secret, ...]:

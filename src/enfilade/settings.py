@@ -7,11 +7,11 @@ Every server needs its settings before it can begin, so they are no pydantic mod
 than all that a server does before its first answer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, get_args
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, StructMeta
 from msgspec.structs import force_setattr
 
 from enfilade.setting_values import Secret, read_value
@@ -46,7 +46,26 @@ class SettingsError(ValueError):
         self.problems = dict(problems or {})
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+def closest(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of some names that may have been meant; None if none is like it."""
+    import difflib  # only for the mistake
+
+    return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.7)), None)
+
+
+class _NamesChecked(StructMeta):
+    """Lets a struct say which of its names may have been meant by one that it does not have."""
+
+    def __call__(self, *values: Any, **given: Any) -> Any:
+        names: tuple[str, ...] = self.__struct_fields__
+        for name in given:
+            if name not in names:
+                near = closest(name, names)
+                raise TypeError(f"there is no setting {name!r}" + (f"; did you mean {near!r}?" if near else ""))
+        return super().__call__(*values, **given)
+
+
+class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
     """Everything that can be set, with its default. Times are in seconds, sizes in bytes.
 
     Numbers and flags may be given as text, as variables have them.
@@ -79,10 +98,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ()
     store: Annotated[str, Meta(description="where state lives that clients cannot carry")] = "memory://"
     allowed_hosts: Annotated[
-        Texts, Meta(description="Host names served besides loopback, `*.example.com` and `*` included")
+        Texts,
+        Meta(
+            description="Host names served besides loopback, `*.example.com` and `*` included",
+            extra={"entries": "host"},
+        ),
     ] = ()
     allowed_origins: Annotated[
-        Texts, Meta(description="browser origins served besides loopback and the server's own")
+        Texts,
+        Meta(
+            description="browser origins served besides loopback and the server's own",
+            extra={"entries": "origin"},
+        ),
     ] = ()
     sessions: Annotated[bool, Meta(description="give session-era clients sessions; off: each request alone")] = (
         True
@@ -148,8 +175,15 @@ class Settings(Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, description="unanswered questions per principal, or per session where there is none")
     ] = 64
     body_memory: Annotated[
-        int, Meta(ge=1024, description="bytes of unfinished request bodies that a worker holds in all")
+        int,
+        Meta(
+            ge=1024,
+            description="bytes of unfinished bodies in a worker, and of large arguments in flight",
+        ),
     ] = 64 * 1024 * 1024
+    response_memory: Annotated[
+        int, Meta(ge=1024, description="bytes of responses in a worker that wait for clients which do not read")
+    ] = 256 * 1024 * 1024
     discard_limit: Annotated[
         int, Meta(ge=0, description="bytes read from a client after its request was refused")
     ] = 64 * 1024

@@ -21,7 +21,8 @@ HEAD = """# Command line
 `enfilade --help` shows the verbs, and `enfilade VERB --help` what is below. `python -m enfilade` is the same
 command. `new`, `inspect`, `call`, `check` and `docker` need the extra `dev`, as does `configure goose`; the
 others need nothing. An error is one line that says what to do. A wrong option or argument is different: it is
-answered with the usage and a box of several lines. In both cases the exit status is 2.
+answered with the usage and a box of several lines. In both cases the exit status is 2. A server that cannot
+start, because its port is in use or its lifespan fails, ends with 3.
 
 <!-- Written by tests/docs/cli_reference.py: change the help of the commands instead. -->
 """

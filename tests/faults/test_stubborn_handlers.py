@@ -90,7 +90,7 @@ def check_silent(line: Line) -> None:
 def test_a_deadline_answers_all_the_same(kind: str, tool: str) -> None:
     with line_with(kind, request_timeout=0.2) as line:
         error = line.call(tool).error
-        assert error == {"code": -32603, "message": "The request took too long and was stopped"}
+        assert error == {"code": -32603, "message": "The request took longer than 0.2 seconds and was stopped"}
         assert line.call("echo", text="here").text == "here"
         check_silent(line)
 
@@ -148,7 +148,7 @@ def test_a_batch_waits_for_none_of_them() -> None:
             ]
             responses = {each["id"]: each for each in session.post(calls, accept=accept).messages}
             assert [responses[id]["result"]["content"][0]["text"] for id in (1, 3)] == ["good", "good"]
-            assert responses[2]["error"]["message"] == "The request took too long and was stopped"
+            assert responses[2]["error"]["message"] == "The request took longer than 0.2 seconds and was stopped"
         check_silent(line)
 
 

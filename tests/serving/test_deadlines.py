@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import pytest
 
 from enfilade import Context, Depends, MCPApp, ToolError
+from enfilade.serving import exchange
 from enfilade.serving.exchange import Request
 from enfilade.serving.limit import TimeLimit, ToolTimeoutError
 from enfilade.serving.peer import Peer
@@ -189,7 +190,7 @@ async def test_a_timeout_of_the_tools_own_is_another_matter(caplog: pytest.LogCa
     assert "TimeoutError" in caplog.text
 
 
-async def test_the_requests_deadline_outranks_the_limit_of_the_tool() -> None:
+async def test_the_requests_deadline_outranks_the_limit_of_the_tool(caplog: pytest.LogCaptureFixture) -> None:
     """One clear error: the request's, which is none for the model."""
     app = MCPApp(request_timeout=SOON)
     seen: list[bool] = []
@@ -204,8 +205,53 @@ async def test_the_requests_deadline_outranks_the_limit_of_the_tool() -> None:
     call = request_of("tools/call", {"name": "work", "arguments": {}}, 1, stateless_meta())
     (answer,) = (await Asgi(app).post(call, **modern_headers(call))).messages
     assert answer["error"]["code"] == -32603
-    assert "took too long" in answer["error"]["message"]
+    assert answer["error"]["message"] == "The request took longer than 0.02 seconds and was stopped"
     assert seen == [True]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == "tools/call 'work' took longer than 0.02 s and was cancelled (request_timeout)"
+
+
+async def test_the_log_says_that_a_tool_took_too_long(caplog: pytest.LogCaptureFixture) -> None:
+    app = MCPApp()
+
+    @app.tool(timeout=SOON)
+    async def work() -> str:
+        return await for_ever()
+
+    await result(app, "work")
+    (record,) = caplog.records
+    assert (
+        record.getMessage() == "tool 'work' took longer than 0.02 s and was cancelled (the timeout of the tool)"
+    )
+
+
+async def test_the_log_says_that_a_handler_goes_on(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller has an outcome, and whoever runs the server learns what still takes memory and time."""
+    monkeypatch.setattr(exchange, "UNWINDING", SOON)
+    app, go = MCPApp(request_timeout=SOON), asyncio.Event()
+
+    @app.tool
+    async def work() -> str:
+        while not go.is_set():
+            try:
+                await go.wait()
+            except asyncio.CancelledError:
+                continue
+        return "done"
+
+    call = request_of("tools/call", {"name": "work", "arguments": {}}, 1, stateless_meta())
+    posting = asyncio.create_task(Asgi(app).post(call, **modern_headers(call)))
+    while len(caplog.records) < 2:
+        await asyncio.sleep(0.005)
+    assert caplog.records[1].getMessage() == (
+        "tools/call 'work' goes on 0.02 s after it was cancelled; its caller is not waiting for it any more"
+    )
+    go.set()
+    (answer,) = (await posting).messages
+    assert "took longer" in answer["error"]["message"]
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])

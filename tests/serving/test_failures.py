@@ -2,16 +2,20 @@
 
 import asyncio
 import logging
+import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
 from enfilade.primitives.errors import AnswerError, EnfiladeError, ReturnedValueError, ToolError
-from enfilade.serving.failures import alone, ends_more, log_safely
+from enfilade.serving import failures
+from enfilade.serving.failures import LimitedLog, alone, ends_more, log_safely, masked
 from enfilade.serving.unanswered import MissingCapabilityError
+from enfilade.state.store import StoreError
 from raising import BrokenHandler
 
 CITY = ToolError("City not found: try 'Bern'", meta={"seen": True})
@@ -120,6 +124,31 @@ class TestGroups:
     def test_an_authors_mistake_is_told_apart(self) -> None:
         mistake = ReturnedValueError("it returned what it may not")
         assert alone(ExceptionGroup("g", [mistake])) is mistake
+
+
+class TestAStoreThatIsAway:
+    """Every request fails then, so the log has one line a second, and a client no id without a line."""
+
+    def test_one_line_and_the_number_of_the_others(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(failures, "_store_errors", LimitedLog(failures.log, 0.2))
+        outcomes = [masked(StoreError("no disk"), "tools/call failed") for _ in range(50)]
+        time.sleep(0.25)
+        outcomes.append(masked(StoreError("no disk"), "tools/call failed"))
+        found = [re.findall(r"id (\w+)", outcome.message) for outcome in outcomes]
+        ids = [id for each in found for id in each]
+        assert [bool(each) for each in found] == [True, *[False] * 49, True]
+        assert caplog.messages == [
+            f"tools/call failed: no disk (id {ids[0]})",
+            f"tools/call failed: no disk (id {ids[1]}) (49 more since the last such line)",
+        ]
+        assert {outcome.status for outcome in outcomes} == {503}
+        assert outcomes[1].message == "The server cannot reach its store at the moment; try again"
+
+    def test_other_failures_are_all_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+        ids = [re.findall(r"id (\w+)", masked(OSError(), "x").message)[0] for _ in range(5)]
+        assert caplog.messages == [f"x (id {id})" for id in ids]
 
 
 class TestTheLog:

@@ -1,6 +1,7 @@
 """The lifespan: up before the first request, and put away whichever way the server ends (D31)."""
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -145,6 +146,25 @@ def test_over_stdio(tmp_path: Path, busy: bool, end: str) -> None:
         for reader in stdio.readers:
             reader.join(10)
         assert [line for line in stdio.log.split() if line in ("up", "down")] == ["up", "down"]
+
+
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+def test_a_start_that_fails_has_an_exit_code_of_its_own(tmp_path: Path, transport: str) -> None:
+    file = tmp_path / "server.py"
+    start = f'app.run("{transport}", port=0)'
+    text = SERVER.replace('print("up", file=sys.stderr, flush=True)', 'raise OSError("no database")')
+    file.write_text(text.replace('app.run("stdio")', start), "utf-8")
+    done = subprocess.run(
+        [sys.executable, str(file)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "could not be started" in done.stderr
+    assert "OSError: no database" in done.stderr
 
 
 class TestFailures:

@@ -63,6 +63,19 @@ def test_dotenv_is_read_again_when_it_changes(folder: Path, before: str | None) 
     assert text(called(app, "whisper")) == "late"
 
 
+def test_dotenv_that_cannot_be_read_is_logged_and_what_was_read_holds(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = telling(MCPApp(), "API_KEY")
+    (folder / ".env").write_text("API_KEY=read-before\n")
+    assert text(called(app, "whisper")) == "fore"
+    (folder / ".env").write_bytes("API_KEY=café-later\n".encode("latin-1"))
+    assert [text(called(app, "whisper")) for _ in range(2)] == ["fore", "fore"]
+    assert [line for line in caplog.messages if "UTF-8" in line] == [
+        f"secrets cannot be read: {folder / '.env'} is not UTF-8; save it as UTF-8"
+    ]
+
+
 def test_a_missing_one_is_named_with_what_to_do(folder: Path) -> None:
     """Reference §2.3: `isError`, before the tool runs."""
     app = MCPApp()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import random
 import sqlite3
@@ -106,13 +105,25 @@ async def test_the_mode_of_a_file_that_is_there_is_its_owners_affair(path: Path)
 
 
 async def test_a_missing_directory_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And that it is gone, and back, is logged once each, however much is asked meanwhile."""
     directory = tmp_path / "missing"
-    with caplog.at_level(logging.CRITICAL):
-        async with started(directory / "state.db") as store:
+    async with started(directory / "state.db") as store:
+        assert store.away
+        for _ in range(3):
             with pytest.raises(StoreError, match=r"there is no directory .*missing; make it"):
                 await store.keys.get("a")
-            directory.mkdir()
-            await until(lambda: works(store))
+            with pytest.raises(StoreError, match="there is no directory"):
+                await store.keys.put("a", b"", None)
+            await store.start()
+        directory.mkdir()
+        await until(lambda: works(store))
+        assert not store.away
+    said = [line for line in caplog.messages if not line.startswith("messages from other workers")]
+    assert said == [
+        f"the store is out of reach: {directory / 'state.db'}: there is no directory {directory}; make it, "
+        "or name another file in store=",
+        f"the store is back: {directory / 'state.db'}",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """`max_connections`: who makes room for a new connection, and that probes get in whatever the others do.
 
-Easy to get wrong: the server looks at its connections now and then, so a connection that has just fallen idle is
-not known to be idle yet. What has to be known is waited for.
+Easy to get wrong: the server looks at its connections now and then, so it is not known yet since when a
+connection is idle that has just become so. What has to be known is waited for.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from enfilade.transports import connection_slots, connection_timeouts
+from enfilade.transports.connection_reserve import network_of
 from enfilade.transports.connection_slots import RESERVE, connection_limit
 from harness import eventually
 from raw_http import Client, request
@@ -27,6 +28,7 @@ from transports.test_connection_timeouts import loop
 __all__ = ["loop"]  # a fixture
 
 HALF = b"GET /echo HTTP/1.1\r\nHost:"
+TIMEOUTS = ("header_timeout", "body_timeout", "idle_timeout", "write_timeout")
 PROBES = frozenset(("/healthz",))
 
 
@@ -63,6 +65,17 @@ class TestRoom:
             assert clients[0].rest() == b"", "closed in good order"
             for client in clients[1:]:
                 assert client.ask("/echo") == (200, b"")
+
+    def test_one_that_has_just_fallen_idle_makes_it(self, loop: str) -> None:
+        """Between two sweeps, which are a second apart with long timeouts."""
+        with full(loop, 3, **dict.fromkeys(TIMEOUTS, 3600.0)) as server:
+            at_work(server, 1)
+            idle = [server.client() for _ in range(2)]
+            for client in idle:
+                assert client.ask("/echo") == (200, b"")
+            assert server.client().ask("/echo", method="POST", body=b"{}") == (200, b"{}")
+            assert not any(each.in_reserve for each in server.state.connections)
+            assert server.connections() == 3
 
     def test_before_it_one_that_is_slow_with_its_head(self, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(connection_slots, "_PATIENCE", UNIT)
@@ -110,7 +123,59 @@ class TestRoom:
             assert [each.in_reserve for each in server.state.connections] == [False, False]
 
 
+class TestBodies:
+    """A body that comes slowly, or that nobody wants, holds no place that somebody else could use."""
+
+    @pytest.fixture(autouse=True)
+    def little_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(connection_slots, "_BODY_PATIENCE", 2 * UNIT)
+
+    @staticmethod
+    def sending(server: Limited, path: str, *sizes: int) -> list[Client]:
+        """Return clients that have sent so much of a body, and wait until the server has known it for a while."""
+        clients = [server.client() for _ in sizes]
+        for client in clients:
+            client.socket.sendall(request(path, "Content-Length: 60000", method="POST"))
+        eventually(lambda: len(server.app.seen) == len(sizes))
+        for client, size in zip(clients, sizes, strict=True):
+            client.socket.sendall(b"x" * size)
+        clock = server_clock(server)
+        eventually(lambda: server_clock(server) - clock > 4 * UNIT)
+        return clients
+
+    def test_the_slowest_makes_room(self, loop: str) -> None:
+        with full(loop, 3, body_rate=0) as server:
+            clients = self.sending(server, "/record", 500, 100, 1000)
+            assert server.client().ask("/echo", method="POST", body=b"{}") == (200, b"{}")
+            with contextlib.suppress(ConnectionResetError):
+                assert clients[1].rest() == b""
+            for client, rest in ((clients[0], 59_500), (clients[2], 59_000)):
+                client.socket.sendall(b"x" * rest)
+                assert client.response().read() == b"60000"
+
+    def test_one_that_is_fast_does_not(self, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(connection_slots, "_SLOW_BODY", 10)
+        with full(loop, 1, body_rate=0) as server:
+            (client,) = self.sending(server, "/record", 50_000)
+            assert server.client().ask("/echo")[0] == 503
+            client.socket.sendall(b"x" * 10_000)
+            assert client.response().read() == b"60000"
+
+    def test_one_that_nobody_wants_counts_as_idle(self, loop: str) -> None:
+        with full(loop, 2, discard_limit=65536, body_rate=0) as server:
+            clients = [*at_work(server, 1), server.client()]
+            clients[1].socket.sendall(request("/unread", "Content-Length: 60000", method="POST") + b"x")
+            assert clients[1].response().read() == b"not wanted"
+            assert server.client().ask("/echo", method="POST", body=b"{}") == (200, b"{}")
+            with contextlib.suppress(ConnectionResetError):
+                assert clients[1].rest() == b""
+
+
 class TestProbes:
+    @pytest.fixture(autouse=True)
+    def small_reserve(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(connection_slots, "MOST_IN_RESERVE", RESERVE)
+
     def test_are_answered_above_the_limit(self, loop: str) -> None:
         with full(loop, 2) as server:
             at_work(server, 2)
@@ -137,6 +202,39 @@ class TestProbes:
             assert server.client().ask("/healthz") == (200, b"")
             assert server.connections() <= 2 + RESERVE
 
+    def test_that_are_slow_to_ask_have_a_large_reserve(self, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As far as the limit of descriptors allows."""
+        monkeypatch.setattr(connection_slots, "MOST_IN_RESERVE", 256)
+        with full(loop, 2) as server:
+            at_work(server, 2)
+            probe = server.client()
+            eventually(lambda: server.connections() == 3)
+            for _ in range(100):
+                server.client().socket.sendall(HALF)
+            assert probe.ask("/healthz") == (200, b"")
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere loopback has one address")
+    def test_a_flood_from_one_network_takes_no_place_of_another(self, loop: str) -> None:
+        with full(loop, 2) as server:
+            at_work(server, 2)
+            probe = socket.create_connection(("127.0.0.1", server.port), 30, source_address=("127.0.0.2", 0))
+            eventually(lambda: server.connections() == 3)
+            for _ in range(5 * RESERVE):
+                server.client().socket.sendall(HALF)
+            eventually(lambda: server.connections() == 2 + RESERVE)
+            with probe:
+                probe.sendall(request("/healthz"))
+                assert probe.recv(100).startswith(b"HTTP/1.1 200 ")
+
+    @pytest.mark.parametrize(
+        ("one", "other", "same"),
+        [("10.0.0.1", "10.0.0.2", False), ("2001:db8::1", "2001:db8::2", True), ("fe80::1%eth0", "fe80::2", True),
+         ("2001:db8::1", "2001:db8:0:1::1", False), ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False)],
+    )  # fmt: skip
+    def test_what_a_network_is(self, one: str, other: str, same: bool) -> None:
+        assert (network_of((one, 1)) == network_of((other, 2))) is same
+        assert network_of(None) is None
+
     def test_who_waits_above_the_limit_has_little_time(self, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(connection_timeouts, "RESERVE_TIMEOUT", UNIT)
         with full(loop, 1) as server:
@@ -149,7 +247,7 @@ class TestProbes:
 class TestTheLimit:
     @pytest.mark.parametrize(
         ("soft", "wanted", "limit"),
-        [(64, 0, 20), (1024, 0, 894), (1_000_000, 0, 65_536), (resource.RLIM_INFINITY, 0, 65_536), (20, 0, 4),
+        [(64, 0, 20), (1024, 0, 874), (1_000_000, 0, 65_536), (resource.RLIM_INFINITY, 0, 65_536), (20, 0, 4),
          (1024, 100, 100), (64, 1000, 20)],
     )  # fmt: skip
     def test_it_follows_from_that_of_descriptors(
@@ -177,7 +275,7 @@ class TestTheLimit:
             for _ in range(5):
                 assert server.client().ask("/echo")[0] == 503
         assert [record.getMessage() for record in caplog.records if "max_connections" in record.getMessage()] == [
-            "all 1 connections are at work; new ones get 503 (max_connections)"
+            "all connections are at work, and new ones get 503 (max_connections is 1)"
         ]
 
 
@@ -254,6 +352,12 @@ def test_no_descriptor_is_left(scarce: ServerProcess) -> None:
     assert len(scarce.output.splitlines()) < 20, scarce.output
     for client in clients:
         client.close()
+
+
+def server_clock(server: Limited) -> float:
+    """Seconds that the server has run, as its sweep counts them."""
+    clock: float = next(iter(server.state.connections))._slots.sweep.clock
+    return clock
 
 
 def reset(client: Client) -> None:

@@ -223,6 +223,16 @@ class TestBodies:
             assert client.response().read() == b"4"
             assert half.response().status == 200
 
+    def test_what_is_left_after_the_response_has_a_deadline(self, loop: str) -> None:
+        """However steadily it comes: nobody waits for it."""
+        with Limited(loop, body_timeout=4 * UNIT, body_rate=1, discard_limit=65536) as server:
+            client = server.client()
+            client.socket.sendall(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\nx")
+            assert client.response().read() == b"not wanted"
+            for _ in trickle(client, b"x" * 10):
+                pass
+            eventually(lambda: server.connections() == 0)
+
     def test_a_stream_whose_body_stops_is_closed(self, loop: str) -> None:
         """Its head went out long ago, so there is no status to say it with."""
         with Limited(loop, body_timeout=UNIT) as server:

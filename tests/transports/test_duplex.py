@@ -267,7 +267,7 @@ class TestAnswers:
         async with peer(is_json_response_enabled=True, options=plain_json(request_timeout=0.05)) as it:
             asked = await it.asked(1)
             assert (await it.next())["params"] == {"requestId": 1}
-            assert "too long" in (await asked.whole()).json["error"]["message"]
+            assert "longer than" in (await asked.whole()).json["error"]["message"]
 
     async def test_work_survives_its_client(self) -> None:
         async with peer() as it:
@@ -425,6 +425,15 @@ class TestRefusals:
             refused = await it.wire.start(verb).whole()
             assert (refused.status, refused.headers["allow"]) == (405, "GET, POST, DELETE")
             assert refused.json["error"]["code"] == -32600
+
+    @pytest.mark.parametrize("options", [{"allowed_hosts": ["https://a.b"]}, {"allowed_origins": ["a.b"]}])
+    def test_a_name_that_no_client_can_send_is_refused(self, options: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="; write '"):
+            HTTPStreamableTransport(ID, **options)
+
+    def test_a_string_is_no_list_of_names(self) -> None:
+        with pytest.raises(ValueError, match=r"'a\.example' is a string; give a list: \['a\.example'\]"):
+            HTTPStreamableTransport(ID, allowed_hosts="a.example")
 
     async def test_s44_d15_foreign_hosts_and_origins_are_kept_out(self) -> None:
         async with peer(allowed_origins=["https://app.example"]) as it:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from enfilade import Settings
+from enfilade.transports.http_protocol import HttpProtocol
 from harness import Http, Serving
 from over_http import HeaderValue, Reply, modern_headers, request_of, stateless_meta
 from workbench import Workbench
@@ -28,6 +29,10 @@ LOOPBACK = [
     "localhost:",
     "a.localhost",
     "my_app.localhost",
+    "localhost.",
+    "localhost.:{port}",
+    "a.localhost.",
+    "127.0.0.1.",
 ]
 #: What is no host, although a name of this machine can be read out of it (RFC 9110 §7.2, RFC 3986 §3.2.2).
 NO_HOSTS: list[str | bytes] = [
@@ -129,13 +134,19 @@ class TestHostAndOrigin:
         assert (reply.status, reply.error["code"]) == (421, INVALID)
         text = host if isinstance(host, str) else host.decode("latin-1")
         shown = "".join(c if c.isprintable() else "?" for c in text)
+        message = reply.error["message"]
+        if (
+            host in ("", "localhost@evil.example", *NO_HOSTS) and host != "::1"
+        ):  # an entry may be an IPv6 address without brackets
+            assert message == f"Host {shown[:100]!r} is not allowed. It is malformed."
+            return
         typed = shlex.quote(shown[:100])
         for way_out in (
-            f"--allowed-hosts {typed},",
             f"ENFILADE_ALLOWED_HOSTS={typed},",
-            f"settings=Settings(allowed_hosts=[{shown[:100]!r}])",
+            f"settings=Settings(allowed_hosts=[{shown[:100]!r}]),",
+            f"`enfilade run --allowed-hosts {typed}`",
         ):
-            assert way_out in reply.error["message"]
+            assert way_out in message
 
     @pytest.mark.parametrize(
         "origin",
@@ -176,8 +187,15 @@ class TestHostAndOrigin:
         reply = http.request(verb, b"", {"origin": origin})
         assert (reply.status, reply.error["code"]) == (403, INVALID)
         assert reply.header("access-control-allow-origin") is None
-        for way_out in ("--allowed-origins ", "ENFILADE_ALLOWED_ORIGINS=", "settings=Settings(allowed_origins=["):
-            assert way_out in reply.error["message"]
+        ways = ("--allowed-origins ", "ENFILADE_ALLOWED_ORIGINS=", "settings=Settings(allowed_origins=[")
+        may_be_allowed = origin in (
+            "https://evil.example",
+            "null",
+            "http://localhost.evil.example",
+            "chrome-extension://localhost",
+        )
+        message = reply.error["message"]
+        assert all(way_out in message for way_out in ways) if may_be_allowed else message.endswith("malformed.")
 
     @pytest.mark.parametrize("header", ["host", "origin"])
     def test_twice(self, http: Http, header: str) -> None:
@@ -194,8 +212,15 @@ class TestHostAndOrigin:
 def public() -> Iterator[Http]:
     """A server that is told its names, and a small limit."""
     settings = Settings(
-        allowed_hosts=("api.example", "*.wild.example"),
-        allowed_origins=("https://app.example",),
+        allowed_hosts=(
+            "api.example",
+            "*.wild.example",
+            "port.example:8443",
+            "*.wild-port.example.:8443",
+            "2001:DB8::1",
+            "[2001:db8:0:0::2]:8443",
+        ),
+        allowed_origins=("https://app.example", "https://Port.example:443/", "chrome-extension://abcdef"),
         body_limit=2048,
     )
     with Serving(Workbench(settings=settings)) as serving:
@@ -212,6 +237,16 @@ class TestNamedHosts:
             ("wild.example", None, 421),
             ("notwild.example", None, 421),
             ("api.example.evil", None, 421),
+            ("api.example.", None, 200),
+            ("sub.wild.example.:80", None, 200),
+            ("api.example..", None, 421),
+            ("port.example:9", None, 200),
+            ("port.wild-port.example", None, 200),
+            ("[2001:db8:0::1]:80", None, 200),
+            ("[2001:db8::2]", None, 200),
+            ("[2001:db8::3]", None, 421),
+            ("api.example", "https://port.example", 200),
+            ("api.example", "chrome-extension://abcdef", 200),
             ("api.example", "https://app.example", 200),
             ("api.example", "https://APP.example/", 200),
             ("api.example", "http://app.example", 403),
@@ -300,6 +335,33 @@ def received(connection: socket.socket) -> bytes:
         while chunk := connection.recv(65536):
             chunks.append(chunk)
     return b"".join(chunks)
+
+
+@pytest.fixture(scope="module")
+def run_by_us() -> Iterator[Http]:
+    """A server as `run()` starts it: only its own protocol shows the application what a target names."""
+    with Serving(Workbench(), http=HttpProtocol) as serving:
+        yield serving.http
+
+
+@pytest.mark.parametrize("host", [b"", b"Host: localhost\r\n"])
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize(
+    ("authority", "is_allowed"), [(b"localhost", True), (b"evil.example", False), (b"evil.example:80", False)]
+)
+def test_the_authority_of_an_absolute_target_counts_as_host(
+    run_by_us: Http, authority: bytes, is_allowed: bool, version: bytes, host: bytes
+) -> None:
+    """Whatever Host says, and also without one (RFC 9112 §3.2.2)."""
+    body = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+    fields = host + b"Content-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    head = b"POST http://%b/mcp HTTP/%b\r\n" % (authority, version) + fields % len(body)
+    with run_by_us.raw(head + body) as connection:
+        status = int(received(connection).split(b" ", 2)[1])
+    if version == b"1.1" and not host:
+        assert status == 400
+    else:
+        assert (status == 421) is not is_allowed
 
 
 def test_other_paths_say_where_the_endpoint_is(http: Http) -> None:

@@ -5,6 +5,8 @@ too much and a server that closes are in a race, so a test sends what the kernel
 """
 
 import asyncio
+import contextlib
+import itertools
 import json
 import logging
 import socket
@@ -317,6 +319,62 @@ class TestPipelining:
         eventually(lambda: server.app.seen == ["/wait", "http.disconnect", "sent in silence"])
 
 
+class TestTurns:
+    """What takes long to parse is parsed in turns, and stays in order."""
+
+    @pytest.fixture(autouse=True)
+    def short_turns(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("enfilade.transports.http_protocol._TURN", 0.0)
+
+    def test_others_have_theirs_in_between(self) -> None:
+        async def sizes() -> list[int]:
+            wire = Wire()
+            connection = HttpProtocol(uvicorn.Config(None, log_config=None), ServerState(), {})  # type: ignore[arg-type]
+            connection._app = connection._plain_app = lambda *_: asyncio.sleep(60)  # type: ignore[attr-defined]
+            wire.protocol = connection
+            connection.connection_made(wire)
+            connection.data_received(CHUNKED + b"1\r\nz\r\n" * 10_000)
+            found = []
+            while not found or connection._held is not None:
+                assert connection.cycle is not None
+                found.append(connection.cycle.unread)
+                await asyncio.sleep(0)
+            assert connection._active is not None
+            assert connection._active.task is not None
+            connection._active.task.cancel()
+            return [*found, connection.cycle.unread]
+
+        found = asyncio.run(sizes())
+        assert found == sorted(found)
+        assert found[-1] == 10_000
+        assert max(b - a for a, b in itertools.pairwise(found)) < 2000
+
+    def test_order_and_end_hold(self, server: Server) -> None:
+        client = server.client()
+        bodies = [bytes([65 + number]) * 30_000 for number in range(8)]
+        chunked = [b"".join(b"1\r\n%c\r\n" % byte for byte in body) for body in bodies]
+        raw = b"".join(CHUNKED + each + b"0\r\n\r\n" for each in chunked)
+        sender = threading.Thread(target=client.socket.sendall, args=(raw,))
+        sender.start()
+        assert [client.response().read() == body for body in bodies] == [True] * len(bodies)
+        sender.join()
+        client.socket.sendall(CHUNKED + chunked[0] + b"0\r\n\r\n")
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.response().read() == bodies[0]
+        assert client.rest() == b""
+
+    def test_a_body_that_the_application_does_not_read_is_not_read_on(self, server: Server) -> None:
+        client = server.client()
+        client.socket.sendall(request("/held", "Transfer-Encoding: chunked", method="POST"))
+        TestMemory.sending(client, b"1\r\nz\r\n" * 1_000_000)
+        eventually(lambda: server.app.seen == ["/held"])
+        connection = connection_of(server)
+        eventually(lambda: connection._held is None and not connection.transport.is_reading())
+        assert connection.cycle.unread < 300_000
+        server.app.go.set()
+        assert client.response().read() == b"held"
+
+
 class TestOldVersions:
     def test_no_chunks_in_http_10(self, server: Server) -> None:
         server.app.go.set()
@@ -433,7 +491,11 @@ class TestMemory:
 
     @staticmethod
     def sending(client: Client, raw: bytes) -> threading.Thread:
-        sender = threading.Thread(target=client.socket.sendall, args=(raw,), daemon=True)
+        def send() -> None:
+            with contextlib.suppress(OSError):  # the server is not obliged to read all of it
+                client.socket.sendall(raw)
+
+        sender = threading.Thread(target=send, daemon=True)
         sender.start()
         return sender
 
@@ -453,6 +515,8 @@ class TestMemory:
                 size = tracemalloc.get_traced_memory()[0]
             finally:
                 tracemalloc.stop()
+            while connection._held is not None:
+                await asyncio.sleep(0)
             cycle = connection.cycle
             assert cycle is not None
             connection._active.task.cancel()  # type: ignore[union-attr]
@@ -475,7 +539,7 @@ class TestMemory:
         sender = self.sending(client, each * 12)
         eventually(lambda: connection._waiting and connection._waiting.is_full() and connection._is_stopped)
         assert 1 <= len(connection._waiting) < 6
-        assert connection._waiting._size < MAX_WAITING_SIZE + 65536
+        assert connection._waiting._size - connection._waiting._held < MAX_WAITING_SIZE + 65536
         total = connection._waiting._total
         assert total.size == connection._waiting._size
         server.app.go.set()
@@ -501,6 +565,33 @@ class TestMemory:
         client = server.clients[2]
         assert [client.response().read() for _ in range(4)] == [b"held", b"", b"", b""]
         eventually(lambda: total.size == 0)
+
+    def test_what_is_held_back_counts(self, server: Server) -> None:
+        client, connection = self.held(server)
+        sender = self.sending(client, request("/echo") * 4000)
+        eventually(lambda: connection._held is not None)
+        total = connection._waiting._total
+        assert total.size == sum(connection._waiting._sizes) + len(connection._held.obj)
+        server.app.go.set()
+        assert client.response().read() == b"held"
+        for _ in range(4000):
+            assert client.response().status == 200
+        sender.join()
+        eventually(lambda: total.size == 0)
+
+    def test_and_is_refused_if_it_is_too_much(self, server: Server, monkeypatch: Any) -> None:
+        monkeypatch.setattr("enfilade.transports.http_waiting.MAX_WAITING_SIZE_IN_ALL", 20_000)
+        client, connection = self.held(server)
+        self.sending(client, request("/echo") * 20_000)
+        eventually(lambda: connection._refusal is not None)
+        assert connection._held is None
+        assert connection._waiting._total.size == connection._waiting._size
+        server.app.go.set()
+        assert client.response().read() == b"held"
+        while (response := client.response()).status == 200:
+            assert response.read() == b""
+        assert response.status == 503
+        assert response.headers["connection"] == "close"
 
     @pytest.mark.parametrize("count", [MAX_FIELDS - 1, MAX_FIELDS])
     @pytest.mark.parametrize("cut", [0, 2, 300])

@@ -256,7 +256,7 @@ class TestFailures:
         async with asyncio.timeout(20):
             while recording.stream in recordings:
                 await asyncio.sleep(0.01)
-        assert "so 1 events are lost" in caplog.text
+        assert "; events lost: 1" in caplog.text
 
     async def test_a_log_that_stalls_costs_notifications_and_nothing_else(
         self, recordings: Recordings, store: SharedMemory, monkeypatch: pytest.MonkeyPatch

@@ -22,7 +22,7 @@ Lines = Callable[[], list[str]]
 
 INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT}
 
-BUSY = "The server is busy: 1 requests are in flight; send this one again later (max_requests)"
+BUSY = "The server is busy: 1 request is in flight; send this one again later (max_requests)"
 
 
 class Held:
@@ -106,7 +106,7 @@ class TestEachRefusal:
             second = streams.enter_context(listen(session))
             assert second.status == 429
         (line,) = lines()
-        assert re.fullmatch(r"HTTP 429: This session has 1 event streams open.* \(max_streams\)", line)
+        assert re.fullmatch(r"HTTP 429: This session has 1 event stream open.* \(max_streams\)", line)
 
     @pytest.mark.parametrize("kind", ["request", "stateless", "initialize", "batch"])
     def test_of_one_more_request(self, lines: Lines, kind: str) -> None:
@@ -121,7 +121,7 @@ class TestEachRefusal:
                 "initialize": lambda: server.http.post(request_of("initialize", INITIALIZE, 1, None)).error,
                 "batch": lambda: session.post([request_of("tools/list", None, 1, None)]).messages[0]["error"],
             }[kind]
-            assert "1 requests are in flight" in one_more()["message"]
+            assert "1 request is in flight" in one_more()["message"]
             sender = "" if kind == "initialize" else "a client - "
             assert lines() == [f"{sender}HTTP 503: {BUSY}"]
             assert session.ask("ping").status == 200
@@ -136,7 +136,7 @@ class TestEachRefusal:
             stdio.initialize()
             for id in (1, 2, 3):
                 stdio.request("tools/call", {"name": "hold", "arguments": {}}, id=id)
-            assert "1 requests are in flight" in stdio.answer(3)["error"]["message"]
+            assert "1 request is in flight" in stdio.answer(3)["error"]["message"]
             line = f"WARNING enfilade.transports: a client - {BUSY}\n"
             eventually(lambda: stdio.log.count(line) == 1)
 

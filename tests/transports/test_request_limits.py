@@ -44,7 +44,7 @@ class Held:
         self.app.tool(self.ask_many)
         self.serving = Serving(self.app, http=http_protocol())
 
-    async def hold(self) -> str:
+    async def hold(self, padding: str = "") -> str:
         """Wait."""
         self.running += 1
         try:
@@ -333,7 +333,7 @@ class TestBodies:
         limit, size = 1_000_000, 300_000
         app = MCPApp("bodies", settings=Settings(body_memory=limit))
         with Serving(app, http=http_protocol()) as server, ExitStack() as connections:
-            memory = app.endpoint.bodies._memory
+            memory = app.endpoint.bodies.memory
             first = connections.enter_context(self.start(server.port, 4_000_000, size))
             eventually(lambda: memory.held == size)
             rest = [connections.enter_context(self.start(server.port, 4_000_000, size)) for _ in range(2)]
@@ -360,6 +360,31 @@ class TestBodies:
             assert session.post(text).status == 200, "what comes whole is served whatever is unfinished"
 
         assert memory.held == 0 or eventually(lambda: memory.held == 0)
+
+    @pytest.mark.parametrize("kind", ["session", "stateless", "batch"])
+    def test_large_requests_in_flight_share_a_limit(self, kind: str) -> None:
+        """60 calls of 4 MB that waited took 485 MB. What is small goes on."""
+        with held(body_memory=1_000_000) as server, ExitStack() as calls:
+            memory = server.app.endpoint.bodies.memory
+            session = server.http.initialize("2025-03-26")
+
+            def large(id: int) -> Waiting:
+                params = {"name": "hold", "arguments": {"padding": "x" * 300_000}}
+                if kind == "stateless":
+                    return server.http.start_modern("tools/call", params, id=id)
+                message = request_of("tools/call", params, id, None)
+                return session.start_post([message] if kind == "batch" else message)
+
+            waiting = [calls.enter_context(large(id)) for id in range(3)]
+            eventually(lambda: memory.waiting == 3 * len('{"padding": ""}') + 900_000)
+            refused = calls.enter_context(large(3)).read()
+            assert (refused.status, refused.header("retry-after")) == (503, "1")
+            assert "too many large requests" in refused.error["message"]
+            assert session.call("add", a=1, b=2).result["content"][0]["text"] == "3"
+            server.let_go()
+            assert [each.read().status for each in waiting] == [200] * 3
+            eventually(lambda: memory.waiting == 0)
+            assert calls.enter_context(large(4)).read().status == 200
 
     def test_sixty_unfinished_bodies_stay_below_the_limit(self) -> None:
         """60 unfinished bodies of 4 MB took 247 MB."""

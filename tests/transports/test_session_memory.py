@@ -1,5 +1,6 @@
 """What a worker keeps in mind of sessions: those in use, and no more than fits."""
 
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -82,6 +83,29 @@ async def test_the_uris_that_a_client_watches_are_bounded_together() -> None:
     assert again.result == {}
 
 
+async def test_the_uris_that_a_client_watches_are_not_kept_with_its_session() -> None:
+    """The store has them; 4,096 sessions with as many as each may have would take two gigabytes."""
+    app = MCPApp("watching")
+    app.resource("note://{name}")(lambda name: name)
+    asgi = Asgi(app)
+    tracemalloc.start()
+    try:
+        for number in range(40):
+            token = (await asgi.initialize()).headers["mcp-session-id"]
+            for each in range(10):
+                params = {"uri": f"note://{each}" + "x" * 8000}
+                assert (await asgi.ask(token, "resources/subscribe", params)).result == {}
+            await used(asgi, token.encode())
+            if number == 9:
+                before = tracemalloc.take_snapshot()
+        assert isinstance(app.store.keys, MemoryKeys)
+        stored = sum(len(value) for value, _ in app.store.keys._entries.values())
+        grown = sum(each.size_diff for each in tracemalloc.take_snapshot().compare_to(before, "filename"))
+    finally:
+        tracemalloc.stop()
+    assert grown < 30 / 40 * stored * 1.5, "what the store has, and little besides"
+
+
 class TestFloods:
     """What one client opens, changes and ends changes nothing of the sessions of others."""
 
@@ -124,8 +148,8 @@ class TestFloods:
         assert await self.status(asgi, other, "logging/setLevel", level="error") == 200
         session = await fresh.app.endpoint.sessions.find(other, None)
         assert session is not None
-        assert session.record is not None
-        assert list(session.record.watched) == ["note://a"]
+        record = await fresh.app.endpoint.sessions.record(session.peer.session_id)
+        assert list(record.watched) == ["note://a"]
 
     @pytest.mark.parametrize("full_of", ["records", "ended"])
     async def test_when_the_store_is_full_only_what_is_new_is_refused(self, full_of: str) -> None:

@@ -105,7 +105,7 @@ def greet(app: MCPApp, url: str) -> None:
     name = name_of(app.name) or name_of(Path.cwd().name) or "server"
     lines = [
         "",
-        f"  {app.name} {app.version}: {tools}",
+        f"  {app.name} {app.version}" + (f": {tools}" if tools else ""),
         f"  {url}",
         *([f"  {UNKNOWN_HOST} is the name by which clients call."] if f"//{UNKNOWN_HOST}:" in url else []),
         "",

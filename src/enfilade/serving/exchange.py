@@ -6,6 +6,7 @@ call. The easy thing to get wrong is the end: once `finished`, an outlet gets no
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from enfilade.serving.failures import log_safely
 from enfilade.serving.peer import Peer
 from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.jsonrpc import (
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from enfilade.serving.progress import ProgressStream
     from enfilade.serving.replay import Replay
     from enfilade.serving.secrets import Redaction
+
+log = logging.getLogger("enfilade.serving")
 
 _NO_META = RequestMeta()
 
@@ -304,9 +308,16 @@ class Request(msgspec.Struct, eq=False):
         overdue = self.overdue
         if overdue is not None and not self.finished:
             self.settled = True
+            text = "%s goes on %g s after it was cancelled; its caller is not waiting for it any more"
+            log_safely(log, logging.WARNING, text, self.title(), UNWINDING)
             due = outcome()
             self.finish()
             overdue(due)
+
+    def title(self) -> str:
+        """Return the method, and the name of the tool or prompt that it is for, as the log shows it."""
+        name = getattr(self.params, "name", None)
+        return f"{self.method} {name!r}" if isinstance(name, str) else self.method
 
     def given_up_outcome(self) -> "Outcome":
         """Return the outcome of a request that was cancelled."""

@@ -13,6 +13,7 @@ import logging
 import secrets
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from opcode import opmap
@@ -133,7 +134,7 @@ def cancelled_by_host(error: BaseException, method: str) -> RpcError:
     request again; any other should not, because the request might be cancelled each time.
     """
     if is_shutdown(error):
-        return stopping()
+        return cut_off()
     id = secrets.token_hex(6)
     log_safely(
         log, logging.WARNING, "%s was cancelled by its host, or by a task of its handler (id %s)", method, id
@@ -147,13 +148,19 @@ def is_shutdown(cancellation: BaseException) -> bool:
 
 
 def stopping() -> RpcError:
-    """Return the outcome of a request that ends because the server does."""
+    """Return the outcome of a request of which nothing was done, because the server ends."""
     return RpcError(INTERNAL_ERROR, "The server is stopping; send the request again", status=503)
 
 
-def too_long() -> RpcError:
-    """Return the outcome of a request that went past its deadline."""
-    return RpcError(INTERNAL_ERROR, "The request took too long and was stopped")
+def cut_off() -> RpcError:
+    """Return the outcome of a request that was under way when the server ended."""
+    text = "The server is stopping: the request was cut off, and part of it may have been done"
+    return RpcError(INTERNAL_ERROR, text, status=503)
+
+
+def too_long(seconds: float) -> RpcError:
+    """Return the outcome of a request that took longer than `request_timeout`."""
+    return RpcError(INTERNAL_ERROR, f"The request took longer than {seconds:g} seconds and was stopped")
 
 
 # -- what the log has, and the client reads --------------------------------------------------------------------
@@ -178,12 +185,50 @@ def log_safely(logger: logging.Logger, level: int, message: str, *args: object, 
             raise
 
 
+class LimitedLog:
+    """Writes at most one line a second, with the number of those that were left out.
+
+    Args:
+        logger: where to write.
+        interval: seconds between two lines of a process.
+    """
+
+    def __init__(self, logger: logging.Logger, interval: float = 1.0) -> None:
+        self._logger = logger
+        self._interval = interval
+        self._after = 0.0
+        self._left_out = 0
+
+    def write(self, level: int, message: str, *args: object) -> bool:
+        """Write a line, or count it; return whether it was written.
+
+        Args:
+            level: of `logging`.
+            message: with `%` placeholders for `args`.
+        """
+        now = time.monotonic()
+        if now < self._after:
+            self._left_out += 1
+            return False
+        left_out, self._left_out, self._after = self._left_out, 0, now + self._interval
+        more = f" ({left_out} more since the last such line)" if left_out else ""
+        log_safely(self._logger, level, message + "%s", *args, more)
+        return True
+
+
+_store_errors: Final = LimitedLog(log)
+
+
 def masked(error: BaseException, what: str, redaction: "Redaction | None" = None) -> RpcError:
-    """Log an unexpected failure whole and return what the peer may know of it: an id to ask for (R-719)."""
+    """Log an unexpected failure whole and return what the peer may know of it: an id to ask for (R-719).
+
+    While the store is away every request fails, so of these there is one line a second, and no id without a line.
+    """
     if isinstance(error, StoreError):
         id = secrets.token_hex(6)
-        log_safely(log, logging.ERROR, "%s: %s (id %s)", what, error, id)
-        text = f"The server cannot reach its store at the moment (id {id}); try again"
+        is_logged = _store_errors.write(logging.ERROR, "%s: %s (id %s)", what, error, id)
+        named = f" (id {id})" if is_logged else ""  # nobody could find an id that is not in the log
+        text = f"The server cannot reach its store at the moment{named}; try again"
         return RpcError(INTERNAL_ERROR, text, status=503)
     return RpcError(INTERNAL_ERROR, f"Internal error (id {log_failure(error, what, redaction)})")
 

@@ -32,6 +32,11 @@ class Lifespan:
         self.value: Any = None
         self.started = setup is None
 
+    @property
+    def is_given(self) -> bool:
+        """Whether there is a set-up at all."""
+        return self._setup is not None
+
     def belongs_here(self) -> bool:
         """Whether it is up, and in the running event loop."""
         if self._setup is None:

@@ -1,4 +1,4 @@
-"""How long one call of a tool may take.
+"""How long a request may take, and one call of a tool.
 
 The work stays in the task that it is in; one timer waits beside it, and is cancelled on the way out. Easy to get
 wrong: whose cancellation it is. One that comes from outside (the client, the request's own deadline, a limit
@@ -6,12 +6,28 @@ further out) passes through, even if it comes at the same moment.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from enfilade.primitives.errors import ToolError
 from enfilade.serving.exchange import Outcome, Request
+from enfilade.serving.failures import log_safely, too_long
+
+log = logging.getLogger("enfilade.serving")
+
+
+def expire(request: Request, seconds: float) -> None:
+    """Cancel a request that takes longer than `request_timeout`, and log it.
+
+    Args:
+        request: which takes too long.
+        seconds: the limit.
+    """
+    if request.cancel("deadline", verdict=too_long(seconds)):
+        text = "%s took longer than %g s and was cancelled (request_timeout)"
+        log_safely(log, logging.WARNING, text, request.title(), seconds)
 
 
 class ToolTimeoutError(ToolError):
@@ -56,6 +72,8 @@ class TimeLimit:
     def _expire(self) -> None:
         self._expired = True
         self._request.abandoned = True
+        text = "tool %r took longer than %g s and was cancelled (the timeout of the tool)"
+        log_safely(log, logging.WARNING, text, self._tool, self._seconds)
         self._task.cancel("the tool took too long")
         overdue = self._overdue
         if overdue is not None and self._request.parent is None:

@@ -18,10 +18,12 @@ from typing import Any, Final
 
 import msgspec
 
+from enfilade.serving.failures import LimitedLog
 from enfilade.state.process import is_gone, place
 from enfilade.state.store import Store, StoreError
 
 log = logging.getLogger("enfilade.serving")
+_untold: Final = LimitedLog(log)
 
 #: Seconds for which a worker that says nothing more counts as alive, and after which it says so again.
 LEASE: Final = 12.0
@@ -137,7 +139,7 @@ class Relay:
         try:
             await self.store.bus.publish(worker or _EVERYBODY, letter)
         except StoreError as error:
-            log.warning("other workers could not be told of %r: %s", kind, error)
+            _untold.write(logging.WARNING, "other workers could not be told of %r: %s", kind, error)
 
     def soon(self, work: Any) -> None:
         """Run a coroutine beside everything else; it must not raise."""

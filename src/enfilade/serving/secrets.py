@@ -8,6 +8,7 @@ looks for the values in every text that leaves the process on account of the cal
 """
 
 import json
+import logging
 import os
 import re
 import urllib.parse
@@ -26,6 +27,8 @@ from enfilade.serving.threads import Threads
 
 if TYPE_CHECKING:
     from enfilade.primitives.tool import Tool
+
+log = logging.getLogger("enfilade.serving")
 
 #: Stands where a value was.
 MASK: Final = "[secret]"
@@ -168,10 +171,15 @@ class Environment:
         except OSError:
             return {}
         if self._read_at != (stat.st_mtime_ns, stat.st_size):
-            from dotenv import dotenv_values
+            from enfilade.serving.dotenv_file import read_dotenv
 
-            self._in_file = dotenv_values(self._dotenv, interpolate=False)
             self._read_at = (stat.st_mtime_ns, stat.st_size)
+            try:
+                self._in_file = read_dotenv(self._dotenv)
+            except (OSError, ValueError) as error:  # once for each change; what was read before goes on to hold
+                from enfilade.serving.failures import log_safely
+
+                log_safely(log, logging.WARNING, "secrets cannot be read: %s", error)
         return self._in_file
 
 

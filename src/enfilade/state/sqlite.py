@@ -8,6 +8,7 @@ before `start`, and `start` in another loop opens everything anew.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Coroutine
@@ -17,6 +18,7 @@ from enfilade.state.sqlite_bus import Listening, SqliteBus, sweep_messages
 from enfilade.state.sqlite_file import Connection, DatabaseFile
 from enfilade.state.sqlite_keys import SqliteKeys, sweep_keys
 from enfilade.state.sqlite_log import SqliteLog, sweep_log
+from enfilade.state.sqlite_reach import Reach
 from enfilade.state.sqlite_thread import LIMIT, DatabaseThread, Job, closed
 from enfilade.state.store import Bounds, Bus, EventLog, Keys, StoreError
 
@@ -55,7 +57,7 @@ class SqliteStore:
 
     @property
     def away(self) -> bool:
-        return self._threads is not None and self._threads.reported
+        return self._threads is not None and self._threads.reach.reported
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -92,20 +94,17 @@ class _Threads:
 
     def __init__(self, file: DatabaseFile, loop: asyncio.AbstractEventLoop, bus: SqliteBus) -> None:
         self.loop = loop
-        self.reported = False
-        self.writer = DatabaseThread(file, loop, "IMMEDIATE", sweep)
-        self.reader = DatabaseThread(file, loop, "DEFERRED")
+        self.reach = Reach(file.path)
+        self.writer = DatabaseThread(file, loop, "IMMEDIATE", self.reach, sweep)
+        self.reader = DatabaseThread(file, loop, "DEFERRED", self.reach)
         self._listening = Listening(file, loop, bus)
         bus.published = self._listening.look
 
     async def ready(self) -> None:
         """Return when the file is open, or could not be opened; whoever needs it will be told."""
-        try:
+        with contextlib.suppress(StoreError):  # the threads log it
             await self.writer.run(_nothing)
             await self.reader.run(_nothing)
-        except StoreError as error:
-            self.reported = True
-            log.warning("the store is out of reach: %s", error)
         await self._listening.ready.wait()
 
     def stop(self) -> None:

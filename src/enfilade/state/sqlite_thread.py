@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from enfilade.state.sqlite_file import Connection, DatabaseFile, is_about_the_file, is_busy
+from enfilade.state.sqlite_reach import Reach
 from enfilade.state.store import StoreError
 
 log = logging.getLogger("enfilade.state")
@@ -63,17 +64,24 @@ class DatabaseThread:
     Args:
         file: the database.
         loop: where it is asked, and answers.
-        begin: the statement that begins a transaction.
+        begin: the kind of its transactions, which is also its name.
+        reach: is told whether the file can be used.
         sweep: deletes some of what has expired, now and then, and returns whether there is more.
     """
 
     def __init__(
-        self, file: DatabaseFile, loop: asyncio.AbstractEventLoop, begin: str, sweep: Job[bool] | None = None
+        self,
+        file: DatabaseFile,
+        loop: asyncio.AbstractEventLoop,
+        begin: str,
+        reach: Reach,
+        sweep: Job[bool] | None = None,
     ) -> None:
         self.ended = asyncio.Event()
         self._file = file
         self._loop = loop
         self._begin = begin
+        self._reach = reach
         self._sweep = sweep
         self._sweep_at = time.monotonic() + _NEXT_PORTION
         self._jobs: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
@@ -96,7 +104,7 @@ class DatabaseThread:
             raise closed(self._file)
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put(_Asked(job, future, time.monotonic()))
-        timer = self._loop.call_later(LIMIT, _give_up, future, self._file)
+        timer = self._loop.call_later(LIMIT, self._give_up, future)
         try:
             return await future
         finally:
@@ -107,6 +115,14 @@ class DatabaseThread:
         if self._stop_at is None:
             self._stop_at = time.monotonic()
             self._jobs.put(None)
+
+    def _give_up(self, future: asyncio.Future[Any]) -> None:
+        if not future.done():
+            error = StoreError(
+                f"{self._file.path} did not answer within {LIMIT:g} seconds: look for a disk that is too slow"
+            )
+            self._reach.lost(self._begin, error)
+            future.set_exception(error)
 
     # -- in the thread -----------------------------------------------------------------------------------------
 
@@ -150,10 +166,15 @@ class DatabaseThread:
             return [_outcome(connection, asked) for asked in batch]
 
         try:
-            return self._transact(do, batch[0].at)
+            outcomes = self._transact(do, batch[0].at)
         except Exception as error:  # whatever it is, the thread must go on, and those who wait must hear of it
+            if _is_for_all(error):
+                self._reach.lost(self._begin, self._explained(error))
             if len(batch) == 1 or _is_for_all(error):
                 return [(asked.future, None, self._explained(error)) for asked in batch]
+        else:
+            self._reach.back(self._begin)
+            return outcomes
         return [outcome for asked in batch for outcome in self._outcomes([asked], _nothing_more)]
 
     def _transact(self, do: Job[T], since: float) -> T:
@@ -249,13 +270,6 @@ def _deliver(outcomes: list[_Outcome]) -> None:
                 future.set_result(result)
             else:
                 future.set_exception(error)
-
-
-def _give_up(future: asyncio.Future[Any], file: DatabaseFile) -> None:
-    if not future.done():
-        future.set_exception(
-            StoreError(f"{file.path} did not answer within {LIMIT:g} seconds: look for a disk that is too slow")
-        )
 
 
 def closed(file: DatabaseFile) -> StoreError:

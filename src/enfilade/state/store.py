@@ -7,6 +7,7 @@ The easy thing to get wrong is a write whose outcome is unknown, because the ans
 again, so every write here may be done twice and has the effect of one.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -181,6 +182,22 @@ class Store(Protocol):
     async def close(self) -> None:
         """Let go of files, connections, threads and tasks. It may be started again."""
         ...
+
+
+def check_place(url: str) -> None:
+    """Make sure, when a server is started, that there is a place for the store that a URL names.
+
+    A server that runs waits for its store to come back. With a wrong name it would wait for ever.
+
+    Raises:
+        ValueError: the directory of an SQLite file does not exist; the text names it.
+    """
+    if url.startswith("sqlite:"):
+        from enfilade.state.sqlite import path_in
+
+        directory = os.path.dirname(path_in(url))
+        if not os.path.isdir(directory):
+            raise ValueError(f"store={url!r}: there is no directory {directory}; make it, or name another file")
 
 
 def open_store(url: str, bounds: Bounds | None = None) -> Store:

@@ -14,7 +14,8 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from enfilade.serving.exchange import Outcome, Request
-from enfilade.serving.failures import cancelled_by_host, stopping, too_long
+from enfilade.serving.failures import cancelled_by_host, cut_off
+from enfilade.serving.limit import expire
 from enfilade.transports.eager import served
 from enfilade.transports.recorder import Recorder
 from enfilade.transports.recordings import Recordings
@@ -58,11 +59,11 @@ class AnswerOptions(StreamOptions, frozen=True, kw_only=True):
 class Count(Protocol):
     """Counts the requests in flight."""
 
-    def enter(self) -> None:
-        """Count one that waits for something."""
+    def enter(self, request: Request) -> int:
+        """Count one that waits for something, and return what `leave` is to be given."""
         ...
 
-    def leave(self) -> None:
+    def leave(self, size: int) -> None:
         """Count it no more."""
         ...
 
@@ -124,7 +125,7 @@ class Answer(msgspec.Struct, eq=False):
     endless: bool = False
     recordings: Recordings | None = None
     in_flight: "Count | None" = None
-    _counted: bool = False
+    _counted: int | None = None  # what `in_flight` returned
     _stream: EventStream | None = None
     _suspended: bool = False  # others go on beside it
     _watcher: asyncio.Task[None] | None = None
@@ -182,7 +183,7 @@ class Answer(msgspec.Struct, eq=False):
             else:
                 request.suspended()
                 self._suspended = True
-                self._count()
+                self._count(request)
                 if self._stream is not None:
                     self._stream.begin()
                 self._timer = asyncio.get_running_loop().call_later(GLANCE, self._outlived)
@@ -205,15 +206,14 @@ class Answer(msgspec.Struct, eq=False):
         else:
             await self.conclude(200 if error is None else self.status_of(error), body)
 
-    def _count(self) -> None:
+    def _count(self, request: Request) -> None:
         """Count it as in flight, until its handler has ended: also when its outcome was sent before that."""
         if self.in_flight is not None and not self.endless:
-            self.in_flight.enter()
-            self._counted = True
+            self._counted = self.in_flight.enter(request)
 
     def _uncount(self) -> None:
-        if self._counted and self.in_flight is not None:
-            self.in_flight.leave()
+        if self._counted is not None and self.in_flight is not None:
+            self.in_flight.leave(self._counted)
 
     async def _farewell(self, request: Request, error: RpcError) -> None:
         """Say that the server gives the request up, because its host cancelled it: nobody is left waiting."""
@@ -235,7 +235,7 @@ class Answer(msgspec.Struct, eq=False):
     def _give_up(self, request: Request) -> None:
         """Leave nobody waiting: whoever comes back for the rest reads that the server stopped."""
         if self._stream is not None:
-            self._stream.push_always(encode_error(request.id, stopping()))  # nothing, if it is concluded
+            self._stream.push_always(encode_error(request.id, cut_off()))  # nothing, if it is concluded
             self._stream.let_go()
             self._stream.abandon()
 
@@ -317,7 +317,7 @@ class Answer(msgspec.Struct, eq=False):
 
     def _expire(self) -> None:
         if self._request is not None:
-            self._request.cancel("deadline", verdict=too_long())
+            expire(self._request, self.options.request_timeout)
 
     async def _watch(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":

@@ -16,7 +16,8 @@ from typing import Final
 from msgspec import Raw
 
 from enfilade.serving.exchange import UNWINDING, Outcome, Request
-from enfilade.serving.failures import stopping, too_long
+from enfilade.serving.failures import cut_off
+from enfilade.serving.limit import expire
 from enfilade.transports.request_limit import RequestLimit
 from enfilade.wire.jsonrpc import encode_error
 
@@ -74,24 +75,24 @@ class Batch:
         request.suspended()  # in effect, since the others of the batch go on beside it
         timer = None
         if self._request_timeout:
-            deadline = partial(request.cancel, "deadline", verdict=too_long())
-            timer = asyncio.get_running_loop().call_later(self._request_timeout, deadline)
+            limit = self._request_timeout
+            timer = asyncio.get_running_loop().call_later(limit, expire, request, limit)
         responder = self._load.responder
-        self._load.enter()
+        size = self._load.enter(request)
         try:
             body, _ = await responder.respond(request)
             return body
         except asyncio.CancelledError:
-            return encode_error(request.id, stopping())
+            return encode_error(request.id, cut_off())
         finally:
-            self._load.leave()
+            self._load.leave(size)
             if timer is not None:
                 timer.cancel()
 
     def _stop(self) -> None:
         for request in self._requests:
             request.outside = 1
-            request.cancel("the server is stopping", verdict=stopping())
+            request.cancel("the server is stopping", verdict=cut_off())
 
 
 async def _settled(serving: Awaitable[bytes | None], outcome: "asyncio.Future[bytes | None]") -> None:

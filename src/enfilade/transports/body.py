@@ -6,6 +6,9 @@ A body that comes in one piece is the plain case and is not counted anywhere. Th
 (`BodyMemory`), because each connection may have an unfinished one. When they reach the limit, the body that has
 made no progress for the longest time gives way, large ones first. So stalled uploads do not keep out clients that
 send.
+
+A large body stays in memory for as long as its request is in flight, so those of requests that wait are bounded
+as well, apart from the others: whoever holds many keeps out large requests only.
 """
 
 import asyncio
@@ -45,18 +48,19 @@ class UnfinishedBody:
 
 
 class BodyMemory:
-    """Bounds the bytes of all unfinished bodies of a process.
+    """Bounds the bytes of all unfinished bodies of a process, and those of large requests that wait.
 
     Args:
-        limit: the most that they may take, in bytes.
+        limit: the most that each of the two may take, in bytes.
 
     Attributes:
-        held: what they take now.
+        held: what unfinished bodies take now.
+        waiting: what the large arguments of requests in flight take now.
     """
 
     def __init__(self, limit: int = MEMORY) -> None:
         self._limit = limit
-        self.held = 0
+        self.held = self.waiting = 0
         # Each in the order in which they last made progress.
         self._small: dict[UnfinishedBody, None] = {}
         self._large: dict[UnfinishedBody, None] = {}
@@ -90,10 +94,29 @@ class BodyMemory:
         self.held -= body.size
         body.size, body.chunks = 0, []
 
+    def check(self, size: int) -> None:
+        """Make sure that there is room for the large body of a request, should it wait.
+
+        Raises:
+            RefusalError: HTTP 503; too many requests that are in flight have large bodies.
+        """
+        if self.waiting and self.waiting + size > self._limit:
+            raise RefusalError("body_memory", INTERNAL_ERROR, _NO_ROOM, status=503)
+
+    def enter(self, size: int) -> None:
+        """Count the arguments of a request that waits for something."""
+        self.waiting += size
+
+    def leave(self, size: int) -> None:
+        """Count them no more."""
+        self.waiting -= size
+
     def _remove(self, body: UnfinishedBody) -> None:
         self._small.pop(body, None)
         self._large.pop(body, None)
 
+
+_NO_ROOM: Final = "The server has too many large requests; send this one again later"
 
 #: For endpoints that share the process and have no setting of their own.
 SHARED: Final = BodyMemory()
@@ -107,11 +130,11 @@ class BodyReader:
         memory: bounds what all bodies take while they are unfinished.
     """
 
-    __slots__ = ("_limit", "_memory", "_most_digits", "_plain")
+    __slots__ = ("_limit", "_most_digits", "_plain", "memory")
 
     def __init__(self, limit: int, memory: BodyMemory = SHARED) -> None:
         self._limit = limit
-        self._memory = memory
+        self.memory = memory
         self._plain = min(limit, LARGE)
         # A length with fewer digits than the limit is no greater, and most are not looked at further than that.
         self._most_digits = len(str(limit)) - 1
@@ -135,8 +158,9 @@ class BodyReader:
         message = await receive()
         body: bytes = message.get("body", b"")
         if not body or len(body) > self._plain or message.get("more_body"):
-            body = await _read_rest(message, receive, self._limit, self._memory)
+            body = await _read_rest(message, receive, self._limit, self.memory)
             if len(body) > LARGE:
+                self.memory.check(len(body))
                 check_values(body)
         return body
 
@@ -182,5 +206,4 @@ def _too_large(limit: int) -> RpcError:
 
 
 def _no_room() -> RpcError:
-    text = "The server is receiving too many large requests; send this one again later"
-    return UnreadBodyError("body_memory", INTERNAL_ERROR, text, status=503)
+    return UnreadBodyError("body_memory", INTERNAL_ERROR, _NO_ROOM, status=503)

@@ -19,7 +19,8 @@ from msgspec import UNSET, Raw
 from enfilade.serving.changes import Change, Listener, Watched, unwatch, watch
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.exchange import InFlight, Outcome, Outlet, Request
-from enfilade.serving.failures import ends_more, masked, too_long
+from enfilade.serving.failures import cut_off, ends_more, masked
+from enfilade.serving.limit import expire
 from enfilade.serving.live import Questions
 from enfilade.serving.peer import Peer
 from enfilade.serving.subscriptions import notification_of
@@ -28,7 +29,6 @@ from enfilade.transports.message_size import LARGE, check_values
 from enfilade.transports.refusal_log import refusals
 from enfilade.transports.request_limit import too_many
 from enfilade.wire.jsonrpc import (
-    INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     Envelope,
@@ -46,7 +46,7 @@ log = logging.getLogger("enfilade.transports")
 #: Seconds that handlers get to end once they are cancelled.
 CANCELLED_LIMIT: Final = 1.0
 #: What becomes of a request that is cut off by the end of the server.
-STOPPING: Final = RpcError(INTERNAL_ERROR, "The server is stopping")
+STOPPING: Final = cut_off()
 #: Level of log messages a client gets that never set one.
 DEFAULT_LOG_LEVEL: Final[LoggingLevel] = "info"
 
@@ -230,7 +230,7 @@ class Connection:
         timer = None
         if self._request_timeout and request.method != "subscriptions/listen":
             later = asyncio.get_running_loop().call_later
-            timer = later(self._request_timeout, lambda: request.cancel("deadline", verdict=too_long()))
+            timer = later(self._request_timeout, expire, request, self._request_timeout)
         request.outside = 0  # until `close` says otherwise
         request.overdue = self._settle
         try:

@@ -1,11 +1,11 @@
 """How many connections a server holds, and what becomes of one that is too many.
 
 At `max_connections` a new connection takes the place of one that does the least: one that has not finished the
-head of its request for a second or more, the oldest first, or else the one that has been idle for longest. If
-all others are at work, the new connection goes into a small reserve, where only probes are served, and all other
-requests get 503 with `Retry-After`. If the reserve is full too, its oldest connection is closed, except those
-that are just being answered. So a probe is answered however many connections are half open: nobody can hold a
-place by waiting.
+head of its request for a second or more, the oldest first; or else the one that has been idle for longest, or
+sends what nobody wants of a body that is answered; or else the slowest body, if it is slow or takes long. If all
+others are at work, the new connection goes into a reserve (see `connection_reserve`), where only probes are
+served, and all other requests get 503 with `Retry-After`. So nobody can hold a place by waiting, or by sending
+little.
 
 Accepting is never paused: a queue in the kernel would keep probes waiting behind whoever fills it.
 
@@ -27,25 +27,34 @@ from weakref import WeakKeyDictionary
 import uvicorn
 from uvicorn.server import ServerState
 
+from enfilade.transports.connection_reserve import Reserve
 from enfilade.transports.connection_timeouts import (
+    BODY,
     HEAD,
     IDLE,
+    REST,
     ConnectionLimits,
     Sweep,
     TimedConnection,
     phase_of,
 )
 from enfilade.transports.http_flow import reset
+from enfilade.transports.refusal_log import refusals
+from enfilade.transports.unread_responses import UnreadResponses
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
 
-RESERVE: Final = 8  # connections above `max_connections` at once
+RESERVE: Final = 8  # connections above `max_connections` at once, at least
+MOST_IN_RESERVE: Final = 256  # and at most, if there are descriptors for them
 RETRY_AFTER: Final = 1  # seconds
 
 _PATIENCE: Final = 1.0  # seconds for which the head of a request may be on its way, whatever room is needed
+_BODY_PATIENCE: Final = 2.0  # seconds for which any body may be on its way, and below this rate no longer:
+_SLOW_BODY: Final = 16 * 1024  # bytes per second
 _SHARE: Final = 20  # at most one part in so many of the time is spent on looks at all connections
 
 _FEWEST, _MOST = 4, 65_536  # connections that a server gets from the limit of descriptors
 _OWN_FILES: Final = 16  # descriptors for what is opened later: store, files of the application, the loop
+_RESERVE_SHARE: Final = 32  # one part in so many of the descriptors is for the reserve
 _OWN_SHARE: Final = 10  # or one part in so many, up to `_MOST_OWN`, if that is more
 _MOST_OWN: Final = 1024
 
@@ -65,16 +74,18 @@ class ConnectionSlots:
 
     Attributes:
         sweep: knows what the connections do.
+        unread: bounds what waits for clients that do not read.
     """
 
     def __init__(self, sweep: Sweep, connections: set[Any]) -> None:
         self.sweep = sweep
+        self.unread = UnreadResponses(sweep.limits.response_memory, sweep, sweep.loop)
         self._connections: set[Any] = connections
         wanted = sweep.limits.max_connections
         self._limit = sys.maxsize if wanted is None else connection_limit(wanted)
         self._probe_paths = sweep.limits.probe_paths
-        self._reserve: dict[TimedConnection, None] = {}  # in the order in which they came
-        self._victims: deque[tuple[TimedConnection, float]] = deque()
+        self._reserve = Reserve(reserve_size(self._limit))
+        self._victims: deque[tuple[TimedConnection, int, float]] = deque()
         self._next_look = 0.0
         self._warned_at = 0.0
 
@@ -90,15 +101,14 @@ class ConnectionSlots:
         if (victim := self._next_victim(connection)) is not None:
             self._evict(victim)
             return
-        self._reserve[connection] = None
         connection.in_reserve = True
-        if len(self._reserve) > RESERVE:
-            self._evict(next((each for each in self._reserve if not _is_at_work(each)), connection))
+        if (victim := self._reserve.add(connection)) is not None:
+            self._evict(victim)
         self._warn()
 
     def leave(self, connection: TimedConnection) -> None:
         """Forget a connection of the reserve: it is closed."""
-        self._reserve.pop(connection, None)
+        self._reserve.discard(connection)
 
     def is_served(self, connection: TimedConnection, path: str) -> bool:
         """Whether a request on a connection of the reserve is served: a probe, or there is room by now."""
@@ -110,13 +120,17 @@ class ConnectionSlots:
 
     def _evict(self, connection: TimedConnection) -> None:
         self._connections.discard(connection)  # now, and not when the transport has closed
-        self._reserve.pop(connection, None)
-        if phase_of(connection) == IDLE:
+        self._reserve.discard(connection)
+        phase = phase_of(connection)
+        if phase == IDLE:
             connection.transport.close()  # in good order: its client may be about to use it again
-        elif connection.is_ending:  # the response that refuses it may be on its way
+            return
+        if connection.is_ending or phase == REST:  # a response may be on its way
             connection.transport.abort()
-        else:
-            reset(connection.transport)
+            return
+        if phase == BODY and not connection.in_reserve:
+            refusals.warn(connection.peer, None, "A slow body made room for a new connection", "max_connections")
+        reset(connection.transport)
 
     def _next_victim(self, newcomer: TimedConnection) -> TimedConnection | None:
         """Return the connection that does the least, if there is one that can go."""
@@ -126,29 +140,42 @@ class ConnectionSlots:
             end = time.monotonic()
             self._next_look = end + _SHARE * (end - now)
         while self._victims:
-            connection, since = self._victims.popleft()
-            if connection in self._connections and self._waits_since(connection) == since:
+            connection, rank, since = self._victims.popleft()
+            found = self._readiness(connection) if connection in self._connections else None
+            if found is not None and (found[0], found[2]) == (rank, since):
                 return connection
         return None
 
-    def _find_victims(self, newcomer: TimedConnection) -> deque[tuple[TimedConnection, float]]:
-        """Return who waits for the rest of a head, and then who is idle, each longest first."""
-        found: list[tuple[bool, float, int, TimedConnection]] = []
+    def _find_victims(self, newcomer: TimedConnection) -> deque[tuple[TimedConnection, int, float]]:
+        """Return who can make room, the most ready first, each with its rank and since when that holds."""
+        found: list[tuple[int, float, float, int, TimedConnection]] = []
         for number, connection in enumerate(self._connections):
-            since = self._waits_since(connection)
-            if since is not None and not connection.in_reserve and connection is not newcomer:
-                found.append((phase_of(connection) == IDLE, since, number, connection))
-        return deque((connection, since) for _, since, _, connection in sorted(found))
+            readiness = self._readiness(connection)
+            if readiness is not None and not connection.in_reserve and connection is not newcomer:
+                found.append((*readiness, number, connection))
+        return deque((connection, rank, since) for rank, _, since, _, connection in sorted(found))
 
-    def _waits_since(self, connection: TimedConnection) -> float | None:
-        """Return since when a connection is idle or waits for a head; None if it does something, or just came."""
-        watch, phase = connection.watch, phase_of(connection)
-        if watch is None or watch.phase != phase or watch.cycle is not connection.cycle:
-            return None
-        if phase == HEAD and self.sweep.clock - watch.since >= _PATIENCE:
-            return watch.since
-        if phase == IDLE and not connection.transport.get_write_buffer_size():
-            return watch.since
+    def _readiness(self, connection: TimedConnection) -> tuple[int, float, float] | None:
+        """Return how ready a connection is to make room: rank, order within the rank, and since when.
+
+        What became idle after the last sweep counts from now, since nobody has noted the time. None for one that
+        does something, or that just came.
+        """
+        watch, phase, clock = connection.watch, phase_of(connection), self.sweep.clock
+        is_noted = watch is not None and watch.phase == phase and watch.cycle is connection.cycle
+        since = watch.since if watch is not None and is_noted else clock
+        if phase == HEAD and clock - since >= _PATIENCE:
+            return 0, since, since
+        if phase == REST or (phase == IDLE and not connection.transport.get_write_buffer_size()):
+            return 1, since, since
+        if phase == BODY and watch is not None and is_noted and not connection.flow.read_paused:
+            cycle, elapsed = connection.cycle, clock - watch.began
+            assert cycle is not None
+            if elapsed < _BODY_PATIENCE or cycle.is_continue_due:
+                return None
+            rate = cycle.received / elapsed
+            if rate < _SLOW_BODY or elapsed >= self.sweep.limits.body_timeout:
+                return 2, rate, watch.began
         return None
 
     def _warn(self) -> None:
@@ -156,13 +183,7 @@ class ConnectionSlots:
         now = time.monotonic()
         if now >= self._warned_at + 60 or not self._warned_at:
             self._warned_at = now
-            log.warning("all %d connections are at work; new ones get 503 (max_connections)", self._limit)
-
-
-def _is_at_work(connection: TimedConnection) -> bool:
-    """Whether a complete request of a connection is just being answered."""
-    cycle = connection.cycle
-    return cycle is not None and not cycle.more_body and not cycle.response_complete
+            log.warning("all connections are at work, and new ones get 503 (max_connections is %d)", self._limit)
 
 
 _slots: Final[WeakKeyDictionary[ServerState, ConnectionSlots]] = WeakKeyDictionary()
@@ -205,22 +226,29 @@ def connection_limit(wanted: int) -> int:
     Args:
         wanted: at most so many; 0 for as many as the limit of descriptors allows.
     """
-    allowed = _allowed_by_descriptors()
+    available = _available_descriptors()
+    reserve = max(RESERVE, min(MOST_IN_RESERVE, available // _RESERVE_SHARE))
+    allowed = min(_MOST, max(_FEWEST, available - reserve))
     if wanted > allowed:
         log.warning("max_connections is %d, but the limit of open files allows only %d", wanted, allowed)
     return min(wanted, allowed) if wanted else allowed
 
 
-def _allowed_by_descriptors() -> int:
+def reserve_size(limit: int) -> int:
+    """Return how many connections a server can hold above a limit of them."""
+    return max(RESERVE, min(MOST_IN_RESERVE, _available_descriptors() - limit))
+
+
+def _available_descriptors() -> int:
+    """Return how many descriptors there are for connections."""
     try:
         import resource
     except ImportError:  # Windows, which has no such limit
-        return _MOST
+        return _MOST + MOST_IN_RESERVE
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return _MOST
-    own = max(_OWN_FILES, min(soft // _OWN_SHARE, _MOST_OWN))
-    return min(_MOST, max(_FEWEST, soft - _open_descriptors() - own - RESERVE))
+        return _MOST + MOST_IN_RESERVE
+    return soft - _open_descriptors() - max(_OWN_FILES, min(soft // _OWN_SHARE, _MOST_OWN))
 
 
 def _open_descriptors() -> int:

@@ -5,8 +5,10 @@ and a request costs one assignment: whatever happens on a connection sets `look_
 out which phase the connection is in and since when. So every timeout can be late by one interval of the sweep.
 
     HEAD ── head complete ─▶ BODY ── body complete ─▶ RESPONSE ── response complete ─▶ IDLE ── first byte ─▶ HEAD
+                              └── response complete ─▶ REST ── body complete ─▶ IDLE
 
-HEAD includes a new connection that has sent nothing. Writing is watched in every phase: while the write buffer of
+HEAD includes a new connection that has sent nothing. REST is what still comes of a body that nobody wants; all of
+it has `body_timeout`, however fast it comes. Writing is watched in every phase: while the write buffer of
 a connection is not empty, the client has to take some of it every `write_timeout` seconds.
 
 The easy thing to get wrong is to blame a client for what the server did. If the event loop was blocked, nobody
@@ -37,7 +39,7 @@ except ImportError:  # Windows has neither
 else:
     _KERNEL_QUEUE = TIOCOUTQ
 
-HEAD, BODY, RESPONSE, IDLE = "head", "body", "response", "idle"
+HEAD, BODY, REST, RESPONSE, IDLE = "head", "body", "rest", "response", "idle"
 
 RESERVE_TIMEOUT: Final = 2.0  # seconds for the head of a request on a connection above `max_connections`
 
@@ -53,11 +55,12 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         header_timeout: for the head of a request, from its first byte; on a new connection, from accept.
-        body_timeout: in which some of a body has to arrive.
+        body_timeout: in which some of a body has to arrive; and all that is left of one after the response.
         body_rate: bytes per second of a body, on the average of each `body_timeout`; 0 for any rate.
         idle_timeout: between a response and the next request.
         write_timeout: in which the client has to read some of a response.
         discard_limit: bytes that are read from a client after its request was refused.
+        response_memory: bytes of responses that wait for clients which do not read, of all connections.
         max_connections: connections at once; 0 for what the limit of descriptors allows, None for no limit.
         probe_paths: what is served also above `max_connections`.
     """
@@ -68,6 +71,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout: float = 75.0
     write_timeout: float = 30.0
     discard_limit: int = 64 * 1024
+    response_memory: int = 256 * 1024 * 1024
     max_connections: int | None = None
     probe_paths: frozenset[str] = frozenset()
 
@@ -137,14 +141,26 @@ class Watch:
         phase: of the connection.
         cycle: the newest request at that time.
         since: when the phase began, or when there was progress in it.
+        began: when the phase began; for a body, less the time in which the application did not read it.
     """
 
-    __slots__ = ("cycle", "looked", "outstanding", "phase", "received", "resumptions", "since", "stuck", "window")
+    __slots__ = (
+        "began",
+        "cycle",
+        "looked",
+        "outstanding",
+        "phase",
+        "received",
+        "resumptions",
+        "since",
+        "stuck",
+        "window",
+    )
 
     def __init__(self, phase: str, cycle: "Cycle | None", clock: float) -> None:
         self.phase = phase
         self.cycle = cycle
-        self.since = self.looked = self.window = self.stuck = clock
+        self.since = self.began = self.looked = self.window = self.stuck = clock
         self.received = (0, 0)  # bytes of the body now, and at the start of the window
         self.outstanding = 0  # bytes that the client has not taken
         self.resumptions = 0
@@ -161,7 +177,7 @@ def phase_of(connection: TimedConnection) -> str:
     if cycle is None:
         return HEAD
     if cycle.more_body:
-        return BODY
+        return REST if cycle.response_complete else BODY
     if not cycle.response_complete:
         return RESPONSE
     return HEAD if connection.is_reading_head else IDLE
@@ -177,6 +193,7 @@ class Sweep:
 
     Attributes:
         clock: seconds that the event loop has run while there were connections.
+        loop: the event loop that the connections belong to.
     """
 
     def __init__(
@@ -185,7 +202,7 @@ class Sweep:
         self.limits = limits
         self.clock = 1.0  # above 0, which means at once
         self._connections = connections
-        self._loop = loop
+        self.loop = loop
         self._interval = limits.interval
         self._timer: asyncio.TimerHandle | None = None
         self._swept_at = 0.0
@@ -193,6 +210,7 @@ class Sweep:
         self._phases: dict[str, Callable[[TimedConnection, Watch, float], float]] = {
             HEAD: self._look_at_head,
             BODY: self._look_at_body,
+            REST: self._look_at_rest,
             RESPONSE: self._look_at_response,
             IDLE: self._look_at_idle,
         }
@@ -200,17 +218,17 @@ class Sweep:
     def start(self) -> None:
         """Sweep for as long as there are connections."""
         if self._timer is None:
-            self._swept_at = self._loop.time()
-            self._timer = self._loop.call_later(self._interval, self._sweep)
+            self._swept_at = self.loop.time()
+            self._timer = self.loop.call_later(self._interval, self._sweep)
 
     def _sweep(self) -> None:
-        now = self._loop.time()
+        now = self.loop.time()
         self.clock += min(now - self._swept_at, 2 * self._interval)
         self._swept_at = now
         connections = list(self._connections)
         self._timer = None
         if connections:
-            self._timer = self._loop.call_later(self._interval, self._sweep)
+            self._timer = self.loop.call_later(self._interval, self._sweep)
             self._look_at_some(connections)
 
     def _look_at_some(self, connections: list[TimedConnection]) -> None:
@@ -219,7 +237,7 @@ class Sweep:
             if connection.look_at <= clock:
                 self.look(connection)
         if len(connections) > _BATCH:
-            self._loop.call_soon(self._look_at_some, connections[_BATCH:])
+            self.loop.call_soon(self._look_at_some, connections[_BATCH:])
         elif self._aborted:
             self._log()
 
@@ -231,7 +249,7 @@ class Sweep:
             connection.watch = watch = Watch(phase, connection.cycle, clock)
         elif watch.phase != phase or watch.cycle is not connection.cycle:
             watch.phase, watch.cycle, watch.received = phase, connection.cycle, (0, 0)
-            watch.since = watch.looked = watch.window = clock
+            watch.since = watch.began = watch.looked = watch.window = clock
         elapsed, watch.looked = clock - watch.looked, clock
         if buffered := connection.transport.get_write_buffer_size():
             if self._is_stuck(connection, watch, buffered):
@@ -265,6 +283,7 @@ class Sweep:
             connection.flow.read_paused or cycle.is_continue_due
         ):  # it is the application that does not ask for more
             watch.since += elapsed
+            watch.began += elapsed
             watch.window += elapsed
         exceeded = ""
         if clock - watch.window >= limits.body_timeout:
@@ -276,6 +295,11 @@ class Sweep:
         if exceeded and not connection.transport.is_closing():
             connection.time_out(exceeded)
         return clock
+
+    def _look_at_rest(self, connection: TimedConnection, watch: Watch, _: float) -> float:
+        if self.clock - watch.since >= self.limits.body_timeout and not connection.transport.is_closing():
+            connection.transport.close()
+        return watch.since + self.limits.body_timeout
 
     def _look_at_response(self, connection: TimedConnection, watch: Watch, _: float) -> float:
         return self.clock + self.limits.write_timeout / 3  # to see whether something waits for its reader

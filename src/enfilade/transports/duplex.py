@@ -32,7 +32,7 @@ from enfilade.transports.answer import AnswerOptions, Receive, send_empty, send_
 from enfilade.transports.body import BodyReader
 from enfilade.transports.duplex_post import DuplexPost
 from enfilade.transports.gets import Gets
-from enfilade.transports.guard import Guard, preflight
+from enfilade.transports.guard import Guard, check_each, check_host, check_origin, preflight
 from enfilade.transports.incoming import version_of
 from enfilade.transports.loop_messages import Arrival, as_dict
 from enfilade.transports.manners import judge_for
@@ -82,7 +82,7 @@ class HTTPStreamableTransport:
         session: as given.
 
     Raises:
-        ValueError: an id with other characters, or a secret that is too short.
+        ValueError: an id with other characters, a secret that is too short, or a host or an origin that is none.
     """
 
     def __init__(
@@ -107,7 +107,8 @@ class HTTPStreamableTransport:
         )
         self._terminated = False
         self._principal = principal
-        self._judged = judge_for(Guard(allowed_hosts, allowed_origins, localhost=allow_localhost))
+        hosts, origins = check_each(allowed_hosts, check_host), check_each(allowed_origins, check_origin)
+        self._judged = judge_for(Guard(hosts, origins, localhost=allow_localhost))
         self._relay = Relay(MemoryStore(Bounds()))
         seal = Seal([secret] if isinstance(secret, str | bytes) else secret)
         self.recordings: Recordings | None = None

@@ -27,6 +27,9 @@ _BEHIND: Final = 1.0  # seconds by which the native timer is later than the thre
 _OWN: Final = 1.0  # seconds for our own exit handlers, which write what is left of the log
 _LOOK: Final = 1.0  # seconds between two looks whether the main thread is done, where Python does not tell
 
+#: Exit code of a server that could not start, as uvicorn has it.
+STARTUP_FAILURE: Final = 3
+
 #: Signals that ask a process to end.
 STOP_SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)

@@ -9,7 +9,7 @@ or to read a name out of a text that is no host: each header is matched as a who
 import ipaddress
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 Headers = list[tuple[bytes, bytes]]
@@ -28,6 +28,13 @@ _ORIGIN: Final = re.compile(rf"https?://(?P<authority>{_AUTHORITY})")
 _LAST_PORT: Final = 65535
 
 
+#: The same of other schemes, such as those of browser extensions.
+_OTHER_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@\\,*]+")
+_DEFAULT_PORT: Final = {"http": ":80", "https": ":443"}
+#: What an origin is that has no host, such as a sandboxed frame.
+_OPAQUE: Final = "null"
+
+
 class Guard:
     """Lets requests in by their Host and Origin.
 
@@ -38,30 +45,30 @@ class Guard:
     """
 
     def __init__(self, hosts: Iterable[str] = (), origins: Iterable[str] = (), *, localhost: bool = True) -> None:
-        self._hosts = tuple(host.lower() for host in hosts)
-        self._origins = tuple(origin.lower().rstrip("/") for origin in origins)
+        named = [host.lower() for host in hosts]
+        self._any_host = "*" in named
+        self._hosts = frozenset(_allowed_name(host) or host for host in named)
+        self._domains = tuple(host[1:] for host in self._hosts if host.startswith("*."))
+        self._origins = frozenset(_canonical(origin.lower()) for origin in origins)
         self._localhost = localhost
 
     def verdict(self, host: bytes | None, origin: bytes | None) -> tuple[int, str] | None:
         """Return the HTTP status of a refusal and its reason, or None for who may pass (E-34, E-35)."""
         if host is not None and not self._host_allowed(host.decode("latin-1").lower()):
-            return 421, _refusal("Host", host, "allowed_hosts")
+            return 421, _refusal("Host", host, "allowed_hosts", check_host)
         if origin is not None and not self._origin_allowed(origin, host):
-            return 403, _refusal("Origin", origin, "allowed_origins")
+            return 403, _refusal("Origin", origin, "allowed_origins", check_origin)
         return None
 
     def _host_allowed(self, host: str) -> bool:
-        if "*" in self._hosts:
+        if self._any_host:
             return True
         name = _name(_HOST.fullmatch(host))
         if name is None:
             return False
         if self._localhost and is_loopback(name):
             return True
-        return any(
-            name in (each, _bare(each)) or (each.startswith("*.") and name.endswith(each[1:]))
-            for each in self._hosts
-        )
+        return name in self._hosts or name.endswith(self._domains)
 
     def _origin_allowed(self, origin: bytes, host: bytes | None) -> bool:
         text = origin.decode("latin-1").lower().removesuffix("/")
@@ -80,37 +87,124 @@ class Guard:
         return None if origin is None or self.verdict(fields.get(b"host"), origin) is not None else origin
 
 
-def _refusal(header: str, value: bytes, setting: str) -> str:
-    """Return the text of a refusal, with the three ways to set the setting.
+def _refusal(header: str, value: bytes, setting: str, check: Callable[[str], str]) -> str:
+    """Return the text of a refusal, with the ways to set the setting if the value is one that it can have.
 
     The value comes from whoever called and may be pasted into a shell, so it is quoted.
     """
     shown = "".join(c if c.isprintable() else "?" for c in value.decode("latin-1"))[:100]
+    refused = f"{header} {shown!r} is not allowed."
+    try:
+        check(shown)
+    except ValueError:
+        return f"{refused} It is malformed."
     typed = shlex.quote(shown)
     return (
-        f"{header} {shown!r} is not allowed. If it belongs to this server, add it: with "
-        f"--{setting.replace('_', '-')} {typed}, with ENFILADE_{setting.upper()}={typed}, or in the code with "
-        f"settings=Settings({setting}=[{shown!r}])"
+        f"{refused} If it belongs to this server, add it to {setting}: in the environment as "
+        f"ENFILADE_{setting.upper()}={typed}, in the code as settings=Settings({setting}=[{shown!r}]), or with "
+        f"`enfilade run --{setting.replace('_', '-')} {typed}`"
     )
 
 
+# -- what may be allowed ---------------------------------------------------------------------------------------
+
+
+def check_host(text: str) -> str:
+    """Return an entry of `allowed_hosts` if some `Host` can match it.
+
+    Raises:
+        ValueError: none can; the text says how to write it.
+    """
+    host = text.lower()
+    if host == "*" or _allowed_name(host) is not None:
+        return text
+    likely = _in_ascii(re.split(r"[/?#]", host.split("://", 1)[-1].rsplit("@", 1)[-1])[0].strip())
+    if likely != host and _allowed_name(likely) is not None:
+        raise ValueError(f"{text!r} is not a host name; write {likely!r}")
+    raise ValueError(
+        f"{text!r} is not a host name; write one such as 'mcp.example.com', an IP address, '*.example.com' for "
+        "all names below example.com, or '*' for any"
+    )
+
+
+def check_origin(text: str) -> str:
+    """Return an entry of `allowed_origins` if some `Origin` can match it.
+
+    Raises:
+        ValueError: none can; the text says how to write it.
+    """
+    origin = text.lower().removesuffix("/")
+    if origin in ("*", _OPAQUE) or _is_origin(origin):
+        return text
+    scheme, found, rest = origin.rpartition("://")
+    authority = _in_ascii(re.split(r"[/?#]", rest.rsplit("@", 1)[-1])[0].strip())
+    likely = f"{scheme if found else 'https'}://{authority}"
+    if "*" not in likely and _is_origin(likely):
+        raise ValueError(f"{text!r} is not an origin; write {likely!r}")
+    raise ValueError(
+        f"{text!r} is not an origin; write scheme and host, such as 'https://app.example.com', or '*' for any"
+    )
+
+
+def check_each(given: Iterable[str], check: Callable[[str], str]) -> tuple[str, ...]:
+    """Return entries that were given in code.
+
+    Args:
+        given: the entries.
+        check: one of the two functions above.
+
+    Raises:
+        ValueError: one of them cannot be, or a string was given instead of a list.
+    """
+    if isinstance(given, str):
+        raise ValueError(f"{given!r} is a string; give a list: [{given!r}]")
+    return tuple(check(entry) for entry in given)
+
+
+def _in_ascii(name: str) -> str:
+    """Return a name as clients send it; a name with other letters than those of ASCII has another form there."""
+    try:
+        return name if name.isascii() else name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return name
+
+
+def _is_origin(text: str) -> bool:
+    if text.startswith(("http://", "https://")):
+        return _name(_ORIGIN.fullmatch(text)) is not None
+    return _OTHER_ORIGIN.fullmatch(text) is not None
+
+
+def _canonical(origin: str) -> str:
+    """Return an allowed origin as browsers send it: without a slash at the end and without the default port."""
+    origin = origin.removesuffix("/")
+    return origin.removesuffix(_DEFAULT_PORT.get(origin.partition(":")[0], "/"))
+
+
+def _allowed_name(host: str) -> str | None:
+    """Return the name in an entry of `allowed_hosts`, also one with a port, or a bare IPv6 address."""
+    if host.startswith("*."):
+        matched = _HOST.fullmatch(host[2:])
+        return f"*.{_name(matched)}" if matched is not None and matched["name"] and _name(matched) else None
+    bare = f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
+    return _name(_HOST.fullmatch(bare))
+
+
 def _name(matched: re.Match[str] | None) -> str | None:
-    """Return the name or the address in what was matched, without brackets; None if it is none."""
+    """Return the name or the address in what was matched; None if it is none.
+
+    An address is without brackets and in its short form. `example.com.` is the name `example.com`: the dot at the
+    end is the root of DNS (RFC 1034 §3.1).
+    """
     if matched is None or int(matched["port"] or 0) > _LAST_PORT:
         return None
     address: str | None = matched["v6"]
     if address is None:
-        return str(matched["name"])
+        return str(matched["name"]).removesuffix(".")
     try:
-        ipaddress.IPv6Address(address)
+        return str(ipaddress.IPv6Address(address))
     except ValueError:
         return None
-    return address
-
-
-def _bare(host: str) -> str | None:
-    """Return the name in an allowed host that was given as `name:port` or `[v6]`."""
-    return _name(_HOST.fullmatch(host))
 
 
 def own_name(host: str) -> tuple[str, ...]:

@@ -225,7 +225,7 @@ class Cycle:
             self.keep_alive = self._can_discard_rest(connection)
         self._expects_continue = False
         self._scope = {}  # which may be large, and the response may be a stream that is open for days
-        defaults, closes = connection.default_head()
+        defaults, closes = connection.default_head(), False
         lines: list[bytes] = []
         for name, value in headers:
             start, meaning = _field(name)

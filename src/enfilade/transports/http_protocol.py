@@ -7,7 +7,8 @@ characters.
 
 Requests may be pipelined: `cycle` is the request that the parser is at, `_active` the one that the application
 is at, and `_waiting` has those in between. The parser gets at most `_PIECE` bytes at a time, and once enough
-requests wait (see `http_waiting`), the bytes behind them are held back and reading pauses.
+requests wait (see `http_waiting`), the bytes behind them are held back and reading pauses. The same happens to
+the rest of what takes long to parse, such as chunks of one byte, until other connections had their turn.
 
 Easy to get wrong: whatever stops the parser must not stop the requests before it, nor write into their
 responses. So a refusal is written when all of them are answered.
@@ -16,6 +17,7 @@ responses. So a refusal is written when all of them are answered.
 import asyncio
 import inspect
 import logging
+import time
 from typing import Any, Final
 
 import httptools
@@ -37,8 +39,10 @@ from enfilade.transports.http_waiting import WaitingRequests
 from enfilade.transports.refusal_log import refusals
 
 TOO_SLOW: Final = "The request did not become complete in time."
+TOO_MUCH_WAITS: Final = "Too many requests wait; try again later."
 
 _PIECE: Final = 8192  # bytes that are parsed before the limits are looked at
+_TURN: Final = 0.0003  # seconds of parsing after which other connections have their turn
 _HALF_CLOSED: Final = 2.0  # seconds that requests get to finish once their client has closed its sending half
 
 log = logging.getLogger("uvicorn.error")
@@ -76,7 +80,7 @@ class HttpProtocol(RequestReader):
         self._discard_limit = self._slots.sweep.limits.discard_limit
         self.logs_access = logging.getLogger("uvicorn.access").hasHandlers()
 
-        self._default_head: tuple[Any, bytes, bool] = (None, b"", False)
+        self._default_head: tuple[Any, bytes] = (None, b"")
 
         self.cycle: Cycle | None = None
         self._active: Cycle | None = None
@@ -87,6 +91,8 @@ class HttpProtocol(RequestReader):
 
         self._is_stopped = False  # the parser gets nothing at present
         self._held: memoryview | None = None  # bytes that it gets when fewer requests wait
+        self._turn: asyncio.Handle | None = None  # goes on with them
+        self._is_stopping = False  # what has been read is answered, and nothing after that
         self._discarded = 0  # bytes that came behind a refused request
         self._closing: LingeringClose | None = None
         self._half_closed: asyncio.TimerHandle | None = None  # the client sends no more
@@ -120,7 +126,7 @@ class HttpProtocol(RequestReader):
             self._active.disconnect()
         self._drop_waiting()
         self._held = None
-        self.flow.resume_writing()
+        self.resume_writing()
         del self._parser  # which holds this
 
     def data_received(self, data: bytes) -> None:
@@ -162,10 +168,12 @@ class HttpProtocol(RequestReader):
         """The client does not read: let whoever sends wait."""
         self.look_at = 0.0
         self.flow.pause_writing()
+        self._slots.unread.add(self)
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """The client reads again, or has gone."""
         self.flow.resume_writing()
+        self._slots.unread.remove(self)
 
     # -- what the parser says ----------------------------------------------------------------------------------
 
@@ -247,21 +255,41 @@ class HttpProtocol(RequestReader):
     # -- what the server and the cycles say --------------------------------------------------------------------
 
     def shutdown(self) -> None:
-        """Close the connection as soon as nothing is in flight: uvicorn's server is stopping."""
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
-        else:
-            self.cycle.keep_alive = False
+        """Answer what has been read of requests, then close the connection: uvicorn's server is stopping."""
+        self._is_stopping = True
+        if self._held is None:
+            self._end_with_newest()
 
-    def default_head(self) -> tuple[bytes, bool]:
-        """Return the lines that uvicorn wants on each response, and whether they close the connection."""
-        of, lines, closes = self._default_head
+    def drop_waiting(self) -> int:
+        """Let the response under way be the last one; return how many requests wait behind it."""
+        count = len(self._waiting)
+        self._drop_waiting()
+        self._held = None
+        if self._active is not None:
+            self._active.keep_alive = False
+        return count
+
+    def default_head(self) -> bytes:
+        """Return the lines that uvicorn wants on each response.
+
+        If they close the connection, only the response that is the last one does (RFC 9112 §9.6).
+        """
+        of, lines = self._default_head
         wanted = self.server_state.default_headers
         if wanted is not of:  # uvicorn replaces the list when the date changes, and does not change the list
-            lines = b"".join(b"%b: %b\r\n" % field for field in wanted)
-            closes = any(name.lower() == b"connection" and has_close(value) for name, value in wanted)
-            self._default_head = (wanted, lines, closes)
-        return lines, closes
+            lines = self._read_default_head(wanted)
+        return lines
+
+    def _read_default_head(self, wanted: list[tuple[bytes, bytes]]) -> bytes:
+        fields = [
+            (name, value) for name, value in wanted if name.lower() != b"connection" or not has_close(value)
+        ]
+        lines = b"".join(b"%b: %b\r\n" % field for field in fields)
+        if len(fields) == len(wanted):
+            self._default_head = (wanted, lines)
+        elif self._active is not None and not self._waiting and self._held is None:
+            self._active.keep_alive = False
+        return lines
 
     def response_completed(self, keep_alive: bool) -> None:
         """Go on with the next request that is there, or wait for one."""
@@ -286,7 +314,7 @@ class HttpProtocol(RequestReader):
             if self._active is None or not self._active.response_complete:
                 return
         if self.flow.read_paused:
-            self.flow.resume_reading()
+            self.resume_reading()
         self.look_at = 0.0
 
     def resume_reading(self) -> None:
@@ -334,24 +362,60 @@ class HttpProtocol(RequestReader):
             self._discard(len(data))
             return
         if self._held is not None:  # the transport may have read before it was paused
-            self._held = memoryview(bytes(self._held) + bytes(data))
+            self._hold(memoryview(bytes(self._held) + bytes(data)))
             return
+        end = time.monotonic() + _TURN
         while data:
             if self._is_stopped:
                 if self._refusal is None:
-                    self._held = data
-                    self.flow.pause_reading()
+                    self._hold(data)
                 return
             self._feed(data[:_PIECE])
             data = data[_PIECE:]
+            if data and time.monotonic() >= end and not self._is_stopped:
+                self._is_stopped = True
+                self._turn = self._turn or self._loop.call_soon(self._take_turn)
+
+    def _hold(self, data: memoryview) -> None:
+        """Hold back bytes, and read no more; refuse them if the connections of the server hold too much."""
+        self.flow.pause_reading()
+        self._held = data
+        if not isinstance(self._waiting, WaitingRequests):
+            self._waiting = WaitingRequests(self.server_state)
+        if not self._waiting.hold(memoryview(data.obj).nbytes):  # all that these bytes are a part of
+            self._refuse(RequestRefused(503, TOO_MUCH_WAITS))
+
+    def _drop_held(self) -> None:
+        self._held = None
+        if isinstance(self._waiting, WaitingRequests):
+            self._waiting.hold(0)
+
+    def _take_turn(self) -> None:
+        """Go on with what the last turn of the event loop has left, unless it waits for responses by now."""
+        self._turn = None
+        if self._held is None or self.transport.is_closing() or (self._waiting and self._waiting.is_full()):
+            return
+        self._go_on()
 
     def _go_on(self) -> None:
-        """Parse what was held back, and read on."""
-        held, self._held = self._held, None
+        """Parse what was held back, and read on if the application takes what it gets."""
+        held = self._held
+        self._drop_held()
         self._is_stopped = False
         if held is not None:
             self._feed_in_pieces(held)
-        self.resume_reading()
+        if self._is_stopping and self._refusal is None and self._held is None:
+            self._end_with_newest()
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.unread <= HIGH_WATER_LIMIT:
+            self.resume_reading()
+
+    def _end_with_newest(self) -> None:
+        """Let the response to the newest request be the last one, or close the connection if it is complete."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
 
     # -- refusing and closing ----------------------------------------------------------------------------------
 
@@ -395,7 +459,7 @@ class HttpProtocol(RequestReader):
         """Parse no more; answer it once all requests before it are answered."""
         self._refusal = refusal
         self._is_stopped = True
-        self._held = None
+        self._drop_held()
         self._url, self._headers = b"", TRAILERS  # they may be large, and wait behind a stream with the refusal
         active, broken = self._active, self.cycle
         if self._stage == IN_BODY and broken is not None:  # its body will not end
@@ -412,7 +476,7 @@ class HttpProtocol(RequestReader):
 
     def _answer_refusal(self, refusal: RequestRefused) -> None:
         refusals.warn(self._scope["client"], refusal.status, refusal.reason, refusal.setting)
-        self.transport.write(response_of(refusal.status, refusal.reason, self.default_head()[0]))
+        self.transport.write(response_of(refusal.status, refusal.reason, self.default_head()))
         self._close()
 
     def _close(self) -> None:

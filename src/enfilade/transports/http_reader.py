@@ -176,8 +176,9 @@ class RequestReader(asyncio.Protocol):
         self._scope["query_string"] = query
         self._last_url = self._url if self._url.startswith(b"/") else None
         self._last_method = method
-        if authority is not None:  # it takes the place of Host (RFC 9112 §3.2.2)
-            self._headers[:] = [(n, authority if n == b"host" else value) for n, value in self._headers]
+        if authority is not None:  # it takes the place of Host (RFC 9112 §3.2.2), which HTTP/1.0 may lack
+            others = [(name, value) for name, value in self._headers if name != b"host"]
+            self._headers[:] = [(b"host", authority), *others]
 
     def on_headers_complete(self) -> None:
         """Begin to serve a request whose head is complete."""

@@ -26,7 +26,7 @@ import msgspec
 
 from enfilade import collector
 from enfilade.transports import lean_uvicorn
-from enfilade.transports.ending import Ending
+from enfilade.transports.ending import STARTUP_FAILURE, Ending
 from enfilade.transports.server_log import flush_log
 
 lean_uvicorn.enter()
@@ -35,9 +35,6 @@ from uvicorn.server import HANDLED_SIGNALS  # noqa: E402
 
 from enfilade.transports.connection_slots import AcceptErrors  # noqa: E402 - these import uvicorn too
 from enfilade.transports.connection_timeouts import ConnectionLimits  # noqa: E402
-
-#: Exit code of a server that could not start, as uvicorn has it.
-STARTUP_FAILURE: Final = 3
 
 _SETTLING: Final = (
     2.0  # seconds at most for connections and bytes that were there when the server was told to stop
@@ -84,6 +81,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         body_rate: bytes per second below which a body is too slow; 0 for any rate.
         max_connections: connections held at once; 0 for what the limit of descriptors allows.
         discard_limit: bytes read from a client after its request was refused.
+        response_memory: bytes of responses that wait for clients which do not read.
         worker_timeout: seconds of silence after which the parent replaces a hung worker; 0 for never.
         lifespan_timeout: seconds that the lifespan gets in the end, and after it threads and exit handlers.
         probe_paths: paths that are served also when there are too many connections.
@@ -101,6 +99,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     write_timeout: float = 30.0
     max_connections: int = 0
     discard_limit: int = 64 * 1024
+    response_memory: int = 256 * 1024 * 1024
     worker_timeout: float = 60.0
     lifespan_timeout: float = 5.0
     probe_paths: tuple[str, ...] = ()
@@ -216,6 +215,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop in the order that the top of this file gives."""
+        await asyncio.sleep(_TURN)  # what is there by now was sent before the end was announced: it is read first
         self._take_leave()
         await self._linger(self._options.drain_delay)
         queued = _accept_all(sockets or [each for server in self.servers for each in server.sockets])
@@ -241,13 +241,13 @@ class Server(uvicorn.Server):
             self._accept_errors.restore()
 
     def _take_leave(self) -> None:
-        """Say that the server is going: to probes, to streams, and on every response from now on."""
+        """Say that the server is going: to probes, to streams, and with the last response on each connection."""
         self._app.drain()
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
         for connection in list(self.server_state.connections):
             cycle = getattr(connection, "cycle", None)  # websockets have none
-            if cycle is not None and not cycle.response_complete:
-                connection.shutdown()  # of a connection that is not idle: let this response be its last
+            if cycle is not None and cycle.response_started and not cycle.response_complete:
+                connection.shutdown()  # its head is out and cannot say so: let the response be the last
 
     async def _linger(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -293,7 +293,7 @@ def uvicorn_config(app: Served, options: ServerOptions, workers: int) -> uvicorn
     if protocol == "auto":
         log.warning(
             "uvicorn's own HTTP protocol serves: header_timeout, body_timeout, body_rate, write_timeout, "
-            "max_connections and discard_limit have no effect"
+            "max_connections, discard_limit and response_memory have no effect"
         )
     else:
         config.connection_limits = connection_limits(options)
@@ -309,6 +309,7 @@ def connection_limits(options: ServerOptions) -> ConnectionLimits:
         idle_timeout=options.idle_timeout,
         write_timeout=options.write_timeout,
         discard_limit=options.discard_limit,
+        response_memory=options.response_memory,
         max_connections=options.max_connections,
         probe_paths=frozenset(path for path in options.probe_paths if path),
     )

@@ -2,7 +2,8 @@
 
 A client may send requests before it has read the responses. Each takes memory from when its head is parsed, and
 its response may be a long time coming: the request before it can be a stream. So number and size are limited for
-each connection, and the size for each server. At a limit the connection is not read, which refuses nothing.
+each connection, and the size for each server. At a limit the connection is not read, which refuses nothing. But
+what was read by then and is held back counts for the server too, and is refused if that is too much.
 
 Easy to get wrong: what a request takes is more than its bytes. A short header becomes a tuple and two objects, so
 a size is counted in what Python needs, not in what the client sent.
@@ -41,12 +42,13 @@ class WaitingRequests:
         server_state: what the connections of a server share.
     """
 
-    __slots__ = ("_cycles", "_size", "_sizes", "_total")
+    __slots__ = ("_cycles", "_held", "_size", "_sizes", "_total")
 
     def __init__(self, server_state: Any) -> None:
         self._cycles: deque[Cycle] = deque()
         self._sizes: deque[int] = deque()
-        self._size = 0
+        self._held = 0  # bytes that are not parsed yet
+        self._size = 0  # with those
         self._total = _totals.setdefault(server_state, _Total())
 
     def __len__(self) -> int:
@@ -74,7 +76,18 @@ class WaitingRequests:
         """Drop all of them."""
         self._cycles.clear()
         self._sizes.clear()
+        self._held = 0
         self._grow(-self._size)
+
+    def hold(self, size: int) -> bool:
+        """Count bytes of the connection that are not parsed yet; return whether there is room for them.
+
+        Args:
+            size: all of them; 0 once they are parsed.
+        """
+        self._grow(size - self._held)
+        self._held = size
+        return self._total.size <= MAX_WAITING_SIZE_IN_ALL
 
     def is_full(self) -> bool:
         """Whether there are enough requests, so that no more bytes should be parsed."""
@@ -83,7 +96,7 @@ class WaitingRequests:
         self._measure_last()
         return (
             len(self._cycles) >= MAX_WAITING
-            or self._size > MAX_WAITING_SIZE
+            or self._size - self._held > MAX_WAITING_SIZE
             or self._total.size > MAX_WAITING_SIZE_IN_ALL
         )
 

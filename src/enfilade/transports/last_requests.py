@@ -1,7 +1,8 @@
 """The last requests of a server that stops: they finish, or each of their callers is told that the server stops.
 
-    connections closed that are idle ─▶ requests finish, at most shutdown_timeout ─▶ the others are cancelled, and
-    have `unwinding` seconds to tell their callers ─▶ what connections are left are closed
+    connections closed that are idle ─▶ requests finish, with those pipelined behind them, at most
+    shutdown_timeout ─▶ what has not begun is dropped, the others are cancelled, and have `unwinding` seconds to
+    tell their callers ─▶ what connections are left are closed
 
 A body of which nothing comes for `BODY_PATIENCE` seconds is given up before that: half a request keeps nobody.
 
@@ -50,8 +51,9 @@ async def finish_requests(
     while _is_busy(state) and not is_forced() and time.monotonic() < end:
         await asyncio.sleep(_LOOK)
         bodies.give_up_stalled(state)
-    if state.tasks:
-        log.warning("%d requests have not ended in time and are cancelled", len(state.tasks))
+    dropped = _drop_waiting(state)
+    if state.tasks or dropped:
+        log.warning("requests that have not ended in time are cancelled: %d", len(state.tasks) + dropped)
     for task in list(state.tasks):
         task.cancel(_REASON)
     cancelled_at = time.monotonic()
@@ -67,6 +69,12 @@ async def finish_requests(
     have_ended = not state.tasks
     state.tasks.clear()  # or uvicorn would wait for them
     return have_ended
+
+
+def _drop_waiting(state: ServerState) -> int:
+    """Drop the pipelined requests that have not begun, and return how many there were."""
+    connections: list[Any] = list(state.connections)
+    return sum(each.drop_waiting() for each in connections if hasattr(each, "drop_waiting"))  # uvicorn's has none
 
 
 def _is_busy(state: ServerState) -> bool:

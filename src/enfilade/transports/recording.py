@@ -304,7 +304,7 @@ class Recording:
 
     def _abandon(self, error: StoreError) -> None:
         lost = len(self._waiting)
-        log.warning("the log took nothing for %d seconds, so %d events are lost: %s", GIVE_UP, lost, error)
+        log.warning("the log took nothing for %g seconds: %s; events lost: %d", GIVE_UP, error, lost)
         self._waiting.clear()
         self._size = 0
 

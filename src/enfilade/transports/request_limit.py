@@ -1,4 +1,4 @@
-"""How many requests may be in flight at an endpoint.
+"""How many requests may be in flight at an endpoint, and how much their large bodies take.
 
 A request is counted from the moment it waits for anything until its outcome is sent: one that is answered at once
 has no moment in which another could be in flight beside it. So a plain call costs no counting. Nor does it cost a
@@ -8,8 +8,12 @@ comparison: at the limit, `responder` is replaced by one that refuses.
 from collections.abc import Coroutine
 from typing import Any, Final
 
+from msgspec import Raw
+
 from enfilade.serving.exchange import Request
 from enfilade.transports.answer import Responder
+from enfilade.transports.body import BodyMemory
+from enfilade.transports.message_size import LARGE
 from enfilade.transports.refusal_log import RefusalError, refusals
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
 
@@ -23,28 +27,35 @@ class RequestLimit:
     Args:
         responder: serves requests.
         limit: how many may be in flight.
+        memory: counts the bytes of their large arguments.
 
     Attributes:
         responder: what serves the next request.
         count: requests in flight.
     """
 
-    __slots__ = ("_limit", "_refusing", "_serving", "count", "responder")
+    __slots__ = ("_limit", "_memory", "_refusing", "_serving", "count", "responder")
 
-    def __init__(self, responder: Responder, limit: int) -> None:
+    def __init__(self, responder: Responder, limit: int, memory: BodyMemory) -> None:
+        self._memory = memory
         self._serving = self.responder = responder
         self._refusing = _Refusing(responder, limit)
         self._limit = limit
         self.count = 0
 
-    def enter(self) -> None:
-        """Count a request that waits for something."""
+    def enter(self, request: Request) -> int:
+        """Count a request that waits for something, and return what `leave` is to be given."""
+        if size := _large_size(request):
+            self._memory.enter(size)
         self.count += 1
         if self.count >= self._limit:
             self.responder = self._refusing
+        return size
 
-    def leave(self) -> None:
+    def leave(self, size: int) -> None:
         """Count it no more."""
+        if size:
+            self._memory.leave(size)
         self.count -= 1
         if self.count < self._limit:
             self.responder = self._serving
@@ -77,7 +88,15 @@ class _Refusing:
         return encode_error(request.id, error), error
 
 
+def _large_size(request: Request) -> int:
+    """Return the bytes of the arguments of a request, as they came; 0 unless they are large."""
+    arguments = getattr(request.params, "arguments", None)
+    size = memoryview(arguments).nbytes if isinstance(arguments, Raw) else 0
+    return size if size > LARGE else 0
+
+
 def too_many(limit: int) -> RefusalError:
     """Return the error of a request beyond the limit: INTERNAL_ERROR with HTTP status 503."""
-    text = f"The server is busy: {limit} requests are in flight; send this one again later"
+    busy = "1 request is" if limit == 1 else f"{limit} requests are"
+    text = f"The server is busy: {busy} in flight; send this one again later"
     return RefusalError("max_requests", INTERNAL_ERROR, text, status=503)

@@ -87,6 +87,10 @@ class Record(msgspec.Struct, omit_defaults=True):
     log_level: LoggingLevel | None = None
     watched: Watched = {}
 
+    def without_resources(self) -> "Record":
+        """Return what is kept of it in memory: the watched resources may take half a megabyte."""
+        return Record(ended=self.ended, used=self.used, log_level=self.log_level)
+
 
 class Session:
     """A session as this worker knows it; the requests of a session share it.
@@ -97,7 +101,7 @@ class Session:
         opened: seconds since the epoch at which it was opened.
         used: seconds since the epoch of the last use that this worker knows of; those of the next
             `idle_time / 2` seconds need not be known.
-        record: what the store said of it; None if that cannot be relied on.
+        record: what the store said of it, without its resources; None if that cannot be relied on.
         fresh_until: by the monotonic clock, when the store has to be asked again.
         changes: how often it was said to have changed, so that no older record is kept in mind.
         last_call: by the monotonic clock, when it was last looked for.
@@ -317,7 +321,7 @@ class Sessions:
                 if record.ended or not (in_use or now < session.expires):
                     if record.ended:
                         self.note_ended(str(session.peer.session_id))
-                    session.record = record
+                    session.record = record.without_resources()
                     return False  # and asked again next time, since nobody should come back
                 if _is_due(session, record, now):
                     record = await self._note_use(session, now)
@@ -352,7 +356,7 @@ class Sessions:
 
     def _rely_on(self, session: Session, record: Record, now: float) -> None:
         """Ask nobody for a while, but no longer than until the next use is to be written down."""
-        session.record = record
+        session.record = record.without_resources()
         written = max(session.opened, record.used)
         session.used = max(session.used, written)
         fresh = FRESH if self._relay.shared else _FRESH_ALONE

@@ -11,6 +11,7 @@ block the loop (2025-11-25 basic/lifecycle, shutdown of stdio).
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
@@ -21,8 +22,10 @@ from enfilade import collector
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.transports.connection import CANCELLED_LIMIT, Connection
 from enfilade.transports.descriptors import private_pipes
-from enfilade.transports.ending import Ending, handling_signals
+from enfilade.transports.ending import STARTUP_FAILURE, Ending, handling_signals
 from enfilade.transports.stdio import LAST_WRITE, Reader, Writer
+
+log = logging.getLogger("enfilade")
 
 #: Seconds at most that calls get to finish after a signal.
 SIGNALLED_LIMIT: Final = 1.0
@@ -62,7 +65,7 @@ def serve_stdio(running: Running, options: StdioOptions) -> None:
         options: how it is served.
 
     Raises:
-        SystemExit: a signal asked to stop before the server was up.
+        SystemExit: a signal asked to stop before the server was up, or it could not start, and the log says why.
     """
     with private_pipes() as pipes:
         ending = Ending(options.lifespan_timeout)
@@ -74,6 +77,11 @@ def serve_stdio(running: Running, options: StdioOptions) -> None:
                     loop.run_until_complete(server.serve(*pipes))
                 except asyncio.CancelledError:
                     raise SystemExit(128 + server.stopped_by) from None
+                except Exception as error:
+                    if server.is_up:
+                        raise
+                    log.error("the server could not be started", exc_info=error)
+                    raise SystemExit(STARTUP_FAILURE) from None
                 finally:
                     _put_away(loop)
         finally:
@@ -102,12 +110,14 @@ class _Server:
     """Serves one client.
 
     Attributes:
+        is_up: whether its lifespan has started.
         stopped_by: the signal that asked to stop; 0 for none.
     """
 
     def __init__(
         self, running: Running, options: StdioOptions, ending: Ending | None, loop: asyncio.AbstractEventLoop
     ) -> None:
+        self.is_up = False
         self.stopped_by = 0
         self._running = running
         self._options = options
@@ -117,7 +127,6 @@ class _Server:
         self._hurried = asyncio.Event()  # a signal asked to stop, or nobody reads the output
         self._unread = False  # nobody reads the output
         self._main: asyncio.Task[None] | None = None
-        self._up = False
 
     def on_signal(self, number: int) -> None:
         """Stop; called from a signal handler."""
@@ -128,7 +137,7 @@ class _Server:
     def _stop(self) -> None:
         self._hurried.set()
         self._ended.set()
-        if not self._up and self._main is not None:
+        if not self.is_up and self._main is not None:
             self._main.cancel()
 
     def _on_end(self) -> None:
@@ -155,7 +164,7 @@ class _Server:
         """
         self._main = asyncio.current_task()
         async with self._running() as dispatcher:
-            self._up = True
+            self.is_up = True
             collector.go_on()
             writer = Writer(outgoing, self._on_unread)
             connection = Connection(

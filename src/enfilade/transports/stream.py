@@ -198,7 +198,7 @@ class EventStream(msgspec.Struct, eq=False):
             self.push_always(message)
         self._closing = True
         if self.dropped:
-            log.warning("a slow reader missed %d notifications", self.dropped)
+            log.warning("notifications that a slow reader missed: %d", self.dropped)
         whole = message is not None and self.connected and not self._begun
         try:
             await (self._write_whole() if whole else self._finish(message, retry))

@@ -98,5 +98,6 @@ def _network(address: str) -> str:
 
 
 def _too_many(who: str, limit: int) -> RefusalError:
-    text = f"{who} has {limit} event streams open, which is the limit; close one, or try again later"
+    streams = "1 event stream" if limit == 1 else f"{limit} event streams"
+    text = f"{who} has {streams} open, which is the limit; close one, or try again later"
     return RefusalError("max_streams", INTERNAL_ERROR, text, status=429)

@@ -21,7 +21,7 @@ from msgspec import UNSET
 
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.exchange import InFlight
-from enfilade.serving.failures import is_shutdown, masked, stopping, stops
+from enfilade.serving.failures import LimitedLog, is_shutdown, masked, stopping, stops
 from enfilade.serving.live import Questions
 from enfilade.serving.peer import Peer
 from enfilade.serving.reconciliation import Reconciler
@@ -49,6 +49,7 @@ from enfilade.wire.lifecycle import InitializeRequestParams
 from enfilade.wire.revisions import LONGEST_BATCH, STATELESS
 
 log = logging.getLogger("enfilade.transports")
+_unready: Final = LimitedLog(log)
 
 Scope = MutableMapping[str, Any]
 #: Who holds a stream: the arguments of `StreamQuota.take`.
@@ -73,7 +74,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         answers: how answers behave.
         body_limit: largest body in bytes.
-        body_memory: bytes that the unfinished bodies of all requests may take together.
+        body_memory: bytes that unfinished bodies, and large ones of requests in flight, may take together.
         max_requests: requests in flight at once.
         max_streams: event streams that one principal, or one session, may have open.
         max_questions: unanswered questions of one principal, or one session.
@@ -132,7 +133,7 @@ class StreamableHTTP:
         self.draining = False
         self.answers = options.answers
         self.bodies = BodyReader(options.body_limit, BodyMemory(options.body_memory))
-        self.load = RequestLimit(dispatcher, options.max_requests)
+        self.load = RequestLimit(dispatcher, options.max_requests, self.bodies.memory)
         self.stream_quota = StreamQuota(options.max_streams)
         self.in_flight = InFlight()
         self.questions = Questions(relay, seal, limit=options.max_questions)
@@ -188,12 +189,12 @@ class StreamableHTTP:
             await self.start()
             await self.relay.store.keys.get("ready")
         except StoreError as error:
-            log.warning("not ready: %s", error)
+            _unready.write(logging.WARNING, "not ready: %s", error)
             return "the store is out of reach"
         try:
             await self._reconciler.check()
         except StoreError as error:
-            log.warning("not ready: %s", error)
+            _unready.write(logging.WARNING, "not ready: %s", error)
             return "the store has not got the secret of this server"
         return None
 

@@ -24,7 +24,8 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any, Final
 
-from enfilade.transports.http_server import STARTUP_FAILURE, ServerOptions
+from enfilade.transports.ending import STARTUP_FAILURE
+from enfilade.transports.http_server import ServerOptions
 from enfilade.transports.worker import Load, Worker
 
 log = logging.getLogger("enfilade")
@@ -247,12 +248,16 @@ class Supervisor:
 
     @contextmanager
     def _handling_signals(self) -> Iterator[None]:
-        """Take note of signals for the main loop; what the process ignores (nohup) it goes on to ignore."""
+        """Take note of signals for the main loop.
+
+        One that the process ignores is SIGHUP by nohup, and stays ignored, or SIGINT by a shell that starts it in
+        the background, and ends the server as it ends one without workers.
+        """
         handled = [*_STOPPING, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
         before = {number: signal.getsignal(number) for number in handled}
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
-                if handler is not signal.SIG_IGN:
+                if number in _STOPPING or handler is not signal.SIG_IGN:
                     signal.signal(number, self._note)
         try:
             yield
