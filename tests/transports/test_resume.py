@@ -18,6 +18,7 @@ from enfilade import Context, Settings
 from enfilade.state.store import Bounds, StoreError
 from enfilade.transports import gets, recording, resume
 from enfilade.transports import sessions as session_module
+from enfilade.transports.stream import HIGH_WATER, EventStream
 from exchanges import messages_of
 from over_http import request_of
 
@@ -246,6 +247,30 @@ class TestAnswers:
         numbers = [int(each.split()[1]) for each in again.said[:-1]]
         assert numbers == sorted(set(numbers)), "some may be dropped, none doubled"
         assert again.said[-1] == "a done"
+
+    async def test_a_page_is_not_piled_up_for_a_reader_that_stalls(
+        self, crew: Crew, away: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody has to run the tool again to have its result replayed, by as many connections as he likes."""
+        client = await crew.client()
+        call = await client.call("say", name="a", count=200, padding=4000).over()
+        sizes: list[int] = []
+        plain = EventStream.replay
+
+        def replay(out: EventStream, *event: Any) -> None:
+            plain(out, *event)
+            sizes.append(out._size)
+
+        monkeypatch.setattr(EventStream, "replay", replay)
+        again = await client.resume(call.ids[0], away)
+        again.reading.clear()
+        await again.until(lambda: sizes)
+        for _ in range(50):
+            await asyncio.sleep(0.002)
+        assert max(sizes) < HIGH_WATER + 10_000
+        again.reading.set()
+        await again.over()
+        assert again.said == call.said
 
     async def test_the_second_return_supersedes_the_first(self, crew: Crew, away: int) -> None:
         client = await crew.client()

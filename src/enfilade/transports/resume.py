@@ -115,6 +115,10 @@ class Readers:
             while True:
                 for at, message in page.messages:
                     out.replay(at, message, place.name)
+                    if out.crowded:
+                        await out.drained()
+                    if out.overfull or not out.connected:  # or a page of large events waits as a whole
+                        return Fate(INTERRUPTED, at)
                 if page.end:
                     return Fate(page.end, at)
                 if clock() - called > CALL_AGAIN:
@@ -129,9 +133,7 @@ class Readers:
                     if not served:
                         return Fate(ORPHANED, at)
                     await self._pause(reader, gone)
-                if out.crowded:
-                    await out.drained()
-                if reader.stopped or gone.done() or not out.connected or out.overfull:
+                if reader.stopped or gone.done() or not out.connected:
                     return Fate(INTERRUPTED, at)
                 reader.woken.clear()
                 page = await self._read(place.stream, at, page)
