@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from crew import SharedMemory
+from enfilade.serving.failures import LimitedLog
 from enfilade.serving.relay import Relay
 from enfilade.state.memory import MemoryStore
 from enfilade.state.seal import Seal
 from enfilade.state.store import Bounds, StoreError
+from enfilade.transports import stream as stream_module
 from enfilade.transports.recorder import Recorder
 from enfilade.transports.recording import CONCLUDED, ENTRY, Recording
 from enfilade.transports.recordings import Recordings
@@ -100,8 +102,11 @@ async def test_a_lone_message_goes_out_in_the_next_turn_of_the_loop() -> None:
 
 
 @pytest.mark.parametrize("begun", [False, True])
-async def test_a_reader_that_takes_nothing_is_given_up(begun: bool, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_reader_that_takes_nothing_is_given_up(
+    begun: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever writes: the stream's own task, or the one that ends it."""
+    monkeypatch.setattr(stream_module, "_given_up", LimitedLog(stream_module.log))
     reader = Reader()
     stream = EventStream(reader.send, [], StreamOptions(write_timeout=0.025))
     reader.open.clear()
@@ -117,6 +122,19 @@ async def test_a_reader_that_takes_nothing_is_given_up(begun: bool, caplog: pyte
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0, "who ended the stream goes on"
+
+
+async def test_slow_readers_cannot_fill_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "_missed", LimitedLog(stream_module.log, interval=3600))
+    for _ in range(20):
+        reader = Reader()
+        stream = EventStream(reader.send, [], StreamOptions(capacity=10))
+        assert [stream.push(b"12345") for _ in range(4)] == [True, True, False, False]
+        await stream.finish(b"done")
+    (record,) = caplog.records
+    assert record.getMessage() == "notifications that a slow reader missed: 2"
 
 
 async def test_a_reader_that_takes_something_is_not() -> None:

@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from enfilade.serving.failures import LimitedLog
 from enfilade.transports.framing import BEGINNING, Framed, Framing
 from enfilade.transports.recorder import Recorder
 from enfilade.transports.recording import CONCLUDED, LET_GO, Recording
@@ -30,6 +31,10 @@ from enfilade.wire.sse import KEEP_ALIVE, OPENING, come_back, numbered
 __all__ = ["EventStream", "Headers", "Send", "StreamOptions"]
 
 log = logging.getLogger("enfilade.transports")
+
+# Clients decide how often these happen.
+_missed: Final = LimitedLog(log)
+_given_up: Final = LimitedLog(log)
 
 #: Above this many waiting bytes a sender that can wait should wait.
 HIGH_WATER: Final = 64 * 1024
@@ -198,12 +203,13 @@ class EventStream(msgspec.Struct, eq=False):
             self.push_always(message)
         self._closing = True
         if self.dropped:
-            log.warning("notifications that a slow reader missed: %d", self.dropped)
+            _missed.write(logging.WARNING, "notifications that a slow reader missed: %d", self.dropped)
         whole = message is not None and self.connected and not self._begun
         try:
             await (self._write_whole() if whole else self._finish(message, retry))
         except TimeoutError:
-            log.warning("gave up on a reader that took nothing for %g seconds", self._patience)
+            text = "gave up on a reader that took nothing for %g seconds"
+            _given_up.write(logging.WARNING, text, self._patience)
         finally:
             if not self._over:
                 self.abandon()
