@@ -59,6 +59,23 @@ async def test_without_room_the_streams_that_were_written_to_least_recently_go()
         await log.append("s 1", [(2, b"")])
 
 
+async def test_much_larger_streams_go_before_those_of_others() -> None:
+    """One client with large results does not push out a stream that runs for another one."""
+    log = MemoryLog(Bounds(size=100_000))
+    await written(log, "running", 5, 200)
+    for number in range(30):
+        await written(log, f"large {number}", 1, 30_000)
+        await written(log, f"long {number}", 10, 5_000)
+    assert log.size <= 100_000
+    kept = await log.read("running", 0)
+    assert kept is not None
+    assert [position for position, _ in kept.entries] == [1, 2, 3, 4, 5]
+    assert await log.read("large 0", 0) is None
+    newest = await log.read("long 29", 0)
+    assert newest is not None
+    assert newest.entries[-1][0] == 10, "what was written last stays"
+
+
 async def test_a_stream_that_is_too_big_by_itself_loses_its_beginning() -> None:
     log = MemoryLog(Bounds(size=100_000))
     await written(log, "s", 1000, 1000)

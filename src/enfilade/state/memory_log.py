@@ -1,8 +1,9 @@
 """The event log and the bus of the store in this process.
 
-Streams are kept in the order in which they were last written to, which is also the order in which they expire and
-the order in which they go when there is no room: each write looks at the oldest only. The easy thing to get wrong
-is the sum of sizes, which must go down by exactly what it went up by.
+Streams are kept in the order in which they were last written to, which is also the order in which they expire:
+each write looks at the oldest only. In that order they go when there is no room, too, except that much larger
+ones go first: a client with large results must not decide what is kept for the others. The easy thing to get
+wrong is the sum of sizes, which must go down by exactly what it went up by.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import islice
 from operator import itemgetter
 from typing import Final
 
@@ -20,6 +22,11 @@ _PAGE: Final = 1000
 
 #: Bytes that Python spends on an entry or a stream besides its content, roughly.
 _OVERHEAD: Final = 150
+
+#: Streams among which the one that goes is chosen, the oldest ones; and how many times larger one is that goes
+#: before the oldest of all.
+_LOOKED_AT: Final = 32
+_MUCH_LARGER: Final = 4
 
 _position = itemgetter(0)
 
@@ -143,16 +150,28 @@ class MemoryLog:
         written.ends = now + self._bounds.age
         self._streams.move_to_end(stream)
         oldest = next(iter(self._streams.values()))
-        while oldest is not written and (oldest.ends <= now or self.size > self._bounds.size):
+        while oldest is not written and oldest.ends <= now:
             self.size -= self._streams.popitem(last=False)[1].size
             oldest = next(iter(self._streams.values()))
-        if self.size > self._bounds.size:
-            self._halve(written)
+        while self.size > self._bounds.size:
+            if not self._make_room(written):
+                return
 
-    def _halve(self, alone: _Stream) -> None:
-        """Make room in a stream that has all of the log to itself; what was written last always stays."""
-        while self.size > self._bounds.size and len(alone.entries) > 1:
-            self.size += alone.cut(len(alone.entries) // 2)
+    def _make_room(self, written: _Stream) -> bool:
+        """Let a stream go, or half of the one that was written to; return False if there is nothing more to go.
+
+        What was written last always stays.
+        """
+        oldest = [each for each in islice(self._streams.items(), _LOOKED_AT) if each[1] is not written]
+        least = oldest[0][1].size if oldest else 0
+        if len(written.entries) > 1 and written.size > _MUCH_LARGER * least:
+            self.size += written.cut(len(written.entries) // 2)
+            return True
+        if not oldest:
+            return False
+        name, largest = max(oldest, key=lambda each: each[1].size)
+        self._drop(name if largest.size > _MUCH_LARGER * least else oldest[0][0])
+        return True
 
 
 class MemoryBus:
