@@ -431,7 +431,7 @@ async def test_a_round_that_is_cancelled_while_it_ends(who: str) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
             return
-        request.cancel(verdict=too_long() if who == "a deadline" else None)
+        request.cancel(verdict=too_long(1) if who == "a deadline" else None)
         body, error = await task
         assert (body is None, error is None) == (who == "the client", who == "the client")
         assert task.cancelling() == 0
