@@ -18,8 +18,10 @@ from works import HANDSHAKE
 
 STREAMS: Final = 800  # some servers stop at 1,024
 _BEFORE: Final = 100  # streams that are open at the first look
-_FIRST: Final = 6000  # sessions opened before the first look: a cache of sessions is full then,
-_FIRST_SECONDS: Final = 10  # unless they take longer than this
+_ADDRESSES: Final = 2  # from which they come, since some servers stop at 512 of one
+# Sessions opened before the first look, so that a cache of sessions is full; some servers stop at 10,000 in all.
+_FIRST: Final = 4500
+_FIRST_SECONDS: Final = 10  # the longest time for that
 _LOOK: Final = 0.5  # seconds between two looks at a server that comes to rest
 _PATIENCE: Final = 20  # looks
 _FILES: Final = 8192
@@ -69,14 +71,15 @@ def _streams(server: Server) -> float:
         sessions = [client.open_session() for _ in range(_BEFORE + STREAMS)]
     with contextlib.ExitStack() as stack:
 
-        def hold(session: str) -> socket.socket:
-            line = stack.enter_context(socket.create_connection((HOST, server.port), 10.0))
-            line.sendall(listen(server.port, session))
+        def hold(number: int) -> socket.socket:
+            source = (f"127.0.0.{1 + number % _ADDRESSES}", 0)
+            line = stack.enter_context(socket.create_connection((HOST, server.port), 10.0, source))
+            line.sendall(listen(server.port, sessions[number]))
             return line
 
-        held = [hold(session) for session in sessions[:_BEFORE]]
+        held = [hold(number) for number in range(_BEFORE)]
         before = _at_rest(server)
-        held += [hold(session) for session in sessions[_BEFORE:]]
+        held += [hold(number) for number in range(_BEFORE, len(sessions))]
         after = _at_rest(server)
         refused = [said for line in held if not (said := _said(line)).startswith((b"HTTP/1.1 200", b"nothing"))]
     if refused:

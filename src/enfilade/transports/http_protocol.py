@@ -58,6 +58,34 @@ class HttpProtocol(RequestReader):
         _loop: the event loop; None for the one that runs.
     """
 
+    __slots__ = (
+        "_active",
+        "_app",
+        "_app_state",
+        "_asgi",
+        "_closing",
+        "_default_head",
+        "_discard_limit",
+        "_discarded",
+        "_half_closed",
+        "_held",
+        "_is_stopped",
+        "_is_stopping",
+        "_limit_concurrency",
+        "_loop",
+        "_plain_app",
+        "_slots",
+        "_turn",
+        "_waiting",
+        "flow",
+        "in_reserve",
+        "logs_access",
+        "look_at",
+        "server_state",
+        "transport",
+        "watch",
+    )
+
     def __init__(
         self,
         config: uvicorn.Config,
