@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from enfilade import MCPApp, Settings
+from enfilade.serving import failures
 from enfilade.transports import refusal_log
 from enfilade.transports.http_server import http_protocol
 from enfilade.transports.refusal_log import RefusalLog
@@ -168,7 +169,7 @@ def test_a_flood_has_one_line_and_hides_no_other_kind(lines: Lines) -> None:
 
 def test_what_is_left_out_is_counted(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 50.0
-    monkeypatch.setattr(refusal_log.time, "monotonic", lambda: now)
+    monkeypatch.setattr(failures.time, "monotonic", lambda: now)
     refused = RefusalLog(interval=1)
     with caplog.at_level(logging.WARNING, logger="enfilade.transports"):
         for _ in range(5):

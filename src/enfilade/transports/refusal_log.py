@@ -5,10 +5,9 @@ for each limit, with the number of those left out, and a flood of one kind does 
 """
 
 import logging
-import time
 from typing import Any, Final
 
-from enfilade.serving.failures import log_safely
+from enfilade.serving.failures import LimitedLog
 from enfilade.wire.jsonrpc import RpcError
 
 log = logging.getLogger("enfilade.transports")
@@ -40,8 +39,7 @@ class RefusalLog:
 
     def __init__(self, interval: float = 1.0) -> None:
         self._interval = interval
-        # For each setting, or status without one: when the next line may come, and how many were left out.
-        self._limits: dict[str | int | None, tuple[float, int]] = {}
+        self._limits: dict[str | int | None, LimitedLog] = {}  # by setting, or by status without one
 
     def warn(self, peer: Peer | None, status: int | None, reason: str, setting: str = "") -> None:
         """Log a refusal, or count it.
@@ -52,17 +50,13 @@ class RefusalLog:
             reason: what the client was told.
             setting: the name of the setting that is the reason; empty if there is none.
         """
-        kind, now = setting or status, time.monotonic()
-        after, left_out = self._limits.get(kind, (0.0, 0))
-        if now < after:
-            self._limits[kind] = after, left_out + 1
-            return
-        self._limits[kind] = now + self._interval, 0
+        kind = setting or status
+        if kind not in self._limits:
+            self._limits[kind] = LimitedLog(log, self._interval)
         sender = f"{peer[0]}:{peer[1]}" if peer else "a client"
         told = reason if status is None else f"HTTP {status}: {reason}"
         limit = f" ({setting})" if setting else ""
-        more = f" ({left_out} more since the last such line)" if left_out else ""
-        log_safely(log, logging.WARNING, "%s - %s%s%s", sender, told, limit, more)
+        self._limits[kind].write(logging.WARNING, "%s - %s%s", sender, told, limit)
 
 
 refusals: Final = RefusalLog()
