@@ -22,7 +22,20 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 
-class Threads(Executor):
+class _Awaitable(Executor):
+    """An executor whose calls are awaited."""
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function` in a thread, with the caller's context variables, and return what it returns."""
+        return await _run(self, function, args)
+
+    async def result_of(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Do the same, and await what it returns if that can be awaited."""
+        value = await _run(self, function, args)
+        return await value if inspect.isawaitable(value) else value
+
+
+class Threads(_Awaitable):
     """Runs calls in at most `limit` threads, each started when no other is idle.
 
     Args:
@@ -37,15 +50,6 @@ class Threads(Executor):
         self._waiting: deque[_Job] = deque()
         self._started = 0
         self._closed = False
-
-    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call `function` in a thread, with the caller's context variables, and return what it returns."""
-        return await _run(self, function, args)
-
-    async def result_of(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Do the same, and await what it returns if that can be awaited."""
-        value = await _run(self, function, args)
-        return await value if inspect.isawaitable(value) else value
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queue a call (the interface asyncio asks of an executor; keywords are not used by it)."""
@@ -145,7 +149,7 @@ class Threads(Executor):
                     self._idle[worker] = None
 
 
-class Lane(Executor):
+class Lane(_Awaitable):
     """Runs calls one after the other in one thread, which is chosen at the first of them.
 
     Args:
@@ -157,15 +161,6 @@ class Lane(Executor):
         self.worker: _Worker | None = None
         self.closed = False
 
-    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call `function` in the thread, as `Threads.run` does."""
-        return await _run(self, function, args)
-
-    async def result_of(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Do the same, and await what it returns if that can be awaited."""
-        value = await _run(self, function, args)
-        return await value if inspect.isawaitable(value) else value
-
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queue a call, as `Threads.submit` does."""
         if kwargs:
@@ -175,7 +170,7 @@ class Lane(Executor):
         return job.future
 
     async def run_surely(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Do the same, also if whoever waits for it is cancelled meanwhile: for what gives something back."""
+        """Run a call also if whoever waits for it is cancelled meanwhile: for what gives something back."""
         future = self.submit(contextvars.copy_context().run, function, *args)
         return await asyncio.shield(asyncio.wrap_future(future))
 
