@@ -20,7 +20,7 @@ SIDE_BY_SIDE := -n $(JOBS) --dist loadfile
 CELLS := memory,redis-x4
 # The other Pythons that `make test` runs the parts on that need no other program; `make pythons` takes all there are.
 OTHERS := 3.12 3.13
-MATRIX := tests/clients tests/conformance tests/asking/test_matrix.py
+MATRIX := tests/clients tests/conformance tests/serving/client_requests/test_matrix.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test matrix pythons lint fast faults soak bench site dist tools clean
@@ -54,7 +54,7 @@ faults: $(VENV)/.dev  ## kill, cut, starve and stop real servers, 100 times each
 	ENFILADE_TOOLS=required ENFILADE_FAULT_LOOPS=$${ENFILADE_FAULT_LOOPS:-100} $(PY) -m pytest tests/faults
 
 soak: $(VENV)/.dev  ## mixed traffic for ten minutes on each kind of store, in which nothing may grow
-	PYTHONPATH=tests $(PY) tests/soak.py $(STORE)
+	PYTHONPATH=tests $(PY) tests/measurements/soak.py $(STORE)
 
 bench: $(VENV)/.dev  ## measure beside the limit, the official SDK and FastMCP, with wrk: half an hour, alone on the machine
 	$(PY) benchmarks/run.py $(BENCH); held=$$?; $(PY) tests/docs/peers.py && exit $$held

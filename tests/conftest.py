@@ -8,8 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from harness import LINES, Http, Line, Serving, open_line
-from workbench import Workbench
+from support.harness import LINES, Http, Line, Serving, open_line
+from support.servers.probe_server import Workbench
 
 # A machine that is busy with something else is no reason for a property not to hold.
 hypothesis.settings.register_profile("enfilade", deadline=None)
@@ -22,8 +22,12 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+TESTS = Path(__file__).resolve().parent
+
 #: The modules that tests share; whoever imports an app from one must get the same app as everybody else.
-HELPERS = tuple(path.stem for path in Path(__file__).parent.glob("*.py"))
+HELPERS = tuple(
+    ".".join(path.relative_to(TESTS).with_suffix("").parts) for path in (TESTS / "support").rglob("*.py")
+)
 
 
 @pytest.fixture(autouse=True)

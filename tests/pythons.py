@@ -27,11 +27,11 @@ FOLDER = ROOT / ".pythons"
 OLDEST, NEWEST = 11, 20
 #: What runs there, in this order. Servers in other processes, stores and clients run on one Python only.
 PARTS = (
-    *("primitives", "wire", "serving", "asking", "checks", "clients_files", "testing"),
+    *("primitives", "wire", "serving", "lint", "client_config", "client", "testing"),
     *("test_app.py", "test_settings.py"),
 )
 #: What is counted on the Python of `make test` alone, and what real clients do.
-NOT_HERE = ("tests/serving/test_cost_of_a_call.py", "tests/asking/test_matrix.py")
+NOT_HERE = ("tests/serving/test_cost_of_a_call.py", "tests/serving/client_requests/test_matrix.py")
 FLAGS = ("-X", "dev", "-W", "error")
 
 

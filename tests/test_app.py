@@ -16,7 +16,7 @@ import pytest
 from mcp import Client, MCPError
 
 from enfilade import Context, Icon, MCPApp, Request, ToolAnnotations, ToolError, connect, tool
-from enfilade.transports.server_log import log_to_stderr
+from enfilade.transports.processes.server_log import log_to_stderr
 from enfilade.wire.message import Message
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="

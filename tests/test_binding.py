@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from enfilade.transports.listeners import ListenError, bind
-from harness import eventually
-from over_http import Http
-from servers import enfilade_command
-from working import SERVER, environment, written
+from enfilade.transports.processes.listeners import ListenError, bind
+from support.cluster.worker_processes import SERVER, environment, written
+from support.harness import eventually
+from support.http_client.connection import Http
+from support.servers.processes import enfilade_command
 
 URL = re.compile(r"http://127\.0\.0\.1:(\d+)/mcp\b")
 

@@ -12,11 +12,11 @@ import pytest
 from mcp import Client, MCPError
 from mcp.types import ElicitResult, TextContent
 
-from harness import eventually
-from hopping import Hopping
-from over_http import Http
-from resuming import ResumingClient
-from servers import ServerProcess, python_command
+from support.harness import eventually
+from support.http_client.connection import Http
+from support.http_client.resuming_client import ResumingClient
+from support.proxy.round_robin_proxy import Hopping
+from support.servers.processes import ServerProcess, python_command
 
 EXAMPLE = "examples/bring_your_own_server/server.py"
 

@@ -15,13 +15,13 @@ from mcp import Client, StdioServerParameters
 
 import enfilade
 from enfilade import Settings
+from enfilade.cli.argv_fast_path import understood
 from enfilade.cli.run import RUN_WORDS, greet
 from enfilade.cli.run_signature import run_signature
 from enfilade.cli.setting_options import WITHOUT_OPTION, SettingOption, setting_options
-from enfilade.cli.words import understood
 from enfilade.setting_sources import load
 from enfilade.settings import fields
-from servers import ROOT, ServerProcess, enfilade_command
+from support.servers.processes import ROOT, ServerProcess, enfilade_command
 
 TOOL = """
 @app.tool

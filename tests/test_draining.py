@@ -6,12 +6,11 @@ import random
 import signal
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from draining import Clients, call, exchange, exchange_all, opened, probe
-from servers import ROOT, ServerProcess, python_command
+from support.cluster.shutdown_load import Clients, call, exchange, exchange_all, opened, probe
+from support.servers.processes import ROOT, ServerProcess, python_command
 
 pytestmark = [
     pytest.mark.anyio,
@@ -20,7 +19,7 @@ pytestmark = [
     ),
 ]
 
-SCRIPT = Path(__file__).with_name("draining.py")
+SCRIPT = ROOT / "tests/support/cluster/shutdown_load.py"
 STOPPING = b"The server is stopping"
 UP = (200, b'{"status":"ok"}')
 ROUNDS = int(os.environ.get("DRAINING_ROUNDS", "2"))

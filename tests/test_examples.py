@@ -32,8 +32,8 @@ from mcp.types import (
     TextContent,
 )
 
-import tapped
-from servers import ROOT, ServerProcess
+from support.proxy import recording_app
+from support.servers.processes import ROOT, ServerProcess
 
 EXAMPLES = ROOT / "examples"
 #: What is neither in a table of this file nor a project of its own is tested elsewhere.
@@ -411,11 +411,11 @@ def log(tmp_path: Path) -> Iterator[Path]:
     """Return where a server's messages are recorded; in the end each is held against its revision's schema."""
     path = tmp_path / "left.jsonl"
     yield path
-    assert tapped.validate_log(path) > 0
+    assert recording_app.validate_log(path) > 0
 
 
 def command(example: str, transport: str, log: Path) -> list[str]:
-    return tapped.command(EXAMPLES / example / "server.py", transport, "{port}", log)
+    return recording_app.command(EXAMPLES / example / "server.py", transport, "{port}", log)
 
 
 @older

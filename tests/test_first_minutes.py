@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from servers import ROOT, free_port
-from terminal import Terminal, needs_terminal
+from support.cli.terminal import Terminal, needs_terminal
+from support.servers.processes import ROOT, free_port
 
 pytestmark = [
     needs_terminal,

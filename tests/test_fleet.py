@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fleet import Fleet
-from harness import WORKBENCH, eventually
-from servers import enfilade_command
+from support.cluster.server_processes import Fleet
+from support.harness import WORKBENCH, eventually
+from support.servers.processes import enfilade_command
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from enfilade import Context, MCPApp, connect, tool
 from enfilade.primitives.habits import OF_APP, OF_CONTEXT, OPTIONS
 from enfilade.testing import accept
-from serving.calling import called, text
+from support.servers.calls_in_process import called, text
 
 ROOT = Path(__file__).resolve().parents[1]
 REGISTERING: dict[str, Callable[..., Any]] = {

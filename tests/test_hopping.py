@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from harness import Http, Serving, eventually
-from hopping import HOST, Hop, Hopping
-from over_http import Waiting
+from support.harness import Http, Serving, eventually
+from support.http_client.connection import Waiting
+from support.proxy.round_robin_proxy import HOST, Hop, Hopping
 
 PIECE = b"0123456789abcdef" * 4096
 

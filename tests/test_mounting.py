@@ -25,11 +25,11 @@ from mcp import Client
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
-from docs.pages import ROOT, table
 from enfilade import Context, MCPApp
-from in_process import Asgi
-from over_http import BOTH, INITIALIZE
-from servers import HOST, ServerProcess
+from support.docs.pages import ROOT, table
+from support.http_client.asgi_calls import Asgi
+from support.http_client.connection import BOTH, INITIALIZE
+from support.servers.processes import HOST, ServerProcess
 
 Diary = list[str]
 

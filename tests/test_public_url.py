@@ -14,10 +14,10 @@ import pytest
 
 from enfilade import MCPApp, Settings
 from enfilade.public_url import UNKNOWN_HOST, public_url, warn_of_missing_names
-from enfilade.transports.guard import Guard
-from harness import eventually
-from servers import enfilade_command
-from working import SERVER, environment, written
+from enfilade.transports.http.origin_checks import Guard
+from support.cluster.worker_processes import SERVER, environment, written
+from support.harness import eventually
+from support.servers.processes import enfilade_command
 
 NAMED = ("*.wild.example", "mcp.example.com")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from harness import Serving
-from hopping import Hopping
-from resuming import Hung, Lost, Refused, ResumingClient, Stream, seeded
-from sse_reader import EventReader
+from support.harness import Serving
+from support.http_client.resuming_client import Hung, Lost, Refused, ResumingClient, Stream, seeded
+from support.http_client.sse_reader import EventReader
+from support.proxy.round_robin_proxy import Hopping
 
 RESULT = {"content": [], "isError": False}
 REFUSAL = b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "no"}}'

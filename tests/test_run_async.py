@@ -20,10 +20,10 @@ import pytest
 
 from enfilade import MCPApp, Settings
 from enfilade.settings import SettingsError
-from enfilade.transports.listeners import bind
-from over_http import Http
-from over_stdio import Stdio
-from servers import HOST, environment, free_port
+from enfilade.transports.processes.listeners import bind
+from support.http_client.connection import Http
+from support.servers.processes import HOST, environment, free_port
+from support.stdio_client.connection import Stdio
 
 pytestmark = pytest.mark.anyio
 
@@ -245,7 +245,7 @@ async def test_a_cancellation_while_the_host_is_looked_up_leaves_no_port_bound(
         bound.set()
         return listeners
 
-    monkeypatch.setattr("enfilade.transports.http_embedded.bind", slow)
+    monkeypatch.setattr("enfilade.transports.http11.embedded_server.bind", slow)
     serving = tea.start()
     await asyncio.to_thread(looking.wait, 60)
     serving.cancel()

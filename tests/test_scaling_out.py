@@ -25,11 +25,11 @@ from mcp import Client
 from mcp.types import ElicitResult
 
 from enfilade import Settings
-from enfilade.transports.http_server import ServerOptions
-from fleet import Fleet
-from resuming import ResumingClient
-from servers import HOST, ROOT, enfilade_command, free_port
-from valkey_server import Valkey
+from enfilade.transports.http11.server import ServerOptions
+from support.cluster.server_processes import Fleet
+from support.http_client.resuming_client import ResumingClient
+from support.servers.processes import HOST, ROOT, enfilade_command, free_port
+from support.stores.valkey_server import Valkey
 
 EXAMPLE = ROOT / "examples" / "scaling_out"
 SERVERS = ("server-1", "server-2")

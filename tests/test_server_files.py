@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from enfilade.loading import LoadError, import_file
 from enfilade.needed_names import PACKAGES, is_needed
-from enfilade.source import LoadError, import_file
-from over_http import Http
-from servers import ServerProcess, enfilade_command, free_port
+from support.http_client.connection import Http
+from support.servers.processes import ServerProcess, enfilade_command, free_port
 
 SERVER = """
 from enfilade import MCPApp

@@ -18,12 +18,12 @@ from pydantic import SecretStr
 import enfilade
 from enfilade import MCPApp, Settings
 from enfilade.cli import run as command_line
+from enfilade.cli.argv_fast_path import understood
 from enfilade.cli.command import cli
-from enfilade.cli.words import understood
 from enfilade.setting_sources import OF_THE_TESTS, find_dotenv, load
 from enfilade.settings import PREFIX, Secret, SettingsError, fields
-from over_http import Http
-from servers import ServerProcess, enfilade_command
+from support.http_client.connection import Http
+from support.servers.processes import ServerProcess, enfilade_command
 
 
 @pytest.fixture(autouse=True)

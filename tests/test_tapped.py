@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-import tapped
-from harness import WORKBENCH, Http, Stdio
-from resuming import ResumingClient
-from servers import ServerProcess
+from support.harness import WORKBENCH, Http, Stdio
+from support.http_client.resuming_client import ResumingClient
+from support.proxy import recording_app
+from support.servers.processes import ServerProcess
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def entries(log: Path) -> list[tuple[str | None, str | None]]:
 
 
 def test_http(log: Path) -> None:
-    with ServerProcess(tapped.command(f"{WORKBENCH}:app", "http", "{port}", log)) as server:
+    with ServerProcess(recording_app.command(f"{WORKBENCH}:app", "http", "{port}", log)) as server:
         http = Http(server.port)
         session = http.initialize("2025-06-18")
         assert (
@@ -33,7 +33,7 @@ def test_http(log: Path) -> None:
         )
         assert http.modern("tools/list").status == 200
         assert http.post(b"{").status == 400
-    assert tapped.validate_log(log) == 6
+    assert recording_app.validate_log(log) == 6
     assert entries(log)[1:] == [
         ("2025-06-18", "notifications/progress"),
         ("2025-06-18", "notifications/message"),
@@ -44,12 +44,12 @@ def test_http(log: Path) -> None:
 
 
 def test_stdio(log: Path) -> None:
-    with Stdio(tapped.command(WORKBENCH, "stdio", None, log)) as stdio:
+    with Stdio(recording_app.command(WORKBENCH, "stdio", None, log)) as stdio:
         stdio.initialize("2025-06-18")
         assert "result" in stdio.ask("tools/list", id=7)
         assert "result" in stdio.ask("tools/list", id=8, claim="2026-07-28")
         assert stdio.end() == 0
-    assert tapped.validate_log(log) == 3
+    assert recording_app.validate_log(log) == 3
     assert entries(log) == [
         ("2025-06-18", "initialize"),
         ("2025-06-18", "tools/list"),
@@ -78,7 +78,7 @@ def test_stdio(log: Path) -> None:
 def test_finds_what_is_wrong(log: Path, entry: dict[str, object], complaint: str) -> None:
     log.write_text(json.dumps(entry) + "\n", "utf-8")
     with pytest.raises(AssertionError, match=complaint):
-        tapped.validate_log(log)
+        recording_app.validate_log(log)
 
 
 def test_a_response_that_left_another_worker_finds_its_request(tmp_path: Path) -> None:
@@ -86,18 +86,18 @@ def test_a_response_that_left_another_worker_finds_its_request(tmp_path: Path) -
     here.write_text('{"session": "s", "unanswered": [[1, "ping"]]}\n', "utf-8")
     answer = {"revision": "2025-11-25", "method": None, "message": {"jsonrpc": "2.0", "id": 1, "result": {}}}
     there.write_text(json.dumps({**answer, "session": "s"}) + "\n", "utf-8")
-    assert tapped.validate_log(here, there) == 1
+    assert recording_app.validate_log(here, there) == 1
     there.write_text(json.dumps({**answer, "session": "another"}) + "\n", "utf-8")
     with pytest.raises(AssertionError, match="nobody knows"):
-        tapped.validate_log(here, there)
+        recording_app.validate_log(here, there)
 
 
 def test_what_is_resumed_is_recorded_with_its_session(log: Path) -> None:
-    with ServerProcess(tapped.command(f"{WORKBENCH}:app", "http", "{port}", log)) as server:
+    with ServerProcess(recording_app.command(f"{WORKBENCH}:app", "http", "{port}", log)) as server:
         client = ResumingClient(server.port, hurry=True)
         stream = client.call("wait", name="w")
         stream.begin()
         stream.cut()
         assert "result" in client.call("release", name="w").finish()
         assert "result" in stream.finish()
-    assert tapped.validate_log(log) >= 3  # and perhaps what was still sent to the connection that was cut
+    assert recording_app.validate_log(log) >= 3  # and perhaps what was still sent to the connection that was cut

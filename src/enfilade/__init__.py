@@ -9,8 +9,8 @@ from enfilade._version import __version__
 
 if TYPE_CHECKING:
     from enfilade.app import MCPApp
+    from enfilade.client.connect import connect
     from enfilade.primitives.caching import Caching
-    from enfilade.primitives.choices import Choices
     from enfilade.primitives.depends import Depends
     from enfilade.primitives.errors import (
         AnswerError,
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
         ResourceNotFound,
         ToolError,
     )
-    from enfilade.primitives.input_required import InputRequired, InputResponses
-    from enfilade.primitives.media import Audio, File, Image
-    from enfilade.primitives.messages import AssistantMessage, Message, PromptResult, UserMessage
-    from enfilade.primitives.modules import tool
-    from enfilade.primitives.question import (
+    from enfilade.primitives.questions.choices import Choices
+    from enfilade.primitives.questions.input_required import InputRequired, InputResponses
+    from enfilade.primitives.questions.question import (
         Elicited,
         NotAccepted,
         elicitation,
@@ -33,22 +31,24 @@ if TYPE_CHECKING:
         text_of,
         url_elicitation,
     )
-    from enfilade.primitives.results import ToolResult
-    from enfilade.serving.context import Context
-    from enfilade.serving.exchange import Request
-    from enfilade.serving.peer import Peer
-    from enfilade.serving.unanswered import (
+    from enfilade.primitives.tool_decorator import tool
+    from enfilade.primitives.values.media import Audio, File, Image
+    from enfilade.primitives.values.messages import AssistantMessage, Message, PromptResult, UserMessage
+    from enfilade.primitives.values.results import ToolResult
+    from enfilade.serving.client_requests.errors import (
         AskTimeoutError,
         CannotAskError,
         ClientRefusedError,
         MissingCapabilityError,
     )
+    from enfilade.serving.context import Context
+    from enfilade.serving.peer import Peer
+    from enfilade.serving.request import Request
     from enfilade.settings import Settings
     from enfilade.state.event_store import EventCallback, EventId, EventMessage, EventStore, StreamId
-    from enfilade.state.kept_events import MemoryEventStore, SqliteEventStore
-    from enfilade.testing.connecting import connect
-    from enfilade.transports.duplex import HTTPStreamableTransport
-    from enfilade.transports.loop_messages import RelatedMessage, as_dict, as_session_message, as_text
+    from enfilade.state.event_stores import MemoryEventStore, SqliteEventStore
+    from enfilade.transports.bridge.messages import RelatedMessage, as_dict, as_session_message, as_text
+    from enfilade.transports.bridge.transport import HTTPStreamableTransport
     from enfilade.wire.content import (
         Annotations,
         AudioContent,
@@ -65,59 +65,59 @@ if TYPE_CHECKING:
     from enfilade.wire.tools import ToolAnnotations
 
 _HOMES = {
-    "HTTPStreamableTransport": "enfilade.transports.duplex",
+    "HTTPStreamableTransport": "enfilade.transports.bridge.transport",
     "EventStore": "enfilade.state.event_store",
     "EventMessage": "enfilade.state.event_store",
     "EventId": "enfilade.state.event_store",
     "StreamId": "enfilade.state.event_store",
     "EventCallback": "enfilade.state.event_store",
-    "MemoryEventStore": "enfilade.state.kept_events",
-    "SqliteEventStore": "enfilade.state.kept_events",
-    "RelatedMessage": "enfilade.transports.loop_messages",
-    "as_dict": "enfilade.transports.loop_messages",
-    "as_text": "enfilade.transports.loop_messages",
-    "as_session_message": "enfilade.transports.loop_messages",
-    "Choices": "enfilade.primitives.choices",
+    "MemoryEventStore": "enfilade.state.event_stores",
+    "SqliteEventStore": "enfilade.state.event_stores",
+    "RelatedMessage": "enfilade.transports.bridge.messages",
+    "as_dict": "enfilade.transports.bridge.messages",
+    "as_text": "enfilade.transports.bridge.messages",
+    "as_session_message": "enfilade.transports.bridge.messages",
+    "Choices": "enfilade.primitives.questions.choices",
     "AnswerError": "enfilade.primitives.errors",
-    "InputRequired": "enfilade.primitives.input_required",
-    "InputResponses": "enfilade.primitives.input_required",
-    "Elicited": "enfilade.primitives.question",
-    "NotAccepted": "enfilade.primitives.question",
-    "elicitation": "enfilade.primitives.question",
-    "roots": "enfilade.primitives.question",
-    "sampling": "enfilade.primitives.question",
-    "text_of": "enfilade.primitives.question",
-    "url_elicitation": "enfilade.primitives.question",
-    "AskTimeoutError": "enfilade.serving.unanswered",
-    "CannotAskError": "enfilade.serving.unanswered",
-    "ClientRefusedError": "enfilade.serving.unanswered",
-    "MissingCapabilityError": "enfilade.serving.unanswered",
+    "InputRequired": "enfilade.primitives.questions.input_required",
+    "InputResponses": "enfilade.primitives.questions.input_required",
+    "Elicited": "enfilade.primitives.questions.question",
+    "NotAccepted": "enfilade.primitives.questions.question",
+    "elicitation": "enfilade.primitives.questions.question",
+    "roots": "enfilade.primitives.questions.question",
+    "sampling": "enfilade.primitives.questions.question",
+    "text_of": "enfilade.primitives.questions.question",
+    "url_elicitation": "enfilade.primitives.questions.question",
+    "AskTimeoutError": "enfilade.serving.client_requests.errors",
+    "CannotAskError": "enfilade.serving.client_requests.errors",
+    "ClientRefusedError": "enfilade.serving.client_requests.errors",
+    "MissingCapabilityError": "enfilade.serving.client_requests.errors",
     "Root": "enfilade.wire.roots",
     "CreateMessageResult": "enfilade.wire.sampling",
     "ModelPreferences": "enfilade.wire.sampling",
     "SamplingMessage": "enfilade.wire.sampling",
     "Caching": "enfilade.primitives.caching",
-    "PromptResult": "enfilade.primitives.messages",
-    "AssistantMessage": "enfilade.primitives.messages",
-    "UserMessage": "enfilade.primitives.messages",
-    "Message": "enfilade.primitives.messages",
+    "PromptResult": "enfilade.primitives.values.messages",
+    "AssistantMessage": "enfilade.primitives.values.messages",
+    "UserMessage": "enfilade.primitives.values.messages",
+    "Message": "enfilade.primitives.values.messages",
     "PromptError": "enfilade.primitives.errors",
     "ResourceNotFound": "enfilade.primitives.errors",
     "ResourceError": "enfilade.primitives.errors",
     "EnfiladeError": "enfilade.primitives.errors",
     "MCPApp": "enfilade.app",
     "Context": "enfilade.serving.context",
-    "Request": "enfilade.serving.exchange",
+    "Request": "enfilade.serving.request",
     "Depends": "enfilade.primitives.depends",
     "Peer": "enfilade.serving.peer",
     "Settings": "enfilade.settings",
     "ToolError": "enfilade.primitives.errors",
-    "ToolResult": "enfilade.primitives.results",
-    "Audio": "enfilade.primitives.media",
-    "File": "enfilade.primitives.media",
-    "Image": "enfilade.primitives.media",
-    "tool": "enfilade.primitives.modules",
-    "connect": "enfilade.testing.connecting",
+    "ToolResult": "enfilade.primitives.values.results",
+    "Audio": "enfilade.primitives.values.media",
+    "File": "enfilade.primitives.values.media",
+    "Image": "enfilade.primitives.values.media",
+    "tool": "enfilade.primitives.tool_decorator",
+    "connect": "enfilade.client.connect",
     "Annotations": "enfilade.wire.content",
     "AudioContent": "enfilade.wire.content",
     "BlobResourceContents": "enfilade.wire.content",

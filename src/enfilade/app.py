@@ -31,18 +31,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import UNSET
 
-from enfilade.later import Later
 from enfilade.main_module import copy_of, name_main_module
 from enfilade.primitives.caching import check_cacheable
 from enfilade.primitives.habits import OF_APP, OPTIONS, advised, check_middleware, explaining
-from enfilade.primitives.signature import read_provider
+from enfilade.primitives.schema.signature import read_provider
+from enfilade.registration_tools import ToolOffer
 from enfilade.serving.changes import updated
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
 from enfilade.serving.lifespan import Lifespan
-from enfilade.state.seal import Seal
+from enfilade.startup.lazy import Later
 from enfilade.state.store import Bounds, StoreError, check_place, open_store
-from enfilade.tool_offer import ToolOffer
+from enfilade.state.tokens import Seal
 from enfilade.wire.lifecycle import (
     Implementation,
     PromptsCapability,
@@ -59,15 +59,15 @@ if TYPE_CHECKING:
     from enfilade.primitives.caching import Caching
     from enfilade.serving import failures as _failures
     from enfilade.serving.dispatcher import Dispatcher, Middleware
-    from enfilade.serving.handlers import Handlers
+    from enfilade.serving.execution import Handlers
     from enfilade.serving.lifespan import Setup
     from enfilade.serving.secrets import Lookup
     from enfilade.settings import Settings
     from enfilade.state.event_store import EventStore
     from enfilade.state.store import Store
-    from enfilade.transports.guard import Guard
+    from enfilade.transports.http.endpoint import StreamableHTTP
+    from enfilade.transports.http.origin_checks import Guard
     from enfilade.transports.stdio_server import StdioOptions
-    from enfilade.transports.streamable_http import StreamableHTTP
     from enfilade.wire.content import Icon
 else:
     _sources = Later("enfilade.setting_sources")
@@ -262,11 +262,11 @@ class MCPApp(ToolOffer):
 
     def _build(self) -> Dispatcher:
         from enfilade.serving.chaining import Offered
+        from enfilade.serving.client_requests.request_state import Journals
         from enfilade.serving.completion import Completions
         from enfilade.serving.dispatcher import Dispatcher
-        from enfilade.serving.handlers import Handlers
-        from enfilade.serving.journal import Journals
-        from enfilade.serving.lifecycle import Opening
+        from enfilade.serving.execution import Handlers
+        from enfilade.serving.handshake import Opening
         from enfilade.serving.logging import set_level
         from enfilade.serving.prompts import Prompts
         from enfilade.serving.resources import Resources
@@ -362,8 +362,8 @@ class MCPApp(ToolOffer):
 
     async def _started_late(self, scope: Scope, send: Send) -> bool:
         """Set up at a request, for a host that told us nothing of its lifespan; False if that failed."""
-        from enfilade.transports.answer import send_json
-        from enfilade.transports.other_paths import origin_headers
+        from enfilade.transports.http.other_paths import origin_headers
+        from enfilade.transports.http.response import send_json
         from enfilade.wire.jsonrpc import encode_error
 
         try:
@@ -400,9 +400,9 @@ class MCPApp(ToolOffer):
         return self._endpoint
 
     def _open_endpoint(self) -> StreamableHTTP:
-        from enfilade.serving.relay import Relay
-        from enfilade.transports.answer import AnswerOptions
-        from enfilade.transports.streamable_http import HttpOptions, StreamableHTTP
+        from enfilade.serving.cluster import Relay
+        from enfilade.transports.http.endpoint import HttpOptions, StreamableHTTP
+        from enfilade.transports.http.response import AnswerOptions
 
         of, store = self.settings, self.store
         answers = AnswerOptions(
@@ -440,7 +440,7 @@ class MCPApp(ToolOffer):
 
     def _guard(self) -> Guard:
         """Return what checks Host and Origin."""
-        from enfilade.transports.guard import Guard, is_loopback, own_name
+        from enfilade.transports.http.origin_checks import Guard, is_loopback, own_name
 
         of = self.settings
         own = () if not of.allow_localhost and is_loopback(of.host) else own_name(of.host)
@@ -473,8 +473,8 @@ class MCPApp(ToolOffer):
 
     async def _beside_endpoint(self, scope: Scope, send: Send) -> None:
         """Answer probes, preflights of browsers, and that there is nothing else."""
-        from enfilade.transports.health import answer_probe
-        from enfilade.transports.other_paths import answer_other_path, answer_preflight, origin_headers
+        from enfilade.transports.http.health import answer_probe
+        from enfilade.transports.http.other_paths import answer_other_path, answer_preflight, origin_headers
 
         inner, guard = _inner_path(scope), self._guard()
         if not inner or inner not in (self.settings.health_path, self.settings.ready_path):
@@ -614,7 +614,8 @@ class MCPApp(ToolOffer):
             RuntimeError: it could not start. If the port cannot be bound, the text says why; otherwise the log
                 does.
         """
-        from enfilade import collector, launch
+        from enfilade import launch
+        from enfilade.startup import gc_pause
 
         given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
         settings = _sources.load({**given, "workers": workers}, self.settings)
@@ -627,7 +628,7 @@ class MCPApp(ToolOffer):
                 else:
                     await self._serve_stdio()
             finally:
-                collector.go_on()
+                gc_pause.go_on()
                 await self._lifespan.cancel_start()
 
     @contextmanager
@@ -652,7 +653,8 @@ class MCPApp(ToolOffer):
             LoadError: as in `run()`.
             RuntimeError: as in `run()`.
         """
-        from enfilade import collector, launch
+        from enfilade import launch
+        from enfilade.startup import gc_pause
 
         launch.refuse_running_loop()
         self._prepare()
@@ -662,19 +664,19 @@ class MCPApp(ToolOffer):
             else:
                 self._run_stdio()
         finally:
-            collector.go_on()
+            gc_pause.go_on()
 
     def _prepare(self) -> None:
         """Do what every start begins with; whoever calls this calls `collector.go_on()` in the end."""
-        from enfilade import collector
-        from enfilade.transports.server_log import log_to_stderr
+        from enfilade.startup import gc_pause
+        from enfilade.transports.processes.server_log import log_to_stderr
 
         log_to_stderr(self.settings.log_level)
         _sources.warn_of_unknown_variables()
         self._warn_of_nothing()
         if self._store is None:
             _opened(self.settings, starting=True)  # what is wrong with it is said before anybody calls
-        collector.wait()
+        gc_pause.wait()
 
     def _warn_of_nothing(self) -> None:
         """Say so if there is nothing to serve, or if some of it was added to a copy of this app."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from enfilade.app import MCPApp
-from enfilade.source import LoadError, import_file, import_named
+from enfilade.loading import LoadError, import_file, import_named
 
 #: What the variable of an app is usually called, the most usual first.
 USUAL_NAMES: Final = ("app", "mcp", "server")

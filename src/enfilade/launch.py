@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec.structs import replace
 
-from enfilade.later import Later
 from enfilade.settings import Settings, SettingsError
-from enfilade.transports.ending import STARTUP_FAILURE
+from enfilade.startup.lazy import Later
+from enfilade.transports.processes.process_end import STARTUP_FAILURE
 
 if TYPE_CHECKING:
     import socket
 
-    from enfilade import source as _source
+    from enfilade import loading as _source
+    from enfilade.loading import Source
     from enfilade.primitives.tool import Tool
-    from enfilade.source import Source
     from enfilade.state.store import Store
-    from enfilade.transports.http_server import Served, ServerOptions
+    from enfilade.transports.http11.server import Served, ServerOptions
 else:
-    _source = Later("enfilade.source")
+    _source = Later("enfilade.loading")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -150,8 +150,8 @@ def launch(
         LoadError: other processes are needed and could not find the app again.
         SystemExit: it could not start; the log or the text says why.
     """
-    from enfilade.transports.http_server import serve_http
-    from enfilade.transports.worker import refuse_in_worker
+    from enfilade.transports.http11.server import serve_http
+    from enfilade.transports.processes.worker import refuse_in_worker
 
     refuse_in_worker()
     of = app.settings
@@ -181,7 +181,7 @@ def _bind(of: Settings, bound: Callable[[str], object] | None) -> list[socket.so
         SystemExit: that is not possible; stderr says why.
     """
     from enfilade.public_url import public_url, warn_of_missing_names
-    from enfilade.transports.listeners import ListenError, bind
+    from enfilade.transports.processes.listeners import ListenError, bind
 
     try:
         listeners = bind(of.host, of.port)
@@ -226,9 +226,9 @@ async def serve_embedded(app: Launched) -> None:
         RuntimeError: it could not start; the text says why the port cannot be bound, the log anything else.
     """
     from enfilade.public_url import public_url, warn_of_missing_names
-    from enfilade.transports.http_embedded import bind_in_thread, serve_http_embedded
-    from enfilade.transports.listeners import ListenError
-    from enfilade.transports.worker import refuse_in_worker
+    from enfilade.transports.http11.embedded_server import bind_in_thread, serve_http_embedded
+    from enfilade.transports.processes.listeners import ListenError
+    from enfilade.transports.processes.worker import refuse_in_worker
 
     refuse_in_worker()
     of = app.settings
@@ -244,7 +244,7 @@ async def serve_embedded(app: Launched) -> None:
 
 def _server_options(of: Settings, *, reload: bool) -> ServerOptions:
     """Return what the settings say about the HTTP server."""
-    from enfilade.transports.http_server import ServerOptions
+    from enfilade.transports.http11.server import ServerOptions
 
     return ServerOptions(
         host=of.host,
@@ -277,9 +277,9 @@ def _supervise(
 ) -> None:
     import threading
 
-    from enfilade import collector
-    from enfilade.transports.reload import on_change, watched_folder
-    from enfilade.transports.workers import Supervisor
+    from enfilade.startup import gc_pause
+    from enfilade.transports.processes.file_watcher import on_change, watched_folder
+    from enfilade.transports.processes.supervisor import Supervisor
 
     names = () if reload else tuple(tool.name for tool in app.tools)
     load: Callable[[], Served] = partial(again, source, app.settings, names)
@@ -287,7 +287,7 @@ def _supervise(
         load = partial(watcher.load, source, app.settings)
     if folder is not None:
         load = partial(_holding, folder, load)
-    collector.go_on()
+    gc_pause.go_on()
     supervisor = Supervisor(load, listeners, options, app.settings.workers, waits_for_changes=reload)
     if watcher is not None:
         supervisor.begun = watcher.begun
@@ -329,7 +329,7 @@ def again(source: Source, settings: Settings, names: Iterable[str]) -> Launched:
     Raises:
         SystemExit: it cannot be made; the reason is on stderr.
     """
-    from enfilade.transports.server_log import log_to_stderr
+    from enfilade.transports.processes.server_log import log_to_stderr
 
     log_to_stderr(settings.log_level, pid=True)
     try:

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from enfilade.settings import Settings
-from enfilade.transports.guard import is_loopback, own_name
+from enfilade.transports.http.origin_checks import is_loopback, own_name
 
 __all__ = ["UNKNOWN_HOST", "public_url", "warn_of_missing_names"]
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from enfilade.state.seal import check_secret
+from enfilade.state.tokens import check_secret
 
 _ALIASES: Final = {"streamable-http": "http", "streamable": "http", "streamable_http": "http"}
 _FLAGS: Final = {
@@ -106,7 +106,10 @@ def _texts(given: Any, entries: str | None) -> tuple[str, ...]:
         raise ValueError("Input should be a list of strings")
     texts = tuple(_text(each, None) for each in given)
     if entries is not None:
-        from enfilade.transports.guard import check_host, check_origin  # few servers over stdio have such names
+        from enfilade.transports.http.origin_checks import (  # few servers over stdio have such names
+            check_host,
+            check_origin,
+        )
 
         check = check_host if entries == "host" else check_origin
         return tuple(check(text.strip()) for text in texts)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from typed import Line
+from support.cli.runner import Line
 
 
 @pytest.fixture

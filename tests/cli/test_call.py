@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shop import PIXEL
-from typed import SHOP, Line, at_terminal, spawned
+from support.cli.runner import SHOP, Line, at_terminal, spawned
+from support.servers.asking_server import PIXEL
 
 PACKED = "x ['a', 'b'] [1, 2] wood 0.5"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from servers import ROOT
-from typed import SHOP, Line
+from support.cli.runner import SHOP, Line
+from support.servers.processes import ROOT
 
 SERVER = '''
 from enfilade import MCPApp

@@ -10,9 +10,9 @@ import pytest
 
 from enfilade.cli.command import cli
 from enfilade.cli.errors import CommandError
-from servers import ROOT, enfilade_command
-from terminal import needs_terminal
-from typed import at_terminal
+from support.cli.runner import at_terminal
+from support.cli.terminal import needs_terminal
+from support.servers.processes import ROOT, enfilade_command
 
 SERVER = """
 import os

@@ -13,10 +13,10 @@ import httpx
 import pytest
 from mcp import Client
 
-from harness import eventually
-from over_http import Http
-from servers import ROOT, ServerProcess, enfilade_command, free_port
-from terminal import needs_terminal
+from support.cli.terminal import needs_terminal
+from support.harness import eventually
+from support.http_client.connection import Http
+from support.servers.processes import ROOT, ServerProcess, enfilade_command, free_port
 
 SERVER = """
 from enfilade import Context, MCPApp

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from mcp import Client, StdioServerParameters
 
+from enfilade.cli.argv_fast_path import understood
 from enfilade.cli.run import RUN_WORDS
-from enfilade.cli.words import understood
 from enfilade.discovery import Target, find_target
-from enfilade.source import LoadError, module_of
-from servers import ROOT, ServerProcess, enfilade_command
+from enfilade.loading import LoadError, module_of
+from support.servers.processes import ROOT, ServerProcess, enfilade_command
 
 SERVER = """
 from enfilade import MCPApp

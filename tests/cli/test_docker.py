@@ -5,7 +5,7 @@ What it writes is followed in `tests/scaffold/`.
 
 from pathlib import Path
 
-from typed import spawned
+from support.cli.runner import spawned
 
 SERVER = "from enfilade import MCPApp\napp = MCPApp()\n"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from servers import ServerProcess, python_command
-from typed import SHOP, Line
+from support.cli.runner import SHOP, Line
+from support.servers.processes import ServerProcess, python_command
 
 
 def test_for_people(typed: Line) -> None:
@@ -46,7 +46,7 @@ def test_for_programs(typed: Line) -> None:
 
 def test_what_a_file_prints_is_no_result(typed: Line, tmp_path: Path) -> None:
     file = tmp_path / "noisy.py"
-    file.write_text("print('hello')\nfrom shop import app\n", encoding="utf-8")
+    file.write_text("print('hello')\nfrom support.servers.asking_server import app\n", encoding="utf-8")
     said = typed("inspect", str(file), "--json")
     assert said.err == "hello\n"
     assert json.loads(said.out)["server"]["name"] == "Shop"
@@ -57,7 +57,7 @@ def test_a_command_and_a_url(typed: Line) -> None:
     said = typed("inspect", "--", *words)
     assert (said.status, "quickstart 1.0.0" in said.out) == (0, True), said
     command = "import sys; sys.argv[1:] = ['http']; sys.path.insert(0, 'tests')\n"
-    command += "import shop; shop.app.run('http', port={port}, log_level='warning')"
+    command += "from support.servers.asking_server import app; app.run('http', port={port}, log_level='warning')"
     with ServerProcess([sys.executable, "-c", command.replace("{port}", "{port}")]) as server:
         said = typed("inspect", server.url, "--json")
     assert json.loads(said.out)["server"]["version"] == "1.2.3"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from terminal import needs_terminal
-from typed import at_terminal, spawned
+from support.cli.runner import at_terminal, spawned
+from support.cli.terminal import needs_terminal
 
 
 def test_it_says_what_it_made_and_what_comes_next(tmp_path: Path) -> None:

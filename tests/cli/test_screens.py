@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from servers import environment
-from terminal import Terminal, needs_terminal
+from support.cli.terminal import Terminal, needs_terminal
+from support.servers.processes import environment
 
 pytestmark = needs_terminal
 

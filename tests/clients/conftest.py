@@ -5,11 +5,11 @@ from contextlib import ExitStack
 
 import pytest
 
-import tapped
 import tooling
 from clients.drivers import DRIVERS, STDIO, Driver, Place, Play, Report, drive, place_name
-from matrix import Cell, Cells, chosen_cells
-from servers import ROOT
+from support.proxy import recording_app
+from support.servers.processes import ROOT
+from support.stores.matrix import Cell, Cells, chosen_cells
 
 #: The server that each script of calls is played against.
 SERVERS = {
@@ -34,7 +34,7 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
 
     def target(script: str, place: Place) -> list[str]:
         if place == STDIO:
-            return ["stdio", *tapped.command(SERVERS[script], "stdio", None, folder / "stdio.jsonl")]
+            return ["stdio", *recording_app.command(SERVERS[script], "stdio", None, folder / "stdio.jsonl")]
         assert isinstance(place, Cell)
         if any(cell != place for cell, _ in urls):
             servers.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import tooling
-from matrix import Cell
+from support.stores.matrix import Cell
 
 HERE = Path(__file__).resolve().parent
 SESSIONS = "2025-11-25"

@@ -8,7 +8,7 @@ import pytest
 import tooling
 from clients.drivers import HERE
 from enfilade import MCPApp
-from harness import Serving
+from support.harness import Serving
 
 
 @pytest.mark.parametrize(

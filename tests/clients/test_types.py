@@ -8,7 +8,7 @@ import pytest
 
 import tooling
 from clients.drivers import DRIVERS, HERE, Driver, drive
-from primitives.supported_types import BASE
+from support.schemas.supported_types import BASE
 
 TYPESCRIPT = [each for each in DRIVERS if each.name in ("typescript-v1", "typescript-v2-auto")]
 

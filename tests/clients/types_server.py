@@ -8,7 +8,7 @@ from hypothesis import find
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from enfilade import MCPApp
-from primitives.supported_types import BASE, Supported
+from support.schemas.supported_types import BASE, Supported
 
 app = MCPApp("types", "1.2.3")
 

@@ -7,8 +7,8 @@ import pytest
 import tooling
 from conformance import suite
 from conformance.scenarios import SCENARIOS
-from matrix import CELLS, Cell, Cells
-from servers import ROOT
+from support.servers.processes import ROOT
+from support.stores.matrix import CELLS, Cell, Cells
 
 Outcome = Callable[[Cell, str], suite.Run]
 

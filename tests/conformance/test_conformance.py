@@ -5,7 +5,7 @@ import pytest
 from conformance.conftest import Outcome, legs_of
 from conformance.scenarios import SCENARIOS
 from conformance.suite import expected_failures
-from matrix import Cell, chosen_cells
+from support.stores.matrix import Cell, chosen_cells
 
 EXPECTED = expected_failures()
 LEGS = [(cell, leg) for cell in chosen_cells() for leg in legs_of(cell)]

@@ -8,7 +8,7 @@ their bare names, of which every page has its own `server`. Such imports are mad
 import re
 from pathlib import Path
 
-from docs.pages import Block, blocks
+from support.docs.pages import Block, blocks
 
 #: What is Python of ours, and not of another library.
 OURS = {("", "python"), ("client", "python"), ("file", "python"), ("pytest", "python")}

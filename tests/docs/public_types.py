@@ -21,7 +21,7 @@ from enfilade import (
     elicitation,
     text_of,
 )
-from enfilade.serving import questions
+from enfilade.serving.client_requests import questions
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 from docs.cli_reference import PAGE, reference
 from enfilade.cli.command import cli
 from enfilade.cli.examples import EXAMPLES
-from servers import enfilade_command
+from support.servers.processes import enfilade_command
 
 VERBS = [each.callback.__name__ for each in cli.registered_commands if each.callback]
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import yaml
 
-from docs.pages import ROOT, blocks
 from docs.test_deployment import DEFAULTS, is_setting, stopping
+from support.docs.pages import ROOT, blocks
 
 PAGE = ROOT / "docs" / "containers.md"
 DOCKERFILE = ROOT / "src/enfilade/scaffold/templates/containers/Dockerfile.jinja"

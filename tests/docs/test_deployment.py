@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from docs.pages import ROOT, blocks, prose, table
 from docs.settings_table import shown
 from enfilade import Settings
 from enfilade.cli.setting_options import setting_options
 from enfilade.settings import PREFIX, fields
-from enfilade.transports.http_server import ServerOptions
+from enfilade.transports.http11.server import ServerOptions
+from support.docs.pages import ROOT, blocks, prose, table
 
 PAGE = ROOT / "docs" / "deployment.md"
 DEFAULTS = Settings()

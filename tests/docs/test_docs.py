@@ -11,13 +11,13 @@ import pytest
 import enfilade
 from clients.drivers import DRIVERS, STATELESS
 from docs import settings_table
-from docs.pages import KNOWN, PAGES, ROOT, anchors, blocks, links, prose, table
-from docs.reader import Reader
 from enfilade import Settings
 from enfilade.serving.chaining import ToolCalls
 from enfilade.serving.logging import ClientLog
 from enfilade.serving.progress import Progress
 from enfilade.wire import revisions
+from support.docs.pages import KNOWN, PAGES, ROOT, anchors, blocks, links, prose, table
+from support.docs.reader import Reader
 
 RUNNING = ROOT / "docs" / "running.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"

@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from docs.pages import ROOT, table
 from enfilade import Context, MCPApp
 from enfilade.state.memory import MemoryKeys
 from enfilade.state.store import StoreError
-from over_http import INITIALIZE
+from support.docs.pages import ROOT, table
+from support.http_client.connection import INITIALIZE
 
 NEW = "2026-07-28"
 META = {"io.modelcontextprotocol/protocolVersion": NEW, "io.modelcontextprotocol/clientCapabilities": {}}

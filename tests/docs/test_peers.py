@@ -1,7 +1,7 @@
 """What the README says beside the peers is what the benchmark has measured, and no more."""
 
-from docs.pages import table
 from docs.peers import README, ROWS, figures
+from support.docs.pages import table
 
 
 def test_the_figures_are_those_of_the_last_run() -> None:

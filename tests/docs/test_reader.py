@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from docs import test_docs
-from docs.pages import blocks
-from docs.reader import Reader
+from support.docs.pages import blocks
+from support.docs.reader import Reader
 
 SERVER = """
 <!-- test: file=tiny_server.py -->

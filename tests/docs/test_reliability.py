@@ -2,7 +2,7 @@
 
 import re
 
-from docs.pages import ROOT, table
+from support.docs.pages import ROOT, table
 
 
 def test_every_row_is_proven_by_tests_that_exist() -> None:

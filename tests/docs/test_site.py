@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import enfilade
-from docs.pages import PAGES, ROOT
+from support.docs.pages import PAGES, ROOT
 
 CONFIG = ROOT / "zensical.toml"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from docs.checked_types import write_python
-from docs.pages import PAGES, ROOT
+from support.docs.pages import PAGES, ROOT
 
 #: What is stated about the types of the public face.
 FACE = ROOT / "tests" / "docs" / "public_types.py"

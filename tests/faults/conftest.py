@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from faults.fleets import faulty_fleet
-from fleet import Fleet
-from valkey_server import Valkey
+from support.cluster.server_processes import Fleet
+from support.faults.servers import faulty_fleet
+from support.stores.valkey_server import Valkey
 
 KINDS = ("sqlite", "redis")
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from enfilade import Settings
-from enfilade.transports import stream
-from harness import WORKBENCH, Http, Line, Serving, Stdio, StdioLine, eventually
-from over_http import BOTH
-from servers import ServerProcess, python_command
-from workbench import Workbench
+from enfilade.transports.http import sse_stream
+from support.harness import WORKBENCH, Http, Line, Serving, Stdio, StdioLine, eventually
+from support.http_client.connection import BOTH
+from support.servers.probe_server import Workbench
+from support.servers.processes import ServerProcess, python_command
 
 IN_A_SESSION_OR_PIPE = ["http-session", "stdio-session", "stdio-stateless"]
 SESSION_OR_STATELESS = ["http-session", "http-stateless"]
@@ -80,7 +80,7 @@ class TestStalling:
         self, serving: Serving, line: Line, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """D6, S9: 13 MB of notifications for somebody who does not read: the tool ends, others are served."""
-        monkeypatch.setattr(stream, "PATIENCE", 0.2)
+        monkeypatch.setattr(sse_stream, "PATIENCE", 0.2)
         meta = LOG_ALL if line.stateless else None
         waiting = line.starts("flood", name=name, messages=200, size=64 * 1024, meta=meta)
         line.until(name, "finished")

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from faults.fleets import ELICITS, LOOPS, check_whole, client_of, numbers
-from fleet import Fleet
-from hopping import Hop
-from resuming import Stream, seeded
+from support.cluster.server_processes import Fleet
+from support.faults.servers import ELICITS, LOOPS, check_whole, client_of, numbers
+from support.http_client.resuming_client import Stream, seeded
+from support.proxy.round_robin_proxy import Hop
 
 EVENTS = 1000
 CUTS = 20

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from faults.fleets import LOOPS, faulty_fleet
-from fleet import Fleet
-from harness import eventually
-from over_http import Http, HttpSession
-from valkey_server import Valkey
+from support.cluster.server_processes import Fleet
+from support.faults.servers import LOOPS, faulty_fleet
+from support.harness import eventually
+from support.http_client.connection import Http, HttpSession
+from support.stores.valkey_server import Valkey
 
 WAYS = ["deleted", "replaced", "truncated", "flushed", "restarted"]
 OF_SQLITE = WAYS[:3]

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from faults.child import LIMIT, SCRIPT, Child
-from faults.fleets import LOOPS
-from harness import eventually
-from over_http import Http
-from servers import ServerProcess, python_command
+from support.faults.servers import LOOPS
+from support.harness import eventually
+from support.http_client.connection import Http
+from support.servers.processes import ServerProcess, python_command
+from support.stdio_client.slow_reader import LIMIT, SCRIPT, Child
 
 SHORT = {"ENFILADE_SHUTDOWN_TIMEOUT": "0.2", "ENFILADE_LIFESPAN_TIMEOUT": "0.3"}
 LONG = {"ENFILADE_SHUTDOWN_TIMEOUT": "600", "ENFILADE_LIFESPAN_TIMEOUT": "600"}

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from enfilade.transports.sessions import FRESH
-from faults.fleets import ELICITS, LOOPS, client_of, opened
-from fleet import Fleet
-from harness import eventually
-from over_http import Reply
-from resuming import ResumingClient, get_stream, seeded
+from enfilade.transports.http.sessions import FRESH
+from support.cluster.server_processes import Fleet
+from support.faults.servers import ELICITS, LOOPS, client_of, opened
+from support.harness import eventually
+from support.http_client.connection import Reply
+from support.http_client.resuming_client import ResumingClient, get_stream, seeded
 
 
 def at(index: int, client: ResumingClient, tool: str) -> Reply:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exchanges import parsed
-from harness import Http, HttpLine, StdioLine
-from over_http import HeaderValue, stateless_meta
+from support.exchanges import parsed
+from support.harness import Http, HttpLine, StdioLine
+from support.http_client.connection import HeaderValue, stateless_meta
 
 EXAMPLES = 120
 

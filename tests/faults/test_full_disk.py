@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from faults.fleets import (
+from support.cluster.server_processes import Fleet
+from support.faults.servers import (
     LOOPS,
     SCRIPT,
     SETTINGS,
@@ -25,11 +26,10 @@ from faults.fleets import (
     faulty_fleet,
     numbers,
 )
-from fleet import Fleet
-from harness import eventually
-from over_http import Reply
-from resuming import ResumingClient, seeded
-from servers import ServerProcess
+from support.harness import eventually
+from support.http_client.connection import Reply
+from support.http_client.resuming_client import ResumingClient, seeded
+from support.servers.processes import ServerProcess
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
 

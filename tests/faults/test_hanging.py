@@ -17,11 +17,20 @@ from pathlib import Path
 import psutil
 import pytest
 
-from faults.fleets import LOOPS
-from harness import eventually
-from over_http import Http
-from servers import ServerProcess, free_port
-from working import SERVER, all_seen, answers, environment, place, served, workers, written
+from support.cluster.worker_processes import (
+    SERVER,
+    all_seen,
+    answers,
+    environment,
+    place,
+    served,
+    workers,
+    written,
+)
+from support.faults.servers import LOOPS
+from support.harness import eventually
+from support.http_client.connection import Http
+from support.servers.processes import ServerProcess, free_port
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes cannot be stopped there")
 

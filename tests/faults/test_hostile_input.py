@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from harness import WORKBENCH, Http, Line, Stdio, StdioLine
-from over_http import stateless_meta
+from support.harness import WORKBENCH, Http, Line, Stdio, StdioLine
+from support.http_client.connection import stateless_meta
 
 PARSE, INVALID, NO_METHOD, BAD_PARAMS, MISMATCH = -32700, -32600, -32601, -32602, -32020
 OK, FAILED = "result", "isError"

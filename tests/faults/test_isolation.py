@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from crew import Client, Connection, Crew, SharedMemory, crew_of
 from enfilade.state.event_store import EventCallback, EventMessage, EventStore
-from enfilade.state.seal import Seal
-from enfilade.transports import gets, recording, recordings
-from exchanges import Message
-from resuming import seeded
+from enfilade.state.tokens import Seal
+from enfilade.transports.http import event_log, event_recorder, standalone_stream
+from support.cluster.in_process_workers import Client, Connection, Crew, SharedMemory, crew_of
+from support.exchanges import Message
+from support.http_client.resuming_client import seeded
 
 pytestmark = pytest.mark.anyio
 
@@ -217,9 +217,9 @@ async def play(stores: list[Any], chance: random.Random, steps: int = STEPS, **o
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever waits for somebody waits shorter."""
-    monkeypatch.setattr(gets, "LINGER", 0.2)
-    monkeypatch.setattr(recording, "GIVE_UP", 0.3)
-    monkeypatch.setattr(recordings, "_LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(standalone_stream, "LINGER", 0.2)
+    monkeypatch.setattr(event_recorder, "GIVE_UP", 0.3)
+    monkeypatch.setattr(event_log, "_LOOK_AGAIN", 0.01)
 
 
 @pytest.mark.usefixtures("quick")
@@ -263,12 +263,12 @@ def ignore_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ignore_sessions_in_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "stream_key", lambda session_id, number: number)
-    monkeypatch.setattr(recordings, "stream_key", lambda session_id, number: number)
+    monkeypatch.setattr(event_recorder, "stream_key", lambda session_id, number: number)
+    monkeypatch.setattr(event_log, "stream_key", lambda session_id, number: number)
 
 
 def ignore_purposes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recordings, "_purpose", lambda stream, position: b"event")
+    monkeypatch.setattr(event_log, "_purpose", lambda stream, position: b"event")
 
 
 class Confusing(Treacherous):

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from faults.fleets import (
+from support.cluster.server_processes import Fleet
+from support.faults.servers import (
     ELICITS,
     LOOPS,
     check_given_up,
@@ -26,10 +27,9 @@ from faults.fleets import (
     opened,
     serving_get,
 )
-from fleet import Fleet
-from harness import eventually
-from hopping import Hop
-from resuming import Lost, ResumingClient, Stream, seeded
+from support.harness import eventually
+from support.http_client.resuming_client import Lost, ResumingClient, Stream, seeded
+from support.proxy.round_robin_proxy import Hop
 
 EVENTS = 200
 PAUSE = 0.002

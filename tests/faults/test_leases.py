@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from faults.fleets import COMMAND, LOOPS, SETTINGS, check_whole, client_of
-from fleet import Fleet
-from resuming import seeded
+from support.cluster.server_processes import Fleet
+from support.faults.servers import COMMAND, LOOPS, SETTINGS, check_whole, client_of
+from support.http_client.resuming_client import seeded
 
 LEASE = 2.0
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from harness import HttpLine, Line, StdioLine, eventually
+from support.harness import HttpLine, Line, StdioLine, eventually
 
 ODD = [
     "crash",

@@ -7,19 +7,19 @@ the log, and nothing of what was raised reaches the client.
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from enfilade import MCPApp
 from enfilade.wire.revisions import HANDSHAKE
-from exchanges import Message
-from harness import LINES, HttpLine, Line, Serving, open_line
-from over_http import BOTH, Http, request_of
-from raising import DONE, RAISED, WAY, WAYS, WHERE, end, raising_app
+from support.exchanges import Message
+from support.harness import LINES, HttpLine, Line, Serving, open_line
+from support.http_client.connection import BOTH, Http, request_of
+from support.servers.processes import ROOT
+from support.servers.raising_server import DONE, RAISED, WAY, WAYS, WHERE, end, raising_app
 
-SCRIPT = Path(__file__).parent.parent / "raising.py"
+SCRIPT = ROOT / "tests/support/servers/raising_server.py"
 
 MASKED_RESULT = re.compile(r"Tool '\w+' failed with an internal error \(id [0-9a-f]{12}\)\.")
 MASKED_ERROR = re.compile(r"Internal error \(id [0-9a-f]{12}\)")

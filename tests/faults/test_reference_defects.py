@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from enfilade import Context, MCPApp, Request, Settings
-from harness import Http, HttpLine, Line, Serving, eventually
-from listening import Heard, Listening, get, start_get
-from over_http import request_of
-from resuming import get_stream
-from workbench import Workbench
+from support.harness import Http, HttpLine, Line, Serving, eventually
+from support.http_client.connection import request_of
+from support.http_client.resuming_client import get_stream
+from support.servers.changing_server import Heard, Listening, get, start_get
+from support.servers.probe_server import Workbench
 
 INVALID, BAD_PARAMS, NO_METHOD = -32600, -32602, -32601
 

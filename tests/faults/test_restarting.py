@@ -6,9 +6,9 @@ and not in the memory of a server that happens to live.
 
 import pytest
 
-from faults.fleets import LOOPS, check_serves, check_whole, client_of, numbers, opened
-from fleet import Fleet
-from resuming import ResumingClient, seeded
+from support.cluster.server_processes import Fleet
+from support.faults.servers import LOOPS, check_serves, check_whole, client_of, numbers, opened
+from support.http_client.resuming_client import ResumingClient, seeded
 
 
 def restart(fleet: Fleet, how: str) -> None:

@@ -19,11 +19,11 @@ from typing import Any
 import psutil
 import pytest
 
-from faults.fleets import LOOPS
-from harness import eventually
-from over_http import BOTH, Http, modern_headers, stateless_meta
-from resuming import seeded
-from servers import ServerProcess, python_command
+from support.faults.servers import LOOPS
+from support.harness import eventually
+from support.http_client.connection import BOTH, Http, modern_headers, stateless_meta
+from support.http_client.resuming_client import seeded
+from support.servers.processes import ServerProcess, python_command
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without asking them")
 
@@ -42,7 +42,7 @@ NO_LIMITS = {
     "ENFILADE_WRITE_TIMEOUT": "600",
     "ENFILADE_SHUTDOWN_TIMEOUT": "1",
 }
-COMMAND = python_command("tests/faults/slow.py", "{port}")
+COMMAND = python_command("tests/support/faults/slow_client_server.py", "{port}")
 
 SLOW, HONEST = 40, 60
 """Slow clients, and calls of honest ones, in each round."""

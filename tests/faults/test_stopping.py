@@ -12,10 +12,10 @@ from typing import Self
 
 import pytest
 
-from faults.fleets import LOOPS, check_whole, client_of, faulty_fleet, numbers, opened
-from fleet import Fleet
-from harness import eventually
-from resuming import ResumingClient, seeded
+from support.cluster.server_processes import Fleet
+from support.faults.servers import LOOPS, check_whole, client_of, faulty_fleet, numbers, opened
+from support.harness import eventually
+from support.http_client.resuming_client import ResumingClient, seeded
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without asking them")
 

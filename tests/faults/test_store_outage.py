@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from faults.fleets import (
+from support.cluster.server_processes import Fleet
+from support.faults.servers import (
     LOOPS,
     check_refused,
     check_serves,
@@ -21,11 +22,10 @@ from faults.fleets import (
     faulty_fleet,
     numbers,
 )
-from fleet import Fleet
-from harness import eventually
-from over_http import Reply
-from resuming import ResumingClient, get_stream, seeded
-from valkey_server import Valkey
+from support.harness import eventually
+from support.http_client.connection import Reply
+from support.http_client.resuming_client import ResumingClient, get_stream, seeded
+from support.stores.valkey_server import Valkey
 
 OUTAGE = 5.0
 """Seconds."""

@@ -7,20 +7,19 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from enfilade import Settings
-from enfilade.serving import exchange
-from faults.fleets import LOOPS
-from harness import LINES, HttpLine, Line, Serving, Stdio, StdioLine, eventually
-from over_http import BOTH, Http, request_of
-from raising import raising_app
-from servers import ServerProcess, python_command
+from enfilade.serving import request as exchange
+from support.faults.servers import LOOPS
+from support.harness import LINES, HttpLine, Line, Serving, Stdio, StdioLine, eventually
+from support.http_client.connection import BOTH, Http, request_of
+from support.servers.processes import ROOT, ServerProcess, python_command
+from support.servers.raising_server import raising_app
 
-SCRIPT = str(Path(__file__).parent.parent / "raising.py")
+SCRIPT = str(ROOT / "tests/support/servers/raising_server.py")
 
 UNWINDING = 0.1
 """Seconds that a handler gets here to unwind; over stdio it is what every server gives it."""

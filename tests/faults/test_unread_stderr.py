@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from faults.child import LIMIT, SCRIPT, Child
-from faults.fleets import LOOPS
-from harness import eventually
-from over_http import Http
-from servers import environment, free_port, python_command
+from support.faults.servers import LOOPS
+from support.harness import eventually
+from support.http_client.connection import Http
+from support.servers.processes import environment, free_port, python_command
+from support.stdio_client.slow_reader import LIMIT, SCRIPT, Child
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes of another kind")
 

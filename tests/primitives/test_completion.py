@@ -18,8 +18,7 @@ from enfilade.primitives.completion import (
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.prompt import prompt_from_function
 from enfilade.wire.completion import Completion
-
-from .making import CONTEXT, Context
+from support.servers.tools_in_process import CONTEXT, Context
 
 
 class Color(Enum):

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import pytest
 
 from enfilade.primitives.depends import Depends, Provider, depends_of, key_of
-from enfilade.primitives.signature import read_provider
-from primitives.making import Context, make
+from enfilade.primitives.schema.signature import read_provider
+from support.servers.tools_in_process import Context, make
 
 
 def plain() -> int:

@@ -13,19 +13,18 @@ from msgspec import UNSET
 from pydantic import BaseModel, Field
 
 from enfilade.primitives.errors import ArgumentsError, ReturnedValueError
-from enfilade.primitives.media import Audio, File, Image
-from enfilade.primitives.messages import (
+from enfilade.primitives.prompt import Prompt, prompt_from_function
+from enfilade.primitives.values.media import Audio, File, Image
+from enfilade.primitives.values.messages import (
     AssistantMessage,
     Message,
     PromptResult,
     UserMessage,
     prompt_result,
 )
-from enfilade.primitives.prompt import Prompt, prompt_from_function
 from enfilade.wire.content import EmbeddedResource, ResourceLink, TextContent, TextResourceContents
 from enfilade.wire.prompts import GetPromptResult, PromptMessage
-
-from .making import CONTEXT, Context
+from support.servers.tools_in_process import CONTEXT, Context
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

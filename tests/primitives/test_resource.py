@@ -1,4 +1,4 @@
-"""`resource.py` and `contents.py`: definitions, values of templates, and what functions may return (R-520 ff)."""
+"""Resources: definitions, values of templates, and what functions may return (R-520 ff)."""
 
 import base64
 from collections.abc import Callable
@@ -13,15 +13,15 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from enfilade.primitives.contents import read_result
 from enfilade.primitives.errors import ArgumentsError, ReturnedValueError, ToolError
-from enfilade.primitives.media import Audio, File, Image
 from enfilade.primitives.resource import (
     Resource,
     ResourceTemplate,
     resource_from_function,
     template_from_function,
 )
+from enfilade.primitives.values.media import Audio, File, Image
+from enfilade.primitives.values.resource_contents import read_result
 from enfilade.wire.content import (
     AudioContent,
     BlobResourceContents,
@@ -31,8 +31,7 @@ from enfilade.wire.content import (
     TextResourceContents,
 )
 from enfilade.wire.resources import ReadResourceResult
-
-from .making import CONTEXT, Context
+from support.servers.tools_in_process import CONTEXT, Context
 
 URI = "a://b"
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -1,4 +1,4 @@
-"""`tool.py` and `decoration.py`: the definition as a whole, and what cannot be in it (R-511, R-560)."""
+"""`tool.py` and `metadata.py`: the definition as a whole, and what cannot be in it (R-511, R-560)."""
 
 from typing import Any
 
@@ -8,8 +8,7 @@ import pytest
 from enfilade.primitives.tool import Tool
 from enfilade.wire.content import Icon
 from enfilade.wire.tools import ToolAnnotations
-
-from .making import CONTEXT, Context, make, received
+from support.servers.tools_in_process import CONTEXT, Context, make, received
 
 
 def add(a: int, b: int) -> int:
@@ -52,7 +51,7 @@ def test_definition_as_clients_read_it() -> None:
         ],
         "_meta": {"a.example/x": 1},
     }
-    assert tool.origin.startswith("primitives.test_tool:add (test_tool.py:")
+    assert tool.origin.startswith(f"{__name__}:add (test_tool.py:")
 
 
 def test_nothing_is_published_that_nobody_said() -> None:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from enfilade.wire.revisions import ALL
-from harness import Http, Line, Serving
-from protocol.gallery import Gallery
-from protocol.lines import open_revision
+from support.every_revision import open_revision
+from support.harness import Http, Line, Serving
+from support.servers.content_server import Gallery
 
 
 @pytest.fixture(scope="session")

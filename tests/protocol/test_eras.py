@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from asking.rounds import Call, server, text_of, value
 from enfilade import Caching, Context, MCPApp, Settings
 from enfilade.wire.revisions import HANDSHAKE, LATEST_STATELESS, STATELESS
-from harness import WORKBENCH, Http, HttpLine, Line, Serving, Stdio, open_line
-from in_process import Asgi
-from listening import ACKNOWLEDGED, Listening, get, listen, start_listen
-from over_http import CLIENT, HttpSession, request_of, stateless_meta
-from protocol.gallery import SECRET
-from protocol.lines import GALLERY, open_revision
-from servers import python_command
+from support.every_revision import GALLERY, open_revision
+from support.harness import WORKBENCH, Http, HttpLine, Line, Serving, Stdio, open_line
+from support.http_client.asgi_calls import Asgi
+from support.http_client.connection import CLIENT, HttpSession, request_of, stateless_meta
+from support.rounds import Call, server, text_of, value
+from support.servers.changing_server import ACKNOWLEDGED, Listening, get, listen, start_listen
+from support.servers.content_server import SECRET
+from support.servers.processes import python_command
 
 PREFIX = "io.modelcontextprotocol/"
 INVALID, NO_METHOD, BAD_PARAMS = -32600, -32601, -32602

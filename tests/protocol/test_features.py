@@ -11,15 +11,15 @@ from typing import Any, Literal
 
 import pytest
 
-from asking.rounds import EVERYTHING, Call, server
 from enfilade import Context, MCPApp, SamplingMessage, TextContent, sampling, url_elicitation
 from enfilade.wire.content import ToolResultContent, ToolUseContent
 from enfilade.wire.revisions import ALL, LATEST_STATELESS
-from harness import Http, Line
-from in_process import Asgi
-from over_http import stateless_meta
-from protocol.gallery import BIG, META, SECRET, SOUND
-from protocol.lines import open_revision, opening_of
+from support.every_revision import open_revision, opening_of
+from support.harness import Http, Line
+from support.http_client.asgi_calls import Asgi
+from support.http_client.connection import stateless_meta
+from support.rounds import EVERYTHING, Call, server
+from support.servers.content_server import BIG, META, SECRET, SOUND
 
 Y2024, Y0326, Y0618, Y1125, Y0728 = ALL
 UNTIL_1125, UNTIL_0618, UNTIL_0326 = (Y2024, Y1125), (Y2024, Y0618), (Y2024, Y0326)

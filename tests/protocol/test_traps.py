@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from asking.rounds import Call, server, text_of, value
 from enfilade import Context, Settings
 from enfilade.wire.revisions import ALL, HANDSHAKE, LATEST_HANDSHAKE, LATEST_STATELESS, STATELESS
-from harness import Http, HttpLine, Line, Serving
-from listening import ACKNOWLEDGED, EVERYTHING, Listening, get, id_of, listen
-from over_http import CLIENT, HttpSession, request_of, stateless_meta
-from workbench import Workbench
+from support.harness import Http, HttpLine, Line, Serving
+from support.http_client.connection import CLIENT, HttpSession, request_of, stateless_meta
+from support.rounds import Call, server, text_of, value
+from support.servers.changing_server import ACKNOWLEDGED, EVERYTHING, Listening, get, id_of, listen
+from support.servers.probe_server import Workbench
 
 PREFIX = "io.modelcontextprotocol/"
 PARSE, INVALID, NO_METHOD, BAD_PARAMS, MISMATCH, BAD_VERSION = -32700, -32600, -32601, -32602, -32020, -32022

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from scaffold.installing import Shelf
+from support.scaffold.installing import Shelf
 
 
 @pytest.fixture(scope="session")

@@ -30,10 +30,10 @@ from enfilade.scaffold import (
     write_containers,
 )
 from enfilade.setting_sources import load
-from enfilade.transports.http_server import ServerOptions
-from scaffold.image import Image, instructions
-from scaffold.installing import Shelf
-from servers import ROOT, ServerProcess, free_port
+from enfilade.transports.http11.server import ServerOptions
+from support.scaffold.image import Image, instructions
+from support.scaffold.installing import Shelf
+from support.servers.processes import ROOT, ServerProcess, free_port
 
 SERVER = """
 from enfilade import MCPApp

@@ -27,7 +27,7 @@ from enfilade.scaffold import (
     write_containers,
 )
 from scaffold.test_containers import SERVER, hadolint, lay_out
-from servers import ROOT
+from support.servers.processes import ROOT
 
 GIT = "https://example.com/a/enfilade.git"
 VCS = {"vcs": "git", "commit_id": "0123abc"}

@@ -24,8 +24,8 @@ from mcp import Client, StdioServerParameters
 from enfilade import Settings
 from enfilade.discovery import find_target
 from enfilade.scaffold import Plan, ScaffoldError, make_project, names_of, next_steps, project
-from scaffold.installing import Shelf, finished
-from servers import ROOT, ServerProcess, enfilade_command
+from support.scaffold.installing import Shelf, finished
+from support.servers.processes import ROOT, ServerProcess, enfilade_command
 
 SMALL = {
     *(".env.example", ".gitignore", "README.md", "pyproject.toml"),

@@ -44,6 +44,7 @@ from enfilade.wire.lifecycle import (
 from enfilade.wire.logging import LoggingMessageNotificationParams
 from enfilade.wire.message import EmptyResult, Message, NotificationParams
 from enfilade.wire.progress import ProgressNotificationParams
+from enfilade.wire.projection import encode
 from enfilade.wire.prompts import GetPromptResult, ListPromptsResult, Prompt, PromptArgument, PromptMessage
 from enfilade.wire.requests import METHODS, SERVER_METHODS
 from enfilade.wire.resources import (
@@ -79,8 +80,7 @@ from enfilade.wire.tasks import (
     TaskStatusNotificationParams,
 )
 from enfilade.wire.tools import CallToolResult, ListToolsResult, Tool, ToolAnnotations, ToolExecution
-from enfilade.wire.visible import encode
-from schemas.validator import check_outgoing
+from support.schemas.validator import check_outgoing
 
 META = {"com.example/mark": 1}
 ICONS = [Icon(src="https://example.com/i.png", mime_type="image/png", sizes=["48x48"], theme="dark")]

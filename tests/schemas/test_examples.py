@@ -28,10 +28,10 @@ from enfilade.wire import (
     subscriptions,
     tools,
 )
+from enfilade.wire.projection import encode
 from enfilade.wire.requests import PARAMS
-from enfilade.wire.visible import encode
-from schemas import outgoing
-from schemas.schemafiles import FOLDER, PRESENT, REQUIRED
+from support.schemas import outgoing
+from support.schemas.official_schemas import FOLDER, PRESENT, REQUIRED
 
 REVISION = "2026-07-28"
 MODULES = (

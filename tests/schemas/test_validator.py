@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from schemas.schemafiles import needs_schemas
-from schemas.validator import check_outgoing
+from support.schemas.official_schemas import needs_schemas
+from support.schemas.validator import check_outgoing
 
 OLD, CURRENT, NEW = "2025-03-26", "2025-11-25", "2026-07-28"
 TEXT = {"type": "text", "text": "hello"}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import library as served
-from harness import LINES, Http, Line, Serving, open_line
+from support.harness import LINES, Http, Line, Serving, open_line
+from support.servers import resource_server as served
 
 
 @pytest.fixture(scope="session")

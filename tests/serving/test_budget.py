@@ -17,12 +17,13 @@ import pytest
 
 from enfilade import MCPApp
 from enfilade.serving import dispatcher as serving
-from enfilade.serving import threads
-from enfilade.state.seal import Seal
-from enfilade.transports import answer, incoming
+from enfilade.serving import thread_pool
+from enfilade.state.tokens import Seal
+from enfilade.transports import request_parsing
+from enfilade.transports.http import response
 from enfilade.wire import jsonrpc
-from in_process import Asgi
-from over_http import BOTH, modern_headers, request_of, stateless_meta
+from support.http_client.asgi_calls import Asgi
+from support.http_client.connection import BOTH, modern_headers, request_of, stateless_meta
 
 
 class Meter(Counter[str]):
@@ -81,20 +82,20 @@ PRIMITIVES = (asyncio.Queue, asyncio.Lock, asyncio.Event, asyncio.Condition, asy
 def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
     """A meter on everything that a request could spend something on."""
     meter = Meter()
-    monkeypatch.setattr(answer, "GLANCE", 60.0)
+    monkeypatch.setattr(response, "GLANCE", 60.0)
     for kind in PRIMITIVES:
         monkeypatch.setattr(kind, "__init__", meter.counting(kind.__name__.lower(), kind.__init__))
     monkeypatch.setattr(jsonrpc, "_decode_envelope", meter.counting("envelope", jsonrpc._decode_envelope))
     monkeypatch.setattr(jsonrpc, "_encode", meter.counting("encode", jsonrpc._encode))
     monkeypatch.setattr(msgspec.json, "decode", meter.counting("another decode", msgspec.json.decode))
     monkeypatch.setattr(json, "loads", meter.counting("another decode", json.loads))
-    for method in incoming.PARAMS:
-        decoder = incoming._DECODERS[method]
-        monkeypatch.setitem(incoming._DECODERS, method, CountedDecoder(meter, "params", decoder))
-    monkeypatch.setattr(incoming, "_META", CountedDecoder(meter, "metadata", incoming._META))
+    for method in request_parsing.PARAMS:
+        decoder = request_parsing._DECODERS[method]
+        monkeypatch.setitem(request_parsing._DECODERS, method, CountedDecoder(meter, "params", decoder))
+    monkeypatch.setattr(request_parsing, "_META", CountedDecoder(meter, "metadata", request_parsing._META))
     monkeypatch.setattr(serving, "encode", meter.counting("encode", serving.encode))
     monkeypatch.setattr(Seal, "open", meter.counting("unsealing", Seal.open))
-    monkeypatch.setattr(threads, "_run", meter.counting("thread", threads._run))
+    monkeypatch.setattr(thread_pool, "_run", meter.counting("thread", thread_pool._run))
     return meter
 
 

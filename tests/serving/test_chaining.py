@@ -9,7 +9,7 @@ import pytest
 from enfilade import Context, Image, MCPApp, Request, ToolError, ToolResult
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError
 from enfilade.wire.message import Message
-from serving.calling import messages, result, text
+from support.servers.calls_in_process import messages, result, text
 
 pytestmark = pytest.mark.anyio
 

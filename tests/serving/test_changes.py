@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from enfilade import MCPApp
-from enfilade.primitives.uris import MAX_LENGTH
+from enfilade.primitives.uri.uris import MAX_LENGTH
 from enfilade.serving import changes as module
 from enfilade.serving.changes import (
     MOST_WATCHED,
@@ -32,7 +32,7 @@ from enfilade.wire.lifecycle import (
 )
 from enfilade.wire.revisions import HANDSHAKE, STATELESS
 from enfilade.wire.subscriptions import SubscriptionFilter
-from exchanges import Asked, parsed
+from support.exchanges import Asked, parsed
 
 pytestmark = pytest.mark.anyio
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-import library as served
-from harness import Line, Outcome, Stdio
+from support.harness import Line, Outcome, Stdio
+from support.servers import resource_server as served
 
 PROMPT = {"type": "ref/prompt", "name": "recommend"}
 COVER = {"type": "ref/prompt", "name": "describe"}

@@ -9,9 +9,9 @@ import pytest
 
 from enfilade import Context, MCPApp, ToolError
 from enfilade.serving import chaining
-from exchanges import Message
-from in_process import Asgi
-from over_http import modern_headers, request_of, stateless_meta
+from support.exchanges import Message
+from support.http_client.asgi_calls import Asgi
+from support.http_client.connection import modern_headers, request_of, stateless_meta
 
 pytestmark = pytest.mark.anyio
 

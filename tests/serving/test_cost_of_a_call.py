@@ -22,9 +22,9 @@ from pydantic import BaseModel
 from uvicorn.server import ServerState
 
 from enfilade import Context, MCPApp
-from enfilade.transports.http_protocol import HttpProtocol
-from in_process import Asgi
-from over_http import BOTH, modern_headers, request_of, stateless_meta
+from enfilade.transports.http11.protocol import HttpProtocol
+from support.http_client.asgi_calls import Asgi
+from support.http_client.connection import BOTH, modern_headers, request_of, stateless_meta
 
 BASELINE = Path(__file__).with_name("cost_of_a_call.json")
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 import pytest
 
 from enfilade import Context, Depends, MCPApp, ToolError
-from enfilade.serving import exchange
-from enfilade.serving.exchange import Request
+from enfilade.serving import request as exchange
 from enfilade.serving.limit import TimeLimit, ToolTimeoutError
 from enfilade.serving.peer import Peer
+from enfilade.serving.request import Request
 from enfilade.wire.message import RequestParams
-from in_process import Asgi
-from over_http import modern_headers, request_of, stateless_meta
-from serving.calling import messages, result, text
+from support.http_client.asgi_calls import Asgi
+from support.http_client.connection import modern_headers, request_of, stateless_meta
+from support.servers.calls_in_process import messages, result, text
 
 pytestmark = pytest.mark.anyio
 

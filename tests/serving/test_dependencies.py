@@ -11,13 +11,13 @@ from typing import Annotated, Any
 
 import pytest
 
-from asking.rounds import Call, text_of, value
 from enfilade import Context, Depends, MCPApp, ToolError, connect
 from enfilade import text_of as text_in
 from enfilade.serving.dependencies import Overrides, provided
-from enfilade.serving.threads import Threads
+from enfilade.serving.thread_pool import Threads
 from enfilade.settings import Settings
-from serving.calling import called, messages, result, text
+from support.rounds import Call, text_of, value
+from support.servers.calls_in_process import called, messages, result, text
 
 pytestmark = pytest.mark.anyio
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from enfilade import Context, MCPApp, Request, ResourceError, ResourceNotFound, ToolError
+from enfilade.serving.client_requests.errors import MissingCapabilityError
 from enfilade.serving.dispatcher import Handler
-from enfilade.serving.unanswered import MissingCapabilityError
 from enfilade.wire.content import TextContent
 from enfilade.wire.jsonrpc import RpcError
 from enfilade.wire.message import Message
 from enfilade.wire.tools import CallToolResult
-from in_process import Asgi
+from support.http_client.asgi_calls import Asgi
 
 pytestmark = pytest.mark.anyio
 

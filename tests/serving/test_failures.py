@@ -13,10 +13,10 @@ import pytest
 
 from enfilade.primitives.errors import AnswerError, EnfiladeError, ReturnedValueError, ToolError
 from enfilade.serving import failures
+from enfilade.serving.client_requests.errors import MissingCapabilityError
 from enfilade.serving.failures import LimitedLog, alone, ends_more, log_safely, masked
-from enfilade.serving.unanswered import MissingCapabilityError
 from enfilade.state.store import StoreError
-from raising import BrokenHandler
+from support.servers.raising_server import BrokenHandler
 
 CITY = ToolError("City not found: try 'Bern'", meta={"seen": True})
 

@@ -13,8 +13,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from enfilade import Context, MCPApp
-from harness import Serving, Stdio
-from in_process import Asgi
+from support.harness import Serving, Stdio
+from support.http_client.asgi_calls import Asgi
 
 pytestmark = pytest.mark.anyio
 

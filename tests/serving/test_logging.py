@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from enfilade import Context, MCPApp
-from enfilade.primitives.jsonable import json_bytes
-from enfilade.serving.exchange import Request
+from enfilade.primitives.values.json_encoding import json_bytes
 from enfilade.serving.logging import ClientLog
 from enfilade.serving.peer import Peer
+from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import encode_notification
 from enfilade.wire.logging import SEVERITY, LoggingLevel, LoggingMessageNotificationParams
 from enfilade.wire.message import RequestParams
+from enfilade.wire.projection import encode
 from enfilade.wire.revisions import ALL
-from enfilade.wire.visible import encode
-from serving.calling import messages
+from support.servers.calls_in_process import messages
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 JSON = st.recursive(

@@ -8,7 +8,7 @@ import pytest
 from enfilade import MCPApp
 from enfilade.primitives.tool import Tool
 from enfilade.serving import tools
-from in_process import Asgi
+from support.http_client.asgi_calls import Asgi
 
 
 def app_with_tools() -> MCPApp:

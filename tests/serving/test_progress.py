@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from enfilade import Context, MCPApp
 from enfilade.serving import progress as serving
-from serving.calling import called, messages
+from support.servers.calls_in_process import called, messages
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ from mcp_types import ElicitResult
 from pydantic import BaseModel
 
 from enfilade import Context, MCPApp, connect
-from harness import Line, Outcome
+from support.harness import Line, Outcome
 
 
 def get(line: Line, name: str, **arguments: Any) -> Outcome:

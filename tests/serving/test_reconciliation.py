@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from crew import Client, Crew, SharedMemory, crew_of
-from enfilade.serving import changes, reconciliation, relay
+from enfilade.serving import changes, cluster, reconciliation
 from enfilade.state.memory import MemoryKeys
 from enfilade.state.store import ENDED, StoreError
-from stores import until
+from support.cluster.in_process_workers import Client, Crew, SharedMemory, crew_of
+from support.stores.opened import until
 
 pytestmark = pytest.mark.anyio
 
@@ -177,7 +177,7 @@ async def test_who_puts_a_secret_back_tells_the_others(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that they accept it at once, and not only at their next look."""
-    monkeypatch.setattr(relay, "RENEWAL", 3600.0)
+    monkeypatch.setattr(cluster, "RENEWAL", 3600.0)
     async with crew_of([store]) as crew:
         old = await crew.client()
         lose_everything(store)
@@ -205,7 +205,7 @@ async def test_strangers_do_not_make_a_worker_ask_the_store_each_time(
 async def test_it_is_looked_after_at_each_renewal_and_after_each_gap(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "RENEWAL", 0.02)
+    monkeypatch.setattr(cluster, "RENEWAL", 0.02)
     async with crew_of([store]):
         secret = await store.keys.get("secret")
         lose_everything(store)
@@ -215,7 +215,7 @@ async def test_it_is_looked_after_at_each_renewal_and_after_each_gap(
                 await asyncio.sleep(0.005)
 
         await asyncio.wait_for(is_back(), 20)
-    monkeypatch.setattr(relay, "RENEWAL", 3600.0)
+    monkeypatch.setattr(cluster, "RENEWAL", 3600.0)
     async with crew_of([store]):
         lose_everything(store)
         store.bus.say_so()
@@ -267,7 +267,7 @@ async def test_an_outage_within_is_made_up_for(
 async def test_what_is_remembered_of_ended_sessions_is_bounded(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from enfilade.transports import sessions
+    from enfilade.transports.http import sessions
 
     monkeypatch.setattr(sessions, "_ENDED", 3)
     async with crew_of([store]) as crew:

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import pytest
 from mcp.shared.exceptions import MCPError
 
-import library as served
 from enfilade import Context, Depends, MCPApp, PromptError, Request, ResourceError, ToolError, connect
 from enfilade.wire.content import TextResourceContents
 from enfilade.wire.revisions import HANDSHAKE
-from harness import Line, Outcome, Stdio
-from in_process import Asgi
-from library import PIXEL
+from support.harness import Line, Outcome, Stdio
+from support.http_client.asgi_calls import Asgi
+from support.servers import resource_server as served
+from support.servers.resource_server import PIXEL
 
 NOT_FOUND = {False: -32002, True: -32602}
 """Code by whether the client is stateless (protocol §5.3)."""

@@ -21,7 +21,7 @@ from enfilade.serving.peer import Peer
 from enfilade.serving.secrets import MASK, Redaction, Secrets
 from enfilade.settings import PREFIX
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
-from serving.calling import called, messages, text
+from support.servers.calls_in_process import called, messages, text
 
 VALUE = 'p"ss/wörd with space\\'
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from any_store import Open
 from enfilade.state.store import Bounds, Store, open_store
-from valkey_server import Valkey
+from support.stores.kinds import Open
+from support.stores.valkey_server import Valkey
 
 _numbers = itertools.count(1)
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from any_store import Open
-from enfilade.state.seal import Seal
 from enfilade.state.store import Keys, StoreError, open_store
+from enfilade.state.tokens import Seal
+from support.stores.kinds import Open
 
 pytestmark = pytest.mark.anyio
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from crew import Client, Connection, Crew, crew_of
 from enfilade.state.event_store import EventCallback, EventMessage, EventStore, EventStoreLog
 from enfilade.state.store import StoreError
-from enfilade.transports import recording, resume
+from enfilade.transports.http import event_recorder, resumption
+from support.cluster.in_process_workers import Client, Connection, Crew, crew_of
 
 pytestmark = pytest.mark.anyio
 
@@ -194,8 +194,8 @@ async def test_nobody_hears_anothers_words_and_nobody_hangs(
     stores: list[Any], make: Callable[[], Plain], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R-352, R-717, D3: with every id of every session, at every worker."""
-    monkeypatch.setattr(recording, "GIVE_UP", 0.2)
-    monkeypatch.setattr(resume, "LOOK", 0.02)
+    monkeypatch.setattr(event_recorder, "GIVE_UP", 0.2)
+    monkeypatch.setattr(resumption, "LOOK", 0.02)
     async with crew_of(stores, event_store=make()) as crew:
         clients = [await crew.client() for _ in range(3)]
         names = ["alice", "bob", "carol"]
@@ -229,7 +229,7 @@ async def test_a_store_that_keeps_nothing_costs_only_resumption(
     make: Callable[[], Plain], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R-350: no ids are given that would lead nowhere."""
-    monkeypatch.setattr(recording, "GIVE_UP", 0.1)
+    monkeypatch.setattr(event_recorder, "GIVE_UP", 0.1)
     async with crew_of(["memory://"], event_store=make()) as crew:
         client = await crew.client()
         call = await whole(client, "a")
@@ -338,4 +338,4 @@ async def test_a_crew_of_one_store(tmp_path: Path) -> None:
         again = await client.resume(call.ids[0], 1)
         await crew.lose(0)
         await again.over()
-        assert again.heard[-1]["error"]["message"] == resume.GONE_TEXT
+        assert again.heard[-1]["error"]["message"] == resumption.GONE_TEXT

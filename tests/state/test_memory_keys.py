@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from enfilade.state import ended, memory
-from enfilade.state.ended import EndedIds
+from enfilade.state import ended_sessions, memory
+from enfilade.state.ended_sessions import EndedIds
 from enfilade.state.memory import MemoryKeys, MemoryStore
 from enfilade.state.store import ENDED, StoreError, open_store
 
@@ -17,7 +17,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        for module in (memory, ended):
+        for module in (memory, ended_sessions):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from enfilade.state import private_folder as module
 from enfilade.state.private_folder import places, private_folder
-from servers import ROOT
+from support.servers.processes import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="other places and locks are used there")
 

@@ -5,8 +5,8 @@ import itertools
 
 import pytest
 
-from any_store import Open, everything, numbered, until
 from enfilade.state.store import Kept, Store, StoreError
+from support.stores.kinds import Open, everything, numbered, until
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from any_store import Heard, Open, everything, numbered, until
 from enfilade.state.store import Kept, Store, StoreError, open_store
+from support.stores.kinds import Heard, Open, everything, numbered, until
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from enfilade.transports import stdio
-from harness import WORKBENCH
+from support.harness import WORKBENCH
 
 KIB, MIB = 1024, 1024 * 1024
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'

@@ -14,10 +14,10 @@ import pytest
 from enfilade import MCPApp, Settings
 from enfilade.serving import failures
 from enfilade.transports import refusal_log
-from enfilade.transports.http_server import http_protocol
+from enfilade.transports.http11.server import http_protocol
 from enfilade.transports.refusal_log import RefusalLog
-from harness import Serving, Stdio, eventually
-from over_http import CLIENT, HttpSession, Waiting, request_of
+from support.harness import Serving, Stdio, eventually
+from support.http_client.connection import CLIENT, HttpSession, Waiting, request_of
 
 Lines = Callable[[], list[str]]
 

@@ -4,8 +4,8 @@ import tracemalloc
 
 import pytest
 
-from enfilade.transports.guard import Guard
-from enfilade.transports.manners import judge_for
+from enfilade.transports.http.origin_checks import Guard
+from enfilade.transports.http.request_checks import judge_for
 from enfilade.wire.header_cache import ENTRIES, LONGEST, HeaderCache
 from enfilade.wire.headers import _DECODED, check_name, is_json
 from enfilade.wire.jsonrpc import RpcError

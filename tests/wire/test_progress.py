@@ -10,8 +10,8 @@ from msgspec import UNSET
 
 from enfilade.wire.jsonrpc import encode_notification
 from enfilade.wire.progress import ProgressNotificationParams, ProgressNotifications
+from enfilade.wire.projection import encode
 from enfilade.wire.revisions import ALL
-from enfilade.wire.visible import encode
 
 NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"]))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from enfilade.wire.jsonrpc import encode_result
 from enfilade.wire.sse import KEEP_ALIVE, event
-from exchanges import event_data
+from support.exchanges import event_data
 
 texts = st.text(max_size=40)
 

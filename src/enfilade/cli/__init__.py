@@ -1,19 +1,19 @@
 """The `enfilade` command: one file per verb, and no logic that a library user cannot reach.
 
 Easy to get wrong: whoever starts a server waits for all that is loaded before its first answer. So the command
-line's library is loaded only for words that need it (see `words.py`).
+line's library is loaded only for words that need it (see `argv_fast_path.py`).
 """
 
 import sys
 
-from enfilade import collector
+from enfilade.startup import gc_pause
 
 
 def main() -> None:
     """Run the command line."""
-    collector.wait()
+    gc_pause.wait()
+    from enfilade.cli.argv_fast_path import understood
     from enfilade.cli.run import RUN_WORDS, run
-    from enfilade.cli.words import understood
 
     if (given := understood(sys.argv[1:], "run", RUN_WORDS)) is not None:
         try:
@@ -23,8 +23,8 @@ def main() -> None:
         return
     from enfilade.cli.command import cli
     from enfilade.cli.errors import CommandError, complain
+    from enfilade.loading import LoadError
     from enfilade.settings import SettingsError
-    from enfilade.source import LoadError
 
     try:
         cli()

@@ -9,17 +9,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from enfilade.cli.along import Along
+from enfilade.cli.console import plain, print_json, remarks, results, words
 from enfilade.cli.errors import CommandError
+from enfilade.cli.progress_bar import Along
 from enfilade.cli.questions import Asker
-from enfilade.cli.reach import HELP_OF_TARGET, headers_of, target_of, with_client
 from enfilade.cli.result import Shown
-from enfilade.cli.screen import plain, print_json, remarks, results, words
-from enfilade.cli.typed import typed_line
-from enfilade.testing.answers import Question
-from enfilade.testing.arguments import ArgumentError, read_arguments
-from enfilade.testing.surface import Item, list_tools
-from enfilade.testing.values import near
+from enfilade.cli.stdin_line import typed_line
+from enfilade.cli.targets import HELP_OF_TARGET, headers_of, target_of, with_client
+from enfilade.client.arguments import ArgumentError, read_arguments
+from enfilade.client.json_values import near
+from enfilade.client.scripted_answers import Question
+from enfilade.client.surface import Item, list_tools
 
 
 def call(

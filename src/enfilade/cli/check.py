@@ -11,14 +11,14 @@ import typer
 from rich.console import Console
 from rich.padding import Padding
 
-from enfilade.checks import snapshot as snapshots
-from enfilade.checks.checking import Outcome
-from enfilade.checks.checking import check as check_server
-from enfilade.checks.findings import FAILING, Finding, fails
-from enfilade.checks.report import as_github, as_json, counts, why
+from enfilade.cli.console import remarks, tables, words
 from enfilade.cli.errors import CommandError
-from enfilade.cli.reach import HELP_OF_TARGET, headers_of, is_file, reported, target_of
-from enfilade.cli.screen import remarks, tables, words
+from enfilade.cli.targets import HELP_OF_TARGET, headers_of, is_file, reported, target_of
+from enfilade.lint import snapshot as snapshots
+from enfilade.lint.findings import FAILING, Finding, fails
+from enfilade.lint.report import as_github, as_json, counts, why
+from enfilade.lint.run import Outcome
+from enfilade.lint.run import check as check_server
 
 _COLOURS: Final = {"error": "bold red", "breaking": "bold magenta", "warning": "yellow", "note": "dim"}
 _FORMATS: Final = ("text", "json", "github")

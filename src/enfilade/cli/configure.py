@@ -10,17 +10,17 @@ from rich.console import Console
 from enfilade.app import MCPApp
 from enfilade.cli.errors import CommandError
 from enfilade.cli.load import load_app
-from enfilade.clients.change import Change, adding, client_named, location_of, removing
-from enfilade.clients.entry import Server
-from enfilade.clients.errors import ClientFileError
-from enfilade.clients.found import found
-from enfilade.clients.names import name_of
-from enfilade.clients.places import Places
-from enfilade.clients.table import Client
+from enfilade.client_config.clients import Client
+from enfilade.client_config.entry import Server
+from enfilade.client_config.errors import ClientFileError
+from enfilade.client_config.installed import found
+from enfilade.client_config.locations import Places
+from enfilade.client_config.names import name_of
+from enfilade.client_config.plan import Change, adding, client_named, location_of, removing
+from enfilade.loading import LoadError, find_source
 from enfilade.setting_sources import load
 from enfilade.settings import SettingsError
-from enfilade.source import LoadError, find_source
-from enfilade.transports.reload import watched_folder
+from enfilade.transports.processes.file_watcher import watched_folder
 
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 

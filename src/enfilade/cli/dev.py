@@ -7,8 +7,8 @@ import typer
 from enfilade.cli.errors import CommandError
 from enfilade.cli.load import load_app
 from enfilade.dev.serve import develop
+from enfilade.loading import LoadError
 from enfilade.settings import SettingsError
-from enfilade.source import LoadError
 
 
 def dev(

@@ -5,10 +5,10 @@ from typing import Annotated
 import msgspec
 import typer
 
-from enfilade.cli.reach import HELP_OF_TARGET, headers_of, target_of, with_client
-from enfilade.cli.screen import print_json, tables
+from enfilade.cli.console import print_json, tables
 from enfilade.cli.surface_tables import print_surface
-from enfilade.testing.surface import read_surface
+from enfilade.cli.targets import HELP_OF_TARGET, headers_of, target_of, with_client
+from enfilade.client.surface import read_surface
 
 
 def inspect(

@@ -4,6 +4,6 @@ Easy to get wrong: its errors, `LoadError` and `SettingsError`, are texts for wh
 """
 
 from enfilade.discovery import load_app
-from enfilade.source import LoadError
+from enfilade.loading import LoadError
 
 __all__ = ["LoadError", "load_app"]

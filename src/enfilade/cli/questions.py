@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from enfilade.cli.screen import plain, words
-from enfilade.testing.answers import Answer, Question, accept, cancel, decline
-from enfilade.testing.fields import LEFT_OUT, Field, fields_of
+from enfilade.cli.console import plain, words
+from enfilade.client.form_fields import LEFT_OUT, Field, fields_of
+from enfilade.client.scripted_answers import Answer, Question, accept, cancel, decline
 
 #: What may be typed instead of an answer.
 _WAYS_OUT: Final = {"!decline": decline, "!cancel": cancel}

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from enfilade.cli.screen import plain, print_json, words
+from enfilade.cli.console import plain, print_json, words
 
 Block = Mapping[str, Any]
 

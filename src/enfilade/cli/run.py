@@ -11,17 +11,17 @@ from enfilade.app import MCPApp
 from enfilade.cli.errors import complain
 from enfilade.cli.load import load_app
 from enfilade.cli.setting_options import setting_options
-from enfilade.clients.names import name_of
-from enfilade.later import Later
+from enfilade.client_config.names import name_of
 from enfilade.launch import check_manner
+from enfilade.loading import LoadError
 from enfilade.setting_sources import load
 from enfilade.settings import SettingsError
-from enfilade.source import LoadError
+from enfilade.startup.lazy import Later
 
 if TYPE_CHECKING:
-    from enfilade.transports import descriptors as _descriptors
+    from enfilade.transports import stdio_fds as _descriptors
 else:
-    _descriptors = Later("enfilade.transports.descriptors")
+    _descriptors = Later("enfilade.transports.stdio_fds")
 
 
 def _words() -> dict[str, tuple[str, type | bool]]:

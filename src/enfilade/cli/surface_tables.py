@@ -8,9 +8,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from enfilade.cli.screen import plain, words
-from enfilade.testing.surface import Item, Surface, arguments_of
-from enfilade.testing.values import alternatives, type_name
+from enfilade.cli.console import plain, words
+from enfilade.client.json_values import alternatives, type_name
+from enfilade.client.surface import Item, Surface, arguments_of
 from enfilade.wire.revisions import STATELESS
 
 #: What annotations of a tool mean to people, by what is said.

@@ -16,15 +16,16 @@ from typing import Any, Final, cast
 from msgspec.structs import replace
 from rich.text import Text
 
-from enfilade import collector, launch
+from enfilade import launch
 from enfilade.app import MCPApp
-from enfilade.dev.lines import Screen, clean
-from enfilade.dev.watch import Watched
+from enfilade.dev.line_format import Screen, clean
+from enfilade.dev.request_log import Watched
+from enfilade.loading import Source, find_source
 from enfilade.setting_sources import load, warn_of_unknown_variables
 from enfilade.settings import Settings
-from enfilade.source import Source, find_source
-from enfilade.transports.http_server import Served
-from enfilade.transports.reload import watched_folder
+from enfilade.startup import gc_pause
+from enfilade.transports.http11.server import Served
+from enfilade.transports.processes.file_watcher import watched_folder
 
 _OURS: Final = Path(launch.__file__).parent
 
@@ -50,7 +51,7 @@ def develop(app: MCPApp, **given: Any) -> None:
     warn_of_unknown_variables()
     watcher = Watcher()
     folder = watched_folder(Path(find_source(app).file))
-    collector.wait()
+    gc_pause.wait()
     try:
         launch.launch(
             app,
@@ -60,7 +61,7 @@ def develop(app: MCPApp, **given: Any) -> None:
             bound=lambda url: greet(screen, app, folder, url),
         )
     finally:
-        collector.go_on()
+        gc_pause.go_on()
 
 
 class Watcher:

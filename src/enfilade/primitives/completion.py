@@ -13,11 +13,11 @@ from enum import Enum
 from itertools import islice
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
-from enfilade.primitives.annotations import strip
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.handler import Handler, handler_of
-from enfilade.primitives.jsonable import clean
-from enfilade.primitives.signature import EMPTY, Parameter, describe, read_signature
+from enfilade.primitives.schema.annotations import strip
+from enfilade.primitives.schema.signature import EMPTY, Parameter, describe, read_signature
+from enfilade.primitives.values.json_encoding import clean
 from enfilade.wire.completion import Completion
 
 #: The protocol allows no more suggestions at once (R-531).

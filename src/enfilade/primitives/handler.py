@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from enfilade.primitives.depends import Provider
-from enfilade.primitives.signature import Signature, is_async, origin_of
+from enfilade.primitives.schema.signature import Signature, is_async, origin_of
 
 
 class Handler(Struct, frozen=True, eq=False):

@@ -26,7 +26,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
-from enfilade.later import pattern
+from enfilade.startup.lazy import pattern
 
 MAX_LENGTH: Final = 128
 

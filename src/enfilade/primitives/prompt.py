@@ -13,15 +13,15 @@ from typing import Any
 from msgspec import UNSET
 from pydantic_core import to_json
 
-from enfilade.primitives.arguments import StringReader
 from enfilade.primitives.completion import Completer, Source, completers_for
-from enfilade.primitives.decoration import check_sendable, read_icons
-from enfilade.primitives.docstrings import docstring_of, read_docstring
 from enfilade.primitives.handler import Handler, handler_of
-from enfilade.primitives.messages import prompt_result
+from enfilade.primitives.metadata import check_sendable, read_icons
 from enfilade.primitives.names import check_prompt_name
-from enfilade.primitives.phrases import expectation, follow
-from enfilade.primitives.signature import describe, raw_name, read_signature, refuse_nothing
+from enfilade.primitives.schema.docstrings import docstring_of, read_docstring
+from enfilade.primitives.schema.schema_wording import expectation, follow
+from enfilade.primitives.schema.signature import describe, raw_name, read_signature, refuse_nothing
+from enfilade.primitives.values.arguments import StringReader
+from enfilade.primitives.values.messages import prompt_result
 from enfilade.wire import prompts as wire
 from enfilade.wire.content import Icon
 

@@ -14,9 +14,9 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import ValidationError, to_json
 
-from enfilade.primitives.core_schemas import for_arguments
-from enfilade.primitives.phrases import Step, follow, place
-from enfilade.primitives.schemas import TidySchema
+from enfilade.primitives.schema.core_schemas import for_arguments
+from enfilade.primitives.schema.schema_wording import Step, follow, place
+from enfilade.primitives.schema.schemas import TidySchema
 
 _MOST: Final = 50  # values of one choice that are tried
 _DEEPEST: Final = 4  # steps of a path to a choice

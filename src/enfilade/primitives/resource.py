@@ -18,21 +18,28 @@ from msgspec import UNSET
 from msgspec.structs import replace
 from pydantic_core import to_json
 
-from enfilade.primitives.annotations import strip
-from enfilade.primitives.arguments import StringReader
 from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.completion import Completer, Source, completers_for
-from enfilade.primitives.content import declares_content
-from enfilade.primitives.contents import read_result
-from enfilade.primitives.decoration import check_sendable, read_content_annotations, read_icons
-from enfilade.primitives.docstrings import docstring_of, read_docstring
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.handler import Handler, handler_of
-from enfilade.primitives.media import guess_mime_type
-from enfilade.primitives.phrases import follow
-from enfilade.primitives.signature import EMPTY, Signature, describe, raw_name, read_signature, refuse_nothing
-from enfilade.primitives.uri_template import UriTemplate, Variable, decoded, leads_astray
-from enfilade.primitives.uris import canonical, check_uri
+from enfilade.primitives.metadata import check_sendable, read_content_annotations, read_icons
+from enfilade.primitives.schema.annotations import strip
+from enfilade.primitives.schema.docstrings import docstring_of, read_docstring
+from enfilade.primitives.schema.schema_wording import follow
+from enfilade.primitives.schema.signature import (
+    EMPTY,
+    Signature,
+    describe,
+    raw_name,
+    read_signature,
+    refuse_nothing,
+)
+from enfilade.primitives.uri.uri_template import UriTemplate, Variable, decoded, leads_astray
+from enfilade.primitives.uri.uris import canonical, check_uri
+from enfilade.primitives.values.arguments import StringReader
+from enfilade.primitives.values.content_blocks import declares_content
+from enfilade.primitives.values.media import guess_mime_type
+from enfilade.primitives.values.resource_contents import read_result
 from enfilade.wire import resources as wire
 from enfilade.wire.content import Annotations, Icon
 

@@ -4,8 +4,8 @@
 puts together: `bind` (raw arguments → values), `call` (values → whatever the function returns), `result`
 (that → the result to send).
 
-What takes pydantic is made later where nothing can be wrong with it (see `plain.py`), and at once everywhere
-else, so that every mistake shows when the tool is registered.
+What takes pydantic is made later where nothing can be wrong with it (see `deferrable_types.py`), and at once
+everywhere else, so that every mistake shows when the tool is registered.
 
 Easy to get wrong: `call` does not await (see `handler.py`); whoever calls it awaits what can be awaited, and only
 then makes the result.
@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from enfilade.later import Later, Made
-from enfilade.primitives.decoration import check_sendable, read_annotations, read_icons
-from enfilade.primitives.docstrings import Docstring, docstring_of, read_docstring
 from enfilade.primitives.handler import Handler
+from enfilade.primitives.metadata import check_sendable, read_annotations, read_icons
 from enfilade.primitives.names import check_tool_name, secret_names
-from enfilade.primitives.plain import is_plain, is_plain_parameter, texts_of
-from enfilade.primitives.signature import (
+from enfilade.primitives.schema.deferrable_types import is_plain, is_plain_parameter, texts_of
+from enfilade.primitives.schema.docstrings import Docstring, docstring_of, read_docstring
+from enfilade.primitives.schema.signature import (
     EMPTY,
     Signature,
     describe,
@@ -36,24 +35,25 @@ from enfilade.primitives.signature import (
     raw_name,
     read_signature,
 )
+from enfilade.startup.lazy import Later, Made
 from enfilade.wire import tools as wire
 from enfilade.wire.content import Icon
 
 if TYPE_CHECKING:
     import logging
 
-    from enfilade.primitives import arguments as _arguments
-    from enfilade.primitives import given_schema as _given_schema
-    from enfilade.primitives import inlining as _inlining
-    from enfilade.primitives import structured as _structured
-    from enfilade.primitives.arguments import ArgumentReader, RawArguments
-    from enfilade.primitives.given_schema import GivenSchemaReader
-    from enfilade.primitives.results import ResultWriter
+    from enfilade.primitives.schema import explicit_schema as _given_schema
+    from enfilade.primitives.schema import inlining as _inlining
+    from enfilade.primitives.schema.explicit_schema import GivenSchemaReader
+    from enfilade.primitives.values import arguments as _arguments
+    from enfilade.primitives.values import structured_output as _structured
+    from enfilade.primitives.values.arguments import ArgumentReader, RawArguments
+    from enfilade.primitives.values.results import ResultWriter
 else:  # with pydantic, which takes long to load; the last is needed for mistakes alone
-    _arguments = Later("enfilade.primitives.arguments")
-    _given_schema = Later("enfilade.primitives.given_schema")
-    _inlining = Later("enfilade.primitives.inlining")
-    _structured = Later("enfilade.primitives.structured")
+    _arguments = Later("enfilade.primitives.values.arguments")
+    _given_schema = Later("enfilade.primitives.schema.explicit_schema")
+    _inlining = Later("enfilade.primitives.schema.inlining")
+    _structured = Later("enfilade.primitives.values.structured_output")
     logging = Later("logging")
 
 
@@ -142,7 +142,7 @@ def tool_from_function(
         annotations: hints such as `{"read_only_hint": True}`.
         icons: each with an https or data URI (R-560).
         meta: the `_meta` of the definition.
-        input_schema: a hand-made schema, published as it is (see `given_schema.py`).
+        input_schema: a hand-made schema, published as it is (see `explicit_schema.py`).
         additional_properties: take arguments that have no parameter, and leave them out; they are refused by
             default.
         output_schema: a hand-made schema, published as it is; results are checked against it.

@@ -14,10 +14,10 @@ from typing import Any, Final
 import msgspec
 
 from enfilade.discovery import Target, find_target, read_pyproject
+from enfilade.loading import LoadError, module_of
 from enfilade.scaffold.errors import ScaffoldError
 from enfilade.scaffold.origin import VENDOR, Origin, put_wheel, vendored
 from enfilade.scaffold.render import render
-from enfilade.source import LoadError, module_of
 
 #: The version of Python in the image, unless `--build-arg PYTHON_VERSION=` says otherwise.
 PYTHON: Final = "3.13"

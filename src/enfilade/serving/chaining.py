@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.later import Later
 from enfilade.primitives.errors import EnfiladeError, PromptError, ResourceError, ResourceNotFound, ToolError
-from enfilade.primitives.jsonable import json_bytes
-from enfilade.serving.awaiting import to_await
-from enfilade.serving.exchange import Request
-from enfilade.serving.spellings import RawResult
+from enfilade.primitives.values.json_encoding import json_bytes
+from enfilade.serving.arcade_compat import RawResult
+from enfilade.serving.awaitables import to_await
+from enfilade.serving.request import Request
+from enfilade.startup.lazy import Later
 from enfilade.wire.content import TextContent
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
 from enfilade.wire.message import Message
@@ -28,16 +28,16 @@ from enfilade.wire.roots import Root
 from enfilade.wire.tools import CallToolRequestParams, CallToolResult
 
 if TYPE_CHECKING:
-    from enfilade.primitives import content as _content
     from enfilade.primitives.tool import Tool as Handled
-    from enfilade.serving import questions
+    from enfilade.primitives.values import content_blocks as _content
+    from enfilade.serving.client_requests import questions
     from enfilade.serving.dispatcher import Dispatcher
     from enfilade.wire.prompts import Prompt
     from enfilade.wire.resources import Resource
     from enfilade.wire.tools import Tool
 else:  # the one with pydantic, which takes long to load; the other for handlers that ask
-    _content = Later("enfilade.primitives.content")
-    questions = Later("enfilade.serving.questions")
+    _content = Later("enfilade.primitives.values.content_blocks")
+    questions = Later("enfilade.serving.client_requests.questions")
 
 #: Handlers that call each other deeper than this go in a circle.
 MAXIMUM_DEPTH: Final = 32

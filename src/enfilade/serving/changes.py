@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
-from enfilade.primitives.uris import MAX_LENGTH, canonical
-from enfilade.serving.relay import Relay
+from enfilade.primitives.uri.uris import MAX_LENGTH, canonical
+from enfilade.serving.cluster import Relay
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 
 #: The resources that a client watches: as it spells each of them, by the one spelling.

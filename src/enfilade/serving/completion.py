@@ -7,11 +7,11 @@ prompt, template or argument that does not exist is one (R-531).
 from functools import partial
 from typing import TYPE_CHECKING
 
-from enfilade.later import Later
 from enfilade.primitives.registry import Registry
-from enfilade.serving.exchange import Request
-from enfilade.serving.handlers import Handlers
-from enfilade.serving.outcomes import failures_as_errors
+from enfilade.serving.client_errors import failures_as_errors
+from enfilade.serving.execution import Handlers
+from enfilade.serving.request import Request
+from enfilade.startup.lazy import Later
 from enfilade.wire.completion import (
     CompleteRequestParams,
     CompleteResult,

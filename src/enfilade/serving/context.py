@@ -14,25 +14,28 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from msgspec import UNSET
 
-from enfilade.later import Later
 from enfilade.primitives.habits import OF_CONTEXT, advised, explaining
-from enfilade.serving.awaiting import to_await
+from enfilade.serving.arcade_compat import Spellings
+from enfilade.serving.awaitables import to_await
+from enfilade.serving.client_requests.errors import MissingCapabilityError
 from enfilade.serving.logging import ClientLog
 from enfilade.serving.progress import Progress
 from enfilade.serving.secrets import NO_SECRETS, Secrets
-from enfilade.serving.spellings import Spellings
-from enfilade.serving.unanswered import MissingCapabilityError
+from enfilade.startup.lazy import Later
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm, TypeVar
 
-    from enfilade.primitives.choices import Choices
-    from enfilade.primitives.input_required import InputResponses
-    from enfilade.primitives.question import Elicited, Messages
-    from enfilade.serving import asking, chaining, explicit, questions
+    from enfilade.primitives.questions.choices import Choices
+    from enfilade.primitives.questions.input_required import InputResponses
+    from enfilade.primitives.questions.question import Elicited, Messages
+    from enfilade.serving import chaining
     from enfilade.serving.changes import Change
-    from enfilade.serving.exchange import Request
+    from enfilade.serving.client_requests import ask as asking
+    from enfilade.serving.client_requests import questions
+    from enfilade.serving.client_requests import returned as explicit
     from enfilade.serving.peer import Peer
+    from enfilade.serving.request import Request
     from enfilade.wire.jsonrpc import RequestId
     from enfilade.wire.roots import Root
     from enfilade.wire.sampling import CreateMessageResult, ModelPreferences, ToolChoice
@@ -46,10 +49,10 @@ else:
     from typing import TypeVar
 
     LifespanT = TypeVar("LifespanT")  # a default needs a module more, and only type checkers read it
-    asking = Later("enfilade.serving.asking")
+    asking = Later("enfilade.serving.client_requests.ask")
     chaining = Later("enfilade.serving.chaining")
-    explicit = Later("enfilade.serving.explicit")
-    questions = Later("enfilade.serving.questions")
+    explicit = Later("enfilade.serving.client_requests.returned")
+    questions = Later("enfilade.serving.client_requests.questions")
 
 
 @explaining(OF_CONTEXT)

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from enfilade.primitives.depends import Provider, key_of
-from enfilade.serving.threads import Lane
+from enfilade.serving.thread_pool import Lane
 
 if TYPE_CHECKING:
     from enfilade.serving.context import Context

@@ -16,13 +16,13 @@ import msgspec
 from msgspec import UNSET
 
 from enfilade.primitives.errors import AnswerError
-from enfilade.serving.asking import ASKING, as_rpc, resume
 from enfilade.serving.changes import Changes
-from enfilade.serving.exchange import Request
+from enfilade.serving.client_errors import told_to_clients
+from enfilade.serving.client_requests.ask import ASKING, as_rpc, resume
+from enfilade.serving.client_requests.errors import MissingCapabilityError
+from enfilade.serving.client_requests.request_state import Journals
 from enfilade.serving.failures import alone, ends_more, is_failure, masked
-from enfilade.serving.journal import Journals
-from enfilade.serving.outcomes import told_to_clients
-from enfilade.serving.unanswered import MissingCapabilityError
+from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import (
     RpcError,
     encode_error,
@@ -30,9 +30,9 @@ from enfilade.wire.jsonrpc import (
 )
 from enfilade.wire.lifecycle import SERVER_INFO, Implementation
 from enfilade.wire.message import Message, Result
+from enfilade.wire.projection import encode
 from enfilade.wire.requests import METHODS
 from enfilade.wire.revisions import ALL, STATELESS
-from enfilade.wire.visible import encode
 
 Handler = Callable[[Request], Awaitable[Message]]
 Middleware = Callable[[Request, Handler], Awaitable[Message]]

@@ -21,12 +21,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from enfilade.primitives.errors import AnswerError, EnfiladeError
-from enfilade.serving.unanswered import MissingCapabilityError
+from enfilade.serving.client_requests.errors import MissingCapabilityError
 from enfilade.state.store import StoreError
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError
 
 if TYPE_CHECKING:
-    from enfilade.serving.exchange import Request
+    from enfilade.serving.request import Request
     from enfilade.serving.secrets import Redaction
 
 log = logging.getLogger("enfilade.serving")

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from enfilade.primitives.errors import ToolError
-from enfilade.serving.exchange import Outcome, Request
 from enfilade.serving.failures import log_safely, too_long
+from enfilade.serving.request import Outcome, Request
 
 log = logging.getLogger("enfilade.serving")
 

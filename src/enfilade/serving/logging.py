@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from enfilade.primitives.jsonable import json_bytes
-from enfilade.serving.awaiting import DONE, Sent
-from enfilade.serving.exchange import Request
+from enfilade.primitives.values.json_encoding import json_bytes
+from enfilade.serving.awaitables import DONE, Sent
+from enfilade.serving.request import Request
 from enfilade.wire.logging import SEVERITY, LoggingLevel
 from enfilade.wire.message import EmptyResult
 

@@ -16,11 +16,11 @@ from typing import Final
 
 from msgspec import UNSET
 
-from enfilade.serving.awaiting import DONE, Sent
-from enfilade.serving.exchange import Request
+from enfilade.serving.awaitables import DONE, Sent
+from enfilade.serving.request import Request
 from enfilade.wire.message import ProgressToken
 from enfilade.wire.progress import ProgressNotificationParams, ProgressNotifications
-from enfilade.wire.visible import visible
+from enfilade.wire.projection import visible
 
 #: Reports that leave at once, and how many a second from then on (R-2B1).
 BURST: Final = 1000

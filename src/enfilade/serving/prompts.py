@@ -11,10 +11,10 @@ from msgspec import UNSET
 
 from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.registry import Registry
-from enfilade.serving.exchange import Request
-from enfilade.serving.handlers import Handlers
-from enfilade.serving.outcomes import failures_as_errors
-from enfilade.serving.pages import Pages, Render
+from enfilade.serving.client_errors import failures_as_errors
+from enfilade.serving.execution import Handlers
+from enfilade.serving.pagination import Pages, Render
+from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.prompts import GetPromptRequestParams, GetPromptResult, ListPromptsResult
 from enfilade.wire.prompts import Prompt as Definition

@@ -18,9 +18,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from enfilade.serving.relay import Relay
-from enfilade.state.seal import Agreement, Seal
+from enfilade.serving.cluster import Relay
 from enfilade.state.store import StoreError
+from enfilade.state.tokens import Agreement, Seal
 
 log = logging.getLogger("enfilade.serving")
 

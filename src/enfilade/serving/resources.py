@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from enfilade.later import Later
 from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.errors import ResourceNotFound
 from enfilade.primitives.registry import Registry
-from enfilade.primitives.uris import MAX_LENGTH, canonical, without_fragment
-from enfilade.serving.exchange import Request
+from enfilade.primitives.uri.uris import MAX_LENGTH, canonical, without_fragment
+from enfilade.serving.client_errors import failures_as_errors, not_found
+from enfilade.serving.execution import Handlers
 from enfilade.serving.failures import alone
-from enfilade.serving.handlers import Handlers
-from enfilade.serving.outcomes import failures_as_errors, not_found
-from enfilade.serving.pages import Pages, Render
+from enfilade.serving.pagination import Pages, Render
+from enfilade.serving.request import Request
+from enfilade.startup.lazy import Later
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.message import PaginatedResult
 from enfilade.wire.resources import (

@@ -21,9 +21,9 @@ import msgspec
 
 from enfilade.primitives.errors import ToolError
 from enfilade.primitives.names import is_reserved_secret
-from enfilade.primitives.signature import is_async
+from enfilade.primitives.schema.signature import is_async
 from enfilade.serving.peer import Peer
-from enfilade.serving.threads import Threads
+from enfilade.serving.thread_pool import Threads
 
 if TYPE_CHECKING:
     from enfilade.primitives.tool import Tool

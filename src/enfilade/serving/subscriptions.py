@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from enfilade.primitives.uris import MAX_LENGTH
+from enfilade.primitives.uri.uris import MAX_LENGTH
 from enfilade.serving.changes import (
     MOST_WATCHED,
     MOST_WATCHED_TEXT,
@@ -26,7 +26,7 @@ from enfilade.serving.changes import (
     updated,
     watch,
 )
-from enfilade.serving.exchange import Request, Session
+from enfilade.serving.request import Request, Session
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -36,13 +36,13 @@ from enfilade.wire.jsonrpc import (
 )
 from enfilade.wire.lifecycle import SUBSCRIPTION_ID, ServerCapabilities
 from enfilade.wire.message import EmptyResult, NotificationParams
+from enfilade.wire.projection import encode
 from enfilade.wire.resources import ResourceUpdatedNotificationParams
 from enfilade.wire.subscriptions import (
     SubscriptionFilter,
     SubscriptionsAcknowledgedNotificationParams,
     SubscriptionsListenResult,
 )
-from enfilade.wire.visible import encode
 
 
 def notification_of(change: Change, revision: str, watched: Watched, meta: dict[str, Any] | None = None) -> bytes:

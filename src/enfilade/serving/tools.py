@@ -20,15 +20,15 @@ from msgspec import UNSET, Raw
 from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.errors import AnswerError, EnfiladeError, NotAnObjectError, ReturnedValueError
 from enfilade.primitives.registry import Registry
-from enfilade.serving.asking import is_stateless
-from enfilade.serving.exchange import Outcome, Request
+from enfilade.serving.client_errors import failed_call
+from enfilade.serving.client_requests.ask import is_stateless
+from enfilade.serving.client_requests.errors import MissingCapabilityError
+from enfilade.serving.execution import Handlers
 from enfilade.serving.failures import alone, is_failure, log_failure, log_safely
-from enfilade.serving.handlers import Handlers
 from enfilade.serving.limit import TimeLimit
-from enfilade.serving.outcomes import failed_call
-from enfilade.serving.pages import Pages, Render
+from enfilade.serving.pagination import Pages, Render
+from enfilade.serving.request import Outcome, Request
 from enfilade.serving.secrets import Redaction, SecretSource
-from enfilade.serving.unanswered import MissingCapabilityError
 from enfilade.wire.headers import MirroredParameter, check_mirrored, mirrored_parameters
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.tools import CallToolRequestParams, CallToolResult, ListToolsResult

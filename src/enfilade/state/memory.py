@@ -14,7 +14,7 @@ from itertools import islice
 from math import inf
 from typing import Final
 
-from enfilade.state.ended import MOST_ENDED, EndedIds
+from enfilade.state.ended_sessions import MOST_ENDED, EndedIds
 from enfilade.state.memory_log import MemoryBus, MemoryLog
 from enfilade.state.store import ENDED, Bounds, Bus, EventLog, Keys, StoreError
 

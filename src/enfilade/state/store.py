@@ -193,7 +193,7 @@ def check_place(url: str) -> None:
         ValueError: the directory of an SQLite file does not exist; the text names it.
     """
     if url.startswith("sqlite:"):
-        from enfilade.state.sqlite import path_in
+        from enfilade.state.sqlite.store import path_in
 
         directory = os.path.dirname(path_in(url))
         if not os.path.isdir(directory):
@@ -218,11 +218,11 @@ def open_store(url: str, bounds: Bounds | None = None) -> Store:
 
         return MemoryStore(bounds or Bounds())
     if scheme == "sqlite":
-        from enfilade.state.sqlite import SqliteStore
+        from enfilade.state.sqlite.store import SqliteStore
 
         return SqliteStore(url, bounds or Bounds())
     if scheme in ("redis", "rediss", "valkey", "valkeys"):
-        from enfilade.state.redis import RedisStore
+        from enfilade.state.redis.store import RedisStore
 
         return RedisStore(url, bounds or Bounds())
     known = "memory://, sqlite:///file.db, redis://host:6379/0"

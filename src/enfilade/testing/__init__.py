@@ -7,29 +7,29 @@ loads the plugin of this room in every run of everybody who has Enfilade install
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from enfilade.testing.answers import Answer, OutOfAnswersError, Question, accept, cancel, decline
-    from enfilade.testing.arguments import ArgumentError, read_arguments
-    from enfilade.testing.connected import Connected, LogMessage, Report
-    from enfilade.testing.connecting import connect
-    from enfilade.testing.failures import ConnectError
-    from enfilade.testing.surface import Surface, read_surface
-    from enfilade.testing.targets import Command
+    from enfilade.client.arguments import ArgumentError, read_arguments
+    from enfilade.client.connect import connect
+    from enfilade.client.errors import ConnectError
+    from enfilade.client.recording_client import Connected, LogMessage, Report
+    from enfilade.client.scripted_answers import Answer, OutOfAnswersError, Question, accept, cancel, decline
+    from enfilade.client.surface import Surface, read_surface
+    from enfilade.client.targets import Command
 
 _HOMES = {
-    "Answer": "answers",
-    "OutOfAnswersError": "answers",
+    "Answer": "scripted_answers",
+    "OutOfAnswersError": "scripted_answers",
     "ArgumentError": "arguments",
     "Command": "targets",
-    "Connected": "connected",
-    "ConnectError": "failures",
-    "LogMessage": "connected",
-    "Question": "answers",
-    "Report": "connected",
+    "Connected": "recording_client",
+    "ConnectError": "errors",
+    "LogMessage": "recording_client",
+    "Question": "scripted_answers",
+    "Report": "recording_client",
     "Surface": "surface",
-    "accept": "answers",
-    "cancel": "answers",
-    "connect": "connecting",
-    "decline": "answers",
+    "accept": "scripted_answers",
+    "cancel": "scripted_answers",
+    "connect": "connect",
+    "decline": "scripted_answers",
     "read_arguments": "arguments",
     "read_surface": "surface",
 }
@@ -59,7 +59,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'enfilade.testing' has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(f"enfilade.testing.{_HOMES[name]}"), name)
+    value = getattr(importlib.import_module(f"enfilade.client.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from enfilade.testing.connected import Connected
+    from enfilade.client.recording_client import Connected
 
 _ERAS: Final = ("stateless", "session")
 _TRANSPORTS: Final = ("memory", "stdio", "http")
@@ -108,7 +108,7 @@ def mcp_connect(
     request: pytest.FixtureRequest, mcp_app: Any, mcp_era: str, mcp_transport: str
 ) -> Callable[..., AbstractAsyncContextManager[Connected]]:
     """`async with mcp_connect(answers=[...]) as client`, in any event loop of asyncio."""
-    from enfilade.testing.connecting import connect
+    from enfilade.client.connect import connect
 
     marker = request.node.get_closest_marker("mcp")
     options = {} if marker is None else {**marker.kwargs}

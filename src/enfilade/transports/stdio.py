@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from enfilade.transports.descriptors import hung_up
+from enfilade.transports.stdio_fds import hung_up
 
 log = logging.getLogger("enfilade.transports")
 

@@ -18,12 +18,12 @@ from typing import Any, Final
 
 import msgspec
 
-from enfilade import collector
 from enfilade.serving.dispatcher import Dispatcher
-from enfilade.transports.connection import CANCELLED_LIMIT, Connection
-from enfilade.transports.descriptors import private_pipes
-from enfilade.transports.ending import STARTUP_FAILURE, Ending, handling_signals
+from enfilade.startup import gc_pause
+from enfilade.transports.message_connection import CANCELLED_LIMIT, Connection
+from enfilade.transports.processes.process_end import STARTUP_FAILURE, Ending, handling_signals
 from enfilade.transports.stdio import LAST_WRITE, Reader, Writer
+from enfilade.transports.stdio_fds import private_pipes
 
 log = logging.getLogger("enfilade")
 
@@ -165,7 +165,7 @@ class _Server:
         self._main = asyncio.current_task()
         async with self._running() as dispatcher:
             self.is_up = True
-            collector.go_on()
+            gc_pause.go_on()
             writer = Writer(outgoing, self._on_unread)
             connection = Connection(
                 dispatcher,

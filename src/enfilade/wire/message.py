@@ -2,7 +2,7 @@
 
 One `msgspec.Struct` per type of the protocol's JSON Schema, under the schema's own name. Attributes are
 snake_case here and camelCase on the wire, and that is the only place where the two meet. The types are those
-of the newest revision that knows them; what an older peer may see of them is the business of `visible.py`,
+of the newest revision that knows them; what an older peer may see of them is the business of `projection.py`,
 not of the types.
 
 Easy to get wrong: *absent* is `UNSET`, *null* is `None`, and both occur (rule R-502: `structuredContent:

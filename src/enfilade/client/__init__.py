@@ -1,0 +1,1 @@
+"""The official client as tests, the command line and the checks use it."""

@@ -1,0 +1,146 @@
+"""The official client, which also remembers: logs, progress, questions.
+
+Easy to get wrong: a failure of the script (no answer left) reaches the server as an error, and comes back as a
+result like any other. Whatever asks the server for something here looks for such a failure first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mcp import Client
+from mcp_types import CallToolResult, GetPromptResult, ReadResourceResult
+
+from enfilade.client.scripted_answers import Question, Script
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class LogMessage:
+    """A log message of the server.
+
+    Attributes:
+        level: `debug` to `emergency`.
+        data: what was logged.
+        logger: who logged it; None if the server does not say.
+    """
+
+    level: str
+    data: Any
+    logger: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report of progress.
+
+    Attributes:
+        progress: how far it is.
+        total: how far it will be; None if nobody knows.
+        message: what is being done.
+    """
+
+    progress: float
+    total: float | None = None
+    message: str | None = None
+
+
+class Connected(Client):
+    """The official `mcp.Client`, connected, with an ear for what a server says along the way.
+
+    Attributes:
+        logs: log messages so far, oldest first.
+        progress: reports of progress so far.
+        noise: what came that was no message, such as lines that a server prints to its standard output.
+    """
+
+    def __init__(self, server: Any, script: Script, **options: Any) -> None:
+        self.logs: list[LogMessage] = []
+        self.progress: list[Report] = []
+        self.noise: list[Exception] = []
+        self._script = script
+        self._on_log = options.pop("logging_callback", None)
+        self._on_message = options.pop("message_handler", None)
+        super().__init__(
+            server,
+            logging_callback=self._log,
+            message_handler=self._message,
+            **{**script.callbacks(), **options},
+        )
+
+    @property
+    def questions(self) -> list[Question]:
+        """What the server has asked so far."""
+        return self._script.questions
+
+    @property
+    def answers_left(self) -> list[Any]:
+        """Answers that were given and not asked for; `assert not client.answers_left`."""
+        return self._script.left
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any] | None = None, *args: Any, **options: Any
+    ) -> CallToolResult:
+        """Call a tool, as `mcp.Client` does, and remember its progress.
+
+        Raises:
+            OutOfAnswersError: the tool asked more than there are answers.
+        """
+        given = args[1] if len(args) > 1 else options.pop("progress_callback", None)
+
+        async def reported(progress: float, total: float | None, message: str | None) -> None:
+            self.progress.append(Report(progress, total, message))
+            if given is not None:
+                await given(progress, total, message)
+
+        options["progress_callback"] = reported
+        return await self._checked(super().call_tool(name, arguments, *args[:1], **options))
+
+    async def get_prompt(self, *args: Any, **options: Any) -> GetPromptResult:
+        """Fill in a prompt, as `mcp.Client` does.
+
+        Raises:
+            OutOfAnswersError: the prompt asked more than there are answers.
+        """
+        return await self._checked(super().get_prompt(*args, **options))
+
+    async def read_resource(self, *args: Any, **options: Any) -> ReadResourceResult:
+        """Read a resource, as `mcp.Client` does.
+
+        Raises:
+            OutOfAnswersError: the resource asked more than there are answers.
+        """
+        return await self._checked(super().read_resource(*args, **options))
+
+    def check_answers(self) -> None:
+        """Raise what went wrong with an answer, if anything did.
+
+        Raises:
+            OutOfAnswersError: the server asked more than there are answers.
+        """
+        if (failure := self._script.take_failure()) is not None:
+            raise failure
+
+    async def _checked(self, call: Awaitable[Result]) -> Result:
+        try:
+            result = await call
+        except Exception as error:
+            if (failure := self._script.take_failure()) is not None:
+                raise failure from error
+            raise
+        self.check_answers()
+        return result
+
+    async def _log(self, params: Any) -> None:
+        self.logs.append(LogMessage(params.level, params.data, params.logger))
+        if self._on_log is not None:
+            await self._on_log(params)
+
+    async def _message(self, message: Any) -> None:
+        if isinstance(message, Exception):
+            self.noise.append(message)
+        if self._on_message is not None:
+            await self._on_message(message)

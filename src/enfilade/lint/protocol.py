@@ -1,0 +1,96 @@
+"""Whether a server keeps to the protocol: asked in each era, by requests that change nothing.
+
+Easy to get wrong: to run a tool of somebody else's. Arguments that are no object are sent to tools that need
+some, which no server can run with them, and otherwise to a tool that does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Final
+
+from enfilade.lint.findings import Finding, Severity
+
+if TYPE_CHECKING:
+    from enfilade.client.recording_client import Connected
+    from enfilade.client.surface import Surface
+
+_METHOD_NOT_FOUND: Final = -32601
+_NO_SUCH_METHOD: Final = "enfilade/no-such-method"
+_NO_SUCH_TOOL: Final = "enfilade_no_such_tool"
+
+_MEND: Final = {
+    "unknown-method": "answer methods that you do not know with the JSON-RPC error -32601",
+    "unknown-tool": "answer a call of a tool that does not exist with an error",
+    "malformed-arguments": "check arguments before you use them, and answer with an error",
+    "ping": "answer ping with an empty result",
+    "alive": "an error in one request must not end the connection",
+    "era": "nothing, if all of your clients speak the other one",
+}
+
+
+async def probe(client: Connected, surface: Surface) -> list[Finding]:
+    """Return what is wrong with how a server answers in the era that its client speaks."""
+    return [finding async for finding in _probe(client, surface)]
+
+
+def unspoken(era: str, why: str) -> Finding:
+    """Return the finding that a server does not speak an era."""
+    return _found("era", "note", era, why)
+
+
+async def _probe(client: Connected, surface: Surface) -> AsyncIterator[Finding]:
+    where = client.protocol_version
+    code = await _error_of(client, _NO_SUCH_METHOD, {})
+    if code != _METHOD_NOT_FOUND:
+        yield _found("unknown-method", "error", where, f"an unknown method is answered with {_said(code)}")
+    if surface.tools:
+        code = await _error_of(client, "tools/call", {"name": _NO_SUCH_TOOL, "arguments": {}})
+        if code is None:
+            yield _found("unknown-tool", "error", where, "a call of a tool that does not exist succeeds")
+        for tool in surface.tools[:_MOST]:
+            needs = tool.get("inputSchema", {}).get("required")
+            name = tool["name"] if needs else _NO_SUCH_TOOL
+            code = await _error_of(client, "tools/call", {"name": name, "arguments": "no object"})
+            if code is None:
+                yield _found(
+                    "malformed-arguments", "error", f"{where}, tool {name}", "takes arguments that are none"
+                )
+    async for finding in _still_there(client, where):
+        yield finding
+
+
+_MOST: Final = 20  # tools that are called with arguments that are none
+
+
+async def _still_there(client: Connected, where: str) -> AsyncIterator[Finding]:
+    session = client.session.initialize_result is not None
+    method = "ping" if session else "tools/list"
+    code = await _error_of(client, method, {})
+    if code is not None and not (method == "tools/list" and code == _METHOD_NOT_FOUND):
+        rule = "ping" if code == _METHOD_NOT_FOUND else "alive"
+        yield _found(rule, "error", where, f"{method} is answered with {_said(code)} after errors")
+
+
+async def _error_of(client: Connected, method: str, params: dict[str, Any]) -> int | None:
+    """Return the error that a request is answered with; None if it succeeds. A failed call counts as an error."""
+    from mcp import MCPError
+    from mcp_types import Request
+    from pydantic import RootModel, ValidationError
+
+    request: Request[dict[str, Any], str] = Request(method=method, params=params)
+    try:
+        answer = await client.session.send_request(request, RootModel[dict[str, Any]])
+    except MCPError as error:
+        return error.code
+    except ValidationError:  # an answer, of whatever kind
+        return None
+    return 0 if answer.root.get("isError") else None
+
+
+def _said(code: int | None) -> str:
+    return "a result" if code is None else f"the error {code}"
+
+
+def _found(rule: str, severity: Severity, where: str, said: str) -> Finding:
+    return Finding(rule=rule, severity=severity, where=where, said=said, mend=_MEND[rule])

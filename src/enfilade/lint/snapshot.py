@@ -1,0 +1,57 @@
+"""A surface in a file, to be compared with in a later run: JSON that people can read and diff.
+
+Easy to get wrong: to store what changes by itself. Neither the protocol's revision nor the server's version is
+part of what clients rely on, so a release alone changes no snapshot.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from enfilade.client.surface import Surface
+
+_FORMAT: Final = 1
+_LEFT_OUT: Final = ("revision", "server")
+
+
+class SnapshotError(Exception):
+    """A snapshot cannot be read or written; the text says why and what to do."""
+
+
+def save(surface: Surface, file: Path) -> None:
+    """Write a surface into a file.
+
+    Raises:
+        SnapshotError: it cannot be written.
+    """
+    found: dict[str, Any] = msgspec.to_builtins(surface)
+    for key in _LEFT_OUT:
+        del found[key]
+    text = json.dumps({"snapshot": _FORMAT, **found}, indent=2, ensure_ascii=False, sort_keys=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SnapshotError(f"the snapshot {str(file)!r} cannot be written: {error.strerror}") from None
+
+
+def load(file: Path) -> Surface:
+    """Return the surface that a file holds.
+
+    Raises:
+        SnapshotError: there is none, or it is no snapshot.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SnapshotError(f"there is no snapshot {str(file)!r}; store one with --save") from None
+    except (OSError, ValueError) as error:
+        raise SnapshotError(f"the snapshot {str(file)!r} cannot be read: {error}") from None
+    if not isinstance(found, dict) or found.pop("snapshot", None) != _FORMAT:
+        raise SnapshotError(f"{str(file)!r} is no snapshot of this version; store a new one with --save")
+    try:
+        return msgspec.convert(found, Surface)
+    except msgspec.ValidationError as error:
+        raise SnapshotError(f"{str(file)!r} is no snapshot: {error}") from None

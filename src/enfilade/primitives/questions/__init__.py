@@ -1,0 +1,1 @@
+"""Questions to a client, and what comes back for them."""

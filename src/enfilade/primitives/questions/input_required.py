@@ -1,0 +1,111 @@
+"""Asking explicitly: a handler that returns its questions, and the answers that it finds when it runs again.
+
+For those who want to see each round. The same handler serves clients of both eras: one in a session is asked
+while it waits, and the handler runs again just the same.
+
+Easy to get wrong: between rounds nothing is kept but the answers of the last one and `state`, because the client
+carries both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, overload
+
+from msgspec import Struct, field
+
+from enfilade.primitives.schema.annotations import strip
+from enfilade.startup.lazy import Later
+from enfilade.wire.elicitation import ElicitResult
+from enfilade.wire.roots import ListRootsResult
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+    from enfilade.primitives.questions import form as _form
+    from enfilade.primitives.questions import question as _question
+    from enfilade.primitives.questions.choices import Choices
+    from enfilade.primitives.questions.question import Elicited, Question
+else:  # every server that serves loads this file, and few of them ask
+    _form = Later("enfilade.primitives.questions.form")
+    _question = Later("enfilade.primitives.questions.question")
+
+T = TypeVar("T")
+
+
+class InputRequired(Struct, frozen=True):
+    """Return it from a handler to ask the client and be run again with the answers.
+
+    Attributes:
+        questions: by keys of your choice; the answers come back under the same keys.
+        state: what the next run finds as `ctx.input_state`, as JSON has it. The client carries it, but can
+            neither read nor change it.
+    """
+
+    questions: Mapping[str, Question[Any]] = field(default_factory=dict)
+    state: Any = None
+
+
+class InputResponses(Mapping[str, Any]):
+    """The answers to the questions of the run before, by their keys; empty in the first run.
+
+    An answer to `elicitation` is an `Elicited`, with `data` as the plain content (see `elicited` for more), one
+    to `sampling` a `CreateMessageResult`, one to `roots` a list of roots.
+
+    Args:
+        answers: method and JSON of each answer.
+    """
+
+    __slots__ = ("_answers",)
+
+    def __init__(self, answers: Mapping[str, tuple[str, bytes]]) -> None:
+        self._answers = answers
+
+    def __getitem__(self, key: str) -> Any:
+        method, answer = self._answers[key]
+        found = _question.decoded(method, answer)
+        if isinstance(found, ElicitResult):
+            return _question.elicited(found, None)
+        return found.roots if isinstance(found, ListRootsResult) else found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._answers)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def __repr__(self) -> str:
+        return f"InputResponses({dict(self)!r})"
+
+    @overload
+    def elicited(self, key: str, wanted: None) -> Elicited[None] | None: ...
+    @overload
+    def elicited(self, key: str, wanted: Choices) -> Elicited[str] | None: ...
+    @overload
+    def elicited(self, key: str, wanted: Mapping[str, Any]) -> Elicited[dict[str, Any]] | None: ...
+    @overload
+    def elicited(self, key: str, wanted: type[T]) -> Elicited[T] | None: ...
+    @overload
+    def elicited(self, key: str, wanted: TypeForm[T]) -> Elicited[T] | None: ...
+    @overload
+    def elicited(self, key: str, wanted: Any) -> Elicited[Any] | None: ...
+    def elicited(self, key: str, wanted: Any) -> Elicited[Any] | None:
+        """Return the user's answer with `data` as what was wanted, or None if there is no answer under that key.
+
+        Raises:
+            AnswerError: the answer does not fit what was wanted.
+        """
+        if key not in self._answers:
+            return None
+        answer = _question.decoded("elicitation/create", self._answers[key][1])
+        return _question.elicited(answer, _form.form_of(wanted))
+
+
+def without_input_required(returns: Any) -> Any:
+    """Return a return annotation without `InputRequired`, which is no result: `str | InputRequired` is `str`."""
+    bare = strip(returns)
+    if get_origin(bare) not in (Union, UnionType) or InputRequired not in get_args(bare):
+        return returns
+    rest = tuple(each for each in get_args(bare) if each is not InputRequired)
+    return Union[rest]  # noqa: UP007 - of a tuple that is known at run time only

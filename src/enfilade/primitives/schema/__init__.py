@@ -1,0 +1,1 @@
+"""From signatures and types to the JSON Schemas that are published."""

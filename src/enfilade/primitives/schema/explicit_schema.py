@@ -1,0 +1,126 @@
+"""Arguments for a tool whose author wrote the input schema by hand (`input_schema=`).
+
+The schema is published exactly as given, and every call is checked against it. Then the function gets what it
+asks for:
+
+- parameters by name, each converted to its type as in any other tool (an unannotated one gets the JSON
+  value);
+- everything else in `**kwargs`, if it has that;
+- or all arguments at once as one `dict`, if it has a single parameter that is no property of the schema and
+  is annotated as a dict (or not at all).
+
+Easy to get wrong: schema and function can disagree. A property without a parameter, or a parameter without a
+default that the schema does not require, is found at registration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_origin
+
+from pydantic_core import from_json, to_json
+
+from enfilade.primitives.errors import ArgumentsError
+from enfilade.primitives.schema.annotations import strip
+from enfilade.primitives.schema.json_schema import SchemaChecker
+from enfilade.primitives.schema.schemas import check_headers
+from enfilade.primitives.schema.signature import Signature
+from enfilade.primitives.values.arguments import (
+    LARGE,
+    MOST_ROUNDS,
+    ArgumentReader,
+    RawArguments,
+    check_is_object,
+    repaired,
+    without_values,
+)
+
+
+class GivenSchemaReader:
+    """Reads the arguments of one tool by a hand-made schema, and then by the types of its parameters.
+
+    Raises:
+        TypeError: schema and function disagree.
+        ValueError: the schema is none that a tool may have.
+    """
+
+    def __init__(self, tool_name: str, signature: Signature, schema: dict[str, Any], *, label: str) -> None:
+        if schema.get("type") != "object":
+            raise ValueError(f'{label}: input_schema needs "type": "object" at its root (R-512)')
+        check_headers(schema)
+        self.schema = schema
+        self._tool_name = tool_name
+        self._checker = SchemaChecker(schema, member="an argument of this tool")
+        # Without one of these keywords, what is no property is unknown.
+        is_closed = schema.get("additionalProperties") is False and not schema.get("patternProperties")
+        self._names: Mapping[str, Any] | None = schema.get("properties", {}) if is_closed else None
+        self._whole = _whole(signature, schema)
+        parameters = () if self._whole else signature.parameters
+        self._typed = ArgumentReader(
+            tool_name,
+            parameters,
+            descriptions={},
+            label=label,
+            extra="allow" if self._whole or signature.extra else "forbid",
+        )
+        if self._whole is None:
+            _check_agreement(self._typed.schema, schema, label, any_property=bool(signature.extra))
+
+    def read(self, arguments: RawArguments) -> dict[str, Any]:
+        """Return the values by parameter name.
+
+        Raises:
+            ArgumentsError: lists everything that is wrong.
+        """
+        raw = b"{}" if arguments is None else bytes(arguments)
+        if len(raw) > LARGE and self._names is not None:
+            raw = without_values(raw, self._names) or raw  # what is refused for its names needs no values
+        values = self._parsed(raw)
+        problems = self._checker.problems(values)
+        for _ in range(MOST_ROUNDS):
+            better = repaired(values, (each.path for each in problems), self.schema) if problems else None
+            if better is None:
+                break
+            values, problems = better, self._checker.problems(better)
+        if problems:
+            raise self._error("; ".join(map(str, problems)))
+        found = self._typed.read(to_json(values))
+        return {self._whole: found} if self._whole else found
+
+    def _parsed(self, arguments: bytes) -> Any:
+        try:
+            values = from_json(arguments, allow_inf_nan=False)
+        except ValueError as error:
+            raise self._error(f"they are not valid JSON: {error}") from None
+        if values is None:
+            return {}
+        check_is_object(values, "tool", self._tool_name)
+        return values
+
+    def _error(self, text: str) -> ArgumentsError:
+        return ArgumentsError(f'Invalid arguments for tool "{self._tool_name}": {text}')
+
+
+def _whole(signature: Signature, schema: Mapping[str, Any]) -> str | None:
+    """Return the name of the one parameter that takes all arguments as a dict, if there is one."""
+    if len(signature.parameters) != 1 or signature.extra:
+        return None
+    only = signature.parameters[0]
+    bare = strip(only.annotation)
+    takes_dict = bare is Any or (get_origin(bare) or bare) in (dict, Mapping)
+    return only.name if takes_dict and only.name not in schema.get("properties", {}) else None
+
+
+def _check_agreement(own: Mapping[str, Any], given: Mapping[str, Any], label: str, *, any_property: bool) -> None:
+    """Compare the schema that the parameters would have with the one that was given."""
+    for name in given.get("properties", {}):
+        if name not in own["properties"] and not any_property:
+            raise TypeError(
+                f'{label} has no parameter for "{name}" of its input_schema; add it, or take **kwargs'
+            )
+    for name in own.get("required", ()):
+        if name not in given.get("required", ()):
+            raise TypeError(
+                f'{label}: its parameter "{name}" has no default, and input_schema does not require it; '
+                f"give it a default, or add it to the schema's required"
+            )

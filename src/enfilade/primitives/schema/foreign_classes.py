@@ -1,0 +1,149 @@
+"""Classes of attrs and Structs of msgspec as objects: their fields, read from JSON and written to it.
+
+Neither package is imported for it: an attrs class carries its fields, and msgspec is always there.
+
+Easy to get wrong: the names. JSON has the name by which the class is made (`_x` of attrs is `x`, a renamed field
+of a Struct has its new name), in and out.
+"""
+
+from __future__ import annotations
+
+import sys
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, NotRequired, Required, Union, get_args, get_origin
+
+import msgspec
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic_core import PydanticCustomError, core_schema
+
+from enfilade.primitives.schema.schemas import typed_dict
+from enfilade.primitives.values.foreign_values import is_attrs, members_of
+
+_MISSING: Final = object()
+_LIMITS: Final = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length")
+_TEXTS: Final = ("title", "description", "examples")
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One field: its name on the object, its name in JSON, the one that makes it, its type and default."""
+
+    name: str
+    key: str
+    argument: str
+    annotation: Any
+    default: Any = _MISSING
+    is_optional: bool = False
+
+
+def is_foreign(kind: Any) -> bool:
+    """Return whether a class is of attrs or of msgspec."""
+    return isinstance(kind, type) and (is_attrs(kind) or issubclass(kind, msgspec.Struct))
+
+
+def foreign_schema(kind: type) -> tuple[Any, list[Any]]:
+    """Return the core schema of such a class, and the definitions that it refers to.
+
+    Raises:
+        TypeError: its fields cannot be known, or it is not written as an object.
+    """
+    fields = list(_struct_fields(kind) if issubclass(kind, msgspec.Struct) else _attrs_fields(kind))
+    forbids = issubclass(kind, msgspec.Struct) and kind.__struct_config__.forbid_unknown_fields
+    options = ConfigDict(arbitrary_types_allowed=True, extra="forbid" if forbids else "ignore")
+    holder = typed_dict(kind.__name__, {each.key: _item(each) for each in fields}, options)
+    inner: Any = TypeAdapter(holder).core_schema
+    definitions: list[Any] = []
+    if inner["type"] == "definitions":
+        inner, definitions = inner["schema"], inner["definitions"]
+    inner = {key: value for key, value in inner.items() if key != "ref"}
+    arguments = {each.key: each.argument for each in fields if each.argument}
+
+    def make(values: dict[str, Any]) -> Any:
+        try:
+            return kind(**{arguments[key]: value for key, value in values.items() if key in arguments})
+        except (ValueError, TypeError) as error:
+            said = str(error.args[0] if error.args else error).replace("{", "{{").replace("}", "}}")
+            raise PydanticCustomError("value_error", said) from None
+
+    writes = core_schema.plain_serializer_function_ser_schema(members_of, return_schema=inner)
+    return core_schema.json_or_python_schema(
+        core_schema.no_info_after_validator_function(make, inner),
+        core_schema.is_instance_schema(kind),
+        serialization=writes,
+        metadata={"enfilade_foreign": True},
+    ), definitions
+
+
+def _item(field: _Field) -> Any:
+    annotation = field.annotation
+    if field.default is not _MISSING:
+        annotation = Annotated[annotation, Field(default=field.default)]
+    is_free = field.is_optional or field.default is not _MISSING
+    item: Any = NotRequired[annotation] if is_free else Required[annotation]
+    return item
+
+
+def _attrs_fields(kind: Any) -> Iterator[_Field]:
+    types = _types_of(kind)
+    for each in kind.__attrs_attrs__:
+        if not each.init:
+            continue
+        annotation = types.get(each.name, Any if each.type is None else each.type)
+        default = each.default
+        if type(default).__name__ == "Factory":
+            yield _Field(each.name, each.alias, each.alias, annotation, is_optional=True)
+        elif default is None or type(default).__name__ != "_Nothing":
+            yield _Field(each.name, each.alias, each.alias, annotation, default)
+        else:
+            yield _Field(each.name, each.alias, each.alias, annotation)
+
+
+def _struct_fields(kind: Any) -> Iterator[_Field]:
+    config = kind.__struct_config__
+    if config.array_like:
+        raise TypeError(f"{kind.__name__} is written as an array (array_like=True); use a Struct without it")
+    types = _types_of(kind)
+    if config.tag is not None:
+        yield _Field("", config.tag_field, "", Literal[config.tag], config.tag)
+    for each in msgspec.structs.fields(kind):
+        annotation, is_unset = _without_unset(_with_limits(types.get(each.name, each.type)))
+        if each.default_factory is not msgspec.NODEFAULT or is_unset:
+            yield _Field(each.name, each.encode_name, each.name, annotation, is_optional=True)
+        elif each.default is not msgspec.NODEFAULT:
+            yield _Field(each.name, each.encode_name, each.name, annotation, each.default)
+        else:
+            yield _Field(each.name, each.encode_name, each.name, annotation)
+
+
+def _types_of(kind: type) -> dict[str, Any]:
+    module = sys.modules.get(kind.__module__)
+    try:
+        return typing.get_type_hints(kind, vars(module) if module else None, include_extras=True)
+    except NameError as error:
+        raise TypeError(
+            f'in {kind.__name__}, the name "{error.name}" is not known; import it in its module'
+        ) from None
+
+
+def _with_limits(annotation: Any) -> Any:
+    """Return a type with the limits of `msgspec.Meta` as pydantic knows them."""
+    if get_origin(annotation) is not Annotated:
+        return annotation
+    bare, *metadata = get_args(annotation)
+    for each in metadata:
+        if isinstance(each, msgspec.Meta):
+            said = {name: getattr(each, name) for name in (*_LIMITS, *_TEXTS) if getattr(each, name) is not None}
+            bare = Annotated[bare, Field(**said)]
+        else:
+            bare = Annotated[bare, each]
+    return bare
+
+
+def _without_unset(annotation: Any) -> tuple[Any, bool]:
+    members = get_args(annotation)
+    if msgspec.UnsetType not in members:
+        return annotation, False
+    left = tuple(each for each in members if each is not msgspec.UnsetType)
+    return Union[left], True  # noqa: UP007 - made of data

@@ -1,0 +1,225 @@
+"""Checks parsed JSON against a JSON Schema, for the schemas that an author writes by hand.
+
+Where a schema comes from Python types, pydantic validates and this file has nothing to do. The work is done by
+`jsonschema-rs` (loaded when the first such schema is met); what is ours is the wording, which must help a model
+and give no secret away, and the rule that a reference never leads to the network (R-562).
+
+Easy to get wrong: the library's own messages quote the value that came. None of them leaves this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from enfilade.primitives.schema.schema_wording import (
+    LIMITS,
+    LONGEST,
+    NOWHERE,
+    Step,
+    came,
+    clipped,
+    descend,
+    expectation,
+    follow,
+    is_secret,
+    limited,
+    one_of,
+    place,
+    unknown,
+    value_at,
+)
+
+if TYPE_CHECKING:
+    from jsonschema_rs import ValidationError, Validator
+
+_MOST: Final = 10
+_DEFAULT: Final = "https://json-schema.org/draft/2020-12/schema"
+_DIALECTS: Final = {
+    _DEFAULT: "Draft202012Validator",
+    "https://json-schema.org/draft/2019-09/schema": "Draft201909Validator",
+    "http://json-schema.org/draft-07/schema": "Draft7Validator",
+}
+
+# Complaints that need no more than the keyword.
+_PLAIN: Final = {
+    "uniqueItems": "should not hold the same item twice",
+    "contains": "does not hold the items it should hold",
+    "not": "is of the kind that is excluded",
+    "propertyNames": "has a member with a name that is not allowed",
+    "dependentRequired": "lacks a member that another one asks for",
+    "unevaluatedItems": "holds more items than are known here",
+}
+
+
+#: Errors by which an alternative shows that it was not meant, the surest first.
+_SIGNS: Final = (("const", "enum"), ("required", "const", "enum"), ("additionalProperties",))
+_MOST_SHOWN: Final = 4
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: where, and a phrase that follows the name of the place."""
+
+    path: tuple[Step, ...]
+    phrase: str
+
+    def __str__(self) -> str:
+        return f"{place(self.path)} {self.phrase}" if self.path else f"the value {self.phrase}"
+
+
+class SchemaChecker:
+    """A schema that values are checked by.
+
+    Args:
+        schema: the schema.
+        derived: it was made from Python types, so it is known to be good and rarely needed: it is compiled when
+            the first value has to be checked.
+        member: what an unknown member of the value itself is not, for complaints.
+
+    Raises:
+        ValueError: it is no JSON Schema, declares a dialect that is not known here, or refers to something
+            outside of itself.
+    """
+
+    def __init__(self, schema: Mapping[str, Any], *, derived: bool = False, member: str = "known here") -> None:
+        self._schema = schema
+        self._member = member
+        if not derived:
+            _ = self._validator
+
+    @cached_property
+    def _validator(self) -> Validator:
+        return _compiled(self._schema)
+
+    def problems(self, value: Any) -> list[Problem]:
+        """Return what is wrong with a parsed value (the first few things); an empty list if nothing is."""
+        try:
+            errors = list(islice(self._validator.iter_errors(value), _MOST))
+        except ValueError:  # deeper than the library goes, or text that is no Unicode
+            return [Problem((), "is nested too deeply or holds text that is not valid Unicode")]
+        return [problem for error in errors for problem in self._told(error)][:_MOST]
+
+    def _told(self, error: ValidationError) -> Iterator[Problem]:
+        """Put one error into words; an object with several unknown members has a problem for each."""
+        path = tuple(error.instance_path)
+        keyword = error.kind.name
+        schema = self._at(error.schema_path[:-1])
+        kind: Any = error.kind
+        if keyword == "required":
+            expected = expectation((schema.get("properties") or {}).get(kind.property, {}), self._schema)
+            missing = "is missing" + (f" (expected {expected})" if expected else "")
+            yield Problem((*path, kind.property), missing)
+        elif keyword in ("additionalProperties", "unevaluatedProperties") and hasattr(kind, "unexpected"):
+            what = f"a member of {place(path)}" if path else self._member
+            for name in kind.unexpected:
+                said = unknown(name, what, schema.get("properties") or (), error.instance)
+                yield Problem((*path, name), said)
+        elif keyword in ("anyOf", "oneOf") and hasattr(kind, "context"):
+            yield from self._no_alternative(path, kind.context, schema, error.instance)
+        else:
+            yield Problem(path, self._phrase(keyword, schema, error.instance))
+
+    def _phrase(self, keyword: str, schema: Mapping[str, Any], value: Any) -> str:
+        got = f"got {came(value, secret=is_secret(schema, self._schema))}"
+        if keyword in LIMITS:
+            return f"should {limited(keyword, schema.get(keyword))}, {got}"
+        if keyword in _PLAIN:
+            return _PLAIN[keyword]
+        if keyword in ("type", "enum", "const"):
+            return f"should be {expectation({keyword: schema.get(keyword)}, self._schema)}, {got}"
+        return f"is not allowed here, {got}"
+
+    def _no_alternative(
+        self, path: tuple[Step, ...], context: Any, schema: Mapping[str, Any], value: Any
+    ) -> Iterator[Problem]:
+        """Complain as the only alternative of the value's kind does, or about all if it is not the only one."""
+        if any(not errors for errors in context):
+            yield Problem(path, f"fits more than one of its alternatives, got {came(value, secret=True)}")
+            return
+        inside = [errors for errors in context if all(_goes_deeper(error, path) for error in errors)]
+        for kinds in _SIGNS if len(inside) > 1 else ():
+            inside = [errors for errors in inside if not _places(errors, kinds)] or inside
+            if len(inside) > 1 and (shared := set.intersection(*(_places(errors, kinds) for errors in inside))):
+                yield from (self._of_each(path, each, schema, value) for each in sorted(shared, key=str))
+                return
+        if len(inside) == 1:
+            for error in inside[0]:
+                yield from self._told(error)
+            return
+        if inside:
+            each = (" and ".join(islice(self._sentences(errors), _MOST_SHOWN)) for errors in inside)
+            shown = clipped(", or ".join(islice(each, _MOST_SHOWN)), LONGEST)
+            yield Problem(path, f"fits none of its alternatives: either {shown}")
+            return
+        branches = schema.get("anyOf") or schema.get("oneOf") or []
+        expected = expectation({"anyOf": branches}, self._schema) or "one of its alternatives"
+        yield Problem(path, f"should be {expected}, got {came(value, secret=is_secret(schema, self._schema))}")
+
+    def _sentences(self, errors: list[ValidationError]) -> Iterator[str]:
+        return (str(told) for error in errors for told in self._told(error))
+
+    def _of_each(self, path: tuple[Step, ...], inner: tuple[Step, ...], schema: Any, value: Any) -> Problem:
+        """Complain of what each alternative refuses: a tag that none has, or that is missing."""
+        part = descend(schema, inner[len(path) :], self._schema)
+        expected = expectation(part, self._schema)
+        found = value_at(value, inner[len(path) :])
+        if found is NOWHERE:
+            return Problem(inner, "is missing" + (f" (expected {expected})" if expected else ""))
+        got = came(found, secret=is_secret(part, self._schema))
+        return Problem(inner, f"should be {expected or 'another value'}, got {got}")
+
+    def _at(self, steps: list[str | int]) -> Mapping[str, Any]:
+        """Return the schema at a path of keywords, through references; an empty one where there is none."""
+        found: Any = self._schema
+        for step in steps:
+            if isinstance(found, Mapping):
+                found = found.get(str(step), follow(found, self._schema).get(str(step)))
+            elif isinstance(found, list) and isinstance(step, int) and step < len(found):
+                found = found[step]
+            else:
+                return {}
+        return found if isinstance(found, Mapping) else {}
+
+
+def _goes_deeper(error: ValidationError, path: tuple[Step, ...]) -> bool:
+    """Whether an alternative fits the value itself and only fails within it."""
+    return len(error.instance_path) > len(path) or error.kind.name == "required"
+
+
+def _places(errors: list[ValidationError], kinds: tuple[str, ...]) -> set[tuple[Step, ...]]:
+    """Return the places of those errors that are of certain kinds."""
+    found: set[tuple[Step, ...]] = set()
+    for error in errors:
+        if error.kind.name in kinds:
+            kind: Any = error.kind
+            found.add((*error.instance_path, *((kind.property,) if kind.name == "required" else ())))
+    return found
+
+
+def _compiled(schema: Mapping[str, Any]) -> Validator:
+    import jsonschema_rs
+
+    dialect = str(schema.get("$schema", _DEFAULT)).rstrip("#")
+    if dialect not in _DIALECTS:
+        raise ValueError(f"$schema says {dialect!r}; known dialects are {one_of(_DIALECTS)}")
+    make: Callable[..., Validator] = getattr(jsonschema_rs, _DIALECTS[dialect])
+    try:
+        return make(dict(schema), retriever=refuse_elsewhere, validate_formats=False)
+    except jsonschema_rs.ValidationError as error:
+        if error.kind.name == "$ref":
+            raise ValueError(
+                f"a $ref leads nowhere within the schema; define what it means under $defs ({error.message})"
+            ) from None
+        where = "/".join(map(str, error.instance_path)) or "its root"
+        raise ValueError(f"this is no JSON Schema, at {where}: {error.message}") from None
+
+
+def refuse_elsewhere(uri: str) -> Any:
+    """Fetch nothing for a schema (R-562); the `retriever` of a validator.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{uri} is outside of the schema, and not fetched")

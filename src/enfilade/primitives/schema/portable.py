@@ -1,0 +1,192 @@
+"""From pydantic's schemas to what is published: statements that are true, and that other validators read alike.
+
+What does not travel is left out, and still checked in Python: regular expressions that ECMA-262 refuses, formats
+that nobody else knows, defaults that are no instance of their own schema. Of what a tool sends, formats that
+Python writes otherwise (a date-time without an offset, a duration with fractions) are left out as well, because
+clients refuse the whole result for them.
+
+Easy to get wrong: left out is always true, and put in may not be. A schema that says less refuses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic_core import from_json, to_json
+
+from enfilade.primitives.schema.regex_dialect import is_portable, means_the_same
+from enfilade.primitives.schema.schema_walk import Schema, everything, rebuilt
+from enfilade.primitives.schema.schema_wording import follow
+
+#: The formats of JSON Schema and OpenAPI that validators know; Ajv warns of any other.
+KNOWN_FORMATS: Final = frozenset(
+    {
+        *("date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "json-pointer", "regex", "time"),
+        *("relative-json-pointer", "uri", "uri-reference", "uri-template", "uuid"),
+        *("binary", "byte", "double", "float", "int32", "int64", "password"),
+    }
+)
+#: Those of which Python, and pydantic, write texts that are none to others.
+WRITTEN_OTHERWISE: Final = KNOWN_FORMATS - {
+    "date",
+    "ipv4",
+    "uuid",
+    "binary",
+    "byte",
+    "int32",
+    "int64",
+    "password",
+}
+
+# What is said of a text in place of a format that only pydantic knows.
+_FORMATS_IN_WORDS: Final = {
+    "ipvanyaddress": "An IPv4 or IPv6 address.",
+    "ipv4interface": "An IPv4 interface, such as 192.0.2.5/24.",
+    "ipv6interface": "An IPv6 interface, such as 2001:db8::5/64.",
+    "ipvanyinterface": "An IPv4 or IPv6 interface, such as 192.0.2.5/24.",
+    "ipv4network": "An IPv4 network, such as 192.0.2.0/24.",
+    "ipv6network": "An IPv6 network, such as 2001:db8::/32.",
+    "ipvanynetwork": "An IPv4 or IPv6 network, such as 192.0.2.0/24.",
+    "fraction": "A fraction, such as 3/4.",
+    "name-email": "An email address, or a name with one: Ann <ann@example.org>.",
+    "multi-host-uri": "A URI.",
+}
+_NUMBERS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+# Keywords that restrict nothing.
+_NOTES: Final = frozenset({"type", "title", "description", "default", "examples", "deprecated", "readOnly"})
+_TYPES: Final[dict[type, tuple[str, ...]]] = {
+    str: ("string",),
+    bool: ("boolean",),
+    int: ("integer", "number"),
+    float: ("number",),
+    type(None): ("null",),
+}
+
+
+def portable(schema: Schema, *, sent: bool = False) -> dict[str, Any]:
+    """Return what is published of a schema that pydantic made.
+
+    Args:
+        schema: a whole schema, with its `$defs`.
+        sent: it is of what a tool returns, and not of what it takes.
+    """
+
+    def changed(part: Schema) -> dict[str, Any]:
+        new = _numbers(_patterns(_format(rebuilt(part, changed), sent), sent), sent)
+        if sent:
+            new.pop("uniqueItems", None)  # what differs in Python may be the same in JSON: hidden secrets
+        return _tagged(_with_items(new), sent)
+
+    made = changed(schema)
+    definitions = made.get("$defs", {})
+
+    def checked(part: Schema) -> dict[str, Any]:
+        new = _keys(rebuilt(part, checked), made)
+        if "default" in new and not _fits(new["default"], new, definitions):
+            del new["default"]
+        return new
+
+    return checked(made)
+
+
+def _format(part: dict[str, Any], sent: bool) -> dict[str, Any]:
+    form = part.get("format")
+    if not isinstance(form, str):
+        return part
+    if form.startswith("uuid"):
+        part["format"] = "uuid"
+    elif form not in KNOWN_FORMATS or (sent and form in WRITTEN_OTHERWISE):
+        del part["format"]
+        if form in _FORMATS_IN_WORDS:
+            part.setdefault("description", _FORMATS_IN_WORDS[form])
+    return part
+
+
+def _patterns(part: dict[str, Any], sent: bool) -> dict[str, Any]:
+    fits = means_the_same if sent else is_portable
+    if "pattern" in part and not fits(str(part["pattern"])):
+        del part["pattern"]
+    named = part.get("patternProperties")
+    if isinstance(named, Mapping):
+        kept = {pattern: each for pattern, each in named.items() if fits(pattern)}
+        others = [each for pattern, each in named.items() if pattern not in kept]
+        part.pop("patternProperties")
+        if kept:
+            part["patternProperties"] = kept
+        if "additionalProperties" not in part and "properties" not in part:  # a dict: all its keys match
+            part["additionalProperties"] = (
+                others[0] if len(others) == 1 else {"anyOf": others} if others else False
+            )
+    return part
+
+
+def _numbers(part: dict[str, Any], sent: bool) -> dict[str, Any]:
+    """Leave out limits that are no numbers (of dates, infinite), and steps that binary fractions miss."""
+    for key in _NUMBERS:
+        limit = part.get(key, 0)
+        is_finite = type(limit) in (int, float) and abs(limit) < float("inf")
+        if not is_finite or (key == "multipleOf" and sent and limit % 1):
+            del part[key]
+    return part
+
+
+def _keys(part: dict[str, Any], root: Schema) -> dict[str, Any]:
+    """Say of the keys of a dict what they are as strings, which all keys are in JSON."""
+    names = follow(part.get("propertyNames"), root)
+    choices = names.get("enum", [names["const"]] if "const" in names else [])
+    if choices and not all(isinstance(each, str) for each in choices):
+        part["propertyNames"] = {
+            "enum": [each if isinstance(each, str) else to_json(each).decode() for each in choices]
+        }
+    elif names.get("type", "string") != "string":
+        del part["propertyNames"]
+    return part
+
+
+def _tagged(part: dict[str, Any], sent: bool) -> dict[str, Any]:
+    """Say by `required` that a caller must tell which alternative is meant: `discriminator` is no JSON Schema."""
+    discriminator = part.pop("discriminator", None)
+    tag = discriminator.get("propertyName") if isinstance(discriminator, Mapping) else None
+    if tag and not sent and "oneOf" in part:
+        part["oneOf"] = [
+            {**each, "required": [*each.get("required", ()), tag]} if "$ref" in each else each
+            for each in part["oneOf"]
+        ]
+    return part
+
+
+def _with_items(part: dict[str, Any]) -> dict[str, Any]:
+    """Say of an array that its items may be anything where nothing is said: some hosts refuse it otherwise."""
+    kind = part.get("type")
+    if (kind == "array" or (isinstance(kind, list) and "array" in kind)) and "items" not in part:
+        part["items"] = {}
+    return part
+
+
+def _fits(value: Any, part: Schema, definitions: Mapping[str, Any]) -> bool:
+    """Whether a default is an instance of its schema, for every validator."""
+    if isinstance(value, (float, list, dict)):
+        value = from_json(to_json(value, inf_nan_mode="null"))  # null where a number is infinite or none
+    if part.keys() <= _NOTES and isinstance(part.get("type"), str) and type(value) in _TYPES:
+        return part["type"] in _TYPES[type(value)]
+    branches = part.get("anyOf")
+    if branches and part.keys() <= {"anyOf", *_NOTES} and type(value) in _TYPES:
+        for each in branches:
+            if each.keys() <= _NOTES and each.get("type") in _TYPES[type(value)]:
+                return True
+    from jsonschema_rs import Draft202012Validator
+
+    from enfilade.primitives.schema.json_schema import refuse_elsewhere
+
+    bare = {key: each for key, each in part.items() if key not in ("default", "$defs")}
+    whole = {**bare, "$defs": dict(definitions)}
+    steps = [step for each in everything(whole) if (step := each.get("multipleOf", 1)) % 1]
+    is_number = type(value) in (int, float)
+    if steps and (not is_number or steps != [part.get("multipleOf")] or (value / steps[0]) % 1):
+        return False  # others divide binary fractions, and find a rest
+    try:
+        validator = Draft202012Validator(whole, retriever=refuse_elsewhere, validate_formats=True)
+        return validator.is_valid(value)
+    except ValueError:
+        return False

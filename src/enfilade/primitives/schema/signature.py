@@ -1,0 +1,319 @@
+"""The signature of any callable: its parameters with their types resolved, and which of them take the context.
+
+A function, a method, a `functools.partial`, a callable object and a decorated function all end up as the same
+`Signature`. What a partial has already filled in is the author's business and no parameter any more.
+
+Easy to get wrong: annotations may be strings (`from __future__ import annotations`, quotes) whose names live
+in the module, in the function that encloses this one, or nowhere at run time (`if TYPE_CHECKING:`).
+`annotations.py` finds them; this file only decides what each parameter is.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from enfilade.primitives.depends import Depends, Kind, Provider, depends_of
+from enfilade.primitives.schema.annotations import Scope, is_context, unwrap_awaitable
+from enfilade.startup.lazy import Later
+
+if TYPE_CHECKING:
+    from enfilade.primitives import async_only_calls as _unawaited
+else:  # for plain functions that take the context
+    _unawaited = Later("enfilade.primitives.async_only_calls")
+
+EMPTY: Final = inspect.Parameter.empty
+
+_VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class Parameter(NamedTuple):
+    """One parameter that the caller fills; without a default it has `EMPTY`, without an annotation `Any`."""
+
+    name: str
+    annotation: Any
+    default: Any
+
+
+class Signature(NamedTuple):
+    """A callable as this room sees it.
+
+    Attributes:
+        parameters: what the caller fills, in order.
+        contexts: the names of the parameters that take the context.
+        dependencies: the parameters that come from a function, by name.
+        positional: the names of those that can only be passed by position, context or not, in order.
+        extra: the name of `**kwargs`, which only a tool with a hand-made schema may have.
+        returns: the resolved return annotation, or `EMPTY`.
+        unresolved: why the return annotation is not known, if it is not; empty otherwise.
+    """
+
+    parameters: tuple[Parameter, ...]
+    contexts: tuple[str, ...]
+    dependencies: tuple[tuple[str, Provider], ...]
+    positional: tuple[str, ...]
+    extra: str | None
+    returns: Any
+    unresolved: str = ""
+
+
+def read_signature(
+    fn: Callable[..., Any],
+    context_type: type,
+    *,
+    kind: str = "tool",
+    allow_extra: bool = False,
+    is_provider: bool = False,
+    within: tuple[Callable[..., Any], ...] = (),
+) -> Signature:
+    """Return the signature of `fn`.
+
+    Args:
+        fn: any callable; a class only as a provider.
+        context_type: a parameter annotated with it (or with `None` beside it) takes the context.
+        kind: what is made of it, for error messages.
+        allow_extra: whether `**kwargs` is fine.
+        is_provider: others depend on it, so that a generator function or a class is fine.
+        within: the functions that depend on this one, outermost first.
+
+    Raises:
+        TypeError: `fn` cannot be a handler, or an annotation cannot be resolved; says what to do.
+    """
+    label = describe(fn)
+    raw = _inspect(fn, label, kind, is_provider=is_provider)
+    filled = _filled_by_partial(fn)
+    scope = Scope(_body_of(fn), label, context_type)
+    parameters: list[Parameter] = []
+    contexts: list[str] = []
+    dependencies: list[tuple[str, Provider]] = []
+    positional: list[str] = []
+    extra: str | None = None
+    for index, each in enumerate(raw.parameters.values()):
+        if each.name in filled:
+            continue
+        if each.kind in _VARIADIC:
+            extra = _variadic(each, label, kind, allow_extra=allow_extra)
+            continue
+        if index == 0:
+            _refuse_unbound(fn, each, label)
+        annotation = (
+            Any if each.annotation is EMPTY else scope.resolve(each.annotation, f'parameter "{each.name}"')
+        )
+        if each.kind is inspect.Parameter.POSITIONAL_ONLY:
+            positional.append(each.name)
+        if (gives := _depends(each, annotation, label)) is not None:
+            dependencies.append((each.name, read_provider(gives, context_type, (*within, fn))))
+        elif _takes_context(annotation, context_type, f'{label}, parameter "{each.name}"'):
+            contexts.append(each.name)
+        else:
+            parameters.append(Parameter(each.name, annotation, each.default))
+    if contexts and not is_async(fn):
+        _unawaited.refuse_unawaited(fn, contexts, label)
+    returns, unresolved = EMPTY, ""
+    if raw.return_annotation is not EMPTY:
+        returns, unresolved = scope.resolve_return(raw.return_annotation)
+    return Signature(
+        tuple(parameters),
+        tuple(contexts),
+        tuple(dependencies),
+        tuple(positional),
+        extra,
+        unwrap_awaitable(returns),
+        unresolved,
+    )
+
+
+def _refuse_unbound(fn: Any, first: inspect.Parameter, label: str) -> None:
+    """Refuse a function from the body of a class, whose first parameter is the object or the class.
+
+    Raises:
+        TypeError: says how to register the method.
+    """
+    if first.name == "self" and first.annotation is EMPTY:
+        raise TypeError(
+            f"{label} is a method without its object; register it from an instance: obj.{raw_name(fn)}"
+        )
+    owner = getattr(fn, "__qualname__", "").rpartition(".")[0]
+    if first.name == "cls" and inspect.isfunction(fn) and owner and not owner.endswith("<locals>"):
+        raise TypeError(
+            f"{label} is a class method without its class; take the decorator off and register it below "
+            f"the class: app.add_tool({owner.rpartition('.')[2]}.{raw_name(fn)})"
+        )
+
+
+def _takes_context(annotation: Any, context_type: type, where: str) -> bool:
+    try:
+        return is_context(annotation, context_type)
+    except TypeError as error:
+        raise TypeError(f"{where}: {error}") from None
+
+
+def refuse_nothing(signature: Signature, label: str, what: str) -> None:
+    """Refuse a function that says that it returns nothing where something is due.
+
+    Args:
+        signature: of the function.
+        label: what errors call it.
+        what: what is due: `the contents of the resource`.
+
+    Raises:
+        TypeError: its return annotation is None.
+    """
+    if signature.returns in (None, type(None)):
+        raise TypeError(f"{label} returns None, and no call of it could succeed; return {what}")
+
+
+def read_provider(
+    fn: Callable[..., Any], context_type: type, within: tuple[Callable[..., Any], ...] = ()
+) -> Provider:
+    """Return a function that others depend on, with what it depends on itself.
+
+    Args:
+        fn: a function, method, partial, callable object or class; `async`, a generator, both or neither.
+        context_type: parameters annotated with this class take the context.
+        within: the functions that depend on this one, outermost first.
+
+    Raises:
+        TypeError: it cannot be called without arguments from a caller, or depends on itself.
+    """
+    if fn in within:
+        circle = " → ".join(describe(each) for each in (*within[within.index(fn) :], fn))
+        raise TypeError(f"dependencies go round in a circle: {circle}")
+    signature = read_signature(fn, context_type, is_provider=True, within=within)
+    for each in signature.parameters:
+        if each.default is EMPTY:
+            raise TypeError(
+                f'{describe(fn)}, parameter "{each.name}": nobody fills it where the function is a dependency; '
+                f"give it a default, or let it depend on something: Annotated[..., Depends(...)]"
+            )
+    taken = {*signature.contexts, *(name for name, _ in signature.dependencies)}
+    positional = tuple(name for name in signature.positional if name in taken)
+    if positional != signature.positional[: len(positional)]:
+        raise TypeError(f"{describe(fn)}: parameters before the / stand in the way; take it out")
+    return Provider(fn, _kind_of(fn), signature.contexts, signature.dependencies, positional)
+
+
+def _kind_of(fn: Callable[..., Any]) -> Kind:
+    body = function_of(fn)
+    if inspect.isasyncgenfunction(body):
+        return "async generator"
+    if inspect.isgeneratorfunction(body):
+        return "generator"
+    return "async" if is_async(fn) else "plain"
+
+
+def _depends(parameter: inspect.Parameter, annotation: Any, label: str) -> Callable[..., Any] | None:
+    if isinstance(parameter.default, Depends):
+        raise TypeError(
+            f'{label}, parameter "{parameter.name}": a dependency stands in the annotation, as '
+            f"{parameter.name}: Annotated[..., Depends(...)], so that the function can still be called directly"
+        )
+    try:
+        return depends_of(annotation)
+    except TypeError as error:
+        raise TypeError(f'{label}, parameter "{parameter.name}": {error}') from None
+
+
+def _variadic(parameter: inspect.Parameter, label: str, kind: str, *, allow_extra: bool) -> str:
+    if parameter.kind is inspect.Parameter.VAR_KEYWORD and allow_extra:
+        return parameter.name
+    star, advice = "*", f'"{parameter.name}: list[...]"'
+    if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        star, advice = "**", f'"{parameter.name}: dict[str, ...]"'
+        if kind == "tool":
+            advice += ", or register the tool with input_schema=..."
+    raise TypeError(
+        f"{label} takes {star}{parameter.name}, and nothing can say to callers what that is; "
+        f"name each parameter" + ("" if "resource" in kind else f", or take one such as {advice}")
+    )
+
+
+def _inspect(fn: Callable[..., Any], label: str, kind: str, *, is_provider: bool) -> inspect.Signature:
+    if inspect.isclass(fn) and not is_provider:
+        raise TypeError(f"{label} is a class; register a function, a method or an instance that can be called")
+    if isinstance(fn, classmethod):
+        raise TypeError(f"{label} is a class method that is not bound yet; register it as Class.{raw_name(fn)}")
+    if not callable(fn):
+        raise TypeError(f"{label} cannot be called, so it cannot be a {kind}")
+    body = function_of(fn)
+    is_generator = inspect.isasyncgenfunction(body) or inspect.isgeneratorfunction(body)
+    if is_generator and not is_provider:
+        raise TypeError(
+            f"{label} is a generator, and a {kind} has one result; "
+            f"return a list, and report on the way there through the context (progress, log)"
+        )
+    try:
+        if sys.version_info >= (3, 14):
+            from annotationlib import Format
+
+            return inspect.signature(fn, annotation_format=Format.FORWARDREF)
+        return inspect.signature(fn)
+    except ValueError as error:
+        raise TypeError(f"{label} has no signature that Python can read; wrap it in a function") from error
+
+
+def function_of(fn: Any) -> Any:
+    """Return the plain function with the code of `fn`: below partials, methods, `__call__`, decorators."""
+    while True:
+        if isinstance(fn, functools.partial):
+            fn = fn.func
+        elif inspect.ismethod(fn) or isinstance(fn, (staticmethod, classmethod)):
+            fn = fn.__func__
+        elif hasattr(fn, "__wrapped__"):
+            fn = fn.__wrapped__
+        elif inspect.isroutine(fn) or inspect.isclass(fn) or not callable(fn):
+            return fn
+        else:
+            fn = type(fn).__call__
+
+
+def _body_of(fn: Any) -> Any:
+    """Return the function whose names the annotations of `fn` use, or what has those of a class's module."""
+    body = function_of(fn)
+    if not inspect.isclass(body):
+        return body
+    for each in (function_of(body.__init__), function_of(body.__new__)):
+        if getattr(each, "__module__", None) == body.__module__ and inspect.isfunction(each):
+            return each
+    return SimpleNamespace(__globals__=vars(sys.modules.get(body.__module__, builtins)))
+
+
+def is_async(fn: Any) -> bool:
+    """Return whether calling `fn` gives a coroutine: `async def`, also below partials, methods, decorators."""
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(function_of(fn))
+
+
+def raw_name(fn: Any) -> str:
+    """Return the name that the author gave: that of the function in a partial, of the class of an object."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    name = getattr(fn, "__name__", None) or type(fn).__name__
+    return str(name)
+
+
+def describe(fn: Any) -> str:
+    """Return what error messages call the function: `add()`."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return f"{getattr(fn, '__qualname__', None) or type(fn).__qualname__}()".replace("<locals>.", "")
+
+
+def origin_of(fn: Any) -> str:
+    """Return where the callable was written, as `module:qualname (file.py:12)`; as much of it as can be known."""
+    body = function_of(fn)
+    name = getattr(body, "__qualname__", None) or type(body).__qualname__
+    place = f"{getattr(body, '__module__', None) or 'builtins'}:{name}"
+    code = getattr(body, "__code__", None)
+    if code is None:
+        return place
+    file = code.co_filename.replace("\\", "/").rpartition("/")[2]
+    return f"{place} ({file}:{code.co_firstlineno})"
+
+
+def _filled_by_partial(fn: Any) -> frozenset[str]:
+    return frozenset(fn.keywords) if isinstance(fn, functools.partial) else frozenset()

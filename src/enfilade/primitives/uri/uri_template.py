@@ -1,0 +1,294 @@
+"""URI templates (RFC 6570) read backwards: which values does this URI give to the template's variables?
+
+The libraries for RFC 6570 expand templates; a server has to do the opposite, which the RFC leaves open. Here it
+means: the values from which an expansion would have given the URI. All operators are known (`{x}`, `{+x}`,
+`{#x}`, `{.x}`, `{/x}`, `{;x}`, `{?x}`, `{&x}`), several variables at once and explosion (`{x*}`). A prefix
+(`{x:3}`) is refused, since what it cuts off cannot be known.
+
+Two things go beyond the RFC, because people write it so: `{x*}` also takes several segments of a path, and the
+members of a query may come in any order.
+
+Easy to get wrong: time. Two variables side by side can share out a text in many ways, and a regular expression
+would try them all. Here no part is tried twice up to the same place, so the work is bounded by the number of
+parts times the length of the URI. And a value is decoded only after it was cut out: `%2F` parts nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from enfilade.primitives.uri.uris import MAX_LENGTH, canonical, check_characters, check_scheme, lowered
+
+_EXPRESSION: Final = re.compile(r"\{([^{}]*)\}")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WEB: Final = re.compile(r"(https?://(?:[^/?#{}]*@)?)((?:\{[^{}]*\}|[^/?#{}])*)", re.IGNORECASE)
+_OPERATORS: Final = "+#./;?&"
+# What a value ends at; `{+x}` and `{#x}` end only where the template itself goes on with a query or fragment.
+_STOPS: Final = {"": "/?#", "/": "/?#", ".": "/?#.", ";": "/?#;"}
+# An exploded value goes on over what parts its items.
+_STOPS_EXPLODED: Final = {"": "?#", "/": "?#", ".": "/?#"}
+
+
+class Variable(NamedTuple):
+    """A variable of a template: its name, its operator (empty for none), and whether it is exploded (`*`)."""
+
+    name: str
+    operator: str
+    exploded: bool
+
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether a URI can match without it."""
+        return self.operator not in ("", "+")
+
+    @property
+    def separators(self) -> str:
+        """What parts the items of a list."""
+        return "," + (self.operator or "/") if self.exploded and self.operator in ("", "/", ".") else ","
+
+
+class _Subject:
+    """The URI that is being matched, and where in it values have to end."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._ends: dict[str, list[int]] = {}
+
+    def end(self, stops: str, begin: int) -> int:
+        """Return where the run of characters ends that begins here and has none of `stops` in it."""
+        ends = self._ends.get(stops)
+        if ends is None:
+            ends = [position for position, each in enumerate(self.text) if each in stops]
+            ends.append(len(self.text))
+            self._ends[stops] = ends
+        return ends[bisect_left(ends, begin)]
+
+
+class _Text(NamedTuple):
+    """What stands in the URI as it is."""
+
+    text: str
+
+    def ways(self, subject: _Subject, start: int) -> Iterator[tuple[int, range]]:
+        if subject.text.startswith(self.text, start):
+            end = start + len(self.text)
+            yield start, range(end, end + 1)
+
+
+class _Value(NamedTuple):
+    """The value of one variable, with what introduces it."""
+
+    variable: Variable
+    prefix: str
+    stops: str
+
+    def ways(self, subject: _Subject, start: int) -> Iterator[tuple[int, range]]:
+        """Yield where the value can begin and the ends it can have; the better way comes last."""
+        if self.variable.may_be_absent:
+            yield start, range(start, start + 1)
+        if subject.text.startswith(self.prefix, start):
+            begin = start + len(self.prefix)
+            yield begin, range(begin + 1, subject.end(self.stops, begin) + 1)
+
+
+class _Query(NamedTuple):
+    """The members of a query: `?a=1&b=2`, in any order, each of them or none."""
+
+    first: str
+    variables: tuple[Variable, ...]
+
+    def ways(self, subject: _Subject, start: int) -> Iterator[tuple[int, range]]:
+        end = subject.end("#", start)
+        if start == end or subject.text[start] == self.first:
+            yield start, range(end, end + 1)
+
+    def members(self, query: str, any_query: bool) -> dict[str, str] | None:
+        """Return the members by name; None if one is unknown, or there twice and no exploded list."""
+        known = {variable.name: variable for variable in self.variables}
+        found: dict[str, str] = {}
+        for member in query[1:].split("&") if query else ():
+            name, _, value = member.partition("=")
+            if name not in known and any_query:
+                continue
+            if name not in known or (name in found and not known[name].exploded):
+                return None
+            # A member for each item of an exploded list is the same as one member with all of them.
+            found[name] = f"{found[name]},{value}" if name in found else value
+        return found
+
+
+class _Cut(NamedTuple):
+    """One part of a match, linked to the one before it."""
+
+    part: int
+    begin: int
+    end: int
+    before: _Cut | None
+
+
+class UriTemplate:
+    """A template that URIs can be matched against.
+
+    Args:
+        template: such as `weather://{city}/{day}{?units}`.
+
+    Attributes:
+        variables: its variables by name, in order.
+
+    Raises:
+        ValueError: it is no template that can be matched; says what is wrong.
+    """
+
+    def __init__(self, template: str) -> None:
+        self.template = template
+        self.variables: dict[str, Variable] = {}
+        self._parts: list[_Text | _Value | _Query] = []
+        self._check_text()
+        text = _canonical_host(template)
+        done = 0
+        for found in _EXPRESSION.finditer(text):
+            self._add_text(text[done : found.start()])
+            done = found.end()
+            self._add_expression(found[1], text[done:])
+        self._add_text(text[done:])
+
+    def __repr__(self) -> str:
+        return f"UriTemplate({self.template!r})"
+
+    def match(self, uri: str, *, any_query: bool = False) -> dict[str, str] | None:
+        """Return the values by name, still percent-encoded; None if the URI is none of the template's.
+
+        A variable that may be absent, and is, has no entry. With a query member that the template does not name,
+        a URI is another one.
+
+        Args:
+            uri: the URI.
+            any_query: pass over query members that the template does not name, if it has a query at all.
+        """
+        if len(uri) > MAX_LENGTH:
+            return None
+        text = canonical(uri)
+        cut = self._last_cut(_Subject(text))
+        if cut is None:
+            return None
+        found: dict[str, str] = {}
+        while cut is not None:
+            part, raw = self._parts[cut.part], text[cut.begin : cut.end]
+            if isinstance(part, _Query):
+                members = part.members(raw, any_query)
+                if members is None:
+                    return None
+                found.update(members)
+            elif isinstance(part, _Value) and raw:
+                found[part.variable.name] = raw
+            cut = cut.before
+        return {name: found[name] for name in self.variables if name in found}
+
+    def _last_cut(self, subject: _Subject) -> _Cut | None:
+        """Return the last part of a match of the whole URI, values as long as they can be; None without one."""
+        waiting: list[_Cut] = []
+        lowest: dict[tuple[int, int], int] = {}
+
+        def enter(part: int, start: int, before: _Cut | None) -> None:
+            for begin, ends in self._parts[part].ways(subject, start):
+                # Ends that were looked at from an earlier start within the same run of characters lead nowhere.
+                stop = lowest.get((part, ends.stop), ends.stop)
+                lowest[part, ends.stop] = min(ends.start, stop)
+                waiting.extend(_Cut(part, begin, end, before) for end in range(ends.start, stop))
+
+        enter(0, 0, None)
+        while waiting:
+            cut = waiting.pop()
+            if cut.part + 1 < len(self._parts):
+                enter(cut.part + 1, cut.end, cut)
+            elif cut.end == len(subject.text):
+                return cut
+        return None
+
+    # -- reading the template ----------------------------------------------------------------------------------
+
+    def _check_text(self) -> None:
+        text = _EXPRESSION.sub("", self.template)
+        if "{" in text or "}" in text:
+            raise self._refusal("its braces do not match")
+        check_scheme(self.template)
+        check_characters(text, self.template)
+
+    def _add_text(self, text: str) -> None:
+        if text:
+            self._check_goes_on(text)
+            self._parts.append(_Text(canonical(text)))
+
+    def _add_expression(self, expression: str, rest: str) -> None:
+        operator = expression[:1] if expression[:1] in _OPERATORS else ""
+        variables = [self._variable(each, operator) for each in expression[len(operator) :].split(",")]
+        if operator in ("?", "&"):
+            self._add_query(operator, variables)
+            return
+        if operator != "#":
+            self._check_goes_on(f"{{{expression}}}")
+        for position, variable in enumerate(variables):
+            prefix = f";{variable.name}=" if operator == ";" else operator.replace("+", "")
+            stops = (_STOPS_EXPLODED if variable.exploded else _STOPS).get(operator)
+            if stops is None:
+                stops = "".join(mark for mark in "?#" if mark in rest)
+            if operator in ("", "+", "#") and len(variables) > 1:
+                prefix, stops = "," if position else prefix, stops + ","
+            self._parts.append(_Value(variable, prefix, stops))
+
+    def _variable(self, text: str, operator: str) -> Variable:
+        variable = Variable(text.removesuffix("*"), operator, text.endswith("*"))
+        if ":" in variable.name:
+            raise self._refusal(f'"{text}" asks for the beginning of a value, and its rest cannot be known')
+        if not _NAME.fullmatch(variable.name):
+            raise self._refusal(f'"{variable.name}" cannot be the name of a parameter')
+        if variable.name in self.variables:
+            raise self._refusal(f'"{variable.name}" occurs twice')
+        if variable.exploded and operator == ";":
+            raise self._refusal(f'"{{;{text}}}" cannot be told from several parameters')
+        self.variables[variable.name] = variable
+        return variable
+
+    def _add_query(self, operator: str, variables: list[Variable]) -> None:
+        last = self._parts[-1] if self._parts else None
+        if isinstance(last, _Query):  # `{?a}{&b}` is one query
+            self._parts[-1] = _Query(last.first, (*last.variables, *variables))
+        else:
+            self._parts.append(_Query(operator, tuple(variables)))
+
+    def _check_goes_on(self, with_what: str) -> None:
+        if any(isinstance(part, _Query) for part in self._parts):
+            raise self._refusal(f'only a "{{#fragment}}" can follow its query, not "{with_what}"')
+
+    def _refusal(self, why: str) -> ValueError:
+        return ValueError(f'"{self.template}" is no URI template that can be matched: {why}')
+
+
+def _canonical_host(template: str) -> str:
+    """Return a template with the host of a web address in lower case, but for the names of variables in it."""
+    address = _WEB.match(template)
+    if address is None:
+        return template
+    parts = re.split(r"(\{[^{}]*\})", address[2])
+    host = "".join(part if part.startswith("{") else lowered(part) for part in parts)
+    return address[1].lower() + host + template[address.end() :]
+
+
+def decoded(raw: str) -> str | None:
+    """Return a value without its percent-encoding; None if it is no UTF-8 or holds a NUL."""
+    try:
+        text = unquote(raw, errors="strict")
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
+
+
+def leads_astray(value: str) -> bool:
+    """Return whether a value, taken for a path, would lead out of its directory: `..`, or an absolute path."""
+    steps = re.split(r"[/\\]", value)
+    absolute = len(steps) > 1 and (steps[0] == "" or re.fullmatch("[A-Za-z]:", steps[0]) is not None)
+    return ".." in steps or absolute

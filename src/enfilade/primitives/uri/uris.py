@@ -1,0 +1,112 @@
+"""URIs as this room needs them: legal ones are told from others, and two spellings of one URI compare equal.
+
+Easy to get wrong: clients do not send back the very text that was listed. Some write `%7e` for `~` or `%c3` for
+`%C3`, some leave letters outside ASCII as they are, and neither a scheme nor the host of a web address has a case
+(RFC 3986 §6.2.2). What is looked up is therefore the canonical form; what goes into the answer is the URI as it
+was asked for. In other schemes a value often stands in the place of a host, and its case matters.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from enfilade.startup.lazy import pattern
+
+#: Nothing longer is looked up; this also bounds the work of matching.
+MAX_LENGTH: Final = 8192
+
+_SCHEME: Final = pattern(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+_PAGE: Final = pattern(r"https?://([^/?#]+)", re.IGNORECASE)
+_ILLEGAL: Final = pattern(r"[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]|%(?![0-9A-Fa-f]{2})")
+_HOST: Final = pattern(r"(https?://(?:[^/?#]*@)?)([^/?#]*)")
+_ESCAPE_OR_UPPER: Final = pattern(r"(%[0-9A-F]{2})|[A-Z]+")
+_ESCAPE: Final = pattern(r"%([0-9A-Fa-f]{2})")
+_TO_ESCAPE: Final = pattern(r"[^\x21-\x7e]")
+_UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+def check_uri(uri: str) -> None:
+    """Refuse what is no absolute URI (R-521).
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
+    if len(uri) > MAX_LENGTH:
+        raise ValueError(f'"{uri[:60]}…" is longer than {MAX_LENGTH} characters')
+    check_scheme(uri)
+    check_characters(uri, uri)
+
+
+def check_page(url: str) -> None:
+    """Refuse what a user cannot be sent to: a page has a web address, and no credentials in it (R-544).
+
+    Raises:
+        ValueError: says what is wrong with it, and does not repeat credentials.
+    """
+    page = _PAGE.match(url)
+    if page is None:
+        raise ValueError("a page for the user to visit needs a web address, such as https://example.org/sign-in")
+    if "@" in page[1]:
+        raise ValueError("the address of a page for the user to visit must not hold credentials")
+    check_characters(url, url)
+
+
+def check_scheme(uri: str) -> None:
+    """Refuse what does not begin with a scheme.
+
+    Raises:
+        ValueError: shows how it would look with one.
+    """
+    if not _SCHEME.match(uri):
+        raise ValueError(f'"{uri}" is no URI: it needs a scheme, as in "resource://{uri.lstrip("/:")}"')
+
+
+def check_characters(text: str, whole: str) -> None:
+    """Refuse characters that a URI cannot have.
+
+    Args:
+        text: the part to look at.
+        whole: what to call it in the error.
+
+    Raises:
+        ValueError: names the first such character and how to write it.
+    """
+    if bad := _ILLEGAL.search(text):
+        raise ValueError(f'"{whole}" is no URI: it contains {bad[0]!r}; write it as {_escaped(bad)}')
+
+
+def canonical(text: str) -> str:
+    """Return the one spelling of a URI, or of a part of one, under which it is looked up."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        text = _TO_ESCAPE.sub(_escaped, text)
+    if "%" in text:
+        text = _ESCAPE.sub(_unescaped, text)
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        return text
+    if not scheme[0].islower():
+        text = scheme[0].lower() + text[scheme.end() :]
+    if host := _HOST.match(text):
+        return host[1] + lowered(host[2]) + text[host.end() :]
+    return text
+
+
+def lowered(host: str) -> str:
+    """Return a host, or a part of one, in lower case; escapes stay in upper case."""
+    return host if host.islower() else _ESCAPE_OR_UPPER.sub(lambda part: part[1] or part[0].lower(), host)
+
+
+def without_fragment(uri: str) -> str:
+    """Return a URI without its fragment, which means a place within the resource (RFC 3986 §3.5)."""
+    return uri.partition("#")[0]
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in character[0].encode("utf-8", "replace"))
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    """Return the character that needed no escape, or the escape in upper case."""
+    character = chr(int(escape[1], 16))
+    return character if character in _UNRESERVED else escape[0].upper()

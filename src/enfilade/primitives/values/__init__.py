@@ -1,0 +1,1 @@
+"""From arguments to Python values, and from returned values to what is sent."""

@@ -1,0 +1,368 @@
+"""From the raw arguments of a call to the values that a function takes: one validation of the JSON bytes.
+
+The parameters become a `TypedDict` and not a model, because its keys may have any name: a parameter called
+`schema`, `copy`, `model_config` or `_private` is as good as any.
+
+Easy to get wrong: a caller can send anything. Whatever it is (no object, broken UTF-8, 100,000 brackets, a
+number with 5,000 digits), the answer is an `ArgumentsError` that says what is wrong, and never another
+exception. All the work for that is done only after the validation has failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NotRequired,
+    Optional,
+    Required,
+    get_args,
+    get_origin,
+)
+
+import msgspec
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, ValidationError, from_json, to_json
+
+from enfilade.primitives.errors import ArgumentsError, NotAnObjectError
+from enfilade.primitives.registration_checks import reason_against, refuse_uncallable
+from enfilade.primitives.schema.annotations import allows_none
+from enfilade.primitives.schema.core_schemas import for_arguments, validator_of
+from enfilade.primitives.schema.portable import portable
+from enfilade.primitives.schema.schema_wording import Step, came, descend, types_of, value_at
+from enfilade.primitives.schema.schemas import TidySchema, check_headers, typed_dict, write_out_headers
+from enfilade.primitives.schema.signature import EMPTY, Parameter
+from enfilade.startup.lazy import Later
+
+if TYPE_CHECKING:
+    from enfilade.primitives.values import validation_faults as _faults
+    from enfilade.primitives.values import validation_messages as _complaints
+else:  # not before something is wrong
+    _complaints = Later("enfilade.primitives.values.validation_messages")
+    _faults = Later("enfilade.primitives.values.validation_faults")
+
+# A long array of wrong items has a million errors, and to look at them all would cost more than the call.
+_MOST_ERRORS: Final = 1000
+
+#: Bytes of arguments above which unknown names are refused before any value is built.
+LARGE: Final = 64 * 1024
+_MOST_UNKNOWN: Final = 20  # unknown names that are complained of, or counted
+
+#: How often arguments are read again with what was found in strings: strings of JSON may hold further ones.
+MOST_ROUNDS: Final = 6
+
+_ARRAYS: Final = ("list", "tuple", "set", "frozenset")  # types in pydantic's core schema
+
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+RawArguments = bytes | msgspec.Raw | None
+
+
+class ArgumentReader:
+    """Reads the arguments of one tool, prompt or resource template.
+
+    Args:
+        name: of what the arguments are for, for error messages.
+        parameters: what the caller fills.
+        descriptions: of parameters that have none of their own, by name.
+        label: what errors at registration call the function.
+        extra: what becomes of arguments that have no parameter: they are refused, left out, or passed on (for
+            `**kwargs`).
+        kind: what the arguments are for, for error messages.
+
+    Attributes:
+        schema: the JSON Schema of the arguments.
+
+    Raises:
+        TypeError: a parameter has a type that no JSON Schema can describe; names the parameter.
+        ValueError: an `x-mcp-header` is wrong (R-250 to R-253).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parameters: Iterable[Parameter],
+        *,
+        descriptions: Mapping[str, str],
+        label: str,
+        extra: Literal["forbid", "ignore", "allow"] = "forbid",
+        kind: str = "tool",
+    ) -> None:
+        self._name = name
+        self._kind = kind
+        fields = {each.name: _field(each, descriptions.get(each.name)) for each in parameters}
+        options = ConfigDict(
+            extra=extra,
+            allow_inf_nan=False,  # JSON has neither (R-506), and a string that says "nan" is no number
+            arbitrary_types_allowed=True,  # for classes of attrs and msgspec; others have no JSON Schema
+        )
+        try:
+            adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(typed_dict("Arguments", fields, options))
+            self._core_schema = for_arguments(adapter.core_schema)
+            schema = TidySchema().generate(self._core_schema)
+        except Exception as error:  # whatever pydantic or a type's own hook has against it
+            raise TypeError(_unfit(fields, label, error)) from error
+        self.schema = _tidied({**schema, "additionalProperties": True} if extra == "ignore" else schema)
+        self._validate = validator_of(self._core_schema, adapter).validate_json
+        refuse_uncallable(self.schema, self._validate, label, self.schema.get("required", ()))
+        self._is_open = extra != "forbid"
+
+    def read(self, arguments: RawArguments) -> dict[str, Any]:
+        """Return the values by parameter name.
+
+        Raises:
+            ArgumentsError: lists everything that is wrong.
+        """
+        raw = b"{}" if arguments is None else bytes(arguments)
+        if len(raw) > LARGE:
+            return self._read_large(raw)
+        try:
+            found: dict[str, Any] = self._validate(raw)
+        except ValidationError as error:
+            return self._read_again(raw, error, self._validate)
+        except RecursionError:
+            raise self._too_deep() from None
+        return found
+
+    def _read_large(self, arguments: bytes) -> dict[str, Any]:
+        if not self._is_open:
+            self._refuse_unknown(arguments)
+        try:
+            found: dict[str, Any] = self._validate_large(arguments)
+        except ValidationError as error:
+            return self._read_again(arguments, error, self._validate_large)
+        except RecursionError:
+            raise self._too_deep() from None
+        return found
+
+    @cached_property
+    def _validate_large(self) -> Callable[[bytes], Any]:
+        """Validation that stops at the first wrong item of an array: an error takes more memory than its item."""
+        return validator_of(failing_fast(self._core_schema)).validate_json
+
+    def _read_again(
+        self, arguments: bytes, error: ValidationError, validate: Callable[[bytes], Any]
+    ) -> dict[str, Any]:
+        """Read what failed once more, with objects and arrays that came as strings put right; or complain."""
+        if arguments.strip() == b"null":
+            return self.read(None)
+        if arguments.lstrip()[:1] == b"[":
+            check_is_object([], self._kind, self._name)  # before a long array is built for nothing
+        if error.error_count() > _MOST_ERRORS:
+            raise self._error([f"they are wrong in {error.error_count()} places"]) from None
+        try:
+            values = from_json(arguments)
+        except ValueError as unreadable:
+            raise self._error([f"they are not valid JSON: {unreadable}"]) from None
+        check_is_object(values, self._kind, self._name)
+        for _ in range(MOST_ROUNDS):
+            faults = _faults.faults_in(error.errors(include_url=False, include_input=False), values)
+            repaired = self._repaired(values, faults)
+            if repaired is None:
+                break
+            try:
+                found: dict[str, Any] = validate(to_json(repaired))
+            except ValidationError as again:
+                error, values = again, self._shown(values, repaired)
+                if error.error_count() > _MOST_ERRORS:
+                    raise self._error([f"they are wrong in {error.error_count()} places"]) from None
+            except RecursionError:
+                raise self._too_deep() from None
+            else:
+                return found
+        raise self._error(_complaints.complaints(error, values, self.schema, self._kind)) from None
+
+    def _refuse_unknown(self, arguments: bytes) -> None:
+        """Refuse large arguments with unknown names before their values are built.
+
+        The validator says itself which names it does not know: it is given null for the value of each of them.
+
+        Raises:
+            ArgumentsError: lists what is wrong.
+        """
+        shown = without_values(arguments, self.schema["properties"])
+        if shown is None:
+            return
+        try:
+            self._validate(shown)
+        except ValidationError as error:
+            if any(each["type"] == "extra_forbidden" for each in _listed(error)):
+                raise self._error(
+                    _complaints.complaints(error, from_json(shown), self.schema, self._kind)
+                ) from None
+
+    def _repaired(self, values: Any, faults: Iterable[_faults.Fault]) -> Any:
+        """Return arguments with what came as strings, and is no string, in its place; None if there is none."""
+        return repaired(values, (each.path for each in faults if not each.in_key), self.schema)
+
+    def _shown(self, values: Any, repaired: Any) -> Any:
+        """Return the arguments that complaints are about."""
+        return repaired
+
+    def _too_deep(self) -> ArgumentsError:
+        return self._error(["they are nested too deeply"])
+
+    def _error(self, sentences: list[str]) -> ArgumentsError:
+        return ArgumentsError(f'Invalid arguments for {self._kind} "{self._name}": {"; ".join(sentences)}')
+
+
+def check_is_object(values: Any, kind: str, name: str) -> None:
+    """Check that arguments are an object.
+
+    Raises:
+        NotAnObjectError: says what they are.
+    """
+    if not isinstance(values, dict):
+        raise NotAnObjectError(
+            f'Invalid arguments for {kind} "{name}": they should be an object, got {came(values)}'
+        )
+
+
+class StringReader(ArgumentReader):
+    """Reads arguments that come as strings, whatever their types (R-530).
+
+    A string stands for itself where the type takes it, for the value it spells otherwise: `5`, `true`, a date, a
+    member of an Enum. For lists and objects it is their JSON.
+    """
+
+    def _repaired(self, values: Any, faults: Iterable[_faults.Fault]) -> Any:
+        faults = list(faults)
+        found = super()._repaired(values, faults)
+        spelled = dict(values if found is None else found)
+        for name in {str(each.path[0]) for each in faults if len(each.path) == 1} & spelled.keys():
+            text = spelled[name]
+            if isinstance(text, str) and text.lstrip()[:1] not in ("{", "["):
+                spelled[name] = _spelled(text)
+        return spelled if spelled != values else None
+
+    def _shown(self, values: Any, repaired: Any) -> Any:
+        """Return the strings of which the caller hears, and what was read from strings of JSON."""
+        return {
+            name: value if isinstance(value, list | dict) else values[name] for name, value in repaired.items()
+        }
+
+
+def _spelled(text: str) -> Any:
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return text
+
+
+def failing_fast(schema: Any) -> Any:
+    """Return a core schema whose arrays are given up at their first wrong item."""
+    if isinstance(schema, dict):
+        copied = {key: failing_fast(value) if key != "metadata" else value for key, value in schema.items()}
+        if schema.get("type") in _ARRAYS:
+            copied["fail_fast"] = True
+        return copied
+    return [failing_fast(each) for each in schema] if isinstance(schema, list) else schema
+
+
+def without_values(arguments: bytes, names: Mapping[str, Any]) -> bytes | None:
+    """Return arguments with null in place of what is called by other names than these; None if nothing is.
+
+    Nothing of the values is built. Of many other names only some are left, to be complained of.
+    """
+    try:
+        members = _MEMBERS.decode(arguments)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # the validator says what is wrong
+    others = [name for name in members if name not in names]
+    if not others:
+        return None
+    kept: dict[str, msgspec.Raw | None] = {name: raw for name, raw in members.items() if name in names}
+    kept.update(dict.fromkeys(others[:_MOST_UNKNOWN]))
+    return msgspec.json.encode(kept)
+
+
+def _listed(error: ValidationError) -> Iterable[ErrorDetails]:
+    """Return the single errors, unless there are too many to look at."""
+    if error.error_count() > _MOST_ERRORS:
+        return ()
+    return error.errors(include_url=False, include_context=False, include_input=False)
+
+
+def repaired(values: Any, paths: Iterable[tuple[Step, ...]], schema: Mapping[str, Any]) -> Any:
+    """Return arguments in which strings at these paths became what the schema asks for; None if none did.
+
+    Models write `{"filter": "{\\"a\\": 1}"}` where `{"filter": {"a": 1}}` is meant, and `"null"` for null.
+
+    Args:
+        values: parsed arguments; the objects and arrays in them are changed, the outermost one is not.
+        paths: where something is wrong with them.
+        schema: of the arguments.
+    """
+    found: Any = None
+    for path in dict.fromkeys(paths):
+        text = value_at(values, path)
+        if not path or not isinstance(text, str):
+            continue
+        value = _repaired_text(text, types_of(descend(schema, path, schema), schema))
+        if value is not text:
+            found = values.copy() if found is None else found
+            value_at(found, path[:-1])[path[-1]] = value
+    return found
+
+
+def _repaired_text(text: str, types: set[str]) -> Any:
+    """Return what a string stands for where these types are expected; else the string itself."""
+    start = text.lstrip()[:1]
+    if text.strip() == "null" and "null" in types:
+        return None
+    if (start == "{" and "object" in types) or (start == "[" and "array" in types):
+        try:
+            return from_json(text, allow_inf_nan=False)
+        except ValueError:
+            return text
+    return text
+
+
+def _field(parameter: Parameter, description: str | None) -> Any:
+    """Return the parameter as an item of a TypedDict: type, constraints, default, description."""
+    annotation, default = parameter.annotation, parameter.default
+    metadata: list[Any] = [default if isinstance(default, FieldInfo) else Field(default=default)]
+    if default is EMPTY:
+        metadata.clear()
+    if text := _description(annotation, default, description):
+        metadata.append(Field(description=text))
+    fallback = default.default if isinstance(default, FieldInfo) else default
+    if fallback is None and not allows_none(annotation):
+        annotation = Optional[annotation]  # noqa: UP045 - `|` cannot join every annotation
+    field: Any = Annotated[annotation, *metadata] if metadata else annotation
+    return Required[field] if FieldInfo.from_annotation(field).is_required() else NotRequired[field]
+
+
+def _description(annotation: Any, default: Any, from_docstring: str | None) -> str | None:
+    """Return the description by precedence: `Annotated[T, "text"]`, `Field(description=)`, the docstring's."""
+    metadata = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    for each in reversed(metadata):
+        if isinstance(each, str):
+            return each
+    for each in (default, *reversed(metadata)):
+        if isinstance(each, FieldInfo) and each.description:
+            return each.description
+    return from_docstring
+
+
+def _tidied(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema in the order in which people read it, with `properties` even if there are none."""
+    head = {"type": "object", "properties": schema.get("properties", {})}
+    rest = {key: value for key, value in schema.items() if key not in (*head, "title", "description")}
+    tidy = write_out_headers(portable({**head, **rest}))
+    check_headers(tidy)
+    return tidy
+
+
+def _unfit(fields: Mapping[str, Any], label: str, error: Exception) -> str:
+    """Say which parameter has a type that cannot come from JSON."""
+    for name, field in fields.items():
+        if reason := reason_against(get_args(field)[0]):
+            return f'{label}, parameter "{name}": {reason}'
+    return f"{label}: its parameters cannot be described in JSON Schema ({str(error).splitlines()[0]})"

@@ -1,0 +1,185 @@
+"""Any Python value as JSON bytes: dates, decimals, sets, UUIDs, models, dataclasses, keys of any kind.
+
+Bytes become base64 in the standard alphabet. What pydantic does not know is looked up in `foreign_values.py`.
+
+Easy to get wrong: three things that Python has and JSON has not. NaN and Infinity are written as null. Half
+of a surrogate pair in a string (file names bring them) becomes U+FFFD. And an object nobody can write is a
+`ReturnedValueError` with its place and the name of its type, since its repr may say too much.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from enfilade.primitives.errors import ReturnedValueError
+from enfilade.startup.lazy import Later, pattern
+
+if TYPE_CHECKING:
+    import pydantic_core
+
+    from enfilade.primitives.schema import core_schemas as _core_schemas
+    from enfilade.primitives.schema import schema_wording as _phrases
+    from enfilade.primitives.schema.schema_wording import Step
+    from enfilade.primitives.values import foreign_values as _foreign
+else:
+    pydantic_core = Later("pydantic_core")
+    _core_schemas = Later("enfilade.primitives.schema.core_schemas")
+    _foreign = Later("enfilade.primitives.values.foreign_values")
+    _phrases = Later("enfilade.primitives.schema.schema_wording")
+
+_UNKNOWN: Final = "JSON cannot hold an object of type "
+_UNKNOWN_TYPE: Final = pattern(_UNKNOWN + r"([\w.<>]+)")
+_STANDARD: Final = str.maketrans("-_", "+/")
+_DEEPEST: Final = 50  # steps of a path that are looked for
+# What pydantic-core says, and what is said instead.
+_REASONS: Final = {
+    "depth exceeded": "it is nested too deeply",  # first, since some releases call this a circular reference
+    "recursion": "it is nested too deeply",
+    "Circular reference": "it refers to itself",
+}
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return the value as compact JSON; bytes become base64.
+
+    Raises:
+        ReturnedValueError: JSON cannot hold the value; names the place and the type at fault.
+    """
+    try:
+        if _holds_models(value):
+            value = _core_schemas.with_base64(value, fallback)
+        return _standard(value, _compact(value))
+    except (ValueError, TypeError, RecursionError) as error:
+        reason = error
+    try:
+        # Once before, for the keys of dicts, and once after, for what was in dataclasses and the like.
+        known = scrubbed(_foreign.known_values(value))
+        return pydantic_core.to_json(scrubbed(_jsonable(known)), inf_nan_mode="null")
+    except RecursionError:
+        raise unwritable(reason, value) from reason
+    except (ValueError, TypeError) as error:
+        raise unwritable(error, value) from error
+
+
+def _holds_models(value: Any) -> bool:
+    """Return whether a value is one of pydantic's models, or holds some; what lies deeper is not looked for."""
+    kind = type(value)
+    if kind is dict:
+        kinds = set(map(type, value.values()))
+    elif kind is list or kind is tuple:
+        kinds = set(map(type, value))
+    else:
+        return hasattr(kind, "__pydantic_serializer__")
+    return any(hasattr(each, "__pydantic_serializer__") for each in kinds)
+
+
+def _compact(value: Any) -> bytes:
+    return pydantic_core.to_json(value, inf_nan_mode="null", bytes_mode="base64", fallback=fallback)
+
+
+def _jsonable(value: Any) -> Any:
+    def plain(mode: Literal["base64", "hex"]) -> Any:
+        return pydantic_core.to_jsonable_python(value, inf_nan_mode="null", bytes_mode=mode, fallback=fallback)
+
+    return in_standard_alphabet(plain("base64"), plain("hex"))
+
+
+def _standard(value: Any, data: bytes) -> bytes:
+    """Return JSON with its base64 in the standard alphabet; pydantic writes the one for URLs."""
+    if b"-" not in data and b"_" not in data:
+        return data
+    if pydantic_core.to_json(value, inf_nan_mode="null", bytes_mode="hex", fallback=fallback) == data:
+        return data
+    return pydantic_core.to_json(_jsonable(value), inf_nan_mode="null")
+
+
+def in_standard_alphabet(encoded: Any, compared: Any) -> Any:
+    """Return plain JSON values with base64 in the standard alphabet.
+
+    Args:
+        encoded: the values with bytes in URL-safe base64.
+        compared: the same with bytes in another encoding, which tells them from strings.
+    """
+    if isinstance(encoded, str):
+        return encoded if encoded == compared else encoded.translate(_STANDARD)
+    if isinstance(encoded, dict):
+        pairs = zip(encoded.items(), compared.items(), strict=True)
+        return {
+            in_standard_alphabet(key, other): in_standard_alphabet(member, its)
+            for (key, member), (other, its) in pairs
+        }
+    if isinstance(encoded, list):
+        return [in_standard_alphabet(*each) for each in zip(encoded, compared, strict=True)]
+    return encoded
+
+
+def fallback(value: Any) -> Any:
+    """Return what stands for a value that pydantic does not know."""
+    found = _foreign.known_value(value)
+    if found is value:
+        raise TypeError(f"{_UNKNOWN}{type(value).__qualname__}")
+    return found
+
+
+def clean(text: str) -> str:
+    """Return text that UTF-8 can hold: pairs of surrogates joined, single ones replaced."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def scrubbed(value: Any) -> Any:
+    """Return plain containers with `clean` strings in them; other objects stay as they are."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {scrubbed(key): scrubbed(member) for key, member in value.items()}
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(scrubbed(item) for item in value)
+    return value
+
+
+def is_surrogate_error(error: Exception) -> bool:
+    """Return whether serialization failed because of half a surrogate pair; pydantic-core has no class for it."""
+    return "surrogates not allowed" in str(error)
+
+
+def unwritable(error: Exception, value: Any = None) -> ReturnedValueError:
+    """Return the error that says why a value could not be serialized, and where, without showing the value."""
+    text = str(error) or type(error).__name__
+    path: tuple[Step, ...] = ()
+    if unknown := _UNKNOWN_TYPE.search(text):
+        path = _place_of_fault(value)
+        why = f"{_UNKNOWN}{unknown[1]}"
+    else:
+        why = next((reason for said, reason in _REASONS.items() if said.lower() in text.lower()), "")
+        path = () if why else _place_of_fault(value)
+        why = why or "JSON cannot hold it"
+    where = f", at {_phrases.place(path)}" if path else ""
+    return ReturnedValueError(f"What it returned cannot be sent{where}: {why}")
+
+
+def _place_of_fault(value: Any) -> tuple[Step, ...]:
+    """Return the path to the innermost value that cannot be serialized."""
+    path: list[Step] = []
+    while len(path) < _DEEPEST:
+        for step, child in _foreign.children(value):
+            if not _is_writable(child):
+                path.append(step)
+                value = child
+                break
+        else:
+            break
+    return tuple(path)
+
+
+def _is_writable(value: Any) -> bool:
+    try:
+        _compact(scrubbed(_foreign.known_values(value)))
+    except (ValueError, TypeError, RecursionError) as error:
+        return is_surrogate_error(error)
+    return True

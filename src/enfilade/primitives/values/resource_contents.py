@@ -1,0 +1,110 @@
+"""From returned values to what a resource holds: text, bytes, data, files, or several of them.
+
+Easy to get wrong: nothing is not empty. A function that returns `None` has most likely forgotten its `return`,
+and a client that asked for a resource must never be told that it exists and holds nothing (R-523).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from enfilade.primitives.errors import ReturnedValueError
+from enfilade.primitives.values.content_blocks import is_sdk_object, listed, sdk_dict
+from enfilade.primitives.values.json_encoding import clean, json_bytes
+from enfilade.primitives.values.media import Media, sniff_mime_type
+from enfilade.wire.content import (
+    AudioContent,
+    BlobResourceContents,
+    EmbeddedResource,
+    ImageContent,
+    ResourceContents,
+    TextContent,
+    TextResourceContents,
+)
+from enfilade.wire.resources import ReadResourceResult
+
+_BYTES = (bytes, bytearray, memoryview)
+
+
+def read_result(
+    value: Any, uri: str, mime_type: str | None, meta: Mapping[str, Any] | None = None
+) -> ReadResourceResult:
+    """Return the result of reading a resource.
+
+    Args:
+        value: what its function returned.
+        uri: as it was asked for.
+        mime_type: the media type of strings, bytes and data; guessed without it.
+        meta: the `_meta` of contents that say nothing of their own.
+
+    Raises:
+        ReturnedValueError: the value is none that a resource can hold.
+        ToolError: a file cannot be read.
+    """
+    if is_sdk_object(value) and type(value).__name__ == "ReadResourceResult":
+        value = msgspec.convert(sdk_dict(value), ReadResourceResult)
+    if isinstance(value, ReadResourceResult):
+        return value
+    value = listed(value)
+    if isinstance(value, (list, tuple)) and any(map(_speaks_for_itself, value)):
+        contents = [_contents_of(item, uri, mime_type) for item in value]
+    else:
+        contents = [_contents_of(value, uri, mime_type)]
+    return ReadResourceResult(contents=[_with_meta(each, meta) for each in contents] if meta else contents)
+
+
+def _with_meta(contents: ResourceContents, meta: Mapping[str, Any]) -> ResourceContents:
+    return contents if contents.meta is not UNSET else msgspec.structs.replace(contents, meta=dict(meta))
+
+
+def _contents_of(value: Any, uri: str, mime_type: str | None) -> ResourceContents:
+    if isinstance(value, str):
+        return TextResourceContents(uri=uri, mime_type=mime_type or "text/plain", text=clean(value))
+    if isinstance(value, _BYTES):
+        data = bytes(value)
+        guess = mime_type or sniff_mime_type(data) or "application/octet-stream"
+        return BlobResourceContents(uri=uri, mime_type=guess, blob=base64.b64encode(data).decode("ascii"))
+    if value is None:
+        raise ReturnedValueError("It returned nothing; raise ResourceNotFound where there is nothing to read")
+    return _spelled_out(value, uri) or TextResourceContents(
+        uri=uri, mime_type=mime_type or "application/json", text=json_bytes(value).decode()
+    )
+
+
+def _spelled_out(value: Any, uri: str) -> ResourceContents | None:
+    """Return the contents that a value of ours or of the official SDK says it is; None for plain data."""
+    if is_sdk_object(value):
+        value = _from_sdk(sdk_dict(value), type(value).__name__)
+    if isinstance(value, EmbeddedResource):
+        value = value.resource
+    if isinstance(value, ResourceContents):
+        return value if value.text is UNSET else msgspec.structs.replace(value, text=clean(value.text))
+    if isinstance(value, Media):
+        return value.to_contents(uri)
+    if isinstance(value, (ImageContent, AudioContent)):
+        return BlobResourceContents(uri=uri, mime_type=value.mime_type, blob=value.data)
+    if isinstance(value, TextContent):
+        return TextResourceContents(uri=uri, mime_type="text/plain", text=clean(value.text))
+    return None
+
+
+def _from_sdk(found: Mapping[str, Any], name: str) -> Any:
+    kinds: tuple[Any, ...] = (TextContent | ImageContent | AudioContent | EmbeddedResource,)
+    if "type" not in found:
+        kinds = (TextResourceContents, BlobResourceContents)
+    for kind in kinds:
+        try:
+            return msgspec.convert(found, kind)
+        except msgspec.ValidationError:
+            continue
+    raise ReturnedValueError(f"It returned a {name}, which is nothing that a resource can hold")
+
+
+def _speaks_for_itself(value: Any) -> bool:
+    kinds = (ResourceContents, EmbeddedResource, Media, ImageContent, AudioContent, TextContent, *_BYTES)
+    return isinstance(value, kinds) or is_sdk_object(value)

@@ -1,0 +1,263 @@
+"""Structured output: the schema from the return annotation, and results that keep what it promises (R-514).
+
+The structured content is always an object, which every revision can carry: a return type that is none is
+wrapped, so that `-> int` publishes and returns `{"result": 5}`. The same JSON goes into a text block for
+clients that read nothing else (R-503): the whole object, or the bare value where it was wrapped, a string
+without quotes.
+
+Easy to get wrong: validating the value is not enough. A model may have been changed after it was made, and
+NaN passes as a float but is written as null. So the serializer's doubts are taken seriously, and only then
+the JSON itself is checked against the schema.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final, Never, NoReturn, cast, get_args, get_origin
+
+import msgspec
+from pydantic import ConfigDict, TypeAdapter
+from pydantic_core import PydanticSerializationError, ValidationError, from_json
+
+from enfilade.primitives.errors import ReturnedValueError
+from enfilade.primitives.questions.input_required import without_input_required
+from enfilade.primitives.schema.annotations import strip
+from enfilade.primitives.schema.core_nodes import holds_anything, may_differ
+from enfilade.primitives.schema.core_schemas import for_results, serializer_of, validator_of
+from enfilade.primitives.schema.json_schema import SchemaChecker
+from enfilade.primitives.schema.portable import portable
+from enfilade.primitives.schema.schema_wording import place
+from enfilade.primitives.schema.schemas import TidySchema, object_schema, wrapped_schema
+from enfilade.primitives.schema.signature import EMPTY
+from enfilade.primitives.values.content_blocks import declares_content, listed, text_of_json
+from enfilade.primitives.values.json_encoding import (
+    clean,
+    fallback,
+    in_standard_alphabet,
+    is_surrogate_error,
+    json_bytes,
+    scrubbed,
+    unwritable,
+)
+from enfilade.primitives.values.results import FreeWriter, ResultWriter, ToolResult, as_told, refuse_problems
+from enfilade.startup.lazy import Later
+from enfilade.wire.content import TextContent
+from enfilade.wire.tools import CallToolResult
+
+if TYPE_CHECKING:
+    from enfilade.primitives.values import foreign_values as _foreign
+else:  # for values that do not fit at once
+    _foreign = Later("enfilade.primitives.values.foreign_values")
+
+_NOTHING: Final = (EMPTY, None, type(None), Any, object)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def writer_for(
+    returns: Any, *, label: str, structured: bool | None = None, schema: dict[str, Any] | None = None
+) -> ResultWriter:
+    """Return the writer for a tool's results.
+
+    Args:
+        returns: the resolved return annotation.
+        label: what errors call the function.
+        structured: False turns structured output off; True insists on an output schema.
+        schema: a hand-made output schema, in place of the annotation's.
+
+    Raises:
+        TypeError: an output schema is wanted and the annotation gives none.
+        ValueError: the hand-made schema is none that a tool may have.
+    """
+    if schema is not None:
+        return GivenWriter(schema, label=label)
+    if structured is False:
+        return FreeWriter(structured=False)
+    returns = without_input_required(returns)
+    bare = strip(returns)
+    if any(bare is each for each in _NOTHING) or _spells_out(bare) or declares_content(bare):
+        why = "structured_output=True needs a return annotation that says what the data is"
+    else:
+        try:
+            return TypedWriter(returns)
+        except Exception as error:  # whatever pydantic or a type's own hook has against the annotation
+            why = f"its return annotation has no JSON Schema ({str(error).splitlines()[0]})"
+    if structured:
+        raise TypeError(f"{label}: {why}")
+    return FreeWriter()
+
+
+class TypedWriter:
+    """Writes results of an annotated type."""
+
+    def __init__(self, returns: Any) -> None:
+        # In a tuple, because its options reach into whatever has none of its own; most types take none directly.
+        adapter: TypeAdapter[Any] = TypeAdapter(tuple[returns], config=ConfigDict(arbitrary_types_allowed=True))
+        core_schema = for_results(adapter.core_schema)
+        whole = TidySchema().generate(core_schema, mode="serialization")
+        (inner,) = whole["prefixItems"]
+        if "$defs" in whole:
+            inner = {**inner, "$defs": whole["$defs"]}
+        inner = portable(inner, sent=True)
+        bare = object_schema(inner)
+        self.schema: dict[str, Any] | None = bare or wrapped_schema(inner)
+        self.wrapped = bare is None
+        serializer = serializer_of(core_schema)
+        self._validate = validator_of(core_schema, adapter).validate_python
+        self._serialize = serializer.to_json
+        self._to_python = serializer.to_python
+        self._checker = SchemaChecker(self.schema or {}, derived=True)
+        self._may_differ = may_differ(core_schema)
+        self._core_schema = core_schema if holds_anything(core_schema) else None
+        self._has_numbers = b'"number"' in _encode(self.schema)
+        # What is of this very class is neither an iterator nor a result that speaks for itself.
+        self._kind = get_origin(returns) or returns
+        self._plain = returns if returns in (str, int, bool, float) else None
+
+    def write(self, value: Any) -> CallToolResult:
+        """Return the result for a value of the annotated type.
+
+        Raises:
+            ReturnedValueError: the value is not of that type, or cannot be written in its schema.
+        """
+        if type(value) is self._plain and (quick := _quick(value)) is not None:
+            return quick
+        if type(value) is not self._kind:
+            value = listed(value)
+            if (told := as_told(value, self._checker)) is not None:
+                return told
+        data = self._dumped(self._validated(value))
+        return CallToolResult(
+            content=[TextContent(text=text_of_json(data))],
+            structured_content=msgspec.Raw(b'{"result":%b}' % data if self.wrapped else data),
+        )
+
+    def _validated(self, value: Any) -> Any:
+        try:
+            return self._validate((value,))
+        except ValidationError as error:
+            # Some releases of pydantic refuse half a surrogate pair here, others only when it is serialized. And
+            # numbers of numpy, views and the like may have plainer values that fit.
+            try:
+                return self._validate((scrubbed(_foreign.known_values(value)),))
+            except ValidationError:
+                raise ReturnedValueError(self._mismatch(error)) from error
+        except RecursionError as error:
+            raise unwritable(error) from error
+
+    def _dumped(self, validated: Any) -> bytes:
+        """Return the JSON of the value, checked where the serializer alone does not guarantee the schema."""
+        try:
+            data = self._serialize(validated, by_alias=True, warnings="error", fallback=fallback)
+            if self._core_schema is not None and (b"-" in data or b"_" in data):
+                data = self._with_standard_base64(validated)
+            if not self._may_differ and not (self._has_numbers and b"null" in data):
+                return data[1:-1]
+        except (PydanticSerializationError, RecursionError) as error:
+            data = self._dumped_anyhow(validated, error)
+        self._check(data, validated)
+        return data[1:-1]
+
+    def _check(self, data: bytes, validated: Any) -> None:
+        try:
+            (bare,) = from_json(data, allow_inf_nan=False)
+        except ValueError as error:
+            raise self._not_finite(validated) or unwritable(error, validated[0]) from error
+        sent = {"result": bare} if self.wrapped else bare
+        try:
+            refuse_problems(self._checker, sent)
+        except ReturnedValueError as error:
+            raise self._not_finite(validated) or error from None
+
+    def _not_finite(self, validated: Any) -> ReturnedValueError | None:
+        """Return the error for NaN and infinities, which became null or a word; None if there are none."""
+        if (found := _foreign.first_not_finite(validated[0])) is None:
+            return None
+        path, name = found
+        where = place(("result", *path) if self.wrapped else path)
+        return ReturnedValueError(
+            f"The tool returned {name} for {where}, which JSON cannot hold; "
+            f"return None where there is no number, and declare it as float | None"
+        )
+
+    def _with_standard_base64(self, validated: Any) -> bytes:
+        """Return the JSON with bytes among values of any type in the standard alphabet."""
+        in_hex = serializer_of(self._core_schema, bytes_mode="hex").to_python
+        encoded, compared = (
+            write(validated, mode="json", by_alias=True, warnings="none", fallback=fallback)
+            for write in (self._to_python, in_hex)
+        )
+        return json_bytes(in_standard_alphabet(encoded, compared))
+
+    def _dumped_anyhow(self, validated: Any, reason: Exception) -> bytes:
+        try:
+            if is_surrogate_error(reason):
+                return json_bytes(
+                    self._to_python(scrubbed(validated), mode="json", by_alias=True, fallback=fallback)
+                )
+            try:
+                return self._serialize(validated, by_alias=True, warnings="none", fallback=fallback)
+            except (ValueError, TypeError):  # such as NaT, which says that it is a date
+                known = _foreign.known_values(validated)
+                return self._serialize(known, by_alias=True, warnings="none", fallback=fallback)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise unwritable(error, validated[0]) from error
+
+    def _mismatch(self, error: ValidationError) -> str:
+        from enfilade.primitives.values.validation_messages import message_of  # not before something is wrong
+
+        sentences = []
+        for each in error.errors(include_url=False)[:10]:
+            path = ("result", *each["loc"][1:]) if self.wrapped else each["loc"][1:]
+            came = "" if each["type"] == "missing" else f", not {type(each['input']).__name__}"
+            sentences.append(f"{place(path) if path else 'it'} {message_of(each)}{came}")
+        return f"The tool returned what its return annotation does not allow: {'; '.join(sentences)}"
+
+
+class GivenWriter:
+    """Writes results by a hand-made output schema."""
+
+    wrapped = False
+
+    def __init__(self, schema: dict[str, Any], *, label: str) -> None:
+        if schema.get("type") != "object":
+            raise ValueError(
+                f'{label}: output_schema needs "type": "object" at its root, as older clients ask for (R-504)'
+            )
+        self.schema: dict[str, Any] | None = schema
+        self._checker = SchemaChecker(schema)
+
+    def write(self, value: Any) -> CallToolResult:
+        """Return the result for a value that matches the schema once it is JSON.
+
+        Raises:
+            ReturnedValueError: it does not match.
+        """
+        told = as_told(value, self._checker)
+        return told or cast(CallToolResult, as_told(ToolResult(structured_content=listed(value)), self._checker))
+
+
+def _quick(value: Any) -> CallToolResult | None:
+    """Return the result for what is exactly a string, integer, boolean or finite float: no validator needed."""
+    kind = type(value)
+    if kind is str:
+        text = value if value.isascii() else clean(value)
+        data = _encode(text)
+    elif kind is float:
+        if not math.isfinite(value):
+            return None
+        data = _encode(value)
+        text = data.decode()
+    else:
+        try:
+            data = _encode(value)
+        except OverflowError:
+            return None
+        text = data.decode()
+    return CallToolResult(
+        content=[TextContent(text=text)], structured_content=msgspec.Raw(b'{"result":%b}' % data)
+    )
+
+
+def _spells_out(annotation: Any) -> bool:
+    """Return whether the annotation is `ToolResult`, alone or in a union, or that nothing is ever returned."""
+    return annotation in (ToolResult, Never, NoReturn) or ToolResult in get_args(annotation)

@@ -1,0 +1,60 @@
+"""Side effects that happen once per call, however many rounds of questions the call has.
+
+Easy to get wrong: two branches of a handler that come to the same side effect at the same time. The second waits
+for the first, and runs it only if the first has failed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+import msgspec
+
+from enfilade.primitives.values.json_encoding import json_bytes
+from enfilade.serving.client_requests.request_state import Page
+from enfilade.serving.client_requests.stateless import Replay
+from enfilade.serving.request import Request
+
+#: The keys of the side effects that the present code is part of.
+within: ContextVar[tuple[str, ...]] = ContextVar("enfilade_within_once", default=())
+
+
+async def once(request: Request, page: Page, replay: Replay | None, key: str, fn: Callable[[], Any]) -> Any:
+    """Run a side effect unless its result is known; return the result, as JSON has it.
+
+    Args:
+        request: the handler's request.
+        page: where its results are kept.
+        replay: the rounds of the call, if it has any.
+        key: names the side effect within the handler.
+        fn: sync or async, without arguments.
+
+    Raises:
+        RuntimeError: the side effect runs itself.
+    """
+    if key not in page.once:
+        if key in within.get():
+            raise RuntimeError(f"the side effect {key!r} runs itself: ctx.once was called with its own key in it")
+        if request.locks is None:
+            request.locks = {}
+        async with request.locks.setdefault(key, asyncio.Lock()):
+            if key not in page.once:
+                page.once[key] = await _performed(replay, key, fn)
+    return msgspec.json.decode(page.once[key])
+
+
+async def _performed(replay: Replay | None, key: str, fn: Callable[[], Any]) -> bytes:
+    """Run it, and keep the round from ending meanwhile."""
+    token = within.set((*within.get(), key))
+    if replay is not None:
+        replay.begin_side_effect()
+    try:
+        value = fn()
+        if isinstance(value, Awaitable):
+            value = await value
+        return json_bytes(value)
+    finally:
+        within.reset(token)
+        if replay is not None:
+            replay.end_side_effect()

@@ -1,0 +1,210 @@
+"""Questions to a client that waits for its call to end: the session era.
+
+A question is a request on the stream of the call that caused it, and its answer a message of its own (SEP-2260).
+The easy thing to get wrong is who may answer: an answer counts only in the session that was asked, and only while
+somebody waits for it.
+"""
+
+import asyncio
+import secrets
+import uuid
+from collections import Counter
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw
+from msgspec.structs import replace
+
+from enfilade.serving.client_requests.errors import AskTimeoutError, CannotAskError, ClientRefusedError
+from enfilade.serving.cluster import LOOK, Relay
+from enfilade.serving.request import Outlet, Request
+from enfilade.state.store import StoreError
+from enfilade.state.tokens import Seal
+from enfilade.wire.cancellation import CancelledNotificationParams
+from enfilade.wire.elicitation import ElicitRequestURLParams
+from enfilade.wire.jsonrpc import Envelope, decode, encode_notification, encode_request
+from enfilade.wire.message import Message
+from enfilade.wire.projection import InexpressibleError, encode
+
+_PURPOSE: Final = b"question"
+
+#: Seconds that an answer is kept for the worker that asked.
+ANSWER_KEPT: Final = 300.0
+
+
+class Questions:
+    """Live questions of one doorway, waiting for their answers.
+
+    Args:
+        relay: the workers at which an answer may arrive as well; None if it can arrive here only.
+        seal: marks the ids of questions, so that what other workers keep for us are answers to us.
+        limit: questions that one principal, or one session where there is none, may have unanswered.
+    """
+
+    def __init__(self, relay: Relay | None = None, seal: Seal | None = None, *, limit: int = 64) -> None:
+        self._limit = limit
+        self._asked: Counter[tuple[str | None, str | None]] = Counter()  # questions without an answer, by client
+        self._waiting: dict[tuple[str | None, str | int], asyncio.Future[Envelope]] = {}
+        self._relay = relay if relay is not None and relay.shared else None
+        self._seal = seal
+        if self._relay is not None:
+            self._relay.on("answer", lambda key: self._soon_fetch((key[0], key[1])))
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def answer(self, scope: str | None, envelope: Envelope) -> bool:
+        """Hand a client's response to whoever asked here (R-334).
+
+        Returns:
+            Whether somebody did. Answers that are late or that nobody asked for are ignored.
+        """
+        waiting = self._waiting.get((scope, envelope.id)) if envelope.id is not UNSET else None
+        if waiting is None:
+            return False
+        if not waiting.done():
+            waiting.set_result(envelope)
+        return True
+
+    async def forward(self, scope: str, envelope: Envelope) -> None:
+        """Leave a response for the worker that asked, if the id says that one did.
+
+        Raises:
+            StoreError: it could not be left; the client may try again.
+        """
+        worker = self._asker(scope, envelope.id)
+        if self._relay is None or worker is None or worker == self._relay.worker:
+            return
+        body = msgspec.json.encode(envelope)
+        await self._relay.store.keys.put(_answer_key(scope, str(envelope.id)), body, ANSWER_KEPT)
+        self._relay.tell("answer", [scope, envelope.id], worker)
+
+    def _new_id(self, scope: str | None) -> str:
+        if self._relay is None or self._seal is None:
+            return f"ask-{secrets.token_hex(8)}"
+        id = f"ask-{self._relay.worker}-{secrets.token_hex(8)}"
+        return f"{id}-{self._seal.sign(f'{scope} {id}'.encode(), _PURPOSE).hex()}"
+
+    def _asker(self, scope: str, id: object) -> str | None:
+        """Return the worker that asked a question with this id in this session, or None."""
+        if not isinstance(id, str) or self._seal is None:
+            return None
+        question, _, mark = id.rpartition("-")
+        try:
+            signature = bytes.fromhex(mark)
+        except ValueError:
+            return None
+        if not self._seal.signed(f"{scope} {question}".encode("utf-8", "replace"), signature, _PURPOSE):
+            return None
+        return question.split("-")[1]
+
+    def _soon_fetch(self, key: tuple[str | None, str]) -> None:
+        if self._relay is not None and key in self._waiting:
+            self._relay.soon(self._fetch(key))
+
+    async def _fetch(self, key: tuple[str | None, str]) -> None:
+        """Look whether the answer has been left for us by another worker."""
+        if self._relay is None:
+            return
+        keys, name = self._relay.store.keys, _answer_key(str(key[0]), key[1])
+        try:
+            kept = await keys.get(name)
+            if kept is not None:
+                envelope = decode(kept)
+                if isinstance(envelope, Envelope):
+                    self.answer(key[0], envelope)
+                await keys.delete(name)
+        except StoreError:
+            return  # there will be another look
+
+    async def _answered(
+        self, waiting: "asyncio.Future[Envelope]", key: tuple[str | None, str], timeout: float
+    ) -> bool:
+        """Wait for an answer, wherever it arrives; return whether there is one."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        while True:
+            left = end - loop.time()
+            pause = left if self._relay is None else min(left, 2 * LOOK)
+            done, _ = await asyncio.wait((waiting,), timeout=max(0.0, pause))
+            if done:
+                return True
+            if self._relay is not None:
+                await self._fetch(key)
+            if left <= pause:
+                return waiting.done()
+
+    async def ask(self, request: Request, method: str, params: Message, timeout: float) -> Raw:
+        """Send a question on the request's own stream and wait for its answer.
+
+        Args:
+            request: the client's own request.
+            timeout: seconds to wait; the client is told when they are over (R-36A).
+
+        Raises:
+            CannotAskError: the call's answer cannot carry a question, the client's revision has none like it, or
+                the client has too many questions to answer already.
+            AskTimeoutError: no answer came.
+            ClientRefusedError: the answer is an error.
+        """
+        if request.finished or request.cancelled:
+            raise CannotAskError("This call is over, so its client cannot be asked anything more")
+        peer = request.peer
+        client = (peer.principal, None) if peer.principal is not None else (None, peer.session_id)
+        if self._asked[client] >= self._limit:
+            raise CannotAskError(
+                f"This client has {self._limit} unanswered question{'' if self._limit == 1 else 's'}, "
+                "so it cannot be asked anything more now"
+            )
+        id = self._new_id(request.peer.session_id)
+        question = encode_request(id, method, _said(params, request.peer.revision))
+        outlet = request.outlet
+        key = (request.peer.session_id, id)
+        waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
+        self._asked[client] += 1
+        try:
+            if not outlet.send(question):
+                raise CannotAskError("This client takes plain JSON answers, so it cannot be asked anything")
+            if not await self._answered(waiting, key, timeout):
+                raise AskTimeoutError(f"The client did not answer within {timeout:g} seconds")
+        except (asyncio.CancelledError, AskTimeoutError):
+            if not request.finished:
+                _withdraw(outlet, id, request)
+            raise
+        finally:
+            del self._waiting[key]
+            self._asked[client] -= 1
+            if not self._asked[client]:
+                del self._asked[client]
+        envelope = waiting.result()
+        if isinstance(envelope.result, Raw):
+            return envelope.result
+        raise ClientRefusedError(_reason(envelope.error))
+
+
+def _answer_key(scope: str, id: str) -> str:
+    return f"answer:{scope}:{id}"
+
+
+def _said(params: Message, revision: str) -> bytes:
+    """Return the question as the client's revision has it."""
+    if isinstance(params, ElicitRequestURLParams) and params.elicitation_id is UNSET:
+        params = replace(params, elicitation_id=uuid.uuid4().hex)  # R-546
+    try:
+        return encode(params, revision)
+    except InexpressibleError as error:
+        raise CannotAskError(f"This client cannot be asked that: {error}") from None
+
+
+def _withdraw(outlet: Outlet, id: str, request: Request) -> None:
+    """Tell the client that a question needs no answer any more."""
+    params = CancelledNotificationParams(request_id=id, reason="no longer needed")
+    outlet.send(encode_notification("notifications/cancelled", encode(params, request.peer.revision)))
+
+
+def _reason(error: Any) -> str:
+    try:
+        message = msgspec.json.decode(error)["message"]
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
+        message = ""
+    return f"The client refused: {message}" if isinstance(message, str) and message else "The client refused"

@@ -1,0 +1,75 @@
+"""How a conversation opens: the handshake, `server/discover`, and ping.
+
+Both ways of opening advertise the same capabilities from one place, and only what has a handler behind it.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec import UNSET
+
+from enfilade.serving.request import Request
+from enfilade.wire.lifecycle import (
+    DiscoverResult,
+    Implementation,
+    InitializeResult,
+    PromptsCapability,
+    ResourcesCapability,
+    ServerCapabilities,
+    ToolsCapability,
+)
+from enfilade.wire.message import EmptyResult
+from enfilade.wire.revisions import STATELESS
+
+
+class Opening:
+    """Handles `initialize`, `server/discover` and `ping`.
+
+    Args:
+        server_info: who the server says it is.
+        capabilities: what it offers at the time of asking.
+        instructions: how to use it, for the client's model.
+    """
+
+    def __init__(
+        self,
+        server_info: Implementation,
+        capabilities: Callable[[], ServerCapabilities],
+        instructions: str | None,
+    ) -> None:
+        self._server_info = server_info
+        self._capabilities = capabilities
+        self._instructions = UNSET if instructions is None else instructions
+
+    async def initialize(self, request: Request) -> InitializeResult:
+        """Answer the handshake with the revision that the doorway negotiated (R-109, R-301)."""
+        capabilities = self._capabilities()
+        return InitializeResult(
+            protocol_version=request.peer.revision,
+            capabilities=capabilities if request.session is not None else _without_changes(capabilities),
+            server_info=self._server_info,
+            instructions=self._instructions,
+        )
+
+    async def discover(self, request: Request) -> DiscoverResult:
+        """Answer `server/discover` (R-283, R-284); the versions are those of the stateless era (R-118)."""
+        return DiscoverResult(
+            supported_versions=list(STATELESS),
+            capabilities=self._capabilities(),
+            instructions=self._instructions,
+        )
+
+    async def ping(self, request: Request) -> EmptyResult:
+        """Answer a ping (R-366)."""
+        return EmptyResult()
+
+
+def _without_changes(capabilities: ServerCapabilities) -> ServerCapabilities:
+    """Return what a client is offered that keeps no session: there is no stream to tell it of changes."""
+    tools, prompts, resources = capabilities.tools, capabilities.prompts, capabilities.resources
+    return msgspec.structs.replace(
+        capabilities,
+        tools=tools if tools is UNSET else ToolsCapability(),
+        prompts=prompts if prompts is UNSET else PromptsCapability(),
+        resources=resources if resources is UNSET else ResourcesCapability(),
+    )

@@ -1,0 +1,1 @@
+"""Quick starts: lazy modules, a paused garbage collector, uvicorn without its command line."""

@@ -1,0 +1,279 @@
+"""The store for many hosts: a Redis (6.2 or newer) or Valkey server.
+
+Keys are plain values with an expiry, a stream of events is a stream of Redis, and messages go by pub/sub. The
+commands of all callers share connections (`connection.py`). A Redis Cluster is not supported: there, the keys of
+one stream may lie on different nodes.
+
+The easy thing to get wrong is the write that is sent again, because a connection broke before its answer came. So
+an entry's id in Redis is its position, which the server refuses to take twice.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from enfilade.state.store import Bounds, Bus, EventLog, Kept, Keys, StoreError
+
+if TYPE_CHECKING:
+    from enfilade.state.redis.connection import Lanes
+
+_PAGE: Final = 512  # entries that are read or written in one step, in which the server does nothing else
+_PAGE_SIZE: Final = 256 * 1024  # bytes, beyond which a page takes no more
+_FOREVER: Final = 10**11  # seconds; what is longer is cut, as Redis would refuse it
+_RENEWED: Final = 4096  # streams whose last renewal is remembered before old ones are forgotten
+
+# ARGV: what to expect, what to put, milliseconds (0: for ever). A value has "=" in front of it, no value is "".
+_SWAP: Final = b"""
+local found, old, new = redis.call('GET', KEYS[1]), ARGV[1], ARGV[2]
+found = found and '=' .. found or ''
+if found ~= old then return found == new and 1 or 0 end
+if new == '' then redis.call('DEL', KEYS[1])
+elseif ARGV[3] == '0' then redis.call('SET', KEYS[1], string.sub(new, 2))
+else redis.call('SET', KEYS[1], string.sub(new, 2), 'PX', ARGV[3]) end
+return 1
+"""
+
+# Several entries in one step that ends with the first failure: none is in the log without those before it.
+_APPEND: Final = b"""
+for i = 2, #ARGV, 2 do
+  local reply = redis.pcall('XADD', KEYS[1], 'NOMKSTREAM', 'MAXLEN', '~', ARGV[1], ARGV[i], 'e', ARGV[i + 1])
+  if not reply then return false end
+  if type(reply) == 'table' and reply.err and not string.find(reply.err, 'equal or smaller', 1, true) then
+    return reply
+  end
+end
+return 1
+"""
+_KNOWN: Final = "equal or smaller"  # what Redis says to an entry whose position is not above the last
+
+# In one step, so that `first` fits the entries although others are trimming; in bytes that fit into one answer.
+_READ: Final = b"""
+local head = redis.call('GET', KEYS[1])
+if not head or redis.call('EXISTS', KEYS[2]) == 0 then return false end
+local first = redis.call('XRANGE', KEYS[2], '1-0', '+', 'COUNT', 1)[1]
+local from, found, size = ARGV[1], {}, 0
+while #found < 2 * tonumber(ARGV[2]) and size < tonumber(ARGV[3]) do
+  local page = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 32)
+  if #page == 0 then break end
+  for _, entry in ipairs(page) do
+    found[#found + 1], found[#found + 2] = entry[1], entry[2][2]
+    size = size + #entry[2][2]
+    if size >= tonumber(ARGV[3]) then break end
+  end
+  from = '(' .. found[#found - 1]
+end
+return {head, first and first[1] or '', found}
+"""
+
+
+class RedisKeys:
+    """`Keys` as plain values.
+
+    Args:
+        lanes: the way to the server.
+        prefix: what all keys begin with.
+    """
+
+    def __init__(self, lanes: "Lanes", prefix: str) -> None:
+        self._lanes = lanes
+        self._prefix = f"{prefix}key:"
+
+    async def get(self, key: str) -> bytes | None:
+        [value] = await self._lanes.writing.ask((b"GET", self._name(key)))
+        return value if isinstance(value, bytes) else None
+
+    async def put(self, key: str, value: bytes, ttl: float | None) -> None:
+        name, end = self._name(key), _milliseconds(ttl)
+        if end is None:
+            await self._lanes.writing.ask((b"SET", name, value))
+        elif end > 0:
+            await self._lanes.writing.ask((b"SET", name, value, b"PX", b"%d" % end))
+        else:
+            await self.delete(key)
+
+    async def swap(self, key: str, old: bytes | None, new: bytes | None, ttl: float | None) -> bool:
+        end = _milliseconds(ttl)
+        if end is not None and end <= 0:
+            new = None
+        expected, wanted = (b"" if value is None else b"=" + value for value in (old, new))
+        order = (b"EVAL", _SWAP, b"1", self._name(key), expected, wanted, b"%d" % (end or 0))
+        [done] = await self._lanes.writing.ask(order)
+        return done == 1
+
+    async def delete(self, key: str) -> None:
+        await self._lanes.writing.ask((b"DEL", self._name(key)))
+
+    def _name(self, key: str) -> bytes:
+        return (self._prefix + key).encode()
+
+
+class RedisLog:
+    """`EventLog` as streams of Redis, each beside a key that holds what it was opened with.
+
+    Entries of a stream may be appended without waiting for those before. But then, if one fails, the next ones
+    may not, and what is appended again afterwards is taken for known: who did not wait must give the stream up.
+
+    Args:
+        lanes: the way to the server.
+        prefix: what all keys begin with.
+        bounds: its age and number of entries count; what fits into the server's memory is the server's affair.
+    """
+
+    private = False
+
+    def __init__(self, lanes: "Lanes", prefix: str, bounds: Bounds) -> None:
+        self._lanes = lanes
+        self._prefix = prefix
+        self._entries = b"%d" % bounds.entries
+        # A sixteenth longer than asked for, so that it need not be said again with each entry.
+        self._grace = bounds.age / 16
+        self._expiry = b"%d" % max(1, _milliseconds(bounds.age + self._grace) or 1)
+        self._renewed: dict[str, float] = {}
+
+    async def open(self, stream: str, head: bytes) -> None:
+        key, log = self._names(stream)
+        # An entry below the first position, so that the stream is there, and can be seen to be gone.
+        mark = (b"XADD", log, b"0-1", b"", b"")
+        set_head = (b"SET", key, head, b"NX", b"PX", self._expiry)
+        self._check(await self._lanes.writing.answers(set_head, mark, *self._renewal(stream)))
+        self._note_renewal(stream)
+
+    async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
+        for start in range(0, len(entries), _PAGE):
+            await self._append(stream, entries[start : start + _PAGE])
+
+    async def _append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
+        log = self._names(stream)[1]
+        if len(entries) == 1:
+            [(position, entry)] = entries
+            trim = (b"NOMKSTREAM", b"MAXLEN", b"~", self._entries)
+            add: tuple[bytes, ...] = (b"XADD", log, *trim, b"%d-0" % position, b"e", entry)
+        else:
+            several = [part for position, entry in entries for part in (b"%d-0" % position, entry)]
+            add = (b"EVAL", _APPEND, b"1", log, self._entries, *several)
+        due = time.monotonic() - self._renewed.get(stream, -math.inf) >= self._grace
+        replies = await self._lanes.writing.answers(add, *(self._renewal(stream) if due else ()))
+        self._check(replies)
+        if replies[0] is None or 0 in replies[1:]:
+            raise StoreError("a stream was written to that was never opened, was dropped or has expired")
+        if due:
+            self._note_renewal(stream)
+
+    async def read(self, stream: str, after: int) -> Kept | None:
+        start = b"(%d-0" % after if after > 0 else b"1-0"
+        limits = (b"%d" % _PAGE, b"%d" % _PAGE_SIZE)
+        [found] = await self._lanes.reading.ask((b"EVAL", _READ, b"2", *self._names(stream), start, *limits))
+        match found:
+            case [bytes(head), bytes(first), list(flat)]:
+                values = [value for value in flat if isinstance(value, bytes)]
+                entries = [
+                    (_position(name), entry) for name, entry in zip(values[::2], values[1::2], strict=True)
+                ]
+                return Kept(head, entries, _position(first) if first else None)
+        return None
+
+    async def last(self, stream: str) -> int:
+        log = self._names(stream)[1]
+        [found] = await self._lanes.reading.ask((b"XREVRANGE", log, b"+", b"1-0", b"COUNT", b"1"))
+        match found:
+            case [[bytes(name), *_]]:
+                return _position(name)
+        return 0
+
+    async def touch(self, stream: str) -> None:
+        await self._lanes.writing.ask(*self._renewal(stream))
+
+    async def drop(self, stream: str) -> None:
+        self._renewed.pop(stream, None)
+        await self._lanes.writing.ask((b"UNLINK", *self._names(stream)))
+
+    def _names(self, stream: str) -> tuple[bytes, bytes]:
+        return f"{self._prefix}head:{stream}".encode(), f"{self._prefix}log:{stream}".encode()
+
+    def _renewal(self, stream: str) -> list[tuple[bytes, ...]]:
+        return [(b"PEXPIRE", name, self._expiry) for name in self._names(stream)]
+
+    def _note_renewal(self, stream: str) -> None:
+        if len(self._renewed) >= _RENEWED:
+            self._renewed.clear()  # costs two short commands for each stream that is still written to
+        self._renewed[stream] = time.monotonic()
+
+    def _check(self, replies: Sequence[object]) -> None:
+        for reply in replies:
+            if isinstance(reply, Exception) and _KNOWN not in str(reply):
+                raise self._lanes.reach.complaint(reply)
+
+
+class RedisStore:
+    """`Store` on a Redis or Valkey server.
+
+    Args:
+        url: see `redis_address.Address`.
+        bounds: what the event log keeps.
+
+    Raises:
+        ValueError: the client is not installed, or the URL cannot be read.
+    """
+
+    shared = True
+
+    def __init__(self, url: str, bounds: Bounds) -> None:
+        try:
+            from enfilade.state.redis.address import Address
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "redis":
+                raise
+            scheme = url.partition("://")[0]
+            raise ValueError(f'store={scheme}://... needs: pip install "enfilade[redis]"') from None
+        from enfilade.state.redis.bus import RedisBus
+        from enfilade.state.redis.connection import Lanes
+
+        address = Address(url)
+        self._lanes = Lanes(address)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._bus = RedisBus(address, self._lanes)
+        self.keys: Keys = RedisKeys(self._lanes, address.prefix)
+        self.log: EventLog = RedisLog(self._lanes, address.prefix, bounds)
+        self.bus: Bus = self._bus
+
+    @property
+    def away(self) -> bool:
+        return self._lanes.reach.reported
+
+    async def start(self) -> None:
+        """Begin to listen to messages; other connections are opened when they are needed.
+
+        In another event loop than before, it starts anew; what the other one was waiting for is not told.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        if self._loop is not None:
+            self._abandon()
+        self._loop = loop
+        self._lanes.open()
+        await self._bus.start()
+
+    async def close(self) -> None:
+        """Let what is under way come to its end, for a moment, and close all connections."""
+        if self._loop is not asyncio.get_running_loop():
+            self._abandon()
+        else:
+            self._loop = None
+            await self._bus.close()
+            await self._lanes.close()
+
+    def _abandon(self) -> None:
+        self._loop = None
+        self._bus.abandon()
+        self._lanes.abandon()
+
+
+def _milliseconds(ttl: float | None) -> int | None:
+    return None if ttl is None else math.ceil(min(ttl, _FOREVER) * 1000)
+
+
+def _position(name: bytes) -> int:
+    return int(name.partition(b"-")[0])

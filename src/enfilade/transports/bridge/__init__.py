@@ -1,0 +1,1 @@
+"""`HTTPStreamableTransport`: Streamable HTTP for session loops that users bring along."""

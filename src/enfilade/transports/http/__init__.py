@@ -1,0 +1,1 @@
+"""Streamable HTTP: one endpoint for both eras, as a bare ASGI application."""

@@ -1,0 +1,113 @@
+"""The messages of a 2025-03-26 batch, served side by side: each request comes to an outcome of its own.
+
+Each message has a task and a future for its response. They are two things because the response may come first:
+a handler that goes on after its deadline holds up neither the batch nor the others in it.
+
+Easy to get wrong: cancellations. The host cancels the task of the POST only. Whatever else cancels the task of a
+message is the doing of its own handler, and the failure of that one message.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import Final
+
+from msgspec import Raw
+
+from enfilade.serving.failures import cut_off
+from enfilade.serving.limit import expire
+from enfilade.serving.request import UNWINDING, Outcome, Request
+from enfilade.transports.http.request_limit import RequestLimit
+from enfilade.wire.jsonrpc import encode_error
+
+#: What handlers that do not end run in, once their batch is answered: nothing else refers to it.
+_left_behind: Final[set["asyncio.Task[None]"]] = set()
+
+
+class Batch:
+    """The requests of one batch.
+
+    Args:
+        load: runs them, and counts them as in flight like any others.
+        request_timeout: seconds that each of them may take; 0 for no limit.
+
+    Attributes:
+        cancelled: whether the host has cancelled the whole.
+    """
+
+    def __init__(self, load: RequestLimit, request_timeout: float) -> None:
+        self._load = load
+        self._request_timeout = request_timeout
+        self._requests: list[Request] = []
+        self.cancelled = False
+
+    async def serve(
+        self,
+        messages: Sequence[Raw],
+        serve: "Callable[[Raw, asyncio.Future[bytes | None]], Awaitable[bytes | None]]",
+    ) -> list[bytes]:
+        """Serve all messages, and return the responses that are due, in the order of the messages.
+
+        Args:
+            serve: serves one message and returns its response, if one is due. It gets a future that takes the
+                response sooner.
+        """
+        loop = asyncio.get_running_loop()
+        outcomes: list[asyncio.Future[bytes | None]] = [loop.create_future() for _ in messages]
+        for message, outcome in zip(messages, outcomes, strict=True):
+            task = loop.create_task(_settled(serve(message, outcome), outcome))
+            _left_behind.add(task)
+            task.add_done_callback(_left_behind.discard)
+        try:
+            await asyncio.wait(outcomes)
+        except asyncio.CancelledError:
+            self.cancelled = True
+            self._stop()
+            await asyncio.wait(outcomes, timeout=2 * UNWINDING)
+        return _due(outcomes)
+
+    async def respond(self, request: Request, outcome: "asyncio.Future[bytes | None]") -> bytes | None:
+        """Run one request of the batch, and return its response, if one is due."""
+        request.outside = 0
+        request.overdue = partial(_settle, outcome)
+        self._requests.append(request)
+        request.suspended()  # in effect, since the others of the batch go on beside it
+        timer = None
+        if self._request_timeout:
+            limit = self._request_timeout
+            timer = asyncio.get_running_loop().call_later(limit, expire, request, limit)
+        responder = self._load.responder
+        size = self._load.enter(request)
+        try:
+            body, _ = await responder.respond(request)
+            return body
+        except asyncio.CancelledError:
+            return encode_error(request.id, cut_off())
+        finally:
+            self._load.leave(size)
+            if timer is not None:
+                timer.cancel()
+
+    def _stop(self) -> None:
+        for request in self._requests:
+            request.outside = 1
+            request.cancel("the server is stopping", verdict=cut_off())
+
+
+async def _settled(serving: Awaitable[bytes | None], outcome: "asyncio.Future[bytes | None]") -> None:
+    body = None
+    try:
+        body = await serving
+    finally:
+        _settle(outcome, (body, None))
+
+
+def _settle(outcome: "asyncio.Future[bytes | None]", due: Outcome) -> None:
+    with contextlib.suppress(asyncio.InvalidStateError):  # it has its response already
+        outcome.set_result(due[0])
+
+
+def _due(outcomes: "Iterable[asyncio.Future[bytes | None]]") -> list[bytes]:
+    bodies = [outcome.result() for outcome in outcomes if outcome.done()]
+    return [body for body in bodies if body is not None]

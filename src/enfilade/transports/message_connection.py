@@ -1,0 +1,346 @@
+"""A conversation over one pair of pipes: the messages of stdio, in-process streams and their like.
+
+Without HTTP there are no headers, so the body alone decides the era (protocol §1.7), and the connection itself is
+the session: what `initialize` said holds until it closes. Every request runs in a task of its own, because a slow
+one must not keep a ping or a cancellation waiting (R-415).
+
+The easy thing to get wrong is the mixture: stateless requests may interleave with a session on the same pipe, and
+nothing of the one may show in the other (R-408).
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, Final
+
+from msgspec import UNSET, Raw
+
+from enfilade.serving.changes import Change, Listener, Watched, unwatch, watch
+from enfilade.serving.client_requests.session import Questions
+from enfilade.serving.dispatcher import Dispatcher
+from enfilade.serving.failures import cut_off, ends_more, masked
+from enfilade.serving.limit import expire
+from enfilade.serving.peer import Peer
+from enfilade.serving.request import InFlight, Outcome, Outlet, Request
+from enfilade.serving.subscriptions import notification_of
+from enfilade.transports.http.message_size import LARGE, check_values
+from enfilade.transports.http.request_limit import too_many
+from enfilade.transports.refusal_log import refusals
+from enfilade.transports.request_parsing import Incoming, incoming_of, unsupported
+from enfilade.wire.jsonrpc import (
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    Envelope,
+    RequestId,
+    RpcError,
+    decode,
+    encode_error,
+    invalid_request,
+)
+from enfilade.wire.logging import LoggingLevel
+from enfilade.wire.revisions import BATCHING, HANDSHAKE, LONGEST_BATCH, negotiate
+
+log = logging.getLogger("enfilade.transports")
+
+#: Seconds that handlers get to end once they are cancelled.
+CANCELLED_LIMIT: Final = 1.0
+#: What becomes of a request that is cut off by the end of the server.
+STOPPING: Final = cut_off()
+#: Level of log messages a client gets that never set one.
+DEFAULT_LOG_LEVEL: Final[LoggingLevel] = "info"
+
+#: What a client may ask before the handshake without spoiling it.
+_PROBES: Final = frozenset({"server/discover"})
+
+
+class Connection:
+    """Serves one client over a channel that carries whole messages both ways.
+
+    Args:
+        dispatcher: runs the requests.
+        outlet: takes notifications, which may be dropped when the reader is behind.
+        write: sends a response, which may not be dropped.
+        request_timeout: seconds that a request may take; 0 for no limit.
+        max_requests: requests in flight at once.
+        principal: who is at the other end; None if nobody has said.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        outlet: Outlet,
+        write: Callable[[bytes], Awaitable[None]],
+        *,
+        request_timeout: float = 0.0,
+        max_requests: int = 1000,
+        principal: str | None = None,
+    ) -> None:
+        self._principal = principal
+        self._dispatcher = dispatcher
+        self._outlet = outlet
+        self._write = write
+        self._request_timeout = request_timeout
+        self._max_requests = max_requests
+        self._in_flight = InFlight()
+        self._watched: Watched = {}
+        self._listener: Listener | None = None
+        self._questions = Questions()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._peer: Peer | None = None
+        self._served_stateless = False
+        self._log_level: LoggingLevel = DEFAULT_LOG_LEVEL
+        self._refusing = False  # requests that are cut off get an error
+        self._closed = False  # nothing more is written: each request has its outcome
+
+    async def set_log_level(self, level: LoggingLevel) -> None:
+        """Remember the level for the rest of the connection (R-409)."""
+        self._log_level = level
+
+    async def watch(self, uri: str) -> None:
+        """Tell the client when a resource is updated (R-368, R-409)."""
+        watch(self._watched, uri)
+
+    async def unwatch(self, uri: str) -> None:
+        """Tell it no more."""
+        unwatch(self._watched, uri)
+
+    def _listen(self, peer: Peer) -> None:
+        """Tell a session-era client of changes, once it is ready to hear of them (R-304, R-369)."""
+
+        def tell(change: Change) -> bool:
+            message = notification_of(change, peer.revision, self._watched)
+            return not self._outlet.crowded and self._outlet.push(message)
+
+        self._listener = Listener(
+            lambda change: change.uri is None or change.uri in self._watched, tell, of=self._outlet
+        )
+        self._dispatcher.changes.attach(self._listener)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._dispatcher.changes.detach(self._listener)
+            self._listener = None
+
+    def feed(self, message: bytes) -> None:
+        """Take one message; its outcome, if one is due, is written later. Never raises, never waits."""
+        try:
+            if len(message) > LARGE:
+                check_values(message)
+            decoded = decode(message)
+        except RpcError as error:
+            self._refuse(None, error)
+            return
+        if isinstance(decoded, list):
+            self._feed_batch(decoded)
+        else:
+            self._feed_one(decoded)
+
+    def refuse_long(self, limit: int) -> None:
+        """Answer a message that was too long to be read."""
+        error = invalid_request(f"a message has at most {limit} bytes")
+        self._refuse(None, error)
+
+    async def quiet(self) -> None:
+        """Return once nothing runs any more, as the client sends nothing more."""
+        self._stop_listening()
+        self._dispatcher.changes.end(self._outlet)  # a listen would run for ever (R-2C7)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def close(self, *, refuse: bool = False) -> None:
+        """Cancel what runs, and wait until it has ended, for at most `CANCELLED_LIMIT`.
+
+        Args:
+            refuse: answer the requests that are cut off by that with an error.
+        """
+        self._stop_listening()
+        self._refusing = refuse
+        self._in_flight.stopping()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CANCELLED_LIMIT)
+        if not self._tasks:
+            return
+        log.warning("requests given up, since their handlers ignore their cancellation: %d", len(self._tasks))
+        self._closed = True
+        for request in self._in_flight:
+            if refuse and (request.verdict is not None or not request.cancelled):
+                await self._write(encode_error(request.id, request.verdict or STOPPING))
+
+    # -- messages ----------------------------------------------------------------------------------------------
+
+    def _feed_batch(self, elements: list[Raw]) -> None:
+        """Serve an array line: 2025-03-26 only, each response on a line of its own (E-58, R-412)."""
+        if not elements or self._peer is None or self._peer.revision != BATCHING:
+            self._refuse(None, invalid_request("a line is exactly one message"))
+            return
+        if len(elements) > LONGEST_BATCH:
+            self._refuse(None, invalid_request(f"a batch has at most {LONGEST_BATCH} messages"))
+            return
+        for raw in elements:
+            try:
+                envelope = decode(raw)
+                if isinstance(envelope, list):
+                    raise invalid_request("a batch holds no batches")
+                if envelope.method == "initialize":
+                    raise invalid_request("initialize is never part of a batch", envelope.id)
+            except RpcError as error:
+                self._refuse(None, error)
+            else:
+                self._feed_one(envelope)
+
+    def _feed_one(self, envelope: Envelope) -> None:
+        if envelope.method is UNSET:
+            self._questions.answer(None, envelope)
+            return
+        incoming = incoming_of(envelope)
+        if envelope.id is UNSET:
+            params: Any = incoming.params
+            if envelope.method == "notifications/cancelled" and params is not None:
+                self._in_flight.cancel(None, params)
+            elif envelope.method == "notifications/initialized" and self._peer and self._listener is None:
+                self._listen(self._peer)
+            return
+        try:
+            if len(self._in_flight) >= self._max_requests and envelope.method != "ping":
+                error = too_many(self._max_requests)
+                refusals.warn(None, None, error.message, error.setting)
+                raise error
+            request = self._request(incoming)
+            self._in_flight.enter(request)
+        except RpcError as error:
+            self._refuse(envelope.id, error)
+            return
+        request.task = task = self._start(self._serve(request))
+        task.add_done_callback(partial(self._ended, request))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _refuse(self, id: RequestId | None, error: RpcError) -> None:
+        """Write an error without a task: there may be as many refusals as there are lines."""
+        self._outlet.send(encode_error(id if error.id is UNSET else error.id, error))
+
+    async def _serve(self, request: Request) -> None:
+        timer = None
+        if self._request_timeout and request.method != "subscriptions/listen":
+            later = asyncio.get_running_loop().call_later
+            timer = later(self._request_timeout, expire, request, self._request_timeout)
+        request.outside = 0  # until `close` says otherwise
+        request.overdue = self._settle
+        try:
+            body, error = await self._dispatcher.respond(request)
+        except asyncio.CancelledError:
+            if self._refusing and not self._closed:
+                await self._write(encode_error(request.id, STOPPING))
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if request.settled:
+            return
+        if error is not None and request.method == "initialize":
+            self._peer = None
+            self._stop_listening()
+        if body is not None and not self._closed:
+            await self._write(body)
+
+    def _ended(self, request: Request, task: "asyncio.Task[None]") -> None:
+        """See to it that a request has an outcome whose task ended in a way that no `except` in it has seen.
+
+        That is so if its handler waits for a task that raises `GeneratorExit`: asyncio throws it into the
+        outermost coroutine, which closes all others.
+        """
+        request.finish()
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not ends_more(error) and not self._closed:
+            failure = masked(error, f"{request.method} failed")
+            self._refuse(request.id, failure)
+
+    def _settle(self, outcome: Outcome) -> None:
+        """Send an outcome although the handler goes on."""
+        if outcome[0] is not None and not self._closed:
+            self._start(self._deliver(outcome[0]))
+
+    async def _deliver(self, body: bytes) -> None:
+        await self._write(body)
+
+    # -- the two eras ------------------------------------------------------------------------------------------
+
+    def _request(self, incoming: Incoming) -> Request:
+        """Return the request in the era its body says.
+
+        Raises:
+            RpcError: it is not served (protocol §1.7).
+        """
+        method = incoming.method
+        if incoming.claim or (self._peer is None and method == "server/discover"):
+            return self._stateless(incoming, method)
+        if method == "initialize":
+            return self._initialize(incoming)
+        if self._peer is None:
+            if method != "ping":
+                raise RpcError(
+                    INVALID_PARAMS,
+                    f"{method} came before initialize and without params._meta naming a protocol version",
+                )
+            return self._make(incoming, method, Peer(revision=HANDSHAKE[-1], principal=self._principal))
+        return self._make(incoming, method, self._peer)
+
+    def _stateless(self, incoming: Incoming, method: str) -> Request:
+        incoming.check_metadata()
+        incoming.check_version()
+        level = incoming.meta.log_level
+        peer = incoming.stateless_peer(self._principal)
+        request = self._make(incoming, method, peer, None if level is UNSET else level, stateless=True)
+        self._served_stateless = self._served_stateless or method not in _PROBES  # a refusal serves nothing
+        return request
+
+    def _initialize(self, incoming: Incoming) -> Request:
+        """Open the session of this connection (E-51, E-54, E-59)."""
+        if self._served_stateless:
+            raise unsupported(_requested(incoming))
+        if self._peer is not None:
+            raise invalid_request("initialize was sent already")
+        params: Any = incoming.checked_params()
+        revision = negotiate(params.protocol_version)
+        self._peer = Peer(
+            revision=revision,
+            client_info=params.client_info,
+            capabilities=params.capabilities,
+            principal=self._principal,
+        )
+        return self._make(incoming, "initialize", self._peer)
+
+    def _make(
+        self,
+        incoming: Incoming,
+        method: str,
+        peer: Peer,
+        log_level: LoggingLevel | None = None,
+        *,
+        stateless: bool = False,
+    ) -> Request:
+        if not self._dispatcher.serves(method, peer.revision):
+            raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
+        return Request(
+            incoming.id,
+            method,
+            incoming.checked_params(),
+            peer,
+            incoming.meta,
+            outlet=self._outlet,
+            log_level=log_level if stateless else self._log_level,
+            session=None if stateless else self,
+            questions=None if stateless else self._questions,
+        )
+
+
+def _requested(incoming: Incoming) -> str:
+    version = getattr(incoming.params, "protocol_version", "")
+    return str(version)

@@ -1,0 +1,201 @@
+"""Which field of which type each revision knows: the allow-list behind `visible` (R-501).
+
+A row names the attributes that a type adds to those of its parents, grouped by the revisions that know them. A
+field that no row names is shown to nobody, and a test fails for it: a new field cannot leak by being forgotten.
+
+Easy to get wrong: the rows say what a peer *may* see. What a peer cannot see but must not lose (a title, a sound)
+is said in another way by `downgrade.py`, before the fields go.
+"""
+
+from functools import cache
+from typing import Final
+
+from enfilade.wire import lifecycle
+from enfilade.wire.cancellation import CancelledNotificationParams
+from enfilade.wire.completion import CompleteResult, Completion
+from enfilade.wire.content import (
+    Annotations,
+    AudioContent,
+    Block,
+    EmbeddedResource,
+    Icon,
+    ImageContent,
+    ResourceContents,
+    ResourceLink,
+    TextContent,
+    ToolResultContent,
+    ToolUseContent,
+)
+from enfilade.wire.elicitation import ElicitationCompleteNotificationParams, ElicitRequest, ElicitRequestParams
+from enfilade.wire.input_required import InputRequiredResult
+from enfilade.wire.logging import LoggingMessageNotificationParams
+from enfilade.wire.message import CacheableResult, Message, NotificationParams, PaginatedResult, Result
+from enfilade.wire.progress import ProgressNotificationParams
+from enfilade.wire.prompts import GetPromptResult, ListPromptsResult, Prompt, PromptArgument, PromptMessage
+from enfilade.wire.resources import (
+    ListResourcesResult,
+    ListResourceTemplatesResult,
+    ReadResourceResult,
+    Resource,
+    ResourceTemplate,
+    ResourceUpdatedNotificationParams,
+)
+from enfilade.wire.roots import ListRootsRequest
+from enfilade.wire.sampling import (
+    CreateMessageRequest,
+    CreateMessageRequestParams,
+    ModelHint,
+    ModelPreferences,
+    SamplingMessage,
+    ToolChoice,
+)
+from enfilade.wire.span import (
+    EVERY,
+    ONLY_1125,
+    SINCE_0326,
+    SINCE_0618,
+    SINCE_0728,
+    SINCE_1125,
+    UNTIL_1125,
+    Span,
+)
+from enfilade.wire.subscriptions import SubscriptionFilter, SubscriptionsAcknowledgedNotificationParams
+from enfilade.wire.tasks import (
+    CreateTaskResult,
+    GetTaskResult,
+    ListTasksResult,
+    Task,
+    TaskMetadata,
+    TaskStatusNotificationParams,
+)
+from enfilade.wire.tools import CallToolResult, ListToolsResult, Tool, ToolAnnotations, ToolExecution
+
+_TASK: Final = "task_id status status_message created_at last_updated_at ttl poll_interval"
+
+VOCABULARY: Final[dict[type[Message], dict[Span, str]]] = {
+    # results
+    Result: {EVERY: "meta", SINCE_0728: "result_type"},
+    CacheableResult: {SINCE_0728: "ttl_ms cache_scope"},
+    PaginatedResult: {EVERY: "next_cursor"},
+    lifecycle.InitializeResult: {UNTIL_1125: "protocol_version capabilities server_info instructions"},
+    lifecycle.DiscoverResult: {SINCE_0728: "supported_versions capabilities instructions"},
+    InputRequiredResult: {SINCE_0728: "input_requests request_state"},
+    ListToolsResult: {EVERY: "tools"},
+    CallToolResult: {EVERY: "content is_error", SINCE_0618: "structured_content"},
+    ListResourcesResult: {EVERY: "resources"},
+    ListResourceTemplatesResult: {EVERY: "resource_templates"},
+    ReadResourceResult: {EVERY: "contents"},
+    ListPromptsResult: {EVERY: "prompts"},
+    GetPromptResult: {EVERY: "description messages"},
+    CompleteResult: {EVERY: "completion"},
+    Completion: {EVERY: "values total has_more"},
+    CreateTaskResult: {ONLY_1125: "task"},
+    GetTaskResult: {ONLY_1125: _TASK},
+    ListTasksResult: {ONLY_1125: "next_cursor tasks"},
+    Task: {ONLY_1125: _TASK},
+    # notifications
+    NotificationParams: {EVERY: "meta"},
+    CancelledNotificationParams: {EVERY: "request_id reason"},
+    ProgressNotificationParams: {EVERY: "progress_token progress total", SINCE_0326: "message"},
+    LoggingMessageNotificationParams: {EVERY: "level logger data"},
+    ResourceUpdatedNotificationParams: {EVERY: "uri"},
+    SubscriptionsAcknowledgedNotificationParams: {SINCE_0728: "notifications"},
+    ElicitationCompleteNotificationParams: {ONLY_1125: "elicitation_id"},
+    TaskStatusNotificationParams: {ONLY_1125: _TASK},
+    SubscriptionFilter: {
+        SINCE_0728: "tools_list_changed prompts_list_changed resources_list_changed resource_subscriptions"
+    },
+    # questions to the client
+    ElicitRequest: {SINCE_0728: "params"},
+    ElicitRequestParams: {
+        SINCE_0618: "message requested_schema",
+        SINCE_1125: "mode url",
+        UNTIL_1125: "meta",
+        ONLY_1125: "elicitation_id task",
+    },
+    ListRootsRequest: {SINCE_0728: "params"},
+    CreateMessageRequest: {SINCE_0728: "params"},
+    CreateMessageRequestParams: {
+        EVERY: "messages max_tokens system_prompt include_context model_preferences"
+        " temperature stop_sequences metadata",
+        SINCE_1125: "tools tool_choice",
+        UNTIL_1125: "meta",
+        ONLY_1125: "task",
+    },
+    SamplingMessage: {EVERY: "role content", SINCE_1125: "meta"},
+    ModelPreferences: {EVERY: "hints cost_priority speed_priority intelligence_priority"},
+    ModelHint: {EVERY: "name"},
+    ToolChoice: {SINCE_1125: "mode"},
+    TaskMetadata: {ONLY_1125: "ttl"},
+    # who the server is and what it can do; C-15: 2025-11-25 hosts read extensions, older ones never heard of them
+    lifecycle.Implementation: {
+        EVERY: "name version",
+        SINCE_0618: "title",
+        SINCE_1125: "description website_url icons",
+    },
+    lifecycle.ServerCapabilities: {
+        EVERY: "tools resources prompts logging experimental",
+        SINCE_0326: "completions",
+        ONLY_1125: "tasks",
+        SINCE_1125: "extensions",
+    },
+    lifecycle.ToolsCapability: {EVERY: "list_changed"},
+    lifecycle.PromptsCapability: {EVERY: "list_changed"},
+    lifecycle.ResourcesCapability: {EVERY: "subscribe list_changed"},
+    # definitions
+    Tool: {
+        EVERY: "name description input_schema",
+        SINCE_0326: "annotations",
+        SINCE_0618: "title output_schema meta",
+        SINCE_1125: "icons",
+        ONLY_1125: "execution",
+    },
+    ToolAnnotations: {SINCE_0326: "title read_only_hint destructive_hint idempotent_hint open_world_hint"},
+    ToolExecution: {ONLY_1125: "task_support"},
+    Resource: {
+        EVERY: "uri name description mime_type size annotations",
+        SINCE_0618: "title meta",
+        SINCE_1125: "icons",
+    },
+    ResourceTemplate: {
+        EVERY: "uri_template name description mime_type annotations",
+        SINCE_0618: "title meta",
+        SINCE_1125: "icons",
+    },
+    Prompt: {EVERY: "name description arguments", SINCE_0618: "title meta", SINCE_1125: "icons"},
+    PromptArgument: {EVERY: "name description required", SINCE_0618: "title"},
+    # content
+    Annotations: {EVERY: "audience priority", SINCE_0618: "last_modified"},
+    Icon: {SINCE_1125: "src mime_type sizes theme"},
+    PromptMessage: {EVERY: "role content"},
+    ResourceContents: {EVERY: "uri mime_type text blob", SINCE_0618: "meta"},
+    Block: {SINCE_0618: "meta"},
+    TextContent: {EVERY: "text annotations"},
+    ImageContent: {EVERY: "data mime_type annotations"},
+    AudioContent: {SINCE_0326: "data mime_type annotations"},
+    ResourceLink: {
+        SINCE_0618: "uri name title description mime_type size annotations",
+        SINCE_1125: "icons",
+    },
+    EmbeddedResource: {EVERY: "resource annotations"},
+    ToolUseContent: {SINCE_1125: "id name input"},
+    ToolResultContent: {SINCE_1125: "tool_use_id content structured_content is_error"},
+}
+
+#: Keys of a message's own `_meta` that not every revision knows; all other keys are the author's and pass.
+META_KEYS: Final[dict[str, Span]] = {
+    lifecycle.SERVER_INFO: SINCE_0728,
+    lifecycle.SUBSCRIPTION_ID: SINCE_0728,
+    lifecycle.RELATED_TASK: ONLY_1125,
+    lifecycle.PREFIX + "model-immediate-response": ONLY_1125,
+}
+
+
+@cache
+def spans(kind: type[Message]) -> dict[str, Span]:
+    """Return which revisions know each field of a type, by attribute; the parents' rows count as well."""
+    found: dict[str, Span] = {}
+    for parent in reversed(kind.__mro__):
+        for span, names in VOCABULARY.get(parent, {}).items():
+            found.update(dict.fromkeys(names.split(), span))
+    return found

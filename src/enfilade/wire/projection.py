@@ -1,0 +1,191 @@
+"""What a peer may see: a message as a revision has it, by the tables of `field_revisions.py` and `downgrade.py`.
+
+For every (revision, type) the tables are compiled once into a function, or into None where nothing can ever have
+to change. Then a message costs one look-up, and a copy only if a field is set that has to go; nested messages
+that are fit for the revision whatever they hold are not walked at all.
+
+Easy to get wrong: the message is shared (a tool's definition goes to peers of all revisions at once), so nothing
+may be changed in place. What comes back is the message itself or a shallow copy, to be encoded and not modified.
+"""
+
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, structs
+
+from enfilade.wire.downgrade import REWRITES, InexpressibleError, Rewrite
+from enfilade.wire.elicitation import ElicitRequestParams
+from enfilade.wire.field_revisions import META_KEYS, spans
+from enfilade.wire.message import Message, NotificationParams, Result
+from enfilade.wire.revisions import ALL
+from enfilade.wire.sampling import CreateMessageRequestParams
+
+__all__ = ["InexpressibleError", "encode", "visible"]
+
+_Transform = Callable[[Any], Message]
+
+# The types whose `_meta` is the protocol's as well as the author's.
+_WITH_PROTOCOL_META: Final = (Result, NotificationParams, ElicitRequestParams, CreateMessageRequestParams)
+
+_transforms: Final[dict[str, dict[type, _Transform | None]]] = {revision: {} for revision in ALL}
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def encode(message: Message, revision: str) -> bytes:
+    """Return a message as JSON for a peer of that revision.
+
+    Raises:
+        InexpressibleError: the revision cannot express it.
+    """
+    transform = _transforms[revision].get(type(message), _undecided)
+    if transform is _undecided:
+        return _encode(visible(message, revision))
+    return _encode(message if transform is None else transform(message))
+
+
+def visible(message: Message, revision: str) -> Message:
+    """Return what a peer of that revision may see of a message: itself, or a copy with less or other fields.
+
+    Raises:
+        InexpressibleError: the revision cannot express it.
+        KeyError: there is no such revision.
+    """
+    known = _transforms[revision]
+    transform = known.get(type(message), _undecided)
+    if transform is _undecided:
+        transform = known[type(message)] = _compiled(type(message), revision)
+    return message if transform is None else transform(message)
+
+
+def _compiled(kind: type[Message], revision: str) -> _Transform | None:
+    """Return the function that makes messages of one type fit one revision; None if all of them do."""
+    known = spans(kind)
+    hidden = tuple(name for name in kind.__struct_fields__ if name not in known or revision not in known[name])
+    lost = next((field.name for field in structs.fields(kind) if field.required and field.name in hidden), None)
+    reduce = _reduction(kind, revision, hidden) if lost is None else _refusal(kind, lost, revision)
+    span, rewrite = REWRITES.get(kind, (None, None))
+    if span is None or rewrite is None or revision not in span:
+        return reduce
+    return _rewriting(rewrite, reduce, revision)
+
+
+def _rewriting(rewrite: Rewrite, reduce: _Transform | None, revision: str) -> _Transform:
+    def rewritten(message: Message) -> Message:
+        said = rewrite(message, revision)
+        if said is not message and type(said) is not type(message):
+            return visible(said, revision)
+        return said if reduce is None else reduce(said)
+
+    return rewritten
+
+
+def _refusal(kind: type[Message], lost: str, revision: str) -> _Transform:
+    """A field that the type cannot do without is unknown to the peer, so the type is."""
+
+    def refuse(message: Message) -> Message:
+        raise InexpressibleError(f"{kind.__name__} cannot be expressed in {revision}, which has no {lost!r}")
+
+    return refuse
+
+
+def _reduction(kind: type[Message], revision: str, hidden: tuple[str, ...]) -> _Transform | None:
+    """Return the function that leaves out fields, in the message and in those within it, and keys of `_meta`."""
+    nested = tuple(
+        name
+        for name, kinds in _nested(kind).items()
+        if name not in hidden and any(_changes(inner, revision) for inner in kinds)
+    )
+    foreign: frozenset[str] = frozenset()
+    if issubclass(kind, _WITH_PROTOCOL_META) and "meta" not in hidden:
+        foreign = frozenset(key for key, known in META_KEYS.items() if revision not in known)
+    if not (hidden or nested or foreign):
+        return None
+    if len(hidden) == 1 and foreign and not nested:
+        return _omission(hidden[0], foreign)
+
+    def reduce(message: Any) -> Any:
+        reduced = None
+        for name in hidden:
+            if getattr(message, name) is not UNSET:
+                if reduced is None:
+                    reduced = message.__copy__()
+                setattr(reduced, name, UNSET)
+        for name in nested:
+            value = getattr(message, name)
+            inner = value if value is UNSET else _inside(value, revision)
+            if inner is not value:
+                if reduced is None:
+                    reduced = message.__copy__()
+                setattr(reduced, name, inner)
+        if foreign and message.meta is not UNSET and not foreign.isdisjoint(message.meta):
+            if reduced is None:
+                reduced = message.__copy__()
+            reduced.meta = {key: value for key, value in message.meta.items() if key not in foreign} or UNSET
+        return message if reduced is None else reduced
+
+    return reduce
+
+
+def _omission(name: str, foreign: frozenset[str]) -> _Transform:
+    """Return the function that leaves out one field and keys of `_meta`: what most results need."""
+
+    def omit(message: Any) -> Any:
+        omitted = message.__copy__()
+        setattr(omitted, name, UNSET)
+        if message.meta is not UNSET and not foreign.isdisjoint(message.meta):
+            omitted.meta = {key: value for key, value in message.meta.items() if key not in foreign} or UNSET
+        return omitted
+
+    return omit
+
+
+def _inside(value: Any, revision: str) -> Any:
+    """Return a field's value with the messages in it made visible; the value itself if they all were."""
+    if isinstance(value, list):
+        return _items(value, revision)
+    if isinstance(value, Message):
+        return visible(value, revision)
+    if isinstance(value, dict):
+        entries = {key: _inside(entry, revision) for key, entry in value.items()}
+        return value if all(entries[key] is value[key] for key in value) else entries
+    return value
+
+
+def _items(items: list[Any], revision: str) -> list[Any]:
+    known = _transforms[revision]
+    reduced = None
+    for position, item in enumerate(items):
+        transform = known.get(type(item), _undecided)
+        if transform is None:
+            continue  # the usual case, and so the loop is written out
+        inner = _inside(item, revision) if transform is _undecided else transform(item)
+        if inner is not item:
+            reduced = reduced or items.copy()
+            reduced[position] = inner
+    return reduced or items
+
+
+def _undecided(message: Message) -> Message:
+    """Stand for the function of a type that is not compiled yet, or of what is no message."""
+    raise NotImplementedError
+
+
+def _nested(kind: type[Message]) -> dict[str, set[type[Message]]]:
+    """Return the types of messages that each field may hold, their subclasses included."""
+    return {name: set(_messages(hint)) for name, hint in typing.get_type_hints(kind).items()}
+
+
+def _messages(hint: Any) -> Iterator[type[Message]]:
+    if isinstance(hint, type) and issubclass(hint, Message):
+        yield hint
+        for subclass in hint.__subclasses__():
+            yield from _messages(subclass)
+    for argument in typing.get_args(hint):
+        yield from _messages(argument)
+
+
+def _changes(kind: type[Message], revision: str) -> bool:
+    """Whether some message of this type has to change for the revision."""
+    return _compiled(kind, revision) is not None

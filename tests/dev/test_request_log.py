@@ -1,0 +1,293 @@
+"""What is told of a request: how it ended, by whom it was asked, what was said in between; each once."""
+
+import io
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from enfilade import Context, MCPApp, ToolError
+from enfilade.dev import serve
+from enfilade.dev.hints import advice
+from enfilade.dev.line_format import Line, Screen, clean
+from enfilade.dev.request_log import Watched
+from enfilade.wire.jsonrpc import RpcError
+from support.harness import Serving, eventually
+from support.http_client.connection import Http
+
+
+class Told:
+    """A watched app on a real socket, and what is shown of it."""
+
+    def __init__(self) -> None:
+        self.app = MCPApp(name="Watched", secret="s" * 32)
+        self.reached = threading.Event()
+        self._shown = io.StringIO()
+        self.screen = Screen(Console(file=self._shown, width=80, color_system=None))
+
+    def lines(self, count: int) -> list[str]:
+        """Return the first lines, without the times, once there are so many."""
+        eventually(lambda: self._shown.getvalue().count("\n") >= count, self._shown.getvalue())
+        text = re.sub(r"\d[\d.,]* m?s\b", "", self._shown.getvalue())
+        return [" ".join(re.sub(r"^\d\d:\d\d:\d\d", "", line).split()) for line in text.splitlines()]
+
+
+@pytest.fixture
+def told() -> Told:
+    told = Told()
+    app, reached = told.app, told.reached
+
+    @app.tool
+    async def talk(ctx: Context) -> str:
+        """Say what happens."""
+        ctx.log.debug({"step": 1})
+        ctx.progress.report(1, 4, "a quarter")
+        return "done"
+
+    @app.tool
+    async def outer(ctx: Context) -> Any:
+        """Call another tool."""
+        return await ctx.tools.call("talk", {})
+
+    @app.tool
+    def fail() -> str:
+        """Fail."""
+        raise ToolError("Not today.\nTry tomorrow.")
+
+    @app.tool
+    def deny() -> str:
+        """Refuse by protocol."""
+        raise RpcError(-32000, "Closed \x1b[31m")
+
+    @app.tool
+    async def wait() -> str:
+        """Wait for ever."""
+        import asyncio
+
+        reached.set()
+        await asyncio.Event().wait()
+        return ""
+
+    @app.tool
+    async def ask(ctx: Context) -> str:
+        """Ask the client."""
+        return str(await ctx.elicit("Sure?", bool))
+
+    @app.resource("notes://all")
+    def notes() -> str:
+        """Return all notes."""
+        return "nothing"
+
+    return told
+
+
+STATELESS = "stateless 2026-07-28"
+
+
+def test_outcomes_in_both_eras(told: Told) -> None:
+    with Serving(Watched(told.app, told.screen)) as serving:
+        session = serving.http.initialize()
+        session.call("fail")
+        session.call("deny")
+        session.call("none")
+        session.ask("resources/read", {"uri": "notes://all"})
+        session.delete()
+        serving.http.modern_call("fail")
+    lines = told.lines(11)
+    era = "session 2025-11-25 harness 1"
+    assert lines == [
+        f"initialize ok {era}",
+        f"tools/call fail tool error {era}",
+        "Not today. Try tomorrow.",
+        f"tools/call deny error -32000 {era}",
+        "Closed �[31m",
+        f"tools/call none error -32602 {era}",
+        "Unknown tool: none",
+        f"resources/read notes://all ok {era}",
+        "DELETE /mcp session ended",
+        f"tools/call fail tool error {STATELESS}",
+        "Not today. Try tomorrow.",
+    ]
+
+
+def test_notes_are_shown_and_sent_to_those_alone_who_asked(told: Told) -> None:
+    with Serving(Watched(told.app, told.screen)) as serving:
+        quiet = serving.http.modern_call("talk")
+        params = {"name": "talk", "arguments": {}}
+        meta = {"progressToken": "p", "io.modelcontextprotocol/logLevel": "debug"}
+        loud = serving.http.modern("tools/call", params, meta=meta)
+        serving.http.modern_call("outer")
+    assert [each.get("method") for each in quiet.messages] == [None]
+    assert [each.get("method") for each in loud.messages] == [
+        "notifications/message",
+        "notifications/progress",
+        None,
+    ]
+    lines = told.lines(8)
+    assert lines[0] == 'talk: debug: {"step":1}'
+    assert lines[2:4] == ['talk: debug: {"step":1}', "talk: 1 of 4 a quarter"]
+    assert lines[5] == 'outer: debug: {"step":1}'
+    assert lines[6].startswith("↳ tools/call talk ok")
+    assert lines[7].startswith("tools/call outer ok")
+
+
+def test_who_gives_up_is_told_of(told: Told) -> None:
+    with Serving(Watched(told.app, told.screen)) as serving:
+        session = serving.http.initialize()
+        with session.start_post(
+            {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "wait", "arguments": {}}}
+        ):
+            assert told.reached.wait(30)
+            session.cancel(7)
+            assert told.lines(2)[1].startswith("tools/call wait cancelled session")
+
+
+def test_a_question_of_the_stateless_era_is_no_failure(told: Told) -> None:
+    with Serving(Watched(told.app, told.screen)) as serving:
+        meta = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
+        reply = serving.http.modern("tools/call", {"name": "ask", "arguments": {}}, meta=meta)
+    assert reply.result["resultType"] == "input_required"
+    assert told.lines(1)[0].startswith(f"tools/call ask asks the client {STATELESS}")
+
+
+CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "talk", "arguments": {}}}
+REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
+    "accept": (
+        {"accept": "text/html"},
+        "POST /mcp refused 406",
+        "Accept must allow",
+        "send Accept: application/json,",
+    ),
+    "origin": ({"origin": "https://evil.example"}, "POST /mcp refused 403", "is not allowed", ""),
+    "host": ({"host": "evil.example"}, "POST /mcp refused 421", "is not allowed", ""),
+    "no session": ({}, "tools/call talk refused 400", "Missing session ID", "a client of the session era begins"),
+    "lost session": (
+        {"mcp_session_id": "lost"},
+        "tools/call talk refused 404",
+        "Session not found",
+        "the session has ended",
+    ),
+    "type": ({"content_type": "text/plain"}, "POST /mcp refused 415", "Content-Type must be", ""),
+}
+
+
+@pytest.mark.parametrize(("headers", "line", "said", "advised"), REFUSED.values(), ids=REFUSED)
+def test_a_refusal_is_explained(told: Told, headers: dict[str, Any], line: str, said: str, advised: str) -> None:
+    with Serving(Watched(told.app, told.screen)) as serving:
+        serving.http.post(CALL, **headers)
+    lines = told.lines(3 if advised else 2)
+    assert lines[0] == line
+    assert said in lines[1]
+    assert [each.startswith(advised) for each in lines[2:]] == ([True] if advised else [])
+
+
+def test_methods_that_nobody_offers_and_wrong_paths(told: Told) -> None:
+    with Serving(Watched(told.app, told.screen)) as serving:
+        serving.http.initialize().ask("prompts/print")
+        Http(serving.port, "/").post(CALL)
+    lines = told.lines(5)
+    assert lines[1].startswith("prompts/print error -32601")
+    assert [line for line in lines if line.startswith("POST / refused 404")]
+    assert "give the client the whole URL, with the path" in lines
+
+
+# -- lines ------------------------------------------------------------------------------------------------------
+
+
+def drawn(width: int, *lines: Line, color: bool = False) -> list[str]:
+    shown = io.StringIO()
+    console = Console(file=shown, width=width, force_terminal=True, color_system="standard" if color else None)
+    screen = Screen(console)
+    for line in lines:
+        screen.show(line)
+    return re.sub(r"\x1b\[[\d;]*m" if not color else "$^", "", shown.getvalue()).splitlines()
+
+
+LONG = Line(
+    what="tools/call " + "x" * 90,
+    milliseconds=12_345,
+    outcome="tool error",
+    kind="warning",
+    peer="session 2025-11-25 client 1.0",
+    reasons=("word " * 40,),
+)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    lines = drawn(width, LONG, LONG)
+    assert max(map(len, lines)) <= width
+    assert " ".join(lines).count("word") == 80
+    assert sum("── session" in line for line in lines) == (0 if width >= 110 else 1)
+    assert sum("12.3 s" in line for line in lines) == (2 if width > 40 else 0)
+
+
+def test_a_pipe_gets_whole_lines() -> None:
+    shown = io.StringIO()
+    Screen(Console(file=shown, width=80)).show(LONG)
+    line, reason = shown.getvalue().splitlines()
+    assert "x" * 90 in line
+    assert line.endswith("12.3 s  tool error          session 2025-11-25 client 1.0")
+    assert reason.strip() == ("word " * 40).strip()
+
+
+def test_colours_say_how_it_went() -> None:
+    assert "\x1b[33mtool error" in "".join(drawn(80, LONG, color=True))
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("a\x1b[2Jb", "a�[2Jb"),
+        ("a\nb\tc", "a b c"),
+        ("\u202eabc", "�abc"),
+        ("é 漢", "é 漢"),
+        ("x" * 500, "x" * 399 + "…"),
+    ],
+)
+def test_what_clients_send_is_safe_to_show(sent: str, shown: str) -> None:
+    assert clean(sent) == shown
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "begins"),
+    [
+        (400, "Parse error: the body is not valid UTF-8 JSON", "the body must be one JSON-RPC message"),
+        (400, "Unsupported protocol version '1'", "the MCP-Protocol-Version header"),
+        (400, "anything", None),
+        (413, "anything", "send less"),
+        (503, "anything", "the store is out of reach"),
+        (418, "anything", None),
+    ],
+)
+def test_advice(status: int, message: str, begins: str | None) -> None:
+    found = advice(status, message)
+    assert found is None if begins is None else str(found).startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("tools", "resources", "prompts", "expected"),
+    [
+        (1, 2, 1, "and 2 resources and 1 prompt"),
+        (1, 1, 0, "and 1 resource"),
+        (1, 0, 2, "and 2 prompts"),
+        (0, 1, 1, "1 resource and 1 prompt"),
+    ],
+)
+def test_the_greeting_counts_in_words(
+    tools: int, resources: int, prompts: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = MCPApp("counted")
+    for index in range(tools):
+        app.add_tool(lambda: 1, name=f"tool{index}")
+    for index in range(resources):
+        app.add_text_resource(f"a://{index}", "text")
+    for index in range(prompts):
+        app.add_prompt(lambda: "text", name=f"prompt{index}")
+    monkeypatch.setattr(serve, "_typed", lambda app: "server.py")  # no module holds this app
+    shown = io.StringIO()
+    serve.greet(Screen(Console(file=shown, width=80)), app, Path(), "http://x/mcp")
+    assert expected in [line.strip() for line in shown.getvalue().splitlines()]

@@ -1,0 +1,225 @@
+"""The rules: each finds what it is for, where it is, and nothing in a server that is as it should be."""
+
+import socket
+from typing import Any
+
+import pytest
+
+from enfilade.client.surface import Surface
+from enfilade.lint.looks import DEEPEST_SCHEMA, MOST_TOOLS
+from enfilade.lint.rules import RULES, apply_rules
+from enfilade.lint.token_count import tokens_of, tokens_of_all
+
+
+def tool(name: str = "add", schema: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """Return a tool in which no rule finds anything, but for what is changed; None takes a key away."""
+    whole = {
+        "name": name,
+        "description": "Add two numbers.",
+        "inputSchema": schema or with_argument({"type": "integer", "description": "The first."}),
+        "annotations": {"readOnlyHint": True},
+        **changes,
+    }
+    return {key: value for key, value in whole.items() if value is not None}
+
+
+def with_argument(part: dict[str, Any], name: str = "a", **more: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {name: {"description": "It.", **part}}, **more}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "integer", "description": "It."}
+    for _ in range(levels):
+        schema = {"type": "object", "description": "It.", "properties": {"a": schema}}
+    return schema
+
+
+def tools(*items: dict[str, Any]) -> Surface:
+    return Surface(tools=list(items))
+
+
+BOX = {"type": "object", "properties": {"in": {"$ref": "#/$defs/Box"}}}
+SECRET = "sk-" + "a1" * 12
+
+CASES: dict[str, tuple[str, Surface, str]] = {
+    "a space in a name": ("tool-name", tools(tool("add two")), "tool add two"),
+    "a long name": ("tool-name", tools(tool("a" * 129)), "tool aaa"),
+    "a dot in a name": ("tool-name-for-hosts", tools(tool("math.add")), "tool math.add"),
+    "65 characters": ("tool-name-for-hosts", tools(tool("a" * 65)), "tool aaa"),
+    "a name twice": ("same-name", tools(tool(), tool()), "tool add"),
+    "a resource twice": (
+        "same-name",
+        Surface(resources=[{"uri": "a://b", "description": "x"}] * 2),
+        "resource a://b",
+    ),
+    "two names that are nearly one": ("near-name", tools(tool("get_user"), tool("getUser")), "tool getUser"),
+    "no description": ("tool-description", tools(tool(description=None)), "tool add"),
+    "an empty description": ("tool-description", tools(tool(description=" ")), "tool add"),
+    "a long description": ("long-description", tools(tool(description="x" * 1025)), "tool add"),
+    "a silent argument": (
+        "argument-description",
+        tools(tool(schema=with_argument({"description": ""}))),
+        "tool add",
+    ),
+    "a type that is none": ("schema-valid", tools(tool(schema=with_argument({"type": "int"}))), "tool add"),
+    "a reference to nothing": (
+        "schema-valid",
+        tools(tool(schema=with_argument({"$ref": "#/$defs/Nothing"}))),
+        "tool add",
+    ),
+    "a bad output schema": ("schema-valid", tools(tool(outputSchema={"required": "a"})), "tool add"),
+    "no object": ("schema-object", tools(tool(schema={"type": "array"})), "tool add"),
+    "oneOf at the top": ("schema-combined", tools(tool(schema={"type": "object", "oneOf": [{}]})), "tool add"),
+    "a reference": (
+        "schema-reference",
+        tools(tool(schema=with_argument({"$ref": "#/$defs/A"}, **{"$defs": {"A": {"type": "string"}}}))),
+        "tool add",
+    ),
+    "a reference to elsewhere": (
+        "schema-remote-reference",
+        tools(tool(schema=with_argument({"$ref": "http://127.0.0.1:9/a"}))),
+        "tool add",
+    ),
+    "a schema in itself": (
+        "schema-recursive",
+        tools(tool(schema=with_argument({"$ref": "#/$defs/Box"}, **{"$defs": {"Box": BOX}}))),
+        "tool add",
+    ),
+    "a root in itself": ("schema-recursive", tools(tool(schema=with_argument({"$ref": "#"}))), "tool add"),
+    "a deep schema": ("schema-depth", tools(tool(schema=nested(DEEPEST_SCHEMA + 1))), "tool add"),
+    "a pattern of Python": (
+        "schema-pattern",
+        tools(tool(schema=with_argument({"type": "string", "pattern": r"^(?P<y>\d+)$"}))),
+        "tool add",
+    ),
+    "a pattern of Python in a result": (
+        "schema-pattern",
+        tools(
+            tool(outputSchema=with_argument({"type": "array", "items": {"type": "string", "pattern": "(?i)a"}}))
+        ),
+        "tool add",
+    ),
+    "a pattern of Python for names": (
+        "schema-pattern",
+        tools(tool(schema=with_argument({"type": "object", "patternProperties": {r"\Aa": {}}}))),
+        "tool add",
+    ),
+    "null as a default": (
+        "schema-default",
+        tools(tool(schema=with_argument({"type": "number", "default": None}))),
+        "tool add",
+    ),
+    "a default of a definition": (
+        "schema-default",
+        tools(
+            tool(schema=with_argument({"$ref": "#/$defs/A", "default": 5}, **{"$defs": {"A": {"enum": ["a"]}}}))
+        ),
+        "tool add",
+    ),
+    "a format that nobody knows": (
+        "schema-format",
+        tools(tool(schema=with_argument({"type": "string", "format": "ipv4network"}))),
+        "tool add",
+    ),
+    "a date-time in a result": (
+        "schema-output-format",
+        tools(tool(outputSchema=with_argument({"type": "string", "format": "date-time"}))),
+        "tool add",
+    ),
+    "an array without items": ("schema-items", tools(tool(schema=with_argument({"type": "array"}))), "tool add"),
+    "a tuple without items": (
+        "schema-items",
+        tools(tool(schema=with_argument({"type": ["array", "null"], "prefixItems": [{"type": "integer"}]}))),
+        "tool add",
+    ),
+    "many tools": ("many-tools", tools(*(tool(f"tool{n}") for n in range(MOST_TOOLS + 1))), "tools"),
+    "a dear tool": ("tool-cost", tools(tool(schema=with_argument({"description": "x" * 9000}))), "tool add"),
+    "a dear list": (
+        "tool-cost",
+        tools(*(tool(f"t{n}", schema=with_argument({"description": "x" * 7000})) for n in range(6))),
+        "tools",
+    ),
+    "no annotations": ("annotations", tools(tool(annotations={"title": "Add"})), "tool add"),
+    "a key as a default": (
+        "secret-default",
+        tools(tool(schema=with_argument({"default": SECRET}))),
+        "tool add, argument a",
+    ),
+    "a password as a default": (
+        "secret-default",
+        tools(tool(schema=with_argument({"default": "hunter2"}, name="db_password"))),
+        "tool add, argument db_password",
+    ),
+    "a silent prompt": ("description", Surface(prompts=[{"name": "greet"}]), "prompt greet"),
+}
+
+HARMLESS = {
+    "as it should be": tools(tool()),
+    "as deep as may be": tools(tool(schema=nested(DEEPEST_SCHEMA))),
+    "64 characters": tools(tool("a" * 64)),
+    "a pattern and a default that all understand": tools(
+        tool(
+            schema=with_argument(
+                {"type": "string", "pattern": "^[a-z]+$", "default": "abc", "format": "hostname"}
+            )
+        )
+    ),
+    "a date-time as an argument": tools(tool(schema=with_argument({"type": "string", "format": "date-time"}))),
+    "a tuple with items": tools(tool(schema=with_argument({"type": "array", "prefixItems": [{}], "items": {}}))),
+    "a property called pattern": tools(tool(schema=with_argument({"type": "string"}, name="pattern"))),
+    "a property called oneOf": tools(tool(schema=with_argument({"type": "string"}, name="oneOf"))),
+    "a property called $ref": tools(tool(schema=with_argument({"type": "string"}, name="$ref"))),
+    "a token that is none": tools(tool(schema=with_argument({"default": "your-token"}, name="token"))),
+    "a number of tokens": tools(tool(schema=with_argument({"default": 5}, name="token"))),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_rule_finds_what_it_is_for(case: str) -> None:
+    rule, surface, where = CASES[case]
+    found = apply_rules(surface)
+    assert rule in {finding.rule for finding in found}
+    assert all(finding.where.startswith(where) for finding in found if finding.rule == rule)
+    assert SECRET not in str(found)
+    assert "hunter2" not in str(found)
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+def test_nothing_is_found_where_nothing_is(case: str) -> None:
+    assert apply_rules(HARMLESS[case]) == []
+
+
+def test_what_is_found_says_where_in_the_schema_it_is() -> None:
+    items = {"type": "object", "properties": {"code": {"type": "string", "pattern": "(?i)a"}}}
+    schema = with_argument({"type": "array", "items": items}, name="rows")
+    (finding,) = (each for each in apply_rules(tools(tool(schema=schema))) if each.rule == "schema-pattern")
+    assert finding.said == "inputSchema, rows[].code has the pattern (?i)a"
+
+
+def test_every_rule_has_a_case_and_says_what_to_do() -> None:
+    assert {rule.id for rule in RULES} == {rule for rule, _, _ in CASES.values()}
+    assert all(rule.why.endswith(".") and rule.mend for rule in RULES)
+    assert len({rule.id for rule in RULES}) == len(RULES)
+
+
+def test_a_reference_to_elsewhere_is_not_called_invalid_too() -> None:
+    assert [each.rule for each in apply_rules(CASES["a reference to elsewhere"][1])] == [
+        "schema-remote-reference"
+    ]
+
+
+@pytest.mark.parametrize("word", ["$dynamicRef", "$schema"])
+def test_nothing_is_fetched_from_where_a_schema_leads(word: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        elsewhere = f"http://127.0.0.1:{listener.getsockname()[1]}/a"
+        found = apply_rules(tools(tool(schema={**with_argument({"description": "It."}), word: elsewhere})))
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    (said,) = [finding.said for finding in found if finding.rule == "schema-valid"]
+    assert elsewhere in said
+
+
+def test_the_cost_is_bytes_by_four() -> None:
+    assert tokens_of({"name": "ä", "annotations": {"title": "not shown"}}) == 4  # {"name":"ä"} is 13 bytes
+    assert tokens_of_all([{"name": "ä"}] * 3) == 12

@@ -1,0 +1,274 @@
+"""The output schema from the annotation, and results that keep it (R-503, R-504, R-514)."""
+
+import dataclasses
+import datetime
+import decimal
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Optional
+
+import msgspec
+import pytest
+from msgspec import UNSET
+from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field
+from typing_extensions import TypedDict
+
+from enfilade.primitives.errors import ReturnedValueError
+from enfilade.primitives.values.results import ToolResult
+from enfilade.wire.content import TextContent
+from support.servers.tools_in_process import answered, data_of, make, result_of, text_of
+
+
+class Point(BaseModel):
+    x: int
+    y: float = 0.0
+    note: str | None = None
+
+
+class Aliased(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+    from_: str = Field(alias="from")
+
+    @computed_field
+    def shout(self) -> str:
+        return self.from_.upper()
+
+
+class Node(BaseModel):
+    children: list["Node"] = []
+
+
+class Numbers(RootModel[list[int]]):
+    pass
+
+
+class Row(TypedDict):
+    id: int
+    name: NotRequired[str]
+
+
+class Pair(NamedTuple):
+    left: int
+    right: str
+
+
+@dataclasses.dataclass
+class Box:
+    name: str
+    data: bytes = b""
+    size: float = 1.0
+
+
+DAY = datetime.date(2024, 1, 2)
+
+# annotation, value, structured content, text
+RESULTS = {
+    "str": (str, "hé", {"result": "hé"}, "hé"),
+    "int": (int, 5, {"result": 5}, "5"),
+    "big int": (int, 10**30, {"result": 10**30}, "1" + "0" * 30),
+    "bool": (bool, False, {"result": False}, "false"),
+    "float": (float, 1e300, {"result": 1e300}, "1e300"),
+    "int as float": (float, 5, {"result": 5.0}, "5.0"),
+    "optional": (str | None, None, {"result": None}, "null"),
+    "typing.Optional": (Optional[str], "a", {"result": "a"}, "a"),  # noqa: UP045 - what older modules say
+    "optional float": (float | None, math.nan, {"result": None}, "null"),
+    "list": (list[int], [1, 2], {"result": [1, 2]}, "[1,2]"),
+    "list from iterator": (list[int], iter([1, 2]), {"result": [1, 2]}, "[1,2]"),
+    "bare list": (list, [1, "a"], {"result": [1, "a"]}, '[1,"a"]'),
+    "set": (set[int], {1}, {"result": [1]}, "[1]"),
+    "named tuple": (Pair, Pair(1, "a"), {"result": [1, "a"]}, '[1,"a"]'),
+    "literal": (Literal["a", 1], 1, {"result": 1}, "1"),
+    "date": (datetime.date, DAY, {"result": "2024-01-02"}, "2024-01-02"),
+    "decimal": (decimal.Decimal, decimal.Decimal("1.10"), {"result": "1.10"}, "1.10"),
+    "bytes": (bytes, b"\xfb\xff", {"result": "+/8="}, "+/8="),
+    "union": (Point | list[int], [1], {"result": [1]}, "[1]"),
+    "constrained": (Annotated[int, Field(ge=1)], 1, {"result": 1}, "1"),
+    "dict": (dict, {"a": 1}, {"a": 1}, '{"a":1}'),
+    "dict of lists": (dict[str, list[int]], {"a": [1]}, {"a": [1]}, '{"a":[1]}'),
+    "dict by number": (dict[int, str], {1: "a"}, {"1": "a"}, '{"1":"a"}'),
+    "dict of anything with nan": (dict[str, Any], {"a": math.nan}, {"a": None}, '{"a":null}'),
+    "model": (Point, Point(x=1), {"x": 1, "y": 0.0, "note": None}, '{"x":1,"y":0.0,"note":null}'),
+    "model from dict": (Point, {"x": 1}, {"x": 1, "y": 0.0, "note": None}, '{"x":1,"y":0.0,"note":null}'),
+    "optional model": (Point | None, None, {"result": None}, "null"),
+    "list of models": (list[Node], [Node()], {"result": [{"children": []}]}, '[{"children":[]}]'),
+    "recursive model": (
+        Node,
+        Node(children=[Node()]),
+        {"children": [{"children": []}]},
+        '{"children":[{"children":[]}]}',
+    ),
+    "alias and computed": (Aliased, Aliased(from_="a"), {"from": "a", "shout": "A"}, '{"from":"a","shout":"A"}'),
+    "root model": (Numbers, Numbers([1]), {"result": [1]}, "[1]"),
+    "typed dict": (Row, {"id": 1}, {"id": 1}, '{"id":1}'),
+    "dataclass": (
+        Box,
+        Box("a", b"\xff"),
+        {"name": "a", "data": "/w==", "size": 1.0},
+        '{"name":"a","data":"/w==","size":1.0}',
+    ),
+    "half a surrogate pair": (str, "a\ud800", {"result": "a\ufffd"}, "a\ufffd"),
+    "half a pair in a list": (list[str], ["\ud800"], {"result": ["\ufffd"]}, '["\ufffd"]'),
+    "half a pair in a dataclass": (
+        Box,
+        Box("\ud800"),
+        {"name": "\ufffd", "data": "", "size": 1.0},
+        '{"name":"\ufffd","data":"","size":1.0}',
+    ),
+}
+
+
+@pytest.mark.parametrize(("returns", "value", "data", "text"), RESULTS.values(), ids=RESULTS)
+def test_results_match_their_schema_and_are_text_too_r503_r514(
+    returns: Any, value: Any, data: Any, text: str
+) -> None:
+    result = result_of(value, returns)
+    assert data_of(result) == data
+    assert text_of(result) == text
+
+
+SCHEMAS = {
+    "wrapped": (int, {"type": "object", "properties": {"result": {"type": "integer"}}, "required": ["result"]}),
+    "as it is": (dict[str, int], {"type": "object", "additionalProperties": {"type": "integer"}}),
+    "serialization": (
+        Aliased,
+        {
+            "type": "object",
+            "title": "Aliased",
+            "properties": {"from": {"type": "string"}, "shout": {"type": "string", "readOnly": True}},
+            "required": ["from", "shout"],
+        },
+    ),
+    "a model within": (
+        list[Row],
+        {
+            "type": "object",
+            "properties": {
+                "result": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "title": "Row",
+                        "properties": {"id": {"type": "integer"}, "name": {"type": "string"}},
+                        "required": ["id"],
+                    },
+                }
+            },
+            "required": ["result"],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("returns", "schema"), SCHEMAS.values(), ids=SCHEMAS)
+def test_output_schema_is_always_that_of_an_object_r504(returns: Any, schema: Any) -> None:
+    def give() -> Any: ...
+
+    give.__annotations__["return"] = returns
+    assert make(give).definition.output_schema == schema
+
+
+def test_no_schema_without_structured_output() -> None:
+    result = result_of(5, int, structured_output=False)
+    assert (text_of(result), data_of(result)) == ("5", UNSET)
+
+
+def changed() -> Point:
+    point = Point(x=1)
+    point.x = "a"  # type: ignore[assignment]
+    return point
+
+
+MISMATCHES = {
+    "text for int": (int, "a", 'it|"result" should be a valid integer.*, not str'),
+    "None for text": (str, None, '"result" should be a valid string, not NoneType'),
+    "int for text": (str, 5, '"result" should be a valid string, not int'),
+    "item": (list[int], [1, "a"], r'"result\[1\]" should be a valid integer'),
+    "constraint": (Annotated[int, Field(ge=1)], 0, "should be at least 1"),
+    "missing key": (Row, {}, '"id" is missing$'),
+    "list for model": (Point, [1], "should be a valid dictionary or instance of Point, not list"),
+    "nan": (float, math.nan, 'NaN for "result", which JSON cannot hold; return None'),
+    "infinity in a model": (Point, Point(x=1, y=math.inf), 'Infinity for "y"'),
+    "nan in a list": (list[float], [1.0, math.nan], r'NaN for "result\[1\]"'),
+    "nan in a dataclass": (Box, Box("a", size=math.nan), 'NaN for "size"'),
+    "changed model": (Point, changed(), '"x" should be integer, got string'),
+    "bytes that are no text, in a model of its own": (
+        BaseModel,
+        object(),
+        "should be a valid dictionary or instance",
+    ),
+    "object in a dict": (dict[str, Any], {"a": object()}, "an object of type object"),
+}
+
+
+@pytest.mark.parametrize(("returns", "value", "message"), MISMATCHES.values(), ids=MISMATCHES)
+def test_a_mismatch_is_an_error_that_says_what_was_declared_r514(returns: Any, value: Any, message: str) -> None:
+    with pytest.raises(ReturnedValueError, match=message):
+        result_of(value, returns)
+
+
+def test_a_mismatch_does_not_show_the_value_d33() -> None:
+    with pytest.raises(ReturnedValueError) as caught:
+        result_of({"x": "my password"}, Point)
+    assert "password" not in str(caught.value)
+
+
+def test_a_type_without_schema_is_not_declared() -> None:
+    class Weird:
+        pass
+
+    assert text_of(result_of([1], Iterator[int])) == "[1]"
+    with pytest.raises(TypeError, match=r"give\(\): its return annotation has no JSON Schema"):
+        result_of(1, Weird, structured_output=True)
+
+
+def test_tool_result_has_to_keep_the_declared_schema_r514() -> None:
+    good = result_of(ToolResult(content="five", structured_content={"result": 5}), int)
+    assert (text_of(good), data_of(good)) == ("five", {"result": 5})
+    with pytest.raises(ReturnedValueError, match='"result" should be integer, got string'):
+        result_of(ToolResult(structured_content={"result": "a"}), int)
+    with pytest.raises(ReturnedValueError, match="without the structured content"):
+        result_of(ToolResult(content="five"), int)
+
+
+def test_an_error_owes_nothing_to_the_schema_r514() -> None:
+    result = result_of(ToolResult(content="no", is_error=True), int)
+    assert (result.is_error, text_of(result), data_of(result)) == (True, "no", UNSET)
+
+
+GIVEN = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}, "required": ["n"]}
+
+
+@pytest.mark.parametrize("value", [{"n": 1}, ToolResult(structured_content={"n": 1})])
+def test_hand_made_schema(value: Any) -> None:
+    def give() -> int:
+        return value
+
+    tool = make(give, output_schema=GIVEN)
+    assert tool.definition.output_schema == GIVEN
+    assert data_of(answered(tool)) == {"n": 1}
+    assert text_of(answered(tool)) == '{"n":1}'
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"n": 0}, '"n" should be at least 1'),
+        ({}, '"n" is missing'),
+        (5, "the value should be object"),
+        (None, "object"),
+    ],
+)
+def test_hand_made_schema_is_kept_too_r514(value: Any, message: str) -> None:
+    with pytest.raises(ReturnedValueError, match=message):
+        result_of(value, output_schema=GIVEN)
+
+
+def test_hand_made_schema_of_another_type_is_refused_r504() -> None:
+    with pytest.raises(ValueError, match='output_schema needs "type": "object"'):
+        result_of([], output_schema={"type": "array"})
+
+
+def test_structured_content_is_ready_json() -> None:
+    assert isinstance(result_of(5, int).structured_content, msgspec.Raw)
+    assert isinstance(result_of(Point(x=1), Point).structured_content, msgspec.Raw)
+    assert result_of("a", str).content == [TextContent(text="a")]

@@ -1,0 +1,343 @@
+"""What workers tell each other, and what happens all the same when they cannot."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from enfilade.serving import cluster
+from enfilade.serving.client_requests import session
+from enfilade.serving.cluster import Relay
+from enfilade.state.process_identity import place
+from enfilade.state.store import StoreError
+from support.cluster.in_process_workers import Crew, SharedMemory, crew_of
+from support.http_client.connection import modern_headers, request_of, stateless_meta
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def store() -> SharedMemory:
+    return SharedMemory()
+
+
+async def until(look: Any) -> None:
+    async with asyncio.timeout(20):
+        while not look():
+            await asyncio.sleep(0.005)
+
+
+class TestMessages:
+    async def test_go_to_one_or_to_all_others_in_order(self, store: SharedMemory) -> None:
+        relays = [Relay(store) for _ in range(3)]
+        heard: list[list[Any]] = [[] for _ in relays]
+        for each, told in zip(relays, heard, strict=True):
+            each.on("x", told.append)
+            await each.start()
+        for number in range(20):
+            relays[0].tell("x", number)
+        relays[0].tell("x", "only you", relays[2].worker)
+        relays[0].tell("x", "I", relays[0].worker)
+        assert heard[0] == ["I"], "what it tells itself it hears at once"
+        await until(lambda: (len(heard[1]), len(heard[2])) == (20, 21))
+        assert heard == [["I"], [*range(20)], [*range(20), "only you"]]
+        for each in relays:
+            await each.stop()
+
+    async def test_an_odd_one_does_not_end_the_hearing(
+        self, store: SharedMemory, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        one, other = Relay(store), Relay(store)
+        heard: list[Any] = []
+
+        def told(body: Any) -> None:
+            heard.append(body["number"])
+
+        other.on("x", told)
+        await one.start()
+        await other.start()
+        for letter in (b"", b"\xff\xff", msgspec.msgpack.encode(["a", "b"]), msgspec.msgpack.encode({"a": 1})):
+            await store.bus.publish("workers", letter)
+        one.tell("of another version", 1)
+        one.tell("x", "no mapping")
+        one.tell("x", {"number": 5})
+        await until(lambda: heard)
+        assert heard == [5]
+        assert caplog.text.count("could not be handled") == 1
+        await one.stop()
+        await other.stop()
+
+    async def test_a_bus_that_fails_costs_nobody_anything(
+        self, store: SharedMemory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def publish(topic: str, message: bytes) -> None:
+            raise StoreError("out of reach")
+
+        monkeypatch.setattr(store.bus, "publish", publish)
+        one = Relay(store)
+        await one.start()
+        one.tell("x", 1)
+        await one.tell_and_wait("x", 2)
+        await until(lambda: "could not be told of 'x': out of reach" in caplog.text)
+        await one.stop()
+
+
+class TestLeases:
+    @pytest.fixture(autouse=True)
+    def no_doubt(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What has no lease is gone."""
+        monkeypatch.setattr(cluster, "DOUBT", 0.0)
+
+    async def test_a_store_that_was_emptied_makes_nobody_gone(
+        self, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Until the others have had the time to say again that they are there."""
+        monkeypatch.setattr(cluster, "DOUBT", 3600.0)
+        one, other = Relay(store), Relay(store)
+        await other.start()
+        assert await one.is_alive(other.worker)
+        await store.keys.delete(f"worker:{other.worker}")
+        assert await one.is_alive(other.worker)
+        monkeypatch.setattr(cluster, "DOUBT", 0.0)
+        assert not await one.is_alive(other.worker)
+        await other.stop()
+
+    async def test_a_worker_is_there_from_start_to_stop(self, store: SharedMemory) -> None:
+        one, other = Relay(store), Relay(store)
+        assert not await one.is_alive(other.worker)
+        assert await one.is_alive(one.worker)
+        await other.start()
+        assert await one.is_alive(other.worker)
+        await other.stop()
+        assert not await one.is_alive(other.worker)
+
+    async def test_who_says_nothing_more_is_gone_when_the_lease_is_over(
+        self, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cluster, "LEASE", 0.3)
+        monkeypatch.setattr(cluster, "RENEWAL", 0.05)
+        one, other = Relay(store), Relay(store)
+        await other.start()
+        first = await store.keys.get(f"worker:{other.worker}")
+        assert first is not None
+        loop = asyncio.get_running_loop()
+        until_then = loop.time() + 0.5
+        while loop.time() < until_then:
+            assert await one.is_alive(other.worker), "as long as it renews its lease"
+            await asyncio.sleep(0.02)
+        assert other._renewing is not None
+        other._renewing.cancel()
+        async with asyncio.timeout(20):
+            while await one.is_alive(other.worker):
+                await asyncio.sleep(0.02)
+
+    async def test_a_dead_process_is_noticed_at_once(self, store: SharedMemory) -> None:
+        """Its lease has not ended, but whoever shares its machine can see that it is gone."""
+        process = await asyncio.create_subprocess_exec("true" if os.name != "nt" else "hostname")
+        await process.wait()
+        one = Relay(store)
+        for where, pid, alive in (
+            (place(), process.pid, False),
+            ("another machine", process.pid, True),
+            (place(), os.getppid(), True),
+        ):
+            await store.keys.put("worker:other", msgspec.msgpack.encode([where, pid]), 60)
+            assert await one.is_alive("other") == alive
+
+    async def test_a_worker_that_had_our_process_id_before_is_gone(self, store: SharedMemory) -> None:
+        """As in a container that was started anew; but another one of this process is there."""
+        one, sibling = Relay(store), Relay(store)
+        await store.keys.put("worker:before", msgspec.msgpack.encode([place(), os.getpid()]), 60)
+        await sibling.start()
+        assert await one.is_alive("before") == (place() == "")
+        assert await one.is_alive(sibling.worker)
+        await sibling.stop()
+
+    async def test_alone_there_is_nobody_else(self) -> None:
+        from enfilade.state.store import open_store
+
+        one = Relay(open_store("memory://"))
+        await one.start()
+        assert not await one.is_alive("other")
+        one.tell("x", 1)
+        await one.tell_and_wait("x", 1)
+        await one.stop()
+
+
+@pytest.fixture(params=["together", "sqlite"])
+async def crew(request: pytest.FixtureRequest, tmp_path: Path, store: SharedMemory) -> AsyncIterator[Crew]:
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    async with crew_of([store] * 3 if request.param == "together" else [url] * 3) as crew:
+        yield crew
+
+
+class TestWorkers:
+    """What arrives at one worker and is meant for another, and the other way round."""
+
+    async def test_a_change_is_told_by_all(self, crew: Crew) -> None:
+        """R-369: to each session once."""
+        streams = []
+        for worker in range(3):
+            client = await crew.client(worker=worker)
+            await client.start("resources/subscribe", {"uri": "note://a"}, worker).over()
+            streams.append(await client.open(worker))
+        crew.apps[1].change(["note://b", "note://a", "tools"])
+        for stream in streams:
+            await stream.has(2)
+            assert sorted(stream.said) == ["note://a", "notifications/tools/list_changed"]
+
+    async def test_an_answer_finds_its_question(self, crew: Crew) -> None:
+        """R-334."""
+        client = await crew.client()
+        crew.release("a")
+        call = client.call("ask", name="a")
+        await call.has(2)
+        await client.answer(call.heard[1], 1)
+        await call.over()
+        assert call.said[-1] == "a accept"
+
+    async def test_an_answer_to_anothers_question_counts_for_nothing(self, crew: Crew) -> None:
+        """R-334, D3: an id is of no use in another session, wherever it is said."""
+        client, stranger = await crew.client(), await crew.client()
+        crew.release("a")
+        call = client.call("ask", name="a")
+        await call.has(2)
+        question = call.heard[1]
+        for worker in range(3):
+            await stranger.answer(question, worker, "decline")
+            nearly = question["id"][:-1] + ("1" if question["id"].endswith("0") else "0")
+            for id in ("ask", "ask-x-y-z", "", 5, nearly, question["id"] + "00"):
+                await client.answer({"id": id} if id != "" else {"id": "none"}, worker, "decline")
+        await client.answer(question, 2)
+        await call.over()
+        assert call.said[-1] == "a accept"
+        for app in crew.apps:
+            assert len(app.endpoint.questions) == 0
+
+    async def test_a_cancellation_finds_its_request(self, crew: Crew) -> None:
+        """R-361, R-363, R-364: of its own session, and with an id of its type."""
+        client, stranger = await crew.client(), await crew.client()
+        call = client.call("say", name="a", count=2, hold=1)
+        await call.has(1)
+        await stranger.notify("notifications/cancelled", {"requestId": 1}, 2)
+        for id in ("1", 2):
+            await client.notify("notifications/cancelled", {"requestId": id}, 2)
+        await client.notify("notifications/cancelled", {"requestId": 1}, 1)
+        await call.over()
+        assert (call.said, crew.apps[0].ended) == (["a 0"], ["a cancelled"])
+
+    async def test_an_ended_session_is_ended_everywhere(self, crew: Crew) -> None:
+        """R-315, R-316: from the next request on, although each worker knew it as alive."""
+        client = await crew.client()
+        call = client.call("say", name="a", count=2, hold=1)
+        await call.has(1)
+        stream = await client.open(1)
+        for worker in range(3):
+            assert (await client.start("ping", {}, worker).over()).status == 200
+        assert await client.delete(2) == 204
+        statuses = [(await client.start("ping", {}, worker).over()).status for worker in range(3)]
+        assert statuses == [404] * 3
+        await call.over()
+        await stream.over()
+        assert crew.apps[0].ended == ["a cancelled"]
+
+    async def test_a_log_level_holds_everywhere(self, crew: Crew) -> None:
+        """R-367."""
+        client = await crew.client()
+        for worker in range(3):
+            assert len((await client.call("say", worker, name="a", count=1).over()).heard) == 2
+        await client.start("logging/setLevel", {"level": "error"}, 1).over()
+        for worker in range(3):
+            assert b'"info"' not in (await client.call("say", worker, name="a", count=1).over()).body
+
+    async def test_what_is_watched_is_watched_everywhere(self, crew: Crew) -> None:
+        """R-368: while the stream is open at another worker."""
+        client = await crew.client()
+        stream = await client.open(0)
+        await client.start("resources/subscribe", {"uri": "note://a"}, 1).over()
+        streaming = crew.apps[0].endpoint.sessions.streaming
+        await stream.until(lambda: any(streaming.values()))
+        crew.apps[2].change(["note://a"])
+        await stream.has(1)
+        await client.start("resources/unsubscribe", {"uri": "note://a"}, 2).over()
+        await stream.until(lambda: not any(streaming.values()))
+        crew.apps[1].change(["note://a", "tools"])
+        await stream.has(2)
+        assert stream.said == ["note://a", "notifications/tools/list_changed"]
+
+
+class TestLostMessages:
+    """A bus that loses everything: what is in the store is found all the same."""
+
+    async def test_an_answer_is_found_by_looking(
+        self, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """R-334."""
+        monkeypatch.setattr(session, "LOOK", 0.05)
+        async with crew_of([store, store]) as crew:
+            client = await crew.client()
+            crew.release("a")
+            call = client.call("ask", name="a")
+            await call.has(2)
+            store.bus.deaf = True
+            await client.answer(call.heard[1], 1)
+            await call.over()
+            assert call.said[-1] == "a accept"
+
+    async def test_a_stream_is_resumed_by_looking(self, store: SharedMemory) -> None:
+        """R-351: nothing depends on being woken."""
+        async with crew_of([store, store]) as crew:
+            client = await crew.client()
+            call = client.call("say", name="a", count=3, hold=1)
+            await call.has(1)
+            store.bus.deaf = True
+            await call.cut()
+            again = await client.resume(call.ids[0], 1)
+            await again.has(1)
+            crew.release("a")
+            await again.over()
+            assert again.said == ["a 0", "a 1", "a 2", "a done"]
+
+    async def test_who_listens_is_told_of_all_that_may_have_changed(self, store: SharedMemory) -> None:
+        """R-331, R-369, R-2C1: of no more than it asked for."""
+        async with crew_of([store, store]) as crew:
+            client = await crew.client()
+            await client.start("resources/subscribe", {"uri": "note://a"}, 1).over()
+            stream = await client.open(1)
+            wanted = {"toolsListChanged": True, "resourceSubscriptions": ["note://b"]}
+            listening = request_of("subscriptions/listen", {"notifications": wanted}, 1, stateless_meta())
+            listens = client.post(listening, 1, mcp_session_id=None, **modern_headers(listening))
+            await listens.until(lambda: listens.body)
+            store.bus.deaf = True
+            crew.apps[0].change(["tools", "note://a", "note://b"])
+            store.bus.say_so()
+            await stream.until(lambda: "note://a" in stream.said)
+            await listens.until(lambda: b"note://b" in listens.body)
+            lists = [f"notifications/{each}/list_changed" for each in ("tools", "resources")]
+            assert stream.said == [*lists, "note://a"]
+            told = [each["method"] for each in listens.messages]
+            assert sorted(told[1:]) == ["notifications/resources/updated", lists[0]]
+
+    async def test_after_a_gap_nothing_is_relied_on(self, store: SharedMemory) -> None:
+        """R-315, R-367, R-368: what was missed is looked up at the next request, and for open streams at once."""
+        async with crew_of([store, store]) as crew:
+            client = await crew.client()
+            ended = await crew.client()
+            stream = await client.open(1)
+            for each in (client, ended):
+                assert (await each.start("ping", {}, 1).over()).status == 200
+            store.bus.deaf = True
+            assert await ended.delete(0) == 204
+            await client.start("resources/subscribe", {"uri": "note://a"}, 0).over()
+            await client.start("logging/setLevel", {"level": "error"}, 0).over()
+            assert (await ended.start("ping", {}, 1).over()).status == 200, "nobody has told it"
+            store.bus.deaf = False
+            store.bus.say_so()
+            assert (await ended.start("ping", {}, 1).over()).status == 404
+            assert b'"info"' not in (await client.call("say", 1, name="a", count=1).over()).body
+            crew.apps[1].change(["note://a"])
+            await stream.until(lambda: stream.said[-1:] == ["note://a"])

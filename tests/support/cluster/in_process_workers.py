@@ -1,0 +1,331 @@
+"""Several workers in one event loop: apps that share nothing but a store, and clients that turn to any of them.
+
+What a request meets is as in real processes, except that no socket is between: a client that goes away says so,
+or (`Connection.reading`) stops to read. Easy to get wrong: a worker that is stopped here is still in memory.
+`lose` makes it as dead to the others as one that was killed.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from enfilade import Context, MCPApp
+from enfilade.serving.changes import TOOLS, updated
+from enfilade.serving.cluster import _HERE
+from enfilade.state.memory import MemoryStore
+from enfilade.state.memory_log import MemoryBus
+from enfilade.state.store import Bounds, Store
+from support.exchanges import Asked, Message
+from support.http_client.asgi_calls import Asgi
+from support.http_client.connection import BOTH, HeaderValue, request_of
+from support.http_client.sse_reader import Event, EventReader
+from support.servers.changing_server import Held
+
+
+@dataclass
+class Sure:
+    """What is asked."""
+
+    sure: bool
+
+
+class FaultyBus(MemoryBus):
+    """A bus that may lose everything, and say so afterwards or not.
+
+    Attributes:
+        deaf: whether it loses what is published.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deaf = False
+        self._gaps: list[Callable[[], None]] = []
+
+    async def publish(self, topic: str, message: bytes) -> None:
+        if not self.deaf:
+            await super().publish(topic, message)
+
+    def on_gap(self, told: Callable[[], None]) -> None:
+        self._gaps.append(told)
+
+    def say_so(self) -> None:
+        """Tell everybody that something may have been missed."""
+        for told in self._gaps:
+            told()
+
+
+class SharedMemory(MemoryStore):
+    """A store that several workers of one event loop share, and trust no more than one that is elsewhere."""
+
+    shared = True
+
+    def __init__(self, bounds: Bounds | None = None) -> None:
+        super().__init__(bounds or Bounds())
+        self.log.private = False
+        self.bus: FaultyBus = FaultyBus()
+
+
+class Talker(MCPApp):
+    """A server whose tools talk as long as they are told to. What a gate's name stands for, all workers share."""
+
+    def __init__(self, gates: dict[str, asyncio.Event], **options: Any) -> None:
+        super().__init__("talker", "1.0.0", **options)
+        self._gates = gates
+        self.parted: list[bool] = []
+        self.ended: list[str] = []
+        self.add_text_resource("note://a", "a note")
+        for each in (self.say, self.ask, self.poll, self.poll_in_thread, self.change):
+            self.tool(each)
+
+    def gate(self, name: str) -> asyncio.Event:
+        return self._gates.setdefault(name, asyncio.Event())
+
+    async def say(self, name: str, count: int, ctx: Context, hold: int = -1, padding: int = 0) -> str:
+        """Log numbered messages; after `hold` of them, wait for the gate of that name."""
+        try:
+            for number in range(count):
+                if number == hold:
+                    await self.gate(name).wait()
+                await ctx.log.info(f"{name} {number}" + " " * padding)
+            if hold == count:
+                await self.gate(name).wait()
+        except asyncio.CancelledError:
+            self.ended.append(f"{name} cancelled")
+            raise
+        self.ended.append(f"{name} done")
+        return f"{name} done"
+
+    async def ask(self, name: str, ctx: Context) -> str:
+        """Ask, and say what was answered."""
+        await ctx.log.info(f"{name} asks")
+        await self.gate(name).wait()
+        answer = await ctx.elicit(f"{name}: sure?", Sure)
+        return f"{name} {answer.action}"
+
+    async def poll(self, name: str, ctx: Context, retry: float | None = None) -> str:
+        """Let the client go, and go on."""
+        await ctx.log.info(f"{name} before")
+        self.parted.append(ctx.close_stream(retry))
+        await ctx.log.info(f"{name} after")
+        await self.gate(name).wait()
+        return f"{name} done"
+
+    def poll_in_thread(self, name: str, ctx: Context) -> str:
+        """Let the client go, from another thread."""
+        ctx.log.info(f"{name} before")
+        self.parted.append(ctx.close_stream())
+        ctx.log.info(f"{name} after")
+        return f"{name} done"
+
+    def change(self, what: list[str]) -> list[str]:
+        """Announce changes: `tools`, or a URI."""
+        for each in what:
+            self.changes.announce(TOOLS if each == "tools" else updated(each))
+        return what
+
+
+class Connection(Held):
+    """One request to one worker, and what has come back so far."""
+
+    def __init__(self, app: Talker, scope: dict[str, Any], body: bytes, asked: Asked) -> None:
+        super().__init__(app, scope, body)
+        self._asked = asked
+        self._whole = asyncio.Event()
+
+    @property
+    def events(self) -> list[Event]:
+        return list(EventReader().feed(self.body))
+
+    @property
+    def heard(self) -> list[Message]:
+        """The messages so far, each legal in the session's revision."""
+        found: list[Message] = []
+        for each in self.events:
+            if each.data:
+                found.append(json.loads(each.data))
+                self._asked.check(found[-1])
+        return found
+
+    @property
+    def ids(self) -> list[str]:
+        return [each.id for each in self.events if each.id is not None]
+
+    @property
+    def said(self) -> list[str]:
+        """What was logged, without padding, and texts of results."""
+        return [text for message in self.heard if (text := said(message))]
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error of a response that is no stream."""
+        error: dict[str, Any] = json.loads(self.body)["error"]
+        return error
+
+    async def has(self, count: int) -> None:
+        """Wait for that many messages, and check that there are not more."""
+        await self.until(lambda: len(self.heard) >= count)
+        assert len(self.heard) == count, self.heard
+
+    async def over(self) -> "Connection":
+        """Wait for the end of the response, or of its serving if the client has left."""
+        whole = asyncio.ensure_future(self._whole.wait())
+        done, _ = await asyncio.wait((self.task, whole), timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        whole.cancel()
+        assert done, f"there is no end after {self.events[-3:]}"
+        if self.task.done():
+            self.task.result()
+        return self
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if not self._gone.is_set():  # a server drops what it is given after that
+            await super()._send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self._whole.set()
+
+    async def cut(self) -> None:
+        """Leave; the server notices at once."""
+        self.go()
+        await asyncio.sleep(0)
+
+
+def said(message: Message) -> str:
+    """Return what a message says, in a word."""
+    if message.get("method") == "notifications/message":
+        return str(message["params"]["data"]).rstrip()
+    if "method" in message:
+        return str(message["params"]["uri"]) if "uri" in message.get("params", {}) else str(message["method"])
+    if "error" in message:
+        return f"error {message['error']['code']}"
+    return str(message["result"]["content"][0]["text"])
+
+
+class Client:
+    """A session, which may turn to any worker."""
+
+    def __init__(self, crew: "Crew", token: str, revision: str, **headers: HeaderValue) -> None:
+        self.crew, self.token, self.revision = crew, token, revision
+        self._asked = Asked(revision)
+        self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._ids = iter(range(1, 1_000_000))
+
+    def _send(self, worker: int, verb: str, message: Any, **headers: HeaderValue) -> Connection:
+        asgi = self.crew.asgis[worker]
+        body = b"" if message is None else json.dumps(message).encode()
+        self._asked.note(message)
+        fields: dict[str, HeaderValue] = {"mcp-session-id": self.token, **self._headers}
+        if verb == "POST":
+            fields |= {"content-type": "application/json", "accept": BOTH}
+        fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+        connection = Connection(asgi.app, asgi.scope(fields, verb), body, self._asked)
+        self.crew.connections.append(connection)
+        return connection
+
+    def post(self, message: Message | list[Message], worker: int = 0, **headers: HeaderValue) -> Connection:
+        return self._send(worker, "POST", message, **headers)
+
+    def start(self, method: str, params: dict[str, Any], worker: int = 0, **headers: HeaderValue) -> Connection:
+        return self.post(request_of(method, params, next(self._ids), None), worker, **headers)
+
+    def call(self, tool: str, /, worker: int = 0, **arguments: Any) -> Connection:
+        return self.start("tools/call", {"name": tool, "arguments": arguments}, worker)
+
+    def get(self, last_id: str | bytes | None = None, worker: int = 0, **headers: HeaderValue) -> Connection:
+        return self._send(worker, "GET", None, last_event_id=last_id, accept="text/event-stream", **headers)
+
+    async def resume(self, last_id: str, worker: int = 0) -> Connection:
+        """Come back for the rest, and wait until it is agreed to."""
+        connection = self.get(last_id, worker)
+        await connection.until(lambda: connection.status)
+        assert connection.status == 200, connection.body
+        return connection
+
+    async def open(self, worker: int = 0) -> Connection:
+        """Open the session's own stream."""
+        connection = self.get(None, worker)
+        await connection.until(lambda: connection.status)
+        assert connection.status == 200, connection.body
+        return connection
+
+    async def refused(self, last_id: str | bytes | None, worker: int = 0) -> int:
+        """Return the status of a GET that is refused, with a JSON-RPC error and nothing else."""
+        connection = await self.get(last_id, worker).over()
+        assert connection.error["code"] == -32600, connection.body
+        assert b"event:" not in connection.body
+        return connection.status
+
+    async def notify(self, method: str, params: dict[str, Any], worker: int = 0) -> None:
+        done = await self.post({"jsonrpc": "2.0", "method": method, "params": params}, worker).over()
+        assert done.status == 202
+
+    async def answer(self, question: Message, worker: int = 0, action: str = "accept") -> None:
+        content = {"content": {"sure": True}} if action == "accept" else {}
+        answer = {"jsonrpc": "2.0", "id": question["id"], "result": {"action": action, **content}}
+        assert (await self.post(answer, worker).over()).status == 202
+
+    async def delete(self, worker: int = 0) -> int:
+        return (await self._send(worker, "DELETE", None).over()).status
+
+
+class Crew:
+    """Workers that share a store.
+
+    Args:
+        stores: what each of them is given: an object, or a URL.
+        options: for each of them.
+
+    Attributes:
+        apps: the workers.
+        connections: all that were ever made.
+    """
+
+    def __init__(self, stores: Sequence[Store | str], **options: Any) -> None:
+        self._gates: dict[str, asyncio.Event] = {}
+        self.apps = [Talker(self._gates, store=store, **options) for store in stores]
+        self.asgis = [Asgi(app) for app in self.apps]
+        self.connections: list[Connection] = []
+
+    def release(self, name: str) -> None:
+        """Open a gate."""
+        self._gates.setdefault(name, asyncio.Event()).set()
+
+    async def client(self, revision: str = "2025-11-25", worker: int = 0, **headers: HeaderValue) -> Client:
+        """Open a session; it can elicit."""
+        capabilities = {"elicitation": {}}
+        answered = await self.asgis[worker].initialize(revision, capabilities, **headers)
+        return Client(self, answered.headers["mcp-session-id"], revision, **headers)
+
+    async def lose(self, worker: int) -> None:
+        """Let a worker be dead to the others, as if by kill -9: what it does from now on nobody sees."""
+        endpoint = self.apps[worker].endpoint
+        relay, recordings = endpoint.relay, endpoint.recordings
+        assert relay._renewing is not None
+        assert recordings is not None
+        relay._renewing.cancel()
+        for recording in list(recordings._open.values()):
+            await recording.stop()
+        relay._told.clear()
+        _HERE.discard(relay.worker)  # its lease says that it is a process with our id, which it is no more
+
+    async def stop(self) -> None:
+        for connection in self.connections:
+            connection.go()
+            connection.reading.set()
+            connection.task.cancel()
+        await asyncio.gather(*(each.task for each in self.connections), return_exceptions=True)
+        for app in self.apps:
+            await app.endpoint.stop(0.5)
+
+
+@contextlib.asynccontextmanager
+async def crew_of(stores: Sequence[Store | str], **options: Any) -> AsyncIterator[Crew]:
+    """Have some workers for the length of a block."""
+    crew = Crew(stores, **options)
+    for app in crew.apps:
+        await app.endpoint.start()
+    try:
+        yield crew
+    finally:
+        await crew.stop()

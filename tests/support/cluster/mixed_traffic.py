@@ -1,0 +1,121 @@
+"""What clients do in the long run: everything, in no order.
+
+Each deed is one thing that a client does from beginning to end, and fails if that went wrong. Easy to get wrong
+is a client that leaves, or gives up because a worker was killed: what it has left behind must end by itself, so
+no tool waits longer than `PATIENCE` for anybody.
+"""
+
+import os
+import random
+from collections.abc import Callable
+
+from support.cluster.server_processes import Fleet
+from support.faults.servers import ELICITS, check_whole_or_given_up, numbers
+from support.http_client.connection import Http
+from support.http_client.resuming_client import ResumingClient, get_stream
+
+PATIENCE = 20.0
+
+
+class Traffic:
+    """What one client does, at random, again and again."""
+
+    def __init__(self, fleet: Fleet, chance: random.Random) -> None:
+        self._fleet, self._chance = fleet, chance
+        self._http = Http(fleet.port)
+        self.deeds: list[Callable[[], None]] = [
+            self.plain,
+            self.plain,
+            self.plain,
+            self.plain,
+            self.stream,
+            self.stream,
+            self.answer,
+            self.cancel,
+            self.leave,
+            self.changes,
+            self.stateless,
+            self.listen,
+            self.large,
+            self.fail,
+            self.abandon,
+        ]
+
+    def next(self) -> Callable[[], None]:
+        """Return what to do next."""
+        return self._chance.choice(self.deeds)
+
+    def open(self) -> ResumingClient:
+        return ResumingClient(self._fleet.port, capabilities=ELICITS, hurry=True)
+
+    def plain(self) -> None:
+        client = self.open()
+        client.session.ask("logging/setLevel", {"level": "info"})
+        for number in range(10):
+            assert client.session.call("echo", text=str(number)).status == 200
+        if self._chance.random() < 0.5:
+            assert client.session.delete().status == 204
+
+    def stream(self) -> None:
+        with self.open().call("count", n=100, pause=0.002, size=self._chance.choice([0, 500])) as stream:
+            for at in sorted(self._chance.sample(range(1, 100), 4)):
+                stream.until(lambda _: len(numbers(stream)) >= at)
+                stream.cut(reset=self._chance.random() < 0.5)
+            check_whole_or_given_up(stream, 100)
+
+    def answer(self) -> None:
+        client = self.open()
+        with client.call("charge", ledger=os.devnull, patience=PATIENCE) as stream:
+            question = stream.until(lambda message: message.get("method") == "elicitation/create")
+            if self._chance.random() < 0.5:
+                stream.cut()
+            assert client.answer(question, {"action": "accept", "content": {"sure": True}}).status == 202
+            stream.finish()
+
+    def cancel(self) -> None:
+        session = self.open().session
+        held = {"name": session.token, "seconds": PATIENCE}
+        with session.start("tools/call", {"name": "hold", "arguments": held}) as waiting:
+            next(waiting.events())
+            assert session.cancel(1).status == 202
+            list(waiting.events())
+
+    def leave(self) -> None:
+        """Be cut off, and end the session with what still runs in it."""
+        client = self.open()
+        with client.call("hold", name=client.session.token, seconds=PATIENCE) as stream:
+            next(stream)
+        assert client.session.delete().status == 204
+
+    def changes(self) -> None:
+        client = self.open()
+        client.session.ask("resources/subscribe", {"uri": "note://a"})
+        with get_stream(client.session, None) as waiting:
+            assert waiting.status == 200
+            client.session.call("announce", uri="note://a")
+            next(waiting.events())
+
+    def stateless(self) -> None:
+        assert self._http.modern_call("echo", text="hello").status == 200
+        assert self._http.modern_call("count", n=20).status == 200
+
+    def listen(self) -> None:
+        wanted = {"notifications": {"toolsListChanged": True}}
+        with self._http.start_modern("subscriptions/listen", wanted) as waiting:
+            next(waiting.events())
+
+    def large(self) -> None:
+        text = "x" * self._chance.randrange(100_000, 1_000_000)
+        assert self.open().session.call("echo", text=text).result["content"][0]["text"] == text
+
+    def fail(self) -> None:
+        session = self.open().session
+        assert session.call("stumble").result["isError"]
+        assert session.call("nobody_has_this").status == 200
+        assert session.post(b"{").status == 400
+        assert self._http.post({"jsonrpc": "2.0", "id": 1, "method": "ping"}, mcp_session_id="x").status == 404
+
+    def abandon(self) -> None:
+        """Ask, and never be heard of again; the call ends by itself."""
+        self.open().call("nap", seconds=1).cut(reset=True)
+        self.open().call("count", n=10, pause=0.05).cut()

@@ -1,0 +1,49 @@
+"""One way to ask in every revision: over HTTP where there is one, over stdio in 2024-11-05."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from enfilade.wire.revisions import STATELESS
+from support.harness import HttpLine, Line, Stdio, StdioLine
+from support.http_client.connection import Http
+
+GALLERY = Path(__file__).parent / "servers/content_server.py"
+STDIO_ONLY = "2024-11-05"
+
+
+@contextmanager
+def open_revision(revision: str, http: Http, script: Path = GALLERY) -> Iterator[Line]:
+    """Open a line to a server in one revision.
+
+    Args:
+        revision: which.
+        http: where it is served over HTTP.
+        script: what serves it over stdio.
+    """
+    line: Line
+    if revision in STATELESS:
+        yield HttpLine(http, None)
+    elif revision == STDIO_ONLY:
+        with Stdio([sys.executable, str(script)]) as stdio:
+            stdio.initialize(revision)
+            line = StdioLine(stdio, stateless=False)
+            line.revision = revision
+            yield line
+    else:
+        yield HttpLine(http, http.initialize(revision))
+
+
+def opening_of(line: Line, http: Http) -> dict[str, Any]:
+    """Return what the server says of itself in the line's revision."""
+    if line.stateless:
+        return line.ask("server/discover").result
+    client = {"name": "harness", "version": "1"}
+    params = {"protocolVersion": line.revision, "capabilities": {}, "clientInfo": client}
+    if line.over_http:
+        return http.post({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).result
+    with Stdio([sys.executable, str(GALLERY)]) as stdio:
+        result: dict[str, Any] = stdio.initialize(line.revision)["result"]
+        return result

@@ -1,0 +1,181 @@
+"""The server whose changes tests listen to, and ways to listen that leave nothing to a client's good will.
+
+It runs inside the tests (`Listening()`) and as a process of its own (`python changing_server.py stdio`). Easy to
+get wrong: that something does *not* come cannot be seen by waiting. `Heard.until` reads up to a change that is
+known to come last, and says what came before it.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator, MutableMapping
+from pathlib import Path
+from typing import Any, Self
+
+from enfilade import MCPApp
+from enfilade.serving.changes import PROMPTS, RESOURCES, TOOLS, updated
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a process of its own finds `support`
+
+from support.exchanges import SUBSCRIPTION_ID, Message, messages_of
+from support.http_client.connection import Http, HttpSession, Waiting
+
+FILE = Path(__file__)
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+EVERYTHING = {
+    "toolsListChanged": True,
+    "promptsListChanged": True,
+    "resourcesListChanged": True,
+    "resourceSubscriptions": ["note://a", "note://b"],
+}
+
+#: A change by the name that tests give it; any other name is the URI of a resource.
+LISTS = {"tools": TOOLS, "prompts": PROMPTS, "resources": RESOURCES}
+
+
+class Listening(MCPApp):
+    """A server with something of each kind, which changes when it is told to."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("listening", "1.0.0", **options)
+        self.add_text_resource("note://a", "a note")
+        self.tool(self.change)
+        self.prompt(self.greet)
+
+    def change(self, what: list[str]) -> list[str]:
+        """Let lists (`tools`, `prompts`, `resources`) and resources (any URI) change, one after the other."""
+        for each in what:
+            self.changes.announce(LISTS.get(each) or updated(each))
+        return what
+
+    def greet(self) -> str:
+        """Be something to prompt with."""
+        return "Good morning!"
+
+
+def told_by(message: Message) -> str:
+    """Return what a notification tells of, by the name that tests give it."""
+    for name, change in LISTS.items():
+        if message.get("method") == change.method:
+            return name
+    assert message.get("method") == "notifications/resources/updated", message
+    uri: str = message["params"]["uri"]
+    return uri
+
+
+def id_of(message: Message) -> Any:
+    """Return the id of the listen that a message says it belongs to."""
+    return message.get("params", message.get("result"))["_meta"][SUBSCRIPTION_ID]
+
+
+class Heard:
+    """An open stream over HTTP.
+
+    Args:
+        waiting: the request that opened it.
+    """
+
+    def __init__(self, waiting: Waiting) -> None:
+        self.waiting = waiting
+        assert (waiting.status, waiting.header("content-type")) == (200, "text/event-stream")
+        self._events = waiting.events()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.waiting.close()
+
+    def next(self) -> Message:
+        """Return the next message."""
+        return next(self._events)
+
+    def until(self, last: str) -> list[str]:
+        """Return what is told of up to a change that was announced last, without that one."""
+        return list(iter(lambda: told_by(self.next()), last))
+
+    def rest(self) -> list[Message]:
+        """Return what comes until the server ends the stream."""
+        return list(self._events)
+
+
+def start_listen(http: Http, id: Any = "s-1", /, **wanted: Any) -> Waiting:
+    """Start a listen over HTTP."""
+    return http.start_modern("subscriptions/listen", {"notifications": wanted}, id=id)
+
+
+def listen(http: Http, id: Any = "s-1", /, **wanted: Any) -> Heard:
+    """Open a listen, and check and skip its acknowledgement."""
+    heard = Heard(start_listen(http, id, **wanted))
+    ack = heard.next()
+    assert (ack["method"], id_of(ack)) == (ACKNOWLEDGED, id)
+    return heard
+
+
+def start_get(session: HttpSession, accept: str | None = "text/event-stream") -> Waiting:
+    """Start the GET of a session."""
+    fields = {name.replace("_", "-"): value for name, value in session.headers.items()}
+    return session.http.start("GET", b"", {**fields, "accept": accept})
+
+
+def get(session: HttpSession) -> Heard:
+    """Open the GET stream of a session."""
+    return Heard(start_get(session))
+
+
+class Held:
+    """One request to an ASGI application, by a client that reads only while `reading` is set.
+
+    Args:
+        app: the application.
+        scope: what is asked.
+        body: the request's body.
+        on_head: called when the response begins.
+    """
+
+    def __init__(
+        self, app: Any, scope: dict[str, Any], body: bytes = b"", on_head: Callable[[], object] | None = None
+    ) -> None:
+        self.status = 0
+        self.body = b""
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self._on_head = on_head
+        self._unread = [{"type": "http.request", "body": body, "more_body": False}]
+        self._gone = asyncio.Event()
+        self.task: asyncio.Task[None] = asyncio.ensure_future(app(scope, self._receive, self._send))
+
+    @property
+    def messages(self) -> Iterator[Message]:
+        """What has been read so far."""
+        return iter(messages_of("text/event-stream", self.body))
+
+    def go(self) -> None:
+        """Leave."""
+        self._gone.set()
+
+    async def until(self, look: Callable[[], object]) -> None:
+        """Wait for something to become true."""
+        async with asyncio.timeout(30):
+            while not look():
+                await asyncio.sleep(0.002)
+
+    async def _receive(self) -> MutableMapping[str, Any]:
+        if self._unread:
+            return self._unread.pop()
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if self._on_head is not None:
+                self._on_head()
+        else:
+            await self.reading.wait()
+            self.body += message.get("body", b"")
+
+
+app = Listening()
+
+if __name__ == "__main__":
+    app.run(sys.argv[1], port=int(sys.argv[2]) if len(sys.argv) > 2 else None)

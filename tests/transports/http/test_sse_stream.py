@@ -1,0 +1,391 @@
+"""One response as a stream of events: what it costs when it is short, when it is silent, and when nobody reads.
+
+The ASGI side is played here, since what is counted is which sends there are and in whose task they happen.
+"""
+
+import asyncio
+import re
+from collections.abc import MutableMapping, Sequence
+from typing import Any
+
+import pytest
+
+from enfilade.serving.cluster import Relay
+from enfilade.serving.failures import LimitedLog
+from enfilade.state.memory import MemoryStore
+from enfilade.state.store import Bounds, StoreError
+from enfilade.state.tokens import Seal
+from enfilade.transports.http import sse_stream as stream_module
+from enfilade.transports.http.event_log import Recordings
+from enfilade.transports.http.event_recorder import CONCLUDED, ENTRY, Recording
+from enfilade.transports.http.recorder import Recorder
+from enfilade.transports.http.sse_stream import EventStream, StreamOptions
+from support.cluster.in_process_workers import SharedMemory
+
+pytestmark = pytest.mark.anyio
+
+
+class Reader:
+    """The server's side of a response; while it is `closed`, nothing is taken."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.tasks: list[asyncio.Task[Any] | None] = []
+        self.ended = False
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        await self.open.wait()
+        self.tasks.append(asyncio.current_task())
+        if message["type"] == "http.response.body":
+            self.sent.append(message["body"])
+            self.ended = not message.get("more_body", False)
+
+    async def after(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while len(self.sent) < count:
+                await asyncio.sleep(0.001)
+
+
+class Gone(Reader):
+    """A client that is not there any more."""
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        raise OSError("the client has gone")
+
+
+def event(data: bytes) -> bytes:
+    return b"event: message\ndata: " + data + b"\n\n"
+
+
+async def test_what_is_complete_at_once_is_one_send_of_the_same_task() -> None:
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions())
+    assert stream.push(b"1")
+    await stream.finish(b"2")
+    assert (reader.sent, reader.ended) == ([event(b"1") + event(b"2")], True)
+    assert set(reader.tasks) == {asyncio.current_task()}
+    assert not stream.push(b"3")
+    assert stream._task is None
+    assert stream.parted.done()
+
+
+async def test_a_connection_that_takes_its_time_gets_the_whole_all_the_same() -> None:
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions())
+    stream.push(b"1")
+    reader.open.clear()
+    ending = asyncio.ensure_future(stream.finish(b"2"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert reader.sent == []
+    reader.open.set()
+    await ending
+    assert (reader.sent, reader.ended) == ([event(b"1") + event(b"2")], True)
+
+
+async def test_a_lone_message_goes_out_in_the_next_turn_of_the_loop() -> None:
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions())
+    stream.push(b"1")
+    stream.begin()
+    await asyncio.sleep(0)
+    assert reader.sent == [event(b"1")]
+    for number in range(3):  # while it sleeps, it is woken in the first and writes in the second
+        stream.push(b"%d" % number)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert reader.sent[-1] == event(b"%d" % number)
+    await stream.finish(None)
+    assert reader.ended
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_reader_that_takes_nothing_is_given_up(
+    begun: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes: the stream's own task, or the one that ends it."""
+    monkeypatch.setattr(stream_module, "_given_up", LimitedLog(stream_module.log))
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions(write_timeout=0.025))
+    reader.open.clear()
+    stream.push(b"1")
+    if begun:
+        stream.begin()
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await stream.finish(b"2")
+    assert "gave up on a reader" in caplog.text
+    assert not stream.connected
+    assert stream.parted.done()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0, "who ended the stream goes on"
+
+
+async def test_slow_readers_cannot_fill_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "_missed", LimitedLog(stream_module.log, interval=3600))
+    for _ in range(20):
+        reader = Reader()
+        stream = EventStream(reader.send, [], StreamOptions(capacity=10))
+        assert [stream.push(b"12345") for _ in range(4)] == [True, True, False, False]
+        await stream.finish(b"done")
+    (record,) = caplog.records
+    assert record.getMessage() == "notifications that a slow reader missed: 2"
+
+
+async def test_a_reader_that_takes_something_is_not() -> None:
+    """However long it takes for all: here longer than it may take nothing."""
+
+    class Slow(Reader):
+        async def send(self, message: MutableMapping[str, Any]) -> None:
+            await asyncio.sleep(0.3)
+            await super().send(message)
+
+    reader = Slow()
+    stream = EventStream(reader.send, [], StreamOptions(write_timeout=0.2))
+    stream.push(b"1")
+    stream.begin()
+    await asyncio.sleep(0)
+    await stream.finish(b"2")
+    assert reader.sent == [event(b"1") + event(b"2")]
+    assert reader.ended
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_who_ends_a_stream_can_be_cancelled(begun: bool) -> None:
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions())
+    reader.open.clear()
+    if begun:
+        stream.begin()
+        await asyncio.sleep(0)
+    ending = asyncio.ensure_future(stream.finish(b"outcome"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    async with asyncio.timeout(20):
+        await asyncio.wait((stream.parted,))
+    assert reader.sent == []
+
+
+async def test_a_stream_given_up_before_it_began_is_over() -> None:
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions())
+    stream.abandon()
+    assert (stream.connected, stream.parted.done(), stream.push(b"1")) == (False, True, False)
+    stream.begin()
+    await asyncio.sleep(0)
+    assert reader.tasks == []
+
+
+async def test_silence_is_broken_by_comments_however_often_something_was_said() -> None:
+    """One timer serves a whole stream, and what is said puts the next comment off."""
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions(keep_alive=0.05))
+    stream.begin()
+    await reader.after(3)
+    assert reader.sent == [b":\n\n", *[b": keep-alive\n\n"] * 2]
+    for number in range(100):
+        stream.push(b"%d" % number)
+        await asyncio.sleep(0)
+    await reader.after(len(reader.sent) + 2)
+    assert reader.sent[-1] == b": keep-alive\n\n"
+    said = b"".join(each for each in reader.sent if not each.startswith(b":"))
+    assert said == b"".join(event(b"%d" % number) for number in range(100))
+    await stream.finish(None)
+    assert stream._silence._alarm is None
+
+
+async def test_what_comes_after_a_silence_is_written_by_a_new_task() -> None:
+    """No task waits for it."""
+    reader = Reader()
+    others = asyncio.all_tasks()
+    stream = EventStream(reader.send, [], StreamOptions())
+    stream.begin()
+    for number in range(3):
+        stream.push(b"%d" % number)
+        await reader.after(number + 1)
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == others
+    reader.open.clear()
+    stream.push(b"3")
+    stream.part()
+    await asyncio.sleep(0)
+    stream.knock()  # too late: what ends the response is on its way
+    reader.open.set()
+    async with asyncio.timeout(20):
+        await asyncio.wait((stream.parted,))
+    assert (reader.sent, reader.ended) == ([event(b"%d" % number) for number in range(4)], True)
+
+
+async def test_an_answer_that_the_log_does_not_take_has_no_name_that_would_lead_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The stream goes on by the longer way, which tells of the failure where it tells of all others."""
+    store = MemoryStore(Bounds())
+
+    def refuse(*_: object) -> None:
+        raise StoreError("the log is closed")
+
+    recordings = Recordings(store.log, Seal(), Relay(store), 3600)
+    monkeypatch.setattr(recordings.at_hand, "write", refuse)
+    assert recordings.keep("session", 1, [b"outcome"]) is None
+    reader = Reader()
+    stream = EventStream(reader.send, [], StreamOptions(), Recorder(recordings, "session", 1), priming=True)
+    await stream.finish(b"outcome")
+    assert b"data: outcome\n" in b"".join(reader.sent)
+
+
+class Noting(Recordings):
+    """Recordings that note which were begun."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.begun: list[Recording] = []
+
+    def begin(self, *given: Any, **options: Any) -> Recording:
+        self.begun.append(super().begin(*given, **options))
+        return self.begun[-1]
+
+
+class Elsewhere:
+    """The way to a log that is not in this process, which takes nothing before its gate is open."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = SharedMemory()
+        self.recordings = Noting(store.log, Seal(), Relay(store), 3600)
+        self.gate = asyncio.Event()
+        self.refuses = False
+        self.sizes: list[int] = []
+        append = store.log.append
+
+        async def later(stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
+            await self.gate.wait()
+            if self.refuses:
+                raise StoreError("the log is out of order")
+            self.sizes += [len(data) for _, data in entries]
+            await append(stream, entries)
+
+        monkeypatch.setattr(store.log, "append", later)
+
+    def stream(self, reader: Reader) -> EventStream:
+        return EventStream(
+            reader.send, [], StreamOptions(), Recorder(self.recordings, "session", 1), priming=True
+        )
+
+    async def kept(self, body: bytes) -> list[tuple[int, bytes]]:
+        """Return what the log has of a stream, whose first event is the one that says where it begins."""
+        page = await self.recordings.read(self.recordings.place(body[4 : body.index(b"\n")], "session").stream, 0)
+        assert page.end == CONCLUDED
+        return page.messages
+
+
+async def test_what_is_complete_at_once_is_in_the_log_before_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-350: an id leads somewhere as soon as somebody has it. It is one send all the same."""
+    log, reader = Elsewhere(monkeypatch), Reader()
+    stream = log.stream(reader)
+    said = [b"%0*d" % (1000, number) for number in range(500)]
+    for message in said:
+        stream.push(message)
+    ending = asyncio.ensure_future(stream.finish(b"outcome"))
+    await asyncio.sleep(0.05)
+    assert reader.tasks == [], "nothing is sent yet"
+    log.gate.set()
+    await ending
+    (body,) = reader.sent
+    assert (reader.ended, set(reader.tasks)) == (True, {ending})
+    assert re.findall(rb"^data: (.+)$", body, re.MULTILINE) == [*said, b"outcome"]
+    assert await log.kept(body) == list(enumerate([*said, b"outcome"], 1))
+    assert len(log.recordings) == 0
+    assert max(log.sizes) < 1.1 * ENTRY, "no entry of the log is too large for a store"
+
+
+async def test_a_client_that_leaves_before_that_is_sent_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log, reader = Elsewhere(monkeypatch), Reader()
+    stream = log.stream(reader)
+    stream.push(b"1")
+    ending = asyncio.ensure_future(stream.finish(b"2"))
+    await asyncio.sleep(0.01)
+    stream.abandon()
+    log.gate.set()
+    await ending
+    assert (reader.sent, len(log.recordings)) == ([], 0)
+
+
+async def test_what_was_said_is_kept_though_the_client_was_gone_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Elsewhere(monkeypatch)
+    log.gate.set()
+    stream = log.stream(Gone())
+    stream.push(b"1")
+    stream.begin()
+    (recording,) = log.recordings.begun
+    async with asyncio.timeout(20):
+        while recording.unwritten:
+            await asyncio.sleep(0.01)
+    assert (await log.recordings.read(recording.stream, 0)).messages == [(1, b"1")]
+    await log.recordings.stop()
+
+
+@pytest.mark.parametrize("how", ["refuses", "hangs"])
+async def test_a_log_out_of_order_keeps_nobody_for_long(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it takes afterwards is there for whoever comes back."""
+    log, reader = Elsewhere(monkeypatch), Reader()
+    log.refuses = how == "refuses"
+    if log.refuses:
+        log.gate.set()
+    stream = log.stream(reader)
+    stream.push(b"1")
+    async with asyncio.timeout(20):
+        await stream.finish(b"2")
+        (body,) = reader.sent
+        assert re.findall(rb"^data: (.+)$", body, re.MULTILINE) == [b"1", b"2"]
+        log.refuses = False
+        log.gate.set()
+        while len(log.recordings):
+            await asyncio.sleep(0.01)
+    assert await log.kept(body) == [(1, b"1"), (2, b"2")]
+
+
+@pytest.mark.parametrize("how", ["a few", "all at once", "one by one"])
+async def test_what_a_log_in_this_process_gets_needs_no_task(how: str) -> None:
+    """It is all there, in order, as soon as the stream has ended; and nothing refers to the connection."""
+    store = MemoryStore(Bounds())
+    recordings = Noting(store.log, Seal(), Relay(store), 3600)
+    reader = Reader()
+    recorder = Recorder(recordings, "session", 1)
+    stream = EventStream(reader.send, [], StreamOptions(), recorder, priming=True)
+    said = [b"%0*d" % (1000, number) for number in range(10 if how == "a few" else 500)]
+    tasks = asyncio.all_tasks()
+    if how == "one by one":
+        stream.begin()
+    for message in said:
+        assert stream.push(message)
+        if how == "one by one":
+            await asyncio.sleep(0)
+    await stream.finish(b"outcome")
+    assert len(recordings) == 0
+    assert len(recordings.begun) == (how != "a few"), "what one entry holds is written without further ado"
+    for recording in recordings.begun:
+        assert (recording.on_taken, recording._task) == (None, None)
+    assert asyncio.all_tasks() == tasks
+    events = b"".join(reader.sent).split(b"\n\n")
+    name = events[0].removeprefix(b"id: ").partition(b"0\n")[0]
+    place = recordings.place(name + b"0", "session")
+    assert events[0] == b"id: %b0\nretry: 1000\ndata: " % name
+    for position, message in enumerate([*said, b"outcome"], 1):
+        assert events[position] == b"id: %b%d\nevent: message\ndata: %b" % (name, position, message)
+    page = await recordings.read(place.stream, 0)
+    kept = page.messages
+    while not page.end:
+        page = await recordings.read(place.stream, kept[-1][0])
+        kept += page.messages
+    assert kept == list(enumerate([*said, b"outcome"], 1))
+    await recordings.stop()

@@ -1,0 +1,174 @@
+"""The one GET stream of a session, among all workers: the newest GET has it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enfilade.serving.cluster import Relay
+from enfilade.state.store import Store, StoreError, open_store
+from enfilade.transports.http.sse_stream import EventStream, StreamOptions
+from enfilade.transports.http.stream_lock import Seat, Seats
+from support.cluster.in_process_workers import FaultyBus, SharedMemory, crew_of
+
+pytestmark = pytest.mark.anyio
+
+
+class Place:
+    """A worker's seats."""
+
+    def __init__(self, store: Store) -> None:
+        self.relay = Relay(store)
+        self.seats = Seats(self.relay)
+
+
+@pytest.fixture(params=["together", "sqlite"])
+async def places(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[Place]]:
+    """Three workers."""
+    if request.param == "together":
+        stores: list[Store] = [SharedMemory()] * 3
+    else:
+        stores = [open_store(f"sqlite:///{tmp_path / 'state.db'}") for _ in range(3)]
+    for store in stores:
+        await store.start()
+    places = [Place(store) for store in stores]
+    for place in places:
+        await place.relay.start()
+    yield places
+    for place in places:
+        await place.relay.stop()
+    for store in stores:
+        await store.close()
+
+
+async def holder(places: list[Place], session_id: str = "session") -> bytes | None:
+    return await places[0].relay.store.keys.get(f"get:{session_id}")
+
+
+async def settled(look: Callable[[], object]) -> None:
+    """Wait until something that other workers are told of is so."""
+    async with asyncio.timeout(20):
+        while not look():
+            await asyncio.sleep(0.005)
+
+
+async def test_the_newest_has_it(places: list[Place]) -> None:
+    """R-330, R-333: wherever it is asked for, all others have lost it, and leaving takes nothing from it."""
+    other = await places[1].seats.take_over("another session", 60)
+    taken: list[Seat] = []
+    for place in places * 2:
+        seat = await place.seats.take_over("session", 60)
+        assert seat.inherited == bool(taken), "whoever has it next may have missed something"
+        taken.append(seat)
+        await settled(lambda: [each.lost for each in taken] == [True] * (len(taken) - 1) + [False])
+        assert await holder(places) == seat.mark
+    for place, seat in reversed(list(zip(places * 2, taken, strict=True))[:-1]):
+        await place.seats.leave(seat)
+    assert await holder(places) == taken[-1].mark
+    await places[2].seats.leave(taken[-1])
+    assert await holder(places) is None
+    assert not (await places[0].seats.take_over("session", 60)).inherited
+    assert not other.lost
+
+
+async def test_of_many_at_once_one_has_it(places: list[Place]) -> None:
+    """D8: between looking and taking there is nothing."""
+    for number in range(10):
+        name = f"session {number}"
+        seats = await asyncio.gather(*(place.seats.take_over(name, 60) for place in places * 4))
+        await settled(lambda seats=seats: sum(not each.lost for each in seats) == 1)  # type: ignore[misc]  # bound
+        (living,) = (each for each in seats if not each.lost)
+        assert await holder(places, name) == living.mark
+
+
+async def test_a_stream_that_is_opened_after_its_seat_was_lost_ends_at_once(places: list[Place]) -> None:
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    seat = await places[0].seats.take_over("session", 60)
+    await places[0].seats.take_over("session", 60)
+    stream = EventStream(send, [], StreamOptions())
+    seat.open(stream)
+    assert not stream.push(b"a change")
+    await stream.finish(None)
+    assert b"a change" not in b"".join(message.get("body", b"") for message in sent)
+    assert sent[-1].get("more_body") is False
+
+
+async def test_the_seat_of_the_dead_is_taken(places: list[Place]) -> None:
+    """Idea 2: nobody is waited for."""
+    await places[0].relay.store.keys.put("get:session", b"nobody:1", 60)
+    seat = await places[1].seats.take_over("session", 60)
+    assert (seat.inherited, await holder(places)) == (True, seat.mark)
+
+
+async def test_a_seat_that_the_store_has_forgotten_is_lost_all_the_same(places: list[Place]) -> None:
+    """A stream may be open for longer than the store remembers where."""
+    old = await places[0].seats.take_over("session", 0.05)
+    async with asyncio.timeout(20):
+        while await holder(places) is not None:
+            await asyncio.sleep(0.02)
+    other = await places[0].seats.take_over("another session", 60)
+    new = await places[1].seats.take_over("session", 60, forgotten=True)
+    await settled(lambda: old.lost)
+    assert (other.lost, new.lost) == (False, False)
+
+
+async def test_a_store_that_does_not_say_takes_no_seat(
+    places: list[Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs one request, and not the session's stream for ever."""
+
+    async def refuse(*_: object) -> None:
+        raise StoreError("out of reach")
+
+    with monkeypatch.context() as broken:
+        for verb in ("get", "put", "swap"):
+            broken.setattr(places[0].seats._keys, verb, refuse)
+        with pytest.raises(StoreError):
+            await places[0].seats.take_over("session", 60)
+    assert len(places[0].seats) == 0
+    await places[0].seats.take_over("session", 60)
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["the gap is known", "the gap is not known"])
+async def test_a_message_that_is_lost(said: bool) -> None:
+    """The old connection lives on until the worker hears that it may have missed something."""
+    store = SharedMemory()
+    bus: FaultyBus = store.bus
+    await store.start()
+    places = [Place(store) for _ in range(2)]
+    for place in places:
+        await place.relay.start()
+    old = await places[0].seats.take_over("session", 60)
+    bus.deaf = True
+    new = await places[1].seats.take_over("session", 60)
+    await asyncio.sleep(0.01)
+    bus.deaf = False
+    if said:
+        bus.say_so()
+        await settled(lambda: old.lost)
+    assert (old.lost, new.lost) == (said, False)
+    for place in places:
+        await place.relay.stop()
+
+
+@pytest.mark.parametrize("worker", [0, 1])
+async def test_a_client_that_comes_back_is_served_at_once(tmp_path: Path, worker: int) -> None:
+    """S7: its old connection, which nobody has missed, ends; what it may have missed is told (R-369)."""
+    async with crew_of([f"sqlite:///{tmp_path / 'state.db'}"] * 2) as crew:
+        client = await crew.client("2025-06-18")
+        first = await client.open(0)
+        first.reading.clear()  # nobody reads there, but the connection stands
+        crew.apps[0].change(["tools"])
+        second = await client.open(worker)
+        await first.over()
+        await second.until(lambda: "notifications/tools/list_changed" in second.said)
+        before = len(second.heard)
+        crew.apps[0].change(["tools"])
+        await second.has(before + 1)
+        assert first.heard == []
