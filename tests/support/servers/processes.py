@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[3]
 HOST = "127.0.0.1"
 
 
-#: A UDP socket on the number of each port that `free_port` gave out: it keeps other test processes from that number
-#: until the server listens, but not the server.
+#: A UDP socket on the number of each port that `free_port` gave out: it keeps other test processes from the port,
+#: but not the server that is to listen there.
 _reserved: deque[socket.socket] = deque(maxlen=200)
 
 
