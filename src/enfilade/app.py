@@ -15,12 +15,10 @@ import re
 import sys
 from collections.abc import (
     AsyncIterator,
-    Awaitable,
     Callable,
     Iterable,
     Iterator,
     Mapping,
-    MutableMapping,
     Sequence,
 )
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
@@ -65,6 +63,7 @@ if TYPE_CHECKING:
     from enfilade.settings import Settings
     from enfilade.state.event_store import EventStore
     from enfilade.state.store import Store
+    from enfilade.transports.asgi_types import Receive, Scope, Send
     from enfilade.transports.http.endpoint import StreamableHTTP
     from enfilade.transports.http.origin_checks import Guard
     from enfilade.transports.stdio_server import StdioOptions
@@ -73,9 +72,6 @@ else:
     _sources = Later("enfilade.setting_sources")
     _failures = Later("enfilade.serving.failures")
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec.structs import replace
 
@@ -28,13 +28,11 @@ if TYPE_CHECKING:
     from enfilade.loading import Source
     from enfilade.primitives.tool import Tool
     from enfilade.state.store import Store
+    from enfilade.transports.asgi_types import Receive, Scope, Send
     from enfilade.transports.http11.server import Served, ServerOptions
 else:
     _source = Later("enfilade.loading")
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 log = logging.getLogger("enfilade")
 

@@ -7,7 +7,7 @@ twice: an error of a handler also has a status at the door.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -19,14 +19,11 @@ from enfilade.dev.line_format import Kind, Line, Screen, clean
 from enfilade.serving.dispatcher import Handler
 from enfilade.serving.peer import Peer
 from enfilade.serving.request import Outlet, Request
+from enfilade.transports.asgi_types import Receive, Scope, Send
 from enfilade.wire.jsonrpc import RpcError
 from enfilade.wire.logging import SEVERITY, LoggingLevel
 from enfilade.wire.message import Message
 from enfilade.wire.revisions import STATELESS
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _KEPT: Final = 64 * 1024  # bytes of a body that are looked at
 _TALKATIVE: Final = {"tools/call", "prompts/get", "resources/read", "completion/complete"}

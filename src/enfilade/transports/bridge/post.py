@@ -12,11 +12,11 @@ from msgspec import UNSET
 
 from enfilade.serving.peer import Peer
 from enfilade.serving.request import Request
+from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
 from enfilade.transports.bridge.messages import Arrival
 from enfilade.transports.bridge.session_loop import SessionLoop
 from enfilade.transports.http.request_checks import Manners
-from enfilade.transports.http.response import Answer, Receive, send_empty
-from enfilade.transports.http.sse_stream import Headers, Send
+from enfilade.transports.http.response import Answer, send_empty
 from enfilade.transports.request_parsing import incoming_of
 from enfilade.wire import headers as http
 from enfilade.wire.cancellation import CancelledNotificationParams
@@ -34,7 +34,6 @@ from enfilade.wire.revisions import HANDSHAKE, POLLING, STATELESS, UNSUPPORTED
 
 if TYPE_CHECKING:
     from enfilade.transports.bridge.transport import HTTPStreamableTransport
-    from enfilade.transports.http.endpoint import Scope
 
 _NO_PARAMS: Final = RequestParams()
 _CLAIM: Final = PROTOCOL_VERSION.encode()

@@ -28,18 +28,18 @@ from enfilade.state.event_store import EventStore, EventStoreLog
 from enfilade.state.memory import MemoryStore
 from enfilade.state.store import Bounds
 from enfilade.state.tokens import Seal
+from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
 from enfilade.transports.bridge.messages import Arrival, as_dict
 from enfilade.transports.bridge.post import DuplexPost
 from enfilade.transports.bridge.server_stream import OwnStream
 from enfilade.transports.bridge.session import SoleSession, session_over
 from enfilade.transports.bridge.session_loop import SessionLoop
 from enfilade.transports.http.body import BodyReader
-from enfilade.transports.http.endpoint import HttpOptions, Principal, Scope, authenticated_user
+from enfilade.transports.http.endpoint import HttpOptions, Principal, authenticated_user
 from enfilade.transports.http.event_log import Recordings
 from enfilade.transports.http.origin_checks import Guard, check_each, check_host, check_origin, preflight
 from enfilade.transports.http.request_checks import judge_for
-from enfilade.transports.http.response import AnswerOptions, Receive, send_empty, send_json, with_retry_after
-from enfilade.transports.http.sse_stream import Headers, Send
+from enfilade.transports.http.response import AnswerOptions, send_empty, send_json, with_retry_after
 from enfilade.transports.http.standalone_stream import Gets
 from enfilade.transports.request_parsing import version_of
 from enfilade.wire import headers as http

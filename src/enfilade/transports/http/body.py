@@ -15,8 +15,8 @@ import asyncio
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
+from enfilade.transports.asgi_types import Receive
 from enfilade.transports.http.message_size import LARGE, check_values
-from enfilade.transports.http.response import Receive
 from enfilade.transports.refusal_log import RefusalError
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
 

@@ -7,8 +7,9 @@ that does not read: nearly always the connection takes all of it at once.
 import asyncio
 import logging
 
+from enfilade.transports.asgi_types import Headers, Send
 from enfilade.transports.http.eager import going_on
-from enfilade.transports.http.stream_options import HEAD, Headers, Send
+from enfilade.transports.http.stream_options import HEAD
 
 log = logging.getLogger("enfilade.transports")
 

@@ -13,8 +13,8 @@ decided before the first byte of a stream.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import msgspec
 from msgspec import UNSET
@@ -28,6 +28,7 @@ from enfilade.serving.reconciliation import Reconciler
 from enfilade.serving.request import InFlight
 from enfilade.state.store import EventLog, StoreError
 from enfilade.state.tokens import Seal
+from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
 from enfilade.transports.http.body import MEMORY, BodyMemory, BodyReader
 from enfilade.transports.http.event_log import Recordings
 from enfilade.transports.http.get_stream import OpenStreams
@@ -35,17 +36,9 @@ from enfilade.transports.http.origin_checks import Guard, preflight
 from enfilade.transports.http.post import Post, address_of
 from enfilade.transports.http.request_checks import judge_for
 from enfilade.transports.http.request_limit import RequestLimit
-from enfilade.transports.http.response import (
-    FAREWELL,
-    AnswerOptions,
-    Receive,
-    send_empty,
-    send_json,
-    with_retry_after,
-)
+from enfilade.transports.http.response import FAREWELL, AnswerOptions, send_empty, send_json, with_retry_after
 from enfilade.transports.http.session_use import SessionUse
 from enfilade.transports.http.sessions import Session, Sessions
-from enfilade.transports.http.sse_stream import Headers, Send
 from enfilade.transports.http.stream_quota import StreamQuota
 from enfilade.transports.refusal_log import log_refusal
 from enfilade.transports.request_parsing import check_version, version_of
@@ -58,7 +51,6 @@ from enfilade.wire.revisions import LONGEST_BATCH, STATELESS
 log = logging.getLogger("enfilade.transports")
 _unready: Final = LimitedLog(log)
 
-Scope = MutableMapping[str, Any]
 #: Who holds a stream: the arguments of `StreamQuota.take`.
 Holder = tuple[str | None, str | None, str | None]
 Principal = Callable[[Scope], str | None]

@@ -12,7 +12,9 @@ import binascii
 import contextlib
 import logging
 import re
+import secrets
 import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -22,7 +24,6 @@ from enfilade.state.event_store import EventStoreLog
 from enfilade.state.memory_log import MemoryLog
 from enfilade.state.store import EventLog, StoreError
 from enfilade.state.tokens import Seal
-from enfilade.transports.http.claims import Claims
 from enfilade.transports.http.event_recorder import (
     CONCLUDED,
     ENTRY,
@@ -39,6 +40,9 @@ log = logging.getLogger("enfilade.transports")
 
 _LOOKS: Final = 2
 _LOOK_AGAIN: Final = 0.05
+
+#: Seconds that another worker has to answer whether it sent an event.
+_CLAIM_TIMEOUT: Final = 1.0
 
 _NAMING: Final = b"stream"
 _ID: Final = re.compile(rb"([0-9a-f]{24})-([A-Za-z0-9_-]{16})(?:-([A-Za-z0-9_-]*))?\.(\d{1,15})")
@@ -64,6 +68,60 @@ class Place(msgspec.Struct, frozen=True):
     stream: str
     name: bytes
     position: int
+
+
+class Claims:
+    """Asks the worker that writes a stream whether it sent an event that the log does not have yet.
+
+    Events reach the client a moment before the log has them. A client that comes back to another worker may name
+    an event beyond the end of the log, and only the worker that sent it can tell it from one that never existed.
+    A worker that is gone does not answer; its client is believed, so that it learns that the worker is gone.
+
+    Args:
+        relay: the workers.
+        position: returns the position of the last event that this worker gave out on a stream which it writes at
+            present; None for other streams.
+    """
+
+    def __init__(self, relay: Relay, position: Callable[[str], int | None]) -> None:
+        self._relay = relay
+        self._position = position
+        self._open: dict[str, asyncio.Future[bool]] = {}
+        relay.on("claim", self._judge)
+        relay.on("verdict", self._hear)
+
+    async def is_good(self, stream: str, position: int, worker: str) -> bool:
+        """Return what the worker of a stream says about a position; True if it does not answer.
+
+        Args:
+            stream: its key in the log.
+            position: of the event that a client has named.
+            worker: who writes the stream.
+        """
+        if not self._relay.shared or worker == self._relay.worker:
+            return True
+        number = secrets.token_hex(8)
+        verdict: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._open[number] = verdict
+        try:
+            self._relay.tell("claim", [stream, position, self._relay.worker, number], worker)
+            async with asyncio.timeout(_CLAIM_TIMEOUT):
+                return await verdict
+        except TimeoutError:
+            return True
+        finally:
+            del self._open[number]
+
+    def _judge(self, body: tuple[str, int, str, str]) -> None:
+        stream, position, worker, number = body
+        last = self._position(stream)
+        self._relay.tell("verdict", [number, last is None or position <= last], worker)
+
+    def _hear(self, body: tuple[str, bool]) -> None:
+        number, good = body
+        verdict = self._open.get(number)
+        if verdict is not None and not verdict.done():
+            verdict.set_result(good)
 
 
 class Recordings:

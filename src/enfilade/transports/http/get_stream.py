@@ -17,13 +17,14 @@ from typing import Final
 from enfilade.serving.changes import Change, Changes, Listener, everything
 from enfilade.serving.cluster import Relay
 from enfilade.serving.subscriptions import notification_of
+from enfilade.transports.asgi_types import Headers, Receive, Send
 from enfilade.transports.http.event_log import Recordings
 from enfilade.transports.http.event_recorder import Recording
-from enfilade.transports.http.response import Receive
 from enfilade.transports.http.sessions import Session, Sessions
-from enfilade.transports.http.sse_stream import EventStream, Headers, Send, StreamOptions
+from enfilade.transports.http.sse_stream import EventStream
 from enfilade.transports.http.standalone_stream import Gets, Response, linger
 from enfilade.transports.http.stream_lock import Seat
+from enfilade.transports.http.stream_options import StreamOptions
 from enfilade.transports.refusal_log import RefusalError
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
 from enfilade.wire.revisions import POLLING

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from enfilade.transports.asgi_types import Headers, Send
 from enfilade.transports.http.response import send_json
-from enfilade.transports.http.sse_stream import Headers, Send
 
 _NOT_KEPT: Final = (b"cache-control", b"no-store")
 

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-Headers = list[tuple[bytes, bytes]]
+from enfilade.transports.asgi_types import Headers
 
 _EXPOSED: Final = b"Mcp-Session-Id, WWW-Authenticate, Retry-After"
 _ALLOWED_METHODS: Final = b"GET, POST, DELETE, OPTIONS"

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from enfilade.transports.http.origin_checks import Guard, Headers, cors, preflight
+from enfilade.transports.asgi_types import Headers, Send
+from enfilade.transports.http.origin_checks import Guard, cors, preflight
 from enfilade.transports.http.response import send_empty, send_json
-from enfilade.transports.http.sse_stream import Send
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError, encode_error
 

@@ -7,7 +7,6 @@ The easy thing to get wrong is a request that says both things at once; protocol
 """
 
 import asyncio
-from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -17,12 +16,12 @@ from enfilade.serving.failures import masked
 from enfilade.serving.peer import Peer
 from enfilade.serving.request import Request
 from enfilade.state.store import StoreError
+from enfilade.transports.asgi_types import Receive, Scope, Send
 from enfilade.transports.http.batching import Batch
 from enfilade.transports.http.body import UnreadBodyError
 from enfilade.transports.http.request_checks import Manners
-from enfilade.transports.http.response import Answer, Receive, send_empty
+from enfilade.transports.http.response import Answer, send_empty
 from enfilade.transports.http.sessions import Session
-from enfilade.transports.http.sse_stream import Send
 from enfilade.transports.refusal_log import log_refusal
 from enfilade.transports.request_parsing import Incoming, check_version, incoming_of
 from enfilade.wire import headers as http
@@ -49,7 +48,6 @@ from enfilade.wire.revisions import (
 if TYPE_CHECKING:
     from enfilade.transports.http.endpoint import StreamableHTTP
 
-Scope = MutableMapping[str, Any]
 
 _CLOSE: Final = (b"connection", b"close")
 

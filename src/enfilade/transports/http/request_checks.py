@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from enfilade.transports.http.origin_checks import Guard, Headers, cors
+from enfilade.transports.asgi_types import Headers
+from enfilade.transports.http.origin_checks import Guard, cors
 from enfilade.transports.refusal_log import RefusalError
 from enfilade.wire import headers as http
 from enfilade.wire.header_cache import HeaderCache

@@ -8,7 +8,7 @@ means: in the stateless era it is the cancellation (R-277), in the session era i
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -16,16 +16,16 @@ import msgspec
 from enfilade.serving.failures import cancelled_by_host, cut_off
 from enfilade.serving.limit import expire
 from enfilade.serving.request import Outcome, Request
+from enfilade.transports.asgi_types import Headers, Receive, Send
 from enfilade.transports.http.complete_stream import send_events
 from enfilade.transports.http.eager import served
 from enfilade.transports.http.event_log import Recordings
 from enfilade.transports.http.recorder import Recorder
-from enfilade.transports.http.sse_stream import EventStream, Headers, Send, StreamOptions
+from enfilade.transports.http.sse_stream import EventStream
+from enfilade.transports.http.stream_options import StreamOptions
 from enfilade.wire.jsonrpc import STATELESS_STATUS, RpcError, encode_error
 from enfilade.wire.revisions import POLLING
 from enfilade.wire.sse import event
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 #: Seconds after which a request is no longer "answered at once".
 GLANCE: Final = 0.01

@@ -20,15 +20,14 @@ from typing import Final
 import msgspec
 
 from enfilade.serving.failures import LimitedLog
+from enfilade.transports.asgi_types import Headers, Send
 from enfilade.transports.http.complete_stream import send_at_once
 from enfilade.transports.http.event_recorder import CONCLUDED, LET_GO, Recording
 from enfilade.transports.http.framing import BEGINNING, Framed, Framing
 from enfilade.transports.http.keepalive_timer import Silence
 from enfilade.transports.http.recorder import Recorder
-from enfilade.transports.http.stream_options import HEAD, Headers, Send, StreamOptions
+from enfilade.transports.http.stream_options import HEAD, StreamOptions
 from enfilade.wire.sse import KEEP_ALIVE, OPENING, come_back, numbered
-
-__all__ = ["EventStream", "Headers", "Send", "StreamOptions"]
 
 log = logging.getLogger("enfilade.transports")
 

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from enfilade.serving.cluster import Relay
+from enfilade.transports.asgi_types import Headers, Receive, Send
 from enfilade.transports.http.event_log import Page, Place, Recordings
 from enfilade.transports.http.event_recorder import LET_GO, Recording
-from enfilade.transports.http.response import Receive
 from enfilade.transports.http.resumption import INTERRUPTED, ORPHANED, Readers
-from enfilade.transports.http.sse_stream import EventStream, Headers, Send, StreamOptions
+from enfilade.transports.http.sse_stream import EventStream
 from enfilade.transports.http.stream_lock import Seat, Seats
+from enfilade.transports.http.stream_options import StreamOptions
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
 

@@ -3,13 +3,11 @@
 Easy to get wrong: proxies. They must neither keep an event back until there are more nor transform it.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+from enfilade.transports.asgi_types import Headers
 
 HEAD: Final[Headers] = [
     (b"content-type", b"text/event-stream"),

@@ -19,7 +19,6 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -27,6 +26,7 @@ from weakref import WeakKeyDictionary
 import uvicorn
 from uvicorn.server import ServerState
 
+from enfilade.transports.asgi_types import Receive, Scope, Send
 from enfilade.transports.http11.connection_reserve import Reserve
 from enfilade.transports.http11.connection_timeouts import (
     BODY,
@@ -58,9 +58,6 @@ _RESERVE_SHARE: Final = 32  # one part in so many of the descriptors is for the 
 _OWN_SHARE: Final = 10  # or one part in so many, up to `_MOST_OWN`, if that is more
 _MOST_OWN: Final = 1024
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 log = logging.getLogger("enfilade.transports")
 
