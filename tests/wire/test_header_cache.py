@@ -6,8 +6,7 @@ import pytest
 
 from enfilade.transports.http.origin_checks import Guard
 from enfilade.transports.http.request_checks import judge_for
-from enfilade.wire.header_cache import ENTRIES, LONGEST, HeaderCache
-from enfilade.wire.headers import _DECODED, check_name, is_json
+from enfilade.wire.headers import _DECODED, CACHED_HEADERS, LONGEST_CACHED, HeaderCache, check_name, is_json
 from enfilade.wire.jsonrpc import RpcError
 from enfilade.wire.tools import CallToolRequestParams
 
@@ -22,10 +21,10 @@ class TestCache:
     def test_what_is_used_stays_and_what_is_not_goes(self) -> None:
         made: list[int] = []
         cache = HeaderCache[int, int](lambda key: made.append(key) or key, lambda key: 1)  # type: ignore[func-returns-value]  # it appends
-        for number in range(10 * ENTRIES):
+        for number in range(10 * CACHED_HEADERS):
             assert cache[number] == number
             assert cache[-1] == -1
-            assert len(cache) <= ENTRIES
+            assert len(cache) <= CACHED_HEADERS
         assert made.count(-1) == 1
         assert cache[0] == 0
         assert made.count(0) == 2
@@ -34,9 +33,9 @@ class TestCache:
         made: list[bytes] = []
         cache = HeaderCache[bytes, int](lambda key: made.append(key) or len(key), len)  # type: ignore[func-returns-value]  # it appends
         for _ in range(2):
-            assert cache[b"x" * (LONGEST + 1)] == LONGEST + 1
-            assert cache[b"x" * LONGEST] == LONGEST
-        assert [len(each) for each in made] == [LONGEST + 1, LONGEST, LONGEST + 1]
+            assert cache[b"x" * (LONGEST_CACHED + 1)] == LONGEST_CACHED + 1
+            assert cache[b"x" * LONGEST_CACHED] == LONGEST_CACHED
+        assert [len(each) for each in made] == [LONGEST_CACHED + 1, LONGEST_CACHED, LONGEST_CACHED + 1]
 
     def test_a_failure_is_not_kept(self) -> None:
         with pytest.raises(RpcError):

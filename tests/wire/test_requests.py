@@ -5,8 +5,7 @@ import msgspec
 import pytest
 
 from enfilade.wire.requests import METHODS, PARAMS, SERVER_METHODS
-from enfilade.wire.revisions import ALL
-from enfilade.wire.span import EVERY, ONLY_1125, SINCE_0618, UNTIL_0618, Span
+from enfilade.wire.revisions import ALL, EVERY, ONLY_1125, SINCE_0618, UNTIL_0618, Span
 
 NOT_IN_THE_PACKAGE = ("tasks/", "notifications/tasks/")
 

@@ -3,8 +3,16 @@
 import pytest
 
 from enfilade.wire import revisions
-from enfilade.wire.revisions import HANDSHAKE, STATELESS, negotiate
-from enfilade.wire.span import EVERY, ONLY_1125, SINCE_0728, UNTIL_1125, Span
+from enfilade.wire.revisions import (
+    EVERY,
+    HANDSHAKE,
+    ONLY_1125,
+    SINCE_0728,
+    STATELESS,
+    UNTIL_1125,
+    Span,
+    negotiate,
+)
 
 
 def test_they_are_in_the_order_of_time() -> None:

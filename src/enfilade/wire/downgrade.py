@@ -18,8 +18,8 @@ from enfilade.wire.content import AudioContent, ResourceLink, TextContent, ToolR
 from enfilade.wire.elicitation import ElicitRequestFormParams
 from enfilade.wire.input_required import InputRequiredResult
 from enfilade.wire.message import Message
+from enfilade.wire.revisions import ONLY_2024, UNTIL_0326, UNTIL_0618, UNTIL_1125, Span
 from enfilade.wire.sampling import CreateMessageRequestParams, SamplingMessage
-from enfilade.wire.span import ONLY_2024, UNTIL_0326, UNTIL_0618, UNTIL_1125, Span
 from enfilade.wire.tools import CallToolResult, Tool, ToolAnnotations
 
 _BRACE: Final = ord("{")

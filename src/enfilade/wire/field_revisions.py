@@ -40,16 +40,7 @@ from enfilade.wire.resources import (
     ResourceTemplate,
     ResourceUpdatedNotificationParams,
 )
-from enfilade.wire.roots import ListRootsRequest
-from enfilade.wire.sampling import (
-    CreateMessageRequest,
-    CreateMessageRequestParams,
-    ModelHint,
-    ModelPreferences,
-    SamplingMessage,
-    ToolChoice,
-)
-from enfilade.wire.span import (
+from enfilade.wire.revisions import (
     EVERY,
     ONLY_1125,
     SINCE_0326,
@@ -58,6 +49,15 @@ from enfilade.wire.span import (
     SINCE_1125,
     UNTIL_1125,
     Span,
+)
+from enfilade.wire.roots import ListRootsRequest
+from enfilade.wire.sampling import (
+    CreateMessageRequest,
+    CreateMessageRequestParams,
+    ModelHint,
+    ModelPreferences,
+    SamplingMessage,
+    ToolChoice,
 )
 from enfilade.wire.subscriptions import SubscriptionFilter, SubscriptionsAcknowledgedNotificationParams
 from enfilade.wire.tasks import (

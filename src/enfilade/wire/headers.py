@@ -8,14 +8,16 @@ header sent twice: whatever joins or drops duplicates before this module sees th
 import binascii
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from enfilade.wire.header_cache import HeaderCache
 from enfilade.wire.jsonrpc import HEADER_MISMATCH, RpcError
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 SESSION_ID: Final = b"mcp-session-id"
 PROTOCOL_VERSION: Final = b"mcp-protocol-version"
@@ -37,6 +39,41 @@ _MOST_RANGES: Final = 64  # of an Accept header; browsers send up to ten
 _SINGLE: Final = frozenset({PROTOCOL_VERSION, SESSION_ID, b"content-type"})
 
 _ROUTING: Final = frozenset({PROTOCOL_VERSION, METHOD, NAME, SESSION_ID, b"host", b"origin", b"content-type"})
+
+#: Entries of each generation of a `HeaderCache`.
+CACHED_HEADERS: Final = 512
+#: Bytes of a key above which no value is cached.
+LONGEST_CACHED: Final = 1024
+
+
+class HeaderCache(dict[K, V]):
+    """A cache of values made from headers, bounded in entries and in bytes: `cache[key]` is `make(key)`.
+
+    Clients choose what is in their headers, so a bound on entries alone would let them choose the cache's size.
+    It has two generations: when the younger is full it becomes the older, whose unused entries are dropped. That
+    is nearly "least recently used", and a hit costs no more than a lookup in a dict.
+
+    Args:
+        make: makes a value; its exceptions pass through and are not cached.
+        size: returns the bytes of a key. The cache holds at most 2 * `CACHED_HEADERS` keys of up to
+            `LONGEST_CACHED` bytes.
+    """
+
+    def __init__(self, make: Callable[[K], V], size: Callable[[K], int]) -> None:
+        super().__init__()
+        self._make = make
+        self._size = size
+        self._old: dict[K, V] = {}
+
+    def __missing__(self, key: K) -> V:
+        if self._size(key) > LONGEST_CACHED:
+            return self._make(key)
+        value = self._old[key] if key in self._old else self._make(key)
+        if len(self) >= CACHED_HEADERS:
+            self._old = dict(self)
+            self.clear()
+        self[key] = value
+        return value
 
 
 def read(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

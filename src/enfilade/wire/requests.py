@@ -16,7 +16,7 @@ from enfilade.wire.message import Message, NotificationParams, PaginatedRequestP
 from enfilade.wire.progress import ProgressNotificationParams
 from enfilade.wire.prompts import GetPromptRequestParams
 from enfilade.wire.resources import ReadResourceRequestParams, SubscribeRequestParams, UnsubscribeRequestParams
-from enfilade.wire.span import EVERY, ONLY_1125, SINCE_0728, UNTIL_1125, Span
+from enfilade.wire.revisions import EVERY, ONLY_1125, SINCE_0728, UNTIL_1125, Span
 from enfilade.wire.subscriptions import SubscriptionsListenRequestParams
 from enfilade.wire.tasks import (
     CancelTaskRequestParams,

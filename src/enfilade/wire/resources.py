@@ -20,7 +20,7 @@ from enfilade.wire.message import (
     PaginatedResult,
     RequestParams,
 )
-from enfilade.wire.span import UNTIL_1125
+from enfilade.wire.revisions import UNTIL_1125
 
 
 class Resource(Message, kw_only=True):

@@ -1,11 +1,12 @@
-"""Which protocol revisions exist, which era each belongs to, and how one is agreed on.
+"""The protocol revisions, their eras, ranges of them for tables, and the agreement on one.
 
-A revision is its date string, so revisions compare in time order with `<` and `>=`. Two lists must never
-drift apart: what `server/discover` advertises and what a -32022 error names as supported (R-117); both are
-`STATELESS`.
+A revision is its date string, so revisions compare in time order with `<` and `>=`. Two lists must be equal: what
+`server/discover` advertises and what a -32022 error names as supported (R-117); both are `STATELESS`.
 """
 
 from typing import Final
+
+import msgspec
 
 #: Revisions opened by `initialize`, oldest first.
 HANDSHAKE: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
@@ -32,6 +33,31 @@ ASSUMED_WITHOUT_HEADER: Final = "2025-03-26"
 
 #: Released clients look for this text in a 400 body before they fall back (R-115).
 UNSUPPORTED: Final = "Unsupported protocol version"
+
+
+class Span(msgspec.Struct, frozen=True):
+    """All revisions from `first` to `last`, both included."""
+
+    first: str
+    last: str
+
+    def __contains__(self, revision: str) -> bool:
+        return self.first <= revision <= self.last
+
+
+_NO_END: Final = "9999-12-31"  # a later revision has what the newest has
+
+EVERY: Final = Span("2024-11-05", _NO_END)
+SINCE_0326: Final = Span("2025-03-26", _NO_END)
+SINCE_0618: Final = Span("2025-06-18", _NO_END)
+SINCE_1125: Final = Span("2025-11-25", _NO_END)
+SINCE_0728: Final = Span("2026-07-28", _NO_END)
+
+ONLY_2024: Final = Span("2024-11-05", "2024-11-05")
+UNTIL_0326: Final = Span("2024-11-05", "2025-03-26")
+UNTIL_0618: Final = Span("2024-11-05", "2025-06-18")
+UNTIL_1125: Final = Span("2024-11-05", "2025-11-25")
+ONLY_1125: Final = Span("2025-11-25", "2025-11-25")
 
 
 def negotiate(requested: str) -> str:

@@ -14,7 +14,6 @@ from enfilade.transports.asgi_types import Headers
 from enfilade.transports.http.origin_checks import Guard, cors
 from enfilade.transports.refusal_log import RefusalError
 from enfilade.wire import headers as http
-from enfilade.wire.header_cache import HeaderCache
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
 
 #: Host, Origin, Content-Type, Accept and MCP-Protocol-Version of a request.
@@ -83,7 +82,7 @@ def judge_for(guard: Guard) -> Callable[[Mapping[bytes, bytes]], Manners]:
             headers=[] if origin is None else cors(origin),
         )
 
-    known = HeaderCache(judge, _size)
+    known = http.HeaderCache(judge, _size)
 
     def judged(fields: Mapping[bytes, bytes]) -> Manners:
         of = fields.get
