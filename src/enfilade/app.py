@@ -39,7 +39,8 @@ from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
 from enfilade.serving.lifespan import Lifespan
 from enfilade.startup.lazy import Later
-from enfilade.state.store import Bounds, StoreError, check_place, open_store
+from enfilade.state.open import check_place, open_store
+from enfilade.state.store import Bounds, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.wire.lifecycle import (
     Implementation,

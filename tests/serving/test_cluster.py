@@ -158,7 +158,7 @@ class TestLeases:
         await sibling.stop()
 
     async def test_alone_there_is_nobody_else(self) -> None:
-        from enfilade.state.store import open_store
+        from enfilade.state.open import open_store
 
         one = Relay(open_store("memory://"))
         await one.start()

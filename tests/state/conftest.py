@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from enfilade.state.store import Bounds, Store, open_store
+from enfilade.state.open import open_store
+from enfilade.state.store import Bounds, Store
 from support.stores.kinds import Open
 from support.stores.valkey_server import Valkey
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from enfilade.state.store import Keys, StoreError, open_store
+from enfilade.state.open import open_store
+from enfilade.state.store import Keys, StoreError
 from enfilade.state.tokens import Seal
 from support.stores.kinds import Open
 

@@ -7,7 +7,8 @@ import pytest
 from enfilade.state import ended_sessions, memory
 from enfilade.state.ended_sessions import EndedIds
 from enfilade.state.memory import MemoryKeys, MemoryStore
-from enfilade.state.store import ENDED, StoreError, open_store
+from enfilade.state.open import open_store
+from enfilade.state.store import ENDED, StoreError
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from enfilade.state.store import Kept, Store, StoreError, open_store
+from enfilade.state.open import open_store
+from enfilade.state.store import Kept, Store, StoreError
 from support.stores.kinds import Heard, Open, everything, numbered, until
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from enfilade.state.event_store import EventCallback, EventId, EventMessage, EventStore, StreamId
-from enfilade.state.store import Bounds, Store, open_store
+from enfilade.state.open import open_store
+from enfilade.state.store import Bounds, Store
 
 #: Streams that are remembered to have been begun; to begin one again does no harm.
 _REMEMBERED: Final = 10_000

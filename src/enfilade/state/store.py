@@ -7,7 +7,6 @@ The easy thing to get wrong is a write whose outcome is unknown, because the ans
 again, so every write here may be done twice and has the effect of one.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -182,49 +181,3 @@ class Store(Protocol):
     async def close(self) -> None:
         """Let go of files, connections, threads and tasks. It may be started again."""
         ...
-
-
-def check_place(url: str) -> None:
-    """Make sure, when a server is started, that there is a place for the store that a URL names.
-
-    A server that runs waits for its store to come back. With a wrong name it would wait for ever.
-
-    Raises:
-        ValueError: the directory of an SQLite file does not exist; the text names it.
-    """
-    if url.startswith("sqlite:"):
-        from enfilade.state.sqlite.store import path_in
-
-        directory = os.path.dirname(path_in(url))
-        if not os.path.isdir(directory):
-            raise ValueError(f"store={url!r}: there is no directory {directory}; make it, or name another file")
-
-
-def open_store(url: str, bounds: Bounds | None = None) -> Store:
-    """Return the store that a URL names; nothing is opened before `start`.
-
-    Args:
-        url: `memory://`: kept in this process, lost with it. `sqlite:///relative.db`, `sqlite:////absolute.db`: a
-            file for all processes of one host. `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://`: a server
-            for many hosts.
-        bounds: what the event log keeps.
-
-    Raises:
-        ValueError: no such kind of store, or it needs a package that is not installed; the text says what to do.
-    """
-    scheme = url.partition("://")[0]
-    if scheme == "memory":
-        from enfilade.state.memory import MemoryStore
-
-        return MemoryStore(bounds or Bounds())
-    if scheme == "sqlite":
-        from enfilade.state.sqlite.store import SqliteStore
-
-        return SqliteStore(url, bounds or Bounds())
-    if scheme in ("redis", "rediss", "valkey", "valkeys"):
-        from enfilade.state.redis.store import RedisStore
-
-        return RedisStore(url, bounds or Bounds())
-    known = "memory://, sqlite:///file.db, redis://host:6379/0"
-    shown = url[: len(scheme) + len("://")]  # what comes behind may be a password
-    raise ValueError(f"store={shown!r}: unknown kind of store {scheme!r}; use one of {known}")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from enfilade.state.open import open_store
 from enfilade.state.redis.connection import LIMIT
-from enfilade.state.store import Store, StoreError, open_store
+from enfilade.state.store import Store, StoreError
 from support.servers.processes import HOST
 from support.stores.opened import opened, until
 from support.stores.valkey_server import Lossy, Valkey

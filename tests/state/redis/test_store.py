@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
+from enfilade.state.open import open_store
 from enfilade.state.redis.store import RedisStore
-from enfilade.state.store import Bounds, Store, StoreError, open_store
+from enfilade.state.store import Bounds, Store, StoreError
 from support.stores.opened import until
 from support.stores.valkey_server import Valkey
 

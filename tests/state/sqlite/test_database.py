@@ -16,9 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from enfilade.state.open import open_store
 from enfilade.state.sqlite import database, worker_thread
 from enfilade.state.sqlite.store import SqliteStore
-from enfilade.state.store import Bounds, Kept, StoreError, open_store
+from enfilade.state.store import Bounds, Kept, StoreError
 from support.stores.kinds import is_whole, plainly, started, until, works
 
 pytestmark = pytest.mark.anyio
@@ -339,7 +340,8 @@ async def test_a_full_disk_is_reported_until_there_is_room(path: Path, monkeypat
 
 UNDER_A_LIMIT = """
 import asyncio, resource, sys
-from enfilade.state.store import StoreError, open_store
+from enfilade.state.open import open_store
+from enfilade.state.store import StoreError
 
 async def main():
     store = open_store(sys.argv[1])

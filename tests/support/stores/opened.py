@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from enfilade.state.store import Store, open_store
+from enfilade.state.open import open_store
+from enfilade.state.store import Store
 
 
 async def until(look: Callable[[], object]) -> None:

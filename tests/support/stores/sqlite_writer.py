@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 
-from enfilade.state.store import open_store
+from enfilade.state.open import open_store
 
 
 async def write(url: str, name: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from enfilade.serving.cluster import Relay
-from enfilade.state.store import Store, StoreError, open_store
+from enfilade.state.open import open_store
+from enfilade.state.store import Store, StoreError
 from enfilade.transports.http.sse_stream import EventStream, StreamOptions
 from enfilade.transports.http.stream_lock import Seat, Seats
 from support.cluster.in_process_workers import FaultyBus, SharedMemory, crew_of

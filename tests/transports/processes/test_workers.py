@@ -55,7 +55,7 @@ CANNOT: dict[str, tuple[str, str]] = {
         "no oven",
     ),
     "a store of its own": (
-        "from enfilade import MCPApp\nfrom enfilade.state.store import open_store\n"
+        "from enfilade import MCPApp\nfrom enfilade.state.open import open_store\n"
         "app = MCPApp(store=open_store('memory://'))\n"
         "if __name__ == '__main__':\n    app.run('http', port=0, workers=2)\n",
         "a store that other processes cannot share; give a URL",

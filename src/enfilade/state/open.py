@@ -1,0 +1,54 @@
+"""Which store a `store=` URL names.
+
+The modules of a store are imported when its URL is opened, so that a server loads the one that it uses.
+"""
+
+import os
+
+from enfilade.state.store import Bounds, Store
+
+
+def check_place(url: str) -> None:
+    """Check at start-up that the store named by a URL can exist.
+
+    A running server waits for its store to come back; with a wrong name it would wait for ever.
+
+    Raises:
+        ValueError: the directory of an SQLite file does not exist; the text names it.
+    """
+    if url.startswith("sqlite:"):
+        from enfilade.state.sqlite.store import path_in
+
+        directory = os.path.dirname(path_in(url))
+        if not os.path.isdir(directory):
+            raise ValueError(f"store={url!r}: there is no directory {directory}; make it, or name another file")
+
+
+def open_store(url: str, bounds: Bounds | None = None) -> Store:
+    """Return the store that a URL names; it opens nothing before `start`.
+
+    Args:
+        url: `memory://`: in this process, lost with it. `sqlite:///relative.db`, `sqlite:////absolute.db`: a
+            file for all processes of one host. `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://`: a server
+            for many hosts.
+        bounds: limits of the event log.
+
+    Raises:
+        ValueError: no such kind of store, or it needs a package that is not installed; the text says what to do.
+    """
+    scheme = url.partition("://")[0]
+    if scheme == "memory":
+        from enfilade.state.memory import MemoryStore
+
+        return MemoryStore(bounds or Bounds())
+    if scheme == "sqlite":
+        from enfilade.state.sqlite.store import SqliteStore
+
+        return SqliteStore(url, bounds or Bounds())
+    if scheme in ("redis", "rediss", "valkey", "valkeys"):
+        from enfilade.state.redis.store import RedisStore
+
+        return RedisStore(url, bounds or Bounds())
+    examples = "memory://, sqlite:///file.db, redis://host:6379/0"
+    prefix = url[: len(scheme) + len("://")]  # the rest may hold a password
+    raise ValueError(f"store={prefix!r}: unknown kind of store {scheme!r}; use one of {examples}")
