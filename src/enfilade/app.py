@@ -38,7 +38,7 @@ from enfilade.serving.changes import updated
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
 from enfilade.serving.lifespan import Lifespan
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 from enfilade.state.open import check_place, open_store
 from enfilade.state.store import Bounds, StoreError
 from enfilade.state.tokens import Seal
@@ -70,8 +70,8 @@ if TYPE_CHECKING:
     from enfilade.transports.stdio_server import StdioOptions
     from enfilade.wire.content import Icon
 else:
-    _sources = Later("enfilade.setting_sources")
-    _failures = Later("enfilade.serving.failures")
+    _sources = LazyModule("enfilade.setting_sources")
+    _failures = LazyModule("enfilade.serving.failures")
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -625,7 +625,7 @@ class MCPApp(ToolOffer):
                 else:
                     await self._serve_stdio()
             finally:
-                gc_pause.go_on()
+                gc_pause.resume()
                 await self._lifespan.cancel_start()
 
     @contextmanager
@@ -661,7 +661,7 @@ class MCPApp(ToolOffer):
             else:
                 self._run_stdio()
         finally:
-            gc_pause.go_on()
+            gc_pause.resume()
 
     def _prepare(self) -> None:
         """Do what every start begins with; whoever calls this calls `collector.go_on()` in the end."""
@@ -673,7 +673,7 @@ class MCPApp(ToolOffer):
         self._warn_of_nothing()
         if self._store is None:
             _opened(self.settings, starting=True)  # what is wrong with it is said before anybody calls
-        gc_pause.wait()
+        gc_pause.pause()
 
     def _warn_of_nothing(self) -> None:
         """Say so if there is nothing to serve, or if some of it was added to a copy of this app."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from msgspec.structs import replace
 
 from enfilade.settings import Settings, SettingsError
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 from enfilade.transports.processes.process_end import STARTUP_FAILURE
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from enfilade.transports.asgi_types import Receive, Scope, Send
     from enfilade.transports.http11.server import Served, ServerOptions
 else:
-    _source = Later("enfilade.loading")
+    _source = LazyModule("enfilade.loading")
 
 
 log = logging.getLogger("enfilade")
@@ -285,7 +285,7 @@ def _supervise(
         load = partial(watcher.load, source, app.settings)
     if folder is not None:
         load = partial(_holding, folder, load)
-    gc_pause.go_on()
+    gc_pause.resume()
     supervisor = Supervisor(load, listeners, options, app.settings.workers, waits_for_changes=reload)
     if watcher is not None:
         supervisor.begun = watcher.begun

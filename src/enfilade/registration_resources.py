@@ -24,7 +24,7 @@ from enfilade.primitives.values.files import MAX_SIZE, MOST_LISTED, Directory, f
 from enfilade.primitives.values.media import guess_mime_type
 from enfilade.serving.changes import PROMPTS, RESOURCES, Changes
 from enfilade.serving.context import Context
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
     import os
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from enfilade.wire.content import Annotations, Icon
     from enfilade.wire.message import CacheScope
 else:  # with pydantic, which takes long to load; and most servers offer nothing but tools
-    _completion = Later("enfilade.primitives.completion")
-    _prompt = Later("enfilade.primitives.prompt")
-    _resource = Later("enfilade.primitives.resource")
+    _completion = LazyModule("enfilade.primitives.completion")
+    _prompt = LazyModule("enfilade.primitives.prompt")
+    _resource = LazyModule("enfilade.primitives.resource")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

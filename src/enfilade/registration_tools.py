@@ -16,7 +16,7 @@ from enfilade.primitives.schema.signature import describe, raw_name
 from enfilade.registration_resources import Offer, with_name
 from enfilade.serving.changes import TOOLS
 from enfilade.serving.context import Context
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from enfilade.wire.content import Icon
     from enfilade.wire.tools import ToolAnnotations
 else:  # with pydantic, which takes long to load
-    modules = Later("enfilade.primitives.tool_decorator")
-    _tool = Later("enfilade.primitives.tool")
+    modules = LazyModule("enfilade.primitives.tool_decorator")
+    _tool = LazyModule("enfilade.primitives.tool")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

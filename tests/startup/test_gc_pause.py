@@ -15,36 +15,36 @@ def collecting() -> Iterator[None]:
     yield
     gc.enable()
     gc.set_threshold(*before)
-    gc_pause._before.clear()
+    gc_pause._saved_thresholds.clear()
     if not frozen:
         gc.unfreeze()
 
 
 def test_it_waits_and_goes_on() -> None:
     before = gc.get_threshold()
-    gc_pause.wait()
-    gc_pause.wait()
+    gc_pause.pause()
+    gc_pause.pause()
     assert gc.isenabled()
     assert gc.get_threshold()[0] >= 100_000
-    gc_pause.go_on()
+    gc_pause.resume()
     assert gc.get_threshold() == before
     assert gc.get_freeze_count() > 1000
     gc.unfreeze()
-    gc_pause.go_on()
+    gc_pause.resume()
     assert gc.get_freeze_count() < 1000
 
 
 def test_one_that_is_off_stays_off() -> None:
     gc.disable()
-    gc_pause.wait()
-    gc_pause.go_on()
+    gc_pause.pause()
+    gc_pause.resume()
     assert not gc.isenabled()
 
 
 def test_what_somebody_else_decides_meanwhile_stands() -> None:
-    gc_pause.wait()
+    gc_pause.pause()
     gc.set_threshold(5000)
-    gc_pause.go_on()
+    gc_pause.resume()
     assert gc.get_threshold()[0] == 5000
 
 

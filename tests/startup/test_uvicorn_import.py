@@ -11,8 +11,8 @@ import pytest
 
 ENTERED = """
 import sys
-from enfilade.startup import uvicorn_import as lean_uvicorn
-lean_uvicorn.enter()
+from enfilade.startup import uvicorn_import
+uvicorn_import.import_uvicorn()
 import uvicorn
 """
 
@@ -80,9 +80,9 @@ print(json.dumps([kinds, sorted(vars(uvicorn)), str(uvicorn.__class__), str(type
 )
 def test_whoever_looks_finds_the_package_as_it_is_without_us(first: str) -> None:
     """The same names, of the same types, whatever was imported or looked at first."""
-    entered = "from enfilade.startup import uvicorn_import as lean_uvicorn\nlean_uvicorn.enter()\n"
+    entered = "from enfilade.startup import uvicorn_import\nuvicorn_import.import_uvicorn()\n"
     plain, ours = (
-        says(f"from enfilade.startup import uvicorn_import as lean_uvicorn\n{first}{SHOWN}"),
+        says(f"from enfilade.startup import uvicorn_import\n{first}{SHOWN}"),
         says(entered + first + SHOWN),
     )
     assert ours == plain
@@ -96,7 +96,7 @@ def test_whoever_looks_finds_the_package_as_it_is_without_us(first: str) -> None
 )
 def test_the_very_first_look_finds_it(imported: str, looked: str) -> None:
     """Nothing was asked before, so nothing but the import can have put it there."""
-    entered = "from enfilade.startup import uvicorn_import as lean_uvicorn\nlean_uvicorn.enter()\n"
+    entered = "from enfilade.startup import uvicorn_import\nuvicorn_import.import_uvicorn()\n"
     assert says(f"{entered}{imported}\nprint(type({looked}), {looked} is False)") == says(
         f"{imported}\nprint(type({looked}), {looked} is False)"
     )
@@ -148,7 +148,7 @@ def test_threads_that_import_and_ask_at_once_wait_for_nothing_but_each_other(rou
 import faulthandler, sys, threading
 faulthandler.dump_traceback_later(50, exit=True)  # a deadlock, which has no other end
 import importlib
-from enfilade.startup import uvicorn_import as lean_uvicorn
+from enfilade.startup import uvicorn_import
 WAYS = [
     lambda: importlib.import_module("uvicorn.main").run,
     lambda: importlib.import_module("uvicorn").run,
@@ -161,7 +161,7 @@ barrier = threading.Barrier(2 * len(WAYS))
 def ask(way):
     barrier.wait()
     try:
-        lean_uvicorn.enter()
+        uvicorn_import.import_uvicorn()
         found.append(way())
     except BaseException as error:
         failed.append(error)
@@ -180,7 +180,7 @@ def test_an_import_in_another_thread_still_asks_every_finder() -> None:
     runs("""
 import sys
 from itertools import islice
-from enfilade.startup import uvicorn_import as lean_uvicorn
+from enfilade.startup import uvicorn_import
 class Looker:
     @staticmethod
     def find_spec(name, path, target=None):
@@ -189,7 +189,7 @@ class Looker:
             found.extend(islice(others[0], len(sys.meta_path) - 1))
 others, found = [], []
 sys.meta_path.insert(0, Looker)
-lean_uvicorn.enter()
+uvicorn_import.import_uvicorn()
 found.extend(others[0])
 assert found[-1] is sys.meta_path[-1] and set(sys.meta_path) <= set(found), found
 """)
@@ -198,9 +198,9 @@ assert found[-1] is sys.meta_path[-1] and set(sys.meta_path) <= set(found), foun
 def test_one_that_is_loaded_is_left_alone() -> None:
     runs("""
 import uvicorn, sys
-from enfilade.startup import uvicorn_import as lean_uvicorn
+from enfilade.startup import uvicorn_import
 before = sys.modules["uvicorn"]
-lean_uvicorn.enter()
+uvicorn_import.import_uvicorn()
 assert sys.modules["uvicorn"] is before and type(before).__name__ == "module"
 """)
 
@@ -211,8 +211,8 @@ def test_one_that_is_made_otherwise_is_loaded_as_ever(tmp_path: Path) -> None:
     runs(f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
-from enfilade.startup import uvicorn_import as lean_uvicorn
-lean_uvicorn.enter()
+from enfilade.startup import uvicorn_import
+uvicorn_import.import_uvicorn()
 import uvicorn
 assert uvicorn.run == 1 and type(uvicorn) is type(sys)
 """)

@@ -11,7 +11,7 @@ from enfilade.startup import gc_pause
 
 def main() -> None:
     """Run the command line."""
-    gc_pause.wait()
+    gc_pause.pause()
     from enfilade.cli.argv_fast_path import understood
     from enfilade.cli.run import RUN_WORDS, run
 

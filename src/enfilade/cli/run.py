@@ -16,12 +16,12 @@ from enfilade.launch import check_manner
 from enfilade.loading import LoadError
 from enfilade.setting_sources import load
 from enfilade.settings import SettingsError
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
     from enfilade.transports import stdio_fds as _descriptors
 else:
-    _descriptors = Later("enfilade.transports.stdio_fds")
+    _descriptors = LazyModule("enfilade.transports.stdio_fds")
 
 
 def _words() -> dict[str, tuple[str, type | bool]]:

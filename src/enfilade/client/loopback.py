@@ -15,7 +15,7 @@ from enfilade.app import MCPApp
 from enfilade.startup import uvicorn_import
 from enfilade.transports.http11.server import http_protocol
 
-uvicorn_import.enter()
+uvicorn_import.import_uvicorn()
 import uvicorn  # noqa: E402 - as lean as that has made it
 
 

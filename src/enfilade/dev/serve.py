@@ -51,7 +51,7 @@ def develop(app: MCPApp, **given: Any) -> None:
     warn_of_unknown_variables()
     watcher = Watcher()
     folder = watched_folder(Path(find_source(app).file))
-    gc_pause.wait()
+    gc_pause.pause()
     try:
         launch.launch(
             app,
@@ -61,7 +61,7 @@ def develop(app: MCPApp, **given: Any) -> None:
             bound=lambda url: greet(screen, app, folder, url),
         )
     finally:
-        gc_pause.go_on()
+        gc_pause.resume()
 
 
 class Watcher:

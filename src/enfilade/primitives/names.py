@@ -26,16 +26,16 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
-from enfilade.startup.lazy import pattern
+from enfilade.startup.lazy import lazy_pattern
 
 MAX_LENGTH: Final = 128
 
 #: What the environment variables of the server's own settings begin with.
 RESERVED: Final = "ENFILADE_"
 
-_LEGAL: Final = pattern(r"[A-Za-z0-9_.\-]{1,128}")
-_ILLEGAL_CHARACTER: Final = pattern(r"[^A-Za-z0-9_.\-]")
-_WORD: Final = pattern(r"[A-Za-z0-9]+|[^\W_]")
+_LEGAL: Final = lazy_pattern(r"[A-Za-z0-9_.\-]{1,128}")
+_ILLEGAL_CHARACTER: Final = lazy_pattern(r"[^A-Za-z0-9_.\-]")
+_WORD: Final = lazy_pattern(r"[A-Za-z0-9]+|[^\W_]")
 _DIGEST_LENGTH: Final = 8
 
 

@@ -35,7 +35,7 @@ from enfilade.primitives.schema.signature import (
     raw_name,
     read_signature,
 )
-from enfilade.startup.lazy import Later, Made
+from enfilade.startup.lazy import LazyModule, LazyObject
 from enfilade.wire import tools as wire
 from enfilade.wire.content import Icon
 
@@ -50,11 +50,11 @@ if TYPE_CHECKING:
     from enfilade.primitives.values.arguments import ArgumentReader, RawArguments
     from enfilade.primitives.values.results import ResultWriter
 else:  # with pydantic, which takes long to load; the last is needed for mistakes alone
-    _arguments = Later("enfilade.primitives.values.arguments")
-    _given_schema = Later("enfilade.primitives.schema.explicit_schema")
-    _inlining = Later("enfilade.primitives.schema.inlining")
-    _structured = Later("enfilade.primitives.values.structured_output")
-    logging = Later("logging")
+    _arguments = LazyModule("enfilade.primitives.values.arguments")
+    _given_schema = LazyModule("enfilade.primitives.schema.explicit_schema")
+    _inlining = LazyModule("enfilade.primitives.schema.inlining")
+    _structured = LazyModule("enfilade.primitives.values.structured_output")
+    logging = LazyModule("logging")
 
 
 class Tool(Handler, frozen=True, eq=False):
@@ -184,8 +184,8 @@ def tool_from_function(
     )
     sketched = replace(  # what will stand in a schema that is made later can be looked at without it
         outline,
-        input_schema=_said(docstring, signature) if isinstance(reader, Made) else reader.schema,
-        output_schema=UNSET if isinstance(writer, Made) else writer.schema or UNSET,
+        input_schema=_said(docstring, signature) if isinstance(reader, LazyObject) else reader.schema,
+        output_schema=UNSET if isinstance(writer, LazyObject) else writer.schema or UNSET,
     )
     check_sendable(sketched, label)
     return Tool(
@@ -255,7 +255,9 @@ def _reader(
             extra="ignore" if additional else "forbid",
         )
 
-    return cast("ArgumentReader", Made(make)) if all(map(is_plain_parameter, signature.parameters)) else make()
+    return (
+        cast("ArgumentReader", LazyObject(make)) if all(map(is_plain_parameter, signature.parameters)) else make()
+    )
 
 
 def _writer(returns: Any, label: str, structured: bool | None, schema: Mapping[str, Any] | None) -> ResultWriter:
@@ -264,4 +266,4 @@ def _writer(returns: Any, label: str, structured: bool | None, schema: Mapping[s
         return _structured.writer_for(returns, label=label, structured=structured, schema=given)
 
     is_surely_fine = not structured and schema is None and (returns is EMPTY or is_plain(returns))
-    return cast("ResultWriter", Made(make)) if is_surely_fine else make()
+    return cast("ResultWriter", LazyObject(make)) if is_surely_fine else make()

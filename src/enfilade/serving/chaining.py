@@ -18,7 +18,7 @@ from enfilade.primitives.values.json_encoding import json_bytes
 from enfilade.serving.arcade_compat import RawResult
 from enfilade.serving.awaitables import to_await
 from enfilade.serving.request import Request
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 from enfilade.wire.content import TextContent
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
 from enfilade.wire.message import Message
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from enfilade.wire.resources import Resource
     from enfilade.wire.tools import Tool
 else:  # the one with pydantic, which takes long to load; the other for handlers that ask
-    _content = Later("enfilade.primitives.values.content_blocks")
-    questions = Later("enfilade.serving.client_requests.questions")
+    _content = LazyModule("enfilade.primitives.values.content_blocks")
+    questions = LazyModule("enfilade.serving.client_requests.questions")
 
 #: Handlers that call each other deeper than this go in a circle.
 MAXIMUM_DEPTH: Final = 32

@@ -11,7 +11,7 @@ from enfilade.primitives.registry import Registry
 from enfilade.serving.client_errors import failures_as_errors
 from enfilade.serving.execution import Handlers
 from enfilade.serving.request import Request
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 from enfilade.wire.completion import (
     CompleteRequestParams,
     CompleteResult,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from enfilade.primitives.prompt import Prompt
     from enfilade.primitives.resource import ResourceTemplate
 else:  # those who complete nothing need nothing of it
-    _completion = Later("enfilade.primitives.completion")
+    _completion = LazyModule("enfilade.primitives.completion")
 
 
 class Completions:

@@ -21,7 +21,7 @@ from enfilade.serving.client_requests.errors import MissingCapabilityError
 from enfilade.serving.logging import ClientLog
 from enfilade.serving.progress import Progress
 from enfilade.serving.secrets import NO_SECRETS, Secrets
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm, TypeVar
@@ -49,10 +49,10 @@ else:
     from typing import TypeVar
 
     LifespanT = TypeVar("LifespanT")  # a default needs a module more, and only type checkers read it
-    asking = Later("enfilade.serving.client_requests.ask")
-    chaining = Later("enfilade.serving.chaining")
-    explicit = Later("enfilade.serving.client_requests.returned")
-    questions = Later("enfilade.serving.client_requests.questions")
+    asking = LazyModule("enfilade.serving.client_requests.ask")
+    chaining = LazyModule("enfilade.serving.chaining")
+    explicit = LazyModule("enfilade.serving.client_requests.returned")
+    questions = LazyModule("enfilade.serving.client_requests.questions")
 
 
 @explaining(OF_CONTEXT)

@@ -18,12 +18,12 @@ from enfilade.serving.dependencies import Overrides, provided
 from enfilade.serving.request import Request
 from enfilade.serving.secrets import NO_SECRETS, Secrets
 from enfilade.serving.thread_pool import Lane, Threads
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
     from enfilade.serving.client_requests import returned as explicit
 else:  # for handlers that return questions
-    explicit = Later("enfilade.serving.client_requests.returned")
+    explicit = LazyModule("enfilade.serving.client_requests.returned")
 
 R = TypeVar("R")
 G = TypeVar("G")

@@ -19,7 +19,7 @@ from enfilade.serving.execution import Handlers
 from enfilade.serving.failures import alone
 from enfilade.serving.pagination import Pages, Render
 from enfilade.serving.request import Request
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.message import PaginatedResult
 from enfilade.wire.resources import (
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from enfilade.primitives import resource as _resource
     from enfilade.primitives.resource import Resource, ResourceTemplate
 else:  # those who have nothing to read need nothing of it
-    _resource = Later("enfilade.primitives.resource")
+    _resource = LazyModule("enfilade.primitives.resource")
 
 #: Returns the values of a function's parameters from what a URI gives and a context.
 Bind = Callable[[Any, Any], dict[str, Any]]

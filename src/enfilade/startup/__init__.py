@@ -1,1 +1,1 @@
-"""Quick starts: lazy modules, a paused garbage collector, uvicorn without its command line."""
+"""Faster starts: lazy modules, a paused garbage collector, uvicorn without its command line."""

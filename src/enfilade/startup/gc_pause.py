@@ -1,32 +1,33 @@
-"""Python's garbage collector while a server starts.
+"""Pausing Python's garbage collector while a server starts.
 
-Loading modules makes a hundred thousand objects that stay, and the collector looks at them again and again. So it
-is told to wait, and once the server serves, to leave alone what is there and go on as before.
+Loading modules creates about a hundred thousand objects that stay alive, and the collector would traverse them
+repeatedly. So its threshold is raised during the start. When the server serves, these objects are frozen (never
+traversed again) and the old threshold is restored.
 
-Easy to get wrong: this is the business of whoever owns the process. It happens in `run()` and in the command,
-never by an import; and to wait is not to be off, for the user's own file may do much before it serves.
+Easy to get wrong: the collector belongs to whoever owns the process, so `run()` and the command pause it, never
+an import. It is paused and not disabled, because the user's own file may allocate a lot before it serves.
 """
 
 import gc
 from typing import Final
 
-_PATIENCE: Final = 100_000  # objects that may come before it looks; Python has 700 or some more
+_PAUSED_THRESHOLD: Final = 100_000  # allocations before a collection; Python's default is 700, or 2000 from 3.14
 
-_before: list[tuple[int, int, int]] = []
-
-
-def wait() -> None:
-    """Let the collector wait until `go_on`; not if it is off."""
-    if gc.isenabled() and not _before:
-        _before.append(gc.get_threshold())
-        gc.set_threshold(_PATIENCE, *_before[0][1:])
+_saved_thresholds: list[tuple[int, int, int]] = []
 
 
-def go_on() -> None:
-    """Let the collector work as it did before `wait`, but for what there is already."""
-    if not _before:
+def pause() -> None:
+    """Raise the threshold until `resume`; do nothing if the collector is disabled."""
+    if gc.isenabled() and not _saved_thresholds:
+        _saved_thresholds.append(gc.get_threshold())
+        gc.set_threshold(_PAUSED_THRESHOLD, *_saved_thresholds[0][1:])
+
+
+def resume() -> None:
+    """Restore the threshold from before `pause`, and freeze the objects that exist now."""
+    if not _saved_thresholds:
         return
-    threshold = _before.pop()
-    if gc.get_threshold()[0] == _PATIENCE:  # or somebody else has decided on it meanwhile
+    threshold = _saved_thresholds.pop()
+    if gc.get_threshold()[0] == _PAUSED_THRESHOLD:  # or somebody else has set it meanwhile
         gc.freeze()
         gc.set_threshold(*threshold)

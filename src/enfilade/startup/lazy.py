@@ -1,15 +1,13 @@
-"""Modules that are loaded, and objects that are made, when something of them is first used.
-
-Not everybody who imports us needs them.
+"""Modules that are imported, and objects that are created, when one of their attributes is first read.
 
     if TYPE_CHECKING:
         from enfilade.primitives import prompt
-    else:  # with pydantic, which takes longer to load than all that is ours
-        prompt = Later("enfilade.primitives.prompt")
+    else:  # it imports pydantic, which takes longer to load than all of this library
+        prompt = LazyModule("enfilade.primitives.prompt")
 
-Type checkers and the contracts between rooms see the plain import. The easy thing to get wrong is to use such a
-module while one's own is loaded (as a base class, a default value, a decorator, an annotation that is evaluated):
-then it is loaded at once, and nothing is won.
+Type checkers and the import contracts see the plain import. Easy to get wrong: whatever is evaluated while the
+importing module loads (a base class, a default value, a decorator, an evaluated annotation) imports the module at
+once, and nothing is saved.
 """
 
 import importlib
@@ -19,8 +17,8 @@ from functools import partial
 from typing import Any, AnyStr, cast
 
 
-class Later:
-    """A module that is not loaded yet.
+class LazyModule:
+    """A module that is imported when one of its attributes is first read.
 
     Args:
         name: its dotted name.
@@ -30,30 +28,30 @@ class Later:
         self.__name__ = name
 
     def __getattr__(self, attribute: str) -> Any:
-        found = getattr(importlib.import_module(self.__name__), attribute)
-        setattr(self, attribute, found)  # so that it is looked up here but once
-        return found
+        value = getattr(importlib.import_module(self.__name__), attribute)
+        setattr(self, attribute, value)  # so that the next read does not come here
+        return value
 
 
-def pattern(text: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
-    """Return a regular expression that is compiled when it is first used."""
-    return cast("re.Pattern[AnyStr]", Made(partial(re.compile, text, flags)))
-
-
-class Made:
-    """An object that is made when something of it is first used.
+class LazyObject:
+    """An object that is created when one of its attributes is first read.
 
     Args:
-        make: makes it; it may be called more than once, by threads that come at the same time.
+        create: returns it; may be called more than once, by threads that read at the same time.
     """
 
-    def __init__(self, make: Callable[[], object]) -> None:
-        self._make = make
+    def __init__(self, create: Callable[[], object]) -> None:
+        self._create = create
         self._object: object = None
 
     def __getattr__(self, attribute: str) -> Any:
         if self._object is None:
-            self._object = self._make()
-        found = getattr(self._object, attribute)
-        setattr(self, attribute, found)
-        return found
+            self._object = self._create()
+        value = getattr(self._object, attribute)
+        setattr(self, attribute, value)
+        return value
+
+
+def lazy_pattern(text: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
+    """Return a regular expression that is compiled when it is first used."""
+    return cast("re.Pattern[AnyStr]", LazyObject(partial(re.compile, text, flags)))

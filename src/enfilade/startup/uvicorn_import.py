@@ -1,13 +1,13 @@
-"""uvicorn as a library: imported without its command line, which a server in this process does not need.
+"""Importing uvicorn without its command line, which a server in this process does not need.
 
-`import uvicorn` also imports its command, with click, and its process supervisors, with `multiprocessing`. That
-is an eighth of the processor time between the start of `enfilade run` and its first answer. So the package is
-imported with `Config` and `Server` alone, and its own file is run when anybody asks it for more. From then on it
-is an ordinary module, with what `import uvicorn` puts there.
+`import uvicorn` also imports its command with click, and its process supervisors with `multiprocessing`: that is
+an eighth of the processor time between the start of `enfilade run` and its first response. So the package is
+created with `Config` and `Server` only, and its own `__init__.py` is run when any other attribute is read or set.
+From then on it is an ordinary module with the content that `import uvicorn` gives it. This can be deleted once
+uvicorn's own package imports its command lazily.
 
-Easy to get wrong: other code in the process imports uvicorn as well, in other threads too. So the import system
-does the import, under its locks; and of the ways to look at the package, only `type(uvicorn)` tells the
-difference.
+Easy to get wrong: other code in the process imports uvicorn too, also in other threads. So the import system does
+the import, under its locks, and only `type(uvicorn)` shows the difference.
 """
 
 import contextlib
@@ -20,39 +20,38 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-#: The submodule whose import is what takes long. The package's own file replaces it by the command of that name.
+#: The submodule that is slow to import. The package's own file replaces it by the command of the same name.
 _COMMAND_LINE = "main"
 
-
-#: Held while the list of finders is replaced. It is never changed in place: another thread may be in the middle
-#: of it, and would pass over a finder when the list becomes shorter, so that a module that exists is not found.
+#: Held while the list of finders is replaced. The list is never changed in place: another thread may be iterating
+#: over it, and would skip a finder when the list becomes shorter, so that it does not find an existing module.
 _finders_lock = threading.Lock()
 
 
 class _Package(ModuleType):
-    """uvicorn's package as long as its own file has not been run."""
+    """uvicorn's package until its own file has been run."""
 
-    # Innermost: under it nothing is imported that is not imported already, so no thread that holds a lock of the
-    # import system is ever waited for.
+    # The innermost lock: whatever is imported while it is held has been imported before, so it never waits for a
+    # thread that holds a lock of the import system.
     _lock = threading.RLock()
     _is_running = False
 
     def __getattribute__(self, name: str) -> Any:
-        if name in {"__dict__", "__class__"}:  # `vars()`, `dir()` and `isinstance()` ask for these
+        if name in {"__dict__", "__class__"}:  # as `vars()`, `dir()` and `isinstance()` read
             _load(self)
-        return ModuleType.__getattribute__(self, name)  # by now it may be no `_Package`
+        return ModuleType.__getattribute__(self, name)  # `_load` may have changed the class
 
     def __getattr__(self, name: str) -> Any:
         _load(self)
         return ModuleType.__getattribute__(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        is_submodule = value is sys.modules.get(f"{self.__name__}.{name}")  # bound by the import system
+        is_submodule = value is sys.modules.get(f"{self.__name__}.{name}")  # set by the import system
         if is_submodule and name == _COMMAND_LINE:
-            _run(self)  # which binds that name to the command
+            _run(self)  # which sets that name to the command
             return
         if not is_submodule:
-            _load(self)  # later, the file would undo it
+            _load(self)  # first, or the file would overwrite the value later
         ModuleType.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -63,7 +62,7 @@ class _Package(ModuleType):
 def _load(package: ModuleType) -> None:
     """Import what the package's own file imports, and run that file."""
     if not _Package._is_running:
-        with contextlib.suppress(ImportError):  # in which case the file says what is wrong
+        with contextlib.suppress(ImportError):  # running the file raises the error
             importlib.import_module(f"{package.__name__}.{_COMMAND_LINE}")
     _run(package)
 
@@ -84,7 +83,7 @@ def _run(package: ModuleType) -> None:
 
 
 class _Loader(Loader):
-    """Makes the package without running its file, if `Config` and `Server` are where they are expected."""
+    """Creates the package without running its file, if `Config` and `Server` are where they are expected."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
@@ -98,7 +97,7 @@ class _Loader(Loader):
         try:
             config = importlib.import_module(f"{module.__name__}.config").Config
             server = importlib.import_module(f"{module.__name__}.server").Server
-        except (ImportError, AttributeError):  # it is made otherwise
+        except (ImportError, AttributeError):  # another version of uvicorn: import it as usual
             self._loader.exec_module(module)
         else:
             module.__dict__.update(Config=config, Server=server)
@@ -106,7 +105,7 @@ class _Loader(Loader):
 
 
 class _Finder(MetaPathFinder):
-    """Finds uvicorn as the others do, and puts `_Loader` in front of its loader."""
+    """Finds uvicorn by the other finders, and wraps its loader in `_Loader`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -122,7 +121,7 @@ class _Finder(MetaPathFinder):
         return None
 
 
-def enter() -> None:
+def import_uvicorn() -> None:
     """Import uvicorn without its command line, unless it is imported already."""
     if "uvicorn" in sys.modules:
         return
@@ -130,8 +129,8 @@ def enter() -> None:
     with _finders_lock:
         sys.meta_path = [finder, *sys.meta_path]
     try:
-        with contextlib.suppress(ImportError):  # there is none; whoever needs it says so
+        with contextlib.suppress(ImportError):  # not installed: the caller's own import raises
             importlib.import_module("uvicorn")
     finally:
         with _finders_lock:
-            sys.meta_path = [each for each in sys.meta_path if each is not finder]
+            sys.meta_path = [other for other in sys.meta_path if other is not finder]

@@ -165,7 +165,7 @@ class _Server:
         self._main = asyncio.current_task()
         async with self._running() as dispatcher:
             self.is_up = True
-            gc_pause.go_on()
+            gc_pause.resume()
             writer = Writer(outgoing, self._on_unread)
             connection = Connection(
                 dispatcher,

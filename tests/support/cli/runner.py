@@ -55,7 +55,7 @@ class Line:
         except SystemExit as end:
             status = int(end.code or 0)
         finally:
-            gc_pause.go_on()
+            gc_pause.resume()
             gc.unfreeze()  # the process goes on
             sys.path[:] = path
             for name in [

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, ove
 from msgspec import Struct, field
 
 from enfilade.primitives.schema.annotations import strip
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 from enfilade.wire.elicitation import ElicitResult
 from enfilade.wire.roots import ListRootsResult
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from enfilade.primitives.questions.choices import Choices
     from enfilade.primitives.questions.question import Elicited, Question
 else:  # every server that serves loads this file, and few of them ask
-    _form = Later("enfilade.primitives.questions.form")
-    _question = Later("enfilade.primitives.questions.question")
+    _form = LazyModule("enfilade.primitives.questions.form")
+    _question = LazyModule("enfilade.primitives.questions.question")
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from msgspec import UNSET
 
 from enfilade.primitives.errors import AnswerError, ToolError
 from enfilade.primitives.uri.uris import check_page
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 from enfilade.wire.content import TextContent, ToolResultContent, ToolUseContent
 from enfilade.wire.elicitation import (
     ElicitRequest,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from enfilade.primitives.questions.choices import Choices
     from enfilade.primitives.questions.form import Form
 else:  # with pydantic, which takes long to load
-    _form = Later("enfilade.primitives.questions.form")
+    _form = LazyModule("enfilade.primitives.questions.form")
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

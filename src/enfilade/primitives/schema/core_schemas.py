@@ -28,12 +28,12 @@ from pydantic import EncodedBytes, EncodedStr, TypeAdapter
 from pydantic_core import PydanticCustomError, SchemaSerializer, SchemaValidator, core_schema, to_json
 
 from enfilade.primitives.schema.core_nodes import MANY, ONE, Node, is_own, is_pydantics, nodes
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
     from enfilade.primitives.schema import foreign_classes as _foreign
 else:  # for few servers
-    _foreign = Later("enfilade.primitives.schema.foreign_classes")
+    _foreign = LazyModule("enfilade.primitives.schema.foreign_classes")
 
 _BYTES_OPTIONS: Final = {"arguments": "val_json_bytes", "results": "ser_json_bytes"}
 _PLAIN_VALUES: Final = (str, int, float, bool, type(None))

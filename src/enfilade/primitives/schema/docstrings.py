@@ -13,23 +13,25 @@ import inspect
 import re
 from typing import Any, Final, NamedTuple
 
-from enfilade.startup.lazy import pattern
+from enfilade.startup.lazy import lazy_pattern
 
 _SECTION: Final = r"(?:args|arguments|params|parameters|keyword args|keyword arguments|other parameters)"
 _NAMES: Final = r"(?P<names>\*{0,2}[^\W\d]\w*(?:\s*,\s*\*{0,2}[^\W\d]\w*)*)"
 _FIELD: Final = r"[:@](?P<kind>param|parameter|arg|argument|key|keyword|type)\b"
-_MAY_HAVE_PARAMETERS: Final = pattern(rf"^(?:{_SECTION}[ \t]*:?[ \t]*$|{_FIELD})", re.IGNORECASE | re.MULTILINE)
-_GOOGLE: Final = pattern(rf"{_SECTION}[ \t]*:[ \t]*", re.IGNORECASE)
-_NUMPY: Final = pattern(rf"{_SECTION}[ \t]*", re.IGNORECASE)
-_UNDERLINE: Final = pattern(r"-{3,}[ \t]*")
+_MAY_HAVE_PARAMETERS: Final = lazy_pattern(
+    rf"^(?:{_SECTION}[ \t]*:?[ \t]*$|{_FIELD})", re.IGNORECASE | re.MULTILINE
+)
+_GOOGLE: Final = lazy_pattern(rf"{_SECTION}[ \t]*:[ \t]*", re.IGNORECASE)
+_NUMPY: Final = lazy_pattern(rf"{_SECTION}[ \t]*", re.IGNORECASE)
+_UNDERLINE: Final = lazy_pattern(r"-{3,}[ \t]*")
 # Some write the entries as a list in Markdown: "- `a` (int): the first".
-_GOOGLE_ENTRY: Final = pattern(
+_GOOGLE_ENTRY: Final = lazy_pattern(
     rf"(?:[-*•][ \t]+)?(?P<mark>\*\*|`|){_NAMES}(?P=mark)[ \t]*(?:\([^\n]*?\)[ \t]*)?:(?=\s|$)(?P<text>.*)"
 )
-_NUMPY_ENTRY: Final = pattern(rf"{_NAMES}[ \t]*(?P<type>:.*)?")
+_NUMPY_ENTRY: Final = lazy_pattern(rf"{_NAMES}[ \t]*(?P<type>:.*)?")
 # ":param int a: text", "@param a: text"; the last word before the second colon is the name.
-_FIELD_ENTRY: Final = pattern(rf"{_FIELD}[^:\n]*?(?P<names>[^\s:]+)[ \t]*:(?P<text>.*)", re.IGNORECASE)
-_ANY_FIELD: Final = pattern(r"[:@]\w[^:\n]*:")
+_FIELD_ENTRY: Final = lazy_pattern(rf"{_FIELD}[^:\n]*?(?P<names>[^\s:]+)[ \t]*:(?P<text>.*)", re.IGNORECASE)
+_ANY_FIELD: Final = lazy_pattern(r"[:@]\w[^:\n]*:")
 
 
 class Docstring(NamedTuple):

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from enfilade.primitives.depends import Depends, Kind, Provider, depends_of
 from enfilade.primitives.schema.annotations import Scope, is_context, unwrap_awaitable
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
     from enfilade.primitives import async_only_calls as _unawaited
 else:  # for plain functions that take the context
-    _unawaited = Later("enfilade.primitives.async_only_calls")
+    _unawaited = LazyModule("enfilade.primitives.async_only_calls")
 
 EMPTY: Final = inspect.Parameter.empty
 

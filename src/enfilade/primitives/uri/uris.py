@@ -11,18 +11,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from enfilade.startup.lazy import pattern
+from enfilade.startup.lazy import lazy_pattern
 
 #: Nothing longer is looked up; this also bounds the work of matching.
 MAX_LENGTH: Final = 8192
 
-_SCHEME: Final = pattern(r"[A-Za-z][A-Za-z0-9+.\-]*:")
-_PAGE: Final = pattern(r"https?://([^/?#]+)", re.IGNORECASE)
-_ILLEGAL: Final = pattern(r"[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]|%(?![0-9A-Fa-f]{2})")
-_HOST: Final = pattern(r"(https?://(?:[^/?#]*@)?)([^/?#]*)")
-_ESCAPE_OR_UPPER: Final = pattern(r"(%[0-9A-F]{2})|[A-Z]+")
-_ESCAPE: Final = pattern(r"%([0-9A-Fa-f]{2})")
-_TO_ESCAPE: Final = pattern(r"[^\x21-\x7e]")
+_SCHEME: Final = lazy_pattern(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+_PAGE: Final = lazy_pattern(r"https?://([^/?#]+)", re.IGNORECASE)
+_ILLEGAL: Final = lazy_pattern(r"[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]|%(?![0-9A-Fa-f]{2})")
+_HOST: Final = lazy_pattern(r"(https?://(?:[^/?#]*@)?)([^/?#]*)")
+_ESCAPE_OR_UPPER: Final = lazy_pattern(r"(%[0-9A-F]{2})|[A-Z]+")
+_ESCAPE: Final = lazy_pattern(r"%([0-9A-Fa-f]{2})")
+_TO_ESCAPE: Final = lazy_pattern(r"[^\x21-\x7e]")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 

@@ -38,14 +38,14 @@ from enfilade.primitives.schema.portable import portable
 from enfilade.primitives.schema.schema_wording import Step, came, descend, types_of, value_at
 from enfilade.primitives.schema.schemas import TidySchema, check_headers, typed_dict, write_out_headers
 from enfilade.primitives.schema.signature import EMPTY, Parameter
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
     from enfilade.primitives.values import validation_faults as _faults
     from enfilade.primitives.values import validation_messages as _complaints
 else:  # not before something is wrong
-    _complaints = Later("enfilade.primitives.values.validation_messages")
-    _faults = Later("enfilade.primitives.values.validation_faults")
+    _complaints = LazyModule("enfilade.primitives.values.validation_messages")
+    _faults = LazyModule("enfilade.primitives.values.validation_faults")
 
 # A long array of wrong items has a million errors, and to look at them all would cost more than the call.
 _MOST_ERRORS: Final = 1000

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from enfilade.primitives.errors import ReturnedValueError
-from enfilade.startup.lazy import Later, pattern
+from enfilade.startup.lazy import LazyModule, lazy_pattern
 
 if TYPE_CHECKING:
     import pydantic_core
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from enfilade.primitives.schema.schema_wording import Step
     from enfilade.primitives.values import foreign_values as _foreign
 else:
-    pydantic_core = Later("pydantic_core")
-    _core_schemas = Later("enfilade.primitives.schema.core_schemas")
-    _foreign = Later("enfilade.primitives.values.foreign_values")
-    _phrases = Later("enfilade.primitives.schema.schema_wording")
+    pydantic_core = LazyModule("pydantic_core")
+    _core_schemas = LazyModule("enfilade.primitives.schema.core_schemas")
+    _foreign = LazyModule("enfilade.primitives.values.foreign_values")
+    _phrases = LazyModule("enfilade.primitives.schema.schema_wording")
 
 _UNKNOWN: Final = "JSON cannot hold an object of type "
-_UNKNOWN_TYPE: Final = pattern(_UNKNOWN + r"([\w.<>]+)")
+_UNKNOWN_TYPE: Final = lazy_pattern(_UNKNOWN + r"([\w.<>]+)")
 _STANDARD: Final = str.maketrans("-_", "+/")
 _DEEPEST: Final = 50  # steps of a path that are looked for
 # What pydantic-core says, and what is said instead.

@@ -40,14 +40,14 @@ from enfilade.primitives.values.json_encoding import (
     unwritable,
 )
 from enfilade.primitives.values.results import FreeWriter, ResultWriter, ToolResult, as_told, refuse_problems
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 from enfilade.wire.content import TextContent
 from enfilade.wire.tools import CallToolResult
 
 if TYPE_CHECKING:
     from enfilade.primitives.values import foreign_values as _foreign
 else:  # for values that do not fit at once
-    _foreign = Later("enfilade.primitives.values.foreign_values")
+    _foreign = LazyModule("enfilade.primitives.values.foreign_values")
 
 _NOTHING: Final = (EMPTY, None, type(None), Any, object)
 _encode: Final = msgspec.json.Encoder().encode

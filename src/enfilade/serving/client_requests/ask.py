@@ -20,7 +20,7 @@ from enfilade.serving.client_requests.errors import CannotAskError, MissingCapab
 from enfilade.serving.client_requests.request_state import Page
 from enfilade.serving.peer import Peer
 from enfilade.serving.request import Request
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 from enfilade.wire.elicitation import ElicitRequest
 from enfilade.wire.input_required import InputRequest
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from enfilade.serving.client_requests import stateless as _replay
     from enfilade.serving.client_requests.stateless import Replay
 else:  # every server that serves loads this file, and few of them ask
-    side_effects = Later("enfilade.serving.client_requests.once")
-    _replay = Later("enfilade.serving.client_requests.stateless")
+    side_effects = LazyModule("enfilade.serving.client_requests.once")
+    _replay = LazyModule("enfilade.serving.client_requests.stateless")
 
 A = TypeVar("A")
 

@@ -44,7 +44,7 @@ from enfilade.serving.client_requests.request_state import (
 )
 from enfilade.serving.failures import log_safely
 from enfilade.serving.request import Outcome, Request
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 from enfilade.wire.elicitation import ElicitResult
 from enfilade.wire.input_required import InputRequest, InputRequiredResult
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError, encode_error
@@ -52,7 +52,7 @@ from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError, enco
 if TYPE_CHECKING:
     from enfilade.primitives.questions import form as _form
 else:  # with pydantic, which takes long to load
-    _form = Later("enfilade.primitives.questions.form")
+    _form = LazyModule("enfilade.primitives.questions.form")
 
 log = logging.getLogger("enfilade.serving")
 

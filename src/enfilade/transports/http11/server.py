@@ -28,7 +28,7 @@ from enfilade.startup import gc_pause, uvicorn_import
 from enfilade.transports.processes.process_end import STARTUP_FAILURE, Ending
 from enfilade.transports.processes.server_log import flush_log
 
-uvicorn_import.enter()
+uvicorn_import.import_uvicorn()
 import uvicorn  # noqa: E402 - as lean as that has made it
 from uvicorn.server import HANDLED_SIGNALS  # noqa: E402
 
@@ -208,7 +208,7 @@ class Server(uvicorn.Server):
         """Begin to listen."""
         await super().startup(sockets)
         self._accept_errors = AcceptErrors(asyncio.get_running_loop())
-        gc_pause.go_on()
+        gc_pause.resume()
         if self._up is not None:
             self._up()
 

@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from enfilade.startup import gc_pause
-from enfilade.startup.lazy import Later
+from enfilade.startup.lazy import LazyModule
 from enfilade.transports.http11.server import Served, Server, ServerOptions
 from enfilade.transports.processes.watchdog import Watchdog
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 else:  # a server of one process asks here whether it is a worker, and needs nothing else of this file
-    multiprocessing = Later("multiprocessing")
+    multiprocessing = LazyModule("multiprocessing")
 
 Load = Callable[[], Served]
 
@@ -156,7 +156,7 @@ def _marked() -> Iterator[None]:
 def _work(pipe: Connection, listeners: list[socket.socket], load: Load, options: ServerOptions) -> None:
     """Be a worker: what the new process does."""
     with suppress(KeyboardInterrupt):  # Ctrl-C reaches all processes of a terminal; the parent says what to do
-        gc_pause.wait()
+        gc_pause.pause()
         app = load()
         os.environ.pop(_MARK, None)  # processes that the app starts are no workers
         loops: list[asyncio.AbstractEventLoop] = []
