@@ -1,6 +1,7 @@
 """`enfilade.testing.connect`: any transport, either era, and what goes wrong says so."""
 
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -211,6 +212,27 @@ def test_a_server_that_cannot_be_reached_is_named(failure: str) -> None:
     target, options, said = FAILURES[failure]
     with pytest.raises(ConnectError, match=said):
         asyncio.run(_connected(target, **options))
+
+
+@pytest.mark.parametrize("era", [*ERAS, "auto"])
+def test_a_command_that_never_answers_has_one_limit(era: Any) -> None:
+    """The official client's own limit for its first question, and that of the second, do not add up."""
+    silent = Command([sys.executable, "-c", "import sys; sys.stdin.read()"])
+    with pytest.raises(ConnectError, match=r"cannot be reached: it has not answered within 0\.5 s"):
+        asyncio.run(_reached(silent, era, 0.5))
+
+
+@pytest.mark.parametrize("era", [*ERAS, "auto"])
+def test_a_url_that_never_answers_has_one_limit(era: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/mcp"
+        with pytest.raises(ConnectError, match=r"cannot be reached: it has not answered within 0\.5 s"):
+            asyncio.run(_reached(url, era, 0.5))
+
+
+async def _reached(target: Any, era: Any, timeout: float) -> None:
+    async with connect(target, era=era, timeout=timeout):
+        raise AssertionError("it must not connect")
 
 
 def test_auto_takes_what_the_server_has() -> None:

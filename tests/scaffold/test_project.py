@@ -146,7 +146,11 @@ def test_an_installed_project_is_imported(installed: tuple[Path, Path], shelf: S
     assert said == "2 cases can be met\n"
 
 
-@pytest.mark.parametrize("words", [["enfilade", "run", "-t", "stdio"], ["the-simple-server-name"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [["enfilade", "run", "-t", "stdio"], ["the-simple-server-name", "--transport", "stdio"]],
+    ids=" ".join,
+)
 def test_an_installed_project_is_served_over_stdio(
     words: list[str], installed: tuple[Path, Path], shelf: Shelf
 ) -> None:
@@ -154,7 +158,7 @@ def test_an_installed_project_is_served_over_stdio(
     parameters = StdioServerParameters(
         command=str(programs / words[0]),
         args=words[1:],
-        env={**shelf.env, "ENFILADE_TRANSPORT": "stdio"},
+        env=shelf.env,
         cwd=place,
     )
     tools = asyncio.run(tools_of(Client(parameters)))

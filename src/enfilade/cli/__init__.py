@@ -4,9 +4,15 @@ Easy to get wrong: whoever starts a server waits for all that is loaded before i
 line's library is loaded only for words that need it (see `argv_fast_path.py`).
 """
 
+from __future__ import annotations
+
 import sys
+from typing import TYPE_CHECKING
 
 from enfilade.startup import gc_pause
+
+if TYPE_CHECKING:
+    from enfilade.app import MCPApp
 
 
 def main() -> None:
@@ -31,3 +37,21 @@ def main() -> None:
     except (CommandError, LoadError, SettingsError) as error:
         complain(f"enfilade: {error}")
         raise SystemExit(getattr(error, "status", 2)) from None
+
+
+def run_app(app: MCPApp) -> None:
+    """Run the command of one app, such as a project's console script: the options of `enfilade run`.
+
+    It reads `sys.argv` and takes each option that is a setting, `--reload` and `--help`. Everything else is
+    refused.
+
+    Args:
+        app: what to serve.
+
+    Raises:
+        SystemExit: an option is wrong, or the server could not start; stderr says why.
+    """
+    gc_pause.wait()
+    from enfilade.cli.app_command import run_app_command
+
+    run_app_command(app)

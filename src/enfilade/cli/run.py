@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,15 +66,30 @@ def run(
         _work_in(directory)
         if _may_speak_stdio(typed.get("transport")):
             _descriptors.claim_pipes()
-        app = load_app(target, module)
-        settings = app.settings = load({}, app.settings, typed)
-        check_manner(settings, typed.get("workers"), reload)
-        if settings.transport == "http":
-            _descriptors.release_pipes()
-        app.serve(reload=reload, bound=lambda url: greet(app, url))
+        serve_app(load_app(target, module), {**typed, "reload": reload})
     except (LoadError, SettingsError) as error:
         complain(f"enfilade: {error}")
         raise SystemExit(2) from None
+
+
+def serve_app(app: MCPApp, typed: Mapping[str, Any]) -> None:
+    """Serve an app with what was typed.
+
+    Args:
+        app: what to serve.
+        typed: `reload`, and settings by name; None means "not given".
+
+    Raises:
+        SettingsError: a value that cannot be.
+        LoadError: other processes are needed and could not find the app.
+    """
+    options = {name: value for name, value in typed.items() if name != "reload"}
+    reload = bool(typed.get("reload"))
+    settings = app.settings = load({}, app.settings, options)
+    check_manner(settings, options.get("workers"), reload)
+    if settings.transport == "http":
+        _descriptors.release_pipes()
+    app.serve(reload=reload, bound=lambda url: greet(app, url))
 
 
 def _may_speak_stdio(transport: str | None) -> bool:

@@ -1,6 +1,7 @@
 """The parameters of `enfilade run` as typer reads them: a few of its own, and an option for each setting."""
 
 import inspect
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import typer
@@ -30,9 +31,13 @@ _OWN: dict[str, Any] = {
 }
 
 
-def run_signature() -> inspect.Signature:
-    """Return the signature that `run` has on the command line."""
-    parameters = [_parameter(name, annotation, None) for name, annotation in _OWN.items()]
+def run_signature(without: Collection[str] = ()) -> inspect.Signature:
+    """Return the signature that `run` has on the command line.
+
+    Args:
+        without: parameters of its own to leave out; `reload` stays.
+    """
+    parameters = [_parameter(name, annotation, None) for name, annotation in _OWN.items() if name not in without]
     parameters[-1] = parameters[-1].replace(default=False)  # a flag that is not given is False
     for option in setting_options():
         words = [f"{option.words[0]}/{option.opposite}"] if option.opposite else option.words

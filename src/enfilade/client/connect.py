@@ -5,6 +5,7 @@ Easy to get wrong: an era that is merely preferred. A test of one era must not p
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -55,7 +56,8 @@ async def connect(
         sampling: texts that the client's model says, in order, or a function. None for a client without a model.
         roots: the directories that the user has opened.
         log_level: the least level of log messages that the server is asked for; None to ask for none.
-        timeout: seconds that each answer may take; None for no limit.
+        timeout: seconds that each answer may take, and the whole handshake with a command or a URL; None for no
+            limit.
         headers: of each HTTP request; with them, an app is reached over http.
         principal: who the client is, as if a host had authenticated them: `ctx.peer.principal`.
         path: of the endpoint in a host, where its routes do not say it.
@@ -91,7 +93,7 @@ async def connect(
                 **{"mode": _MODES[era], "log_level": log_level, "read_timeout_seconds": timeout, **options},
             )
             ours = not isinstance(target, str | Command) and way != "stdio"
-            async with _Reached(client, found, ours):
+            async with _Reached(client, found, ours, timeout):
                 yield client, found.name
 
     async with held(connected()) as (client, name):
@@ -101,20 +103,33 @@ async def connect(
 
 
 class _Reached:
-    """Enters a client, and says what is wrong with the server if that fails; what an app here raises says it."""
+    """Enters a client, and says what is wrong with the server if that fails; what an app here raises says it.
 
-    def __init__(self, client: Connected, found: Opened, ours: bool) -> None:
+    Args:
+        client: to be entered.
+        found: the way to the server.
+        ours: whether it is an app in this process, whose lifespan may take as long as it takes.
+        timeout: seconds for the handshake with any other; None for no limit. The official client asks twice, and
+            has a longer limit of its own for the first question (`server/discover`).
+    """
+
+    def __init__(self, client: Connected, found: Opened, ours: bool, timeout: float | None) -> None:
         self._client = client
         self._found = found
         self._ours = ours
+        self._timeout = None if ours else timeout
 
     async def __aenter__(self) -> Connected:
+        # No cancel scope of anyio's: those that the client enters here stay open beyond this block.
+        limit = asyncio.timeout(self._timeout)
         try:
-            await self._client.__aenter__()
+            async with limit:
+                await self._client.__aenter__()
         except Exception as error:
             if self._ours:
                 raise innermost(error) from None
-            raise ConnectError(self._why(innermost(error))) from error
+            late = TimeoutError(f"it has not answered within {self._timeout:g} s") if limit.expired() else None
+            raise ConnectError(self._why(late or innermost(error))) from error
         return self._client
 
     async def __aexit__(
