@@ -51,7 +51,7 @@ def run_app(app: MCPApp) -> None:
     Raises:
         SystemExit: an option is wrong, or the server could not start; stderr says why.
     """
-    gc_pause.wait()
+    gc_pause.pause()
     from enfilade.cli.app_command import run_app_command
 
     run_app_command(app)
