@@ -260,7 +260,7 @@ async def test_an_outage_within_is_made_up_for(
 
         monkeypatch.setattr(store.keys, "swap", fail_twice)
         store.bus.say_so()
-        await until(lambda: store.keys._live(session_key) == ENDED)  # type: ignore[attr-defined]
+        await until(lambda: store.keys._value(session_key) == ENDED)  # type: ignore[attr-defined]
         assert failures == []
 
 

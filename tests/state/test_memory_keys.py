@@ -4,9 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from enfilade.state import ended_sessions, memory
-from enfilade.state.ended_sessions import EndedIds
-from enfilade.state.memory import MemoryKeys, MemoryStore
+from enfilade.state import memory
+from enfilade.state.memory import EndedIds, MemoryKeys, MemoryStore
 from enfilade.state.open import open_store
 from enfilade.state.store import ENDED, StoreError
 
@@ -18,8 +17,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        for module in (memory, ended_sessions):
-            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(memory, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 @pytest.fixture
@@ -172,7 +170,7 @@ class TestEnded:
             assert ids.add(f"{number:032x}", ttl)
             clock.now += ttl / 200
             assert f"{max(0, number - 198):032x}" in ids
-        assert len(ids._until) < 25
+        assert len(ids._ids_by_expiry) < 25
         clock.now += ttl - ttl / 100
         assert f"{399:032x}" in ids
         clock.now += ttl / 100 + max(1.0, ttl / 8)

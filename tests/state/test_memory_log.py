@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from enfilade.state import memory_log
-from enfilade.state.memory_log import MemoryLog
+from enfilade.state import memory
+from enfilade.state.memory import MemoryLog
 from enfilade.state.store import Bounds, StoreError
 
 pytestmark = pytest.mark.anyio
@@ -16,7 +16,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(memory_log, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(memory, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 @pytest.fixture

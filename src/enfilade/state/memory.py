@@ -1,41 +1,67 @@
-"""The store in this process: the default, for one worker that may forget. Its log and bus are in `memory_log.py`.
+"""The store in this process: the default for one worker whose state may be lost with it.
 
-No timer runs and nothing is locked: what has expired goes when it is met, and otherwise a little with each write.
-What is full takes nothing new, and says so; it forgets nothing that has not expired. A client that opens and ends
-sessions as fast as it can would otherwise decide what is known of the others.
+No timer runs and nothing is locked. Expired keys are deleted when they are met, and a few with each write. A full
+store refuses new keys and deletes nothing that has not expired: otherwise a client that opens and ends sessions
+in a loop would decide what is known of the others. A sweep must not cost as much as there are keys, because
+somebody's request pays for it.
 
-The easy thing to get wrong is a sweep that costs as much as there are keys: somebody's request would pay for it.
+Streams are held in the order of their last write, which is also the order in which they expire, so each write
+checks the oldest only. Streams are evicted in that order when there is no room, except that much larger ones go
+first: a client with large results must not decide what is kept for the others. The easy thing to get wrong is the
+sum of sizes, which must fall by exactly what it rose by.
 """
 
+import asyncio
+import math
+import re
 import time
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from math import inf
+from operator import itemgetter
 from typing import Final
 
-from enfilade.state.ended_sessions import MOST_ENDED, EndedIds
-from enfilade.state.memory_log import MemoryBus, MemoryLog
-from enfilade.state.store import ENDED, Bounds, Bus, EventLog, Keys, StoreError
+from enfilade.state.store import ENDED, Bounds, Bus, EventLog, Kept, Keys, StoreError
 
-#: Keys of one kind that are kept at once, and bytes of their values. The kind is what comes before a colon.
+#: Keys of one kind that are kept at once, and bytes of their values. The kind is the part before the colon.
 MOST_KEYS: Final = 100_000
 MOST_BYTES: Final = 64 * 1024 * 1024
 
-#: Keys that each put looks at, in turn, for having expired.
-_LOOKED_AT: Final = 4
+#: Ids of ended sessions that are remembered at most; about 41 MB.
+MOST_ENDED: Final = 500_000
 
-#: Seconds between two looks at all keys while there is no room.
-_ALL_LOOKED_AT: Final = 1.0
+#: Keys that each put checks, in turn, for having expired.
+_CHECKED_PER_PUT: Final = 4
+
+#: Seconds between two checks of all keys while there is no room.
+_FULL_SWEEP_INTERVAL: Final = 1.0
 
 _SESSION: Final = "session"
+_SESSION_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+#: Sets of ended ids for each time to live, as a power of two: an id may be remembered by an eighth of it longer.
+_SETS: Final = 3
+
+#: Entries that a read returns at most.
+_READ_LIMIT: Final = 1000
+
+#: Bytes that Python spends on an entry or a stream besides its content, roughly.
+_OVERHEAD: Final = 150
+
+#: The oldest streams, among which the evicted one is chosen; and how many times larger than the oldest a stream
+#: must be to go before it.
+_EVICTION_CANDIDATES: Final = 32
+_MUCH_LARGER: Final = 4
+
+_position = itemgetter(0)
 
 
 class MemoryStore:
-    """The store behind `memory://`. What it holds outlasts `close`, but not the process.
+    """The store behind `memory://`. Its content outlasts `close`, but not the process.
 
     Args:
-        bounds: what the log keeps.
+        bounds: limits of the event log.
     """
 
     shared = False
@@ -47,29 +73,29 @@ class MemoryStore:
         self.bus: Bus = MemoryBus()
 
     async def start(self) -> None:
-        """Do nothing: there is nothing to open."""
+        """Do nothing, as there is nothing to open."""
 
     async def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""
+        """Do nothing, as there is nothing to close."""
 
 
 class _Share:
-    """What the keys of one kind take, except those without an end, which only the server itself puts."""
+    """The count and size of the keys of one kind, except those without an expiry, which only the server puts."""
 
-    __slots__ = ("count", "looked", "size")
+    __slots__ = ("count", "size", "swept_at")
 
     def __init__(self) -> None:
         self.count = self.size = 0
-        self.looked = -inf
+        self.swept_at = -math.inf
 
 
 class MemoryKeys:
-    """`Keys` in a dict. A put for which there is no room raises `StoreError`, and changes nothing.
+    """`Keys` in a dict. A put without room raises `StoreError` and changes nothing.
 
     Args:
-        capacity: how many keys of one kind are kept, besides those without an end and ended sessions.
-        size: how many bytes their values may have together.
-        most_ended: how many ended sessions are kept.
+        capacity: most keys of one kind, not counting those without an expiry and ended sessions.
+        size: most bytes of their values together.
+        most_ended: most ended sessions.
     """
 
     def __init__(self, capacity: int = MOST_KEYS, size: int = MOST_BYTES, most_ended: int = MOST_ENDED) -> None:
@@ -78,75 +104,75 @@ class MemoryKeys:
         self._entries: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
         self._shares: dict[str, _Share] = {}
         self._ended = EndedIds(most_ended)
-        self._turn: Iterator[str] = iter(())
+        self._sweep_keys: Iterator[str] = iter(())
 
     def __len__(self) -> int:
         return len(self._entries) + len(self._ended)
 
     async def get(self, key: str) -> bytes | None:
-        return self._live(key)
+        return self._value(key)
 
     async def put(self, key: str, value: bytes, ttl: float | None) -> None:
         self._put(key, value, ttl)
 
     async def swap(self, key: str, old: bytes | None, new: bytes | None, ttl: float | None) -> bool:
-        found = self._live(key)
-        if found != old:
-            return found == new
+        current = self._value(key)
+        if current != old:
+            return current == new
         if new is None:
-            self._forget(key)
+            self._delete(key)
         else:
             self._put(key, new, ttl)
         return True
 
     async def delete(self, key: str) -> None:
-        self._forget(key)
+        self._delete(key)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete all keys."""
         for key in list(self._entries):
-            self._forget(key)
+            self._delete(key)
         self._ended.clear()
 
-    def _live(self, key: str) -> bytes | None:
+    def _value(self, key: str) -> bytes | None:
         entry = self._entries.get(key)
         if entry is None:
-            kind, id = _parts(key)
+            kind, id = _split_key(key)
             return ENDED if kind == _SESSION and id in self._ended else None
         if entry[1] <= time.monotonic():
-            self._forget(key)
+            self._delete(key)
             return None
         return entry[0]
 
     def _put(self, key: str, value: bytes, ttl: float | None) -> None:
-        kind, id = _parts(key)
+        kind, id = _split_key(key)
         if kind == _SESSION and value == ENDED and ttl is not None and self._ended.add(id, ttl):
-            self._forget_entry(key)
+            self._delete_entry(key)
             return
         self._sweep()
         if ttl is not None:
             self._check_room(key, kind, value)
-        self._forget(key)
-        self._entries[key] = (value, inf if ttl is None else time.monotonic() + ttl)
+        self._delete(key)
+        self._entries[key] = (value, math.inf if ttl is None else time.monotonic() + ttl)
         if ttl is not None:
             share = self._shares.setdefault(kind, _Share())
             share.count += 1
             share.size += _size(value)
 
     def _check_room(self, key: str, kind: str, value: bytes) -> None:
-        """See to it that a key can be put without forgetting another.
+        """Check that a key can be put without deleting another.
 
         Raises:
-            StoreError: it cannot.
+            StoreError: there is no room.
         """
         share = self._shares.get(kind)
         if share is None or self._fits(share, key, value):
             return
         now = time.monotonic()
-        if now - share.looked >= _ALL_LOOKED_AT:
-            share.looked = now
-            for each in [each for each, (_, ends) in self._entries.items() if ends <= now]:
-                self._forget_entry(each)
+        if now - share.swept_at >= _FULL_SWEEP_INTERVAL:
+            share.swept_at = now
+            for expired in [name for name, (_, expiry) in self._entries.items() if expiry <= now]:
+                self._delete_entry(expired)
             if self._fits(share, key, value):
                 return
         raise StoreError(
@@ -155,42 +181,256 @@ class MemoryKeys:
         )
 
     def _fits(self, share: _Share, key: str, value: bytes) -> bool:
-        before = self._entries.get(key)
-        if before is None or before[1] == inf:
+        current = self._entries.get(key)
+        if current is None or current[1] == math.inf:
             return share.count < self._capacity and share.size + _size(value) <= self._size
-        grown = _size(value) - _size(before[0])
-        return grown <= 0 or share.size + grown <= self._size
+        growth = _size(value) - _size(current[0])
+        return growth <= 0 or share.size + growth <= self._size
 
-    def _forget(self, key: str) -> None:
-        if not self._forget_entry(key):
-            kind, id = _parts(key)
+    def _delete(self, key: str) -> None:
+        if not self._delete_entry(key):
+            kind, id = _split_key(key)
             if kind == _SESSION:
                 self._ended.discard(id)
 
-    def _forget_entry(self, key: str) -> bool:
+    def _delete_entry(self, key: str) -> bool:
         entry = self._entries.pop(key, None)
-        if entry is not None and entry[1] != inf:
-            share = self._shares[_parts(key)[0]]
+        if entry is not None and entry[1] != math.inf:
+            share = self._shares[_split_key(key)[0]]
             share.count -= 1
             share.size -= _size(entry[0])
         return entry is not None
 
     def _sweep(self) -> None:
         now = time.monotonic()
-        looked = list(islice(self._turn, _LOOKED_AT))
-        if not looked:
-            self._turn = iter(list(self._entries))
-        for key in looked:
+        batch = list(islice(self._sweep_keys, _CHECKED_PER_PUT))
+        if not batch:
+            self._sweep_keys = iter(list(self._entries))
+        for key in batch:
             if key in self._entries and self._entries[key][1] <= now:
-                self._forget_entry(key)
+                self._delete_entry(key)
 
 
-def _parts(key: str) -> tuple[str, str]:
-    """Return the kind of a key, and what tells it from others of that kind."""
+class EndedIds:
+    """Ids of ended sessions, each until its expiry and not much longer, bounded in number.
+
+    An id takes about 80 bytes, a fifth of a key of its own: it is a number in one of a few sets, and each set is
+    dropped once all of it has expired. No id is dropped to make room, since the session would live again; without
+    room, no more are added.
+
+    Args:
+        capacity: most ids; beyond it no others are added.
+    """
+
+    def __init__(self, capacity: int = MOST_ENDED) -> None:
+        self._capacity = capacity
+        self._ids_by_expiry: dict[float, set[int | str]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._ids_by_expiry.values()))
+
+    def __contains__(self, id: str) -> bool:
+        number, now = _number(id), time.monotonic()
+        return any(number in ids for expiry, ids in self._ids_by_expiry.items() if expiry > now)
+
+    def add(self, id: str, ttl: float) -> bool:
+        """Add an id for at least `ttl` seconds, and return whether there was room for it."""
+        now = time.monotonic()
+        for expiry in [expiry for expiry in self._ids_by_expiry if expiry <= now]:
+            del self._ids_by_expiry[expiry]
+        self.discard(id)
+        if len(self) >= self._capacity:
+            return False
+        step = 2.0 ** (math.floor(math.log2(max(ttl, 1.0))) - _SETS)
+        expiry = math.ceil((now + ttl) / step) * step
+        self._ids_by_expiry.setdefault(expiry, set()).add(_number(id))
+        return True
+
+    def discard(self, id: str) -> None:
+        """Remove an id, if it is there."""
+        number = _number(id)
+        for ids in self._ids_by_expiry.values():
+            ids.discard(number)
+
+    def clear(self) -> None:
+        """Remove all ids."""
+        self._ids_by_expiry.clear()
+
+
+class _Stream:
+    __slots__ = ("entries", "expiry", "head", "size")
+
+    def __init__(self, head: bytes, size: int) -> None:
+        self.head = head
+        self.entries: list[tuple[int, bytes]] = []
+        self.size = size
+        self.expiry = 0.0
+
+    def add(self, entry: tuple[int, bytes]) -> int:
+        """Add an entry and return by how much the stream has grown, in bytes."""
+        if self.entries and self.entries[-1][0] >= entry[0]:
+            return 0
+        self.entries.append(entry)
+        return self._grow(len(entry[1]) + _OVERHEAD)
+
+    def trim(self, count: int) -> int:
+        """Remove the oldest entries and return by how much the stream has grown: a negative number."""
+        removed = self.entries[:count]
+        del self.entries[:count]
+        return self._grow(-sum(len(entry) + _OVERHEAD for _, entry in removed))
+
+    def _grow(self, by: int) -> int:
+        self.size += by
+        return by
+
+
+class MemoryLog:
+    """`EventLog` in this process, bounded by age, by entries of one stream, and by bytes of all streams.
+
+    Args:
+        bounds: limits of the log.
+    """
+
+    private = True
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._slack = bounds.entries // 10
+        self._streams: OrderedDict[str, _Stream] = OrderedDict()
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    async def open(self, stream: str, head: bytes) -> None:
+        self.write(stream, head)
+
+    async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
+        self.write(stream, None, entries)
+
+    def write(self, stream: str, head: bytes | None, entries: Sequence[tuple[int, bytes]] = ()) -> None:
+        """Open a stream and append to it in one call, without awaiting.
+
+        Args:
+            stream: its key.
+            head: opens the stream if it is new; None if it was opened before.
+            entries: entries to add.
+
+        Raises:
+            StoreError: the stream was never opened, has expired or was evicted.
+        """
+        record = self._live_stream(stream)
+        if record is None:
+            if head is None:
+                raise StoreError(
+                    "the stream is no longer in the log, or never was; "
+                    "if it should have been, raise the age or the size that the log may have"
+                )
+            record = self._create(stream, head)
+        elif head is not None and not entries:
+            return  # opening a stream a second time changes nothing
+        for entry in entries:
+            self.size += record.add(entry)
+        if len(record.entries) > self._bounds.entries + self._slack:
+            self.size += record.trim(len(record.entries) - self._bounds.entries)
+        self._renew(stream, record)
+
+    async def read(self, stream: str, after: int) -> Kept | None:
+        record = self._live_stream(stream)
+        if record is None:
+            return None
+        start = bisect_right(record.entries, after, key=_position)
+        first = record.entries[0][0] if record.entries else None
+        return Kept(record.head, record.entries[start : start + _READ_LIMIT], first)
+
+    async def last(self, stream: str) -> int:
+        record = self._live_stream(stream)
+        return record.entries[-1][0] if record is not None and record.entries else 0
+
+    async def touch(self, stream: str) -> None:
+        record = self._live_stream(stream)
+        if record is not None:
+            self._renew(stream, record)
+
+    async def drop(self, stream: str) -> None:
+        self._drop(stream)
+
+    def _create(self, stream: str, head: bytes) -> _Stream:
+        self._drop(stream)  # it has expired, if it exists at all
+        size = len(head) + len(stream) + _OVERHEAD
+        self._streams[stream] = record = _Stream(head, size)
+        self.size += size
+        return record
+
+    def _drop(self, stream: str) -> None:
+        record = self._streams.pop(stream, None)
+        if record is not None:
+            self.size -= record.size
+
+    def _live_stream(self, stream: str) -> _Stream | None:
+        record = self._streams.get(stream)
+        return None if record is None or record.expiry <= time.monotonic() else record
+
+    def _renew(self, stream: str, record: _Stream) -> None:
+        now = time.monotonic()
+        record.expiry = now + self._bounds.age
+        self._streams.move_to_end(stream)
+        oldest = next(iter(self._streams.values()))
+        while oldest is not record and oldest.expiry <= now:
+            self.size -= self._streams.popitem(last=False)[1].size
+            oldest = next(iter(self._streams.values()))
+        while self.size > self._bounds.size:
+            if not self._make_room(record):
+                return
+
+    def _make_room(self, record: _Stream) -> bool:
+        """Evict a stream, or half of the one just written; return False if nothing more can be evicted.
+
+        The last entry written always stays.
+        """
+        oldest = [pair for pair in islice(self._streams.items(), _EVICTION_CANDIDATES) if pair[1] is not record]
+        size_of_oldest = oldest[0][1].size if oldest else 0
+        if len(record.entries) > 1 and record.size > _MUCH_LARGER * size_of_oldest:
+            self.size += record.trim(len(record.entries) // 2)
+            return True
+        if not oldest:
+            return False
+        name, largest = max(oldest, key=lambda pair: pair[1].size)
+        self._drop(name if largest.size > _MUCH_LARGER * size_of_oldest else oldest[0][0])
+        return True
+
+
+class MemoryBus:
+    """`Bus` within this process: each message is scheduled in the event loop."""
+
+    settling = 0.0
+
+    def __init__(self) -> None:
+        self._callbacks: dict[str, list[Callable[[bytes], None]]] = {}
+
+    async def publish(self, topic: str, message: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        for callback in self._callbacks.get(topic, ()):
+            loop.call_soon(callback, message)
+
+    def hear(self, topic: str, callback: Callable[[bytes], None]) -> None:
+        self._callbacks.setdefault(topic, []).append(callback)
+
+    def on_gap(self, callback: Callable[[], None]) -> None:
+        """Do nothing, as no message is missed within a process."""
+
+
+def _split_key(key: str) -> tuple[str, str]:
+    """Split a key into its kind and its id."""
     kind, colon, id = key.partition(":")
     return (kind, id) if colon else ("", key)
 
 
 def _size(value: bytes) -> int:
-    """Return what a value counts; that a use was written down again does not make it larger."""
+    """Return the counted size of a value, rounded up so that recording another use does not change it."""
     return (len(value) // 256 + 1) * 256
+
+
+def _number(id: str) -> int | str:
+    """Return the id of a session as a number, which takes half the memory; any other id unchanged."""
+    return int(id, 16) if _SESSION_ID.fullmatch(id) else id

@@ -15,8 +15,7 @@ from typing import Any
 from enfilade import Context, MCPApp
 from enfilade.serving.changes import TOOLS, updated
 from enfilade.serving.cluster import _HERE
-from enfilade.state.memory import MemoryStore
-from enfilade.state.memory_log import MemoryBus
+from enfilade.state.memory import MemoryBus, MemoryStore
 from enfilade.state.store import Bounds, Store
 from support.exchanges import Asked, Message
 from support.http_client.asgi_calls import Asgi

@@ -21,7 +21,7 @@ import msgspec
 
 from enfilade.serving.cluster import Relay
 from enfilade.state.event_store import EventStoreLog
-from enfilade.state.memory_log import MemoryLog
+from enfilade.state.memory import MemoryLog
 from enfilade.state.store import EventLog, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.transports.http.event_recorder import (

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from enfilade.state.memory_log import MemoryLog
+from enfilade.state.memory import MemoryLog
 from enfilade.state.store import StoreError
 from enfilade.wire.jsonrpc import RequestId
 
