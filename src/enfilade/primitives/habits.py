@@ -16,7 +16,8 @@ from typing import Any, Final, NoReturn, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 K = TypeVar("K", bound=type)
 
-_PAGE: Final = "docs/from-fastmcp.md"
+#: Where it is all listed.
+PAGE: Final = "docs/from-fastmcp.md"
 
 _AUTH: Final = "authorization is not there yet; let the ASGI host check tokens, and look at ctx.peer.principal"
 _TAGS: Final = 'tags are not there; put them into meta={"tags": [...]}, and add and remove things while it runs'
@@ -154,7 +155,8 @@ OF_APP: Final[Mapping[str, str]] = {
 _STATE: Final = (
     "ctx.state is for one request, from middleware to tools; what lasts longer belongs into a database"
 )
-_HTTP: Final = "headers do not reach tools; let the ASGI host authenticate, and look at ctx.peer.principal"
+#: What to do without the headers of a request.
+HTTP: Final = "headers do not reach tools; let the ASGI host authenticate, and look at ctx.peer.principal"
 
 #: What to write for an attribute of `Context`.
 OF_CONTEXT: Final[Mapping[str, str]] = {
@@ -164,7 +166,7 @@ OF_CONTEXT: Final[Mapping[str, str]] = {
     },
     "report_progress": "await ctx.progress.report(done, total, message)",
     **dict.fromkeys(("get_state", "set_state", "delete_state"), _STATE),
-    **dict.fromkeys(("request", "headers", "get_http_request"), _HTTP),
+    **dict.fromkeys(("request", "headers", "get_http_request"), HTTP),
     **dict.fromkeys(
         ("fastmcp", "mcp_server", "server"), "use the app itself, and ctx.tools, ctx.resources, ctx.prompts"
     ),
@@ -235,7 +237,7 @@ def _refuse(what: str, name: str, known: Collection[str]) -> NoReturn:
 
     advice = OPTIONS[what].get(name)
     if advice is not None:
-        raise TypeError(f"a {what} has no option {name!r}: {advice} (see {_PAGE})")
+        raise TypeError(f"a {what} has no option {name!r}: {advice} (see {PAGE})")
     names = [each for each in known if each not in ("self", "fn", "uri")]
     near = difflib.get_close_matches(name, names, 1)
     raise TypeError(
@@ -254,7 +256,7 @@ class Elsewhere:
         self._of = owner.__name__
 
     def __get__(self, instance: object, owner: type) -> NoReturn:
-        raise AttributeError(f"{self._of} has no {self._name!r}: {self._text} (see {_PAGE})")
+        raise AttributeError(f"{self._of} has no {self._name!r}: {self._text} (see {PAGE})")
 
 
 def explaining(names: Mapping[str, str]) -> Callable[[K], K]:

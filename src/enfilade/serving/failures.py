@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("enfilade.serving")
 
 _RAISE: Final = opmap["RAISE_VARARGS"]
+#: Packages with exceptions that are taken for those of ours.
+_FRAMEWORKS: Final = frozenset({"fastapi", "fastmcp", "mcp", "starlette"})
 
 
 # -- whose failure it is ---------------------------------------------------------------------------------------
@@ -241,12 +243,24 @@ def log_failure(error: BaseException, what: str, redaction: "Redaction | None" =
             exception itself would find them in it.
     """
     correlation = secrets.token_hex(6)
+    if hint := _hint(error):
+        what = f"{what}; {hint}"
     text = None if redaction is None else _redacted(error, redaction)
     if text is None:
         log_safely(log, logging.ERROR, "%s (id %s)", what, correlation, exc_info=error)
     else:
         log_safely(log, logging.ERROR, "%s (id %s)\n%s", what, correlation, text)
     return correlation
+
+
+def _hint(error: BaseException) -> str:
+    """Return what to raise in place of an exception of another framework; empty for any other exception."""
+    for each in _leaves(error) if isinstance(error, BaseExceptionGroup) else (error,):
+        if str(type(each).__module__).partition(".")[0] in _FRAMEWORKS:
+            from enfilade.primitives.other_frameworks import hint_for
+
+            return hint_for(each)
+    return ""
 
 
 def _redacted(error: BaseException, redaction: "Redaction") -> str | None:

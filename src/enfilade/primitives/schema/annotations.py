@@ -13,8 +13,8 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Awaitable, Coroutine, Mapping
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from collections.abc import Awaitable, Coroutine, Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 _UNIONS: Final = (Union, types.UnionType)
 _MAX_MISSING: Final = 8
@@ -134,12 +134,37 @@ def allows_none(annotation: Any) -> bool:
 def strip(annotation: Any) -> Any:
     """Return the annotation without `Annotated[…]` and without the names that `type X = …` gave it."""
     while True:
-        if get_origin(annotation) is Annotated:
-            annotation = get_args(annotation)[0]
-        elif type(annotation).__name__ == "TypeAliasType" and not get_args(annotation):
-            annotation = annotation.__value__
-        else:
+        annotation = strip_name(annotation)
+        if get_origin(annotation) is not Annotated:
             return annotation
+        annotation = get_args(annotation)[0]
+
+
+def strip_name(annotation: Any) -> Any:
+    """Return the annotation without the names that `type X = …` gave it."""
+    while type(annotation).__name__ == "TypeAliasType" and not get_args(annotation):
+        annotation = annotation.__value__
+    return annotation
+
+
+def classes_in(annotation: Any) -> Iterator[type]:
+    """Yield the classes that an annotation is made of, and those of the marks in its `Annotated[…]`."""
+    waiting, seen = [annotation], set[int]()
+    while waiting:
+        part = strip_name(waiting.pop())
+        if id(part) in seen:  # a type that names itself
+            continue
+        seen.add(id(part))
+        if isinstance(part, list):  # the parameters of a Callable
+            waiting += part
+        elif get_origin(part) is Annotated:
+            inner, *marks = get_args(part)
+            waiting.append(inner)
+            yield from map(type, marks)
+        elif get_origin(part) is not None:
+            waiting += [get_origin(part), *(() if get_origin(part) is Literal else get_args(part))]
+        elif isinstance(part, type):
+            yield part
 
 
 def unwrap_awaitable(annotation: Any) -> Any:

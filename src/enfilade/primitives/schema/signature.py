@@ -14,21 +14,25 @@ import builtins
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from enfilade.primitives.depends import Depends, Kind, Provider, depends_of
-from enfilade.primitives.schema.annotations import Scope, is_context, unwrap_awaitable
+from enfilade.primitives.schema.annotations import Scope, classes_in, is_context, unwrap_awaitable
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
     from enfilade.primitives import async_only_calls as _unawaited
-else:  # for plain functions that take the context
+    from enfilade.primitives import other_frameworks as _frameworks
+else:  # for plain functions that take the context, and for functions that were written for others
     _unawaited = LazyModule("enfilade.primitives.async_only_calls")
+    _frameworks = LazyModule("enfilade.primitives.other_frameworks")
 
 EMPTY: Final = inspect.Parameter.empty
 
+#: Packages with classes that are refused in a signature.
+_OTHERS: Final = frozenset({"fastapi", "fastmcp", "mcp", "starlette", "uncalled_for"})
 _VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -108,7 +112,11 @@ def read_signature(
             positional.append(each.name)
         if (gives := _depends(each, annotation, label)) is not None:
             dependencies.append((each.name, read_provider(gives, context_type, (*within, fn))))
-        elif _takes_context(annotation, context_type, f'{label}, parameter "{each.name}"'):
+            continue
+        kinds = _of_others((*classes_in(annotation), type(each.default)))
+        if kinds:
+            _frameworks.refuse_types(kinds, f'{label}, parameter "{each.name}"')
+        if _takes_context(annotation, context_type, f'{label}, parameter "{each.name}"'):
             contexts.append(each.name)
         else:
             parameters.append(Parameter(each.name, annotation, each.default))
@@ -117,6 +125,8 @@ def read_signature(
     returns, unresolved = EMPTY, ""
     if raw.return_annotation is not EMPTY:
         returns, unresolved = scope.resolve_return(raw.return_annotation)
+        if not is_provider and (kinds := _of_others(classes_in(returns))):
+            _frameworks.refuse_types(kinds, f"{label}, the result", returned=True)
     return Signature(
         tuple(parameters),
         tuple(contexts),
@@ -126,6 +136,13 @@ def read_signature(
         unwrap_awaitable(returns),
         unresolved,
     )
+
+
+def _of_others(kinds: Iterable[type]) -> list[type]:
+    """Return the classes that are of another framework, or derive from one of its classes."""
+    return [
+        kind for kind in kinds if any(str(base.__module__).partition(".")[0] in _OTHERS for base in kind.__mro__)
+    ]
 
 
 def _refuse_unbound(fn: Any, first: inspect.Parameter, label: str) -> None:

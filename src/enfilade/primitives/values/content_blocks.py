@@ -7,7 +7,7 @@ called `mcp`), and that package is never imported here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, TypeGuard, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeGuard, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET
@@ -17,9 +17,17 @@ from pydantic_core import from_json
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.values.json_encoding import clean, json_bytes
 from enfilade.primitives.values.media import Audio, File, Image, Media
+from enfilade.startup.lazy import LazyModule
 from enfilade.wire.content import Block, ContentBlock, EmbeddedResource, TextContent
 from enfilade.wire.message import Message
 
+if TYPE_CHECKING:
+    from enfilade.primitives import other_frameworks as _frameworks
+else:  # for mistakes alone
+    _frameworks = LazyModule("enfilade.primitives.other_frameworks")
+
+#: How the modules begin of which no value is sent.
+_FOREIGN: Final = ("fastmcp.", "mcp.server.")
 _SDK_PACKAGES: Final = frozenset({"mcp", "mcp_types"})
 
 
@@ -82,8 +90,15 @@ def listed(value: Any) -> Any:
 
 
 def is_sdk_object(value: Any) -> TypeGuard[BaseModel]:
-    """Return whether a value is one of the official SDK's protocol types."""
-    return isinstance(value, BaseModel) and is_sdk_class(type(value))
+    """Return whether a value is one of the official SDK's protocol types.
+
+    Raises:
+        ReturnedValueError: it is of another framework, whose values mean nothing here.
+    """
+    kind = type(value)
+    if kind.__module__.startswith(_FOREIGN) and not _frameworks.is_converted(kind):
+        _frameworks.refuse_value(value)
+    return isinstance(value, BaseModel) and is_sdk_class(kind)
 
 
 def is_sdk_class(kind: type) -> bool:
