@@ -15,8 +15,8 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.handler import Handler, handler_of
-from enfilade.primitives.schema.annotations import strip
 from enfilade.primitives.schema.signature import EMPTY, Parameter, describe, read_signature
+from enfilade.primitives.schema.type_aliases import strip
 from enfilade.primitives.values.json_encoding import clean
 from enfilade.wire.completion import Completion
 

@@ -3,19 +3,26 @@
 `Annotated[Database, Depends(database)]` marks a parameter that no client ever sees. A `Provider` is that function
 with everything known that a call needs: how it is run, and what it depends on in turn.
 
-Easy to get wrong: the mark counts only at the outside of an annotation. Inside a union or a list it would say
-nothing about the parameter, and a client could fill it; so it is refused there.
+Easy to get wrong: the mark counts only at the outside of an annotation, or of the alias that stands there. Inside
+a union, a list or the field of a model it would say nothing about the parameter, and a client could fill it; so
+it is refused there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NewType, get_args, get_origin
 
 from msgspec import Struct
 
+from enfilade.primitives.schema.type_aliases import parts_of, strip, without_alias
+
 #: How a provider's function is run.
 Kind = Literal["async", "plain", "async generator", "generator"]
+
+
+#: Marks the core schema of a field that carries a dependency, in its metadata.
+DEPENDENCY: Final = "enfilade_depends"
 
 
 class Depends(Struct, frozen=True):
@@ -29,6 +36,11 @@ class Depends(Struct, frozen=True):
     """
 
     fn: Callable[..., Any] | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Mark the schema of a field that carries this: a caller could fill it, so no argument may hold it."""
+        schema = handler(source)
+        return {**schema, "metadata": {**schema.get("metadata", {}), DEPENDENCY: True}}
 
 
 class Provider(Struct, frozen=True, eq=False):
@@ -75,13 +87,12 @@ def depends_of(annotation: Any) -> Callable[..., Any] | None:
     Raises:
         TypeError: the mark is where it means nothing.
     """
-    while type(annotation).__name__ == "TypeAliasType" and not get_args(annotation):
-        annotation = annotation.__value__
+    annotation = without_alias(annotation)
     if get_origin(annotation) is not Annotated:
         _refuse_within(annotation)
         return None
     inner, *metadata = get_args(annotation)
-    for each in metadata:
+    for each in reversed(metadata):  # the outermost, where an alias brings one of its own
         if each is Depends:
             raise TypeError("Depends needs a function: Depends(fn)")
         if isinstance(each, Depends):
@@ -93,13 +104,19 @@ def _with_function(mark: Depends, kind: Any) -> Callable[..., Any]:
     """Return what a mark says, or the class that it marks."""
     if mark.fn is not None:
         return mark.fn
+    kind = strip(kind)
     if not isinstance(kind, type):
         raise TypeError("Depends() without a function needs a class to make; write Depends(fn)")
     return kind
 
 
 def _refuse_within(annotation: Any) -> None:
-    for each in get_args(annotation):
-        if isinstance(each, Depends) or (get_origin(each) is Annotated and depends_of(each)):
-            raise TypeError("Depends stands inside of its type; write Annotated[<the whole type>, Depends(fn)]")
-        _refuse_within(each)
+    for part in parts_of(annotation):
+        while isinstance(part, NewType):
+            part = part.__supertype__
+        marks = get_args(part)[1:] if get_origin(part) is Annotated else ()
+        if any(each is Depends or isinstance(each, Depends) for each in marks):
+            raise TypeError(
+                "Depends stands inside of its type; write Annotated[<the whole type>, Depends(fn)], "
+                "or an alias of that"
+            )

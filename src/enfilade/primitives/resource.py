@@ -23,7 +23,6 @@ from enfilade.primitives.completion import Completer, Source, completers_for
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.handler import Handler, handler_of
 from enfilade.primitives.metadata import check_sendable, read_content_annotations, read_icons
-from enfilade.primitives.schema.annotations import strip
 from enfilade.primitives.schema.docstrings import docstring_of, read_docstring
 from enfilade.primitives.schema.schema_wording import follow
 from enfilade.primitives.schema.signature import (
@@ -34,6 +33,7 @@ from enfilade.primitives.schema.signature import (
     read_signature,
     refuse_nothing,
 )
+from enfilade.primitives.schema.type_aliases import strip
 from enfilade.primitives.uri.uri_template import UriTemplate, Variable, decoded, leads_astray
 from enfilade.primitives.uri.uris import canonical, check_uri
 from enfilade.primitives.values.arguments import StringReader

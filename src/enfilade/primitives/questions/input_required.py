@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, ove
 
 from msgspec import Struct, field
 
-from enfilade.primitives.schema.annotations import strip
+from enfilade.primitives.schema.type_aliases import strip
 from enfilade.startup.lazy import LazyModule
 from enfilade.wire.elicitation import ElicitResult
 from enfilade.wire.roots import ListRootsResult

@@ -13,11 +13,30 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Awaitable, Coroutine, Iterator, Mapping
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from collections.abc import Awaitable, Coroutine, Mapping
+from typing import (
+    Any,
+    ClassVar,
+    Final,
+    LiteralString,
+    Never,
+    NoReturn,
+    NotRequired,
+    Required,
+    Self,
+    get_args,
+    get_origin,
+)
 
-_UNIONS: Final = (Union, types.UnionType)
+from enfilade.primitives.schema.type_aliases import UNIONS, check_aliases, rewritten, strip, with_metadata
+
 _MAX_MISSING: Final = 8
+# What qualifies the fields of classes and TypedDicts, and no parameter.
+_QUALIFIERS: Final[tuple[Any, ...]] = (Final, ClassVar, Required, NotRequired)
+# Those whose arguments are types; other classes may take anything in brackets.
+_CONTAINERS: Final[tuple[Any, ...]] = (*UNIONS, list, dict, set, frozenset)
+# Of what a value in the place of a type is.
+_VALUES: Final = (int, float, complex, bytes, list, tuple, dict, set, frozenset)
 
 
 class Scope:
@@ -27,10 +46,12 @@ class Scope:
         body: the plain function whose annotations are to be resolved.
         label: what error messages call it.
         context_type: stands in for a name that is that of the context and exists for type checkers only.
+        owner: the class that `Self` stands for, if the function is a method of one.
     """
 
-    def __init__(self, body: Any, label: str, context_type: type) -> None:
+    def __init__(self, body: Any, label: str, context_type: type, owner: type | None = None) -> None:
         self._label = label
+        self._owner = owner
         self._context_type = context_type
         self._globals: dict[str, Any] = getattr(body, "__globals__", {})
         self._locals = {**_enclosing_locals(body), **_closure(body), **_type_parameters(body)}
@@ -41,6 +62,24 @@ class Scope:
         Raises:
             TypeError: a name in it is not known; names `what` (such as `parameter "x"`) and the missing name.
         """
+        resolved = self._resolve_names(annotation, what)
+        try:
+            check_aliases(resolved)
+            return with_metadata(rewritten(resolved, self._plain_type))
+        except TypeError as error:
+            raise TypeError(f"{self._label}, {what}: {error}") from None
+
+    def _plain_type(self, part: Any) -> Any:
+        """Return the type that a special form stands for in this function."""
+        if part is LiteralString:
+            return str
+        if part is not Self:
+            return part
+        if self._owner is None:
+            raise TypeError("Self stands for a class, and this is no method of one; name the class")
+        return self._owner
+
+    def _resolve_names(self, annotation: Any, what: str) -> Any:
         missing: dict[str, Any] = {}
         while True:
             try:
@@ -95,6 +134,31 @@ class _Absent:
         return _Absent()
 
 
+def refuse_no_type(annotation: Any) -> None:
+    """Refuse the annotation of a parameter that no type checker and no caller could take for a type.
+
+    Raises:
+        TypeError: says what it is, and what to write.
+    """
+    bare = strip(annotation)
+    if (get_origin(bare) or bare) in _QUALIFIERS:
+        inner = ", ".join(map(_shown, get_args(bare))) or "its type"
+        raise TypeError(f"{_shown(bare)} is about the field of a class; annotate the parameter with {inner}")
+    if bare in (Never, NoReturn):
+        raise TypeError(f"no value is of the type {_shown(bare)}; annotate what callers send")
+    _refuse_values(bare, _shown(bare))
+
+
+def _refuse_values(annotation: Any, shown: str) -> None:
+    bare, origin = strip(annotation), get_origin(annotation)
+    if bare is not None and (isinstance(bare, _VALUES) or inspect.isroutine(bare) or inspect.ismodule(bare)):
+        raise TypeError(
+            f"the annotation {shown} is no type; write one, such as list[int], int | str or Literal[3]"
+        )
+    for part in get_args(bare) if origin in _CONTAINERS else ():
+        _refuse_values(part, shown)
+
+
 def is_context(annotation: Any, context_type: type) -> bool:
     """Return whether a parameter of this type takes the context.
 
@@ -105,7 +169,7 @@ def is_context(annotation: Any, context_type: type) -> bool:
             context, which no call brings.
     """
     bare = strip(annotation)
-    if get_origin(bare) not in _UNIONS:
+    if get_origin(bare) not in UNIONS:
         kind = get_origin(bare) or bare
         if not isinstance(kind, type) or not issubclass(kind, context_type):
             return False
@@ -126,45 +190,9 @@ def is_context(annotation: Any, context_type: type) -> bool:
 def allows_none(annotation: Any) -> bool:
     """Return whether `None` is a value of this type, as far as can be seen without building it."""
     bare = strip(annotation)
-    if get_origin(bare) in _UNIONS:
+    if get_origin(bare) in UNIONS:
         return any(allows_none(each) for each in get_args(bare))
     return bare in (None, type(None), Any, object)
-
-
-def strip(annotation: Any) -> Any:
-    """Return the annotation without `Annotated[…]` and without the names that `type X = …` gave it."""
-    while True:
-        annotation = strip_name(annotation)
-        if get_origin(annotation) is not Annotated:
-            return annotation
-        annotation = get_args(annotation)[0]
-
-
-def strip_name(annotation: Any) -> Any:
-    """Return the annotation without the names that `type X = …` gave it."""
-    while type(annotation).__name__ == "TypeAliasType" and not get_args(annotation):
-        annotation = annotation.__value__
-    return annotation
-
-
-def classes_in(annotation: Any) -> Iterator[type]:
-    """Yield the classes that an annotation is made of, and those of the marks in its `Annotated[…]`."""
-    waiting, seen = [annotation], set[int]()
-    while waiting:
-        part = strip_name(waiting.pop())
-        if id(part) in seen:  # a type that names itself
-            continue
-        seen.add(id(part))
-        if isinstance(part, list):  # the parameters of a Callable
-            waiting += part
-        elif get_origin(part) is Annotated:
-            inner, *marks = get_args(part)
-            waiting.append(inner)
-            yield from map(type, marks)
-        elif get_origin(part) is not None:
-            waiting += [get_origin(part), *(() if get_origin(part) is Literal else get_args(part))]
-        elif isinstance(part, type):
-            yield part
 
 
 def unwrap_awaitable(annotation: Any) -> Any:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from pydantic import EncodedBytes, EncodedStr, TypeAdapter
 from pydantic_core import PydanticCustomError, SchemaSerializer, SchemaValidator, core_schema, to_json
 
+from enfilade.primitives.depends import DEPENDENCY
 from enfilade.primitives.schema.core_nodes import MANY, ONE, Node, is_own, is_pydantics, nodes
 from enfilade.startup.lazy import LazyModule
 
@@ -138,6 +139,11 @@ class _Rewriter:
 
     def visit(self, node: Node, *, own_bytes: bool) -> Any:
         kind = node["type"]
+        if self._direction == "arguments" and DEPENDENCY in (node.get("metadata") or {}):
+            raise TypeError(
+                "Depends stands inside of its type, where a caller could fill it; "
+                "make it a parameter of its own: Annotated[<the whole type>, Depends(fn)]"
+            )
         own_bytes = self._has_own_bytes(node, own_bytes)
         if (encoder := _encoder_of(node)) is not None:
             return _encoding_itself(node, encoder) if self._direction == "results" else node

@@ -21,10 +21,10 @@ from typing import Any, get_origin
 from pydantic_core import from_json, to_json
 
 from enfilade.primitives.errors import ArgumentsError
-from enfilade.primitives.schema.annotations import strip
 from enfilade.primitives.schema.json_schema import SchemaChecker
 from enfilade.primitives.schema.schemas import check_headers
 from enfilade.primitives.schema.signature import Signature
+from enfilade.primitives.schema.type_aliases import strip
 from enfilade.primitives.values.arguments import (
     LARGE,
     MOST_ROUNDS,

@@ -19,7 +19,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from enfilade.primitives.depends import Depends, Kind, Provider, depends_of
-from enfilade.primitives.schema.annotations import Scope, classes_in, is_context, unwrap_awaitable
+from enfilade.primitives.schema.annotations import Scope, is_context, refuse_no_type, unwrap_awaitable
+from enfilade.primitives.schema.type_aliases import classes_in
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def read_signature(
     label = describe(fn)
     raw = _inspect(fn, label, kind, is_provider=is_provider)
     filled = _filled_by_partial(fn)
-    scope = Scope(_body_of(fn), label, context_type)
+    scope = Scope(_body_of(fn), label, context_type, _owner_of(fn))
     parameters: list[Parameter] = []
     contexts: list[str] = []
     dependencies: list[tuple[str, Provider]] = []
@@ -119,6 +120,7 @@ def read_signature(
         if _takes_context(annotation, context_type, f'{label}, parameter "{each.name}"'):
             contexts.append(each.name)
         else:
+            _check_type(annotation, f'{label}, parameter "{each.name}"')
             parameters.append(Parameter(each.name, annotation, each.default))
     if contexts and not is_async(fn):
         _unawaited.refuse_unawaited(fn, contexts, label)
@@ -163,6 +165,13 @@ def _refuse_unbound(fn: Any, first: inspect.Parameter, label: str) -> None:
         )
 
 
+def _check_type(annotation: Any, where: str) -> None:
+    try:
+        refuse_no_type(annotation)
+    except TypeError as error:
+        raise TypeError(f"{where}: {error}") from None
+
+
 def _takes_context(annotation: Any, context_type: type, where: str) -> bool:
     try:
         return is_context(annotation, context_type)
@@ -201,7 +210,7 @@ def read_provider(
     if fn in within:
         circle = " → ".join(describe(each) for each in (*within[within.index(fn) :], fn))
         raise TypeError(f"dependencies go round in a circle: {circle}")
-    signature = read_signature(fn, context_type, is_provider=True, within=within)
+    signature = read_signature(fn, context_type, kind="dependency", is_provider=True, within=within)
     for each in signature.parameters:
         if each.default is EMPTY:
             raise TypeError(
@@ -298,6 +307,17 @@ def _body_of(fn: Any) -> Any:
         if getattr(each, "__module__", None) == body.__module__ and inspect.isfunction(each):
             return each
     return SimpleNamespace(__globals__=vars(sys.modules.get(body.__module__, builtins)))
+
+
+def _owner_of(fn: Any) -> type | None:
+    """Return the class that `Self` stands for in a method: that of its object, or the class it is bound to."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if inspect.isclass(fn):
+        return fn
+    if inspect.ismethod(fn):
+        return fn.__self__ if inspect.isclass(fn.__self__) else type(fn.__self__)
+    return None if inspect.isroutine(fn) else type(fn)
 
 
 def is_async(fn: Any) -> bool:

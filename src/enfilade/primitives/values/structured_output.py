@@ -21,7 +21,6 @@ from pydantic_core import PydanticSerializationError, ValidationError, from_json
 
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.questions.input_required import without_input_required
-from enfilade.primitives.schema.annotations import strip
 from enfilade.primitives.schema.core_nodes import holds_anything, may_differ
 from enfilade.primitives.schema.core_schemas import for_results, serializer_of, validator_of
 from enfilade.primitives.schema.json_schema import SchemaChecker
@@ -29,6 +28,7 @@ from enfilade.primitives.schema.portable import portable
 from enfilade.primitives.schema.schema_wording import place
 from enfilade.primitives.schema.schemas import TidySchema, object_schema, wrapped_schema
 from enfilade.primitives.schema.signature import EMPTY
+from enfilade.primitives.schema.type_aliases import strip
 from enfilade.primitives.values.content_blocks import declares_content, listed, text_of_json
 from enfilade.primitives.values.json_encoding import (
     clean,

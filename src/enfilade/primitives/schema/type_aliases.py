@@ -1,0 +1,184 @@
+"""The names that `type X = …` gives to types: what they stand for, also where they take type arguments.
+
+`get_origin` and `get_args` do not look behind such a name. A mark in `Annotated[…]` (a dependency, a description)
+that stands behind one would be lost, so every reader of an annotation asks here first.
+
+Easy to get wrong: an alias may refer to itself. `type Json = dict[str, Json] | str` is a type; `type C = C` and
+`type C = C | int` are none.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+UNIONS: Final = (Union, types.UnionType)
+
+
+def alias_of(annotation: Any) -> Any:
+    """Return the alias that an annotation is, or of which it is a use with type arguments; None for others."""
+    for candidate in (annotation, get_origin(annotation)):
+        if type(candidate).__name__ == "TypeAliasType":
+            return candidate
+    return None
+
+
+def without_alias(annotation: Any) -> Any:
+    """Return what an annotation stands for: an alias is followed to its value, anything else stays.
+
+    Raises:
+        TypeError: an alias refers to nothing but itself, or to a name that is not known.
+    """
+    seen: list[Any] = []
+    while (alias := alias_of(annotation)) is not None:
+        if alias in seen:
+            raise TypeError(f"the type alias {alias.__name__} refers to itself and stands for no type")
+        seen.append(alias)
+        annotation = _value_of(alias, get_args(annotation))
+    return annotation
+
+
+def with_metadata(annotation: Any) -> Any:
+    """Return an annotation with the `Annotated[…]` at its outside that stands behind aliases.
+
+    An alias of anything else stays: pydantic publishes it by its name, and it may be recursive.
+    """
+    if get_origin(annotation) is Annotated:
+        bare, *metadata = get_args(annotation)
+        inner = with_metadata(bare)
+        return annotation if inner is bare else Annotated[inner, *metadata]
+    value = without_alias(annotation)
+    if value is annotation or get_origin(value) is not Annotated:
+        return annotation
+    return with_metadata(value)
+
+
+def strip(annotation: Any) -> Any:
+    """Return the annotation without `Annotated[…]` and without the names that `type X = …` gave it."""
+    while True:
+        annotation = without_alias(annotation)
+        if get_origin(annotation) is not Annotated:
+            return annotation
+        annotation = get_args(annotation)[0]
+
+
+def check_aliases(annotation: Any) -> None:
+    """Check that every alias within an annotation stands for a type.
+
+    Raises:
+        TypeError: one refers to itself before it comes to a type, or to a name that is not known.
+    """
+    checked: list[Any] = []
+
+    def check(part: Any, open_aliases: tuple[Any, ...]) -> None:
+        alias = alias_of(part)
+        if alias is not None:
+            if alias in open_aliases:
+                raise TypeError(f"the type alias {alias.__name__} refers to itself and stands for no type")
+            if any(part is each or part == each for each in checked):
+                return
+            checked.append(part)
+            check(_value_of(alias, get_args(part)), (*open_aliases, alias))
+            for argument in get_args(part):
+                check(argument, ())
+            return
+        is_transparent = get_origin(part) is Annotated or get_origin(part) in UNIONS
+        for argument in _types_within(part):
+            check(argument, open_aliases if is_transparent else ())
+
+    check(annotation, ())
+
+
+def parts_of(annotation: Any) -> Iterator[Any]:
+    """Yield an annotation and every type within it, also behind aliases; each alias is followed once."""
+    waiting, seen = [annotation], set[int]()
+    while waiting:
+        part = waiting.pop()
+        yield part
+        if (alias := alias_of(part)) is not None and id(alias) not in seen:
+            seen.add(id(alias))
+            waiting.append(_value_of(alias, get_args(part)))
+        waiting += _types_within(part)
+
+
+def classes_in(annotation: Any) -> Iterator[type]:
+    """Yield the classes that an annotation is made of, and those of the marks in its `Annotated[…]`."""
+    for part in parts_of(annotation):
+        if get_origin(part) is Annotated:
+            yield from map(type, get_args(part)[1:])
+        elif isinstance(kind := get_origin(part) or part, type):
+            yield kind
+
+
+def rewritten(annotation: Any, change: Callable[[Any], Any]) -> Any:
+    """Return an annotation in which the types within it are what `change` returns for them.
+
+    Args:
+        annotation: any; aliases stay as they are.
+        change: gets each type after those within it were changed.
+    """
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return annotation
+    if get_origin(annotation) is Annotated:
+        inner = rewritten(arguments[0], change)
+        return annotation if inner is arguments[0] else Annotated[inner, *arguments[1:]]
+    changed = tuple(
+        [rewritten(each, change) for each in argument]
+        if isinstance(argument, list)
+        else rewritten(argument, change)
+        for argument in arguments
+    )
+    if any(new is not old and new != old for new, old in zip(changed, arguments, strict=True)):
+        annotation = _with_arguments(annotation, changed)
+    return change(annotation)
+
+
+def _types_within(annotation: Any) -> tuple[Any, ...]:
+    """Return the type arguments of an annotation that are types themselves."""
+    if get_origin(annotation) is Literal:
+        return ()
+    arguments = get_args(annotation)[: 1 if get_origin(annotation) is Annotated else None]
+    # The parameters of a Callable are a list.
+    return tuple(part for each in arguments for part in (each if isinstance(each, list) else (each,)))
+
+
+def _with_arguments(annotation: Any, arguments: tuple[Any, ...]) -> Any:
+    if get_origin(annotation) in UNIONS:
+        return Union[arguments]  # noqa: UP007 - made of data
+    if isinstance(annotation, types.GenericAlias):
+        return types.GenericAlias(get_origin(annotation), arguments)
+    return annotation.copy_with(arguments) if hasattr(annotation, "copy_with") else annotation
+
+
+def _value_of(alias: Any, arguments: tuple[Any, ...]) -> Any:
+    """Return the value of an alias, with these in place of its type parameters.
+
+    Raises:
+        TypeError: a name in it is not known.
+    """
+    try:
+        value = alias.__value__
+        holder = types.SimpleNamespace(__annotations__={"value": value})
+        module = sys.modules.get(alias.__module__ or "")
+        value = get_type_hints(holder, vars(module) if module else {}, include_extras=True)["value"]
+    except NameError as error:
+        raise TypeError(
+            f'the type alias {alias.__name__} cannot be resolved (the name "{error.name}" is not known); '
+            f"define or import it in the module of the alias"
+        ) from None
+    return _substituted(value, dict(zip(alias.__type_params__, arguments, strict=False))) if arguments else value
+
+
+def _substituted(value: Any, arguments: Mapping[Any, Any]) -> Any:
+    if isinstance(value, TypeVar):
+        return arguments.get(value, value)
+    parameters = getattr(value, "__parameters__", ())
+    if not parameters:
+        return value
+    try:
+        return value[tuple(arguments.get(each, each) for each in parameters)]
+    except TypeError:  # parameters that are no single types, such as `*Ts`
+        return value
