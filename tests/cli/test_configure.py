@@ -160,6 +160,28 @@ def test_by_http(
     assert json.loads(file.read_text(encoding="utf-8")) == {"mcpServers": {name: {"type": "http", "url": url}}}
 
 
+STARTS = {
+    "an app that serves http": (["http.py"], "enfilade run http.py"),
+    "asked for": (["server.py", "-t", "http"], "enfilade run server.py --transport=http"),
+    "a port and a path": (
+        ["server.py", "-p", "9", "--path", "/x"],
+        "enfilade run server.py --port=9 --path=/x --transport=http",
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "command"), STARTS.values(), ids=STARTS)
+def test_a_client_that_connects_needs_a_server_that_runs(folder: Path, words: list[str], command: str) -> None:
+    (folder / "http.py").write_text(SERVER.replace("port=8123", "transport='http'"), encoding="utf-8")
+    shown = configure(folder, "claude-code", *words, "--config", "starts.json", "--dry-run")
+    assert f"Claude Code does not start it: `{command}` must be running" in shown.stdout, shown
+    assert "With --transport stdio the client starts it" in shown.stdout
+    started = configure(folder, "claude-code", words[0], "-t", "stdio", "--config", "starts.json", "--dry-run")
+    assert "must be running" not in started.stdout
+    elsewhere = ["--name", "far", "--url", "https://example.com/mcp", "--config", "starts.json", "--dry-run"]
+    assert "must be running" not in configure(folder, "claude-code", *elsewhere).stdout
+
+
 def test_an_app_of_another_name_is_named(folder: Path) -> None:
     text = SERVER.replace("app", "sums")
     (folder / "named.py").write_text(text, encoding="utf-8")

@@ -3,12 +3,14 @@
 What it makes is looked at in `tests/scaffold/`.
 """
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from support.cli.runner import at_terminal, spawned
+from support.cli.runner import Line, at_terminal, spawned
 from support.cli.terminal import needs_terminal
+from support.servers.processes import ROOT
 
 
 def test_it_says_what_it_made_and_what_comes_next(tmp_path: Path) -> None:
@@ -66,6 +68,22 @@ def test_a_mistake_is_explained(case: str, tmp_path: Path) -> None:
     assert said in done.err
     assert "Traceback" not in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("words", [["new", "tea", "--enfilade", str(ROOT)], ["new", "tea"]], ids=len)
+def test_without_jinja2_nothing_is_begun(
+    words: list[str], typed: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No wheel is built, or said to be."""
+    from enfilade.scaffold import render
+
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.chdir(tmp_path)
+    render._environment.cache_clear()
+    refused = typed(*words)
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err.startswith('enfilade: this needs more packages: pip install "enfilade[dev]"')
+    assert list(tmp_path.iterdir()) == []
 
 
 @needs_terminal

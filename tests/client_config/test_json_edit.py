@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enfilade.client_config.errors import BrokenTextError
-from enfilade.client_config.json_edit import drop, drop_item, find, meaning, put, put_item
+from enfilade.client_config.json_edit import drop, drop_item, find, meaning, names, put, put_item
 from enfilade.client_config.jsonc import Node, read
 from support.client_config.texts import files
 
@@ -136,6 +136,35 @@ def test_what_is_left_of_a_removed_entry(before: str, after: str) -> None:
     assert gone == after
 
 
+NULLS = {
+    "where the servers are": ('{"a": 1, "s": null, "z": 2}', '{"a": 1, "s": {"x": {"a": 1}}, "z": 2}'),
+    "on a line of its own": (
+        '{\n  "s": null // none\n}',
+        '{\n  "s": {\n    "x": {\n      "a": 1\n    }\n  } // none\n}',
+    ),
+    "where the entry is": ('{"s": {"x": null}}', '{"s": {"x": {"a": 1}}}'),
+    "the whole file": ("null\n", '{\n  "s": {\n    "x": {\n      "a": 1\n    }\n  }\n}\n'),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), NULLS.values(), ids=NULLS)
+def test_a_null_counts_as_nothing(before: str, after: str) -> None:
+    """Some programs write one where they have no servers."""
+    assert (find(before, ["s", "x"]), names(before, "s")) in ((None, []), (None, ["x"]))
+    assert put(before, ["s", "x"], {"a": 1}) == after
+    assert meaning(after, ["s", "x"]) == meaning(before, ["s", "x"])
+    if '"x"' not in before:
+        assert drop(before, ["s", "x"]) == before
+
+
+def test_a_null_in_the_place_of_an_array_counts_as_nothing() -> None:
+    text = '{"inputs": null}'
+    assert drop_item(text, "inputs", "id", "one") == text
+    after = put_item(text, "inputs", {"id": "one"}, "id")
+    assert find(after, ["inputs"]) == [{"id": "one"}]
+    assert meaning(after, ["s", "x"], ["one"]) == meaning(text, ["s", "x"], ["one"])
+
+
 def test_items_are_put_into_arrays_once() -> None:
     one, two = {"id": "one"}, {"id": "two"}
     text = put_item('{\n  "inputs": [\n    {"id": "one"} // mine\n  ]\n}', "inputs", two, "id")
@@ -150,7 +179,7 @@ def test_items_are_put_into_arrays_once() -> None:
     [
         ("[]", "the file should be an object here"),
         ('{"s": []}', "'s' should be an object here"),
-        ('{"s": null}', "'s' should be"),
+        ('{"s": "text"}', "'s' should be"),
     ],
 )
 def test_what_is_no_object_is_refused(text: str, said: str) -> None:

@@ -54,6 +54,8 @@ LAYOUTS = {
     "nothing": ("", "extensions:\n  sums:\n    a: 1\n"),
     "no extensions": ("A: 1 # one", "A: 1 # one\nextensions:\n  sums:\n    a: 1"),
     "none yet": ("extensions:\nA: 1\n", "extensions:\n  sums:\n    a: 1\nA: 1\n"),
+    "a null": ("extensions: null\nA: 1\n", "extensions:\n  sums:\n    a: 1\nA: 1\n"),
+    "a null by its sign": ("extensions: ~ # c\n", "extensions: # c\n  sums:\n    a: 1\n"),
     "none yet, in braces": ("extensions: {} # c\n", "extensions: # c\n  sums:\n    a: 1\n"),
     "indented by four": (
         "extensions:\n    x:\n        b: 2\n\n# end\n",
@@ -70,6 +72,7 @@ LAYOUTS = {
 @pytest.mark.parametrize(("before", "after"), LAYOUTS.values(), ids=LAYOUTS)
 def test_an_entry_looks_like_what_is_around_it(before: str, after: str) -> None:
     assert put(before, PATH, {"a": 1}) == after
+    assert meaning(after, PATH) == meaning(before, PATH)
 
 
 @pytest.mark.parametrize(

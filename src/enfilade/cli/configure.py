@@ -1,5 +1,6 @@
 """`enfilade configure CLIENT [TARGET]`: tell a client of a server, or let it forget one."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -52,7 +53,13 @@ def configure(
         str | None, typer.Option(help="Where it listens, if the client should connect by HTTP.")
     ] = None,
     transport: Annotated[
-        str | None, typer.Option("--transport", "-t", help="stdio (default) or http.", metavar="stdio|http")
+        str | None,
+        typer.Option(
+            "--transport",
+            "-t",
+            help="stdio: the client starts the server; http: it connects to one that runs (default: the app's).",
+            metavar="stdio|http",
+        ),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Its address, over http.")] = None,
     port: Annotated[int | None, typer.Option("--port", "-p", help="Its port, over http.")] = None,
@@ -110,8 +117,14 @@ def _server(
     settings = load({}, app.settings, told)
     starts = told.get("transport") == "stdio" or (not told and client.http is None)
     if settings.transport == "http" and not starts:
-        return Server(name=name, url=settings.url, env=env)
+        return Server(name=name, url=settings.url, env=env, started_by=_run_command(target, told))
     return _started(app, name, env)
+
+
+def _run_command(target: str | None, options: dict[str, str | int]) -> str:
+    """Return the command that starts a server as it was described here."""
+    words = [f"--{key}={value}" for key, value in options.items()]
+    return shlex.join(["enfilade", "run", *([] if target is None else [target]), *words])
 
 
 def _started(app: MCPApp, name: str, env: list[str]) -> Server:

@@ -23,6 +23,7 @@ from enfilade.scaffold import (
     named_origin,
     names_of,
     next_steps,
+    require_templates,
 )
 
 #: The help of `--enfilade`, here and of `enfilade docker`.
@@ -71,6 +72,7 @@ def new(
     if name is None and not asks:
         raise CommandError('what is the server called? Give a name, as in `enfilade new "Tea shop"`')
     try:
+        require_templates()
         names = _ask_name(directory) if name is None else names_of(name)
         check_free(names, directory)
         origin = named_origin(enfilade) if enfilade else installed_origin()

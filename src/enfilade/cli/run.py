@@ -60,7 +60,8 @@ def run(
 
     The options given here outrank ENFILADE_* environment variables, which
     outrank .env, which outranks what the code says. Times are in seconds,
-    sizes in bytes, lists separated by commas.
+    sizes in bytes, lists separated by commas. A default that is shown here holds
+    where none of these says otherwise.
     """
     try:
         _work_in(directory)

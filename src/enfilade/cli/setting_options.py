@@ -36,7 +36,7 @@ _GROUP_OF: Final = {name: group for group, names in _GROUPS.items() for name in 
 _SHORT: Final = {"transport": "-t", "port": "-p", "workers": "-w"}
 #: Texts where the description of the setting says less than can be said here.
 _HELP: Final = {
-    "transport": "stdio (default) or http.",
+    "transport": "stdio (default, unless the app says otherwise) or http.",
     "host": "Address to bind (default 127.0.0.1).",
     "port": "Port to bind; 0 for a free one (default 8000).",
     "workers": "Processes that serve, over http (default 1).",

@@ -30,6 +30,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         folder: where it works, and where its `.env` is looked for.
         options: further words for `enfilade run`.
         env: the variables that it needs.
+        started_by: the command that makes it listen at its URL; empty if that is not ours to know.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path = Path()
     options: Sequence[str] = ()
     env: Sequence[str] = ()
+    started_by: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -87,7 +89,11 @@ def entry_for(client: Client, server: Server, location: Location, places: Places
     if server.env:
         raise ClientFileError("--env is for servers that the client starts; set it where this server is started")
     members = {**client.http, **({"name": server.name} if client.named else {}), client.url: server.url}
-    return Entry(members)
+    notes = [
+        f"{client.title} does not start it: `{server.started_by}` must be running when it connects. "
+        "With --transport stdio the client starts it"
+    ]
+    return Entry(members, notes=notes if server.started_by else [])
 
 
 def _stdio(client: Client, server: Server, location: Location, places: Places) -> Entry:

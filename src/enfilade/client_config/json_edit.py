@@ -18,6 +18,8 @@ _UNIT: Final = "  "
 _NEWLINE: Final = re.compile(r"\r\n|\n|\r")
 _BLANK: Final = " \t\r\n"
 
+_NOTHING: Final[tuple[str, list[Any], Any]] = ("{", [], None)  # what an empty object means, as `meaning` has it
+
 Cut = tuple[int, int, str]
 
 
@@ -44,6 +46,8 @@ def names(text: str, key: str) -> list[str]:
 def put(text: str, path: Sequence[str], value: Any) -> str:
     """Return a text with a value under a path of keys: in the place of what is there, or else as the last member.
 
+    A null on the way counts as nothing, and is replaced.
+
     Raises:
         BrokenTextError: as `find`.
     """
@@ -51,15 +55,18 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
     layout = _Layout(document)
     if document.root is None:
         return layout.whole(_nested(path, value))
-    node = document.root
+    parent = node = document.root
     for depth, child in enumerate(_walk(document, path)):
         key, rest = path[depth], path[depth + 1 :]
+        if node.is_null:
+            rendered = layout.rendered(_nested(path[depth:], value), node.start, inline=layout.is_inline(parent))
+            return _applied(text, [(node.start, node.end, rendered)])
         if child is None:
             return _applied(text, layout.insertion(node, f"{json.dumps(key)}: ", _nested(rest, value)))
         if not rest:
             rendered = layout.rendered(value, child.start, inline=layout.is_inline(node))
             return _applied(text, [(child.node.start, child.node.end, rendered)])
-        node = child.node
+        parent, node = node, child.node
     raise AssertionError("a path has at least one key")
 
 
@@ -113,7 +120,7 @@ def _says(child: Child, same: str) -> Any:
 
 def _array(text: str, key: str) -> Node | None:
     child = _walk(read(text), [key])[-1]
-    if child is None:
+    if child is None or child.node.is_null:
         return None
     if child.node.opener != "[":
         raise BrokenTextError(f"{key!r} should be an array here", text, child.node.start)
@@ -121,11 +128,11 @@ def _array(text: str, key: str) -> Node | None:
 
 
 def _walk(document: Document, path: Sequence[str]) -> list[Child | None]:
-    """Return the members along a path, up to the first that is missing, as None."""
+    """Return the members along a path, up to the first that is missing, as None. A null has no members."""
     found: list[Child | None] = []
     node, name = document.root, "the file"
     for key in path:
-        if node is not None and node.opener != "{":
+        if node is not None and node.opener != "{" and not node.is_null:
             raise BrokenTextError(f"{name} should be an object here", document.text, node.start)
         child = None if node is None else node.member(key)
         found.append(child)
@@ -261,14 +268,14 @@ def meaning(text: str, path: Sequence[str], ids: Sequence[str] = ()) -> Any:
         pairs: list[Any] = []
         for child in node.children:
             if path and child.key == path[0]:
-                if len(path) > 1 and (inner := plain(child.node, path[1:])) != ("{", [], None):
+                if len(path) > 1 and (inner := plain(child.node, path[1:])) != _NOTHING:
                     pairs.append((child.key, inner))
             elif top and child.key == "inputs" and ids:
                 items = [plain(item.node, ()) for item in child.node.children if _says(item, "id") not in ids]
                 pairs += [(child.key, items)] if items else []
             else:
                 pairs.append((child.key, plain(child.node, ())))
-        return node.opener, pairs, node.value
+        return _NOTHING if path and node.is_null else (node.opener, pairs, node.value)
 
     root = read(text).root
-    return ("{", [], None) if root is None else plain(root, path, top=True)
+    return _NOTHING if root is None else plain(root, path, top=True)

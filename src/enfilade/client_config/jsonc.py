@@ -78,6 +78,11 @@ class Node(msgspec.Struct):
     children: list[Child] = []
     opener: str = ""
 
+    @property
+    def is_null(self) -> bool:
+        """Whether it is `null`."""
+        return not self.opener and self.value is None
+
     def member(self, key: str) -> Child | None:
         """Return the member that counts, which is the last of that name."""
         return next((child for child in reversed(self.children) if child.key == key), None)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _NOT_PLAIN: Final = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
+_NULL: Final = "tag:yaml.org,2002:null"
 _UNIT: Final = "  "
 _ELSEWHERE: Final = "is written in a way that is not edited here; put the entry in by hand"
 
@@ -102,7 +103,7 @@ def meaning(text: str, path: Sequence[str]) -> Any:
 
     def plain(node: "Node", path: Sequence[str]) -> Any:
         if isinstance(node.value, str):
-            return node.tag, node.value
+            return node.tag, "" if path and node.tag == _NULL else node.value
         if node.id == "sequence":
             return node.tag, [plain(item, ()) for item in node.value]
         pairs = []
@@ -150,7 +151,7 @@ def _pairs(text: str, path: Sequence[str]) -> list["Pair | None"]:
     if outer is None:
         return [None, None]
     key, value = outer
-    if value.start_mark.index < key.end_mark.index or (value.id != "mapping" and value.tag[-5:] != ":null"):
+    if value.start_mark.index < key.end_mark.index or (value.id != "mapping" and value.tag != _NULL):
         raise BrokenTextError(f"{path[0]!r} {_ELSEWHERE}", text, key.start_mark.index)
     if value.id != "mapping":
         return [outer, None]

@@ -13,6 +13,7 @@ from enfilade.scaffold.errors import ScaffoldError
 from enfilade.scaffold.names import Names, names_of
 from enfilade.scaffold.origin import Origin, installed_origin, named_origin
 from enfilade.scaffold.project import Plan, check_free, make_project, next_steps
+from enfilade.scaffold.render import require_templates
 
 __all__ = [
     "ContainerOptions",
@@ -28,5 +29,6 @@ __all__ = [
     "named_origin",
     "names_of",
     "next_steps",
+    "require_templates",
     "write_containers",
 ]

@@ -17,7 +17,7 @@ from enfilade.scaffold.containers import ContainerOptions, container_files
 from enfilade.scaffold.errors import ScaffoldError
 from enfilade.scaffold.names import Names, names_of
 from enfilade.scaffold.origin import VENDOR, Origin, put_wheel
-from enfilade.scaffold.render import render
+from enfilade.scaffold.render import render, require_templates
 
 #: What every project has: the path, in which names are put, and the template below `templates/project/`.
 FILES: Final = (
@@ -79,9 +79,10 @@ def make_project(plan: Plan, parent: Path) -> Path:
         parent: where to make the folder.
 
     Raises:
-        ScaffoldError: something is there already, it cannot be written, or a wheel of Enfilade is needed and
-            cannot be built; nothing was made.
+        ScaffoldError: jinja2 is not installed, something is there already, it cannot be written, or a wheel of
+            Enfilade is needed and cannot be built; nothing was made.
     """
+    require_templates()
     place = check_free(plan.names, parent)
     try:
         made = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=parent))

@@ -28,6 +28,15 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(f"{template}.jinja").render(values)
 
 
+def require_templates() -> None:
+    """Refuse to begin where templates cannot be filled in: before anything is asked, announced or built.
+
+    Raises:
+        ScaffoldError: jinja2 is not installed.
+    """
+    _environment()
+
+
 @cache
 def _environment() -> "Environment":
     try:
