@@ -72,6 +72,8 @@ async def asking(ctx: Context) -> None:
     assert_type(await ctx.elicit("?", int | None), Elicited[int | None])
     assert_type(await ctx.elicit("?", Choices({"a": "A"})), Elicited[str])
     assert_type(await ctx.elicit("?", {"type": "object"}), Elicited[dict[str, Any]])
+    await ctx.elicit("?", ["a", "b"])  # type: ignore[call-overload]
+    await ctx.elicit("?", "a")  # type: ignore[call-overload]
     assert_type(await ctx.elicit_url("?", "https://x.example"), Elicited[None])
     assert_type((await ctx.elicit("?", Wishes)).data.seat, Literal["window", "aisle"])
     assert_type(await ctx.sample("?"), CreateMessageResult)
@@ -99,11 +101,14 @@ async def explicitly(ctx: Context) -> None:
     question = elicitation("?", Seat)
     assert_type(question.read(b"{}"), Elicited[Seat])
     assert_type(ctx.input_responses.elicited("seat", Seat), Elicited[Seat] | None)
+    elicitation("?", ("a", "b"))  # type: ignore[call-overload]
+    ctx.input_responses.elicited("seat", {"a", "b"})  # type: ignore[call-overload]
 
 
 async def in_middleware(request: Request) -> None:
     assert_type(await questions.elicit(request, "?", Wishes), Elicited[Wishes])
     assert_type(await questions.roots(request), list[Root])
+    await questions.elicit(request, "?", ["a", "b"])  # type: ignore[call-overload]
 
 
 async def once(ctx: Context) -> None:

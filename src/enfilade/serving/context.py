@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from enfilade.primitives.questions.choices import Choices
     from enfilade.primitives.questions.input_required import InputResponses
-    from enfilade.primitives.questions.question import Elicited, Messages
+    from enfilade.primitives.questions.question import Elicited, Messages, SpecialForm
     from enfilade.serving import chaining
     from enfilade.serving.changes import Change
     from enfilade.serving.client_requests import ask as asking
@@ -194,7 +194,7 @@ class Context(Spellings, Generic[LifespanT]):
     ) -> Elicited[T]: ...
     @overload
     async def elicit(
-        self, message: str, wanted: Any, *, key: str | None = None, timeout: float | None = None
+        self, message: str, wanted: SpecialForm, *, key: str | None = None, timeout: float | None = None
     ) -> Elicited[Any]: ...
     @advised("question")
     @to_await("ctx.elicit")

@@ -5,8 +5,10 @@ from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Annotated, Any, Literal
 
+import attrs
+import msgspec
 import pytest
-from pydantic import AnyUrl, BaseModel, ConfigDict, Field
+from pydantic import AnyUrl, BaseModel, ConfigDict, Field, create_model
 from typing_extensions import TypedDict
 
 from enfilade import AnswerError, Choices, ToolError
@@ -21,6 +23,11 @@ TITLED = [{"const": "s", "title": "Small"}, {"const": "l", "title": "Large"}]
 class Color(Enum):
     RED = "red"
     BLUE = "blue"
+
+
+class Hat(Enum):
+    CAP = "cap"
+    NONE = None
 
 
 FIELDS = [
@@ -101,6 +108,28 @@ FIELDS = [
         "a@x.example",
         "a@x.example",
     ),
+    # as arguments are read
+    (
+        "members of an Enum",
+        Literal[Color.RED, Color.BLUE],
+        {"type": "string", "enum": ["red", "blue"]},
+        "blue",
+        Color.BLUE,
+    ),
+    (
+        "multi of members of an Enum",
+        list[Literal[Color.RED]],
+        {"type": "array", "items": {"type": "string", "enum": ["red"]}},
+        ["red"],
+        [Color.RED],
+    ),
+    (
+        "alternatives that are choices",
+        Literal["a"] | Color,
+        {"type": "string", "enum": ["a", "red", "blue"]},
+        *["a"] * 2,
+    ),
+    ("bytes", bytes, {"type": "string"}, "aGk=", b"hi"),
     (
         "words for people",
         Annotated[str, Field(title="Name", description="Yours")],
@@ -182,6 +211,123 @@ def test_answers_become_what_was_wanted(wanted: Any, sent: dict[str, Any], read:
     assert Form(wanted).read(sent) == read
 
 
+@dataclass
+class Chosen:
+    color: Literal[Color.RED, Color.BLUE] = Color.RED
+    several: list[Literal[Color.RED]] | None = None
+    key: bytes = b"hi"
+
+
+class Chooser(BaseModel):
+    color: Literal[Color.RED, Color.BLUE]
+
+
+@attrs.define
+class Parcel:
+    weight: int
+    color: Literal[Color.RED] = Color.RED
+
+
+class Letter(msgspec.Struct):
+    pages: int
+    sealed: bool = True
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sent", "read"),
+    [
+        (Chosen, {"color": "blue", "several": ["red"], "key": "aG8="}, Chosen(Color.BLUE, [Color.RED], b"ho")),
+        (Chosen, {}, Chosen()),
+        (Chooser, {"color": "red"}, Chooser(color=Color.RED)),
+        (Parcel, {"weight": 3}, Parcel(3)),
+        (Letter, {"pages": 1, "sealed": False}, Letter(1, False)),
+    ],
+    ids=["dataclass", "its defaults", "model", "attrs", "Struct"],
+)
+def test_fields_are_read_as_arguments_are(wanted: Any, sent: dict[str, Any], read: Any) -> None:
+    assert Form(wanted).read(sent) == read
+
+
+class Open(BaseModel):
+    age: int | None
+    size: Annotated[str, SIZES] | None
+    color: Literal["red", None]
+    hat: Hat
+    name: str
+
+
+def test_what_may_be_null_may_be_left_out() -> None:
+    """No form has null (R-542)."""
+    form = Form(Open)
+    assert form.schema == {
+        "type": "object",
+        "properties": {
+            "age": {"type": "integer"},
+            "size": {"type": "string", "oneOf": TITLED},
+            "color": {"type": "string", "enum": ["red"]},
+            "hat": {"type": "string", "enum": ["cap"]},
+            "name": {"type": "string"},
+        },
+        "required": ["name"],
+    }
+    assert form.read({"name": "Ada"}) == Open(age=None, size=None, color=None, hat=Hat.NONE, name="Ada")
+    with pytest.raises(AnswerError, match='"name" is missing'):
+        form.read({})
+    with pytest.raises(AnswerError, match='"age" should be integer'):
+        form.read({"name": "Ada", "age": "old"})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field", "sent", "read"),
+    [
+        (int | None, {"type": "integer"}, 3, 3),
+        (Literal["a", None], {"type": "string", "enum": ["a"]}, "a", "a"),
+        (Hat, {"type": "string", "enum": ["cap"]}, "cap", Hat.CAP),
+        (Annotated[int | None, Field(ge=1)] | None, {"type": "integer", "minimum": 1}, 3, 3),
+        (
+            Annotated[str, Field(json_schema_extra={"type": ["string", "null"]})] | None,
+            {"type": "string"},
+            "a",
+            "a",
+        ),
+    ],
+    ids=str,
+)
+def test_a_single_field_may_be_left_out(wanted: Any, field: dict[str, Any], sent: str, read: Any) -> None:
+    form = Form(wanted)
+    assert form.schema == {"type": "object", "properties": {"value": field}}
+    assert form.read({"value": sent}) == read
+    assert form.read({}) in (None, Hat.NONE)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default"),
+    [
+        (float, float("inf")),
+        (float, float("nan")),
+        (datetime, datetime(2026, 7, 28)),
+        (Annotated[int, Field(ge=1)], 0),
+        (Annotated[str, Field(min_length=2)], ""),
+        (Literal["a", "b"], "c"),
+        (list[Literal["a", "b"]], ["c"]),
+        (AnyUrl, "not a URI"),
+        (bool, 1),
+    ],
+    ids=str,
+)
+def test_a_default_that_cannot_be_sent_is_not_shown(annotation: Any, default: Any) -> None:
+    """It still holds where the field is left out."""
+    model = create_model("Defaults", x=(annotation, default))
+    form = Form(model)
+    assert "default" not in form.schema["properties"]["x"]
+    assert repr(form.read({})) == repr(model())
+
+
+@pytest.mark.parametrize("limit", [Field(le=float("inf")), Field(ge=float("-inf"))], ids=["le", "ge"])
+def test_a_limit_without_end_is_not_shown(limit: Any) -> None:
+    assert Form(Annotated[float, limit]).schema["properties"]["value"] == {"type": "number"}
+
+
 @pytest.mark.parametrize(
     ("wanted", "sent", "words"),
     [
@@ -204,15 +350,107 @@ class Nested(BaseModel):
     inner: Data
 
 
+class Apple(BaseModel):
+    kind: Literal["apple"]
+
+
+class Pear(BaseModel):
+    kind: Literal["pear"]
+
+
 @pytest.mark.parametrize(
     "wanted",
-    [list[str], list[int], list[Literal[1, 2]], Literal[1, 2], dict[str, int], int | str, Nested],
+    [
+        *(list[str], list[int], list[Literal[1, 2]], Literal[1, 2], dict[str, int], int | str, Nested),
+        *(Literal["a", True], Literal["a", 1, None], Literal[True], None | Literal[1], list[Literal["a", None]]),
+        *(Enum("Mixed", {"A": "a", "B": 1}), Data | Typed, Annotated[Apple | Pear, Field(discriminator="kind")]),
+    ],
     ids=str,
 )
 def test_what_no_form_can_ask_for(wanted: Any) -> None:
     """R-542: said to the author, with the field's name."""
     with pytest.raises(TypeError, match=r'cannot ask for "(value|inner)"'):
         Form(wanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (["a", "b"], r"['a', 'b'] is a value; for choices, write Literal[\"a\", \"b\"]"),
+        (("a", "b"), "Choices({"),
+        ({"a", "b"}, "Choices({"),
+        ("a", "'a' is a value"),
+        (5, "5 is a value"),
+        (Data("x"), "a form cannot ask for Data(name='x', age=3): no JSON can be read as its type"),
+        (print, "a form cannot ask for"),
+        (type("Plain", (), {}), "a form cannot ask for Plain: no JSON can be read as its type"),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.ArbitraryTypeWarning")
+def test_what_is_no_type_is_refused(wanted: Any, words: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        Form(wanted)
+    assert words.replace("\\", "") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"s": "Small", "l": "Large"}, "Choices({"),
+        ({"properties": {"a": {"type": "string"}}}, '"type": "object"'),
+        ({"type": "string"}, '"type": "object"'),
+        ({"type": "object", "properties": ["a"]}, '"type": "object"'),
+        ({"type": "object", "properties": {"a": "string"}}, "this dict: this is no JSON Schema"),
+        ({"type": "object", "properties": {"a": True}}, 'cannot ask for "a"'),
+        ({"type": "object", "properties": {"a": {}}}, 'cannot ask for "a"'),
+        ({"type": "object", "properties": {"a": {"type": "object"}}}, 'cannot ask for "a"'),
+        ({"type": "object", "properties": {"a": {"type": "text"}}}, "this is no JSON Schema"),
+        ({"type": "object", "properties": {"a": {"enum": [1, 2]}}}, 'cannot ask for "a"'),
+        ({"type": "object", "properties": {"a": {"type": "array"}}}, "a list must be one of choices"),
+        ({"type": "object", "properties": {"a": {"type": "string", "oneOf": [{"type": "null"}]}}}, '"a"'),
+        ({"type": "object", "properties": {}, "required": ["a"]}, 'cannot require "a"'),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}}, "leads nowhere"),
+    ],
+    ids=str,
+)
+def test_a_dict_that_is_no_form_is_refused(schema: dict[str, Any], words: str) -> None:
+    """It would reach the client, which fails over it."""
+    with pytest.raises(TypeError) as caught:
+        Form(schema)
+    assert words in str(caught.value)
+
+
+def test_a_dict_is_brought_into_the_shape_of_a_form() -> None:
+    """What the client does not know is left out, and still checked."""
+    form = Form(
+        {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "properties": {
+                "name": {"$ref": "#/$defs/Name"},
+                "age": {"type": ["integer", "null"], "multipleOf": 2},
+                "size": {"type": "string", "anyOf": TITLED},
+                "mood": {"enum": ["good", "bad"], "default": "none"},
+            },
+            "required": ["name", "age"],
+            "$defs": {"Name": {"type": "string", "title": "Name", "pattern": "^A", "format": "name"}},
+        }
+    )
+    assert form.schema == {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "age": {"type": "integer"},
+            "size": {"type": "string", "oneOf": TITLED},
+            "mood": {"type": "string", "enum": ["good", "bad"]},
+        },
+        "required": ["name"],
+    }
+    assert form.read({"name": "Ada", "size": "s"}) == {"name": "Ada", "size": "s"}
+    with pytest.raises(AnswerError, match='"name" should match'):
+        form.read({"name": "Bob"})
+    assert Form(form.schema).schema == form.schema
 
 
 def test_choices_must_be_choices_of_text() -> None:

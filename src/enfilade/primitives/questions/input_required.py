@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from enfilade.primitives.questions import form as _form
     from enfilade.primitives.questions import question as _question
     from enfilade.primitives.questions.choices import Choices
-    from enfilade.primitives.questions.question import Elicited, Question
+    from enfilade.primitives.questions.question import Elicited, Question, SpecialForm
 else:  # every server that serves loads this file, and few of them ask
     _form = LazyModule("enfilade.primitives.questions.form")
     _question = LazyModule("enfilade.primitives.questions.question")
@@ -89,7 +89,7 @@ class InputResponses(Mapping[str, Any]):
     @overload
     def elicited(self, key: str, wanted: TypeForm[T]) -> Elicited[T] | None: ...
     @overload
-    def elicited(self, key: str, wanted: Any) -> Elicited[Any] | None: ...
+    def elicited(self, key: str, wanted: SpecialForm) -> Elicited[Any] | None: ...
     def elicited(self, key: str, wanted: Any) -> Elicited[Any] | None:
         """Return the user's answer with `data` as what was wanted, or None if there is no answer under that key.
 

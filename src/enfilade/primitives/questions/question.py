@@ -41,11 +41,17 @@ from enfilade.wire.sampling import (
 from enfilade.wire.tools import Tool
 
 if TYPE_CHECKING:
+    from types import UnionType
+    from typing import _SpecialForm
+
     from typing_extensions import TypeForm
 
     from enfilade.primitives.questions import form as _form
     from enfilade.primitives.questions.choices import Choices
     from enfilade.primitives.questions.form import Form
+
+    #: `int | None` and `Literal[…]` for type checkers without `TypeForm`; `Any` would let values pass.
+    SpecialForm = UnionType | _SpecialForm
 else:  # with pydantic, which takes long to load
     _form = LazyModule("enfilade.primitives.questions.form")
 
@@ -198,7 +204,7 @@ def elicitation(message: str, wanted: type[T]) -> Question[Elicited[T]]: ...
 @overload
 def elicitation(message: str, wanted: TypeForm[T]) -> Question[Elicited[T]]: ...
 @overload
-def elicitation(message: str, wanted: Any) -> Question[Elicited[Any]]: ...
+def elicitation(message: str, wanted: SpecialForm) -> Question[Elicited[Any]]: ...
 def elicitation(message: str, wanted: Any = None) -> Question[Elicited[Any]]:
     """Return the question to the user that shows a form.
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from enfilade.primitives.questions.choices import Choices
+    from enfilade.primitives.questions.question import SpecialForm
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ async def elicit(
 ) -> Elicited[T]: ...
 @overload
 async def elicit(
-    request: Request, message: str, wanted: Any, *, key: str | None = None, timeout: float | None = None
+    request: Request, message: str, wanted: SpecialForm, *, key: str | None = None, timeout: float | None = None
 ) -> Elicited[Any]: ...
 @to_await("elicit")
 async def elicit(
