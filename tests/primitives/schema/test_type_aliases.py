@@ -147,6 +147,8 @@ def test_an_alias_keeps_its_text(annotation: Any) -> None:
 
 
 def test_a_recursive_alias_is_a_type() -> None:
+    local = TypeAliasType("local", "list[local] | str")  # type: ignore[misc]
+    assert received(taking(local), {"x": [["b"]]}) == [["b"]]
     assert received(taking(Json), {"x": {"a": ["b"]}}) == {"a": ["b"]}
 
 

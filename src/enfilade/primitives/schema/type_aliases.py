@@ -163,7 +163,8 @@ def _value_of(alias: Any, arguments: tuple[Any, ...]) -> Any:
         value = alias.__value__
         holder = types.SimpleNamespace(__annotations__={"value": value})
         module = sys.modules.get(alias.__module__ or "")
-        value = get_type_hints(holder, vars(module) if module else {}, include_extras=True)["value"]
+        names = {alias.__name__: alias}  # which its module does not have if a function made it
+        value = get_type_hints(holder, vars(module) if module else {}, names, include_extras=True)["value"]
     except NameError as error:
         raise TypeError(
             f'the type alias {alias.__name__} cannot be resolved (the name "{error.name}" is not known); '
