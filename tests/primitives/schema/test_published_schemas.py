@@ -1,5 +1,6 @@
 """Whatever the type: schema and default are valid for others, so is what is sent, and what is valid is taken."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -9,14 +10,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import tooling
+from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.schema.schema_walk import everything
 from enfilade.primitives.tool import Tool, tool_from_function
 from enfilade.serving.context import Context
 from support.schemas.foreign_validators import ForeignValidators, foreign_validators
 from support.schemas.instances import instances
-from support.schemas.supported_types import BASE, Supported, cases
+from support.schemas.supported_types import BASE, Supported, cases, classes, spoiled
 
-TYPES, VALUES = 250, 10
+TYPES, VALUES, CLASSES = 250, 10, 100
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,28 @@ def check(case: Supported, data: st.DataObject, others: ForeignValidators) -> No
     check_default(case, values[0], others)
     if case.told_whole:
         check_taken(case, data, others)
+
+
+@given(case=classes(), data=st.data())
+@settings(
+    max_examples=CLASSES,
+    phases=[Phase.generate],
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_objects_with_none_or_without_a_field(
+    case: Supported, data: st.DataObject, others: ForeignValidators
+) -> None:
+    """Such an object is refused, or what is sent is an instance of the schema."""
+    tool = tool_of(case)
+    schema = tool.definition.output_schema
+    assert isinstance(schema, dict)
+    sent: list[Any] = []
+    for value in spoiled(data.draw(case.values)):
+        with contextlib.suppress(ReturnedValueError):
+            sent.append(json.loads(bytes(tool.result(value).structured_content)))
+    assert others.faults(schema, sent) == [], f"{schema} {sent}"
 
 
 def test_types_made_of_others(others: ForeignValidators) -> None:

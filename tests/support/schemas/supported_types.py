@@ -3,10 +3,11 @@
 `BASE` is the table: add a row for a new type. `cases()` draws types, nested at will, for property tests.
 """
 
+import copy
 import enum
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, make_dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -359,3 +360,24 @@ def _typed_dict(draw: st.DrawFn, inner: Inner) -> Supported:
 _COMPOUNDS: Sequence[Callable[[st.DrawFn, Inner], Supported]] = (
     *(_list, _tuple, _dict, _set, _optional, _union, _model, _dataclass, _typed_dict),
 )
+
+
+@st.composite
+def classes(draw: st.DrawFn) -> Supported:
+    """Draw a model or a dataclass."""
+    make = draw(st.sampled_from((_model, _dataclass)))
+    return make(draw, lambda: draw(cases(depth=1)))
+
+
+def spoiled(value: Any) -> Iterator[Any]:
+    """Yield copies of a model or dataclass with None in one field, and of a model without one."""
+    names = list(vars(value))
+    for name in names:
+        changed = copy.copy(value)
+        object.__setattr__(changed, name, None)
+        yield changed
+    for name in names if isinstance(value, BaseModel) else ():
+        yield type(value).model_construct(**{other: getattr(value, other) for other in names if other != name})
+        changed = copy.copy(value)
+        delattr(changed, name)
+        yield changed

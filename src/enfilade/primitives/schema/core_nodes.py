@@ -55,6 +55,24 @@ def holds_anything(schema: Any) -> bool:
     return False
 
 
+def holds_objects(schema: Any) -> bool:
+    """Return whether some part of a value is an object of a class, whose fields are not validated again."""
+    return any(node["type"] in ("model", "dataclass") or is_own(node) for node, _ in nodes(schema, None))
+
+
+def takes_none(schema: Any) -> bool:
+    """Return whether a type allows None for sure: what a function or a reference leads to is not known."""
+    kind = schema.get("type")
+    if kind in ("nullable", "none", "any"):
+        return True
+    if kind == "literal":
+        return None in schema["expected"]
+    if kind == "union":
+        return any(takes_none(each[0] if isinstance(each, tuple) else each) for each in schema["choices"])
+    inner = schema.get("schema")
+    return isinstance(inner, dict) and takes_none(inner)
+
+
 def nodes(schema: Any, within: str | None) -> Iterator[tuple[Node, str | None]]:
     """Yield every node of a core schema with what it stands in: "open" for an object that nobody checks again."""
     if isinstance(schema, (list, tuple)):

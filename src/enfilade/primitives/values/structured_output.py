@@ -5,9 +5,10 @@ wrapped, so that `-> int` publishes and returns `{"result": 5}`. The same JSON g
 clients that read nothing else (R-503): the whole object, or the bare value where it was wrapped, a string
 without quotes.
 
-Easy to get wrong: validating the value is not enough. A model may have been changed after it was made, and
-NaN passes as a float but is written as null. So the serializer's doubts are taken seriously, and only then
-the JSON itself is checked against the schema.
+Easy to get wrong: validating the value is not enough. Objects are not validated again, so a field may hold what
+its type does not allow, and NaN passes as a float but is written as null. The serializer warns of values of
+another type, but neither of None nor of a missing field (`unchecked_fields.py`). The JSON is checked against the
+schema where one of these may be wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pydantic_core import PydanticSerializationError, ValidationError, from_json
 
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.questions.input_required import without_input_required
-from enfilade.primitives.schema.core_nodes import holds_anything, may_differ
+from enfilade.primitives.schema.core_nodes import holds_anything, holds_objects, may_differ
 from enfilade.primitives.schema.core_schemas import for_results, serializer_of, validator_of
 from enfilade.primitives.schema.json_schema import SchemaChecker
 from enfilade.primitives.schema.portable import portable
@@ -40,6 +41,7 @@ from enfilade.primitives.values.json_encoding import (
     unwritable,
 )
 from enfilade.primitives.values.results import FreeWriter, ResultWriter, ToolResult, as_told, refuse_problems
+from enfilade.primitives.values.unchecked_fields import UncheckedFields
 from enfilade.startup.lazy import LazyModule
 from enfilade.wire.content import TextContent
 from enfilade.wire.tools import CallToolResult
@@ -109,6 +111,7 @@ class TypedWriter:
         self._may_differ = may_differ(core_schema)
         self._core_schema = core_schema if holds_anything(core_schema) else None
         self._has_numbers = b'"number"' in _encode(self.schema)
+        self._unchecked = UncheckedFields(core_schema) if holds_objects(core_schema) else None
         # What is of this very class is neither an iterator nor a result that speaks for itself.
         self._kind = get_origin(returns) or returns
         self._plain = returns if returns in (str, int, bool, float) else None
@@ -150,7 +153,11 @@ class TypedWriter:
             data = self._serialize(validated, by_alias=True, warnings="error", fallback=fallback)
             if self._core_schema is not None and (b"-" in data or b"_" in data):
                 data = self._with_standard_base64(validated)
-            if not self._may_differ and not (self._has_numbers and b"null" in data):
+            has_null = b"null" in data
+            # NaN becomes null.
+            if not (self._may_differ or (has_null and self._has_numbers)) and (
+                self._unchecked is None or not self._unchecked.may_be_wrong(validated[0], has_null)
+            ):
                 return data[1:-1]
         except (PydanticSerializationError, RecursionError) as error:
             data = self._dumped_anyhow(validated, error)

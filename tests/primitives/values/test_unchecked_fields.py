@@ -1,0 +1,166 @@
+"""Fields that are missing or None against their type are never sent, whatever object they are in (R-514)."""
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import uuid
+from collections.abc import Callable
+from typing import Any, Literal
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+from enfilade.primitives.errors import ReturnedValueError
+from enfilade.primitives.values import structured_output
+from support.servers.tools_in_process import data_of, result_of
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Inner(BaseModel):
+    a: int
+    b: str = "x"
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    a: int
+
+
+class Sub(Inner):
+    more: int = 1
+
+
+class Holder(BaseModel):
+    one: Inner | None = None
+    many: dict[str, list[Inner]] = {}
+    hidden: int = Field(default=0, exclude=True)
+
+
+class Items(RootModel[list[Inner]]):
+    pass
+
+
+@dataclasses.dataclass
+class Around:
+    inner: Inner
+
+
+@attrs.define
+class AttrsAround:
+    inner: Inner | None
+
+
+class StructAround(msgspec.Struct):
+    inner: Inner | None
+
+
+FIELD_TYPES: list[Any] = [
+    *(int, str, bool, float, bytes, list[int], dict[str, int], datetime.date, datetime.datetime, Colour),
+    *(uuid.UUID, decimal.Decimal, Inner, Around, tuple[int, str], set[int], Literal["a"], int | str, Inner | int),
+]
+
+MAKERS: dict[str, Callable[[Any], Any]] = {
+    "model": lambda kind: pydantic.create_model("Made", field=(kind, ...)),
+    "dataclass": lambda kind: dataclasses.make_dataclass("Made", [("field", kind)]),
+    "slots": lambda kind: dataclasses.make_dataclass("Made", [("field", kind)], slots=True),
+    "attrs": lambda kind: attrs.make_class("Made", {"field": attrs.field(type=kind)}),
+    "Struct": lambda kind: msgspec.defstruct("Made", [("field", kind)]),
+}
+
+
+def made_with_none(kind: Any) -> Any:
+    return kind.model_construct(field=None) if issubclass(kind, BaseModel) else kind(None)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("field_type", FIELD_TYPES, ids=str)
+def test_none_in_a_field_that_does_not_allow_it(maker: str, field_type: Any) -> None:
+    kind = MAKERS[maker](field_type)
+    value = made_with_none(kind)
+    cases: list[tuple[Any, Any, str]] = [
+        (kind, value, "field"),
+        (list[kind], [value], r"result\[0\].field"),
+        (dict[str, kind], {"k": value}, "k.field"),
+        (tuple[int, kind], (1, value), r"result\[1\].field"),
+    ]
+    for annotation, returned, path in cases:
+        with pytest.raises(ReturnedValueError, match=f'"{path}" '):
+            result_of(returned, annotation)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_none_among_the_items_of_a_field(maker: str) -> None:
+    for field_type, value in ((list[int], [None]), (dict[str, int], {"k": None}), (list[list[int]], [[None]])):
+        kind: Any = MAKERS[maker](field_type)
+        instance = kind.model_construct(field=value) if maker == "model" else kind(value)
+        with pytest.raises(ReturnedValueError, match="should be integer, got null"):
+            result_of(instance, kind)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_none_is_sent_where_the_type_allows_it(maker: str) -> None:
+    for field_type in (int | None, Literal["a", None], Any, None):
+        kind = MAKERS[maker](field_type)
+        assert data_of(result_of(made_with_none(kind), kind)) == {"field": None}
+
+
+def without_field() -> Inner:
+    model = Inner(a=1)
+    del model.a
+    return model
+
+
+INCOMPLETE: dict[str, tuple[Any, Any, str]] = {
+    "constructed": (Inner, Inner.model_construct(b="y"), "a"),
+    "deleted": (Inner, without_field(), "a"),
+    "one with a default": (Inner, Inner.model_construct(a=1, _fields_set=set()), ""),
+    "frozen": (Frozen, Frozen.model_construct(), "a"),
+    "in a list": (list[Inner], [Inner(a=1), Inner.model_construct()], "result[1].a"),
+    "in a tuple": (tuple[int, Inner], (1, Inner.model_construct()), "result[1].a"),
+    "in a union": (Inner | int, Inner.model_construct(), "result.a"),
+    "in a model": (Holder, Holder(one=Inner.model_construct()), "one.a"),
+    "in containers of a model": (Holder, Holder(many={"k": [Inner.model_construct()]}), "many.k[0].a"),
+    "of a root model": (Items, Items([Inner.model_construct()]), "result[0].a"),
+    "in a dataclass": (Around, Around(Inner.model_construct()), "inner.a"),
+    "in an attrs class": (AttrsAround, AttrsAround(Inner.model_construct()), "inner.a"),
+    "in a Struct": (StructAround, StructAround(Inner.model_construct()), "inner.a"),
+    "of a subclass": (Inner, Sub.model_construct(b="x"), "a"),
+}
+
+
+@pytest.mark.parametrize(("annotation", "value", "path"), INCOMPLETE.values(), ids=INCOMPLETE)
+def test_a_model_that_lacks_a_field(annotation: Any, value: Any, path: str) -> None:
+    if not path:
+        assert data_of(result_of(value, annotation)) == {"a": 1, "b": "x"}
+        return
+    with pytest.raises(ReturnedValueError) as caught:
+        result_of(value, annotation)
+    assert f'"{path}" is missing' in str(caught.value)
+
+
+COMPLETE: dict[str, tuple[Any, Any]] = {
+    "nested": (Holder, Holder(one=Inner(a=1), many={"k": [Inner(a=2)]})),
+    "null where it may be": (Holder, Holder()),
+    "a list": (list[Inner], [Inner(a=1)] * 3),
+    "a union": (Inner | str, "text"),
+    "attrs": (AttrsAround, AttrsAround(Inner(a=1))),
+    "null in attrs": (Around, Around(Inner(a=1))),
+}
+
+
+@pytest.mark.parametrize(("annotation", "value"), COMPLETE.values(), ids=COMPLETE)
+def test_a_complete_object_is_not_checked_against_the_schema(
+    monkeypatch: pytest.MonkeyPatch, annotation: Any, value: Any
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("checked")
+
+    monkeypatch.setattr(structured_output, "refuse_problems", refuse)
+    result_of(value, annotation)
