@@ -91,7 +91,7 @@ def test_a_server_may_finish_what_it_has_before_it_is_killed() -> None:
         drain_delay=DEFAULTS.drain_delay,
         shutdown_timeout=DEFAULTS.shutdown_timeout,
     )
-    assert seconds(services()["server-1"]["stop_grace_period"]) > options.patience
+    assert seconds(services()["server-1"]["stop_grace_period"]) > options.stop_timeout
 
 
 def test_the_probe_asks_whether_the_server_is_ready() -> None:

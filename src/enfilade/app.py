@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from enfilade.transports.asgi_types import Receive, Scope, Send
     from enfilade.transports.http.endpoint import StreamableHTTP
     from enfilade.transports.http.origin_checks import Guard
-    from enfilade.transports.stdio_server import StdioOptions
+    from enfilade.transports.stdio import StdioOptions
     from enfilade.wire.content import Icon
 else:
     _sources = LazyModule("enfilade.setting_sources")
@@ -700,17 +700,17 @@ class MCPApp(ToolOffer):
         launch(self, self._store, reload=reload, bound=bound)
 
     def _run_stdio(self) -> None:
-        from enfilade.transports.stdio_server import serve_stdio
+        from enfilade.transports.stdio import serve_stdio
 
         serve_stdio(self.running, self._stdio_options())
 
     async def _serve_stdio(self) -> None:
-        from enfilade.transports.stdio_server import serve_stdio_embedded
+        from enfilade.transports.stdio import serve_stdio_embedded
 
         await serve_stdio_embedded(self.running, self._stdio_options())
 
     def _stdio_options(self) -> StdioOptions:
-        from enfilade.transports.stdio_server import StdioOptions
+        from enfilade.transports.stdio import StdioOptions
 
         of = self.settings
         return StdioOptions(

@@ -276,7 +276,7 @@ def _supervise(
     import threading
 
     from enfilade.startup import gc_pause
-    from enfilade.transports.processes.file_watcher import on_change, watched_folder
+    from enfilade.transports.processes.file_watcher import watch_files, watched_folder
     from enfilade.transports.processes.supervisor import Supervisor
 
     names = () if reload else tuple(tool.name for tool in app.tools)
@@ -288,7 +288,7 @@ def _supervise(
     gc_pause.resume()
     supervisor = Supervisor(load, listeners, options, app.settings.workers, waits_for_changes=reload)
     if watcher is not None:
-        supervisor.begun = watcher.begun
+        supervisor.on_serving = watcher.begun
     ended = threading.Event()
     if reload:
         folder = watched_folder(Path(source.file))
@@ -299,7 +299,7 @@ def _supervise(
                 watcher.changed(files)
             supervisor.renew()
 
-        on_change(folder, changed, ended)
+        watch_files(folder, changed, ended)
     try:
         exit_code = supervisor.run()
     finally:

@@ -29,7 +29,7 @@ def code(language: str) -> str:
 def stopping(**changed: float) -> float:
     """Return the seconds that a server may take to stop, but for its lifespan."""
     times = {"drain_delay": DEFAULTS.drain_delay, "shutdown_timeout": DEFAULTS.shutdown_timeout, **changed}
-    return ServerOptions(host="", port=0, log_level="info", **times).patience
+    return ServerOptions(host="", port=0, log_level="info", **times).stop_timeout
 
 
 def is_setting(variable: str) -> bool:

@@ -265,7 +265,7 @@ def test_compose_waits_for_the_end(tmp_path: Path) -> None:
     options = ServerOptions(
         host="", port=0, log_level="info", drain_delay=of.drain_delay, shutdown_timeout=of.shutdown_timeout
     )
-    assert int(service["stop_grace_period"].removesuffix("s")) > options.patience
+    assert int(service["stop_grace_period"].removesuffix("s")) > options.stop_timeout
 
 
 def test_compose_keeps_the_store(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import psutil
 
-from enfilade.transports.processes.file_watcher import _times, watched_folder
+from enfilade.transports.processes.file_watcher import _modification_times, watched_folder
 from support.cluster.worker_processes import GUARDED, SERVER, command, place, script, served, workers, written
 from support.harness import eventually
 from support.http_client.connection import Http
@@ -58,7 +58,7 @@ def test_only_the_project_is_watched(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "env" / "pyvenv.cfg").touch()
-    assert set(_times(tmp_path)) == {str(tmp_path / "a/b/deep.py"), str(tmp_path / "top.py")}
+    assert set(_modification_times(tmp_path)) == {str(tmp_path / "a/b/deep.py"), str(tmp_path / "top.py")}
     assert watched_folder(tmp_path / "a/b/deep.py") == (tmp_path / "a/b").resolve()
     (tmp_path / "pyproject.toml").touch()
     assert watched_folder(tmp_path / "a/b/deep.py") == tmp_path.resolve()

@@ -25,7 +25,7 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 
 from enfilade.startup import gc_pause, uvicorn_import
-from enfilade.transports.processes.process_end import STARTUP_FAILURE, Ending
+from enfilade.transports.processes.process_end import STARTUP_FAILURE, ExitDeadline
 from enfilade.transports.processes.server_log import flush_log
 
 uvicorn_import.import_uvicorn()
@@ -104,7 +104,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     probe_paths: tuple[str, ...] = ()
 
     @property
-    def patience(self) -> float:
+    def stop_timeout(self) -> float:
         """Seconds within which a server that is told to stop has finished its last request."""
         return self.drain_delay + _SETTLING + self.shutdown_timeout + UNWINDING
 
@@ -122,18 +122,23 @@ class Server(uvicorn.Server):
         app: what it serves.
         options: how it listens and stops.
         workers: processes that share its listener.
-        up: called once it serves.
+        on_serving: called once it serves.
     """
 
     def __init__(
-        self, app: Served, options: ServerOptions, *, workers: int = 1, up: Callable[[], None] | None = None
+        self,
+        app: Served,
+        options: ServerOptions,
+        *,
+        workers: int = 1,
+        on_serving: Callable[[], None] | None = None,
     ) -> None:
-        self._ending: Ending | None = None
+        self._deadline: ExitDeadline | None = None
         self._told_to_stop = False
         super().__init__(uvicorn_config(app, options, workers))
         self._app = app
         self._options = options
-        self._up = up
+        self._on_serving = on_serving
         self._accept_errors: AcceptErrors | None = None
 
     @property  # an attribute of uvicorn's, and set by its signal handler
@@ -144,8 +149,8 @@ class Server(uvicorn.Server):
     @should_exit.setter
     def should_exit(self, stop: bool) -> None:
         self._told_to_stop = stop
-        if stop and self._ending is not None:
-            self._ending.begin(self._options.patience + self._options.lifespan_timeout, self._exit_code())
+        if stop and self._deadline is not None:
+            self._deadline.set(self._options.stop_timeout + self._options.lifespan_timeout, self._exit_code())
 
     def _exit_code(self) -> int:
         return 128 + self._captured_signals[-1] if self._captured_signals else 1
@@ -156,8 +161,8 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
         if again:
             self.force_exit = True
-            if self._ending is not None:
-                self._ending.begin(_FORCED, self._exit_code())
+            if self._deadline is not None:
+                self._deadline.set(_FORCED, self._exit_code())
 
     def serve_until_stopped(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal or `should_exit` asks to stop.
@@ -165,14 +170,14 @@ class Server(uvicorn.Server):
         Raises:
             SystemExit: it could not start; uvicorn has logged why.
         """
-        self._ending = Ending(self._options.lifespan_timeout)
+        self._deadline = ExitDeadline(self._options.lifespan_timeout)
         try:
             with self._handling_signals():
                 self.run(sockets)
         except KeyboardInterrupt:  # the default action of Ctrl-C
             return
         finally:
-            self._ending.returned()
+            self._deadline.run_returned()
         if self.force_exit:
             raise SystemExit(self._exit_code())
         if not self.started:
@@ -198,7 +203,7 @@ class Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve, and write the log before the signal is raised again that ended it."""
-        with self.capture_signals() if self._ending is None else contextlib.nullcontext():
+        with self.capture_signals() if self._deadline is None else contextlib.nullcontext():
             try:
                 await self._serve(sockets)
             finally:
@@ -209,8 +214,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._accept_errors = AcceptErrors(asyncio.get_running_loop())
         gc_pause.resume()
-        if self._up is not None:
-            self._up()
+        if self._on_serving is not None:
+            self._on_serving()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop in the order that the top of this file gives."""
@@ -234,8 +239,8 @@ class Server(uvicorn.Server):
         if self.force_exit:
             self.lifespan.shutdown_failed = True  # it is cancelled, which is nothing to be logged
         await super().shutdown(sockets)
-        if not have_ended and self._ending is not None:
-            self._ending.begin(_STUBBORN, self._exit_code())
+        if not have_ended and self._deadline is not None:
+            self._deadline.set(_STUBBORN, self._exit_code())
         if self._accept_errors is not None:
             self._accept_errors.restore()
 

@@ -1,1 +1,1 @@
-"""Processes of a server: the supervisor and its workers, files that are watched, the log, and the end."""
+"""Processes of a server: the supervisor and its workers, watched files, the log, and the end of a process."""

@@ -1,8 +1,8 @@
 """Noticing that source files have changed, for `--reload`.
 
-It looks at the times of the files twice a second; that costs a few milliseconds for a project of some hundred
-files, and works on every kind of file system. The easy thing to get wrong is where to look: not into
-environments and other folders of thousands of files that nobody edits.
+The modification times of the files are read twice a second. That costs a few milliseconds for a project of some
+hundred files, and works on every kind of file system. Easy to get wrong: environments and other folders of
+thousands of files that nobody edits must be skipped.
 """
 
 import os
@@ -11,56 +11,58 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-_PAUSE: Final = 0.5  # seconds between two looks
-_PASSED_OVER: Final = {"__pycache__", "node_modules", "site-packages", "build", "dist"}
+_POLL_INTERVAL: Final = 0.5  # seconds between scans
+_SKIPPED: Final = {"__pycache__", "node_modules", "site-packages", "build", "dist"}
 
 
 def watched_folder(file: Path) -> Path:
-    """Return the folder that counts for a file: the nearest with a `pyproject.toml`, or else its own."""
+    """Return the folder to watch for a file: the nearest one with a `pyproject.toml`, or else the file's own."""
     for folder in file.resolve().parents:
         if (folder / "pyproject.toml").is_file():
             return folder
     return file.resolve().parent
 
 
-def on_change(folder: Path, call: Callable[[Sequence[str]], object], ended: threading.Event) -> threading.Thread:
-    """Call back, in a thread of its own, whenever a Python file below a folder was written, added or removed.
+def watch_files(
+    folder: Path, on_change: Callable[[Sequence[str]], object], stopped: threading.Event
+) -> threading.Thread:
+    """Start a thread that calls back whenever a Python file below a folder was written, added or removed.
 
     Args:
-        folder: where to look.
-        call: what to do; it is told which files.
-        ended: set it to stop looking.
+        folder: what to watch.
+        on_change: called in that thread, with the paths of the files.
+        stopped: set it to end the thread.
     """
-    before = _times(folder)
+    previous = _modification_times(folder)
 
-    def look() -> None:
-        nonlocal before
-        while not ended.wait(_PAUSE):
-            now = _times(folder)
-            if now != before:
-                changed = sorted({file for file, _ in now.items() ^ before.items()})
-                before = now
-                call(changed)
+    def poll() -> None:
+        nonlocal previous
+        while not stopped.wait(_POLL_INTERVAL):
+            current = _modification_times(folder)
+            if current != previous:
+                changed = sorted({file for file, _ in current.items() ^ previous.items()})
+                previous = current
+                on_change(changed)
 
-    thread = threading.Thread(target=look, name="enfilade-reload", daemon=True)
+    thread = threading.Thread(target=poll, name="enfilade-reload", daemon=True)
     thread.start()
     return thread
 
 
-def _times(folder: Path) -> dict[str, int]:
-    """Return when each Python file was last written; a file that vanishes under our eyes is left out."""
-    found: dict[str, int] = {}
-    for place, inner, files in os.walk(folder):
-        inner[:] = [name for name in inner if not _is_passed_over(place, name)]
-        for name in files:
+def _modification_times(root: Path) -> dict[str, int]:
+    """Return the modification time of each Python file in nanoseconds, without files that vanish meanwhile."""
+    times: dict[str, int] = {}
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not _is_skipped(folder, name)]
+        for name in names:
             if name.endswith(".py"):
-                file = os.path.join(place, name)
+                file = os.path.join(folder, name)
                 try:
-                    found[file] = os.stat(file).st_mtime_ns
+                    times[file] = os.stat(file).st_mtime_ns
                 except OSError:
                     continue
-    return found
+    return times
 
 
-def _is_passed_over(place: str, name: str) -> bool:
-    return name.startswith(".") or name in _PASSED_OVER or os.path.exists(os.path.join(place, name, "pyvenv.cfg"))
+def _is_skipped(folder: str, name: str) -> bool:
+    return name.startswith(".") or name in _SKIPPED or os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))

@@ -1,8 +1,8 @@
-"""Binding a port before anything is said about it or started for it.
+"""Binding a port before the server starts, so that a failure is reported first and all workers share the sockets.
 
-The sockets are bound here and listen later, when the server is ready to accept: until then a client is refused
-rather than left waiting. The easy thing to get wrong is a name with several addresses, as `localhost` has: all of
-them are bound, at one port.
+The sockets are bound here and listen only when the server is ready to accept: until then a client is refused
+and does not wait. Easy to get wrong: a name can have several addresses, as `localhost` has; all of them are
+bound, on one port.
 """
 
 import errno
@@ -12,8 +12,8 @@ import sys
 from contextlib import suppress
 from typing import Final
 
-#: What a machine says of an address of a kind that it does not have, of which another one may do.
-_ABSENT: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+#: Errors of an address family that this machine does not have; another address of the host may work.
+_FAMILY_ERRORS: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 class ListenError(OSError):
@@ -28,30 +28,30 @@ def bind(host: str, port: int) -> list[socket.socket]:
         port: the port; 0 for a free one, which is the same for all addresses.
 
     Raises:
-        ListenError: it cannot be done; the text says why.
+        ListenError: the text says why it cannot be bound.
     """
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        infos = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError, OverflowError):
         raise ListenError(f"cannot listen on {host!r}: there is no such host") from None
-    bound: list[socket.socket] = []
+    sockets: list[socket.socket] = []
     failure: OSError | None = None
-    for family, kind, protocol, _, address in dict.fromkeys(found):
-        port = bound[0].getsockname()[1] if bound else port
+    for family, kind, protocol, _, address in dict.fromkeys(infos):
+        port = sockets[0].getsockname()[1] if sockets else port
         try:
-            bound.append(_bound(family, kind, protocol, (address[0], port, *address[2:])))
+            sockets.append(_bind_one(family, kind, protocol, (address[0], port, *address[2:])))
         except OSError as error:
             failure = error
-            if error.errno not in _ABSENT:
+            if error.errno not in _FAMILY_ERRORS:
                 break
-    if failure is not None and (not bound or failure.errno not in _ABSENT):
-        for each in bound:
-            each.close()
-        raise ListenError(_explained(failure, host, port)) from None
-    return bound
+    if failure is not None and (not sockets or failure.errno not in _FAMILY_ERRORS):
+        for sock in sockets:
+            sock.close()
+        raise ListenError(_explain(failure, host, port)) from None
+    return sockets
 
 
-def _bound(family: int, kind: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
+def _bind_one(family: int, kind: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         if os.name == "posix" and sys.platform != "cygwin":  # elsewhere it would let two programs share a port
@@ -66,12 +66,12 @@ def _bound(family: int, kind: int, protocol: int, address: tuple[object, ...]) -
     return sock
 
 
-def _explained(error: OSError, host: str, port: int) -> str:
-    place = f"port {port} of {host or 'this machine'}"
+def _explain(error: OSError, host: str, port: int) -> str:
+    endpoint = f"port {port} of {host or 'this machine'}"
     if error.errno == errno.EADDRINUSE:
-        return f"{place} is in use: another server may be running there; stop it, or choose another port"
+        return f"{endpoint} is in use: another server may be running there; stop it, or choose another port"
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"{place} may not be used by this user; choose a port above 1023"
-    if error.errno in _ABSENT:
+        return f"{endpoint} may not be used by this user; choose a port above 1023"
+    if error.errno in _FAMILY_ERRORS:
         return f"cannot listen on {host!r}: it is no address of this machine"
-    return f"cannot listen at {place}: {error.strerror or error}"
+    return f"cannot listen on {endpoint}: {error.strerror or error}"

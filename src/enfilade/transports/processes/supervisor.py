@@ -1,15 +1,13 @@
 """Several processes on one listener: the parent that starts them, replaces them and stops them.
 
 The parent owns the socket and serves nothing itself. It starts one worker, and the others once that one serves,
-so that what is wrong with the app is said once. A worker that ends is replaced. To take up new code (SIGHUP, or
-a file that changed) a new worker is started first, and the old one stops when the new one serves; if the new
-one fails, the old one stays.
+so that an error in the app is reported once. A worker that ends is replaced. For new code (SIGHUP, or a changed
+file) a new worker is started first, and the old one stops when the new one serves; if the new one fails, the old
+one stays. A worker that hangs is killed (`Watchdog` in `worker.py`): nothing else ends a blocked event loop.
 
-A worker that hangs is killed (`watchdog.py`), which is the only end that one has whose event loop is blocked.
-
-The easy thing to get wrong is to wait for ever. Whatever is told to stop has a moment by which it is killed, a
-second Ctrl-C kills at once, and the parent lets go of the listener before it waits, so that no client is left
-in a queue that nobody will serve.
+Easy to get wrong: waiting for ever. A worker that is told to stop is killed at a deadline, a second Ctrl-C kills
+at once, and the parent closes the listener before it waits, so that no client stays in a queue that nobody
+serves.
 """
 
 import logging
@@ -25,17 +23,15 @@ from types import FrameType
 from typing import Any, Final
 
 from enfilade.transports.http11.server import ServerOptions
-from enfilade.transports.processes.process_end import STARTUP_FAILURE
+from enfilade.transports.processes.process_end import STARTUP_FAILURE, STOP_SIGNALS
 from enfilade.transports.processes.worker import Load, Worker
 
 log = logging.getLogger("enfilade")
 
-_TICK: Final = 0.5  # seconds; also what it takes to see the end of a worker whose own children outlive it
-_MARGIN: Final = 5.0  # seconds on top of the drain budget, for what the app's lifespan puts away
-_LONGEST_PAUSE: Final = 5.0  # seconds between two tries to start a worker that cannot start
-_HELD_UP: Final = 2.0  # seconds between two looks of the parent that show that it was stopped itself
-
-_STOPPING: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+_POLL_INTERVAL: Final = 0.5  # seconds; the sentinel of a worker is late if its own children outlive it
+_LIFESPAN_MARGIN: Final = 5.0  # seconds for the app's lifespan, in addition to the time for requests
+_MAX_RETRY_DELAY: Final = 5.0  # seconds between attempts to start a worker that cannot start
+_SUSPENDED: Final = 2.0  # seconds between two rounds of the main loop that show that the parent did not run
 
 
 class Supervisor:
@@ -45,11 +41,11 @@ class Supervisor:
         load: makes the app in a worker; picklable.
         listeners: the bound sockets that they share.
         options: how each serves and stops.
-        count: how many.
+        count: number of workers.
         waits_for_changes: whether code that cannot start is tried again only after `renew()`.
 
     Attributes:
-        begun: is called when a worker begins to serve, with how often `renew()` was called before it started.
+        on_serving: called when a worker begins to serve, with how often `renew()` was called before it started.
     """
 
     def __init__(
@@ -61,30 +57,30 @@ class Supervisor:
         *,
         waits_for_changes: bool = False,
     ) -> None:
-        self.begun: Callable[[int], object] = lambda generation: None
-        self._make: Callable[[], Worker] = lambda: Worker(load, listeners, options, self._generation)
+        self.on_serving: Callable[[int], object] = lambda generation: None
+        self._make_worker: Callable[[], Worker] = lambda: Worker(load, listeners, options, self._generation)
         self._listeners = listeners
-        self._patience = options.patience + max(_MARGIN, options.lifespan_timeout)
+        self._stop_timeout = options.stop_timeout + max(_LIFESPAN_MARGIN, options.lifespan_timeout)
         self._count = count
         self._waits_for_changes = waits_for_changes
         self._workers: list[Worker] = []
         self._generation = 0
         self._failed_generation = -1
         self._failures = 0
-        self._not_before = 0.0
-        self._looked_at = time.monotonic()
-        self._exit_code: int | None = None  # what to end with, once it is decided that this ends
-        self._serving = False  # whether a worker has ever served
-        self._at_terminal = _at_terminal()
+        self._no_start_before = 0.0
+        self._last_round = time.monotonic()
+        self._exit_code: int | None = None  # set once it stops
+        self._has_served = False  # whether any worker has served
+        self._was_at_terminal = _is_at_terminal()
         self._signals: list[int] = []
-        self._bell, self._ringer = socket.socketpair()
-        self._bell.setblocking(False)
-        self._ringer.setblocking(False)
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._wake_receiver.setblocking(False)
+        self._wake_sender.setblocking(False)
 
     def renew(self) -> None:
         """Replace all workers by new ones, which load the app anew; callable from any thread."""
         self._generation += 1
-        self._ring()
+        self._wake()
 
     def run(self) -> int:
         """Keep the workers running until a signal asks to stop.
@@ -95,131 +91,132 @@ class Supervisor:
         with self._handling_signals():
             try:
                 while self._exit_code is None or self._workers:
-                    self._act()
+                    self._run_round()
                     self._wait()
             finally:
                 for worker in self._workers:  # only after an error of our own
                     worker.kill()
-                    worker.put_away()
+                    worker.close()
         return self._exit_code
 
-    # -- what happens ------------------------------------------------------------------------------------------
+    # -- the main loop -----------------------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        """Wait for a signal, for news of a worker, or until something is due."""
-        watched: list[Any] = [self._bell]
+        """Wait for a signal, for a message or the end of a worker, or until something is due."""
+        waitables: list[Any] = [self._wake_receiver]
         for worker in self._workers:
-            watched += worker.news
-        due = [self._not_before, *(each.overdue_at or each.watchdog.due_at or 0.0 for each in self._workers)]
+            waitables += worker.waitables
+        due = [worker.kill_at or worker.watchdog.due_at or 0.0 for worker in self._workers]
         now = time.monotonic()
-        wait(watched, min([_TICK, *(moment - now for moment in due if moment > now)]))
+        delays = [moment - now for moment in (self._no_start_before, *due) if moment > now]
+        wait(waitables, min([_POLL_INTERVAL, *delays]))
         try:
-            while self._bell.recv(64):
+            while self._wake_receiver.recv(64):
                 pass
         except BlockingIOError:
             return
 
-    def _act(self) -> None:
-        while self._signals:  # first, as Ctrl-C also ends workers that are only starting
-            self._obey(self._signals.pop(0))
+    def _run_round(self) -> None:
+        while self._signals:  # first, as Ctrl-C also ends workers that are still starting
+            self._obey_signal(self._signals.pop(0))
         now = time.monotonic()
-        held_up, self._looked_at = now - self._looked_at, now
+        elapsed, self._last_round = now - self._last_round, now
         for worker in list(self._workers):
-            if held_up > _HELD_UP:  # the machine may have been suspended, and the workers with it
-                worker.watchdog.forgive(held_up)
-            if worker.listen():
-                self._has_begun(worker)
+            if elapsed > _SUSPENDED:  # the machine may have been suspended, and the workers with it
+                worker.watchdog.forgive(elapsed)
+            if worker.read_messages():
+                self._worker_serves(worker)
             if worker.exit_code is not None:
-                self._has_ended(worker, worker.exit_code)
-            elif worker.overdue_at is None:
-                self._watch(worker, now)
-            elif worker.overdue_at <= now:
+                self._worker_ended(worker, worker.exit_code)
+            elif worker.kill_at is None:
+                self._check_health(worker, now)
+            elif worker.kill_at <= now:
                 log.warning("worker %s did not stop in time and is killed", worker.pid)
                 worker.kill()
         if self._exit_code is None:
-            self._fill_up()
-            self._replace_the_old()
+            self._start_missing()
+            self._start_replacement()
 
-    def _watch(self, worker: Worker, now: float) -> None:
-        """Ask a worker for a sign of life now and then, and kill one that hangs."""
-        worker.ask(now)
-        if worker.watchdog.hangs(now):
+    def _check_health(self, worker: Worker, now: float) -> None:
+        """Ping a worker if that is due, and kill it if it hangs."""
+        worker.ping_if_due(now)
+        if worker.watchdog.is_hung(now):
             log.error(
                 "worker %s has not %s for %g seconds: it is killed, and another takes its place",
                 worker.pid,
-                "answered" if worker.ready else "started",
-                worker.watchdog.patience,
+                "answered" if worker.is_serving else "started",
+                worker.watchdog.timeout,
             )
-            (worker.kill if worker.ready else worker.give_up)()
+            (worker.kill if worker.is_serving else worker.kill_failed_start)()
 
-    def _has_begun(self, worker: Worker) -> None:
-        self._failures, self._serving = 0, True
-        self.begun(worker.generation)
+    def _worker_serves(self, worker: Worker) -> None:
+        self._failures, self._has_served = 0, True
+        self.on_serving(worker.generation)
         if worker.replaces is not None:
-            worker.replaces.stop(self._patience)
+            worker.replaces.stop(self._stop_timeout)
             worker.replaces = None
 
-    def _has_ended(self, worker: Worker, exit_code: int) -> None:
+    def _worker_ended(self, worker: Worker, exit_code: int) -> None:
         self._workers.remove(worker)
-        worker.put_away()
+        worker.close()
         for other in self._workers:
             if other.replaces is worker:
                 other.replaces = None
-        if self._exit_code is not None or worker.overdue_at is not None:
+        if self._exit_code is not None or worker.kill_at is not None:
             return
-        if worker.ready:
+        if worker.is_serving:
             log.warning("worker %s died (exit code %s): another takes its place", worker.pid, exit_code)
         else:
-            self._could_not_start(worker, exit_code)
+            self._start_failed(worker, exit_code)
 
-    def _could_not_start(self, worker: Worker, exit_code: int) -> None:
+    def _start_failed(self, worker: Worker, exit_code: int) -> None:
         self._failures += 1
-        self._pause()
-        if exit_code >= 0:  # otherwise it was killed, which says nothing of its code
+        self._delay_next_start()
+        if exit_code >= 0:  # a negative code is a signal, and no sign that the code is broken
             self._failed_generation = max(self._failed_generation, worker.generation)
-        if any(other.ready for other in self._workers):
+        if any(other.is_serving for other in self._workers):
             log.error("a new worker could not start (exit code %s); those that serve go on", exit_code)
-        elif self._serving and exit_code < 0:
+        elif self._has_served and exit_code < 0:
             log.error("a new worker was killed while it started (exit code %s); trying again", exit_code)
-        elif self._serving and self._waits_for_changes:
+        elif self._has_served and self._waits_for_changes:
             log.error("the server could not start; waiting for a change")
         else:
             log.error("the worker could not start (exit code %s); stopping", exit_code)
             self._stop(STARTUP_FAILURE)
 
-    def _fill_up(self) -> None:
+    def _start_missing(self) -> None:
         """Start workers until there are enough; a single one before any has served."""
-        staying = [each for each in self._workers if each.overdue_at is None and each.replaces is None]
-        broken = self._waits_for_changes and self._generation == self._failed_generation
-        if broken or time.monotonic() < self._not_before:
+        staying = [worker for worker in self._workers if worker.kill_at is None and worker.replaces is None]
+        is_broken = self._waits_for_changes and self._generation == self._failed_generation
+        if is_broken or time.monotonic() < self._no_start_before:
             return
-        for _ in range(len(staying), self._count if self._serving else 1):
+        for _ in range(len(staying), self._count if self._has_served else 1):
             self._start(None)
 
-    def _replace_the_old(self) -> None:
+    def _start_replacement(self) -> None:
         """Start a worker of the newest generation in place of an older one, one at a time."""
-        if self._generation <= self._failed_generation or any(each.replaces for each in self._workers):
+        if self._generation <= self._failed_generation or any(worker.replaces for worker in self._workers):
             return
-        if time.monotonic() < self._not_before:
+        if time.monotonic() < self._no_start_before:
             return
-        for old in self._workers:
-            if old.generation < self._generation and old.overdue_at is None:
-                self._start(old)
+        for worker in self._workers:
+            if worker.generation < self._generation and worker.kill_at is None:
+                self._start(worker)
                 return
 
     def _start(self, replaces: Worker | None) -> None:
         try:
-            worker = self._make()
-        except OSError as error:  # no more processes, memory or descriptors: another time, perhaps
+            worker = self._make_worker()
+        except OSError as error:  # a lack of processes, memory or descriptors, which may pass
             self._failures += 1
-            self._pause()
+            self._delay_next_start()
             log.error("no new worker could be started: %s", error)
             return
         worker.replaces = replaces
         self._workers.append(worker)
 
-    def _pause(self) -> None:
-        self._not_before = time.monotonic() + min(0.1 * 2**self._failures, _LONGEST_PAUSE)
+    def _delay_next_start(self) -> None:
+        self._no_start_before = time.monotonic() + min(0.1 * 2**self._failures, _MAX_RETRY_DELAY)
 
     # -- stopping ----------------------------------------------------------------------------------------------
 
@@ -228,11 +225,11 @@ class Supervisor:
         for listener in self._listeners:
             listener.close()
         for worker in self._workers:
-            worker.stop(self._patience)
+            worker.stop(self._stop_timeout)
 
-    def _obey(self, number: int) -> None:
-        if number not in _STOPPING:  # SIGHUP
-            if self._at_terminal and not _at_terminal():  # it is gone, and with it whoever started this
+    def _obey_signal(self, number: int) -> None:
+        if number not in STOP_SIGNALS:  # SIGHUP
+            if self._was_at_terminal and not _is_at_terminal():  # the terminal was closed
                 self._stop(0)
             else:
                 log.info("replacing all workers")
@@ -248,38 +245,39 @@ class Supervisor:
 
     @contextmanager
     def _handling_signals(self) -> Iterator[None]:
-        """Take note of signals for the main loop.
+        """Queue signals for the main loop.
 
-        One that the process ignores is SIGHUP by nohup, and stays ignored, or SIGINT by a shell that starts it in
-        the background, and ends the server as it ends one without workers.
+        A signal that the process ignores is either SIGHUP under nohup, which stays ignored, or SIGINT of a
+        process that a shell has started in the background, which stops this server as it stops one without
+        workers.
         """
-        handled = [*_STOPPING, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-        before = {number: signal.getsignal(number) for number in handled}
+        handled = [*STOP_SIGNALS, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+        previous_handlers = {number: signal.getsignal(number) for number in handled}
         if threading.current_thread() is threading.main_thread():
-            for number, handler in before.items():
-                if number in _STOPPING or handler is not signal.SIG_IGN:
-                    signal.signal(number, self._note)
+            for number, handler in previous_handlers.items():
+                if number in STOP_SIGNALS or handler is not signal.SIG_IGN:
+                    signal.signal(number, self._queue_signal)
         try:
             yield
         finally:
             if threading.current_thread() is threading.main_thread():
-                for number, handler in before.items():
+                for number, handler in previous_handlers.items():
                     signal.signal(number, handler)
-            self._bell.close()
-            self._ringer.close()
+            self._wake_receiver.close()
+            self._wake_sender.close()
 
-    def _note(self, number: int, _: FrameType | None) -> None:
+    def _queue_signal(self, number: int, _: FrameType | None) -> None:
         self._signals.append(number)
-        self._ring()
+        self._wake()
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         try:
-            self._ringer.send(b"!")
-        except OSError:  # it rings already, or nobody is there any more
+            self._wake_sender.send(b"!")
+        except OSError:  # its buffer is full, so the loop wakes anyway; or it is closed
             return
 
 
-def _at_terminal() -> bool:
+def _is_at_terminal() -> bool:
     try:
         return os.isatty(0)
     except OSError:
