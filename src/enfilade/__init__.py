@@ -3,210 +3,209 @@
 This is only the face: it hands names on, each imported when it is first asked for.
 """
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from enfilade._version import __version__
+from enfilade._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from enfilade.app import MCPApp
-    from enfilade.client.connect import connect
-    from enfilade.primitives.caching import Caching
-    from enfilade.primitives.depends import Depends
+    from enfilade.app import MCPApp as MCPApp
+    from enfilade.client.connect import connect as connect
+    from enfilade.primitives.caching import Caching as Caching
+    from enfilade.primitives.depends import Depends as Depends
     from enfilade.primitives.errors import (
-        AnswerError,
-        EnfiladeError,
-        PromptError,
-        ResourceError,
-        ResourceNotFound,
-        ToolError,
+        AnswerError as AnswerError,
+        EnfiladeError as EnfiladeError,
+        PromptError as PromptError,
+        ResourceError as ResourceError,
+        ResourceNotFound as ResourceNotFound,
+        ToolError as ToolError,
     )
-    from enfilade.primitives.questions.choices import Choices
-    from enfilade.primitives.questions.input_required import InputRequired, InputResponses
+    from enfilade.primitives.questions.choices import Choices as Choices
+    from enfilade.primitives.questions.input_required import (
+        InputRequired as InputRequired,
+        InputResponses as InputResponses,
+    )
     from enfilade.primitives.questions.question import (
-        Elicited,
-        NotAccepted,
-        elicitation,
-        roots,
-        sampling,
-        text_of,
-        url_elicitation,
+        Elicited as Elicited,
+        NotAccepted as NotAccepted,
+        elicitation as elicitation,
+        roots as roots,
+        sampling as sampling,
+        text_of as text_of,
+        url_elicitation as url_elicitation,
     )
-    from enfilade.primitives.tool_decorator import tool
-    from enfilade.primitives.values.media import Audio, File, Image
-    from enfilade.primitives.values.messages import AssistantMessage, Message, PromptResult, UserMessage
-    from enfilade.primitives.values.results import ToolResult
+    from enfilade.primitives.tool_decorator import tool as tool
+    from enfilade.primitives.values.media import (
+        Audio as Audio,
+        File as File,
+        Image as Image,
+    )
+    from enfilade.primitives.values.messages import (
+        AssistantMessage as AssistantMessage,
+        Message as Message,
+        PromptResult as PromptResult,
+        UserMessage as UserMessage,
+    )
+    from enfilade.primitives.values.results import ToolResult as ToolResult
     from enfilade.serving.client_requests.errors import (
-        AskTimeoutError,
-        CannotAskError,
-        ClientRefusedError,
-        MissingCapabilityError,
+        AskTimeoutError as AskTimeoutError,
+        CannotAskError as CannotAskError,
+        ClientRefusedError as ClientRefusedError,
+        MissingCapabilityError as MissingCapabilityError,
     )
-    from enfilade.serving.context import Context
-    from enfilade.serving.peer import Peer
-    from enfilade.serving.request import Request
-    from enfilade.settings import Settings
-    from enfilade.state.event_store import EventCallback, EventId, EventMessage, EventStore, StreamId
-    from enfilade.state.event_stores import MemoryEventStore, SqliteEventStore
-    from enfilade.transports.bridge.messages import RelatedMessage, as_dict, as_session_message, as_text
-    from enfilade.transports.bridge.transport import HTTPStreamableTransport
+    from enfilade.serving.context import Context as Context
+    from enfilade.serving.peer import Peer as Peer
+    from enfilade.serving.request import Request as Request
+    from enfilade.settings import Settings as Settings
+    from enfilade.state.event_store import (
+        EventCallback as EventCallback,
+        EventId as EventId,
+        EventMessage as EventMessage,
+        EventStore as EventStore,
+        StreamId as StreamId,
+    )
+    from enfilade.state.event_stores import (
+        MemoryEventStore as MemoryEventStore,
+        SqliteEventStore as SqliteEventStore,
+    )
+    from enfilade.transports.bridge.messages import (
+        RelatedMessage as RelatedMessage,
+        as_dict as as_dict,
+        as_session_message as as_session_message,
+        as_text as as_text,
+    )
+    from enfilade.transports.bridge.transport import HTTPStreamableTransport as HTTPStreamableTransport
     from enfilade.wire.content import (
-        Annotations,
-        AudioContent,
-        BlobResourceContents,
-        EmbeddedResource,
-        Icon,
-        ImageContent,
-        ResourceLink,
-        TextContent,
-        TextResourceContents,
+        Annotations as Annotations,
+        AudioContent as AudioContent,
+        BlobResourceContents as BlobResourceContents,
+        EmbeddedResource as EmbeddedResource,
+        Icon as Icon,
+        ImageContent as ImageContent,
+        ResourceLink as ResourceLink,
+        TextContent as TextContent,
+        TextResourceContents as TextResourceContents,
     )
-    from enfilade.wire.roots import Root
-    from enfilade.wire.sampling import CreateMessageResult, ModelPreferences, SamplingMessage
-    from enfilade.wire.tools import ToolAnnotations
+    from enfilade.wire.roots import Root as Root
+    from enfilade.wire.sampling import (
+        CreateMessageResult as CreateMessageResult,
+        ModelPreferences as ModelPreferences,
+        SamplingMessage as SamplingMessage,
+    )
+    from enfilade.wire.tools import ToolAnnotations as ToolAnnotations
 
-_HOMES = {
-    "HTTPStreamableTransport": "enfilade.transports.bridge.transport",
-    "EventStore": "enfilade.state.event_store",
-    "EventMessage": "enfilade.state.event_store",
-    "EventId": "enfilade.state.event_store",
-    "StreamId": "enfilade.state.event_store",
-    "EventCallback": "enfilade.state.event_store",
-    "MemoryEventStore": "enfilade.state.event_stores",
-    "SqliteEventStore": "enfilade.state.event_stores",
-    "RelatedMessage": "enfilade.transports.bridge.messages",
-    "as_dict": "enfilade.transports.bridge.messages",
-    "as_text": "enfilade.transports.bridge.messages",
-    "as_session_message": "enfilade.transports.bridge.messages",
-    "Choices": "enfilade.primitives.questions.choices",
-    "AnswerError": "enfilade.primitives.errors",
-    "InputRequired": "enfilade.primitives.questions.input_required",
-    "InputResponses": "enfilade.primitives.questions.input_required",
-    "Elicited": "enfilade.primitives.questions.question",
-    "NotAccepted": "enfilade.primitives.questions.question",
-    "elicitation": "enfilade.primitives.questions.question",
-    "roots": "enfilade.primitives.questions.question",
-    "sampling": "enfilade.primitives.questions.question",
-    "text_of": "enfilade.primitives.questions.question",
-    "url_elicitation": "enfilade.primitives.questions.question",
-    "AskTimeoutError": "enfilade.serving.client_requests.errors",
-    "CannotAskError": "enfilade.serving.client_requests.errors",
-    "ClientRefusedError": "enfilade.serving.client_requests.errors",
-    "MissingCapabilityError": "enfilade.serving.client_requests.errors",
-    "Root": "enfilade.wire.roots",
-    "CreateMessageResult": "enfilade.wire.sampling",
-    "ModelPreferences": "enfilade.wire.sampling",
-    "SamplingMessage": "enfilade.wire.sampling",
-    "Caching": "enfilade.primitives.caching",
-    "PromptResult": "enfilade.primitives.values.messages",
-    "AssistantMessage": "enfilade.primitives.values.messages",
-    "UserMessage": "enfilade.primitives.values.messages",
-    "Message": "enfilade.primitives.values.messages",
-    "PromptError": "enfilade.primitives.errors",
-    "ResourceNotFound": "enfilade.primitives.errors",
-    "ResourceError": "enfilade.primitives.errors",
-    "EnfiladeError": "enfilade.primitives.errors",
-    "MCPApp": "enfilade.app",
-    "Context": "enfilade.serving.context",
-    "Request": "enfilade.serving.request",
-    "Depends": "enfilade.primitives.depends",
-    "Peer": "enfilade.serving.peer",
-    "Settings": "enfilade.settings",
-    "ToolError": "enfilade.primitives.errors",
-    "ToolResult": "enfilade.primitives.values.results",
-    "Audio": "enfilade.primitives.values.media",
-    "File": "enfilade.primitives.values.media",
-    "Image": "enfilade.primitives.values.media",
-    "tool": "enfilade.primitives.tool_decorator",
-    "connect": "enfilade.client.connect",
-    "Annotations": "enfilade.wire.content",
-    "AudioContent": "enfilade.wire.content",
-    "BlobResourceContents": "enfilade.wire.content",
-    "EmbeddedResource": "enfilade.wire.content",
-    "Icon": "enfilade.wire.content",
-    "ImageContent": "enfilade.wire.content",
-    "ResourceLink": "enfilade.wire.content",
-    "TextContent": "enfilade.wire.content",
-    "TextResourceContents": "enfilade.wire.content",
-    "ToolAnnotations": "enfilade.wire.tools",
+#: The public names, by the module that has them. Type checkers read the imports above; a test compares the two.
+_EXPORTS = {
+    "enfilade._version": ("__version__",),
+    "enfilade.app": ("MCPApp",),
+    "enfilade.client.connect": ("connect",),
+    "enfilade.primitives.caching": ("Caching",),
+    "enfilade.primitives.depends": ("Depends",),
+    "enfilade.primitives.errors": (
+        "AnswerError",
+        "EnfiladeError",
+        "PromptError",
+        "ResourceError",
+        "ResourceNotFound",
+        "ToolError",
+    ),
+    "enfilade.primitives.questions.choices": ("Choices",),
+    "enfilade.primitives.questions.input_required": ("InputRequired", "InputResponses"),
+    "enfilade.primitives.questions.question": (
+        "Elicited",
+        "NotAccepted",
+        "elicitation",
+        "roots",
+        "sampling",
+        "text_of",
+        "url_elicitation",
+    ),
+    "enfilade.primitives.tool_decorator": ("tool",),
+    "enfilade.primitives.values.media": ("Audio", "File", "Image"),
+    "enfilade.primitives.values.messages": ("AssistantMessage", "Message", "PromptResult", "UserMessage"),
+    "enfilade.primitives.values.results": ("ToolResult",),
+    "enfilade.serving.client_requests.errors": (
+        "AskTimeoutError",
+        "CannotAskError",
+        "ClientRefusedError",
+        "MissingCapabilityError",
+    ),
+    "enfilade.serving.context": ("Context",),
+    "enfilade.serving.peer": ("Peer",),
+    "enfilade.serving.request": ("Request",),
+    "enfilade.settings": ("Settings",),
+    "enfilade.state.event_store": ("EventCallback", "EventId", "EventMessage", "EventStore", "StreamId"),
+    "enfilade.state.event_stores": ("MemoryEventStore", "SqliteEventStore"),
+    "enfilade.transports.bridge.messages": ("RelatedMessage", "as_dict", "as_session_message", "as_text"),
+    "enfilade.transports.bridge.transport": ("HTTPStreamableTransport",),
+    "enfilade.wire.content": (
+        "Annotations",
+        "AudioContent",
+        "BlobResourceContents",
+        "EmbeddedResource",
+        "Icon",
+        "ImageContent",
+        "ResourceLink",
+        "TextContent",
+        "TextResourceContents",
+    ),
+    "enfilade.wire.roots": ("Root",),
+    "enfilade.wire.sampling": ("CreateMessageResult", "ModelPreferences", "SamplingMessage"),
+    "enfilade.wire.tools": ("ToolAnnotations",),
 }
+_LAZY_EXPORTS = dict(sorted((name, module) for module, names in _EXPORTS.items() for name in names))
 
-__all__ = [
-    "Annotations",
-    "AnswerError",
-    "AskTimeoutError",
-    "AssistantMessage",
-    "Audio",
-    "AudioContent",
-    "BlobResourceContents",
-    "Caching",
-    "CannotAskError",
-    "Choices",
-    "ClientRefusedError",
-    "Context",
-    "CreateMessageResult",
-    "Depends",
-    "Elicited",
-    "EmbeddedResource",
-    "EnfiladeError",
-    "EventCallback",
-    "EventId",
-    "EventMessage",
-    "EventStore",
-    "File",
-    "HTTPStreamableTransport",
-    "Icon",
-    "Image",
-    "ImageContent",
-    "InputRequired",
-    "InputResponses",
-    "MCPApp",
-    "MemoryEventStore",
-    "Message",
-    "MissingCapabilityError",
-    "ModelPreferences",
-    "NotAccepted",
-    "Peer",
-    "PromptError",
-    "PromptResult",
-    "RelatedMessage",
-    "Request",
-    "ResourceError",
-    "ResourceLink",
-    "ResourceNotFound",
-    "Root",
-    "SamplingMessage",
-    "Settings",
-    "SqliteEventStore",
-    "StreamId",
-    "TextContent",
-    "TextResourceContents",
-    "ToolAnnotations",
-    "ToolError",
-    "ToolResult",
-    "UserMessage",
-    "__version__",
-    "as_dict",
-    "as_session_message",
-    "as_text",
-    "connect",
-    "elicitation",
-    "roots",
-    "sampling",
-    "text_of",
-    "tool",
-    "url_elicitation",
-]
+if not TYPE_CHECKING:  # type checkers would take every name for one that there is
+    __all__ = list(_LAZY_EXPORTS)
 
+    def __getattr__(name: str) -> Any:
+        import importlib
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'enfilade' has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+        if name not in _LAZY_EXPORTS:
+            _refuse(name, is_imported=sys._getframe(1).f_code.co_name == "_handle_fromlist")
+        value = getattr(importlib.import_module(_LAZY_EXPORTS[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return list(_LAZY_EXPORTS)
+
+
+def _refuse(name: str, *, is_imported: bool) -> NoReturn:
+    """Refuse a name that is not here, with what to write for one that is known from elsewhere.
+
+    Args:
+        name: the name.
+        is_imported: it stands in `from enfilade import …`, which hides the text of an `AttributeError`.
+    """
+    advice = ""
+    if not name.startswith("_"):
+        from enfilade.primitives.other_frameworks import advice_on_name
+
+        advice = advice_on_name(name)
+    if is_imported and advice:
+        raise ImportError(f"cannot import name {name!r} from 'enfilade'{advice}", name="enfilade")
+    raise AttributeError(f"module 'enfilade' has no attribute {name!r}{advice}")
+
+
+class _OtherModules:
+    """Says what to write for modules of other frameworks, such as `enfilade.dependencies`; finds none."""
+
+    @staticmethod
+    def find_spec(name: str, *_args: object) -> None:
+        """Refuse a module that is known from elsewhere.
+
+        Raises:
+            ModuleNotFoundError: says what to write.
+        """
+        package, _, module = name.partition(".")
+        if package == "enfilade":
+            from enfilade.primitives.other_frameworks import MODULES, advice_on_name
+
+            if module in MODULES:
+                raise ModuleNotFoundError(f"No module named {name!r}{advice_on_name(module)}", name=name)
+
+
+sys.meta_path.append(_OtherModules)

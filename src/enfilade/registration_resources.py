@@ -29,9 +29,7 @@ from enfilade.startup.lazy import LazyModule
 if TYPE_CHECKING:
     import os
 
-    from enfilade.primitives import completion as _completion
-    from enfilade.primitives import prompt as _prompt
-    from enfilade.primitives import resource as _resource
+    from enfilade.primitives import completion as _completion, prompt as _prompt, resource as _resource
     from enfilade.primitives.completion import Source
     from enfilade.primitives.prompt import Prompt
     from enfilade.primitives.resource import Resource, ResourceTemplate

@@ -21,8 +21,7 @@ from enfilade.startup.lazy import LazyModule
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from enfilade.primitives import tool as _tool
-    from enfilade.primitives import tool_decorator as modules
+    from enfilade.primitives import tool as _tool, tool_decorator as modules
     from enfilade.primitives.tool import Tool
     from enfilade.wire.content import Icon
     from enfilade.wire.tools import ToolAnnotations

@@ -4,8 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from enfilade.client_config.errors import BrokenTextError
 from enfilade.client_config.json_edit import drop, drop_item, find, meaning, names, put, put_item

@@ -1,8 +1,7 @@
 """What a client calls a server: one word that every client takes."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from enfilade.client_config.errors import ClientFileError
 from enfilade.client_config.names import check_name, name_of

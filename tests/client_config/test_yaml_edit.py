@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from enfilade.client_config.errors import BrokenTextError, ClientFileError
 from enfilade.client_config.yaml_edit import drop, find, meaning, names, put

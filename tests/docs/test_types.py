@@ -63,7 +63,7 @@ def test_pyright_takes_pages_examples_and_the_public_face(written: Path) -> None
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_a_checker_notices(checker: str, tmp_path: Path) -> None:
-    """What an author can get wrong: no await, a type that was not asked for, a truth value of nothing."""
+    """What an author can get wrong: a name, no await, a type that was not asked for, a truth value of nothing."""
     page = tmp_path / "page.md"
     page.write_text(f"# Page\n\n```python\n{WRONG}\n```\n", encoding="utf-8")
     write_python(page, tmp_path / PACKAGE / "page")
@@ -87,7 +87,12 @@ def at(page: Path, number: int) -> str:
 
 
 WRONG = """
+import enfilade
 from enfilade import Context
+from enfilade import Contxt  # wrong
+from enfilade.testing import accpet  # wrong
+
+enfilade.MCPAp()  # wrong
 
 async def tool(ctx: Context[str]) -> None:
     ctx.elicit("Really?")  # wrong

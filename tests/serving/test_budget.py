@@ -16,8 +16,7 @@ import msgspec
 import pytest
 
 from enfilade import MCPApp
-from enfilade.serving import dispatcher as serving
-from enfilade.serving import thread_pool
+from enfilade.serving import dispatcher as serving, thread_pool
 from enfilade.state.tokens import Seal
 from enfilade.transports import request_parsing
 from enfilade.transports.http import response

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from enfilade import Context, Depends, MCPApp, ToolError, connect
-from enfilade import text_of as text_in
+from enfilade import Context, Depends, MCPApp, ToolError, connect, text_of as text_in
 from enfilade.serving.dependencies import Overrides, provided
 from enfilade.serving.thread_pool import Threads
 from enfilade.settings import Settings

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from enfilade import Context, MCPApp, ToolError, ToolResult
 from enfilade.primitives.names import RESERVED, secret_names

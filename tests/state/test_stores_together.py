@@ -7,8 +7,7 @@ import asyncio
 import itertools
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from enfilade.state.open import open_store
 from enfilade.state.store import Kept, Store, StoreError

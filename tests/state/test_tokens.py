@@ -1,8 +1,7 @@
 """Seals: opened by who shares the secret, for the purpose they were made for, and by nobody else."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from enfilade.state.tokens import MINIMUM_SECRET, Seal
 

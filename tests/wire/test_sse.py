@@ -2,8 +2,7 @@
 
 import json
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from enfilade.wire.jsonrpc import encode_result
 from enfilade.wire.sse import KEEP_ALIVE, event

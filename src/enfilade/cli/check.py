@@ -17,8 +17,7 @@ from enfilade.cli.targets import HELP_OF_TARGET, headers_of, is_file, reported, 
 from enfilade.lint import snapshot as snapshots
 from enfilade.lint.findings import FAILING, Finding, fails
 from enfilade.lint.report import as_github, as_json, counts, why
-from enfilade.lint.run import Outcome
-from enfilade.lint.run import check as check_server
+from enfilade.lint.run import Outcome, check as check_server
 
 _COLOURS: Final = {"error": "bold red", "breaking": "bold magenta", "warning": "yellow", "note": "dim"}
 _FORMATS: Final = ("text", "json", "github")

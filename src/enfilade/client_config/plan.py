@@ -19,8 +19,7 @@ from enfilade.client_config.clients import CLIENTS, Client
 from enfilade.client_config.entry import Entry, Server, entry_for
 from enfilade.client_config.errors import BrokenTextError, ClientFileError
 from enfilade.client_config.file import ClientFile, read
-from enfilade.client_config.jsonc import check_plain
-from enfilade.client_config.jsonc import read as read_json
+from enfilade.client_config.jsonc import check_plain, read as read_json
 from enfilade.client_config.locations import Location, Places
 from enfilade.client_config.names import check_name
 

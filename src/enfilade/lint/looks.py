@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from enfilade.client.surface import Surface, arguments_of
 from enfilade.lint import portability
-from enfilade.lint.schemas import complaint, depth, is_recursive
-from enfilade.lint.schemas import references as references_of
+from enfilade.lint.schemas import complaint, depth, is_recursive, references as references_of
 from enfilade.lint.secrets import secret_defaults
 from enfilade.lint.token_count import tokens_of, tokens_of_all
 

@@ -19,7 +19,7 @@ K = TypeVar("K", bound=type)
 #: Where it is all listed.
 PAGE: Final = "docs/from-fastmcp.md"
 
-_AUTH: Final = "authorization is not there yet; let the ASGI host check tokens, and look at ctx.peer.principal"
+AUTH: Final = "authorization is not there yet; let the ASGI host check tokens, and look at ctx.peer.principal"
 _TAGS: Final = 'tags are not there; put them into meta={"tags": [...]}, and add and remove things while it runs'
 _ENABLED: Final = "what is registered is offered; use app.remove_tool(name), remove_resource or remove_prompt"
 _TASK: Final = "background tasks are not there; a call may take long, report progress and be resumed"
@@ -39,8 +39,8 @@ SPELLINGS: Final = {
 
 _ANY: Final = {
     "tags": _TAGS,
-    "auth": _AUTH,
-    "requires_auth": _AUTH,
+    "auth": AUTH,
+    "requires_auth": AUTH,
     "enabled": _ENABLED,
     "task": _TASK,
     "version": _VERSIONS,
@@ -73,7 +73,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "for browsers and host names there are the settings allowed_origins and allowed_hosts",
     ),
     "server": {
-        "auth": _AUTH,
+        "auth": AUTH,
         "tags": _TAGS,
         "include_tags": _TAGS,
         "exclude_tags": _TAGS,

@@ -1,4 +1,4 @@
-"""Types, marks, values and exceptions of other frameworks in what an author registers, and what to write here.
+"""Types, marks, values, exceptions and names of other frameworks, and what to write here in their place.
 
 A class is recognized by its module and its name, so none of these packages is imported.
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 from enfilade.primitives.errors import ReturnedValueError
-from enfilade.primitives.habits import HTTP, OF_CONTEXT, PAGE
+from enfilade.primitives.habits import AUTH, HTTP, OF_CONTEXT, OPTIONS, PAGE
 
 #: What errors call a package, by the first part of its modules' names; `uncalled_for` is a part of fastmcp.
 _TITLES: Final = {
@@ -66,6 +66,67 @@ _EXCEPTIONS: Final = {
     ),
     **dict.fromkeys(("MCPError", "McpError", "HTTPException"), _RAISE.format("ToolError")),
 }
+
+_MIDDLEWARE: Final = "middleware is one function: async def mw(request: Request, call_next)"
+_ANSWER: Final = "await ctx.elicit(message, T) returns Elicited, which has .action, .accepted and .data"
+_FILES: Final = "app.add_text_resource, app.add_file_resource and app.add_directory make resources"
+_DECORATE: Final = "decorate a function: @app.tool, @app.resource(uri) or @app.prompt"
+
+#: What to write for a name that is imported from `enfilade`, or for a module below it.
+_NAMES: Final = {
+    **{name: advice for name, advice in _TYPES.items() if name not in ("Depends", "Message")},
+    **{name: advice.partition("; ")[2] or advice for name, advice in _EXCEPTIONS.items()},
+    **dict.fromkeys(("FastMCP", "MCPServer", "Server", "App"), "the server is MCPApp"),
+    "FastMCPError": "the base of all errors is EnfiladeError",
+    "Client": "connect(app) and connect(url) give the official client, whose class is mcp.Client",
+    **dict.fromkeys(("Middleware", "MiddlewareContext", "CallNext", "middleware"), _MIDDLEWARE),
+    **dict.fromkeys(("get_context", "RequestContext"), _CONTEXT),
+    **dict.fromkeys(("get_http_headers", "get_http_request"), HTTP),
+    **dict.fromkeys(("get_access_token", "BearerAuthProvider", "AuthProvider", "auth"), AUTH),
+    "get_server": _APP,
+    **dict.fromkeys(
+        ("AcceptedElicitation", "DeclinedElicitation", "CancelledElicitation", "ElicitResult", "elicit"), _ANSWER
+    ),
+    **dict.fromkeys(("TextResource", "FileResource", "BinaryResource", "DirectoryResource"), _FILES),
+    **dict.fromkeys(("Tool", "FunctionTool", "FunctionResource", "FunctionPrompt"), _DECORATE),
+    **dict.fromkeys(("Resource", "ResourceTemplate", "Prompt", "resource", "prompt"), _DECORATE),
+    "HttpResource": "decorate a function that reads it: @app.resource(uri)",
+    "PromptMessage": "use Message, UserMessage or AssistantMessage",
+    "Lifespan": "MCPApp(lifespan=...) takes an @asynccontextmanager function",
+    **dict.fromkeys(("Field", "BaseModel"), "it is in pydantic"),
+    "stdio_server": "app.run() serves over stdio",
+    "run": "app.run() serves",
+    "ResourceSecurity": OPTIONS["resource"]["security"],
+    "server": f"MCPApp, Context and Depends are in enfilade itself; {_MIDDLEWARE}",
+    "dependencies": f"Depends is in enfilade itself; {_CONTEXT}",
+    "utilities": "Image, Audio and File are in enfilade itself",
+    "tools": "ToolResult is in enfilade itself",
+    "prompts": "Message and PromptResult are in enfilade itself",
+    "resources": _FILES,
+    "context": "Context is in enfilade itself",
+    "types": "TextContent and the like are in enfilade itself, and all types of the protocol in mcp.types",
+}
+#: Those of them that are modules elsewhere.
+MODULES: Final = frozenset(
+    (
+        "auth",
+        "context",
+        "dependencies",
+        "middleware",
+        "prompts",
+        "resources",
+        "server",
+        "tools",
+        "types",
+        "utilities",
+    )
+)
+
+
+def advice_on_name(name: str) -> str:
+    """Return what to write for a name that this package does not have; empty if nothing is known of it."""
+    advice = _NAMES.get(name)
+    return "" if advice is None else f": {advice} (see {PAGE})"
 
 
 def refuse_types(kinds: Iterable[type], where: str, *, returned: bool = False) -> None:

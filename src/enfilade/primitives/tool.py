@@ -42,11 +42,9 @@ from enfilade.wire.content import Icon
 if TYPE_CHECKING:
     import logging
 
-    from enfilade.primitives.schema import explicit_schema as _given_schema
-    from enfilade.primitives.schema import inlining as _inlining
+    from enfilade.primitives.schema import explicit_schema as _given_schema, inlining as _inlining
     from enfilade.primitives.schema.explicit_schema import GivenSchemaReader
-    from enfilade.primitives.values import arguments as _arguments
-    from enfilade.primitives.values import structured_output as _structured
+    from enfilade.primitives.values import arguments as _arguments, structured_output as _structured
     from enfilade.primitives.values.arguments import ArgumentReader, RawArguments
     from enfilade.primitives.values.results import ResultWriter
 else:  # with pydantic, which takes long to load; the last is needed for mistakes alone

@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     from enfilade.primitives.questions.question import Elicited, Messages, SpecialForm
     from enfilade.serving import chaining
     from enfilade.serving.changes import Change
-    from enfilade.serving.client_requests import ask as asking
-    from enfilade.serving.client_requests import questions
-    from enfilade.serving.client_requests import returned as explicit
+    from enfilade.serving.client_requests import ask as asking, questions, returned as explicit
     from enfilade.serving.peer import Peer
     from enfilade.serving.request import Request
     from enfilade.wire.jsonrpc import RequestId

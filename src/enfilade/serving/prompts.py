@@ -16,8 +16,7 @@ from enfilade.serving.execution import Handlers
 from enfilade.serving.pagination import Pages, Render
 from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
-from enfilade.wire.prompts import GetPromptRequestParams, GetPromptResult, ListPromptsResult
-from enfilade.wire.prompts import Prompt as Definition
+from enfilade.wire.prompts import GetPromptRequestParams, GetPromptResult, ListPromptsResult, Prompt as Definition
 
 if TYPE_CHECKING:
     from enfilade.primitives.prompt import Prompt

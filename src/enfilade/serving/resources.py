@@ -28,8 +28,8 @@ from enfilade.wire.resources import (
     NotFoundError,
     ReadResourceRequestParams,
     ReadResourceResult,
+    Resource as Definition,
 )
-from enfilade.wire.resources import Resource as Definition
 
 if TYPE_CHECKING:
     from enfilade.primitives import resource as _resource

@@ -31,8 +31,7 @@ from enfilade.serving.request import Outcome, Request
 from enfilade.serving.secrets import Redaction, SecretSource
 from enfilade.wire.headers import MirroredParameter, check_mirrored, mirrored_parameters
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
-from enfilade.wire.tools import CallToolRequestParams, CallToolResult, ListToolsResult
-from enfilade.wire.tools import Tool as Definition
+from enfilade.wire.tools import CallToolRequestParams, CallToolResult, ListToolsResult, Tool as Definition
 
 if TYPE_CHECKING:
     from enfilade.primitives.tool import Tool

@@ -7,62 +7,62 @@ loads the plugin of this room in every run of everybody who has Enfilade install
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from enfilade.client.arguments import ArgumentError, read_arguments
-    from enfilade.client.connect import connect
-    from enfilade.client.errors import ConnectError
-    from enfilade.client.recording_client import Connected, LogMessage, Report
-    from enfilade.client.scripted_answers import Answer, OutOfAnswersError, Question, accept, cancel, decline
-    from enfilade.client.surface import Surface, read_surface
-    from enfilade.client.targets import Command
+    from enfilade.client.arguments import (
+        ArgumentError as ArgumentError,
+        read_arguments as read_arguments,
+    )
+    from enfilade.client.connect import connect as connect
+    from enfilade.client.errors import ConnectError as ConnectError
+    from enfilade.client.recording_client import (
+        Connected as Connected,
+        LogMessage as LogMessage,
+        Report as Report,
+    )
+    from enfilade.client.scripted_answers import (
+        Answer as Answer,
+        OutOfAnswersError as OutOfAnswersError,
+        Question as Question,
+        accept as accept,
+        cancel as cancel,
+        decline as decline,
+    )
+    from enfilade.client.surface import (
+        Surface as Surface,
+        read_surface as read_surface,
+    )
+    from enfilade.client.targets import Command as Command
 
-_HOMES = {
-    "Answer": "scripted_answers",
-    "OutOfAnswersError": "scripted_answers",
-    "ArgumentError": "arguments",
-    "Command": "targets",
-    "Connected": "recording_client",
-    "ConnectError": "errors",
-    "LogMessage": "recording_client",
-    "Question": "scripted_answers",
-    "Report": "recording_client",
-    "Surface": "surface",
-    "accept": "scripted_answers",
-    "cancel": "scripted_answers",
-    "connect": "connect",
-    "decline": "scripted_answers",
-    "read_arguments": "arguments",
-    "read_surface": "surface",
+#: The public names, by the module that has them. Type checkers read the imports above.
+_EXPORTS = {
+    "enfilade.client.arguments": ("ArgumentError", "read_arguments"),
+    "enfilade.client.connect": ("connect",),
+    "enfilade.client.errors": ("ConnectError",),
+    "enfilade.client.recording_client": ("Connected", "LogMessage", "Report"),
+    "enfilade.client.scripted_answers": (
+        "Answer",
+        "OutOfAnswersError",
+        "Question",
+        "accept",
+        "cancel",
+        "decline",
+    ),
+    "enfilade.client.surface": ("Surface", "read_surface"),
+    "enfilade.client.targets": ("Command",),
 }
+_LAZY_EXPORTS = dict(sorted((name, module) for module, names in _EXPORTS.items() for name in names))
 
-__all__ = [
-    "Answer",
-    "ArgumentError",
-    "Command",
-    "ConnectError",
-    "Connected",
-    "LogMessage",
-    "OutOfAnswersError",
-    "Question",
-    "Report",
-    "Surface",
-    "accept",
-    "cancel",
-    "connect",
-    "decline",
-    "read_arguments",
-    "read_surface",
-]
+if not TYPE_CHECKING:  # type checkers would take every name for one that there is
+    __all__ = list(_LAZY_EXPORTS)
 
+    def __getattr__(name: str) -> Any:
+        if name not in _LAZY_EXPORTS:
+            raise AttributeError(f"module 'enfilade.testing' has no attribute {name!r}")
+        import importlib
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'enfilade.testing' has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(f"enfilade.client.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+        value = getattr(importlib.import_module(_LAZY_EXPORTS[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return list(_LAZY_EXPORTS)

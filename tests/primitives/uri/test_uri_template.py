@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from enfilade.primitives.uri.uri_template import UriTemplate, decoded, leads_astray
 

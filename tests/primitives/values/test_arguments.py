@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from pydantic import BaseModel, Field, SecretStr
 from typing_extensions import TypedDict
 

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import mcp.types
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from msgspec import UNSET
 from pydantic import BaseModel
 

@@ -8,8 +8,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from enfilade import Context
 from enfilade.serving.client_requests.stateless import STALLED_ROUNDS

@@ -11,8 +11,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from starlette.authentication import SimpleUser
 
 from enfilade import Context, InputRequired, MCPApp, elicitation

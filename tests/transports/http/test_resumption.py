@@ -15,8 +15,7 @@ import pytest
 
 from enfilade import Context, Settings
 from enfilade.state.store import Bounds, StoreError
-from enfilade.transports.http import event_recorder, resumption, standalone_stream
-from enfilade.transports.http import sessions as session_module
+from enfilade.transports.http import event_recorder, resumption, sessions as session_module, standalone_stream
 from enfilade.transports.http.sse_stream import HIGH_WATER, EventStream
 from support.cluster.in_process_workers import Client, Connection, Crew, SharedMemory, crew_of
 from support.exchanges import messages_of

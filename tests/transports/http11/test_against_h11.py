@@ -19,8 +19,7 @@ from typing import Any
 
 import h11
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from enfilade.transports.http11.protocol import HttpProtocol

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from enfilade.transports.http11 import protocol as http_protocol
-from enfilade.transports.http11 import server as http_server
+from enfilade.transports.http11 import protocol as http_protocol, server as http_server
 from enfilade.transports.http11.pipelining import MAX_WAITING
 from enfilade.transports.http11.protocol import HttpProtocol
 from enfilade.transports.http11.reader import MAX_HEAD

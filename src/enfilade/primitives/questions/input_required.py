@@ -23,8 +23,7 @@ from enfilade.wire.roots import ListRootsResult
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-    from enfilade.primitives.questions import form as _form
-    from enfilade.primitives.questions import question as _question
+    from enfilade.primitives.questions import form as _form, question as _question
     from enfilade.primitives.questions.choices import Choices
     from enfilade.primitives.questions.question import Elicited, Question, SpecialForm
 else:  # every server that serves loads this file, and few of them ask

@@ -24,8 +24,7 @@ from enfilade.primitives.schema.type_aliases import classes_in
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
-    from enfilade.primitives import async_only_calls as _unawaited
-    from enfilade.primitives import other_frameworks as _frameworks
+    from enfilade.primitives import async_only_calls as _unawaited, other_frameworks as _frameworks
 else:  # for plain functions that take the context, and for functions that were written for others
     _unawaited = LazyModule("enfilade.primitives.async_only_calls")
     _frameworks = LazyModule("enfilade.primitives.other_frameworks")

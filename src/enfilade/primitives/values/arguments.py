@@ -41,8 +41,7 @@ from enfilade.primitives.schema.signature import EMPTY, Parameter
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
-    from enfilade.primitives.values import validation_faults as _faults
-    from enfilade.primitives.values import validation_messages as _complaints
+    from enfilade.primitives.values import validation_faults as _faults, validation_messages as _complaints
 else:  # not before something is wrong
     _complaints = LazyModule("enfilade.primitives.values.validation_messages")
     _faults = LazyModule("enfilade.primitives.values.validation_faults")

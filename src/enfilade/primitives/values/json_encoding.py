@@ -17,8 +17,7 @@ from enfilade.startup.lazy import LazyModule, lazy_pattern
 if TYPE_CHECKING:
     import pydantic_core
 
-    from enfilade.primitives.schema import core_schemas as _core_schemas
-    from enfilade.primitives.schema import schema_wording as _phrases
+    from enfilade.primitives.schema import core_schemas as _core_schemas, schema_wording as _phrases
     from enfilade.primitives.schema.schema_wording import Step
     from enfilade.primitives.values import foreign_values as _foreign
 else:

@@ -32,8 +32,7 @@ from enfilade.wire.sampling import CreateMessageRequest
 
 if TYPE_CHECKING:
     from enfilade.primitives.questions.question import Question
-    from enfilade.serving.client_requests import once as side_effects
-    from enfilade.serving.client_requests import stateless as _replay
+    from enfilade.serving.client_requests import once as side_effects, stateless as _replay
     from enfilade.serving.client_requests.stateless import Replay
 else:  # every server that serves loads this file, and few of them ask
     side_effects = LazyModule("enfilade.serving.client_requests.once")

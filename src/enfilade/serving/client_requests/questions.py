@@ -13,11 +13,11 @@ from enfilade.primitives.questions.question import (
     Elicited,
     Messages,
     elicitation,
+    roots as roots_question,
     sampling,
     text_of,
     url_elicitation,
 )
-from enfilade.primitives.questions.question import roots as roots_question
 from enfilade.serving.awaitables import to_await
 from enfilade.serving.client_requests.ask import ask
 from enfilade.serving.request import Request
