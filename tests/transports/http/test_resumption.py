@@ -258,7 +258,7 @@ class TestAnswers:
 
         def replay(out: EventStream, *event: Any) -> None:
             plain(out, *event)
-            sizes.append(out._size)
+            sizes.append(out._buffer.size)
 
         monkeypatch.setattr(EventStream, "replay", replay)
         again = await client.resume(call.ids[0], away)

@@ -19,7 +19,7 @@ from enfilade.transports.http import sse_stream as stream_module
 from enfilade.transports.http.event_log import Recordings
 from enfilade.transports.http.event_recorder import CONCLUDED, ENTRY, Recording
 from enfilade.transports.http.recorder import Recorder
-from enfilade.transports.http.sse_stream import EventStream, StreamOptions
+from enfilade.transports.http.sse_stream import EventStream, StreamOptions, StreamState
 from support.cluster.in_process_workers import SharedMemory
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +68,7 @@ async def test_what_is_complete_at_once_is_one_send_of_the_same_task() -> None:
     assert set(reader.tasks) == {asyncio.current_task()}
     assert not stream.push(b"3")
     assert stream._task is None
-    assert stream.parted.done()
+    assert stream.closed.done()
 
 
 async def test_a_connection_that_takes_its_time_gets_the_whole_all_the_same() -> None:
@@ -89,7 +89,7 @@ async def test_a_lone_message_goes_out_in_the_next_turn_of_the_loop() -> None:
     reader = Reader()
     stream = EventStream(reader.send, [], StreamOptions())
     stream.push(b"1")
-    stream.begin()
+    stream.open()
     await asyncio.sleep(0)
     assert reader.sent == [event(b"1")]
     for number in range(3):  # while it sleeps, it is woken in the first and writes in the second
@@ -106,19 +106,19 @@ async def test_a_reader_that_takes_nothing_is_given_up(
     begun: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever writes: the stream's own task, or the one that ends it."""
-    monkeypatch.setattr(stream_module, "_given_up", LimitedLog(stream_module.log))
+    monkeypatch.setattr(stream_module, "_stalled_log", LimitedLog(stream_module.log))
     reader = Reader()
     stream = EventStream(reader.send, [], StreamOptions(write_timeout=0.025))
     reader.open.clear()
     stream.push(b"1")
     if begun:
-        stream.begin()
+        stream.open()
         await asyncio.sleep(0)
     async with asyncio.timeout(20):
         await stream.finish(b"2")
     assert "gave up on a reader" in caplog.text
     assert not stream.connected
-    assert stream.parted.done()
+    assert stream.closed.done()
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0, "who ended the stream goes on"
@@ -127,14 +127,14 @@ async def test_a_reader_that_takes_nothing_is_given_up(
 async def test_slow_readers_cannot_fill_the_log(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_module, "_missed", LimitedLog(stream_module.log, interval=3600))
+    monkeypatch.setattr(stream_module, "_dropped_log", LimitedLog(stream_module.log, interval=3600))
     for _ in range(20):
         reader = Reader()
         stream = EventStream(reader.send, [], StreamOptions(capacity=10))
         assert [stream.push(b"12345") for _ in range(4)] == [True, True, False, False]
         await stream.finish(b"done")
     (record,) = caplog.records
-    assert record.getMessage() == "notifications that a slow reader missed: 2"
+    assert record.getMessage() == "notifications dropped for a slow reader: 2"
 
 
 async def test_a_reader_that_takes_something_is_not() -> None:
@@ -148,7 +148,7 @@ async def test_a_reader_that_takes_something_is_not() -> None:
     reader = Slow()
     stream = EventStream(reader.send, [], StreamOptions(write_timeout=0.2))
     stream.push(b"1")
-    stream.begin()
+    stream.open()
     await asyncio.sleep(0)
     await stream.finish(b"2")
     assert reader.sent == [event(b"1") + event(b"2")]
@@ -161,7 +161,7 @@ async def test_who_ends_a_stream_can_be_cancelled(begun: bool) -> None:
     stream = EventStream(reader.send, [], StreamOptions())
     reader.open.clear()
     if begun:
-        stream.begin()
+        stream.open()
         await asyncio.sleep(0)
     ending = asyncio.ensure_future(stream.finish(b"outcome"))
     for _ in range(3):
@@ -170,7 +170,7 @@ async def test_who_ends_a_stream_can_be_cancelled(begun: bool) -> None:
     with pytest.raises(asyncio.CancelledError):
         await ending
     async with asyncio.timeout(20):
-        await asyncio.wait((stream.parted,))
+        await asyncio.wait((stream.closed,))
     assert reader.sent == []
 
 
@@ -178,8 +178,8 @@ async def test_a_stream_given_up_before_it_began_is_over() -> None:
     reader = Reader()
     stream = EventStream(reader.send, [], StreamOptions())
     stream.abandon()
-    assert (stream.connected, stream.parted.done(), stream.push(b"1")) == (False, True, False)
-    stream.begin()
+    assert (stream.connected, stream.closed.done(), stream.push(b"1")) == (False, True, False)
+    stream.open()
     await asyncio.sleep(0)
     assert reader.tasks == []
 
@@ -188,7 +188,7 @@ async def test_silence_is_broken_by_comments_however_often_something_was_said() 
     """One timer serves a whole stream, and what is said puts the next comment off."""
     reader = Reader()
     stream = EventStream(reader.send, [], StreamOptions(keep_alive=0.05))
-    stream.begin()
+    stream.open()
     await reader.after(3)
     assert reader.sent == [b":\n\n", *[b": keep-alive\n\n"] * 2]
     for number in range(100):
@@ -199,7 +199,7 @@ async def test_silence_is_broken_by_comments_however_often_something_was_said() 
     said = b"".join(each for each in reader.sent if not each.startswith(b":"))
     assert said == b"".join(event(b"%d" % number) for number in range(100))
     await stream.finish(None)
-    assert stream._silence._alarm is None
+    assert stream._keep_alive._handle is None
 
 
 async def test_what_comes_after_a_silence_is_written_by_a_new_task() -> None:
@@ -207,7 +207,7 @@ async def test_what_comes_after_a_silence_is_written_by_a_new_task() -> None:
     reader = Reader()
     others = asyncio.all_tasks()
     stream = EventStream(reader.send, [], StreamOptions())
-    stream.begin()
+    stream.open()
     for number in range(3):
         stream.push(b"%d" % number)
         await reader.after(number + 1)
@@ -217,10 +217,10 @@ async def test_what_comes_after_a_silence_is_written_by_a_new_task() -> None:
     stream.push(b"3")
     stream.part()
     await asyncio.sleep(0)
-    stream.knock()  # too late: what ends the response is on its way
+    stream.send_keep_alive()  # too late: what ends the response is on its way
     reader.open.set()
     async with asyncio.timeout(20):
-        await asyncio.wait((stream.parted,))
+        await asyncio.wait((stream.closed,))
     assert (reader.sent, reader.ended) == ([event(b"%d" % number) for number in range(4)], True)
 
 
@@ -325,7 +325,7 @@ async def test_what_was_said_is_kept_though_the_client_was_gone_at_once(monkeypa
     log.gate.set()
     stream = log.stream(Gone())
     stream.push(b"1")
-    stream.begin()
+    stream.open()
     (recording,) = log.recordings.begun
     async with asyncio.timeout(20):
         while recording.unwritten:
@@ -365,7 +365,7 @@ async def test_what_a_log_in_this_process_gets_needs_no_task(how: str) -> None:
     said = [b"%0*d" % (1000, number) for number in range(10 if how == "a few" else 500)]
     tasks = asyncio.all_tasks()
     if how == "one by one":
-        stream.begin()
+        stream.open()
     for message in said:
         assert stream.push(message)
         if how == "one by one":
@@ -389,3 +389,77 @@ async def test_what_a_log_in_this_process_gets_needs_no_task(how: str) -> None:
         kept += page.messages
     assert kept == list(enumerate([*said, b"outcome"], 1))
     await recordings.stop()
+
+
+_finishing: set[asyncio.Future[None]] = set()
+
+
+async def in_state(state: StreamState, reader: Reader) -> EventStream:
+    """Return a stream in a state, with a recorder; what is written to it waits."""
+    store = MemoryStore(Bounds())
+    recorder = Recorder(Recordings(store.log, Seal(), Relay(store), 3600), "session", 1)
+    stream = EventStream(reader.send, [], StreamOptions(), recorder)
+    reader.open.clear()
+    if state is not StreamState.NEW:
+        stream.open()
+    if state is StreamState.PARTING:
+        stream.part()
+    elif state is StreamState.CLOSING:
+        _finishing.add(asyncio.ensure_future(stream.finish(b"outcome")))
+        await asyncio.sleep(0)
+    elif state is StreamState.CLOSED:
+        stream.abandon()
+    assert stream.state is state
+    return stream
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "after"),
+    [
+        ("NEW", "open", "OPEN"),
+        ("NEW", "part", "PARTING"),
+        ("NEW", "abandon", "CLOSED"),
+        ("OPEN", "open", "OPEN"),
+        ("OPEN", "part", "PARTING"),
+        ("OPEN", "release", "OPEN"),
+        ("OPEN", "abandon", "CLOSED"),
+        ("PARTING", "open", "PARTING"),
+        ("PARTING", "part", "PARTING"),
+        ("PARTING", "abandon", "CLOSED"),
+        ("CLOSING", "open", "CLOSING"),
+        ("CLOSING", "part", "CLOSING"),
+        ("CLOSING", "abandon", "CLOSED"),
+        ("CLOSED", "open", "CLOSED"),
+        ("CLOSED", "part", "CLOSED"),
+        ("CLOSED", "release", "CLOSED"),
+    ],
+)
+async def test_what_leads_from_one_state_to_another(state: str, event: str, after: str) -> None:
+    stream = await in_state(StreamState[state], Reader())
+    getattr(stream, event)()
+    assert stream.state is StreamState[after]
+    stream.abandon()
+
+
+@pytest.mark.parametrize("state", ["NEW", "OPEN", "PARTING", "CLOSED"])
+async def test_finish_leads_to_the_end_from_any_state(state: str) -> None:
+    """A stream that is not connected any more ends in the log."""
+    reader = Reader()
+    stream = await in_state(StreamState[state], reader)
+    reader.open.set()
+    await stream.finish(b"outcome")
+    assert stream.state is StreamState.CLOSED
+    assert (b"outcome" in b"".join(reader.sent)) == (state in ("NEW", "OPEN"))
+    assert not stream.push(b"1")
+
+
+@pytest.mark.parametrize(
+    ("state", "taken"), [("NEW", True), ("OPEN", True), ("PARTING", True), ("CLOSING", False), ("CLOSED", True)]
+)
+async def test_a_recorded_stream_takes_messages_until_it_is_finished_or_released(state: str, taken: bool) -> None:
+    stream = await in_state(StreamState[state], Reader())
+    assert stream.push(b"1") == taken
+    stream.release()
+    assert not stream.push(b"2")
+    assert not stream.push_always(b"3")
+    stream.abandon()

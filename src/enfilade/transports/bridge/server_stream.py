@@ -86,10 +86,10 @@ class OwnStream:
             return
         self._stream = stream
         if before is not None and before is not stream:
-            before.let_go()
+            before.release()
         if self._recordings is not None:
             recording = self._recordings.begin(self._session.key, answers=False)
-            stream.resume_as(recording, priming=self._session.revision in POLLING)
+            stream.record_to(recording, priming=self._session.revision in POLLING)
         waiting, self._waiting, self._size = self._waiting, [], 0
         for message in waiting:
             stream.push_always(message)
@@ -127,4 +127,4 @@ class OwnStream:
     def _close(self, stream: EventStream) -> None:
         if self._stream is stream:
             self._stream = None
-        stream.let_go()
+        stream.release()

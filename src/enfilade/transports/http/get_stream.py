@@ -21,10 +21,9 @@ from enfilade.transports.asgi_types import Headers, Receive, Send
 from enfilade.transports.http.event_log import Recordings
 from enfilade.transports.http.event_recorder import Recording
 from enfilade.transports.http.sessions import Session, Sessions
-from enfilade.transports.http.sse_stream import EventStream
+from enfilade.transports.http.sse_stream import EventStream, StreamOptions
 from enfilade.transports.http.standalone_stream import Gets, Response, linger
 from enfilade.transports.http.stream_lock import Seat
-from enfilade.transports.http.stream_options import StreamOptions
 from enfilade.transports.refusal_log import RefusalError
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
 from enfilade.wire.revisions import POLLING
@@ -119,7 +118,7 @@ class OpenStreams:
                 return
             if self._recordings is not None:
                 recording = self._recordings.begin(key, answers=False)
-                stream.resume_as(recording, priming=revision in POLLING)
+                stream.record_to(recording, priming=revision in POLLING)
             if response.continues:
                 listener.offer_everything()
             await response.until_over(listener.ended)
@@ -134,7 +133,7 @@ class OpenStreams:
             if not lingers:
                 self._end(key, listener)
                 if stream is not None:
-                    stream.let_go()
+                    stream.release()
             if stream is not None and stream.connected:
                 stream.abandon()
 
@@ -173,7 +172,7 @@ class OpenStreams:
         finally:
             self._lingering.pop(listener, None)
             self._end(str(session.peer.session_id), listener)
-            stream.let_go()
+            stream.release()
 
     def _end(self, key: str, listener: Listener) -> None:
         """Let a stream hear of nothing any more."""

@@ -8,8 +8,9 @@ means: in the stateless era it is the cancellation (R-277), in the session era i
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
-from typing import Any, Final, Protocol
+import types
+from collections.abc import Coroutine, Generator
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -17,15 +18,14 @@ from enfilade.serving.failures import cancelled_by_host, cut_off
 from enfilade.serving.limit import expire
 from enfilade.serving.request import Outcome, Request
 from enfilade.transports.asgi_types import Headers, Receive, Send
-from enfilade.transports.http.complete_stream import send_events
-from enfilade.transports.http.eager import served
 from enfilade.transports.http.event_log import Recordings
 from enfilade.transports.http.recorder import Recorder
-from enfilade.transports.http.sse_stream import EventStream
-from enfilade.transports.http.stream_options import StreamOptions
+from enfilade.transports.http.sse_stream import EventStream, StreamOptions, send_events
 from enfilade.wire.jsonrpc import STATELESS_STATUS, RpcError, encode_error
 from enfilade.wire.revisions import POLLING
 from enfilade.wire.sse import event
+
+T = TypeVar("T")
 
 #: Seconds after which a request is no longer "answered at once".
 GLANCE: Final = 0.01
@@ -177,7 +177,7 @@ class Answer(msgspec.Struct, eq=False):
         request.outside = 0  # nobody else runs before it waits for something
         try:
             try:
-                waits_for = responding.send(None)  # nearly always it is done at once
+                awaited = responding.send(None)  # nearly always it is done at once
             except StopIteration as done:
                 body, error = done.value
             else:
@@ -185,10 +185,10 @@ class Answer(msgspec.Struct, eq=False):
                 self._suspended = True
                 self._count(request)
                 if self._stream is not None:
-                    self._stream.begin()
+                    self._stream.open()
                 self._timer = asyncio.get_running_loop().call_later(GLANCE, self._outlived)
                 request.overdue = self._settle
-                body, error = await served(responding, waits_for, request)
+                body, error = await resume_handler(responding, awaited, request)
         except asyncio.CancelledError as cancellation:
             await self._farewell(request, cancelled_by_host(cancellation, request.method))
             raise
@@ -229,14 +229,14 @@ class Answer(msgspec.Struct, eq=False):
             async with asyncio.timeout(FAREWELL):
                 await self.conclude_batch(bodies)
         if self._stream is not None:
-            self._stream.let_go()
+            self._stream.release()
             self._stream.abandon()
 
     def _give_up(self, request: Request) -> None:
         """Leave nobody waiting: whoever comes back for the rest reads that the server stopped."""
         if self._stream is not None:
             self._stream.push_always(encode_error(request.id, cut_off()))  # nothing, if it is concluded
-            self._stream.let_go()
+            self._stream.release()
             self._stream.abandon()
 
     def _settle(self, outcome: Outcome) -> None:
@@ -339,7 +339,7 @@ class Answer(msgspec.Struct, eq=False):
                 recorder = Recorder(self.recordings, self._session_id, id)
             self._stream = EventStream(self.write, self.headers, self.options, recorder, self._polls)
             if self._suspended:
-                self._stream.begin()
+                self._stream.open()
         return self._stream
 
     @property
@@ -347,3 +347,52 @@ class Answer(msgspec.Struct, eq=False):
         """Whether the client comes back by itself when its stream ends early."""
         request = self._request
         return self.recordings is not None and request is not None and request.peer.revision in POLLING
+
+
+@types.coroutine
+def resume_handler(coroutine: Coroutine[Any, Any, T], awaited: Any, request: Request) -> Generator[Any, Any, T]:
+    """Do as `resume_coroutine` for a handler, and tell cancellations from outside from those of its own.
+
+    The task counts both alike. Those that are added while the coroutine runs are the handler's own, since nothing
+    else runs then; those that are added between its steps come from outside.
+
+    Args:
+        coroutine: the handler, which has taken its first step.
+        awaited: what that step yielded.
+        request: what it serves; its `outside` says how many cancellations came from outside.
+    """
+    task = request.task
+    assert task is not None
+    own = task.cancelling()
+    while True:
+        value, thrown = None, None
+        try:
+            value = yield awaited
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as error:
+            thrown = error
+        count_before = task.cancelling()
+        request.outside = count_before - own
+        if isinstance(thrown, asyncio.CancelledError) and request.outside > 0 and not request.cancelled:
+            _insist_on_outcome(request, thrown)
+        try:
+            awaited = coroutine.send(value) if thrown is None else coroutine.throw(thrown)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        finally:
+            del thrown
+            count_after = task.cancelling()
+            own = min(count_after, own + max(0, count_after - count_before))
+
+
+def _insist_on_outcome(request: Request, cancellation: asyncio.CancelledError) -> None:
+    """Make sure that the caller gets an outcome, also if the handler ignores that its host has cancelled it."""
+
+    def outcome() -> Outcome:
+        error = cancelled_by_host(cancellation, request.method)
+        return encode_error(request.id, error), error
+
+    request.insist(outcome)

@@ -117,7 +117,7 @@ class Readers:
                     out.replay(at, message, place.name)
                     if out.crowded:
                         await out.drained()
-                    if out.overfull or not out.connected:  # or a page of large events waits as a whole
+                    if out.over_capacity or not out.connected:  # or a page of large events waits as a whole
                         return Fate(INTERRUPTED, at)
                 if page.end:
                     return Fate(page.end, at)

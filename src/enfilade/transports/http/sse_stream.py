@@ -1,59 +1,167 @@
-"""One response as a stream of events, written from a bounded buffer by a small task, while there is something.
+"""One HTTP response as a stream of server-sent events: buffer, framing, keep-alive comments, and its end.
 
-What is complete before anybody has begun to write it, as with a handler that reports on its way and never waits,
-goes out as a whole, after the log has it, and needs no task for that.
+Theory of operation
+===================
+An `EventStream` has two sides. Producers hand it messages (`push`, `push_always`) and never wait for the network.
+The connection side writes what waits in a bounded buffer to one ASGI response. With a recorder, each message goes
+into the event log as well, so the producing side can outlive its connection: a client that reconnects reads the
+rest from the log. `StreamState` is the state of the connection side:
 
-A handler never waits for the network: what it sends goes into the buffer, and a reader that stalls hurts only its
-own stream. What overflows is decided by kind: notifications may be dropped (and are counted), the outcome of the
-request never is. With a recording the stream outlives its connection: what is sent afterwards goes into the log
-alone, for whoever comes for the rest.
+                    open              part               written, or 1 s later
+              NEW ───────▶ OPEN ───────────▶ PARTING ─────────────────────────▶ CLOSED
+               │             │ finish           │ finish                           ▲
+               │ finish      └───────▶ CLOSING ◀┘                                  │
+               └─────────────────────▶ CLOSING ────────────────────────────────────┘
+                                                 written, or the reader has stalled
 
-The easy thing to get wrong is the end: a client that never reads must not keep the writer for ever. Our protocol
-closes its connection after `write_timeout`. Behind another ASGI server, which may have no such limit, a stream
-is given up here once no send has returned for twice as long.
+    state      a new message goes to        who writes to the connection
+    NEW        the buffer                   nobody yet
+    OPEN       the buffer and the log       a task, while something waits
+    PARTING    the log only                 the same task: what waits, then the end of the response
+    CLOSING    nowhere, it is refused       the same task; or `finish` itself if the stream was NEW
+    CLOSED     the log only                 nobody
+
+A failed write and `abandon` lead from any state to CLOSED. A message for the log only is refused where there is
+no recorder, and after `finish` or `release` (`_accepting` is False then).
+
+*Complete responses.* If `finish` brings the outcome while the stream is NEW, as with a handler that reports
+progress and never waits, the response is written in one piece with its length, after the log has it. That takes
+neither a task nor a timer.
+
+*Back-pressure.* Above `HIGH_WATER` bytes, producers that can wait should (`crowded`, `drained`); they wait for a
+limited time, after which the reader counts as stalled and nobody waits for it. Above `capacity`, notifications
+are dropped and counted; the outcome of the request never is. A stalled reader slows down its own stream only.
+
+*Keep-alive.* A comment is sent after a pause, so that proxies keep the connection open and a client that has gone
+is noticed (R-270). `KeepAliveTimer` uses one timer for the whole life of the stream.
+
+*Event ids.* An id is the prefix of the stream and the position of the message (R-352). The prefix is known only
+once the log knows of the stream, so messages are framed when they are written and not when they are taken.
+
+*The end.* A client that never reads must not keep the writer for ever. Our own HTTP/1.1 server closes such a
+connection after `write_timeout`. Other ASGI servers may have no such limit, so `finish` gives up once no send has
+returned for twice as long.
 """
 
 import asyncio
 import logging
-from typing import Final
+import types
+from collections.abc import Callable, Coroutine, Generator
+from enum import Enum
+from itertools import chain, groupby
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from enfilade.serving.failures import LimitedLog
 from enfilade.transports.asgi_types import Headers, Send
-from enfilade.transports.http.complete_stream import send_at_once
 from enfilade.transports.http.event_recorder import CONCLUDED, LET_GO, Recording
-from enfilade.transports.http.framing import BEGINNING, Framed, Framing
-from enfilade.transports.http.keepalive_timer import Silence
 from enfilade.transports.http.recorder import Recorder
-from enfilade.transports.http.stream_options import HEAD, StreamOptions
-from enfilade.wire.sse import KEEP_ALIVE, OPENING, come_back, numbered
+from enfilade.wire.sse import KEEP_ALIVE, OPENING, come_back, events, numbered, prime
 
 log = logging.getLogger("enfilade.transports")
 
 # Clients decide how often these happen.
-_missed: Final = LimitedLog(log)
-_given_up: Final = LimitedLog(log)
+_dropped_log: Final = LimitedLog(log)
+_stalled_log: Final = LimitedLog(log)
 
-#: Above this many waiting bytes a sender that can wait should wait.
+T = TypeVar("T")
+
+#: Waiting bytes above which a producer that can wait should wait.
 HIGH_WATER: Final = 64 * 1024
 #: Seconds that a sender waits for a reader that does not read.
 PATIENCE: Final = 5.0
 
 #: Seconds that a connection gets to take its last bytes when somebody else comes for the rest of its stream.
-PARTING: Final = 1.0
+PARTING_TIME: Final = 1.0
+
+#: Timers that are due within so many seconds count as due.
+_TIMER_SLACK: Final = 0.002
+
+#: The headers of every event stream: proxies may neither hold events back nor transform them.
+SSE_HEADERS: Final[Headers] = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How event streams behave; times in seconds, sizes in bytes.
+
+    Attributes:
+        keep_alive: pause after which a comment is sent.
+        capacity: what may wait for a slow reader before notifications are dropped.
+        retry: time after which a client that was disconnected should reconnect.
+        write_timeout: how long a client may leave a response unread.
+    """
+
+    keep_alive: float = 15.0
+    capacity: int = 1024 * 1024
+    retry: float = 1.0
+    write_timeout: float = 30.0
+
+
+class StreamState(Enum):
+    """The state of the connection of a stream; the table is at the top of this file."""
+
+    NEW = "new"
+    OPEN = "open"
+    PARTING = "parting"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+NEW, OPEN, PARTING, CLOSING, CLOSED = StreamState
+_CONNECTED: Final = (OPEN, NEW)  # what is sent may still arrive on this connection
+_ENDING: Final = (CLOSING, PARTING)  # the response ends after what waits
+
+
+class SendBuffer(msgspec.Struct, eq=False):
+    """What waits to be written to one connection, and the producers that wait for it (back-pressure).
+
+    Attributes:
+        chunks: messages, and chunks that are `Framed`.
+        has_framed: whether one of them is `Framed`.
+        size: bytes that were not written yet, those that are being written included.
+        dropped: notifications for which there was no room.
+        sends: ASGI sends that have returned.
+        stalled: whether producers have waited for the reader in vain.
+    """
+
+    chunks: list[bytes] = []
+    has_framed: bool = False
+    size: int = 0
+    dropped: int = 0
+    sends: int = 0
+    stalled: bool = False
+    _room: asyncio.Future[None] | None = None
+
+    async def wait_for_room(self, seconds: float) -> None:
+        """Return once something was written, or after so many seconds; the reader counts as stalled then."""
+        self._room = self._room or asyncio.get_running_loop().create_future()
+        done, _ = await asyncio.wait((self._room,), timeout=seconds)
+        if not done:
+            self.stalled = True
+
+    def wake_producers(self) -> None:
+        """Let the producers that wait for room go on."""
+        self.stalled = False
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
 
 
 class EventStream(msgspec.Struct, eq=False):
-    """Writes events to one ASGI response.
+    """Writes events to one ASGI response; the states are described at the top of this file.
 
     Attributes:
         send: the ASGI send of the response, of which nothing was sent yet.
-        headers: response headers besides those of every event stream.
+        headers: response headers besides `SSE_HEADERS`.
         options: how streams behave.
-        recorder: begins the stream in the log once it is begun here; None if it cannot be resumed, or not yet.
-        priming: whether the client understands an event that has an id and nothing else (R-353).
-        dropped: notifications for which there was no room.
+        recorder: records the stream in the event log once it is open; None if it cannot be resumed, or not yet.
+        priming: whether the client understands an event that has an id and no data (R-353).
+        state: of the connection.
     """
 
     send: Send
@@ -61,281 +169,453 @@ class EventStream(msgspec.Struct, eq=False):
     options: StreamOptions
     recorder: Recorder | None = None
     priming: bool = False
-    dropped: int = 0
+    state: StreamState = NEW
+    _accepting: bool = True
+    _buffer: SendBuffer = msgspec.field(default_factory=SendBuffer)
     _recording: Recording | None = None
-    _framing: Framing | None = None
-    _waiting: list[bytes] = []  # messages, and what is `Framed`
-    _mixed: bool = False  # whether something that waits is `Framed`
-    _size: int = 0
-    _sends: int = 0  # that have returned
-    _closing: bool = False  # nothing more is taken
-    _begun: bool = False
-    _started: bool = False  # the head went out
-    _ending: bool = False  # the response ends after what waits
-    _over: bool = False  # nobody writes any more
-    _stalled: bool = False
-    _task: asyncio.Task[None] | None = None  # there is one while there is something to write
-    _parted: asyncio.Future[None] | None = None
-    _room: asyncio.Future[None] | None = None
-    _silence: Silence | None = None
+    _framing: "Framing | None" = None
+    _task: asyncio.Task[None] | None = None  # writes, while there is something to write
+    _closed: asyncio.Future[None] | None = None
+    _keep_alive: "KeepAliveTimer | None" = None
 
-    def begin(self) -> None:
-        """Begin to write: what was sent so far, and from then on whatever is sent.
-
-        A response that is said as a whole before anybody has begun to write it costs no task.
-        """
-        if self._begun or self._over:
+    def open(self) -> None:
+        """Write what was sent so far, and from now on whatever is sent."""
+        if self.state is not NEW:
             return
-        self._silence = Silence(self.options.keep_alive, self.knock)
+        self._keep_alive = KeepAliveTimer(self.options.keep_alive, self.send_keep_alive)
         if self.recorder is not None:
-            said, self._waiting = self._waiting, []
+            buffer = self._buffer
+            messages, buffer.chunks = buffer.chunks, []
             recording = self.recorder.begin()
-            self.resume_as(recording, priming=self.priming)
-            recording.take(said)
-            self._waiting += said
-        self._begun = True
-        self._rouse()
+            self.record_to(recording, priming=self.priming)
+            recording.take(messages)
+            buffer.chunks += messages
+        self.state = OPEN
+        self._wake_writer()
 
-    # -- what goes in ------------------------------------------------------------------------------------------
+    # -- what producers send -----------------------------------------------------------------------------------
 
     @property
     def connected(self) -> bool:
         """Whether anything that is sent may still arrive on this connection."""
-        return not (self._ending or self._over)
+        return self.state in _CONNECTED
 
     @property
-    def overfull(self) -> bool:
+    def over_capacity(self) -> bool:
         """Whether more waits for the reader than should."""
-        return self._size > self.options.capacity
+        return self._buffer.size > self.options.capacity
 
     @property
     def crowded(self) -> bool:
-        if self._size > HIGH_WATER and not self._stalled and not self._over:
+        """Whether a producer that can wait should wait, for the reader or for the log."""
+        buffer = self._buffer
+        if buffer.size > HIGH_WATER and not buffer.stalled and self.state is not CLOSED:
             return True
         return self._recording is not None and self._recording.crowded
-
-    @property
-    def parted(self) -> "asyncio.Future[None]":
-        """What is done once nothing more is written to this connection."""
-        if self._parted is None:
-            self._parted = asyncio.get_running_loop().create_future()
-            if self._over:
-                self._parted.set_result(None)
-        return self._parted
 
     async def drained(self) -> None:
         """Wait until reader and log have taken what was waiting, for at most `PATIENCE` seconds."""
         if self._recording is not None and self._recording.crowded:
             await self._recording.drained()
-        if self._size <= HIGH_WATER or self._over:
-            return
-        self._room = self._room or asyncio.get_running_loop().create_future()
-        done, _ = await asyncio.wait((self._room,), timeout=PATIENCE)
-        if not done:
-            self._stalled = True  # from here on overflow is dropped at once instead of waited for
+        if self._buffer.size > HIGH_WATER and self.state is not CLOSED:
+            await self._buffer.wait_for_room(PATIENCE)
 
     def push(self, message: bytes) -> bool:
         """Take one notification; False if there was no room for it, or nobody to take it."""
-        size = self._size + len(message)
-        if self._closing or (size > self.options.capacity and self.connected):
-            self.dropped += 1
+        buffer, connected = self._buffer, self.state in _CONNECTED
+        size = buffer.size + len(message)
+        if not self._accepting or (size > self.options.capacity and connected):
+            buffer.dropped += 1
             return False
         if self._recording is not None:
             self._recording.record(message, droppable=True)
-        if self._ending or self._over:
+        if not connected:
             return self._recording is not None
-        self._waiting.append(message)
-        self._size = size
-        if self._task is None and self._begun:
-            self._rouse()
+        buffer.chunks.append(message)
+        buffer.size = size
+        if self._task is None and self.state is OPEN:
+            self._wake_writer()
         return True
 
     def push_always(self, message: bytes) -> bool:
         """Take a message that must not be lost, whatever waits already; False if there is nobody to take it."""
-        if self._closing:
+        if not self._accepting:
             return False
         if self._recording is not None:
             self._recording.record(message, droppable=False)
         if self.connected:
-            self._put(message)
+            self._add(message)
             return True
         return self._recording is not None
 
-    def replay(self, position: int, message: bytes, name: bytes) -> None:
+    def replay(self, position: int, message: bytes, prefix: bytes) -> None:
         """Send an event that has its id from the log already."""
-        self._put_framed(Framed(numbered(name) % (position, message)))
+        self._add_framed(Framed(numbered(prefix) % (position, message)))
 
-    def knock(self) -> None:
-        """Send a comment now, to learn sooner that nobody is there."""
-        self._put_framed(Framed(KEEP_ALIVE))
+    def send_keep_alive(self) -> None:
+        """Send a comment now."""
+        self._add_framed(Framed(KEEP_ALIVE))
 
-    def resume_as(self, recording: Recording, *, priming: bool) -> None:
+    def record_to(self, recording: Recording, *, priming: bool) -> None:
         """Record what follows, under a new name; nothing may have gone into an earlier recording."""
         self._framing = None
         self._recording, recording.on_taken = recording, self.part
         if priming:
-            self._put_framed(BEGINNING)
+            self._add_framed(PRIMING)
 
     # -- how it ends -------------------------------------------------------------------------------------------
 
+    @property
+    def closed(self) -> "asyncio.Future[None]":
+        """A future that is done once nothing more is written to this connection."""
+        if self._closed is None:
+            self._closed = asyncio.get_running_loop().create_future()
+            if self.state is CLOSED:
+                self._closed.set_result(None)
+        return self._closed
+
     def part(self, retry: float | None = None) -> None:
-        """End the connection, and let the stream go on without it.
+        """End the connection, and let the stream go on in the log.
 
         Args:
-            retry: seconds after which the client should come back for the rest; None to say nothing.
+            retry: seconds after which the client should reconnect for the rest; None to say nothing.
         """
         if self.connected:
-            self.begin()
-            self._end_with(retry)
-            asyncio.get_running_loop().call_later(PARTING, self.abandon)
-
-    def _end_with(self, retry: float | None) -> None:
-        if self.connected:
-            if retry is not None:
-                self._put_framed(Framed(come_back(round(retry * 1000))))
-            self._ending = True
-            self._rouse()
+            self.open()
+            self._end_response(PARTING, retry)
+            asyncio.get_running_loop().call_later(PARTING_TIME, self.abandon)
 
     async def finish(self, message: bytes | None, *, retry: float | None = None) -> None:
-        """Send the outcome, if there is one to send, and end the stream."""
+        """Send the outcome, if there is one to send, and end the stream.
+
+        Args:
+            retry: seconds after which the client should reconnect; None to say nothing.
+        """
         if message is not None:
             self.push_always(message)
-        self._closing = True
-        if self.dropped:
-            _missed.write(logging.WARNING, "notifications that a slow reader missed: %d", self.dropped)
-        whole = message is not None and self.connected and not self._begun
+        self._accepting = False
+        if self._buffer.dropped:
+            _dropped_log.write(
+                logging.WARNING, "notifications dropped for a slow reader: %d", self._buffer.dropped
+            )
+        is_complete = message is not None and self.state is NEW
         try:
-            await (self._write_whole() if whole else self._finish(message, retry))
+            await (self._write_complete() if is_complete else self._write_rest(message, retry))
         except TimeoutError:
             text = "gave up on a reader that took nothing for %g seconds"
-            _given_up.write(logging.WARNING, text, self._patience)
+            _stalled_log.write(logging.WARNING, text, self._stall_limit)
         finally:
-            if not self._over:
+            if self.state is not CLOSED:
                 self.abandon()
 
-    async def _finish(self, message: bytes | None, retry: float | None) -> None:
-        self.begin()
-        if self._recording is not None:
-            self._recording.end(LET_GO if message is None else CONCLUDED)
-        self._end_with(retry)
-        while True:
-            sends = self._sends
-            if (await asyncio.wait((self.parted,), timeout=self._patience))[0]:
-                return
-            if self._sends == sends:
-                raise TimeoutError
-
-    @property
-    def _patience(self) -> float:
-        return 2 * self.options.write_timeout
-
-    async def _write_whole(self) -> None:
-        """Write all of a response that nobody has begun to write, once the log has had its time to take it."""
-        self._ending = True
-        try:
-            body = await self._whole()
-            if not self._over:  # the client has not gone meanwhile
-                await send_at_once(self.send, body, self.headers, self._patience)
-        finally:
-            self._end()
-
-    async def _whole(self) -> bytes:
-        framing = Framing(self.options.retry)
-        if self.recorder is None:
-            return framing.messages(self._waiting)
-        framing.named(await self.recorder.keep(self._waiting))
-        return framing.whole(self._waiting, priming=self.priming)
-
-    def abandon(self) -> None:
-        """Stop writing to this connection at once: nobody is there any more."""
-        if self._task is not None:
-            self._task.cancel()
-        self._end()
-
-    def let_go(self) -> None:
-        """Say that nobody will send anything any more."""
-        self._closing = True
+    def release(self) -> None:
+        """Take nothing more: whoever sent messages has gone without an outcome."""
+        self._accepting = False
         if self._recording is not None:
             self._recording.end(LET_GO)
 
-    # -- what goes out -----------------------------------------------------------------------------------------
+    def abandon(self) -> None:
+        """Stop writing to this connection at once: nobody reads it any more."""
+        if self._task is not None:
+            self._task.cancel()
+        self._close()
 
-    def _put(self, chunk: bytes) -> None:
-        self._waiting.append(chunk)
-        self._size += len(chunk)
-        self._rouse()
+    @property
+    def _stall_limit(self) -> float:
+        return 2 * self.options.write_timeout
 
-    def _put_framed(self, chunk: Framed) -> None:
-        self._mixed = True
-        self._put(chunk)
+    def _end_response(self, state: StreamState, retry: float | None) -> None:
+        """End the response after what waits."""
+        if retry is not None and self.connected:
+            self._add_framed(Framed(come_back(round(retry * 1000))))
+        if self.state is not CLOSED:
+            self.state = state
+            self._wake_writer()
 
-    def _rouse(self) -> None:
-        """Let somebody write; most streams are silent nearly always, so nobody waits for that."""
-        if self._begun and self._task is None and not self._over:
-            if self._silence is not None:
-                self._silence.ends()
+    async def _write_rest(self, message: bytes | None, retry: float | None) -> None:
+        """Wait until the writer task has written what waits.
+
+        Raises:
+            TimeoutError: no send has returned for `_stall_limit` seconds.
+        """
+        self.open()
+        if self._recording is not None:
+            self._recording.end(LET_GO if message is None else CONCLUDED)
+        self._end_response(CLOSING, retry)
+        while True:
+            sends = self._buffer.sends
+            if (await asyncio.wait((self.closed,), timeout=self._stall_limit))[0]:
+                return
+            if self._buffer.sends == sends:
+                raise TimeoutError
+
+    async def _write_complete(self) -> None:
+        """Write the whole response in one piece, once the log has it or has had its time to take it."""
+        self.state = CLOSING
+        try:
+            framing, messages = Framing(self.options.retry), self._buffer.chunks
+            if self.recorder is not None:
+                framing.set_prefix(await self.recorder.keep(messages))
+            if self.state is CLOSING:  # the client may have gone meanwhile
+                body = framing.frame_complete(messages, priming=self.priming)
+                await send_complete(self.send, body, self.headers, self._stall_limit)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self.state = CLOSED
+        self._buffer.wake_producers()
+        if self._keep_alive is not None:
+            self._keep_alive.stop()
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+
+    # -- the writer --------------------------------------------------------------------------------------------
+
+    def _add(self, chunk: bytes) -> None:
+        self._buffer.chunks.append(chunk)
+        self._buffer.size += len(chunk)
+        self._wake_writer()
+
+    def _add_framed(self, chunk: "Framed") -> None:
+        self._buffer.has_framed = True
+        self._add(chunk)
+
+    def _wake_writer(self) -> None:
+        """Start a task that writes. Most streams are silent nearly always, so none waits for something to do."""
+        if self._task is None and self.state is not NEW and self.state is not CLOSED:
+            if self._keep_alive is not None:
+                self._keep_alive.mark_active()
             self._task = asyncio.get_running_loop().create_task(self._write())
 
     async def _write(self) -> None:
         """Write until nothing waits."""
-        goes_on = False
+        buffer, stays_open = self._buffer, False
         try:
-            if not self._started:
-                self._started = True
-                head = HEAD + self.headers
-                await self.send({"type": "http.response.start", "status": 200, "headers": head})
-                self._sends += 1
-                if not self._waiting or (self._recording is not None and self._recording.waits):
-                    # Proxies and clients hold a response back until its first byte, so it has one at once.
-                    await self.send({"type": "http.response.body", "body": OPENING, "more_body": True})
-                    self._sends += 1
-            ended = False
-            while self._waiting and not ended:
-                ended = await self._write_some()
-            if self._ending and not ended:
+            if not buffer.sends:
+                await self._write_head()
+            has_ended = False
+            while buffer.chunks and not has_ended:
+                has_ended = await self._write_waiting()
+            if self.state in _ENDING and not has_ended:
                 await self.send({"type": "http.response.body", "body": b"", "more_body": False})
-            goes_on = not self._ending
-        except Exception as error:  # servers differ in what they raise once the client is gone, if anything
+            stays_open = self.state is OPEN
+        except Exception as error:  # ASGI servers differ in what they raise once the client is gone, if anything
             log.debug("the reader of a stream went away: %r", error)
         finally:
-            if goes_on and self._silence is not None:
+            if stays_open and self._keep_alive is not None:
                 self._task = None
-                self._silence.begins()
+                self._keep_alive.start_idle()
             else:
-                self._end()
+                self._close()
 
-    async def _write_some(self) -> bool:
+    async def _write_head(self) -> None:
+        buffer = self._buffer
+        await self.send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS + self.headers})
+        buffer.sends += 1
+        if not buffer.chunks or (self._recording is not None and self._recording.waits):
+            # Proxies and clients hold a response back until its first byte, so it has one at once.
+            await self.send({"type": "http.response.body", "body": OPENING, "more_body": True})
+            buffer.sends += 1
+
+    async def _write_waiting(self) -> bool:
         """Write what waits now, and return whether the response has ended with it."""
-        framing = await self._named()
-        size, last = self._size, self._ending
-        frame = framing.mixed if self._mixed else framing.messages
-        waiting, self._waiting, self._mixed = self._waiting, [], False
-        await self.send({"type": "http.response.body", "body": frame(waiting), "more_body": not last})
-        self._size -= size
-        self._sends += 1
-        self._make_room()
-        return last
+        framing, buffer = await self._framing_with_prefix(), self._buffer
+        size, is_last = buffer.size, self.state in _ENDING
+        frame = framing.frame_mixed if buffer.has_framed else framing.frame_messages
+        chunks, buffer.chunks, buffer.has_framed = buffer.chunks, [], False
+        await self.send({"type": "http.response.body", "body": frame(chunks), "more_body": not is_last})
+        buffer.size -= size
+        buffer.sends += 1
+        buffer.wake_producers()
+        return is_last
 
-    async def _named(self) -> Framing:
-        """Return what frames the messages, once it has the name of the stream, if that is to have one."""
+    async def _framing_with_prefix(self) -> "Framing":
+        """Return what frames the messages, once it has the prefix of event ids, if there is to be one."""
         if self._framing is None:
             self._framing = Framing(self.options.retry)
         framing = self._framing
-        if self._recording is not None and framing.name is None:
-            framing.named(await self._recording.named())
+        if self._recording is not None and framing.prefix is None:
+            framing.set_prefix(await self._recording.named())
         return framing
 
-    def _end(self) -> None:
-        """Let nobody wait for a reader any more."""
-        self._over = True
-        self._make_room()
-        if self._silence is not None:
-            self._silence.stop()
-        if self._parted is not None and not self._parted.done():
-            self._parted.set_result(None)
 
-    def _make_room(self) -> None:
-        self._stalled = False
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
+class KeepAliveTimer:
+    """Calls back after each pause of a stream, with a single timer.
+
+    There may be thousands of idle streams, and a timer takes half a KiB. The timer is set for the earliest time
+    at which a comment can be due, and set again if there was activity meanwhile.
+
+    Args:
+        interval: seconds of a pause after which a comment is due.
+        callback: called then; it sends the comment.
+    """
+
+    __slots__ = ("_callback", "_handle", "_idle_since", "_interval", "_loop")
+
+    def __init__(self, interval: float, callback: Callable[[], None]) -> None:
+        self._interval = interval
+        self._callback: Callable[[], None] | None = callback
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.TimerHandle | None = None
+        self._idle_since: float | None = None  # None while something is written
+
+    def start_idle(self) -> None:
+        """Measure a pause from now on."""
+        self._idle_since = self._loop.time()
+        if self._handle is None:
+            self._schedule(self._idle_since)
+
+    def mark_active(self) -> None:
+        """Note that something is written, so that there is no pause."""
+        self._idle_since = None
+
+    def stop(self) -> None:
+        """Cancel the timer: the stream has ended."""
+        self._callback = None  # the stream, which refers to this timer in turn
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _schedule(self, now: float) -> None:
+        if self._callback is not None:
+            start = now if self._idle_since is None else self._idle_since
+            self._handle = self._loop.call_at(start + self._interval, self._check)
+
+    def _check(self) -> None:
+        self._handle = None
+        now, start = self._loop.time(), self._idle_since
+        if self._callback is not None and start is not None and start + self._interval <= now + _TIMER_SLACK:
+            self._callback()
+        self._schedule(now)
+
+
+# -- framing ---------------------------------------------------------------------------------------------------
+
+
+class Framed(bytes):
+    """A chunk that is written as it is."""
+
+
+#: Stands for the priming event, which has an id and no data.
+PRIMING: Final = Framed()
+
+
+class Framing:
+    """Makes events of the messages for one connection, and counts their positions.
+
+    Only messages have positions, not what is `Framed`.
+
+    Args:
+        retry: seconds after which a client that was disconnected should reconnect.
+
+    Attributes:
+        prefix: what event ids begin with; without one, events have no ids.
+    """
+
+    __slots__ = ("_event_format", "_position", "_retry", "prefix")
+
+    def __init__(self, retry: float) -> None:
+        self._retry = retry
+        self._position = 0  # of the last message that was framed
+        self._event_format = b""
+        self.prefix: bytes | None = None
+
+    def set_prefix(self, prefix: bytes | None) -> None:
+        """Set what event ids begin with."""
+        self.prefix = prefix
+        if prefix is not None:
+            self._event_format = numbered(prefix)
+
+    def frame_messages(self, messages: list[bytes]) -> bytes:
+        """Frame messages in a row, all of them at once."""
+        first = self._position + 1
+        self._position += len(messages)
+        if self.prefix is None:
+            return events(messages)
+        return (self._event_format * len(messages)) % tuple(chain.from_iterable(enumerate(messages, first)))
+
+    def frame_mixed(self, chunks: list[bytes]) -> bytes:
+        """Frame messages, with chunks that are `Framed` among them."""
+        frames: list[bytes] = []
+        for kind, group in groupby(chunks, type):
+            same_kind = list(group)
+            frames += map(self._frame_other, same_kind) if kind is Framed else (self.frame_messages(same_kind),)
+        return b"".join(frames)
+
+    def frame_complete(self, messages: list[bytes], *, priming: bool) -> bytes:
+        """Frame a complete response, after the priming event if the stream has ids."""
+        start = self._frame_other(PRIMING) if priming else b""
+        return start + self.frame_messages(messages)
+
+    def _frame_other(self, chunk: bytes) -> bytes:
+        if chunk is PRIMING and self.prefix is not None:
+            return prime(b"%b%d" % (self.prefix, self._position), round(self._retry * 1000))
+        return chunk
+
+
+# -- complete responses ----------------------------------------------------------------------------------------
+
+
+async def send_events(send: Send, body: bytes, headers: Headers) -> None:
+    """Send a complete stream of events, with its length.
+
+    Args:
+        headers: response headers besides `SSE_HEADERS`.
+    """
+    fields = [*SSE_HEADERS, (b"content-length", b"%d" % len(body)), *headers]
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_complete(send: Send, body: bytes, headers: Headers, timeout: float) -> None:
+    """Send a complete stream to a client that may have gone, which is no failure.
+
+    A timer is set only if the connection does not take all of it at once, as it nearly always does.
+
+    Args:
+        timeout: seconds that the connection has to take it.
+
+    Raises:
+        TimeoutError: it did not.
+    """
+    sending = send_events(send, body, headers)
+    try:
+        try:
+            awaited = sending.send(None)
+        except StopIteration:
+            return
+        async with asyncio.timeout(timeout):
+            await resume_coroutine(sending, awaited)
+    except TimeoutError:
+        raise
+    except Exception as error:  # ASGI servers differ in what they raise once the client is gone, if anything
+        log.debug("the reader of a stream went away: %r", error)
+
+
+@types.coroutine
+def resume_coroutine(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
+    """Drive a coroutine to its end after its first `send(None)`, and return its result, as `await` would.
+
+    What is thrown into the waiting task, a cancellation above all, is thrown into the coroutine.
+
+    Args:
+        coroutine: one that has taken its first step.
+        awaited: what that step yielded.
+    """
+    while True:
+        value, thrown = None, None
+        try:
+            value = yield awaited
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as error:
+            thrown = error
+        try:
+            awaited = coroutine.send(value) if thrown is None else coroutine.throw(thrown)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        finally:
+            del thrown  # it refers to this frame, and the frame to it

@@ -16,9 +16,8 @@ from enfilade.transports.asgi_types import Headers, Receive, Send
 from enfilade.transports.http.event_log import Page, Place, Recordings
 from enfilade.transports.http.event_recorder import LET_GO, Recording
 from enfilade.transports.http.resumption import INTERRUPTED, ORPHANED, Readers
-from enfilade.transports.http.sse_stream import EventStream
+from enfilade.transports.http.sse_stream import EventStream, StreamOptions
 from enfilade.transports.http.stream_lock import Seat, Seats
-from enfilade.transports.http.stream_options import StreamOptions
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
 
@@ -49,7 +48,7 @@ class Response:
         """Return it begun, with status 200: nothing can be refused any more."""
         if self._stream is None:
             self._stream = EventStream(*self._parts)
-            self._stream.begin()
+            self._stream.open()
         return self._stream
 
     def gone(self) -> "asyncio.Task[None]":
@@ -71,7 +70,7 @@ class Response:
         Args:
             ended: done when there is nothing more to say.
         """
-        first = (ended, self.opened().parted)
+        first = (ended, self.opened().closed)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None) as limit:
 

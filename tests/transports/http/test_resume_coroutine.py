@@ -1,4 +1,4 @@
-"""A coroutine whose first step was made by hand goes on as if it had been awaited."""
+"""A coroutine that has taken its first step is driven to its end as if it had been awaited."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from enfilade.transports.http.eager import going_on
+from enfilade.transports.http.sse_stream import resume_coroutine
 
 pytestmark = pytest.mark.anyio
 
 
-async def begun(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Make the first step, which must not be the last, and then wait for the rest."""
-    return await going_on(coroutine, coroutine.send(None))
+async def started(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Take the first step, which must not be the last, and then wait for the result."""
+    return await resume_coroutine(coroutine, coroutine.send(None))
 
 
 async def test_it_returns_what_it_returns() -> None:
@@ -22,7 +22,7 @@ async def test_it_returns_what_it_returns() -> None:
             await asyncio.sleep(0)
         return await asyncio.to_thread(str, 5)
 
-    assert await begun(work()) == "5"
+    assert await started(work()) == "5"
 
 
 async def test_it_raises_what_it_raises() -> None:
@@ -31,7 +31,7 @@ async def test_it_raises_what_it_raises() -> None:
         raise LookupError("nowhere")
 
     with pytest.raises(LookupError, match="nowhere"):
-        await begun(work())
+        await started(work())
 
 
 async def spin() -> None:
@@ -56,7 +56,7 @@ async def test_a_cancellation_is_its_own(wait: Callable[[], Awaitable[None]], sw
                 raise
         return "all the same"
 
-    task = asyncio.create_task(begun(work()))
+    task = asyncio.create_task(started(work()))
     await asyncio.sleep(0)
     task.cancel("enough")
     if swallowed:
@@ -73,7 +73,7 @@ async def test_a_time_limit_within_it_holds() -> None:
             await asyncio.sleep(3600)
 
     with pytest.raises(TimeoutError):
-        await begun(work())
+        await started(work())
 
 
 def test_who_is_closed_closes_it() -> None:
@@ -85,7 +85,7 @@ def test_who_is_closed_closes_it() -> None:
         finally:
             closed.append(True)
 
-    waiting = begun(work())
+    waiting = started(work())
     waiting.send(None)
     waiting.close()
     assert closed == [True]
