@@ -113,7 +113,6 @@ class StreamState(Enum):
 
 
 NEW, OPEN, PARTING, CLOSING, CLOSED = StreamState
-_CONNECTED: Final = (OPEN, NEW)  # what is sent may still arrive on this connection
 _ENDING: Final = (CLOSING, PARTING)  # the response ends after what waits
 
 
@@ -198,7 +197,7 @@ class EventStream(msgspec.Struct, eq=False):
     @property
     def connected(self) -> bool:
         """Whether anything that is sent may still arrive on this connection."""
-        return self.state in _CONNECTED
+        return self.state is OPEN or self.state is NEW
 
     @property
     def over_capacity(self) -> bool:
@@ -222,18 +221,22 @@ class EventStream(msgspec.Struct, eq=False):
 
     def push(self, message: bytes) -> bool:
         """Take one notification; False if there was no room for it, or nobody to take it."""
-        buffer, connected = self._buffer, self.state in _CONNECTED
+        buffer = self._buffer
         size = buffer.size + len(message)
-        if not self._accepting or (size > self.options.capacity and connected):
+        if not self._accepting or (size > self.options.capacity and self.connected):
             buffer.dropped += 1
             return False
+        if self.state is NEW:  # nothing is recorded yet, and nobody writes
+            buffer.chunks.append(message)
+            buffer.size = size
+            return True
         if self._recording is not None:
             self._recording.record(message, droppable=True)
-        if not connected:
+        if self.state is not OPEN:
             return self._recording is not None
         buffer.chunks.append(message)
         buffer.size = size
-        if self._task is None and self.state is OPEN:
+        if self._task is None:
             self._wake_writer()
         return True
 
@@ -257,7 +260,7 @@ class EventStream(msgspec.Struct, eq=False):
         self._add_framed(Framed(KEEP_ALIVE))
 
     def record_to(self, recording: Recording, *, priming: bool) -> None:
-        """Record what follows, under a new name; nothing may have gone into an earlier recording."""
+        """Record what follows, under a new prefix; nothing may have gone into an earlier recording."""
         self._framing = None
         self._recording, recording.on_taken = recording, self.part
         if priming:
@@ -295,9 +298,8 @@ class EventStream(msgspec.Struct, eq=False):
             self.push_always(message)
         self._accepting = False
         if self._buffer.dropped:
-            _dropped_log.write(
-                logging.WARNING, "notifications dropped for a slow reader: %d", self._buffer.dropped
-            )
+            text = "notifications dropped for a slow reader: %d"
+            _dropped_log.write(logging.WARNING, text, self._buffer.dropped)
         is_complete = message is not None and self.state is NEW
         try:
             await (self._write_complete() if is_complete else self._write_rest(message, retry))
@@ -354,10 +356,12 @@ class EventStream(msgspec.Struct, eq=False):
         self.state = CLOSING
         try:
             framing, messages = Framing(self.options.retry), self._buffer.chunks
-            if self.recorder is not None:
+            if self.recorder is None:
+                body = framing.frame_messages(messages)
+            else:
                 framing.set_prefix(await self.recorder.keep(messages))
-            if self.state is CLOSING:  # the client may have gone meanwhile
                 body = framing.frame_complete(messages, priming=self.priming)
+            if self.state is CLOSING:  # the client may have gone meanwhile
                 await send_complete(self.send, body, self.headers, self._stall_limit)
         finally:
             self._close()
