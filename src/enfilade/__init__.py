@@ -63,11 +63,9 @@ if TYPE_CHECKING:
         EventId as EventId,
         EventMessage as EventMessage,
         EventStore as EventStore,
-        StreamId as StreamId,
-    )
-    from enfilade.state.event_stores import (
         MemoryEventStore as MemoryEventStore,
         SqliteEventStore as SqliteEventStore,
+        StreamId as StreamId,
     )
     from enfilade.transports.bridge.messages import (
         RelatedMessage as RelatedMessage,
@@ -135,8 +133,15 @@ _EXPORTS = {
     "enfilade.serving.peer": ("Peer",),
     "enfilade.serving.request": ("Request",),
     "enfilade.settings": ("Settings",),
-    "enfilade.state.event_store": ("EventCallback", "EventId", "EventMessage", "EventStore", "StreamId"),
-    "enfilade.state.event_stores": ("MemoryEventStore", "SqliteEventStore"),
+    "enfilade.state.event_store": (
+        "EventCallback",
+        "EventId",
+        "EventMessage",
+        "EventStore",
+        "MemoryEventStore",
+        "SqliteEventStore",
+        "StreamId",
+    ),
     "enfilade.transports.bridge.messages": ("RelatedMessage", "as_dict", "as_session_message", "as_text"),
     "enfilade.transports.bridge.transport": ("HTTPStreamableTransport",),
     "enfilade.wire.content": (

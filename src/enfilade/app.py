@@ -39,8 +39,8 @@ from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
 from enfilade.serving.lifespan import Lifespan
 from enfilade.startup.lazy import LazyModule
-from enfilade.state.open import check_place, open_store
-from enfilade.state.store import Bounds, StoreError
+from enfilade.state.open import check_location, open_store
+from enfilade.state.store import LogLimits, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.wire.lifecycle import (
     Implementation,
@@ -503,7 +503,7 @@ class MCPApp(ToolOffer):
         try:
             await self.endpoint.start()
         except StoreError as error:  # the store may come back, and requests say so until it does
-            if not self.store.away:  # else the store has said it
+            if not self.store.unavailable:  # else the store has said it
                 log.warning("the store is out of reach: %s", error)
 
     async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
@@ -725,8 +725,8 @@ class MCPApp(ToolOffer):
 def _opened(settings: Settings, *, starting: bool = False) -> Store:
     try:
         if starting:
-            check_place(settings.store)
-        return open_store(settings.store, Bounds(age=settings.stream_age))
+            check_location(settings.store)
+        return open_store(settings.store, LogLimits(age=settings.stream_age))
     except ValueError as error:
         from enfilade.settings import SettingsError
 

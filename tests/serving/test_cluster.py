@@ -12,7 +12,7 @@ import pytest
 from enfilade.serving import cluster
 from enfilade.serving.client_requests import session
 from enfilade.serving.cluster import Relay
-from enfilade.state.process_identity import place
+from enfilade.state.process_identity import process_namespace
 from enfilade.state.store import StoreError
 from support.cluster.in_process_workers import Crew, SharedMemory, crew_of
 from support.http_client.connection import modern_headers, request_of, stateless_meta
@@ -141,9 +141,9 @@ class TestLeases:
         await process.wait()
         one = Relay(store)
         for where, pid, alive in (
-            (place(), process.pid, False),
+            (process_namespace(), process.pid, False),
             ("another machine", process.pid, True),
-            (place(), os.getppid(), True),
+            (process_namespace(), os.getppid(), True),
         ):
             await store.keys.put("worker:other", msgspec.msgpack.encode([where, pid]), 60)
             assert await one.is_alive("other") == alive
@@ -151,9 +151,9 @@ class TestLeases:
     async def test_a_worker_that_had_our_process_id_before_is_gone(self, store: SharedMemory) -> None:
         """As in a container that was started anew; but another one of this process is there."""
         one, sibling = Relay(store), Relay(store)
-        await store.keys.put("worker:before", msgspec.msgpack.encode([place(), os.getpid()]), 60)
+        await store.keys.put("worker:before", msgspec.msgpack.encode([process_namespace(), os.getpid()]), 60)
         await sibling.start()
-        assert await one.is_alive("before") == (place() == "")
+        assert await one.is_alive("before") == (process_namespace() == "")
         assert await one.is_alive(sibling.worker)
         await sibling.stop()
 

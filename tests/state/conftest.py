@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from enfilade.state.open import open_store
-from enfilade.state.store import Bounds, Store
+from enfilade.state.store import LogLimits, Store
 from support.stores.kinds import Open
 from support.stores.valkey_server import Valkey
 
@@ -50,8 +50,8 @@ async def opened() -> AsyncIterator[Open]:
     """Opens and starts stores, which are closed in the end."""
     stores: list[Store] = []
 
-    async def open_started(url: str, **bounds: float) -> Store:
-        stores.append(open_store(url, Bounds(**bounds)))  # type: ignore[arg-type]
+    async def open_started(url: str, **limits: float) -> Store:
+        stores.append(open_store(url, LogLimits(**limits)))  # type: ignore[arg-type]
         await stores[-1].start()
         return stores[-1]
 

@@ -55,7 +55,7 @@ async def test_workers_that_start_at_once_end_with_one_secret(shared_url: str, o
         *(seal.agree(AtOnce(store.keys, barrier)) for seal, store in zip(seals, stores, strict=True))
     )
     assert open_each_other(seals)
-    assert sum(agreement.made for agreement in agreements) == 1
+    assert sum(agreement.created for agreement in agreements) == 1
     later = Seal()
     assert not any(await later.agree(stores[0].keys))
     assert open_each_other([later, *seals])
@@ -63,10 +63,10 @@ async def test_workers_that_start_at_once_end_with_one_secret(shared_url: str, o
 
 async def test_a_worker_that_lives_puts_its_secret_back(shared_url: str, opened: Open) -> None:
     store, living, late = await opened(shared_url), Seal(), Seal()
-    assert (await living.agree(store.keys)).made
+    assert (await living.agree(store.keys)).created
     token = living.seal(b"x", PURPOSE)
     await store.keys.delete("secret")
-    assert (await living.agree(store.keys)).put_back
+    assert (await living.agree(store.keys)).restored
     assert not any(await late.agree(store.keys))
     assert late.open(token, PURPOSE) == b"x"
 
@@ -77,16 +77,16 @@ async def test_the_older_of_two_secrets_seals_and_both_open(shared_url: str, ope
     await old.agree(store.keys)
     await store.keys.delete("secret")
     await asyncio.sleep(0.01)  # of which the age of secrets is told in milliseconds
-    assert (await new.agree(store.keys)).made
+    assert (await new.agree(store.keys)).created
     tokens = [seal.seal(b"x", PURPOSE) for seal in (old, new)]
     assert old.open(tokens[1], PURPOSE) is new.open(tokens[0], PURPOSE) is None, "they have split"
     signature = new.sign(b"y", PURPOSE)
     first = await old.agree(store.keys)
-    assert (first.put_back, first.learned) == (True, True)
+    assert (first.restored, first.learned) == (True, True)
     second = await new.agree(store.keys)
-    assert (second.put_back, second.learned) == (False, True)
+    assert (second.restored, second.learned) == (False, True)
     assert [seal.open(token, PURPOSE) for seal in (old, new) for token in tokens] == [b"x"] * 4
-    assert old.signed(b"y", signature, PURPOSE)
+    assert old.verify(b"y", signature, PURPOSE)
     only_old = Seal([(await _stored(store.keys))[0]])
     for seal in (old, new):
         assert only_old.open(seal.seal(b"z", PURPOSE), PURPOSE) == b"z", "the older one seals from now on"

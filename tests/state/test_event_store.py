@@ -290,7 +290,7 @@ class TestLog:
         assert await other.read("s", 0) is None
         anchor = one.anchor("s")
         assert anchor is not None
-        other.know("s", anchor)
+        other.remember_anchor("s", anchor)
         kept = await other.read("s", 0)
         assert kept is not None
         assert kept.entries == [(1, b"one")]

@@ -6,7 +6,7 @@ import pytest
 
 from enfilade.state import memory
 from enfilade.state.memory import MemoryLog
-from enfilade.state.store import Bounds, StoreError
+from enfilade.state.store import LogLimits, StoreError
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +31,7 @@ async def written(log: MemoryLog, stream: str, entries: int, size: int) -> None:
 
 
 async def test_what_has_expired_goes_when_another_is_written_to(clock: Clock) -> None:
-    log = MemoryLog(Bounds(age=100))
+    log = MemoryLog(LogLimits(age=100))
     for number in range(50):
         await written(log, f"s {number}", 3, 1000)
     clock.now += 60
@@ -47,7 +47,7 @@ async def test_what_has_expired_goes_when_another_is_written_to(clock: Clock) ->
 
 
 async def test_without_room_the_streams_that_were_written_to_least_recently_go() -> None:
-    log = MemoryLog(Bounds(size=100_000))
+    log = MemoryLog(LogLimits(size=100_000))
     for number in range(20):
         await written(log, f"s {number}", 1, 10_000)
         await log.append("s 0", [(number + 2, b"written to again and again")])
@@ -61,7 +61,7 @@ async def test_without_room_the_streams_that_were_written_to_least_recently_go()
 
 async def test_much_larger_streams_go_before_those_of_others() -> None:
     """One client with large results does not push out a stream that runs for another one."""
-    log = MemoryLog(Bounds(size=100_000))
+    log = MemoryLog(LogLimits(size=100_000))
     await written(log, "running", 5, 200)
     for number in range(30):
         await written(log, f"large {number}", 1, 30_000)
@@ -77,7 +77,7 @@ async def test_much_larger_streams_go_before_those_of_others() -> None:
 
 
 async def test_a_stream_that_is_too_big_by_itself_loses_its_beginning() -> None:
-    log = MemoryLog(Bounds(size=100_000))
+    log = MemoryLog(LogLimits(size=100_000))
     await written(log, "s", 1000, 1000)
     assert log.size <= 100_000
     kept = await log.read("s", 0)
@@ -89,7 +89,7 @@ async def test_a_stream_that_is_too_big_by_itself_loses_its_beginning() -> None:
 
 
 async def test_an_entry_that_is_too_big_by_itself_is_kept_alone() -> None:
-    log = MemoryLog(Bounds(size=100_000))
+    log = MemoryLog(LogLimits(size=100_000))
     await written(log, "small", 10, 100)
     await written(log, "s", 3, 1_000_000)
     assert len(log) == 1
@@ -99,7 +99,7 @@ async def test_an_entry_that_is_too_big_by_itself_is_kept_alone() -> None:
 
 
 async def test_an_empty_log_has_no_size(clock: Clock) -> None:
-    log = MemoryLog(Bounds(entries=10, age=100, size=20_000))
+    log = MemoryLog(LogLimits(entries=10, age=100, size=20_000))
     for number in range(30):
         await written(log, f"s {number}", 25, 100)
         await log.append(f"s {number}", [(3, b"left out"), (26, b"added")])

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from enfilade.state import private_folder as module
-from enfilade.state.private_folder import places, private_folder
+from enfilade.state.private_folder import candidate_folders, private_folder
+from enfilade.timings import Timings
 from support.servers.processes import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="other places and locks are used there")
@@ -35,9 +36,9 @@ def test_it_lies_where_state_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert not folder.exists()
     monkeypatch.setenv("XDG_STATE_HOME", "relative")  # which counts as not set
-    assert places()[0] == home / "home" / ".local" / "state" / "enfilade"
+    assert candidate_folders()[0] == home / "home" / ".local" / "state" / "enfilade"
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(home))
-    assert places()[1] == home / "enfilade"
+    assert candidate_folders()[1] == home / "enfilade"
 
 
 def test_it_lies_elsewhere_if_that_place_cannot_be_used(home: Path) -> None:
@@ -49,17 +50,17 @@ def test_it_lies_elsewhere_if_that_place_cannot_be_used(home: Path) -> None:
 
 def test_a_place_that_others_can_write_to_is_not_used(home: Path) -> None:
     """Somebody else may have made it, in a temporary folder that all share."""
-    for place in places():
+    for place in candidate_folders():
         place.mkdir(parents=True)
         place.chmod(0o777)
     with pytest.raises(PermissionError), private_folder():
         pass
-    for place in places():
+    for place in candidate_folders():
         assert not any(place.glob("workers-*"))
 
 
 def test_without_any_place_it_is_said(home: Path) -> None:
-    for place in places():
+    for place in candidate_folders():
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("", encoding="utf-8")
     with pytest.raises(OSError), private_folder():
@@ -96,9 +97,8 @@ def test_one_that_was_never_locked_is_a_leftover() -> None:
             assert not unlocked.exists()
 
 
-def test_a_server_that_hangs_while_it_makes_one_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PATIENCE", 0.05)
-    first = places()[0]
+def test_a_server_that_hangs_while_it_makes_one_holds_nobody_up() -> None:
+    first = candidate_folders()[0]
     first.mkdir(parents=True, mode=0o700)
-    with module._alone(first), private_folder() as folder:
+    with module._exclusive(first, 5), private_folder(Timings(folder_lock_wait=0.05)) as folder:
         assert folder.parent != first

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from enfilade.state.store import Kept, Store, StoreError
+from enfilade.state.store import Store, StoreError, StreamSlice
 from support.stores.kinds import Open, everything, numbered, until
 
 pytestmark = pytest.mark.anyio
@@ -138,16 +138,16 @@ async def test_nobody_counts_over_anybody_else(store_url: str, store: Store, ope
 
 async def test_a_stream_has_what_was_appended_in_its_order(store: Store) -> None:
     await store.log.open("s", b"head")
-    assert await store.log.read("s", 0) == Kept(b"head", [], None)
+    assert await store.log.read("s", 0) == StreamSlice(b"head", [], None)
     await store.log.append("s", [(1, b"a"), (2, b"b")])
     await store.log.append("s", [])
     await store.log.append("s", [(5, b""), (10**12, bytes(range(256)))])
-    assert await store.log.read("s", 0) == Kept(
+    assert await store.log.read("s", 0) == StreamSlice(
         b"head", [(1, b"a"), (2, b"b"), (5, b""), (10**12, bytes(range(256)))], 1
     )
-    assert await store.log.read("s", 2) == Kept(b"head", [(5, b""), (10**12, bytes(range(256)))], 1)
+    assert await store.log.read("s", 2) == StreamSlice(b"head", [(5, b""), (10**12, bytes(range(256)))], 1)
     assert await store.log.read("s", 3) == await store.log.read("s", 2)
-    assert await store.log.read("s", 10**12) == Kept(b"head", [], 1)
+    assert await store.log.read("s", 10**12) == StreamSlice(b"head", [], 1)
 
 
 async def test_what_is_written_twice_is_there_once(store: Store) -> None:
@@ -156,7 +156,7 @@ async def test_what_is_written_twice_is_there_once(store: Store) -> None:
     await store.log.open("s", b"another head")
     await store.log.append("s", [(3, b"three"), (4, b"four")])
     await store.log.append("s", [(2, b"late"), (4, b"again"), (5, b"five"), (5, b"again"), (1, b"late")])
-    assert await store.log.read("s", 0) == Kept(b"head", [(3, b"three"), (4, b"four"), (5, b"five")], 3)
+    assert await store.log.read("s", 0) == StreamSlice(b"head", [(3, b"three"), (4, b"four"), (5, b"five")], 3)
 
 
 async def test_a_stream_that_nobody_opened_is_none(store: Store) -> None:
@@ -176,9 +176,9 @@ async def test_a_dropped_stream_may_begin_again_and_has_nothing_of_the_old_one(s
     with pytest.raises(StoreError):
         await store.log.append("s", [(101, b"")])
     await store.log.open("s", b"new")
-    assert await store.log.read("s", 0) == Kept(b"new", [], None)
+    assert await store.log.read("s", 0) == StreamSlice(b"new", [], None)
     await store.log.append("s", [(1, b"new")])
-    assert await store.log.read("s", 0) == Kept(b"new", [(1, b"new")], 1)
+    assert await store.log.read("s", 0) == StreamSlice(b"new", [(1, b"new")], 1)
 
 
 async def test_a_long_stream_comes_in_pages(store: Store) -> None:
@@ -243,7 +243,7 @@ async def test_a_stream_expires_unless_it_is_written_to_or_touched(store_url: st
         return await store.log.read("left alone", 0) is None
 
     await until(is_gone)
-    assert await store.log.read("touched", 0) == Kept(b"head", [], None)
+    assert await store.log.read("touched", 0) == StreamSlice(b"head", [], None)
     kept = await store.log.read("written to", number - 1)
     assert kept is not None
     assert kept.entries == [(number, b"")]
@@ -252,4 +252,4 @@ async def test_a_stream_expires_unless_it_is_written_to_or_touched(store_url: st
     await store.log.touch("left alone")
     assert await store.log.read("left alone", 0) is None, "a touch wakes no dead"
     await store.log.open("left alone", b"new")
-    assert await store.log.read("left alone", 0) == Kept(b"new", [], None)
+    assert await store.log.read("left alone", 0) == StreamSlice(b"new", [], None)

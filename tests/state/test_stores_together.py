@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from enfilade.state.open import open_store
-from enfilade.state.store import Kept, Store, StoreError
+from enfilade.state.store import Store, StoreError, StreamSlice
 from support.stores.kinds import Heard, Open, everything, numbered, until
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +59,7 @@ async def test_one_who_fails_to_take_a_message_is_in_nobodys_way(
     def fail(message: bytes) -> None:
         raise ZeroDivisionError(message)
 
-    store.bus.hear("topic", fail)
+    store.bus.subscribe("topic", fail)
     heard = Heard(store, "topic")
     await store.bus.publish("topic", b"1")
     await store.bus.publish("topic", b"2")
@@ -94,12 +94,12 @@ async def test_messages_have_come_once_they_have_settled(shared_url: str, opened
     """As seen from this process: what was heard is in the event loop, before the sender has slept."""
     one, other = await opened(shared_url), await opened(shared_url)
     heard = Heard(other, "topic")
-    assert 0 < one.bus.settling < 0.5
+    assert 0 < one.bus.propagation_delay < 0.5
     in_time = 0
     for _ in range(10):
         await one.bus.publish("topic", b"")
         before = len(heard.messages)
-        await asyncio.sleep(one.bus.settling)
+        await asyncio.sleep(one.bus.propagation_delay)
         in_time += len(heard.messages) > before or before > 0
     assert len(await heard(10)) == 10
     assert in_time >= 5, "on a machine that is busy some may be late"
@@ -116,7 +116,7 @@ async def test_what_one_store_writes_another_reads(shared_url: str, opened: Open
     assert await other.keys.get("a") == b"1"
     await other.log.open("s", b"another head")
     await other.log.append("s", [(1, b"other"), (2, b"other")])
-    assert await one.log.read("s", 0) == Kept(b"head", [(1, b"one"), (2, b"other")], 1)
+    assert await one.log.read("s", 0) == StreamSlice(b"head", [(1, b"one"), (2, b"other")], 1)
     await other.log.drop("s")
     await other.keys.delete("a")
     assert await one.keys.get("a") is None
@@ -181,7 +181,7 @@ def test_a_store_goes_from_one_event_loop_to_the_next(store_url: str) -> None:
     """As it does with an app that a test serves twice; the first one does not even close it."""
     store = open_store(store_url)
     messages: list[bytes] = []
-    store.bus.hear("topic", messages.append)
+    store.bus.subscribe("topic", messages.append)
 
     async def use(number: int, close: bool) -> bytes | None:
         await store.start()
@@ -261,11 +261,13 @@ class Model:
             if not kept or entry[0] > kept[-1][0]:
                 kept.append(entry)
 
-    def read(self, stream: str, after: int) -> Kept | None:
+    def read(self, stream: str, after: int) -> StreamSlice | None:
         if stream not in self.streams:
             return None
         head, entries = self.streams[stream]
-        return Kept(head, [entry for entry in entries if entry[0] > after], entries[0][0] if entries else None)
+        return StreamSlice(
+            head, [entry for entry in entries if entry[0] > after], entries[0][0] if entries else None
+        )
 
     def last(self, stream: str) -> int:
         return max((position for position, _ in self.streams.get(stream, (b"", []))[1]), default=0)

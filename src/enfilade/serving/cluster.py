@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from enfilade.serving.failures import LimitedLog
-from enfilade.state.process_identity import is_gone, place
+from enfilade.state.process_identity import is_gone, process_namespace
 from enfilade.state.store import Store, StoreError
 
 log = logging.getLogger("enfilade.serving")
@@ -98,8 +98,8 @@ class Relay:
             return
         if not self._hears:
             self._hears = True
-            self.store.bus.hear(_EVERYBODY, self._read)
-            self.store.bus.hear(self.worker, self._read)
+            self.store.bus.subscribe(_EVERYBODY, self._read)
+            self.store.bus.subscribe(self.worker, self._read)
             self.store.bus.on_gap(self._missed)
         _HERE.add(self.worker)
         await self._renew_once()
@@ -132,7 +132,7 @@ class Relay:
         """Tell all others, and return when those that are well have taken it in."""
         if self.shared:
             await self._publish(kind, body, None)
-            await asyncio.sleep(self.store.bus.settling)
+            await asyncio.sleep(self.store.bus.propagation_delay)
 
     async def _publish(self, kind: str, body: Any, worker: str | None) -> None:
         letter = msgspec.msgpack.encode(_Letter(self.worker, kind, body))
@@ -196,7 +196,7 @@ class Relay:
                 told()
 
     async def _renew_once(self) -> None:
-        lease = msgspec.msgpack.encode(_Lease(place(), os.getpid()))
+        lease = msgspec.msgpack.encode(_Lease(process_namespace(), os.getpid()))
         try:
             await self.store.keys.put(_lease(self.worker), lease, LEASE)
         except StoreError as error:

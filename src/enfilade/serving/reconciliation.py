@@ -76,7 +76,7 @@ class Reconciler:
         """
         self._look_lock = asyncio.Lock()  # of this event loop
         if self._relay.shared:
-            self._made = (await self._seal.agree(self._relay.store.keys)).made
+            self._made = (await self._seal.agree(self._relay.store.keys)).created
 
     async def join(self) -> None:
         """Let the others put their secrets back first, if this worker has made one; called when the relay hears.
@@ -104,7 +104,7 @@ class Reconciler:
             ended = await self.restore()  # before others can open the tokens of sessions that were ended
         self._owes = False
         agreement = await self._seal.agree(self._relay.store.keys)
-        if agreement.made or agreement.put_back:
+        if agreement.created or agreement.restored:
             self._relay.tell("secret", None)
         _report(emptied, agreement, ended)
 
@@ -117,7 +117,7 @@ class Reconciler:
         Raises:
             StoreError: the store does not say, or did not say just now.
         """
-        while not self._seal.given and self._relay.shared:
+        while not self._seal.is_configured and self._relay.shared:
             expects = time.monotonic() < self._expects_until
             async with self._look_lock:  # whoever comes while a look is under way waits for what it finds
                 if not opens():
@@ -138,7 +138,7 @@ class Reconciler:
         except StoreError as error:
             self._failed_look = error
             raise
-        if agreement.put_back:
+        if agreement.restored:
             self._relay.tell("secret", None)
         _report(False, agreement, 0)
 
@@ -186,7 +186,7 @@ def _report(emptied: bool, agreement: Agreement, ended: int) -> None:
             "streams, log levels and subscriptions that only the store had are lost",
             ended,
         )
-    elif agreement.put_back:
+    elif agreement.restored:
         log.warning("the secret of this worker was not in the store, and has been put there")
     if agreement.learned:
         log.warning(

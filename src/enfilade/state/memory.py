@@ -22,7 +22,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Final
 
-from enfilade.state.store import ENDED, Bounds, Bus, EventLog, Kept, Keys, StoreError
+from enfilade.state.store import ENDED, Bus, EventLog, Keys, LogLimits, StoreError, StreamSlice
 
 #: Keys of one kind that are kept at once, and bytes of their values. The kind is the part before the colon.
 MOST_KEYS: Final = 100_000
@@ -61,15 +61,15 @@ class MemoryStore:
     """The store behind `memory://`. Its content outlasts `close`, but not the process.
 
     Args:
-        bounds: limits of the event log.
+        limits: limits of the event log.
     """
 
     shared = False
-    away = False
+    unavailable = False
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, limits: LogLimits) -> None:
         self.keys: Keys = MemoryKeys()
-        self.log: EventLog = MemoryLog(bounds)
+        self.log: EventLog = MemoryLog(limits)
         self.bus: Bus = MemoryBus()
 
     async def start(self) -> None:
@@ -288,14 +288,14 @@ class MemoryLog:
     """`EventLog` in this process, bounded by age, by entries of one stream, and by bytes of all streams.
 
     Args:
-        bounds: limits of the log.
+        limits: limits of the log.
     """
 
     private = True
 
-    def __init__(self, bounds: Bounds) -> None:
-        self._bounds = bounds
-        self._slack = bounds.entries // 10
+    def __init__(self, limits: LogLimits) -> None:
+        self._limits = limits
+        self._slack = limits.entries // 10
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
         self.size = 0
 
@@ -331,17 +331,17 @@ class MemoryLog:
             return  # opening a stream a second time changes nothing
         for entry in entries:
             self.size += record.add(entry)
-        if len(record.entries) > self._bounds.entries + self._slack:
-            self.size += record.trim(len(record.entries) - self._bounds.entries)
+        if len(record.entries) > self._limits.entries + self._slack:
+            self.size += record.trim(len(record.entries) - self._limits.entries)
         self._renew(stream, record)
 
-    async def read(self, stream: str, after: int) -> Kept | None:
+    async def read(self, stream: str, after: int) -> StreamSlice | None:
         record = self._live_stream(stream)
         if record is None:
             return None
         start = bisect_right(record.entries, after, key=_position)
         first = record.entries[0][0] if record.entries else None
-        return Kept(record.head, record.entries[start : start + _READ_LIMIT], first)
+        return StreamSlice(record.head, record.entries[start : start + _READ_LIMIT], first)
 
     async def last(self, stream: str) -> int:
         record = self._live_stream(stream)
@@ -373,13 +373,13 @@ class MemoryLog:
 
     def _renew(self, stream: str, record: _Stream) -> None:
         now = time.monotonic()
-        record.expiry = now + self._bounds.age
+        record.expiry = now + self._limits.age
         self._streams.move_to_end(stream)
         oldest = next(iter(self._streams.values()))
         while oldest is not record and oldest.expiry <= now:
             self.size -= self._streams.popitem(last=False)[1].size
             oldest = next(iter(self._streams.values()))
-        while self.size > self._bounds.size:
+        while self.size > self._limits.size:
             if not self._make_room(record):
                 return
 
@@ -403,7 +403,7 @@ class MemoryLog:
 class MemoryBus:
     """`Bus` within this process: each message is scheduled in the event loop."""
 
-    settling = 0.0
+    propagation_delay = 0.0
 
     def __init__(self) -> None:
         self._callbacks: dict[str, list[Callable[[bytes], None]]] = {}
@@ -413,7 +413,7 @@ class MemoryBus:
         for callback in self._callbacks.get(topic, ()):
             loop.call_soon(callback, message)
 
-    def hear(self, topic: str, callback: Callable[[bytes], None]) -> None:
+    def subscribe(self, topic: str, callback: Callable[[bytes], None]) -> None:
         self._callbacks.setdefault(topic, []).append(callback)
 
     def on_gap(self, callback: Callable[[], None]) -> None:

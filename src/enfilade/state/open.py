@@ -5,10 +5,10 @@ The modules of a store are imported when its URL is opened, so that a server loa
 
 import os
 
-from enfilade.state.store import Bounds, Store
+from enfilade.state.store import LogLimits, Store
 
 
-def check_place(url: str) -> None:
+def check_location(url: str) -> None:
     """Check at start-up that the store named by a URL can exist.
 
     A running server waits for its store to come back; with a wrong name it would wait for ever.
@@ -24,14 +24,14 @@ def check_place(url: str) -> None:
             raise ValueError(f"store={url!r}: there is no directory {directory}; make it, or name another file")
 
 
-def open_store(url: str, bounds: Bounds | None = None) -> Store:
+def open_store(url: str, limits: LogLimits | None = None) -> Store:
     """Return the store that a URL names; it opens nothing before `start`.
 
     Args:
         url: `memory://`: in this process, lost with it. `sqlite:///relative.db`, `sqlite:////absolute.db`: a
             file for all processes of one host. `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://`: a server
             for many hosts.
-        bounds: limits of the event log.
+        limits: limits of the event log.
 
     Raises:
         ValueError: no such kind of store, or it needs a package that is not installed; the text says what to do.
@@ -40,15 +40,15 @@ def open_store(url: str, bounds: Bounds | None = None) -> Store:
     if scheme == "memory":
         from enfilade.state.memory import MemoryStore
 
-        return MemoryStore(bounds or Bounds())
+        return MemoryStore(limits or LogLimits())
     if scheme == "sqlite":
         from enfilade.state.sqlite.store import SqliteStore
 
-        return SqliteStore(url, bounds or Bounds())
+        return SqliteStore(url, limits or LogLimits())
     if scheme in ("redis", "rediss", "valkey", "valkeys"):
         from enfilade.state.redis.store import RedisStore
 
-        return RedisStore(url, bounds or Bounds())
+        return RedisStore(url, limits or LogLimits())
     examples = "memory://, sqlite:///file.db, redis://host:6379/0"
     prefix = url[: len(scheme) + len("://")]  # the rest may hold a password
     raise ValueError(f"store={prefix!r}: unknown kind of store {scheme!r}; use one of {examples}")

@@ -1,11 +1,11 @@
-"""A folder for what the processes of one server share: where nothing cleans up, and gone when they are.
+"""A folder shared by the processes of one server, removed when the last of them ends.
 
-It lies in the user's folder for state, not in the temporary one, which many systems sweep. Every process that
-uses it holds a shared lock on a file in it, and the system lets go of that lock however a process ends. So a
-folder whose lock can be had is a leftover, of a server that was killed, and whoever starts or ends next removes
-it. No process ids are compared, which may be in use again.
+It is in the user's folder for state, because many systems clean the temporary one. Every process that uses it
+holds a shared lock on a file in it, and the operating system releases that lock however a process ends. So a
+folder whose lock is free belongs to a server that was killed; the next server that starts or ends removes it. No
+process ids are compared, as they are reused.
 
-The easy thing to get wrong is a folder that is just being made: it has no lock yet. So folders are made and
+The easy thing to get wrong is a folder that is being created and has no lock yet. So folders are created and
 removed under a lock that all servers of this user share.
 """
 
@@ -21,114 +21,113 @@ from multiprocessing import util
 from pathlib import Path
 from typing import Final
 
+from enfilade.timings import Timings
+
 _NAME: Final = "enfilade"
 _PREFIX: Final = "workers-"
 _LOCK: Final = "lock"
 
-#: Seconds for which the lock of all servers is waited for. It is held for moments only.
-_PATIENCE: Final = 5.0
+#: Seconds after which a folder without a lock is abandoned, where there is no lock shared by all servers.
+_ABANDONED_AFTER: Final = 3600.0
 
-#: Seconds after which a folder without a lock is a leftover, where there is no lock of all servers.
-_YOUNG: Final = 3600.0
-
-#: Locks that this process holds for as long as it lives, by the folder.
+#: Descriptors of the locks that this process holds, by folder.
 _held: dict[Path, int] = {}
 
 
-def places() -> list[Path]:
-    """Return where such folders may lie, the best first."""
+def candidate_folders() -> list[Path]:
+    """Return the folders in which private folders may be created, the best first."""
     home = Path("~").expanduser()
-    found: list[Path] = []
+    candidates: list[Path] = []
     if sys.platform == "win32":
-        found.append(Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / _NAME)
+        candidates.append(Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / _NAME)
     elif sys.platform == "darwin":
-        found.append(home / "Library" / "Application Support" / _NAME)
+        candidates.append(home / "Library" / "Application Support" / _NAME)
     else:
         state = os.environ.get("XDG_STATE_HOME", "")
-        found.append(Path(state if os.path.isabs(state) else home / ".local" / "state") / _NAME)
-        # Second, since it may go when its user logs out, whatever is still running.
+        candidates.append(Path(state if os.path.isabs(state) else home / ".local" / "state") / _NAME)
+        # Second, since it may be removed when the user logs out, while servers are still running.
         if os.path.isabs(runtime := os.environ.get("XDG_RUNTIME_DIR", "")) and os.path.isdir(runtime):
-            found.append(Path(runtime) / _NAME)
+            candidates.append(Path(runtime) / _NAME)
     owner = "" if sys.platform == "win32" else f"-{os.getuid()}"
-    return [*found, Path(tempfile.gettempdir()) / f"{_NAME}{owner}"]
+    return [*candidates, Path(tempfile.gettempdir()) / f"{_NAME}{owner}"]
 
 
 @contextlib.contextmanager
-def private_folder() -> Iterator[Path]:
-    """Make a folder that only this user can read, and remove it in the end, with leftovers of others.
+def private_folder(timings: Timings = Timings()) -> Iterator[Path]:
+    """Create a folder that only this user can read, and remove it at the end, with abandoned ones.
 
     Raises:
-        OSError: there is no place for it.
+        OSError: it cannot be created anywhere.
     """
-    folder = _made()
+    folder = _create(timings.folder_lock_wait)
     try:
         yield folder
     finally:
-        leave(folder)
+        release(folder, timings)
 
 
-def hold(folder: Path) -> None:
-    """Keep a folder that another process has made for as long as this process lives."""
+def hold(folder: Path, timings: Timings = Timings()) -> None:
+    """Hold a folder created by another process until this process ends."""
     _held[folder] = _locked(folder / _LOCK)
-    util.Finalize(None, leave, args=(folder,), exitpriority=0)
+    util.Finalize(None, release, args=(folder, timings), exitpriority=0)
 
 
-def leave(folder: Path) -> None:
-    """Hold a folder no longer; the last process that leaves it removes it."""
+def release(folder: Path, timings: Timings) -> None:
+    """Release a folder; the last process that does so removes it."""
     descriptor = _held.pop(folder, None)
     if descriptor is not None:
         os.close(descriptor)
-    with contextlib.suppress(OSError), _alone(folder.parent):
-        _remove_leftovers(folder.parent)
+    with contextlib.suppress(OSError), _exclusive(folder.parent, timings.folder_lock_wait):
+        _remove_abandoned(folder.parent)
 
 
-def _made() -> Path:
+def _create(wait: float) -> Path:
     failure: OSError | None = None
-    for place in places():
+    for parent in candidate_folders():
         try:
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_ours(place)
-            with _alone(place):
-                _remove_leftovers(place)
-                folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_ours(parent)
+            with _exclusive(parent, wait):
+                _remove_abandoned(parent)
+                folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
                 _held[folder] = _locked(folder / _LOCK)
             return folder
         except OSError as error:
             failure = failure or error
-    raise failure or OSError("there is no place for a private folder")
+    raise failure or OSError("no private folder can be created")
 
 
-def _check_ours(place: Path) -> None:
-    """Refuse a folder in which others can put or replace something."""
+def _check_ours(parent: Path) -> None:
+    """Refuse a folder in which other users can create or replace files."""
     if sys.platform != "win32":
-        found = place.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-            raise PermissionError(f"{place} is not this user's alone")
+        status = parent.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise PermissionError(f"{parent} can be changed by other users")
 
 
-def _remove_leftovers(place: Path) -> None:
-    """Remove the folders that nobody holds; to be called under the lock of all servers."""
-    for folder in place.glob(f"{_PREFIX}*"):
-        if _is_left(folder):
+def _remove_abandoned(parent: Path) -> None:
+    """Remove the folders that no process holds; called under the lock of all servers."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        if _is_abandoned(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 if sys.platform == "win32":
 
     def _locked(file: Path) -> int:
-        """Open a file, which nobody can delete before it is closed."""
+        """Open a file; no process can delete it before it is closed."""
         return os.open(file, os.O_CREAT | os.O_RDWR)
 
     @contextlib.contextmanager
-    def _alone(place: Path) -> Iterator[None]:
-        """Do nothing: nobody can delete there what somebody has open."""
+    def _exclusive(parent: Path, wait: float) -> Iterator[None]:
+        """Do nothing: on Windows no process can delete an open file."""
         yield
 
-    def _is_left(folder: Path) -> bool:
+    def _is_abandoned(folder: Path) -> bool:
         try:
             (folder / _LOCK).unlink()
         except FileNotFoundError:
-            return time.time() - folder.stat().st_mtime > _YOUNG
+            return time.time() - folder.stat().st_mtime > _ABANDONED_AFTER
         except OSError:
             return False
         return True
@@ -137,7 +136,7 @@ else:
     import fcntl
 
     def _locked(file: Path) -> int:
-        """Take a share of the lock on a file.
+        """Take the shared lock on a file.
 
         Raises:
             OSError: it is being removed, or cannot be locked.
@@ -151,15 +150,15 @@ else:
         return descriptor
 
     @contextlib.contextmanager
-    def _alone(place: Path) -> Iterator[None]:
-        """Keep other servers of this user from making and removing folders here.
+    def _exclusive(parent: Path, wait: float) -> Iterator[None]:
+        """Prevent other servers of this user from creating and removing folders here.
 
         Raises:
-            OSError: another one has done so for too long.
+            OSError: another server has held the lock for longer than `Timings.folder_lock_wait`.
         """
-        descriptor = os.open(place / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(parent / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            end = time.monotonic() + _PATIENCE
+            end = time.monotonic() + wait
             while True:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -172,11 +171,11 @@ else:
         finally:
             os.close(descriptor)
 
-    def _is_left(folder: Path) -> bool:
+    def _is_abandoned(folder: Path) -> bool:
         try:
             descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            return True  # whoever made it was killed before it was locked
+            return True  # its creator was killed before locking it
         except OSError:
             return False
         try:

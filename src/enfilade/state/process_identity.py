@@ -1,8 +1,7 @@
-"""Which process this is, and whether another one on the same machine still runs.
+"""Whether another process on the same machine is still running.
 
-The one place for what differs between operating systems here. The easy thing to get wrong is a number that means
-another process: process ids are counted per machine, start-up and (on Linux) namespace, so all of these are part
-of the place, and where a place cannot be told apart from others nothing is said.
+A process id is unique per machine, boot and (on Linux) PID namespace only, so all of these are part of
+`process_namespace`; where it cannot be determined, no process is said to be gone.
 """
 
 import os
@@ -13,8 +12,8 @@ from pathlib import Path
 
 
 @cache
-def place() -> str:
-    """Return what two processes have in common if and only if they see each other's process ids."""
+def process_namespace() -> str:
+    """Return a text that two processes share if and only if they see each other's process ids; "" if unknown."""
     parts = [sys.platform, platform.node()]
     if sys.platform == "linux":
         for file in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
@@ -25,12 +24,12 @@ def place() -> str:
     return "|".join(parts)
 
 
-def is_gone(where: str, pid: int) -> bool:
-    """Whether it is certain that a process does not run any more; False wherever that cannot be known."""
-    if sys.platform == "win32" or not where or where != place():
-        return False  # on Windows os.kill() ends a process instead of asking for it
+def is_gone(namespace: str, pid: int) -> bool:
+    """Whether a process has certainly ended; False if that cannot be determined."""
+    if sys.platform == "win32" or not namespace or namespace != process_namespace():
+        return False  # on Windows os.kill() ends a process instead of probing it
     if pid == os.getpid():
-        return True  # whoever had this number before us
+        return True  # an earlier process with the same id
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

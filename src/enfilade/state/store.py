@@ -1,10 +1,10 @@
-"""What lives behind a `store=` URL, as protocols that each kind of store fulfils: keys, an event log and a bus.
+"""The protocols of a store: keys, an event log and a bus.
 
-A store that cannot do what it is asked raises `StoreError`; whoever asked decides what that costs (one request,
-never the server). Nothing here waits for ever: every operation ends within the store's own time limit.
+A store that cannot carry out an operation raises `StoreError`; the caller decides what that costs (one request,
+never the server). Every operation ends within the store's own time limit.
 
-The easy thing to get wrong is a write whose outcome is unknown, because the answer was lost. It will be tried
-again, so every write here may be done twice and has the effect of one.
+The easy thing to get wrong is a write whose outcome is unknown, because its reply was lost. It is sent again, so
+every write here is idempotent.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,25 +12,25 @@ from typing import Final, Protocol
 
 import msgspec
 
-#: Seconds that the events of a stream are kept after the last of them.
+#: Seconds that the events of a stream are kept after the last one.
 STREAM_AGE: Final = 3600.0
 
-#: Value of the key of a session that was ended; a store in memory keeps many of these in little room.
+#: Value of the key of an ended session; the store in memory holds many of these in little space.
 ENDED: Final = b'{"ended":true}'
 
 
 class StoreError(Exception):
-    """The store did not do what it was asked, or nobody knows whether it did; the text is for the log."""
+    """An operation of the store failed, or its outcome is unknown; the text is for the log."""
 
 
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What an event log keeps at most.
+class LogLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of an event log.
 
     Attributes:
-        age: seconds that a stream is kept after it was last written to or touched.
-        entries: entries of one stream; beyond it the oldest go first, approximately.
-        size: bytes of all streams together, where the log lives in a process's own memory; the streams that were
-            written to least recently go first.
+        age: seconds that a stream is kept after its last write or touch.
+        entries: most entries of one stream, approximately; the oldest are deleted first.
+        size: most bytes of all streams together, where the log is in a process's own memory; the streams with the
+            oldest last write are evicted first.
     """
 
     age: float = STREAM_AGE
@@ -39,40 +39,40 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Keys(Protocol):
-    """Small values by key, each with an end of life."""
+    """Small values by key, each with an expiry."""
 
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None if it was never put, was deleted or has expired."""
         ...
 
     async def put(self, key: str, value: bytes, ttl: float | None) -> None:
-        """Keep `value` for `ttl` seconds (None: for ever), in place of an earlier one.
+        """Store `value` for `ttl` seconds (None: without expiry), replacing an earlier one.
 
         Raises:
-            StoreError: also if there is no room. No store forgets one key to make room for another.
+            StoreError: also if there is no room. No store deletes one key to make room for another.
         """
         ...
 
     async def swap(self, key: str, old: bytes | None, new: bytes | None, ttl: float | None) -> bool:
-        """Put `new` in place of `old`, in one step, if `old` is what is there; None stands for no value.
+        """Replace `old` by `new`, atomically, if the current value is `old`; None stands for no value.
 
         Returns:
-            Whether it was done, or had been done before (`new` is what is there already).
+            Whether it was replaced now or earlier (the current value is `new`).
         """
         ...
 
     async def delete(self, key: str) -> None:
-        """Forget the key; unknown keys are fine."""
+        """Delete the key, if it exists."""
         ...
 
 
-class Kept(msgspec.Struct, frozen=True):
-    """What a log has of a stream.
+class StreamSlice(msgspec.Struct, frozen=True):
+    """A part of a stream, as a log returns it.
 
     Attributes:
-        head: what the stream was opened with.
+        head: the bytes with which the stream was opened.
         entries: its entries in order, each with its position.
-        first: the lowest position that is still kept, or None if there is no entry at all.
+        first: the lowest position in the log, or None if it has no entry of the stream.
     """
 
     head: bytes
@@ -83,29 +83,29 @@ class Kept(msgspec.Struct, frozen=True):
 class EventLog(Protocol):
     """Streams of entries, each stream written by one worker and read by any.
 
-    A position is a positive integer and rises within a stream, not always by one. The log knows nothing of what
-    an entry holds.
+    A position is a positive integer and rises within a stream, not always by one. The log does not interpret
+    entries.
 
     Attributes:
-        private: whether what is written never leaves this process's own memory.
+        private: whether entries never leave this process's own memory.
     """
 
     private: bool
 
     async def open(self, stream: str, head: bytes) -> None:
-        """Begin a stream. To begin it a second time changes nothing."""
+        """Open a stream. Opening it a second time changes nothing."""
         ...
 
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
-        """Add entries at the end of a stream. One whose position is not above the last is left out, silently.
+        """Append entries to a stream. An entry whose position is not above the last one is ignored.
 
         Raises:
-            StoreError: also if the stream was never opened or has expired, where the store notices.
+            StoreError: also if the stream was never opened or has expired, where the store can tell.
         """
         ...
 
-    async def read(self, stream: str, after: int) -> Kept | None:
-        """Return what follows a position: the next entries, at least one if there is any, not always all.
+    async def read(self, stream: str, after: int) -> StreamSlice | None:
+        """Return the entries after a position: at least one if there is any, not always all.
 
         Returns:
             None for a stream that was never opened, was dropped or has expired.
@@ -113,51 +113,50 @@ class EventLog(Protocol):
         ...
 
     async def last(self, stream: str) -> int:
-        """Return the highest position of a stream; 0 if it has no entry, or is not there."""
+        """Return the highest position of a stream; 0 if it has no entry or does not exist."""
         ...
 
     async def touch(self, stream: str) -> None:
-        """Keep a stream for its whole age from now on, although nothing is written to it."""
+        """Restart the age of a stream without a write."""
         ...
 
     async def drop(self, stream: str) -> None:
-        """Forget a stream; unknown streams are fine."""
+        """Delete a stream, if it exists."""
         ...
 
 
 class Bus(Protocol):
-    """Short messages between processes that share a store: quick, in order from each sender, and at most once.
+    """Short messages between processes that share a store: fast, ordered per sender, at most once.
 
-    A message may be lost while the store is out of reach, so nothing may depend on it alone.
+    A message may be lost while the store is unavailable, so nothing may depend on it alone.
 
     Attributes:
-        settling: seconds within which a message, once published, has been handed on in every process that is
-            well.
+        propagation_delay: seconds within which a published message has been delivered in every healthy process.
     """
 
-    settling: float
+    propagation_delay: float
 
     async def publish(self, topic: str, message: bytes) -> None:
-        """Send a message to every process that hears the topic, this one included."""
+        """Send a message to every process that subscribes to the topic, including this one."""
         ...
 
-    def hear(self, topic: str, told: Callable[[bytes], None]) -> None:
-        """Hand on what comes from now on, in the event loop that `Store.start` ran in."""
+    def subscribe(self, topic: str, callback: Callable[[bytes], None]) -> None:
+        """Deliver messages from now on, in the event loop in which `Store.start` ran."""
         ...
 
-    def on_gap(self, told: Callable[[], None]) -> None:
+    def on_gap(self, callback: Callable[[], None]) -> None:
         """Call back, in the event loop, whenever messages may have been missed."""
         ...
 
 
 class Store(Protocol):
-    """One place for what clients cannot carry.
+    """The state that clients cannot carry.
 
     Attributes:
-        keys: small values.
+        keys: small values by key.
         log: events of streams.
         bus: messages between processes.
-        shared: whether other processes can see it.
+        shared: whether other processes can use it.
     """
 
     keys: Keys
@@ -166,18 +165,18 @@ class Store(Protocol):
     shared: bool
 
     @property
-    def away(self) -> bool:
-        """Whether it is out of reach, and the log says so already."""
+    def unavailable(self) -> bool:
+        """Whether it is unavailable and that has been logged."""
         ...
 
     async def start(self) -> None:
-        """Make ready, in the event loop that will use it.
+        """Prepare for use in the running event loop.
 
-        A store that is out of reach is no error here: the operations say so. To start what was started in this
-        loop changes nothing; in another loop it starts anew.
+        An unavailable store is no error here, but in each operation. Starting again in the same loop changes
+        nothing; in another loop the store starts anew.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of files, connections, threads and tasks. It may be started again."""
+        """Close files, connections, threads and tasks. It may be started again."""
         ...

@@ -1,12 +1,12 @@
-"""Sealing: state that the client carries for us, which it can neither read nor change.
+"""Encrypted and signed tokens: state that clients carry but can neither read nor change.
 
-AES-256-GCM (through `cryptography`, loaded on first use), and HMAC-SHA256 for what may be read but not made up.
-Every seal names its purpose, which is authenticated but not sent, so that a token made for one use never opens in
-another. The easy thing to get wrong is rotation: the first secret seals, all of them open, so a new secret is put
-in front and the old one removed after the longest lifetime of a token.
+AES-256-GCM (through `cryptography`, loaded on first use) encrypts; HMAC-SHA256 signs what may be read but not
+forged. Each token has a purpose, which is authenticated but not sent, so that a token made for one use never
+opens in another. The easy thing to get wrong is rotation: the first secret encrypts and all of them decrypt, so a
+new secret is put in front, and the old one is removed after the longest lifetime of a token.
 
-Workers without a secret of their own share those that their store keeps, see `Seal.agree`. A list of secrets is
-stored, and merging two lists gives the same result in any order, so workers converge, whoever writes first.
+Workers without a configured secret share those in their store, see `Seal.agree`. The store has a list of secrets,
+and merging two lists gives the same result in any order, so workers converge, whoever writes first.
 """
 
 import base64
@@ -29,34 +29,34 @@ _CONTEXT: Final = b"enfilade seal 1"
 _SIGNATURE: Final = 12
 _SIGNING: Final = b"enfilade signature 1"
 
-#: Bytes that a secret must have at least.
+#: Fewest bytes of a secret.
 MINIMUM_SECRET: Final = 32
 
-_KEPT_AS: Final = "secret"
+_STORE_KEY: Final = "secret"
 
-#: Secrets that a store keeps at most: the oldest, which seals, and the newest of the others.
-_MOST: Final = 8
+#: Most secrets in a store: the oldest, which encrypts, and the newest of the others.
+_MOST_SECRETS: Final = 8
 
-#: How often `agree` is tried while other workers write at the same moment.
+#: Attempts of `agree` while other workers write at the same time.
 _ATTEMPTS: Final = 50
 
 
 class Agreement(NamedTuple):
-    """What `Seal.agree` has found and done.
+    """The outcome of `Seal.agree`.
 
     Attributes:
-        made: the store had no secret, and neither had this worker: it has made one.
-        put_back: the store did not have all of this worker's secrets, and has them now.
-        learned: the store had secrets that this worker did not know, beside those it had.
+        created: neither the store nor this worker had a secret, so this worker has created one.
+        restored: the store lacked some of this worker's secrets, and has them now.
+        learned: this worker lacked some of the store's secrets, and has them now.
     """
 
-    made: bool = False
-    put_back: bool = False
+    created: bool = False
+    restored: bool = False
     learned: bool = False
 
 
 class _Keyring(NamedTuple):
-    """The keys that were derived from some secrets; replaced as a whole, since other threads may be using it."""
+    """The keys derived from the secrets; replaced as one object, since other threads may be using it."""
 
     keys: "dict[bytes, AESGCM]"
     current: bytes
@@ -64,62 +64,61 @@ class _Keyring(NamedTuple):
 
 
 class Seal:
-    """A ring of keys that seals and opens short byte strings.
+    """A ring of keys that encrypts, decrypts and signs short byte strings.
+
+    `seal` and `open` are `encrypt` and `decrypt` with the result as text, for headers, URLs and JSON.
 
     Args:
         secrets: one or more secrets of at least 32 bytes, newest first. Workers that share them open each
-            other's seals. Empty means a random secret: seals then die with this process, unless it agrees with
-            a store.
+            other's tokens. Empty means a random secret: tokens are then lost with this process, unless it agrees
+            with a store.
 
     Attributes:
-        given: whether it was given secrets, which outrank those of a store.
+        is_configured: whether secrets were passed in; they take precedence over those of a store.
         shared: whether other workers can have the same secrets.
 
     Raises:
-        ValueError: a secret is too short to protect anything.
+        ValueError: a secret is too short.
     """
 
     def __init__(self, secrets: Sequence[str | bytes] = ()) -> None:
         self._secrets = [s.encode() if isinstance(s, str) else bytes(s) for s in secrets] or [os.urandom(32)]
-        self.given = self.shared = bool(secrets)
+        self.is_configured = self.shared = bool(secrets)
         for secret in self._secrets:
             check_secret(secret)
         self._ring: _Keyring | None = None
 
     async def agree(self, keys: Keys) -> Agreement:
-        """Have the same secrets as the store; secrets that were given are left alone.
+        """Merge the secrets with those in the store; configured secrets are not changed.
 
-        A store that has none, because it is new or has lost what it had, gets those of this worker. If both have
-        some, both have all of them afterwards. The oldest secret seals, so that the one which most workers know
-        wins over one that was made while the store was empty; the others open what was sealed with them.
-
-        Returns:
-            What has been done.
+        A store without secrets, because it is new or has lost its data, gets those of this worker. If both have
+        some, both have all of them afterwards. The oldest secret encrypts, so that the one that most workers have
+        wins over one created while the store was empty; the others only decrypt.
 
         Raises:
-            StoreError: the store does not say, or does not take them.
+            StoreError: the store cannot be read or written.
         """
-        if self.given:
+        if self.is_configured:
             return Agreement()
         own = self._secrets if self.shared else []
-        made = b"%x." % int(time.time() * 1000) + random_secrets.token_urlsafe(MINIMUM_SECRET).encode()
+        fresh = b"%x." % int(time.time() * 1000) + random_secrets.token_urlsafe(MINIMUM_SECRET).encode()
         for _ in range(_ATTEMPTS):
-            kept = await keys.get(_KEPT_AS)
-            stored = [] if kept is None else [each for each in kept.split(b"\n") if each]
-            wanted = _merged([*stored, *own]) or [made]
-            if wanted == stored or await keys.swap(_KEPT_AS, kept, b"\n".join(wanted), None):
+            value = await keys.get(_STORE_KEY)
+            stored = [] if value is None else [secret for secret in value.split(b"\n") if secret]
+            merged = _merge([*stored, *own]) or [fresh]
+            if merged == stored or await keys.swap(_STORE_KEY, value, b"\n".join(merged), None):
                 break
         else:
             raise StoreError("the secret of this store is being changed by too many workers at once")
-        if wanted != self._secrets:
-            self._secrets, self.shared, self._ring = wanted, True, None
+        if merged != self._secrets:
+            self._secrets, self.shared, self._ring = merged, True, None
         return Agreement(
-            made=not stored and not own,
-            put_back=bool(own) and wanted != stored,
-            learned=bool(own) and not set(wanted).issubset(own),
+            created=not stored and not own,
+            restored=bool(own) and merged != stored,
+            learned=bool(own) and not set(merged).issubset(own),
         )
 
-    def _unlock(self) -> _Keyring:
+    def _derive_keys(self) -> _Keyring:
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -133,29 +132,29 @@ class Seal:
             signing_key = HKDF(SHA256(), length=32, salt=None, info=_SIGNING).derive(secret)
             signing.append(hmac.new(signing_key, digestmod="sha256"))
         ring = _Keyring(keys, next(iter(keys)), signing)
-        if secrets is self._secrets:  # else another thread has replaced them meanwhile
+        if secrets is self._secrets:  # otherwise another thread has replaced them
             self._ring = ring
         return ring
 
     def sign(self, content: bytes, purpose: bytes) -> bytes:
-        """Return 12 bytes that show to whoever has the secret that `content` came from here."""
-        ring = self._ring or self._unlock()
-        return _signature(ring.signing[0], content, purpose)
+        """Return a signature of 12 bytes."""
+        ring = self._ring or self._derive_keys()
+        return _sign(ring.signing[0], content, purpose)
 
-    def signed(self, content: bytes, signature: bytes, purpose: bytes) -> bool:
-        """Whether a signature for this purpose is one of ours."""
-        ring = self._ring or self._unlock()
-        return any(hmac.compare_digest(_signature(key, content, purpose), signature) for key in ring.signing)
+    def verify(self, content: bytes, signature: bytes, purpose: bytes) -> bool:
+        """Whether a signature is that of `content` for this purpose."""
+        ring = self._ring or self._derive_keys()
+        return any(hmac.compare_digest(_sign(key, content, purpose), signature) for key in ring.signing)
 
-    def wrap(self, content: bytes, purpose: bytes) -> bytes:
-        """Return `content` sealed, as bytes of any value."""
-        ring = self._ring or self._unlock()
+    def encrypt(self, content: bytes, purpose: bytes) -> bytes:
+        """Return `content` encrypted, with key id and nonce in front."""
+        ring = self._ring or self._derive_keys()
         nonce = os.urandom(_NONCE)
         return ring.current + nonce + ring.keys[ring.current].encrypt(nonce, content, purpose)
 
-    def unwrap(self, sealed: bytes, purpose: bytes) -> bytes | None:
-        """Return what was wrapped for `purpose`, or None for anything else, without saying why."""
-        ring = self._ring or self._unlock()
+    def decrypt(self, sealed: bytes, purpose: bytes) -> bytes | None:
+        """Return what was encrypted for `purpose`, or None for anything else, without a reason."""
+        ring = self._ring or self._derive_keys()
         key = ring.keys.get(sealed[:_KEY_ID])
         if key is None or len(sealed) < _KEY_ID + _NONCE + 16:
             return None
@@ -167,29 +166,29 @@ class Seal:
             return None
 
     def seal(self, content: bytes, purpose: bytes) -> str:
-        """Return `content` as a token of visible ASCII (base64url without padding)."""
-        return base64.urlsafe_b64encode(self.wrap(content, purpose)).rstrip(b"=").decode()
+        """Return `content` encrypted, as a token of visible ASCII (base64url without padding)."""
+        return base64.urlsafe_b64encode(self.encrypt(content, purpose)).rstrip(b"=").decode()
 
     def open(self, token: str | bytes, purpose: bytes) -> bytes | None:
-        """Return what was sealed for `purpose`, or None for anything else, without saying why."""
-        raw = token.encode("ascii", "replace") if isinstance(token, str) else token
+        """Return what was sealed for `purpose`, or None for anything else, without a reason."""
+        encoded = token.encode("ascii", "replace") if isinstance(token, str) else token
         try:
-            whole = base64.b64decode(raw + b"=" * (-len(raw) % 4), altchars=b"-_", validate=True)
+            sealed = base64.b64decode(encoded + b"=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             return None
-        if base64.urlsafe_b64encode(whole).rstrip(b"=") != raw:
-            return None  # another spelling of the same bytes, which we never wrote
-        return self.unwrap(whole, purpose)
+        if base64.urlsafe_b64encode(sealed).rstrip(b"=") != encoded:
+            return None  # another encoding of the same bytes, which `seal` never returns
+        return self.decrypt(sealed, purpose)
 
 
-def _merged(secrets: Iterable[bytes]) -> list[bytes]:
-    """Return secrets in the order of their age, each once, and not more than are kept; the same for any order."""
-    ordered = sorted(set(secrets), key=lambda secret: (_made_at(secret), secret))
-    return ordered if len(ordered) <= _MOST else [ordered[0], *ordered[1 - _MOST :]]
+def _merge(secrets: Iterable[bytes]) -> list[bytes]:
+    """Return the distinct secrets, oldest first, at most `_MOST_SECRETS`; independent of their order."""
+    ordered = sorted(set(secrets), key=lambda secret: (_created_at(secret), secret))
+    return ordered if len(ordered) <= _MOST_SECRETS else [ordered[0], *ordered[1 - _MOST_SECRETS :]]
 
 
-def _made_at(secret: bytes) -> int:
-    """Return when a secret of a store was made, in milliseconds since 1970; 0 for those that do not say."""
+def _created_at(secret: bytes) -> int:
+    """Return when a secret was created, in milliseconds since 1970; 0 for one without a time."""
     stamp, dot, _ = secret.partition(b".")
     try:
         return int(stamp, 16) if dot else 0
@@ -197,14 +196,14 @@ def _made_at(secret: bytes) -> int:
         return 0
 
 
-def _signature(key: hmac.HMAC, content: bytes, purpose: bytes) -> bytes:
-    signing = key.copy()  # which is half the work of beginning with the key
+def _sign(key: hmac.HMAC, content: bytes, purpose: bytes) -> bytes:
+    signing = key.copy()  # half the work of starting with the key
     signing.update(b"%d:%s:%s" % (len(purpose), purpose, content))
     return signing.digest()[:_SIGNATURE]
 
 
 def _aes_gcm() -> "type[AESGCM]":
-    try:  # where the public module has it from, as that module's package loads every other cipher as well
+    try:  # the source of the public module, whose package loads every other cipher as well
         from cryptography.hazmat.bindings._rust import openssl
 
         return openssl.aead.AESGCM
@@ -215,10 +214,10 @@ def _aes_gcm() -> "type[AESGCM]":
 
 
 def check_secret(secret: bytes) -> None:
-    """Refuse a secret that is too short to protect anything.
+    """Refuse a secret that is too short.
 
     Raises:
-        ValueError: says how to make a good one.
+        ValueError: the text says how to create one.
     """
     if len(secret) < MINIMUM_SECRET:
         raise ValueError(

@@ -67,7 +67,7 @@ async def test_a_server_that_stops_for_a_while(
     gaps: list[bool] = []
     with Valkey(tmp_path, durable=True) as valkey:
         async with opened(valkey.url) as store:
-            store.bus.hear("topic", heard.append)
+            store.bus.subscribe("topic", heard.append)
             store.bus.on_gap(lambda: gaps.append(True))
             await store.log.open("stream", b"head")
             await store.log.append("stream", [(1, b"one")])
@@ -165,7 +165,7 @@ async def test_starting_before_the_server_does(tmp_path: Path, complaints: list[
     gaps: list[bool] = []
     valkey = Valkey(tmp_path)
     async with opened(valkey.url) as store:
-        store.bus.hear("topic", heard.append)
+        store.bus.subscribe("topic", heard.append)
         store.bus.on_gap(lambda: gaps.append(True))
         await _all_fail(store, "out of reach")
         with valkey:
@@ -192,7 +192,7 @@ async def test_connections_that_are_cut_cost_no_operation(tmp_path: Path) -> Non
 async def test_what_was_done_although_its_answer_was_lost_is_done_once(shared_valkey: Valkey) -> None:
     heard: list[bytes] = []
     async with Lossy(shared_valkey) as way, opened(f"redis://{HOST}:{way.port}/0?prefix=lossy") as store:
-        store.bus.hear("topic", heard.append)
+        store.bus.subscribe("topic", heard.append)
         await store.bus.publish("topic", b"first")
         await store.log.open("stream", b"head")
         await store.log.append("stream", [(1, b"one")])
@@ -253,7 +253,7 @@ async def test_a_listener_that_was_cut_off_is_told_and_hears_again(tmp_path: Pat
     with Valkey(tmp_path) as valkey:
         async with opened(valkey.url) as store:
             store.bus.on_gap(lambda: gaps.append(True))
-            store.bus.hear("topic", heard.append)
+            store.bus.subscribe("topic", heard.append)
             await store.bus.publish("topic", b"0")
             await until(lambda: heard == [b"0"])
             for times in (1, 2):
@@ -276,7 +276,7 @@ async def test_a_listener_whose_server_says_nothing_any_more_is_told(
     gaps: list[bool] = []
     with Valkey(tmp_path) as valkey:
         async with opened(valkey.url) as store:
-            store.bus.hear("topic", lambda message: None)
+            store.bus.subscribe("topic", lambda message: None)
             store.bus.on_gap(lambda: gaps.append(True))
             await until(lambda: valkey.calls("ping") >= 5)  # signs of life, and no alarm
             assert not lost.is_set()

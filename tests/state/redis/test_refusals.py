@@ -25,7 +25,7 @@ SECRET = "kept-to-ourselves"
 
 async def _do_everything(store: Store) -> None:
     heard = asyncio.Event()
-    store.bus.hear("topic", lambda message: heard.set())
+    store.bus.subscribe("topic", lambda message: heard.set())
     await store.bus.publish("topic", b"message")
     await asyncio.wait_for(heard.wait(), 20)
     await store.keys.put("key", b"value", None)
@@ -53,7 +53,7 @@ async def test_passwords(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
                 await store.keys.get("key")
         for credentials in (f":{SECRET}", f"somebody:{SECRET}"):
             async with opened(f"redis://{credentials}@{bare}") as store:
-                store.bus.hear("topic", lambda message: None)
+                store.bus.subscribe("topic", lambda message: None)
                 with pytest.raises(StoreError, match="refused the user or password") as refused:
                     await store.keys.get("key")
                 assert bare in str(refused.value)

@@ -7,7 +7,7 @@ import pytest
 
 from enfilade.state.open import open_store
 from enfilade.state.redis.store import RedisStore
-from enfilade.state.store import Bounds, Store, StoreError
+from enfilade.state.store import LogLimits, Store, StoreError
 from support.stores.opened import until
 from support.stores.valkey_server import Valkey
 
@@ -44,7 +44,7 @@ async def test_entries_of_any_size_come_back_in_pages(valkey_url: str) -> None:
 async def test_a_stream_that_is_written_to_lives_on_and_then_expires_with_its_head(
     valkey_url: str, shared_valkey: Valkey
 ) -> None:
-    store = open_store(valkey_url, Bounds(age=60.0))
+    store = open_store(valkey_url, LogLimits(age=60.0))
     await store.start()
     await store.log.open("s", b"head")
     [head] = shared_valkey.ask("KEYS", f"{_prefix(valkey_url)}*head:s")
@@ -66,7 +66,7 @@ async def test_a_stream_that_is_written_to_lives_on_and_then_expires_with_its_he
 async def test_a_stream_that_has_expired_is_gone_and_takes_no_entries(
     valkey_url: str, shared_valkey: Valkey
 ) -> None:
-    store = open_store(valkey_url, Bounds(age=0.001))
+    store = open_store(valkey_url, LogLimits(age=0.001))
     await store.start()
     await store.log.open("s", b"head")
     await until(lambda: not shared_valkey.ask("KEYS", f"{_prefix(valkey_url)}*"))
@@ -142,7 +142,7 @@ async def test_databases_keep_two_servers_apart(shared_valkey: Valkey) -> None:
 async def _see_nothing_of_each_other(one: Store, other: Store) -> None:
     heard: list[bytes] = []
     for store in (one, other):
-        store.bus.hear("topic", heard.append)
+        store.bus.subscribe("topic", heard.append)
         await store.start()
     for store, content in ((one, b"1"), (other, b"2")):
         await store.keys.put("key", content, 60)
@@ -165,7 +165,7 @@ async def test_what_is_published_after_hear_is_heard_by_its_sender(valkey_url: s
     await store.start()
     for n in range(50):
         heard: list[bytes] = []
-        store.bus.hear(f"topic {n}", heard.append)
+        store.bus.subscribe(f"topic {n}", heard.append)
         await store.bus.publish(f"topic {n}", b"%d" % n)
         await until(lambda heard=heard: heard)
         assert heard == [b"%d" % n]
@@ -181,8 +181,8 @@ async def test_a_listener_that_fails_stops_nobody_from_hearing(
     def fail(message: bytes) -> None:
         raise RuntimeError("no")
 
-    store.bus.hear("topic", fail)
-    store.bus.hear("topic", heard.append)
+    store.bus.subscribe("topic", fail)
+    store.bus.subscribe("topic", heard.append)
     await store.start()
     for n in range(3):
         await store.bus.publish("topic", b"%d" % n)
@@ -195,7 +195,7 @@ async def test_a_listener_that_fails_stops_nobody_from_hearing(
 async def test_close_leaves_no_connection_and_no_task(tmp_path_factory: pytest.TempPathFactory) -> None:
     with Valkey(tmp_path_factory.mktemp("own")) as valkey:
         store = open_store(valkey.url)
-        store.bus.hear("topic", lambda message: None)
+        store.bus.subscribe("topic", lambda message: None)
         before = asyncio.all_tasks()
         for _ in range(3):
             await store.start()
@@ -228,7 +228,7 @@ async def test_close_waits_for_what_is_under_way(valkey_url: str) -> None:
 def test_another_event_loop_starts_anew(valkey_url: str) -> None:
     store = open_store(valkey_url)
     heard: list[bytes] = []
-    store.bus.hear("topic", heard.append)
+    store.bus.subscribe("topic", heard.append)
 
     async def visit(name: bytes) -> bytes | None:
         await store.start()
@@ -249,7 +249,7 @@ def test_without_the_client_the_error_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "redis", None)
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     with pytest.raises(ValueError, match=r'needs: pip install "enfilade\[redis\]"') as refused:
-        RedisStore("redis://:hidden@host", Bounds())
+        RedisStore("redis://:hidden@host", LogLimits())
     assert "hidden" not in str(refused.value)
 
 

@@ -19,7 +19,7 @@ import pytest
 from enfilade.state.open import open_store
 from enfilade.state.sqlite import database, worker_thread
 from enfilade.state.sqlite.store import SqliteStore
-from enfilade.state.store import Bounds, Kept, StoreError
+from enfilade.state.store import LogLimits, StoreError, StreamSlice
 from support.stores.kinds import is_whole, plainly, started, until, works
 
 pytestmark = pytest.mark.anyio
@@ -109,7 +109,7 @@ async def test_a_missing_directory_is_named(tmp_path: Path, caplog: pytest.LogCa
     """And that it is gone, and back, is logged once each, however much is asked meanwhile."""
     directory = tmp_path / "missing"
     async with started(directory / "state.db") as store:
-        assert store.away
+        assert store.unavailable
         for _ in range(3):
             with pytest.raises(StoreError, match=r"there is no directory .*missing; make it"):
                 await store.keys.get("a")
@@ -118,7 +118,7 @@ async def test_a_missing_directory_is_named(tmp_path: Path, caplog: pytest.LogCa
             await store.start()
         directory.mkdir()
         await until(lambda: works(store))
-        assert not store.away
+        assert not store.unavailable
     said = [line for line in caplog.messages if not line.startswith("messages from other workers")]
     assert said == [
         f"the store is out of reach: {directory / 'state.db'}: there is no directory {directory}; make it, "
@@ -235,7 +235,7 @@ async def test_a_file_that_vanishes_is_made_anew_for_everybody(tmp_path: Path, w
 
         await until(all_know)
         messages: list[bytes] = []
-        other.bus.hear("topic", messages.append)
+        other.bus.subscribe("topic", messages.append)
         await one.bus.publish("topic", b"heard")
 
         async def is_heard() -> bool:
@@ -286,7 +286,7 @@ async def test_a_file_that_may_not_be_written_is_reported_until_it_may(monkeypat
         if user == 0:
             os.seteuid(65534)
         try:
-            store = SqliteStore(f"sqlite:///{path}", Bounds())
+            store = SqliteStore(f"sqlite:///{path}", LogLimits())
             await store.start()
             for doing in (store.keys.put("a", b"", 1), store.keys.delete("a"), store.log.open("s", b"")):
                 with pytest.raises(StoreError, match="permission to"):
@@ -323,7 +323,7 @@ async def test_a_full_disk_is_reported_until_there_is_room(path: Path, monkeypat
         assert all(isinstance(outcome, StoreError) for outcome in outcomes[:20])
         assert outcomes[20] is None, "who needs no room is not refused with the others"
         kept = await store.log.read("s", position - 1)
-        assert kept == Kept(b"head", [(position, bytes(10_000))], 1)
+        assert kept == StreamSlice(b"head", [(position, bytes(10_000))], 1)
         assert await store.keys.get("small") == b"still there"
         await store.log.drop("s")
         await store.log.open("t", b"head")
@@ -383,6 +383,6 @@ async def test_a_disk_that_does_not_write_is_reported_until_it_does(path: Path) 
     assert is_whole(path)
     async with started(path) as store:
         kept = await store.log.read("s", int(position) - 1)
-        assert kept == Kept(b"head", [(int(position), bytes(10_000))], 1)
+        assert kept == StreamSlice(b"head", [(int(position), bytes(10_000))], 1)
     with plainly(path) as connection:
         assert connection.execute("SELECT count(*) FROM entries").fetchone() == (int(position),)

@@ -115,7 +115,7 @@ async def two(folder: Path) -> AsyncIterator[tuple[SqliteStore, list[bytes]]]:
     """Have two stores on one file: yield the first, and what the second hears of topic x."""
     async with started(folder / "state.db") as one, started(folder / "state.db") as other:
         heard: list[bytes] = []
-        other.bus.hear("x", heard.append)
+        other.bus.subscribe("x", heard.append)
         yield one, heard
 
 

@@ -219,7 +219,7 @@ async def test_a_hole_in_the_messages_is_a_gap(store: SqliteStore, path: Path) -
     gaps: list[None] = []
     messages: list[bytes] = []
     store.bus.on_gap(lambda: gaps.append(None))
-    store.bus.hear("topic", messages.append)
+    store.bus.subscribe("topic", messages.append)
     add = "INSERT INTO messages (topic, message, sent) VALUES ('topic', ?, ?)"
     with plainly(path) as connection:
         for expected, number in enumerate((3, 7), 1):

@@ -16,7 +16,7 @@ from enfilade import Context, MCPApp
 from enfilade.serving.changes import TOOLS, updated
 from enfilade.serving.cluster import _HERE
 from enfilade.state.memory import MemoryBus, MemoryStore
-from enfilade.state.store import Bounds, Store
+from enfilade.state.store import LogLimits, Store
 from support.exchanges import Asked, Message
 from support.http_client.asgi_calls import Asgi
 from support.http_client.connection import BOTH, HeaderValue, request_of
@@ -61,8 +61,8 @@ class SharedMemory(MemoryStore):
 
     shared = True
 
-    def __init__(self, bounds: Bounds | None = None) -> None:
-        super().__init__(bounds or Bounds())
+    def __init__(self, limits: LogLimits | None = None) -> None:
+        super().__init__(limits or LogLimits())
         self.log.private = False
         self.bus: FaultyBus = FaultyBus()
 

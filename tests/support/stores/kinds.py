@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from enfilade.state.sqlite.store import SqliteStore
-from enfilade.state.store import Bounds, Kept, Store, StoreError
+from enfilade.state.store import LogLimits, Store, StoreError, StreamSlice
 
 Open = Callable[..., Awaitable[Store]]
-"""Opens and starts the store that a URL names; keywords are its bounds."""
+"""Opens and starts the store that a URL names; keywords are its limits."""
 
 
 async def until(holds: Callable[[], Awaitable[bool]], patience: float = 30) -> None:
@@ -44,7 +44,7 @@ class Heard:
     def __init__(self, store: Store, *topics: str) -> None:
         self.messages: list[bytes] = []
         for topic in topics:
-            store.bus.hear(topic, self.messages.append)
+            store.bus.subscribe(topic, self.messages.append)
 
     async def __call__(self, count: int) -> list[bytes]:
         async def enough() -> bool:
@@ -55,9 +55,9 @@ class Heard:
 
 
 @contextlib.asynccontextmanager
-async def started(path: Path, **bounds: float) -> AsyncIterator[SqliteStore]:
+async def started(path: Path, **limits: float) -> AsyncIterator[SqliteStore]:
     """Open the store in a file."""
-    store = SqliteStore(f"sqlite:///{path}", Bounds(**bounds))  # type: ignore[arg-type]
+    store = SqliteStore(f"sqlite:///{path}", LogLimits(**limits))  # type: ignore[arg-type]
     await store.start()
     try:
         yield store
@@ -89,6 +89,6 @@ async def works(store: SqliteStore) -> bool:
         await store.log.append("works", [(1, b"yes")])
         await store.bus.publish("works", b"yes")
         kept = await store.log.read("works", 0)
-        return await store.keys.get("works") == b"yes" and kept == Kept(b"yes", [(1, b"yes")], 1)
+        return await store.keys.get("works") == b"yes" and kept == StreamSlice(b"yes", [(1, b"yes")], 1)
     except StoreError:
         return False

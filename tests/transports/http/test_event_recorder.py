@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from enfilade.serving.cluster import Relay
-from enfilade.state.store import Bounds, StoreError
+from enfilade.state.store import LogLimits, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.transports.http import event_recorder as module
 from enfilade.transports.http.event_log import Recordings
@@ -291,7 +291,7 @@ class TestFailures:
 
 async def test_a_quiet_stream_does_not_expire_while_it_is_open(store: SharedMemory) -> None:
     """R-356: it is kept for as long as it is served, whatever the log's age is."""
-    store = SharedMemory(Bounds(age=0.4))
+    store = SharedMemory(LogLimits(age=0.4))
     recordings = Recordings(store.log, Seal([SECRET]), Relay(store), 0.4)
     recording = recordings.begin("session", answers=True)
     recording.record(b"one", droppable=False)

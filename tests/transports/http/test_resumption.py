@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from enfilade import Context, Settings
-from enfilade.state.store import Bounds, StoreError
+from enfilade.state.store import LogLimits, StoreError
 from enfilade.transports.http import event_recorder, resumption, sessions as session_module, standalone_stream
 from enfilade.transports.http.sse_stream import HIGH_WATER, EventStream
 from support.cluster.in_process_workers import Client, Connection, Crew, SharedMemory, crew_of
@@ -421,7 +421,7 @@ class TestRefusals:
 
     async def test_what_was_trimmed_is_refused_and_what_was_not_is_not(self) -> None:
         """R-355: never a stream with a hole in it."""
-        store = SharedMemory(Bounds(entries=10))
+        store = SharedMemory(LogLimits(entries=10))
         async with crew_of([store, store]) as crew:
             client = await crew.client()
             call = client.call("say", name="a", count=60, padding=140_000)

@@ -13,7 +13,7 @@ import pytest
 from enfilade.serving.cluster import Relay
 from enfilade.serving.failures import LimitedLog
 from enfilade.state.memory import MemoryStore
-from enfilade.state.store import Bounds, StoreError
+from enfilade.state.store import LogLimits, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.transports.http import sse_stream as stream_module
 from enfilade.transports.http.event_log import Recordings
@@ -228,7 +228,7 @@ async def test_an_answer_that_the_log_does_not_take_has_no_name_that_would_lead_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The stream goes on by the longer way, which tells of the failure where it tells of all others."""
-    store = MemoryStore(Bounds())
+    store = MemoryStore(LogLimits())
 
     def refuse(*_: object) -> None:
         raise StoreError("the log is closed")
@@ -357,7 +357,7 @@ async def test_a_log_out_of_order_keeps_nobody_for_long(how: str, monkeypatch: p
 @pytest.mark.parametrize("how", ["a few", "all at once", "one by one"])
 async def test_what_a_log_in_this_process_gets_needs_no_task(how: str) -> None:
     """It is all there, in order, as soon as the stream has ended; and nothing refers to the connection."""
-    store = MemoryStore(Bounds())
+    store = MemoryStore(LogLimits())
     recordings = Noting(store.log, Seal(), Relay(store), 3600)
     reader = Reader()
     recorder = Recorder(recordings, "session", 1)
@@ -396,7 +396,7 @@ _finishing: set[asyncio.Future[None]] = set()
 
 async def in_state(state: StreamState, reader: Reader) -> EventStream:
     """Return a stream in a state, with a recorder; what is written to it waits."""
-    store = MemoryStore(Bounds())
+    store = MemoryStore(LogLimits())
     recorder = Recorder(Recordings(store.log, Seal(), Relay(store), 3600), "session", 1)
     stream = EventStream(reader.send, [], StreamOptions(), recorder)
     reader.open.clear()

@@ -12,7 +12,7 @@ import pytest
 
 from enfilade import Settings
 from enfilade.state.memory import MemoryKeys, MemoryStore
-from enfilade.state.store import Bounds
+from enfilade.state.store import LogLimits
 from enfilade.transports.http import get_stream, standalone_stream
 from support.exchanges import Message
 from support.harness import Serving, eventually
@@ -281,7 +281,7 @@ class SlowStore(MemoryStore):
     """A store whose keys are slow."""
 
     def __init__(self) -> None:
-        super().__init__(Bounds())
+        super().__init__(LogLimits())
         self.keys = SlowKeys()
 
 

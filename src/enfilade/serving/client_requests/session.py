@@ -94,7 +94,7 @@ class Questions:
             signature = bytes.fromhex(mark)
         except ValueError:
             return None
-        if not self._seal.signed(f"{scope} {question}".encode("utf-8", "replace"), signature, _PURPOSE):
+        if not self._seal.verify(f"{scope} {question}".encode("utf-8", "replace"), signature, _PURPOSE):
             return None
         return question.split("-")[1]
 

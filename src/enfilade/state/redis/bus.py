@@ -189,7 +189,7 @@ class RedisBus:
         lanes: the way to it.
     """
 
-    settling = 0.01
+    propagation_delay = 0.01
 
     def __init__(self, address: "Address", lanes: "Lanes") -> None:
         self._address = address
@@ -210,7 +210,7 @@ class RedisBus:
             await self._listening.settled()
         await self._lanes.writing.ask((b"PUBLISH", (self._prefix + topic).encode(), message), repeatable=False)
 
-    def hear(self, topic: str, told: Callable[[bytes], None]) -> None:
+    def subscribe(self, topic: str, told: Callable[[bytes], None]) -> None:
         """Hand on what comes from now on; what is published here after this call is heard here."""
         channel = (self._prefix + topic).encode()
         self._channels.setdefault(channel, []).append(told)

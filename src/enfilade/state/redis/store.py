@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from enfilade.state.store import Bounds, Bus, EventLog, Kept, Keys, StoreError
+from enfilade.state.store import Bus, EventLog, Keys, LogLimits, StoreError, StreamSlice
 
 if TYPE_CHECKING:
     from enfilade.state.redis.connection import Lanes
@@ -118,18 +118,18 @@ class RedisLog:
     Args:
         lanes: the way to the server.
         prefix: what all keys begin with.
-        bounds: its age and number of entries count; what fits into the server's memory is the server's affair.
+        limits: its age and number of entries count; what fits into the server's memory is the server's affair.
     """
 
     private = False
 
-    def __init__(self, lanes: "Lanes", prefix: str, bounds: Bounds) -> None:
+    def __init__(self, lanes: "Lanes", prefix: str, limits: LogLimits) -> None:
         self._lanes = lanes
         self._prefix = prefix
-        self._entries = b"%d" % bounds.entries
+        self._entries = b"%d" % limits.entries
         # A sixteenth longer than asked for, so that it need not be said again with each entry.
-        self._grace = bounds.age / 16
-        self._expiry = b"%d" % max(1, _milliseconds(bounds.age + self._grace) or 1)
+        self._grace = limits.age / 16
+        self._expiry = b"%d" % max(1, _milliseconds(limits.age + self._grace) or 1)
         self._renewed: dict[str, float] = {}
 
     async def open(self, stream: str, head: bytes) -> None:
@@ -161,7 +161,7 @@ class RedisLog:
         if due:
             self._note_renewal(stream)
 
-    async def read(self, stream: str, after: int) -> Kept | None:
+    async def read(self, stream: str, after: int) -> StreamSlice | None:
         start = b"(%d-0" % after if after > 0 else b"1-0"
         limits = (b"%d" % _PAGE, b"%d" % _PAGE_SIZE)
         [found] = await self._lanes.reading.ask((b"EVAL", _READ, b"2", *self._names(stream), start, *limits))
@@ -171,7 +171,7 @@ class RedisLog:
                 entries = [
                     (_position(name), entry) for name, entry in zip(values[::2], values[1::2], strict=True)
                 ]
-                return Kept(head, entries, _position(first) if first else None)
+                return StreamSlice(head, entries, _position(first) if first else None)
         return None
 
     async def last(self, stream: str) -> int:
@@ -211,7 +211,7 @@ class RedisStore:
 
     Args:
         url: see `redis_address.Address`.
-        bounds: what the event log keeps.
+        limits: what the event log keeps.
 
     Raises:
         ValueError: the client is not installed, or the URL cannot be read.
@@ -219,7 +219,7 @@ class RedisStore:
 
     shared = True
 
-    def __init__(self, url: str, bounds: Bounds) -> None:
+    def __init__(self, url: str, limits: LogLimits) -> None:
         try:
             from enfilade.state.redis.address import Address
         except ModuleNotFoundError as error:
@@ -235,11 +235,11 @@ class RedisStore:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bus = RedisBus(address, self._lanes)
         self.keys: Keys = RedisKeys(self._lanes, address.prefix)
-        self.log: EventLog = RedisLog(self._lanes, address.prefix, bounds)
+        self.log: EventLog = RedisLog(self._lanes, address.prefix, limits)
         self.bus: Bus = self._bus
 
     @property
-    def away(self) -> bool:
+    def unavailable(self) -> bool:
         return self._lanes.reach.reported
 
     async def start(self) -> None:

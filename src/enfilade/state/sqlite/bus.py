@@ -55,7 +55,7 @@ class SqliteBus:
         write: runs what writes.
     """
 
-    settling = 2.5 * _POLL
+    propagation_delay = 2.5 * _POLL
 
     def __init__(self, write: Run) -> None:
         self._write = write
@@ -73,7 +73,7 @@ class SqliteBus:
         if self.published is not None:
             self.published()
 
-    def hear(self, topic: str, told: Callable[[bytes], None]) -> None:
+    def subscribe(self, topic: str, told: Callable[[bytes], None]) -> None:
         self._told.setdefault(topic, []).append(told)
 
     def on_gap(self, told: Callable[[], None]) -> None:

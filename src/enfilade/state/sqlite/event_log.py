@@ -10,7 +10,7 @@ from typing import Final
 
 from enfilade.state.sqlite.database import Connection
 from enfilade.state.sqlite.keys import Run
-from enfilade.state.store import Bounds, Kept, StoreError
+from enfilade.state.store import LogLimits, StoreError, StreamSlice
 
 #: What one read returns at most: entries, and bytes unless it is a single entry.
 _PAGE: Final = 500
@@ -29,16 +29,16 @@ class SqliteLog:
     """`EventLog` in two tables, bounded by age and by entries of one stream.
 
     Args:
-        bounds: what is kept.
+        limits: what is kept.
         read: for what only reads.
         write: for everything else.
     """
 
     private = False
 
-    def __init__(self, bounds: Bounds, read: Run, write: Run) -> None:
-        self._bounds = bounds
-        self._slack = 1 + bounds.entries // 10
+    def __init__(self, limits: LogLimits, read: Run, write: Run) -> None:
+        self._limits = limits
+        self._slack = 1 + limits.entries // 10
         self._read = read
         self._write = write
 
@@ -60,13 +60,13 @@ class SqliteLog:
             number, ends, last = found
             newest = _add(connection, number, entries, last)
             if newest // self._slack > last // self._slack:
-                _trim(connection, number, self._bounds.entries)
-            if ends < time.time() + self._bounds.age:
+                _trim(connection, number, self._limits.entries)
+            if ends < time.time() + self._limits.age:
                 connection.execute("UPDATE streams SET ends = ? WHERE id = ?", (self._end(), number))
 
         await self._write(job)
 
-    async def read(self, stream: str, after: int) -> Kept | None:
+    async def read(self, stream: str, after: int) -> StreamSlice | None:
         return await self._read(lambda connection: _page(connection, stream, after))
 
     async def last(self, stream: str) -> int:
@@ -84,7 +84,7 @@ class SqliteLog:
         await self._write(lambda connection: _drop(connection, stream))
 
     def _end(self) -> float:
-        return time.time() + self._bounds.age * (1 + _LATER)
+        return time.time() + self._limits.age * (1 + _LATER)
 
 
 def _number(connection: Connection, stream: str) -> int | None:
@@ -124,7 +124,7 @@ def _drop(connection: Connection, stream: str) -> None:
     connection.execute("UPDATE streams SET name = NULL, ends = 0 WHERE name = ?", (stream,))
 
 
-def _page(connection: Connection, stream: str, after: int) -> Kept | None:
+def _page(connection: Connection, stream: str, after: int) -> StreamSlice | None:
     found: tuple[int, bytes] | None = connection.execute(
         "SELECT id, head FROM streams WHERE name = ? AND ends > ?", (stream, time.time())
     ).fetchone()
@@ -142,7 +142,7 @@ def _page(connection: Connection, stream: str, after: int) -> Kept | None:
         if entries and size > _PAGE_SIZE:
             break
         entries.append((position, entry))
-    return Kept(head, entries, first)
+    return StreamSlice(head, entries, first)
 
 
 def _last(connection: Connection, stream: str) -> int:

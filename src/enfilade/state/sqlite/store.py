@@ -20,7 +20,7 @@ from enfilade.state.sqlite.database import Connection, DatabaseFile
 from enfilade.state.sqlite.event_log import SqliteLog, sweep_log
 from enfilade.state.sqlite.keys import SqliteKeys, sweep_keys
 from enfilade.state.sqlite.worker_thread import LIMIT, DatabaseThread, Job, closed
-from enfilade.state.store import Bounds, Bus, EventLog, Keys, StoreError
+from enfilade.state.store import Bus, EventLog, Keys, LogLimits, StoreError
 
 log = logging.getLogger("enfilade.state")
 
@@ -39,7 +39,7 @@ class SqliteStore:
 
     Args:
         url: `sqlite:///relative.db` or `sqlite:////absolute.db`.
-        bounds: what the log keeps.
+        limits: what the log keeps.
 
     Raises:
         ValueError: the URL names no file.
@@ -47,16 +47,16 @@ class SqliteStore:
 
     shared = True
 
-    def __init__(self, url: str, bounds: Bounds) -> None:
+    def __init__(self, url: str, limits: LogLimits) -> None:
         self._file = DatabaseFile(path_in(url))
         self._threads: _Threads | None = None
         self.keys: Keys = SqliteKeys(self._read, self._write)
-        self.log: EventLog = SqliteLog(bounds, self._read, self._write)
+        self.log: EventLog = SqliteLog(limits, self._read, self._write)
         self._bus = SqliteBus(self._write)
         self.bus: Bus = self._bus
 
     @property
-    def away(self) -> bool:
+    def unavailable(self) -> bool:
         return self._threads is not None and self._threads.reach.reported
 
     async def start(self) -> None:

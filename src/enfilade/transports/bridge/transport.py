@@ -26,7 +26,7 @@ from enfilade.serving.cluster import Relay
 from enfilade.serving.failures import masked
 from enfilade.state.event_store import EventStore, EventStoreLog
 from enfilade.state.memory import MemoryStore
-from enfilade.state.store import Bounds
+from enfilade.state.store import LogLimits
 from enfilade.state.tokens import Seal
 from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
 from enfilade.transports.bridge.messages import Arrival, as_dict
@@ -109,7 +109,7 @@ class HTTPStreamableTransport:
         self._principal = principal
         hosts, origins = check_each(allowed_hosts, check_host), check_each(allowed_origins, check_origin)
         self._judged = judge_for(Guard(hosts, origins, localhost=allow_localhost))
-        self._relay = Relay(MemoryStore(Bounds()))
+        self._relay = Relay(MemoryStore(LogLimits()))
         seal = Seal([secret] if isinstance(secret, str | bytes) else secret)
         self.recordings: Recordings | None = None
         if event_store is not None:

@@ -263,20 +263,20 @@ class Recordings:
             raise unknown_event() from None
         if (decoded is None) != (self.anchored is None):
             raise unknown_event()
-        if not self._seal.signed(_signed(session_id, number, decoded), mark, _NAMING):
+        if not self._seal.verify(_signed(session_id, number, decoded), mark, _NAMING):
             raise unknown_event()
         stream = stream_key(session_id, number)
         if self.anchored is not None and decoded is not None:
-            self.anchored.know(stream, decoded)
+            self.anchored.remember_anchor(stream, decoded)
         return Place(stream, event_id[: match.start(4)], int(match[4]))
 
     def kept(self, stream: str, position: int, what: Head | Entry) -> bytes:
         """Return something as the log keeps it."""
         packed = msgspec.msgpack.encode(what)
-        return packed if self.log.private else self._seal.wrap(packed, _purpose(stream, position))
+        return packed if self.log.private else self._seal.encrypt(packed, _purpose(stream, position))
 
     def _unkept(self, stream: str, position: int, kept: bytes) -> bytes:
-        opened = kept if self.log.private else self._seal.unwrap(kept, _purpose(stream, position))
+        opened = kept if self.log.private else self._seal.decrypt(kept, _purpose(stream, position))
         if opened is None:
             raise StoreError(f"the event log returned what was not written for this stream (at {position})")
         return opened
