@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from enum import Flag
 from functools import reduce
@@ -21,6 +22,8 @@ from pydantic import ConfigDict
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, JsonSchemaWarningKind
 from pydantic_core import core_schema
 from typing_extensions import TypedDict
+
+from enfilade.primitives.schema.defaults import comes_back, encoded
 
 HEADER: Final = "x-mcp-header"
 
@@ -41,6 +44,11 @@ _HEADER_TYPES: Final = ("string", "integer", "boolean")
 class TidySchema(GenerateJsonSchema):
     """Pydantic's schemas without the titles that it makes up for properties, and with bytes as base64."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._core_definitions: dict[str, Any] = {}
+        self._core_configs: list[Mapping[str, Any]] = [{}]
+
     def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
         """Say nothing: a default that JSON cannot hold is simply not published."""
 
@@ -51,6 +59,52 @@ class TidySchema(GenerateJsonSchema):
     def encode_default(self, dft: Any) -> Any:
         """Return a default as it stands in JSON."""
         return base64.b64encode(dft).decode() if isinstance(dft, bytes) else super().encode_default(dft)
+
+    def definitions_schema(self, schema: core_schema.DefinitionsSchema) -> JsonSchemaValue:
+        """Return a schema with its definitions, which are kept to check defaults by."""
+        self._core_definitions |= {name: each for each in schema["definitions"] if (name := each.get("ref"))}
+        return super().definitions_schema(schema)
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
+        """Return an object for a TypedDict."""
+        with self._configured(schema):
+            return super().typed_dict_schema(schema)
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """Return an object for a model."""
+        with self._configured(schema):
+            return super().model_schema(schema)
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        """Return an object for a dataclass."""
+        with self._configured(schema):
+            return super().dataclass_schema(schema)
+
+    @contextmanager
+    def _configured(self, schema: Any) -> Iterator[None]:
+        """Know the config of a class while its fields are looked at."""
+        self._core_configs.append(schema.get("config") or {})
+        try:
+            yield
+        finally:
+            self._core_configs.pop()
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """Return a schema with its default, if that is what a caller gets by sending it."""
+        made = super().default_schema(schema)
+        if self.mode != "validation" or "default" not in schema:
+            return made
+        default: Any = schema["default"]
+        inner: Any = schema["schema"]
+        if "default" not in made:
+            try:
+                made["default"] = encoded(default, inner, self._core_definitions)
+            except Exception:  # whatever a type has against it: JSON cannot hold its values
+                return made
+        published = made["default"]
+        if not comes_back(default, published, inner, self._core_definitions, self._core_configs[-1]):
+            del made["default"]
+        return made
 
     def field_is_present(self, field: Any) -> bool:
         """Return whether a field is published: of dataclasses, only those that a caller can give."""
