@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -36,6 +37,10 @@ _KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 _CHOICES: Final = ("enum", "literal", "function-before")  # those of which keys may be
+
+# A definition with a header that is written out twice is refused for it (R-251). More copies would double with
+# each model that holds another one twice.
+_MOST_WRITTEN_OUT: Final = 2
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_TYPES: Final = ("string", "integer", "boolean")
@@ -205,15 +210,17 @@ def wrapped_schema(schema: dict[str, Any]) -> dict[str, Any]:
 def write_out_headers(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema with the properties written out that refer to a definition with `x-mcp-header`."""
     definitions = schema.get("$defs", {})
-    carrying = {name for name in definitions if _carries_header(definitions[name], definitions, ())}
+    carrying = _carrying_headers(definitions)
     if not carrying:
         return schema
+    times: Counter[str] = Counter()
 
     def written_out(part: Mapping[str, Any], open_names: tuple[str, ...]) -> dict[str, Any]:
         properties: dict[str, Any] = {}
         for key, inner in part.get("properties", {}).items():
             name = str(inner.get("$ref", "")).removeprefix("#/$defs/")
-            if name in carrying and name not in open_names:
+            if name in carrying and name not in open_names and times[name] < _MOST_WRITTEN_OUT:
+                times[name] += 1
                 # A copy, because a definition that others refer to as well is another place with a header.
                 inner = {**deepcopy(definitions[name]), **{k: v for k, v in inner.items() if k != "$ref"}}
                 inner = written_out(inner, (*open_names, name))
@@ -288,14 +295,21 @@ def _annotated_parts(part: Any, *, names: bool = False) -> Iterator[Mapping[str,
             yield from _annotated_parts(inner)
 
 
-def _carries_header(part: Any, definitions: Mapping[str, Any], open_names: tuple[str, ...]) -> bool:
-    if next(_annotated_parts(part), None) is not None:
-        return True
-    return any(
-        _carries_header(definitions[name], definitions, (*open_names, name))
-        for name in _references(part)
-        if name in definitions and name not in open_names
-    )
+def _carrying_headers(definitions: Mapping[str, Any]) -> set[str]:
+    """Return the names of the definitions with a header, in them or in what they refer to."""
+    carrying = {name for name in definitions if next(_annotated_parts(definitions[name]), None) is not None}
+    if not carrying:
+        return carrying
+    users: dict[str, set[str]] = {}
+    for name, definition in definitions.items():
+        for used in _references(definition):
+            users.setdefault(used, set()).add(name)
+    waiting = list(carrying)
+    while waiting:
+        new = users.get(waiting.pop(), set()) - carrying
+        carrying |= new
+        waiting += new
+    return carrying
 
 
 def _with_definitions(schema: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
