@@ -114,7 +114,7 @@ def test_an_argument_called_like_the_keyword_is_none() -> None:
 
 
 def steps_to_register(model: Any, refused: str = "") -> int:
-    """Return how many functions are called while a tool that takes and returns a model is registered and listed."""
+    """Return how many functions are called while a tool that takes and returns a model is made."""
 
     def fn(x: Any) -> Any:
         return x
@@ -169,7 +169,6 @@ def test_registration_takes_steps_in_proportion_to_the_fields(
 
 
 def test_a_header_in_models_that_double_is_refused_in_few_steps_r251() -> None:
-    few, many = (
-        steps_to_register(diamonds(depth, Annotated[str, header("Region")]), "R-251") for depth in (8, 16)
-    )
+    leaf = Annotated[str, header("Region")]
+    few, many = (steps_to_register(diamonds(depth, leaf), "R-251") for depth in (8, 16))
     assert many < 3 * few
