@@ -259,7 +259,7 @@ class MCPApp(ToolOffer):
 
     def _build(self) -> Dispatcher:
         from enfilade.serving.chaining import Offered
-        from enfilade.serving.client_requests.request_state import Journals
+        from enfilade.serving.client_requests.request_state import RequestStateCodec
         from enfilade.serving.completion import Completions
         from enfilade.serving.dispatcher import Dispatcher
         from enfilade.serving.execution import Handlers
@@ -272,7 +272,10 @@ class MCPApp(ToolOffer):
         from enfilade.serving.tools import Tools
 
         dispatcher = Dispatcher(
-            self._server_info, self._middleware, journals=Journals(self._seal, self.name), changes=self.changes
+            self._server_info,
+            self._middleware,
+            state_codec=RequestStateCodec(self._seal, self.name),
+            changes=self.changes,
         )
         opening = Opening(self._server_info, self._capabilities, self._instructions)
         handlers = Handlers(

@@ -216,7 +216,7 @@ class TestWorkers:
         await call.over()
         assert call.said[-1] == "a accept"
         for app in crew.apps:
-            assert len(app.endpoint.questions) == 0
+            assert len(app.endpoint.asker) == 0
 
     async def test_a_cancellation_finds_its_request(self, crew: Crew) -> None:
         """R-361, R-363, R-364: of its own session, and with an id of its type."""

@@ -196,7 +196,7 @@ class Overheard:
 
 def _failure(request: Request, error: BaseException) -> tuple[str, Kind, tuple[str, ...]]:
     """Return how a request ended that has no result."""
-    if request.replay is not None and request.replay.suspended:
+    if request.round is not None and request.round.has_ended:
         return "asks the client", "asks", ()
     if request.verdict is not None:
         return "stopped", "failure", (request.verdict.message,)

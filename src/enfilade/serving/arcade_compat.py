@@ -6,8 +6,8 @@ Easy to get wrong: what these methods give back is part of the spelling, such as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -18,9 +18,28 @@ from enfilade.wire.tools import CallToolResult
 
 if TYPE_CHECKING:
     from enfilade.serving.client_requests.questions import Elicited, Messages
-    from enfilade.serving.context import Context
-    from enfilade.wire.sampling import ModelPreferences, SamplingMessageContentBlock, ToolChoice
+    from enfilade.serving.peer import Peer
+    from enfilade.wire.sampling import (
+        CreateMessageResult,
+        ModelPreferences,
+        SamplingMessageContentBlock,
+        ToolChoice,
+    )
     from enfilade.wire.tools import Tool
+
+
+class ContextMethods(Protocol):
+    """What these spellings use of a `Context`."""
+
+    @property
+    def peer(self) -> Peer: ...
+    def secret(self, name: str, /) -> str: ...
+    def announce(self, change: Change, /) -> object: ...
+    def elicit(self, message: str, wanted: Any = None, *, timeout: float | None = None) -> Awaitable[Any]: ...
+    def elicit_url(
+        self, message: str, url: str, *, timeout: float | None = None
+    ) -> Awaitable[Elicited[None]]: ...
+    def sample(self, messages: Messages, **options: Any) -> Awaitable[CreateMessageResult]: ...
 
 
 class Spellings:
@@ -53,8 +72,8 @@ class Spellings:
         return self._context.secret(key)
 
     @property
-    def _context(self) -> Context:
-        return cast("Context", self)
+    def _context(self) -> ContextMethods:
+        return cast("ContextMethods", self)
 
 
 class RawResult(CallToolResult):
@@ -90,7 +109,7 @@ class Ui:
 
     __slots__ = ("_context",)
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: ContextMethods) -> None:
         self._context = context
 
     @to_await("context.ui.elicit")
@@ -121,7 +140,7 @@ class Sampling:
 
     __slots__ = ("_context",)
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: ContextMethods) -> None:
         self._context = context
 
     @to_await("context.sampling.create_message")
@@ -156,7 +175,7 @@ class Notifications:
 
     __slots__ = ("prompts", "resources", "tools")
 
-    def __init__(self, announce: Callable[[Change], None]) -> None:
+    def __init__(self, announce: Callable[[Change], object]) -> None:
         self.tools = ListNotification(announce, TOOLS)
         self.resources = ListNotification(announce, RESOURCES)
         self.prompts = ListNotification(announce, PROMPTS)
@@ -167,7 +186,7 @@ class ListNotification:
 
     __slots__ = ("_announce", "_change")
 
-    def __init__(self, announce: Callable[[Change], None], change: Change) -> None:
+    def __init__(self, announce: Callable[[Change], object], change: Change) -> None:
         self._announce = announce
         self._change = change
 

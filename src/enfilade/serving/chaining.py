@@ -73,6 +73,7 @@ class Offered(msgspec.Struct, frozen=True):
             parent.peer,
             log_level=parent.log_level,
             session=parent.session,
+            asker=parent.asker,
             parent=parent,
             redaction=parent.redaction,
         )

@@ -15,14 +15,11 @@ from msgspec import UNSET
 
 from enfilade.primitives.errors import (
     NOT_FOUND,
-    AnswerError,
     ArgumentsError,
     EnfiladeError,
     ResourceNotFound,
     ReturnedValueError,
 )
-from enfilade.serving.client_requests.ask import is_stateless
-from enfilade.serving.client_requests.errors import MissingCapabilityError
 from enfilade.serving.failures import alone, is_failure, log, log_safely, masked
 from enfilade.serving.request import Request
 from enfilade.wire.content import TextContent
@@ -57,7 +54,7 @@ def failures_as_errors(request: Request, what: str, **data: Any) -> Iterator[Non
         if not is_failure(raised, request):
             raise
         error = alone(raised)
-        if isinstance(error, MissingCapabilityError | AnswerError) and is_stateless(request):
+        if request.asker.is_protocol_error(error):
             raise error from None
         if isinstance(error, ArgumentsError):
             raise _told(error, INVALID_PARAMS, data) from error
@@ -84,7 +81,7 @@ def told_to_clients(chain: Handler) -> Handler:
             error = alone(raised) if is_failure(raised, request) else raised
             if not isinstance(error, EnfiladeError):
                 raise
-            if isinstance(error, MissingCapabilityError | AnswerError) and is_stateless(request):
+            if request.asker.is_protocol_error(error):
                 raise error from None
             if request.method == "tools/call":
                 return failed_call(error.message, error.meta)

@@ -18,9 +18,9 @@ from msgspec import UNSET
 from enfilade.primitives.errors import AnswerError
 from enfilade.serving.changes import Changes
 from enfilade.serving.client_errors import told_to_clients
-from enfilade.serving.client_requests.ask import ASKING, as_rpc, resume
-from enfilade.serving.client_requests.errors import MissingCapabilityError
-from enfilade.serving.client_requests.request_state import Journals
+from enfilade.serving.client_requests.errors import MissingCapabilityError, protocol_error
+from enfilade.serving.client_requests.request_state import RequestStateCodec
+from enfilade.serving.client_requests.stateless import StatelessAsker
 from enfilade.serving.failures import alone, ends_more, is_failure, masked
 from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import (
@@ -31,14 +31,11 @@ from enfilade.wire.jsonrpc import (
 from enfilade.wire.lifecycle import SERVER_INFO, Implementation
 from enfilade.wire.message import Message, Result
 from enfilade.wire.projection import encode
-from enfilade.wire.requests import METHODS
-from enfilade.wire.revisions import ALL, STATELESS
+from enfilade.wire.requests import EMPTY_LISTS, METHODS
+from enfilade.wire.revisions import ALL, LATEST_STATELESS, NAMES_SERVER_IN_RESULTS
 
 Handler = Callable[[Request], Awaitable[Message]]
 Middleware = Callable[[Request, Handler], Awaitable[Message]]
-
-#: Lists that a server may have nothing for.
-_LISTS: Final = frozenset({"prompts/list", "resources/list", "resources/templates/list"})
 
 #: Bytes of a result that are ready before anybody asks, or None if this request needs the handler.
 Ready = Callable[[Request], bytes | None]
@@ -51,7 +48,7 @@ class Dispatcher:
         server_info: put into every result's `_meta` for revisions that have it (R-275).
         middleware: `async def mw(request, call_next)`, outermost first; each sees every request, also those
             that tools make by chaining.
-        journals: seals what a call has asked, for the client to carry.
+        state_codec: seals what a call has asked, for the client to carry.
         changes: where doorways hear of changes that their clients want to know.
     """
 
@@ -60,12 +57,13 @@ class Dispatcher:
         server_info: Implementation,
         middleware: Iterable[Middleware] = (),
         *,
-        journals: Journals,
+        state_codec: RequestStateCodec,
         changes: Changes,
     ) -> None:
         self.server_info = server_info
-        self.journals = journals
-        journals.render = self.render
+        #: Asks the clients of stateless requests, by ending the round.
+        self.stateless_asker: Final = StatelessAsker(state_codec)
+        state_codec.render = self.render
         self.changes = changes
         self._middleware = tuple(middleware)
         self._handlers: dict[str, Handler] = {}
@@ -77,7 +75,7 @@ class Dispatcher:
             self._chain = _link(entry, self._chain or self._handle)
         if self._chain is not None:
             self._chain = told_to_clients(self._chain)
-        info = encode(server_info, STATELESS[-1])
+        info = encode(server_info, LATEST_STATELESS)
         self._head = b'{"_meta":{"' + SERVER_INFO.encode() + b'":' + info + b"}"
 
     def register(
@@ -113,14 +111,13 @@ class Dispatcher:
     def serves(self, method: str, revision: str) -> bool:
         """Whether a peer of this revision gets a result for the method.
 
-        In revisions with a handshake that is more than what is offered: the lists of a server that has nothing to
-        list are empty. Clients ask for all of them without a look at the capabilities, and fail as a whole if one
-        fails. In the stateless revision they are not found (R-213).
+        In some revisions that is more than what is offered: the lists of a server that has nothing to list are
+        empty there (`EMPTY_LISTS`).
         """
         if method not in self._known[revision]:
             return False
         offered = self._offered.get(method)
-        return offered is None or offered() or (method in _LISTS and revision not in STATELESS)
+        return offered is None or offered() or revision in EMPTY_LISTS.get(method, ())
 
     async def dispatch(self, request: Request) -> bytes:
         """Run a client's request to its end. Whether its method is offered has been checked by the doorway.
@@ -136,19 +133,17 @@ class Dispatcher:
             ready = self._ready.get(request.method)
             if ready is not None and (prepared := ready(request)) is not None:
                 return prepared
-            request.journals = self.journals
-            if request.method in ASKING:
-                resume(request)
+            request.asker.open(request)
             try:
                 result = await (self._chain or self._handlers[request.method])(request)
             except BaseException as error:
-                if request.replay is None or not request.replay.suspended or ends_more(error):
+                if request.round is None or not request.round.has_ended or ends_more(error):
                     raise
             else:
-                if request.replay is None or not request.replay.suspended:
+                if request.round is None or not request.round.has_ended:
                     return self.render(result, request.peer.revision)
             # Whatever the handler made of the end of its round, it ends in questions.
-            return self.render(request.replay.interim(), request.peer.revision)
+            return self.render(request.round.result(), request.peer.revision)
         except RpcError:
             raise
         except BaseException as error:
@@ -156,12 +151,12 @@ class Dispatcher:
                 raise
             failure = alone(error)
             if isinstance(failure, MissingCapabilityError | AnswerError):
-                raise as_rpc(failure) from None
+                raise protocol_error(failure) from None
             raise masked(error, f"{request.method} failed") from None
         finally:
             request.finish()
-            if request.replay is not None:
-                request.replay.close()
+            if request.round is not None:
+                request.round.close()
 
     async def respond(self, request: Request) -> tuple[bytes | None, RpcError | None]:
         """Run a client's request and return its one outcome, as a whole JSON-RPC response.
@@ -197,7 +192,7 @@ class Dispatcher:
     def render(self, result: Message, revision: str) -> bytes:
         """Return a result as JSON, with what the revision wants on every result."""
         body = encode(result, revision)
-        if revision not in STATELESS:
+        if revision not in NAMES_SERVER_IN_RESULTS:
             return body
         meta = getattr(result, "meta", UNSET)
         if meta is UNSET:

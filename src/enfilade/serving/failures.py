@@ -18,16 +18,12 @@ import traceback
 from collections.abc import Iterator
 from opcode import opmap
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from enfilade.primitives.errors import AnswerError, EnfiladeError
 from enfilade.serving.client_requests.errors import MissingCapabilityError
 from enfilade.state.store import StoreError
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError
-
-if TYPE_CHECKING:
-    from enfilade.serving.request import Request
-    from enfilade.serving.secrets import Redaction
 
 log = logging.getLogger("enfilade.serving")
 
@@ -36,10 +32,26 @@ _RAISE: Final = opmap["RAISE_VARARGS"]
 _FRAMEWORKS: Final = frozenset({"fastapi", "fastmcp", "mcp", "starlette"})
 
 
+class Stoppable(Protocol):
+    """A request, as far as failures are concerned."""
+
+    def is_stopping(self) -> bool:
+        """Whether a `CancelledError` in its handler is about this request."""
+        ...
+
+
+class TextFilter(Protocol):
+    """What takes secrets out of a text."""
+
+    def text(self, text: str) -> str:
+        """Return a text without the secrets in it."""
+        ...
+
+
 # -- whose failure it is ---------------------------------------------------------------------------------------
 
 
-def is_failure(error: BaseException, request: "Request") -> bool:
+def is_failure(error: BaseException, request: Stoppable) -> bool:
     """Whether an exception is the failure of a request, and of nothing else.
 
     Args:
@@ -221,7 +233,7 @@ class LimitedLog:
 _store_errors: Final = LimitedLog(log)
 
 
-def masked(error: BaseException, what: str, redaction: "Redaction | None" = None) -> RpcError:
+def masked(error: BaseException, what: str, redaction: TextFilter | None = None) -> RpcError:
     """Log an unexpected failure whole and return what the peer may know of it: an id to ask for (R-719).
 
     While the store is away every request fails, so of these there is one line a second, and no id without a line.
@@ -235,7 +247,7 @@ def masked(error: BaseException, what: str, redaction: "Redaction | None" = None
     return RpcError(INTERNAL_ERROR, f"Internal error (id {log_failure(error, what, redaction)})")
 
 
-def log_failure(error: BaseException, what: str, redaction: "Redaction | None" = None) -> str:
+def log_failure(error: BaseException, what: str, redaction: TextFilter | None = None) -> str:
     """Log a failure with its traceback under a new correlation id, and return the id.
 
     Args:
@@ -263,7 +275,7 @@ def _hint(error: BaseException) -> str:
     return ""
 
 
-def _redacted(error: BaseException, redaction: "Redaction") -> str | None:
+def _redacted(error: BaseException, redaction: TextFilter) -> str | None:
     """Return the traceback without the secrets in it; None if there are none."""
     try:
         whole = "".join(traceback.format_exception(error))

@@ -17,7 +17,7 @@ from typing import Final
 from msgspec import UNSET
 
 from enfilade.serving.awaitables import DONE, Sent
-from enfilade.serving.request import Request
+from enfilade.serving.request import ProgressSink, Request
 from enfilade.wire.message import ProgressToken
 from enfilade.wire.progress import ProgressNotificationParams, ProgressNotifications
 from enfilade.wire.projection import visible
@@ -35,7 +35,7 @@ class Progress:
     def __init__(self, request: Request) -> None:
         root = request.root
         self._request = request
-        self._stream: ProgressStream | None = None
+        self._stream: ProgressSink | None = None
         self._token = root.meta.progress_token
         self._sent = Sent(root.outlet)
 

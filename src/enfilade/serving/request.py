@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from enfilade.serving.client_requests.errors import CannotAskError
 from enfilade.serving.failures import log_safely
 from enfilade.serving.peer import Peer
 from enfilade.wire.cancellation import CancelledNotificationParams
@@ -31,10 +32,9 @@ from enfilade.wire.message import Message
 from enfilade.wire.projection import encode
 
 if TYPE_CHECKING:
-    from enfilade.serving.client_requests.request_state import Journals, Page
-    from enfilade.serving.client_requests.session import Questions
-    from enfilade.serving.client_requests.stateless import Replay
-    from enfilade.serving.progress import ProgressStream
+    from enfilade.primitives.questions.input_required import InputRequired
+    from enfilade.primitives.questions.question import Question
+    from enfilade.serving.client_requests.request_state import HandlerMemo
     from enfilade.serving.secrets import Redaction
 
 log = logging.getLogger("enfilade.serving")
@@ -96,7 +96,7 @@ Outcome = tuple[bytes | None, RpcError | None]
 
 
 class Session(Protocol):
-    """What a session-era client may set for the requests that follow."""
+    """What the client of a session may set for the requests that follow."""
 
     async def set_log_level(self, level: LoggingLevel) -> None:
         """Remember the lowest level of log messages this client wants."""
@@ -115,6 +115,124 @@ class Session(Protocol):
         ...
 
 
+class Round(Protocol):
+    """One round of a call whose client carries its questions."""
+
+    #: Whether the round has ended, so that its result are the questions, whatever the handler comes to.
+    has_ended: bool
+
+    def result(self) -> Message:
+        """Return what ends the round: the open questions, and the state for the client to carry.
+
+        Raises:
+            RpcError: this run of the handler is another than the one before.
+            asyncio.CancelledError: the call was given up meanwhile.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release whatever still waits for an answer."""
+        ...
+
+
+class Asker(Protocol):
+    """How the client of a request is asked, chosen by the doorway. Its methods take any request of a call."""
+
+    def open(self, request: "Request") -> None:
+        """Read what the client brought for questions of earlier rounds, before the handler runs.
+
+        Raises:
+            RpcError: INVALID_PARAMS for a state or an answer that cannot be accepted.
+        """
+        ...
+
+    async def ask(
+        self, request: "Request", question: "Question[Any]", key: str | None, timeout: float | None
+    ) -> Raw:
+        """Return the answer to a question as JSON.
+
+        Raises:
+            CannotAskError, AskTimeoutError, ClientRefusedError: there is none.
+            asyncio.CancelledError: the round ends here.
+        """
+        ...
+
+    async def ask_returned(self, request: "Request", returned: "InputRequired") -> None:
+        """Have the questions that a handler returned answered in its memo.
+
+        Raises:
+            CannotAskError, AskTimeoutError, ClientRefusedError, AnswerError: there are no answers.
+            asyncio.CancelledError: the round ends here.
+        """
+        ...
+
+    def memo_of(self, request: "Request") -> "HandlerMemo":
+        """Return what the handler of a request remembers from run to run."""
+        ...
+
+    def begin_side_effect(self, request: "Request") -> None:
+        """Keep the round from ending until `end_side_effect`."""
+        ...
+
+    def end_side_effect(self, request: "Request") -> None:
+        """Let the round end again."""
+        ...
+
+    def is_protocol_error(self, error: BaseException) -> bool:
+        """Whether an error about a question is one of the protocol, rather than a failure of the handler."""
+        ...
+
+
+class NoAsker:
+    """The asker of a client that cannot be asked; what the others have in common."""
+
+    def open(self, request: "Request") -> None:
+        """Read nothing."""
+
+    async def ask(
+        self, request: "Request", question: "Question[Any]", key: str | None, timeout: float | None
+    ) -> Raw:
+        """Refuse: there is no way to the client."""
+        raise CannotAskError("This client keeps no session, so it cannot be asked anything")
+
+    async def ask_returned(self, request: "Request", returned: "InputRequired") -> None:
+        """Refuse: there is no way to the client."""
+        raise CannotAskError("This client keeps no session, so it cannot be asked anything")
+
+    def memo_of(self, request: "Request") -> "HandlerMemo":
+        """Return what the handler remembers for as long as its request is in flight."""
+        if request.memo is None:
+            from enfilade.serving.client_requests.request_state import HandlerMemo
+
+            request.memo = HandlerMemo()
+        return request.memo
+
+    def begin_side_effect(self, request: "Request") -> None:
+        """Do nothing: there are no rounds."""
+
+    def end_side_effect(self, request: "Request") -> None:
+        """Do nothing: there are no rounds."""
+
+    def is_protocol_error(self, error: BaseException) -> bool:
+        """Return False: every error is the handler's."""
+        return False
+
+
+NO_ASKER: Final = NoAsker()
+
+
+class ProgressSink(Protocol):
+    """What was reported under one progress token."""
+
+    def take(self, progress: float, total: float | None, message: str | None) -> None:
+        """Send a report, now or when its turn comes."""
+        ...
+
+    def settle(self) -> None:
+        """Send what still waits, before the result."""
+        ...
+
+
 class Request(msgspec.Struct, eq=False):
     """One request in flight; what middleware and handlers see.
 
@@ -127,9 +245,9 @@ class Request(msgspec.Struct, eq=False):
         outlet: where its notifications go.
         log_level: lowest level of log messages the client wants for it; None for none at all.
         session: the session's own settings, or None where there is no session.
-        questions: asks the client while it waits, where the doorway can (session era).
-        replay: its questions over the rounds, where the client carries them (stateless era).
-        page: what its handler remembers, where nobody carries it.
+        asker: asks its client.
+        round: the present round of a call whose client carries the questions; None before the first one.
+        memo: what its handler remembers, where no client carries it.
         path: what tells its handler from the others of the same call, once somebody needs to know.
         locks: for side effects of its handler that are under way, by their keys.
         param_headers: HTTP headers, where the doorway has headers that must agree with tool arguments.
@@ -155,19 +273,18 @@ class Request(msgspec.Struct, eq=False):
     outlet: Outlet = NOWHERE
     log_level: LoggingLevel | None = None
     session: Session | None = None
-    questions: "Questions | None" = None
+    asker: Asker = NO_ASKER
     param_headers: Mapping[bytes, bytes] | None = None
     parent: "Request | None" = None
-    journals: "Journals | None" = None
-    replay: "Replay | None" = None
-    page: "Page | None" = None
+    round: Round | None = None
+    memo: "HandlerMemo | None" = None
     path: bytes | None = None
     locks: dict[str, asyncio.Lock] | None = None
     cancelled: bool = False
     abandoned: bool = False
     verdict: RpcError | None = None
     finished: bool = False
-    progress: "ProgressStream | None" = None
+    progress: ProgressSink | None = None
     redaction: "Redaction | None" = None
     in_flight: "InFlight | None" = None
     outside: int | None = None
@@ -345,8 +462,7 @@ class Request(msgspec.Struct, eq=False):
         failure like any other.
         """
         root, task = self.root, asyncio.current_task()
-        suspended = root.replay is not None and root.replay.suspended
-        if root.cancelled or suspended:
+        if root.cancelled or (root.round is not None and root.round.has_ended):
             return True
         if root.outside is not None and task is root.task:
             return root.outside > 0

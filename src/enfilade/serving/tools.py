@@ -18,11 +18,9 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from enfilade.primitives.caching import NEVER, Caching
-from enfilade.primitives.errors import AnswerError, EnfiladeError, NotAnObjectError, ReturnedValueError
+from enfilade.primitives.errors import EnfiladeError, NotAnObjectError, ReturnedValueError
 from enfilade.primitives.registry import Registry
 from enfilade.serving.client_errors import failed_call
-from enfilade.serving.client_requests.ask import is_stateless
-from enfilade.serving.client_requests.errors import MissingCapabilityError
 from enfilade.serving.execution import Handlers
 from enfilade.serving.failures import alone, is_failure, log_failure, log_safely
 from enfilade.serving.limit import TimeLimit
@@ -121,7 +119,7 @@ class Tools:
         if not isinstance(error, EnfiladeError):
             correlation = log_failure(raised, f"tool {tool.name!r} failed", request.redaction)
             return failed_call(f"Tool {tool.name!r} failed with an internal error (id {correlation}).", None)
-        if isinstance(error, MissingCapabilityError | AnswerError) and is_stateless(request):
+        if request.asker.is_protocol_error(error):
             raise error
         text = _clean(request, str(error))
         if isinstance(error, ReturnedValueError):  # the author's mistake, which the model cannot mend

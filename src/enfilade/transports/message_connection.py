@@ -17,7 +17,7 @@ from typing import Any, Final
 from msgspec import UNSET, Raw
 
 from enfilade.serving.changes import Change, Listener, Watched, unwatch, watch
-from enfilade.serving.client_requests.session import Questions
+from enfilade.serving.client_requests.session import SessionAsker
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.failures import cut_off, ends_more, masked
 from enfilade.serving.limit import expire
@@ -85,7 +85,7 @@ class Connection:
         self._in_flight = InFlight()
         self._watched: Watched = {}
         self._listener: Listener | None = None
-        self._questions = Questions()
+        self._asker = SessionAsker()
         self._tasks: set[asyncio.Task[None]] = set()
         self._peer: Peer | None = None
         self._served_stateless = False
@@ -193,7 +193,7 @@ class Connection:
 
     def _feed_one(self, envelope: Envelope) -> None:
         if envelope.method is UNSET:
-            self._questions.answer(None, envelope)
+            self._asker.answer(None, envelope)
             return
         incoming = incoming_of(envelope)
         if envelope.id is UNSET:
@@ -337,7 +337,7 @@ class Connection:
             outlet=self._outlet,
             log_level=log_level if stateless else self._log_level,
             session=None if stateless else self,
-            questions=None if stateless else self._questions,
+            asker=self._dispatcher.stateless_asker if stateless else self._asker,
         )
 
 

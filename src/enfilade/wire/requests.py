@@ -16,7 +16,7 @@ from enfilade.wire.message import Message, NotificationParams, PaginatedRequestP
 from enfilade.wire.progress import ProgressNotificationParams
 from enfilade.wire.prompts import GetPromptRequestParams
 from enfilade.wire.resources import ReadResourceRequestParams, SubscribeRequestParams, UnsubscribeRequestParams
-from enfilade.wire.revisions import EVERY, ONLY_1125, SINCE_0728, UNTIL_1125, Span
+from enfilade.wire.revisions import EVERY, ONLY_1125, SINCE_0618, SINCE_0728, UNTIL_1125, Span
 from enfilade.wire.subscriptions import SubscriptionsListenRequestParams
 from enfilade.wire.tasks import (
     CancelTaskRequestParams,
@@ -58,6 +58,20 @@ PARAMS: Final[dict[str, type[Message]]] = {method: params for method, (params, _
 
 #: Which revisions know a client's request or notification (protocol §5.1).
 METHODS: Final[dict[str, Span]] = {method: span for method, (_, span) in _CLIENT.items()}
+
+#: Lists that a server answers although it offers nothing of the kind, by the revisions in which it does. Clients
+#: of these ask for all lists without a look at the capabilities, and fail as a whole if one fails. In 2026-07-28
+#: a list that is not offered is not found (R-213).
+EMPTY_LISTS: Final[dict[str, Span]] = dict.fromkeys(
+    ("prompts/list", "resources/list", "resources/templates/list"), UNTIL_1125
+)
+
+#: Which revisions have each kind of question to a client, as a request or within a result.
+CLIENT_REQUESTS: Final[dict[str, Span]] = {
+    "sampling/createMessage": EVERY,
+    "roots/list": EVERY,
+    "elicitation/create": SINCE_0618,
+}
 
 #: Which revisions know a request or notification of the server.
 SERVER_METHODS: Final[dict[str, Span]] = {

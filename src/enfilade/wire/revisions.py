@@ -16,6 +16,9 @@ STATELESS: Final = ("2026-07-28",)
 
 ALL: Final = HANDSHAKE + STATELESS
 
+#: Revisions whose results say in `_meta` which server made them (R-275).
+NAMES_SERVER_IN_RESULTS: Final = frozenset(STATELESS)
+
 LATEST_HANDSHAKE: Final = HANDSHAKE[-1]
 LATEST_STATELESS: Final = STATELESS[-1]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from enfilade import Context
-from enfilade.serving.client_requests.stateless import STALLED_ROUNDS
+from enfilade.serving.client_requests.rounds import STALLED_ROUNDS
 from support.rounds import Call, server, text_of, value, words
 
 LIMIT = 20.0

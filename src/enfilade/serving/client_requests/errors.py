@@ -5,8 +5,8 @@ All of them are `ToolError`s, so a handler may catch them, and what it lets pass
 
 from typing import Any
 
-from enfilade.primitives.errors import ToolError
-from enfilade.wire.jsonrpc import MISSING_CLIENT_CAPABILITY, RpcError
+from enfilade.primitives.errors import AnswerError, ToolError
+from enfilade.wire.jsonrpc import INVALID_PARAMS, MISSING_CLIENT_CAPABILITY, RpcError
 
 
 class MissingCapabilityError(ToolError):
@@ -21,12 +21,19 @@ class MissingCapabilityError(ToolError):
         super().__init__(f"This needs a client with the capability {', '.join(_flat(required))}")
 
     def as_rpc(self) -> RpcError:
-        """Return the error of the stateless era (R-290)."""
+        """Return the error of the protocol (R-290)."""
         return RpcError(MISSING_CLIENT_CAPABILITY, self.message, {"requiredCapabilities": self.required})
 
 
 def _flat(required: dict[str, Any]) -> list[str]:
     return [f"{name}.{part}" if part else name for name, parts in required.items() for part in (parts or [""])]
+
+
+def protocol_error(error: MissingCapabilityError | AnswerError) -> RpcError:
+    """Return the error of a request that itself brings what is at fault (R-290, R-298)."""
+    if isinstance(error, MissingCapabilityError):
+        return error.as_rpc()
+    return RpcError(INVALID_PARAMS, f"Invalid params: {error.message}", status=400)
 
 
 class ClientRefusedError(ToolError):

@@ -12,43 +12,39 @@ from typing import Any
 import msgspec
 
 from enfilade.primitives.values.json_encoding import json_bytes
-from enfilade.serving.client_requests.request_state import Page
-from enfilade.serving.client_requests.stateless import Replay
 from enfilade.serving.request import Request
 
 #: The keys of the side effects that the present code is part of.
 within: ContextVar[tuple[str, ...]] = ContextVar("enfilade_within_once", default=())
 
 
-async def once(request: Request, page: Page, replay: Replay | None, key: str, fn: Callable[[], Any]) -> Any:
+async def once(request: Request, key: str, fn: Callable[[], Any]) -> Any:
     """Run a side effect unless its result is known; return the result, as JSON has it.
 
     Args:
         request: the handler's request.
-        page: where its results are kept.
-        replay: the rounds of the call, if it has any.
         key: names the side effect within the handler.
         fn: sync or async, without arguments.
 
     Raises:
         RuntimeError: the side effect runs itself.
     """
-    if key not in page.once:
+    memo = request.asker.memo_of(request)
+    if key not in memo.once:
         if key in within.get():
             raise RuntimeError(f"the side effect {key!r} runs itself: ctx.once was called with its own key in it")
         if request.locks is None:
             request.locks = {}
         async with request.locks.setdefault(key, asyncio.Lock()):
-            if key not in page.once:
-                page.once[key] = await _performed(replay, key, fn)
-    return msgspec.json.decode(page.once[key])
+            if key not in memo.once:
+                memo.once[key] = await _performed(request, key, fn)
+    return msgspec.json.decode(memo.once[key])
 
 
-async def _performed(replay: Replay | None, key: str, fn: Callable[[], Any]) -> bytes:
+async def _performed(request: Request, key: str, fn: Callable[[], Any]) -> bytes:
     """Run it, and keep the round from ending meanwhile."""
     token = within.set((*within.get(), key))
-    if replay is not None:
-        replay.begin_side_effect()
+    request.asker.begin_side_effect(request)
     try:
         value = fn()
         if isinstance(value, Awaitable):
@@ -56,5 +52,4 @@ async def _performed(replay: Replay | None, key: str, fn: Callable[[], Any]) -> 
         return json_bytes(value)
     finally:
         within.reset(token)
-        if replay is not None:
-            replay.end_side_effect()
+        request.asker.end_side_effect(request)

@@ -1,7 +1,7 @@
 """What a call has asked, been told and done so far, sealed, so that the client can carry it between rounds.
 
 In the stateless era a call that asks something ends, and its retry runs the handler again from the top. The
-journal answers the questions that were asked before. It travels as `requestState`, which is the client's to keep
+record answers the questions that were asked before. It travels as `requestState`, which is the client's to keep
 and therefore an attacker's to change (R-293): it is sealed, and bound to the server, to who asked, for what, with
 which arguments and until when (R-294).
 
@@ -46,7 +46,7 @@ class Pending(msgspec.Struct, array_like=True):
     """A question that went out.
 
     Attributes:
-        identity: which question it is; or for one that a handler returned, the page of that handler.
+        identity: which question it is; or for one that a handler returned, the memo of that handler.
         method: its kind.
         words: the beginning of its words.
         key: for one that a handler returned, the handler's own key.
@@ -62,7 +62,7 @@ class Pending(msgspec.Struct, array_like=True):
     in_handler: bool = False
 
 
-class Page(msgspec.Struct, array_like=True):
+class HandlerMemo(msgspec.Struct, array_like=True):
     """What one handler of a call noted: the tool that the client called, or one that it called in turn.
 
     Attributes:
@@ -89,34 +89,34 @@ class Page(msgspec.Struct, array_like=True):
             self.wanted, self.given, self.next_state = None, {}, b"null"
 
 
-class Journal(msgspec.Struct, array_like=True):
+class CallRecord(msgspec.Struct, array_like=True):
     """The memory of one call over its rounds.
 
     Attributes:
         answers: by the question's identity.
         pending: by the key under which the client sees the question.
-        pages: by the handler's path from the client's request; that of its own handler is empty.
+        memos: by the handler's path from the client's request; that of its own handler is empty.
         stalled: the rounds in a row that brought answers and came to no answer that was new to them.
     """
 
     answers: dict[bytes, Answered] = {}
     pending: dict[str, Pending] = {}
-    pages: dict[bytes, Page] = {}
+    memos: dict[bytes, HandlerMemo] = {}
     stalled: int = 0
 
 
 class _Bound(msgspec.Struct, array_like=True):
-    """A journal with what it is bound to."""
+    """A record with what it is bound to."""
 
     expires: int
     principal: str | None
     method: str
     target: bytes
-    journal: Journal
+    record: CallRecord
 
 
-class Journals:
-    """Seals journals and opens them again.
+class RequestStateCodec:
+    """Seals state_codec and opens them again.
 
     Args:
         seal: the server's keys, shared by all workers.
@@ -134,19 +134,19 @@ class Journals:
         self._purpose = _PURPOSE + audience.encode("utf-8", "replace")
         self._lifetime = lifetime
 
-    def close(self, journal: Journal, method: str, params: Message, principal: str | None) -> str:
-        """Return the `requestState` that holds a journal."""
+    def close(self, record: CallRecord, method: str, params: Message, principal: str | None) -> str:
+        """Return the `requestState` that holds a record."""
         bound = _Bound(
             expires=int(time.time() + self._lifetime),
             principal=principal,
             method=method,
             target=target_of(params),
-            journal=journal,
+            record=record,
         )
         return self._seal.seal(msgspec.msgpack.encode(bound), self._purpose)
 
-    def open(self, state: str, method: str, params: Message, principal: str | None) -> Journal:
-        """Return the journal in a `requestState`.
+    def open(self, state: str, method: str, params: Message, principal: str | None) -> CallRecord:
+        """Return the record in a `requestState`.
 
         Raises:
             RpcError: INVALID_PARAMS, with the same words whatever is wrong with it.
@@ -163,7 +163,7 @@ class Journals:
                 and bound.method == method
                 and bound.target == target_of(params)
             ):
-                return bound.journal
+                return bound.record
         raise _refused()
 
 

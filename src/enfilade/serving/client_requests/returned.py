@@ -1,8 +1,8 @@
-"""Handlers that return their questions: asked in the way of the client's era, then the handler runs again.
+"""Handlers that return their questions: the client is asked, then the handler runs again.
 
-Stateless era: the round ends with the questions, and the retry goes on with their answers, without a replay of
-what came before. A client that knows the questions may send the answers with its first request (R-297). Session
-era: the client is asked while it waits.
+Stateless revision: the round ends with the questions, and the retry goes on with their answers, without a replay
+of what came before. A client that knows the questions may send the answers with its first request (R-297).
+Session-based revisions: the client is asked while it waits.
 
 Easy to get wrong: a tool that was called by another cannot end the round with its own result. So neither does the
 one that the client called: both wait, and the round ends as with any other question.
@@ -14,10 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from enfilade.primitives.questions.input_required import InputRequired, InputResponses
-from enfilade.primitives.values.json_encoding import json_bytes
-from enfilade.serving.client_requests.ask import ask_live, check, is_stateless, page_of, replay_of
+from enfilade.serving.client_requests.ask import check
 from enfilade.serving.client_requests.errors import CannotAskError
-from enfilade.serving.client_requests.request_state import Answered
 from enfilade.serving.request import Request
 
 #: How often a handler may return questions while a session's client waits; beyond it, it does so for ever.
@@ -41,10 +39,7 @@ async def answered(request: Request, returned: InputRequired, again: Callable[[]
     for _ in range(MAXIMUM_ROUNDS):
         for question in returned.questions.values():
             check(question.request, request.peer)
-        if is_stateless(request):
-            await replay_of(request.root).ask_returned(request, returned)
-        else:
-            await _ask_now(request, returned)
+        await request.asker.ask_returned(request, returned)
         value = await again()
         if not isinstance(value, InputRequired):
             return value
@@ -52,23 +47,12 @@ async def answered(request: Request, returned: InputRequired, again: Callable[[]
     raise CannotAskError(f"This asked the client {MAXIMUM_ROUNDS} times without coming to a result")
 
 
-async def _ask_now(request: Request, returned: InputRequired) -> None:
-    """Ask one question after the other, and note the answers for the next run."""
-    page = page_of(request)
-    answers: dict[str, Answered] = {}
-    for key, question in returned.questions.items():
-        raw = await ask_live(request, question, timeout=None)
-        question.read(raw)
-        answers[key] = Answered(question.method, "", bytes(raw))
-    page.answers, page.state = answers, json_bytes(returned.state)
-
-
 def state_of(request: Request) -> Any:
     """Return what the handler's run before left for this one."""
-    return msgspec.json.decode(page_of(request).state)
+    return msgspec.json.decode(request.asker.memo_of(request).state)
 
 
 def responses_of(request: Request) -> InputResponses:
     """Return the answers to the questions of the handler's run before."""
-    answers = page_of(request).answers
-    return InputResponses({key: (each.method, each.result) for key, each in answers.items()})
+    answers = request.asker.memo_of(request).answers
+    return InputResponses({key: (answer.method, answer.result) for key, answer in answers.items()})

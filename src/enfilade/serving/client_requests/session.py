@@ -1,4 +1,4 @@
-"""Questions to a client that waits for its call to end: the session era.
+"""Questions to a client that waits for its call to end: session-based revisions.
 
 A question is a request on the stream of the call that caused it, and its answer a message of its own (SEP-2260).
 The easy thing to get wrong is who may answer: an answer counts only in the session that was asked, and only while
@@ -9,31 +9,39 @@ import asyncio
 import secrets
 import uuid
 from collections import Counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
 from enfilade.serving.client_requests.errors import AskTimeoutError, CannotAskError, ClientRefusedError
+from enfilade.serving.client_requests.request_state import Answered
 from enfilade.serving.cluster import LOOK, Relay
-from enfilade.serving.request import Outlet, Request
+from enfilade.serving.request import NoAsker, Outlet, Request
 from enfilade.state.store import StoreError
 from enfilade.state.tokens import Seal
 from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.elicitation import ElicitRequestURLParams
 from enfilade.wire.jsonrpc import Envelope, decode, encode_notification, encode_request
-from enfilade.wire.message import Message
+from enfilade.wire.message import Message, NotificationParams
 from enfilade.wire.projection import InexpressibleError, encode
 
+if TYPE_CHECKING:
+    from enfilade.primitives.questions.input_required import InputRequired
+    from enfilade.primitives.questions.question import Question
+
 _PURPOSE: Final = b"question"
+
+#: Seconds that a user gets to answer, and a model or the client itself.
+TIMEOUTS: Final = {"elicitation/create": 300.0, "sampling/createMessage": 120.0, "roots/list": 120.0}
 
 #: Seconds that an answer is kept for the worker that asked.
 ANSWER_KEPT: Final = 300.0
 
 
-class Questions:
-    """Live questions of one doorway, waiting for their answers.
+class SessionAsker(NoAsker):
+    """Asks by requests on the stream of the call, and waits for their answers; one for each doorway.
 
     Args:
         relay: the workers at which an answer may arrive as well; None if it can arrive here only.
@@ -134,12 +142,39 @@ class Questions:
             if left <= pause:
                 return waiting.done()
 
-    async def ask(self, request: Request, method: str, params: Message, timeout: float) -> Raw:
-        """Send a question on the request's own stream and wait for its answer.
+    async def ask(
+        self, request: Request, question: "Question[Any]", key: str | None, timeout: float | None
+    ) -> Raw:
+        """Send a question on the stream of the client's own request, and wait for its answer.
 
         Args:
-            request: the client's own request.
-            timeout: seconds to wait; the client is told when they are over (R-36A).
+            request: the handler's request.
+            key: not used: a request has an id.
+            timeout: seconds to wait, `TIMEOUTS` by default; the client is told when they are over (R-36A).
+
+        Raises:
+            CannotAskError, AskTimeoutError, ClientRefusedError: as for `_ask`.
+        """
+        params = question.request.params
+        seconds = TIMEOUTS[question.method] if timeout is None else timeout
+        return await self._ask(
+            request.root, question.method, NotificationParams() if params is UNSET else params, seconds
+        )
+
+    async def ask_returned(self, request: Request, returned: "InputRequired") -> None:
+        """Ask one question after the other, and note the answers for the next run of the handler."""
+        from enfilade.primitives.values.json_encoding import json_bytes
+
+        memo = self.memo_of(request)
+        answers: dict[str, Answered] = {}
+        for key, question in returned.questions.items():
+            raw = await self.ask(request, question, key, None)
+            question.read(raw)
+            answers[key] = Answered(question.method, "", bytes(raw))
+        memo.answers, memo.state = answers, json_bytes(returned.state)
+
+    async def _ask(self, request: Request, method: str, params: Message, timeout: float) -> Raw:
+        """Send a request on the stream of the client's own request, and wait for the response.
 
         Raises:
             CannotAskError: the call's answer cannot carry a question, the client's revision has none like it, or

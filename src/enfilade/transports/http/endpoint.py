@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from enfilade.serving.client_requests.session import Questions
+from enfilade.serving.client_requests.session import SessionAsker
 from enfilade.serving.cluster import Relay
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.failures import LimitedLog, is_shutdown, masked, stopping, stops
@@ -135,7 +135,7 @@ class StreamableHTTP:
         self.load = RequestLimit(dispatcher, options.max_requests, self.bodies.memory)
         self.stream_quota = StreamQuota(options.max_streams)
         self.in_flight = InFlight()
-        self.questions = Questions(relay, seal, limit=options.max_questions)
+        self.asker = SessionAsker(relay, seal, limit=options.max_questions)
         self.recordings = None
         if log is not None and options.sessions:
             self.recordings = Recordings(log, seal, relay, options.stream_age)

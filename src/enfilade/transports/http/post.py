@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw
 
 from enfilade.serving.failures import masked
 from enfilade.serving.peer import Peer
-from enfilade.serving.request import Request
+from enfilade.serving.request import NO_ASKER, Request
 from enfilade.state.store import StoreError
 from enfilade.transports.asgi_types import Receive, Scope, Send
 from enfilade.transports.http.batching import Batch
@@ -157,6 +157,7 @@ class Post(msgspec.Struct, eq=False):
             incoming.meta,
             outlet=answer,
             log_level=None if level is UNSET else level,
+            asker=self.door.dispatcher.stateless_asker,
             param_headers=self.fields,
         )
         if listens:
@@ -230,7 +231,7 @@ class Post(msgspec.Struct, eq=False):
             outlet=answer,
             log_level=level,
             session=session,
-            questions=None if session is None else self.door.questions,
+            asker=NO_ASKER if session is None else self.door.asker,
         )
         if peer.session_id is not None:
             request.in_flight = self.door.in_flight
@@ -246,9 +247,9 @@ class Post(msgspec.Struct, eq=False):
 
     async def _answered(self, envelope: Envelope, peer: Peer) -> None:
         """Hand an answer to whoever asked the question, here or at another worker (R-334)."""
-        questions = self.door.questions
-        if not questions.answer(peer.session_id, envelope) and peer.session_id is not None:
-            await questions.forward(peer.session_id, envelope)
+        asker = self.door.asker
+        if not asker.answer(peer.session_id, envelope) and peer.session_id is not None:
+            await asker.forward(peer.session_id, envelope)
 
     async def _notification(self, incoming: Incoming) -> None:
         """Take a notification. The stateless era defines none over HTTP and discards it (E-30, R-212)."""

@@ -279,7 +279,6 @@ class Server(uvicorn.Server):
 def uvicorn_config(app: Served, options: ServerOptions, workers: int) -> uvicorn.Config:
     """Return the options in uvicorn's words."""
     protocol = http_protocol()
-    _hide_probes(path for path in options.probe_paths if path)
     config = Config(
         app,
         host=options.host,
@@ -303,33 +302,6 @@ def uvicorn_config(app: Served, options: ServerOptions, workers: int) -> uvicorn
     else:
         config.connection_limits = connection_limits(options)
     return config
-
-
-class _WithoutProbes(logging.Filter):
-    """Keeps the probes that are answered 200 out of the access log: they come every few seconds for ever.
-
-    Args:
-        paths: of the probes.
-    """
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        super().__init__()
-        self._paths = frozenset(paths)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a line is shown. Its arguments are uvicorn's: client, method, path, HTTP version, status."""
-        arguments = record.args
-        if not isinstance(arguments, tuple) or len(arguments) != 5:
-            return True
-        return arguments[4] != 200 or str(arguments[2]).partition("?")[0] not in self._paths
-
-
-def _hide_probes(paths: Iterable[str]) -> None:
-    """Keep probes out of the access log; what was hidden for another server of this process is shown again."""
-    logger = logging.getLogger("uvicorn.access")
-    for each in [each for each in logger.filters if isinstance(each, _WithoutProbes)]:
-        logger.removeFilter(each)
-    logger.addFilter(_WithoutProbes(paths))
 
 
 def connection_limits(options: ServerOptions) -> ConnectionLimits:
