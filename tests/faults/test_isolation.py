@@ -268,7 +268,7 @@ def ignore_sessions_in_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ignore_purposes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_log, "_purpose", lambda stream, position: b"event")
+    monkeypatch.setattr(event_log, "_entry_purpose", lambda stream, position: b"event")
 
 
 class Confusing(Treacherous):

@@ -245,9 +245,9 @@ async def test_what_it_is_given_says_nothing() -> None:
         for client in clients:
             for _ in range(2):
                 await whole(client, "in plain words")
-        recordings = crew.apps[0].endpoint.recordings
-        assert recordings is not None
-        await recordings.flush(10)
+        event_log = crew.apps[0].endpoint.event_log
+        assert event_log is not None
+        await event_log.flush(10)
         assert len({stream for stream, _ in store.events}) == 4
         for stream, message in store.events:
             assert all(0x20 < ord(character) < 0x7F for character in stream + message)

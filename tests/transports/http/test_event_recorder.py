@@ -11,8 +11,15 @@ from enfilade.serving.cluster import Relay
 from enfilade.state.store import LogLimits, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.transports.http import event_recorder as module
-from enfilade.transports.http.event_log import Recordings
-from enfilade.transports.http.event_recorder import CAPACITY, CONCLUDED, GOES_ON, LET_GO, Head, Recording
+from enfilade.transports.http.event_log import SealedEventLog
+from enfilade.transports.http.event_recorder import (
+    CONCLUDED,
+    LOG_CAPACITY,
+    NOT_ENDED,
+    RELEASED,
+    StreamHead,
+    StreamRecorder,
+)
 from enfilade.wire.jsonrpc import RpcError
 from support.cluster.in_process_workers import SharedMemory
 
@@ -26,56 +33,56 @@ def store() -> SharedMemory:
     return SharedMemory()
 
 
-def of(store: SharedMemory, secret: str = SECRET) -> Recordings:
-    return Recordings(store.log, Seal([secret]), Relay(store), 3600)
+def of(store: SharedMemory, secret: str = SECRET) -> SealedEventLog:
+    return SealedEventLog(store.log, Seal([secret]), Relay(store), 3600)
 
 
 @pytest.fixture
-async def recordings(store: SharedMemory) -> AsyncIterator[Recordings]:
-    recordings = of(store)
-    yield recordings
-    await recordings.stop()
+async def event_log(store: SharedMemory) -> AsyncIterator[SealedEventLog]:
+    event_log = of(store)
+    yield event_log
+    await event_log.stop()
 
 
-async def written(recording: Recording) -> None:
+async def written(recorder: StreamRecorder) -> None:
     async with asyncio.timeout(20):
-        while recording.stream in recording._owner and recording.unwritten:
-            await recording.drained()
+        while recorder.stream in recorder._log and recorder.unwritten:
+            await recorder.drained()
 
 
-async def name_of(recording: Recording) -> str:
-    name = await recording.named()
+async def name_of(recorder: StreamRecorder) -> str:
+    name = await recorder.event_id_prefix()
     assert name is not None
     return name.decode()
 
 
-async def test_what_was_said_is_read_again_in_order(recordings: Recordings) -> None:
-    recording = recordings.begin("session", request_id=7, answers=True)
-    said = [(recording.record(b"%d" % number, droppable=False), b"%d" % number) for number in range(500)]
+async def test_what_was_said_is_read_again_in_order(event_log: SealedEventLog) -> None:
+    recorder = event_log.start_stream("session", 7, is_response=True)
+    said = [(recorder.record(b"%d" % number, droppable=False), b"%d" % number) for number in range(500)]
     assert [position for position, _ in said] == list(range(1, 501))
-    recording.end(CONCLUDED)
-    await written(recording)
-    assert recording.stream not in recordings, "what has ended is forgotten"
+    recorder.end(CONCLUDED)
+    await written(recorder)
+    assert recorder.stream not in event_log, "what has ended is forgotten"
     for after in (0, 1, 250, 499, 500):
-        page = await recordings.read(recording.stream, after)
+        page = await event_log.read(recorder.stream, after)
         assert page.messages == said[after:]
-        assert (page.end, page.head) == (CONCLUDED, Head(recordings.relay.worker, True, 7))
+        assert (page.end, page.head) == (CONCLUDED, StreamHead(event_log.relay.worker, True, 7))
 
 
-async def test_what_goes_on_has_no_end(recordings: Recordings) -> None:
-    recording = recordings.begin("session", answers=False)
-    recording.record(b"one", droppable=True)
-    await written(recording)
-    assert (await recordings.read(recording.stream, 0)).end == GOES_ON
-    recording.end(LET_GO)
-    recording.end(CONCLUDED)
-    await written(recording)
-    page = await recordings.read(recording.stream, 1)
-    assert (page.messages, page.end) == ([], LET_GO)
+async def test_what_goes_on_has_no_end(event_log: SealedEventLog) -> None:
+    recorder = event_log.start_stream("session", is_response=False)
+    recorder.record(b"one", droppable=True)
+    await written(recorder)
+    assert (await event_log.read(recorder.stream, 0)).end == NOT_ENDED
+    recorder.end(RELEASED)
+    recorder.end(CONCLUDED)
+    await written(recorder)
+    page = await event_log.read(recorder.stream, 1)
+    assert (page.messages, page.end) == ([], RELEASED)
 
 
 async def test_many_events_are_few_writes(
-    recordings: Recordings, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+    event_log: SealedEventLog, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand events in a row do not go to the store one by one."""
     sizes: list[int] = []
@@ -86,104 +93,106 @@ async def test_many_events_are_few_writes(
         await append(stream, entries)
 
     monkeypatch.setattr(store.log, "append", counted)
-    recording = recordings.begin("session", answers=True)
+    recorder = event_log.start_stream("session", is_response=True)
     for number in range(1000):
-        recording.record(b"%1000d" % number, droppable=False)
-    recording.end(CONCLUDED)
-    await written(recording)
+        recorder.record(b"%1000d" % number, droppable=False)
+    recorder.end(CONCLUDED)
+    await written(recorder)
     assert sum(sizes) > 1_000_000
     assert len(sizes) <= 12, sizes
 
 
 class TestNames:
-    async def test_are_signed_for_their_session(self, recordings: Recordings) -> None:
+    async def test_are_signed_for_their_session(self, event_log: SealedEventLog) -> None:
         """R-350, R-352."""
-        name = await name_of(recordings.begin("mine", answers=True))
+        name = await name_of(event_log.start_stream("mine", is_response=True))
         assert re.fullmatch(r"[0-9a-f]{24}-[A-Za-z0-9_-]{16}\.", name)
-        assert recordings.place(f"{name}5".encode(), "mine").position == 5
+        assert event_log.parse_event_id(f"{name}5".encode(), "mine").position == 5
         for session in ("yours", "min", "", "mine "):
             with pytest.raises(RpcError) as refused:
-                recordings.place(f"{name}5".encode(), session)
+                event_log.parse_event_id(f"{name}5".encode(), session)
             assert refused.value.status == 400
 
-    async def test_hold_at_each_worker_with_the_secret(self, recordings: Recordings, store: SharedMemory) -> None:
-        name = await name_of(recordings.begin("mine", answers=True))
-        assert of(store).place(f"{name}0".encode(), "mine").name == name.encode()
+    async def test_hold_at_each_worker_with_the_secret(
+        self, event_log: SealedEventLog, store: SharedMemory
+    ) -> None:
+        name = await name_of(event_log.start_stream("mine", is_response=True))
+        assert of(store).parse_event_id(f"{name}0".encode(), "mine").prefix == name.encode()
         with pytest.raises(RpcError):
-            of(store, "another secret that is long enough").place(f"{name}0".encode(), "mine")
+            of(store, "another secret that is long enough").parse_event_id(f"{name}0".encode(), "mine")
 
     @pytest.mark.parametrize("change", range(42))
-    async def test_no_character_can_be_changed(self, recordings: Recordings, change: int) -> None:
+    async def test_no_character_can_be_changed(self, event_log: SealedEventLog, change: int) -> None:
         """R-706."""
-        name = await name_of(recordings.begin("mine", answers=True))
+        name = await name_of(event_log.start_stream("mine", is_response=True))
         other = "0" if name[change] != "0" else "1"
         with pytest.raises(RpcError):
-            recordings.place(f"{name[:change]}{other}{name[change + 1 :]}3".encode(), "mine")
+            event_log.parse_event_id(f"{name[:change]}{other}{name[change + 1 :]}3".encode(), "mine")
 
     @pytest.mark.parametrize("position", ["", "-1", "1.0", "1e3", " 1", "1" * 16, "\u0661"])
-    async def test_a_position_is_a_number(self, recordings: Recordings, position: str) -> None:
-        name = await name_of(recordings.begin("mine", answers=True))
+    async def test_a_position_is_a_number(self, event_log: SealedEventLog, position: str) -> None:
+        name = await name_of(event_log.start_stream("mine", is_response=True))
         with pytest.raises(RpcError):
-            recordings.place(f"{name}{position}".encode(), "mine")
+            event_log.parse_event_id(f"{name}{position}".encode(), "mine")
 
     async def test_no_id_is_given_before_the_stream_is_known(
-        self, recordings: Recordings, store: SharedMemory
+        self, event_log: SealedEventLog, store: SharedMemory
     ) -> None:
         """Idea 2: if this worker dies now, who comes back with the id is told what became of its request."""
-        recording = recordings.begin("session", answers=True)
-        assert await store.log.read(recording.stream, 0) is None
-        await recording.named()
-        assert await store.log.read(recording.stream, 0) is not None
+        recorder = event_log.start_stream("session", is_response=True)
+        assert await store.log.read(recorder.stream, 0) is None
+        await recorder.event_id_prefix()
+        assert await store.log.read(recorder.stream, 0) is not None
 
 
 class TestSeals:
     """R-352, D3: whatever a store mixes up."""
 
-    async def two(self, recordings: Recordings, store: SharedMemory) -> tuple[str, str]:
+    async def two(self, event_log: SealedEventLog, store: SharedMemory) -> tuple[str, str]:
         streams = []
         for session, said in (("one", b"ones words"), ("other", b"others words")):
-            recording = recordings.begin(session, answers=True)
-            recording.record(said, droppable=False)
-            recording.end(CONCLUDED)
-            await written(recording)
-            streams.append(recording.stream)
+            recorder = event_log.start_stream(session, is_response=True)
+            recorder.record(said, droppable=False)
+            recorder.end(CONCLUDED)
+            await written(recorder)
+            streams.append(recorder.stream)
         for stream in store.log._streams.values():
             assert b"words" not in stream.head + b"".join(data for _, data in stream.entries)
         return streams[0], streams[1]
 
     async def test_what_was_written_for_another_stream_is_not_read(
-        self, recordings: Recordings, store: SharedMemory
+        self, event_log: SealedEventLog, store: SharedMemory
     ) -> None:
-        one, other = await self.two(recordings, store)
+        one, other = await self.two(event_log, store)
         kept = store.log._streams
         kept[one].entries[:] = kept[other].entries
         with pytest.raises(StoreError, match="not written for this stream"):
-            await recordings.read(one, 0)
+            await event_log.read(one, 0)
 
-    async def test_nor_its_head(self, recordings: Recordings, store: SharedMemory) -> None:
-        one, other = await self.two(recordings, store)
+    async def test_nor_its_head(self, event_log: SealedEventLog, store: SharedMemory) -> None:
+        one, other = await self.two(event_log, store)
         store.log._streams[one].head = store.log._streams[other].head
         with pytest.raises(StoreError, match="not written for this stream"):
-            await recordings.read(one, 0)
+            await event_log.read(one, 0)
 
     async def test_nor_what_was_written_elsewhere_on_it(
-        self, recordings: Recordings, store: SharedMemory
+        self, event_log: SealedEventLog, store: SharedMemory
     ) -> None:
-        one, _ = await self.two(recordings, store)
+        one, _ = await self.two(event_log, store)
         ((position, data),) = store.log._streams[one].entries
         store.log._streams[one].entries.append((position + 1, data))
         with pytest.raises(StoreError, match=f"at {position + 1}"):
-            await recordings.read(one, position)
+            await event_log.read(one, position)
 
     async def test_in_this_process_nothing_is_sealed(self, store: SharedMemory) -> None:
         """A log that nobody else can see costs no cipher."""
         store.log.private = True
-        recordings = of(store)
-        recording = recordings.begin("one", answers=True)
-        recording.record(b"in plain words", droppable=False)
-        recording.end(CONCLUDED)
-        await written(recording)
-        assert b"in plain words" in store.log._streams[recording.stream].entries[0][1]
+        event_log = of(store)
+        recorder = event_log.start_stream("one", is_response=True)
+        recorder.record(b"in plain words", droppable=False)
+        recorder.end(CONCLUDED)
+        await written(recorder)
+        assert b"in plain words" in store.log._streams[recorder.stream].entries[0][1]
 
 
 class Failing:
@@ -206,60 +215,60 @@ class Failing:
 class TestFailures:
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
     async def test_a_write_is_tried_again_and_done_once(
-        self, recordings: Recordings, store: SharedMemory, monkeypatch: pytest.MonkeyPatch, after: bool
+        self, event_log: SealedEventLog, store: SharedMemory, monkeypatch: pytest.MonkeyPatch, after: bool
     ) -> None:
         """Also if it was done although it failed."""
         failing = Failing(store, 3, after=after)
         monkeypatch.setattr(store.log, "append", failing)
-        recording = recordings.begin("session", answers=True)
-        recording.record(b"one", droppable=False)
-        await recording.named()
-        recording.record(b"two", droppable=False)
-        recording.end(CONCLUDED)
-        await written(recording)
-        page = await recordings.read(recording.stream, 0)
+        recorder = event_log.start_stream("session", is_response=True)
+        recorder.record(b"one", droppable=False)
+        await recorder.event_id_prefix()
+        recorder.record(b"two", droppable=False)
+        recorder.end(CONCLUDED)
+        await written(recorder)
+        page = await event_log.read(recorder.stream, 0)
         assert (page.messages, page.end, failing.left) == ([(1, b"one"), (2, b"two")], CONCLUDED, 0)
 
     async def test_what_comes_before_a_write_is_tried_again(
-        self, recordings: Recordings, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+        self, event_log: SealedEventLog, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """R-351: it goes with the second try, while the log has the first; no reader gets anything twice."""
         failing = Failing(store, 1, after=True)
         monkeypatch.setattr(store.log, "append", failing)
-        recording = recordings.begin("session", answers=True)
+        recorder = event_log.start_stream("session", is_response=True)
         for number in (1, 2):
-            recording.record(b"%d" % number, droppable=False)
-        recording.write()
+            recorder.record(b"%d" % number, droppable=False)
+        recorder.write()
         async with asyncio.timeout(20):
             while failing.left:
                 await asyncio.sleep(0)
-        recording.record(b"3", droppable=False)
-        recording.end(CONCLUDED)
-        await written(recording)
+        recorder.record(b"3", droppable=False)
+        recorder.end(CONCLUDED)
+        await written(recorder)
         for after in range(4):
-            page = await recordings.read(recording.stream, after)
+            page = await event_log.read(recorder.stream, after)
             assert page.messages == [(at, b"%d" % at) for at in range(after + 1, 4)]
             assert page.end == CONCLUDED
 
     async def test_what_cannot_be_written_is_given_up(
         self,
-        recordings: Recordings,
+        event_log: SealedEventLog,
         store: SharedMemory,
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         monkeypatch.setattr(module, "GIVE_UP", 0.1)
         monkeypatch.setattr(store.log, "append", Failing(store, 10**9, after=False))
-        recording = recordings.begin("session", answers=True)
-        recording.record(b"one", droppable=False)
-        recording.end(CONCLUDED)
+        recorder = event_log.start_stream("session", is_response=True)
+        recorder.record(b"one", droppable=False)
+        recorder.end(CONCLUDED)
         async with asyncio.timeout(20):
-            while recording.stream in recordings:
+            while recorder.stream in event_log:
                 await asyncio.sleep(0.01)
         assert "; events lost: 1" in caplog.text
 
     async def test_a_log_that_stalls_costs_notifications_and_nothing_else(
-        self, recordings: Recordings, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+        self, event_log: SealedEventLog, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Memory is bounded; what must not be lost is kept all the same."""
         go, append = asyncio.Event(), store.log.append
@@ -269,33 +278,33 @@ class TestFailures:
             await append(stream, entries)
 
         monkeypatch.setattr(store.log, "append", stalled)
-        recording = recordings.begin("session", answers=True)
-        big = b"x" * (CAPACITY // 8)
+        recorder = event_log.start_stream("session", is_response=True)
+        big = b"x" * (LOG_CAPACITY // 8)
         for _ in range(20):
-            recording.record(big, droppable=True)
-        outcome = recording.record(b"outcome", droppable=False)
-        assert recording.crowded
-        assert 0 < recording.lost < 20
+            recorder.record(big, droppable=True)
+        outcome = recorder.record(b"outcome", droppable=False)
+        assert recorder.crowded
+        assert 0 < recorder._pending.dropped < 20
         go.set()
-        recording.end(CONCLUDED)
-        await written(recording)
+        recorder.end(CONCLUDED)
+        await written(recorder)
         seen, at = 0, 0
         while True:
-            page = await recordings.read(recording.stream, at)
+            page = await event_log.read(recorder.stream, at)
             seen += len(page.messages)
             at = page.messages[-1][0]
             if page.end:
                 break
-        assert (at, seen) == (outcome, 21 - recording.lost)
+        assert (at, seen) == (outcome, 21 - recorder._pending.dropped)
 
 
 async def test_a_quiet_stream_does_not_expire_while_it_is_open(store: SharedMemory) -> None:
     """R-356: it is kept for as long as it is served, whatever the log's age is."""
     store = SharedMemory(LogLimits(age=0.4))
-    recordings = Recordings(store.log, Seal([SECRET]), Relay(store), 0.4)
-    recording = recordings.begin("session", answers=True)
-    recording.record(b"one", droppable=False)
-    await written(recording)
+    event_log = SealedEventLog(store.log, Seal([SECRET]), Relay(store), 0.4)
+    recorder = event_log.start_stream("session", is_response=True)
+    recorder.record(b"one", droppable=False)
+    await written(recorder)
     touched: list[str] = []
     touch = store.log.touch
 
@@ -307,20 +316,20 @@ async def test_a_quiet_stream_does_not_expire_while_it_is_open(store: SharedMemo
     async with asyncio.timeout(20):
         while len(touched) < 8:
             await asyncio.sleep(0.01)
-    assert (await recordings.read(recording.stream, 0)).messages == [(1, b"one")]
-    recording.end(CONCLUDED)
-    await written(recording)
-    await recordings.stop()
+    assert (await event_log.read(recorder.stream, 0)).messages == [(1, b"one")]
+    recorder.end(CONCLUDED)
+    await written(recorder)
+    await event_log.stop()
 
 
-async def test_who_is_there_already_gives_way_to_whoever_came_later(recordings: Recordings) -> None:
+async def test_who_is_there_already_gives_way_to_whoever_came_later(event_log: SealedEventLog) -> None:
     """A message that says so may have been lost: then it is said again, and the later one reads on."""
     told: list[Any] = []
-    recordings.relay.on("superseded", told.append)
-    worker = recordings.relay.worker
-    recording = recordings.begin("session", answers=True)
-    recording.taken(worker, "first")
-    recording.taken(worker, "second")
-    recording.taken(worker, "first", anew=False)
-    recording.taken(worker, "second", anew=False)
-    assert (told, recording.reader) == (["first", "first"], (worker, "second"))
+    event_log.relay.on("superseded", told.append)
+    worker = event_log.relay.worker
+    recorder = event_log.start_stream("session", is_response=True)
+    recorder.claim_by_reader(worker, "first")
+    recorder.claim_by_reader(worker, "second")
+    recorder.claim_by_reader(worker, "first", is_new=False)
+    recorder.claim_by_reader(worker, "second", is_new=False)
+    assert (told, recorder.reader) == (["first", "first"], (worker, "second"))

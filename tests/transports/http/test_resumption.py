@@ -278,9 +278,9 @@ class TestAnswers:
         await call.cut()
         first = await client.resume(call.ids[0], away)
         await first.has(1)
-        recordings = crew.apps[0].endpoint.recordings
-        assert recordings is not None
-        (written,) = recordings._open.values()
+        event_log = crew.apps[0].endpoint.event_log
+        assert event_log is not None
+        (written,) = event_log._open.values()
         await first.until(lambda: written.reader)
         second = await client.resume(call.ids[1], 0)
         await first.over()
@@ -377,8 +377,8 @@ class TestRefusals:
                 async def recorded(stream: str, after: int) -> None:
                     read.append(stream)
 
-                assert app.endpoint.recordings is not None
-                monkeypatch.setattr(app.endpoint.recordings.log, "read", recorded)
+                assert app.endpoint.event_log is not None
+                monkeypatch.setattr(app.endpoint.event_log.log, "read", recorded)
             worker = len(stores) - 1
             assert await bob.refused(call.ids[0], worker) == 400
             assert await bob.refused("x" * 24 + call.ids[0][24:], worker) == 400
@@ -444,8 +444,8 @@ class TestRefusals:
             with monkeypatch.context() as broken:
                 broken.setattr(store.log, "append", refusing)
                 crew.release("a")
-                recordings = crew.apps[0].endpoint.recordings
-                await call.until(lambda: recordings is not None and len(recordings) == 0)
+                event_log = crew.apps[0].endpoint.event_log
+                await call.until(lambda: event_log is not None and len(event_log) == 0)
             await again.over()
             assert again.heard[-1]["error"]["message"] == resumption.GONE_TEXT
 
@@ -458,10 +458,10 @@ class TestRefusals:
         again = await client.resume(call.ids[0], away)
         await again.has(1)
         endpoint = crew.apps[away].endpoint
-        assert endpoint.recordings is not None
-        assert crew.apps[0].endpoint.recordings is not None
-        (stream,) = crew.apps[0].endpoint.recordings._open
-        await endpoint.recordings.log.drop(stream)
+        assert endpoint.event_log is not None
+        assert crew.apps[0].endpoint.event_log is not None
+        (stream,) = crew.apps[0].endpoint.event_log._open
+        await endpoint.event_log.log.drop(stream)
         await again.over()
         assert again.said == ["a 0"]
         assert await client.refused(call.ids[0], away) == 400
@@ -517,8 +517,8 @@ class TestWithoutIt:
         call = await client.call("change", what=["tools"]).over()
         (message,) = messages_of("application/json", call.body)
         assert "result" in message
-        assert crew.apps[0].endpoint.recordings is not None
-        assert len(crew.apps[0].endpoint.recordings) == 0
+        assert crew.apps[0].endpoint.event_log is not None
+        assert len(crew.apps[0].endpoint.event_log) == 0
 
 
 class TestGetStreams:
@@ -749,8 +749,8 @@ class TestLostWorkers:
         client = await crew.client()
         call = await client.call("say", name="a", count=2).over()
         endpoint = crew.apps[0].endpoint
-        assert endpoint.recordings is not None
-        await endpoint.recordings.flush(5)
+        assert endpoint.event_log is not None
+        await endpoint.event_log.flush(5)
         await crew.lose(0)
         assert (await client.get(call.ids[1], 1).over()).said == ["a 1", "a done"]
 

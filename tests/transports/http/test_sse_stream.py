@@ -16,9 +16,8 @@ from enfilade.state.memory import MemoryStore
 from enfilade.state.store import LogLimits, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.transports.http import sse_stream as stream_module
-from enfilade.transports.http.event_log import Recordings
-from enfilade.transports.http.event_recorder import CONCLUDED, ENTRY, Recording
-from enfilade.transports.http.recorder import Recorder
+from enfilade.transports.http.event_log import ResponseRecorder, SealedEventLog
+from enfilade.transports.http.event_recorder import CONCLUDED, ENTRY_SIZE, StreamRecorder
 from enfilade.transports.http.sse_stream import EventStream, StreamOptions, StreamState
 from support.cluster.in_process_workers import SharedMemory
 
@@ -233,24 +232,26 @@ async def test_an_answer_that_the_log_does_not_take_has_no_name_that_would_lead_
     def refuse(*_: object) -> None:
         raise StoreError("the log is closed")
 
-    recordings = Recordings(store.log, Seal(), Relay(store), 3600)
-    monkeypatch.setattr(recordings.at_hand, "write", refuse)
-    assert recordings.keep("session", 1, [b"outcome"]) is None
+    event_log = SealedEventLog(store.log, Seal(), Relay(store), 3600)
+    monkeypatch.setattr(event_log.local_log, "write", refuse)
+    assert event_log.write_complete("session", 1, [b"outcome"]) is None
     reader = Reader()
-    stream = EventStream(reader.send, [], StreamOptions(), Recorder(recordings, "session", 1), priming=True)
+    stream = EventStream(
+        reader.send, [], StreamOptions(), ResponseRecorder(event_log, "session", 1), priming=True
+    )
     await stream.finish(b"outcome")
     assert b"data: outcome\n" in b"".join(reader.sent)
 
 
-class Noting(Recordings):
-    """Recordings that note which were begun."""
+class Noting(SealedEventLog):
+    """An event log that notes which streams were started."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.begun: list[Recording] = []
+        self.begun: list[StreamRecorder] = []
 
-    def begin(self, *given: Any, **options: Any) -> Recording:
-        self.begun.append(super().begin(*given, **options))
+    def start_stream(self, *given: Any, **options: Any) -> StreamRecorder:
+        self.begun.append(super().start_stream(*given, **options))
         return self.begun[-1]
 
 
@@ -259,7 +260,7 @@ class Elsewhere:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         store = SharedMemory()
-        self.recordings = Noting(store.log, Seal(), Relay(store), 3600)
+        self.event_log = Noting(store.log, Seal(), Relay(store), 3600)
         self.gate = asyncio.Event()
         self.refuses = False
         self.sizes: list[int] = []
@@ -276,12 +277,14 @@ class Elsewhere:
 
     def stream(self, reader: Reader) -> EventStream:
         return EventStream(
-            reader.send, [], StreamOptions(), Recorder(self.recordings, "session", 1), priming=True
+            reader.send, [], StreamOptions(), ResponseRecorder(self.event_log, "session", 1), priming=True
         )
 
     async def kept(self, body: bytes) -> list[tuple[int, bytes]]:
         """Return what the log has of a stream, whose first event is the one that says where it begins."""
-        page = await self.recordings.read(self.recordings.place(body[4 : body.index(b"\n")], "session").stream, 0)
+        page = await self.event_log.read(
+            self.event_log.parse_event_id(body[4 : body.index(b"\n")], "session").stream, 0
+        )
         assert page.end == CONCLUDED
         return page.messages
 
@@ -302,8 +305,8 @@ async def test_what_is_complete_at_once_is_in_the_log_before_it_is_sent(monkeypa
     assert (reader.ended, set(reader.tasks)) == (True, {ending})
     assert re.findall(rb"^data: (.+)$", body, re.MULTILINE) == [*said, b"outcome"]
     assert await log.kept(body) == list(enumerate([*said, b"outcome"], 1))
-    assert len(log.recordings) == 0
-    assert max(log.sizes) < 1.1 * ENTRY, "no entry of the log is too large for a store"
+    assert len(log.event_log) == 0
+    assert max(log.sizes) < 1.1 * ENTRY_SIZE, "no entry of the log is too large for a store"
 
 
 async def test_a_client_that_leaves_before_that_is_sent_nothing(
@@ -317,7 +320,7 @@ async def test_a_client_that_leaves_before_that_is_sent_nothing(
     stream.abandon()
     log.gate.set()
     await ending
-    assert (reader.sent, len(log.recordings)) == ([], 0)
+    assert (reader.sent, len(log.event_log)) == ([], 0)
 
 
 async def test_what_was_said_is_kept_though_the_client_was_gone_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,12 +329,12 @@ async def test_what_was_said_is_kept_though_the_client_was_gone_at_once(monkeypa
     stream = log.stream(Gone())
     stream.push(b"1")
     stream.open()
-    (recording,) = log.recordings.begun
+    (recorder,) = log.event_log.begun
     async with asyncio.timeout(20):
-        while recording.unwritten:
+        while recorder.unwritten:
             await asyncio.sleep(0.01)
-    assert (await log.recordings.read(recording.stream, 0)).messages == [(1, b"1")]
-    await log.recordings.stop()
+    assert (await log.event_log.read(recorder.stream, 0)).messages == [(1, b"1")]
+    await log.event_log.stop()
 
 
 @pytest.mark.parametrize("how", ["refuses", "hangs"])
@@ -349,7 +352,7 @@ async def test_a_log_out_of_order_keeps_nobody_for_long(how: str, monkeypatch: p
         assert re.findall(rb"^data: (.+)$", body, re.MULTILINE) == [b"1", b"2"]
         log.refuses = False
         log.gate.set()
-        while len(log.recordings):
+        while len(log.event_log):
             await asyncio.sleep(0.01)
     assert await log.kept(body) == [(1, b"1"), (2, b"2")]
 
@@ -358,9 +361,9 @@ async def test_a_log_out_of_order_keeps_nobody_for_long(how: str, monkeypatch: p
 async def test_what_a_log_in_this_process_gets_needs_no_task(how: str) -> None:
     """It is all there, in order, as soon as the stream has ended; and nothing refers to the connection."""
     store = MemoryStore(LogLimits())
-    recordings = Noting(store.log, Seal(), Relay(store), 3600)
+    event_log = Noting(store.log, Seal(), Relay(store), 3600)
     reader = Reader()
-    recorder = Recorder(recordings, "session", 1)
+    recorder = ResponseRecorder(event_log, "session", 1)
     stream = EventStream(reader.send, [], StreamOptions(), recorder, priming=True)
     said = [b"%0*d" % (1000, number) for number in range(10 if how == "a few" else 500)]
     tasks = asyncio.all_tasks()
@@ -371,24 +374,24 @@ async def test_what_a_log_in_this_process_gets_needs_no_task(how: str) -> None:
         if how == "one by one":
             await asyncio.sleep(0)
     await stream.finish(b"outcome")
-    assert len(recordings) == 0
-    assert len(recordings.begun) == (how != "a few"), "what one entry holds is written without further ado"
-    for recording in recordings.begun:
-        assert (recording.on_taken, recording._task) == (None, None)
+    assert len(event_log) == 0
+    assert len(event_log.begun) == (how != "a few"), "what one entry holds is written without further ado"
+    for recorder in event_log.begun:
+        assert (recorder.on_claimed, recorder._task) == (None, None)
     assert asyncio.all_tasks() == tasks
     events = b"".join(reader.sent).split(b"\n\n")
     name = events[0].removeprefix(b"id: ").partition(b"0\n")[0]
-    place = recordings.place(name + b"0", "session")
+    place = event_log.parse_event_id(name + b"0", "session")
     assert events[0] == b"id: %b0\nretry: 1000\ndata: " % name
     for position, message in enumerate([*said, b"outcome"], 1):
         assert events[position] == b"id: %b%d\nevent: message\ndata: %b" % (name, position, message)
-    page = await recordings.read(place.stream, 0)
+    page = await event_log.read(place.stream, 0)
     kept = page.messages
     while not page.end:
-        page = await recordings.read(place.stream, kept[-1][0])
+        page = await event_log.read(place.stream, kept[-1][0])
         kept += page.messages
     assert kept == list(enumerate([*said, b"outcome"], 1))
-    await recordings.stop()
+    await event_log.stop()
 
 
 _finishing: set[asyncio.Future[None]] = set()
@@ -397,7 +400,7 @@ _finishing: set[asyncio.Future[None]] = set()
 async def in_state(state: StreamState, reader: Reader) -> EventStream:
     """Return a stream in a state, with a recorder; what is written to it waits."""
     store = MemoryStore(LogLimits())
-    recorder = Recorder(Recordings(store.log, Seal(), Relay(store), 3600), "session", 1)
+    recorder = ResponseRecorder(SealedEventLog(store.log, Seal(), Relay(store), 3600), "session", 1)
     stream = EventStream(reader.send, [], StreamOptions(), recorder)
     reader.open.clear()
     if state is not StreamState.NEW:

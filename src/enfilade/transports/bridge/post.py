@@ -110,7 +110,7 @@ class DuplexPost:
             options=self._door.answers,
             headers=self._headers,
             endless=stateless and envelope.method == "subscriptions/listen",
-            recordings=None if stateless else self._door.recordings,
+            event_log=None if stateless else self._door.event_log,
         )
         peer = Peer(revision=self._version or self._door.sole.revision, session_id=self._door.sole.key)
         request = Request(
@@ -129,7 +129,7 @@ class DuplexPost:
     def _arrival(self, body: bytes, envelope: Envelope, answer: Answer, *, stateless: bool) -> Arrival:
         """Return a request as the loop gets it, with what it may do about its streams."""
         door = self._door
-        polls = door.recordings is not None and not stateless and door.sole.revision in POLLING
+        polls = door.event_log is not None and not stateless and door.sole.revision in POLLING
         json_only = door.answers.json_response and self._manners.accepts[0]
         return Arrival(
             body=body,

@@ -11,8 +11,8 @@ from math import inf
 from typing import Final
 
 from enfilade.transports.bridge.session import SoleSession
-from enfilade.transports.http.event_log import Recordings
-from enfilade.transports.http.event_recorder import Recording
+from enfilade.transports.http.event_log import SealedEventLog
+from enfilade.transports.http.event_recorder import StreamRecorder
 from enfilade.transports.http.sse_stream import EventStream
 from enfilade.transports.http.standalone_stream import Response, linger
 from enfilade.transports.http.stream_lock import Seat
@@ -30,12 +30,12 @@ class OwnStream:
 
     Args:
         session: whose it is.
-        recordings: where it is recorded, so that it can be resumed; None if it cannot be.
+        event_log: where it is recorded, so that it can be resumed; None if it cannot be.
     """
 
-    def __init__(self, session: SoleSession, recordings: Recordings | None) -> None:
+    def __init__(self, session: SoleSession, event_log: SealedEventLog | None) -> None:
         self._session = session
-        self._recordings = recordings
+        self._event_log = event_log
         self._lingering: set[asyncio.Task[None]] = set()
         self._stream: EventStream | None = None
         self._waiting: list[bytes] = []
@@ -47,7 +47,7 @@ class OwnStream:
     def say(self, message: bytes, *, question: bool) -> bool:
         """Take a message; False if there is no room for it."""
         stream = self._stream
-        if stream is not None and (stream.connected or self._recordings is not None):
+        if stream is not None and (stream.connected or self._event_log is not None):
             return stream.push_always(message) if question else stream.push(message)
         full = len(self._waiting) >= MOST_WAITING or (not question and self._size > LARGEST_WAITING)
         if full or self._over:
@@ -78,7 +78,7 @@ class OwnStream:
 
     async def tell(self, seat: Seat, response: Response) -> None:
         """Send what is said from now on, and what waits, until the client has gone or the session is over."""
-        before, recording = self._stream, None
+        before, recorder = self._stream, None
         stream = response.opened()
         seat.open(stream)
         if seat.lost:
@@ -87,9 +87,9 @@ class OwnStream:
         self._stream = stream
         if before is not None and before is not stream:
             before.release()
-        if self._recordings is not None:
-            recording = self._recordings.begin(self._session.key, answers=False)
-            stream.record_to(recording, priming=self._session.revision in POLLING)
+        if self._event_log is not None:
+            recorder = self._event_log.start_stream(self._session.key, is_response=False)
+            stream.record_to(recorder, priming=self._session.revision in POLLING)
         waiting, self._waiting, self._size = self._waiting, [], 0
         for message in waiting:
             stream.push_always(message)
@@ -98,9 +98,9 @@ class OwnStream:
             await response.until_over(self._end())
             if self._over:
                 await stream.finish(None)
-            elif recording is not None and self._stream is stream:
+            elif recorder is not None and self._stream is stream:
                 lingers = True
-                task = asyncio.get_running_loop().create_task(self._linger(stream, recording))
+                task = asyncio.get_running_loop().create_task(self._linger(stream, recorder))
                 self._lingering.add(task)
                 task.add_done_callback(self._lingering.discard)
         finally:
@@ -109,10 +109,10 @@ class OwnStream:
             if stream.connected:
                 stream.abandon()
 
-    async def _linger(self, stream: EventStream, recording: Recording) -> None:
+    async def _linger(self, stream: EventStream, recorder: StreamRecorder) -> None:
         """Go on for a client that was cut off, as long as it may come back or reads from elsewhere."""
         try:
-            await linger(recording, self._end(), lambda: inf)
+            await linger(recorder, self._end(), lambda: inf)
         finally:
             self._close(stream)
 

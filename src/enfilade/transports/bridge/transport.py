@@ -2,7 +2,7 @@
 
 One transport serves one session. Its host finds the transport by the session's id and calls `handle_request`; the
 loop reads and writes the two memory streams of `connect`. Between the two is what our own endpoint uses: the same
-checks, answers, streams and recordings.
+checks, answers, streams and event_log.
 
 The easy thing to get wrong is the end: whoever terminates the session, its callers must get an answer, and after
 `connect` there must be nothing left, neither a task nor an open stream.
@@ -36,7 +36,7 @@ from enfilade.transports.bridge.session import SoleSession, session_over
 from enfilade.transports.bridge.session_loop import SessionLoop
 from enfilade.transports.http.body import BodyReader
 from enfilade.transports.http.endpoint import HttpOptions, Principal, authenticated_user
-from enfilade.transports.http.event_log import Recordings
+from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.origin_checks import Guard, check_each, check_host, check_origin, preflight
 from enfilade.transports.http.request_checks import judge_for
 from enfilade.transports.http.response import AnswerOptions, send_empty, send_json, with_retry_after
@@ -111,11 +111,11 @@ class HTTPStreamableTransport:
         self._judged = judge_for(Guard(hosts, origins, localhost=allow_localhost))
         self._relay = Relay(MemoryStore(LogLimits()))
         seal = Seal([secret] if isinstance(secret, str | bytes) else secret)
-        self.recordings: Recordings | None = None
+        self.event_log: SealedEventLog | None = None
         if event_store is not None:
-            self.recordings = Recordings(EventStoreLog(event_store), seal, self._relay, options.stream_age)
-        self.own = OwnStream(self.sole, self.recordings)
-        self._gets = Gets(self._relay, self.recordings, self.answers)
+            self.event_log = SealedEventLog(EventStoreLog(event_store), seal, self._relay, options.stream_age)
+        self.own = OwnStream(self.sole, self.event_log)
+        self._gets = Gets(self._relay, self.event_log, self.answers)
         self._loop: SessionLoop | None = None
         self._serving: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()
@@ -224,9 +224,9 @@ class HTTPStreamableTransport:
             await self._idle.wait()
         await self.loop.stop()
         await self.own.stop()
-        if self.recordings is not None:
-            await self.recordings.flush(FAREWELL)
-            await self.recordings.stop()
+        if self.event_log is not None:
+            await self.event_log.flush(FAREWELL)
+            await self.event_log.stop()
         await self._relay.stop()
 
     # -- HTTP's side -------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from enfilade.state.store import EventLog, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
 from enfilade.transports.http.body import MEMORY, BodyMemory, BodyReader
-from enfilade.transports.http.event_log import Recordings
+from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.get_stream import OpenStreams
 from enfilade.transports.http.origin_checks import Guard, preflight
 from enfilade.transports.http.post import Post, address_of
@@ -136,15 +136,15 @@ class StreamableHTTP:
         self.stream_quota = StreamQuota(options.max_streams)
         self.in_flight = InFlight()
         self.asker = SessionAsker(relay, seal, limit=options.max_questions)
-        self.recordings = None
+        self.event_log = None
         if log is not None and options.sessions:
-            self.recordings = Recordings(log, seal, relay, options.stream_age)
+            self.event_log = SealedEventLog(log, seal, relay, options.stream_age)
         self._reconciler = Reconciler(seal, relay)
         self.sessions = Sessions(seal, relay, options.session_ttl, learn=self._reconciler.learn)
         self._reconciler.restore = self.sessions.restore_ended
         self.sessions.missed = dispatcher.changes.announce_here
         self.streams = OpenStreams(
-            dispatcher.changes, self.sessions, options.answers, relay, self.recordings, dispatcher.offers
+            dispatcher.changes, self.sessions, options.answers, relay, self.event_log, dispatcher.offers
         )
         self._use = SessionUse(options.session_ttl, self._sessions_in_use, self._ended_elsewhere)
         self._judged = judge_for(guard)
@@ -168,8 +168,8 @@ class StreamableHTTP:
         async with self._starting[1]:
             if self._up_in is loop:
                 return
-            if self.recordings is not None:
-                self.recordings.forget()
+            if self.event_log is not None:
+                self.event_log.reset()
             await self.relay.store.start()
             await self._reconciler.start()
             await self.relay.start()
@@ -210,8 +210,8 @@ class StreamableHTTP:
             return
         self._up_in = None
         self._use.stop()
-        if self.recordings is not None:
-            await self.recordings.flush(patience)
+        if self.event_log is not None:
+            await self.event_log.flush(patience)
         await self.relay.stop()
         await self.relay.store.close()
 

@@ -1,9 +1,10 @@
-"""The way from an event id to a stream: names, seals, and what any worker reads again of what one has written.
+"""The event log as sessions use it: signed event ids, sealed entries, and reading what any worker has written.
 
-The name of a stream holds a signature over its session, so an id counts in the session that got it and nowhere
-else; what is kept is sealed for its session, stream and position, so whatever a store may mix up, nobody ever
-reads what was said to somebody else (R-352, D3). The easy thing to get wrong is a beginning that is not kept any
-more: it must be refused, since nobody would notice what is missing.
+    event id = number of the stream - signature [- anchor] . position
+
+The signature covers the session, so an id is good in the session that got it and nowhere else. Entries are sealed
+for their session, stream and position, so whatever a store mixes up, nobody reads what was sent to somebody else
+(R-352, D3). A stream whose beginning has expired is refused, since its reader would not notice what is missing.
 """
 
 import asyncio
@@ -26,11 +27,11 @@ from enfilade.state.store import EventLog, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.transports.http.event_recorder import (
     CONCLUDED,
-    ENTRY,
-    GOES_ON,
+    ENTRY_SIZE,
+    NOT_ENDED,
     Entry,
-    Head,
-    Recording,
+    StreamHead,
+    StreamRecorder,
     new_number,
     stream_key,
 )
@@ -38,39 +39,46 @@ from enfilade.wire.jsonrpc import INVALID_REQUEST, RequestId, RpcError
 
 log = logging.getLogger("enfilade.transports")
 
+#: How often a stream that is not in the log is looked for again, and after how many seconds.
 _LOOKS: Final = 2
 _LOOK_AGAIN: Final = 0.05
 
 #: Seconds that another worker has to answer whether it sent an event.
 _CLAIM_TIMEOUT: Final = 1.0
 
-_NAMING: Final = b"stream"
+_SIGNATURE_PURPOSE: Final = b"stream"
 _ID: Final = re.compile(rb"([0-9a-f]{24})-([A-Za-z0-9_-]{16})(?:-([A-Za-z0-9_-]*))?\.(\d{1,15})")
 
 
-class Page(msgspec.Struct):
-    """What a reader gets at once.
+class EventBatch(msgspec.Struct):
+    """What is read of a stream at once.
 
     Attributes:
-        head: how the stream was opened.
-        messages: what follows, each with its position.
-        end: how it ended, if its end is on this page.
+        head: the first record of the stream.
+        messages: what follows the position that was asked for, each message with its position.
+        end: how the stream ended, if the batch reaches its end.
     """
 
-    head: Head
+    head: StreamHead
     messages: list[tuple[int, bytes]]
     end: int
 
 
-class Place(msgspec.Struct, frozen=True):
-    """What an event id says: a stream of this session, and a position on it."""
+class EventPosition(msgspec.Struct, frozen=True):
+    """What an event id says.
+
+    Attributes:
+        stream: the key of the stream in the log.
+        prefix: what the ids of all its events begin with.
+        position: of the event on the stream.
+    """
 
     stream: str
-    name: bytes
+    prefix: bytes
     position: int
 
 
-class Claims:
+class SentEvents:
     """Asks the worker that writes a stream whether it sent an event that the log does not have yet.
 
     Events reach the client a moment before the log has them. A client that comes back to another worker may name
@@ -79,76 +87,76 @@ class Claims:
 
     Args:
         relay: the workers.
-        position: returns the position of the last event that this worker gave out on a stream which it writes at
+        last_sent: returns the position of the last event that this worker sent on a stream which it writes at
             present; None for other streams.
     """
 
-    def __init__(self, relay: Relay, position: Callable[[str], int | None]) -> None:
+    def __init__(self, relay: Relay, last_sent: Callable[[str], int | None]) -> None:
         self._relay = relay
-        self._position = position
+        self._last_sent = last_sent
         self._open: dict[str, asyncio.Future[bool]] = {}
-        relay.on("claim", self._judge)
-        relay.on("verdict", self._hear)
+        relay.on("claim", self._answer)
+        relay.on("verdict", self._take_answer)
 
-    async def is_good(self, stream: str, position: int, worker: str) -> bool:
-        """Return what the worker of a stream says about a position; True if it does not answer.
+    async def was_sent(self, stream: str, position: int, worker: str) -> bool:
+        """Return whether a worker has sent an event, as far as it says; True if it does not answer.
 
         Args:
-            stream: its key in the log.
+            stream: the key of the stream in the log.
             position: of the event that a client has named.
-            worker: who writes the stream.
+            worker: the worker that writes the stream.
         """
         if not self._relay.shared or worker == self._relay.worker:
             return True
         number = secrets.token_hex(8)
-        verdict: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._open[number] = verdict
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._open[number] = answer
         try:
             self._relay.tell("claim", [stream, position, self._relay.worker, number], worker)
             async with asyncio.timeout(_CLAIM_TIMEOUT):
-                return await verdict
+                return await answer
         except TimeoutError:
             return True
         finally:
             del self._open[number]
 
-    def _judge(self, body: tuple[str, int, str, str]) -> None:
+    def _answer(self, body: tuple[str, int, str, str]) -> None:
         stream, position, worker, number = body
-        last = self._position(stream)
-        self._relay.tell("verdict", [number, last is None or position <= last], worker)
+        last_sent = self._last_sent(stream)
+        self._relay.tell("verdict", [number, last_sent is None or position <= last_sent], worker)
 
-    def _hear(self, body: tuple[str, bool]) -> None:
-        number, good = body
-        verdict = self._open.get(number)
-        if verdict is not None and not verdict.done():
-            verdict.set_result(good)
+    def _take_answer(self, body: tuple[str, bool]) -> None:
+        number, was_sent = body
+        answer = self._open.get(number)
+        if answer is not None and not answer.done():
+            answer.set_result(was_sent)
 
 
-class Recordings:
-    """The streams that this worker writes, and the way to those of all workers.
+class SealedEventLog:
+    """The streams that this worker writes, and those of all workers to read.
 
     Args:
-        log: where they are kept.
-        seal: signs names, and seals what is kept unless the log is private to this process.
+        log: where they are.
+        seal: signs event ids, and seals entries unless the log is private to this process.
         relay: tells readers at other workers that there is more.
-        age: seconds that the log keeps a stream to which nothing is written.
+        age: seconds for which the log keeps a stream to which nothing is written.
 
     Attributes:
-        anchored: the log, if it names the first event of each stream itself.
-        at_hand: the log, if nothing has to be waited for: it is in this process, and its own.
+        external_log: the log, if it names the first event of each stream itself.
+        local_log: the log, if it never has to be waited for: it is in this process, and its own.
     """
 
     def __init__(self, log: EventLog, seal: Seal, relay: Relay, age: float) -> None:
         self.log = log
         self.relay = relay
-        self.anchored = log if isinstance(log, EventStoreLog) else None
-        self.at_hand = log if isinstance(log, MemoryLog) and log.private else None
+        self.external_log = log if isinstance(log, EventStoreLog) else None
+        self.local_log = log if isinstance(log, MemoryLog) and log.private else None
         self._seal = seal
         self._age = age
-        self._open: dict[str, Recording] = {}
-        self._refreshing: asyncio.TimerHandle | None = None
-        self._claims = Claims(relay, self._position)
-        relay.on("resume", self._taken)
+        self._open: dict[str, StreamRecorder] = {}
+        self._refresh_timer: asyncio.TimerHandle | None = None
+        self._sent_events = SentEvents(relay, self._last_sent)
+        relay.on("resume", self._claim)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -156,218 +164,303 @@ class Recordings:
     def __contains__(self, stream: str) -> bool:
         return stream in self._open
 
-    def begin(self, session_id: str, *, request_id: RequestId | None = None, answers: bool) -> Recording:
-        """Return a new stream of a session."""
-        recording = Recording(self, session_id, Head(self.relay.worker, answers, request_id))
-        self._open[recording.stream] = recording
-        if self._refreshing is None:
-            self._plan_refreshing()
-        if self.anchored is not None:
-            recording.write()  # it gets its name from the log
-        return recording
+    # -- writing -----------------------------------------------------------------------------------------------
 
-    def keep(self, session_id: str, request_id: RequestId | None, messages: list[bytes]) -> bytes | None:
-        """Write the answer to a request that is whole already, and return its name.
+    def start_stream(
+        self, session_id: str, request_id: RequestId | None = None, *, is_response: bool
+    ) -> StreamRecorder:
+        """Return the recorder of a new stream of a session.
+
+        Args:
+            session_id: the session.
+            request_id: the request that the stream answers; None for a batch, and for a standalone stream.
+            is_response: whether it answers anything.
+        """
+        recorder = StreamRecorder(self, session_id, StreamHead(self.relay.worker, is_response, request_id))
+        self._open[recorder.stream] = recorder
+        if self._refresh_timer is None:
+            self._schedule_refresh()
+        if self.external_log is not None:
+            recorder.write()  # the log names the stream
+        return recorder
+
+    def write_complete(
+        self, session_id: str, request_id: RequestId | None, messages: list[bytes]
+    ) -> bytes | None:
+        """Write a complete response, and return the prefix of its event ids.
 
         Returns:
-            None if nothing was written: it is too much for one entry, or the log has to be waited for.
+            None if nothing was written: it is too long for one entry, or the log has to be waited for.
         """
-        if self.at_hand is None or sum(map(len, messages)) > ENTRY:
+        if self.local_log is None or sum(map(len, messages)) > ENTRY_SIZE:
             return None
         number = new_number()
-        stream, end = stream_key(session_id, number), len(messages) + 1
-        head = self.kept(stream, 0, Head(self.relay.worker, True, request_id))
-        entry = self.kept(stream, end, Entry(1, messages, CONCLUDED))
+        head, end = StreamHead(self.relay.worker, True, request_id), len(messages) + 1
         try:
-            self.at_hand.write(stream, head, ((end, entry),))
+            self.append_now(stream_key(session_id, number), head, end, Entry(1, messages, CONCLUDED))
         except StoreError:
             return None
-        return self.name(session_id, number, None)
+        return self._prefix(session_id, number, None)
 
-    def closed(self, recording: Recording) -> None:
-        """Forget a stream that is in the log to its end."""
-        self._open.pop(recording.stream, None)
-        recording.on_taken = None  # nobody takes it over any more, and so nothing refers to its connection
+    @property
+    def is_local(self) -> bool:
+        """Whether `append_now` may be used."""
+        return self.local_log is not None
 
-    def forget(self) -> None:
-        """Forget what was open in an event loop that is no more."""
-        self._open.clear()
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-            self._refreshing = None
+    def append_now(self, stream: str, head: StreamHead | None, position: int, entry: Entry | None) -> None:
+        """Write to the local log, as `LogWriter` says."""
+        assert self.local_log is not None
+        entries = () if entry is None else ((position, self._seal_entry(stream, position, entry)),)
+        self.local_log.write(stream, None if head is None else self._seal_entry(stream, 0, head), entries)
 
-    async def stop(self) -> None:
-        """Give up whatever is not in the log yet, and leave nothing running."""
-        for recording in list(self._open.values()):
-            await recording.stop()
-        self.forget()
+    async def append(self, stream: str, head: StreamHead | None, position: int, entry: Entry | None) -> None:
+        """Write to the log, as `LogWriter` says."""
+        sealed_head = None if head is None else self._seal_entry(stream, 0, head)
+        if sealed_head is not None and (entry is None or self.external_log is not None):
+            await self.log.open(stream, sealed_head)  # an external log names the stream after its first event
+            sealed_head = None
+        if entry is None:
+            return
+        entries = [(position, self._seal_entry(stream, position, entry))]
+        if sealed_head is None:
+            await self.log.append(stream, entries)
+        else:  # at once, so that the store can send them together
+            await asyncio.gather(self.log.open(stream, sealed_head), self.log.append(stream, entries))
 
-    async def flush(self, patience: float) -> None:
-        """Wait until everything that was said is in the log, for at most `patience` seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                while waiting := [each for each in self._open.values() if each.unwritten]:
-                    await asyncio.gather(*(each.drained() for each in waiting))
-
-    def _taken(self, body: tuple[str, str, str, bool]) -> None:
-        stream, worker, number, anew = body
-        recording = self._open.get(stream)
-        if recording is not None:
-            recording.taken(worker, number, anew=anew)
-        else:
-            self.relay.tell("unserved", number, worker)
-
-    def _plan_refreshing(self) -> None:
-        self._refreshing = asyncio.get_running_loop().call_later(self._age / 4, self._refresh)
-
-    def _refresh(self) -> None:
-        """Keep the streams that are quiet but not over."""
-        self._refreshing = None
-        now = time.monotonic()
-        for recording in self._open.values():
-            if now - recording.written_at > self._age / 4:
-                self.relay.soon(self._touch(recording))
-        if self._open:
-            self._plan_refreshing()
-
-    async def _touch(self, recording: Recording) -> None:
-        try:
-            await self.log.touch(recording.stream)
-            recording.written_at = time.monotonic()
-        except StoreError as error:
-            log.debug("a stream could not be kept alive: %s", error)
-
-    # -- names and seals ---------------------------------------------------------------------------------------
-
-    def name(self, session_id: str, number: str, anchor: str | None) -> bytes:
-        """Return what the event ids of a stream begin with."""
-        signature = base64.urlsafe_b64encode(self._seal.sign(_signed(session_id, number, anchor), _NAMING))
-        middle = b"" if anchor is None else b"-" + base64.urlsafe_b64encode(anchor.encode()).rstrip(b"=")
-        return number.encode() + b"-" + signature + middle + b"."
-
-    def place(self, event_id: bytes, session_id: str) -> Place:
-        """Return what an event id says.
-
-        Raises:
-            RpcError: HTTP 400 if it is none that this session was given.
-        """
-        match = _ID.fullmatch(event_id)
-        if match is None:
-            raise unknown_event()
-        number, signature, anchor = match[1].decode(), match[2], match[3]
-        try:
-            padded = None if anchor is None else anchor + b"=" * (-len(anchor) % 4)
-            decoded = None if padded is None else base64.urlsafe_b64decode(padded).decode()
-            mark = base64.urlsafe_b64decode(signature)
-        except (binascii.Error, UnicodeDecodeError):
-            raise unknown_event() from None
-        if (decoded is None) != (self.anchored is None):
-            raise unknown_event()
-        if not self._seal.verify(_signed(session_id, number, decoded), mark, _NAMING):
-            raise unknown_event()
-        stream = stream_key(session_id, number)
-        if self.anchored is not None and decoded is not None:
-            self.anchored.remember_anchor(stream, decoded)
-        return Place(stream, event_id[: match.start(4)], int(match[4]))
-
-    def kept(self, stream: str, position: int, what: Head | Entry) -> bytes:
-        """Return something as the log keeps it."""
-        packed = msgspec.msgpack.encode(what)
-        return packed if self.log.private else self._seal.encrypt(packed, _purpose(stream, position))
-
-    def _unkept(self, stream: str, position: int, kept: bytes) -> bytes:
-        opened = kept if self.log.private else self._seal.decrypt(kept, _purpose(stream, position))
-        if opened is None:
-            raise StoreError(f"the event log returned what was not written for this stream (at {position})")
-        return opened
-
-    # -- reading -----------------------------------------------------------------------------------------------
-
-    async def read(self, stream: str, after: int) -> Page:
-        """Return what follows a position.
-
-        Raises:
-            RpcError: HTTP 400 if that is not kept any more.
-            StoreError: the log does not say, or says what was not written.
-        """
-        kept = await self.log.read(stream, after)
-        if kept is None:
-            raise unknown_event()
-        head = msgspec.msgpack.decode(self._unkept(stream, 0, kept.head), type=Head)
-        messages: list[tuple[int, bytes]] = []
-        end = GOES_ON
-        for position, data in kept.entries:
-            entry = msgspec.msgpack.decode(self._unkept(stream, position, data), type=Entry)
-            if position == kept.first and entry.first > after + 1:
-                raise unknown_event()  # what came in between is not kept any more
-            # A write whose outcome was not known is done again with what has come since, so entries may overlap.
-            start = max(0, after + 1 - entry.first)
-            messages += [each for each in enumerate(entry.messages[start:], entry.first + start) if each[1]]
-            after = max(after, entry.first + len(entry.messages) - 1)
-            if entry.end:
-                end = entry.end
-                break  # whatever a worker that was given up has added to it since
-        return Page(head, messages, end)
-
-    async def find(self, place: Place) -> Page:
-        """Return what follows the place that a client came back to.
-
-        A client that was cut off at once may be here before its stream is in the log, so there is a second look.
-
-        Raises:
-            RpcError: HTTP 400 if that is not kept, not any more, or if the place was never given out.
-            StoreError: the log does not say, or says what was not written.
-        """
-        page = await self._look(place)
-        if not (page.messages or page.end) and not await self._was_given_out(place, page.head.worker):
-            raise unknown_event()
-        return page
-
-    async def _look(self, place: Place) -> Page:
-        for _ in range(_LOOKS):
-            with contextlib.suppress(RpcError):
-                return await self.read(place.stream, place.position)
-            await asyncio.sleep(_LOOK_AGAIN)
-        return await self.read(place.stream, place.position)
-
-    async def _was_given_out(self, place: Place, worker: str) -> bool:
-        """Whether a client can have an event at whose place the log ends, or that lies beyond its end.
-
-        While a stream goes on, a client may have seen more than the log has: its worker knows how much.
-        """
-        given_out = self._position(place.stream)
-        if given_out is not None:
-            return place.position <= given_out
-        last = await self.log.last(place.stream)
-        if last > place.position or place.position == 0:
-            return True
-        if last and (await self.read(place.stream, last - 1)).end:
-            return False  # the end of a stream lies one position after its last event
-        return last == place.position or await self._claims.is_good(place.stream, place.position, worker)
-
-    def _position(self, stream: str) -> int | None:
-        recording = self._open.get(stream)
-        return None if recording is None else recording.position
-
-    async def pronounce(self, stream: str, position: int, message: bytes) -> None:
-        """Write the last word on a stream whose worker is gone, so that everybody who asks hears the same.
+    async def append_terminal_error(self, stream: str, position: int, message: bytes) -> None:
+        """Write the last message of a stream whose worker is gone, so that every reader gets the same.
 
         Raises:
             StoreError: it could not be written.
         """
         entry = Entry(position, [message], CONCLUDED)
-        await self.log.append(stream, [(position + 1, self.kept(stream, position + 1, entry))])
+        await self.log.append(stream, [(position + 1, self._seal_entry(stream, position + 1, entry))])
+
+    def tell_reader(self, kind: str, reader: tuple[str, str]) -> None:
+        """Send a message to a reader: worker and number."""
+        worker, number = reader
+        self.relay.tell(kind, number, worker)
+
+    def forget(self, recorder: StreamRecorder) -> None:
+        """Forget a stream that is in the log to its end."""
+        self._open.pop(recorder.stream, None)
+        recorder.on_claimed = None  # nobody takes it over any more, and so nothing refers to its connection
+
+    def reset(self) -> None:
+        """Forget what was open in an event loop that has ended."""
+        self._open.clear()
+        if self._refresh_timer is not None:
+            self._refresh_timer.cancel()
+            self._refresh_timer = None
+
+    async def stop(self) -> None:
+        """Give up whatever is not in the log yet, and leave nothing running."""
+        for recorder in list(self._open.values()):
+            await recorder.stop()
+        self.reset()
+
+    async def flush(self, timeout: float) -> None:
+        """Wait until everything that was sent is in the log, for at most `timeout` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while unwritten := [recorder for recorder in self._open.values() if recorder.unwritten]:
+                    await asyncio.gather(*(recorder.drained() for recorder in unwritten))
+
+    def _claim(self, body: tuple[str, str, str, bool]) -> None:
+        """Let a reader have a stream, if this worker still writes it."""
+        stream, worker, number, is_new = body
+        recorder = self._open.get(stream)
+        if recorder is not None:
+            recorder.claim_by_reader(worker, number, is_new=is_new)
+        else:
+            self.relay.tell("unserved", number, worker)
+
+    def _schedule_refresh(self) -> None:
+        self._refresh_timer = asyncio.get_running_loop().call_later(self._age / 4, self._refresh)
+
+    def _refresh(self) -> None:
+        """Keep the streams in the log that are quiet and have not ended."""
+        self._refresh_timer = None
+        now = time.monotonic()
+        for recorder in self._open.values():
+            if now - recorder.last_write > self._age / 4:
+                self.relay.soon(self._touch(recorder))
+        if self._open:
+            self._schedule_refresh()
+
+    async def _touch(self, recorder: StreamRecorder) -> None:
+        try:
+            await self.log.touch(recorder.stream)
+            recorder.last_write = time.monotonic()
+        except StoreError as error:
+            log.debug("a stream could not be kept alive: %s", error)
+
+    # -- event ids and seals -----------------------------------------------------------------------------------
+
+    def event_id_prefix(self, session_id: str, number: str) -> bytes | None:
+        """Return what the event ids of a stream begin with; None while an external log has not named it."""
+        anchor = None
+        if self.external_log is not None:
+            anchor = self.external_log.anchor(stream_key(session_id, number))
+            if anchor is None:
+                return None
+        return self._prefix(session_id, number, anchor)
+
+    def _prefix(self, session_id: str, number: str, anchor: str | None) -> bytes:
+        signature = base64.urlsafe_b64encode(
+            self._seal.sign(_signed_text(session_id, number, anchor), _SIGNATURE_PURPOSE)
+        )
+        encoded_anchor = b"" if anchor is None else b"-" + base64.urlsafe_b64encode(anchor.encode()).rstrip(b"=")
+        return number.encode() + b"-" + signature + encoded_anchor + b"."
+
+    def parse_event_id(self, event_id: bytes, session_id: str) -> EventPosition:
+        """Return what an event id says.
+
+        Raises:
+            RpcError: HTTP 400 if this session never got it.
+        """
+        match = _ID.fullmatch(event_id)
+        if match is None:
+            raise unknown_event()
+        number, encoded_anchor = match[1].decode(), match[3]
+        try:
+            anchor = None
+            if encoded_anchor is not None:
+                anchor = base64.urlsafe_b64decode(encoded_anchor + b"=" * (-len(encoded_anchor) % 4)).decode()
+            signature = base64.urlsafe_b64decode(match[2])
+        except (binascii.Error, UnicodeDecodeError):
+            raise unknown_event() from None
+        if (anchor is None) != (self.external_log is None):
+            raise unknown_event()
+        if not self._seal.verify(_signed_text(session_id, number, anchor), signature, _SIGNATURE_PURPOSE):
+            raise unknown_event()
+        stream = stream_key(session_id, number)
+        if self.external_log is not None and anchor is not None:
+            self.external_log.remember_anchor(stream, anchor)
+        return EventPosition(stream, event_id[: match.start(4)], int(match[4]))
+
+    def _seal_entry(self, stream: str, position: int, entry: StreamHead | Entry) -> bytes:
+        """Return an entry as the log keeps it."""
+        packed = msgspec.msgpack.encode(entry)
+        return packed if self.log.private else self._seal.encrypt(packed, _entry_purpose(stream, position))
+
+    def _open_entry(self, stream: str, position: int, sealed: bytes) -> bytes:
+        packed = sealed if self.log.private else self._seal.decrypt(sealed, _entry_purpose(stream, position))
+        if packed is None:
+            raise StoreError(f"the event log returned what was not written for this stream (at {position})")
+        return packed
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    async def read(self, stream: str, after: int) -> EventBatch:
+        """Return what follows a position.
+
+        Raises:
+            RpcError: HTTP 400 if that has expired.
+            StoreError: the log does not answer, or returns what was not written.
+        """
+        stored = await self.log.read(stream, after)
+        if stored is None:
+            raise unknown_event()
+        head = msgspec.msgpack.decode(self._open_entry(stream, 0, stored.head), type=StreamHead)
+        messages: list[tuple[int, bytes]] = []
+        end = NOT_ENDED
+        for position, data in stored.entries:
+            entry = msgspec.msgpack.decode(self._open_entry(stream, position, data), type=Entry)
+            if position == stored.first and entry.first > after + 1:
+                raise unknown_event()  # what came in between has expired
+            # A write whose outcome was not known is done again with what has come since, so entries may overlap.
+            start = max(0, after + 1 - entry.first)
+            numbered = enumerate(entry.messages[start:], entry.first + start)
+            messages += [(number, message) for number, message in numbered if message]
+            after = max(after, entry.first + len(entry.messages) - 1)
+            if entry.end:
+                end = entry.end
+                break  # a worker that was given up may have added to it since
+        return EventBatch(head, messages, end)
+
+    async def resume(self, position: EventPosition) -> EventBatch:
+        """Return what follows the event that a client has seen last.
+
+        A client that was cut off at once may be here before its stream is in the log, so the log is asked again.
+
+        Raises:
+            RpcError: HTTP 400 if the event has expired, or was never sent.
+            StoreError: the log does not answer, or returns what was not written.
+        """
+        batch = await self._read_patiently(position)
+        if not (batch.messages or batch.end) and not await self._was_sent(position, batch.head.worker):
+            raise unknown_event()
+        return batch
+
+    async def _read_patiently(self, position: EventPosition) -> EventBatch:
+        for _ in range(_LOOKS):
+            with contextlib.suppress(RpcError):
+                return await self.read(position.stream, position.position)
+            await asyncio.sleep(_LOOK_AGAIN)
+        return await self.read(position.stream, position.position)
+
+    async def _was_sent(self, event: EventPosition, worker: str) -> bool:
+        """Whether a client can have an event that is the last in the log, or lies beyond its end.
+
+        While a stream goes on, a client may have seen more than the log has; its worker knows how much.
+        """
+        last_sent = self._last_sent(event.stream)
+        if last_sent is not None:
+            return event.position <= last_sent
+        last = await self.log.last(event.stream)
+        if last > event.position or event.position == 0:
+            return True
+        if last and (await self.read(event.stream, last - 1)).end:
+            return False  # the end of a stream lies one position after its last event
+        if last == event.position:
+            return True
+        return await self._sent_events.was_sent(event.stream, event.position, worker)
+
+    def _last_sent(self, stream: str) -> int | None:
+        recorder = self._open.get(stream)
+        return None if recorder is None else recorder.position
+
+
+class ResponseRecorder(msgspec.Struct, frozen=True):
+    """Records the response to one request: while it is sent, or before, if it is complete.
+
+    A complete response needs an entry in the log as well, since its connection may break in the middle of it.
+
+    Attributes:
+        event_log: where it is recorded.
+        session_id: the session of the request.
+        request_id: its id; None for a batch.
+    """
+
+    event_log: SealedEventLog
+    session_id: str
+    request_id: RequestId | None
+
+    def start(self) -> StreamRecorder:
+        """Return the recorder of the stream, which has no messages yet."""
+        return self.event_log.start_stream(self.session_id, self.request_id, is_response=True)
+
+    async def write_complete(self, messages: list[bytes]) -> bytes | None:
+        """Write a complete response, and return the prefix as `StreamRecorder.event_id_prefix` does."""
+        prefix = self.event_log.write_complete(self.session_id, self.request_id, messages)
+        if prefix is not None:
+            return prefix
+        recorder = self.start()
+        recorder.record_all(messages)
+        recorder.end(CONCLUDED)
+        return await recorder.event_id_prefix()
 
 
 def unknown_event() -> RpcError:
-    """Return the refusal of an event id that is not known, or not any more (R-355)."""
+    """Return the refusal of an event id that is not known, or has expired (R-355)."""
     text = "Last-Event-ID is unknown or has expired; open a stream without it, and send what is unanswered again"
     return RpcError(INVALID_REQUEST, text, status=400)
 
 
-def _signed(session_id: str, number: str, anchor: str | None) -> bytes:
+def _signed_text(session_id: str, number: str, anchor: str | None) -> bytes:
     return f"{session_id} {number} {anchor}".encode()
 
 
-def _purpose(stream: str, position: int) -> bytes:
+def _entry_purpose(stream: str, position: int) -> bytes:
     return b"event %s %d" % (stream.encode(), position)

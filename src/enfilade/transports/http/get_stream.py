@@ -18,8 +18,8 @@ from enfilade.serving.changes import Change, Changes, Listener, everything
 from enfilade.serving.cluster import Relay
 from enfilade.serving.subscriptions import notification_of
 from enfilade.transports.asgi_types import Headers, Receive, Send
-from enfilade.transports.http.event_log import Recordings
-from enfilade.transports.http.event_recorder import Recording
+from enfilade.transports.http.event_log import SealedEventLog
+from enfilade.transports.http.event_recorder import StreamRecorder
 from enfilade.transports.http.sessions import Session, Sessions
 from enfilade.transports.http.sse_stream import EventStream, StreamOptions
 from enfilade.transports.http.standalone_stream import Gets, Response, linger
@@ -40,7 +40,7 @@ class OpenStreams:
         sessions: what they watch.
         options: how streams behave.
         relay: the workers at which a session may have its stream as well.
-        recordings: where streams are recorded; None if they cannot be resumed.
+        event_log: where streams are recorded; None if they cannot be resumed.
         offers: whether a method is offered in a revision.
     """
 
@@ -50,16 +50,16 @@ class OpenStreams:
         sessions: Sessions,
         options: StreamOptions,
         relay: Relay,
-        recordings: Recordings | None,
+        event_log: SealedEventLog | None,
         offers: Callable[[str, str], bool],
     ) -> None:
         self._changes = changes
         self._sessions = sessions
         self._options = options
         self._relay = relay
-        self._recordings = recordings
+        self._event_log = event_log
         self._offers = offers
-        self._gets = Gets(relay, recordings, options)
+        self._gets = Gets(relay, event_log, options)
         self.readers = self._gets.readers
         self._listening: dict[str, list[Listener]] = {}
         self._lingering: dict[Listener, None] = {}
@@ -106,7 +106,7 @@ class OpenStreams:
             return stream.push(notification_of(change, revision, streaming.get(key, {})))
 
         listener = Listener(wants, tell, everything=all_of_it)
-        recording: Recording | None = None
+        recorder: StreamRecorder | None = None
         lingers = False
         try:
             if not seat.lost:  # else a newer stream is told of changes already
@@ -116,19 +116,19 @@ class OpenStreams:
             if seat.lost:
                 await stream.finish(None)
                 return
-            if self._recordings is not None:
-                recording = self._recordings.begin(key, answers=False)
-                stream.record_to(recording, priming=revision in POLLING)
+            if self._event_log is not None:
+                recorder = self._event_log.start_stream(key, is_response=False)
+                stream.record_to(recorder, priming=revision in POLLING)
             if response.continues:
                 listener.offer_everything()
             await response.until_over(listener.ended)
             if listener.ended.done():
                 self._end(key, listener)
-                await stream.finish(None, retry=None if recording is None else self._retry(session))
-            elif recording is not None:
+                await stream.finish(None, retry=None if recorder is None else self._retry(session))
+            elif recorder is not None:
                 lingers = True
                 self._make_room(listener)
-                self._relay.soon(self._linger(session, listener, stream, recording))
+                self._relay.soon(self._linger(session, listener, stream, recorder))
         finally:
             if not lingers:
                 self._end(key, listener)
@@ -164,11 +164,11 @@ class OpenStreams:
             oldest.end()
 
     async def _linger(
-        self, session: Session, listener: Listener, stream: EventStream, recording: Recording
+        self, session: Session, listener: Listener, stream: EventStream, recorder: StreamRecorder
     ) -> None:
         """Go on for a client that was cut off, as long as it may come back or reads from elsewhere."""
         try:
-            await linger(recording, listener.ended, lambda: _left(session))
+            await linger(recorder, listener.ended, lambda: _left(session))
         finally:
             self._lingering.pop(listener, None)
             self._end(str(session.peer.session_id), listener)

@@ -131,7 +131,7 @@ class Post(msgspec.Struct, eq=False):
             manners.headers,
             self.stateless,
             endless,
-            None if session is None else door.recordings,
+            None if session is None else door.event_log,
             door.load,
         )
 

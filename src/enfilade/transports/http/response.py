@@ -18,8 +18,7 @@ from enfilade.serving.failures import cancelled_by_host, cut_off
 from enfilade.serving.limit import expire
 from enfilade.serving.request import Outcome, Request
 from enfilade.transports.asgi_types import Headers, Receive, Send
-from enfilade.transports.http.event_log import Recordings
-from enfilade.transports.http.recorder import Recorder
+from enfilade.transports.http.event_log import ResponseRecorder, SealedEventLog
 from enfilade.transports.http.sse_stream import EventStream, StreamOptions, send_events
 from enfilade.wire.jsonrpc import STATELESS_STATUS, RpcError, encode_error
 from enfilade.wire.revisions import POLLING
@@ -112,7 +111,7 @@ class Answer(msgspec.Struct, eq=False):
         headers: what the response carries besides its content type.
         stateless: the era, which decides what a disconnect means and which status an error has.
         endless: it lasts as long as its client stays: always a stream (R-272), without a deadline.
-        recordings: where a session's streams are recorded, so that they can be resumed; None if they are not.
+        event_log: where a session's streams are recorded, so that they can be resumed; None if they are not.
         in_flight: counts it while it waits for anything; None if nobody counts.
     """
 
@@ -123,7 +122,7 @@ class Answer(msgspec.Struct, eq=False):
     headers: Headers
     stateless: bool = False
     endless: bool = False
-    recordings: Recordings | None = None
+    event_log: SealedEventLog | None = None
     in_flight: "Count | None" = None
     _counted: int | None = None  # what `in_flight` returned
     _stream: EventStream | None = None
@@ -334,9 +333,9 @@ class Answer(msgspec.Struct, eq=False):
         """Turn the answer into a stream, unless the client or the host wants JSON."""
         if self._stream is None and self._may_stream:
             recorder = None
-            if self.recordings is not None and self._session_id is not None:
+            if self.event_log is not None and self._session_id is not None:
                 id = None if self._request is None else self._request.id
-                recorder = Recorder(self.recordings, self._session_id, id)
+                recorder = ResponseRecorder(self.event_log, self._session_id, id)
             self._stream = EventStream(self.write, self.headers, self.options, recorder, self._polls)
             if self._suspended:
                 self._stream.open()
@@ -346,7 +345,7 @@ class Answer(msgspec.Struct, eq=False):
     def _polls(self) -> bool:
         """Whether the client comes back by itself when its stream ends early."""
         request = self._request
-        return self.recordings is not None and request is not None and request.peer.revision in POLLING
+        return self.event_log is not None and request is not None and request.peer.revision in POLLING
 
 
 @types.coroutine

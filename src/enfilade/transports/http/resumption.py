@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 
 from enfilade.serving.cluster import LOOK, Relay
 from enfilade.state.store import StoreError
-from enfilade.transports.http.event_log import Page, Place, Recordings
-from enfilade.transports.http.event_recorder import LET_GO
+from enfilade.transports.http.event_log import EventBatch, EventPosition, SealedEventLog
+from enfilade.transports.http.event_recorder import RELEASED
 from enfilade.transports.http.sse_stream import EventStream
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
 
@@ -37,7 +37,7 @@ class Fate(NamedTuple):
     """How the reading of a stream ended.
 
     Attributes:
-        how: as the stream ended itself (`CONCLUDED`, `LET_GO`), `ORPHANED` if its worker is gone, or
+        how: as the stream ended itself (`CONCLUDED`, `RELEASED`), `ORPHANED` if its worker is gone, or
             `INTERRUPTED` if the client is, or is read to by somebody else now.
         at: the position that was read last.
     """
@@ -65,12 +65,12 @@ class Readers:
     """Those who read streams at this worker.
 
     Args:
-        recordings: the streams.
+        event_log: the streams.
         relay: the workers that write them.
     """
 
-    def __init__(self, recordings: Recordings, relay: Relay) -> None:
-        self._recordings = recordings
+    def __init__(self, event_log: SealedEventLog, relay: Relay) -> None:
+        self._event_log = event_log
         self._relay = relay
         self._reading: dict[str, _Reader] = {}
         relay.on("wake", self._wake)
@@ -98,7 +98,9 @@ class Readers:
         if number in self._reading:
             self._reading[number].give_up()
 
-    async def follow(self, place: Place, page: Page, out: EventStream, gone: "asyncio.Future[None]") -> "Fate":
+    async def follow(
+        self, place: EventPosition, page: EventBatch, out: EventStream, gone: "asyncio.Future[None]"
+    ) -> "Fate":
         """Send what follows, until there is nothing more to follow.
 
         Args:
@@ -114,7 +116,7 @@ class Readers:
         try:
             while True:
                 for at, message in page.messages:
-                    out.replay(at, message, place.name)
+                    out.replay(at, message, place.prefix)
                     if out.crowded:
                         await out.drained()
                     if out.over_capacity or not out.connected:  # or a page of large events waits as a whole
@@ -148,27 +150,27 @@ class Readers:
         finally:
             woken.cancel()
 
-    async def _read(self, stream: str, at: int, page: Page) -> Page:
+    async def _read(self, stream: str, at: int, page: EventBatch) -> EventBatch:
         """Return what follows; nothing, while the log does not say."""
         try:
-            return await self._recordings.read(stream, at)
+            return await self._event_log.read(stream, at)
         except StoreError:
-            return Page(page.head, [], page.end)
+            return EventBatch(page.head, [], page.end)
         except RpcError:  # it has expired while it was read
-            return Page(page.head, [], LET_GO)
+            return EventBatch(page.head, [], RELEASED)
 
     async def _served(self, stream: str, worker: str) -> bool:
         """Whether somebody is there who will write the rest, as far as anybody knows."""
         if worker == self._relay.worker:
-            return stream in self._recordings
+            return stream in self._event_log
         try:
             return await self._relay.is_alive(worker)
         except StoreError:
             return True
 
-    async def bury(self, place: Place, page: Page, at: int, out: EventStream) -> None:
+    async def bury(self, place: EventPosition, page: EventBatch, at: int, out: EventStream) -> None:
         """Tell the client, and whoever asks after it, that its request died with the worker that served it."""
         message = encode_error(page.head.request_id, RpcError(INTERNAL_ERROR, GONE_TEXT))
         with contextlib.suppress(StoreError):  # it is said to this client all the same
-            await self._recordings.pronounce(place.stream, at + 1, message)
-        out.replay(at + 1, message, place.name)
+            await self._event_log.append_terminal_error(place.stream, at + 1, message)
+        out.replay(at + 1, message, place.prefix)

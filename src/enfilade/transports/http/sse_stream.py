@@ -55,8 +55,8 @@ import msgspec
 
 from enfilade.serving.failures import LimitedLog
 from enfilade.transports.asgi_types import Headers, Send
-from enfilade.transports.http.event_recorder import CONCLUDED, LET_GO, Recording
-from enfilade.transports.http.recorder import Recorder
+from enfilade.transports.http.event_log import ResponseRecorder
+from enfilade.transports.http.event_recorder import CONCLUDED, RELEASED, StreamRecorder
 from enfilade.wire.sse import KEEP_ALIVE, OPENING, come_back, events, numbered, prime
 
 log = logging.getLogger("enfilade.transports")
@@ -166,12 +166,12 @@ class EventStream(msgspec.Struct, eq=False):
     send: Send
     headers: Headers
     options: StreamOptions
-    recorder: Recorder | None = None
+    recorder: ResponseRecorder | None = None
     priming: bool = False
     state: StreamState = NEW
     _accepting: bool = True
     _buffer: SendBuffer = msgspec.field(default_factory=SendBuffer)
-    _recording: Recording | None = None
+    _stream_recorder: StreamRecorder | None = None
     _framing: "Framing | None" = None
     _task: asyncio.Task[None] | None = None  # writes, while there is something to write
     _closed: asyncio.Future[None] | None = None
@@ -185,9 +185,9 @@ class EventStream(msgspec.Struct, eq=False):
         if self.recorder is not None:
             buffer = self._buffer
             messages, buffer.chunks = buffer.chunks, []
-            recording = self.recorder.begin()
-            self.record_to(recording, priming=self.priming)
-            recording.take(messages)
+            recorder = self.recorder.start()
+            self.record_to(recorder, priming=self.priming)
+            recorder.record_all(messages)
             buffer.chunks += messages
         self.state = OPEN
         self._wake_writer()
@@ -210,12 +210,12 @@ class EventStream(msgspec.Struct, eq=False):
         buffer = self._buffer
         if buffer.size > HIGH_WATER and not buffer.stalled and self.state is not CLOSED:
             return True
-        return self._recording is not None and self._recording.crowded
+        return self._stream_recorder is not None and self._stream_recorder.crowded
 
     async def drained(self) -> None:
         """Wait until reader and log have taken what was waiting, for at most `PATIENCE` seconds."""
-        if self._recording is not None and self._recording.crowded:
-            await self._recording.drained()
+        if self._stream_recorder is not None and self._stream_recorder.crowded:
+            await self._stream_recorder.drained()
         if self._buffer.size > HIGH_WATER and self.state is not CLOSED:
             await self._buffer.wait_for_room(PATIENCE)
 
@@ -230,10 +230,10 @@ class EventStream(msgspec.Struct, eq=False):
             buffer.chunks.append(message)
             buffer.size = size
             return True
-        if self._recording is not None:
-            self._recording.record(message, droppable=True)
+        if self._stream_recorder is not None:
+            self._stream_recorder.record(message, droppable=True)
         if self.state is not OPEN:
-            return self._recording is not None
+            return self._stream_recorder is not None
         buffer.chunks.append(message)
         buffer.size = size
         if self._task is None:
@@ -244,12 +244,12 @@ class EventStream(msgspec.Struct, eq=False):
         """Take a message that must not be lost, whatever waits already; False if there is nobody to take it."""
         if not self._accepting:
             return False
-        if self._recording is not None:
-            self._recording.record(message, droppable=False)
+        if self._stream_recorder is not None:
+            self._stream_recorder.record(message, droppable=False)
         if self.connected:
             self._add(message)
             return True
-        return self._recording is not None
+        return self._stream_recorder is not None
 
     def replay(self, position: int, message: bytes, prefix: bytes) -> None:
         """Send an event that has its id from the log already."""
@@ -259,10 +259,10 @@ class EventStream(msgspec.Struct, eq=False):
         """Send a comment now."""
         self._add_framed(Framed(KEEP_ALIVE))
 
-    def record_to(self, recording: Recording, *, priming: bool) -> None:
-        """Record what follows, under a new prefix; nothing may have gone into an earlier recording."""
+    def record_to(self, recorder: StreamRecorder, *, priming: bool) -> None:
+        """Record what follows, under a new prefix; nothing may have gone into an earlier recorder."""
         self._framing = None
-        self._recording, recording.on_taken = recording, self.part
+        self._stream_recorder, recorder.on_claimed = recorder, self.part
         if priming:
             self._add_framed(PRIMING)
 
@@ -313,8 +313,8 @@ class EventStream(msgspec.Struct, eq=False):
     def release(self) -> None:
         """Take nothing more: whoever sent messages has gone without an outcome."""
         self._accepting = False
-        if self._recording is not None:
-            self._recording.end(LET_GO)
+        if self._stream_recorder is not None:
+            self._stream_recorder.end(RELEASED)
 
     def abandon(self) -> None:
         """Stop writing to this connection at once: nobody reads it any more."""
@@ -341,8 +341,8 @@ class EventStream(msgspec.Struct, eq=False):
             TimeoutError: no send has returned for `_stall_limit` seconds.
         """
         self.open()
-        if self._recording is not None:
-            self._recording.end(LET_GO if message is None else CONCLUDED)
+        if self._stream_recorder is not None:
+            self._stream_recorder.end(RELEASED if message is None else CONCLUDED)
         self._end_response(CLOSING, retry)
         while True:
             sends = self._buffer.sends
@@ -359,7 +359,7 @@ class EventStream(msgspec.Struct, eq=False):
             if self.recorder is None:
                 body = framing.frame_messages(messages)
             else:
-                framing.set_prefix(await self.recorder.keep(messages))
+                framing.set_prefix(await self.recorder.write_complete(messages))
                 body = framing.frame_complete(messages, priming=self.priming)
             if self.state is CLOSING:  # the client may have gone meanwhile
                 await send_complete(self.send, body, self.headers, self._stall_limit)
@@ -417,7 +417,9 @@ class EventStream(msgspec.Struct, eq=False):
         buffer = self._buffer
         await self.send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS + self.headers})
         buffer.sends += 1
-        if not buffer.chunks or (self._recording is not None and self._recording.waits):
+        if not buffer.chunks or (
+            self._stream_recorder is not None and self._stream_recorder.must_wait_for_prefix
+        ):
             # Proxies and clients hold a response back until its first byte, so it has one at once.
             await self.send({"type": "http.response.body", "body": OPENING, "more_body": True})
             buffer.sends += 1
@@ -439,8 +441,8 @@ class EventStream(msgspec.Struct, eq=False):
         if self._framing is None:
             self._framing = Framing(self.options.retry)
         framing = self._framing
-        if self._recording is not None and framing.prefix is None:
-            framing.set_prefix(await self._recording.named())
+        if self._stream_recorder is not None and framing.prefix is None:
+            framing.set_prefix(await self._stream_recorder.event_id_prefix())
         return framing
 
 

@@ -13,8 +13,8 @@ from typing import Final, Protocol
 
 from enfilade.serving.cluster import Relay
 from enfilade.transports.asgi_types import Headers, Receive, Send
-from enfilade.transports.http.event_log import Page, Place, Recordings
-from enfilade.transports.http.event_recorder import LET_GO, Recording
+from enfilade.transports.http.event_log import EventBatch, EventPosition, SealedEventLog
+from enfilade.transports.http.event_recorder import RELEASED, StreamRecorder
 from enfilade.transports.http.resumption import INTERRUPTED, ORPHANED, Readers
 from enfilade.transports.http.sse_stream import EventStream, StreamOptions
 from enfilade.transports.http.stream_lock import Seat, Seats
@@ -100,7 +100,7 @@ class Gets:
 
     Args:
         relay: the workers at which a session may have its stream as well.
-        recordings: where streams are recorded; None if they cannot be resumed.
+        event_log: where streams are recorded; None if they cannot be resumed.
         options: how streams behave.
 
     Attributes:
@@ -109,11 +109,11 @@ class Gets:
         open: the responses that are open, and the session of each.
     """
 
-    def __init__(self, relay: Relay, recordings: Recordings | None, options: StreamOptions) -> None:
-        self._recordings = recordings
+    def __init__(self, relay: Relay, event_log: SealedEventLog | None, options: StreamOptions) -> None:
+        self._event_log = event_log
         self._options = options
         self.seats = Seats(relay)
-        self.readers = None if recordings is None else Readers(recordings, relay)
+        self.readers = None if event_log is None else Readers(event_log, relay)
         self.open: dict[Response, object] = {}
 
     async def serve(
@@ -149,10 +149,10 @@ class Gets:
         event_id = fields.get(http.LAST_EVENT_ID, b"").strip()
         del fields  # of which no more is needed, for however long the stream is open
         place = page = seat = None
-        if event_id and self._recordings is not None:
-            place = self._recordings.place(event_id, session_id)
-            page = await self._recordings.find(place)
-            if not page.head.answers:
+        if event_id and self._event_log is not None:
+            place = self._event_log.parse_event_id(event_id, session_id)
+            page = await self._event_log.resume(place)
+            if not page.head.is_response:
                 seat = await self.seats.take_over(session_id, ttl, forgotten=forgotten)
         else:
             seat = await self.seats.take_over(session_id, ttl, forgotten=forgotten)
@@ -171,7 +171,13 @@ class Gets:
                 await self.seats.leave(seat)
 
     async def _resume(
-        self, place: Place, page: Page, seat: Seat | None, tell: Tell, response: Response, retry: float | None
+        self,
+        place: EventPosition,
+        page: EventBatch,
+        seat: Seat | None,
+        tell: Tell,
+        response: Response,
+        retry: float | None,
     ) -> None:
         """Read the rest of a stream to a client that came back; if it was a GET stream, go on where it ended."""
         assert self.readers is not None
@@ -180,7 +186,7 @@ class Gets:
             seat.open(out)
         try:
             fate = await self.readers.follow(place, page, out, response.gone())
-            if fate.how in (LET_GO, ORPHANED) and seat is not None:
+            if fate.how in (RELEASED, ORPHANED) and seat is not None:
                 response.continues = True
                 await tell(seat, response)
             else:
@@ -192,15 +198,15 @@ class Gets:
             out.abandon()
 
 
-async def linger(recording: Recording, ended: "asyncio.Future[None]", left: Callable[[], float]) -> None:
+async def linger(recorder: StreamRecorder, ended: "asyncio.Future[None]", left: Callable[[], float]) -> None:
     """Wait for as long as a client that was cut off may come back, or reads from elsewhere.
 
     Args:
         ended: done when there is nothing more to say.
         left: returns the seconds that the session has left.
     """
-    recording.seen = time.monotonic()
-    while (remaining := min(recording.seen + LINGER - time.monotonic(), left())) > 0:
+    recorder.last_read = time.monotonic()
+    while (remaining := min(recorder.last_read + LINGER - time.monotonic(), left())) > 0:
         if (await asyncio.wait((ended,), timeout=remaining))[0]:
             return
 
