@@ -26,7 +26,9 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    PlainSerializer,
     SecretStr,
+    WrapSerializer,
     create_model,
 )
 from typing_extensions import TypedDict
@@ -100,6 +102,18 @@ class Corner(enum.Enum):
 class Day(enum.Enum):
     FIRST = date(2024, 1, 1)
     LAST = date(2024, 12, 31)
+
+
+class Mark(enum.Enum):
+    RAW = b"\xfb\xff"
+    TEXT = "q"
+
+
+class Words(BaseModel):
+    """A model that says how NaN is written."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+    ratio: float
 
 
 @attrs.define
@@ -238,6 +252,18 @@ BASE: dict[str, Supported] = {
     "lax model": Supported(Lax, st.builds(Lax, never=_LETTERS, ratio=_FLOATS), hashable=False, told_whole=False),
     "bytes": Supported(bytes, _BYTES, told_whole=False),
     "model with bytes": Supported(Blob, st.builds(Blob, data=_BYTES), hashable=False, told_whole=False),
+    "bytes with a serializer": Supported(
+        Annotated[bytes, PlainSerializer(len, return_type=int)], _BYTES, told_whole=False
+    ),
+    "bytes with a serializer around": Supported(
+        Annotated[bytes, WrapSerializer(lambda value, write: write(value)[:2], return_type=str)],
+        _BYTES,
+        told_whole=False,
+    ),
+    "text or bytes": Supported(str | bytes, _TEXT | _BYTES),
+    "Literal with bytes": Supported(Literal[b"\xfb\xff", "a", None], st.sampled_from([b"\xfb\xff", "a", None])),
+    "Enum of bytes": Supported(Mark, st.sampled_from(Mark), as_key=True),
+    "model with NaN as text": Supported(Words, st.builds(Words, ratio=st.floats()), hashable=False),
     "attrs": Supported(
         Node, st.builds(Node, _TEXT, _INTEGERS, st.lists(st.builds(Node, _TEXT), max_size=2)), hashable=False
     ),
@@ -377,7 +403,6 @@ def spoiled(value: Any) -> Iterator[Any]:
         object.__setattr__(changed, name, None)
         yield changed
     for name in names if isinstance(value, BaseModel) else ():
-        yield type(value).model_construct(**{other: getattr(value, other) for other in names if other != name})
         changed = copy.copy(value)
         delattr(changed, name)
         yield changed

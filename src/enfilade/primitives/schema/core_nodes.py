@@ -102,6 +102,13 @@ def _openness(node: Node, within: str | None) -> str | None:
     return within
 
 
+def published_by(node: Node, function: Callable[[Any, Any], dict[str, Any]]) -> Node:
+    """Return a node with one more function that changes its JSON Schema."""
+    metadata = node.get("metadata") or {}
+    functions = [*metadata.get("pydantic_js_functions", ()), function]
+    return {**node, "metadata": {**metadata, "pydantic_js_functions": functions}}
+
+
 def is_own(node: Node) -> bool:
     """Return whether a schema was made here, for a class of attrs or msgspec."""
     return "enfilade_foreign" in (node.get("metadata") or {})

@@ -28,16 +28,7 @@ KNOWN_FORMATS: Final = frozenset(
     }
 )
 #: Those of which Python, and pydantic, write texts that are none to others.
-WRITTEN_OTHERWISE: Final = KNOWN_FORMATS - {
-    "date",
-    "ipv4",
-    "uuid",
-    "binary",
-    "byte",
-    "int32",
-    "int64",
-    "password",
-}
+WRITTEN_OTHERWISE: Final = KNOWN_FORMATS - {"date", "ipv4", "uuid"}
 
 # What is said of a text in place of a format that only pydantic knows.
 _FORMATS_IN_WORDS: Final = {

@@ -1,0 +1,160 @@
+"""Core schemas of choices (`Enum`, `Literal`): members are read by the JSON of their values, and written as it.
+
+Bytes among the values are base64 in the standard alphabet, as bytes are everywhere.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from enum import Enum, Flag
+from typing import Any, Final
+
+from pydantic_core import core_schema, to_json, to_jsonable_python
+
+from enfilade.primitives.schema.bytes_nodes import encoded_bytes
+from enfilade.primitives.schema.core_nodes import Node
+
+_PLAIN_VALUES: Final = (str, int, float, bool, type(None))
+_DIGITS: Final = 20  # of a Flag's value
+
+
+def argument_choice(node: Node) -> Any:
+    """Return the schema by which a choice is read from JSON."""
+    choices = _choices(node)
+    values = [_value(each) for each in choices]
+    if _has_bytes(values):
+        expected = _json_values(choices)
+        is_plain = all(type(each) in _PLAIN_VALUES for each in expected)
+        return (
+            _by_plain_values(node, choices)
+            if is_plain
+            else _published_as(_by_json(node, choices), expected, node)
+        )
+    is_literal = node["type"] == "literal"
+    if is_literal and any(isinstance(each, Enum) for each in choices):
+        return _by_json(node, choices)
+    if not is_literal and not all(type(each) in _PLAIN_VALUES for each in values):
+        return _by_json(node, choices)
+    return node
+
+
+def result_choice(node: Node) -> Node:
+    """Return the schema by which a choice is written: that with bytes says what stands in the JSON."""
+    choices = _choices(node)
+    if not _has_bytes(map(_value, choices)) or "serialization" in node:
+        return node
+
+    def written(value: Any) -> Any:
+        return _json_value(_value(value))
+
+    expected = _json_values(choices)
+    is_plain = all(type(each) in _PLAIN_VALUES for each in expected)
+    writes = core_schema.plain_serializer_function_ser_schema(
+        written,
+        return_schema=core_schema.literal_schema(expected) if is_plain else core_schema.any_schema(),
+        when_used="json",
+    )
+    return {**_published_as(node, expected, node), "serialization": writes}
+
+
+def by_text(node: Node) -> Any:
+    """Return the schema of a choice that is made by the key of an object: numbers are texts there."""
+    choices = _choices(node)
+    values = [_value(each) for each in choices]
+    if all(isinstance(each, str) for each in values):
+        return node
+    members = {_key(value).decode().strip('"'): each for value, each in zip(values, choices, strict=True)}
+    is_flag = node["type"] == "enum" and issubclass(node["cls"], Flag)
+
+    def chosen(value: Any) -> Any:
+        if not isinstance(value, str) or value in members:
+            return members.get(value, value) if isinstance(value, str) else value
+        return int(value) if is_flag and value.isdecimal() and len(value) < _DIGITS else value
+
+    return core_schema.no_info_before_validator_function(chosen, node)
+
+
+def json_tag(tag: Any) -> Any:
+    """Return the JSON of a tag by which a union is told apart."""
+    return encoded_bytes(_value(tag))
+
+
+def _choices(node: Node) -> Sequence[Any]:
+    choices: Sequence[Any] = node["members"] if node["type"] == "enum" else node["expected"]
+    return choices
+
+
+def _value(choice: Any) -> Any:
+    return choice.value if isinstance(choice, Enum) else choice
+
+
+def _has_bytes(values: Any) -> bool:
+    return any(isinstance(each, bytes) or (isinstance(each, tuple) and _has_bytes(each)) for each in values)
+
+
+def _json_values(choices: Sequence[Any]) -> list[Any]:
+    """Return the choices as they stand in JSON; those that look alike there, once."""
+    return list({_key(each): _json_value(_value(each)) for each in choices}.values())
+
+
+def _json_value(value: Any) -> Any:
+    """Return a value as it stands in JSON."""
+    if isinstance(value, (list, tuple)):
+        return [_json_value(item) for item in value]
+    return to_jsonable_python(encoded_bytes(value))
+
+
+def _key(value: Any) -> bytes:
+    try:
+        return to_json(_json_value(_value(value)))
+    except ValueError:
+        return repr(value).encode()
+
+
+def _by_json(node: Node, choices: Sequence[Any]) -> Any:
+    """Return a schema that takes the JSON of a member's value for the member."""
+    members: Mapping[bytes, Any] = {_key(each): each for each in choices}
+
+    def member(value: Any) -> Any:
+        return value if isinstance(value, Enum) else members.get(_key(value), value)
+
+    # The outer schema is the one that others refer to.
+    inner: Any = {key: value for key, value in node.items() if key != "ref"}
+    outer = core_schema.no_info_before_validator_function(member, inner)
+    return {**outer, "ref": node["ref"]} if "ref" in node else outer
+
+
+def _by_plain_values(node: Node, choices: Sequence[Any]) -> Any:
+    """Return a schema that takes one of the values in JSON, and then the member for it."""
+    # Of a text and bytes that are the same in JSON, the text.
+    ordered = sorted(choices, key=lambda each: not isinstance(_value(each), bytes))
+    members = {_key(each): each for each in ordered}
+    return _published_as(
+        {
+            "type": "chain",
+            "steps": [
+                core_schema.literal_schema(_json_values(choices)),
+                core_schema.no_info_plain_validator_function(lambda value: members[_key(value)]),
+            ],
+            **{key: value for key, value in node.items() if key in ("ref", "metadata", "serialization")},
+        },
+        _json_values(choices),
+        node,
+    )
+
+
+def _published_as(node: Node, values: list[Any], choice: Node) -> Node:
+    """Return a node whose JSON Schema is that of a choice of these values; pydantic's own may fail for bytes."""
+    published: dict[str, Any] = {"enum": values}
+    if all(isinstance(each, str) for each in values):
+        published["type"] = "string"
+    if choice["type"] == "enum":
+        published["title"] = choice["cls"].__name__
+        if choice["cls"].__doc__ and choice["cls"].__doc__ != Enum.__doc__:
+            published["description"] = inspect.cleandoc(choice["cls"].__doc__)
+
+    def listed(schema: Any, handler: Any) -> dict[str, Any]:
+        return dict(published)
+
+    return {**node, "metadata": {**(node.get("metadata") or {}), "pydantic_js_functions": [listed]}}
