@@ -39,7 +39,6 @@ from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
 from enfilade.serving.lifespan import Lifespan
 from enfilade.startup.lazy import LazyModule
-from enfilade.state.open import check_location, open_store
 from enfilade.state.store import LogLimits, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.wire.lifecycle import (
@@ -62,6 +61,7 @@ if TYPE_CHECKING:
     from enfilade.serving.lifespan import Setup
     from enfilade.serving.secrets import Lookup
     from enfilade.settings import Settings
+    from enfilade.state import open as _stores
     from enfilade.state.event_store import EventStore
     from enfilade.state.store import Store
     from enfilade.transports.asgi_types import Receive, Scope, Send
@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from enfilade.transports.stdio import StdioOptions
     from enfilade.wire.content import Icon
 else:
+    _stores = LazyModule("enfilade.state.open")
     _sources = LazyModule("enfilade.setting_sources")
     _failures = LazyModule("enfilade.serving.failures")
 
@@ -728,8 +729,8 @@ class MCPApp(ToolOffer):
 def _opened(settings: Settings, *, starting: bool = False) -> Store:
     try:
         if starting:
-            check_location(settings.store)
-        return open_store(settings.store, LogLimits(age=settings.stream_age))
+            _stores.check_location(settings.store)
+        return _stores.open_store(settings.store, LogLimits(age=settings.stream_age))
     except ValueError as error:
         from enfilade.settings import SettingsError
 

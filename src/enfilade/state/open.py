@@ -6,6 +6,7 @@ The modules of a store are imported when its URL is opened, so that a server loa
 import os
 
 from enfilade.state.store import LogLimits, Store
+from enfilade.timings import Timings
 
 
 def check_location(url: str) -> None:
@@ -17,14 +18,14 @@ def check_location(url: str) -> None:
         ValueError: the directory of an SQLite file does not exist; the text names it.
     """
     if url.startswith("sqlite:"):
-        from enfilade.state.sqlite.store import path_in
+        from enfilade.state.sqlite.store import sqlite_path
 
-        directory = os.path.dirname(path_in(url))
+        directory = os.path.dirname(sqlite_path(url))
         if not os.path.isdir(directory):
             raise ValueError(f"store={url!r}: there is no directory {directory}; make it, or name another file")
 
 
-def open_store(url: str, limits: LogLimits | None = None) -> Store:
+def open_store(url: str, limits: LogLimits | None = None, timings: Timings = Timings()) -> Store:
     """Return the store that a URL names; it opens nothing before `start`.
 
     Args:
@@ -32,6 +33,7 @@ def open_store(url: str, limits: LogLimits | None = None) -> Store:
             file for all processes of one host. `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://`: a server
             for many hosts.
         limits: limits of the event log.
+        timings: time limits and intervals of the store.
 
     Raises:
         ValueError: no such kind of store, or it needs a package that is not installed; the text says what to do.
@@ -44,7 +46,7 @@ def open_store(url: str, limits: LogLimits | None = None) -> Store:
     if scheme == "sqlite":
         from enfilade.state.sqlite.store import SqliteStore
 
-        return SqliteStore(url, limits or LogLimits())
+        return SqliteStore(url, limits or LogLimits(), timings)
     if scheme in ("redis", "rediss", "valkey", "valkeys"):
         from enfilade.state.redis.store import RedisStore
 

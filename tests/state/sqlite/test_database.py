@@ -17,9 +17,10 @@ import psutil
 import pytest
 
 from enfilade.state.open import open_store
-from enfilade.state.sqlite import database, worker_thread
+from enfilade.state.sqlite import database
 from enfilade.state.sqlite.store import SqliteStore
 from enfilade.state.store import LogLimits, StoreError, StreamSlice
+from enfilade.timings import Timings
 from support.stores.kinds import is_whole, plainly, started, until, works
 
 pytestmark = pytest.mark.anyio
@@ -149,16 +150,16 @@ def test_a_file_that_is_laid_out_meanwhile_is_no_other_programs(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of a server's threads and workers make the same file at the same moment."""
-    file, read = database.DatabaseFile(str(path)), database._number
+    file, read = database.DatabaseFile(str(path)), database._pragma
 
     def slowly(connection: sqlite3.Connection, pragma: str) -> int:
         number = read(connection, pragma)
-        monkeypatch.setattr(database, "_number", read)
+        monkeypatch.setattr(database, "_pragma", read)
         with contextlib.suppress(sqlite3.OperationalError):  # "database is locked": it would try again
             file.connect().close()
         return number
 
-    monkeypatch.setattr(database, "_number", slowly)
+    monkeypatch.setattr(database, "_pragma", slowly)
     file.connect().close()
     with plainly(path) as connection:
         assert {"keys", "messages"} < {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
@@ -260,15 +261,15 @@ def test_what_lay_beside_a_vanished_file_goes_with_it_and_nothing_newer(path: Pa
     first, second = file.connect(), file.connect()
     assert all(each.exists() for each in beside)
     path.unlink()
-    assert not file.is_there(first)
-    file.clear_away(first)
+    assert not file.is_current(first)
+    file.discard(first)
     assert not any(each.exists() for each in beside)
     third = file.connect()
     assert all(each.exists() for each in beside)
-    assert not file.is_there(second)
-    file.clear_away(second)
+    assert not file.is_current(second)
+    file.discard(second)
     assert all(each.exists() for each in beside)
-    assert file.is_there(third)
+    assert file.is_current(third)
     third.close()
     assert is_whole(path)
 
@@ -305,8 +306,7 @@ async def test_a_file_that_may_not_be_written_is_reported_until_it_may(monkeypat
 
 async def test_a_full_disk_is_reported_until_there_is_room(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "PRAGMAS", [*database.PRAGMAS, "max_page_count=100"])
-    monkeypatch.setattr(worker_thread, "_SWEEP_EVERY", 0.05)
-    async with started(path) as store:
+    async with started(path, Timings(sqlite_sweep_interval=0.05)) as store:
         await store.keys.put("small", b"there", None)
         await store.log.open("s", b"head")
         position = 0

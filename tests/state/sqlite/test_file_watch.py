@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from enfilade.state.sqlite import bus
-from enfilade.state.sqlite.file_watch import FileWatch
+from enfilade.state.sqlite.bus import FileWatch
 from enfilade.state.sqlite.store import SqliteStore
+from enfilade.timings import Timings
 from support.stores.kinds import started
 
 pytestmark = [
@@ -111,20 +111,17 @@ async def test_a_watch_that_was_stopped_looks_no_more(tmp_path: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def two(folder: Path) -> AsyncIterator[tuple[SqliteStore, list[bytes]]]:
+async def two(folder: Path, timings: Timings = Timings()) -> AsyncIterator[tuple[SqliteStore, list[bytes]]]:
     """Have two stores on one file: yield the first, and what the second hears of topic x."""
-    async with started(folder / "state.db") as one, started(folder / "state.db") as other:
+    async with started(folder / "state.db") as one, started(folder / "state.db", timings) as other:
         heard: list[bytes] = []
         other.bus.subscribe("x", heard.append)
         yield one, heard
 
 
-async def test_messages_come_without_the_thread_looking_by_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_messages_come_without_the_thread_looking_by_itself(tmp_path: Path) -> None:
     """It is the watch that wakes it."""
-    monkeypatch.setattr(bus, "_UNASKED", 3600.0)
-    async with two(tmp_path) as (one, heard):
+    async with two(tmp_path, Timings(sqlite_bus_interval=3600)) as (one, heard):
         for number in range(20):
             await one.bus.publish("x", b"%d" % number)
             await until(lambda: len(heard) == number + 1)

@@ -1,6 +1,7 @@
 """The store in a file: processes that are killed or in each other's way, and one writer for all."""
 
 import asyncio
+import contextlib
 import os
 import random
 import subprocess
@@ -12,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from enfilade.state.sqlite import bus, worker_thread
 from enfilade.state.sqlite.database import Connection
 from enfilade.state.sqlite.store import SqliteStore
 from enfilade.state.store import StoreError
+from enfilade.timings import Timings
 from support.stores.kinds import is_whole, plainly, started, until, works
 
 pytestmark = pytest.mark.anyio
@@ -114,27 +115,23 @@ async def test_a_lock_is_waited_for(store: SqliteStore, path: Path) -> None:
     await asyncio.gather(*writes)
 
 
-async def test_a_lock_that_is_held_for_too_long_is_reported_to_everybody(
-    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_thread, "PATIENCE", 0.3)
-    await store.keys.put("a", b"there", None)
-    holding = Holding(path)
-    outcomes = await asyncio.gather(
-        *(store.keys.put(f"key {number}", b"", None) for number in range(50)), return_exceptions=True
-    )
-    for outcome in outcomes:
-        assert isinstance(outcome, StoreError)
-        assert "kept it locked for too long" in str(outcome)
-    assert await store.keys.get("a") == b"there"
-    holding.let_go()
-    assert await works(store)
+async def test_a_lock_that_is_held_for_too_long_is_reported_to_everybody(path: Path) -> None:
+    async with started(path, Timings(sqlite_lock_wait=0.3)) as store:
+        await store.keys.put("a", b"there", None)
+        holding = Holding(path)
+        outcomes = await asyncio.gather(
+            *(store.keys.put(f"key {number}", b"", None) for number in range(50)), return_exceptions=True
+        )
+        for outcome in outcomes:
+            assert isinstance(outcome, StoreError)
+            assert "kept it locked for too long" in str(outcome)
+        assert await store.keys.get("a") == b"there"
+        holding.let_go()
+        assert await works(store)
 
 
-async def test_the_end_does_not_wait_for_a_lock_for_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_thread, "PATIENCE", 1000)
-    monkeypatch.setattr(worker_thread, "LIMIT", 1000)
-    async with started(path) as store:
+async def test_the_end_does_not_wait_for_a_lock_for_long(path: Path) -> None:
+    async with started(path, Timings(sqlite_lock_wait=1000, store_operation=1000)) as store:
         holding = Holding(path)
         write = asyncio.ensure_future(store.keys.put("a", b"", None))
         await asyncio.sleep(0)
@@ -146,7 +143,7 @@ async def test_the_end_does_not_wait_for_a_lock_for_long(path: Path, monkeypatch
 # -- one writer for all ----------------------------------------------------------------------------------------
 
 
-async def test_many_writes_share_a_commit(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_writes_share_a_commit(store: SqliteStore) -> None:
     statements: list[str] = []
 
     def trace(connection: Connection) -> None:
@@ -182,23 +179,25 @@ async def test_everybody_hears_of_their_own_trouble_only(store: SqliteStore) -> 
     assert await store.keys.get("after 19") == b""
 
 
-async def test_who_waits_for_too_long_is_told_and_the_next_are_served(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_thread, "LIMIT", 0.2)
+async def test_who_waits_for_too_long_is_told_and_the_next_are_served(path: Path) -> None:
     hanging = threading.Event()
 
     def hang(connection: Connection) -> None:
         hanging.wait(30)
 
-    hung = asyncio.ensure_future(store._write(hang))
-    with pytest.raises(StoreError, match="did not answer within"):
-        await hung
-    with pytest.raises(StoreError, match="did not answer within"):
-        await store.keys.put("late", b"", None)
-    monkeypatch.setattr(worker_thread, "LIMIT", 20)
-    hanging.set()
-    assert await works(store)
+    async def is_served() -> bool:
+        with contextlib.suppress(StoreError):
+            return await works(store)
+        return False
+
+    async with started(path, Timings(store_operation=0.2)) as store:
+        hung = asyncio.ensure_future(store._write(hang))
+        with pytest.raises(StoreError, match="did not answer within"):
+            await hung
+        with pytest.raises(StoreError, match="did not answer within"):
+            await store.keys.put("late", b"", None)
+        hanging.set()
+        await until(is_served)
 
 
 async def test_who_does_not_wait_any_more_is_in_nobodys_way(store: SqliteStore) -> None:
@@ -251,10 +250,8 @@ TABLES = ("keys", "streams", "entries", "messages")
 ROWS = "SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in TABLES)
 
 
-async def test_what_is_over_leaves_no_rows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_thread, "_SWEEP_EVERY", 0.05)
-    monkeypatch.setattr(bus, "AGE", 0.05)
-    async with started(path, age=0.2) as store:
+async def test_what_is_over_leaves_no_rows(path: Path) -> None:
+    async with started(path, Timings(sqlite_sweep_interval=0.05, sqlite_message_age=0.05), age=0.2) as store:
         await store.keys.put("for ever", b"", None)
         await store.keys.put("for long", b"", 1000)
         for number in range(700):
@@ -273,9 +270,8 @@ async def test_what_is_over_leaves_no_rows(path: Path, monkeypatch: pytest.Monke
         assert await store.keys.get("for ever") == b""
 
 
-async def test_room_that_is_not_needed_is_given_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_thread, "_SWEEP_EVERY", 0.05)
-    async with started(path) as store:
+async def test_room_that_is_not_needed_is_given_back(path: Path) -> None:
+    async with started(path, Timings(sqlite_sweep_interval=0.05)) as store:
         for number in range(40):
             await store.log.open(f"s {number}", b"head")
             await store.log.append(f"s {number}", [(position, bytes(10_000)) for position in range(1, 60)])

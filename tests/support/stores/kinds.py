@@ -12,6 +12,7 @@ from pathlib import Path
 
 from enfilade.state.sqlite.store import SqliteStore
 from enfilade.state.store import LogLimits, Store, StoreError, StreamSlice
+from enfilade.timings import Timings
 
 Open = Callable[..., Awaitable[Store]]
 """Opens and starts the store that a URL names; keywords are its limits."""
@@ -55,9 +56,9 @@ class Heard:
 
 
 @contextlib.asynccontextmanager
-async def started(path: Path, **limits: float) -> AsyncIterator[SqliteStore]:
+async def started(path: Path, timings: Timings = Timings(), **limits: float) -> AsyncIterator[SqliteStore]:
     """Open the store in a file."""
-    store = SqliteStore(f"sqlite:///{path}", LogLimits(**limits))  # type: ignore[arg-type]
+    store = SqliteStore(f"sqlite:///{path}", LogLimits(**limits), timings)  # type: ignore[arg-type]
     await store.start()
     try:
         yield store

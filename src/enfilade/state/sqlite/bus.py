@@ -1,17 +1,19 @@
-"""Messages between processes that share an SQLite file: a table, and a thread in each process that looks into it.
+"""Messages between processes that share an SQLite file: a table, and a thread in each process that reads it.
 
-The thread is woken when the file may have been written to. It asks for `PRAGMA data_version`, which reads nothing
-but a number in shared memory, and looks further only if somebody else has written. Messages have rising numbers
-without holes.
+The event loop watches the file and wakes the thread when it may have been written to. The thread asks for `PRAGMA
+data_version`, which reads nothing but a number in shared memory, and reads messages only if another connection
+has written. Message ids rise without holes.
 
-The easy thing to get wrong is to miss one without noticing: a hole in the numbers is a gap, and so is every new
+The easy thing to get wrong is to miss a message without noticing: a hole in the ids is a gap, and so is every new
 connection.
 """
 
 import asyncio
 import contextlib
 import logging
+import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,25 +21,26 @@ from itertools import takewhile
 from typing import Final
 
 from enfilade.state.sqlite.database import Connection, DatabaseFile, is_busy
-from enfilade.state.sqlite.file_watch import RELIABLE, FileWatch
-from enfilade.state.sqlite.keys import Run
-from enfilade.state.sqlite.worker_thread import PATIENCE
+from enfilade.state.sqlite.worker_thread import Run
 from enfilade.state.store import StoreError
+from enfilade.timings import Timings
 
 log = logging.getLogger("enfilade.state")
 
-#: Seconds after which a message is noticed at the latest, and between two tries while the file is being made.
+#: Seconds between two looks at the file, and between two attempts while a lock is in the way.
 _POLL: Final = 0.02
 
-#: Seconds between two looks of the thread, whatever has been noticed, and when the file cannot be opened.
-_UNASKED: Final = 0.5 if RELIABLE else _POLL
+#: Seconds between two attempts to open a file that cannot be opened.
 _RETRY: Final = 0.25
 
-#: Seconds for which a message is kept.
-AGE: Final = 60.0
+#: Seconds for which one change of a file may hide another; the clocks of some file systems tick only so often.
+_TICK: Final = 0.05
 
-#: Messages that are read at once.
-_PAGE: Final = 500
+#: Whether the times of an open file are reliable.
+_RELIABLE: Final = sys.platform != "win32"
+
+#: Most messages in one read.
+_READ_LIMIT: Final = 500
 
 # One statement and not two, since a thread must wait for its turn after each while the event loop is busy.
 _NEXT: Final = (
@@ -49,19 +52,19 @@ _Messages = list[tuple[int, str, bytes]]
 
 
 class SqliteBus:
-    """`Bus` in a table. Who hears goes on hearing when the store is closed and started again.
+    """`Bus` in a table. Subscriptions outlast `close` and a new `start` of the store.
 
     Args:
-        write: runs what writes.
+        write: runs a function that writes.
     """
 
     propagation_delay = 2.5 * _POLL
 
     def __init__(self, write: Run) -> None:
         self._write = write
-        self._told: dict[str, list[Callable[[bytes], None]]] = {}
-        self._gaps: list[Callable[[], None]] = []
-        self.published: Callable[[], None] | None = None
+        self._callbacks: dict[str, list[Callable[[bytes], None]]] = {}
+        self._gap_callbacks: list[Callable[[], None]] = []
+        self.on_published: Callable[[], None] | None = None
 
     async def publish(self, topic: str, message: bytes) -> None:
         def job(connection: Connection) -> None:
@@ -70,98 +73,102 @@ class SqliteBus:
             )
 
         await self._write(job)
-        if self.published is not None:
-            self.published()
+        if self.on_published is not None:
+            self.on_published()
 
-    def subscribe(self, topic: str, told: Callable[[bytes], None]) -> None:
-        self._told.setdefault(topic, []).append(told)
+    def subscribe(self, topic: str, callback: Callable[[bytes], None]) -> None:
+        self._callbacks.setdefault(topic, []).append(callback)
 
-    def on_gap(self, told: Callable[[], None]) -> None:
-        self._gaps.append(told)
+    def on_gap(self, callback: Callable[[], None]) -> None:
+        self._gap_callbacks.append(callback)
 
-    def hand_on(self, messages: _Messages) -> None:
-        """Give messages to those who hear their topics; to be called in the event loop."""
+    def deliver(self, messages: _Messages) -> None:
+        """Call the subscribers of each message; called in the event loop."""
         loop = asyncio.get_running_loop()
         for _, topic, message in messages:
-            for told in self._told.get(topic, ()):
-                loop.call_soon(told, message)
+            for callback in self._callbacks.get(topic, ()):
+                loop.call_soon(callback, message)
 
-    def tell_gap(self) -> None:
-        """Say that messages may have been missed; to be called in the event loop."""
+    def report_gap(self) -> None:
+        """Report that messages may have been missed; called in the event loop."""
         loop = asyncio.get_running_loop()
-        for told in self._gaps:
-            loop.call_soon(told)
+        for callback in self._gap_callbacks:
+            loop.call_soon(callback)
 
 
-class Listening:
-    """The thread that reads messages; it begins at once, and with those that are sent from now on.
+class MessageListener:
+    """The thread that reads messages. It starts at once, with the messages that are sent from now on.
 
     Args:
         file: the database.
-        loop: where messages are handed on.
-        bus: to whom.
+        loop: where messages are delivered.
+        bus: delivers them.
+        timings: `sqlite_bus_interval` and `sqlite_lock_wait` count.
     """
 
-    def __init__(self, file: DatabaseFile, loop: asyncio.AbstractEventLoop, bus: SqliteBus) -> None:
+    def __init__(
+        self, file: DatabaseFile, loop: asyncio.AbstractEventLoop, bus: SqliteBus, timings: Timings
+    ) -> None:
         self.ready = asyncio.Event()
         self.ended = asyncio.Event()
         self._file = file
         self._loop = loop
         self._bus = bus
+        self._timings = timings
         self._connection: Connection | None = None
         self._version: int | None = None
-        self._last = 0
-        self._gap = False
-        self._failing = False
-        self._stopping = False
-        self._look = threading.Event()
-        self._watch = FileWatch(f"{file.path}-wal", _POLL, self._look.set)
+        self._last_id = 0
+        self._is_failing = False
+        self._is_stopping = False
+        self._wake_up = threading.Event()
+        self._watch = FileWatch(f"{file.path}-wal", _POLL, self._wake_up.set)
         self.thread = threading.Thread(target=self._work, name="enfilade-sqlite-bus", daemon=True)
         self.thread.start()
 
-    def look(self) -> None:
-        """Look now, for there is something."""
-        self._look.set()
+    def wake(self) -> None:
+        """Make the thread look for messages now."""
+        self._wake_up.set()
 
     def stop(self) -> None:
         """End soon; see `ended`."""
         self._watch.stop()
-        self._stopping = True
-        self._look.set()
+        self._is_stopping = True
+        self._wake_up.set()
 
     # -- in the thread -----------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        since = time.monotonic()
-        while not self._tried() and time.monotonic() - since < PATIENCE:
-            self._look.wait(_POLL)  # others make the same file at this moment
-        self._tell(self.ready.set)
-        known = True
-        while not self._stopping:
-            self._look.wait(_RETRY if self._failing else _UNASKED if known else _POLL)
-            self._look.clear()
-            known = self._tried()
+        started_at = time.monotonic()
+        while not self._try_poll() and time.monotonic() - started_at < self._timings.sqlite_lock_wait:
+            self._wake_up.wait(_POLL)  # another process is creating the same file
+        self._call_in_loop(self.ready.set)
+        interval = self._timings.sqlite_bus_interval if _RELIABLE else _POLL
+        is_decided = True
+        while not self._is_stopping:
+            self._wake_up.wait(_RETRY if self._is_failing else interval if is_decided else _POLL)
+            self._wake_up.clear()
+            is_decided = self._try_poll()
         self._close()
-        self._tell(self.ended.set)
+        self._call_in_loop(self.ended.set)
 
-    def _tried(self) -> bool:
-        """Look for messages, and return whether it is known how that went; False if a lock was in the way."""
+    def _try_poll(self) -> bool:
+        """Look for messages; return False if a lock was in the way, True after success and after a failure."""
         try:
             self._poll()
-            self._failing = False
+            self._is_failing = False
         except sqlite3.Error as error:
             self._version = None
             if is_busy(error):
                 return False
-            self._lost(self._file.trouble(error))
+            self._fail(self._file.explain(error))
         except StoreError as error:
-            self._lost(error)
+            self._fail(error)
         return True
 
-    def _lost(self, error: StoreError) -> None:
-        if not self._failing:
-            log.warning("messages from other workers are not heard for now: %s", error)
-        self._failing = self._gap = True
+    def _fail(self, error: StoreError) -> None:
+        if not self._is_failing:
+            log.warning("messages from other workers are not received for now: %s", error)
+        self._is_failing = True
         self._close()
 
     def _close(self) -> None:
@@ -172,13 +179,12 @@ class Listening:
     def _poll(self) -> None:
         if self._connection is None:
             self._connection = self._file.connect()
-            self._version, self._last = None, _newest(self._connection)
-            if self._gap:
-                self._gap = False
-                self._tell(self._bus.tell_gap)
-        elif not self._file.is_there(self._connection):
-            gone, self._connection = self._connection, None
-            raise self._file.clear_away(gone)
+            self._version, self._last_id = None, _newest_id(self._connection)
+            if self._is_failing:
+                self._call_in_loop(self._bus.report_gap)
+        elif not self._file.is_current(self._connection):
+            stale, self._connection = self._connection, None
+            raise self._file.discard(stale)
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if version != self._version:
             while self._read(self._connection):
@@ -186,37 +192,80 @@ class Listening:
             self._version = version
 
     def _read(self, connection: Connection) -> bool:
-        """Hand on a page of messages, and return whether there may be more."""
-        rows = connection.execute(_NEXT, (self._last, _PAGE)).fetchall()
-        newest: int = rows[0][0] if rows else 0
-        if newest == self._last:
+        """Deliver a page of messages, and return whether there may be more."""
+        rows = connection.execute(_NEXT, (self._last_id, _READ_LIMIT)).fetchall()
+        newest_id: int = rows[0][0] if rows else 0
+        if newest_id == self._last_id:
             return False
         messages: _Messages = [(id, topic, message) for _, id, topic, message in rows if id is not None]
-        if not messages or messages[0][0] != self._last + 1:
-            self._tell(self._bus.tell_gap)
+        if not messages or messages[0][0] != self._last_id + 1:
+            self._call_in_loop(self._bus.report_gap)
         if messages:
-            self._tell(self._bus.hand_on, messages)
-        self._last = messages[-1][0] if messages else newest
-        return self._last < newest
+            self._call_in_loop(self._bus.deliver, messages)
+        self._last_id = messages[-1][0] if messages else newest_id
+        return self._last_id < newest_id
 
-    def _tell(self, function: Callable[..., object], *args: object) -> None:
+    def _call_in_loop(self, function: Callable[..., object], *args: object) -> None:
         with contextlib.suppress(RuntimeError):  # the event loop is closed
             self._loop.call_soon_threadsafe(function, *args)
 
 
-def _newest(connection: Connection) -> int:
-    """Return the number of the newest message there ever was."""
+class FileWatch:
+    """Detects writes to a database in the event loop, without a thread and without SQLite, until it is stopped.
+
+    Every write goes into the file that ends in `-wal` and changes its size or its time. Fifty `stat` calls a
+    second cost the event loop next to nothing, while a thread that woke as often would cost a busy worker several
+    percent of its calls, because it takes the interpreter away.
+
+    Two writes within one tick of the file system's clock look like one if the file did not grow. So a file that
+    was changed just now counts as changed at the next look as well.
+
+    Args:
+        path: the file; it need not exist.
+        pause: seconds between two looks.
+        on_change: called when the file may have been written to.
+    """
+
+    def __init__(self, path: str, pause: float, on_change: Callable[[], object]) -> None:
+        self._path = path
+        self._pause = pause
+        self._on_change = on_change
+        self._loop = asyncio.get_running_loop()
+        self._last_state: tuple[int, ...] = ()
+        self._timer = self._loop.call_later(pause, self._look)
+
+    def stop(self) -> None:
+        """Stop looking."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        self._timer = self._loop.call_later(self._pause, self._look)
+        try:
+            status = os.stat(self._path)
+        except OSError:  # it does not exist yet, or no longer
+            state: tuple[int, ...] = ()
+        else:
+            state = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if abs(time.time() - status.st_mtime) < _TICK:
+                self._on_change()
+        if state != self._last_state:
+            self._last_state = state
+            self._on_change()
+
+
+def _newest_id(connection: Connection) -> int:
+    """Return the highest id of a message so far."""
     row: tuple[int] | None = connection.execute(
         "SELECT seq FROM sqlite_sequence WHERE name = 'messages'"
     ).fetchone()
     return 0 if row is None else row[0]
 
 
-def sweep_messages(connection: Connection, portion: int) -> bool:
-    """Delete up to `portion` messages that everybody has read, and return whether there may be more."""
+def sweep_messages(connection: Connection, portion: int, age: float) -> bool:
+    """Delete up to `portion` messages older than `age` seconds, and return whether there may be more."""
     oldest = connection.execute("SELECT id, sent FROM messages ORDER BY id LIMIT ?", (portion,)).fetchall()
     now = time.time()
-    old = list(takewhile(lambda row: abs(now - row[1]) > AGE, oldest))  # a clock may also have been put back
-    if old:
-        connection.execute("DELETE FROM messages WHERE id <= ?", (old[-1][0],))
-    return len(old) == portion
+    expired = list(takewhile(lambda row: abs(now - row[1]) > age, oldest))  # the clock may have been set back
+    if expired:
+        connection.execute("DELETE FROM messages WHERE id <= ?", (expired[-1][0],))
+    return len(expired) == portion

@@ -1,11 +1,12 @@
-"""The file behind `sqlite:///…`: making it, opening it, noticing that it is gone, saying what is wrong with it.
+"""The file behind `sqlite:///…`: creating and opening it, detecting that it is gone, explaining its errors.
 
-Every thread has a connection of its own, and so does every process. The easy thing to get wrong is a file that
-was deleted or replaced under an open connection: SQLite would go on writing into the old one, which nobody sees,
-or read one file by the index of the other. So whoever uses a connection asks first whether it `is_there` still.
+Every thread of every process has a connection of its own. The easy thing to get wrong is a file that was deleted
+or replaced under an open connection: SQLite would go on writing into the old file, which is lost, or read one
+file with the index of the other. So every use of a connection starts with `DatabaseFile.is_current`.
 """
 
 import contextlib
+import logging
 import os
 import sqlite3
 import sys
@@ -16,14 +17,16 @@ from typing import Final
 
 from enfilade.state.store import StoreError
 
+log = logging.getLogger("enfilade.state")
+
 _APPLICATION: Final = 0x456E6669  # "Enfi", in the header of the file
 _VERSION: Final = 1
 
-#: What every connection is told when it is opened, and what the first is told before, to others being a write.
+#: Set on every connection; and before that on the first one only, as it writes.
 PRAGMAS: Final = [
     "journal_mode=WAL",
     "synchronous=NORMAL",
-    "wal_autocheckpoint=4000",  # pages; those that many streams share are then written back less often
+    "wal_autocheckpoint=4000",  # pages; a page shared by many streams is then written back less often
     f"journal_size_limit={64 * 1024 * 1024}",
     "temp_store=MEMORY",
 ]
@@ -33,28 +36,28 @@ _FIRST_PRAGMA: Final = "auto_vacuum=INCREMENTAL"
 _SCHEMA: Final = [
     "CREATE TABLE keys (key TEXT PRIMARY KEY, value BLOB NOT NULL, ends REAL) WITHOUT ROWID",
     "CREATE INDEX keys_by_end ON keys (ends) WHERE ends IS NOT NULL",
-    # A stream without a name was dropped or has expired; its entries go little by little, and then itself.
+    # A stream without a name was dropped or has expired; the sweep deletes its entries in portions, then its row.
     "CREATE TABLE streams (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, head BLOB NOT NULL, "
     "ends REAL NOT NULL)",
     "CREATE INDEX streams_by_end ON streams (ends)",
     "CREATE TABLE entries (stream INTEGER NOT NULL, position INTEGER NOT NULL, entry BLOB NOT NULL, "
     "PRIMARY KEY (stream, position)) WITHOUT ROWID",
-    # AUTOINCREMENT: a listener that has read to some id must never see that id on another message.
+    # AUTOINCREMENT: an id is never used again, as listeners remember the last one they have read.
     "CREATE TABLE messages (id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, message BLOB NOT NULL, "
     "sent REAL NOT NULL)",
 ]
 
-#: The file, and what SQLite keeps beside it.
+#: Endings of the file and of those that SQLite keeps beside it.
 _ENDINGS: Final = ("", "-wal", "-shm")
 
-#: Seconds between two looks at what is beside the file; at the file itself it is with each transaction.
-_LOOK_BESIDE: Final = 0.1
+#: Seconds between two checks of the files beside it; the file itself is checked with each transaction.
+_SIDE_FILES_INTERVAL: Final = 0.1
 
-#: Errors after which another try may go well, if whoever holds the lock lets go of it.
+#: Errors that end when another process releases its lock.
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
-#: Errors that are not about what was asked but about the file, and that a new connection may not have.
-_FILE: Final = {
+#: Errors of the file and not of a statement, which a new connection may not have.
+_FILE_ERRORS: Final = {
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN,
@@ -79,8 +82,8 @@ _ADVICE: Final = {
     "stopped process that has it open",
 }
 
-# To close a file that SQLite has open, anywhere in this process, would cost it its locks; so a file is made only
-# while nobody here opens it.
+# Closing a file that SQLite has open anywhere in this process would release its locks, so a file is created only
+# while no thread opens it.
 _opening = threading.Lock()
 
 
@@ -88,18 +91,18 @@ class DatabaseFile:
     """A file that may not exist yet.
 
     Args:
-        path: where it is or will be.
+        path: absolute.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
 
     def connect(self) -> "Connection":
-        """Open it, and make it first if it does not exist. The connection belongs to the calling thread.
+        """Open the file, creating it if it does not exist. The connection belongs to the calling thread.
 
         Raises:
-            StoreError: it is not a file of ours, or of another version of this package.
-            sqlite3.Error: see `trouble`.
+            StoreError: it is the file of another program, or of another version of this package.
+            sqlite3.Error: see `explain`.
         """
         directory = os.path.dirname(self.path)
         if not os.path.isdir(directory):
@@ -107,68 +110,68 @@ class DatabaseFile:
                 f"{self.path}: there is no directory {directory}; make it, or name another file in store="
             )
         with _opening:
-            with contextlib.suppress(OSError):  # it exists, or SQLite will say what is wrong
+            with contextlib.suppress(OSError):  # it exists, or SQLite raises the same error
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, factory=Connection)
         try:
-            first = [] if self._is_ours(connection) else [_FIRST_PRAGMA]
-            for pragma in [*first, *PRAGMAS]:
+            first_pragmas = [] if self._has_our_tables(connection) else [_FIRST_PRAGMA]
+            for pragma in [*first_pragmas, *PRAGMAS]:
                 connection.execute(f"PRAGMA {pragma}").fetchall()
-            self._lay_out(connection)
+            self._create_tables(connection)
             connection.inodes = self._inodes()
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def is_there(self, connection: "Connection") -> bool:
-        """Whether the path still leads to what the connection has opened."""
-        if _inode(self.path) != connection.inodes[0] or self._is_cut_off():
+    def is_current(self, connection: "Connection") -> bool:
+        """Whether the path still leads to the files that the connection has opened."""
+        if _inode(self.path) != connection.inodes[0] or self._is_truncated():
             return False
         now = time.monotonic()
-        if now - connection.looked_at < _LOOK_BESIDE:
+        if now - connection.checked_at < _SIDE_FILES_INTERVAL:
             return True
-        connection.looked_at = now
+        connection.checked_at = now
         return self._inodes() == connection.inodes
 
-    def clear_away(self, connection: "Connection") -> StoreError:
-        """Close a connection whose file is not there any more, and return what to say about it.
+    def discard(self, connection: "Connection") -> StoreError:
+        """Close a connection whose file was replaced or deleted, and return the error to raise.
 
-        What SQLite kept beside the old file would damage a new one.
+        Also deletes the files beside the old file, which would damage a new one.
         """
-        cut_off = self._is_cut_off()
-        if not cut_off:
+        is_truncated = self._is_truncated()
+        if not is_truncated:
             connection.close()
         with contextlib.suppress(OSError), _locked(os.path.dirname(self.path)):
             for ending, inode in zip(_ENDINGS, connection.inodes, strict=True):
-                if (ending or cut_off) and inode and inode == _inode(self.path + ending):
+                if (ending or is_truncated) and inode and inode == _inode(self.path + ending):
                     os.unlink(self.path + ending)
-        connection.close()  # of a file that was cut off only now: what SQLite still writes then goes nowhere
+        connection.close()  # if truncated, only now: what SQLite still writes goes into a deleted file
         return StoreError(
             f"{self.path} was emptied, deleted or replaced while in use, and what only it held is lost. "
             "Keep it where nothing cleans up"
         )
 
-    def _is_cut_off(self) -> bool:
-        """Whether the file has been cut to nothing; one that was opened has its header at least."""
+    def _is_truncated(self) -> bool:
+        """Whether the file was truncated to nothing; an opened file has at least its header."""
         try:
             return os.stat(self.path).st_size == 0
         except OSError:
             return False
 
-    def trouble(self, error: sqlite3.Error) -> StoreError:
-        """Return an error of SQLite in words that say what to do."""
-        code = primary(error)
+    def explain(self, error: sqlite3.Error) -> StoreError:
+        """Return the error of the store for an error of SQLite, with advice."""
+        code = _primary_code(error)
         advice = _ADVICE.get(sqlite3.SQLITE_BUSY if code in _BUSY else code)
         name = getattr(error, "sqlite_errorname", None) or type(error).__name__
         return StoreError(f"{self.path}: {advice or error} ({name})")
 
-    def _is_ours(self, connection: sqlite3.Connection) -> bool:
-        """Whether it has our tables; False if it has none at all."""
-        with _one_view(connection):  # somebody else may lay it out at this moment
-            application, version = _number(connection, "application_id"), _number(connection, "user_version")
-            empty = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
-        if application == version == 0 and empty:
+    def _has_our_tables(self, connection: sqlite3.Connection) -> bool:
+        """Whether it has our tables; False if it is empty."""
+        with _consistent_read(connection):  # another process may be creating the tables
+            application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+            is_empty = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+        if application == version == 0 and is_empty:
             return False
         if application != _APPLICATION:
             raise StoreError(f"{self.path} is the database of another program; name another file in store=")
@@ -179,11 +182,11 @@ class DatabaseFile:
             )
         return True
 
-    def _lay_out(self, connection: sqlite3.Connection) -> None:
-        if self._is_ours(connection):
+    def _create_tables(self, connection: sqlite3.Connection) -> None:
+        if self._has_our_tables(connection):
             return
         connection.execute("BEGIN IMMEDIATE")
-        if not self._is_ours(connection):  # nobody was quicker
+        if not self._has_our_tables(connection):  # no other process was faster
             for statement in _SCHEMA:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id={_APPLICATION}")
@@ -194,31 +197,74 @@ class DatabaseFile:
         return tuple(_inode(self.path + ending) for ending in _ENDINGS)
 
 
+class Availability:
+    """Whether the file can be used, for the log, from any thread: a warning when it is lost and when it is back.
+
+    Several threads use the file: the first one that fails logs it, and the last one that works again.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._failing: set[str] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has been logged that the file cannot be used."""
+        return bool(self._failing)
+
+    def report_lost(self, thread: str, error: Exception) -> None:
+        """Report that a thread cannot use it.
+
+        Args:
+            thread: its name.
+            error: its text is logged.
+        """
+        with self._lock:
+            is_first = not self._failing
+            self._failing.add(thread)
+        if is_first:
+            log.warning("the store is out of reach: %s", error)
+
+    def report_back(self, thread: str) -> None:
+        """Report that a thread can use it."""
+        if thread not in self._failing:
+            return
+        with self._lock:
+            self._failing.discard(thread)
+            is_last = not self._failing
+        if is_last:
+            log.warning("the store is back: %s", self._path)
+
+
 class Connection(sqlite3.Connection):
-    """A connection that remembers which files it has opened."""
+    """A connection that knows the inodes of the files it has opened."""
 
     inodes: tuple[int, ...] = (0, 0, 0)
-    looked_at = 0.0
+    checked_at = 0.0
 
 
-def primary(error: sqlite3.Error) -> int:
-    """Return the kind of an error, without its details."""
+def _primary_code(error: sqlite3.Error) -> int:
+    """Return the primary result code of an error."""
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Whether somebody else holds a lock."""
-    return primary(error) in _BUSY
+    """Whether another connection holds a lock."""
+    return _primary_code(error) in _BUSY
 
 
 def is_about_the_file(error: sqlite3.Error) -> bool:
-    """Whether the error would have come whatever was asked."""
-    return primary(error) in _FILE
+    """Whether any statement would have failed with the error."""
+    return _primary_code(error) in _FILE_ERRORS
 
 
 @contextlib.contextmanager
-def _one_view(connection: sqlite3.Connection) -> Iterator[None]:
-    """Let all that is read be of one moment, within a transaction that has begun or one of its own."""
+def _consistent_read(connection: sqlite3.Connection) -> Iterator[None]:
+    """Read a consistent state, within the current transaction or a new one."""
     if connection.in_transaction:
         yield
         return
@@ -230,14 +276,14 @@ def _one_view(connection: sqlite3.Connection) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
-def _number(connection: sqlite3.Connection, pragma: str) -> int:
-    number = connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    number = connection.execute(f"PRAGMA {name}").fetchone()[0]
     assert isinstance(number, int)
     return number
 
 
 def _inode(path: str) -> int:
-    """Return the number of a file, or 0 if there is none."""
+    """Return the inode of a file, or 0 if it does not exist."""
     try:
         return os.stat(path).st_ino
     except OSError:
@@ -246,9 +292,9 @@ def _inode(path: str) -> int:
 
 @contextlib.contextmanager
 def _locked(directory: str) -> Iterator[None]:
-    """Keep other processes that clear away in this directory waiting, where a file can vanish at all."""
+    """Lock a directory against other processes in `discard`, where open files can be deleted."""
     if sys.platform == "win32":
-        yield  # no file vanishes there while it is open
+        yield  # an open file cannot be deleted there
         return
     import fcntl
 

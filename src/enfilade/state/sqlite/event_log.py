@@ -1,7 +1,7 @@
 """The event log in an SQLite file.
 
-The easy thing to get wrong is a stream that ends and begins again under its name: entries belong to the number of
-a stream, which is never given twice, so that what is left of the old one is not the new one's.
+The easy thing to get wrong is a stream that is dropped and opened again under the same name: entries belong to
+the row id of a stream, which is never used again, so that old entries do not become those of the new stream.
 """
 
 import time
@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from enfilade.state.sqlite.database import Connection
-from enfilade.state.sqlite.keys import Run
+from enfilade.state.sqlite.worker_thread import Run
 from enfilade.state.store import LogLimits, StoreError, StreamSlice
 
-#: What one read returns at most: entries, and bytes unless it is a single entry.
-_PAGE: Final = 500
-_PAGE_SIZE: Final = 1024 * 1024
+#: Most entries in one read, and most bytes unless it is a single entry.
+_READ_LIMIT: Final = 500
+_READ_SIZE: Final = 1024 * 1024
 
-#: By which part of its age a stream may be kept longer, so that not every append must write when it ends.
-_LATER: Final = 0.02
+#: The part of its age by which a stream may be kept longer, so that not every append writes a new expiry.
+_GRACE: Final = 0.02
 
 _STATE: Final = (
     "SELECT id, ends, (SELECT ifnull(max(position), 0) FROM entries WHERE stream = streams.id) "
@@ -29,9 +29,9 @@ class SqliteLog:
     """`EventLog` in two tables, bounded by age and by entries of one stream.
 
     Args:
-        limits: what is kept.
-        read: for what only reads.
-        write: for everything else.
+        limits: age and entries count.
+        read: runs a job that only reads.
+        write: runs any other job.
     """
 
     private = False
@@ -44,30 +44,30 @@ class SqliteLog:
 
     async def open(self, stream: str, head: bytes) -> None:
         def job(connection: Connection) -> None:
-            if _number(connection, stream) is None:
-                _drop(connection, stream)  # it has expired, if it was there at all
+            if _row_id(connection, stream) is None:
+                _drop(connection, stream)  # it has expired, if it exists at all
                 connection.execute(
-                    "INSERT INTO streams (name, head, ends) VALUES (?, ?, ?)", (stream, head, self._end())
+                    "INSERT INTO streams (name, head, ends) VALUES (?, ?, ?)", (stream, head, self._expiry())
                 )
 
         await self._write(job)
 
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
         def job(connection: Connection) -> None:
-            found: tuple[int, float, int] | None = connection.execute(_STATE, (stream, time.time())).fetchone()
-            if found is None:
+            row: tuple[int, float, int] | None = connection.execute(_STATE, (stream, time.time())).fetchone()
+            if row is None:
                 raise StoreError("the stream has expired from the log, or was never opened in it")
-            number, ends, last = found
-            newest = _add(connection, number, entries, last)
+            id, expiry, last = row
+            newest = _add(connection, id, entries, last)
             if newest // self._slack > last // self._slack:
-                _trim(connection, number, self._limits.entries)
-            if ends < time.time() + self._limits.age:
-                connection.execute("UPDATE streams SET ends = ? WHERE id = ?", (self._end(), number))
+                _trim(connection, id, self._limits.entries)
+            if expiry < time.time() + self._limits.age:
+                connection.execute("UPDATE streams SET ends = ? WHERE id = ?", (self._expiry(), id))
 
         await self._write(job)
 
     async def read(self, stream: str, after: int) -> StreamSlice | None:
-        return await self._read(lambda connection: _page(connection, stream, after))
+        return await self._read(lambda connection: _read(connection, stream, after))
 
     async def last(self, stream: str) -> int:
         return await self._read(lambda connection: _last(connection, stream))
@@ -75,7 +75,7 @@ class SqliteLog:
     async def touch(self, stream: str) -> None:
         def job(connection: Connection) -> None:
             connection.execute(
-                "UPDATE streams SET ends = ? WHERE name = ? AND ends > ?", (self._end(), stream, time.time())
+                "UPDATE streams SET ends = ? WHERE name = ? AND ends > ?", (self._expiry(), stream, time.time())
             )
 
         await self._write(job)
@@ -83,63 +83,61 @@ class SqliteLog:
     async def drop(self, stream: str) -> None:
         await self._write(lambda connection: _drop(connection, stream))
 
-    def _end(self) -> float:
-        return time.time() + self._limits.age * (1 + _LATER)
+    def _expiry(self) -> float:
+        return time.time() + self._limits.age * (1 + _GRACE)
 
 
-def _number(connection: Connection, stream: str) -> int | None:
+def _row_id(connection: Connection, stream: str) -> int | None:
     row: tuple[int] | None = connection.execute(
         "SELECT id FROM streams WHERE name = ? AND ends > ?", (stream, time.time())
     ).fetchone()
     return None if row is None else row[0]
 
 
-def _add(connection: Connection, number: int, entries: Sequence[tuple[int, bytes]], last: int) -> int:
-    """Add those entries that are above the last, and return the position of what is the last then."""
+def _add(connection: Connection, id: int, entries: Sequence[tuple[int, bytes]], last: int) -> int:
+    """Add the entries above the last position, and return the new last position."""
     for position, entry in entries:
         if position > last:
-            connection.execute("INSERT INTO entries VALUES (?, ?, ?)", (number, position, entry))
+            connection.execute("INSERT INTO entries VALUES (?, ?, ?)", (id, position, entry))
             last = position
     return last
 
 
-def _trim(connection: Connection, number: int, count: int) -> None:
+def _trim(connection: Connection, id: int, count: int) -> None:
     """Delete all but the newest entries of a stream."""
     newest = "SELECT position FROM entries WHERE stream = ? ORDER BY position DESC LIMIT 1 OFFSET ?"
-    connection.execute(
-        f"DELETE FROM entries WHERE stream = ? AND position <= ({newest})", (number, number, count)
-    )
+    connection.execute(f"DELETE FROM entries WHERE stream = ? AND position <= ({newest})", (id, id, count))
 
 
-def _cut(connection: Connection, number: int, count: int) -> int:
-    """Delete the oldest entries of a stream and return how many they were."""
+def _delete_oldest(connection: Connection, id: int, count: int) -> int:
+    """Delete the oldest entries of a stream and return their number."""
     oldest = "SELECT position FROM entries WHERE stream = ? ORDER BY position LIMIT ?"
     return connection.execute(
-        f"DELETE FROM entries WHERE stream = ? AND position IN ({oldest})", (number, number, count)
+        f"DELETE FROM entries WHERE stream = ? AND position IN ({oldest})", (id, id, count)
     ).rowcount
 
 
 def _drop(connection: Connection, stream: str) -> None:
-    """Take a stream its name; the sweep deletes the rest, which may be long."""
+    """Detach the stream's name; its entries are deleted by the sweep."""
     connection.execute("UPDATE streams SET name = NULL, ends = 0 WHERE name = ?", (stream,))
 
 
-def _page(connection: Connection, stream: str, after: int) -> StreamSlice | None:
-    found: tuple[int, bytes] | None = connection.execute(
+def _read(connection: Connection, stream: str, after: int) -> StreamSlice | None:
+    row: tuple[int, bytes] | None = connection.execute(
         "SELECT id, head FROM streams WHERE name = ? AND ends > ?", (stream, time.time())
     ).fetchone()
-    if found is None:
+    if row is None:
         return None
-    number, head = found
-    (first,) = connection.execute("SELECT min(position) FROM entries WHERE stream = ?", (number,)).fetchone()
+    id, head = row
+    (first,) = connection.execute("SELECT min(position) FROM entries WHERE stream = ?", (id,)).fetchone()
     entries: list[tuple[int, bytes]] = []
     size = 0
     for position, entry in connection.execute(
         "SELECT position, entry FROM entries WHERE stream = ? AND position > ? ORDER BY position LIMIT ?",
-        (number, after, _PAGE),
+        (id, after, _READ_LIMIT),
     ):
         size += len(entry)
-        if entries and size > _PAGE_SIZE:
+        if entries and size > _READ_SIZE:
             break
         entries.append((position, entry))
     return StreamSlice(head, entries, first)
@@ -147,18 +145,18 @@ def _page(connection: Connection, stream: str, after: int) -> StreamSlice | None
 
 def _last(connection: Connection, stream: str) -> int:
     (last,) = connection.execute(
-        "SELECT max(position) FROM entries WHERE stream = ?", (_number(connection, stream),)
+        "SELECT max(position) FROM entries WHERE stream = ?", (_row_id(connection, stream),)
     ).fetchone()
     return last or 0
 
 
 def sweep_log(connection: Connection, portion: int) -> bool:
-    """Delete up to `portion` entries of streams that are over, and return whether there may be more."""
-    for (number,) in connection.execute(
+    """Delete up to `portion` entries of dropped and expired streams, and return whether there may be more."""
+    for (id,) in connection.execute(
         "SELECT id FROM streams WHERE ends <= ? LIMIT ?", (time.time(), portion)
     ).fetchall():
-        portion -= 1 + _cut(connection, number, portion)
+        portion -= 1 + _delete_oldest(connection, id, portion)
         if portion <= 0:
             return True
-        connection.execute("DELETE FROM streams WHERE id = ?", (number,))
+        connection.execute("DELETE FROM streams WHERE id = ?", (id,))
     return False

@@ -1,31 +1,20 @@
 """Keys in an SQLite file.
 
-The easy thing to get wrong is time: processes share the file, and it outlasts them, so ends are in seconds since
-1970, by the clock of the machine.
+Processes share the file and it outlasts them, so expiries are in seconds since 1970, by the clock of the machine.
 """
 
 import time
-from collections.abc import Coroutine
-from typing import Any, Protocol, TypeVar
 
 from enfilade.state.sqlite.database import Connection
-from enfilade.state.sqlite.worker_thread import Job
-
-T = TypeVar("T")
-
-
-class Run(Protocol):
-    """Runs a function with a connection, in the thread that has it."""
-
-    def __call__(self, job: Job[T]) -> Coroutine[Any, Any, T]: ...
+from enfilade.state.sqlite.worker_thread import Run
 
 
 class SqliteKeys:
     """`Keys` in a table.
 
     Args:
-        read: for what only reads.
-        write: for everything else.
+        read: runs a job that only reads.
+        write: runs any other job.
     """
 
     def __init__(self, read: Run, write: Run) -> None:
@@ -36,20 +25,20 @@ class SqliteKeys:
         return await self._read(lambda connection: _value(connection, key))
 
     async def put(self, key: str, value: bytes, ttl: float | None) -> None:
-        ends = _end(ttl)
-        await self._write(lambda connection: _put(connection, key, value, ends))
+        expiry = _expiry(ttl)
+        await self._write(lambda connection: _put(connection, key, value, expiry))
 
     async def swap(self, key: str, old: bytes | None, new: bytes | None, ttl: float | None) -> bool:
-        ends = _end(ttl)
+        expiry = _expiry(ttl)
 
         def job(connection: Connection) -> bool:
-            found = _value(connection, key)
-            if found != old:
-                return found == new
+            current = _value(connection, key)
+            if current != old:
+                return current == new
             if new is None:
                 _delete(connection, key)
             else:
-                _put(connection, key, new, ends)
+                _put(connection, key, new, expiry)
             return True
 
         return await self._write(job)
@@ -58,7 +47,7 @@ class SqliteKeys:
         await self._write(lambda connection: _delete(connection, key))
 
 
-def _end(ttl: float | None) -> float | None:
+def _expiry(ttl: float | None) -> float | None:
     return None if ttl is None else time.time() + ttl
 
 
@@ -69,11 +58,11 @@ def _value(connection: Connection, key: str) -> bytes | None:
     return None if row is None else row[0]
 
 
-def _put(connection: Connection, key: str, value: bytes, ends: float | None) -> None:
+def _put(connection: Connection, key: str, value: bytes, expiry: float | None) -> None:
     connection.execute(
         "INSERT INTO keys VALUES (?, ?, ?) "
         "ON CONFLICT DO UPDATE SET value = excluded.value, ends = excluded.ends",
-        (key, value, ends),
+        (key, value, expiry),
     )
 
 
@@ -82,7 +71,7 @@ def _delete(connection: Connection, key: str) -> None:
 
 
 def sweep_keys(connection: Connection, portion: int) -> bool:
-    """Delete up to `portion` keys that have expired, and return whether there may be more."""
-    some = "SELECT key FROM keys WHERE ends <= ? LIMIT ?"
-    gone = connection.execute(f"DELETE FROM keys WHERE key IN ({some})", (time.time(), portion)).rowcount
-    return gone == portion
+    """Delete up to `portion` expired keys, and return whether there may be more."""
+    expired = "SELECT key FROM keys WHERE ends <= ? LIMIT ?"
+    deleted = connection.execute(f"DELETE FROM keys WHERE key IN ({expired})", (time.time(), portion)).rowcount
+    return deleted == portion

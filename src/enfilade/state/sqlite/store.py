@@ -1,10 +1,10 @@
 """The store behind `sqlite:///…`: a file for all processes of one host, without a server to run.
 
-Three threads use it, each with a connection: one writes, one reads, one listens. A process that is killed loses
-nothing that was acknowledged; a machine that loses power may lose the last moments, and the file stays whole.
+Three threads use it, each with a connection: a writer, a reader and a listener. A process that is killed loses
+nothing that was acknowledged; a machine that loses power may lose the last moments, and the file stays intact.
 
 The easy thing to get wrong is a connection that is older than its process or its event loop: nothing is opened
-before `start`, and `start` in another loop opens everything anew.
+before `start`, and `start` in another loop opens everything again.
 """
 
 import asyncio
@@ -12,25 +12,26 @@ import contextlib
 import logging
 import os
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final, TypeVar
 
-from enfilade.state.sqlite.availability import Reach
-from enfilade.state.sqlite.bus import Listening, SqliteBus, sweep_messages
-from enfilade.state.sqlite.database import Connection, DatabaseFile
+from enfilade.state.sqlite.bus import MessageListener, SqliteBus, sweep_messages
+from enfilade.state.sqlite.database import Availability, Connection, DatabaseFile
 from enfilade.state.sqlite.event_log import SqliteLog, sweep_log
 from enfilade.state.sqlite.keys import SqliteKeys, sweep_keys
-from enfilade.state.sqlite.worker_thread import LIMIT, DatabaseThread, Job, closed
+from enfilade.state.sqlite.worker_thread import DatabaseThread, Job, closed_error
 from enfilade.state.store import Bus, EventLog, Keys, LogLimits, StoreError
+from enfilade.timings import Timings
 
 log = logging.getLogger("enfilade.state")
 
 T = TypeVar("T")
 
-#: Rows that one sweep deletes at most, and pages of the file that it gives back.
+#: Most rows that one sweep deletes from a table, and most pages of the file that it frees.
 _PORTION: Final = 200
 _PAGES: Final = 200
 
-#: Free pages that are left in the file for what comes next.
+#: Free pages that stay in the file for new rows.
 _SPARE_PAGES: Final = 1000
 
 
@@ -39,7 +40,8 @@ class SqliteStore:
 
     Args:
         url: `sqlite:///relative.db` or `sqlite:////absolute.db`.
-        limits: what the log keeps.
+        limits: limits of the event log.
+        timings: of the threads.
 
     Raises:
         ValueError: the URL names no file.
@@ -47,8 +49,9 @@ class SqliteStore:
 
     shared = True
 
-    def __init__(self, url: str, limits: LogLimits) -> None:
-        self._file = DatabaseFile(path_in(url))
+    def __init__(self, url: str, limits: LogLimits, timings: Timings = Timings()) -> None:
+        self._file = DatabaseFile(sqlite_path(url))
+        self._timings = timings
         self._threads: _Threads | None = None
         self.keys: Keys = SqliteKeys(self._read, self._write)
         self.log: EventLog = SqliteLog(limits, self._read, self._write)
@@ -57,7 +60,7 @@ class SqliteStore:
 
     @property
     def unavailable(self) -> bool:
-        return self._threads is not None and self._threads.reach.reported
+        return self._threads is not None and self._threads.availability.is_lost
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -65,7 +68,7 @@ class SqliteStore:
             self._threads.stop()
             self._threads = None
         if self._threads is None:
-            self._threads = _Threads(self._file, loop, self._bus)
+            self._threads = _Threads(self._file, loop, self._bus, self._timings)
         await self._threads.ready()
 
     async def close(self) -> None:
@@ -74,7 +77,7 @@ class SqliteStore:
             try:
                 await threads.end()
             finally:
-                threads.stop()  # also those that were not waited for
+                threads.stop()  # also those that did not end in time
 
     def _read(self, job: Job[T]) -> Coroutine[Any, Any, T]:
         return self._open_threads().reader.run(job)
@@ -85,56 +88,62 @@ class SqliteStore:
     def _open_threads(self) -> "_Threads":
         threads = self._threads
         if threads is None or threads.loop is not asyncio.get_running_loop():
-            raise closed(self._file)
+            raise closed_error(self._file)
         return threads
 
 
 class _Threads:
-    """What runs between `start` and `close`."""
+    """The threads between `start` and `close`."""
 
-    def __init__(self, file: DatabaseFile, loop: asyncio.AbstractEventLoop, bus: SqliteBus) -> None:
+    def __init__(
+        self, file: DatabaseFile, loop: asyncio.AbstractEventLoop, bus: SqliteBus, timings: Timings
+    ) -> None:
         self.loop = loop
-        self.reach = Reach(file.path)
-        self.writer = DatabaseThread(file, loop, "IMMEDIATE", self.reach, sweep)
-        self.reader = DatabaseThread(file, loop, "DEFERRED", self.reach)
-        self._listening = Listening(file, loop, bus)
-        bus.published = self._listening.look
+        self._timings = timings
+        self.availability = Availability(file.path)
+        run_sweep = partial(sweep, message_age=timings.sqlite_message_age)
+        self.writer = DatabaseThread(file, loop, "IMMEDIATE", self.availability, timings, run_sweep)
+        self.reader = DatabaseThread(file, loop, "DEFERRED", self.availability, timings)
+        self._listener = MessageListener(file, loop, bus, timings)
+        bus.on_published = self._listener.wake
 
     async def ready(self) -> None:
-        """Return when the file is open, or could not be opened; whoever needs it will be told."""
+        """Return when the file is open, or could not be opened, which each operation then reports."""
         with contextlib.suppress(StoreError):  # the threads log it
-            await self.writer.run(_nothing)
-            await self.reader.run(_nothing)
-        await self._listening.ready.wait()
+            await self.writer.run(_do_nothing)
+            await self.reader.run(_do_nothing)
+        await self._listener.ready.wait()
 
     def stop(self) -> None:
-        """Let all threads end, and do not wait for them."""
-        for each in (self._listening, self.reader, self.writer):
-            each.stop()
+        """Ask all threads to end, without waiting."""
+        for thread in (self._listener, self.reader, self.writer):
+            thread.stop()
 
     async def end(self) -> None:
-        """Return when all threads have ended, or will not do so soon.
+        """Return when all threads have ended, or one hangs.
 
-        One after the other: SQLite tidies up when the last connection is closed, but not if two are at once.
+        One after the other: SQLite removes its files when the last connection closes, but not if two close at
+        once.
         """
-        for each in (self._listening, self.reader, self.writer):
-            each.stop()
+        limit = self._timings.store_operation
+        for thread in (self._listener, self.reader, self.writer):
+            thread.stop()
             if self.loop is asyncio.get_running_loop():
                 try:
-                    await asyncio.wait_for(each.ended.wait(), LIMIT)
+                    await asyncio.wait_for(thread.ended.wait(), limit)
                 except TimeoutError:
                     log.warning("a thread of the store hangs; it ends with the process")
                 else:
-                    each.thread.join()  # it has nothing left to do
+                    thread.thread.join()  # it has nothing left to do
             else:
-                each.thread.join(LIMIT)  # its own loop is over, so it cannot say that it is done
+                thread.thread.join(limit)  # its event loop is closed, so it cannot set `ended`
 
 
-def path_in(url: str) -> str:
+def sqlite_path(url: str) -> str:
     """Return the absolute path that a URL names.
 
     Raises:
-        ValueError: it names none.
+        ValueError: it names no file.
     """
     path = url.removeprefix("sqlite:///")
     if path == url or not path.strip() or path == ":memory:" or "\0" in path or path.endswith(("/", os.sep)):
@@ -144,15 +153,16 @@ def path_in(url: str) -> str:
     return os.path.abspath(path)
 
 
-def sweep(connection: Connection) -> bool:
-    """Delete some of what has expired, give back room that is not needed, and return whether there is more."""
-    more = [part(connection, _PORTION) for part in (sweep_keys, sweep_log, sweep_messages)]
+def sweep(connection: Connection, message_age: float) -> bool:
+    """Delete some of the expired rows, free pages that are not needed, and return whether there is more."""
+    sweep_bus = partial(sweep_messages, age=message_age)
+    has_more = [delete(connection, _PORTION) for delete in (sweep_keys, sweep_log, sweep_bus)]
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     if free > _SPARE_PAGES:
         for _ in range(min(_PAGES, free - _SPARE_PAGES)):
-            connection.execute("PRAGMA incremental_vacuum(1)")  # of more, the standard library would free one
-    return any(more) or free > _SPARE_PAGES + _PAGES
+            connection.execute("PRAGMA incremental_vacuum(1)")  # (n) frees but one page with the sqlite3 module
+    return any(has_more) or free > _SPARE_PAGES + _PAGES
 
 
-def _nothing(connection: Connection) -> None:
+def _do_nothing(connection: Connection) -> None:
     """Do nothing, within a transaction."""

@@ -1,10 +1,10 @@
-"""A thread that has a connection to an SQLite file, and does what the event loop asks of it.
+"""A thread with a connection to an SQLite file, which runs jobs for the event loop in transactions.
 
-While a transaction runs, what is asked meanwhile piles up, and all of it goes into the next one: many callers
-share one commit, and one wake-up of the event loop. The writer is such a thread, and so is the reader.
+While a transaction runs, new jobs queue up, and all of them go into the next one: many callers share one commit
+and one wake-up of the event loop. The writer and the reader are such threads.
 
-The easy thing to get wrong is what happens to the others when one of them cannot be served: the transaction is
-undone, and each is tried again in one of its own, so that everybody hears of their own trouble only.
+The easy thing to get wrong is one job that fails among others: the transaction is rolled back and each job is run
+again in a transaction of its own, so that every caller gets its own outcome.
 """
 
 import asyncio
@@ -15,225 +15,230 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from enfilade.state.sqlite.availability import Reach
-from enfilade.state.sqlite.database import Connection, DatabaseFile, is_about_the_file, is_busy
+from enfilade.state.sqlite.database import Availability, Connection, DatabaseFile, is_about_the_file, is_busy
 from enfilade.state.store import StoreError
+from enfilade.timings import Timings
 
 log = logging.getLogger("enfilade.state")
 
 T = TypeVar("T")
 
-#: Seconds after which whoever asked is told that nobody knows.
-LIMIT: Final = 5.0
+#: Seconds for which the last transaction waits for a lock when the thread is to end.
+_LAST_LOCK_WAIT: Final = 0.5
 
-#: Seconds for which a lock that another process holds is waited for, also when the thread is to end.
-PATIENCE: Final = 4.0
-_LAST_PATIENCE: Final = 0.5
-
-#: Seconds between two tries to get the lock, at first and at most. SQLite's own waiting sleeps for up to 0.1 s.
+#: Shortest and longest seconds between two attempts to get the lock. SQLite's own waiting sleeps for up to 0.1 s.
 _PAUSES: Final = (0.0005, 0.005)
 
-#: Jobs in one transaction at most, so that other processes get their turn.
-_MOST: Final = 1000
+#: Most jobs in one transaction, so that other processes get their turn.
+_MOST_JOBS: Final = 1000
 
-#: Seconds between two looks for what has expired, and between two portions of it.
-_SWEEP_EVERY: Final = 10.0
+#: Seconds between two portions of expired rows.
 _NEXT_PORTION: Final = 0.005
 
 Job = Callable[[Connection], T]
 
 
-class _Asked(msgspec.Struct, eq=False):
+class Run(Protocol):
+    """Runs a job in the thread that has the connection."""
+
+    def __call__(self, job: Job[T]) -> Coroutine[Any, Any, T]: ...
+
+
+class _PendingJob(msgspec.Struct, eq=False):
     job: Job[Any]
     future: asyncio.Future[Any]
-    at: float
+    queued_at: float
 
 
-#: Whom to tell, what the job returned, and what was wrong.
+#: The future of a job, its result, and its error.
 _Outcome = tuple[asyncio.Future[Any], Any, StoreError | None]
 
 
 class DatabaseThread:
-    """Begins to run at once.
+    """A thread that starts at once.
 
     Args:
         file: the database.
-        loop: where it is asked, and answers.
-        begin: the kind of its transactions, which is also its name.
-        reach: is told whether the file can be used.
-        sweep: deletes some of what has expired, now and then, and returns whether there is more.
+        loop: the event loop of the callers.
+        mode: the kind of its transactions, `IMMEDIATE` or `DEFERRED`, which is also its name.
+        availability: is told whether the file can be used.
+        timings: `store_operation`, `sqlite_lock_wait` and `sqlite_sweep_interval` count.
+        sweep: is called now and then to delete some of the expired rows; returns whether there are more.
     """
 
     def __init__(
         self,
         file: DatabaseFile,
         loop: asyncio.AbstractEventLoop,
-        begin: str,
-        reach: Reach,
+        mode: str,
+        availability: Availability,
+        timings: Timings,
         sweep: Job[bool] | None = None,
     ) -> None:
         self.ended = asyncio.Event()
         self._file = file
         self._loop = loop
-        self._begin = begin
-        self._reach = reach
+        self._mode = mode
+        self._availability = availability
+        self._timings = timings
         self._sweep = sweep
         self._sweep_at = time.monotonic() + _NEXT_PORTION
-        self._jobs: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
-        self._stop_at: float | None = None
-        self._last_batch = False
+        self._jobs: queue.SimpleQueue[_PendingJob | None] = queue.SimpleQueue()
+        self._stopped_at: float | None = None
+        self._is_last_batch = False
         self._connection: Connection | None = None
-        self.thread = threading.Thread(target=self._work, name=f"enfilade-sqlite-{begin.lower()}", daemon=True)
+        self.thread = threading.Thread(target=self._work, name=f"enfilade-sqlite-{mode.lower()}", daemon=True)
         self.thread.start()
 
     async def run(self, job: Job[T]) -> T:
-        """Call a function with the connection, within a transaction, and return what it returns.
+        """Call a function with the connection, within a transaction, and return its result.
 
-        To be called in the event loop. A function may be called a second time if its transaction was undone. It
-        must raise `StoreError` before it has written anything, or not at all.
+        To be called in the event loop. A function may be called again if its transaction was rolled back. It may
+        raise `StoreError` only before it has written anything.
 
         Raises:
-            StoreError: it was not done, or nobody knows.
+            StoreError: it was not done, or its outcome is unknown.
         """
-        if self._stop_at is not None:
-            raise closed(self._file)
+        if self._stopped_at is not None:
+            raise closed_error(self._file)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Asked(job, future, time.monotonic()))
-        timer = self._loop.call_later(LIMIT, self._give_up, future)
+        self._jobs.put(_PendingJob(job, future, time.monotonic()))
+        timer = self._loop.call_later(self._timings.store_operation, self._time_out, future)
         try:
             return await future
         finally:
             timer.cancel()
 
     def stop(self) -> None:
-        """Take nothing more, and end when everything is done that was asked for; see `ended`."""
-        if self._stop_at is None:
-            self._stop_at = time.monotonic()
+        """Accept no more jobs, and end when all accepted ones are done; see `ended`."""
+        if self._stopped_at is None:
+            self._stopped_at = time.monotonic()
             self._jobs.put(None)
 
-    def _give_up(self, future: asyncio.Future[Any]) -> None:
+    def _time_out(self, future: asyncio.Future[Any]) -> None:
         if not future.done():
             error = StoreError(
-                f"{self._file.path} did not answer within {LIMIT:g} seconds: look for a disk that is too slow"
+                f"{self._file.path} did not answer within {self._timings.store_operation:g} seconds: look for a "
+                "disk that is too slow"
             )
-            self._reach.lost(self._begin, error)
+            self._availability.report_lost(self._mode, error)
             future.set_exception(error)
 
     # -- in the thread -----------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while not self._last_batch:
-            asked = self._next()
-            if asked is not None:
-                self._tell(_deliver, self._outcomes([asked], self._gather))
+        while not self._is_last_batch:
+            pending = self._next()
+            if pending is not None:
+                self._call_in_loop(_deliver, self._run_batch([pending], self._gather))
             if self._sweep is not None and self._sweep_at <= time.monotonic():
-                self._tidy(self._sweep)
+                self._run_sweep(self._sweep)
         if self._connection is not None:
             self._connection.close()
-        self._tell(self.ended.set)
+        self._call_in_loop(self.ended.set)
 
-    def _next(self) -> _Asked | None:
-        """Wait for something to do, and return None if it is no job."""
+    def _next(self) -> _PendingJob | None:
+        """Wait for a job; return None if there is something else to do."""
         wait = None if self._sweep is None else max(0.0, self._sweep_at - time.monotonic())
         try:
-            return self._taken(self._jobs.get(timeout=wait))
+            return self._accept(self._jobs.get(timeout=wait))
         except queue.Empty:
             return None
 
-    def _gather(self, batch: list[_Asked]) -> None:
-        """Add to a batch what has been asked for meanwhile."""
+    def _gather(self, batch: list[_PendingJob]) -> None:
+        """Add the jobs queued meanwhile to a batch."""
         with contextlib.suppress(queue.Empty):
-            while len(batch) < _MOST and not self._last_batch:
-                asked = self._taken(self._jobs.get_nowait())
-                if asked is not None:
-                    batch.append(asked)
+            while len(batch) < _MOST_JOBS and not self._is_last_batch:
+                pending = self._accept(self._jobs.get_nowait())
+                if pending is not None:
+                    batch.append(pending)
 
-    def _taken(self, asked: _Asked | None) -> _Asked | None:
-        if asked is None:
-            self._last_batch = True
-        elif time.monotonic() - asked.at > LIMIT:
-            return None  # who asked has been told that nobody knows, and may have tried again
-        return asked
+    def _accept(self, pending: _PendingJob | None) -> _PendingJob | None:
+        if pending is None:
+            self._is_last_batch = True
+        elif time.monotonic() - pending.queued_at > self._timings.store_operation:
+            return None  # its caller has got an error, and may have tried again
+        return pending
 
-    def _outcomes(self, batch: list[_Asked], gather: Callable[[list[_Asked]], None]) -> list[_Outcome]:
-        def do(connection: Connection) -> list[_Outcome]:
+    def _run_batch(self, batch: list[_PendingJob], gather: Callable[[list[_PendingJob]], None]) -> list[_Outcome]:
+        def run_all(connection: Connection) -> list[_Outcome]:
             gather(batch)
-            return [_outcome(connection, asked) for asked in batch]
+            return [_run_job(connection, pending) for pending in batch]
 
         try:
-            outcomes = self._transact(do, batch[0].at)
-        except Exception as error:  # whatever it is, the thread must go on, and those who wait must hear of it
-            if _is_for_all(error):
-                self._reach.lost(self._begin, self._explained(error))
-            if len(batch) == 1 or _is_for_all(error):
-                return [(asked.future, None, self._explained(error)) for asked in batch]
+            outcomes = self._transact(run_all, batch[0].queued_at)
+        except Exception as error:  # the thread must go on and every caller must get an outcome, whatever it is
+            if _concerns_all(error):
+                self._availability.report_lost(self._mode, self._explain(error))
+            if len(batch) == 1 or _concerns_all(error):
+                return [(pending.future, None, self._explain(error)) for pending in batch]
         else:
-            self._reach.back(self._begin)
+            self._availability.report_back(self._mode)
             return outcomes
-        return [outcome for asked in batch for outcome in self._outcomes([asked], _nothing_more)]
+        return [outcome for pending in batch for outcome in self._run_batch([pending], _gather_nothing)]
 
-    def _transact(self, do: Job[T], since: float) -> T:
+    def _transact(self, function: Job[T], since: float) -> T:
         """Call a function within a transaction, and again for as long as a lock is in the way."""
         pause = _PAUSES[0]
         while True:
             try:
-                connection = self._connected()
-                connection.execute(f"BEGIN {self._begin}")
-                result = do(connection)
+                connection = self._connect()
+                connection.execute(f"BEGIN {self._mode}")
+                result = function(connection)
                 connection.execute("COMMIT")
             except Exception as error:
-                self._undo(error)
-                if not self._is_worth_waiting(error, since):
+                self._roll_back(error)
+                if not self._may_retry(error, since):
                     raise
                 time.sleep(pause * random.uniform(0.5, 1))
                 pause = min(2 * pause, _PAUSES[1])
             else:
                 return result
 
-    def _connected(self) -> Connection:
-        if self._connection is not None and not self._file.is_there(self._connection):
-            gone, self._connection = self._connection, None
-            raise self._file.clear_away(gone)
+    def _connect(self) -> Connection:
+        if self._connection is not None and not self._file.is_current(self._connection):
+            stale, self._connection = self._connection, None
+            raise self._file.discard(stale)
         if self._connection is None:
             self._connection = self._file.connect()
         return self._connection
 
-    def _undo(self, error: Exception) -> None:
+    def _roll_back(self, error: Exception) -> None:
         connection = self._connection
         if connection is None:
             return
         if connection.in_transaction:
-            with contextlib.suppress(sqlite3.Error):  # it is tried by closing, then
+            with contextlib.suppress(sqlite3.Error):  # closing the connection rolls back as well
                 connection.execute("ROLLBACK")
         if connection.in_transaction or (isinstance(error, sqlite3.Error) and is_about_the_file(error)):
             self._connection = None
             connection.close()
 
-    def _is_worth_waiting(self, error: Exception, since: float) -> bool:
+    def _may_retry(self, error: Exception, since: float) -> bool:
         if not isinstance(error, sqlite3.Error) or not is_busy(error):
             return False
         now = time.monotonic()
-        ending = self._stop_at is not None and now - self._stop_at > _LAST_PATIENCE
-        return now - since < PATIENCE and not ending
+        is_ending = self._stopped_at is not None and now - self._stopped_at > _LAST_LOCK_WAIT
+        return now - since < self._timings.sqlite_lock_wait and not is_ending
 
-    def _tidy(self, sweep: Job[bool]) -> None:
-        more = False
+    def _run_sweep(self, sweep: Job[bool]) -> None:
+        has_more = False
         try:
-            more = self._transact(sweep, time.monotonic() - PATIENCE)
-        except Exception as error:  # it can wait, whatever it is
-            log.debug("nothing is swept from the store for now: %s", self._explained(error))
-        pause = _NEXT_PORTION if more else _SWEEP_EVERY * random.uniform(0.8, 1.2)
-        self._sweep_at = time.monotonic() + pause
+            has_more = self._transact(sweep, time.monotonic() - self._timings.sqlite_lock_wait)
+        except Exception as error:  # a sweep can wait, whatever it is
+            log.debug("nothing is swept from the store for now: %s", self._explain(error))
+        interval = self._timings.sqlite_sweep_interval * random.uniform(0.8, 1.2)
+        self._sweep_at = time.monotonic() + (_NEXT_PORTION if has_more else interval)
 
-    def _explained(self, error: Exception) -> StoreError:
-        """Return a new error for each who waits, since a traceback grows with every raise."""
+    def _explain(self, error: Exception) -> StoreError:
+        """Return a new error for each caller, since a traceback grows with every raise."""
         if isinstance(error, sqlite3.Error):
-            explained = self._file.trouble(error)
+            explained = self._file.explain(error)
         elif isinstance(error, StoreError):
             return StoreError(*error.args)
         else:
@@ -241,25 +246,26 @@ class DatabaseThread:
         explained.__cause__ = error
         return explained
 
-    def _tell(self, function: Callable[..., object], *args: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the event loop is closed, and nobody waits any more
+    def _call_in_loop(self, function: Callable[..., object], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the event loop is closed, so nobody waits
             self._loop.call_soon_threadsafe(function, *args)
 
 
-def _outcome(connection: Connection, asked: _Asked) -> _Outcome:
+def _run_job(connection: Connection, pending: _PendingJob) -> _Outcome:
     try:
-        return asked.future, asked.job(connection), None
+        return pending.future, pending.job(connection), None
     except StoreError as error:
-        return asked.future, None, error
+        return pending.future, None, error
 
 
-def _is_for_all(error: Exception) -> bool:
+def _concerns_all(error: Exception) -> bool:
+    """Whether an error would fail every job of a batch."""
     if isinstance(error, sqlite3.Error):
         return is_busy(error) or is_about_the_file(error)
     return isinstance(error, StoreError)
 
 
-def _nothing_more(batch: list[_Asked]) -> None:
+def _gather_nothing(batch: list[_PendingJob]) -> None:
     """Leave a batch as it is."""
 
 
@@ -272,6 +278,6 @@ def _deliver(outcomes: list[_Outcome]) -> None:
                 future.set_exception(error)
 
 
-def closed(file: DatabaseFile) -> StoreError:
-    """Return what to say to those who use a store before it was started, or after it was closed."""
+def closed_error(file: DatabaseFile) -> StoreError:
+    """Return the error for the use of a store before `start` or after `close`."""
     return StoreError(f"{file.path}: the store is closed; await start() first")
