@@ -7,10 +7,12 @@ import uuid
 from datetime import date
 from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
+import attrs
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ByteSize, Field, Json, PostgresDsn, StrictInt, model_validator
 
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.prompt import prompt_from_function
@@ -62,6 +64,34 @@ class Address(BaseModel):
 
 class Contact(BaseModel):
     address: Address
+
+
+def refuse(value: int) -> int:
+    raise AssertionError  # as a bare `assert` does
+
+
+class Even(BaseModel):
+    n: int
+
+    @model_validator(mode="after")
+    def check(self) -> Even:
+        raise ValueError
+
+
+@attrs.define
+class Crate:
+    is_open: Any = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+    _size: Any = attrs.field(default=1, validator=attrs.validators.ge(1))
+    label: Any = attrs.field(default="", validator=attrs.validators.max_len(3))
+    kind: Any = attrs.field(default="a", validator=attrs.validators.in_(["a", "b"]))
+    code: Any = attrs.field(default="a", validator=attrs.validators.matches_re("a+"))
+    any: Any = attrs.field(default=1, validator=attrs.validators.instance_of((int, str)))
+    weight: Any = attrs.field(default=0)
+
+    @weight.validator
+    def _light(self, attribute: Any, value: Any) -> None:
+        if value:
+            raise ValueError("{too} heavy")
 
 
 class Point(BaseModel):
@@ -268,12 +298,74 @@ PHRASES = {
         '"x" should have no more than 2 digits in total, got string "1.234"',
     ),
     "bytes": (bytes, "a!", '"x" should be valid base64'),
+    "a decimal": (Decimal, "abc", '"x" should be a valid decimal, got string "abc"'),
+    "a decimal or null": (Decimal | None, "abc", '"x" should be a valid decimal, got string "abc"'),
+    "decimals": (list[Decimal], ["abc"], '"x[0]" should be a valid decimal, got string "abc"'),
+    "a fraction": (Fraction, "abc", '"x" is not a valid fraction, got string "abc"'),
+    "a complex number": (complex, "abc", '"x" should be a valid complex string'),
+    "a URL of a kind": (PostgresDsn, "abc", '"x" should be a valid URL, relative URL without a base, got string'),
+    "a member of a union": (
+        int | Annotated[str, Field(min_length=3)],
+        "a",
+        '"x" should have at least 3 characters, got string "a"',
+    ),
+    "strict": (
+        StrictInt,
+        1.0,
+        '"x" should be an integer, written without a point or an exponent, got integer 1.0',
+    ),
+    "an exponent": (
+        int,
+        1e20,
+        '"x" should be an integer, written without a point or an exponent, got integer 1e+20',
+    ),
+    "digits of an integer": (int, "1" * 5000, '"x" should be an integer with fewer digits, got string "1'),
+    "a fraction of an integer": (int, 1.5, '"x" should be integer, got number 1.5'),
+    "a date with a time": (date, "2026-07-28T10:00:00", '"x" should be a date without a time, got string'),
+    "JSON": (Json, "{", '"x" should be valid JSON, got string "{"'),
+    "other words": (ByteSize, "abc", '"x" is not accepted: could not parse value and unit'),
+    "without words": (Annotated[int, AfterValidator(refuse)], 1, '"x" is not accepted, got integer 1'),
+    "an object without words": (Even, {"n": 1}, '"x" is not accepted, got object'),
+    "a limit of a number": (Annotated[float, Field(gt=0)], -1, '"x" should be more than 0, got integer -1'),
+    "a step of a number": (
+        Annotated[float, Field(multiple_of=2)],
+        1,
+        '"x" should be a multiple of 2, got integer 1',
+    ),
+    "a limit with a fraction": (Annotated[float, Field(gt=0.5)], 0, '"x" should be more than 0.5, got integer 0'),
+    "a key with a quote": (dict[str, int], {'a"b': "x"}, r'"x.a\"b" should be integer, got string "x"'),
+    "a key with a line break": (dict[str, int], {"a\nb": "x"}, r'"x.a\nb" should be integer, got string "x"'),
+    "a validator of attrs": (
+        Crate,
+        {"is_open": 3},
+        '"x.is_open" is not accepted: must be boolean, got integer 3',
+    ),
+    "its other name": (Crate, {"size": 0}, '"x.size" is not accepted: must be >= 1, got integer 0'),
+    "its length": (
+        Crate,
+        {"label": "abcd"},
+        '"x.label" is not accepted: its length must be <= 3, got string "abcd"',
+    ),
+    "its choices": (Crate, {"kind": "c"}, '"x.kind" is not accepted: must be in ["a", "b"], got string "c"'),
+    "its pattern": (Crate, {"code": "b"}, '"x.code" is not accepted: must match regex "a+", got string "b"'),
+    "several of its classes": (
+        Crate,
+        {"any": []},
+        '"x.any" is not accepted: must be (integer, string), got array',
+    ),
+    "its author's own": (Crate, {"weight": 1}, '"x" is not accepted: {too} heavy, got object'),
 }
 
 
 @pytest.mark.parametrize(("annotation", "sent", "expected"), PHRASES.values(), ids=PHRASES)
 def test_sentences_follow_the_name_of_the_place(annotation: Any, sent: Any, expected: str) -> None:
     assert complaint(annotation, sent).startswith(expected)
+
+
+def test_an_unknown_name_is_one_line() -> None:
+    with pytest.raises(ArgumentsError) as caught:
+        received(takes(int), {"x": 1, 'a\n"b': 1})
+    assert r'"a\n\"b" is not an argument of this tool (it takes: x)' in str(caught.value)
 
 
 def listed(xs: list[int], n: int = 0, where: Contact | None = None, when: int | None = None) -> Any:

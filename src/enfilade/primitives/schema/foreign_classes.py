@@ -8,9 +8,10 @@ of a Struct has its new name), in and out.
 
 from __future__ import annotations
 
+import re
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, NotRequired, Required, Union, get_args, get_origin
 
@@ -24,6 +25,22 @@ from enfilade.primitives.values.foreign_values import is_attrs, members_of
 _MISSING: Final = object()
 _LIMITS: Final = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length")
 _TEXTS: Final = ("title", "description", "examples")
+# What the validators of attrs say: 'a' must be <class 'int'> (got 'x' that is a <class 'str'>).
+_BY_ATTRS: Final = re.compile(
+    r"(?P<length>Length of )?'(?P<name>\w+)' (?P<must>must .+?)"
+    r"(?:: [^:]*| \((?:got|'.*' doesn't\)).*|, which .* is not\.?)?",
+    re.DOTALL,
+)
+_CLASS: Final = re.compile(r"<class '([\w.<>]+)'>")
+_JSON_TYPES: Final = {
+    "bool": "boolean",
+    "int": "integer",
+    "float": "number",
+    "str": "string",
+    "list": "array",
+    "dict": "object",
+    "NoneType": "null",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +76,13 @@ def foreign_schema(kind: type) -> tuple[Any, list[Any]]:
         inner, definitions = inner["schema"], inner["definitions"]
     inner = {key: value for key, value in inner.items() if key != "ref"}
     arguments = {each.key: each.argument for each in fields if each.argument}
+    keys = {each.name: each.key for each in fields}
 
     def make(values: dict[str, Any]) -> Any:
         try:
             return kind(**{arguments[key]: value for key, value in values.items() if key in arguments})
         except (ValueError, TypeError) as error:
-            said = str(error.args[0] if error.args else error).replace("{", "{{").replace("}", "}}")
-            raise PydanticCustomError("value_error", said) from None
+            raise _refusal(error, keys) from None
 
     writes = core_schema.plain_serializer_function_ser_schema(members_of, return_schema=inner)
     return core_schema.json_or_python_schema(
@@ -74,6 +91,22 @@ def foreign_schema(kind: type) -> tuple[Any, list[Any]]:
         serialization=writes,
         metadata={"enfilade_foreign": True},
     ), definitions
+
+
+def _refusal(error: Exception, keys: Mapping[str, str]) -> PydanticCustomError:
+    """Return the error for an object that a class refuses.
+
+    Validators of attrs name the field and repeat its value, both as Python has them; then the error is about that
+    member, in its JSON name (`member_error`), and says what it must be.
+    """
+    text = str(error.args[0] if error.args else error)
+    match = _BY_ATTRS.fullmatch(text)
+    if match is None or match["name"] not in keys:
+        return PydanticCustomError("value_error", "{text}", {"text": text})
+    must = _CLASS.sub(lambda found: _JSON_TYPES.get(found[1], found[1].rpartition(".")[2]), match["must"])
+    start = "its length " if match["length"] else ""
+    context = {"text": start + must.replace("'", '"'), "member": keys[match["name"]]}
+    return PydanticCustomError("member_error", "{text}", context)
 
 
 def _item(field: _Field) -> Any:

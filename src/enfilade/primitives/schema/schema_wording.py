@@ -20,6 +20,7 @@ NOWHERE: Final = object()
 LONGEST: Final = 600
 
 _EXCERPT: Final = 24
+_EXACT: Final = 2**53  # below it, floats have all integers
 _NAME: Final = 60
 _CHOICES: Final = 8
 _DEPTH: Final = 3
@@ -62,7 +63,7 @@ def place(path: Iterable[Step]) -> str:
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return f'"{clipped(text, _NAME)}"'
+    return json.dumps(clipped(text, _NAME), ensure_ascii=False)
 
 
 def came(value: Any, *, secret: bool = False) -> str:
@@ -193,6 +194,8 @@ def types_of(schema: Any, root: Mapping[str, Any]) -> set[str]:
 def limited(keyword: str, limit: object) -> str:
     """Return what a keyword of JSON Schema that limits a value asks for: `be at most 50`."""
     start, noun = _LIMITS[keyword]
+    if isinstance(limit, float) and limit.is_integer() and abs(limit) < _EXACT:
+        limit = int(limit)  # as authors write it; pydantic makes a float of it
     return f"{start} {limit}" + (f" {noun}{'' if limit == 1 else 's'}" if noun else "")
 
 

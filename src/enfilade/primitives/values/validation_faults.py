@@ -22,6 +22,7 @@ _KINDS: Final = {
     "missing_keyword_only_argument": "missing",
     "missing_positional_only_argument": "missing",
     "unexpected_keyword_argument": "extra_forbidden",
+    "member_error": "value_error",  # of a class of attrs, about one of its fields
 }
 #: Faults by which a member of a union shows that it was not meant, the surest first.
 _SIGNS: Final = (("literal_error", "enum"), ("missing", "literal_error", "enum"), ("extra_forbidden",))
@@ -80,6 +81,8 @@ def _fault(error: ErrorDetails, arguments: Any) -> Fault:
     path, members = _followed(arguments, loc[:-1] if is_missing else loc)
     if is_missing:
         path = (*path, loc[-1])
+    if error["type"] == "member_error":
+        path = (*path, context["member"])
     if kind in ("union_tag_invalid", "union_tag_not_found") and (tag := _discriminator(context)):
         kind = "literal_error" if kind == "union_tag_invalid" else "missing"
         path = (*path, tag)

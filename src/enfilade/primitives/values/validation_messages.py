@@ -26,6 +26,7 @@ from enfilade.primitives.schema.schema_wording import (
     descend,
     expectation,
     is_secret,
+    json_type,
     limited,
     one_of,
     place,
@@ -40,6 +41,7 @@ _MOST_ALTERNATIVES: Final = 4
 # Errors for which the schema says better than pydantic what was expected.
 _WRONG_TYPE: Final = ("_type", "_parsing", "enum", "literal_error", "_from_float")
 _SUBJECT: Final = re.compile(r"(?:[A-Z][A-Za-z]*(?: input)? (?=should )|Input |Value error, |Assertion failed, )")
+_ALTERNATIVE: Final = re.compile(", | or ")
 _MEMBER_OF_ENUM: Final = re.compile(r"<[\w.]+: (.+?)>")
 # The keyword of JSON Schema for each of pydantic's limits, and the name under which its errors give the limit.
 _LIMITS: Final = {
@@ -54,6 +56,18 @@ _LIMITS: Final = {
     "too_short": ("minItems", "min_length"),
     "too_long": ("maxItems", "max_length"),
 }
+# What follows the name of a place, where pydantic's own message does not.
+_PHRASES: Final = {
+    "missing": "is missing",
+    "extra_forbidden": "is not known here",
+    "union_tag_invalid": "fits none of its alternatives",
+    "union_tag_not_found": "fits none of its alternatives",
+    "int_parsing_size": "should be an integer with fewer digits",
+    "date_from_datetime_inexact": "should be a date without a time",
+    "json_invalid": "should be valid JSON",
+}
+_BY_AUTHOR: Final = ("value_error", "assertion_error")
+_FOLLOWS_A_NAME: Final = re.compile(r"(?:should|must|is|has|does|cannot|needs) ")
 _OF_OBJECTS: Final = {"minItems": "minProperties", "maxItems": "maxProperties"}
 #: What a key should be, by the beginning of the type of its error; schemas have no words for most of them.
 _KEYS: Final = {
@@ -118,9 +132,7 @@ class _Sentences:
     def _of_place(self, path: tuple[Step, ...], faults: Sequence[Fault]) -> str:
         kinds = {each.kind for each in faults}
         if not path:
-            return faults[0].message.replace(
-                "Input should be an object", f"they should be an object, got {came(self._arguments)}"
-            )
+            return self._of_root(faults[0])
         if faults[0].in_key:
             return self._of_key(path, faults)
         if kinds == {"extra_forbidden"}:
@@ -131,8 +143,17 @@ class _Sentences:
         value = value_at(self._arguments, path)
         got = f", got {came(value, secret=_any_secret(path, self._schema))}" if value is not NOWHERE else ""
         if expected and (len(faults) > 1 or faults[0].kind.endswith(_WRONG_TYPE)):
-            return f"{place(path)} should be {expected}{got}"
+            if json_type(value) not in _ALTERNATIVE.split(expected):
+                return f"{place(path)} should be {expected}{got}"
+            # The type is right, so what the schema expects would contradict what came.
+            faults = [each for each in faults if not each.kind.endswith(_WRONG_TYPE)] or faults
         return f"{place(path)} {one_of(_phrase(each, value) for each in faults)}{got}"
+
+    def _of_root(self, fault: Fault) -> str:
+        if fault.kind in _BY_AUTHOR:
+            return f"together they {_phrase(fault, self._arguments).replace('is', 'are', 1)}"
+        got = f"they should be an object, got {came(self._arguments)}"
+        return fault.message.replace("Input should be an object", got)
 
     def _expected(self, path: tuple[Step, ...]) -> str:
         """Return what the schema expects at a place; nothing where it does not say."""
@@ -174,12 +195,10 @@ def message_of(error: ErrorDetails) -> str:
 
 def _phrase(fault: Fault, value: Any) -> str:
     """Return what is wrong with a value, for what the schema does not say."""
-    if fault.kind == "missing":
-        return "is missing"
-    if fault.kind == "extra_forbidden":
-        return "is not known here"
-    if fault.kind in ("union_tag_invalid", "union_tag_not_found"):
-        return "fits none of its alternatives"
+    if fault.kind.startswith("int_") and isinstance(value, float) and value.is_integer():
+        return "should be an integer, written without a point or an exponent"
+    if fault.kind in _PHRASES:
+        return _PHRASES[fault.kind]
     if limit := _LIMITS.get(fault.kind):
         keyword, name = limit
         if isinstance(value, Mapping):
@@ -188,7 +207,9 @@ def _phrase(fault: Fault, value: Any) -> str:
     message = _SUBJECT.sub("", fault.message, count=1)
     if fault.kind in ("enum", "literal_error"):
         message = _MEMBER_OF_ENUM.sub(r"\1", message).replace("'", '"')
-    return f"is not accepted: {message}" if fault.kind in ("value_error", "assertion_error") else message
+    if fault.kind in _BY_AUTHOR or not _FOLLOWS_A_NAME.match(message):
+        return f"is not accepted: {message}" if message.strip() else "is not accepted"
+    return message
 
 
 def _properties(part: Mapping[str, Any], root: Mapping[str, Any]) -> Iterable[str]:
