@@ -1,9 +1,12 @@
 """`schemas.py`: `x-mcp-header` on the right properties, or no tool (R-250 to R-253)."""
 
-from typing import Annotated, Any
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Annotated, Any, ForwardRef
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
 from enfilade.primitives.schema.schemas import check_headers
 from enfilade.wire.headers import mirrored_parameters
@@ -108,3 +111,64 @@ def test_an_argument_called_like_the_keyword_is_none() -> None:
     check_headers(
         {"type": "object", "properties": {"x-mcp-header": {"type": "array"}}, "default": {"x-mcp-header": 1}}
     )
+
+
+def steps_to_register(model: Any, refused: str = "") -> int:
+    """Return how many functions are called while a tool that takes and returns a model is made."""
+
+    def fn(x: Any) -> Any:
+        return x
+
+    fn.__annotations__.update({"x": model, "return": model})
+    steps = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal steps
+        steps += event == "call"
+
+    before = sys.getprofile()
+    with pytest.raises(ValueError, match=refused) if refused else nullcontext():
+        sys.setprofile(count)
+        try:
+            make(fn)
+        finally:
+            sys.setprofile(before)
+    return steps
+
+
+def diamonds(depth: int, leaf: Any = int) -> Any:
+    """Return a model that holds another one twice, which holds another one twice, and so on."""
+    model: Any = create_model("D0", a=(leaf, ...))
+    for number in range(1, depth):
+        model = create_model(f"D{number}", left=(model, ...), right=(model, ...))
+    return model
+
+
+def mesh(size: int) -> Any:
+    """Return one of several models, each of which may hold any of them."""
+    names = [f"N{number}" for number in range(size)]
+    fields: Any = {name.lower(): (ForwardRef(f"{name} | None"), None) for name in names}
+    models: dict[str, Any] = {name: create_model(name, **fields) for name in names}
+    for model in models.values():
+        model.model_rebuild(_types_namespace=models)
+    return models["N0"]
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "growth"),
+    [
+        pytest.param(lambda: diamonds(8), lambda: diamonds(16), 2, id="models that double"),
+        pytest.param(lambda: mesh(4), lambda: mesh(8), 4, id="models that refer to each other"),
+    ],
+)
+def test_registration_takes_steps_in_proportion_to_the_fields(
+    small: Callable[[], Any], large: Callable[[], Any], growth: int
+) -> None:
+    steps_to_register(small())  # what is made once is made
+    assert steps_to_register(large()) < 1.5 * growth * steps_to_register(small())
+
+
+def test_a_header_in_models_that_double_is_refused_in_few_steps_r251() -> None:
+    leaf = Annotated[str, header("Region")]
+    few, many = (steps_to_register(diamonds(depth, leaf), "R-251") for depth in (8, 16))
+    assert many < 3 * few

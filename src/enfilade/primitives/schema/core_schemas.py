@@ -30,6 +30,7 @@ from enfilade.primitives.depends import DEPENDENCY
 from enfilade.primitives.schema.bytes_nodes import bytes_node, bytes_written_by, encoder_of, encoding_itself
 from enfilade.primitives.schema.choice_nodes import argument_choice, by_text, json_tag, result_choice
 from enfilade.primitives.schema.core_nodes import MANY, ONE, Node, is_own, is_pydantics, nodes, published_by
+from enfilade.primitives.schema.limits import with_limits_checked
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -202,6 +203,8 @@ class _Rewriter:
                 f"a class ({node['cls'].__name__} or one of its subclasses) cannot come from JSON; "
                 f"take its name, such as Literal[…], and look the class up in the function"
             )
+        if kind in ("function-after", "chain"):
+            return with_limits_checked(node)
         if kind in _CHOICES:
             return argument_choice(node)
         if kind == "datetime" and node.get("tz_constraint") == "naive":  # date-time has an offset

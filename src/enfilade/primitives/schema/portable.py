@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
+from enfilade.primitives.schema.limits import in_json_schema
 from enfilade.primitives.schema.regex_dialect import is_portable, means_the_same
 from enfilade.primitives.schema.schema_walk import Schema, everything, rebuilt
 from enfilade.primitives.schema.schema_wording import follow
@@ -64,7 +65,7 @@ def portable(schema: Schema, *, sent: bool = False) -> dict[str, Any]:
     """
 
     def changed(part: Schema) -> dict[str, Any]:
-        new = _numbers(_patterns(_format(rebuilt(part, changed), sent), sent), sent)
+        new = _numbers(_patterns(_format(in_json_schema(rebuilt(part, changed)), sent), sent), sent)
         if sent:
             new.pop("uniqueItems", None)  # what differs in Python may be the same in JSON: hidden secrets
         return _tagged(_with_items(new), sent)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import base64
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from enum import Flag
 from functools import reduce
@@ -21,6 +23,9 @@ from pydantic import ConfigDict
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, JsonSchemaWarningKind
 from pydantic_core import core_schema
 from typing_extensions import TypedDict
+
+from enfilade.primitives.schema.defaults import comes_back, encoded
+from enfilade.primitives.schema.limits import is_limit_of_text
 
 HEADER: Final = "x-mcp-header"
 
@@ -34,12 +39,21 @@ _KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
 
 _CHOICES: Final = ("enum", "literal", "function-before")  # those of which keys may be
 
+# A definition with a header that is written out twice is refused for it (R-251). More copies would double with
+# each model that holds another one twice.
+_MOST_WRITTEN_OUT: Final = 2
+
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_TYPES: Final = ("string", "integer", "boolean")
 
 
 class TidySchema(GenerateJsonSchema):
     """Pydantic's schemas without the titles that it makes up for properties, and with bytes as base64."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._core_definitions: dict[str, Any] = {}
+        self._core_configs: list[Mapping[str, Any]] = [{}]
 
     def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
         """Say nothing: a default that JSON cannot hold is simply not published."""
@@ -51,6 +65,57 @@ class TidySchema(GenerateJsonSchema):
     def encode_default(self, dft: Any) -> Any:
         """Return a default as it stands in JSON."""
         return base64.b64encode(dft).decode() if isinstance(dft, bytes) else super().encode_default(dft)
+
+    def chain_schema(self, schema: core_schema.ChainSchema) -> JsonSchemaValue:
+        """Return what all steps take or give; of a type with a limit of text, the type and not just text."""
+        chain: Any = schema
+        return self.generate_inner(chain["steps"][0]) if is_limit_of_text(chain) else super().chain_schema(schema)
+
+    def definitions_schema(self, schema: core_schema.DefinitionsSchema) -> JsonSchemaValue:
+        """Return a schema with its definitions, which are kept to check defaults by."""
+        self._core_definitions |= {name: each for each in schema["definitions"] if (name := each.get("ref"))}
+        return super().definitions_schema(schema)
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
+        """Return an object for a TypedDict."""
+        with self._configured(schema):
+            return super().typed_dict_schema(schema)
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """Return an object for a model."""
+        with self._configured(schema):
+            return super().model_schema(schema)
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        """Return an object for a dataclass."""
+        with self._configured(schema):
+            return super().dataclass_schema(schema)
+
+    @contextmanager
+    def _configured(self, schema: Any) -> Iterator[None]:
+        """Know the config of a class while its fields are looked at."""
+        self._core_configs.append(schema.get("config") or {})
+        try:
+            yield
+        finally:
+            self._core_configs.pop()
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """Return a schema with its default, if that is what a caller gets by sending it."""
+        made = super().default_schema(schema)
+        if self.mode != "validation" or "default" not in schema:
+            return made
+        default: Any = schema["default"]
+        inner: Any = schema["schema"]
+        if "default" not in made:
+            try:
+                made["default"] = encoded(default, inner, self._core_definitions)
+            except Exception:  # whatever a type has against it: JSON cannot hold its values
+                return made
+        published = made["default"]
+        if not comes_back(default, published, inner, self._core_definitions, self._core_configs[-1]):
+            del made["default"]
+        return made
 
     def field_is_present(self, field: Any) -> bool:
         """Return whether a field is published: of dataclasses, only those that a caller can give."""
@@ -151,15 +216,17 @@ def wrapped_schema(schema: dict[str, Any]) -> dict[str, Any]:
 def write_out_headers(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema with the properties written out that refer to a definition with `x-mcp-header`."""
     definitions = schema.get("$defs", {})
-    carrying = {name for name in definitions if _carries_header(definitions[name], definitions, ())}
+    carrying = _carrying_headers(definitions)
     if not carrying:
         return schema
+    times: Counter[str] = Counter()
 
     def written_out(part: Mapping[str, Any], open_names: tuple[str, ...]) -> dict[str, Any]:
         properties: dict[str, Any] = {}
         for key, inner in part.get("properties", {}).items():
             name = str(inner.get("$ref", "")).removeprefix("#/$defs/")
-            if name in carrying and name not in open_names:
+            if name in carrying and name not in open_names and times[name] < _MOST_WRITTEN_OUT:
+                times[name] += 1
                 # A copy, because a definition that others refer to as well is another place with a header.
                 inner = {**deepcopy(definitions[name]), **{k: v for k, v in inner.items() if k != "$ref"}}
                 inner = written_out(inner, (*open_names, name))
@@ -234,14 +301,21 @@ def _annotated_parts(part: Any, *, names: bool = False) -> Iterator[Mapping[str,
             yield from _annotated_parts(inner)
 
 
-def _carries_header(part: Any, definitions: Mapping[str, Any], open_names: tuple[str, ...]) -> bool:
-    if next(_annotated_parts(part), None) is not None:
-        return True
-    return any(
-        _carries_header(definitions[name], definitions, (*open_names, name))
-        for name in _references(part)
-        if name in definitions and name not in open_names
-    )
+def _carrying_headers(definitions: Mapping[str, Any]) -> set[str]:
+    """Return the names of the definitions with a header, in them or in what they refer to."""
+    carrying = {name for name in definitions if next(_annotated_parts(definitions[name]), None) is not None}
+    if not carrying:
+        return carrying
+    users: dict[str, set[str]] = {}
+    for name, definition in definitions.items():
+        for used in _references(definition):
+            users.setdefault(used, set()).add(name)
+    waiting = list(carrying)
+    while waiting:
+        new = users.get(waiting.pop(), set()) - carrying
+        carrying |= new
+        waiting += new
+    return carrying
 
 
 def _with_definitions(schema: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,169 @@
+"""`limits.py`: limits on types of which pydantic checks them by a function (unions, choices, anything)."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+from annotated_types import Gt, Len
+from pydantic import AfterValidator, BaseModel, Field
+from typing_extensions import TypedDict
+
+from enfilade.primitives.errors import ArgumentsError
+from enfilade.primitives.schema.schema_walk import everything
+from support.servers.tools_in_process import make, received
+
+
+class Size(IntEnum):
+    SMALL = 1
+    LARGE = 2
+
+
+class Model(BaseModel):
+    amount: Annotated[int | float, Field(gt=0)]
+
+
+class Typed(TypedDict):
+    a: int
+
+
+#: Names of pydantic for what JSON Schema calls otherwise, or not at all.
+UNKNOWN = {"gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "max_digits", "decimal_places"}
+
+
+def tool_of(annotation: Any) -> Any:
+    def fn(x: Any) -> Any:
+        return x
+
+    fn.__annotations__.update({"x": annotation, "return": annotation})
+    return make(fn)
+
+
+def published(tool: Any) -> Iterator[dict[str, Any]]:
+    """Yield what the input schema and the output schema say of the value."""
+    yield tool.definition.input_schema["properties"]["x"]
+    if tool.definition.output_schema is not msgspec.UNSET:
+        schema = tool.definition.output_schema
+        yield schema.get("properties", {}).get("result", schema)
+
+
+NUMBERS = Annotated[int | float, Field(gt=0)]
+TEXTS = Annotated[list[int] | str, Field(min_length=1, max_length=3)]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "branches"),
+    [
+        (NUMBERS, [{"type": "integer", "exclusiveMinimum": 0}, {"type": "number", "exclusiveMinimum": 0}]),
+        (
+            Annotated[int | float, Field(ge=1, le=5, multiple_of=2)],
+            [
+                {"type": "integer", "minimum": 1, "maximum": 5, "multipleOf": 2},
+                {"type": "number", "minimum": 1, "maximum": 5, "multipleOf": 2},
+            ],
+        ),
+        (
+            TEXTS,
+            [
+                {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 3},
+                {"type": "string", "minLength": 1, "maxLength": 3},
+            ],
+        ),
+        (
+            Annotated[bytes | str, Field(max_length=3)],
+            [{"type": "string", "contentEncoding": "base64"}, {"type": "string", "maxLength": 3}],
+        ),
+        (
+            Annotated[list[str] | dict[str, str], Len(1)],
+            [
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1},
+            ],
+        ),
+    ],
+    ids=str,
+)
+def test_limits_of_a_union_stand_where_they_belong(annotation: Any, branches: list[dict[str, Any]]) -> None:
+    for part in published(tool_of(annotation)):
+        assert part == {"anyOf": branches}
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        *(NUMBERS, NUMBERS | None, list[NUMBERS], dict[str, NUMBERS], Model, TEXTS),
+        Annotated[bool, Field(gt=0)],
+        Annotated[Size, Field(ge=2)],
+        Annotated[Literal[1, 2, 3], Gt(1)],
+        Annotated[int | Size, Field(lt=2)],
+        Annotated[Decimal | int, Field(gt=0, decimal_places=2, max_digits=5)],
+        Annotated[timedelta | None, Field(gt=timedelta(0))],
+        Annotated[date | timedelta, Field(gt=date(2020, 1, 1))],
+        Annotated[int, AfterValidator(abs), Field(gt=0)],
+        Annotated[Typed | list[int], Field(max_length=2)],
+    ],
+    ids=str,
+)
+def test_no_keyword_is_unknown(annotation: Any) -> None:
+    for part in published(tool_of(annotation)):
+        assert [keyword for each in everything(part) for keyword in each if keyword in UNKNOWN] == []
+
+
+@pytest.mark.parametrize("limit", [Field(gt=0), Field(max_length=2), Field(multiple_of=3), Field(pattern="^a")])
+def test_anything_with_a_limit_never_fails_inside(limit: Any) -> None:
+    def fn(x: Any) -> Any:
+        return x
+
+    fn.__annotations__["x"] = Annotated[Any, limit]
+    tool = make(fn)
+    part = tool.definition.input_schema["properties"]["x"]
+    assert not part.keys() & UNKNOWN
+    refused = 0
+    for value in (5, -5, "aaaa", "b", None, True, 1.5, [1, 2, 3], {"a": 1}):
+        try:
+            assert received(tool, {"x": value}) == value
+        except ArgumentsError as error:
+            refused += 1
+            assert '"x"' in str(error)  # noqa: PT017 - some values are refused, and some are not
+    assert refused
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind"),
+    [
+        (Annotated[str | int, Field(max_length=3)], "int"),
+        (Annotated[str | int, Field(pattern="^a")], "int"),
+        (Annotated[str | list[int] | None, Field(pattern="^a")], "list"),
+        (Annotated[int | str, Field(gt=0)], "str"),
+        (Annotated[int | list[int], Field(multiple_of=2)], "list"),
+        (Annotated[list[int], Field(gt=0)], "list"),
+        (Annotated[Path, Field(min_length=1)], "Path"),
+        (Annotated[Model, Field(min_length=1)], "Model"),
+        (Annotated[date | int, Field(gt=0)], "date"),
+        (dict[str, list[Annotated[str | bool, Field(max_length=3)]]], "bool"),
+    ],
+    ids=str,
+)
+def test_a_limit_that_a_member_cannot_have_is_refused(annotation: Any, kind: str) -> None:
+    with pytest.raises(
+        TypeError, match=rf'fn\(\), parameter "x": the limit .* cannot be checked of {kind}; write'
+    ):
+        tool_of(annotation)
+
+
+def test_a_limit_after_a_function_is_not_about_what_callers_send() -> None:
+    tool = tool_of(Annotated[int, AfterValidator(abs), Field(gt=0)])
+    assert list(published(tool)) == [{"type": "integer"}, {"type": "integer", "exclusiveMinimum": 0}]
+    assert received(tool, {"x": -5}) == 5
+    with pytest.raises(ArgumentsError, match="more than 0"):
+        received(tool, {"x": 0})
+
+
+def test_a_pattern_of_text_that_was_changed_before() -> None:
+    tool = tool_of(Annotated[str, AfterValidator(str.strip), Field(pattern="^a", max_length=3)])
+    assert received(tool, {"x": "   ab   "}) == "ab"
+    assert next(published(tool)) == {"type": "string"}
