@@ -13,7 +13,7 @@ from support.servers.processes import ROOT
 FILES = {
     "conftest.py": """
 import pytest
-import shop
+from support.servers import asking_server as shop
 
 @pytest.fixture
 def mcp_app():
@@ -61,7 +61,7 @@ ASYNCIO = """
 import pytest
 import pytest_asyncio
 from enfilade.testing import connect
-from shop import app
+from support.servers.asking_server import app
 
 pytestmark = pytest.mark.mcp(eras=["session"])
 
@@ -106,7 +106,7 @@ async def test_by_the_matrix(by_the_matrix, mcp_era):
 UNMARKED = """
 import pytest
 from enfilade.testing import connect
-from shop import app
+from support.servers.asking_server import app
 
 @pytest.fixture
 async def mine():

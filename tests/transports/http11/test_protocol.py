@@ -385,7 +385,7 @@ class TestFallback:
         importlib.import_module("uvicorn.protocols.http.auto")  # so that this one is there again afterwards
         monkeypatch.setitem(sys.modules, "httptools", None)
         for name in ("protocol", "reader", "framing"):
-            monkeypatch.delitem(sys.modules, f"enfilade.transports.http_{name}")
+            monkeypatch.delitem(sys.modules, f"enfilade.transports.http11.{name}")
         monkeypatch.delitem(sys.modules, "uvicorn.protocols.http.auto")
         monkeypatch.delattr("uvicorn.protocols.http.auto")
         protocol = http_server.http_protocol()
