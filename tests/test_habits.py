@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from enfilade import Context, MCPApp, connect, tool
-from enfilade.primitives.habits import OF_APP, OF_CONTEXT, OPTIONS
+from enfilade.primitives.foreign_options import OPTIONS
+from enfilade.primitives.habits import OF_APP, OF_CONTEXT, OF_LOG, OF_SAMPLE
+from enfilade.serving.logging import ClientLog
 from enfilade.testing import accept
+from enfilade.wire.sampling import CreateMessageResult
 from support.servers.calls_in_process import called, text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +23,8 @@ REGISTERING: dict[str, Callable[..., Any]] = {
     "prompt": lambda **options: MCPApp().prompt(**options)(work),
     "server": MCPApp,
     "middleware": lambda **options: MCPApp().add_middleware(work, **options),
+    "run": lambda **options: MCPApp().run(**options),
+    "sample": lambda **options: Context.sample(None, "Hi", **options),  # type: ignore[arg-type]
     "question": lambda **options: Context.elicit(None, "Sure?", **options),  # type: ignore[arg-type]
 }
 
@@ -32,7 +37,7 @@ def work() -> str:
 def test_names_by_position_and_other_spellings_are_taken() -> None:
     app = MCPApp()
     app.tool("first", desc="The first.")(work)
-    app.add_tool(work, name="second", desc="The second.")  # type: ignore[call-arg]
+    app.add_tool(work, name="second", desc="The second.")
     app.prompt("third")(work)
     app.resource("a://b", mimeType="text/html")(work)  # type: ignore[call-arg]
     assert [(each.name, each.definition.description) for each in app.tools] == [
@@ -118,6 +123,8 @@ def test_any_other_option_is_named_with_what_comes_near(what: str, option: str, 
     [
         *((MCPApp, name, advice) for name, advice in OF_APP.items()),
         *((Context, name, advice) for name, advice in OF_CONTEXT.items()),
+        *((ClientLog, name, advice) for name, advice in OF_LOG.items()),
+        *((CreateMessageResult, name, advice) for name, advice in OF_SAMPLE.items()),
     ],
 )
 def test_an_attribute_from_elsewhere_says_what_to_write(kind: type, name: str, advice: str) -> None:

@@ -22,18 +22,17 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from functools import partial, wraps
-from inspect import unwrap
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
 from enfilade.main_module import copy_of, name_main_module
 from enfilade.primitives.caching import check_cacheable
-from enfilade.primitives.habits import OF_APP, OPTIONS, advised, check_middleware, explaining
+from enfilade.primitives.habits import OF_APP, advised, check_middleware, explaining
 from enfilade.primitives.schema.signature import read_provider
-from enfilade.registration_tools import ToolOffer
+from enfilade.registration import Registration
 from enfilade.serving.changes import updated
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
@@ -75,28 +74,16 @@ else:
     _failures = LazyModule("enfilade.serving.failures")
 
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 log = logging.getLogger("enfilade")
 
 
-def _names_settings(fn: F) -> F:
-    """Let a function answer for the settings that it does not take: where to give them."""
-    code = unwrap(fn).__code__
-    arguments = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
-
-    @wraps(fn)
-    def checked(*args: Any, **options: Any) -> Any:
-        if not options.keys() <= arguments:
-            unknown = {name: value for name, value in options.items() if name not in OPTIONS["server"]}
-            _sources.refuse_unknown(fn.__name__, unknown, arguments)
-        return fn(*args, **options)
-
-    return checked  # type: ignore[return-value]  # takes what `fn` takes
+def _refuse_settings(*unknown: Any) -> None:
+    """Refuse settings as arguments of a function that does not take them."""
+    _sources.refuse_unknown(*unknown)
 
 
 @explaining(OF_APP)
-class MCPApp(ToolOffer):
+class MCPApp(Registration):
     """An MCP server.
 
     Every argument that is also a setting can be overridden from outside: by `ENFILADE_<NAME>` in the environment
@@ -135,8 +122,7 @@ class MCPApp(ToolOffer):
         ValueError: the version is a sentence.
     """
 
-    @_names_settings
-    @advised("server")
+    @advised("server", refuse_first=_refuse_settings)
     def __init__(
         self,
         name: str = "enfilade",
@@ -209,6 +195,26 @@ class MCPApp(ToolOffer):
     def has_lifespan(self) -> bool:
         """Whether a lifespan was given, which may add tools, resources and prompts when the server starts."""
         return self._lifespan.is_given
+
+    @property
+    def title(self) -> str | None:
+        """The server's name for people."""
+        return self._server_info.title or None
+
+    @property
+    def instructions(self) -> str | None:
+        """How to use the server, for the client's model."""
+        return self._instructions
+
+    @property
+    def icons(self) -> Sequence[Icon]:
+        """Pictures of the server."""
+        return self._server_info.icons or ()
+
+    @property
+    def website_url(self) -> str | None:
+        """Where to read about the server."""
+        return self._server_info.website_url or None
 
     # -- around the handlers -----------------------------------------------------------------------------------
 
@@ -540,7 +546,7 @@ class MCPApp(ToolOffer):
 
     # -- running -----------------------------------------------------------------------------------------------
 
-    @_names_settings
+    @advised("run", refuse_first=_refuse_settings)
     def run(
         self,
         transport: str | None = None,
@@ -580,7 +586,7 @@ class MCPApp(ToolOffer):
         with self._served_with(settings):
             self.serve(reload=reload)
 
-    @_names_settings
+    @advised("run", refuse_first=_refuse_settings)
     async def run_async(
         self,
         transport: str | None = None,

@@ -8,24 +8,29 @@ Easy to get wrong: a substitute that does less than what it stands for. Where th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from inspect import unwrap
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+from enfilade.startup.lazy import LazyModule
 
 F = TypeVar("F", bound=Callable[..., Any])
 K = TypeVar("K", bound=type)
+
+if TYPE_CHECKING:
+    from enfilade.primitives import foreign_options as _foreign
+else:  # for mistakes alone
+    _foreign = LazyModule("enfilade.primitives.foreign_options")
 
 #: Where it is all listed.
 PAGE: Final = "docs/from-fastmcp.md"
 
 AUTH: Final = "authorization is not there yet; let the ASGI host check tokens, and look at ctx.peer.principal"
-_TAGS: Final = 'tags are not there; put them into meta={"tags": [...]}, and add and remove things while it runs'
-_ENABLED: Final = "what is registered is offered; use app.remove_tool(name), remove_resource or remove_prompt"
-_TASK: Final = "background tasks are not there; a call may take long, report progress and be resumed"
-_VERSIONS: Final = "one of each name is offered; put the version into its name or meta"
-_DUPLICATES: Final = "two things of one name are always an error"
-_ONE_SETTING: Final = "it is a setting: MCPApp(settings=Settings({0}=...)), or ENFILADE_{1} in the environment"
+ENABLED: Final = "what is registered is offered; use app.remove_tool(name), remove_resource or remove_prompt"
+TRANSFORMS: Final = "transforms are not there; write a tool that calls another by ctx.tools.call"
+PROVIDERS: Final = "providers are not there; use app.add_tool and app.add_tools_from_module"
+TASK: Final = "background tasks are not there; a call may take long, report progress and be resumed"
 
 #: Options that are called otherwise here.
 SPELLINGS: Final = {
@@ -35,79 +40,6 @@ SPELLINGS: Final = {
     "website": "website_url",
     "response_type": "wanted",
     "schema": "wanted",
-}
-
-_ANY: Final = {
-    "tags": _TAGS,
-    "auth": AUTH,
-    "requires_auth": AUTH,
-    "enabled": _ENABLED,
-    "task": _TASK,
-    "version": _VERSIONS,
-    "app": 'the view of a tool stands in its meta: meta={"ui": {"resourceUri": "ui://..."}}',
-    "dependencies": "let a parameter depend on it: x: Annotated[T, Depends(fn)]",
-}
-#: What to write for an option, by what takes it.
-OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
-    "tool": _ANY
-    | {
-        "exclude_args": "make it a dependency, which no client sees: x: Annotated[T, Depends(fn)]",
-        "serializer": "return text, or ToolResult(content=..., structured_content=...)",
-        "response_model": "annotate what the function returns",
-        "run_in_thread": "plain `def` functions always run in a thread, `async def` functions never",
-        "requires_metadata": "read ctx.meta",
-        **dict.fromkeys(
-            ("read_only", "readOnlyHint", "destructive", "destructiveHint", "idempotent", "idempotentHint"),
-            'hints stand in annotations={"read_only_hint": True, "destructive_hint": False, ...}',
-        ),
-    },
-    "resource": _ANY | {"security": "verbatim=[...] names the variables that may hold any path"},
-    "prompt": _ANY,
-    "question": dict.fromkeys(
-        ("response_title", "response_description"),
-        "title and describe the fields of what is wanted: Field(title=...)",
-    ),
-    "middleware": dict.fromkeys(
-        ("allow_origins", "allow_methods", "allow_headers", "allow_credentials", "allowed_hosts", "minimum_size"),
-        "middleware of Starlette goes around the app: CORSMiddleware(app, ...); "
-        "for browsers and host names there are the settings allowed_origins and allowed_hosts",
-    ),
-    "server": {
-        "auth": AUTH,
-        "tags": _TAGS,
-        "include_tags": _TAGS,
-        "exclude_tags": _TAGS,
-        "description": "what the client's model is told about the server is instructions=...",
-        "desc": "what the client's model is told about the server is instructions=...",
-        "tools": "add each with app.add_tool(fn)",
-        "resources": "add each with app.add_resource(fn, uri)",
-        "dependencies": "packages stand in pyproject.toml",
-        "mask_error_details": "it is always so: only the text of ToolError and its kin reaches the client",
-        "strict_input_validation": "arguments are always validated; what is surely meant is converted",
-        "stateless_http": "both eras are served at once, and any worker serves any session",
-        "transforms": "transforms are not there; write a tool that calls another by ctx.tools.call",
-        "providers": "providers are not there; use app.add_tool and app.add_tools_from_module",
-        "tasks": _TASK,
-        "debug": 'use log_level="debug"',
-        "session_state_store": "it is store=..., for what sessions need; values of yours belong into a database",
-        "sampling_handler": "ctx.sample asks the client; call a model of your own from the tool",
-        "streamable_http_path": "it is path=...",
-        "sse_path": "the HTTP+SSE transport of 2024 is not served; the endpoint is path=...",
-        "message_path": "the HTTP+SSE transport of 2024 is not served; the endpoint is path=...",
-        "dereference_schemas": "what $ref refers to is written out in place; MCPApp(schema_refs=True) keeps it",
-        "resource_security": "paths out of a folder are refused; verbatim=[...] of @app.resource takes them",
-        "request_state_security": "it is sealed with secret=...",
-        **dict.fromkeys(
-            ("cache_ttl", "cache_scope"), 'use caching={"tools/list": Caching(ttl=60)}, and ttl= of resources'
-        ),
-        "experimental_capabilities": "experimental capabilities are not there",
-        "client_log_level": "the client chooses it for itself",
-        "json_response": _ONE_SETTING.format("json_response", "JSON_RESPONSE"),
-        "list_page_size": _ONE_SETTING.format("page_size", "PAGE_SIZE"),
-        **dict.fromkeys(
-            ("on_duplicate", "on_duplicate_tools", "on_duplicate_resources", "on_duplicate_prompts"), _DUPLICATES
-        ),
-    },
 }
 
 _ROUTE: Final = "put routes into an ASGI host beside it: Starlette(routes=[Route(...), app.host_route()])"
@@ -130,13 +62,19 @@ OF_APP: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("from_openapi", "from_fastapi", "as_proxy"), "that is not there; write the tools that a model needs"
     ),
-    **dict.fromkeys(("add_transform", "add_tool_transformation"), OPTIONS["server"]["transforms"]),
-    **dict.fromkeys(("enable", "disable"), _ENABLED),
-    "add_provider": OPTIONS["server"]["providers"],
+    **dict.fromkeys(("add_transform", "add_tool_transformation"), TRANSFORMS),
+    **dict.fromkeys(("enable", "disable"), ENABLED),
+    "local_provider": "look at app.tools, app.resources, app.templates and app.prompts",
+    **{
+        name: f"app.settings.{name}"
+        for name in ("host", "port", "path", "transport", "log_level", "tool_names", "request_timeout")
+    },
+    "lifespan": "what it yielded is ctx.lifespan; app.has_lifespan says whether there is one",
+    "add_provider": PROVIDERS,
     "add_template": "app.add_resource(fn, uri) takes URIs with variables as well",
     "add_completion_handler": '@app.completion("prompt or template", "argument")',
     "add_extension": "extensions are not there; middleware sees every request",
-    **dict.fromkeys(("get_tasks", "docket"), _TASK),
+    **dict.fromkeys(("get_tasks", "docket"), TASK),
     **dict.fromkeys(("get_tools", "list_tools", "get_tool"), "look at app.tools, by name app.tools.get(name)"),
     **dict.fromkeys(
         ("get_resource", "get_resources", "get_resource_template", "list_resources", "list_resource_templates"),
@@ -158,6 +96,19 @@ _STATE: Final = (
 #: What to do without the headers of a request.
 HTTP: Final = "headers do not reach tools; let the ASGI host authenticate, and look at ctx.peer.principal"
 
+#: What to write for an attribute of `Context.log`.
+OF_LOG: Final[Mapping[str, str]] = {
+    "warn": "await ctx.log.warning(...)",
+    "fatal": "await ctx.log.critical(...)",
+    "exception": "await ctx.log.error(...); the server's own log is Python's logging",
+    "setLevel": "the client chooses the level",
+}
+#: What to write for an attribute of what `Context.sample` returns.
+OF_SAMPLE: Final[Mapping[str, str]] = {
+    "text": "text_of(result), with text_of from enfilade",
+    "result": "text_of(result), with text_of from enfilade",
+    "history": "the conversation is what you gave to ctx.sample, and its result",
+}
 #: What to write for an attribute of `Context`.
 OF_CONTEXT: Final[Mapping[str, str]] = {
     **{
@@ -186,56 +137,87 @@ OF_CONTEXT: Final[Mapping[str, str]] = {
     "origin_request_id": "ctx.request_id",
     "transport": "a tool does not see the transport; ctx.session_id says whether there is a session",
     "client_supports_extension": "ctx.supports(name) knows the capabilities of the protocol",
-    **dict.fromkeys(("is_background_task", "task_id"), _TASK),
-    **dict.fromkeys(("enable_components", "disable_components", "reset_visibility"), _ENABLED),
+    **dict.fromkeys(("is_background_task", "task_id"), TASK),
+    **dict.fromkeys(("enable_components", "disable_components", "reset_visibility"), ENABLED),
     "sample_step": "await ctx.sample(...)",
     "send_notification": "changes are announced by themselves; messages go by ctx.log and ctx.progress",
 }
 
 
-def advised(what: str) -> Callable[[F], F]:
-    """Let a function that registers something explain options that it does not have.
+def advised(
+    what: str,
+    options: type | None = None,
+    *,
+    refuse_first: Callable[[str, Mapping[str, Any], Collection[str]], object] | None = None,
+) -> Callable[[F], F]:
+    """Let a function explain arguments that it does not have, and take those that are only spelled otherwise.
 
     Args:
-        what: what it registers, a key of `OPTIONS`.
+        what: what it makes or does, a key of `foreign_options.OPTIONS`.
+        options: the TypedDict of its `**options`, if it has some.
+        refuse_first: gets the function's name, the unknown options of which no table knows, and its own; may
+            raise a `TypeError` that says more about them.
     """
 
     def decorate(fn: F) -> F:
         code = unwrap(fn).__code__
-        known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        positional = code.co_varnames[: code.co_argcount]
+        known = (
+            *code.co_varnames[: code.co_argcount + code.co_kwonlyargcount],
+            *(options.__annotations__ if options else ()),
+        )
+
+        as_written = frozenset(known) - SPELLINGS.keys()
 
         @wraps(fn)
-        def checked(*args: Any, **options: Any) -> Any:
-            return fn(*args, **understood(what, options, known))
+        def checked(*args: Any, **given: Any) -> Any:
+            if len(args) > len(positional):
+                owner, _, name = fn.__qualname__.rpartition(".")
+                _refuse_position(owner if name == "__init__" else name, positional)
+            if given.keys() <= as_written:
+                return fn(*args, **given)
+            if refuse_first is not None:
+                refuse_first(
+                    fn.__name__, {k: v for k, v in given.items() if k not in _foreign.OPTIONS[what]}, known
+                )
+            return fn(*args, **understood(what, given, known))
 
         return checked  # type: ignore[return-value]  # takes what `fn` takes
 
     return decorate
 
 
-def understood(what: str, options: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+def _refuse_position(function: str, positional: Sequence[str]) -> NoReturn:
+    names = [name for name in positional if name != "self"]
+    takes = f"{len(names)} arguments" if len(names) > 1 else "one argument" if names else "no arguments"
+    raise TypeError(
+        f"{function}() takes {takes} by position"
+        f"{': ' if names else ''}{', '.join(names)}; give the others by name, such as description=..."
+    )
+
+
+def understood(what: str, options: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     """Return options under the names that they have here.
 
     Raises:
         TypeError: there is no such option; says what to write.
     """
-    if options.keys() <= set(known):
-        return options
-    found = {}
+    understood_options: dict[str, Any] = {}
     for name, value in options.items():
-        own = name if name in known or SPELLINGS.get(name) not in known else SPELLINGS[name]
+        spelled = SPELLINGS.get(name, name)
+        own = spelled if spelled in known else name
         if own not in known:
             _refuse(what, name, known)
-        if own in found or (own != name and own in options):
+        if own in understood_options or (own != name and own in options):
             raise TypeError(f"{name} and {own} are the same; give one of them")
-        found[own] = value
-    return found
+        understood_options[own] = value
+    return understood_options
 
 
 def _refuse(what: str, name: str, known: Collection[str]) -> NoReturn:
     import difflib
 
-    advice = OPTIONS[what].get(name)
+    advice = _foreign.OPTIONS[what].get(name)
     if advice is not None:
         raise TypeError(f"a {what} has no option {name!r}: {advice} (see {PAGE})")
     names = [each for each in known if each not in ("self", "fn", "uri")]
@@ -256,13 +238,20 @@ class Elsewhere:
         self._of = owner.__name__
 
     def __get__(self, instance: object, owner: type) -> NoReturn:
-        raise AttributeError(f"{self._of} has no {self._name!r}: {self._text} (see {PAGE})")
+        text = f"{self._of} has no {self._name!r}: {self._text} (see {PAGE})"
+        raise AttributeError(text, name=self._name, obj=None)  # without an object Python suggests no other name
 
 
 def explaining(names: Mapping[str, str]) -> Callable[[K], K]:
-    """Give a class attributes that only say what to write; those that it has are left alone."""
+    """Give a class attributes that only say what to write, unless it has them; `dir` of an object omits them."""
 
     def add(kind: K) -> K:
+        def listed(self: object) -> list[str]:
+            own = getattr(self, "__dict__", ())
+            names = object.__dir__(self)
+            return [name for name in names if name in own or not isinstance(_static(type(self), name), Elsewhere)]
+
+        setattr(kind, "__dir__", listed)  # noqa: B010 - which type checkers do not take as an assignment
         for name, text in names.items():
             if not any(name in vars(each) for each in kind.__mro__):
                 each = Elsewhere(text)
@@ -271,6 +260,10 @@ def explaining(names: Mapping[str, str]) -> Callable[[K], K]:
         return kind
 
     return add
+
+
+def _static(kind: type, name: str) -> object:
+    return next((vars(each)[name] for each in kind.__mro__ if name in vars(each)), None)
 
 
 def check_middleware(middleware: object) -> None:

@@ -7,7 +7,7 @@ their wire names alike.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -19,7 +19,14 @@ from enfilade.wire.tools import ToolAnnotations
 _M = TypeVar("_M", bound=Message)
 
 
-def read_annotations(given: ToolAnnotations | Mapping[str, Any] | None) -> ToolAnnotations | UnsetType:
+class Dumped(Protocol):
+    """A model of pydantic, such as `ToolAnnotations`, `Annotations` and `Icon` of the official SDK."""
+
+    def model_dump(self, *, mode: str, by_alias: bool, exclude_none: bool) -> dict[str, Any]:
+        """Return its members as JSON has them."""
+
+
+def read_annotations(given: ToolAnnotations | Mapping[str, Any] | Dumped | None) -> ToolAnnotations | UnsetType:
     """Return a tool's hints.
 
     Raises:
@@ -30,7 +37,9 @@ def read_annotations(given: ToolAnnotations | Mapping[str, Any] | None) -> ToolA
     return given if isinstance(given, ToolAnnotations) else _message(ToolAnnotations, given, "annotations")
 
 
-def read_content_annotations(given: Annotations | Mapping[str, Any] | None) -> Annotations | UnsetType:
+def read_content_annotations(
+    given: Annotations | Mapping[str, Any] | Dumped | None,
+) -> Annotations | UnsetType:
     """Return what is said about a resource's use: `audience`, `priority`, `last_modified`.
 
     Raises:
@@ -44,7 +53,7 @@ def read_content_annotations(given: Annotations | Mapping[str, Any] | None) -> A
     return found
 
 
-def read_icons(given: Sequence[Icon | Mapping[str, Any] | str] | None) -> list[Icon] | UnsetType:
+def read_icons(given: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None) -> list[Icon] | UnsetType:
     """Return icons; a string is the icon's `src`.
 
     Raises:
@@ -75,14 +84,22 @@ def check_sendable(definition: Message, label: str) -> None:
         raise ValueError(f"{label}: its definition cannot be written as JSON ({error})") from error
 
 
-def _icon(given: Icon | Mapping[str, Any] | str) -> Icon:
+def _icon(given: Icon | Mapping[str, Any] | Dumped | str) -> Icon:
     if isinstance(given, str):
         return Icon(src=given)
     return given if isinstance(given, Icon) else _message(Icon, given, "icon")
 
 
-def _message(kind: type[_M], given: Mapping[str, Any], what: str) -> _M:
-    """Read a mapping with Python names or wire names into a wire type."""
+def _message(kind: type[_M], given: Mapping[str, Any] | Dumped, what: str) -> _M:
+    """Read a mapping with Python names or wire names, or a model of pydantic, into a wire type.
+
+    Raises:
+        ValueError: it is neither, or has a member that the wire type has not.
+    """
+    if not isinstance(given, Mapping):
+        if not hasattr(given, "model_dump"):
+            raise ValueError(f"{what} is a dict or {kind.__name__}, not {given!r}")
+        given = given.model_dump(mode="json", by_alias=True, exclude_none=True)
     wire_names = {
         name: each.encode_name for each in msgspec.structs.fields(kind) for name in (each.name, each.encode_name)
     }

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 from enfilade.primitives.errors import ReturnedValueError
-from enfilade.primitives.habits import AUTH, HTTP, OF_CONTEXT, OPTIONS, PAGE
+from enfilade.primitives.foreign_options import OPTIONS
+from enfilade.primitives.habits import AUTH, HTTP, OF_CONTEXT, PAGE
 
 #: What errors call a package, by the first part of its modules' names; `uncalled_for` is a part of fastmcp.
 _TITLES: Final = {

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from enfilade.primitives.completion import Completer, Source, completers_for
 from enfilade.primitives.handler import Handler, handler_of
-from enfilade.primitives.metadata import check_sendable, read_icons
+from enfilade.primitives.metadata import Dumped, check_sendable, read_icons
 from enfilade.primitives.names import check_prompt_name
 from enfilade.primitives.schema.docstrings import docstring_of, read_docstring
 from enfilade.primitives.schema.schema_wording import expectation, follow
@@ -75,7 +75,7 @@ def prompt_from_function(
     name: str | None = None,
     title: str | None = None,
     description: str | None = None,
-    icons: Sequence[Icon | Mapping[str, Any] | str] | None = None,
+    icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None = None,
     meta: Mapping[str, Any] | None = None,
     complete: Mapping[str, Source] | None = None,
 ) -> Prompt:

@@ -22,7 +22,7 @@ from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.completion import Completer, Source, completers_for
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.handler import Handler, handler_of
-from enfilade.primitives.metadata import check_sendable, read_content_annotations, read_icons
+from enfilade.primitives.metadata import Dumped, check_sendable, read_content_annotations, read_icons
 from enfilade.primitives.schema.docstrings import docstring_of, read_docstring
 from enfilade.primitives.schema.schema_wording import follow
 from enfilade.primitives.schema.signature import (
@@ -185,8 +185,8 @@ def resource_from_function(
     description: str | None = None,
     mime_type: str | None = None,
     size: int | None = None,
-    annotations: Annotations | Mapping[str, Any] | None = None,
-    icons: Sequence[Icon | Mapping[str, Any] | str] | None = None,
+    annotations: Annotations | Mapping[str, Any] | Dumped | None = None,
+    icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None = None,
     meta: Mapping[str, Any] | None = None,
     caching: Caching = NEVER,
 ) -> Resource:
@@ -238,13 +238,13 @@ def define_resource(
     uri: str,
     name: str,
     *,
-    title: str | None,
-    description: str | None,
-    mime_type: str | None,
-    size: int | None,
-    annotations: Annotations | Mapping[str, Any] | None,
-    icons: Sequence[Icon | Mapping[str, Any] | str] | None,
-    meta: Mapping[str, Any] | None,
+    title: str | None = None,
+    description: str | None = None,
+    mime_type: str | None = None,
+    size: int | None = None,
+    annotations: Annotations | Mapping[str, Any] | Dumped | None = None,
+    icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None = None,
+    meta: Mapping[str, Any] | None = None,
 ) -> wire.Resource:
     """Return the definition of a resource, checked.
 
@@ -276,8 +276,8 @@ def template_from_function(
     title: str | None = None,
     description: str | None = None,
     mime_type: str | None = None,
-    annotations: Annotations | Mapping[str, Any] | None = None,
-    icons: Sequence[Icon | Mapping[str, Any] | str] | None = None,
+    annotations: Annotations | Mapping[str, Any] | Dumped | None = None,
+    icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None = None,
     meta: Mapping[str, Any] | None = None,
     caching: Caching = NEVER,
     complete: Mapping[str, Source] | None = None,

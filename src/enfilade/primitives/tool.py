@@ -22,7 +22,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from enfilade.primitives.handler import Handler
-from enfilade.primitives.metadata import check_sendable, read_annotations, read_icons
+from enfilade.primitives.metadata import Dumped, check_sendable, read_annotations, read_icons
 from enfilade.primitives.names import check_tool_name, secret_names
 from enfilade.primitives.schema.deferrable_types import is_plain, is_plain_parameter, texts_of
 from enfilade.primitives.schema.docstrings import Docstring, docstring_of, read_docstring
@@ -117,8 +117,8 @@ def tool_from_function(
     name: str | None = None,
     title: str | None = None,
     description: str | None = None,
-    annotations: wire.ToolAnnotations | Mapping[str, Any] | None = None,
-    icons: Sequence[Icon | Mapping[str, Any] | str] | None = None,
+    annotations: wire.ToolAnnotations | Mapping[str, Any] | Dumped | None = None,
+    icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None = None,
     meta: Mapping[str, Any] | None = None,
     input_schema: Mapping[str, Any] | None = None,
     additional_properties: bool = False,

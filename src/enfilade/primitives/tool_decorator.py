@@ -12,40 +12,27 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, TypeVar, Unpack, overload
 
-from enfilade.wire.content import Icon
-from enfilade.wire.tools import ToolAnnotations
+from enfilade.primitives.options import ToolOptions
 
 MARK: Final = "__enfilade_tool__"
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolOptions:
-    """What `@tool(...)` says about a function, for `tool_from_function`.
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What `@tool(...)` said about a function.
 
     Attributes:
-        more: other options, handed on as they are, and refused by the application if it does not know them.
+        options: as they were written; whoever registers the function refuses those that it does not know.
     """
 
-    name: str | None = None
-    title: str | None = None
-    description: str | None = None
-    annotations: ToolAnnotations | Mapping[str, Any] | None = None
-    icons: Sequence[Icon | Mapping[str, Any] | str] | None = None
-    meta: Mapping[str, Any] | None = None
-    input_schema: Mapping[str, Any] | None = None
-    additional_properties: bool = False
-    output_schema: Mapping[str, Any] | None = None
-    structured_output: bool | None = None
-    requires_secrets: Sequence[str] = ()
-    timeout: float | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any]
 
 
 @overload
@@ -53,46 +40,31 @@ def tool(fn: _F, /) -> _F: ...
 
 
 @overload
-def tool(
-    fn: str | None = None,
-    /,
-    *,
-    name: str | None = None,
-    title: str | None = None,
-    description: str | None = None,
-    desc: str | None = None,
-    annotations: ToolAnnotations | Mapping[str, Any] | None = None,
-    icons: Sequence[Icon | Mapping[str, Any] | str] | None = None,
-    meta: Mapping[str, Any] | None = None,
-    input_schema: Mapping[str, Any] | None = None,
-    additional_properties: bool = False,
-    output_schema: Mapping[str, Any] | None = None,
-    structured_output: bool | None = None,
-    requires_secrets: Sequence[str] = (),
-    timeout: float | None = None,
-    **more: Any,
-) -> Callable[[_F], _F]: ...
+def tool(fn: str | None = None, /, **options: Unpack[ToolOptions]) -> Callable[[_F], _F]: ...
 
 
-def tool(fn: Any = None, /, **options: Any) -> Any:
+def tool(fn: Any = None, /, *others: object, **options: Any) -> Any:
     """Mark a function as a tool, for `add_tools_from_module`; the function itself stays as it is.
 
     Use it bare or with the options of `MCPApp.add_tool`; one that the application does not know is refused there.
+
+    Raises:
+        TypeError: it has two names, or more than a name by position.
     """
+    if others:
+        raise TypeError("@tool takes one argument by position, the name; write description=... and the like")
     if isinstance(fn, str):
         if options.setdefault("name", fn) != fn:
             raise TypeError(f"the tool has two names: {fn!r} and {options['name']!r}")
     elif fn is not None:
-        return _marked(fn, ToolOptions())
-    own = {name: options.pop(name) for name in list(options) if name in _OWN_OPTIONS}
-    marks = ToolOptions(**own, more=options)
-    return lambda function: _marked(function, marks)
+        return _marked(fn, Mark({}))
+    return lambda function: _marked(function, Mark(options))
 
 
-def options_of(fn: Any) -> ToolOptions | None:
+def options_of(fn: Any) -> Mapping[str, Any] | None:
     """Return what `@tool` said about a function; None if it was not marked."""
-    found = getattr(fn, MARK, None)
-    return found if isinstance(found, ToolOptions) else None
+    mark = getattr(fn, MARK, None)
+    return mark.options if isinstance(mark, Mark) else None
 
 
 def tools_in_module(module: ModuleType | str) -> list[Callable[..., Any]]:
@@ -114,16 +86,13 @@ def tools_in_module(module: ModuleType | str) -> list[Callable[..., Any]]:
     return list(found.values())
 
 
-_OWN_OPTIONS: Final = frozenset(ToolOptions.__dataclass_fields__) - {"more"}
-
-
-def _marked(fn: Any, options: ToolOptions) -> Any:
+def _marked(fn: Any, mark: Mark) -> Any:
     if not callable(fn):
         raise TypeError(
             f"@tool takes a function, not {type(fn).__name__}; options are given by name: @tool(name=...)"
         )
     try:
-        setattr(fn, MARK, options)
+        setattr(fn, MARK, mark)
     except AttributeError:
         raise TypeError(f"@tool cannot mark {type(fn).__name__} objects; wrap it in a function") from None
     return fn

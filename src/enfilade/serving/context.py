@@ -242,6 +242,7 @@ class Context(Spellings, Generic[LifespanT]):
         """
         return await questions.elicit_url(self._request, message, url, key=key, timeout=timeout)
 
+    @advised("sample")
     @to_await("ctx.sample")
     async def sample(
         self,

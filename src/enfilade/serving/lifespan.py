@@ -7,6 +7,7 @@ get wrong is the end: code after `yield` always runs, also when the host only cl
 
 import asyncio
 import contextlib
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -21,9 +22,14 @@ class Lifespan:
         setup: `@asynccontextmanager async def lifespan(app)`; what it yields is handed to handlers as
             `ctx.lifespan` (None is fine). None for no set-up at all.
         owner: what `setup` is called with.
+
+    Raises:
+        TypeError: `setup` is no function of the app that returns an asynchronous context manager.
     """
 
     def __init__(self, setup: Setup | None, owner: Any) -> None:
+        if setup is not None:
+            _check(setup, owner)
         self._setup = setup
         self._owner = owner
         self._task: asyncio.Task[None] | None = None
@@ -98,3 +104,31 @@ class Lifespan:
         finally:
             self.started = False
             self.value = None
+
+
+def _check(setup: Any, owner: Any) -> None:
+    """Refuse what cannot be a lifespan when the server is made, not when its first client comes.
+
+    Raises:
+        TypeError: says what to write.
+    """
+    usage = "write @asynccontextmanager async def lifespan(app), with one yield"
+    if isinstance(setup, AbstractAsyncContextManager) or not callable(setup):
+        raise TypeError(f"lifespan is a function, not {_described(setup)}; {usage}, and give lifespan=lifespan")
+    inner = inspect.unwrap(setup)
+    is_bare = inner is setup and (inspect.isasyncgenfunction(setup) or inspect.iscoroutinefunction(setup))
+    if is_bare or inspect.isgeneratorfunction(inner):
+        raise TypeError(f"{setup.__name__}() is no asynchronous context manager; {usage}")
+    try:
+        signature = inspect.signature(setup)
+    except ValueError:  # of a callable that was written in C
+        return
+    try:
+        signature.bind(owner)
+    except TypeError as error:
+        name = getattr(setup, "__name__", type(setup).__name__)
+        raise TypeError(f"{name}() is called with the app, and does not take it ({error}); {usage}") from None
+
+
+def _described(value: object) -> str:
+    return "one that was called already" if hasattr(value, "__aenter__") else f"a {type(value).__name__}"

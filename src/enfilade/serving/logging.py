@@ -4,10 +4,11 @@ The level belongs to the request (stateless era) or the session, never to the pr
 to the stream of the call that caused it. The server's own log is another matter and is never touched here.
 """
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
+from enfilade.primitives.habits import OF_LOG, PAGE, explaining
 from enfilade.primitives.values.json_encoding import json_bytes
 from enfilade.serving.awaitables import DONE, Sent
 from enfilade.serving.request import Request
@@ -23,6 +24,7 @@ _HEADS: Final = {
 }
 
 
+@explaining(OF_LOG)
 class ClientLog:
     """Sends log messages of one call, if the client asked for their level.
 
@@ -55,6 +57,18 @@ class ClientLog:
         named = b"" if logger is None else b'"logger":' + _encode(logger) + b","
         request.push(_HEADS[level] + named + b'"data":' + said + b"}}")
         return self._sent
+
+    if not TYPE_CHECKING:  # for type checkers it is no function
+
+        def __call__(self, *_args: object, **_options: object) -> NoReturn:
+            """Refuse a call, as other frameworks have it.
+
+            Raises:
+                TypeError: says what to write.
+            """
+            raise TypeError(
+                f"ctx.log is no function: await ctx.log.info(...), or ctx.log.log(level, ...) (see {PAGE})"
+            )
 
     def debug(self, data: Any, logger: str | None = None, extra: Any = None) -> Sent:
         """Send a detail that helps to find a fault."""

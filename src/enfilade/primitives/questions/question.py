@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from enfilade.primitives.errors import AnswerError, ToolError
+from enfilade.primitives.habits import OF_SAMPLE, explaining
 from enfilade.primitives.uri.uris import check_page
 from enfilade.startup.lazy import LazyModule
 from enfilade.wire.content import TextContent, ToolResultContent, ToolUseContent
@@ -70,6 +71,8 @@ ANSWERS: Final[dict[str, type[Message]]] = {
     "sampling/createMessage": CreateMessageResult,
     "roots/list": ListRootsResult,
 }
+
+explaining(OF_SAMPLE)(CreateMessageResult)
 
 
 class NotAccepted(ToolError):  # noqa: N818 - it is an answer as much as an error

@@ -104,7 +104,7 @@ def read_signature(
             extra = _variadic(each, label, kind, allow_extra=allow_extra)
             continue
         if index == 0:
-            _refuse_unbound(fn, each, label)
+            _refuse_unbound(fn, each, label, kind)
         annotation = (
             Any if each.annotation is EMPTY else scope.resolve(each.annotation, f'parameter "{each.name}"')
         )
@@ -146,7 +146,18 @@ def _of_others(kinds: Iterable[type]) -> list[type]:
     ]
 
 
-def _refuse_unbound(fn: Any, first: inspect.Parameter, label: str) -> None:
+def _registering(function: str, kind: str) -> str:
+    """Return how an author registers a function as a kind of thing."""
+    return {
+        "prompt": f"app.add_prompt({function})",
+        "resource": f"app.add_resource({function}, uri)",
+        "resource template": f"app.add_resource({function}, uri)",
+        "completion": f"@app.completion(of, argument)({function})",
+        "dependency": f"Depends({function})",
+    }.get(kind, f"app.add_tool({function})")
+
+
+def _refuse_unbound(fn: Any, first: inspect.Parameter, label: str, kind: str) -> None:
     """Refuse a function from the body of a class, whose first parameter is the object or the class.
 
     Raises:
@@ -158,9 +169,10 @@ def _refuse_unbound(fn: Any, first: inspect.Parameter, label: str) -> None:
         )
     owner = getattr(fn, "__qualname__", "").rpartition(".")[0]
     if first.name == "cls" and inspect.isfunction(fn) and owner and not owner.endswith("<locals>"):
+        method = f"{owner.rpartition('.')[2]}.{raw_name(fn)}"
         raise TypeError(
             f"{label} is a class method without its class; take the decorator off and register it below "
-            f"the class: app.add_tool({owner.rpartition('.')[2]}.{raw_name(fn)})"
+            f"the class: {_registering(method, kind)}"
         )
 
 

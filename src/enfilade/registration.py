@@ -1,0 +1,489 @@
+"""What a server offers: tools, resources, templates and prompts, and completion for their arguments.
+
+`MCPApp` is built on this. Nothing here serves anything; it turns functions, texts and files into definitions and
+keeps them in registries, which may change at any time and from any thread.
+
+Tools are listed as their author named them, or under qualified names; either way the qualified name finds them.
+
+Easy to get wrong: what is a template. A URI with a variable in braces is one, and its function has a parameter
+for each variable; a URI without is a resource, and its function has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
+
+from enfilade.primitives.caching import Caching
+from enfilade.primitives.habits import advised, understood
+from enfilade.primitives.handler import giving, handler_of
+from enfilade.primitives.names import qualified_name
+from enfilade.primitives.options import (
+    DirectoryOptions,
+    FixedResourceOptions,
+    PromptOptions,
+    ResourceOptions,
+    ToolOptions,
+)
+from enfilade.primitives.registry import Registry
+from enfilade.primitives.schema.signature import describe, raw_name, read_signature
+from enfilade.primitives.values.files import MAX_SIZE, MOST_LISTED, Directory, file_reader, size_of
+from enfilade.primitives.values.media import guess_mime_type
+from enfilade.serving.changes import PROMPTS, RESOURCES, TOOLS, Changes
+from enfilade.serving.context import Context
+from enfilade.startup.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import os
+    from types import ModuleType
+
+    from enfilade.primitives import (
+        completion as _completion,
+        prompt as _prompt,
+        resource as _resource,
+        tool as _tool,
+        tool_decorator as _tool_decorator,
+    )
+    from enfilade.primitives.completion import Source
+    from enfilade.primitives.prompt import Prompt
+    from enfilade.primitives.resource import Resource, ResourceTemplate
+    from enfilade.primitives.tool import Tool
+else:  # with pydantic, which takes long to load; and most servers offer nothing but tools
+    _completion = LazyModule("enfilade.primitives.completion")
+    _prompt = LazyModule("enfilade.primitives.prompt")
+    _resource = LazyModule("enfilade.primitives.resource")
+    _tool = LazyModule("enfilade.primitives.tool")
+    _tool_decorator = LazyModule("enfilade.primitives.tool_decorator")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Registration:
+    """Tools, resources, templates and prompts.
+
+    Args:
+        name: the server's name, which qualifies the tools' names.
+        qualified: list the tools under their qualified names.
+        schema_refs: leave the references in derived schemas.
+
+    Attributes:
+        tools: the tools, by listed name, in listed order.
+        resources: what can be read, by URI.
+        templates: families of resources, by template, in the order in which they are tried.
+        prompts: the prompts, by name.
+        changes: hears of every change of the four.
+    """
+
+    def __init__(self, name: str, *, qualified: bool, schema_refs: bool = False) -> None:
+        self.name = name
+        self._qualify = qualified
+        self._schema_refs = schema_refs
+        self.changes = Changes()
+        self.tools: Registry[Tool] = Registry("tool", alias=None if qualified else self._qualified)
+        self.resources: Registry[Resource] = Registry(
+            "resource", key=lambda each: each.uri, alias=lambda each: each.canonical_uri
+        )
+        self.templates: Registry[ResourceTemplate] = Registry(
+            "resource template", key=lambda each: each.uri_template
+        )
+        self.prompts: Registry[Prompt] = Registry("prompt")
+        self.tools.on_change(lambda: self.changes.announce(TOOLS))
+        self.resources.on_change(lambda: self.changes.announce(RESOURCES))
+        self.templates.on_change(lambda: self.changes.announce(RESOURCES))
+        self.prompts.on_change(lambda: self.changes.announce(PROMPTS))
+
+    def offered_names(self) -> list[str]:
+        """Return the names of all that is offered."""
+        return [
+            *self.tools.names(),
+            *self.resources.names(),
+            *self.templates.names(),
+            *self.prompts.names(),
+        ]
+
+    # -- tools -------------------------------------------------------------------------------------------------
+
+    @overload
+    def tool(self, fn: F, /) -> F: ...
+
+    @overload
+    def tool(self, fn: str | None = None, /, **options: Unpack[ToolOptions]) -> Callable[[F], F]: ...
+
+    @advised("tool", ToolOptions)
+    def tool(self, fn: Any = None, /, **options: Any) -> Any:
+        """Offer a function as a tool: `@app.tool`, `@app.tool(title=…)` or `@app.tool("name")`.
+
+        The function stays as it is, callable and typed. Options are those of `add_tool`.
+        """
+        return _decorated(self.add_tool, fn, options)
+
+    @advised("tool", ToolOptions)
+    def add_tool(self, fn: Callable[..., Any], **options: Unpack[ToolOptions]) -> Tool:
+        """Offer a function, method or callable object as a tool.
+
+        Args:
+            fn: sync or async; a parameter annotated `Context` gets the call's context.
+            **options: name, texts, schemas, limits; see `ToolOptions`.
+
+        Returns:
+            The tool.
+
+        Raises:
+            TypeError: the function cannot be a tool; names the parameter at fault.
+            ValueError: the name is not allowed or taken, or an option has a value that it cannot have.
+        """
+        given: dict[str, Any] = {**options}
+        name = given.pop("name", None)
+        if given.get("output_schema", ...) is None:  # given as None, which means here what it does in FastMCP
+            if given.get("structured_output"):
+                raise ValueError(
+                    "output_schema=None sends no structured content, and structured_output=True does"
+                )
+            given["structured_output"] = False
+        tool = _tool.tool_from_function(
+            fn,
+            context_type=Context,
+            name=qualified_name(self.name, name or raw_name(fn)) if self._qualify else name,
+            schema_refs=self._schema_refs,
+            **given,
+        )
+        self.tools.add(tool)
+        return tool
+
+    def _qualified(self, tool: Tool) -> str:
+        return qualified_name(self.name, tool.name)
+
+    def add_tools_from_module(self, module: str | ModuleType) -> list[Tool]:
+        """Offer every function marked with `@enfilade.tool` in a module or package, installed or not.
+
+        Args:
+            module: the module, or its dotted name.
+
+        Returns:
+            The tools, in the order of their definitions.
+
+        Raises:
+            TypeError: a mark has an option that tools do not have.
+            ValueError: it marks no function.
+            ImportError: it cannot be imported.
+        """
+        functions = _tool_decorator.tools_in_module(module)
+        if not functions:
+            name = module if isinstance(module, str) else module.__name__
+            raise ValueError(f"{name} has no tools: mark functions with `from enfilade import tool` and `@tool`")
+        return [self._add_marked(fn) for fn in functions]
+
+    def _add_marked(self, fn: Callable[..., Any]) -> Tool:
+        try:
+            options = understood("tool", _tool_decorator.options_of(fn) or {}, ToolOptions.__annotations__)
+        except TypeError as error:
+            raise TypeError(f"@tool of {describe(fn)}: {error}") from None
+        return self.add_tool(fn, **cast("ToolOptions", options))
+
+    def remove_tool(self, name: str) -> None:
+        """Stop offering a tool.
+
+        Raises:
+            KeyError: there is no such tool.
+        """
+        self.tools.remove(name)
+
+    # -- resources ---------------------------------------------------------------------------------------------
+
+    @advised("resource", ResourceOptions)
+    def resource(self, uri: str, **options: Unpack[ResourceOptions]) -> Callable[[F], F]:
+        """Offer a function as a resource, or as a template if the URI has variables: `@app.resource("a://{b}")`.
+
+        The function stays as it is. Options are those of `add_resource`.
+
+        Raises:
+            TypeError: there is no URI.
+        """
+        _check_uri(uri, '@app.resource("scheme://...")')
+        return _decorator(partial(self.add_resource, uri=uri), options)
+
+    @advised("resource", ResourceOptions)
+    def add_resource(
+        self, fn: Callable[..., Any], uri: str, **options: Unpack[ResourceOptions]
+    ) -> Resource | ResourceTemplate:
+        """Offer a function, method or callable object as a resource or a template.
+
+        Args:
+            fn: sync or async; returns text, bytes, data, files or contents. It has a parameter for each variable
+                of the URI, and may take `Context`.
+            uri: where it is read; an RFC 6570 template if it has variables in braces.
+            **options: name, texts, media type, caching; see `ResourceOptions`.
+
+        Returns:
+            The resource or the template.
+
+        Raises:
+            TypeError: variables and parameters are not the same; names the first at fault.
+            ValueError: the URI is not legal or taken.
+        """
+        _check_uri(uri, 'app.add_resource(fn, "scheme://...")')
+        caching, given = _with_caching(options)
+        given |= {"context_type": Context, "caching": caching}
+        complete, verbatim = given.pop("complete", None), given.pop("verbatim", ())
+        if "{" in uri:
+            if given.pop("size", None) is not None:
+                raise ValueError(f'"{uri}" is a template, and what it stands for has no one size')
+            template = _resource.template_from_function(fn, uri, complete=complete, verbatim=verbatim, **given)
+            self.templates.add(template)
+            return template
+        if complete or verbatim:
+            raise ValueError(f'"{uri}" has no variables, so there is nothing to complete or to take verbatim')
+        resource = _resource.resource_from_function(fn, uri, **given)
+        self.resources.add(resource)
+        return resource
+
+    @advised("resource", FixedResourceOptions)
+    def add_text_resource(self, uri: str, text: str, **options: Unpack[FixedResourceOptions]) -> Resource:
+        """Offer a text under a URI.
+
+        Args:
+            uri: where it is read.
+            text: what it holds.
+            **options: name, texts, media type, caching; see `FixedResourceOptions`. Without one in the URI, the
+                media type is `text/plain`.
+
+        Raises:
+            ValueError: the URI is not legal or taken.
+        """
+        _check_uri(uri, 'app.add_text_resource("scheme://...", text)')
+        caching, given = _with_caching(options)
+        definition = _resource.define_resource(
+            uri,
+            given.pop("name", None) or _end_of(uri),
+            mime_type=given.pop("mime_type", None) or guess_mime_type(uri) or "text/plain",
+            size=len(text.encode("utf-8", "replace")),
+            **given,
+        )
+        resource = _resource.Resource(uri, definition, giving(text, f"the text of {uri}"), caching)
+        self.resources.add(resource)
+        return resource
+
+    @advised("resource", FixedResourceOptions)
+    def add_file_resource(
+        self,
+        uri: str,
+        path: str | os.PathLike[str],
+        *,
+        max_size: int = MAX_SIZE,
+        **options: Unpack[FixedResourceOptions],
+    ) -> Resource:
+        """Offer a file under a URI; it is read anew each time.
+
+        Args:
+            uri: where it is read.
+            path: the file. It need not exist yet; while it does not, the resource is not found.
+            max_size: largest file that is read, in bytes.
+            **options: name, texts, media type, caching; see `FixedResourceOptions`. The media type is guessed
+                from the file's name or its bytes by default.
+
+        Raises:
+            ValueError: the URI is not legal or taken.
+        """
+        _check_uri(uri, 'app.add_file_resource("scheme://...", path)')
+        file = Path(path)
+        caching, given = _with_caching(options)
+        mime_type = given.pop("mime_type", None) or guess_mime_type(file.name)
+        definition = _resource.define_resource(
+            uri, given.pop("name", None) or file.name, mime_type=mime_type, **given
+        )
+        read = file_reader(uri, file, mime_type, max_size)
+        handler = handler_of(read, read_signature(read, Context))
+        resource = _resource.Resource(uri, definition, handler, caching, partial(size_of, file))
+        self.resources.add(resource)
+        return resource
+
+    @advised("resource", DirectoryOptions)
+    def add_directory(
+        self,
+        uri: str,
+        path: str | os.PathLike[str],
+        *,
+        hidden: bool = False,
+        max_size: int = MAX_SIZE,
+        most_listed: int = MOST_LISTED,
+        **options: Unpack[DirectoryOptions],
+    ) -> ResourceTemplate:
+        """Offer the files below a directory: `add_directory("docs://", "handbook")`.
+
+        They are listed as they are at the time of asking, and read when a client asks. What is outside of the
+        directory, also by a symbolic link, is not there.
+
+        Args:
+            uri: what the URIs of the files begin with; the path below the directory follows.
+            path: the directory.
+            hidden: whether files and directories whose names begin with a dot are there.
+            max_size: largest file that is read, in bytes.
+            most_listed: most files that are listed; further ones can still be read.
+            **options: name, texts, caching; see `DirectoryOptions`.
+
+        Returns:
+            The template that the files are read by.
+
+        Raises:
+            ValueError: there is no such directory, or the URI is not legal or taken.
+        """
+        _check_uri(uri, 'app.add_directory("scheme://", path)')
+        root = Path(path)
+        caching, given = _with_caching(options)
+        directory = Directory(uri, root, hidden=hidden, max_size=max_size, limit=most_listed)
+        folder = root.resolve().name
+        template = _resource.template_from_function(
+            directory.read,
+            directory.uri_template,
+            context_type=Context,
+            name=given.pop("name", None) or folder or _end_of(uri),
+            description=given.pop("description", None) or f"A file of {folder}, by its path.",
+            caching=caching,
+            complete={"path": directory.suggest},
+            verbatim=["path"],
+            members=directory.listed,
+            **given,
+        )
+        self.templates.add(template)
+        return template
+
+    def remove_resource(self, uri: str) -> None:
+        """Stop offering a resource, or a template by its template.
+
+        Raises:
+            KeyError: there is neither.
+        """
+        registry: Registry[Any] = self.templates if uri in self.templates else self.resources
+        registry.remove(uri)
+
+    # -- prompts -----------------------------------------------------------------------------------------------
+
+    @overload
+    def prompt(self, fn: F, /) -> F: ...
+
+    @overload
+    def prompt(self, fn: str | None = None, /, **options: Unpack[PromptOptions]) -> Callable[[F], F]: ...
+
+    @advised("prompt", PromptOptions)
+    def prompt(self, fn: Any = None, /, **options: Any) -> Any:
+        """Offer a function as a prompt: `@app.prompt`, `@app.prompt(title=…)` or `@app.prompt("name")`.
+
+        The function stays as it is. Options are those of `add_prompt`.
+        """
+        return _decorated(self.add_prompt, fn, options)
+
+    @advised("prompt", PromptOptions)
+    def add_prompt(self, fn: Callable[..., Any], **options: Unpack[PromptOptions]) -> Prompt:
+        """Offer a function, method or callable object as a prompt.
+
+        Args:
+            fn: sync or async; returns text, a message, or a list of them. Its parameters are the arguments, which
+                arrive as their types say; it may take `Context`.
+            **options: name, texts, completion; see `PromptOptions`.
+
+        Returns:
+            The prompt.
+
+        Raises:
+            TypeError: the function cannot be a prompt; names the parameter at fault.
+            ValueError: the name is not legal or taken.
+        """
+        given: dict[str, Any] = {**options}
+        prompt = _prompt.prompt_from_function(fn, context_type=Context, **given)
+        self.prompts.add(prompt)
+        return prompt
+
+    def remove_prompt(self, name: str) -> None:
+        """Stop offering a prompt.
+
+        Raises:
+            KeyError: there is no such prompt.
+        """
+        self.prompts.remove(name)
+
+    # -- completion --------------------------------------------------------------------------------------------
+
+    def completion(self, of: str, argument: str) -> Callable[[F], F]:
+        """Let a function suggest values for an argument: `@app.completion("greet", "name")`.
+
+        The function takes what was typed (as `value`, or as its only parameter), the arguments that are settled
+        (as `arguments`) and `Context`, or any of these, and returns a list of strings, best first.
+
+        Args:
+            of: a prompt by its name, or a resource template by its template; registered before.
+            argument: the argument.
+
+        Raises:
+            TypeError: the function has parameters that nothing can be put into.
+            ValueError: there is no such prompt, template or argument.
+        """
+
+        def register(fn: F) -> F:
+            self._complete(of, argument, fn)
+            return fn
+
+        return register
+
+    def _complete(self, of: str, argument: str, source: Source) -> None:
+        prompt, template = self.prompts.get(of), self.templates.get(of)
+        item = prompt or template
+        if item is None:
+            raise ValueError(f'there is no prompt or resource template "{of}" to complete; register it first')
+        if argument not in item.arguments:
+            known = ", ".join(item.arguments) or "none"
+            raise ValueError(f'"{of}" has no argument "{argument}" to complete; it has: {known}')
+        completers = {**item.completers, argument: _completion.completer_of(source, Context)}
+        if prompt is not None:
+            self.prompts.update(replace(prompt, completers=completers))
+        elif template is not None:
+            self.templates.update(replace(template, completers=completers))
+
+
+def _decorated(add: Callable[..., object], fn: Any, options: dict[str, Any]) -> Any:
+    """Register the function that a bare decorator got, or return the decorator: `@app.tool("name", …)`.
+
+    Raises:
+        TypeError: there are two names, by position and as an option.
+    """
+    if isinstance(fn, str):
+        if options.get("name") not in (None, fn):
+            raise TypeError(f"there are two names: {fn!r} and {options['name']!r}")
+        options = {**options, "name": fn}
+    elif fn is not None:
+        return _decorator(add, options)(fn)
+    return _decorator(add, options)
+
+
+def _decorator(add: Callable[..., object], options: Mapping[str, Any]) -> Callable[[F], F]:
+    """Return a decorator that registers a function and leaves it as it is."""
+
+    def register(fn: F) -> F:
+        add(fn, **options)
+        return fn
+
+    return register
+
+
+def _check_uri(uri: object, usage: str) -> None:
+    """Refuse what is no URI, such as the function of a decorator without parentheses.
+
+    Raises:
+        TypeError: says what to write.
+    """
+    if not isinstance(uri, str):
+        name = describe(uri) if callable(uri) else f"a {type(uri).__name__}"
+        raise TypeError(f"a resource needs a URI, which is a string, not {name}; write {usage}")
+
+
+def _with_caching(options: Mapping[str, Any]) -> tuple[Caching, dict[str, Any]]:
+    """Return the hints for caching among options, and the other options."""
+    others = {**options}
+    return Caching(others.pop("ttl", 0), others.pop("cache_scope", "private")), others
+
+
+def _end_of(uri: str) -> str:
+    """Return the last part of a URI that says something."""
+    return uri.rstrip("/").replace("://", "/").rpartition("/")[2] or uri
