@@ -28,7 +28,14 @@ from typing import (
     get_origin,
 )
 
-from enfilade.primitives.schema.type_aliases import UNIONS, check_aliases, rewritten, strip, with_metadata
+from enfilade.primitives.schema.type_aliases import (
+    UNIONS,
+    check_aliases,
+    rewritten,
+    strip,
+    with_metadata,
+    with_type_arguments,
+)
 
 _MAX_MISSING: Final = 8
 # What qualifies the fields of classes and TypedDicts, and no parameter.
@@ -74,7 +81,7 @@ class Scope:
         if part is LiteralString:
             return str
         if part is not Self:
-            return part
+            return with_type_arguments(part)
         if self._owner is None:
             raise TypeError("Self stands for a class, and this is no method of one; name the class")
         return self._owner

@@ -31,6 +31,7 @@ from enfilade.primitives.schema.bytes_nodes import bytes_node, bytes_written_by,
 from enfilade.primitives.schema.choice_nodes import argument_choice, by_text, json_tag, result_choice
 from enfilade.primitives.schema.core_nodes import MANY, ONE, Node, is_own, is_pydantics, nodes, published_by
 from enfilade.primitives.schema.limits import with_limits_checked
+from enfilade.primitives.schema.type_aliases import TYPE_ARGUMENTS
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class _Rewriter:
         if (encoder := encoder_of(node)) is not None:
             return encoding_itself(node, encoder) if self._direction == "results" else node
         if kind == "is-instance" and _foreign.is_foreign(node["cls"]):
-            return self._foreign_class(node["cls"])
+            return self._foreign_class((node.get("metadata") or {}).get(TYPE_ARGUMENTS, node["cls"]))
         if is_own(node):  # the check for the class in it must not become its schema again
             return {**node, "json_schema": self.visit(node["json_schema"], options=_NO_OPTIONS)} | {
                 "serialization": self._inside("serialization", node["serialization"], _NO_OPTIONS)
@@ -186,8 +187,8 @@ class _Rewriter:
             return self.visit(item, options=options)
         return self._members(item, options)
 
-    def _foreign_class(self, kind: type) -> Any:
-        reference = f"{kind.__module__}.{kind.__qualname__}:{id(kind)}"
+    def _foreign_class(self, kind: Any) -> Any:
+        reference = _foreign.reference_of(kind)
         if reference not in self._foreign:
             self._foreign[reference] = {}  # being made: it may refer to itself
             made, definitions = _foreign.foreign_schema(kind)

@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic_core import PydanticCustomError, core_schema
 
 from enfilade.primitives.schema.schemas import typed_dict
+from enfilade.primitives.schema.type_aliases import rewritten, substituted, with_type_arguments
 from enfilade.primitives.values.foreign_values import is_attrs, members_of
 
 _MISSING: Final = object()
@@ -60,16 +61,29 @@ def is_foreign(kind: Any) -> bool:
     return isinstance(kind, type) and (is_attrs(kind) or issubclass(kind, msgspec.Struct))
 
 
-def foreign_schema(kind: type) -> tuple[Any, list[Any]]:
+def reference_of(kind: Any) -> str:
+    """Return the name of such a class among the definitions of a core schema; type arguments are part of it."""
+    owner: Any = get_origin(kind) or kind
+    arguments = ",".join(f"{getattr(each, '__name__', 'type')}:{id(each)}" for each in get_args(kind))
+    return f"{owner.__module__}.{owner.__qualname__}:{id(owner)}" + (f"[{arguments}]" if arguments else "")
+
+
+def foreign_schema(annotation: Any) -> tuple[Any, list[Any]]:
     """Return the core schema of such a class, and the definitions that it refers to.
+
+    Args:
+        annotation: the class, or the class with its type arguments.
 
     Raises:
         TypeError: its fields cannot be known, or it is not written as an object.
     """
-    fields = list(_struct_fields(kind) if issubclass(kind, msgspec.Struct) else _attrs_fields(kind))
+    kind: type = get_origin(annotation) or annotation
+    fields = list(
+        _struct_fields(annotation, kind) if issubclass(kind, msgspec.Struct) else _attrs_fields(annotation, kind)
+    )
     forbids = issubclass(kind, msgspec.Struct) and kind.__struct_config__.forbid_unknown_fields
     options = ConfigDict(arbitrary_types_allowed=True, extra="forbid" if forbids else "ignore")
-    holder = typed_dict(kind.__name__, {each.key: _item(each) for each in fields}, options)
+    holder = typed_dict(_title(annotation, kind), {each.key: _item(each) for each in fields}, options)
     inner: Any = TypeAdapter(holder).core_schema
     definitions: list[Any] = []
     if inner["type"] == "definitions":
@@ -118,8 +132,13 @@ def _item(field: _Field) -> Any:
     return item
 
 
-def _attrs_fields(kind: Any) -> Iterator[_Field]:
-    types = _types_of(kind)
+def _title(annotation: Any, kind: type) -> str:
+    names = [getattr(each, "__name__", str(each)) for each in get_args(annotation)]
+    return f"{kind.__name__}[{', '.join(names)}]" if names else kind.__name__
+
+
+def _attrs_fields(annotation: Any, kind: Any) -> Iterator[_Field]:
+    types = _types_of(annotation, kind)
     for each in kind.__attrs_attrs__:
         if not each.init:
             continue
@@ -133,11 +152,11 @@ def _attrs_fields(kind: Any) -> Iterator[_Field]:
             yield _Field(each.name, each.alias, each.alias, annotation)
 
 
-def _struct_fields(kind: Any) -> Iterator[_Field]:
+def _struct_fields(annotation: Any, kind: Any) -> Iterator[_Field]:
     config = kind.__struct_config__
     if config.array_like:
         raise TypeError(f"{kind.__name__} is written as an array (array_like=True); use a Struct without it")
-    types = _types_of(kind)
+    types = _types_of(annotation, kind)
     if config.tag is not None:
         yield _Field("", config.tag_field, "", Literal[config.tag], config.tag)
     for each in msgspec.structs.fields(kind):
@@ -150,14 +169,38 @@ def _struct_fields(kind: Any) -> Iterator[_Field]:
             yield _Field(each.name, each.encode_name, each.name, annotation)
 
 
-def _types_of(kind: type) -> dict[str, Any]:
+def _types_of(annotation: Any, kind: type) -> dict[str, Any]:
+    """Return the types of the fields, with its type arguments in place of the type variables."""
     module = sys.modules.get(kind.__module__)
     try:
-        return typing.get_type_hints(kind, vars(module) if module else None, include_extras=True)
+        hints = typing.get_type_hints(kind, vars(module) if module else None, include_extras=True)
     except NameError as error:
         raise TypeError(
             f'in {kind.__name__}, the name "{error.name}" is not known; import it in its module'
         ) from None
+    arguments = dict(_arguments_of(annotation))
+    for name, hint in hints.items():
+        owner = next((each for each in kind.__mro__ if _declares(each, name)), kind)
+        hints[name] = rewritten(substituted(hint, arguments.get(owner, {})), with_type_arguments)
+    return hints
+
+
+def _declares(kind: type, name: str) -> bool:
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format, get_annotations
+
+        return name in get_annotations(kind, format=Format.FORWARDREF)
+    return name in vars(kind).get("__annotations__", {})
+
+
+def _arguments_of(annotation: Any) -> Iterator[tuple[type, dict[Any, Any]]]:
+    """Yield a class and those that it is made of, each with the types that its type variables stand for."""
+    kind = get_origin(annotation) or annotation
+    arguments = dict(zip(getattr(kind, "__parameters__", ()), get_args(annotation), strict=False))
+    yield kind, arguments
+    for base in vars(kind).get("__orig_bases__", kind.__bases__):
+        if isinstance(get_origin(base) or base, type):
+            yield from _arguments_of(substituted(base, arguments))
 
 
 def _with_limits(annotation: Any) -> Any:

@@ -14,6 +14,9 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+#: The class with its type arguments, in the metadata of a core schema.
+TYPE_ARGUMENTS: Final = "enfilade_type_arguments"
+
 UNIONS: Final = (Union, types.UnionType)
 
 
@@ -112,6 +115,34 @@ def classes_in(annotation: Any) -> Iterator[type]:
             yield kind
 
 
+class TypeArguments:
+    """Takes the type arguments of a class of attrs or msgspec into pydantic's schema, which knows the class.
+
+    Args:
+        annotation: the class with its type arguments, such as `Page[int]`.
+    """
+
+    def __init__(self, annotation: Any) -> None:
+        self.annotation = annotation
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TypeArguments) and self.annotation == other.annotation
+
+    def __hash__(self) -> int:
+        return hash(self.annotation)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        schema = handler(source)
+        return {**schema, "metadata": {**schema.get("metadata", {}), TYPE_ARGUMENTS: self.annotation}}
+
+
+def with_type_arguments(part: Any) -> Any:
+    """Return a class of attrs or msgspec so that pydantic keeps its type arguments; others as they are."""
+    kind = get_origin(part)
+    is_foreign = hasattr(kind, "__attrs_attrs__") or hasattr(kind, "__struct_fields__")
+    return Annotated[part, TypeArguments(part)] if is_foreign else part
+
+
 def rewritten(annotation: Any, change: Callable[[Any], Any]) -> Any:
     """Return an annotation in which the types within it are what `change` returns for them.
 
@@ -170,10 +201,11 @@ def _value_of(alias: Any, arguments: tuple[Any, ...]) -> Any:
             f'the type alias {alias.__name__} cannot be resolved (the name "{error.name}" is not known); '
             f"define or import it in the module of the alias"
         ) from None
-    return _substituted(value, dict(zip(alias.__type_params__, arguments, strict=False))) if arguments else value
+    return substituted(value, dict(zip(alias.__type_params__, arguments, strict=False))) if arguments else value
 
 
-def _substituted(value: Any, arguments: Mapping[Any, Any]) -> Any:
+def substituted(value: Any, arguments: Mapping[Any, Any]) -> Any:
+    """Return an annotation with these types in place of its type variables."""
     if isinstance(value, TypeVar):
         return arguments.get(value, value)
     parameters = getattr(value, "__parameters__", ())
