@@ -53,7 +53,7 @@ NEVER = {
     "enfilade.transports.processes.supervisor",
     *("enfilade.cli", "enfilade.loading", "enfilade.state.redis.store", "enfilade.state.sqlite.store"),
     *("cryptography.hazmat.primitives.ciphers", "multiprocessing", "uvicorn.main", "uvicorn.supervisors"),
-    *(f"enfilade.serving.client_requests.{name}" for name in ("returned", "once", "questions", "rounds")),
+    *(f"enfilade.serving.client_requests.{name}" for name in ("ask", "once", "returned", "rounds")),
 }
 #: Needed by a server that serves, and before that by nobody.
 SERVING = {

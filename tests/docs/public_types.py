@@ -21,7 +21,7 @@ from enfilade import (
     elicitation,
     text_of,
 )
-from enfilade.serving.client_requests import questions
+from enfilade.serving.client_requests import ask as questions
 
 
 @dataclass

@@ -12,7 +12,7 @@ import pytest
 
 from enfilade import Context, Depends, MCPApp, ToolError
 from enfilade.serving import request as exchange
-from enfilade.serving.limit import TimeLimit, ToolTimeoutError
+from enfilade.serving.execution import TimeLimit, ToolTimeoutError
 from enfilade.serving.peer import Peer
 from enfilade.serving.request import Request
 from enfilade.wire.message import RequestParams

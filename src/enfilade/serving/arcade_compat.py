@@ -17,7 +17,7 @@ from enfilade.serving.changes import PROMPTS, RESOURCES, TOOLS, Change
 from enfilade.wire.tools import CallToolResult
 
 if TYPE_CHECKING:
-    from enfilade.serving.client_requests.questions import Elicited, Messages
+    from enfilade.serving.client_requests.ask import Elicited, Messages
     from enfilade.serving.peer import Peer
     from enfilade.wire.sampling import (
         CreateMessageResult,

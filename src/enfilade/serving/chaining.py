@@ -30,14 +30,14 @@ from enfilade.wire.tools import CallToolRequestParams, CallToolResult
 if TYPE_CHECKING:
     from enfilade.primitives.tool import Tool as Handled
     from enfilade.primitives.values import content_blocks as _content
-    from enfilade.serving.client_requests import questions
+    from enfilade.serving.client_requests import ask as asking
     from enfilade.serving.dispatcher import Dispatcher
     from enfilade.wire.prompts import Prompt
     from enfilade.wire.resources import Resource
     from enfilade.wire.tools import Tool
 else:  # the one with pydantic, which takes long to load; the other for handlers that ask
     _content = LazyModule("enfilade.primitives.values.content_blocks")
-    questions = LazyModule("enfilade.serving.client_requests.questions")
+    asking = LazyModule("enfilade.serving.client_requests.ask")
 
 #: Handlers that call each other deeper than this go in a circle.
 MAXIMUM_DEPTH: Final = 32
@@ -160,7 +160,7 @@ class ResourceReads:
     @to_await("ctx.resources.list_roots")
     async def list_roots(self, timeout: float | None = None) -> Sequence[Root]:
         """Return the client's roots; another spelling of `Context.roots`."""
-        return await questions.roots(self._request, key=None, timeout=timeout)
+        return await asking.roots(self._request, key=None, timeout=timeout)
 
     @to_await("ctx.resources.read")
     async def read(self, uri: str) -> ReadResourceResult:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from enfilade.primitives.questions.question import Elicited, Messages, SpecialForm
     from enfilade.serving import chaining
     from enfilade.serving.changes import Change
-    from enfilade.serving.client_requests import ask as asking, questions, returned as explicit
+    from enfilade.serving.client_requests import ask as asking, returned
     from enfilade.serving.peer import Peer
     from enfilade.serving.request import Request
     from enfilade.wire.jsonrpc import RequestId
@@ -49,8 +49,7 @@ else:
     LifespanT = TypeVar("LifespanT")  # a default needs a module more, and only type checkers read it
     asking = LazyModule("enfilade.serving.client_requests.ask")
     chaining = LazyModule("enfilade.serving.chaining")
-    explicit = LazyModule("enfilade.serving.client_requests.returned")
-    questions = LazyModule("enfilade.serving.client_requests.questions")
+    returned = LazyModule("enfilade.serving.client_requests.returned")
 
 
 @explaining(OF_CONTEXT)
@@ -223,7 +222,7 @@ class Context(Spellings, Generic[LifespanT]):
             AnswerError: the answer does not fit what was wanted.
             AskTimeoutError, ClientRefusedError, CannotAskError: there is no answer.
         """
-        answer: Elicited[Any] = await questions.elicit(self._request, message, wanted, key=key, timeout=timeout)
+        answer: Elicited[Any] = await asking.elicit(self._request, message, wanted, key=key, timeout=timeout)
         return answer
 
     @to_await("ctx.elicit_url")
@@ -240,7 +239,7 @@ class Context(Spellings, Generic[LifespanT]):
 
         The other errors are those of `elicit`.
         """
-        return await questions.elicit_url(self._request, message, url, key=key, timeout=timeout)
+        return await asking.elicit_url(self._request, message, url, key=key, timeout=timeout)
 
     @advised("sample")
     @to_await("ctx.sample")
@@ -274,7 +273,7 @@ class Context(Spellings, Generic[LifespanT]):
 
         The errors are those of `elicit`.
         """
-        return await questions.sample(
+        return await asking.sample(
             self._request,
             messages,
             max_tokens=max_tokens,
@@ -296,7 +295,7 @@ class Context(Spellings, Generic[LifespanT]):
 
         The errors are those of `elicit`.
         """
-        return await questions.roots(self._request, key=key, timeout=timeout)
+        return await asking.roots(self._request, key=key, timeout=timeout)
 
     @overload
     async def once(self, key: str, fn: Callable[[], Awaitable[J]]) -> J: ...
@@ -324,12 +323,12 @@ class Context(Spellings, Generic[LifespanT]):
     @property
     def input_responses(self) -> InputResponses:
         """The answers to what the run before asked by returning `InputRequired`; empty in the first run."""
-        return explicit.responses_of(self._request)
+        return returned.responses_of(self._request)
 
     @property
     def input_state(self) -> Any:
         """The `state` of that `InputRequired`; None in the first run."""
-        return explicit.state_of(self._request)
+        return returned.state_of(self._request)
 
     def require_capability(self, name: str) -> None:
         """Refuse the call unless the client declared a capability, such as `sampling` or `roots`.

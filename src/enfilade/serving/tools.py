@@ -21,9 +21,8 @@ from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.errors import EnfiladeError, NotAnObjectError, ReturnedValueError
 from enfilade.primitives.registry import Registry
 from enfilade.serving.client_errors import failed_call
-from enfilade.serving.execution import Handlers
+from enfilade.serving.execution import Handlers, TimeLimit
 from enfilade.serving.failures import alone, is_failure, log_failure, log_safely
-from enfilade.serving.limit import TimeLimit
 from enfilade.serving.pagination import Pages, Render
 from enfilade.serving.request import Outcome, Request
 from enfilade.serving.secrets import Redaction, SecretSource

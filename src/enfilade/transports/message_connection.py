@@ -19,8 +19,8 @@ from msgspec import UNSET, Raw
 from enfilade.serving.changes import Change, Listener, Watched, unwatch, watch
 from enfilade.serving.client_requests.session import SessionAsker
 from enfilade.serving.dispatcher import Dispatcher
+from enfilade.serving.execution import expire
 from enfilade.serving.failures import cut_off, ends_more, masked
-from enfilade.serving.limit import expire
 from enfilade.serving.peer import Peer
 from enfilade.serving.request import InFlight, Outcome, Outlet, Request
 from enfilade.serving.subscriptions import notification_of

@@ -21,7 +21,7 @@ from enfilade import (
     connect,
 )
 from enfilade.serving.awaitables import Awaited
-from enfilade.serving.client_requests import questions
+from enfilade.serving.client_requests import ask as questions
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from enfilade import AnswerError, Context, Peer, Request, ToolError
-from enfilade.serving.client_requests.questions import elicit
+from enfilade.serving.client_requests.ask import elicit
 from enfilade.serving.failures import too_long
 from enfilade.wire.lifecycle import ClientCapabilities, ElicitationCapability
 from enfilade.wire.tools import CallToolRequestParams

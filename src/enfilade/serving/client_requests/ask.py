@@ -10,28 +10,42 @@ declared, and a revision that has such questions (`check`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from msgspec import UNSET
 
+from enfilade.primitives.questions.question import (
+    Elicited,
+    Messages,
+    elicitation,
+    roots as roots_question,
+    sampling,
+    text_of,
+    url_elicitation,
+)
+from enfilade.serving.awaitables import to_await
+from enfilade.serving.client_requests import once as side_effects
 from enfilade.serving.client_requests.errors import MissingCapabilityError
 from enfilade.serving.peer import Peer
 from enfilade.serving.request import Request
-from enfilade.startup.lazy import LazyModule
 from enfilade.wire.elicitation import ElicitRequest
 from enfilade.wire.input_required import InputRequest
 from enfilade.wire.lifecycle import ClientCapabilities
 from enfilade.wire.requests import CLIENT_REQUESTS
-from enfilade.wire.sampling import CreateMessageRequest
+from enfilade.wire.roots import Root
+from enfilade.wire.sampling import CreateMessageRequest, CreateMessageResult
 
 if TYPE_CHECKING:
-    from enfilade.primitives.questions.question import Question
-    from enfilade.serving.client_requests import once as side_effects
-else:  # every server that serves loads this file, and few of them ask
-    side_effects = LazyModule("enfilade.serving.client_requests.once")
+    from typing_extensions import TypeForm
+
+    from enfilade.primitives.questions.choices import Choices
+    from enfilade.primitives.questions.question import Question, SpecialForm
 
 A = TypeVar("A")
+T = TypeVar("T")
+
+__all__ = ["Elicited", "Messages", "ask", "elicit", "elicit_url", "once", "roots", "sample", "text_of"]
 
 
 async def ask(request: Request, question: Question[A], *, key: str | None, timeout: float | None) -> A:
@@ -99,3 +113,68 @@ def _lacking(question: InputRequest, declared: ClientCapabilities) -> dict[str, 
         lacking = [name for name, needed in needs.items() if needed and getattr(features, name) is UNSET]
         return {"sampling": {name: {} for name in lacking}} if lacking else None
     return {"roots": {}} if declared.roots is UNSET else None
+
+
+# -- the kinds of questions ------------------------------------------------------------------------------------
+#
+# What `Context` offers, for middleware as well. Middleware also sees the calls that tools make, and would ask
+# once for each of them; those have a `request.parent`.
+
+
+@overload
+async def elicit(
+    request: Request, message: str, wanted: None = None, *, key: str | None = None, timeout: float | None = None
+) -> Elicited[None]: ...
+@overload
+async def elicit(
+    request: Request, message: str, wanted: Choices, *, key: str | None = None, timeout: float | None = None
+) -> Elicited[str]: ...
+@overload
+async def elicit(
+    request: Request,
+    message: str,
+    wanted: Mapping[str, Any],
+    *,
+    key: str | None = None,
+    timeout: float | None = None,
+) -> Elicited[dict[str, Any]]: ...
+@overload
+async def elicit(
+    request: Request, message: str, wanted: type[T], *, key: str | None = None, timeout: float | None = None
+) -> Elicited[T]: ...
+@overload
+async def elicit(
+    request: Request, message: str, wanted: TypeForm[T], *, key: str | None = None, timeout: float | None = None
+) -> Elicited[T]: ...
+@overload
+async def elicit(
+    request: Request, message: str, wanted: SpecialForm, *, key: str | None = None, timeout: float | None = None
+) -> Elicited[Any]: ...
+@to_await("elicit")
+async def elicit(
+    request: Request, message: str, wanted: Any = None, *, key: str | None = None, timeout: float | None = None
+) -> Elicited[Any]:
+    """Ask the user by a form; see `Context.elicit`."""
+    return await ask(request, elicitation(message, wanted), key=key, timeout=timeout)
+
+
+@to_await("elicit_url")
+async def elicit_url(
+    request: Request, message: str, url: str, *, key: str | None = None, timeout: float | None = None
+) -> Elicited[None]:
+    """Ask the user to visit a page; see `Context.elicit_url`."""
+    return await ask(request, url_elicitation(message, url), key=key, timeout=timeout)
+
+
+@to_await("sample")
+async def sample(
+    request: Request, messages: Messages, *, key: str | None = None, timeout: float | None = None, **how: Any
+) -> CreateMessageResult:
+    """Ask the client's model; `how` are the arguments of `Context.sample`."""
+    return await ask(request, sampling(messages, **how), key=key, timeout=timeout)
+
+
+@to_await("roots")
+async def roots(request: Request, *, key: str | None = None, timeout: float | None = None) -> list[Root]:
+    """Ask for the client's roots; see `Context.roots`."""
+    return await ask(request, roots_question(), key=key, timeout=timeout)

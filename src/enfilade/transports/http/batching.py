@@ -15,8 +15,8 @@ from typing import Final
 
 from msgspec import Raw
 
+from enfilade.serving.execution import expire
 from enfilade.serving.failures import cut_off
-from enfilade.serving.limit import expire
 from enfilade.serving.request import UNWINDING, Outcome, Request
 from enfilade.transports.http.request_limit import RequestLimit
 from enfilade.wire.jsonrpc import encode_error

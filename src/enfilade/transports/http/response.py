@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from enfilade.serving.execution import expire
 from enfilade.serving.failures import cancelled_by_host, cut_off
-from enfilade.serving.limit import expire
 from enfilade.serving.request import Outcome, Request
 from enfilade.transports.asgi_types import Headers, Receive, Send
 from enfilade.transports.http.event_log import ResponseRecorder, SealedEventLog
