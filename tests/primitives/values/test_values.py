@@ -23,6 +23,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    RootModel,
     SerializeAsAny,
     WithJsonSchema,
     field_serializer,
@@ -114,6 +115,52 @@ def test_what_is_no_base64_is_an_arguments_error(sent: str) -> None:
         got(Blob, {"data": sent})
 
 
+class Anything(BaseModel):
+    x: Any
+    y: Any = None
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class Rooted(RootModel[list[bytes]]):
+    pass
+
+
+class FrozenBlob(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    data: bytes
+
+
+class Mark(enum.Enum):
+    RAW = RAW
+
+
+class Marked(BaseModel):
+    mark: Mark
+
+
+class Masked(BaseModel):
+    token: Annotated[bytes, PlainSerializer(lambda value: "***", return_type=str)]
+
+
+@dataclass
+class AroundAny:
+    x: Any
+
+
+@attrs.define
+class AttrsAny:
+    x: Any
+
+
+class StructAny(msgspec.Struct):
+    x: Any
+
+
+HI = {"data": "aGk=", "more": {}}
+
 BYTES_OUT = {
     "bare": (bytes, RAW, {"result": BASE64}),
     "without annotation": (None, {"a-b": RAW, "c_d": "x-_"}, {"a-b": BASE64, "c_d": "x-_"}),
@@ -129,6 +176,30 @@ BYTES_OUT = {
     "type that encodes itself": (Base64Bytes, b"hi there", {"result": "aGkgdGhlcmU="}),
     "type that encodes itself, in a list": (list[Base64UrlBytes], [RAW], {"result": [URL_SAFE]}),
     "text that encodes itself": (Base64Str, "hi", {"result": "aGk="}),
+    "models in a list in a dict": (None, {"m": [Blob(data=b"hi"), b"hi"]}, {"m": [HI, "aGk="]}),
+    "models in containers of any type": (dict[str, Any], {"m": [Blob(data=b"hi"), b"hi"]}, {"m": [HI, "aGk="]}),
+    "bytes that are no text": (dict[str, Any], {"m": Blob(data=RAW)}, {"m": {"data": BASE64, "more": {}}}),
+    "models among any": (list[Any], [Blob(data=b"hi"), "x-_", 1], {"result": [HI, "x-_", 1]}),
+    "models among objects": (list[object], [(Blob(data=b"hi"),)], {"result": [[HI]]}),
+    "models in a bare list": (list, [{"k": Blob(data=b"hi")}], {"result": [{"k": HI}]}),
+    "models as their base": (list[SerializeAsAny[BaseModel]], [Blob(data=b"hi")], {"result": [HI]}),
+    "a field of any type": (Anything, Anything(x=Blob(data=b"hi"), y=RAW), {"x": HI, "y": BASE64}),
+    "a field of any type, without annotation": (None, Anything(x=[RAW]), {"x": [BASE64], "y": None}),
+    "a field of any type in any": (
+        list[Any],
+        [Anything(x=Box(RAW))],
+        {"result": [{"x": {"data": BASE64}, "y": None}]},
+    ),
+    "more than a model names": (Open, Open(x=Blob(data=b"hi"), y=RAW), {"x": HI, "y": BASE64}),
+    "more than a model names, in any": (dict[str, Any], {"k": Open(x=RAW)}, {"k": {"x": BASE64}}),
+    "a root model": (dict[str, Any], {"k": Rooted([RAW])}, {"k": [BASE64]}),
+    "a model in a dataclass": (None, AroundAny(Blob(data=b"hi")), {"x": HI}),
+    "a model in a dataclass in any": (dict[str, Any], {"k": AroundAny(Blob(data=b"hi"))}, {"k": {"x": HI}}),
+    "a model in attrs": (None, {"k": AttrsAny(Blob(data=b"hi"))}, {"k": {"x": HI}}),
+    "a model in a Struct in any": (dict[str, Any], {"k": StructAny(Blob(data=b"hi"))}, {"k": {"x": HI}}),
+    "a set of models": (None, {"k": {FrozenBlob(data=RAW)}}, {"k": [{"data": BASE64}]}),
+    "an Enum in a model in any": (dict[str, Any], {"k": Marked(mark=Mark.RAW)}, {"k": {"mark": BASE64}}),
+    "a serializer in any": (dict[str, Any], {"k": Masked(token=RAW)}, {"k": {"token": "***"}}),
     "memoryview": (None, {"a": memoryview(RAW)}, {"a": BASE64}),
 }
 
@@ -164,7 +235,7 @@ def test_what_holds_no_value_of_any_type_is_written_once(monkeypatch: pytest.Mon
     def again(*_: Any) -> None:
         raise AssertionError("written again")
 
-    monkeypatch.setattr(structured_output, "in_standard_alphabet", again)
+    monkeypatch.setattr(structured_output.TypedWriter, "_write_anything", property(again))
     kind = pathlib.Path if isinstance(value, pathlib.Path) else type(value)
     result_of(value, kind)
     with pytest.raises(AssertionError, match="written again"):

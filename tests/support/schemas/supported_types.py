@@ -170,6 +170,12 @@ _DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, places=3) | st.sa
     [Decimal("1E+40"), Decimal("-0"), Decimal("1e-9")]
 )
 
+_ANYTHING = st.recursive(
+    _BYTES | _TEXT | st.builds(Blob, data=_BYTES) | st.builds(Lax, never=_TEXT, extra=_BYTES, ratio=_FLOATS),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_LETTERS, inner, max_size=2),
+    max_leaves=4,
+)
+
 #: Every type that is not made of others.
 BASE: dict[str, Supported] = {
     "str": Supported(str, _TEXT, as_key=True),
@@ -178,6 +184,8 @@ BASE: dict[str, Supported] = {
     "bool": Supported(bool, st.booleans(), as_key=True),
     "None": Supported(None, st.none()),
     "Any": Supported(Any, st.none() | _INTEGERS | _TEXT | st.lists(_TEXT, max_size=2), hashable=False),
+    "Any with bytes": Supported(Any, _ANYTHING, hashable=False),
+    "dict with bytes": Supported(dict, st.dictionaries(_LETTERS, _ANYTHING, max_size=3), hashable=False),
     "list": Supported(list, st.lists(_TEXT | _INTEGERS, max_size=3), hashable=False),
     "dict": Supported(dict, st.dictionaries(_TEXT, _INTEGERS, max_size=3), hashable=False),
     "tuple": Supported(tuple, st.tuples(_INTEGERS, _TEXT), hashable=False),  # its items may be arrays

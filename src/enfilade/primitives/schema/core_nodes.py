@@ -48,11 +48,16 @@ def holds_anything(schema: Any) -> bool:
     """Return whether some part of a value may be of any type."""
     for node, _ in nodes(schema, None):
         writes = node.get("serialization") or {}
-        if "any" in (node.get("type"), writes.get("type")):
+        if "any" in (node.get("type"), writes.get("type")) or allows_more(node):
             return True
         if writes.get("type") in ("function-plain", "function-wrap") and not is_pydantics(writes["function"]):
             return True
     return False
+
+
+def allows_more(node: Node) -> bool:
+    """Return whether objects of a type may have more members than it names."""
+    return (node.get("config") or {}).get("extra_fields_behavior") == "allow"
 
 
 def holds_objects(schema: Any) -> bool:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from functools import lru_cache
 from operator import is_
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -29,7 +28,7 @@ from pydantic_core import SchemaSerializer, SchemaValidator, core_schema, from_j
 from enfilade.primitives.depends import DEPENDENCY
 from enfilade.primitives.schema.bytes_nodes import bytes_node, bytes_written_by, encoder_of, encoding_itself
 from enfilade.primitives.schema.choice_nodes import argument_choice, by_text, json_tag, result_choice
-from enfilade.primitives.schema.core_nodes import MANY, ONE, Node, is_own, is_pydantics, nodes, published_by
+from enfilade.primitives.schema.core_nodes import MANY, ONE, Node, is_own, is_pydantics, published_by
 from enfilade.primitives.schema.limits import with_limits_checked
 from enfilade.primitives.schema.type_aliases import TYPE_ARGUMENTS
 from enfilade.startup.lazy import LazyModule
@@ -71,39 +70,13 @@ def validator_of(schema: Any, adapter: TypeAdapter[Any] | None = None) -> Schema
         return SchemaValidator(schema)
 
 
-def serializer_of(schema: Any, *, bytes_mode: str = "base64") -> SchemaSerializer:
-    """Return a serializer by this very schema; `bytes_mode` is for bytes in values of any type."""
-    config: Any = {"ser_json_bytes": bytes_mode}
+def serializer_of(schema: Any) -> SchemaSerializer:
+    """Return a serializer by this very schema, with bytes in values of any type as URL-safe base64."""
+    config: Any = {"ser_json_bytes": "base64"}
     try:
         return SchemaSerializer(schema, config, _use_prebuilt=False)
     except TypeError:
         return SchemaSerializer(schema, config)
-
-
-def with_base64(value: Any, fallback: Callable[[Any], Any]) -> Any:
-    """Return a value with plain ones for models with bytes, which pydantic itself would write as text.
-
-    Args:
-        value: a model, or a list or dict of models.
-        fallback: gives a value that pydantic knows for one that it does not.
-    """
-    if type(value) is dict:
-        return {key: with_base64(member, fallback) for key, member in value.items()}
-    if type(value) in (list, tuple):
-        return [with_base64(item, fallback) for item in value]
-    kind: Any = type(value)
-    serializer = _serializer_with_bytes(kind) if hasattr(kind, "__pydantic_serializer__") else None
-    if serializer is None:
-        return value
-    return serializer.to_python(value, mode="json", by_alias=True, warnings="none", fallback=fallback)
-
-
-@lru_cache(maxsize=256)
-def _serializer_with_bytes(kind: type) -> SchemaSerializer | None:
-    """Return the serializer of a model that holds bytes; None for one without."""
-    schema = TypeAdapter(kind).core_schema
-    has_bytes = any(node["type"] == "bytes" for node, _ in nodes(schema, None))
-    return serializer_of(for_results(schema)) if has_bytes else None
 
 
 class _Rewriter:

@@ -101,6 +101,7 @@ def children(value: Any) -> Iterator[tuple[Step, Any]]:
         yield from ((each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value))
     elif hasattr(type(value), "model_fields"):
         yield from vars(value).items()
+        yield from (value.__pydantic_extra__ or {}).items()
     elif isinstance(value, msgspec.Struct) or is_attrs(type(value)):
         yield from members_of(value).items()
 

@@ -17,17 +17,18 @@ from enfilade.startup.lazy import LazyModule, lazy_pattern
 if TYPE_CHECKING:
     import pydantic_core
 
-    from enfilade.primitives.schema import core_schemas as _core_schemas, schema_wording as _phrases
+    from enfilade.primitives.schema import schema_wording as _phrases
     from enfilade.primitives.schema.schema_wording import Step
-    from enfilade.primitives.values import foreign_values as _foreign
+    from enfilade.primitives.values import foreign_values as _foreign, nested_models as _nested_models
 else:
     pydantic_core = LazyModule("pydantic_core")
-    _core_schemas = LazyModule("enfilade.primitives.schema.core_schemas")
     _foreign = LazyModule("enfilade.primitives.values.foreign_values")
+    _nested_models = LazyModule("enfilade.primitives.values.nested_models")
     _phrases = LazyModule("enfilade.primitives.schema.schema_wording")
 
 _UNKNOWN: Final = "JSON cannot hold an object of type "
 _UNKNOWN_TYPE: Final = lazy_pattern(_UNKNOWN + r"([\w.<>]+)")
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _STANDARD: Final = str.maketrans("-_", "+/")
 _DEEPEST: Final = 50  # steps of a path that are looked for
 # What pydantic-core says, and what is said instead.
@@ -45,8 +46,8 @@ def json_bytes(value: Any) -> bytes:
         ReturnedValueError: JSON cannot hold the value; names the place and the type at fault.
     """
     try:
-        if _holds_models(value):
-            value = _core_schemas.with_base64(value, fallback)
+        if _nested_models.holds_bytes_in_models(value):
+            value = _nested_models.without_models(value, encoded, fallback)
         return _standard(value, _compact(value))
     except (ValueError, TypeError, RecursionError) as error:
         reason = error
@@ -60,16 +61,13 @@ def json_bytes(value: Any) -> bytes:
         raise unwritable(error, value) from error
 
 
-def _holds_models(value: Any) -> bool:
-    """Return whether a value is one of pydantic's models, or holds some; what lies deeper is not looked for."""
-    kind = type(value)
-    if kind is dict:
-        kinds = set(map(type, value.values()))
-    elif kind is list or kind is tuple:
-        kinds = set(map(type, value))
-    else:
-        return hasattr(kind, "__pydantic_serializer__")
-    return any(hasattr(each, "__pydantic_serializer__") for each in kinds)
+def encoded(value: Any) -> Any:
+    """Return a value of any type as plain JSON values; bytes become base64, in models too."""
+    if type(value) in _SCALARS:
+        return value
+    if _nested_models.holds_bytes_in_models(value):
+        value = _nested_models.without_models(value, encoded, fallback)
+    return _jsonable(value)
 
 
 def _compact(value: Any) -> bytes:

@@ -14,6 +14,8 @@ schema where one of these may be wrong.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Never, NoReturn, cast, get_args, get_origin
 
 import msgspec
@@ -33,8 +35,8 @@ from enfilade.primitives.schema.type_aliases import strip
 from enfilade.primitives.values.content_blocks import declares_content, listed, text_of_json
 from enfilade.primitives.values.json_encoding import (
     clean,
+    encoded,
     fallback,
-    in_standard_alphabet,
     is_surrogate_error,
     json_bytes,
     scrubbed,
@@ -47,9 +49,10 @@ from enfilade.wire.content import TextContent
 from enfilade.wire.tools import CallToolResult
 
 if TYPE_CHECKING:
-    from enfilade.primitives.values import foreign_values as _foreign
-else:  # for values that do not fit at once
+    from enfilade.primitives.values import foreign_values as _foreign, nested_models as _nested_models
+else:  # for values that do not fit at once, and for those of any type
     _foreign = LazyModule("enfilade.primitives.values.foreign_values")
+    _nested_models = LazyModule("enfilade.primitives.values.nested_models")
 
 _NOTHING: Final = (EMPTY, None, type(None), Any, object)
 _encode: Final = msgspec.json.Encoder().encode
@@ -150,9 +153,12 @@ class TypedWriter:
     def _dumped(self, validated: Any) -> bytes:
         """Return the JSON of the value, checked where the serializer alone does not guarantee the schema."""
         try:
-            data = self._serialize(validated, by_alias=True, warnings="error", fallback=fallback)
-            if self._core_schema is not None and (b"-" in data or b"_" in data):
-                data = self._with_standard_base64(validated)
+            write = self._serialize
+            if self._core_schema is not None and _nested_models.holds_bytes_in_models(validated[0]):
+                write = self._write_anything
+            data = write(validated, by_alias=True, warnings="error", fallback=fallback)
+            if self._core_schema is not None and (b"-" in data or b"_" in data):  # perhaps the other alphabet
+                data = self._write_anything(validated, by_alias=True, warnings="error", fallback=fallback)
             has_null = b"null" in data
             # NaN becomes null.
             if not (self._may_differ or (has_null and self._has_numbers)) and (
@@ -186,14 +192,10 @@ class TypedWriter:
             f"return None where there is no number, and declare it as float | None"
         )
 
-    def _with_standard_base64(self, validated: Any) -> bytes:
-        """Return the JSON with bytes among values of any type in the standard alphabet."""
-        in_hex = serializer_of(self._core_schema, bytes_mode="hex").to_python
-        encoded, compared = (
-            write(validated, mode="json", by_alias=True, warnings="none", fallback=fallback)
-            for write in (self._to_python, in_hex)
-        )
-        return json_bytes(in_standard_alphabet(encoded, compared))
+    @cached_property
+    def _write_anything(self) -> Callable[..., bytes]:
+        """Write bytes in the standard alphabet also among values of any type, and in the models there."""
+        return serializer_of(_nested_models.encoding_anything(self._core_schema, encoded)).to_json
 
     def _dumped_anyhow(self, validated: Any, reason: Exception) -> bytes:
         try:
