@@ -50,7 +50,7 @@ def open_store(url: str, limits: LogLimits | None = None, timings: Timings = Tim
     if scheme in ("redis", "rediss", "valkey", "valkeys"):
         from enfilade.state.redis.store import RedisStore
 
-        return RedisStore(url, limits or LogLimits())
+        return RedisStore(url, limits or LogLimits(), timings)
     examples = "memory://, sqlite:///file.db, redis://host:6379/0"
     prefix = url[: len(scheme) + len("://")]  # the rest may hold a password
     raise ValueError(f"store={prefix!r}: unknown kind of store {scheme!r}; use one of {examples}")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from enfilade.state.open import open_store
-from enfilade.state.redis.connection import LIMIT
 from enfilade.state.store import Store, StoreError
+from enfilade.timings import Timings
 from support.servers.processes import HOST
 from support.stores.opened import opened, until
 from support.stores.valkey_server import Lossy, Valkey
@@ -54,7 +54,7 @@ def _operations(store: Store) -> list[Awaitable[object]]:
 
 
 async def _all_fail(store: Store, says: str) -> None:
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(Timings().store_operation):
         outcomes = await asyncio.gather(*_operations(store), return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {StoreError}
     assert all(says in str(outcome) for outcome in outcomes), outcomes
@@ -149,11 +149,11 @@ async def test_starting_and_closing_end_although_the_server_is_frozen(tmp_path: 
         valkey.pause()
         before = asyncio.all_tasks()
         store = open_store(valkey.url)
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(Timings().store_operation):
             await store.start()
         waiting = asyncio.ensure_future(store.keys.get("key"))
         await asyncio.sleep(0)
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(Timings().store_operation):
             await store.close()
         with pytest.raises(StoreError):
             await waiting
@@ -236,12 +236,9 @@ async def test_a_server_that_fails_is_left_alone_for_a_moment() -> None:
             assert 1 <= tried < 30
 
 
-async def test_a_connection_that_was_cut_while_idle_is_noticed_before_it_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("enfilade.state.redis.connection._IDLE", 0.0)
+async def test_a_connection_that_was_cut_while_idle_is_noticed_before_it_is_used(tmp_path: Path) -> None:
     with Valkey(tmp_path) as valkey:
-        async with opened(valkey.url) as store:
+        async with opened(valkey.url, Timings(redis_idle=0)) as store:
             for _ in range(10):
                 await store.bus.publish("topic", b"")
                 assert valkey.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") >= 1
@@ -267,15 +264,13 @@ async def test_a_listener_that_was_cut_off_is_told_and_hears_again(tmp_path: Pat
 async def test_a_listener_whose_server_says_nothing_any_more_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("enfilade.state.redis.bus._SILENCE", 0.05)
-    monkeypatch.setattr("enfilade.state.redis.bus.PATIENCE", 0.5)
     lost = asyncio.Event()
     handler = logging.Handler()
     monkeypatch.setattr(handler, "emit", lambda record: lost.set())
     logging.getLogger("enfilade.state").addHandler(handler)
     gaps: list[bool] = []
     with Valkey(tmp_path) as valkey:
-        async with opened(valkey.url) as store:
+        async with opened(valkey.url, Timings(redis_silence=0.05, redis_exchange=0.5)) as store:
             store.bus.subscribe("topic", lambda message: None)
             store.bus.on_gap(lambda: gaps.append(True))
             await until(lambda: valkey.calls("ping") >= 5)  # signs of life, and no alarm

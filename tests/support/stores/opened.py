@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 from enfilade.state.open import open_store
 from enfilade.state.store import Store
+from enfilade.timings import Timings
 
 
 async def until(look: Callable[[], object]) -> None:
@@ -16,8 +17,8 @@ async def until(look: Callable[[], object]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Store]:
-    store = open_store(url)
+async def opened(url: str, timings: Timings = Timings()) -> AsyncIterator[Store]:
+    store = open_store(url, timings=timings)
     await store.start()
     try:
         yield store

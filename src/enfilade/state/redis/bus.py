@@ -1,8 +1,8 @@
-"""Messages between processes, by the pub/sub of Redis: one channel for each topic, one connection that listens.
+"""Messages between processes, by pub/sub of Redis: a channel for each topic, and one connection that subscribes.
 
-The easy thing to get wrong is silence. Redis keeps nothing for a subscriber that is away, and a connection whose
-other end is gone says nothing either. So a silent connection is asked for a sign of life, and whoever depends on
-messages is told after each time that some may have been missed.
+The easy thing to get wrong is silence. Redis keeps nothing for a disconnected subscriber, and a connection whose
+other end is gone is silent too. So a silent connection is probed with PING, and subscribers are told after each
+reconnection that they may have missed messages.
 """
 
 import asyncio
@@ -14,226 +14,233 @@ from typing import TYPE_CHECKING, Final, ParamSpec
 
 from redis import exceptions
 
-from enfilade.state.redis.address import PATIENCE
-from enfilade.state.redis.availability import FAILURES
+from enfilade.state.redis.server import FAILURES
 
 if TYPE_CHECKING:
     from redis.asyncio import Connection
 
-    from enfilade.state.redis.address import Address
-    from enfilade.state.redis.availability import Reach
-    from enfilade.state.redis.connection import Lanes
+    from enfilade.state.redis.connection import Connections
+    from enfilade.state.redis.server import Address, Availability
+    from enfilade.timings import Timings
 
 log = logging.getLogger("enfilade.state")
 
-_Told = ParamSpec("_Told")
-_PART: Final = "messages"
+_Args = ParamSpec("_Args")
+_PURPOSE: Final = "messages"
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0  # a worker that starts meanwhile waits for the others no longer than twice that
-_SETTLING: Final = 1.0  # seconds that a message waits for its sender to hear a new topic
-_SILENCE: Final = 5.0  # seconds after which a sign of life is asked for
+_SUBSCRIBE_WAIT: Final = 1.0  # seconds that a message waits until its sender has subscribed to a new topic
 
 
-class Listening:
-    """The connection that hears, kept up by one task. Lives in one event loop.
+class MessageListener:
+    """The connection that subscribes, kept up by one task. Lives in one event loop.
 
     Args:
-        address: where the server is.
-        reach: what is known about its being there.
-        channels: what is heard, by channel; may grow, which `more` is to be told.
-        gaps: what is called when messages may have been missed.
+        address: of the server.
+        availability: of the server.
+        timings: `redis_exchange` and `redis_silence` count.
+        channels: the callbacks by channel; call `subscribe_new` after adding one.
+        gap_callbacks: called when messages may have been missed.
     """
 
     def __init__(
         self,
         address: "Address",
-        reach: "Reach",
+        availability: "Availability",
+        timings: "Timings",
         channels: dict[bytes, list[Callable[[bytes], None]]],
-        gaps: list[Callable[[], None]],
+        gap_callbacks: list[Callable[[], None]],
     ) -> None:
-        self._reach = reach
+        self._availability = availability
+        self._timings = timings
         self._channels = channels
-        self._gaps = gaps
+        self._gap_callbacks = gap_callbacks
         self._connection: Connection = address.connection()
-        self._up = False
-        self._asked: set[bytes] = set()
+        self._is_connected = False
+        self._requested: set[bytes] = set()
         self._confirmed: set[bytes] = set()
-        self._tried = asyncio.Event()
-        self._settled = asyncio.Event()
-        self._asking: set[asyncio.Task[None]] = set()
+        self._attempted = asyncio.Event()
+        self._subscribed = asyncio.Event()
+        self._sending: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._run(), name="enfilade store messages")
 
-    async def tried(self) -> None:
-        """Wait until the first attempt has succeeded or failed."""
-        await self._tried.wait()
+    async def wait_attempted(self) -> None:
+        """Wait until the first attempt to connect has succeeded or failed."""
+        await self._attempted.wait()
 
-    async def settled(self) -> None:
-        """Wait a moment until all that is to be heard is heard, or cannot be for now."""
-        if not self._settled.is_set():
+    async def wait_subscribed(self) -> None:
+        """Wait a moment until all channels are subscribed, or cannot be for now."""
+        if not self._subscribed.is_set():
             try:
-                async with asyncio.timeout(_SETTLING):
-                    await self._settled.wait()
+                async with asyncio.timeout(_SUBSCRIBE_WAIT):
+                    await self._subscribed.wait()
             except TimeoutError:
-                pass  # the server is slow, which whatever it is asked next will find too
+                pass  # the server is slow, which the next command reports
 
-    def more(self) -> None:
-        """Hear the channels that have been added."""
-        if self._up:  # else it is connecting, and will ask for all there are
-            self._settled.clear()
+    def subscribe_new(self) -> None:
+        """Subscribe to the channels that have been added."""
+        if self._is_connected:  # otherwise it is connecting, and will subscribe to all of them
+            self._subscribed.clear()
             task = self._loop.create_task(self._subscribe())
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
 
     async def close(self) -> None:
-        """Hear nothing more."""
-        tasks = {self._task, *self._asking}
+        """Stop listening."""
+        tasks = {self._task, *self._sending}
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
 
     def abandon(self) -> None:
-        """Hear nothing more, said in another event loop."""
+        """Stop listening; called in another event loop."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self.close()))
 
     async def _run(self) -> None:
-        pause, first = _FIRST_PAUSE, True
+        pause, is_first = _FIRST_PAUSE, True
         while True:
             try:
                 await self._connect()
-                if not first:
-                    for told in self._gaps:
-                        _tell(told)
+                if not is_first:
+                    for callback in self._gap_callbacks:
+                        _call(callback)
                 pause = _FIRST_PAUSE
                 await self._listen()
             except FAILURES as error:
-                self._reach.lost(_PART, self._reach.complaint(error))
+                self._availability.report_lost(_PURPOSE, self._availability.explain(error))
             finally:
-                await self._hang_up()
-                self._tried.set()
-            first = False
+                await self._disconnect()
+                self._attempted.set()
+            is_first = False
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _connect(self) -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self._timings.redis_exchange):
             await self._connection.connect()
-            self._up = True
+            self._is_connected = True
             await self._subscribe()
             while not self._confirmed.issuperset(self._channels):
-                self._take(await self._connection.read_response())
-        self._reach.back(_PART)
-        self._settled.set()
-        self._tried.set()
+                self._handle(await self._connection.read_response())
+        self._availability.report_back(_PURPOSE)
+        self._subscribed.set()
+        self._attempted.set()
 
     async def _listen(self) -> None:
-        alive = True
+        is_probed = False
         while True:
+            limit = self._timings.redis_exchange if is_probed else self._timings.redis_silence
             try:
-                async with asyncio.timeout(_SILENCE if alive else PATIENCE):
-                    self._take(await self._connection.read_response(disconnect_on_error=False))
-                alive = True
+                async with asyncio.timeout(limit):
+                    self._handle(await self._connection.read_response(disconnect_on_error=False))
+                is_probed = False
             except TimeoutError:
-                if not alive:
+                if is_probed:
                     raise
-                alive = False
+                is_probed = True
                 await self._send(b"PING")
 
     async def _subscribe(self) -> None:
-        """Ask for the channels that were not asked for over this connection."""
-        new = [channel for channel in self._channels if channel not in self._asked]
-        if new and self._up:
-            self._asked.update(new)
-            # If it fails, the task that listens learns it too, as it has the same connection.
+        """Send SUBSCRIBE for the channels that were not requested over this connection."""
+        channels = [channel for channel in self._channels if channel not in self._requested]
+        if channels and self._is_connected:
+            self._requested.update(channels)
+            # If it fails, reading from the same connection fails as well, in the task that listens.
             with contextlib.suppress(*FAILURES):
-                await self._send(b"SUBSCRIBE", *new)
+                await self._send(b"SUBSCRIBE", *channels)
 
     async def _send(self, *command: bytes) -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self._timings.redis_exchange):
             await self._connection.send_packed_command(self._connection.pack_command(*command))
 
-    def _take(self, reply: object) -> None:
+    def _handle(self, reply: object) -> None:
         match reply:
             case [b"message", bytes(channel), bytes(message)]:
-                for told in self._channels.get(channel, ()):
-                    _tell(told, message)
+                for callback in self._channels.get(channel, ()):
+                    _call(callback, message)
             case [b"subscribe", bytes(channel), _]:
                 self._confirmed.add(channel)
                 if self._confirmed.issuperset(self._channels):
-                    self._settled.set()
+                    self._subscribed.set()
 
-    async def _hang_up(self) -> None:
-        self._up = False
-        self._asked.clear()
+    async def _disconnect(self) -> None:
+        self._is_connected = False
+        self._requested.clear()
         self._confirmed.clear()
-        self._settled.set()
-        # If it does not end in time, the client has let go of it all the same.
+        self._subscribed.set()
+        # Even if this does not end in time, the client has dropped the connection.
         with contextlib.suppress(exceptions.RedisError):
             await self._connection.disconnect(nowait=True)
 
 
-def _tell(told: Callable[_Told, None], *what: _Told.args, **more: _Told.kwargs) -> None:
-    """Call those who hear; one who fails is in nobody's way."""
+def _call(callback: Callable[_Args, None], *args: _Args.args, **kwargs: _Args.kwargs) -> None:
+    """Call a subscriber; its exceptions are logged and do not affect the others."""
     try:
-        told(*what, **more)
+        callback(*args, **kwargs)
     except Exception:
-        log.exception("who hears messages of other processes failed at one")
+        log.exception("a subscriber to messages of other processes failed")
 
 
 class RedisBus:
-    """`Bus` on pub/sub, where a message reaches who listens at that moment.
+    """`Bus` on pub/sub; a message reaches the processes that are subscribed at that moment.
 
     Args:
-        address: where the server is.
-        lanes: the way to it.
+        address: of the server.
+        connections: to the server.
+        timings: of the connection that subscribes.
     """
 
     propagation_delay = 0.01
 
-    def __init__(self, address: "Address", lanes: "Lanes") -> None:
+    def __init__(self, address: "Address", connections: "Connections", timings: "Timings") -> None:
         self._address = address
-        self._lanes = lanes
-        # Channels, unlike keys, are the same in all databases of a server.
+        self._connections = connections
+        self._timings = timings
+        # Channels, unlike keys, are shared by all databases of a server.
         self._prefix = f"{address.prefix}bus:{address.database}:"
         self._channels: dict[bytes, list[Callable[[bytes], None]]] = {}
-        self._gaps: list[Callable[[], None]] = []
-        self._listening: Listening | None = None
+        self._gap_callbacks: list[Callable[[], None]] = []
+        self._listener: MessageListener | None = None
 
     async def publish(self, topic: str, message: bytes) -> None:
         """Send a message. If the connection broke in the middle, it may have been sent although this raises.
 
         Raises:
-            StoreError: the server did not take it.
+            StoreError: the server did not confirm it.
         """
-        if self._listening is not None:
-            await self._listening.settled()
-        await self._lanes.writing.ask((b"PUBLISH", (self._prefix + topic).encode(), message), repeatable=False)
+        if self._listener is not None:
+            await self._listener.wait_subscribed()
+        command = (b"PUBLISH", (self._prefix + topic).encode(), message)
+        await self._connections.commands.execute(command, is_idempotent=False)
 
-    def subscribe(self, topic: str, told: Callable[[bytes], None]) -> None:
-        """Hand on what comes from now on; what is published here after this call is heard here."""
+    def subscribe(self, topic: str, callback: Callable[[bytes], None]) -> None:
+        """Deliver messages from now on, including those that this process publishes after this call."""
         channel = (self._prefix + topic).encode()
-        self._channels.setdefault(channel, []).append(told)
-        if self._listening is not None:
-            self._listening.more()
+        self._channels.setdefault(channel, []).append(callback)
+        if self._listener is not None:
+            self._listener.subscribe_new()
 
-    def on_gap(self, told: Callable[[], None]) -> None:
-        """Call back after each connection that was not the first."""
-        self._gaps.append(told)
+    def on_gap(self, callback: Callable[[], None]) -> None:
+        """Call back after each reconnection."""
+        self._gap_callbacks.append(callback)
 
     async def start(self) -> None:
-        """Begin to listen; returns when it does, or when it turned out that the server is away."""
-        self._listening = Listening(self._address, self._lanes.reach, self._channels, self._gaps)
-        await self._listening.tried()
+        """Start listening; returns when it does, or when the server cannot be reached."""
+        self._listener = MessageListener(
+            self._address, self._connections.availability, self._timings, self._channels, self._gap_callbacks
+        )
+        await self._listener.wait_attempted()
 
     async def close(self) -> None:
-        """Hear nothing more."""
-        listening, self._listening = self._listening, None
-        if listening is not None:
-            await listening.close()
+        """Stop listening."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await listener.close()
 
     def abandon(self) -> None:
-        """Hear nothing more, said in another event loop."""
-        listening, self._listening = self._listening, None
-        if listening is not None:
-            listening.abandon()
+        """Stop listening; called in another event loop."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.abandon()

@@ -1,10 +1,11 @@
-"""One connection over which everybody's commands go out together, and come back in order.
+"""A pipelined connection: the commands of all callers go out together, and their replies come back in order.
 
-While an exchange with the server is under way, what is asked meanwhile waits and makes up the next one, so that a
-thousand events cost a few round trips instead of a thousand. Nobody waits longer than `LIMIT`, whatever happens.
+While an exchange with the server is under way, new commands queue up and form the next one, so that a thousand
+events cost a few round trips instead of a thousand. Every call ends within `Timings.store_operation`.
 
-The easy thing to get wrong is a connection that breaks in the middle. What had been answered counts, the rest is
-sent once more over a new connection, so only orders that may be carried out twice are.
+The easy thing to get wrong is a connection that breaks in the middle. Replies that have arrived count, and the
+other commands are sent once more over a new connection, so only idempotent ones are. The outcome of any other is
+unknown.
 """
 
 import asyncio
@@ -15,160 +16,161 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from redis import exceptions
 
-from enfilade.state.redis.address import PATIENCE
-from enfilade.state.redis.availability import FAILURES, Reach
+from enfilade.state.redis.server import FAILURES, Availability
 from enfilade.state.store import StoreError
 
 if TYPE_CHECKING:
-    from enfilade.state.redis.address import Address
+    from enfilade.state.redis.server import Address
+    from enfilade.timings import Timings
 
 Command: TypeAlias = tuple[bytes, ...]
 Reply: TypeAlias = bytes | int | list["Reply"] | exceptions.ResponseError | None
 
-#: Seconds within which whatever is asked has an outcome.
-LIMIT: Final = 5.0
-_PART: Final = "commands"
-_BATCH: Final = 1024 * 1024  # bytes that are sent before answers are read
+_PURPOSE: Final = "commands"
+_BATCH: Final = 1024 * 1024  # bytes that are sent before replies are read
 _OVERHEAD: Final = 512  # bytes that a command counts for at least
-_IDLE: Final = 1.0  # seconds after which a connection is tried before it is used
-_PROBE: Final = 0.5  # seconds that this may take
-_BROKEN: Final = "the store is out of reach: the connection broke, and nobody knows whether it was done"
+_PROBE: Final = 0.5  # seconds for the probe of an idle connection
+_UNKNOWN: Final = "the store is out of reach: the connection broke, and nobody knows whether it was done"
 
 
-class _Order:
-    """Commands whose answers somebody awaits."""
+class _Call:
+    """The commands of one caller."""
 
-    __slots__ = ("commands", "outcome", "repeatable", "size", "until")
+    __slots__ = ("commands", "deadline", "future", "is_idempotent", "size")
 
-    def __init__(self, commands: Sequence[Command], loop: asyncio.AbstractEventLoop, repeatable: bool) -> None:
+    def __init__(self, commands: Sequence[Command], is_idempotent: bool, deadline: float) -> None:
         self.commands = commands
-        self.outcome: asyncio.Future[list[Reply]] = loop.create_future()
-        self.repeatable = repeatable
+        self.future: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
+        self.is_idempotent = is_idempotent
         self.size = sum(_OVERHEAD + sum(map(len, command)) for command in commands)
-        self.until = loop.time() + LIMIT - PATIENCE
+        self.deadline = deadline
 
-    def refuse(self, why: str) -> None:
-        if not self.outcome.done():
-            self.outcome.set_exception(StoreError(why))
+    def fail(self, text: str) -> None:
+        if not self.future.done():
+            self.future.set_exception(StoreError(text))
 
 
-class Lane:
-    """A connection that is opened when first needed, and again after it was lost. Lives in one event loop.
+class PipelinedConnection:
+    """A connection that is opened when it is first needed, and again after it was lost. Lives in one event loop.
 
     Args:
-        address: where the server is.
-        reach: what is known about its being there, shared by all that talk to it.
+        address: of the server.
+        availability: of the server, shared by all connections.
+        timings: `store_operation`, `redis_exchange` and `redis_idle` count.
     """
 
-    def __init__(self, address: "Address", reach: Reach) -> None:
+    def __init__(self, address: "Address", availability: Availability, timings: "Timings") -> None:
         self._loop = asyncio.get_running_loop()
-        self._reach = reach
+        self._availability = availability
+        self._timings = timings
         self._connection = address.connection()
-        self._used = 0.0
-        self._waiting: deque[_Order] = deque()
+        self._used_at = 0.0
+        self._queue: deque[_Call] = deque()
         self._flushing: asyncio.Task[None] | None = None
-        self._closed = False
+        self._is_closed = False
 
-    async def ask(self, *commands: Command, repeatable: bool = True) -> list[Reply]:
-        """Send commands and return their answers; the commands of one call stay together and in order.
+    async def execute(self, *commands: Command, is_idempotent: bool = True) -> list[Reply]:
+        """Send commands and return their replies; the commands of one call stay together and in order.
 
         Args:
-            commands: as the server knows them.
-            repeatable: whether they may be carried out twice; if not, a connection that breaks is an error.
+            commands: as the server defines them.
+            is_idempotent: whether they may be sent twice; if not, a connection that breaks is an error.
 
         Raises:
-            StoreError: the server did not answer, or answered one of the commands with an error.
+            StoreError: the server did not reply, or replied to one of the commands with an error.
         """
-        replies = await self.answers(*commands, repeatable=repeatable)
+        replies = await self.execute_unchecked(*commands, is_idempotent=is_idempotent)
         for reply in replies:
             if isinstance(reply, exceptions.ResponseError):
-                raise self._reach.complaint(reply)
+                raise self._availability.explain(reply)
         return replies
 
-    async def answers(self, *commands: Command, repeatable: bool = True) -> list[Reply]:
-        """The same, with the errors that the server answered in their places.
+    async def execute_unchecked(self, *commands: Command, is_idempotent: bool = True) -> list[Reply]:
+        """Like `execute`, but return error replies in their places.
 
         Raises:
-            StoreError: the server did not answer.
+            StoreError: the server did not reply.
         """
-        if self._closed:
+        if self._is_closed:
             raise StoreError("the store was closed")
-        self._reach.check(self._loop.time())
-        order = _Order(commands, self._loop, repeatable)
-        self._waiting.append(order)
+        now = self._loop.time()
+        self._availability.check(now)
+        deadline = now + self._timings.store_operation - self._timings.redis_exchange
+        call = _Call(commands, is_idempotent, deadline)
+        self._queue.append(call)
         if self._flushing is None:
             self._flushing = self._loop.create_task(self._flush(), name="enfilade store")
-        return await order.outcome
+        return await call.future
 
     async def close(self) -> None:
-        """Wait a moment for what is under way, and let go of the connection."""
-        self._closed = True
+        """Give pending calls a moment to end, and close the connection."""
+        self._is_closed = True
         if self._flushing is not None:
-            await asyncio.wait((self._flushing,), timeout=PATIENCE / 2)
+            await asyncio.wait((self._flushing,), timeout=self._timings.redis_exchange / 2)
         if self._flushing is not None:
             self._flushing.cancel()
             await asyncio.wait((self._flushing,))
-        await self._hang_up(wait=True)
+        await self._disconnect(wait=True)
 
     def abandon(self) -> None:
-        """Let go of the connection from another event loop; what waits here is not told."""
-        self._closed = True
+        """Close the connection from another event loop; pending calls get no outcome."""
+        self._is_closed = True
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self.close()))
 
     async def _flush(self) -> None:
-        batch: list[_Order] = []
-        why = "the exchange with the store was broken off"
+        batch: list[_Call] = []
+        text = "the exchange with the store was broken off"
         try:
-            while self._waiting:
+            while self._queue:
                 batch = self._next_batch()
                 await self._exchange(batch)
-                self._used = self._loop.time()
-                self._reach.back(_PART)
+                self._used_at = self._loop.time()
+                self._availability.report_back(_PURPOSE)
         except FAILURES as error:
-            complaint = self._reach.complaint(error)
-            why = str(complaint)
-            self._reach.rest(self._loop.time(), complaint)
-            self._reach.lost(_PART, complaint)
-            await self._hang_up()
+            explained = self._availability.explain(error)
+            text = str(explained)
+            self._availability.back_off(self._loop.time(), explained)
+            self._availability.report_lost(_PURPOSE, explained)
+            await self._disconnect()
         finally:
             self._flushing = None
-            batch.extend(self._waiting)
-            self._waiting.clear()
-            for order in batch:
-                order.refuse(why)
+            batch.extend(self._queue)
+            self._queue.clear()
+            for call in batch:
+                call.fail(text)
 
-    def _next_batch(self) -> list[_Order]:
+    def _next_batch(self) -> list[_Call]:
         now, size = self._loop.time(), 0
-        batch: list[_Order] = []
-        while self._waiting and (not batch or size + self._waiting[0].size <= _BATCH):
-            order = self._waiting.popleft()
-            if order.until < now:
-                order.refuse("the store has more to do than it can; it was not asked any more")
+        batch: list[_Call] = []
+        while self._queue and (not batch or size + self._queue[0].size <= _BATCH):
+            call = self._queue.popleft()
+            if call.deadline < now:
+                call.fail("the store has more to do than it can; it was not asked any more")
                 continue
-            size += order.size
-            batch.append(order)
+            size += call.size
+            batch.append(call)
         return batch
 
-    async def _exchange(self, batch: list[_Order]) -> None:
-        async with asyncio.timeout(PATIENCE):
-            reused = await self._connect()
+    async def _exchange(self, batch: list[_Call]) -> None:
+        async with asyncio.timeout(self._timings.redis_exchange):
+            is_reused = await self._connect()
             try:
                 await self._converse(batch)
             except (exceptions.ConnectionError, OSError):
-                if not reused:
+                if not is_reused:
                     raise
-                await self._hang_up()
-                for order in batch:
-                    if not order.repeatable:
-                        order.refuse(_BROKEN)
+                await self._disconnect()
+                for call in batch:
+                    if not call.is_idempotent:
+                        call.fail(_UNKNOWN)
                 await self._connect()
-                await self._converse([order for order in batch if not order.outcome.done()])
+                await self._converse([call for call in batch if not call.future.done()])
 
     async def _connect(self) -> bool:
-        """Return whether there was a connection; one that has been idle may be gone without our knowing."""
+        """Return whether the connection was open already; an idle one is probed, as it may be dead."""
         if self._connection.is_connected:
-            if self._loop.time() - self._used < _IDLE:
+            if self._loop.time() - self._used_at < self._timings.redis_idle:
                 return True
             try:
                 async with asyncio.timeout(_PROBE):
@@ -176,89 +178,94 @@ class Lane:
                     await self._connection.read_response()
                 return True
             except FAILURES:
-                await self._hang_up()
+                await self._disconnect()
         await self._connection.connect()
         return False
 
-    async def _converse(self, batch: list[_Order]) -> None:
+    async def _converse(self, batch: list[_Call]) -> None:
         connection = self._connection
-        commands = [command for order in batch for command in order.commands]
+        commands = [command for call in batch for command in call.commands]
         await connection.send_packed_command(connection.pack_commands(commands))
-        moved = False
-        for order in batch:
+        is_replica = False
+        for call in batch:
             replies: list[Reply] = []
-            for _ in order.commands:
+            for _ in call.commands:
                 try:
                     replies.append(await connection.read_response())
                 except exceptions.ResponseError as error:
                     replies.append(error)
-                    moved = moved or isinstance(error, exceptions.ReadOnlyError)
-            if not order.outcome.done():
-                order.outcome.set_result(replies)
-        if moved:
-            await self._hang_up()  # the primary has become a replica: its name may lead elsewhere now
+                    is_replica = is_replica or isinstance(error, exceptions.ReadOnlyError)
+            if not call.future.done():
+                call.future.set_result(replies)
+        if is_replica:
+            await self._disconnect()  # no longer the primary: its name may resolve to another server now
 
-    async def _hang_up(self, wait: bool = False) -> None:
-        # If it does not end in time, the client has let go of it all the same.
+    async def _disconnect(self, wait: bool = False) -> None:
+        # Even if this does not end in time, the client has dropped the connection.
         with contextlib.suppress(exceptions.RedisError):
             await self._connection.disconnect(nowait=not wait)
 
 
-class Lanes:
-    """The ways to one server, for those that may outlive the event loop.
+class Connections:
+    """The connections to one server, for objects that may outlive the event loop.
 
-    What may be long goes another way than what must be quick.
+    The reading of streams has a connection of its own, so that long replies do not delay short commands.
 
     Args:
-        address: where the server is.
+        address: of the server.
+        timings: of the connections.
 
     Attributes:
-        reach: what is known about its being there.
+        availability: of the server.
     """
 
-    def __init__(self, address: "Address") -> None:
+    def __init__(self, address: "Address", timings: "Timings") -> None:
         self._address = address
-        self.reach = Reach(address)
-        self._writing: Lane | None = None
-        self._reading: Lane | None = None
+        self._timings = timings
+        self.availability = Availability(address)
+        self._commands: PipelinedConnection | None = None
+        self._reads: PipelinedConnection | None = None
 
     @property
-    def writing(self) -> Lane:
+    def commands(self) -> PipelinedConnection:
         """For everything but the reading of streams.
 
         Raises:
             StoreError: the store was not started.
         """
-        return _opened(self._writing)
+        return _started(self._commands)
 
     @property
-    def reading(self) -> Lane:
+    def reads(self) -> PipelinedConnection:
         """For the reading of streams.
 
         Raises:
             StoreError: the store was not started.
         """
-        return _opened(self._reading)
+        return _started(self._reads)
 
     def open(self) -> None:
-        """Make ready, in the running event loop; nothing is sent yet."""
-        self.reach = Reach(self._address)
-        self._writing, self._reading = Lane(self._address, self.reach), Lane(self._address, self.reach)
+        """Prepare for use in the running event loop; nothing is sent yet."""
+        self.availability = Availability(self._address)
+        self._commands = PipelinedConnection(self._address, self.availability, self._timings)
+        self._reads = PipelinedConnection(self._address, self.availability, self._timings)
 
     async def close(self) -> None:
-        """Let what is under way come to its end, for a moment, and close all connections."""
-        lanes, self._writing, self._reading = (self._writing, self._reading), None, None
-        await asyncio.gather(*(lane.close() for lane in lanes if lane is not None))
+        """Give pending calls a moment to end, and close all connections."""
+        await asyncio.gather(*(connection.close() for connection in self._release()))
 
     def abandon(self) -> None:
-        """Let go of the connections of another event loop."""
-        lanes, self._writing, self._reading = (self._writing, self._reading), None, None
-        for lane in lanes:
-            if lane is not None:
-                lane.abandon()
+        """Close the connections from another event loop."""
+        for connection in self._release():
+            connection.abandon()
+
+    def _release(self) -> list[PipelinedConnection]:
+        connections = [connection for connection in (self._commands, self._reads) if connection is not None]
+        self._commands = self._reads = None
+        return connections
 
 
-def _opened(lane: Lane | None) -> Lane:
-    if lane is None:
+def _started(connection: PipelinedConnection | None) -> PipelinedConnection:
+    if connection is None:
         raise StoreError("the store is not open; await its start() first")
-    return lane
+    return connection

@@ -1,11 +1,11 @@
 """The store for many hosts: a Redis (6.2 or newer) or Valkey server.
 
-Keys are plain values with an expiry, a stream of events is a stream of Redis, and messages go by pub/sub. The
+Keys are plain values with an expiry, a stream of events is a stream of Redis, and messages use pub/sub. The
 commands of all callers share connections (`connection.py`). A Redis Cluster is not supported: there, the keys of
-one stream may lie on different nodes.
+one stream may be on different nodes.
 
-The easy thing to get wrong is the write that is sent again, because a connection broke before its answer came. So
-an entry's id in Redis is its position, which the server refuses to take twice.
+The easy thing to get wrong is a write that is sent again, because a connection broke before its reply came. So
+the id of an entry in Redis is its position, which the server does not accept twice.
 """
 
 import asyncio
@@ -15,16 +15,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from enfilade.state.store import Bus, EventLog, Keys, LogLimits, StoreError, StreamSlice
+from enfilade.timings import Timings
 
 if TYPE_CHECKING:
-    from enfilade.state.redis.connection import Lanes
+    from enfilade.state.redis.connection import Connections
 
-_PAGE: Final = 512  # entries that are read or written in one step, in which the server does nothing else
-_PAGE_SIZE: Final = 256 * 1024  # bytes, beyond which a page takes no more
-_FOREVER: Final = 10**11  # seconds; what is longer is cut, as Redis would refuse it
-_RENEWED: Final = 4096  # streams whose last renewal is remembered before old ones are forgotten
+_PAGE: Final = 512  # most entries read or written in one step, as the server does nothing else meanwhile
+_PAGE_SIZE: Final = 256 * 1024  # bytes after which a page is full
+_LONGEST_TTL: Final = 10**11  # seconds; Redis refuses a longer one
+_REMEMBERED: Final = 4096  # most streams whose last renewal is remembered
 
-# ARGV: what to expect, what to put, milliseconds (0: for ever). A value has "=" in front of it, no value is "".
+# ARGV: expected value, new value, milliseconds (0: no expiry). A value has "=" in front of it, no value is "".
 _SWAP: Final = b"""
 local found, old, new = redis.call('GET', KEYS[1]), ARGV[1], ARGV[2]
 found = found and '=' .. found or ''
@@ -35,7 +36,7 @@ else redis.call('SET', KEYS[1], string.sub(new, 2), 'PX', ARGV[3]) end
 return 1
 """
 
-# Several entries in one step that ends with the first failure: none is in the log without those before it.
+# Several entries in one step that ends with the first failure: no entry is stored without those before it.
 _APPEND: Final = b"""
 for i = 2, #ARGV, 2 do
   local reply = redis.pcall('XADD', KEYS[1], 'NOMKSTREAM', 'MAXLEN', '~', ARGV[1], ARGV[i], 'e', ARGV[i + 1])
@@ -46,9 +47,9 @@ for i = 2, #ARGV, 2 do
 end
 return 1
 """
-_KNOWN: Final = "equal or smaller"  # what Redis says to an entry whose position is not above the last
+_IS_STORED: Final = "equal or smaller"  # in the error of Redis for an entry whose position is not above the last
 
-# In one step, so that `first` fits the entries although others are trimming; in bytes that fit into one answer.
+# In one step, so that `first` is consistent with the entries although others trim; in bytes that fit one reply.
 _READ: Final = b"""
 local head = redis.call('GET', KEYS[1])
 if not head or redis.call('EXISTS', KEYS[2]) == 0 then return false end
@@ -72,24 +73,24 @@ class RedisKeys:
     """`Keys` as plain values.
 
     Args:
-        lanes: the way to the server.
-        prefix: what all keys begin with.
+        connections: to the server.
+        prefix: of all keys.
     """
 
-    def __init__(self, lanes: "Lanes", prefix: str) -> None:
-        self._lanes = lanes
+    def __init__(self, connections: "Connections", prefix: str) -> None:
+        self._connections = connections
         self._prefix = f"{prefix}key:"
 
     async def get(self, key: str) -> bytes | None:
-        [value] = await self._lanes.writing.ask((b"GET", self._name(key)))
+        [value] = await self._connections.commands.execute((b"GET", self._name(key)))
         return value if isinstance(value, bytes) else None
 
     async def put(self, key: str, value: bytes, ttl: float | None) -> None:
         name, end = self._name(key), _milliseconds(ttl)
         if end is None:
-            await self._lanes.writing.ask((b"SET", name, value))
+            await self._connections.commands.execute((b"SET", name, value))
         elif end > 0:
-            await self._lanes.writing.ask((b"SET", name, value, b"PX", b"%d" % end))
+            await self._connections.commands.execute((b"SET", name, value, b"PX", b"%d" % end))
         else:
             await self.delete(key)
 
@@ -97,47 +98,48 @@ class RedisKeys:
         end = _milliseconds(ttl)
         if end is not None and end <= 0:
             new = None
-        expected, wanted = (b"" if value is None else b"=" + value for value in (old, new))
-        order = (b"EVAL", _SWAP, b"1", self._name(key), expected, wanted, b"%d" % (end or 0))
-        [done] = await self._lanes.writing.ask(order)
-        return done == 1
+        expected, replacement = (b"" if value is None else b"=" + value for value in (old, new))
+        command = (b"EVAL", _SWAP, b"1", self._name(key), expected, replacement, b"%d" % (end or 0))
+        [reply] = await self._connections.commands.execute(command)
+        return reply == 1
 
     async def delete(self, key: str) -> None:
-        await self._lanes.writing.ask((b"DEL", self._name(key)))
+        await self._connections.commands.execute((b"DEL", self._name(key)))
 
     def _name(self, key: str) -> bytes:
         return (self._prefix + key).encode()
 
 
 class RedisLog:
-    """`EventLog` as streams of Redis, each beside a key that holds what it was opened with.
+    """`EventLog` as streams of Redis, each with a key for its head.
 
-    Entries of a stream may be appended without waiting for those before. But then, if one fails, the next ones
-    may not, and what is appended again afterwards is taken for known: who did not wait must give the stream up.
+    Entries of a stream may be appended without waiting for those before. But if one of these fails, later ones
+    may succeed, and appending the failed one again is then ignored: a caller that does not wait must give up the
+    stream.
 
     Args:
-        lanes: the way to the server.
-        prefix: what all keys begin with.
-        limits: its age and number of entries count; what fits into the server's memory is the server's affair.
+        connections: to the server.
+        prefix: of all keys.
+        limits: age and entries count; the server limits its memory itself.
     """
 
     private = False
 
-    def __init__(self, lanes: "Lanes", prefix: str, limits: LogLimits) -> None:
-        self._lanes = lanes
+    def __init__(self, connections: "Connections", prefix: str, limits: LogLimits) -> None:
+        self._connections = connections
         self._prefix = prefix
-        self._entries = b"%d" % limits.entries
-        # A sixteenth longer than asked for, so that it need not be said again with each entry.
+        self._max_entries = b"%d" % limits.entries
+        # A sixteenth longer than the age, so that it is not renewed with each entry.
         self._grace = limits.age / 16
         self._expiry = b"%d" % max(1, _milliseconds(limits.age + self._grace) or 1)
         self._renewed: dict[str, float] = {}
 
     async def open(self, stream: str, head: bytes) -> None:
         key, log = self._names(stream)
-        # An entry below the first position, so that the stream is there, and can be seen to be gone.
-        mark = (b"XADD", log, b"0-1", b"", b"")
+        # An entry below the first position, so that the stream exists, and its expiry can be detected.
+        marker = (b"XADD", log, b"0-1", b"", b"")
         set_head = (b"SET", key, head, b"NX", b"PX", self._expiry)
-        self._check(await self._lanes.writing.answers(set_head, mark, *self._renewal(stream)))
+        self._check(await self._connections.commands.execute_unchecked(set_head, marker, *self._renewal(stream)))
         self._note_renewal(stream)
 
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
@@ -148,24 +150,28 @@ class RedisLog:
         log = self._names(stream)[1]
         if len(entries) == 1:
             [(position, entry)] = entries
-            trim = (b"NOMKSTREAM", b"MAXLEN", b"~", self._entries)
+            trim = (b"NOMKSTREAM", b"MAXLEN", b"~", self._max_entries)
             add: tuple[bytes, ...] = (b"XADD", log, *trim, b"%d-0" % position, b"e", entry)
         else:
-            several = [part for position, entry in entries for part in (b"%d-0" % position, entry)]
-            add = (b"EVAL", _APPEND, b"1", log, self._entries, *several)
-        due = time.monotonic() - self._renewed.get(stream, -math.inf) >= self._grace
-        replies = await self._lanes.writing.answers(add, *(self._renewal(stream) if due else ()))
+            ids_and_entries = [arg for position, entry in entries for arg in (b"%d-0" % position, entry)]
+            add = (b"EVAL", _APPEND, b"1", log, self._max_entries, *ids_and_entries)
+        is_due = time.monotonic() - self._renewed.get(stream, -math.inf) >= self._grace
+        replies = await self._connections.commands.execute_unchecked(
+            add, *(self._renewal(stream) if is_due else ())
+        )
         self._check(replies)
         if replies[0] is None or 0 in replies[1:]:
-            raise StoreError("a stream was written to that was never opened, was dropped or has expired")
-        if due:
+            raise StoreError("the stream was never opened, was dropped or has expired")
+        if is_due:
             self._note_renewal(stream)
 
     async def read(self, stream: str, after: int) -> StreamSlice | None:
         start = b"(%d-0" % after if after > 0 else b"1-0"
         limits = (b"%d" % _PAGE, b"%d" % _PAGE_SIZE)
-        [found] = await self._lanes.reading.ask((b"EVAL", _READ, b"2", *self._names(stream), start, *limits))
-        match found:
+        [reply] = await self._connections.reads.execute(
+            (b"EVAL", _READ, b"2", *self._names(stream), start, *limits)
+        )
+        match reply:
             case [bytes(head), bytes(first), list(flat)]:
                 values = [value for value in flat if isinstance(value, bytes)]
                 entries = [
@@ -176,18 +182,18 @@ class RedisLog:
 
     async def last(self, stream: str) -> int:
         log = self._names(stream)[1]
-        [found] = await self._lanes.reading.ask((b"XREVRANGE", log, b"+", b"1-0", b"COUNT", b"1"))
-        match found:
+        [reply] = await self._connections.reads.execute((b"XREVRANGE", log, b"+", b"1-0", b"COUNT", b"1"))
+        match reply:
             case [[bytes(name), *_]]:
                 return _position(name)
         return 0
 
     async def touch(self, stream: str) -> None:
-        await self._lanes.writing.ask(*self._renewal(stream))
+        await self._connections.commands.execute(*self._renewal(stream))
 
     async def drop(self, stream: str) -> None:
         self._renewed.pop(stream, None)
-        await self._lanes.writing.ask((b"UNLINK", *self._names(stream)))
+        await self._connections.commands.execute((b"UNLINK", *self._names(stream)))
 
     def _names(self, stream: str) -> tuple[bytes, bytes]:
         return f"{self._prefix}head:{stream}".encode(), f"{self._prefix}log:{stream}".encode()
@@ -196,22 +202,23 @@ class RedisLog:
         return [(b"PEXPIRE", name, self._expiry) for name in self._names(stream)]
 
     def _note_renewal(self, stream: str) -> None:
-        if len(self._renewed) >= _RENEWED:
-            self._renewed.clear()  # costs two short commands for each stream that is still written to
+        if len(self._renewed) >= _REMEMBERED:
+            self._renewed.clear()  # costs two short commands for each stream in use
         self._renewed[stream] = time.monotonic()
 
     def _check(self, replies: Sequence[object]) -> None:
         for reply in replies:
-            if isinstance(reply, Exception) and _KNOWN not in str(reply):
-                raise self._lanes.reach.complaint(reply)
+            if isinstance(reply, Exception) and _IS_STORED not in str(reply):
+                raise self._connections.availability.explain(reply)
 
 
 class RedisStore:
     """`Store` on a Redis or Valkey server.
 
     Args:
-        url: see `redis_address.Address`.
-        limits: what the event log keeps.
+        url: see `server.Address`.
+        limits: limits of the event log.
+        timings: of the connections.
 
     Raises:
         ValueError: the client is not installed, or the URL cannot be read.
@@ -219,33 +226,33 @@ class RedisStore:
 
     shared = True
 
-    def __init__(self, url: str, limits: LogLimits) -> None:
+    def __init__(self, url: str, limits: LogLimits, timings: Timings = Timings()) -> None:
         try:
-            from enfilade.state.redis.address import Address
+            from enfilade.state.redis.server import Address
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "redis":
                 raise
             scheme = url.partition("://")[0]
             raise ValueError(f'store={scheme}://... needs: pip install "enfilade[redis]"') from None
         from enfilade.state.redis.bus import RedisBus
-        from enfilade.state.redis.connection import Lanes
+        from enfilade.state.redis.connection import Connections
 
-        address = Address(url)
-        self._lanes = Lanes(address)
+        address = Address(url, timings)
+        self._connections = Connections(address, timings)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._bus = RedisBus(address, self._lanes)
-        self.keys: Keys = RedisKeys(self._lanes, address.prefix)
-        self.log: EventLog = RedisLog(self._lanes, address.prefix, limits)
+        self._bus = RedisBus(address, self._connections, timings)
+        self.keys: Keys = RedisKeys(self._connections, address.prefix)
+        self.log: EventLog = RedisLog(self._connections, address.prefix, limits)
         self.bus: Bus = self._bus
 
     @property
     def unavailable(self) -> bool:
-        return self._lanes.reach.reported
+        return self._connections.availability.is_lost
 
     async def start(self) -> None:
-        """Begin to listen to messages; other connections are opened when they are needed.
+        """Start listening to messages; other connections are opened when they are needed.
 
-        In another event loop than before, it starts anew; what the other one was waiting for is not told.
+        In another event loop than before, the store starts anew; pending calls of the other loop get no outcome.
         """
         loop = asyncio.get_running_loop()
         if self._loop is loop:
@@ -253,26 +260,26 @@ class RedisStore:
         if self._loop is not None:
             self._abandon()
         self._loop = loop
-        self._lanes.open()
+        self._connections.open()
         await self._bus.start()
 
     async def close(self) -> None:
-        """Let what is under way come to its end, for a moment, and close all connections."""
+        """Give pending calls a moment to end, and close all connections."""
         if self._loop is not asyncio.get_running_loop():
             self._abandon()
         else:
             self._loop = None
             await self._bus.close()
-            await self._lanes.close()
+            await self._connections.close()
 
     def _abandon(self) -> None:
         self._loop = None
         self._bus.abandon()
-        self._lanes.abandon()
+        self._connections.abandon()
 
 
 def _milliseconds(ttl: float | None) -> int | None:
-    return None if ttl is None else math.ceil(min(ttl, _FOREVER) * 1000)
+    return None if ttl is None else math.ceil(min(ttl, _LONGEST_TTL) * 1000)
 
 
 def _position(name: bytes) -> int:
