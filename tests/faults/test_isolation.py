@@ -217,7 +217,7 @@ async def play(stores: list[Any], chance: random.Random, steps: int = STEPS, **o
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever waits for somebody waits shorter."""
-    monkeypatch.setattr(standalone_stream, "LINGER", 0.2)
+    monkeypatch.setattr(standalone_stream, "RETENTION", 0.2)
     monkeypatch.setattr(event_recorder, "GIVE_UP", 0.3)
     monkeypatch.setattr(event_log, "_LOOK_AGAIN", 0.01)
 
@@ -259,7 +259,7 @@ async def leaks(stores: list[Any], **options: Any) -> bool:
 
 
 def ignore_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Seal, "signed", lambda *_: True)
+    monkeypatch.setattr(Seal, "verify", lambda *_: True)
 
 
 def ignore_sessions_in_keys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -553,7 +553,7 @@ class TestGetStreams:
         self, crew: Crew, away: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What it may have missed, although nobody knows whether it happened; and then it goes on."""
-        monkeypatch.setattr(standalone_stream, "LINGER", 0.05)
+        monkeypatch.setattr(standalone_stream, "RETENTION", 0.05)
         client = await crew.client()
         await client.start("resources/subscribe", {"uri": "note://a"}).over()
         stream = await client.open()
@@ -623,7 +623,7 @@ class TestGetStreams:
         self, crew: Crew, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What lingers for somebody who has a stream again lingers for nobody."""
-        monkeypatch.setattr(standalone_stream, "LINGER", 3600.0)
+        monkeypatch.setattr(standalone_stream, "RETENTION", 3600.0)
         client = await crew.client()
         for _ in range(10):
             stream = await client.open()

@@ -13,7 +13,7 @@ import pytest
 from enfilade import Settings
 from enfilade.state.memory import MemoryKeys, MemoryStore
 from enfilade.state.store import LogLimits
-from enfilade.transports.http import get_stream, standalone_stream
+from enfilade.transports.http import standalone_stream
 from support.exchanges import Message
 from support.harness import Serving, eventually
 from support.http_client.asgi_calls import Asgi
@@ -42,7 +42,7 @@ def serving(app: Listening) -> Iterator[Serving]:
 @pytest.fixture(autouse=True)
 def nobody_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream whose client has gone ends soon; how one goes on for its client is in `test_resume.py`."""
-    monkeypatch.setattr(standalone_stream, "LINGER", 0.05)
+    monkeypatch.setattr(standalone_stream, "RETENTION", 0.05)
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +89,8 @@ class TestLingering:
         self, app: Listening, http: Http, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Sessions are free, so whoever opens many and leaves must not take the streams of others."""
-        monkeypatch.setattr(standalone_stream, "LINGER", 3600.0)
-        monkeypatch.setattr(get_stream, "MOST_LINGERING", 2)
+        monkeypatch.setattr(standalone_stream, "RETENTION", 3600.0)
+        monkeypatch.setattr(standalone_stream, "MOST_RETAINED", 2)
         sessions = [http.initialize() for _ in range(6)]
         for session in sessions:
             with get(session):

@@ -11,18 +11,18 @@ from enfilade.serving.cluster import Relay
 from enfilade.state.open import open_store
 from enfilade.state.store import Store, StoreError
 from enfilade.transports.http.sse_stream import EventStream, StreamOptions
-from enfilade.transports.http.stream_lock import Seat, Seats
+from enfilade.transports.http.stream_lock import StreamLock, StreamLocks
 from support.cluster.in_process_workers import FaultyBus, SharedMemory, crew_of
 
 pytestmark = pytest.mark.anyio
 
 
 class Place:
-    """A worker's seats."""
+    """A worker's locks."""
 
     def __init__(self, store: Store) -> None:
         self.relay = Relay(store)
-        self.seats = Seats(self.relay)
+        self.locks = StreamLocks(self.relay)
 
 
 @pytest.fixture(params=["together", "sqlite"])
@@ -57,31 +57,31 @@ async def settled(look: Callable[[], object]) -> None:
 
 async def test_the_newest_has_it(places: list[Place]) -> None:
     """R-330, R-333: wherever it is asked for, all others have lost it, and leaving takes nothing from it."""
-    other = await places[1].seats.take_over("another session", 60)
-    taken: list[Seat] = []
+    other = await places[1].locks.steal("another session", 60)
+    taken: list[StreamLock] = []
     for place in places * 2:
-        seat = await place.seats.take_over("session", 60)
-        assert seat.inherited == bool(taken), "whoever has it next may have missed something"
-        taken.append(seat)
-        await settled(lambda: [each.lost for each in taken] == [True] * (len(taken) - 1) + [False])
-        assert await holder(places) == seat.mark
-    for place, seat in reversed(list(zip(places * 2, taken, strict=True))[:-1]):
-        await place.seats.leave(seat)
-    assert await holder(places) == taken[-1].mark
-    await places[2].seats.leave(taken[-1])
+        lock = await place.locks.steal("session", 60)
+        assert lock.was_held == bool(taken), "whoever has it next may have missed something"
+        taken.append(lock)
+        await settled(lambda: [each.revoked for each in taken] == [True] * (len(taken) - 1) + [False])
+        assert await holder(places) == lock.holder
+    for place, lock in reversed(list(zip(places * 2, taken, strict=True))[:-1]):
+        await place.locks.release(lock)
+    assert await holder(places) == taken[-1].holder
+    await places[2].locks.release(taken[-1])
     assert await holder(places) is None
-    assert not (await places[0].seats.take_over("session", 60)).inherited
-    assert not other.lost
+    assert not (await places[0].locks.steal("session", 60)).was_held
+    assert not other.revoked
 
 
 async def test_of_many_at_once_one_has_it(places: list[Place]) -> None:
     """D8: between looking and taking there is nothing."""
     for number in range(10):
         name = f"session {number}"
-        seats = await asyncio.gather(*(place.seats.take_over(name, 60) for place in places * 4))
-        await settled(lambda seats=seats: sum(not each.lost for each in seats) == 1)  # type: ignore[misc]  # bound
-        (living,) = (each for each in seats if not each.lost)
-        assert await holder(places, name) == living.mark
+        locks = await asyncio.gather(*(place.locks.steal(name, 60) for place in places * 4))
+        await settled(lambda locks=locks: sum(not each.revoked for each in locks) == 1)  # type: ignore[misc]  # bound
+        (living,) = (each for each in locks if not each.revoked)
+        assert await holder(places, name) == living.holder
 
 
 async def test_a_stream_that_is_opened_after_its_seat_was_lost_ends_at_once(places: list[Place]) -> None:
@@ -90,10 +90,10 @@ async def test_a_stream_that_is_opened_after_its_seat_was_lost_ends_at_once(plac
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    seat = await places[0].seats.take_over("session", 60)
-    await places[0].seats.take_over("session", 60)
+    lock = await places[0].locks.steal("session", 60)
+    await places[0].locks.steal("session", 60)
     stream = EventStream(send, [], StreamOptions())
-    seat.open(stream)
+    lock.attach(stream)
     assert not stream.push(b"a change")
     await stream.finish(None)
     assert b"a change" not in b"".join(message.get("body", b"") for message in sent)
@@ -103,20 +103,20 @@ async def test_a_stream_that_is_opened_after_its_seat_was_lost_ends_at_once(plac
 async def test_the_seat_of_the_dead_is_taken(places: list[Place]) -> None:
     """Idea 2: nobody is waited for."""
     await places[0].relay.store.keys.put("get:session", b"nobody:1", 60)
-    seat = await places[1].seats.take_over("session", 60)
-    assert (seat.inherited, await holder(places)) == (True, seat.mark)
+    lock = await places[1].locks.steal("session", 60)
+    assert (lock.was_held, await holder(places)) == (True, lock.holder)
 
 
 async def test_a_seat_that_the_store_has_forgotten_is_lost_all_the_same(places: list[Place]) -> None:
     """A stream may be open for longer than the store remembers where."""
-    old = await places[0].seats.take_over("session", 0.05)
+    old = await places[0].locks.steal("session", 0.05)
     async with asyncio.timeout(20):
         while await holder(places) is not None:
             await asyncio.sleep(0.02)
-    other = await places[0].seats.take_over("another session", 60)
-    new = await places[1].seats.take_over("session", 60, forgotten=True)
-    await settled(lambda: old.lost)
-    assert (other.lost, new.lost) == (False, False)
+    other = await places[0].locks.steal("another session", 60)
+    new = await places[1].locks.steal("session", 60, may_be_forgotten=True)
+    await settled(lambda: old.revoked)
+    assert (other.revoked, new.revoked) == (False, False)
 
 
 async def test_a_store_that_does_not_say_takes_no_seat(
@@ -129,11 +129,11 @@ async def test_a_store_that_does_not_say_takes_no_seat(
 
     with monkeypatch.context() as broken:
         for verb in ("get", "put", "swap"):
-            broken.setattr(places[0].seats._keys, verb, refuse)
+            broken.setattr(places[0].locks._keys, verb, refuse)
         with pytest.raises(StoreError):
-            await places[0].seats.take_over("session", 60)
-    assert len(places[0].seats) == 0
-    await places[0].seats.take_over("session", 60)
+            await places[0].locks.steal("session", 60)
+    assert len(places[0].locks) == 0
+    await places[0].locks.steal("session", 60)
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["the gap is known", "the gap is not known"])
@@ -145,15 +145,15 @@ async def test_a_message_that_is_lost(said: bool) -> None:
     places = [Place(store) for _ in range(2)]
     for place in places:
         await place.relay.start()
-    old = await places[0].seats.take_over("session", 60)
+    old = await places[0].locks.steal("session", 60)
     bus.deaf = True
-    new = await places[1].seats.take_over("session", 60)
+    new = await places[1].locks.steal("session", 60)
     await asyncio.sleep(0.01)
     bus.deaf = False
     if said:
         bus.say_so()
-        await settled(lambda: old.lost)
-    assert (old.lost, new.lost) == (said, False)
+        await settled(lambda: old.revoked)
+    assert (old.revoked, new.revoked) == (said, False)
     for place in places:
         await place.relay.stop()
 

@@ -14,8 +14,8 @@ from enfilade.transports.bridge.session import SoleSession
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.event_recorder import StreamRecorder
 from enfilade.transports.http.sse_stream import EventStream
-from enfilade.transports.http.standalone_stream import Response, linger
-from enfilade.transports.http.stream_lock import Seat
+from enfilade.transports.http.standalone_stream import SseResponse, retain
+from enfilade.transports.http.stream_lock import StreamLock
 from enfilade.wire.revisions import POLLING
 
 log = logging.getLogger("enfilade.transports")
@@ -76,12 +76,12 @@ class OwnStream:
         if self._lingering:
             await asyncio.wait(self._lingering)
 
-    async def tell(self, seat: Seat, response: Response) -> None:
+    async def tell(self, lock: StreamLock, response: SseResponse) -> None:
         """Send what is said from now on, and what waits, until the client has gone or the session is over."""
         before, recorder = self._stream, None
-        stream = response.opened()
-        seat.open(stream)
-        if seat.lost:
+        stream = response.open()
+        lock.attach(stream)
+        if lock.revoked:
             await stream.finish(None)
             return
         self._stream = stream
@@ -95,7 +95,7 @@ class OwnStream:
             stream.push_always(message)
         lingers = False
         try:
-            await response.until_over(self._end())
+            await response.wait_until_over(self._end())
             if self._over:
                 await stream.finish(None)
             elif recorder is not None and self._stream is stream:
@@ -112,7 +112,7 @@ class OwnStream:
     async def _linger(self, stream: EventStream, recorder: StreamRecorder) -> None:
         """Go on for a client that was cut off, as long as it may come back or reads from elsewhere."""
         try:
-            await linger(recorder, self._end(), lambda: inf)
+            await retain(recorder, self._end(), lambda: inf)
         finally:
             self._close(stream)
 

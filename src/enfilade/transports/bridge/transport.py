@@ -40,7 +40,7 @@ from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.origin_checks import Guard, check_each, check_host, check_origin, preflight
 from enfilade.transports.http.request_checks import judge_for
 from enfilade.transports.http.response import AnswerOptions, send_empty, send_json, with_retry_after
-from enfilade.transports.http.standalone_stream import Gets
+from enfilade.transports.http.standalone_stream import GetHandler
 from enfilade.transports.request_parsing import version_of
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError, encode_error
@@ -115,7 +115,7 @@ class HTTPStreamableTransport:
         if event_store is not None:
             self.event_log = SealedEventLog(EventStoreLog(event_store), seal, self._relay, options.stream_age)
         self.own = OwnStream(self.sole, self.event_log)
-        self._gets = Gets(self._relay, self.event_log, self.answers)
+        self._get_handler = GetHandler(self._relay, self.event_log, self.answers)
         self._loop: SessionLoop | None = None
         self._serving: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()
@@ -211,8 +211,8 @@ class HTTPStreamableTransport:
         self.own.end()
         if self._loop is not None:
             self.loop.end()
-        if self._gets.readers is not None:
-            self._gets.readers.stop()
+        if self._get_handler.readers is not None:
+            self._get_handler.readers.stop()
 
     async def _stop(self) -> None:
         """Wait until the last requests have been answered, and leave nothing running."""
@@ -295,7 +295,9 @@ class HTTPStreamableTransport:
             self.sole.check(fields)
             retry = self.answers.retry if self.sole.revision in POLLING else None
             tell, ttl = self.own.tell, 0.0  # nobody but us has this session, so nobody asks how long
-            await self._gets.serve(self.sole.key, tell, fields, headers, receive, send, ttl=ttl, retry=retry)
+            await self._get_handler.serve(
+                self.sole.key, tell, fields, headers, receive, send, ttl=ttl, retry=retry
+            )
         elif method == "DELETE" and self.mcp_session_id is not None:
             self.sole.check(fields)
             await self.terminate()

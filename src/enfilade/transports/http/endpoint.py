@@ -31,7 +31,6 @@ from enfilade.state.tokens import Seal
 from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
 from enfilade.transports.http.body import MEMORY, BodyMemory, BodyReader
 from enfilade.transports.http.event_log import SealedEventLog
-from enfilade.transports.http.get_stream import OpenStreams
 from enfilade.transports.http.origin_checks import Guard, preflight
 from enfilade.transports.http.post import Post, address_of
 from enfilade.transports.http.request_checks import judge_for
@@ -39,6 +38,7 @@ from enfilade.transports.http.request_limit import RequestLimit
 from enfilade.transports.http.response import FAREWELL, AnswerOptions, send_empty, send_json, with_retry_after
 from enfilade.transports.http.session_use import SessionUse
 from enfilade.transports.http.sessions import Session, Sessions
+from enfilade.transports.http.standalone_stream import StandaloneStreams
 from enfilade.transports.http.stream_quota import StreamQuota
 from enfilade.transports.refusal_log import log_refusal
 from enfilade.transports.request_parsing import check_version, version_of
@@ -143,7 +143,7 @@ class StreamableHTTP:
         self.sessions = Sessions(seal, relay, options.session_ttl, learn=self._reconciler.learn)
         self._reconciler.restore = self.sessions.restore_ended
         self.sessions.missed = dispatcher.changes.announce_here
-        self.streams = OpenStreams(
+        self.streams = StandaloneStreams(
             dispatcher.changes, self.sessions, options.answers, relay, self.event_log, dispatcher.offers
         )
         self._use = SessionUse(options.session_ttl, self._sessions_in_use, self._ended_elsewhere)

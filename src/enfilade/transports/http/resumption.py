@@ -1,11 +1,10 @@
-"""Coming back for the rest of a stream: by GET with `Last-Event-ID`, at any worker (R-351).
+"""Resumption of a stream after a disconnect: GET with `Last-Event-ID`, at any worker (R-351).
 
-Whoever comes back reads the log, from the position after the event it names, and goes on reading as it grows.
-There is no other source, so nothing can be missed or come twice where the past meets the present. The worker that
-writes the stream is told who reads it now: it ends the connection that it had itself, and says when there is
-more.
+A client that comes back is sent what the log has after the event that it names, and then what is added. The log
+is the only source, so nothing is lost or sent twice where the past meets the present. The worker that writes the
+stream is told who reads it now: it ends its own connection, and says when there is more.
 
-The easy thing to get wrong is to wait for a worker that will never write again. Its lease tells.
+A worker that is gone never writes again, so a reader that gets nothing checks the lease of the worker.
 """
 
 import asyncio
@@ -20,7 +19,7 @@ from enfilade.transports.http.event_recorder import RELEASED
 from enfilade.transports.http.sse_stream import EventStream
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
 
-#: How reading ends, besides the ways in which a stream ends itself.
+#: How reading ends, besides the ways in which a stream itself ends (`CONCLUDED`, `RELEASED`).
 ORPHANED: Final = 3
 INTERRUPTED: Final = 4
 
@@ -33,36 +32,38 @@ GONE_TEXT: Final = (
 )
 
 
-class Fate(NamedTuple):
+class ReadOutcome(NamedTuple):
     """How the reading of a stream ended.
 
     Attributes:
-        how: as the stream ended itself (`CONCLUDED`, `RELEASED`), `ORPHANED` if its worker is gone, or
-            `INTERRUPTED` if the client is, or is read to by somebody else now.
-        at: the position that was read last.
+        end: as the stream ended (`CONCLUDED`, `RELEASED`); `ORPHANED` if its worker is gone; `INTERRUPTED` if the
+            client is, or if another reader has the stream now.
+        position: of the last message that was read.
     """
 
-    how: int
-    at: int
+    end: int
+    position: int
 
 
 class _Reader:
+    """One reader.
+
+    Attributes:
+        woken: set when there may be something to read or to do.
+        stopped: whether it should stop.
+        is_unserved: whether the worker of the stream has said that it does not write it any more.
+    """
+
+    __slots__ = ("is_unserved", "stopped", "woken")
+
     def __init__(self) -> None:
         self.woken = asyncio.Event()
         self.stopped = False
-        self.unserved = False
-
-    def stop(self) -> None:
-        self.stopped = True
-        self.woken.set()
-
-    def give_up(self) -> None:
-        self.unserved = True
-        self.woken.set()
+        self.is_unserved = False
 
 
-class Readers:
-    """Those who read streams at this worker.
+class StreamReaders:
+    """The readers of this worker.
 
     Args:
         event_log: the streams.
@@ -72,77 +73,79 @@ class Readers:
     def __init__(self, event_log: SealedEventLog, relay: Relay) -> None:
         self._event_log = event_log
         self._relay = relay
-        self._reading: dict[str, _Reader] = {}
+        self._readers: dict[str, _Reader] = {}
         relay.on("wake", self._wake)
         relay.on("superseded", self._supersede)
-        relay.on("unserved", self._give_up)
+        relay.on("unserved", self._mark_unserved)
 
     def __len__(self) -> int:
-        return len(self._reading)
+        return len(self._readers)
 
     def stop(self) -> None:
-        """Let all of them go, because this worker stops; they come back elsewhere."""
-        for reader in self._reading.values():
-            reader.stop()
+        """Stop all of them, because this worker stops; their clients come back elsewhere."""
+        for number in self._readers:
+            self._supersede(number)
 
     def _wake(self, number: str) -> None:
-        if number in self._reading:
-            self._reading[number].woken.set()
+        if number in self._readers:
+            self._readers[number].woken.set()
 
     def _supersede(self, number: str) -> None:
-        if number in self._reading:
-            self._reading[number].stop()
+        if number in self._readers:
+            self._readers[number].stopped = True
+            self._readers[number].woken.set()
 
-    def _give_up(self, number: str) -> None:
-        """Take in that a worker is there, but has nothing to do with the stream any more."""
-        if number in self._reading:
-            self._reading[number].give_up()
+    def _mark_unserved(self, number: str) -> None:
+        """Note that a worker is there, but does not write the stream any more."""
+        if number in self._readers:
+            self._readers[number].is_unserved = True
+            self._readers[number].woken.set()
 
     async def follow(
-        self, place: EventPosition, page: EventBatch, out: EventStream, gone: "asyncio.Future[None]"
-    ) -> "Fate":
-        """Send what follows, until there is nothing more to follow.
+        self, start: EventPosition, batch: EventBatch, stream: EventStream, gone: "asyncio.Future[None]"
+    ) -> ReadOutcome:
+        """Send what follows an event, until there is nothing more to follow.
 
         Args:
-            place: where the client was.
-            page: what was read from there already.
-            out: the connection it came back by.
+            start: the event that the client has seen last.
+            batch: what was read from there already.
+            stream: the connection by which it came back.
             gone: done when the client has gone again.
         """
         number, reader = secrets.token_hex(8), _Reader()
-        self._reading[number] = reader
-        clock, called = asyncio.get_running_loop().time, float("-inf")
-        head, at = page.head, place.position
+        self._readers[number] = reader
+        clock, last_call = asyncio.get_running_loop().time, float("-inf")
+        worker, position = batch.head.worker, start.position
         try:
             while True:
-                for at, message in page.messages:
-                    out.replay(at, message, place.prefix)
-                    if out.crowded:
-                        await out.drained()
-                    if out.over_capacity or not out.connected:  # or a page of large events waits as a whole
-                        return Fate(INTERRUPTED, at)
-                if page.end:
-                    return Fate(page.end, at)
-                if clock() - called > CALL_AGAIN:
-                    said = [place.stream, self._relay.worker, number, called < 0]
-                    self._relay.tell("resume", said, head.worker)
-                    called = clock()
-                elif not page.messages:
-                    served = not reader.unserved and await self._served(place.stream, head.worker)
-                    page = await self._read(place.stream, at, page)
-                    if page.messages or page.end:
-                        continue  # it was written while we asked
-                    if not served:
-                        return Fate(ORPHANED, at)
-                    await self._pause(reader, gone)
-                if reader.stopped or gone.done() or not out.connected:
-                    return Fate(INTERRUPTED, at)
+                for position, message in batch.messages:
+                    stream.replay(position, message, start.prefix)
+                    if stream.crowded:
+                        await stream.drained()
+                    if stream.over_capacity or not stream.connected:  # or a large batch waits
+                        return ReadOutcome(INTERRUPTED, position)
+                if batch.end:
+                    return ReadOutcome(batch.end, position)
+                if clock() - last_call > CALL_AGAIN:
+                    claim = [start.stream, self._relay.worker, number, last_call < 0]
+                    self._relay.tell("resume", claim, worker)
+                    last_call = clock()
+                elif not batch.messages:
+                    is_served = not reader.is_unserved and await self._is_served(start.stream, worker)
+                    batch = await self._read(start.stream, position, batch)
+                    if batch.messages or batch.end:
+                        continue  # it was written meanwhile
+                    if not is_served:
+                        return ReadOutcome(ORPHANED, position)
+                    await self._wait(reader, gone)
+                if reader.stopped or gone.done() or not stream.connected:
+                    return ReadOutcome(INTERRUPTED, position)
                 reader.woken.clear()
-                page = await self._read(place.stream, at, page)
+                batch = await self._read(start.stream, position, batch)
         finally:
-            del self._reading[number]
+            del self._readers[number]
 
-    async def _pause(self, reader: _Reader, gone: "asyncio.Future[None]") -> None:
+    async def _wait(self, reader: _Reader, gone: "asyncio.Future[None]") -> None:
         """Wait until there may be more, the client has gone, or it is time to look anyway."""
         woken = asyncio.ensure_future(reader.woken.wait())
         try:
@@ -150,17 +153,17 @@ class Readers:
         finally:
             woken.cancel()
 
-    async def _read(self, stream: str, at: int, page: EventBatch) -> EventBatch:
-        """Return what follows; nothing, while the log does not say."""
+    async def _read(self, stream: str, position: int, previous: EventBatch) -> EventBatch:
+        """Return what follows; nothing, while the log does not answer."""
         try:
-            return await self._event_log.read(stream, at)
+            return await self._event_log.read(stream, position)
         except StoreError:
-            return EventBatch(page.head, [], page.end)
+            return EventBatch(previous.head, [], previous.end)
         except RpcError:  # it has expired while it was read
-            return EventBatch(page.head, [], RELEASED)
+            return EventBatch(previous.head, [], RELEASED)
 
-    async def _served(self, stream: str, worker: str) -> bool:
-        """Whether somebody is there who will write the rest, as far as anybody knows."""
+    async def _is_served(self, stream: str, worker: str) -> bool:
+        """Whether a worker is there that will write the rest, as far as is known."""
         if worker == self._relay.worker:
             return stream in self._event_log
         try:
@@ -168,9 +171,18 @@ class Readers:
         except StoreError:
             return True
 
-    async def bury(self, place: EventPosition, page: EventBatch, at: int, out: EventStream) -> None:
-        """Tell the client, and whoever asks after it, that its request died with the worker that served it."""
-        message = encode_error(page.head.request_id, RpcError(INTERNAL_ERROR, GONE_TEXT))
-        with contextlib.suppress(StoreError):  # it is said to this client all the same
-            await self._event_log.append_terminal_error(place.stream, at + 1, message)
-        out.replay(at + 1, message, place.prefix)
+    async def finish_orphaned(
+        self, start: EventPosition, batch: EventBatch, position: int, stream: EventStream
+    ) -> None:
+        """Tell the client, and later readers, that its request ended with the worker that served it.
+
+        Args:
+            start: the event that the client has seen last, before it came back.
+            batch: what was read from there.
+            position: of the last message of the stream.
+            stream: the connection to the client.
+        """
+        message = encode_error(batch.head.request_id, RpcError(INTERNAL_ERROR, GONE_TEXT))
+        with contextlib.suppress(StoreError):  # this client is told all the same
+            await self._event_log.append_terminal_error(start.stream, position + 1, message)
+        stream.replay(position + 1, message, start.prefix)

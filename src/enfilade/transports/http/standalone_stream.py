@@ -1,76 +1,97 @@
-"""GETs of a session: its own stream opened anew, and the rest of any stream for who comes back for it (R-351).
+"""GET requests of a session: its standalone stream, and the resumption of any stream (R-331 ff, R-351).
 
-What is sent on the session's own stream is decided by the caller; here is who may open one, and what there is
-to read before it goes on. The easy thing to get wrong is the client whose old connection nobody has missed
-yet, as behind a proxy that lost its client: a new GET takes the stream over from the old one, which ends.
+    GET without Last-Event-ID ──▶ GetHandler.serve ──▶ lock ──▶ SseResponse ──▶ serve_stream (changes)
+    GET with Last-Event-ID ─────▶ GetHandler.serve ──▶ SealedEventLog.resume ──▶ StreamReaders.follow
+                                  └─ of a standalone stream: lock first, and serve_stream afterwards
+
+One standalone stream per session is open at a time, since a message goes on exactly one stream (R-330), and it is
+the newest (R-333). A reconnecting client may still hold the lock through a dead connection, such as one behind a
+proxy that lost its client; the new GET steals the lock, and the old connection ends.
+
+`GetHandler` is shared with `HTTPStreamableTransport`; what is sent on the standalone stream is decided by its
+caller. Our own endpoint (`StandaloneStreams`) sends changes of lists and resources, and nothing else: whatever
+belongs to a call is sent on that call's stream.
+
+A stream that can be resumed is retained for a while without its client, so that no change is missed because of a
+short disconnect. A client that comes back later than that is told of every change that it may have missed,
+although nobody knows whether there was one.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final, Protocol
 
+from enfilade.serving.changes import Change, Changes, Listener, everything
 from enfilade.serving.cluster import Relay
+from enfilade.serving.subscriptions import notification_of
 from enfilade.transports.asgi_types import Headers, Receive, Send
 from enfilade.transports.http.event_log import EventBatch, EventPosition, SealedEventLog
 from enfilade.transports.http.event_recorder import RELEASED, StreamRecorder
-from enfilade.transports.http.resumption import INTERRUPTED, ORPHANED, Readers
+from enfilade.transports.http.resumption import INTERRUPTED, ORPHANED, StreamReaders
+from enfilade.transports.http.sessions import Session, Sessions
 from enfilade.transports.http.sse_stream import EventStream, StreamOptions
-from enfilade.transports.http.stream_lock import Seat, Seats
+from enfilade.transports.http.stream_lock import StreamLock, StreamLocks
+from enfilade.transports.refusal_log import RefusalError
 from enfilade.wire import headers as http
-from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
+from enfilade.wire.revisions import POLLING
 
-#: Seconds that a stream goes on for a client that was cut off.
-LINGER: Final = 30.0
+#: Seconds for which a stream is retained for a client that was disconnected.
+RETENTION: Final = 30.0
+
+#: Standalone streams that are retained at once. The oldest gives way to the next one.
+MOST_RETAINED: Final = 256
 
 _ANYTHING: Final = b"*/*"
 
 
-class Response:
-    """The response to a GET, which is not begun before it is opened.
+class SseResponse:
+    """The response to a GET, which can still be refused until it is opened.
 
     Attributes:
-        continues: whether it is that of a client that may have missed something: it came back later than its
-            stream went on, or without saying what it had seen.
+        missed_changes: whether its client may have missed something: it came back later than its stream was
+            retained, or did not say what it had seen.
     """
 
-    __slots__ = ("_gone", "_parts", "_receive", "_stream", "continues")
+    __slots__ = ("_disconnect", "_receive", "_stream", "_stream_arguments", "missed_changes")
 
     def __init__(self, receive: Receive, send: Send, headers: Headers, options: StreamOptions) -> None:
-        self._parts = send, headers, options
+        self._stream_arguments = send, headers, options
         self._receive = receive
-        self._gone: asyncio.Task[None] | None = None
+        self._disconnect: asyncio.Task[None] | None = None
         self._stream: EventStream | None = None
-        self.continues = False
+        self.missed_changes = False
 
-    def opened(self) -> EventStream:
-        """Return it begun, with status 200: nothing can be refused any more."""
+    def open(self) -> EventStream:
+        """Return the open stream, with status 200: from now on nothing can be refused."""
         if self._stream is None:
-            self._stream = EventStream(*self._parts)
+            self._stream = EventStream(*self._stream_arguments)
             self._stream.open()
         return self._stream
 
-    def gone(self) -> "asyncio.Task[None]":
-        """Return what is done when the client has gone."""
-        if self._gone is None:
-            self._gone = asyncio.get_running_loop().create_task(_disconnect(self._receive))
-        return self._gone
+    def disconnect(self) -> "asyncio.Task[None]":
+        """Return a task that is done when the client has gone."""
+        if self._disconnect is None:
+            self._disconnect = asyncio.get_running_loop().create_task(_wait_for_disconnect(self._receive))
+        return self._disconnect
 
     def close(self) -> None:
-        """Mind no longer whether the client goes."""
-        if self._gone is not None:
-            self._gone.cancel()
+        """Stop watching for the disconnect."""
+        if self._disconnect is not None:
+            self._disconnect.cancel()
 
-    async def until_over(self, ended: "asyncio.Future[None]") -> None:
-        """Wait until the client has gone, there is nothing more to say, or the connection is over.
+    async def wait_until_over(self, ended: "asyncio.Future[None]") -> None:
+        """Wait until the client has gone, there is nothing more to send, or the connection is closed.
 
         Most responses do nothing else for most of their life, so no task is made for it.
 
         Args:
-            ended: done when there is nothing more to say.
+            ended: done when there is nothing more to send.
         """
-        first = (ended, self.opened().closed)
+        futures = (ended, self.open().closed)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None) as limit:
 
@@ -78,25 +99,30 @@ class Response:
                     with contextlib.suppress(RuntimeError):  # it is over already
                         limit.reschedule(0.0)
 
-                for each in first:
-                    each.add_done_callback(stop)
+                for future in futures:
+                    future.add_done_callback(stop)
                 try:
-                    await (self._gone or _disconnect(self._receive))
+                    await (self._disconnect or _wait_for_disconnect(self._receive))
                 finally:
-                    for each in first:
-                        each.remove_done_callback(stop)
+                    for future in futures:
+                        future.remove_done_callback(stop)
 
 
-class Tell(Protocol):
-    """Writes what a session is told of the server's own accord."""
+class ServeStream(Protocol):
+    """Sends what belongs on a session's standalone stream."""
 
-    async def __call__(self, seat: Seat, response: Response) -> None:
-        """Write until the client has gone, or there is nothing more to say ever."""
+    async def __call__(self, lock: StreamLock, response: SseResponse) -> None:
+        """Send until the client has gone, or there will be nothing more to send.
+
+        Args:
+            lock: the lock of the session, which this connection holds.
+            response: where it is sent; it is not open yet, unless the client has resumed a stream on it.
+        """
         ...
 
 
-class Gets:
-    """The GETs of this worker.
+class GetHandler:
+    """Serves the GETs of this worker.
 
     Args:
         relay: the workers at which a session may have its stream as well.
@@ -104,22 +130,22 @@ class Gets:
         options: how streams behave.
 
     Attributes:
-        seats: who has a stream open.
-        readers: those who came back; None if nobody can.
-        open: the responses that are open, and the session of each.
+        locks: the locks that connections here hold.
+        readers: the clients that have resumed a stream; None if none can.
+        open_responses: the responses that are open, and the session of each.
     """
 
     def __init__(self, relay: Relay, event_log: SealedEventLog | None, options: StreamOptions) -> None:
         self._event_log = event_log
         self._options = options
-        self.seats = Seats(relay)
-        self.readers = None if event_log is None else Readers(event_log, relay)
-        self.open: dict[Response, object] = {}
+        self.locks = StreamLocks(relay)
+        self.readers = None if event_log is None else StreamReaders(event_log, relay)
+        self.open_responses: dict[SseResponse, object] = {}
 
     async def serve(
         self,
         session_id: str,
-        tell: Tell,
+        serve_stream: ServeStream,
         fields: Mapping[bytes, bytes],
         headers: Headers,
         receive: Receive,
@@ -127,93 +153,265 @@ class Gets:
         *,
         ttl: float,
         retry: float | None,
-        forgotten: bool = False,
+        may_be_forgotten: bool = False,
         session: object = None,
     ) -> None:
-        """Serve one GET, until its client goes or there is nothing more to say.
+        """Serve one GET, until its client goes or there is nothing more to send.
 
         Args:
-            ttl: seconds for which the store remembers which connection has the session's stream.
-            retry: after how many seconds a client that was cut off on purpose should come back; None if it
-                would not.
-            forgotten: whether the session's stream may have been opened longer ago than that.
-            session: whose it is, for `open`.
+            session_id: the session of the client.
+            serve_stream: sends what belongs on the standalone stream.
+            fields: request headers.
+            headers: response headers besides those of every event stream.
+            receive: of the request.
+            send: of the request.
+            ttl: seconds for which the store remembers which connection holds the lock of the session.
+            retry: seconds after which a client whose stream is ended on purpose should reconnect; None if it does
+                not understand that.
+            may_be_forgotten: whether the standalone stream may have been opened longer ago than `ttl`.
+            session: what `open_responses` has for it.
 
         Raises:
             RpcError: HTTP 400 for an event that is not known, 406 for a client that takes no event stream; and
-                what `tell` refuses before it opens the response.
-            StoreError: the store does not say what must be known first.
+                what `serve_stream` refuses before it opens the response.
+            StoreError: the store does not answer.
         """
         if not http.acceptable(fields.get(b"accept", _ANYTHING))[1]:
             raise RpcError(INVALID_REQUEST, "Accept must allow text/event-stream", status=406)
         event_id = fields.get(http.LAST_EVENT_ID, b"").strip()
-        del fields  # of which no more is needed, for however long the stream is open
-        place = page = seat = None
+        del fields  # they are not needed any more, for however long the stream is open
+        start = batch = lock = None
         if event_id and self._event_log is not None:
-            place = self._event_log.parse_event_id(event_id, session_id)
-            page = await self._event_log.resume(place)
-            if not page.head.is_response:
-                seat = await self.seats.take_over(session_id, ttl, forgotten=forgotten)
-        else:
-            seat = await self.seats.take_over(session_id, ttl, forgotten=forgotten)
-        response = Response(receive, send, headers, self._options)
-        response.continues = place is None and seat is not None and seat.inherited
-        self.open[response] = session
+            start = self._event_log.parse_event_id(event_id, session_id)
+            batch = await self._event_log.resume(start)
+        if batch is None or not batch.head.is_response:
+            lock = await self.locks.steal(session_id, ttl, may_be_forgotten=may_be_forgotten)
+        response = SseResponse(receive, send, headers, self._options)
+        response.missed_changes = start is None and lock is not None and lock.was_held
+        self.open_responses[response] = session
         try:
-            if place is not None and page is not None:
-                await self._resume(place, page, seat, tell, response, retry)
-            elif seat is not None:
-                await tell(seat, response)
+            if start is not None and batch is not None:
+                await self._resume(start, batch, lock, serve_stream, response, retry)
+            elif lock is not None:
+                await serve_stream(lock, response)
         finally:
-            del self.open[response]
+            del self.open_responses[response]
             response.close()
-            if seat is not None:
-                await self.seats.leave(seat)
+            if lock is not None:
+                await self.locks.release(lock)
 
     async def _resume(
         self,
-        place: EventPosition,
-        page: EventBatch,
-        seat: Seat | None,
-        tell: Tell,
-        response: Response,
+        start: EventPosition,
+        batch: EventBatch,
+        lock: StreamLock | None,
+        serve_stream: ServeStream,
+        response: SseResponse,
         retry: float | None,
     ) -> None:
-        """Read the rest of a stream to a client that came back; if it was a GET stream, go on where it ended."""
+        """Send the rest of a stream, and go on with the standalone stream if it was one and has no outcome."""
         assert self.readers is not None
-        out = response.opened()
-        if seat is not None:
-            seat.open(out)
+        stream = response.open()
+        if lock is not None:
+            lock.attach(stream)
         try:
-            fate = await self.readers.follow(place, page, out, response.gone())
-            if fate.how in (RELEASED, ORPHANED) and seat is not None:
-                response.continues = True
-                await tell(seat, response)
+            outcome = await self.readers.follow(start, batch, stream, response.disconnect())
+            if outcome.end in (RELEASED, ORPHANED) and lock is not None:
+                response.missed_changes = True
+                await serve_stream(lock, response)
             else:
-                if fate.how == ORPHANED:
-                    await self.readers.bury(place, page, fate.at, out)
-                if not response.gone().done():
-                    await out.finish(None, retry=retry if fate.how == INTERRUPTED else None)
+                if outcome.end == ORPHANED:
+                    await self.readers.finish_orphaned(start, batch, outcome.position, stream)
+                if not response.disconnect().done():
+                    await stream.finish(None, retry=retry if outcome.end == INTERRUPTED else None)
         finally:
-            out.abandon()
+            stream.abandon()
 
 
-async def linger(recorder: StreamRecorder, ended: "asyncio.Future[None]", left: Callable[[], float]) -> None:
-    """Wait for as long as a client that was cut off may come back, or reads from elsewhere.
+async def retain(
+    recorder: StreamRecorder, ended: "asyncio.Future[None]", session_time_left: Callable[[], float]
+) -> None:
+    """Wait for as long as a disconnected client may come back, or reads from elsewhere.
 
     Args:
-        ended: done when there is nothing more to say.
-        left: returns the seconds that the session has left.
+        recorder: records the stream meanwhile.
+        ended: done when there is nothing more to send.
+        session_time_left: returns the seconds until the session ends.
     """
     recorder.last_read = time.monotonic()
-    while (remaining := min(recorder.last_read + LINGER - time.monotonic(), left())) > 0:
+    while (remaining := min(recorder.last_read + RETENTION - time.monotonic(), session_time_left())) > 0:
         if (await asyncio.wait((ended,), timeout=remaining))[0]:
             return
 
 
-async def _disconnect(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     try:
         while (await receive())["type"] != "http.disconnect":
             pass
-    except Exception:  # servers differ in how they say that nobody is there any more
+    except Exception:  # ASGI servers differ in how they say that the client has gone
         return
+
+
+class StandaloneStreams:
+    """The standalone streams of this worker's sessions, which tell of changes.
+
+    Args:
+        changes: what they tell of.
+        sessions: the resources that each session watches.
+        options: how streams behave.
+        relay: the workers at which a session may have its stream as well.
+        event_log: where streams are recorded; None if they cannot be resumed.
+        offers: whether a method is offered in a revision.
+    """
+
+    def __init__(
+        self,
+        changes: Changes,
+        sessions: Sessions,
+        options: StreamOptions,
+        relay: Relay,
+        event_log: SealedEventLog | None,
+        offers: Callable[[str, str], bool],
+    ) -> None:
+        self._changes = changes
+        self._sessions = sessions
+        self._options = options
+        self._relay = relay
+        self._event_log = event_log
+        self._offers = offers
+        self._handler = GetHandler(relay, event_log, options)
+        self.readers = self._handler.readers
+        self._listeners: dict[str, list[Listener]] = {}
+        self._retained: dict[Listener, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._handler.locks)
+
+    def sessions(self) -> set[Session]:
+        """Return the sessions that have a stream open by GET here."""
+        return {session for session in self._handler.open_responses.values() if isinstance(session, Session)}
+
+    def serve(
+        self, session: Session, fields: dict[bytes, bytes], headers: Headers, receive: Receive, send: Send
+    ) -> Awaitable[None]:
+        """Return what serves one GET, until its client goes, its session ends or the server stops.
+
+        Raises, when it is awaited:
+            RpcError: HTTP 400 for an event that is not known, 404 if the session was ended just now, 406 for a
+                client that takes no event stream, 503 if there are too many streams.
+            StoreError: the store does not answer.
+        """
+        ttl = session.longest_idle
+        return self._handler.serve(
+            str(session.peer.session_id),
+            partial(self._serve_changes, session),
+            fields,
+            headers,
+            receive,
+            send,
+            ttl=ttl,
+            retry=self._retry(session),
+            may_be_forgotten=time.time() > session.opened + ttl,
+            session=session,
+        )
+
+    async def _serve_changes(self, session: Session, lock: StreamLock, response: SseResponse) -> None:
+        """Send changes to a session; all that there can be, if some may have been missed."""
+        stream: EventStream | None = None
+        revision, streaming = session.peer.revision, self._sessions.streaming
+        key = lock.session_id
+
+        def all_changes() -> list[Change]:
+            return everything(lambda method: self._offers(method, revision), streaming.get(key, ()))
+
+        def is_wanted(change: Change) -> bool:
+            return change.uri is None or change.uri in streaming.get(key, ())
+
+        def send_change(change: Change) -> bool:
+            if stream is None or stream.crowded:
+                return False
+            return stream.push(notification_of(change, revision, streaming.get(key, {})))
+
+        listener = Listener(is_wanted, send_change, everything=all_changes)
+        recorder: StreamRecorder | None = None
+        is_retained = False
+        try:
+            if not lock.revoked:  # else a newer stream tells of changes already
+                await self._attach(session, listener)
+            stream = response.open()
+            lock.attach(stream)
+            if lock.revoked:
+                await stream.finish(None)
+                return
+            if self._event_log is not None:
+                recorder = self._event_log.start_stream(key, is_response=False)
+                stream.record_to(recorder, priming=revision in POLLING)
+            if response.missed_changes:
+                listener.offer_everything()
+            await response.wait_until_over(listener.ended)
+            if listener.ended.done():
+                self._detach(key, listener)
+                await stream.finish(None, retry=None if recorder is None else self._retry(session))
+            elif recorder is not None:
+                is_retained = True
+                self._make_room(listener)
+                self._relay.soon(self._retain(session, listener, stream, recorder))
+        finally:
+            if not is_retained:
+                self._detach(key, listener)
+                if stream is not None:
+                    stream.release()
+            if stream is not None and stream.connected:
+                stream.abandon()
+
+    def _retry(self, session: Session) -> float | None:
+        """Return when a client should reconnect, if it is one that understands."""
+        return self._options.retry if session.peer.revision in POLLING else None
+
+    async def _attach(self, session: Session, listener: Listener) -> None:
+        """Let a stream hear of changes, and of those of the resources that its session watched before."""
+        key, streaming = str(session.peer.session_id), self._sessions.streaming
+        self.end(key)  # this connection holds the lock, so what is retained for an earlier one may go
+        streaming.setdefault(key, {})  # from here on it is kept up to date
+        self._listeners.setdefault(key, []).append(listener)
+        record = await self._sessions.record(key)
+        if record.ended:
+            raise RpcError(INVALID_REQUEST, "Session not found: send initialize again", status=404)
+        streaming[key] = streaming[key] | record.watched
+        if not self._changes.attach(listener):
+            text = "Too many event streams are open; try again later"
+            raise RefusalError("", INTERNAL_ERROR, text, status=503)
+
+    def _make_room(self, listener: Listener) -> None:
+        """Retain one more stream. Anybody can open sessions, so the number of retained streams is bounded."""
+        self._retained[listener] = None
+        if len(self._retained) > MOST_RETAINED:
+            oldest = next(iter(self._retained))
+            del self._retained[oldest]
+            oldest.end()
+
+    async def _retain(
+        self, session: Session, listener: Listener, stream: EventStream, recorder: StreamRecorder
+    ) -> None:
+        """Retain a stream whose client was disconnected, as long as it may come back or reads from elsewhere."""
+        try:
+            await retain(recorder, listener.ended, lambda: max(0.0, session.expires - time.time()))
+        finally:
+            self._retained.pop(listener, None)
+            self._detach(str(session.peer.session_id), listener)
+            stream.release()
+
+    def _detach(self, key: str, listener: Listener) -> None:
+        """Let a stream hear of nothing any more."""
+        self._changes.detach(listener)
+        listeners = self._listeners.get(key, [])
+        if listener in listeners:
+            listeners.remove(listener)
+        if not listeners and key in self._listeners:
+            del self._listeners[key]
+            self._sessions.streaming.pop(key, None)
+
+    def end(self, session_id: str) -> None:
+        """End the streams of a session that has ended."""
+        for listener in self._listeners.get(session_id, ()):
+            listener.end()

@@ -1,11 +1,11 @@
-"""Who has the one stream that a session may have open by GET, among all workers (R-330, R-333).
+"""The lock on a session's standalone stream, among all workers: the newest connection holds it (R-330, R-333).
 
-The newest GET of a session has it: the seat is taken from whoever had it before, whose connection is then ended.
-A client that comes back may still have an old connection that nobody has noticed to be dead, such as one behind a
-proxy that keeps its side open, and no such connection can be told from a living one.
+A new GET steals the lock from the connection that held it, which is then ended. A reconnecting client may still
+hold the lock through a dead connection, such as one behind a proxy that keeps its side open, and a dead
+connection cannot be told from a living one.
 
-The easy thing to get wrong is two that come at once. The seat is taken here before anybody is asked and in the
-store by compare-and-swap, so each sees exactly whom it takes the place of (D8).
+Two GETs may come at once. The lock is taken in this process before anything is awaited, and in the store by
+compare-and-swap, so each of them sees exactly whom it has stolen it from (D8).
 """
 
 import contextlib
@@ -16,47 +16,49 @@ from enfilade.serving.cluster import Relay
 from enfilade.state.store import StoreError
 from enfilade.transports.http.sse_stream import EventStream
 
-#: How often taking a seat is tried that others take at the same time.
+#: How often the lock is tried to be taken while others take it at the same time.
 _ATTEMPTS: Final = 50
 
 
-class Seat:
-    """A session's seat, taken by one connection.
+class StreamLock:
+    """The lock of one session, as one connection took it.
 
     Attributes:
-        session_id: whose it is.
-        stream: what is written to that connection, once it is open.
-        written: whether the store has been told.
-        inherited: whether another connection had it before, so that its client may have missed something.
-        lost: whether a newer connection has it.
+        session_id: the session.
+        number: what tells it from other connections of the worker.
+        holder: worker and number, as the store has it.
+        stream: what is written to the connection, once that is open.
+        in_store: whether the store has `holder`.
+        was_held: whether another connection held the lock before, so that the client may have missed something.
+        revoked: whether a newer connection has stolen it.
     """
 
-    __slots__ = ("inherited", "lost", "mark", "number", "session_id", "stream", "written")
+    __slots__ = ("holder", "in_store", "number", "revoked", "session_id", "stream", "was_held")
 
     def __init__(self, session_id: str, worker: str) -> None:
         self.session_id = session_id
         self.number = secrets.token_hex(8)
-        self.mark = f"{worker}:{self.number}".encode()
+        self.holder = f"{worker}:{self.number}".encode()
         self.stream: EventStream | None = None
-        self.written = False
-        self.inherited = False
-        self.lost = False
+        self.in_store = False
+        self.was_held = False
+        self.revoked = False
 
-    def open(self, stream: EventStream) -> None:
-        """Take in what is written to the connection; it ends at once if a newer one has the seat already."""
+    def attach(self, stream: EventStream) -> None:
+        """Set what is written to the connection; it ends at once if the lock was revoked meanwhile."""
         self.stream = stream
-        if self.lost:
+        if self.revoked:
             stream.part()
 
-    def vacate(self) -> None:
-        """End the connection: a newer one has the seat."""
-        self.lost = True
+    def revoke(self) -> None:
+        """End the connection: a newer one has stolen the lock."""
+        self.revoked = True
         if self.stream is not None:
             self.stream.part()
 
 
-class Seats:
-    """The seats of all sessions: those taken here, and those that the store says are taken elsewhere.
+class StreamLocks:
+    """The locks that connections of this worker hold, and the way to those of other workers.
 
     Args:
         relay: the other workers.
@@ -65,89 +67,91 @@ class Seats:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._keys = relay.store.keys
-        self._here: dict[str, Seat] = {}
-        relay.on("vacate", self._told_to_vacate)
-        relay.on_gap(self._look_again)
+        self._held: dict[str, StreamLock] = {}
+        relay.on("vacate", self._revoke_for_other_worker)
+        relay.on_gap(self._check_all)
 
     def __len__(self) -> int:
-        return len(self._here)
+        return len(self._held)
 
-    async def take_over(self, session_id: str, ttl: float, *, forgotten: bool = False) -> Seat:
-        """Take a session's seat, from whoever has it.
+    async def steal(self, session_id: str, ttl: float, *, may_be_forgotten: bool = False) -> StreamLock:
+        """Take the lock of a session, from whoever holds it.
 
         Args:
-            ttl: seconds for which the store remembers who has it.
-            forgotten: whether a connection may be older than that, so that the store cannot say where it is.
+            session_id: the session.
+            ttl: seconds for which the store remembers who holds it.
+            may_be_forgotten: whether a connection may be older than that, so that the store cannot say who holds
+                it.
 
         Raises:
-            StoreError: the store does not say.
+            StoreError: the store does not answer.
         """
-        before = self._here.get(session_id)
-        seat = self._here[session_id] = Seat(session_id, self._relay.worker)
-        if before is not None:
-            seat.inherited = True
-            before.vacate()
+        previous = self._held.get(session_id)
+        lock = self._held[session_id] = StreamLock(session_id, self._relay.worker)
+        if previous is not None:
+            lock.was_held = True
+            previous.revoke()
         try:
             if self._relay.shared:
-                await self._take_among_all(seat, ttl, forgotten)
+                await self._steal_in_store(lock, ttl, may_be_forgotten)
         except BaseException:
-            self._forget(seat)
+            self._forget(lock)
             raise
-        return seat
+        return lock
 
-    async def leave(self, seat: Seat) -> None:
-        """Give a seat back, unless somebody else has it by now."""
-        self._forget(seat)
+    async def release(self, lock: StreamLock) -> None:
+        """Give a lock back, unless it was stolen by now."""
+        self._forget(lock)
         if self._relay.shared:
-            with contextlib.suppress(StoreError):  # it is taken over all the same
-                await self._keys.swap(_key(seat.session_id), seat.mark, None, None)
+            with contextlib.suppress(StoreError):  # it can be stolen all the same
+                await self._keys.swap(_key(lock.session_id), lock.holder, None, None)
 
-    async def _take_among_all(self, seat: Seat, ttl: float, forgotten: bool) -> None:
-        key = _key(seat.session_id)
+    async def _steal_in_store(self, lock: StreamLock, ttl: float, may_be_forgotten: bool) -> None:
+        key = _key(lock.session_id)
         for _ in range(_ATTEMPTS):
             holder = await self._keys.get(key)
-            if seat.lost:  # to a newer one here, which puts its own mark
+            if lock.revoked:  # by a newer connection here, which writes its own name
                 return
-            if await self._keys.swap(key, holder, seat.mark, ttl):
-                seat.written = True
+            if await self._keys.swap(key, holder, lock.holder, ttl):
+                lock.in_store = True
                 break
         else:
             raise StoreError("a session's stream is being opened by too many requests at once")
         if holder is not None:
-            seat.inherited = True
-            worker, number = _read(holder)
+            lock.was_held = True
+            worker, number = _parse_holder(holder)
             if worker != self._relay.worker:
-                self._relay.tell("vacate", [seat.session_id, number], worker)
-        elif forgotten:
-            self._relay.tell("vacate", [seat.session_id, None])
+                self._relay.tell("vacate", [lock.session_id, number], worker)
+        elif may_be_forgotten:
+            self._relay.tell("vacate", [lock.session_id, None])
 
-    def _told_to_vacate(self, body: tuple[str, str | None]) -> None:
+    def _revoke_for_other_worker(self, body: tuple[str, str | None]) -> None:
         session_id, number = body
-        seat = self._here.get(session_id)
-        if seat is not None and number in (None, seat.number):
-            seat.vacate()
+        lock = self._held.get(session_id)
+        if lock is not None and number in (None, lock.number):
+            lock.revoke()
 
-    def _look_again(self) -> None:
-        """Find out which seats were taken by other workers whose message may have been lost."""
-        for seat in self._here.values():
-            if seat.written:
-                self._relay.soon(self._look_at(seat))
+    def _check_all(self) -> None:
+        """Find out which locks were stolen by other workers whose message may have been lost."""
+        for lock in self._held.values():
+            if lock.in_store:
+                self._relay.soon(self._check(lock))
 
-    async def _look_at(self, seat: Seat) -> None:
+    async def _check(self, lock: StreamLock) -> None:
         with contextlib.suppress(StoreError):
-            holder = await self._keys.get(_key(seat.session_id))
-            if holder is not None and holder != seat.mark:
-                seat.vacate()
+            holder = await self._keys.get(_key(lock.session_id))
+            if holder is not None and holder != lock.holder:
+                lock.revoke()
 
-    def _forget(self, seat: Seat) -> None:
-        if self._here.get(seat.session_id) is seat:
-            del self._here[seat.session_id]
+    def _forget(self, lock: StreamLock) -> None:
+        if self._held.get(lock.session_id) is lock:
+            del self._held[lock.session_id]
 
 
 def _key(session_id: str) -> str:
     return f"get:{session_id}"
 
 
-def _read(holder: bytes) -> tuple[str, str]:
+def _parse_holder(holder: bytes) -> tuple[str, str]:
     worker, _, number = holder.decode().partition(":")
     return worker, number
