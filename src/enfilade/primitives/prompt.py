@@ -17,7 +17,7 @@ from enfilade.primitives.completion import Completer, Source, completers_for
 from enfilade.primitives.handler import Handler, handler_of
 from enfilade.primitives.metadata import Dumped, check_sendable, read_icons
 from enfilade.primitives.names import check_prompt_name
-from enfilade.primitives.schema.docstrings import docstring_of, read_docstring
+from enfilade.primitives.schema.docstrings import docstring_of, documented_names, read_docstring
 from enfilade.primitives.schema.schema_wording import expectation, follow
 from enfilade.primitives.schema.signature import describe, raw_name, read_signature, refuse_nothing
 from enfilade.primitives.values.arguments import StringReader
@@ -101,7 +101,7 @@ def prompt_from_function(
     label = describe(fn)
     signature = read_signature(fn, context_type, kind="prompt")
     refuse_nothing(signature, label, "the messages of the prompt, such as a string")
-    docstring = read_docstring(docstring_of(fn))
+    docstring = read_docstring(docstring_of(fn), documented_names(signature))
     reader = StringReader(
         prompt_name, signature.parameters, descriptions=docstring.parameters, label=label, kind="prompt"
     )

@@ -23,7 +23,7 @@ from enfilade.primitives.completion import Completer, Source, completers_for
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.handler import Handler, handler_of
 from enfilade.primitives.metadata import Dumped, check_sendable, read_content_annotations, read_icons
-from enfilade.primitives.schema.docstrings import docstring_of, read_docstring
+from enfilade.primitives.schema.docstrings import docstring_of, documented_names, read_docstring
 from enfilade.primitives.schema.schema_wording import follow
 from enfilade.primitives.schema.signature import (
     EMPTY,
@@ -220,11 +220,12 @@ def resource_from_function(
             f'{label}, parameter "{first}": the URI "{uri}" has no place for it; write a template, such as '
             f'"{uri.rstrip("/")}/{{{first}}}"'
         )
+    docstring = read_docstring(docstring_of(fn), documented_names(signature))
     definition = define_resource(
         uri,
         raw_name(fn) if name is None else name,
         title=title,
-        description=read_docstring(docstring_of(fn)).description if description is None else description,
+        description=docstring.description if description is None else description,
         mime_type=mime_type or guess_mime_type(uri) or _mime_type_of(signature.returns),
         size=size,
         annotations=annotations,
@@ -305,11 +306,10 @@ def template_from_function(
     label = describe(fn)
     refuse_nothing(signature, label, "the contents of the resource: text, bytes or data")
     _check_agreement(template, signature, label)
-    docstring = read_docstring(docstring_of(fn))
+    # A template publishes nothing about its variables but this text.
+    docstring = read_docstring(docstring_of(fn), documented_names(signature, published=False))
     parameters = [each for each in signature.parameters if each.name in template.variables]
-    reader = StringReader(
-        uri_template, parameters, descriptions=docstring.parameters, label=label, kind="resource template"
-    )
+    reader = StringReader(uri_template, parameters, descriptions={}, label=label, kind="resource template")
     definition = wire.ResourceTemplate(
         uri_template=uri_template,
         name=raw_name(fn) if name is None else name,

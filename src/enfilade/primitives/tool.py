@@ -25,7 +25,7 @@ from enfilade.primitives.handler import Handler
 from enfilade.primitives.metadata import Dumped, check_sendable, read_annotations, read_icons
 from enfilade.primitives.names import check_tool_name, secret_names
 from enfilade.primitives.schema.deferrable_types import is_plain, is_plain_parameter, texts_of
-from enfilade.primitives.schema.docstrings import Docstring, docstring_of, read_docstring
+from enfilade.primitives.schema.docstrings import Docstring, docstring_of, documented_names, read_docstring
 from enfilade.primitives.schema.signature import (
     EMPTY,
     Signature,
@@ -165,7 +165,8 @@ def tool_from_function(
     check_tool_name(tool_name)
     label = describe(fn)
     signature = read_signature(fn, context_type, allow_extra=input_schema is not None)
-    docstring = read_docstring(docstring_of(fn))
+    published = documented_names(signature, published=input_schema is None)
+    docstring = read_docstring(docstring_of(fn), published)
     reader = _reader(tool_name, signature, docstring, label, input_schema, additional_properties)
     writer = _writer(signature.returns, label, structured_output, output_schema)
     if signature.unresolved and output_schema is None and structured_output is not False:

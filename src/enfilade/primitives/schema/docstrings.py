@@ -2,7 +2,8 @@
 
 Easy to get wrong: text that is lost. A model calls a tool by what stands under `Returns:`, `Examples:` or in a
 last paragraph. So only the entries of parameters are cut out, and all else stays where it is, also within a
-section of parameters: a sentence between two entries, an entry for `**kwargs`. Libraries that parse docstrings
+section of parameters: a sentence between two entries, an entry for `**kwargs` or for a name that is no parameter.
+What stands between Markdown's fences is an example. Libraries that parse docstrings
 do not say which lines an entry had, and drop what they do not know; that is why none is used here.
 """
 
@@ -11,9 +12,13 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from enfilade.startup.lazy import lazy_pattern
+
+if TYPE_CHECKING:
+    from enfilade.primitives.schema.signature import Signature
 
 _SECTION: Final = r"(?:args|arguments|params|parameters|keyword args|keyword arguments|other parameters)"
 _NAMES: Final = r"(?P<names>\*{0,2}[^\W\d]\w*(?:\s*,\s*\*{0,2}[^\W\d]\w*)*)"
@@ -31,6 +36,7 @@ _GOOGLE_ENTRY: Final = lazy_pattern(
 _NUMPY_ENTRY: Final = lazy_pattern(rf"{_NAMES}[ \t]*(?P<type>:.*)?")
 # ":param int a: text", "@param a: text"; the last word before the second colon is the name.
 _FIELD_ENTRY: Final = lazy_pattern(rf"{_FIELD}[^:\n]*?(?P<names>[^\s:]+)[ \t]*:(?P<text>.*)", re.IGNORECASE)
+_FENCE: Final = lazy_pattern(r"[ \t]*(`{3,}|~{3,})")
 _ANY_FIELD: Final = lazy_pattern(r"[:@]\w[^:\n]*:")
 
 
@@ -44,9 +50,11 @@ class Docstring(NamedTuple):
 class _Lines:
     """The lines of a docstring, of which those of parameters are cut out."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, names: Collection[str]) -> None:
         self.parameters: dict[str, str] = {}
+        self._names = names
         self._lines: list[str | None] = [*text.split("\n")]
+        self._fenced = frozenset(_fenced_lines(text.split("\n")))
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -60,6 +68,14 @@ class _Lines:
         raw = self._lines[line] or ""
         return len(raw) - len(raw.lstrip()) if raw.strip() else -1
 
+    def is_heading(self, line: int) -> bool:
+        """Whether a section or a field may begin on a line: it is not indented, and no part of an example."""
+        return self.indent(line) == 0 and line not in self._fenced
+
+    def describes(self, names: str) -> bool:
+        """Whether an entry is for parameters: one of its names at least, with commas between them."""
+        return any(name.strip() in self._names for name in names.split(","))
+
     def end_of_block(self, start: int, indent: int) -> int:
         """Return the line after the last of those from `start` on that are indented further than `indent`."""
         end = start
@@ -71,7 +87,7 @@ class _Lines:
         return end
 
     def take(self, names: str, first: str, start: int, end: int) -> None:
-        """Cut an entry out and keep its text for its parameters.
+        """Keep the text of an entry for its parameters, and cut the entry out unless it has other names as well.
 
         Args:
             names: of its parameters, with commas between them.
@@ -80,9 +96,12 @@ class _Lines:
             end: the line after its last.
         """
         words = " ".join([first, *(self.text(line) for line in range(start + 1, end))]).split()
-        for name in names.split(",") if words else ():
-            self.parameters[name.strip()] = " ".join(words)
-        self.cut(start, end)
+        every = [name.strip() for name in names.split(",")]
+        known = [name for name in every if name in self._names]
+        if words:
+            self.parameters.update(dict.fromkeys(known, " ".join(words)))
+        if len(known) == len(every):
+            self.cut(start, end)
 
     def cut(self, start: int, end: int) -> None:
         """Cut lines out."""
@@ -101,18 +120,35 @@ class _Lines:
         return "\n".join(rest).strip()
 
 
-def read_docstring(text: str | None) -> Docstring:
-    """Return the description and the parameters' descriptions; whatever is no entry of one is description."""
+def _fenced_lines(lines: Sequence[str]) -> Iterator[int]:
+    """Yield the numbers of the lines from each of Markdown's fences to the one that closes it."""
+    start, fence = 0, ""
+    for number, line in enumerate(lines):
+        match = _FENCE.match(line)
+        if match and not fence:
+            start, fence = number, match[1]
+        elif match and match[1].startswith(fence) and not line.strip().strip(fence[0]):
+            yield from range(start, number + 1)
+            fence = ""
+
+
+def read_docstring(text: str | None, names: Collection[str]) -> Docstring:
+    """Return the description and the parameters' descriptions; whatever is no entry of one is description.
+
+    Args:
+        text: the docstring.
+        names: the parameters whose entries are cut out.
+    """
     clean = inspect.cleandoc(text) if text else ""
     if not _MAY_HAVE_PARAMETERS.search(clean):
         return Docstring(clean, {})
-    lines = _Lines(clean)
+    lines = _Lines(clean, names)
     for line in range(len(lines)):
-        if lines.indent(line) == 0:
+        if lines.is_heading(line):
             _google_section(lines, line)
             _numpy_section(lines, line)
             _field(lines, line)
-    return Docstring(lines.rest(), lines.parameters) if lines.parameters else Docstring(clean, {})
+    return Docstring(lines.rest(), lines.parameters)
 
 
 def _google_section(lines: _Lines, heading: int) -> None:
@@ -120,13 +156,31 @@ def _google_section(lines: _Lines, heading: int) -> None:
     if not _GOOGLE.fullmatch(lines.text(heading)):
         return
     start, end = heading + 1, lines.end_of_block(heading + 1, 0)
+    if end == start:
+        end = _end_of_unindented(lines, start)
     indent = min((lines.indent(line) for line in range(start, end) if lines.text(line)), default=0)
     for line in range(start, end):
         found = _GOOGLE_ENTRY.fullmatch(lines.text(line)) if lines.indent(line) == indent else None
-        if found and not found["names"].startswith("*"):
+        if found and lines.describes(found["names"]):
             lines.take(found["names"], found["text"], line, min(lines.end_of_block(line + 1, indent), end))
-    if not any(map(lines.text, range(start, end))):
+    if end > start and not any(map(lines.text, range(start, end))):
         lines.cut(heading, start)
+
+
+def _end_of_unindented(lines: _Lines, start: int) -> int:
+    """Return the line after the last entry of parameters, where entries are indented no more than their heading.
+
+    They are in a docstring that begins with `Args:`, whose first line says nothing about indentation.
+    """
+    line, end = start, start
+    while line < len(lines):
+        match = _GOOGLE_ENTRY.fullmatch(lines.text(line))
+        if lines.text(line) and not (match and lines.describes(match["names"])):
+            break
+        if match:
+            end = lines.end_of_block(line + 1, 0)
+        line = max(line + 1, end)
+    return end
 
 
 def _numpy_section(lines: _Lines, heading: int) -> None:
@@ -144,10 +198,10 @@ def _numpy_section(lines: _Lines, heading: int) -> None:
             is_entry = end > line + 1 or " : " in lines.text(line)
             if found is None or not is_entry or _UNDERLINE.fullmatch(lines.text(line + 1)):
                 break
-            if not found["names"].startswith("*"):
+            if lines.describes(found["names"]):
                 lines.take(found["names"], "", line, end)
         line = max(end, line + 1)
-    if not any(map(lines.text, range(start, line))):
+    if line > start and not any(map(lines.text, range(start, line))):
         lines.cut(heading, start)
 
 
@@ -160,10 +214,23 @@ def _field(lines: _Lines, start: int) -> None:
     while lines.text(end) and not _ANY_FIELD.match(lines.text(end)):
         end += 1
     end = max(end, lines.end_of_block(end, 0))
+    if not lines.describes(found["names"]):
+        return
     if found["kind"].lower() == "type":
         lines.cut(start, end)
-    elif not found["names"].startswith("*"):
+    else:
         lines.take(found["names"], found["text"], start, end)
+
+
+def documented_names(signature: Signature, *, published: bool = True) -> frozenset[str]:
+    """Return the names of the parameters whose entries are no part of the description.
+
+    Args:
+        signature: of the function.
+        published: the entries of what callers fill are published elsewhere, with each parameter.
+    """
+    hidden = (*signature.contexts, *(name for name, _ in signature.dependencies))
+    return frozenset((*hidden, *(each.name for each in signature.parameters if published)))
 
 
 def docstring_of(fn: Any) -> str | None:
