@@ -129,7 +129,7 @@ def test_what_breaks_clients_is_named(case: str) -> None:
     found = [each for each in compare(old, new) if each.severity == "breaking"]
     assert len(found) == 1, found
     assert found[0].where.startswith(where)
-    assert said in found[0].said
+    assert said in found[0].problem
 
 
 @pytest.mark.parametrize("case", HARMLESS)
@@ -147,4 +147,4 @@ def test_a_schema_in_itself_comes_to_an_end() -> None:
     box = {"type": "object", "properties": {"in": {"$ref": "#/$defs/Box"}, "x": INT}}
     smaller = {"type": "object", "properties": {"in": {"$ref": "#/$defs/Box"}}}
     old, new = (taking({"$ref": "#/$defs/Box"}, **{"$defs": {"Box": each}}) for each in (box, smaller))
-    assert "was removed" in {each.said for each in compare(old, new)}
+    assert "was removed" in {each.problem for each in compare(old, new)}

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from enfilade.client.surface import Surface
-from enfilade.lint.looks import DEEPEST_SCHEMA, MOST_TOOLS
-from enfilade.lint.rules import RULES, apply_rules
-from enfilade.lint.token_count import tokens_of, tokens_of_all
+from enfilade.lint.run import RULES, apply_rules
+from enfilade.lint.schema_rules import DEEPEST_SCHEMA
+from enfilade.lint.surface_rules import MOST_TOOLS, tokens_of, tokens_of_all
 
 
 def tool(name: str = "add", schema: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
@@ -132,6 +132,88 @@ CASES: dict[str, tuple[str, Surface, str]] = {
         tools(tool(schema=with_argument({"type": ["array", "null"], "prefixItems": [{"type": "integer"}]}))),
         "tool add",
     ),
+    "an enum without values": ("schema-never", tools(tool(schema=with_argument({"enum": []}))), "tool add"),
+    "an enum of another type": (
+        "schema-never",
+        tools(tool(schema=with_argument({"type": "integer", "enum": ["a"]}))),
+        "tool add",
+    ),
+    "an enum out of bounds": (
+        "schema-never",
+        tools(tool(schema=with_argument({"type": "integer", "enum": [1, 2], "minimum": 3}))),
+        "tool add",
+    ),
+    "a const of another type": (
+        "schema-never",
+        tools(tool(schema=with_argument({"type": "string", "const": 1}))),
+        "tool add",
+    ),
+    **{
+        f"{low} {least} and {high} {most}": (
+            "schema-never",
+            tools(tool(schema=with_argument({low: least, high: most}))),
+            "tool add",
+        )
+        for low, least, high, most in (
+            ("minimum", 5, "maximum", 1),
+            ("minLength", 5, "maxLength", 1),
+            ("minItems", 5, "maxItems", 1),
+            ("minProperties", 5, "maxProperties", 1),
+            ("minContains", 5, "maxContains", 1),
+            ("exclusiveMinimum", 5, "maximum", 5),
+            ("minimum", 5.5, "exclusiveMaximum", 5.5),
+            ("exclusiveMinimum", 5, "exclusiveMaximum", 5),
+        )
+    },
+    "a not that refuses everything": ("schema-never", tools(tool(schema=with_argument({"not": {}}))), "tool add"),
+    "bounds in a result": (
+        "schema-never",
+        tools(tool(outputSchema=with_argument({"type": "array", "items": {"minimum": 5, "maximum": 1}}))),
+        "tool add",
+    ),
+    "a required argument that is not allowed": (
+        "schema-never",
+        tools(tool(schema=with_argument({}, required=["b"], additionalProperties=False))),
+        "tool add",
+    ),
+    "a required argument without a value": (
+        "schema-never",
+        tools(tool(schema={"type": "object", "properties": {"a": False}, "required": ["a"]})),
+        "tool add",
+    ),
+    "one value of another type": (
+        "schema-enum",
+        tools(tool(schema=with_argument({"type": "integer", "enum": [1, "a"]}))),
+        "tool add",
+    ),
+    "a value twice": ("schema-enum", tools(tool(schema=with_argument({"enum": ["a", "a"]}))), "tool add"),
+    "a required argument that is none": (
+        "schema-required",
+        tools(tool(schema=with_argument({}, required=["a", "b"]))),
+        "tool add",
+    ),
+    "a requirement of an alternative": (
+        "schema-required",
+        tools(tool(schema=with_argument({"type": "object", "anyOf": [{"required": ["b"]}, {"title": "x"}]}))),
+        "tool add",
+    ),
+    "a requirement twice": (
+        "schema-valid",
+        tools(tool(schema=with_argument({}, required=["a", "a"]))),
+        "tool add",
+    ),
+    "a keyword of nobody": ("schema-keyword", tools(tool(schema=with_argument({"foo": 1}))), "tool add"),
+    "a discriminator": (
+        "schema-keyword",
+        tools(
+            tool(
+                outputSchema=with_argument(
+                    {"oneOf": [{}], "discriminator": {"propertyName": "kind", "mapping": {"a": "#/$defs/A"}}}
+                )
+            )
+        ),
+        "tool add",
+    ),
     "many tools": ("many-tools", tools(*(tool(f"tool{n}") for n in range(MOST_TOOLS + 1))), "tools"),
     "a dear tool": ("tool-cost", tools(tool(schema=with_argument({"description": "x" * 9000}))), "tool add"),
     "a dear list": (
@@ -166,6 +248,45 @@ HARMLESS = {
     ),
     "a date-time as an argument": tools(tool(schema=with_argument({"type": "string", "format": "date-time"}))),
     "a tuple with items": tools(tool(schema=with_argument({"type": "array", "prefixItems": [{}], "items": {}}))),
+    "a definition in itself that nothing uses": tools(
+        tool(schema=with_argument({}, **{"$defs": {"Box": BOX, "Other": {"items": {"$ref": "#/$defs/Box"}}}}))
+    ),
+    "a keyword of one's own": tools(tool(schema=with_argument({"x-foo": 1}))),
+    "names that look like keywords": tools(
+        tool(
+            schema=with_argument(
+                {"const": {"foo": 1}, "default": {"foo": 1}, "examples": [{"foo": 1}]}, name="foo"
+            )
+        )
+    ),
+    "bounds that meet": tools(tool(schema=with_argument({"minimum": 5, "maximum": 5, "minLength": 0}))),
+    "values of several types": tools(tool(schema=with_argument({"enum": [1, "a", None, True]}))),
+    "a contradiction that is excluded": tools(tool(schema=with_argument({"not": {"enum": []}}))),
+    "requirements of alternatives": tools(
+        tool(
+            schema=with_argument(
+                {
+                    "type": "object",
+                    "properties": {"b": {}, "c": {}},
+                    "oneOf": [{"required": ["b"]}, {"properties": {"d": {}}, "required": ["c", "d"]}],
+                    "required": ["d"],
+                }
+            )
+        )
+    ),
+    "requirements in other places": tools(
+        tool(
+            schema=with_argument(
+                {
+                    "anyOf": [
+                        {"type": "object", "additionalProperties": {"type": "string"}, "required": ["b"]},
+                        {"type": "object", "patternProperties": {"^b": {}}, "required": ["b"]},
+                        {"type": "object", "patternProperties": {"^b": {}}, "additionalProperties": False},
+                    ]
+                }
+            )
+        )
+    ),
     "a property called pattern": tools(tool(schema=with_argument({"type": "string"}, name="pattern"))),
     "a property called oneOf": tools(tool(schema=with_argument({"type": "string"}, name="oneOf"))),
     "a property called $ref": tools(tool(schema=with_argument({"type": "string"}, name="$ref"))),
@@ -193,12 +314,12 @@ def test_what_is_found_says_where_in_the_schema_it_is() -> None:
     items = {"type": "object", "properties": {"code": {"type": "string", "pattern": "(?i)a"}}}
     schema = with_argument({"type": "array", "items": items}, name="rows")
     (finding,) = (each for each in apply_rules(tools(tool(schema=schema))) if each.rule == "schema-pattern")
-    assert finding.said == "inputSchema, rows[].code has the pattern (?i)a"
+    assert finding.problem == "inputSchema, rows[].code has the pattern (?i)a"
 
 
 def test_every_rule_has_a_case_and_says_what_to_do() -> None:
     assert {rule.id for rule in RULES} == {rule for rule, _, _ in CASES.values()}
-    assert all(rule.why.endswith(".") and rule.mend for rule in RULES)
+    assert all(rule.why.endswith(".") and rule.fix for rule in RULES)
     assert len({rule.id for rule in RULES}) == len(RULES)
 
 
@@ -216,7 +337,7 @@ def test_nothing_is_fetched_from_where_a_schema_leads(word: str) -> None:
         found = apply_rules(tools(tool(schema={**with_argument({"description": "It."}), word: elsewhere})))
         with pytest.raises(BlockingIOError):
             listener.accept()
-    (said,) = [finding.said for finding in found if finding.rule == "schema-valid"]
+    (said,) = [finding.problem for finding in found if finding.rule == "schema-valid"]
     assert elsewhere in said
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from enfilade.lint import snapshot
 from enfilade.lint.findings import FAILING, FailOn, Finding, Severity, fails
-from enfilade.lint.report import as_github, as_json
-from enfilade.lint.run import Outcome, check
+from enfilade.lint.run import Outcome, as_github, as_json, check
 from enfilade.testing import Command, ConnectError, Surface, connect, read_surface
 from support.servers import asking_server
 
@@ -81,7 +80,7 @@ def test_a_careless_server_is_caught() -> None:
     found = {each.rule: each for each in outcome.findings}
     assert outcome.eras == ["session"]
     assert {"unknown-method", "unknown-tool", "malformed-arguments", "ping", "era"} <= set(found)
-    assert found["unknown-method"].said == "an unknown method is answered with a result"
+    assert found["unknown-method"].problem == "an unknown method is answered with a result"
     assert found["malformed-arguments"].where == "2025-11-25, tool add"
     assert found["era"].severity == "note"
 
@@ -95,14 +94,14 @@ def test_a_list_without_end_is_caught() -> None:
     outcome = asyncio.run(check(python(ENDLESS), timeout=20))
     (found,) = [each for each in outcome.findings if each.severity == "error"]
     assert (found.rule, found.where) == ("endless-list", "2025-11-25")
-    assert found.said == "the pages of tools/list do not end: cursor 'again' after 2 pages"
+    assert found.problem == "the pages of tools/list do not end: cursor 'again' after 2 pages"
 
 
 @pytest.mark.parametrize("server", [ILL, GONE], ids=["ill", "gone"])
 def test_a_server_that_errors_bring_down_is_caught(server: str) -> None:
     outcome = asyncio.run(check(python(server), timeout=20))
     found = {each.rule: each for each in outcome.findings}
-    assert found["alive"].said.startswith("ping is answered with the error -32")
+    assert found["alive"].problem.startswith("ping is answered with the error -32")
     assert "ping" not in found
 
 
@@ -156,8 +155,10 @@ OUTCOME = Outcome(
     eras=["session"],
     tokens=7,
     findings=[
-        Finding(rule="tool-name", severity="error", where="tool a,b", said="100% wrong\nreally", mend="mend it"),
-        Finding(rule="changed", severity="note", where="tool a", said="is new", mend="look"),
+        Finding(
+            rule="tool-name", severity="error", where="tool a,b", problem="100% wrong\nreally", fix="mend it"
+        ),
+        Finding(rule="changed", severity="note", where="tool a", problem="is new", fix="look"),
     ],
 )
 
@@ -189,5 +190,5 @@ FAILS: dict[Severity, set[FailOn]] = {
 
 @pytest.mark.parametrize(("severity", "failing"), FAILS.items())
 def test_what_fails_a_build(severity: Severity, failing: set[FailOn]) -> None:
-    finding = Finding(rule="x", severity=severity, where="", said="", mend="")
+    finding = Finding(rule="x", severity=severity, where="", problem="", fix="")
     assert {each for each in FAILING if fails([finding], each)} == failing

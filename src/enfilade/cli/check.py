@@ -16,8 +16,7 @@ from enfilade.cli.errors import CommandError
 from enfilade.cli.targets import HELP_OF_TARGET, headers_of, is_file, reported, target_of
 from enfilade.lint import snapshot as snapshots
 from enfilade.lint.findings import FAILING, Finding, fails
-from enfilade.lint.report import as_github, as_json, counts, why
-from enfilade.lint.run import Outcome, check as check_server
+from enfilade.lint.run import Outcome, as_github, as_json, check as check_server, counts, why
 
 _COLOURS: Final = {"error": "bold red", "breaking": "bold magenta", "warning": "yellow", "note": "dim"}
 _FORMATS: Final = ("text", "json", "github")
@@ -95,8 +94,8 @@ def _print_group(console: Console, findings: list[Finding]) -> None:
     first = findings[0]
     console.print(words(first.severity, _COLOURS[first.severity]), words(first.rule, "bold"))
     for finding in findings:
-        console.print(Padding(words(f"{finding.where}: {finding.said}"), (0, 0, 0, 2), expand=False))
-    for line in (why(first), f"→ {first.mend}"):
+        console.print(Padding(words(f"{finding.where}: {finding.problem}"), (0, 0, 0, 2), expand=False))
+    for line in (why(first), f"→ {first.fix}"):
         if line:
             console.print(Padding(words(line, "dim"), (0, 0, 0, 4), expand=False))
     console.print()

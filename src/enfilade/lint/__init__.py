@@ -1,1 +1,1 @@
-"""What can be wrong with a server, found before a host or a model finds it."""
+"""`enfilade check`: mistakes in a server that hosts, models and clients would otherwise find."""

@@ -1,7 +1,7 @@
-"""What has changed between two surfaces, and which of it breaks clients.
+"""Changes between two surfaces, and which of them break clients.
 
-Easy to get wrong: the direction. A client that sends what it always sent breaks where a server wants more
-(arguments); one that reads breaks where a server gives less (results). So each has its own direction.
+The direction matters. A client that sends what it always sent breaks where a server requires more (arguments);
+one that reads breaks where a server gives less (results).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from enfilade.lint.findings import Finding
 
 Schema = Mapping[str, Any]
 Direction = Literal["sent", "read"]
-Change = tuple[bool, str, str]  # whether it breaks clients, where, what
+Change = tuple[bool, str, str]  # whether it breaks clients, where, what has changed
 
-_MEND: Final = {
+_FIXES: Final = {
     True: "keep what was there beside the new, or tell the clients and store a new snapshot",
     False: "store a new snapshot when you are content with it",
 }
@@ -42,10 +42,10 @@ def compare(old: Surface, new: Surface) -> list[Finding]:
             rule="removed-or-narrowed" if breaking else "changed",
             severity="breaking" if breaking else "note",
             where=where,
-            said=said,
-            mend=_MEND[breaking],
+            problem=problem,
+            fix=_FIXES[breaking],
         )
-        for breaking, where, said in _changes(old, new)
+        for breaking, where, problem in _changes(old, new)
     ]
 
 
@@ -55,53 +55,57 @@ def _changes(old: Surface, new: Surface) -> Iterator[Change]:
             yield True, "server", f"is not capable of {capability} any more"
     yield from _lists("tool", old.tools, new.tools, "name", _tool)
     yield from _lists("prompt", old.prompts, new.prompts, "name", _prompt)
-    yield from _lists("resource", old.resources, new.resources, "uri", _plain("mimeType"))
-    yield from _lists("template", old.templates, new.templates, "uriTemplate", _plain("mimeType"))
+    yield from _lists("resource", old.resources, new.resources, "uri", _member("mimeType"))
+    yield from _lists("template", old.templates, new.templates, "uriTemplate", _member("mimeType"))
 
 
 def _lists(
-    what: str, old: list[Item], new: list[Item], key: str, each: Callable[[str, Item, Item], Iterator[Change]]
+    noun: str,
+    old: list[Item],
+    new: list[Item],
+    key: str,
+    compare_items: Callable[[str, Item, Item], Iterator[Change]],
 ) -> Iterator[Change]:
-    before, after = {item[key]: item for item in old}, {item[key]: item for item in new}
-    for name, item in before.items():
-        where = f"{what} {name}"
-        if name not in after:
+    old_items, new_items = {item[key]: item for item in old}, {item[key]: item for item in new}
+    for name, item in old_items.items():
+        where = f"{noun} {name}"
+        if name not in new_items:
             yield True, where, "was removed"
             continue
-        if item.get("description") != after[name].get("description"):
+        if item.get("description") != new_items[name].get("description"):
             yield False, where, "is described in other words"
-        yield from each(where, item, after[name])
-    for name in after.keys() - before.keys():
-        yield False, f"{what} {name}", "is new"
+        yield from compare_items(where, item, new_items[name])
+    for name in new_items.keys() - old_items.keys():
+        yield False, f"{noun} {name}", "is new"
 
 
 def _tool(where: str, old: Item, new: Item) -> Iterator[Change]:
-    before, after = old.get("inputSchema", {}), new.get("inputSchema", {})
-    yield from _Comparison("sent", before, after).schema(where, before, after)
-    out, now = old.get("outputSchema"), new.get("outputSchema")
-    if out is not None and now is None:
+    old_input, new_input = old.get("inputSchema", {}), new.get("inputSchema", {})
+    yield from _Comparison("sent", old_input, new_input).schema(where, old_input, new_input)
+    old_output, new_output = old.get("outputSchema"), new.get("outputSchema")
+    if old_output is not None and new_output is None:
         yield True, f"{where}, result", "has no structure any more"
-    elif out is not None and now is not None:
-        yield from _Comparison("read", out, now).schema(f"{where}, result", out, now)
-    elif now is not None:
+    elif old_output is not None and new_output is not None:
+        yield from _Comparison("read", old_output, new_output).schema(f"{where}, result", old_output, new_output)
+    elif new_output is not None:
         yield False, f"{where}, result", "has a structure now"
     if old.get("annotations") != new.get("annotations"):
         yield False, where, "has other annotations"
 
 
 def _prompt(where: str, old: Item, new: Item) -> Iterator[Change]:
-    before = {each["name"]: bool(each.get("required")) for each in old.get("arguments") or ()}
-    after = {each["name"]: bool(each.get("required")) for each in new.get("arguments") or ()}
-    for name in before.keys() - after.keys():
+    old_required = {each["name"]: bool(each.get("required")) for each in old.get("arguments") or ()}
+    new_required = {each["name"]: bool(each.get("required")) for each in new.get("arguments") or ()}
+    for name in old_required.keys() - new_required.keys():
         yield True, f"{where}, argument {name}", "was removed"
-    for name, required in after.items():
-        if name not in before:
+    for name, required in new_required.items():
+        if name not in old_required:
             yield required, f"{where}, argument {name}", "is new and required" if required else "is new"
-        elif required and not before[name]:
+        elif required and not old_required[name]:
             yield True, f"{where}, argument {name}", "is required now"
 
 
-def _plain(key: str) -> Callable[[str, Item, Item], Iterator[Change]]:
+def _member(key: str) -> Callable[[str, Item, Item], Iterator[Change]]:
     def changed(where: str, old: Item, new: Item) -> Iterator[Change]:
         if old.get(key) != new.get(key):
             yield True, where, f"has {key} {new.get(key)!r} instead of {old.get(key)!r}"
@@ -124,35 +128,34 @@ class _Comparison:
 
     def schema(self, where: str, old: Schema, new: Schema, depth: int = 0) -> Iterator[Change]:
         """Yield the changes of a schema and of all within it."""
-        before, after = alternatives(old, self._roots[0]), alternatives(new, self._roots[1])
-        yield from self._types(where, before, after)
-        yield from self._values(where, before, after)
-        if len(before) == 1 and len(after) == 1:
-            yield from self._bounds(where, before[0], after[0])
-        old_object, new_object = _of_kind("object", before), _of_kind("object", after)
+        old_options, new_options = alternatives(old, self._roots[0]), alternatives(new, self._roots[1])
+        yield from self._types(where, old_options, new_options)
+        yield from self._values(where, old_options, new_options)
+        if len(old_options) == 1 and len(new_options) == 1:
+            yield from self._bounds(where, old_options[0], new_options[0])
+        old_object, new_object = _of_kind("object", old_options), _of_kind("object", new_options)
         if old_object is not None and new_object is not None and depth < _DEEPEST:
             yield from self._properties(where, old_object, new_object, depth)
-        old_array, new_array = _of_kind("array", before), _of_kind("array", after)
+        old_array, new_array = _of_kind("array", old_options), _of_kind("array", new_options)
         if old_array is not None and new_array is not None and depth < _DEEPEST:
             items = _schema(old_array.get("items")), _schema(new_array.get("items"))
             yield from self.schema(f"{where}, items", *items, depth + 1)
 
-    def _types(self, where: str, before: list[Schema], after: list[Schema]) -> Iterator[Change]:
-        old, new = _types_of(before), _types_of(after)
+    def _types(self, where: str, old_options: list[Schema], new_options: list[Schema]) -> Iterator[Change]:
+        old, new = _types_of(old_options), _types_of(new_options)
         if old == new:
             return
-        said = f"is {_listed(new)} instead of {_listed(old)}"
-        covered = (_covers(new, old), _covers(old, new))
-        yield not covered[0 if self._sent else 1], where, said
+        fits_clients = _covers(new, old) if self._sent else _covers(old, new)
+        yield not fits_clients, where, f"is {_listed(new)} instead of {_listed(old)}"
 
-    def _values(self, where: str, before: list[Schema], after: list[Schema]) -> Iterator[Change]:
-        old, new = _values_of(before), _values_of(after)
+    def _values(self, where: str, old_options: list[Schema], new_options: list[Schema]) -> Iterator[Change]:
+        old, new = _values_of(old_options), _values_of(new_options)
         if old == new or (old is None and new is None):
             return
         if old is None or new is None:
             narrower = old is None
-            said = "must be one of a list now" if narrower else "may be other than what was listed"
-            yield narrower and self._sent, where, said
+            change = "must be one of a list now" if narrower else "may be other than what was listed"
+            yield narrower and self._sent, where, change
             return
         for value in sorted(old - new):
             yield self._sent, where, f"has no value {value} any more"
@@ -161,37 +164,39 @@ class _Comparison:
 
     def _bounds(self, where: str, old: Schema, new: Schema) -> Iterator[Change]:
         for key, larger_is_narrower in _BOUNDS.items():
-            before, after = old.get(key), new.get(key)
-            if before == after:
+            old_bound, new_bound = old.get(key), new.get(key)
+            if old_bound == new_bound:
                 continue
-            narrower = before is None or (after is not None and (after > before) is larger_is_narrower)
-            yield narrower and self._sent, where, f"has {key} {_shown(after)} instead of {_shown(before)}"
+            narrower = old_bound is None or (
+                new_bound is not None and (new_bound > old_bound) is larger_is_narrower
+            )
+            yield narrower and self._sent, where, f"has {key} {_shown(new_bound)} instead of {_shown(old_bound)}"
         for key in ("pattern", "format", "multipleOf"):
             if old.get(key) != new.get(key):
                 narrower = new.get(key) is not None
-                said = f"has {key} {_shown(new.get(key))} instead of {_shown(old.get(key))}"
-                yield narrower and self._sent, where, said
+                change = f"has {key} {_shown(new.get(key))} instead of {_shown(old.get(key))}"
+                yield narrower and self._sent, where, change
 
     def _properties(self, where: str, old: Schema, new: Schema, depth: int) -> Iterator[Change]:
-        before, after = old.get("properties") or {}, new.get("properties") or {}
-        needed, needs = set(old.get("required") or ()), set(new.get("required") or ())
+        old_members, new_members = old.get("properties") or {}, new.get("properties") or {}
+        old_required, new_required = set(old.get("required") or ()), set(new.get("required") or ())
         noun = "argument" if self._sent and depth == 0 else "property"
-        for name in before:
-            at = f"{where}, {noun} {name}"
-            if name not in after:
-                yield True, at, "was removed"
+        for name in old_members:
+            place = f"{where}, {noun} {name}"
+            if name not in new_members:
+                yield True, place, "was removed"
                 continue
-            if name in needs - needed:
-                yield self._sent, at, "is required now"
-            elif name in needed - needs:
-                yield not self._sent, at, "may be left out now"
-            if "default" in _schema(before[name]) and _default(before[name]) != _default(after[name]):
-                yield False, at, "has another default"
-            yield from self.schema(at, _schema(before[name]), _schema(after[name]), depth + 1)
-        for name in after:
-            if name not in before:
-                required = name in needs
-                breaking = required and self._sent
+            if name in new_required - old_required:
+                yield self._sent, place, "is required now"
+            elif name in old_required - new_required:
+                yield not self._sent, place, "may be left out now"
+            old_member, new_member = _schema(old_members[name]), _schema(new_members[name])
+            if "default" in old_member and old_member["default"] != new_member.get("default"):
+                yield False, place, "has another default"
+            yield from self.schema(place, old_member, new_member, depth + 1)
+        for name in new_members:
+            if name not in old_members:
+                breaking = name in new_required and self._sent
                 yield breaking, f"{where}, {noun} {name}", "is new and required" if breaking else "is new"
         if (
             old.get("additionalProperties") is not False
@@ -201,12 +206,8 @@ class _Comparison:
             yield True, where, "takes no other properties any more"
 
 
-def _schema(found: Any) -> Schema:
-    return found if isinstance(found, Mapping) else {}
-
-
-def _default(found: Any) -> Any:
-    return _schema(found).get("default")
+def _schema(value: Any) -> Schema:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _of_kind(kind: str, options: list[Schema]) -> Schema | None:
@@ -216,13 +217,13 @@ def _of_kind(kind: str, options: list[Schema]) -> Schema | None:
 
 def _types_of(options: list[Schema]) -> frozenset[str]:
     """Return the types that values may have; empty for any."""
-    found: set[str] = set()
+    types: set[str] = set()
     for option in options:
         named = kinds(option) or [_type_of_value(value) for value, _ in choices(option)]
         if not named:
             return frozenset()
-        found.update(named)
-    return frozenset(found)
+        types.update(named)
+    return frozenset(types)
 
 
 def _type_of_value(value: Any) -> str:
@@ -233,14 +234,14 @@ def _type_of_value(value: Any) -> str:
 def _covers(wide: frozenset[str], narrow: frozenset[str]) -> bool:
     if not wide:
         return True
-    more = {*wide, "integer"} if "number" in wide else wide
-    return bool(narrow) and narrow <= more
+    with_integers = {*wide, "integer"} if "number" in wide else wide
+    return bool(narrow) and narrow <= with_integers
 
 
 def _values_of(options: list[Schema]) -> set[str] | None:
     """Return the listed values, or None if there are others as well."""
-    listed = [choices(option) for option in options]
-    return {repr(value) for each in listed for value, _ in each} if all(listed) else None
+    lists = [choices(option) for option in options]
+    return {repr(value) for listed in lists for value, _ in listed} if all(lists) else None
 
 
 def _listed(types: frozenset[str]) -> str:

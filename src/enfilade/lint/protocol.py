@@ -1,7 +1,7 @@
 """Whether a server keeps to the protocol: asked in each era, by requests that change nothing.
 
-Easy to get wrong: to run a tool of somebody else's. Arguments that are no object are sent to tools that need
-some, which no server can run with them, and otherwise to a tool that does not exist.
+No tool of somebody else's is run: arguments that are no object are sent to tools that require some, which no
+server can run with them, and otherwise to a tool that does not exist.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 _METHOD_NOT_FOUND: Final = -32601
 _NO_SUCH_METHOD: Final = "enfilade/no-such-method"
 _NO_SUCH_TOOL: Final = "enfilade_no_such_tool"
+_MOST_TOOLS: Final = 20  # that are called with arguments that are no object
 
-_MEND: Final = {
+_FIXES: Final = {
     "unknown-method": "answer methods that you do not know with the JSON-RPC error -32601",
     "unknown-tool": "answer a call of a tool that does not exist with an error",
     "malformed-arguments": "check arguments before you use them, and answer with an error",
@@ -34,42 +35,39 @@ async def probe(client: Connected, surface: Surface) -> list[Finding]:
     return [finding async for finding in _probe(client, surface)]
 
 
-def unspoken(era: str, why: str) -> Finding:
+def missing_era(era: str, why: str) -> Finding:
     """Return the finding that a server does not speak an era."""
-    return _found("era", "note", era, why)
+    return _finding("era", "note", era, why)
 
 
 async def _probe(client: Connected, surface: Surface) -> AsyncIterator[Finding]:
     where = client.protocol_version
     code = await _error_of(client, _NO_SUCH_METHOD, {})
     if code != _METHOD_NOT_FOUND:
-        yield _found("unknown-method", "error", where, f"an unknown method is answered with {_said(code)}")
+        yield _finding("unknown-method", "error", where, f"an unknown method is answered with {_answer(code)}")
     if surface.tools:
         code = await _error_of(client, "tools/call", {"name": _NO_SUCH_TOOL, "arguments": {}})
         if code is None:
-            yield _found("unknown-tool", "error", where, "a call of a tool that does not exist succeeds")
-        for tool in surface.tools[:_MOST]:
+            yield _finding("unknown-tool", "error", where, "a call of a tool that does not exist succeeds")
+        for tool in surface.tools[:_MOST_TOOLS]:
             needs = tool.get("inputSchema", {}).get("required")
             name = tool["name"] if needs else _NO_SUCH_TOOL
             code = await _error_of(client, "tools/call", {"name": name, "arguments": "no object"})
             if code is None:
-                yield _found(
+                yield _finding(
                     "malformed-arguments", "error", f"{where}, tool {name}", "takes arguments that are none"
                 )
-    async for finding in _still_there(client, where):
+    async for finding in _probe_after_errors(client, where):
         yield finding
 
 
-_MOST: Final = 20  # tools that are called with arguments that are none
-
-
-async def _still_there(client: Connected, where: str) -> AsyncIterator[Finding]:
+async def _probe_after_errors(client: Connected, where: str) -> AsyncIterator[Finding]:
     session = client.session.initialize_result is not None
     method = "ping" if session else "tools/list"
     code = await _error_of(client, method, {})
     if code is not None and not (method == "tools/list" and code == _METHOD_NOT_FOUND):
         rule = "ping" if code == _METHOD_NOT_FOUND else "alive"
-        yield _found(rule, "error", where, f"{method} is answered with {_said(code)} after errors")
+        yield _finding(rule, "error", where, f"{method} is answered with {_answer(code)} after errors")
 
 
 async def _error_of(client: Connected, method: str, params: dict[str, Any]) -> int | None:
@@ -88,9 +86,9 @@ async def _error_of(client: Connected, method: str, params: dict[str, Any]) -> i
     return 0 if answer.root.get("isError") else None
 
 
-def _said(code: int | None) -> str:
+def _answer(code: int | None) -> str:
     return "a result" if code is None else f"the error {code}"
 
 
-def _found(rule: str, severity: Severity, where: str, said: str) -> Finding:
-    return Finding(rule=rule, severity=severity, where=where, said=said, mend=_MEND[rule])
+def _finding(rule: str, severity: Severity, where: str, problem: str) -> Finding:
+    return Finding(rule=rule, severity=severity, where=where, problem=problem, fix=_FIXES[rule])

@@ -1,42 +1,54 @@
-"""A whole check of a server: in each era, by every rule, and against a snapshot.
+"""A check of a server: in each era, by every rule, and against a snapshot; and its outcome for programs.
 
-Easy to get wrong: one era that fails is a finding; both failing means that nothing was checked.
+An era that fails is a finding. If both fail, nothing was checked, and that is an error.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from enfilade.client.connect import Era, connect
 from enfilade.client.errors import ConnectError, innermost
 from enfilade.client.surface import EndlessListError, Surface, read_surface
 from enfilade.client.targets import Target
+from enfilade.lint import schema_rules, surface_rules
 from enfilade.lint.comparison import compare
-from enfilade.lint.findings import Finding, sorted_by_severity
-from enfilade.lint.protocol import probe, unspoken
-from enfilade.lint.rules import apply_rules
-from enfilade.lint.token_count import tokens_of_all
+from enfilade.lint.findings import SEVERITIES, Finding, Rule, rules_in, sorted_by_severity
+from enfilade.lint.protocol import missing_era, probe
+from enfilade.lint.surface_rules import tokens_of_all
+
+RULES: Final[tuple[Rule, ...]] = (*rules_in(surface_rules), *rules_in(schema_rules))
 
 _ERAS: Final[tuple[Era, ...]] = ("stateless", "session")
+_REASONS: Final = {rule.id: rule.why for rule in RULES}
+#: The commands of GitHub Actions, by severity.
+_GITHUB_LEVELS: Final = {"error": "error", "breaking": "error", "warning": "warning", "note": "notice"}
 
 
 class Outcome(Struct, kw_only=True):
-    """What a check has found.
+    """The outcome of a check.
 
     Attributes:
         surface: what the server offers.
         eras: those that it speaks.
-        tokens: about what its list of tools costs a model's context.
-        findings: most grave first.
+        tokens: about how many tokens of a model's context its list of tools takes.
+        findings: most severe first.
     """
 
     surface: Surface
     eras: list[str]
     tokens: int
     findings: list[Finding]
+
+
+def apply_rules(surface: Surface) -> list[Finding]:
+    """Return what the rules find in a surface."""
+    return [finding for rule in RULES for finding in rule.findings(surface)]
 
 
 async def check(
@@ -52,7 +64,7 @@ async def check(
         target: as for `enfilade.testing.connect`.
         before: what it offered when the last snapshot was stored.
         headers: of each HTTP request.
-        timeout: seconds that each answer may take.
+        timeout: seconds that each response may take.
 
     Raises:
         ConnectError: it cannot be reached in any era.
@@ -64,40 +76,88 @@ async def check(
     failure: ConnectError | None = None
     for era in _ERAS:
         try:
-            found, said = await _in_era(target, era, headers, timeout)
+            surface_of_era, problems = await _check_era(target, era, headers, timeout)
         except ConnectError as error:
             failure = failure or error
-            findings.append(unspoken(era, str(error).splitlines()[0]))
+            findings.append(missing_era(era, str(error).splitlines()[0]))
             continue
         eras.append(era)
-        findings.extend(said)
-        surface = surface or found
+        findings.extend(problems)
+        surface = surface or surface_of_era
     if not eras and failure is not None:
         raise failure
-    if surface is None:
-        return Outcome(surface=Surface(), eras=eras, tokens=0, findings=sorted_by_severity(findings))
-    findings.extend(apply_rules(surface))
-    if before is not None:
-        findings.extend(compare(before, surface))
-    tokens = tokens_of_all(surface.tools)
-    return Outcome(surface=surface, eras=eras, tokens=tokens, findings=sorted_by_severity(findings))
+    if surface is not None:
+        findings.extend(apply_rules(surface))
+        if before is not None:
+            findings.extend(compare(before, surface))
+    surface = surface or Surface()
+    return Outcome(
+        surface=surface, eras=eras, tokens=tokens_of_all(surface.tools), findings=sorted_by_severity(findings)
+    )
 
 
-async def _in_era(
+async def _check_era(
     target: Target, era: Era, headers: Mapping[str, str] | None, timeout: float | None
 ) -> tuple[Surface | None, list[Finding]]:
     async with connect(target, era=era, headers=headers, timeout=timeout, log_level=None) as client:
         try:
             surface = await read_surface(client)
         except EndlessListError as error:
-            return None, [
-                _broken("endless-list", client.protocol_version, str(error), "end with a page without cursor")
-            ]
+            fix = "end with a page without cursor"
+            return None, [_bad_list("endless-list", client.protocol_version, str(error), fix)]
         except Exception as error:
-            said = " ".join(str(innermost(error)).split())[:300]
-            return None, [_broken("list", client.protocol_version, said, "answer lists as the protocol has them")]
+            problem = " ".join(str(innermost(error)).split())[:300]
+            fix = "answer lists as the protocol has them"
+            return None, [_bad_list("list", client.protocol_version, problem, fix)]
         return surface, await probe(client, surface)
 
 
-def _broken(rule: str, where: str, said: str, mend: str) -> Finding:
-    return Finding(rule=rule, severity="error", where=where, said=said, mend=mend)
+def _bad_list(rule: str, where: str, problem: str, fix: str) -> Finding:
+    return Finding(rule=rule, severity="error", where=where, problem=problem, fix=fix)
+
+
+def why(finding: Finding) -> str:
+    """Return who has trouble with what was found; empty if the finding says so itself."""
+    return _REASONS.get(finding.rule, "")
+
+
+def counts(outcome: Outcome) -> dict[str, int]:
+    """Return how many findings there are of each severity."""
+    return {each: sum(finding.severity == each for finding in outcome.findings) for each in SEVERITIES}
+
+
+def as_json(outcome: Outcome) -> str:
+    """Return an outcome as JSON."""
+    report: dict[str, Any] = {
+        "server": outcome.surface.server,
+        "eras": outcome.eras,
+        "tools": len(outcome.surface.tools),
+        "tokens": outcome.tokens,
+        "counts": counts(outcome),
+        "findings": [{**msgspec.to_builtins(each), "why": why(each)} for each in outcome.findings],
+    }
+    return json.dumps(report, indent=2, ensure_ascii=False)
+
+
+def as_github(outcome: Outcome, file: str | None) -> str:
+    """Return commands for GitHub Actions, a line for each finding.
+
+    Args:
+        outcome: of a check.
+        file: the file that is annotated; None for the run as a whole.
+    """
+    return "\n".join(_github_command(each, file) for each in outcome.findings)
+
+
+def _github_command(finding: Finding, file: str | None) -> str:
+    location = f"file={_escaped(file, ':,')}," if file else ""
+    title = _escaped(f"{finding.rule}: {finding.where}", ":,")
+    text = _escaped(f"{finding.problem} ({finding.fix})")
+    return f"::{_GITHUB_LEVELS[finding.severity]} {location}title={title}::{text}"
+
+
+def _escaped(text: str, more: str = "") -> str:
+    """Escape what would end a command, such as the end of a line."""
+    for character in f"%\r\n{more}":  # % first, for the others bring it in
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text

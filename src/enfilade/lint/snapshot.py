@@ -1,7 +1,7 @@
-"""A surface in a file, to be compared with in a later run: JSON that people can read and diff.
+"""A surface in a file, which a later run compares with: JSON that people can read and diff.
 
-Easy to get wrong: to store what changes by itself. Neither the protocol's revision nor the server's version is
-part of what clients rely on, so a release alone changes no snapshot.
+The protocol's revision and the server's version are left out: clients do not rely on them, and a release alone
+must not change a snapshot.
 """
 
 import json
@@ -26,10 +26,10 @@ def save(surface: Surface, file: Path) -> None:
     Raises:
         SnapshotError: it cannot be written.
     """
-    found: dict[str, Any] = msgspec.to_builtins(surface)
+    members: dict[str, Any] = msgspec.to_builtins(surface)
     for key in _LEFT_OUT:
-        del found[key]
-    text = json.dumps({"snapshot": _FORMAT, **found}, indent=2, ensure_ascii=False, sort_keys=True)
+        del members[key]
+    text = json.dumps({"snapshot": _FORMAT, **members}, indent=2, ensure_ascii=False, sort_keys=True)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + "\n", encoding="utf-8")
@@ -44,14 +44,14 @@ def load(file: Path) -> Surface:
         SnapshotError: there is none, or it is no snapshot.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        members = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SnapshotError(f"there is no snapshot {str(file)!r}; store one with --save") from None
     except (OSError, ValueError) as error:
         raise SnapshotError(f"the snapshot {str(file)!r} cannot be read: {error}") from None
-    if not isinstance(found, dict) or found.pop("snapshot", None) != _FORMAT:
+    if not isinstance(members, dict) or members.pop("snapshot", None) != _FORMAT:
         raise SnapshotError(f"{str(file)!r} is no snapshot of this version; store a new one with --save")
     try:
-        return msgspec.convert(found, Surface)
+        return msgspec.convert(members, Surface)
     except msgspec.ValidationError as error:
         raise SnapshotError(f"{str(file)!r} is no snapshot: {error}") from None

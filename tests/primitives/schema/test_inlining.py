@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from enfilade import MCPApp
-from enfilade.lint.schemas import is_recursive
+from enfilade.lint.schema_facts import is_recursive
 from enfilade.primitives.schema.inlining import MOST, inlined
 from enfilade.primitives.schema.json_schema import SchemaChecker
 from enfilade.primitives.schema.schema_walk import everything
