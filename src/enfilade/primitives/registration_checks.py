@@ -7,6 +7,7 @@ or raise anything. So only a choice of which every value is refused counts, and 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import ValidationError, to_json
 
+from enfilade.primitives.impossible_types import refuse_impossible
 from enfilade.primitives.schema.core_schemas import for_arguments
 from enfilade.primitives.schema.schema_wording import Step, follow, place
 from enfilade.primitives.schema.schemas import TidySchema
@@ -31,9 +33,14 @@ _USE: Final = (
 
 def reason_against(annotation: Any) -> str | None:
     """Return why no JSON can be read as a type, and what to use instead; None if it can be."""
+    options = ConfigDict(arbitrary_types_allowed=True)
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(list[annotation], config=ConfigDict(arbitrary_types_allowed=True))
-        TidySchema().generate(for_arguments(adapter.core_schema))
+        with warnings.catch_warnings():  # of what the parameter itself may hold, and an item of a list may not
+            warnings.simplefilter("ignore")
+            adapter: TypeAdapter[Any] = TypeAdapter(list[annotation], config=options)
+        schema = for_arguments(adapter.core_schema)
+        refuse_impossible(schema)
+        TidySchema().generate(schema)
     except (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError) as error:
         found = _CLASS.search(str(error).splitlines()[0])
         named = f", {next(filter(None, found.groups()))}" if found else ""

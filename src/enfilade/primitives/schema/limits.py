@@ -123,7 +123,7 @@ def _pattern_of(step: Node) -> list[tuple[str, Any]]:
 
 
 def _refuse_without(name: str, limit: Any, schema: Node) -> None:
-    for leaf in _leaves(schema):
+    for leaf in leaves(schema):
         kind: Any = leaf.get("cls")
         has_no_length = name in _LENGTHS and isinstance(kind, type) and not hasattr(kind, "__len__")
         if leaf["type"] in _WITHOUT[name] or (has_no_length and leaf["type"] != "is-instance-of-any"):
@@ -134,21 +134,21 @@ def _refuse_without(name: str, limit: Any, schema: Node) -> None:
             )
 
 
-def _leaves(schema: Node) -> Iterator[Node]:
+def leaves(schema: Node) -> Iterator[Node]:
     """Yield the schemas of the values that a schema gives, as far as they are known."""
     kind = schema["type"]
     if kind == "nullable":
         yield {"type": "none"}
-        yield from _leaves(schema["schema"])
+        yield from leaves(schema["schema"])
     elif kind in ("union", "tagged-union"):
         choices = schema["choices"].values() if kind == "tagged-union" else schema["choices"]
         for choice in choices:
-            yield from _leaves(choice[0] if isinstance(choice, tuple) else choice)
+            yield from leaves(choice[0] if isinstance(choice, tuple) else choice)
     elif kind == "chain":
-        yield from _leaves(schema["steps"][0])
+        yield from leaves(schema["steps"][0])
     elif kind in _INSIDE:
         if not kind.startswith("function-") or is_pydantics(_function_of(schema)):
-            yield from _leaves(schema[_INSIDE[kind]])
+            yield from leaves(schema[_INSIDE[kind]])
     else:
         yield schema
 

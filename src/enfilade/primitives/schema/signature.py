@@ -277,6 +277,11 @@ def _inspect(fn: Callable[..., Any], label: str, kind: str, *, is_provider: bool
         raise TypeError(f"{label} is a class method that is not bound yet; register it as Class.{raw_name(fn)}")
     if not callable(fn):
         raise TypeError(f"{label} cannot be called, so it cannot be a {kind}")
+    if getattr(getattr(fn, "__code__", None), "co_filename", "") == functools.singledispatch.__code__.co_filename:
+        raise TypeError(
+            f"{label} is chosen by the type of its first argument (singledispatch), which a call gives by name; "
+            f"register a function that takes the union of the types and calls it"
+        )
     body = function_of(fn)
     is_generator = inspect.isasyncgenfunction(body) or inspect.isgeneratorfunction(body)
     if is_generator and not is_provider:

@@ -116,7 +116,7 @@ def classes_in(annotation: Any) -> Iterator[type]:
 
 
 class TypeArguments:
-    """Takes the type arguments of a class of attrs or msgspec into pydantic's schema, which knows the class.
+    """Carries the type arguments of a class of attrs or msgspec into the schema that pydantic makes.
 
     Args:
         annotation: the class with its type arguments, such as `Page[int]`.

@@ -31,6 +31,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, ValidationError, from_json, to_json
 
 from enfilade.primitives.errors import ArgumentsError, NotAnObjectError
+from enfilade.primitives.impossible_types import refuse_impossible
 from enfilade.primitives.registration_checks import reason_against, refuse_uncallable
 from enfilade.primitives.schema.annotations import allows_none
 from enfilade.primitives.schema.core_schemas import for_arguments, validator_of
@@ -104,6 +105,7 @@ class ArgumentReader:
         try:
             adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(typed_dict("Arguments", fields, options))
             self._core_schema = for_arguments(adapter.core_schema)
+            refuse_impossible(self._core_schema)
             schema = TidySchema().generate(self._core_schema)
         except Exception as error:  # whatever pydantic or a type's own hook has against it
             raise TypeError(_unfit(fields, label, error)) from error
@@ -364,4 +366,6 @@ def _unfit(fields: Mapping[str, Any], label: str, error: Exception) -> str:
     for name, field in fields.items():
         if reason := reason_against(get_args(field)[0]):
             return f'{label}, parameter "{name}": {reason}'
+    if type(error) is TypeError:  # about several of them
+        return f"{label}: {error}"
     return f"{label}: its parameters cannot be described in JSON Schema ({str(error).splitlines()[0]})"

@@ -1,0 +1,150 @@
+"""`impossible_types.py`: types of which no JSON is a value are refused when a tool is registered."""
+
+import functools
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any
+
+import pytest
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
+
+from support.servers.tools_in_process import make, received
+
+
+class Empty(Enum):
+    pass
+
+
+class Kind(Enum):
+    CAT = "cat"
+    ONE = 1
+
+
+class Model(BaseModel):
+    a: int
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    a: int
+
+
+@dataclass
+class Data:
+    a: int
+
+
+@dataclass(frozen=True)
+class FrozenData:
+    a: int
+
+
+class Holder(BaseModel):
+    things: dict[tuple[int, int], int] = {}
+
+
+class PathOnly(BaseModel):
+    b: int = Field(validation_alias=AliasPath("p", "q"))
+
+
+class OptionalPath(BaseModel):
+    b: int = Field(5, validation_alias=AliasChoices(AliasPath("p", 0), AliasPath("q", "r")))
+
+
+class PathOrName(BaseModel):
+    b: int = Field(validation_alias=AliasChoices(AliasPath("p", 0), "c"))
+    d: int = Field(1, validation_alias=AliasPath("d"))
+
+
+class SameAlias(BaseModel):
+    a: int = Field(alias="x")
+    b: int = Field(1, alias="x")
+
+
+class SameAliasTyped(TypedDict):
+    a: Annotated[int, Field(alias="b")]
+    b: int
+
+
+def taking(annotation: Any) -> Any:
+    def fn(x: Any) -> Any:
+        return x
+
+    fn.__annotations__["x"] = annotation
+    return make(fn)
+
+
+IMPOSSIBLE = [
+    *((dict[key, int], "keys of an object are text") for key in (tuple[int, int], frozenset[int], Frozen, None)),
+    (dict[list[int] | None, int], "keys of an object are text"),  # type: ignore[misc]
+    (list[dict[FrozenData, int]] | None, "keys of an object are text"),
+    (Holder, "keys of an object are text"),
+    (set[list[int]], "a list has no hash"),
+    (set[Model], "a Model has no hash"),
+    (frozenset[Data], "a Data has no hash"),
+    (set[int | dict[str, int]], "a dict has no hash"),
+    (Empty, "Empty, which has no members"),
+    (Empty | None, "Empty, which has no members"),
+    (list[Empty], "Empty, which has no members"),
+    (dict[str, Empty], "Empty, which has no members"),
+    (PathOnly, r'the field "b" is read from a path alone'),
+    (OptionalPath | None, r'the field "b" is read from a path alone'),
+    (SameAlias, r'2 of its fields are called "x"'),
+    (list[SameAliasTyped], r'2 of its fields are called "b"'),
+]
+
+
+@pytest.mark.parametrize(("annotation", "reason"), IMPOSSIBLE, ids=str)
+def test_what_no_json_can_be_is_refused_by_name(annotation: Any, reason: str) -> None:
+    with pytest.raises(TypeError, match=rf'fn\(\), parameter "x": .*{reason}.*; '):
+        taking(annotation)
+
+
+POSSIBLE = [
+    (dict[int, int], {"1": 2}, {1: 2}),
+    (dict[Kind, int], {"1": 2, "cat": 3}, {Kind.ONE: 2, Kind.CAT: 3}),
+    (dict[str | None, int], {"a": 1}, {"a": 1}),
+    (set[tuple[int, int]], [[1, 2]], {(1, 2)}),
+    (set[Frozen], [{"a": 1}], {Frozen(a=1)}),
+    (set[FrozenData], [{"a": 1}], {FrozenData(1)}),
+    (set[Any], [1], {1}),
+    (set[Kind], ["cat"], {Kind.CAT}),
+    (PathOrName, {"c": 2, "d": 3}, PathOrName(c=2, d=3)),
+]
+
+
+@pytest.mark.parametrize(("annotation", "sent", "value"), POSSIBLE, ids=str)
+def test_what_json_can_be_is_taken(annotation: Any, sent: Any, value: Any) -> None:
+    assert received(taking(annotation), {"x": sent}) == value
+
+
+def test_two_parameters_with_one_alias_are_refused() -> None:
+    def fn(a: Annotated[int, Field(alias="x")], b: int = Field(1, alias="x")) -> None: ...
+
+    with pytest.raises(TypeError, match=r'fn\(\): 2 of its fields are called "x" in JSON; give each an alias'):
+        make(fn)
+
+
+def test_a_parameter_with_nothing_but_a_path_is_refused() -> None:
+    def fn(a: Annotated[int, Field(validation_alias=AliasPath("x", "y"))]) -> None: ...
+
+    with pytest.raises(TypeError, match=r'fn\(\): the field "a" is read from a path alone'):
+        make(fn)
+
+
+class Speaker:
+    @functools.singledispatchmethod
+    def say(self, value: int) -> str:
+        return "a number"
+
+
+@functools.singledispatch
+def said(value: int) -> str:
+    return "a number"
+
+
+@pytest.mark.parametrize("fn", [said, Speaker().say], ids=["function", "method"])
+def test_a_function_that_is_chosen_by_position_is_refused(fn: Any) -> None:
+    with pytest.raises(TypeError, match="is chosen by the type of its first argument"):
+        make(fn)
