@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from enfilade.state.event_store import EventStore
     from enfilade.state.store import Store
     from enfilade.transports.asgi_types import Receive, Scope, Send
-    from enfilade.transports.http.endpoint import StreamableHTTP
+    from enfilade.transports.http.endpoint import Endpoint
     from enfilade.transports.http.origin_checks import Guard
     from enfilade.transports.stdio import StdioOptions
     from enfilade.wire.content import Icon
@@ -189,7 +189,7 @@ class MCPApp(Registration):
         self._dispatcher: Dispatcher | None = None
         self._handlers: Handlers | None = None
         self._caching = check_cacheable(caching or {})
-        self._endpoint: StreamableHTTP | None = None
+        self._endpoint: Endpoint | None = None
 
     @property
     def has_lifespan(self) -> bool:
@@ -400,19 +400,19 @@ class MCPApp(Registration):
         return route
 
     @property
-    def endpoint(self) -> StreamableHTTP:
+    def endpoint(self) -> Endpoint:
         """The HTTP endpoint, built on first use."""
         if self._endpoint is None:
             self._endpoint = self._open_endpoint()
         return self._endpoint
 
-    def _open_endpoint(self) -> StreamableHTTP:
+    def _open_endpoint(self) -> Endpoint:
         from enfilade.serving.cluster import Relay
-        from enfilade.transports.http.endpoint import HttpOptions, StreamableHTTP
-        from enfilade.transports.http.response import AnswerOptions
+        from enfilade.transports.http.endpoint import Endpoint, HttpOptions
+        from enfilade.transports.http.response import ResponseOptions
 
         of, store = self.settings, self.store
-        answers = AnswerOptions(
+        answers = ResponseOptions(
             json_response=of.json_response,
             grace=of.stream_grace,
             keep_alive=of.keep_alive,
@@ -426,7 +426,7 @@ class MCPApp(Registration):
             from enfilade.state.event_store import EventStoreLog
 
             events = EventStoreLog(self._event_store)
-        return StreamableHTTP(
+        return Endpoint(
             self.dispatcher,
             self._guard(),
             Relay(store),

@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 
 from enfilade.transports.http.origin_checks import Guard
-from enfilade.transports.http.request_checks import judge_for
+from enfilade.transports.http.request_checks import header_check_for
 from enfilade.wire.headers import _DECODED, CACHED_HEADERS, LONGEST_CACHED, HeaderCache, check_name, is_json
 from enfilade.wire.jsonrpc import RpcError
 from enfilade.wire.tools import CallToolRequestParams
@@ -45,7 +45,7 @@ class TestCache:
 
 def test_thousands_of_long_headers_take_little() -> None:
     """1,200 Accept headers of 55 KB, each another one, took 55 MB for good."""
-    judged = judge_for(Guard())
+    judged = header_check_for(Guard())
     base = {b"host": b"localhost", b"content-type": b"application/json"}
     tracemalloc.start()
     try:

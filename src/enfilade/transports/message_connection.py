@@ -27,7 +27,7 @@ from enfilade.serving.subscriptions import notification_of
 from enfilade.transports.http.message_size import LARGE, check_values
 from enfilade.transports.http.request_limit import too_many
 from enfilade.transports.refusal_log import refusals
-from enfilade.transports.request_parsing import Incoming, incoming_of, unsupported
+from enfilade.transports.request_parsing import ParsedMessage, parse_message, unsupported
 from enfilade.wire.jsonrpc import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
@@ -195,9 +195,9 @@ class Connection:
         if envelope.method is UNSET:
             self._asker.answer(None, envelope)
             return
-        incoming = incoming_of(envelope)
+        message = parse_message(envelope)
         if envelope.id is UNSET:
-            params: Any = incoming.params
+            params: Any = message.params
             if envelope.method == "notifications/cancelled" and params is not None:
                 self._in_flight.cancel(None, params)
             elif envelope.method == "notifications/initialized" and self._peer and self._listener is None:
@@ -208,7 +208,7 @@ class Connection:
                 error = too_many(self._max_requests)
                 refusals.warn(None, None, error.message, error.setting)
                 raise error
-            request = self._request(incoming)
+            request = self._request(message)
             self._in_flight.enter(request)
         except RpcError as error:
             self._refuse(envelope.id, error)
@@ -272,42 +272,42 @@ class Connection:
 
     # -- the two eras ------------------------------------------------------------------------------------------
 
-    def _request(self, incoming: Incoming) -> Request:
+    def _request(self, message: ParsedMessage) -> Request:
         """Return the request in the era its body says.
 
         Raises:
             RpcError: it is not served (protocol §1.7).
         """
-        method = incoming.method
-        if incoming.claim or (self._peer is None and method == "server/discover"):
-            return self._stateless(incoming, method)
+        method = message.method
+        if message.claim or (self._peer is None and method == "server/discover"):
+            return self._stateless(message, method)
         if method == "initialize":
-            return self._initialize(incoming)
+            return self._initialize(message)
         if self._peer is None:
             if method != "ping":
                 raise RpcError(
                     INVALID_PARAMS,
                     f"{method} came before initialize and without params._meta naming a protocol version",
                 )
-            return self._make(incoming, method, Peer(revision=HANDSHAKE[-1], principal=self._principal))
-        return self._make(incoming, method, self._peer)
+            return self._make(message, method, Peer(revision=HANDSHAKE[-1], principal=self._principal))
+        return self._make(message, method, self._peer)
 
-    def _stateless(self, incoming: Incoming, method: str) -> Request:
-        incoming.check_metadata()
-        incoming.check_version()
-        level = incoming.meta.log_level
-        peer = incoming.stateless_peer(self._principal)
-        request = self._make(incoming, method, peer, None if level is UNSET else level, stateless=True)
+    def _stateless(self, message: ParsedMessage, method: str) -> Request:
+        message.check_metadata()
+        message.check_version()
+        level = message.meta.log_level
+        peer = message.stateless_peer(self._principal)
+        request = self._make(message, method, peer, None if level is UNSET else level, stateless=True)
         self._served_stateless = self._served_stateless or method not in _PROBES  # a refusal serves nothing
         return request
 
-    def _initialize(self, incoming: Incoming) -> Request:
+    def _initialize(self, message: ParsedMessage) -> Request:
         """Open the session of this connection (E-51, E-54, E-59)."""
         if self._served_stateless:
-            raise unsupported(_requested(incoming))
+            raise unsupported(_requested(message))
         if self._peer is not None:
             raise invalid_request("initialize was sent already")
-        params: Any = incoming.checked_params()
+        params: Any = message.checked_params()
         revision = negotiate(params.protocol_version)
         self._peer = Peer(
             revision=revision,
@@ -315,11 +315,11 @@ class Connection:
             capabilities=params.capabilities,
             principal=self._principal,
         )
-        return self._make(incoming, "initialize", self._peer)
+        return self._make(message, "initialize", self._peer)
 
     def _make(
         self,
-        incoming: Incoming,
+        message: ParsedMessage,
         method: str,
         peer: Peer,
         log_level: LoggingLevel | None = None,
@@ -329,11 +329,11 @@ class Connection:
         if not self._dispatcher.serves(method, peer.revision):
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
         return Request(
-            incoming.id,
+            message.id,
             method,
-            incoming.checked_params(),
+            message.checked_params(),
             peer,
-            incoming.meta,
+            message.meta,
             outlet=self._outlet,
             log_level=log_level if stateless else self._log_level,
             session=None if stateless else self,
@@ -341,6 +341,6 @@ class Connection:
         )
 
 
-def _requested(incoming: Incoming) -> str:
-    version = getattr(incoming.params, "protocol_version", "")
+def _requested(message: ParsedMessage) -> str:
+    version = getattr(message.params, "protocol_version", "")
     return str(version)

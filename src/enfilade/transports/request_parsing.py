@@ -54,8 +54,8 @@ _DECODERS: Final = _Decoders()
 _EMPTY: Final = Raw(b"{}")
 
 
-class Incoming(msgspec.Struct):
-    """A request or notification, read once by `incoming_of`.
+class ParsedMessage(msgspec.Struct):
+    """A request or notification, read once by `parse_message`.
 
     Attributes:
         method: the method it names.
@@ -169,26 +169,26 @@ class Incoming(msgspec.Struct):
         )
 
 
-def incoming_of(envelope: Envelope) -> Incoming:
+def parse_message(envelope: Envelope) -> ParsedMessage:
     """Return what a request or a notification says."""
     id = envelope.id
-    incoming = Incoming(envelope.method or "", None if id is UNSET else id, _NO_META)
+    message = ParsedMessage(envelope.method or "", None if id is UNSET else id, _NO_META)
     raw = _EMPTY if envelope.params is UNSET else envelope.params
-    decoder = _DECODERS[incoming.method]
+    decoder = _DECODERS[message.method]
     try:
-        incoming.params = params = decoder.decode(raw)
+        message.params = params = decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         try:
-            incoming.params = params = decode_without_nulls(decoder, raw, error)
+            message.params = params = decode_without_nulls(decoder, raw, error)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            incoming._read_wrong_params(raw, error)
-            return incoming
+            message._read_wrong_params(raw, error)
+            return message
     meta = getattr(params, "meta", UNSET)
     if type(meta) is Raw:
-        incoming._read_meta(meta)
+        message._read_meta(meta)
     elif meta is not UNSET:
-        incoming.meta_problem = "params._meta must be an object"
-    return incoming
+        message.meta_problem = "params._meta must be an object"
+    return message
 
 
 def version_of(fields: Mapping[bytes, bytes]) -> str:

@@ -32,7 +32,7 @@ from enfilade import (
 )
 from enfilade.transports.bridge import session_loop
 from enfilade.transports.http.endpoint import HttpOptions
-from enfilade.transports.http.response import AnswerOptions
+from enfilade.transports.http.response import ResponseOptions
 from support.http_client.asgi_connection import TIMEOUT, Exchange, Wire, notification, request, result
 
 pytestmark = pytest.mark.anyio
@@ -88,7 +88,7 @@ async def peer(id: str | None = ID, *arguments: Any, messages: Any = None, **opt
 
 
 def plain_json(**answers: Any) -> HttpOptions:
-    return HttpOptions(answers=AnswerOptions(**answers))
+    return HttpOptions(answers=ResponseOptions(**answers))
 
 
 class TestChannels:

@@ -15,9 +15,9 @@ from enfilade.serving.request import Request
 from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
 from enfilade.transports.bridge.messages import Arrival
 from enfilade.transports.bridge.session_loop import SessionLoop
-from enfilade.transports.http.request_checks import Manners
-from enfilade.transports.http.response import Answer, send_empty
-from enfilade.transports.request_parsing import incoming_of
+from enfilade.transports.http.request_checks import HeaderVerdict
+from enfilade.transports.http.response import PostResponse, send_empty
+from enfilade.transports.request_parsing import parse_message
 from enfilade.wire import headers as http
 from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.jsonrpc import (
@@ -58,7 +58,7 @@ class DuplexPost:
         door: "HTTPStreamableTransport",
         scope: "Scope",
         fields: dict[bytes, bytes],
-        manners: Manners,
+        verdict: HeaderVerdict,
         headers: Headers,
         receive: Receive,
         send: Send,
@@ -69,8 +69,8 @@ class DuplexPost:
         self._headers = headers
         self._receive = receive
         self._send = send
-        self._manners = manners
-        self._version = manners.version
+        self._verdict = verdict
+        self._version = verdict.version
 
     async def serve(self) -> None:
         """Answer it.
@@ -78,7 +78,7 @@ class DuplexPost:
         Raises:
             RpcError: it is refused, and no response was begun.
         """
-        self._manners.check_media()
+        self._verdict.check_media()
         body = await self._door.bodies.read(self._fields, self._receive)
         envelope = decode(body)
         if isinstance(envelope, list):
@@ -102,10 +102,10 @@ class DuplexPost:
             self._check_stateless(envelope)
         elif not opens or http.SESSION_ID in self._fields:
             self._door.sole.check(self._fields)
-        answer = Answer(
+        response = PostResponse(
             self._receive,
             self._send,
-            accepts=self._manners.accepts,
+            accepts=self._verdict.accepts,
             stateless=stateless,
             options=self._door.answers,
             headers=self._headers,
@@ -114,11 +114,11 @@ class DuplexPost:
         )
         peer = Peer(revision=self._version or self._door.sole.revision, session_id=self._door.sole.key)
         request = Request(
-            None if envelope.id is UNSET else envelope.id, str(envelope.method), _NO_PARAMS, peer, outlet=answer
+            None if envelope.id is UNSET else envelope.id, str(envelope.method), _NO_PARAMS, peer, outlet=response
         )
-        arrival = self._arrival(body, envelope, answer, stateless=stateless)
-        call = self._door.loop.begin(arrival, request, answer, self._agree if opens else None)
-        await answer.run(call, request)
+        arrival = self._arrival(body, envelope, response, stateless=stateless)
+        call = self._door.loop.begin(arrival, request, response, self._agree if opens else None)
+        await response.run(call, request)
 
     def _agree(self, result: bytes) -> None:
         try:
@@ -126,17 +126,17 @@ class DuplexPost:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return  # the client will see for itself that this is no answer to initialize
 
-    def _arrival(self, body: bytes, envelope: Envelope, answer: Answer, *, stateless: bool) -> Arrival:
+    def _arrival(self, body: bytes, envelope: Envelope, response: PostResponse, *, stateless: bool) -> Arrival:
         """Return a request as the loop gets it, with what it may do about its streams."""
         door = self._door
         polls = door.event_log is not None and not stateless and door.sole.revision in POLLING
-        json_only = door.answers.json_response and self._manners.accepts[0]
+        json_only = door.answers.json_response and self._verdict.accepts[0]
         return Arrival(
             body=body,
             envelope=envelope,
             scope=self._scope,
-            can_ask=self._manners.accepts[1] and not json_only and not stateless,
-            part=(lambda: _part(answer)) if polls else None,
+            can_ask=self._verdict.accepts[1] and not json_only and not stateless,
+            part=(lambda: _part(response)) if polls else None,
             part_own=door.own.part if polls else None,
             unanswered=lambda: _unanswered(door.loop, envelope),
         )
@@ -147,7 +147,7 @@ class DuplexPost:
         """Whether a message belongs to 2026-07-28; its params are read for it only if they may say so."""
         if self._version in STATELESS and envelope.method != "initialize":
             return True
-        return envelope.params is not UNSET and _CLAIM in bytes(envelope.params) and incoming_of(envelope).claim
+        return envelope.params is not UNSET and _CLAIM in bytes(envelope.params) and parse_message(envelope).claim
 
     def _check_stateless(self, envelope: Envelope) -> None:
         """Check a request that carries its own metadata, as far as it does not take to know its method."""
@@ -155,10 +155,10 @@ class DuplexPost:
             known = ", ".join(HANDSHAKE)
             text = f"{UNSUPPORTED}: this is a session; send initialize first, in one of {known}"
             raise RpcError(INVALID_REQUEST, text, status=400)
-        incoming = incoming_of(envelope)
-        incoming.check_claim(self._fields, self._version)
-        if incoming.params is not None:
-            http.check_name(self._fields, incoming.method, incoming.params)
+        message = parse_message(envelope)
+        message.check_claim(self._fields, self._version)
+        if message.params is not None:
+            http.check_name(self._fields, message.method, message.params)
 
     # -- what has no answer ------------------------------------------------------------------------------------
 
@@ -175,8 +175,8 @@ class DuplexPost:
         await send_empty(self._send, 202, self._headers)
 
 
-def _part(answer: Answer) -> None:
-    answer.part(None)
+def _part(response: PostResponse) -> None:
+    response.part(None)
 
 
 def _unanswered(loop: SessionLoop, envelope: Envelope) -> None:
@@ -186,6 +186,6 @@ def _unanswered(loop: SessionLoop, envelope: Envelope) -> None:
 
 def _cancel(loop: SessionLoop, envelope: Envelope) -> None:
     """End the call that a notification is about, since no answer to it is due."""
-    params = incoming_of(envelope).params
+    params = parse_message(envelope).params
     if isinstance(params, CancelledNotificationParams) and params.request_id is not UNSET:
         loop.cancelled(params.request_id)

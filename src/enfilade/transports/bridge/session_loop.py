@@ -23,7 +23,7 @@ from enfilade.serving.request import InFlight, Request
 from enfilade.transports.bridge.messages import Arrival, Said, UnreadableError, arrival_of, read
 from enfilade.transports.bridge.server_stream import OwnStream
 from enfilade.transports.bridge.session import session_over
-from enfilade.transports.http.response import Answer
+from enfilade.transports.http.response import PostResponse
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -57,7 +57,7 @@ class Call:
         loop: whom to tell.
         arrival: the message.
         request: the same as something that can be cancelled.
-        answer: where its messages go.
+        response: where its messages go.
         on_result: takes its result, as JSON, before the client has it.
     """
 
@@ -66,11 +66,11 @@ class Call:
         loop: "SessionLoop",
         arrival: Arrival,
         request: Request,
-        answer: Answer,
+        response: PostResponse,
         on_result: Callable[[bytes], None] | None,
     ) -> None:
         self.request = request
-        self.answer = answer
+        self.response = response
         self.on_result = on_result
         self._loop = loop
         self._arrival = arrival
@@ -130,7 +130,7 @@ class SessionLoop:
         self,
         arrival: Arrival,
         request: Request,
-        answer: Answer,
+        response: PostResponse,
         on_result: Callable[[bytes], None] | None = None,
     ) -> Call:
         """Take a request in, before the loop is told of it; see `Call`.
@@ -142,7 +142,7 @@ class SessionLoop:
         if request.id in self._calls:
             raise invalid_request(f"id {request.id!r} is already in flight")
         self._in_flight.enter(request)
-        call = Call(self, arrival, request, answer, on_result)
+        call = Call(self, arrival, request, response, on_result)
         assert request.id is not None
         self._calls[request.id] = call
         return call
@@ -264,7 +264,7 @@ class SessionLoop:
                 taken = False
                 log.debug("the session loop said something about a request that is over (id %r)", said.related)
             else:
-                taken = call.answer.push(body) if id is UNSET else call.answer.send(body)
+                taken = call.response.push(body) if id is UNSET else call.response.send(body)
         if not taken and id is not UNSET:
             self._refuse(id)
 

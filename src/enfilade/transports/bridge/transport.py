@@ -38,8 +38,8 @@ from enfilade.transports.http.body import BodyReader
 from enfilade.transports.http.endpoint import HttpOptions, Principal, authenticated_user
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.origin_checks import Guard, check_each, check_host, check_origin, preflight
-from enfilade.transports.http.request_checks import judge_for
-from enfilade.transports.http.response import AnswerOptions, send_empty, send_json, with_retry_after
+from enfilade.transports.http.request_checks import header_check_for
+from enfilade.transports.http.response import ResponseOptions, send_empty, send_json, with_retry_after
 from enfilade.transports.http.standalone_stream import GetHandler
 from enfilade.transports.request_parsing import version_of
 from enfilade.wire import headers as http
@@ -75,7 +75,7 @@ class HTTPStreamableTransport:
         allowed_hosts: values of `Host` to serve besides those of this machine: `api.example.com`, `*` for any.
         allowed_origins: values of `Origin` to serve besides the server's own.
         allow_localhost: serve the loopback names of this machine although they are not listed.
-        options: limits and manners.
+        options: limits and behaviour.
         principal: says who is asking; the session belongs to the first.
 
     Attributes:
@@ -102,13 +102,13 @@ class HTTPStreamableTransport:
         self.sole = SoleSession(mcp_session_id)
         self.session = session
         self.bodies = BodyReader(options.body_limit)
-        self.answers: AnswerOptions = msgspec.structs.replace(
+        self.answers: ResponseOptions = msgspec.structs.replace(
             options.answers, json_response=is_json_response_enabled, eager=not is_json_response_enabled
         )
         self._terminated = False
         self._principal = principal
         hosts, origins = check_each(allowed_hosts, check_host), check_each(allowed_origins, check_origin)
-        self._judged = judge_for(Guard(hosts, origins, localhost=allow_localhost))
+        self._judged = header_check_for(Guard(hosts, origins, localhost=allow_localhost))
         self._relay = Relay(MemoryStore(LogLimits()))
         seal = Seal([secret] if isinstance(secret, str | bytes) else secret)
         self.event_log: SealedEventLog | None = None
@@ -261,9 +261,9 @@ class HTTPStreamableTransport:
     async def _serve(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         try:
             fields = http.read(scope["headers"])
-            manners = self._judged(fields)
-            manners.check()
-            headers = [*headers, *manners.headers]
+            verdict = self._judged(fields)
+            verdict.check()
+            headers = [*headers, *verdict.headers]
             if scope["method"] == "OPTIONS" and b"origin" in fields:
                 await send_empty(send, 204, preflight(fields[b"origin"], fields))
                 return
@@ -271,7 +271,7 @@ class HTTPStreamableTransport:
             if self._terminated:
                 raise session_over()
             if scope["method"] == "POST":
-                await DuplexPost(self, scope, fields, manners, headers, receive, send).serve()
+                await DuplexPost(self, scope, fields, verdict, headers, receive, send).serve()
             else:
                 await self._other(scope["method"], fields, headers, receive, send)
         except RpcError as error:

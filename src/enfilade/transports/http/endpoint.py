@@ -4,7 +4,7 @@ Theory of operation. A request is judged in a fixed order, because the protocol'
 (protocol §1.6): Host and Origin, who is asking, the HTTP method, size and media types, JSON, JSON-RPC, and only
 then the era. A POST goes on to `post.py`; this file is what surrounds it.
 
-    doorway ─▶ Request (one Peer) ─▶ Dispatcher ─▶ Answer (JSON until it must stream)
+    doorway ─▶ Request (one Peer) ─▶ Dispatcher ─▶ PostResponse (JSON until it must stream)
 
 The easy thing to get wrong is to commit too early: everything that has a status of its own (400, 403, 404) is
 decided before the first byte of a stream.
@@ -33,9 +33,9 @@ from enfilade.transports.http.body import MEMORY, BodyMemory, BodyReader
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.origin_checks import Guard, preflight
 from enfilade.transports.http.post import Post, address_of
-from enfilade.transports.http.request_checks import judge_for
+from enfilade.transports.http.request_checks import header_check_for
 from enfilade.transports.http.request_limit import RequestLimit
-from enfilade.transports.http.response import FAREWELL, AnswerOptions, send_empty, send_json, with_retry_after
+from enfilade.transports.http.response import FAREWELL, ResponseOptions, send_empty, send_json, with_retry_after
 from enfilade.transports.http.session_use import SessionUse
 from enfilade.transports.http.sessions import Session, Sessions
 from enfilade.transports.http.standalone_stream import StandaloneStreams
@@ -83,7 +83,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
         stream_age: seconds that a stream can be resumed after its last event.
     """
 
-    answers: AnswerOptions = AnswerOptions()
+    answers: ResponseOptions = ResponseOptions()
     body_limit: int = 4 * 1024 * 1024
     body_memory: int = MEMORY
     max_requests: int = 1000
@@ -100,7 +100,7 @@ def not_found() -> RpcError:
     return RpcError(INVALID_REQUEST, "Session not found: send initialize again", status=404)
 
 
-class StreamableHTTP:
+class Endpoint:
     """Serves one MCP endpoint.
 
     Args:
@@ -109,7 +109,7 @@ class StreamableHTTP:
         relay: the store, and the workers that share it.
         seal: makes session ids and event ids.
         log: where streams are kept, so that they can be resumed; None if they cannot be.
-        options: limits and manners.
+        options: limits and behaviour.
         principal: says who is asking; sessions are bound to the answer.
 
     Attributes:
@@ -147,7 +147,7 @@ class StreamableHTTP:
             dispatcher.changes, self.sessions, options.answers, relay, self.event_log, dispatcher.offers
         )
         self._use = SessionUse(options.session_ttl, self._sessions_in_use, self._ended_elsewhere)
-        self._judged = judge_for(guard)
+        self._judged = header_check_for(guard)
         self._principal = principal
         self._up_in: asyncio.AbstractEventLoop | None = None
         self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
@@ -224,17 +224,17 @@ class StreamableHTTP:
             if self._up_in is not asyncio.get_running_loop():
                 await self.start()
             fields = http.read(scope["headers"])
-            manners = self._judged(fields)
-            headers = manners.headers
-            if manners.refusal is not None:
-                manners.check()
+            verdict = self._judged(fields)
+            headers = verdict.headers
+            if verdict.refusal is not None:
+                verdict.check()
             principal = self._principal(scope)
             if scope["method"] == "POST":
-                await Post(self, scope, fields, manners, principal, receive, send).serve()
+                await Post(self, scope, fields, verdict, principal, receive, send).serve()
             else:
                 stream = await self._other(scope, fields, headers, principal, receive, send)
                 if stream is not None:
-                    del fields, manners  # of which it needs nothing, for however long it is open
+                    del fields, verdict  # of which it needs nothing, for however long it is open
                     scope = {"client": scope.get("client")}
                     lasting, holder = stream
                     try:

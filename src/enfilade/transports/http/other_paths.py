@@ -71,7 +71,7 @@ async def answer_other_path(
 
 
 async def answer_preflight(scope: MutableMapping[str, Any], send: Send, guard: Guard) -> bool:
-    """Answer the preflight of a page of an allowed origin; return whether the request was one."""
+    """PostResponse the preflight of a page of an allowed origin; return whether the request was one."""
     if scope["method"] != "OPTIONS":
         return False
     fields = _fields(scope)

@@ -19,11 +19,11 @@ from enfilade.state.store import StoreError
 from enfilade.transports.asgi_types import Receive, Scope, Send
 from enfilade.transports.http.batching import Batch
 from enfilade.transports.http.body import UnreadBodyError
-from enfilade.transports.http.request_checks import Manners
-from enfilade.transports.http.response import Answer, send_empty
+from enfilade.transports.http.request_checks import HeaderVerdict
+from enfilade.transports.http.response import PostResponse, send_empty
 from enfilade.transports.http.sessions import Session
 from enfilade.transports.refusal_log import log_refusal
-from enfilade.transports.request_parsing import Incoming, check_version, incoming_of
+from enfilade.transports.request_parsing import ParsedMessage, check_version, parse_message
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import (
     INVALID_PARAMS,
@@ -46,7 +46,7 @@ from enfilade.wire.revisions import (
 )
 
 if TYPE_CHECKING:
-    from enfilade.transports.http.endpoint import StreamableHTTP
+    from enfilade.transports.http.endpoint import Endpoint
 
 
 _CLOSE: Final = (b"connection", b"close")
@@ -62,16 +62,16 @@ class Post(msgspec.Struct, eq=False):
         door: the endpoint.
         scope: of the request, as ASGI says.
         fields: request headers.
-        manners: what they say.
+        verdict: what they say.
         principal: who is asking.
         id: of the request, once it was read.
         stateless: whether it belongs to the stateless era.
     """
 
-    door: "StreamableHTTP"
+    door: "Endpoint"
     scope: Scope
     fields: dict[bytes, bytes]
-    manners: Manners
+    verdict: HeaderVerdict
     principal: str | None
     receive: Receive
     send: Send
@@ -81,8 +81,8 @@ class Post(msgspec.Struct, eq=False):
     async def serve(self) -> None:
         """Answer it."""
         try:
-            if self.manners.media is not None:
-                self.manners.check_media()
+            if self.verdict.media is not None:
+                self.verdict.check_media()
             message = decode(await self.door.bodies.read(self.fields, self.receive))
             if isinstance(message, list):
                 await self._batch(message)
@@ -94,41 +94,41 @@ class Post(msgspec.Struct, eq=False):
             error = masked(failure, "a request could not be served")
             await self._answer().conclude(503, encode_error(self.id, error))
         except RpcError as error:
-            answer = self._answer()
+            response = self._answer()
             if isinstance(error, UnreadBodyError) and self.scope["http_version"].startswith("1"):
-                answer.headers = [*answer.headers, _CLOSE]
+                response.headers = [*response.headers, _CLOSE]
             id = self.id if error.id is UNSET else error.id
-            status = answer.status_of(error)
+            status = response.status_of(error)
             log_refusal(self.scope.get("client"), error, status)
-            await answer.conclude(status, encode_error(id, error))
+            await response.conclude(status, encode_error(id, error))
 
     async def _message(self, envelope: Envelope) -> None:
         """Serve a request or take a notification, in the era it belongs to."""
-        incoming = incoming_of(envelope)
+        message = parse_message(envelope)
         opens = envelope.method == "initialize"
-        self.stateless = incoming.claim or (self.manners.version in STATELESS and not opens)
+        self.stateless = message.claim or (self.verdict.version in STATELESS and not opens)
         if envelope.id is UNSET:
-            await self._notification(incoming)
+            await self._notification(message)
             return
         self.id = envelope.id
         if self.stateless:
-            await self._stateless(incoming)
+            await self._stateless(message)
         elif opens:
-            await self._initialize(incoming)
+            await self._initialize(message)
         else:
             known = self._known_session()
             peer, session = (known.peer, known) if known is not None else await self._session_peer()
-            answer = self._answer(session)
-            await answer.run(self.door.load.responder, self._enter(incoming, peer, session, answer))
+            response = self._answer(session)
+            await response.run(self.door.load.responder, self._enter(message, peer, session, response))
 
-    def _answer(self, session: Session | None = None, *, endless: bool = False) -> Answer:
-        manners, door = self.manners, self.door
-        return Answer(
+    def _answer(self, session: Session | None = None, *, endless: bool = False) -> PostResponse:
+        verdict, door = self.verdict, self.door
+        return PostResponse(
             self.receive,
             self.send,
-            manners.accepts,
+            verdict.accepts,
             door.answers,
-            manners.headers,
+            verdict.headers,
             self.stateless,
             endless,
             None if session is None else door.event_log,
@@ -137,98 +137,100 @@ class Post(msgspec.Struct, eq=False):
 
     # -- the stateless era -------------------------------------------------------------------------------------
 
-    async def _stateless(self, incoming: Incoming) -> None:
+    async def _stateless(self, message: ParsedMessage) -> None:
         """Serve a request that carries its own metadata, in the order of checks of protocol §1.6."""
-        method = incoming.method
-        incoming.check_claim(self.fields, self.manners.version)
-        if not self.door.dispatcher.offers(method, self.manners.version):
+        method = message.method
+        message.check_claim(self.fields, self.verdict.version)
+        if not self.door.dispatcher.offers(method, self.verdict.version):
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
-        if incoming.params is not None:
-            http.check_name(self.fields, method, incoming.params)
-        params = incoming.checked_params()
-        level = incoming.meta.log_level
+        if message.params is not None:
+            http.check_name(self.fields, method, message.params)
+        params = message.checked_params()
+        level = message.meta.log_level
         listens = method == "subscriptions/listen"
-        answer = self._answer(endless=listens)
+        response = self._answer(endless=listens)
         request = Request(
             self.id,
             method,
             params,
-            incoming.stateless_peer(self.principal),
-            incoming.meta,
-            outlet=answer,
+            message.stateless_peer(self.principal),
+            message.meta,
+            outlet=response,
             log_level=None if level is UNSET else level,
             asker=self.door.dispatcher.stateless_asker,
             param_headers=self.fields,
         )
         if listens:
-            await self._listen(answer, request)
+            await self._listen(response, request)
         else:
-            await answer.run(self.door.load.responder, request)
+            await response.run(self.door.load.responder, request)
 
-    async def _listen(self, answer: Answer, request: Request) -> None:
+    async def _listen(self, response: PostResponse, request: Request) -> None:
         """Serve a request that lasts as long as its client: it counts as a stream and not as in flight."""
         streams, address = self.door.stream_quota, address_of(self.scope)
         streams.take(self.principal, None, address)
         try:
-            await answer.run(self.door.dispatcher, request)
+            await response.run(self.door.dispatcher, request)
         finally:
             streams.give_back(self.principal, None, address)
 
     # -- the session era ---------------------------------------------------------------------------------------
 
-    async def _initialize(self, incoming: Incoming) -> None:
+    async def _initialize(self, message: ParsedMessage) -> None:
         """Serve the handshake; only its success makes a session (E-12, R-318, R-319).
 
         A session id that comes with it, live or not, is of an earlier session: clients that were told that it is
         over keep the header at times. An unknown version header is that of a client which is newer than this
         server, and its `initialize` is how the two agree.
         """
-        if self.manners.version in STATELESS:
+        if self.verdict.version in STATELESS:
             raise RpcError(
                 INVALID_PARAMS,
-                f"initialize is not part of revision {self.manners.version}. Either send requests with _meta, in "
+                f"initialize is not part of revision {self.verdict.version}. Either send requests with _meta, in "
                 f"{', '.join(STATELESS)}, or initialize without that header, in {', '.join(HANDSHAKE)}",
                 status=400,
             )
         self.door.load.check()
-        params: Any = incoming.checked_params()
+        params: Any = message.checked_params()
         revision = negotiate(params.protocol_version)
         peer, session, token = self.door.introduce(params, revision, self.principal)
         request = Request(self.id, "initialize", params, peer, session=session)
         result = await self.door.dispatcher.dispatch(request)
-        answer = self._answer()
+        response = self._answer()
         if token is not None:
-            answer.headers = [*self.manners.headers, (http.SESSION_ID, token.encode())]
-        await answer.conclude(200, encode_result(request.id, result))
+            response.headers = [*self.verdict.headers, (http.SESSION_ID, token.encode())]
+        await response.conclude(200, encode_result(request.id, result))
 
     def _known_session(self) -> Session | None:
         """Return the session that the request is part of, if nothing has to be asked for it; nearly always."""
         known = self.door.sessions.known(self.fields.get(http.SESSION_ID), self.principal)
-        version = self.manners.version
+        version = self.verdict.version
         return known if known is not None and (not version or version in HANDSHAKE) else None
 
     async def _session_peer(self) -> tuple[Peer, Session | None]:
         """Return who sends a message without a claim: a session's client, or one that needs no session."""
-        check_version(self.manners.version)
+        check_version(self.verdict.version)
         if self.door.options.sessions:
             session = await self.door.session(self.fields, self.principal)
             return session.peer, session
-        revision = self.manners.version or ASSUMED_WITHOUT_HEADER
+        revision = self.verdict.version or ASSUMED_WITHOUT_HEADER
         return Peer(revision=revision, principal=self.principal), None
 
-    def _enter(self, incoming: Incoming, peer: Peer, session: Session | None, answer: Answer) -> Request:
+    def _enter(
+        self, message: ParsedMessage, peer: Peer, session: Session | None, response: PostResponse
+    ) -> Request:
         """Return a request of a session; another in flight may have the same id (R-307)."""
-        method = incoming.method
+        method = message.method
         if not self.door.dispatcher.serves(method, peer.revision):
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
         level = DEFAULT_LOG_LEVEL if session is None else session.log_level or DEFAULT_LOG_LEVEL
         request = Request(
-            incoming.id,
+            message.id,
             method,
-            incoming.checked_params(),
+            message.checked_params(),
             peer,
-            incoming.meta,
-            outlet=answer,
+            message.meta,
+            outlet=response,
             log_level=level,
             session=session,
             asker=NO_ASKER if session is None else self.door.asker,
@@ -239,11 +241,11 @@ class Post(msgspec.Struct, eq=False):
 
     async def _response(self, envelope: Envelope) -> None:
         """Take a client's answer to a request of ours: accepted in a session, matched or not (E-28, E-29)."""
-        if self.manners.version in STATELESS:
+        if self.verdict.version in STATELESS:
             raise invalid_request("a response cannot be POSTed in this revision")
         peer, _ = await self._session_peer()
         await self._answered(envelope, peer)
-        await send_empty(self.send, 202, self.manners.headers)
+        await send_empty(self.send, 202, self.verdict.headers)
 
     async def _answered(self, envelope: Envelope, peer: Peer) -> None:
         """Hand an answer to whoever asked the question, here or at another worker (R-334)."""
@@ -251,17 +253,17 @@ class Post(msgspec.Struct, eq=False):
         if not asker.answer(peer.session_id, envelope) and peer.session_id is not None:
             await asker.forward(peer.session_id, envelope)
 
-    async def _notification(self, incoming: Incoming) -> None:
+    async def _notification(self, message: ParsedMessage) -> None:
         """Take a notification. The stateless era defines none over HTTP and discards it (E-30, R-212)."""
         if not self.stateless:
             peer, _ = await self._session_peer()
-            self._notice(incoming, peer)
-        await send_empty(self.send, 202, self.manners.headers)
+            self._notice(message, peer)
+        await send_empty(self.send, 202, self.verdict.headers)
 
-    def _notice(self, incoming: Incoming, peer: Peer) -> None:
+    def _notice(self, message: ParsedMessage, peer: Peer) -> None:
         """Act on a notification of a session: cancel what it cancels (R-361, R-363, R-364)."""
-        params: Any = incoming.params
-        if incoming.method == "notifications/cancelled" and params is not None and peer.session_id:
+        params: Any = message.params
+        if message.method == "notifications/cancelled" and params is not None and peer.session_id:
             self.door.cancel(peer.session_id, params)
 
     # -- batches (2025-03-26 only) -----------------------------------------------------------------------------
@@ -270,32 +272,32 @@ class Post(msgspec.Struct, eq=False):
         """Serve an array of messages (E-25…E-27, R-340…R-344)."""
         if len(elements) > self.door.options.batch_limit:
             raise invalid_request(f"a batch has at most {self.door.options.batch_limit} messages")
-        if not elements or self.manners.version in STATELESS or any(map(_claims, elements)):
+        if not elements or self.verdict.version in STATELESS or any(map(_claims, elements)):
             raise invalid_request("a body is exactly one message")
         peer, session = await self._session_peer()
         if peer.revision != BATCHING:
             raise invalid_request(f"revision {peer.revision} has no batches; a body is exactly one message")
-        answer = self._answer(session)
-        answer.start_batch(peer.session_id)
+        response = self._answer(session)
+        response.start_batch(peer.session_id)
         batch = Batch(self.door.load, self.door.options.answers.request_timeout)
         due = await batch.serve(
-            elements, lambda raw, outcome: self._element(raw, peer, session, answer, batch, outcome)
+            elements, lambda raw, outcome: self._element(raw, peer, session, response, batch, outcome)
         )
-        answer.settle()
+        response.settle()
         if batch.cancelled:
-            await answer.farewell_to_batch(due)
+            await response.farewell_to_batch(due)
             raise asyncio.CancelledError
         if due:
-            await answer.conclude_batch(due)
+            await response.conclude_batch(due)
         else:
-            await send_empty(self.send, 202, self.manners.headers)
+            await send_empty(self.send, 202, self.verdict.headers)
 
     async def _element(
         self,
         raw: Raw,
         peer: Peer,
         session: Session | None,
-        answer: Answer,
+        response: PostResponse,
         batch: Batch,
         outcome: "asyncio.Future[bytes | None]",
     ) -> bytes | None:
@@ -308,14 +310,14 @@ class Post(msgspec.Struct, eq=False):
             if envelope.method is UNSET:
                 await self._answered(envelope, peer)
                 return None
-            incoming = incoming_of(envelope)
+            message = parse_message(envelope)
             if envelope.id is UNSET:
-                self._notice(incoming, peer)
+                self._notice(message, peer)
                 return None
             id = envelope.id
             if envelope.method == "initialize":
                 raise invalid_request("initialize is never part of a batch")
-            return await batch.respond(self._enter(incoming, peer, session, answer), outcome)
+            return await batch.respond(self._enter(message, peer, session, response), outcome)
         except RpcError as error:
             return encode_error(id if error.id is UNSET else error.id, error)
         except Exception as failure:
@@ -334,4 +336,4 @@ def _claims(raw: Raw) -> bool:
         envelope = decode(raw)
     except RpcError:
         return False
-    return not isinstance(envelope, list) and envelope.method is not UNSET and incoming_of(envelope).claim
+    return not isinstance(envelope, list) and envelope.method is not UNSET and parse_message(envelope).claim

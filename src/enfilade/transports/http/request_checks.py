@@ -23,7 +23,7 @@ _Key = tuple[bytes | None, bytes | None, bytes | None, bytes | None, bytes | Non
 _SETTINGS: Final = {421: "allowed_hosts", 403: "allowed_origins"}
 
 
-class Manners(msgspec.Struct, frozen=True, kw_only=True):
+class HeaderVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """What a request says of itself.
 
     Attributes:
@@ -60,14 +60,14 @@ class Manners(msgspec.Struct, frozen=True, kw_only=True):
             raise RpcError(INVALID_REQUEST, self.media[1], status=self.media[0])
 
 
-def judge_for(guard: Guard) -> Callable[[Mapping[bytes, bytes]], Manners]:
+def header_check_for(guard: Guard) -> Callable[[Mapping[bytes, bytes]], HeaderVerdict]:
     """Return what judges request headers."""
 
-    def judge(key: _Key) -> Manners:
+    def judge(key: _Key) -> HeaderVerdict:
         host, origin, content_type, accept, version = key
         refusal = guard.verdict(host, origin)
         if refusal is not None:
-            return Manners(refusal=refusal)
+            return HeaderVerdict(refusal=refusal)
         # No Accept means anything (RFC 9110 §12.5.1).
         accepts = (True, True) if accept is None else http.acceptable(accept)
         media = None
@@ -75,7 +75,7 @@ def judge_for(guard: Guard) -> Callable[[Mapping[bytes, bytes]], Manners]:
             media = 415, "Content-Type must be application/json"
         elif not any(accepts):
             media = 406, "Accept must allow application/json or text/event-stream, better both"
-        return Manners(
+        return HeaderVerdict(
             media=media,
             accepts=accepts,
             version=http.single(version or b"").decode("latin-1"),
@@ -84,7 +84,7 @@ def judge_for(guard: Guard) -> Callable[[Mapping[bytes, bytes]], Manners]:
 
     known = http.HeaderCache(judge, _size)
 
-    def judged(fields: Mapping[bytes, bytes]) -> Manners:
+    def judged(fields: Mapping[bytes, bytes]) -> HeaderVerdict:
         of = fields.get
         return known[of(b"host"), of(b"origin"), of(b"content-type"), of(b"accept"), of(http.PROTOCOL_VERSION)]
 

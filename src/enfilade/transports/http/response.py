@@ -39,7 +39,7 @@ _RETRY_AFTER: Final = (b"retry-after", b"1")
 _TRY_AGAIN: Final = frozenset({429, 503})
 
 
-class AnswerOptions(StreamOptions, frozen=True, kw_only=True):
+class ResponseOptions(StreamOptions, frozen=True, kw_only=True):
     """How answers behave; all times in seconds, all sizes in bytes.
 
     Attributes:
@@ -100,7 +100,7 @@ async def send_empty(send: Send, status: int, headers: Headers) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-class Answer(msgspec.Struct, eq=False):
+class PostResponse(msgspec.Struct, eq=False):
     """The answer to one request, and the outlet of its notifications.
 
     Attributes:
@@ -118,7 +118,7 @@ class Answer(msgspec.Struct, eq=False):
     receive: Receive
     write: Send
     accepts: tuple[bool, bool]
-    options: AnswerOptions
+    options: ResponseOptions
     headers: Headers
     stateless: bool = False
     endless: bool = False
