@@ -87,6 +87,8 @@ def completers_for(
         if name not in names:
             known = ", ".join(names) or "none"
             raise ValueError(f'{label} has no argument "{name}" to complete; it has: {known}')
+        if not callable(source) and not isinstance(source, Iterable):
+            raise TypeError(f'{label}: what suggests "{name}" is a function, a list or an Enum, not {source!r}')
         found[name] = completer_of(source, context_type)
     return found
 

@@ -6,8 +6,8 @@ their wire names alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -17,6 +17,38 @@ from enfilade.wire.message import Message
 from enfilade.wire.tools import ToolAnnotations
 
 _M = TypeVar("_M", bound=Message)
+
+_Types = tuple[type, ...]
+
+# What each option of a registration is: its types, and what errors call them.
+_OPTIONS: Final[Mapping[str, tuple[_Types, str]]] = {
+    **dict.fromkeys(("name", "title", "description", "mime_type"), ((str,), "a string")),
+    **dict.fromkeys(("meta", "input_schema", "output_schema"), ((Mapping,), "a dict")),
+    **dict.fromkeys(("structured_output", "additional_properties", "schema_refs"), ((bool,), "True or False")),
+    "icons": ((Sequence,), "a list of icons, each a dict, an Icon or a URI"),
+    "requires_secrets": ((Iterable,), "a list of names"),
+    "timeout": ((int, float), "a number of seconds"),
+    "size": ((int,), "a number of bytes"),
+    "complete": ((Mapping,), "a dict of what suggests values, by argument"),
+    "verbatim": ((Iterable,), "a list of names of variables"),
+    "members": ((Callable,), "a function that returns resources"),  # type: ignore[dict-item]
+}
+
+
+def check_options(label: str, **options: object) -> None:
+    """Check that the options of a registration have the types that they are declared with; None is no option.
+
+    Args:
+        label: what errors call the function or the resource.
+
+    Raises:
+        TypeError: names the first that has not.
+    """
+    for name, value in options.items():
+        types, shown = _OPTIONS[name]
+        is_odd_bool = isinstance(value, bool) and bool not in types
+        if value is not None and (is_odd_bool or not isinstance(value, types)):
+            raise TypeError(f"{label}: {name} is {shown}, not {value!r}")
 
 
 class Dumped(Protocol):

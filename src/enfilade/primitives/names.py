@@ -24,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from enfilade.startup.lazy import lazy_pattern
 
@@ -76,7 +76,7 @@ def check_prompt_name(name: str) -> None:
         )
 
 
-def secret_names(names: Iterable[str]) -> tuple[str, ...]:
+def secret_names(names: Iterable[Any]) -> tuple[str, ...]:
     """Return the names of the secrets that a tool declares, each once.
 
     Raises:
@@ -86,7 +86,7 @@ def secret_names(names: Iterable[str]) -> tuple[str, ...]:
         raise ValueError(f"requires_secrets is a list: [{names!r}]")
     known: dict[str, str] = {}
     for name in names:
-        if not name.strip() or "=" in name or "\0" in name:
+        if not isinstance(name, str) or not name.strip() or "=" in name or "\0" in name:
             raise ValueError(f"{name!r} cannot be the name of a secret")
         if is_reserved_secret(name):
             raise ValueError(f"{name!r} cannot be a secret of a tool: {RESERVED}* are the server's own settings")

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from enfilade.primitives.completion import Completer, Source, completers_for
 from enfilade.primitives.handler import Handler, handler_of
-from enfilade.primitives.metadata import Dumped, check_sendable, read_icons
+from enfilade.primitives.metadata import Dumped, check_options, check_sendable, read_icons
 from enfilade.primitives.names import check_prompt_name
 from enfilade.primitives.schema.docstrings import docstring_of, documented_names, read_docstring
 from enfilade.primitives.schema.schema_wording import expectation, follow
@@ -96,9 +96,12 @@ def prompt_from_function(
         TypeError: the function cannot be a prompt; names the parameter and says what to do.
         ValueError: a name, icon or argument is not legal.
     """
+    label = describe(fn)
+    check_options(
+        label, name=name, title=title, description=description, icons=icons, meta=meta, complete=complete
+    )
     prompt_name = raw_name(fn) if name is None else name
     check_prompt_name(prompt_name)
-    label = describe(fn)
     signature = read_signature(fn, context_type, kind="prompt")
     refuse_nothing(signature, label, "the messages of the prompt, such as a string")
     docstring = read_docstring(docstring_of(fn), documented_names(signature))

@@ -22,7 +22,13 @@ from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.completion import Completer, Source, completers_for
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.handler import Handler, handler_of
-from enfilade.primitives.metadata import Dumped, check_sendable, read_content_annotations, read_icons
+from enfilade.primitives.metadata import (
+    Dumped,
+    check_options,
+    check_sendable,
+    read_content_annotations,
+    read_icons,
+)
 from enfilade.primitives.schema.docstrings import docstring_of, documented_names, read_docstring
 from enfilade.primitives.schema.schema_wording import follow
 from enfilade.primitives.schema.signature import (
@@ -250,9 +256,22 @@ def define_resource(
     """Return the definition of a resource, checked.
 
     Raises:
+        TypeError: an option is of another type.
         ValueError: something in it is not legal.
     """
     check_uri(uri)
+    check_options(
+        f'resource "{uri}"',
+        name=name,
+        title=title,
+        description=description,
+        mime_type=mime_type,
+        size=size,
+        icons=icons,
+        meta=meta,
+    )
+    if size is not None and size < 0:
+        raise ValueError(f'resource "{uri}": size is a number of bytes, not {size}')
     definition = wire.Resource(
         uri=uri,
         name=name,
@@ -301,9 +320,21 @@ def template_from_function(
         TypeError: the function's parameters are not the template's variables; names the first at fault.
         ValueError: the template, an icon or an annotation is not legal.
     """
+    label = describe(fn)
+    check_options(
+        label,
+        name=name,
+        title=title,
+        description=description,
+        mime_type=mime_type,
+        icons=icons,
+        meta=meta,
+        complete=complete,
+        verbatim=verbatim,
+        members=members,
+    )
     template = UriTemplate(uri_template)
     signature = read_signature(fn, context_type, kind="resource template")
-    label = describe(fn)
     refuse_nothing(signature, label, "the contents of the resource: text, bytes or data")
     _check_agreement(template, signature, label)
     # A template publishes nothing about its variables but this text.
@@ -322,6 +353,9 @@ def template_from_function(
     )
     check_sendable(definition, label)
     names = tuple(template.variables)
+    for variable in verbatim:
+        if variable not in names:
+            raise ValueError(f'{label}: verbatim names {variable!r}, which is no variable of "{uri_template}"')
     return ResourceTemplate(
         uri_template=uri_template,
         definition=definition,

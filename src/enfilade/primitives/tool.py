@@ -22,7 +22,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from enfilade.primitives.handler import Handler
-from enfilade.primitives.metadata import Dumped, check_sendable, read_annotations, read_icons
+from enfilade.primitives.metadata import Dumped, check_options, check_sendable, read_annotations, read_icons
 from enfilade.primitives.names import check_tool_name, secret_names
 from enfilade.primitives.schema.deferrable_types import is_plain, is_plain_parameter, texts_of
 from enfilade.primitives.schema.docstrings import Docstring, docstring_of, documented_names, read_docstring
@@ -153,6 +153,22 @@ def tool_from_function(
         TypeError: the function cannot be a tool; names the parameter and says what to do.
         ValueError: a name, schema, icon, hint or limit is not legal.
     """
+    label = describe(fn)
+    check_options(
+        label,
+        name=name,
+        title=title,
+        description=description,
+        icons=icons,
+        meta=meta,
+        input_schema=input_schema,
+        additional_properties=additional_properties,
+        output_schema=output_schema,
+        structured_output=structured_output,
+        requires_secrets=requires_secrets,
+        timeout=timeout,
+        schema_refs=schema_refs,
+    )
     if timeout is not None and not 0 < timeout < math.inf:
         raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}; leave it out for no limit")
     if additional_properties and input_schema is not None:
@@ -163,7 +179,6 @@ def tool_from_function(
     if name is None and tool_name == "<lambda>":
         raise ValueError("a lambda has no name that a tool could have; give it one with name=")
     check_tool_name(tool_name)
-    label = describe(fn)
     signature = read_signature(fn, context_type, allow_extra=input_schema is not None)
     published = documented_names(signature, published=input_schema is None)
     docstring = read_docstring(docstring_of(fn), published)
