@@ -4,18 +4,21 @@ import dataclasses
 import datetime
 import decimal
 import math
+import sys
+import typing
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Optional
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Optional, TypeVar
 
 import msgspec
 import pytest
 from msgspec import UNSET
 from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field
-from typing_extensions import TypedDict
+from typing_extensions import TypeAliasType, TypedDict
 
 from enfilade.primitives.errors import ReturnedValueError
+from enfilade.primitives.values.media import Image
 from enfilade.primitives.values.results import ToolResult
-from enfilade.wire.content import TextContent
+from enfilade.wire.content import ImageContent, TextContent
 from support.servers.tools_in_process import answered, data_of, make, result_of, text_of
 
 
@@ -219,6 +222,58 @@ def test_a_type_without_schema_is_not_declared() -> None:
     assert text_of(result_of([1], Iterator[int])) == "[1]"
     with pytest.raises(TypeError, match=r"give\(\): its return annotation has no JSON Schema"):
         result_of(1, Weird, structured_output=True)
+
+
+class SomeClass:
+    pass
+
+
+class PlainTypedDict(typing.TypedDict):
+    x: int
+
+
+@pytest.mark.parametrize("returns", [SomeClass, dict[str, SomeClass], list[tuple[SomeClass, int]]])
+def test_a_return_type_without_schema_is_logged(caplog: pytest.LogCaptureFixture, returns: Any) -> None:
+    result_of({}, returns)
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert message.startswith("result_of.give(): its return annotation has no JSON Schema")
+    assert "SomeClass" in message
+    assert "Return a dataclass, a TypedDict or a model, or annotate it as Any" in message
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydantic reads typing.TypedDict from Python 3.12 on")
+def test_the_log_names_the_typed_dict_that_has_a_schema(caplog: pytest.LogCaptureFixture) -> None:
+    result_of([{"x": 1}], list[PlainTypedDict])
+    assert "typing_extensions.TypedDict" in caplog.text
+
+
+@pytest.mark.parametrize("returns", [Any, None, object, str, Image, list[Image | str], ToolResult, Point])
+def test_nothing_is_logged_where_a_schema_is_published_or_makes_no_sense(
+    caplog: pytest.LogCaptureFixture, returns: Any
+) -> None:
+    def give() -> Any: ...
+
+    give.__annotations__["return"] = returns
+    make(give)
+    make(give, structured_output=False)
+    assert caplog.records == []
+
+
+def test_content_behind_aliases_has_no_schema() -> None:
+    item: Any = TypeVar("item")
+    picture: Any = TypeAliasType("picture", Image)
+    many: Any = TypeAliasType("many", list[item], type_params=(item,))
+    image = Image(data=b"\x89PNG", format="png")
+    for returns in (
+        picture,
+        list[picture | str],
+        many[Image],
+        dict[str, many[picture]],
+        Annotated[picture, "text"],
+    ):
+        result = result_of([image, "text"], returns)
+        assert [type(block) for block in result.content] == [ImageContent, TextContent]
 
 
 def test_tool_result_has_to_keep_the_declared_schema_r514() -> None:

@@ -620,6 +620,43 @@ def test_pandas_values_are_sent() -> None:
     assert data_of(result_of({"t": pd.NaT}, dict[str, datetime.datetime | None])) == {"t": None}
 
 
+def test_the_labels_of_pandas_rows_are_sent() -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    table = pd.DataFrame({"k": ["a", "a", "b"], "v": [1, 2, 3]})
+    counts = {"a": 2, "b": 1}
+    assert data_of(result_of(table["k"].value_counts(), dict[str, int])) == counts
+    assert data_of(result_of({"counts": table["k"].value_counts()})) == {"counts": counts}
+    sums = [{"k": "a", "v": 3}, {"k": "b", "v": 3}]
+    assert data_of(result_of(table.groupby("k").sum(), list[dict[str, Any]])) == {"result": sums}
+    assert data_of(result_of({"rows": table.groupby("k").sum()})) == {"rows": sums}
+    sizes = [{"k": "a", "v": 1, "n": 1}, {"k": "a", "v": 2, "n": 1}, {"k": "b", "v": 3, "n": 1}]
+    assert data_of(result_of(table.groupby(["k", "v"]).size().rename("n"), list[Any])) == {"result": sizes}
+    described = data_of(result_of(table.describe(), list[dict[str, Any]]))["result"]
+    assert described[0] == {"index": "count", "v": 3.0}
+    repeated = pd.Series([1, 2], index=["a", "a"])
+    assert data_of(result_of({"s": repeated})) == {"s": [{"index": "a", "value": 1}, {"index": "a", "value": 2}]}
+
+
+def test_numbers_of_pandas_rows_are_not_sent() -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    table = pd.DataFrame({"v": [1, 2, 3]})
+    for part in (table[table["v"] != 2], table.sort_values("v", ascending=False)[::-2]):
+        assert data_of(result_of({"rows": part})) == {"rows": [{"v": 1}, {"v": 3}]}
+        assert data_of(result_of(part["v"], list[int])) == {"result": [1, 3]}
+
+
+def test_a_pandas_table_with_two_columns_of_one_name_is_an_error() -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    labelled = pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name="a"))
+    for table in (twice, labelled):
+        for annotation in (None, dict[str, Any]):
+            with pytest.raises(ReturnedValueError, match='at "rows": two columns of a table have the same name'):
+                _ = result_of({"rows": table}) if annotation is None else result_of({"rows": table}, annotation)
+        with pytest.raises(ReturnedValueError, match="two columns of a table have the same name"):
+            result_of(table, list[dict[str, Any]])
+
+
 # -- choices of which no call can make one ---------------------------------------------------------------------
 
 

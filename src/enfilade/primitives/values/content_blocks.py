@@ -7,7 +7,7 @@ called `mcp`), and that package is never imported here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeGuard, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, get_origin
 
 import msgspec
 from msgspec import UNSET
@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from enfilade.primitives.errors import ReturnedValueError
+from enfilade.primitives.schema.type_aliases import parts_of
 from enfilade.primitives.values.json_encoding import clean, json_bytes
 from enfilade.primitives.values.media import Audio, File, Image, Media
 from enfilade.startup.lazy import LazyModule
@@ -113,10 +114,12 @@ def sdk_dict(value: BaseModel) -> dict[str, Any]:
 
 def declares_content(annotation: Any) -> bool:
     """Return whether a return annotation speaks of content anywhere: then it has no schema, and needs none."""
-    if isinstance(annotation, type) and get_origin(annotation) is None:
-        return issubclass(annotation, (Message, Media)) or is_sdk_class(annotation)
-    inner = get_args(annotation)[:1] if get_origin(annotation) is Annotated else get_args(annotation)
-    return any(declares_content(each) for each in inner)
+    return any(_is_content_class(part) for part in parts_of(annotation))
+
+
+def _is_content_class(part: Any) -> bool:
+    is_class = isinstance(part, type) and get_origin(part) is None
+    return is_class and (issubclass(part, (Message, Media)) or is_sdk_class(part))
 
 
 def _is_block(value: Any) -> bool:

@@ -16,6 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
+#: Says why a table cannot be an object for each row.
+SAME_NAME: Final = "two columns of a table have the same name"
+
 _NOTHING: Final = ("NaTType", "NAType")
 _TIMES: Final = ("datetime64", "timedelta64")
 _LISTED: Final = (range, KeysView, ValuesView, ItemsView, Set, Sequence)
@@ -70,10 +73,38 @@ def _of_table(value: Any) -> Any:
         return None
     if name in _TIMES:
         return value.astype(f"{name}[us]").item()  # those in nanoseconds would be numbers
-    if name == "DataFrame":
-        return value.to_dicts() if hasattr(value, "to_dicts") else value.to_dict("records")
+    if hasattr(value, "to_dicts"):  # polars
+        return value.to_dicts()
+    if hasattr(value, "reset_index"):
+        return _of_pandas(value)
     listed = value.tolist()
     return float(listed) if type(listed) is type(value) else listed
+
+
+def _of_pandas(value: Any) -> Any:
+    """Return a Series or DataFrame as lists and dicts, with the labels of its rows unless they only number them.
+
+    Raises:
+        ValueError: two columns, or a column and the labels, have one name.
+    """
+    is_series = not hasattr(value, "columns")
+    index = value.index
+    is_numbered = index.nlevels == 1 and index.name is None and str(index.dtype).startswith("int")
+    if is_series and (is_numbered or (index.nlevels == 1 and index.is_unique)):
+        items = value.tolist()
+        return items if is_numbered else dict(zip(index.tolist(), items, strict=True))
+    table = value.to_frame("value" if value.name is None else value.name) if is_series else value
+    labels = [] if is_numbered else _label_names(index)
+    if len({*labels, *table.columns}) < len(labels) + len(table.columns):
+        raise ValueError(SAME_NAME)
+    return (table if is_numbered else table.reset_index(names=labels)).to_dict("records")
+
+
+def _label_names(index: Any) -> list[Any]:
+    """Return the names of the columns that the labels of rows become."""
+    if index.nlevels == 1:
+        return ["index" if index.name is None else index.name]
+    return [f"level_{level}" if name is None else name for level, name in enumerate(index.names)]
 
 
 def known_values(value: Any) -> Any:

@@ -154,8 +154,9 @@ def unwritable(error: Exception, value: Any = None) -> ReturnedValueError:
         why = f"{_UNKNOWN}{unknown[1]}"
     else:
         why = next((reason for said, reason in _REASONS.items() if said.lower() in text.lower()), "")
-        path = () if why else _place_of_fault(value)
-        why = why or "JSON cannot hold it"
+        if not why:
+            path = _place_of_fault(value)
+            why = _foreign.SAME_NAME if _foreign.SAME_NAME in text else "JSON cannot hold it"
     where = f", at {_phrases.place(path)}" if path else ""
     return ReturnedValueError(f"What it returned cannot be sent{where}: {why}")
 

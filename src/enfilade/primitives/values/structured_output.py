@@ -13,6 +13,7 @@ schema where one of these may be wrong.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from functools import cached_property
@@ -54,6 +55,8 @@ else:  # for values that do not fit at once, and for those of any type
     _foreign = LazyModule("enfilade.primitives.values.foreign_values")
     _nested_models = LazyModule("enfilade.primitives.values.nested_models")
 
+log = logging.getLogger("enfilade.primitives")
+
 _NOTHING: Final = (EMPTY, None, type(None), Any, object)
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -86,6 +89,12 @@ def writer_for(
             return TypedWriter(returns)
         except Exception as error:  # whatever pydantic or a type's own hook has against the annotation
             why = f"its return annotation has no JSON Schema ({str(error).splitlines()[0]})"
+        if structured is None:
+            log.warning(
+                "%s: %s; its results are sent without an output schema. "
+                "Return a dataclass, a TypedDict or a model, or annotate it as Any",
+                *(label, why),
+            )
     if structured:
         raise TypeError(f"{label}: {why}")
     return FreeWriter()
@@ -131,6 +140,8 @@ class TypedWriter:
             value = listed(value)
             if (told := as_told(value, self._checker)) is not None:
                 return told
+            if hasattr(value, "reset_index"):  # of pandas; as a list it would lose the labels of its rows
+                value = _plain_table(value)
         data = self._dumped(self._validated(value))
         return CallToolResult(
             content=[TextContent(text=text_of_json(data))],
@@ -147,6 +158,8 @@ class TypedWriter:
                 return self._validate((scrubbed(_foreign.known_values(value)),))
             except ValidationError:
                 raise ReturnedValueError(self._mismatch(error)) from error
+            except ValueError as fault:
+                raise unwritable(fault, value) from error
         except RecursionError as error:
             raise unwritable(error) from error
 
@@ -265,6 +278,13 @@ def _quick(value: Any) -> CallToolResult | None:
     return CallToolResult(
         content=[TextContent(text=text)], structured_content=msgspec.Raw(b'{"result":%b}' % data)
     )
+
+
+def _plain_table(value: Any) -> Any:
+    try:
+        return _foreign.known_value(value)
+    except ValueError as error:
+        raise unwritable(error) from error
 
 
 def _spells_out(annotation: Any) -> bool:
