@@ -21,7 +21,7 @@ from enfilade.wire.content import (
     ToolUseContent,
 )
 from enfilade.wire.elicitation import ElicitRequestFormParams, ElicitRequestURLParams
-from enfilade.wire.field_revisions import VOCABULARY, spans
+from enfilade.wire.field_revisions import FIELD_REVISIONS, spans
 from enfilade.wire.input_required import InputRequiredResult
 from enfilade.wire.lifecycle import (
     RELATED_TASK,
@@ -33,7 +33,7 @@ from enfilade.wire.lifecycle import (
 )
 from enfilade.wire.message import EmptyResult, Message, NotificationParams
 from enfilade.wire.progress import ProgressNotificationParams
-from enfilade.wire.projection import InexpressibleError, encode, visible
+from enfilade.wire.projection import InexpressibleError, encode, project
 from enfilade.wire.revisions import ALL, HANDSHAKE
 from enfilade.wire.sampling import CreateMessageRequestParams, SamplingMessage, ToolChoice
 from enfilade.wire.subscriptions import SubscriptionFilter, SubscriptionsAcknowledgedNotificationParams
@@ -55,7 +55,7 @@ def test_every_field_has_an_entry(kind: type[Message]) -> None:
 
 
 def test_no_row_is_idle() -> None:
-    assert [kind.__name__ for kind in VOCABULARY if not is_outgoing(kind)] == []
+    assert [kind.__name__ for kind in FIELD_REVISIONS if not is_outgoing(kind)] == []
 
 
 def test_unknown_field_is_hidden() -> None:
@@ -292,16 +292,16 @@ def test_inexpressible(message: Message, revision: str) -> None:
 
 def test_unknown_revision() -> None:
     with pytest.raises(KeyError):
-        visible(EmptyResult(), "2099-01-01")
+        project(EmptyResult(), "2099-01-01")
 
 
 @pytest.mark.parametrize("revision", ALL)
 def test_message_that_fits_is_not_copied(revision: str) -> None:
     """The price of the tables: nothing, where nothing has to go."""
     image = ImageContent(data="AA==", mime_type="image/png", annotations=Annotations(priority=1))
-    assert visible(image, revision) is image
+    assert project(image, revision) is image
     result = CallToolResult(content=[image, TEXT])
-    same = visible(result, revision)
+    same = project(result, revision)
     assert isinstance(same, CallToolResult)
     assert (same is result) == (revision not in HANDSHAKE)
     assert same.content is result.content

@@ -20,7 +20,7 @@ from enfilade.serving.awaitables import DONE, Sent
 from enfilade.serving.request import ProgressSink, Request
 from enfilade.wire.message import ProgressToken
 from enfilade.wire.progress import ProgressNotificationParams, ProgressNotifications
-from enfilade.wire.projection import visible
+from enfilade.wire.projection import project
 
 #: Reports that leave at once, and how many a second from then on (R-2B1).
 BURST: Final = 1000
@@ -154,5 +154,5 @@ class ProgressStream:
 @cache
 def _knows_messages(revision: str) -> bool:
     report = ProgressNotificationParams(progress_token=0, progress=0, message="")
-    shown = visible(report, revision)
+    shown = project(report, revision)
     return isinstance(shown, ProgressNotificationParams) and shown.message is not UNSET

@@ -1,4 +1,4 @@
 """The protocol as data: messages, revisions, envelopes, headers and event framing.
 
-Nothing here does I/O, awaits, or knows another room. Wire names (camelCase) exist only in here.
+Nothing here does I/O, awaits, or imports another room. Wire names (camelCase) exist only here.
 """

@@ -10,7 +10,7 @@ from enfilade.wire.message import NotificationParams, RequestId
 
 
 class CancelledNotificationParams(NotificationParams, kw_only=True):
-    """Which request is no longer wanted, and perhaps why.
+    """Which request is cancelled, and a reason.
 
     The id is optional in 2025-11-25, where a task is cancelled by `tasks/cancel` instead.
     """

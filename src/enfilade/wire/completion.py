@@ -1,6 +1,6 @@
 """Completion of prompt arguments and of template variables while the user types.
 
-Easy to get wrong: at most 100 values go back, whatever `total` says.
+Easy to get wrong: at most 100 values are sent, whatever `total` is.
 """
 
 from msgspec import UNSET, UnsetType
@@ -22,14 +22,14 @@ class ResourceTemplateReference(Message, tag_field="type", tag="ref/resource", k
 
 
 class CompletionArgument(Message, kw_only=True):
-    """The argument being typed, and what there is of its value."""
+    """The argument being typed, and its value so far."""
 
     name: str
     value: str
 
 
 class CompletionContext(Message, kw_only=True):
-    """Arguments that are already settled."""
+    """Arguments that the user has completed."""
 
     arguments: dict[str, str] | UnsetType = UNSET
 

@@ -1,10 +1,10 @@
-"""Content: the blocks that tools, prompts and sampling messages are made of, and what resources hold.
+"""Content blocks of tools, prompts and sampling messages, and contents of resources.
 
-A block says what it is in its `type` field, which msgspec writes and reads as the type's tag.
+The `type` field of a block is the tag of its msgspec type.
 
 Easy to get wrong: the two kinds of resource contents have no such tag; the schema tells them apart by the
-presence of `text` or `blob`. So `ResourceContents` reads either, and its two subclasses are what a server
-writes.
+presence of `text` or `blob`. So `ResourceContents` decodes either, and a server sends its two
+subclasses.
 """
 
 from typing import Any, Literal
@@ -33,7 +33,7 @@ class Icon(Message, kw_only=True):
 
 
 class ResourceContents(Message, kw_only=True):
-    """What a resource holds, as read: exactly one of `text` and `blob` (base64) is set."""
+    """The contents of a resource, as decoded: exactly one of `text` and `blob` (base64) is set."""
 
     uri: str
     mime_type: str | UnsetType = UNSET
@@ -55,7 +55,7 @@ class BlobResourceContents(ResourceContents, kw_only=True):
 
 
 class Block(Message, tag_field="type", kw_only=True):
-    """What all content blocks may carry."""
+    """The field of all content blocks."""
 
     meta: dict[str, Any] | UnsetType = msgspec.field(name="_meta", default=UNSET)
 
@@ -97,7 +97,7 @@ class ResourceLink(Block, tag="resource_link", kw_only=True):
 
 
 class EmbeddedResource(Block, tag="resource", kw_only=True):
-    """A resource together with what it holds."""
+    """A resource with its contents."""
 
     resource: ResourceContents
     annotations: Annotations | UnsetType = UNSET
@@ -115,7 +115,7 @@ class ToolUseContent(Block, tag="tool_use", kw_only=True):
 
 
 class ToolResultContent(Block, tag="tool_result", kw_only=True):
-    """In sampling: what the tool answered. `structured_content` may be any JSON value, null included."""
+    """In sampling: the result of the tool. `structured_content` may be any JSON value, null included."""
 
     tool_use_id: str
     content: list[ContentBlock]

@@ -1,9 +1,9 @@
-"""What cannot be shown to an older peer as it is, said in words that the peer knows (protocol §5.2).
+"""Messages that an older revision cannot express, rewritten in terms that it has (protocol §5.2).
 
-Each entry of `REWRITES` turns one message into one that means the same to the revisions of its span. Fields that
-are merely unknown to a revision are not the business of this file: the table in `field_revisions.py` drops them.
+Each entry of `REWRITES` turns a message into an equivalent one for the revisions of its span. Fields that a
+revision does not define are removed by the table in `field_revisions.py`.
 
-Easy to get wrong: a rewrite must not touch the message it was given, which other peers are going to see in full.
+Easy to get wrong: a rewrite must not modify its message, which is sent to other peers unchanged.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ _BRACE: Final = ord("{")
 
 
 class InexpressibleError(ValueError):
-    """The message has no counterpart in the peer's revision; sending a part of it would mean something else."""
+    """The message has no equivalent in the peer's revision; a part of it would mean something else."""
 
 
 Rewrite = Callable[[Any, str], Message]
@@ -45,7 +45,7 @@ def _resource_link(block: ResourceLink, revision: str) -> TextContent:
 
 
 def _structured(message: CallToolResult | ToolResultContent, revision: str) -> Message:
-    """R-504: structured content was an object; what is none has its text copy in `content`."""
+    """R-504: structured content had to be an object; any other value has its text copy in `content`."""
     value = message.structured_content
     if value is UNSET or (type(value) is msgspec.Raw and memoryview(value)[0] == _BRACE) or _is_object(value):
         return message
@@ -53,7 +53,7 @@ def _structured(message: CallToolResult | ToolResultContent, revision: str) -> M
 
 
 def _tool(tool: Tool, revision: str) -> Tool:
-    """R-504 for the output schema; and 2025-03-26, which has no `title`, keeps it among the annotations."""
+    """R-504 for the output schema; in 2025-03-26, which has no `title`, it is one of the annotations."""
     if tool.output_schema is not UNSET and tool.output_schema.get("type") != "object":
         tool = replace(tool, output_schema=UNSET)
     if revision == UNTIL_0326.last and tool.title is not UNSET:
@@ -79,7 +79,7 @@ def _sampling(params: CreateMessageRequestParams, revision: str) -> CreateMessag
 
 
 def _form(params: ElicitRequestFormParams, revision: str) -> ElicitRequestFormParams:
-    """Before 2025-11-25 a form has no defaults but those of booleans, and choices are a flat list with names."""
+    """Before 2025-11-25 only booleans have defaults in a form, and choices are a flat list with names."""
     properties = params.requested_schema.get("properties", {})
     schema = {
         "type": "object",
@@ -92,13 +92,13 @@ def _form(params: ElicitRequestFormParams, revision: str) -> ElicitRequestFormPa
 def _form_field(name: str, field: Mapping[str, Any], revision: str) -> dict[str, Any]:
     if field.get("type") == "array":
         raise InexpressibleError(f"a form has no multiple choice in {revision}: {name!r}")
-    known = {key: value for key, value in field.items() if key not in ("default", "oneOf")}
+    legacy = {key: value for key, value in field.items() if key not in ("default", "oneOf")}
     if field.get("type") == "boolean" and "default" in field:
-        known["default"] = field["default"]
+        legacy["default"] = field["default"]
     if "oneOf" in field:
-        known["enum"] = [choice["const"] for choice in field["oneOf"]]
-        known["enumNames"] = [choice.get("title", choice["const"]) for choice in field["oneOf"]]
-    return known
+        legacy["enum"] = [choice["const"] for choice in field["oneOf"]]
+        legacy["enumNames"] = [choice.get("title", choice["const"]) for choice in field["oneOf"]]
+    return legacy
 
 
 def _interim(result: InputRequiredResult, revision: str) -> Message:
@@ -106,13 +106,13 @@ def _interim(result: InputRequiredResult, revision: str) -> Message:
 
 
 def _is_object(value: Any) -> bool:
-    """Whether a value that is ready to be encoded becomes a JSON object."""
+    """Whether a value is encoded as a JSON object."""
     if isinstance(value, msgspec.Raw):
         return bytes(value).lstrip().startswith(b"{")
     return isinstance(value, dict | msgspec.Struct | Mapping) or is_dataclass(value)
 
 
-#: The revisions to which a type is said differently, and how.
+#: For each rewritten type, the revisions and the function.
 REWRITES: Final[dict[type[Message], tuple[Span, Rewrite]]] = {
     AudioContent: (ONLY_2024, _audio),
     ResourceLink: (UNTIL_0326, _resource_link),

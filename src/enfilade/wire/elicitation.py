@@ -1,8 +1,8 @@
-"""Elicitation: the server asks the user, by a form or by a URL.
+"""Elicitation: questions of the server to the user, by a form or by a URL.
 
 Easy to get wrong: a form without `mode` is legal everywhere, a form with it only since 2025-11-25, so the two
-kinds cannot be told apart by a tag. `ElicitRequestParams` reads either; its two subclasses are what a server
-writes.
+kinds cannot be told apart by a tag. `ElicitRequestParams` decodes either, and a server sends its two
+subclasses.
 """
 
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from enfilade.wire.tasks import TaskMetadata
 
 
 class ElicitRequestParams(Message, kw_only=True):
-    """What the user is asked. `requested_schema` is a flat object schema of primitive properties."""
+    """The question. `requested_schema` is a flat object schema of primitive properties."""
 
     mode: Literal["form", "url"] | UnsetType = UNSET
     message: str
@@ -41,7 +41,7 @@ class ElicitRequestURLParams(ElicitRequestParams, kw_only=True):
 
 
 class ElicitRequest(Message, tag_field="method", tag="elicitation/create", kw_only=True):
-    """The question, as it stands among the questions of an `InputRequiredResult`."""
+    """The question, as one of the questions of an `InputRequiredResult`."""
 
     params: ElicitRequestParams
 
@@ -55,6 +55,6 @@ class ElicitResult(Message, kw_only=True):
 
 
 class ElicitationCompleteNotificationParams(NotificationParams, kw_only=True):
-    """The interaction behind a URL is over (2025-11-25 only)."""
+    """The interaction at a URL has ended (2025-11-25 only)."""
 
     elicitation_id: str

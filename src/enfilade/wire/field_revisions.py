@@ -1,10 +1,10 @@
-"""Which field of which type each revision knows: the allow-list behind `visible` (R-501).
+"""The revisions that define each field of each type: the allow-list behind `projection.project` (R-501).
 
-A row names the attributes that a type adds to those of its parents, grouped by the revisions that know them. A
-field that no row names is shown to nobody, and a test fails for it: a new field cannot leak by being forgotten.
+A row names the attributes that a type adds to those of its parents, grouped by the revisions that define them. A
+field without a row is sent to no peer, and a test fails for it, so that a forgotten field cannot leak.
 
-Easy to get wrong: the rows say what a peer *may* see. What a peer cannot see but must not lose (a title, a sound)
-is said in another way by `downgrade.py`, before the fields go.
+Easy to get wrong: the rows say what a peer *may* receive. What must not get lost although a revision has no field
+for it (a title, a sound) is rewritten by `downgrade.py` before fields are removed.
 """
 
 from functools import cache
@@ -72,7 +72,7 @@ from enfilade.wire.tools import CallToolResult, ListToolsResult, Tool, ToolAnnot
 
 _TASK: Final = "task_id status status_message created_at last_updated_at ttl poll_interval"
 
-VOCABULARY: Final[dict[type[Message], dict[Span, str]]] = {
+FIELD_REVISIONS: Final[dict[type[Message], dict[Span, str]]] = {
     # results
     Result: {EVERY: "meta", SINCE_0728: "result_type"},
     CacheableResult: {SINCE_0728: "ttl_ms cache_scope"},
@@ -182,7 +182,7 @@ VOCABULARY: Final[dict[type[Message], dict[Span, str]]] = {
     ToolResultContent: {SINCE_1125: "tool_use_id content structured_content is_error"},
 }
 
-#: Keys of a message's own `_meta` that not every revision knows; all other keys are the author's and pass.
+#: Keys of `_meta` that not every revision defines; all other keys are the author's and are never removed.
 META_KEYS: Final[dict[str, Span]] = {
     lifecycle.SERVER_INFO: SINCE_0728,
     lifecycle.SUBSCRIPTION_ID: SINCE_0728,
@@ -193,9 +193,9 @@ META_KEYS: Final[dict[str, Span]] = {
 
 @cache
 def spans(kind: type[Message]) -> dict[str, Span]:
-    """Return which revisions know each field of a type, by attribute; the parents' rows count as well."""
-    found: dict[str, Span] = {}
+    """Return the revisions that define each field of a type, by attribute, including the parents' rows."""
+    revisions: dict[str, Span] = {}
     for parent in reversed(kind.__mro__):
-        for span, names in VOCABULARY.get(parent, {}).items():
-            found.update(dict.fromkeys(names.split(), span))
-    return found
+        for span, names in FIELD_REVISIONS.get(parent, {}).items():
+            revisions.update(dict.fromkeys(names.split(), span))
+    return revisions

@@ -1,8 +1,8 @@
-"""HTTP headers as MCP defines them: names, media types, the Base64 sentinel, and agreement with the body.
+"""HTTP headers as MCP defines them: names, media types, the Base64 sentinel, and equality with the body.
 
-Headers only ever prove that they equal the body, which is the truth (R-261). The easy thing to get wrong is a
-header sent twice: whatever joins or drops duplicates before this module sees them hides an attack, so
-`read` takes the raw list of ASGI and refuses doubles of the headers that route (R-238).
+The body decides; headers must equal it (R-261). The easy thing to get wrong is a header sent twice: joining or
+dropping duplicates before this module hides an attack, so `read` takes the raw list of ASGI and refuses
+duplicates of the headers used for routing (R-238).
 """
 
 import binascii
@@ -35,7 +35,7 @@ _DECIMAL: Final = re.compile(r"-?\d{1,32}(\.\d{1,32})?", re.ASCII)
 
 _MOST_RANGES: Final = 64  # of an Accept header; browsers send up to ten
 
-#: Headers of which equal copies are one: what they say is ambiguous to nobody on the way.
+#: Headers of which equal copies count as one, as no intermediary reads them differently.
 _SINGLE: Final = frozenset({PROTOCOL_VERSION, SESSION_ID, b"content-type"})
 
 _ROUTING: Final = frozenset({PROTOCOL_VERSION, METHOD, NAME, SESSION_ID, b"host", b"origin", b"content-type"})
@@ -83,7 +83,7 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
     Raises:
         RpcError: HEADER_MISMATCH for a second copy of a header that routes or guards (R-238), unless it says the
-            same of a content type, a revision or a session, as with clients whose layers add it once each.
+            same content type, revision or session, as with clients of which two layers add the header.
     """
     pairs = list(raw)
     fields = dict(pairs)
@@ -102,30 +102,30 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def _is_the_same(name: bytes, first: bytes, second: bytes) -> bool:
-    """Whether two values of a header mean one thing."""
+    """Whether two values of a header are equivalent."""
     return first.strip() == second.strip() or (name == b"content-type" and is_json(first) and is_json(second))
 
 
 def single(value: bytes) -> bytes:
-    """Return a value that a proxy has joined from copies of the same value, `a, a`, as the one that it was."""
-    first, *others = (part.strip() for part in value.split(b","))
-    return first if others and all(other == first for other in others) else value.strip()
+    """Return a single value for copies that a proxy has joined: `a` for `a, a`."""
+    first, *copies = (item.strip() for item in value.split(b","))
+    return first if copies and all(copy == first for copy in copies) else value.strip()
 
 
-def mismatch(why: str) -> RpcError:
-    """Return the HEADER_MISMATCH error (HTTP 400) that says `why` (R-237)."""
-    return RpcError(HEADER_MISMATCH, f"Header mismatch: {why}", status=400)
+def mismatch(reason: str) -> RpcError:
+    """Return the HEADER_MISMATCH error (HTTP 400) with a reason (R-237)."""
+    return RpcError(HEADER_MISMATCH, f"Header mismatch: {reason}", status=400)
 
 
 def acceptable(accept: bytes) -> tuple[bool, bool]:
-    """Say whether a client takes (JSON, an event stream), as RFC 9110 §12.5.1 reads its Accept header.
+    """Return whether a client accepts (JSON, an event stream), by its Accept header (RFC 9110 §12.5.1).
 
-    The most specific range that names a type decides; `q=0` refuses it. Wildcards count. Of a long list only the
-    first `_MOST_RANGES` are read.
+    The most specific range that matches a type decides; `q=0` refuses it. Of a long list only the first
+    `_MOST_RANGES` are read.
     """
     best: list[tuple[int, float]] = [(-1, 0.0), (-1, 0.0)]
     for item in accept.lower().split(b",", _MOST_RANGES)[:_MOST_RANGES]:
-        media, *parameters = (part.strip() for part in item.split(b";"))
+        media, *parameters = (text.strip() for text in item.split(b";"))
         quality = 1.0
         for parameter in parameters:
             if parameter.startswith(b"q="):
@@ -133,24 +133,24 @@ def acceptable(accept: bytes) -> tuple[bool, bool]:
                     quality = float(parameter[2:])
                 except ValueError:
                     quality = 0.0
-        for index, wanted in enumerate((b"application/json", b"text/event-stream")):
-            specificity = _specificity(media, wanted)
+        for index, offered in enumerate((b"application/json", b"text/event-stream")):
+            specificity = _specificity(media, offered)
             if specificity > best[index][0]:
                 best[index] = (specificity, quality)
     return best[0][1] > 0, best[1][1] > 0
 
 
-def _specificity(media: bytes, wanted: bytes) -> int:
-    if media == wanted:
+def _specificity(media_range: bytes, media: bytes) -> int:
+    if media_range == media:
         return 2
-    if media == wanted.partition(b"/")[0] + b"/*":
+    if media_range == media.partition(b"/")[0] + b"/*":
         return 1
-    return 0 if media == b"*/*" else -1
+    return 0 if media_range == b"*/*" else -1
 
 
 def is_json(content_type: bytes) -> bool:
-    """Say whether a Content-Type is `application/json`, in any case, with no charset but UTF-8."""
-    media, *parameters = (part.strip() for part in single(content_type.lower()).split(b";"))
+    """Return whether a Content-Type is `application/json`, in any case, with no charset but UTF-8."""
+    media, *parameters = (text.strip() for text in single(content_type.lower()).split(b";"))
     charsets = [p.partition(b"=")[2].strip(b'" ') for p in parameters if p.startswith(b"charset")]
     return media == b"application/json" and all(c in (b"utf-8", b"utf8", b"us-ascii") for c in charsets)
 
@@ -158,11 +158,11 @@ def is_json(content_type: bytes) -> bool:
 def decode_sentinel(value: bytes) -> str:
     """Return the text of an `Mcp-Name` or `Mcp-Param-*` value, decoding `=?base64?…?=` where it is one.
 
-    Anything without the exact prefix and suffix is literal (R-244).
+    A value without the exact prefix and suffix is literal (R-244).
 
     Raises:
-        RpcError: HEADER_MISMATCH for bad base64 or UTF-8 inside a sentinel (R-243), or for characters that a
-            plain value may not hold (R-258).
+        RpcError: HEADER_MISMATCH for invalid base64 or UTF-8 in a sentinel (R-243), or for characters that a
+            literal value may not contain (R-258).
     """
     value = value.strip(b" \t")
     if value.startswith(b"=?base64?") and value.endswith(b"?=") and len(value) >= 11:
@@ -184,10 +184,10 @@ def check_method(fields: Mapping[bytes, bytes], method: str) -> None:
     Raises:
         RpcError: HEADER_MISMATCH.
     """
-    sent = fields.get(METHOD)
-    if sent is None:
+    value = fields.get(METHOD)
+    if value is None:
         raise mismatch("header Mcp-Method is missing")
-    if sent != method.encode() and sent.strip(b" \t") != method.encode():
+    if value != method.encode() and value.strip(b" \t") != method.encode():
         raise mismatch(f"header Mcp-Method does not equal the body's method {method!r}")
 
 
@@ -203,15 +203,15 @@ def check_name(fields: Mapping[bytes, bytes], method: str, params: Any) -> None:
     member = NAMED_BY.get(method)
     if member is None:
         return
-    sent = fields.get(NAME)
-    if sent is None:
+    value = fields.get(NAME)
+    if value is None:
         raise mismatch("header Mcp-Name is missing")
-    if _DECODED[sent] != getattr(params, member, None):
+    if _DECODED[value] != getattr(params, member, None):
         raise mismatch(f"header Mcp-Name does not equal the body's params.{member}")
 
 
 class MirroredParameter(msgspec.Struct, frozen=True):
-    """One argument that clients mirror into a header because its schema says `x-mcp-header` (R-250)."""
+    """An argument that clients mirror into a header, as its schema has `x-mcp-header` (R-250)."""
 
     header: str
     path: tuple[str, ...]
@@ -219,42 +219,42 @@ class MirroredParameter(msgspec.Struct, frozen=True):
 
 
 def mirrored_parameters(input_schema: Mapping[str, Any]) -> tuple[MirroredParameter, ...]:
-    """Return the arguments of a schema that carry `x-mcp-header`, found through `properties` alone (R-253)."""
-    found: list[MirroredParameter] = []
+    """Return the arguments of a schema with `x-mcp-header`, searching `properties` only (R-253)."""
+    mirrored: list[MirroredParameter] = []
 
     def walk(schema: Mapping[str, Any], path: tuple[str, ...]) -> None:
-        for name, part in (schema.get("properties") or {}).items():
-            if isinstance(part, Mapping):
-                header = part.get("x-mcp-header")
+        for name, field in (schema.get("properties") or {}).items():
+            if isinstance(field, Mapping):
+                header = field.get("x-mcp-header")
                 if isinstance(header, str):
-                    found.append(MirroredParameter(header, (*path, name), str(part.get("type", "string"))))
-                walk(part, (*path, name))
+                    mirrored.append(MirroredParameter(header, (*path, name), str(field.get("type", "string"))))
+                walk(field, (*path, name))
 
     walk(input_schema, ())
-    return tuple(found)
+    return tuple(mirrored)
 
 
 def check_mirrored(
     fields: Mapping[bytes, bytes], parameters: Iterable[MirroredParameter], arguments: Mapping[str, Any]
 ) -> None:
-    """Check every `Mcp-Param-*` header that a tool's schema asks for against the arguments (R-255…R-259).
+    """Check every `Mcp-Param-*` header of a tool's schema against the arguments (R-255…R-259).
 
     Raises:
         RpcError: HEADER_MISMATCH.
     """
     for parameter in parameters:
         name = f"Mcp-Param-{parameter.header}"
-        sent = fields.get(name.lower().encode())
+        header_value = fields.get(name.lower().encode())
         value: Any = arguments
         for key in parameter.path:
             value = value.get(key) if isinstance(value, Mapping) else None
         if value is None:
-            if sent is not None:
+            if header_value is not None:
                 raise mismatch(f"header {name} was sent, but the argument is absent")
             continue
-        if sent is None:
+        if header_value is None:
             raise mismatch(f"header {name} is missing, but the argument is present")
-        if not _equals(_DECODED[sent], value):
+        if not _equals(_DECODED[header_value], value):
             raise mismatch(f"header {name} does not equal the argument {'.'.join(parameter.path)!r}")
 
 

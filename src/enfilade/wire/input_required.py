@@ -1,7 +1,7 @@
-"""Multi round-trip requests of 2026-07-28: a call ends with questions, and the retry brings the answers.
+"""Multi round-trip requests of 2026-07-28: a call ends with questions, and its retry has the answers.
 
-Easy to get wrong: an answer does not say what kind it is; only the question under the same key does. So
-answers stay raw until they are matched with what was asked (`message.InputResponseRequestParams`).
+Easy to get wrong: the type of an answer depends on the question under the same key. So answers stay raw until
+they are matched with their questions (`message.InputResponseRequestParams`).
 """
 
 from msgspec import UNSET, UnsetType

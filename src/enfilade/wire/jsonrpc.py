@@ -1,10 +1,10 @@
 """JSON-RPC 2.0 as MCP uses it: one-pass decoding of the envelope, error codes, and encoding.
 
 The easy thing to get wrong is the id. It is a string or an integer, it keeps its JSON type (`1` is not `"1"`),
-and `null`, `true`, `1.0` and `1.5` are invalid requests rather than notifications (R-209, E-33). `Envelope`
-types it so strictly that Python's own equality (`True == 1 == 1.0`) can never confuse two of them.
+and `null`, `true`, `1.0` and `1.5` are invalid requests and not notifications (R-209, E-33). `Envelope` accepts
+no other types, since `True == 1 == 1.0` in Python.
 
-`params` stays raw bytes until the method is known, so each part of a body is parsed once.
+`params` stays raw bytes until the method is known, so a body is parsed once.
 """
 
 import re
@@ -26,7 +26,7 @@ HEADER_MISMATCH: Final = -32020
 MISSING_CLIENT_CAPABILITY: Final = -32021
 UNSUPPORTED_VERSION: Final = -32022
 
-#: HTTP status that 2026-07-28 prescribes for an error code; any other error rides on 200 (protocol §1.8).
+#: HTTP status that 2026-07-28 prescribes for an error code; any other error has status 200 (protocol §1.8).
 STATELESS_STATUS: Final = {
     PARSE_ERROR: 400,
     INVALID_REQUEST: 400,
@@ -38,14 +38,14 @@ STATELESS_STATUS: Final = {
 
 
 class RpcError(Exception):
-    """A JSON-RPC error that is the outcome of a request; its text is meant for the peer.
+    """A JSON-RPC error that is the outcome of a request; its text is sent to the peer.
 
     Args:
         code: JSON-RPC error code.
         message: one sentence for the peer, without internals.
         data: optional JSON-serializable detail.
-        id: the request's id where it was readable; left unset the sender fills it in.
-        status: HTTP status that outranks the table of the era, for errors decided at the doorway.
+        id: the request's id where it was readable; if unset, the sender adds it.
+        status: HTTP status in place of `STATELESS_STATUS`, for errors before a message is dispatched.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class RpcError(Exception):
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """One message as it stands on the wire: a request, a notification or a response.
+    """A message on the wire: a request, a notification or a response.
 
     `method` set with `id` is a request, without `id` a notification; `method` unset is a response.
     """
@@ -80,7 +80,7 @@ class Envelope(msgspec.Struct, gc=False):
 
 
 class _Members(msgspec.Struct, gc=False):
-    """The members of an object that might be meant as a message, none of them built."""
+    """The members of an object that may be a message, none of them decoded."""
 
     jsonrpc: Raw | UnsetType = UNSET
     id: Raw | UnsetType = UNSET
@@ -97,12 +97,12 @@ _decode_batch = msgspec.json.Decoder(list[Raw]).decode
 _decode_members = msgspec.json.Decoder(_Members).decode
 _encode = msgspec.json.Encoder().encode
 
-_READABLE: Final = 4096  # bytes at either end of a message that is too deep, in which its id is looked for
+_READABLE: Final = 4096  # bytes at either end of a too deeply nested message that are searched for its id
 
-#: Characters of an error's text that are sent.
+#: Most characters of an error's text that are sent.
 LONGEST_TEXT: Final = 2048
 
-_LARGE: Final = 64 * 1024  # bytes of an array below which it may have any number of elements
+_LARGE: Final = 64 * 1024  # bytes of an array up to which it may have any number of elements
 _MOST_ELEMENTS: Final = 1024
 
 
@@ -114,20 +114,20 @@ def decode(body: bytes | Raw) -> Envelope | list[Raw]:
 
     Raises:
         RpcError: PARSE_ERROR for anything that is not UTF-8 JSON, INVALID_REQUEST for JSON that is no JSON-RPC
-            2.0 message; `id` is set where it could be read. What is nested beyond the parser's limit is the
-            latter where its id can be read, and the former elsewhere.
+            2.0 message; `id` is set where it could be read. A message nested beyond the parser's limit is an
+            INVALID_REQUEST if its id can be read, and a PARSE_ERROR otherwise.
     """
     try:
         if type(body) is bytes and not body.isascii():
-            str(body, "utf-8")  # raw parts are not checked by the parser: refuse bad UTF-8 wherever it is
+            str(body, "utf-8")  # the parser does not check the UTF-8 of raw members
         envelope = _decode_envelope(body)
     except msgspec.ValidationError:
-        return _second_look(body)
+        return _diagnose(body)
     except RecursionError:
-        raise _too_deep(body) from None
+        raise _nesting_error(body) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         if type(body) is bytes and body.startswith(_BYTE_ORDER_MARK):
-            return decode(Raw(body[len(_BYTE_ORDER_MARK) :]))  # which may be ignored (RFC 8259 §8.1), once
+            return decode(Raw(body[len(_BYTE_ORDER_MARK) :]))  # may be ignored (RFC 8259 §8.1), once
         raise RpcError(PARSE_ERROR, "Parse error: the body is not valid UTF-8 JSON", status=400) from None
     if envelope.method is UNSET:
         if (envelope.result is UNSET) == (envelope.error is UNSET) or envelope.id is UNSET:
@@ -136,15 +136,15 @@ def decode(body: bytes | Raw) -> Envelope | list[Raw]:
         raise invalid_request("a request has no 'result' or 'error'", envelope.id)
     elif envelope.params is not UNSET:
         first = memoryview(envelope.params)[0]
-        if first == _NULL:  # null params are absent params to every SDK in the field
+        if first == _NULL:  # every SDK takes null params as absent
             envelope.params = UNSET
         elif first != _OBJECT:
             raise invalid_request("'params' must be an object", envelope.id)
     return envelope
 
 
-def _second_look(body: bytes | Raw) -> Envelope | list[Raw]:
-    """Say what is wrong with well-formed JSON that is no envelope; only bad input pays for this second parse."""
+def _diagnose(body: bytes | Raw) -> Envelope | list[Raw]:
+    """Explain what is wrong with JSON that is no envelope; only invalid input costs this second parse."""
     try:
         first = bytes(body).lstrip(b" \t\r\n")[:1]
         if first == b"[":
@@ -156,7 +156,7 @@ def _second_look(body: bytes | Raw) -> Envelope | list[Raw]:
         id = _scalar(members.id)
         version = _scalar(members.jsonrpc)
     except RecursionError:
-        raise _too_deep(body) from None
+        raise _nesting_error(body) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise RpcError(PARSE_ERROR, "Parse error: the body is not valid UTF-8 JSON", status=400) from None
     readable = id if isinstance(id, int | str) and not isinstance(id, bool) else UNSET
@@ -169,16 +169,16 @@ def _second_look(body: bytes | Raw) -> Envelope | list[Raw]:
     raise invalid_request("'method' must be a string", readable)
 
 
-def _too_deep(body: bytes | Raw) -> RpcError:
-    """Return the error for a message that is nested beyond the parser's limit, with the id of a request.
+def _nesting_error(body: bytes | Raw) -> RpcError:
+    """Return the error for a message nested beyond the parser's limit, with the id of a request.
 
-    The caller of a tool waits for its id. It is looked for where it can be read: among the members before the
-    first nested one, and after the last.
+    The caller of a tool waits for a response with its id. It can be read among the members before the first
+    nested one and after the last.
     """
     data = bytes(body)
-    found = [_members_in(b"{" + each + b"}") for each in (_members_before(data), _members_after(data))]
-    is_request = any(each.method is not UNSET for each in found)
-    ids = [each for each in (_scalar(members.id) for members in found) if type(each) in (int, str)]
+    readable = [_members_in(b"{" + text + b"}") for text in (_members_before(data), _members_after(data))]
+    is_request = any(members.method is not UNSET for members in readable)
+    ids = [id for id in (_scalar(members.id) for members in readable) if type(id) in (int, str)]
     if is_request and ids:
         return invalid_request("it is nested too deeply", ids[0])
     return RpcError(PARSE_ERROR, "Parse error: the message is nested too deeply", status=400)
@@ -186,14 +186,14 @@ def _too_deep(body: bytes | Raw) -> RpcError:
 
 def _members_before(body: bytes) -> bytes:
     """Return the members of an object before the first that is an object or array, if there are any."""
-    found = _pattern(rb"\s*\{\s*(%(member)b(?:,\s*%(member)b)*),").match(body[:_READABLE])
-    return found[1] if found else b""
+    match = _pattern(rb"\s*\{\s*(%(member)b(?:,\s*%(member)b)*),").match(body[:_READABLE])
+    return match[1] if match else b""
 
 
 def _members_after(body: bytes) -> bytes:
     """Return the members of an object after the last that is an object or array, if there are any."""
-    found = _pattern(rb"[}\]]\s*,\s*(%(member)b(?:,\s*%(member)b)*)\}\s*\Z").search(body[-_READABLE:])
-    return found[1] if found else b""
+    match = _pattern(rb"[}\]]\s*,\s*(%(member)b(?:,\s*%(member)b)*)\}\s*\Z").search(body[-_READABLE:])
+    return match[1] if match else b""
 
 
 @cache
@@ -210,40 +210,40 @@ def _members_in(body: bytes) -> _Members:
 
 
 def _scalar(raw: Raw | UnsetType) -> Any:
-    """Return a string, a number, true, false or null; None where it is absent, and an empty list for the rest."""
+    """Return the value of a scalar; None if it is absent, an empty list for an object or array."""
     if raw is UNSET:
         return None
     return [] if memoryview(raw)[0] in b"[{" else msgspec.json.decode(raw)
 
 
 def _decode_array(body: bytes | Raw) -> list[Raw]:
-    """Return the elements of an array, none of them built.
+    """Return the elements of an array, none of them decoded.
 
     Raises:
-        RpcError: INVALID_REQUEST for a long array, whose elements are not all made before they are refused.
+        RpcError: INVALID_REQUEST for a long array, before all of its elements are created.
     """
     if len(body) <= _LARGE:
         return _decode_batch(body)
     elements = msgspec.structs.astuple(_first_elements().decode(body))
     if elements[-1] is not UNSET:
         raise invalid_request(f"an array has at most {_MOST_ELEMENTS} messages")
-    return [each for each in elements if isinstance(each, Raw)]
+    return [element for element in elements if isinstance(element, Raw)]
 
 
 @cache
 def _first_elements() -> "msgspec.json.Decoder[msgspec.Struct]":
-    """Return what decodes an array into its first elements: a struct passes further ones over."""
+    """Return the decoder of the first elements of an array: a struct ignores further ones."""
     fields = [(f"e{index}", Raw | UnsetType, UNSET) for index in range(_MOST_ELEMENTS + 1)]
     return msgspec.json.Decoder(msgspec.defstruct("_First", fields, array_like=True, gc=False))
 
 
-def invalid_request(why: str, id: RequestId | UnsetType = UNSET) -> RpcError:
-    """Return the INVALID_REQUEST error (HTTP 400) that says `why`."""
-    return RpcError(INVALID_REQUEST, f"Invalid request: {why}", id=id, status=400)
+def invalid_request(reason: str, id: RequestId | UnsetType = UNSET) -> RpcError:
+    """Return the INVALID_REQUEST error (HTTP 400) with a reason."""
+    return RpcError(INVALID_REQUEST, f"Invalid request: {reason}", id=id, status=400)
 
 
 def encode_id(id: RequestId | None) -> bytes:
-    """Return the id as JSON with its own type; None stands for one that could not be read (C-18)."""
+    """Return the id as JSON of its own type; None stands for an unreadable id (C-18)."""
     return b"%d" % id if type(id) is int else _encode(id)
 
 

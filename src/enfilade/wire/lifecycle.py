@@ -1,7 +1,7 @@
-"""Who is speaking and what they can do: the handshake, `server/discover`, and the metadata of each request.
+"""Names, versions and capabilities: the handshake, `server/discover`, and the metadata of each request.
 
-In the session era a client says this once, in `initialize`; in the stateless era it says so in the `_meta` of
-every request (`RequestMeta`). Both end in the same two types, `Implementation` and `ClientCapabilities`.
+In the session-based revisions a client sends these once, in `initialize`; in the stateless revision in the
+`_meta` of every request (`RequestMeta`). Both use the same two types, `Implementation` and `ClientCapabilities`.
 
 Easy to get wrong: a capability that is present but empty (`"elicitation": {}`) is declared; only an absent
 one is not.
@@ -118,7 +118,7 @@ class InitializeResult(Result, kw_only=True):
 
 
 class DiscoverResult(CacheableResult, kw_only=True):
-    """The answer to `server/discover`: what `initialize` used to tell, without a session."""
+    """The result of `server/discover`: that of `initialize` without a session."""
 
     supported_versions: list[str]
     capabilities: ServerCapabilities
@@ -128,9 +128,9 @@ class DiscoverResult(CacheableResult, kw_only=True):
 class RequestMeta(Message, kw_only=True):
     """The `_meta` of a request, decoded.
 
-    Only the type checks are made here. That the stateless era requires `protocol_version` and
-    `client_capabilities` (R-104) is for the caller to enforce, since the session era has neither. Trace
-    context has no type, because a malformed one must not fail the request that carries it (R-2B7).
+    Only types are checked here. The caller enforces that the stateless revision requires `protocol_version` and
+    `client_capabilities` (R-104), since the session-based ones have neither. Trace context has no type, because a
+    malformed one must not fail the request (R-2B7).
     """
 
     progress_token: ProgressToken | UnsetType = UNSET

@@ -11,13 +11,13 @@ from enfilade.wire.message import NotificationParams, RequestParams
 
 LoggingLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
 
-# RFC 5424 severities, mildest first: a message is due when its severity is at least that of the level asked for
+# RFC 5424 severities, least severe first: a message is sent if it is at least as severe as the requested level
 # (R-2B4).
 SEVERITY: dict[LoggingLevel, int] = {level: rank for rank, level in enumerate(get_args(LoggingLevel))}
 
 
 class SetLevelRequestParams(RequestParams, kw_only=True):
-    """The least severe level the client wants to hear (session era; the stateless era says it in `_meta`)."""
+    """The least severe level that is sent (session-based revisions; in the stateless one it is in `_meta`)."""
 
     level: LoggingLevel
 

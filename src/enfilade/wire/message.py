@@ -1,16 +1,15 @@
-"""What every message type is made of: naming, `_meta`, and the fields that all results share.
+"""The base classes of all message types: naming, `_meta`, and the fields that all results share.
 
 One `msgspec.Struct` per type of the protocol's JSON Schema, under the schema's own name. Attributes are
 snake_case here and camelCase on the wire, and that is the only place where the two meet. The types are those
-of the newest revision that knows them; what an older peer may see of them is the business of `projection.py`,
-not of the types.
+of the newest revision that defines them; `projection.py` adapts messages to older revisions.
 
 Easy to get wrong: *absent* is `UNSET`, *null* is `None`, and both occur (rule R-502: `structuredContent:
 null`, log `data: null`, a task's `ttl: null` mean something). So an optional field defaults to `UNSET`, which
 is never encoded, and `None` is legal only where its type says so.
 
-`_meta` comes in two forms. In the parameters of a client's request it stays raw bytes until somebody wants
-it, because most requests are answered without a look at most of it. Everywhere else it is a plain dict.
+`_meta` comes in two forms. In the parameters of a client's request it stays raw bytes until it is needed,
+because most of it is not needed for most requests. Everywhere else it is a plain dict.
 """
 
 from typing import Any, Literal
@@ -31,7 +30,7 @@ class Message(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=False)
 
 
 class RequestParams(Message, kw_only=True):
-    """Parameters of a client's request, and all there is to those of `ping` and `server/discover`."""
+    """Parameters of a client's request, such as `ping` and `server/discover`."""
 
     meta: msgspec.Raw | UnsetType = msgspec.field(name="_meta", default=UNSET)
 
@@ -46,7 +45,7 @@ class InputResponseRequestParams(RequestParams, kw_only=True):
     """Parameters of the three requests that may be retried with answers (R-286).
 
     The answers are those to the questions of an `InputRequiredResult`, under the same keys; they stay raw
-    because only the question tells of what type an answer is.
+    because the type of an answer depends on its question.
     """
 
     input_responses: dict[str, msgspec.Raw] | UnsetType = UNSET
@@ -60,11 +59,10 @@ class NotificationParams(Message, kw_only=True):
 
 
 class Result(Message, kw_only=True):
-    """What every result may carry.
+    """The fields of every result.
 
-    `result_type` is required since 2026-07-28 and unknown before. It is always set here, so that a result is
-    complete as written and no code on the way out has to remember it; `visible` takes it away for an older
-    peer, at the price of one shallow copy.
+    `result_type` is required since 2026-07-28 and not defined before. It is always set here; `projection.project`
+    removes it for an older peer, at the cost of a shallow copy.
     """
 
     meta: dict[str, Any] | UnsetType = msgspec.field(name="_meta", default=UNSET)
@@ -72,7 +70,7 @@ class Result(Message, kw_only=True):
 
 
 class EmptyResult(Result):
-    """The answer to a request that only needs to be acknowledged."""
+    """The result of a request that is only acknowledged."""
 
 
 class CacheableResult(Result, kw_only=True):

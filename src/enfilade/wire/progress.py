@@ -1,7 +1,7 @@
 """Progress of a request in flight.
 
-Easy to get wrong: the token goes back with the JSON type it came with, and `progress` must grow with every
-notification, also where the total is unknown (R-2B0).
+Easy to get wrong: the token keeps its JSON type, and `progress` must grow with every notification, also
+where the total is unknown (R-2B0).
 """
 
 from math import isfinite
@@ -25,11 +25,11 @@ class ProgressNotificationParams(NotificationParams, kw_only=True):
 
 
 class ProgressNotifications:
-    """Writes the notifications of one token; what does not change from one to the next is encoded once.
+    """Encodes the notifications of one token; their constant part is encoded once.
 
     Args:
-        token: what all of them carry.
-        with_messages: whether the client's revision knows messages.
+        token: of the request.
+        with_messages: whether the client's revision defines messages.
     """
 
     __slots__ = ("_head", "_tail", "_total", "_with_messages")
@@ -45,13 +45,13 @@ class ProgressNotifications:
         self._tail = b"}}"
 
     def encoded(self, progress: float, total: float | None, message: str | None) -> bytes:
-        """Return one notification: what `ProgressNotificationParams` would make of the same values.
+        """Return a notification, equal to `ProgressNotificationParams` with the same values.
 
-        A total that is not finite is none: JSON has no number for it.
+        A total that is not finite is omitted, as JSON has no number for it.
         """
         if total is not self._total:
-            known = total is not None and isfinite(total)
-            self._tail = b',"total":' + _encode(total) + b"}}" if known else b"}}"
+            is_finite = total is not None and isfinite(total)
+            self._tail = b',"total":' + _encode(total) + b"}}" if is_finite else b"}}"
             self._total = total
         if message is None or not self._with_messages:
             return self._head + _encode(progress) + self._tail

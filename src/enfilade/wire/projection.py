@@ -1,11 +1,11 @@
-"""What a peer may see: a message as a revision has it, by the tables of `field_revisions.py` and `downgrade.py`.
+"""Projection: a message as a revision defines it, by the tables of `field_revisions.py` and `downgrade.py`.
 
-For every (revision, type) the tables are compiled once into a function, or into None where nothing can ever have
-to change. Then a message costs one look-up, and a copy only if a field is set that has to go; nested messages
-that are fit for the revision whatever they hold are not walked at all.
+For every pair of revision and type the tables are compiled once into a function, or into None where no message of
+the type ever changes. Then a message costs one lookup, and a copy only if a field has to be removed; nested
+messages that never change are not visited.
 
-Easy to get wrong: the message is shared (a tool's definition goes to peers of all revisions at once), so nothing
-may be changed in place. What comes back is the message itself or a shallow copy, to be encoded and not modified.
+Easy to get wrong: the message is shared (a tool's definition goes to peers of all revisions), so it must not be
+modified. The result is the message itself or a shallow copy, to be encoded and not modified.
 """
 
 import typing
@@ -22,11 +22,11 @@ from enfilade.wire.message import Message, NotificationParams, Result
 from enfilade.wire.revisions import ALL
 from enfilade.wire.sampling import CreateMessageRequestParams
 
-__all__ = ["InexpressibleError", "encode", "visible"]
+__all__ = ["InexpressibleError", "encode", "project"]
 
 _Transform = Callable[[Any], Message]
 
-# The types whose `_meta` is the protocol's as well as the author's.
+# The types whose `_meta` may contain keys of the protocol besides those of the author.
 _WITH_PROTOCOL_META: Final = (Result, NotificationParams, ElicitRequestParams, CreateMessageRequestParams)
 
 _transforms: Final[dict[str, dict[type, _Transform | None]]] = {revision: {} for revision in ALL}
@@ -41,28 +41,29 @@ def encode(message: Message, revision: str) -> bytes:
     """
     transform = _transforms[revision].get(type(message), _undecided)
     if transform is _undecided:
-        return _encode(visible(message, revision))
+        return _encode(project(message, revision))
     return _encode(message if transform is None else transform(message))
 
 
-def visible(message: Message, revision: str) -> Message:
-    """Return what a peer of that revision may see of a message: itself, or a copy with less or other fields.
+def project(message: Message, revision: str) -> Message:
+    """Return a message as a revision defines it: the message itself, or a copy with fewer or other fields.
 
     Raises:
         InexpressibleError: the revision cannot express it.
         KeyError: there is no such revision.
     """
-    known = _transforms[revision]
-    transform = known.get(type(message), _undecided)
+    transforms = _transforms[revision]
+    transform = transforms.get(type(message), _undecided)
     if transform is _undecided:
-        transform = known[type(message)] = _compiled(type(message), revision)
+        transform = transforms[type(message)] = _compile(type(message), revision)
     return message if transform is None else transform(message)
 
 
-def _compiled(kind: type[Message], revision: str) -> _Transform | None:
-    """Return the function that makes messages of one type fit one revision; None if all of them do."""
-    known = spans(kind)
-    hidden = tuple(name for name in kind.__struct_fields__ if name not in known or revision not in known[name])
+def _compile(kind: type[Message], revision: str) -> _Transform | None:
+    """Return the function that projects messages of a type to a revision; None if they never change."""
+    revisions = spans(kind)
+    names = kind.__struct_fields__
+    hidden = tuple(name for name in names if name not in revisions or revision not in revisions[name])
     lost = next((field.name for field in structs.fields(kind) if field.required and field.name in hidden), None)
     reduce = _reduction(kind, revision, hidden) if lost is None else _refusal(kind, lost, revision)
     span, rewrite = REWRITES.get(kind, (None, None))
@@ -73,16 +74,16 @@ def _compiled(kind: type[Message], revision: str) -> _Transform | None:
 
 def _rewriting(rewrite: Rewrite, reduce: _Transform | None, revision: str) -> _Transform:
     def rewritten(message: Message) -> Message:
-        said = rewrite(message, revision)
-        if said is not message and type(said) is not type(message):
-            return visible(said, revision)
-        return said if reduce is None else reduce(said)
+        result = rewrite(message, revision)
+        if result is not message and type(result) is not type(message):
+            return project(result, revision)
+        return result if reduce is None else reduce(result)
 
     return rewritten
 
 
 def _refusal(kind: type[Message], lost: str, revision: str) -> _Transform:
-    """A field that the type cannot do without is unknown to the peer, so the type is."""
+    """Return the function for a type that has a required field which the revision does not define."""
 
     def refuse(message: Message) -> Message:
         raise InexpressibleError(f"{kind.__name__} cannot be expressed in {revision}, which has no {lost!r}")
@@ -91,7 +92,7 @@ def _refusal(kind: type[Message], lost: str, revision: str) -> _Transform:
 
 
 def _reduction(kind: type[Message], revision: str, hidden: tuple[str, ...]) -> _Transform | None:
-    """Return the function that leaves out fields, in the message and in those within it, and keys of `_meta`."""
+    """Return the function that removes fields, in the message and nested ones, and keys of `_meta`."""
     nested = tuple(
         name
         for name, kinds in _nested(kind).items()
@@ -99,7 +100,7 @@ def _reduction(kind: type[Message], revision: str, hidden: tuple[str, ...]) -> _
     )
     foreign: frozenset[str] = frozenset()
     if issubclass(kind, _WITH_PROTOCOL_META) and "meta" not in hidden:
-        foreign = frozenset(key for key, known in META_KEYS.items() if revision not in known)
+        foreign = frozenset(key for key, span in META_KEYS.items() if revision not in span)
     if not (hidden or nested or foreign):
         return None
     if len(hidden) == 1 and foreign and not nested:
@@ -114,7 +115,7 @@ def _reduction(kind: type[Message], revision: str, hidden: tuple[str, ...]) -> _
                 setattr(reduced, name, UNSET)
         for name in nested:
             value = getattr(message, name)
-            inner = value if value is UNSET else _inside(value, revision)
+            inner = value if value is UNSET else _project_value(value, revision)
             if inner is not value:
                 if reduced is None:
                     reduced = message.__copy__()
@@ -129,7 +130,7 @@ def _reduction(kind: type[Message], revision: str, hidden: tuple[str, ...]) -> _
 
 
 def _omission(name: str, foreign: frozenset[str]) -> _Transform:
-    """Return the function that leaves out one field and keys of `_meta`: what most results need."""
+    """Return the function that removes one field and keys of `_meta`, as for most results."""
 
     def omit(message: Any) -> Any:
         omitted = message.__copy__()
@@ -141,26 +142,26 @@ def _omission(name: str, foreign: frozenset[str]) -> _Transform:
     return omit
 
 
-def _inside(value: Any, revision: str) -> Any:
-    """Return a field's value with the messages in it made visible; the value itself if they all were."""
+def _project_value(value: Any, revision: str) -> Any:
+    """Return a field's value with the messages in it projected; the value itself if none changed."""
     if isinstance(value, list):
-        return _items(value, revision)
+        return _project_list(value, revision)
     if isinstance(value, Message):
-        return visible(value, revision)
+        return project(value, revision)
     if isinstance(value, dict):
-        entries = {key: _inside(entry, revision) for key, entry in value.items()}
+        entries = {key: _project_value(entry, revision) for key, entry in value.items()}
         return value if all(entries[key] is value[key] for key in value) else entries
     return value
 
 
-def _items(items: list[Any], revision: str) -> list[Any]:
-    known = _transforms[revision]
+def _project_list(items: list[Any], revision: str) -> list[Any]:
+    transforms = _transforms[revision]
     reduced = None
     for position, item in enumerate(items):
-        transform = known.get(type(item), _undecided)
+        transform = transforms.get(type(item), _undecided)
         if transform is None:
-            continue  # the usual case, and so the loop is written out
-        inner = _inside(item, revision) if transform is _undecided else transform(item)
+            continue  # the usual case, so the call of `_project_value` is inlined
+        inner = _project_value(item, revision) if transform is _undecided else transform(item)
         if inner is not item:
             reduced = reduced or items.copy()
             reduced[position] = inner
@@ -168,12 +169,12 @@ def _items(items: list[Any], revision: str) -> list[Any]:
 
 
 def _undecided(message: Message) -> Message:
-    """Stand for the function of a type that is not compiled yet, or of what is no message."""
+    """Stand for the function of a type that is not compiled yet, or is no message type."""
     raise NotImplementedError
 
 
 def _nested(kind: type[Message]) -> dict[str, set[type[Message]]]:
-    """Return the types of messages that each field may hold, their subclasses included."""
+    """Return the message types that each field may hold, including subclasses."""
     return {name: set(_messages(hint)) for name, hint in typing.get_type_hints(kind).items()}
 
 
@@ -188,4 +189,4 @@ def _messages(hint: Any) -> Iterator[type[Message]]:
 
 def _changes(kind: type[Message], revision: str) -> bool:
     """Whether some message of this type has to change for the revision."""
-    return _compiled(kind, revision) is not None
+    return _compile(kind, revision) is not None

@@ -1,9 +1,9 @@
-"""Which methods exist, in which revisions, and of what type their parameters are.
+"""The methods of all revisions, and the types of their parameters.
 
-`PARAMS` and `METHODS` have the same keys: what a client may send. `SERVER_METHODS` is the other direction.
+`PARAMS` and `METHODS` have the same keys, the methods of a client. `SERVER_METHODS` has those of the server.
 
 Easy to get wrong: 2026-07-28 has no requests from the server. Its `sampling/createMessage`, `roots/list` and
-`elicitation/create` travel as questions inside an `InputRequiredResult`, so their spans end before it.
+`elicitation/create` are sent in an `InputRequiredResult`, so their spans end before it.
 """
 
 from typing import Final
@@ -53,27 +53,27 @@ _CLIENT: Final[dict[str, tuple[type[Message], Span]]] = {
     "notifications/tasks/status": (TaskStatusNotificationParams, ONLY_1125),
 }
 
-#: What the parameters of a client's request or notification are decoded to.
+#: The type of the parameters of a client's request or notification.
 PARAMS: Final[dict[str, type[Message]]] = {method: params for method, (params, _) in _CLIENT.items()}
 
-#: Which revisions know a client's request or notification (protocol §5.1).
+#: The revisions that define a client's request or notification (protocol §5.1).
 METHODS: Final[dict[str, Span]] = {method: span for method, (_, span) in _CLIENT.items()}
 
-#: Lists that a server answers although it offers nothing of the kind, by the revisions in which it does. Clients
-#: of these ask for all lists without a look at the capabilities, and fail as a whole if one fails. In 2026-07-28
-#: a list that is not offered is not found (R-213).
+#: Lists that a server answers although it offers nothing of the kind, by revision. Clients of these revisions
+#: request all lists whatever the capabilities are, and fail if one fails. In 2026-07-28 a list that is not
+#: offered is not found (R-213).
 EMPTY_LISTS: Final[dict[str, Span]] = dict.fromkeys(
     ("prompts/list", "resources/list", "resources/templates/list"), UNTIL_1125
 )
 
-#: Which revisions have each kind of question to a client, as a request or within a result.
+#: The revisions that define each kind of question to a client, as a request or within a result.
 CLIENT_REQUESTS: Final[dict[str, Span]] = {
     "sampling/createMessage": EVERY,
     "roots/list": EVERY,
     "elicitation/create": SINCE_0618,
 }
 
-#: Which revisions know a request or notification of the server.
+#: The revisions that define a request or notification of the server.
 SERVER_METHODS: Final[dict[str, Span]] = {
     "ping": UNTIL_1125,
     "sampling/createMessage": UNTIL_1125,

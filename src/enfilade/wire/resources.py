@@ -69,19 +69,19 @@ class ReadResourceRequestParams(InputResponseRequestParams, kw_only=True):
 
 
 class ReadResourceResult(CacheableResult, kw_only=True):
-    """What a resource holds, or several of them where the URI names a collection (R-522)."""
+    """The contents of a resource, or of several where the URI names a collection (R-522)."""
 
     contents: list[ResourceContents]
 
 
 class SubscribeRequestParams(RequestParams, kw_only=True):
-    """Which resource to watch (session era; the stateless era has `subscriptions/listen`)."""
+    """Which resource to watch (session-based revisions; the stateless one has `subscriptions/listen`)."""
 
     uri: str
 
 
 class UnsubscribeRequestParams(RequestParams, kw_only=True):
-    """Which resource to watch no longer."""
+    """Which resource to stop watching."""
 
     uri: str
 
@@ -93,10 +93,10 @@ class ResourceUpdatedNotificationParams(NotificationParams, kw_only=True):
 
 
 class NotFoundError(RpcError):
-    """There is nothing at a URI; said to each revision in the code that it has for this (protocol §5.3, R-523).
+    """No resource has the URI; each revision has its own error code for this (protocol §5.3, R-523).
 
     Args:
-        uri: the URI as it was asked for.
+        uri: the requested URI.
         revision: the client's.
         message: one sentence for the client.
         data: further members of the error's `data`.

@@ -20,7 +20,7 @@ class Root(Message, kw_only=True):
 
 
 class ListRootsRequest(Message, tag_field="method", tag="roots/list", kw_only=True):
-    """The server's question for the roots, as it stands among the questions of an `InputRequiredResult`."""
+    """The server's question for the roots, as one of the questions of an `InputRequiredResult`."""
 
     params: NotificationParams | UnsetType = UNSET
 

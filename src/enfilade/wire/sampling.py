@@ -1,4 +1,4 @@
-"""Sampling: the server asks the client's model to write something.
+"""Sampling: the server requests a completion from the client's model.
 
 Easy to get wrong: `content` is one block or an array of blocks; peers before 2025-11-25 know only the single
 block.
@@ -26,13 +26,13 @@ class SamplingMessage(Message, kw_only=True):
 
 
 class ModelHint(Message, kw_only=True):
-    """Part of a model's name that the server would like."""
+    """A part of the name of a preferred model."""
 
     name: str | UnsetType = UNSET
 
 
 class ModelPreferences(Message, kw_only=True):
-    """Which model would suit: hints in order of preference, and what matters how much (0 to 1)."""
+    """Preferences for a model: hints in order of preference, and priorities from 0 to 1."""
 
     hints: list[ModelHint] | UnsetType = UNSET
     cost_priority: float | UnsetType = UNSET
@@ -47,7 +47,7 @@ class ToolChoice(Message, kw_only=True):
 
 
 class CreateMessageRequestParams(Message, kw_only=True):
-    """What the server asks for. `max_tokens` is the most the model may write."""
+    """The request. `max_tokens` limits the completion."""
 
     messages: list[SamplingMessage]
     max_tokens: int
@@ -64,13 +64,13 @@ class CreateMessageRequestParams(Message, kw_only=True):
 
 
 class CreateMessageRequest(Message, tag_field="method", tag="sampling/createMessage", kw_only=True):
-    """The question, as it stands among the questions of an `InputRequiredResult`."""
+    """The question, as one of the questions of an `InputRequiredResult`."""
 
     params: CreateMessageRequestParams
 
 
 class CreateMessageResult(Message, kw_only=True):
-    """What the model wrote. `stop_reason` is open: "endTurn", "maxTokens", "toolUse" or the client's word."""
+    """The completion. `stop_reason` is "endTurn", "maxTokens", "toolUse" or a value of the client."""
 
     role: Role
     content: SamplingMessageContentBlock | list[SamplingMessageContentBlock]

@@ -1,6 +1,6 @@
-"""`subscriptions/listen` of 2026-07-28: one stream that brings the changes a client asked for.
+"""`subscriptions/listen` of 2026-07-28: one stream with the notifications that a client requested.
 
-Easy to get wrong: every message of that stream carries the id of the listen request in
+Easy to get wrong: every message of the stream has the id of the listen request in
 `_meta["io.modelcontextprotocol/subscriptionId"]`, with its JSON type (R-2C3).
 """
 
@@ -10,7 +10,7 @@ from enfilade.wire.message import Message, NotificationParams, RequestParams, Re
 
 
 class SubscriptionFilter(Message, kw_only=True):
-    """Which changes are wanted, or honoured; what is absent is not wanted."""
+    """The requested or accepted notifications; absent ones are not requested."""
 
     tools_list_changed: bool | UnsetType = UNSET
     prompts_list_changed: bool | UnsetType = UNSET
@@ -25,7 +25,7 @@ class SubscriptionsListenRequestParams(RequestParams, kw_only=True):
 
 
 class SubscriptionsAcknowledgedNotificationParams(NotificationParams, kw_only=True):
-    """The first message of the stream: the part of the wish that is honoured."""
+    """The first message of the stream: the subset of the filter that is accepted."""
 
     notifications: SubscriptionFilter
 

@@ -1,6 +1,6 @@
-"""Tasks as 2025-11-25 has them: a request that is answered at once with a handle and finishes later.
+"""Tasks as 2025-11-25 has them: a request that returns a handle at once and finishes later.
 
-The feature is experimental there and gone from the core of 2026-07-28; none of these types goes to any other
+The feature is experimental there and gone from the core of 2026-07-28; none of these types is sent to any other
 revision (R-58C).
 
 Easy to get wrong: `ttl` is required and may be null, which means "kept without limit"; it must not be dropped
@@ -17,7 +17,7 @@ TaskStatus = Literal["working", "input_required", "completed", "failed", "cancel
 
 
 class TaskMetadata(Message, kw_only=True):
-    """The client's wish that a request run as a task. `ttl`: how long to keep it, in milliseconds."""
+    """The client's request to run a task. `ttl`: how long to keep it, in milliseconds."""
 
     ttl: int | UnsetType = UNSET
 
@@ -41,7 +41,7 @@ class Task(Message, kw_only=True):
 
 
 class CreateTaskResult(Result, kw_only=True):
-    """The immediate answer to a request that became a task."""
+    """The immediate result of a request that became a task."""
 
     task: Task
 
@@ -88,7 +88,7 @@ class GetTaskRequestParams(RequestParams, kw_only=True):
 
 
 class GetTaskPayloadRequestParams(RequestParams, kw_only=True):
-    """Which task to wait for; the answer is that of the original request (R-374)."""
+    """Which task to wait for; the result is that of the original request (R-374)."""
 
     task_id: str
 

@@ -60,7 +60,7 @@ class CallToolRequestParams(InputResponseRequestParams, kw_only=True):
 
 
 class CallToolResult(Result, kw_only=True):
-    """What a tool answered; `is_error` tells the model that the call failed."""
+    """The result of a tool; `is_error` tells the model that the call failed."""
 
     content: list[ContentBlock]
     structured_content: Any = UNSET

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from enfilade import AnswerError, Choices, ToolError
 from enfilade.primitives.questions.form import Form
 from enfilade.wire.elicitation import ElicitRequestFormParams
-from enfilade.wire.projection import InexpressibleError, visible
+from enfilade.wire.projection import InexpressibleError, project
 
 SIZES = Choices({"s": "Small", "l": "Large"})
 TITLED = [{"const": "s", "title": "Small"}, {"const": "l", "title": "Large"}]
@@ -481,7 +481,7 @@ def test_a_schema_is_sent_as_it_is() -> None:
 def test_what_2025_06_18_sees(wanted: Any, field: dict[str, Any]) -> None:
     """§5.2, R-540: titles as `enumNames`, and no `mode`."""
     params = ElicitRequestFormParams(message="?", requested_schema=Form(wanted).schema)
-    seen: Any = visible(params, "2025-06-18")
+    seen: Any = project(params, "2025-06-18")
     assert seen.requested_schema["properties"]["value"] == field
     assert seen.mode is not params.mode
 
@@ -490,9 +490,9 @@ def test_defaults_are_left_out_for_2025_06_18_except_of_booleans() -> None:
     """§5.2."""
     params = ElicitRequestFormParams(message="?", requested_schema=Form(Model).schema)
     with pytest.raises(InexpressibleError, match="several"):
-        visible(params, "2025-06-18")
+        project(params, "2025-06-18")
     del params.requested_schema["properties"]["several"]
-    seen: Any = visible(params, "2025-06-18")
+    seen: Any = project(params, "2025-06-18")
     defaults = {name for name, each in seen.requested_schema["properties"].items() if "default" in each}
     assert defaults == {"verified"}
 

@@ -57,7 +57,7 @@ from enfilade.serving.failures import LimitedLog
 from enfilade.transports.asgi_types import Headers, Send
 from enfilade.transports.http.event_log import ResponseRecorder
 from enfilade.transports.http.event_recorder import CONCLUDED, RELEASED, StreamRecorder
-from enfilade.wire.sse import KEEP_ALIVE, OPENING, come_back, events, numbered, prime
+from enfilade.wire.sse import KEEP_ALIVE, OPENING, event_format, events, priming_event, reconnection_time
 
 log = logging.getLogger("enfilade.transports")
 
@@ -253,7 +253,7 @@ class EventStream(msgspec.Struct, eq=False):
 
     def replay(self, position: int, message: bytes, prefix: bytes) -> None:
         """Send an event that has its id from the log already."""
-        self._add_framed(Framed(numbered(prefix) % (position, message)))
+        self._add_framed(Framed(event_format(prefix) % (position, message)))
 
     def send_keep_alive(self) -> None:
         """Send a comment now."""
@@ -329,7 +329,7 @@ class EventStream(msgspec.Struct, eq=False):
     def _end_response(self, state: StreamState, retry: float | None) -> None:
         """End the response after what waits."""
         if retry is not None and self.connected:
-            self._add_framed(Framed(come_back(round(retry * 1000))))
+            self._add_framed(Framed(reconnection_time(round(retry * 1000))))
         if self.state is not CLOSED:
             self.state = state
             self._wake_writer()
@@ -531,7 +531,7 @@ class Framing:
         """Set what event ids begin with."""
         self.prefix = prefix
         if prefix is not None:
-            self._event_format = numbered(prefix)
+            self._event_format = event_format(prefix)
 
     def frame_messages(self, messages: list[bytes]) -> bytes:
         """Frame messages in a row, all of them at once."""
@@ -556,7 +556,7 @@ class Framing:
 
     def _frame_other(self, chunk: bytes) -> bytes:
         if chunk is PRIMING and self.prefix is not None:
-            return prime(b"%b%d" % (self.prefix, self._position), round(self._retry * 1000))
+            return priming_event(b"%b%d" % (self.prefix, self._position), round(self._retry * 1000))
         return chunk
 
 
