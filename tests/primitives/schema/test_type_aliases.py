@@ -1,6 +1,7 @@
 """`type_aliases.py` and what parameters make of it: dependencies, the context, texts and types behind aliases."""
 
 import functools
+import sys
 from dataclasses import dataclass
 from typing import (
     Annotated,
@@ -22,6 +23,7 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypeAliasType, TypedDict
 
 from enfilade.primitives.depends import Depends
+from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.schema.type_aliases import parts_of, rewritten, strip
 from support.servers.tools_in_process import CONTEXT, Context, make, received
 
@@ -252,3 +254,34 @@ def test_parts_and_rewriting() -> None:
     assert {int, str} < set(map(strip, parts_of(dict[str, Maybe[int]] | None)))
     swapped = rewritten(dict[str, Annotated[list[int] | None, "x"]], lambda part: str if part is int else part)
     assert swapped == dict[str, Annotated[list[str] | None, "x"]]
+
+
+NATIVE = """
+import msgspec
+from typing import Annotated
+from enfilade.primitives.depends import Depends
+def user() -> str: return "ann"
+type Injected[T] = Annotated[T, Depends(user)]
+type Same[T] = T
+type Cyclic = Cyclic
+type CyclicUnion = CyclicUnion | int
+type Unknown = Nowhere
+class Chain[T](msgspec.Struct):
+    value: T
+    next: "Chain[T] | None" = None
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is newer")
+def test_aliases_and_classes_in_the_syntax_of_python_3_12() -> None:
+    names: dict[str, Any] = {"__name__": __name__}
+    exec(NATIVE, names)
+    for annotation in (names["Injected"][str], names["Same"][names["Injected"][str]], names["Same"][Context]):
+        assert list(properties(taking(annotation))) == ["y"]
+    for name in ("Cyclic", "CyclicUnion", "Unknown"):
+        with pytest.raises(TypeError, match=rf'parameter "x": the type alias {name}'):
+            taking(names[name])
+    chain = received(taking(names["Chain"][int]), {"x": {"value": 1, "next": {"value": 2}}})
+    assert chain.next.value == 2
+    with pytest.raises(ArgumentsError):
+        received(taking(names["Chain"][int]), {"x": {"value": 1, "next": {"value": "a"}}})

@@ -173,7 +173,10 @@ def _types_of(annotation: Any, kind: type) -> dict[str, Any]:
     """Return the types of the fields, with its type arguments in place of the type variables."""
     module = sys.modules.get(kind.__module__)
     try:
-        hints = typing.get_type_hints(kind, vars(module) if module else None, include_extras=True)
+        # Quoted annotations use the type variables of `class Page[T]`, which Python 3.12 does not look up itself.
+        declared = [each for base in reversed(kind.__mro__) for each in getattr(base, "__type_params__", ())]
+        variables = {each.__name__: each for each in declared} or None
+        hints = typing.get_type_hints(kind, vars(module) if module else None, variables, include_extras=True)
     except NameError as error:
         raise TypeError(
             f'in {kind.__name__}, the name "{error.name}" is not known; import it in its module'
