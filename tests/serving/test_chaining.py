@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
-from enfilade import Context, Image, MCPApp, Request, ToolError, ToolResult
+from enfilade import Context, Image, MCPApp, PromptError, Request, ToolError, ToolResult
+from enfilade.primitives.values.results import as_told
+from enfilade.serving.arcade_compat import RawResult
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError
 from enfilade.wire.message import Message
+from enfilade.wire.tools import CallToolResult
 from support.servers.calls_in_process import messages, result, text
 
 pytestmark = pytest.mark.anyio
@@ -163,6 +167,79 @@ async def test_what_cannot_be_called_is_an_error_to_read(
         return caught.value.message
 
     assert words in text(await result(app, "ask"))
+
+
+@pytest.mark.parametrize("arguments", [[1], "a", 5, {"a"}, object()], ids=lambda it: type(it).__name__)
+async def test_arguments_that_are_no_dict_are_an_error_like_any_other(arguments: Any) -> None:
+    app = MCPApp(tool_names="plain")
+    words = f'Invalid arguments for {{}} "add": they should be a dict, got {type(arguments).__name__}'
+
+    @app.tool
+    def add(a: int = 1) -> int:
+        return a
+
+    @app.prompt(name="add")
+    def added() -> str:
+        return "add"
+
+    @app.tool
+    async def ask(ctx: Context) -> str:
+        raw = await ctx.tools.call_raw("add", arguments)
+        assert (raw.is_error, raw.structured_content) == (True, None)
+        with pytest.raises(ToolError) as caught:
+            await ctx.tools.call("add", arguments)
+        assert caught.value.message == words.format("tool")
+        with pytest.raises(PromptError) as refused:
+            await ctx.prompts.get("add", arguments)
+        return refused.value.message
+
+    assert text(await result(app, "ask")) == words.format("prompt")
+
+
+async def test_arguments_as_keywords_are_explained() -> None:
+    app = MCPApp()
+
+    @app.tool
+    async def ask(ctx: Context) -> str:
+        calls: list[Any] = [ctx.tools.call, ctx.tools.call_raw, ctx.prompts.get]
+        for call in calls:
+            with pytest.raises(TypeError, match="unexpected keyword argument 'a'; arguments are a dict: await"):
+                call("add", a=1)
+        elicit: Any = ctx.elicit_url
+        with pytest.raises(TypeError, match=r"'url'$"):
+            elicit("?")
+        return "explained"
+
+    assert text(await result(app, "ask")) == "explained"
+
+
+@pytest.mark.parametrize("structured", [True, False])
+async def test_a_raw_result_without_data_has_none_and_is_passed_on_without(structured: bool) -> None:
+    app = MCPApp(tool_names="plain")
+
+    @app.tool(structured_output=structured)
+    def one() -> int:
+        return 1
+
+    @app.tool
+    async def ask(ctx: Context) -> Any:
+        raw = await ctx.tools.call_raw("one")
+        expected = {"result": 1} if structured else None
+        assert (raw.structured_content, raw.structuredContent) == (expected, expected)
+        return raw
+
+    assert await result(app, "ask") == await result(app, "one")
+
+
+def test_a_raw_result_may_hold_null() -> None:
+    """Which only revisions since 2026-07-28 can be told."""
+    raw = RawResult.of(CallToolResult(content=[], structured_content=Raw(b"null")))
+    assert raw.structured_content is None
+    passed_on = as_told(raw, None)
+    assert passed_on is not None
+    assert passed_on.structured_content == Raw(b"null")
+    raw.structured_content = 5
+    assert raw.structuredContent == 5
 
 
 async def test_a_failure_of_the_server_ends_the_whole_call() -> None:

@@ -11,7 +11,14 @@ from collections.abc import Callable
 
 import pytest
 
-from enfilade.primitives.errors import AnswerError, EnfiladeError, ReturnedValueError, ToolError
+from enfilade.primitives.errors import (
+    AnswerError,
+    EnfiladeError,
+    PromptError,
+    ResourceError,
+    ReturnedValueError,
+    ToolError,
+)
 from enfilade.serving import failures
 from enfilade.serving.client_requests.errors import MissingCapabilityError
 from enfilade.serving.failures import LimitedLog, alone, ends_more, log_safely, masked
@@ -175,3 +182,12 @@ class TestTheLog:
             log_safely(log, logging.ERROR, "%s", Odd())
         finally:
             log.removeHandler(handler)
+
+
+@pytest.mark.parametrize("kind", [EnfiladeError, ToolError, ResourceError, PromptError])
+def test_an_error_without_a_text_says_so(kind: type[EnfiladeError]) -> None:
+    """`raise ToolError` raised a TypeError, which the client got as an internal error."""
+    with pytest.raises(kind, match=r"^It failed, and no reason was given$") as caught:
+        raise kind
+    assert (caught.value.message, caught.value.meta) == ("It failed, and no reason was given", None)
+    assert kind(meta={"a": 1}).meta == {"a": 1}

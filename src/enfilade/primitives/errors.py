@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+#: What a caller reads about a failure whose author gave no text.
+NO_REASON: Final = "It failed, and no reason was given"
+
 
 class EnfiladeError(Exception):
     """What a handler raises to tell its caller what went wrong, in words that the caller may read.
@@ -17,11 +20,12 @@ class EnfiladeError(Exception):
     subclasses say where they are at home; each of them is understood everywhere.
 
     Args:
-        message: what the caller reads. Say what to do about it, if anything can be done.
+        message: what the caller reads. Say what to do about it, if anything can be done; without it, the caller
+            reads that there is no reason.
         meta: what clients that look there get beside it: the `_meta` of a tool's result, the `data` of an error.
     """
 
-    def __init__(self, message: str, *, meta: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, message: str = NO_REASON, *, meta: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.meta = dict(meta) if meta else None

@@ -76,11 +76,27 @@ class Spellings:
         return cast("ContextMethods", self)
 
 
+#: The field of a result, below the property of `RawResult`.
+_DATA: Any = vars(CallToolResult)["structured_content"]
+
+
 class RawResult(CallToolResult):
     """What `ctx.tools.call_raw` returns: structured content as Python has it, and Arcade's spellings.
 
-    Return it from a tool to pass the whole on.
+    Return it from a tool to pass the whole on; then data that is null is told from no data by the field itself.
     """
+
+    if not TYPE_CHECKING:  # who know the field, and no property over it
+
+        @property
+        def structured_content(self) -> Any:
+            """The data for programs; None if there is none."""
+            data = _DATA.__get__(self)
+            return None if data is UNSET else data
+
+        @structured_content.setter
+        def structured_content(self, data: Any) -> None:
+            _DATA.__set__(self, data)
 
     @property
     def isError(self) -> bool:  # noqa: N802 - as MCP and Arcade spell it
@@ -89,8 +105,8 @@ class RawResult(CallToolResult):
 
     @property
     def structuredContent(self) -> Any:  # noqa: N802
-        """The data for programs: `structured_content`; None if there is none."""
-        return None if self.structured_content is UNSET else self.structured_content
+        """The data for programs: `structured_content`."""
+        return self.structured_content
 
     @classmethod
     def of(cls, result: CallToolResult) -> RawResult:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Generator
 from functools import wraps
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar, cast
 
+from enfilade.primitives.errors import ReturnedValueError
 from enfilade.serving.request import Outlet
 
 P = ParamSpec("P")
@@ -78,8 +79,17 @@ class Awaited(Coroutine[Any, Any, R_co]):
     def __bool__(self) -> bool:
         if sys._getframe(1).f_globals.get("__name__", "").startswith("asyncio."):
             return True  # since Python 3.12 it asks so for the text of a task, as its debug mode does often
+        raise TypeError(self._not_awaited())
+
+    def __str__(self) -> str:
+        raise TypeError(self._not_awaited())
+
+    def __format__(self, spec: str) -> str:
+        raise TypeError(self._not_awaited())
+
+    def _not_awaited(self) -> str:
         self._coroutine.close()  # else Python warns, later and of less
-        raise TypeError(f"{self._name} was not awaited, so there is no answer yet: write `await {self._name}(…)`")
+        return f"{self._name} was not awaited, so there is no answer yet: write `await {self._name}(…)`"
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("cr_", "__")):  # which asyncio and debuggers read of coroutines
@@ -92,13 +102,27 @@ class Awaited(Coroutine[Any, Any, R_co]):
         return f"<{self._name}(…), not awaited>"
 
 
+def refuse_not_awaited(value: Any, depth: int = 3) -> None:
+    """Refuse what a handler returned if it is, or holds, a call that was not awaited.
+
+    Raises:
+        ReturnedValueError: names the call.
+    """
+    if isinstance(value, Awaited):
+        raise ReturnedValueError(value._not_awaited())
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    for item in items if depth else ():
+        refuse_not_awaited(item, depth - 1)
+
+
 def to_await(
-    name: str,
+    name: str, *, usage: str = ""
 ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Callable[P, Coroutine[Any, Any, R]]]:
     """Return a decorator for `async def` methods of a context, whose calls fail where nobody could await them.
 
     Args:
         name: the call as an author writes it, such as `ctx.elicit`.
+        usage: said where its arguments are not those that it has.
     """
 
     def decorated(method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
@@ -111,7 +135,11 @@ def to_await(
                     f"{name} must be awaited, which a plain `def` function cannot do: "
                     f"make it `async def`, and write `await {name}(…)`"
                 ) from None
-            return Awaited(method(*args, **kwargs), name)
+            try:
+                coroutine = method(*args, **kwargs)
+            except TypeError as error:  # nothing of the method has run yet
+                raise TypeError(f"{error}; {usage}" if usage else str(error)) from None
+            return Awaited(coroutine, name)
 
         return called
 

@@ -39,6 +39,10 @@ else:  # the one with pydantic, which takes long to load; the other for handlers
     _content = LazyModule("enfilade.primitives.values.content_blocks")
     asking = LazyModule("enfilade.serving.client_requests.ask")
 
+#: Said where arguments were given as keywords.
+_TOOL_ARGUMENTS: Final = 'arguments are a dict: await ctx.tools.call("name", {"a": 1})'
+_PROMPT_ARGUMENTS: Final = 'arguments are a dict: await ctx.prompts.get("name", {"a": "1"})'
+
 #: Handlers that call each other deeper than this go in a circle.
 MAXIMUM_DEPTH: Final = 32
 
@@ -99,7 +103,7 @@ class ToolCalls:
         """Return the definitions of the server's tools, in listed order."""
         return self._offered.tools()
 
-    @to_await("ctx.tools.call")
+    @to_await("ctx.tools.call", usage=_TOOL_ARGUMENTS)
     async def call(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """Call a tool by its listed or qualified name, and return what it returned, as JSON has it.
 
@@ -121,7 +125,7 @@ class ToolCalls:
         wrapped = tool is not None and tool.wraps_result and isinstance(data, dict) and data.keys() == {"result"}
         return data["result"] if wrapped else data
 
-    @to_await("ctx.tools.call_raw")
+    @to_await("ctx.tools.call_raw", usage=_TOOL_ARGUMENTS)
     async def call_raw(self, name: str, arguments: Mapping[str, Any] | None = None) -> RawResult:
         """Call a tool by its listed or qualified name, and return its result as a client would get it.
 
@@ -135,6 +139,9 @@ class ToolCalls:
         return RawResult.of(await self._result(name, arguments))
 
     async def _result(self, name: str, arguments: Mapping[str, Any] | None) -> CallToolResult:
+        if problem := _no_dict(arguments):
+            text = TextContent(text=f'Invalid arguments for tool "{name}": {problem}')
+            return CallToolResult(content=[text], is_error=True)
         params = CallToolRequestParams(name=name, arguments=Raw(json_bytes(dict(arguments or {}))))
         try:
             return await self._offered.ask(self._request, "tools/call", params, CallToolResult)
@@ -194,7 +201,7 @@ class PromptGets:
         """Return the definitions of the server's prompts, in listed order."""
         return self._offered.prompts()
 
-    @to_await("ctx.prompts.get")
+    @to_await("ctx.prompts.get", usage=_PROMPT_ARGUMENTS)
     async def get(self, name: str, arguments: Mapping[str, Any] | None = None) -> GetPromptResult:
         """Fill in a prompt.
 
@@ -207,12 +214,21 @@ class PromptGets:
             ToolError: calls are nested too deep.
             RpcError: it failed in a way nobody planned.
         """
+        if problem := _no_dict(arguments):
+            raise PromptError(f'Invalid arguments for prompt "{name}": {problem}')
         texts = {each: _content.text_of(value) for each, value in (arguments or {}).items()}
         params = GetPromptRequestParams(name=name, arguments=texts or UNSET)
         try:
             return await self._offered.ask(self._request, "prompts/get", params, GetPromptResult)
         except RpcError as error:
             raise _as_raised(error, PromptError) from error.__cause__
+
+
+def _no_dict(arguments: object) -> str:
+    """Return what is wrong with arguments that are no dict; nothing for one, and for none."""
+    if arguments is None or isinstance(arguments, Mapping):
+        return ""
+    return f"they should be a dict, got {type(arguments).__name__}"
 
 
 def _text_in(result: CallToolResult) -> str | None:

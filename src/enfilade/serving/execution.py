@@ -14,9 +14,10 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from enfilade.primitives.errors import ToolError
+from enfilade.primitives.errors import ReturnedValueError, ToolError
 from enfilade.primitives.handler import Handler
 from enfilade.primitives.questions.input_required import InputRequired
+from enfilade.serving.awaitables import refuse_not_awaited
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides, provided
 from enfilade.serving.failures import log_safely, too_long
@@ -79,7 +80,11 @@ class Handlers:
             context = self._context(request, secrets) if handler.contexts else None
             value = await handler.call(bind(given, context))
             if not isinstance(value, InputRequired):
-                return finish(value)
+                try:
+                    return finish(value)
+                except ReturnedValueError:
+                    refuse_not_awaited(value)
+                    raise
             found: R | InputRequired = value
         else:
             found = await self._once(request, handler, bind, given, finish, secrets)
@@ -124,7 +129,13 @@ class Handlers:
 
 def finished(value: Any, finish: Callable[[Any], R]) -> R | InputRequired:
     """Return the result for a value, or the questions that it is."""
-    return value if isinstance(value, InputRequired) else finish(value)
+    if isinstance(value, InputRequired):
+        return value
+    try:
+        return finish(value)
+    except ReturnedValueError:
+        refuse_not_awaited(value)
+        raise
 
 
 # -- time limits -----------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from enfilade import (
     ResourceError,
     ToolError,
     connect,
+    text_of,
 )
 from enfilade.serving.awaitables import Awaited
 from enfilade.serving.client_requests import ask as questions
@@ -251,6 +252,48 @@ async def test_what_is_never_awaited_is_still_warned_of() -> None:
     closed = Awaited(nothing(), "ctx.nothing")
     closed.close()
     assert repr(closed) == "<ctx.nothing(…), not awaited>"
+
+
+@pytest.mark.parametrize("write", [str, "{}".format, "{:>9}".format], ids=["str", "format", "with a width"])
+async def test_what_was_not_awaited_has_no_text(write: Any) -> None:
+    """In an f-string it would be a result that says nothing."""
+
+    async def nothing() -> None:
+        pass
+
+    with pytest.raises(TypeError, match=r"ctx\.nothing was not awaited, .* write `await ctx\.nothing\(…\)`"):
+        write(Awaited(nothing(), "ctx.nothing"))
+
+
+@pytest.mark.parametrize("returns", [str, Any, dict[str, Any], list[str], None], ids=str)
+@pytest.mark.parametrize(
+    "wrap", [lambda it: it, lambda it: [it], lambda it: {"a": [it]}], ids=["it", "list", "dict"]
+)
+async def test_what_was_not_awaited_is_no_result(returns: Any, wrap: Any) -> None:
+    app = MCPApp(tool_names="plain")
+
+    def price() -> float:
+        return 1.5
+
+    app.add_tool(price)
+
+    async def ask(ctx: Context) -> Any:
+        return wrap(ctx.tools.call("price"))
+
+    if returns is not None:
+        ask.__annotations__["return"] = returns
+    app.add_tool(ask)
+
+    async def dependent(ctx: Context, one: Annotated[int, Depends(lambda: 1)]) -> Any:
+        return await ask(ctx)
+
+    dependent.__annotations__.update(ask.__annotations__)
+    app.add_tool(dependent)
+    async with connect(app) as client:
+        for name in ("ask", "dependent"):
+            answer = await client.call_tool(name, {})
+            assert answer.is_error
+            assert "write `await ctx.tools.call(…)`" in text_of(answer)
 
 
 # -- what was not accepted -------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from msgspec import UNSET
@@ -105,6 +105,10 @@ class FreeWriter:
         return result
 
 
+#: The field itself: what `ctx.tools.call_raw` gave reads as None where there is no data.
+_DATA: Final[Any] = vars(CallToolResult)["structured_content"]
+
+
 def as_told(value: Any, checker: SchemaChecker | None) -> CallToolResult | None:
     """Return the result that `value` itself spells out, ours or the official SDK's; None if it is none.
 
@@ -122,7 +126,7 @@ def as_told(value: Any, checker: SchemaChecker | None) -> CallToolResult | None:
         meta = value.meta or None
         value = ToolResult(
             content=(value.content or None) if theirs else value.content,  # theirs always has some list
-            structured_content=value.structured_content,
+            structured_content=_DATA.__get__(value),
             is_error=value.is_error is True,
             meta=meta,
         )
