@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from enfilade import MCPApp, Settings
+from enfilade import Settings
+from enfilade.assembly import guard_of
 from enfilade.public_url import UNKNOWN_HOST, public_url, warn_of_missing_names
-from enfilade.transports.http.origin_checks import Guard
 from support.cluster.worker_processes import SERVER, environment, written
 from support.harness import eventually
 from support.servers.processes import enfilade_command
@@ -56,7 +56,7 @@ def test_the_url_is_one_that_is_served(case: str) -> None:
     given, url = URLS[case]
     settings = Settings(**given)
     assert public_url(settings, 8) == url
-    guard: Guard = MCPApp("Tea", settings=settings)._guard()
+    guard = guard_of(settings)
     host = url.removeprefix("http://").partition("/")[0]
     assert UNKNOWN_HOST in host or guard.verdict(host.encode(), None) is None
 

@@ -10,7 +10,6 @@ imported where it is built.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 from collections.abc import (
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from enfilade.main_module import copy_of, name_main_module
+from enfilade.main_module import name_main_module
 from enfilade.primitives.caching import check_cacheable
 from enfilade.primitives.habits import OF_APP, advised, check_middleware, explaining
 from enfilade.primitives.schema.signature import read_provider
@@ -38,21 +37,14 @@ from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
 from enfilade.serving.lifespan import Lifespan
 from enfilade.startup.lazy import LazyModule
-from enfilade.state.store import LogLimits, StoreError
+from enfilade.state.store import StoreError
 from enfilade.state.tokens import Seal
-from enfilade.wire.lifecycle import (
-    Implementation,
-    PromptsCapability,
-    ResourcesCapability,
-    ServerCapabilities,
-    ToolsCapability,
-)
-from enfilade.wire.revisions import LATEST_STATELESS
+from enfilade.wire.lifecycle import Implementation
 
 if TYPE_CHECKING:
     from starlette.routing import Route
 
-    from enfilade import setting_sources as _sources
+    from enfilade import assembly as _assembly, setting_sources as _sources
     from enfilade.primitives.caching import Caching
     from enfilade.serving import failures as _failures
     from enfilade.serving.dispatcher import Dispatcher, Middleware
@@ -60,16 +52,15 @@ if TYPE_CHECKING:
     from enfilade.serving.lifespan import Setup
     from enfilade.serving.secrets import Lookup
     from enfilade.settings import Settings
-    from enfilade.state import open as _stores
     from enfilade.state.event_store import EventStore
     from enfilade.state.store import Store
     from enfilade.transports.asgi_types import Receive, Scope, Send
+    from enfilade.transports.http import other_paths as _other_paths
     from enfilade.transports.http.endpoint import Endpoint
-    from enfilade.transports.http.origin_checks import Guard
-    from enfilade.transports.stdio import StdioOptions
     from enfilade.wire.content import Icon
 else:
-    _stores = LazyModule("enfilade.state.open")
+    _assembly = LazyModule("enfilade.assembly")
+    _other_paths = LazyModule("enfilade.transports.http.other_paths")
     _sources = LazyModule("enfilade.setting_sources")
     _failures = LazyModule("enfilade.serving.failures")
 
@@ -261,75 +252,22 @@ class MCPApp(Registration):
     def dispatcher(self) -> Dispatcher:
         """The dispatcher, built on first use."""
         if self._dispatcher is None:
-            self._dispatcher = self._build()
+            self._dispatcher, self._handlers = _assembly.build_dispatcher(
+                self,
+                self.settings,
+                _assembly.Parts(
+                    server_info=self._server_info,
+                    instructions=self._instructions,
+                    middleware=self._middleware,
+                    seal=self._seal,
+                    overrides=self._overrides,
+                    lifespan=self._lifespan,
+                    secrets=self._secrets,
+                    dotenv=self._dotenv,
+                    caching=self._caching,
+                ),
+            )
         return self._dispatcher
-
-    def _build(self) -> Dispatcher:
-        from enfilade.serving.chaining import Offered
-        from enfilade.serving.client_requests.request_state import RequestStateCodec
-        from enfilade.serving.completion import Completions
-        from enfilade.serving.dispatcher import Dispatcher
-        from enfilade.serving.execution import Handlers
-        from enfilade.serving.handshake import Opening
-        from enfilade.serving.logging import set_level
-        from enfilade.serving.prompts import Prompts
-        from enfilade.serving.resources import Resources
-        from enfilade.serving.secrets import SecretSource
-        from enfilade.serving.subscriptions import Subscriptions
-        from enfilade.serving.tools import Tools
-
-        dispatcher = Dispatcher(
-            self._server_info,
-            self._middleware,
-            state_codec=RequestStateCodec(self._seal, self.name),
-            changes=self.changes,
-        )
-        opening = Opening(self._server_info, self._capabilities, self._instructions)
-        handlers = Handlers(
-            self.settings.tool_threads,
-            self._overrides,
-            lambda request, secrets: Context(request, self._lifespan.value, offered, secrets),
-        )
-        secrets = SecretSource(self._secrets, self._dotenv, lambda: handlers.threads)
-        lists: dict[str, Any] = {"page_size": self.settings.page_size, "caching": self._caching}
-        tools = Tools(self.tools, handlers, secrets, dispatcher.render, **lists)
-        resources = Resources(self.resources, self.templates, handlers, dispatcher.render, **lists)
-        prompts = Prompts(self.prompts, handlers, dispatcher.render, **lists)
-        completions = Completions(self.prompts, self.templates, handlers)
-        lists_of = tools.definitions, resources.definitions, prompts.definitions
-        offered = Offered(dispatcher, self.tools.get, *lists_of)
-        dispatcher.register("initialize", opening.initialize)
-        dispatcher.register("server/discover", opening.discover)
-        dispatcher.register("ping", opening.ping)
-        subscriptions = Subscriptions(self.changes, self._capabilities)
-        dispatcher.register("subscriptions/listen", subscriptions.listen)
-        dispatcher.register("logging/setLevel", set_level)
-        dispatcher.register("tools/list", tools.pages.list, tools.pages.ready)
-        dispatcher.register("tools/call", tools.call)
-        for method, handler, ready in (
-            ("resources/list", resources.list, resources.pages.ready),
-            ("resources/templates/list", resources.template_pages.list, resources.template_pages.ready),
-            ("resources/read", resources.read, None),
-            ("resources/subscribe", subscriptions.subscribe, None),
-            ("resources/unsubscribe", subscriptions.unsubscribe, None),
-        ):
-            dispatcher.register(method, handler, ready, offered=resources.offered)
-        dispatcher.register("prompts/list", prompts.pages.list, prompts.pages.ready, offered=prompts.offered)
-        dispatcher.register("prompts/get", prompts.get, offered=prompts.offered)
-        dispatcher.register("completion/complete", completions.complete, offered=completions.offered)
-        self._handlers = handlers
-        return dispatcher
-
-    def _capabilities(self) -> ServerCapabilities:
-        """Return what is served at present, and nothing that is not."""
-        readable = len(self.resources) > 0 or len(self.templates) > 0
-        return ServerCapabilities(
-            tools=ToolsCapability(list_changed=True),
-            resources=ResourcesCapability(subscribe=True, list_changed=True) if readable else UNSET,
-            prompts=PromptsCapability(list_changed=True) if len(self.prompts) > 0 else UNSET,
-            completions={} if self.dispatcher.offers("completion/complete", LATEST_STATELESS) else UNSET,
-            logging={},
-        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Dispatcher]:
@@ -369,7 +307,6 @@ class MCPApp(Registration):
 
     async def _started_late(self, scope: Scope, send: Send) -> bool:
         """Set up at a request, for a host that told us nothing of its lifespan; False if that failed."""
-        from enfilade.transports.http.other_paths import origin_headers
         from enfilade.transports.http.response import send_json
         from enfilade.wire.jsonrpc import encode_error
 
@@ -379,7 +316,12 @@ class MCPApp(Registration):
             if _failures.stops(error):
                 raise
             failure = _failures.masked(error, "the lifespan could not be started")
-            await send_json(send, 500, encode_error(None, failure), origin_headers(self._guard(), scope))
+            await send_json(
+                send,
+                500,
+                encode_error(None, failure),
+                _other_paths.origin_headers(_assembly.guard_of(self.settings), scope),
+            )
             return False
         return True
 
@@ -403,67 +345,16 @@ class MCPApp(Registration):
     def endpoint(self) -> Endpoint:
         """The HTTP endpoint, built on first use."""
         if self._endpoint is None:
-            self._endpoint = self._open_endpoint()
+            self._endpoint = _assembly.build_endpoint(
+                self.settings, self.dispatcher, self.store, self._event_store, self._seal
+            )
         return self._endpoint
-
-    def _open_endpoint(self) -> Endpoint:
-        from enfilade.serving.cluster import Relay
-        from enfilade.transports.http.endpoint import Endpoint, HttpOptions
-        from enfilade.transports.http.response import ResponseOptions
-
-        of, store = self.settings, self.store
-        answers = ResponseOptions(
-            json_response=of.json_response,
-            grace=of.stream_grace,
-            keep_alive=of.keep_alive,
-            request_timeout=of.request_timeout,
-            capacity=of.stream_buffer,
-            retry=of.stream_retry,
-            write_timeout=of.write_timeout,
-        )
-        events = store.log
-        if self._event_store is not None:
-            from enfilade.state.event_store import EventStoreLog
-
-            events = EventStoreLog(self._event_store)
-        return Endpoint(
-            self.dispatcher,
-            self._guard(),
-            Relay(store),
-            self._seal,
-            events if of.resumable else None,
-            HttpOptions(
-                answers=answers,
-                body_limit=of.body_limit,
-                body_memory=of.body_memory,
-                max_requests=of.max_requests,
-                max_streams=of.max_streams,
-                max_questions=of.max_questions,
-                sessions=of.sessions,
-                session_ttl=of.session_ttl,
-                stream_age=of.stream_age,
-            ),
-        )
-
-    def _guard(self) -> Guard:
-        """Return what checks Host and Origin."""
-        from enfilade.transports.http.origin_checks import Guard, is_loopback, own_name
-
-        of = self.settings
-        own = () if not of.allow_localhost and is_loopback(of.host) else own_name(of.host)
-        return Guard((*of.allowed_hosts, *own), of.allowed_origins, localhost=of.allow_localhost)
 
     @property
     def store(self) -> Store:
         """What is behind the setting `store`, opened on first use."""
         if self._store is None:
-            self._store = _opened(self.settings)
-            if not self._store.shared and not self._seal.shared and _has_siblings():
-                log.warning(
-                    "this process is one of several workers, but they share neither a store nor a secret, so a "
-                    "session works at one of them only; set ENFILADE_STORE, such as sqlite:///state.db, or use "
-                    "run(workers=...)"
-                )
+            self._store = _assembly.store_of(self.settings, self._seal)
         return self._store
 
     @property
@@ -475,20 +366,19 @@ class MCPApp(Registration):
         """Whether a path is the endpoint's: its own path, or where a host mounted the app (no redirects)."""
         if scope["path"] == self.settings.path:
             return True
-        inner = _inner_path(scope).rstrip("/")
+        inner = _other_paths.inner_path(scope).rstrip("/")
         return inner in ("" if scope.get("root_path") else "/", self.settings.path.rstrip("/"))
 
     async def _beside_endpoint(self, scope: Scope, send: Send) -> None:
         """Answer probes, preflights of browsers, and that there is nothing else."""
         from enfilade.transports.http.health import answer_probe
-        from enfilade.transports.http.other_paths import answer_other_path, answer_preflight, origin_headers
 
-        inner, guard = _inner_path(scope), self._guard()
+        inner, guard = _other_paths.inner_path(scope), _assembly.guard_of(self.settings)
         if not inner or inner not in (self.settings.health_path, self.settings.ready_path):
-            await answer_other_path(scope, send, guard, inner, self.settings.path)
-        elif not await answer_preflight(scope, send, guard):
+            await _other_paths.answer_other_path(scope, send, guard, inner, self.settings.path)
+        elif not await _other_paths.answer_preflight(scope, send, guard):
             unready = None if inner == self.settings.health_path else await self._unready()
-            await answer_probe(scope, send, unready, origin_headers(guard, scope))
+            await answer_probe(scope, send, unready, _other_paths.origin_headers(guard, scope))
 
     async def _unready(self) -> str | None:
         """Return why no requests should be sent here at present, or None if they should."""
@@ -680,29 +570,10 @@ class MCPApp(Registration):
 
         log_to_stderr(self.settings.log_level)
         _sources.warn_of_unknown_variables()
-        self._warn_of_nothing()
+        _assembly.warn_of_nothing(self, MCPApp, has_lifespan=self.has_lifespan)
         if self._store is None:
-            _opened(self.settings, starting=True)  # what is wrong with it is said before anybody calls
+            _assembly.opened(self.settings, starting=True)  # what is wrong with it is said before anybody calls
         gc_pause.pause()
-
-    def _warn_of_nothing(self) -> None:
-        """Say so if there is nothing to serve, or if some of it was added to a copy of this app."""
-        own, copy = self.offered_names(), copy_of(self, MCPApp)
-        missing = [] if copy is None else [name for name in copy[1].offered_names() if name not in own]
-        if copy is not None and missing:
-            log.warning(
-                "the file of this app was imported a second time, as %r, and made a second app there, which has "
-                "%s and is not served: make the app before the modules are imported that add to it, or in a "
-                "module of its own",
-                copy[0],
-                ", ".join(missing),
-            )
-        elif not own and not self.has_lifespan:
-            log.warning(
-                "%r offers nothing: add a tool with @app.tool, a resource or a prompt, or import the modules "
-                "that add them",
-                self.name,
-            )
 
     def _run_http(self, reload: bool, bound: Callable[[str], object] | None) -> None:
         from enfilade.launch import launch
@@ -712,56 +583,9 @@ class MCPApp(Registration):
     def _run_stdio(self) -> None:
         from enfilade.transports.stdio import serve_stdio
 
-        serve_stdio(self.running, self._stdio_options())
+        serve_stdio(self.running, _assembly.stdio_options(self.settings))
 
     async def _serve_stdio(self) -> None:
         from enfilade.transports.stdio import serve_stdio_embedded
 
-        await serve_stdio_embedded(self.running, self._stdio_options())
-
-    def _stdio_options(self) -> StdioOptions:
-        from enfilade.transports.stdio import StdioOptions
-
-        of = self.settings
-        return StdioOptions(
-            line_limit=of.body_limit,
-            request_timeout=of.request_timeout,
-            max_requests=of.max_requests,
-            shutdown_timeout=of.shutdown_timeout,
-            lifespan_timeout=of.lifespan_timeout,
-        )
-
-
-def _opened(settings: Settings, *, starting: bool = False) -> Store:
-    try:
-        if starting:
-            _stores.check_location(settings.store)
-        return _stores.open_store(settings.store, LogLimits(age=settings.stream_age))
-    except ValueError as error:
-        from enfilade.settings import SettingsError
-
-        raise SettingsError(f"Invalid settings: {error}") from None
-
-
-def _has_siblings() -> bool:
-    """Whether this process was started by a server that runs several of its kind."""
-    process = sys.modules.get("multiprocessing.process")  # which is there in whatever it has started
-    spawned = process is not None and process.parent_process() is not None
-    return spawned or "gunicorn" in os.environ.get("SERVER_SOFTWARE", "")
-
-
-def _inner_path(scope: Scope) -> str:
-    """Return a request's path without that under which a host has mounted the app.
-
-    ASGI wants the whole `root_path` at the beginning of `path`. Behind a proxy that strips a prefix, frameworks
-    put the prefix into `root_path` alone (`FastAPI(root_path="/api/v1")`). Then `path` begins with the path of
-    the mount, which is the end of `root_path`.
-    """
-    path: str = scope["path"]
-    prefix: str = scope.get("root_path", "").rstrip("/")
-    while prefix:
-        if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
-            return path[len(prefix) :]
-        start = prefix.find("/", 1)
-        prefix = "" if start < 0 else prefix[start:]
-    return path
+        await serve_stdio_embedded(self.running, _assembly.stdio_options(self.settings))

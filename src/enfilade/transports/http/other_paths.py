@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from enfilade.transports.asgi_types import Headers, Send
+from enfilade.transports.asgi_types import Headers, Scope, Send
 from enfilade.transports.http.origin_checks import Guard, cors, preflight
 from enfilade.transports.http.response import send_empty, send_json
 from enfilade.wire import headers as http
@@ -88,3 +88,20 @@ def _fields(scope: Mapping[str, Any]) -> dict[bytes, bytes]:
         return http.read(scope["headers"])
     except RpcError:
         return {}
+
+
+def inner_path(scope: Scope) -> str:
+    """Return a request's path without that under which a host has mounted the app.
+
+    ASGI wants the whole `root_path` at the beginning of `path`. Behind a proxy that strips a prefix, frameworks
+    put the prefix into `root_path` alone (`FastAPI(root_path="/api/v1")`). Then `path` begins with the path of
+    the mount, which is the end of `root_path`.
+    """
+    path: str = scope["path"]
+    prefix: str = scope.get("root_path", "").rstrip("/")
+    while prefix:
+        if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+            return path[len(prefix) :]
+        start = prefix.find("/", 1)
+        prefix = "" if start < 0 else prefix[start:]
+    return path
