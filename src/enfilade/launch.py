@@ -242,25 +242,29 @@ async def serve_embedded(app: Launched) -> None:
 
 def _server_options(of: Settings, *, reload: bool) -> ServerOptions:
     """Return what the settings say about the HTTP server."""
+    from enfilade.transports.http11.connection_timeouts import ConnectionLimits
     from enfilade.transports.http11.server import ServerOptions
 
+    limits = ConnectionLimits(
+        header_timeout=of.header_timeout,
+        body_timeout=of.body_timeout,
+        body_rate=of.body_rate,
+        idle_timeout=of.idle_timeout,
+        write_timeout=of.write_timeout,
+        discard_limit=of.discard_limit,
+        response_memory=of.response_memory,
+        max_connections=of.max_connections,
+        probe_paths=frozenset(path for path in (of.health_path, of.ready_path) if path),
+    )
     return ServerOptions(
         host=of.host,
         port=of.port,
         log_level=of.log_level,
         drain_delay=0.0 if reload else of.drain_delay,
         shutdown_timeout=min(of.shutdown_timeout, _RELOADING_TIMEOUT) if reload else of.shutdown_timeout,
-        header_timeout=of.header_timeout,
-        body_timeout=of.body_timeout,
-        body_rate=of.body_rate,
-        idle_timeout=of.idle_timeout,
-        write_timeout=of.write_timeout,
-        max_connections=of.max_connections,
-        discard_limit=of.discard_limit,
-        response_memory=of.response_memory,
         worker_timeout=0.0 if reload else of.worker_timeout,  # who writes a server may halt it in a debugger
         lifespan_timeout=of.lifespan_timeout,
-        probe_paths=(of.health_path, of.ready_path),
+        limits=limits,
     )
 
 

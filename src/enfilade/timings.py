@@ -24,6 +24,13 @@ class Timings:
         redis_idle: after which a connection is probed before it is used: a proxy may have dropped it.
         redis_silence: after which the connection that receives messages is probed: a dead one looks like a quiet
             one.
+        eviction_head: for which the head of a request may be on its way before the connection makes room for a
+            new one.
+        eviction_body: the same for a body, which after that has to be fast enough.
+        reserve_head: for the head of a request on a connection above `max_connections`: probes send theirs at
+            once.
+        parse_turn: of parsing the input of one connection, after which the event loop serves others.
+        unread_progress: without progress after which a client counts as one that does not read its response.
         folder_lock_wait: for the lock under which private folders are created; it is held for moments only.
     """
 
@@ -35,4 +42,9 @@ class Timings:
     redis_exchange: float = 2.0
     redis_idle: float = 1.0
     redis_silence: float = 5.0
+    eviction_head: float = 1.0
+    eviction_body: float = 2.0
+    reserve_head: float = 2.0
+    parse_turn: float = 0.0003
+    unread_progress: float = 2.0
     folder_lock_wait: float = 5.0

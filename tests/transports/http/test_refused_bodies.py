@@ -132,7 +132,7 @@ class TestLargeRests:
 def count_what_is_read(connection: Any) -> list[int]:
     """Count the bytes that a connection is given from now on."""
     read: list[int] = []
-    closing = eventually(lambda: connection._closing)
+    closing = eventually(lambda: connection._lingering)
     discard = closing.discard
 
     def counting(size: int) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 import psutil
 import pytest
 
-from enfilade.transports.http11 import connection_slots, connection_timeouts
-from enfilade.transports.http11.connection_reserve import network_of
-from enfilade.transports.http11.connection_slots import RESERVE, connection_limit
+from enfilade.timings import Timings
+from enfilade.transports.http11 import connection_slots
+from enfilade.transports.http11.connection_slots import MIN_RESERVE, connection_limit, network_of
+from enfilade.transports.http11.connection_timeouts import Phase
 from support.harness import eventually
 from support.http_client.raw_http import Client, request
 from support.servers.limited_server import UNIT, Limited
@@ -34,14 +35,14 @@ PROBES = frozenset(("/healthz",))
 
 def full(loop: str, count: int, **limits: Any) -> Limited:
     """Return a server of so many connections, which looks at them often."""
-    limits = {"write_timeout": UNIT, "header_timeout": 40 * UNIT, **limits}
+    limits = {"write_timeout": UNIT, "header_timeout": 40 * UNIT, "max_reserve": MIN_RESERVE, **limits}
     return Limited(loop, max_connections=count, probe_paths=PROBES, **limits)
 
 
 def known_idle(server: Limited, count: int) -> None:
     """Wait until the server knows of so many idle connections."""
     connections = server.state.connections
-    eventually(lambda: [each.watch and each.watch.phase for each in connections].count("idle") == count)
+    eventually(lambda: [each.progress and each.progress.phase for each in connections].count(Phase.IDLE) == count)
 
 
 def at_work(server: Limited, count: int) -> list[Client]:
@@ -77,15 +78,14 @@ class TestRoom:
             assert not any(each.in_reserve for each in server.state.connections)
             assert server.connections() == 3
 
-    def test_before_it_one_that_is_slow_with_its_head(self, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(connection_slots, "_PATIENCE", UNIT)
-        with full(loop, 2) as server:
+    def test_before_it_one_that_is_slow_with_its_head(self, loop: str) -> None:
+        with full(loop, 2, timings=Timings(eviction_head=UNIT)) as server:
             idle, half = server.client(), server.client()
             assert idle.ask("/echo") == (200, b"")
             half.socket.sendall(HALF)
             known_idle(server, 1)
             slow = next(each for each in server.state.connections if each.is_reading_head)
-            eventually(lambda: slow.watch and slow._slots.sweep.clock - slow.watch.since > 2 * UNIT)
+            eventually(lambda: slow.progress and slow._slots.sweep.clock - slow.progress.since > 2 * UNIT)
             assert server.client().ask("/echo") == (200, b"")
             with contextlib.suppress(ConnectionResetError):
                 assert half.rest() == b""
@@ -126,9 +126,7 @@ class TestRoom:
 class TestBodies:
     """A body that comes slowly, or that nobody wants, holds no place that somebody else could use."""
 
-    @pytest.fixture(autouse=True)
-    def little_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(connection_slots, "_BODY_PATIENCE", 2 * UNIT)
+    TIMINGS = Timings(eviction_body=2 * UNIT)
 
     @staticmethod
     def sending(server: Limited, path: str, *sizes: int) -> list[Client]:
@@ -144,7 +142,7 @@ class TestBodies:
         return clients
 
     def test_the_slowest_makes_room(self, loop: str) -> None:
-        with full(loop, 3, body_rate=0) as server:
+        with full(loop, 3, body_rate=0, timings=self.TIMINGS) as server:
             clients = self.sending(server, "/record", 500, 100, 1000)
             assert server.client().ask("/echo", method="POST", body=b"{}") == (200, b"{}")
             with contextlib.suppress(ConnectionResetError):
@@ -153,16 +151,15 @@ class TestBodies:
                 client.socket.sendall(b"x" * rest)
                 assert client.response().read() == b"60000"
 
-    def test_one_that_is_fast_does_not(self, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(connection_slots, "_SLOW_BODY", 10)
-        with full(loop, 1, body_rate=0) as server:
+    def test_one_that_is_fast_does_not(self, loop: str) -> None:
+        with full(loop, 1, body_rate=0, evictable_rate=10, timings=self.TIMINGS) as server:
             (client,) = self.sending(server, "/record", 50_000)
             assert server.client().ask("/echo")[0] == 503
             client.socket.sendall(b"x" * 10_000)
             assert client.response().read() == b"60000"
 
     def test_one_that_nobody_wants_counts_as_idle(self, loop: str) -> None:
-        with full(loop, 2, discard_limit=65536, body_rate=0) as server:
+        with full(loop, 2, discard_limit=65536, body_rate=0, timings=self.TIMINGS) as server:
             clients = [*at_work(server, 1), server.client()]
             clients[1].socket.sendall(request("/unread", "Content-Length: 60000", method="POST") + b"x")
             assert clients[1].response().read() == b"not wanted"
@@ -172,14 +169,10 @@ class TestBodies:
 
 
 class TestProbes:
-    @pytest.fixture(autouse=True)
-    def small_reserve(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(connection_slots, "MOST_IN_RESERVE", RESERVE)
-
     def test_are_answered_above_the_limit(self, loop: str) -> None:
         with full(loop, 2) as server:
             at_work(server, 2)
-            for _ in range(3 * RESERVE):
+            for _ in range(3 * MIN_RESERVE):
                 probe = server.client()
                 probe.send("/healthz?from=somewhere")
                 found = probe.response()
@@ -189,23 +182,22 @@ class TestProbes:
     def test_also_when_the_reserve_is_full_of_half_heads(self, loop: str) -> None:
         with full(loop, 2) as server:
             at_work(server, 2)
-            for _ in range(3 * RESERVE):
+            for _ in range(3 * MIN_RESERVE):
                 server.client().socket.sendall(HALF)
             assert server.client().ask("/healthz") == (200, b"")
-            assert server.connections() <= 2 + RESERVE
+            assert server.connections() <= 2 + MIN_RESERVE
 
     def test_also_when_it_is_full_of_refused_clients_that_go_on_sending(self, loop: str) -> None:
         with full(loop, 2) as server:
             at_work(server, 2)
-            for _ in range(3 * RESERVE):
+            for _ in range(3 * MIN_RESERVE):
                 server.client().socket.sendall(request("/echo", "Content-Length: 100000", method="POST"))
             assert server.client().ask("/healthz") == (200, b"")
-            assert server.connections() <= 2 + RESERVE
+            assert server.connections() <= 2 + MIN_RESERVE
 
-    def test_that_are_slow_to_ask_have_a_large_reserve(self, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_that_are_slow_to_ask_have_a_large_reserve(self, loop: str) -> None:
         """As far as the limit of descriptors allows."""
-        monkeypatch.setattr(connection_slots, "MOST_IN_RESERVE", 256)
-        with full(loop, 2) as server:
+        with full(loop, 2, max_reserve=256) as server:
             at_work(server, 2)
             probe = server.client()
             eventually(lambda: server.connections() == 3)
@@ -219,9 +211,9 @@ class TestProbes:
             at_work(server, 2)
             probe = socket.create_connection(("127.0.0.1", server.port), 30, source_address=("127.0.0.2", 0))
             eventually(lambda: server.connections() == 3)
-            for _ in range(5 * RESERVE):
+            for _ in range(5 * MIN_RESERVE):
                 server.client().socket.sendall(HALF)
-            eventually(lambda: server.connections() == 2 + RESERVE)
+            eventually(lambda: server.connections() == 2 + MIN_RESERVE)
             with probe:
                 probe.sendall(request("/healthz"))
                 assert probe.recv(100).startswith(b"HTTP/1.1 200 ")
@@ -235,9 +227,8 @@ class TestProbes:
         assert (network_of((one, 1)) == network_of((other, 2))) is same
         assert network_of(None) is None
 
-    def test_who_waits_above_the_limit_has_little_time(self, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(connection_timeouts, "RESERVE_TIMEOUT", UNIT)
-        with full(loop, 1) as server:
+    def test_who_waits_above_the_limit_has_little_time(self, loop: str) -> None:
+        with full(loop, 1, timings=Timings(reserve_head=UNIT)) as server:
             at_work(server, 1)
             half = server.client()
             half.socket.sendall(HALF)
@@ -260,7 +251,7 @@ class TestTheLimit:
     ) -> None:
         monkeypatch.setattr(connection_slots, "_open_descriptors", lambda: 20)
         monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
-        assert connection_limit(wanted) == limit
+        assert connection_limit(wanted, max_reserve=256) == limit
         assert ("max_connections is 1000, but" in caplog.text) == (wanted == 1000)
 
     def test_open_descriptors_are_counted(self, tmp_path: Path) -> None:

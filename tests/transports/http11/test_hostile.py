@@ -21,9 +21,11 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from enfilade import MCPApp
+from enfilade.timings import Timings
 from enfilade.transports.http11 import reader
-from enfilade.transports.http11.pipelining import MAX_WAITING_SIZE
-from enfilade.transports.http11.protocol import HttpProtocol
+from enfilade.transports.http11.connection_timeouts import ConnectionLimits
+from enfilade.transports.http11.memory_limits import MAX_WAITING_SIZE
+from enfilade.transports.http11.protocol import ConnectionState, HttpProtocol
 from enfilade.transports.http11.reader import MAX_FIELDS, MAX_HEAD
 from enfilade.transports.refusal_log import RefusalLog
 from support.harness import Serving, eventually
@@ -322,14 +324,19 @@ class TestPipelining:
 class TestTurns:
     """What takes long to parse is parsed in turns, and stays in order."""
 
-    @pytest.fixture(autouse=True)
-    def short_turns(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("enfilade.transports.http11.protocol._TURN", 0.0)
+    LIMITS = ConnectionLimits(timings=Timings(parse_turn=0.0))
+
+    @pytest.fixture
+    def server(self, server: Server) -> Server:
+        server._server.config.connection_limits = self.LIMITS
+        return server
 
     def test_others_have_theirs_in_between(self) -> None:
         async def sizes() -> list[int]:
             wire = Wire()
-            connection = HttpProtocol(uvicorn.Config(None, log_config=None), ServerState(), {})  # type: ignore[arg-type]
+            config = uvicorn.Config(None, log_config=None)  # type: ignore[arg-type]
+            config.connection_limits = self.LIMITS  # type: ignore[attr-defined]  # ours
+            connection = HttpProtocol(config, ServerState(), {})
             connection._app = connection._plain_app = lambda *_: asyncio.sleep(60)  # type: ignore[attr-defined]
             wire.protocol = connection
             connection.connection_made(wire)
@@ -438,7 +445,7 @@ class TestClosing:
         client.send("/echo", method="POST", body=b"last")
         client.socket.shutdown(socket.SHUT_WR)
         connection = connection_of(server)
-        eventually(lambda: connection._half_closed is not None)
+        eventually(lambda: connection._half_closed_timer is not None)
         server.app.go.set()
         assert client.response().read() == b"held"
         found = client.response()
@@ -537,7 +544,13 @@ class TestMemory:
             "headers": request("/echo", *[f"{n}: {'y' * 200}" for n in range(200)]),
         }[kind]
         sender = self.sending(client, each * 12)
-        eventually(lambda: connection._waiting and connection._waiting.is_full() and connection._is_stopped)
+        eventually(
+            lambda: (
+                connection._waiting
+                and connection._waiting.is_full()
+                and connection._state is ConnectionState.HELD
+            )
+        )
         assert 1 <= len(connection._waiting) < 6
         assert connection._waiting._size - connection._waiting._held < MAX_WAITING_SIZE + 65536
         total = connection._waiting._total
@@ -550,14 +563,14 @@ class TestMemory:
         eventually(lambda: not connection._waiting)
         assert total.size == 0
 
-    def test_what_waits_on_all_connections_is_limited(self, server: Server, monkeypatch: Any) -> None:
-        monkeypatch.setattr("enfilade.transports.http11.pipelining.MAX_WAITING_SIZE_IN_ALL", 3000)
+    def test_what_waits_on_all_connections_is_limited(self, server: Server) -> None:
+        server._server.config.connection_limits = ConnectionLimits(waiting_memory=3000)
         for number in range(3):
             client = server.client()
             client.socket.sendall(request("/held") + request("/echo") * 3)
             eventually(lambda count=number + 1: len(server.app.seen) == count)
         connections = list(server.state.connections)
-        eventually(lambda: all(each._is_stopped for each in connections))
+        eventually(lambda: all(each._state is ConnectionState.HELD for each in connections))
         total = next(each._waiting._total for each in connections if each._waiting)
         for gone in server.clients[:2]:
             gone.close()
@@ -579,8 +592,8 @@ class TestMemory:
         sender.join()
         eventually(lambda: total.size == 0)
 
-    def test_and_is_refused_if_it_is_too_much(self, server: Server, monkeypatch: Any) -> None:
-        monkeypatch.setattr("enfilade.transports.http11.pipelining.MAX_WAITING_SIZE_IN_ALL", 20_000)
+    def test_and_is_refused_if_it_is_too_much(self, server: Server) -> None:
+        server._server.config.connection_limits = ConnectionLimits(waiting_memory=20_000)
         client, connection = self.held(server)
         self.sending(client, request("/echo") * 20_000)
         eventually(lambda: connection._refusal is not None)

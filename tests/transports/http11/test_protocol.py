@@ -17,7 +17,7 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from enfilade.transports.http11 import protocol as http_protocol, server as http_server
-from enfilade.transports.http11.pipelining import MAX_WAITING
+from enfilade.transports.http11.memory_limits import MAX_WAITING
 from enfilade.transports.http11.protocol import HttpProtocol
 from enfilade.transports.http11.reader import MAX_HEAD
 from support.harness import eventually
@@ -366,7 +366,7 @@ class TestFallback:
         assert http_server.http_protocol() is HttpProtocol
 
     def test_one_that_makes_connections_in_another_way_is_served_by_its_own(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         class Other(HttpToolsProtocol):
             def __init__(
@@ -376,20 +376,26 @@ class TestFallback:
 
         monkeypatch.setattr(http_protocol, "HttpToolsProtocol", Other)
         assert http_server.http_protocol() == "auto"
+        assert "is not supported, so uvicorn's own HTTP protocol serves: header_timeout," in caplog.text
 
     def test_one_that_shares_less_is_served_by_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(http_protocol, "ServerState", object)
         assert http_server.http_protocol() == "auto"
 
-    def test_without_httptools_uvicorn_serves_with_what_it_has(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_httptools_uvicorn_serves_with_what_it_has(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         importlib.import_module("uvicorn.protocols.http.auto")  # so that this one is there again afterwards
         monkeypatch.setitem(sys.modules, "httptools", None)
-        for name in ("protocol", "reader", "framing"):
+        for name in ("protocol", "reader"):
             monkeypatch.delitem(sys.modules, f"enfilade.transports.http11.{name}")
         monkeypatch.delitem(sys.modules, "uvicorn.protocols.http.auto")
         monkeypatch.delattr("uvicorn.protocols.http.auto")
         protocol = http_server.http_protocol()
         assert protocol == "auto"
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert record.getMessage().startswith("httptools is not installed, so uvicorn's own HTTP protocol serves")
         with serving(protocol) as server:
             assert server.client().ask("/echo", method="POST", body=b"{}") == (200, b"{}")
             assert server._server.config.http_protocol_class.__name__ == "H11Protocol"

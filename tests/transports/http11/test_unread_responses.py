@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from enfilade.transports.http11 import unread_responses
+from enfilade.timings import Timings
+from enfilade.transports.http11 import memory_limits
 from enfilade.transports.refusal_log import RefusalLog
 from support.harness import eventually
 from support.http_client.raw_http import request
@@ -63,7 +64,7 @@ def is_reset(reader: socket.socket) -> bool:
 def test_the_newest_gives_way_to_those_that_may_still_read(
     loop: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unread_responses, "refusals", RefusalLog())
+    monkeypatch.setattr(memory_limits, "refusals", RefusalLog())
     with Limited(loop) as server, ExitStack() as stack:
         first, second = fill(stack, server)
         third = asking(stack, server)
@@ -75,9 +76,10 @@ def test_the_newest_gives_way_to_those_that_may_still_read(
     assert "gave up a response that was not read, to make room for others (response_memory)" in caplog.text
 
 
-def test_one_that_reads_nothing_gives_way_before_it(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unread_responses, "_PATIENCE", 4 * UNIT)
-    with Limited(loop, header_timeout=4 * UNIT) as server, ExitStack() as stack:  # and so a sweep for each `UNIT`
+def test_one_that_reads_nothing_gives_way_before_it(loop: str) -> None:
+    timings = Timings(unread_progress=4 * UNIT)
+    often = {"header_timeout": 4 * UNIT}  # and so a sweep for each `UNIT`
+    with Limited(loop, timings=timings, **often) as server, ExitStack() as stack:
         first, second = fill(stack, server)
         slots = next(iter(server.state.connections))._slots
         end = slots.sweep.clock + 8 * UNIT

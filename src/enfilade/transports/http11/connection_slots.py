@@ -1,21 +1,28 @@
-"""How many connections a server holds, and what becomes of one that is too many.
+"""`max_connections`: which connection makes room for a new one, and the reserve for probes above the limit.
 
-At `max_connections` a new connection takes the place of one that does the least: one that has not finished the
-head of its request for a second or more, the oldest first; or else the one that has been idle for longest, or
-sends what nobody wants of a body that is answered; or else the slowest body, if it is slow or takes long. If all
-others are at work, the new connection goes into a reserve (see `connection_reserve`), where only probes are
-served, and all other requests get 503 with `Retry-After`. So nobody can hold a place by waiting, or by sending
-little.
+At the limit a new connection takes the place of one that does the least, by rank:
 
-Accepting is never paused: a queue in the kernel would keep probes waiting behind whoever fills it.
+    0  it has not finished the head of its request for a second or more; the oldest first
+    1  it is idle, or sends the rest of a body that is answered; the longest idle first
+    2  its body is slow, or takes longer than `body_timeout`; the slowest first
 
-The easy thing to get wrong is the cost. Finding the connection that does the least takes a look at all of them,
-so one look finds many, and it is not taken again before it has paid off.
+If all are at work, the new connection goes into the reserve, where only probes are served and other requests get
+503 with `Retry-After`. So no client can hold a place by waiting, or by sending little. Accepting is never
+paused: a queue in the kernel would make probes wait behind whoever fills it.
+
+Most connections of the reserve have sent nothing yet, so it is unknown which will be a probe. If the reserve is
+full, the oldest connection of the network that has most of them is closed: a flood from one network then never
+closes a probe from another, and within one network a probe has the time in which the flood fills the reserve. It
+is a network and not an address, since one host has 2^64 addresses in IPv6.
+
+Easy to get wrong: the cost. Finding the connection that does the least takes a scan of all of them, so one scan
+finds many, and the next comes only when that has paid off.
 """
 
 import asyncio
 import logging
 import os
+import socket
 import sys
 import time
 from collections import deque
@@ -27,39 +34,91 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from enfilade.transports.asgi_types import Receive, Scope, Send
-from enfilade.transports.http11.connection_reserve import Reserve
 from enfilade.transports.http11.connection_timeouts import (
-    BODY,
-    HEAD,
-    IDLE,
-    REST,
     ConnectionLimits,
+    Phase,
     Sweep,
     TimedConnection,
     phase_of,
 )
 from enfilade.transports.http11.flow_control import reset
-from enfilade.transports.http11.unread_responses import UnreadResponses
+from enfilade.transports.http11.memory_limits import UnreadResponses, WaitingMemory
 from enfilade.transports.refusal_log import refusals
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
 
-RESERVE: Final = 8  # connections above `max_connections` at once, at least
-MOST_IN_RESERVE: Final = 256  # and at most, if there are descriptors for them
+MIN_RESERVE: Final = 8  # connections above `max_connections`, however few descriptors there are
 RETRY_AFTER: Final = 1  # seconds
 
-_PATIENCE: Final = 1.0  # seconds for which the head of a request may be on its way, whatever room is needed
-_BODY_PATIENCE: Final = 2.0  # seconds for which any body may be on its way, and below this rate no longer:
-_SLOW_BODY: Final = 16 * 1024  # bytes per second
-_SHARE: Final = 20  # at most one part in so many of the time is spent on looks at all connections
+_SCAN_SHARE: Final = 20  # at most one part in so many of the time is spent on scans of all connections
+_WARNING_INTERVAL: Final = 60.0  # seconds between two log lines about the same lack
 
-_FEWEST, _MOST = 4, 65_536  # connections that a server gets from the limit of descriptors
-_OWN_FILES: Final = 16  # descriptors for what is opened later: store, files of the application, the loop
+_MIN_LIMIT, _MAX_LIMIT = 4, 65_536  # connections that a server gets from the limit of descriptors
+_MIN_OTHER_FILES: Final = 16  # descriptors for what is opened later: store, files of the application, the loop
 _RESERVE_SHARE: Final = 32  # one part in so many of the descriptors is for the reserve
-_OWN_SHARE: Final = 10  # or one part in so many, up to `_MOST_OWN`, if that is more
-_MOST_OWN: Final = 1024
-
+_OTHER_FILES_SHARE: Final = 10  # one part in so many is for other files, up to `_MAX_OTHER_FILES`
+_MAX_OTHER_FILES: Final = 1024
 
 log = logging.getLogger("enfilade.transports")
+
+
+class Reserve:
+    """Connections above the limit, by the network that they come from.
+
+    Args:
+        size: most connections; at least one.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        #: Oldest first, as are the connections of each.
+        self._networks: dict[str | bytes | None, dict[TimedConnection, None]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, connection: TimedConnection) -> TimedConnection | None:
+        """Add a connection; return the one to close, if there are too many now."""
+        self._networks.setdefault(network_of(connection.peer), {})[connection] = None
+        self._count += 1
+        if self._count <= self._size:
+            return None
+        for connections in sorted(self._networks.values(), key=len, reverse=True):
+            for candidate in connections:
+                if not _is_at_work(candidate):
+                    return candidate
+        return connection
+
+    def discard(self, connection: TimedConnection) -> None:
+        """Remove a connection: it is closed, or there is room for it below the limit."""
+        network = network_of(connection.peer)
+        connections = self._networks.get(network, {})
+        if connection in connections:
+            del connections[connection]
+            self._count -= 1
+            if not connections:
+                del self._networks[network]
+
+
+def network_of(peer: tuple[str, int] | None) -> str | bytes | None:
+    """Return what addresses of one host have in common: the IPv4 address, or the first 64 bits in IPv6.
+
+    Args:
+        peer: address of a client; None for a socket that has none.
+    """
+    if peer is None or ":" not in peer[0]:
+        return peer and peer[0]
+    try:
+        address = socket.inet_pton(socket.AF_INET6, peer[0].partition("%")[0])
+    except OSError:
+        return peer[0]
+    return address if address.startswith(b"\0" * 10 + b"\xff\xff") else address[:8]  # IPv4 mapped into IPv6
+
+
+def _is_at_work(connection: TimedConnection) -> bool:
+    """Whether a complete request of a connection is being answered."""
+    cycle = connection.cycle
+    return cycle is not None and not cycle.more_body and not cycle.response_complete
 
 
 class ConnectionSlots:
@@ -67,23 +126,26 @@ class ConnectionSlots:
 
     Args:
         sweep: knows what the connections do.
-        connections: all of them, with the one that is being admitted.
+        connections: all of them, including the one that is being admitted.
 
     Attributes:
         sweep: knows what the connections do.
-        unread: bounds what waits for clients that do not read.
+        unread: limits what waits for clients that do not read.
+        waiting: limits the pipelined requests that wait.
     """
 
     def __init__(self, sweep: Sweep, connections: set[Any]) -> None:
+        limits = sweep.limits
         self.sweep = sweep
-        self.unread = UnreadResponses(sweep.limits.response_memory, sweep, sweep.loop)
+        self.unread = UnreadResponses(limits.response_memory, sweep)
+        self.waiting = WaitingMemory(limits.waiting_memory)
         self._connections: set[Any] = connections
-        wanted = sweep.limits.max_connections
-        self._limit = sys.maxsize if wanted is None else connection_limit(wanted)
-        self._probe_paths = sweep.limits.probe_paths
-        self._reserve = Reserve(reserve_size(self._limit))
+        self._limit = sys.maxsize
+        if limits.max_connections is not None:
+            self._limit = connection_limit(limits.max_connections, limits.max_reserve)
+        self._reserve = Reserve(_reserve_size(self._limit, limits.max_reserve))
         self._victims: deque[tuple[TimedConnection, int, float]] = deque()
-        self._next_look = 0.0
+        self._next_scan = 0.0
         self._warned_at = 0.0
 
     @property
@@ -91,7 +153,7 @@ class ConnectionSlots:
         return len(self._connections) - len(self._reserve) > self._limit
 
     def admit(self, connection: TimedConnection) -> None:
-        """Find room for a new connection, and watch it."""
+        """Find room for a new connection, and start the sweep."""
         self.sweep.start()
         if not self._is_full:
             return
@@ -103,82 +165,84 @@ class ConnectionSlots:
             self._evict(victim)
         self._warn()
 
-    def leave(self, connection: TimedConnection) -> None:
-        """Forget a connection of the reserve: it is closed."""
+    def leave_reserve(self, connection: TimedConnection) -> None:
+        """Remove a connection from the reserve, since it is closed."""
         self._reserve.discard(connection)
 
     def is_served(self, connection: TimedConnection, path: str) -> bool:
         """Whether a request on a connection of the reserve is served: a probe, or there is room by now."""
         if len(self._connections) - len(self._reserve) < self._limit:
-            self.leave(connection)
+            self._reserve.discard(connection)
             connection.in_reserve = False
             return True
-        return path in self._probe_paths
+        return path in self.sweep.limits.probe_paths
 
     def _evict(self, connection: TimedConnection) -> None:
         self._connections.discard(connection)  # now, and not when the transport has closed
         self._reserve.discard(connection)
         phase = phase_of(connection)
-        if phase == IDLE:
-            connection.transport.close()  # in good order: its client may be about to use it again
+        if phase is Phase.IDLE:
+            connection.transport.close()  # no reset: its client may be about to use it again
             return
-        if connection.is_ending or phase == REST:  # a response may be on its way
+        if connection.is_ending or phase is Phase.DISCARD:  # a response may be on its way
             connection.transport.abort()
             return
-        if phase == BODY and not connection.in_reserve:
+        if phase is Phase.BODY and not connection.in_reserve:
             refusals.warn(connection.peer, None, "A slow body made room for a new connection", "max_connections")
         reset(connection.transport)
 
     def _next_victim(self, newcomer: TimedConnection) -> TimedConnection | None:
-        """Return the connection that does the least, if there is one that can go."""
+        """Return the connection that does the least, if there is one that can be closed."""
         now = time.monotonic()
-        if not self._victims and now >= self._next_look:
+        if not self._victims and now >= self._next_scan:
             self._victims = self._find_victims(newcomer)
             end = time.monotonic()
-            self._next_look = end + _SHARE * (end - now)
+            self._next_scan = end + _SCAN_SHARE * (end - now)
         while self._victims:
             connection, rank, since = self._victims.popleft()
-            found = self._readiness(connection) if connection in self._connections else None
-            if found is not None and (found[0], found[2]) == (rank, since):
+            readiness = self._readiness(connection) if connection in self._connections else None
+            if readiness is not None and (readiness[0], readiness[2]) == (rank, since):
                 return connection
         return None
 
     def _find_victims(self, newcomer: TimedConnection) -> deque[tuple[TimedConnection, int, float]]:
-        """Return who can make room, the most ready first, each with its rank and since when that holds."""
-        found: list[tuple[int, float, float, int, TimedConnection]] = []
+        """Return the connections that can be closed, the first to go first, with rank and since when it holds."""
+        candidates: list[tuple[int, float, float, int, TimedConnection]] = []
         for number, connection in enumerate(self._connections):
             readiness = self._readiness(connection)
             if readiness is not None and not connection.in_reserve and connection is not newcomer:
-                found.append((*readiness, number, connection))
-        return deque((connection, rank, since) for rank, _, since, _, connection in sorted(found))
+                candidates.append((*readiness, number, connection))
+        return deque((connection, rank, since) for rank, _, since, _, connection in sorted(candidates))
 
     def _readiness(self, connection: TimedConnection) -> tuple[int, float, float] | None:
         """Return how ready a connection is to make room: rank, order within the rank, and since when.
 
-        What became idle after the last sweep counts from now, since nobody has noted the time. None for one that
-        does something, or that just came.
+        One that became idle after the last sweep counts from now, since the time was not noted. None for one
+        that is at work, or that has just come.
         """
-        watch, phase, clock = connection.watch, phase_of(connection), self.sweep.clock
-        is_noted = watch is not None and watch.phase == phase and watch.cycle is connection.cycle
-        since = watch.since if watch is not None and is_noted else clock
-        if phase == HEAD and clock - since >= _PATIENCE:
+        progress, phase, clock = connection.progress, phase_of(connection), self.sweep.clock
+        limits = self.sweep.limits
+        is_noted = progress is not None and progress.phase is phase and progress.cycle is connection.cycle
+        since = progress.since if progress is not None and is_noted else clock
+        if phase is Phase.HEAD and clock - since >= limits.timings.eviction_head:
             return 0, since, since
-        if phase == REST or (phase == IDLE and not connection.transport.get_write_buffer_size()):
+        is_idle = phase is Phase.IDLE and not connection.transport.get_write_buffer_size()
+        if phase is Phase.DISCARD or is_idle:
             return 1, since, since
-        if phase == BODY and watch is not None and is_noted and not connection.flow.read_paused:
-            cycle, elapsed = connection.cycle, clock - watch.began
+        if phase is Phase.BODY and progress is not None and is_noted and not connection.flow.read_paused:
+            cycle, elapsed = connection.cycle, clock - progress.phase_began
             assert cycle is not None
-            if elapsed < _BODY_PATIENCE or cycle.is_continue_due:
+            if elapsed < limits.timings.eviction_body or cycle.is_continue_due:
                 return None
             rate = cycle.received / elapsed
-            if rate < _SLOW_BODY or elapsed >= self.sweep.limits.body_timeout:
-                return 2, rate, watch.began
+            if rate < limits.evictable_rate or elapsed >= limits.body_timeout:
+                return 2, rate, progress.phase_began
         return None
 
     def _warn(self) -> None:
         """Log that there are too many connections, once a minute at most."""
         now = time.monotonic()
-        if now >= self._warned_at + 60 or not self._warned_at:
+        if now >= self._warned_at + _WARNING_INTERVAL or not self._warned_at:
             self._warned_at = now
             log.warning("all connections are at work, and new ones get 503 (max_connections is %d)", self._limit)
 
@@ -187,7 +251,7 @@ _slots: Final[WeakKeyDictionary[ServerState, ConnectionSlots]] = WeakKeyDictiona
 
 
 def slots_of(config: uvicorn.Config, state: ServerState, loop: asyncio.AbstractEventLoop) -> ConnectionSlots:
-    """Return the slots of a server, from the first of its connections on.
+    """Return the slots of a server, created for the first of its connections.
 
     Args:
         config: of the server; without `connection_limits`, defaults and uvicorn's keep-alive timeout.
@@ -215,51 +279,52 @@ async def refuse_for_lack_of_room(scope: Scope, receive: Receive, send: Send) ->
     await send({"type": "http.response.body", "body": body})
 
 
-def connection_limit(wanted: int) -> int:
+def connection_limit(requested: int, max_reserve: int) -> int:
     """Return how many connections a server can hold.
 
-    What is left of the soft limit of descriptors is for the reserve, the store, and files of the application.
+    The rest of the soft limit of descriptors is for the reserve, the store, and files of the application.
 
     Args:
-        wanted: at most so many; 0 for as many as the limit of descriptors allows.
+        requested: at most so many; 0 for as many as the limit of descriptors allows.
+        max_reserve: most connections of the reserve.
     """
-    available = _available_descriptors()
-    reserve = max(RESERVE, min(MOST_IN_RESERVE, available // _RESERVE_SHARE))
-    allowed = min(_MOST, max(_FEWEST, available - reserve))
-    if wanted > allowed:
-        log.warning("max_connections is %d, but the limit of open files allows only %d", wanted, allowed)
-    return min(wanted, allowed) if wanted else allowed
+    available = _available_descriptors(max_reserve)
+    reserve = max(MIN_RESERVE, min(max_reserve, available // _RESERVE_SHARE))
+    allowed = min(_MAX_LIMIT, max(_MIN_LIMIT, available - reserve))
+    if requested > allowed:
+        log.warning("max_connections is %d, but the limit of open files allows only %d", requested, allowed)
+    return min(requested, allowed) if requested else allowed
 
 
-def reserve_size(limit: int) -> int:
-    """Return how many connections a server can hold above a limit of them."""
-    return max(RESERVE, min(MOST_IN_RESERVE, _available_descriptors() - limit))
+def _reserve_size(limit: int, max_reserve: int) -> int:
+    return max(MIN_RESERVE, min(max_reserve, _available_descriptors(max_reserve) - limit))
 
 
-def _available_descriptors() -> int:
+def _available_descriptors(max_reserve: int) -> int:
     """Return how many descriptors there are for connections."""
     try:
         import resource
     except ImportError:  # Windows, which has no such limit
-        return _MOST + MOST_IN_RESERVE
+        return _MAX_LIMIT + max_reserve
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return _MOST + MOST_IN_RESERVE
-    return soft - _open_descriptors() - max(_OWN_FILES, min(soft // _OWN_SHARE, _MOST_OWN))
+        return _MAX_LIMIT + max_reserve
+    other_files = max(_MIN_OTHER_FILES, min(soft // _OTHER_FILES_SHARE, _MAX_OTHER_FILES))
+    return soft - _open_descriptors() - other_files
 
 
 def _open_descriptors() -> int:
     """Return how many descriptors this process has open."""
     for folder in (Path("/proc/self/fd"), Path("/dev/fd")):
         try:
-            return len(os.listdir(folder)) - 1  # less the one that reads the folder
+            return len(os.listdir(folder)) - 1  # without the one that reads the folder
         except OSError:
             continue
     return 16  # about what a server has that has just started
 
 
 class AcceptErrors:
-    """Handles the errors of an event loop: those of accept for lack of descriptors are logged once a minute.
+    """Exception handler of an event loop: errors of accept for lack of descriptors are logged once a minute.
 
     asyncio calls its handler up to `backlog` times for one such error, and then waits for a second before it
     accepts again. uvloop closes the connection.
@@ -270,23 +335,23 @@ class AcceptErrors:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._before = loop.get_exception_handler()
+        self._previous = loop.get_exception_handler()
         self._warned_at = 0.0
         loop.set_exception_handler(self)
 
     def restore(self) -> None:
-        """Give the event loop its handler back."""
+        """Give the event loop its previous handler back."""
         if self._loop.get_exception_handler() is self:
-            self._loop.set_exception_handler(self._before)
+            self._loop.set_exception_handler(self._previous)
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log an error."""
+        """Handle an error."""
         if context.get("message") == "socket.accept() out of system resource":
             now = time.monotonic()
-            if now >= self._warned_at + 60 or not self._warned_at:
+            if now >= self._warned_at + _WARNING_INTERVAL or not self._warned_at:
                 self._warned_at = now
                 log.error("cannot accept a connection: %s", context.get("exception"))
-        elif self._before is not None:
-            self._before(loop, context)
+        elif self._previous is not None:
+            self._previous(loop, context)
         else:
             loop.default_exception_handler(context)

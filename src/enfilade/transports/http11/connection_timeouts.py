@@ -1,35 +1,39 @@
 """Timeouts of HTTP connections: slow heads, slow bodies, idle connections and responses that nobody reads.
 
-One timer per event loop looks at all connections of a server, about once a second. A connection creates no timer,
-and a request costs one assignment: whatever happens on a connection sets `look_at` to 0, and the next sweep finds
-out which phase the connection is in and since when. So every timeout can be late by one interval of the sweep.
+One timer for each event loop checks all connections of a server, about once a second. A connection creates no
+timer, and a request costs one assignment: whatever happens on a connection sets `check_at` to 0, and the next
+sweep determines which phase the connection is in. So every timeout can be late by one interval of the sweep.
 
     HEAD ── head complete ─▶ BODY ── body complete ─▶ RESPONSE ── response complete ─▶ IDLE ── first byte ─▶ HEAD
-                              └── response complete ─▶ REST ── body complete ─▶ IDLE
+                              └── response complete ─▶ DISCARD ── body complete ─▶ IDLE
 
-HEAD includes a new connection that has sent nothing. REST is what still comes of a body that nobody wants; all of
-it has `body_timeout`, however fast it comes. Writing is watched in every phase: while the write buffer of
-a connection is not empty, the client has to take some of it every `write_timeout` seconds.
+    HEAD        `header_timeout`; also a new connection that has sent nothing
+    BODY        `body_timeout` between two parts, and `body_rate` on average
+    DISCARD     the rest of a body after its response: all of it has `body_timeout`, however fast it comes
+    RESPONSE    no limit but `write_timeout`
+    IDLE        `idle_timeout`
 
-The easy thing to get wrong is to blame a client for what the server did. If the event loop was blocked, nobody
-could make progress, so the clock of the sweep advances by at most two intervals at a time. A body that is not
-read, because the application does not ask for it, is not slow. And an idle connection is idle only after its
-last response has left the server.
+Writing is checked in every phase: while the write buffer of a connection is not empty, the client has to take
+some of it every `write_timeout` seconds.
+
+Easy to get wrong: blaming a client for what the server did. If the event loop was blocked, no client could make
+progress, so the clock of the sweep advances by at most two intervals at a time. A body that the application does
+not ask for is not slow. And a connection is idle only after its last response has left the server.
 """
 
 import asyncio
 import contextlib
+import enum
 import logging
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from enfilade.transports.http11.flow_control import reset
-
-if TYPE_CHECKING:
-    from enfilade.transports.http11.request_cycle import Cycle
+from enfilade.timings import Timings
+from enfilade.transports.http11.flow_control import Flow, reset
+from enfilade.transports.http11.request_cycle import RequestCycle
 
 try:
     from fcntl import ioctl
@@ -39,19 +43,25 @@ except ImportError:  # Windows has neither
 else:
     _KERNEL_QUEUE = TIOCOUTQ
 
-HEAD, BODY, REST, RESPONSE, IDLE = "head", "body", "rest", "response", "idle"
-
-RESERVE_TIMEOUT: Final = 2.0  # seconds for the head of a request on a connection above `max_connections`
-
 _LONGEST_INTERVAL: Final = 1.0  # seconds between two sweeps
 _SHORTEST_INTERVAL: Final = 0.02
-_BATCH: Final = 1000  # connections that are looked at before the event loop gets its turn
+_BATCH: Final = 1000  # connections that are checked before the event loop runs other callbacks
 
 log = logging.getLogger("enfilade.transports")
 
 
+class Phase(enum.Enum):
+    """What a connection waits for; see the top of this file."""
+
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    DISCARD = enum.auto()
+    RESPONSE = enum.auto()
+    IDLE = enum.auto()
+
+
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one connection may take. Times are in seconds, sizes in bytes.
+    """Limits of connections. Times are in seconds, sizes in bytes.
 
     Attributes:
         header_timeout: for the head of a request, from its first byte; on a new connection, from accept.
@@ -61,8 +71,12 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
         write_timeout: in which the client has to read some of a response.
         discard_limit: bytes that are read from a client after its request was refused.
         response_memory: bytes of responses that wait for clients which do not read, of all connections.
+        waiting_memory: bytes of pipelined requests that wait, of all connections.
         max_connections: connections at once; 0 for what the limit of descriptors allows, None for no limit.
+        max_reserve: connections above `max_connections`, if there are descriptors for them.
+        evictable_rate: bytes per second below which a body makes room for a new connection.
         probe_paths: what is served also above `max_connections`.
+        timings: fixed times.
     """
 
     header_timeout: float = 10.0
@@ -72,8 +86,12 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     write_timeout: float = 30.0
     discard_limit: int = 64 * 1024
     response_memory: int = 256 * 1024 * 1024
+    waiting_memory: int = 32 * 1024 * 1024
     max_connections: int | None = None
+    max_reserve: int = 256
+    evictable_rate: int = 16 * 1024
     probe_paths: frozenset[str] = frozenset()
+    timings: Timings = Timings()
 
     @property
     def interval(self) -> float:
@@ -82,37 +100,27 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
         return min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, shortest / 4))
 
 
-class TimedFlow(Protocol):
-    """Flow control of a connection."""
-
-    read_paused: bool
-    resumptions: int
-
-
 class TimedConnection(Protocol):
-    """What the sweep has to know of a connection.
+    """A connection as the sweep and the limits of a server see it.
 
     Attributes:
-        look_at: when the sweep looks at it next, by the clock of the sweep; 0 after something happened.
-        watch: what the sweep noted when it last looked; None before it has.
-        in_reserve: above `max_connections`.
-        cycle: the newest request.
+        check_at: when the sweep checks it next, by the clock of the sweep; 0 after something happened.
+        progress: what the sweep noted at its last check; None before the first.
+        in_reserve: whether it is above `max_connections`.
+        cycle: its newest request.
+        flow: its back-pressure.
     """
 
     transport: asyncio.Transport
-    look_at: float
-    watch: "Watch | None"
+    check_at: float
+    progress: "Progress | None"
     in_reserve: bool
-    cycle: "Cycle | None"
-
-    @property
-    def flow(self) -> TimedFlow:
-        """Its flow control."""
-        ...
+    cycle: RequestCycle | None
+    flow: Flow
 
     @property
     def is_reading_head(self) -> bool:
-        """Whether some of a head has come, and not all."""
+        """Whether a head has arrived in part."""
         ...
 
     @property
@@ -126,7 +134,7 @@ class TimedConnection(Protocol):
         ...
 
     def time_out(self, setting: str) -> None:
-        """Refuse a request that does not become complete (408), or close the connection of none.
+        """Refuse an incomplete request with 408, or close a connection without one.
 
         Args:
             setting: the name of the limit, for the log.
@@ -134,57 +142,63 @@ class TimedConnection(Protocol):
         ...
 
 
-class Watch:
-    """What the sweep noted of one connection.
+class Progress:
+    """What the sweep noted of one connection. Times are by the clock of the sweep.
 
     Attributes:
-        phase: of the connection.
-        cycle: the newest request at that time.
-        since: when the phase began, or when there was progress in it.
-        began: when the phase began; for a body, less the time in which the application did not read it.
+        phase: of the connection at the last check.
+        cycle: its newest request at that time.
+        since: start of the phase, or of the last progress in it.
+        phase_began: start of the phase; for a body, without the time in which the application did not read it.
+        checked_at: time of the last check.
+        window_began: start of the interval over which `body_rate` is measured.
+        received: bytes of the body now, and at the start of that interval.
+        outstanding: bytes of responses that the client has not taken.
+        resumptions: of `Flow`, at the last check.
+        stuck_since: when the client last took some of them.
     """
 
     __slots__ = (
-        "began",
+        "checked_at",
         "cycle",
-        "looked",
         "outstanding",
         "phase",
+        "phase_began",
         "received",
         "resumptions",
         "since",
-        "stuck",
-        "window",
+        "stuck_since",
+        "window_began",
     )
 
-    def __init__(self, phase: str, cycle: "Cycle | None", clock: float) -> None:
+    def __init__(self, phase: Phase, cycle: RequestCycle | None, clock: float) -> None:
         self.phase = phase
         self.cycle = cycle
-        self.since = self.began = self.looked = self.window = self.stuck = clock
-        self.received = (0, 0)  # bytes of the body now, and at the start of the window
-        self.outstanding = 0  # bytes that the client has not taken
+        self.since = self.phase_began = self.checked_at = self.window_began = self.stuck_since = clock
+        self.received = (0, 0)
+        self.outstanding = 0
         self.resumptions = 0
 
 
-def phase_of(connection: TimedConnection) -> str:
-    """Return what a connection waits for.
+def phase_of(connection: TimedConnection) -> Phase:
+    """Return the phase of a connection.
 
-    A head that arrives behind a request under way is not timed before that has its response.
+    A head that arrives behind a request in progress is not timed before that has its response.
     """
     cycle = connection.cycle
     if connection.is_ending:
-        return RESPONSE
+        return Phase.RESPONSE
     if cycle is None:
-        return HEAD
+        return Phase.HEAD
     if cycle.more_body:
-        return REST if cycle.response_complete else BODY
+        return Phase.DISCARD if cycle.response_complete else Phase.BODY
     if not cycle.response_complete:
-        return RESPONSE
-    return HEAD if connection.is_reading_head else IDLE
+        return Phase.RESPONSE
+    return Phase.HEAD if connection.is_reading_head else Phase.IDLE
 
 
 class Sweep:
-    """Looks at the connections of a server, and ends those that are over a limit.
+    """Checks the connections of a server periodically, and ends those that exceed a limit.
 
     Args:
         limits: of each connection.
@@ -192,6 +206,7 @@ class Sweep:
         loop: the event loop that they belong to.
 
     Attributes:
+        limits: of each connection.
         clock: seconds that the event loop has run while there were connections.
         loop: the event loop that the connections belong to.
     """
@@ -200,19 +215,19 @@ class Sweep:
         self, limits: ConnectionLimits, connections: Iterable[Any], loop: asyncio.AbstractEventLoop
     ) -> None:
         self.limits = limits
-        self.clock = 1.0  # above 0, which means at once
-        self._connections = connections
+        self.clock = 1.0  # above 0, which `check_at` uses for "at the next sweep"
         self.loop = loop
+        self._connections = connections
         self._interval = limits.interval
         self._timer: asyncio.TimerHandle | None = None
         self._swept_at = 0.0
         self._aborted: list[tuple[str, int] | None] = []  # clients that did not read, in this sweep
-        self._phases: dict[str, Callable[[TimedConnection, Watch, float], float]] = {
-            HEAD: self._look_at_head,
-            BODY: self._look_at_body,
-            REST: self._look_at_rest,
-            RESPONSE: self._look_at_response,
-            IDLE: self._look_at_idle,
+        self._checks: dict[Phase, Callable[[TimedConnection, Progress, float], float]] = {
+            Phase.HEAD: self._check_head,
+            Phase.BODY: self._check_body,
+            Phase.DISCARD: self._check_discarded_body,
+            Phase.RESPONSE: self._check_response,
+            Phase.IDLE: self._check_idle,
         }
 
     def start(self) -> None:
@@ -229,102 +244,101 @@ class Sweep:
         self._timer = None
         if connections:
             self._timer = self.loop.call_later(self._interval, self._sweep)
-            self._look_at_some(connections)
+            self._check_batch(connections)
 
-    def _look_at_some(self, connections: list[TimedConnection]) -> None:
+    def _check_batch(self, connections: list[TimedConnection]) -> None:
         clock = self.clock
         for connection in connections[:_BATCH]:
-            if connection.look_at <= clock:
-                self.look(connection)
+            if connection.check_at <= clock:
+                self.check(connection)
         if len(connections) > _BATCH:
-            self.loop.call_soon(self._look_at_some, connections[_BATCH:])
+            self.loop.call_soon(self._check_batch, connections[_BATCH:])
         elif self._aborted:
-            self._log()
+            self._log_aborted()
 
-    def look(self, connection: TimedConnection) -> None:
-        """Look at one connection, and say when to look at it again."""
+    def check(self, connection: TimedConnection) -> None:
+        """Check one connection, and schedule its next check."""
         clock = self.clock
-        phase, watch = phase_of(connection), connection.watch
-        if watch is None:
-            connection.watch = watch = Watch(phase, connection.cycle, clock)
-        elif watch.phase != phase or watch.cycle is not connection.cycle:
-            watch.phase, watch.cycle, watch.received = phase, connection.cycle, (0, 0)
-            watch.since = watch.began = watch.looked = watch.window = clock
-        elapsed, watch.looked = clock - watch.looked, clock
+        phase, progress = phase_of(connection), connection.progress
+        if progress is None:
+            connection.progress = progress = Progress(phase, connection.cycle, clock)
+        elif progress.phase is not phase or progress.cycle is not connection.cycle:
+            progress.phase, progress.cycle, progress.received = phase, connection.cycle, (0, 0)
+            progress.since = progress.phase_began = progress.checked_at = progress.window_began = clock
+        elapsed, progress.checked_at = clock - progress.checked_at, clock
         if buffered := connection.transport.get_write_buffer_size():
-            if self._is_stuck(connection, watch, buffered):
+            if self._is_stuck(connection, progress, buffered):
                 self._aborted.append(connection.peer)
                 reset(connection.transport)
                 return
-            if phase == IDLE:  # not before the response has left
-                watch.since = clock
+            if phase is Phase.IDLE:  # it is not idle before the response has left
+                progress.since = clock
         else:
-            watch.outstanding = 0
-        next_look = self._phases[phase](connection, watch, elapsed)
-        connection.look_at = clock if buffered else next_look
+            progress.outstanding = 0
+        next_check = self._checks[phase](connection, progress, elapsed)
+        connection.check_at = clock if buffered else next_check
 
-    # -- one phase each: end the connection, or return when to look again --------------------------------------
+    # -- one phase each: end the connection, or return the time of the next check ------------------------------
 
-    def _look_at_head(self, connection: TimedConnection, watch: Watch, _: float) -> float:
+    def _check_head(self, connection: TimedConnection, progress: Progress, _: float) -> float:
         timeout, setting = self.limits.header_timeout, "header_timeout"
-        if connection.in_reserve and timeout > RESERVE_TIMEOUT:
-            timeout, setting = RESERVE_TIMEOUT, "max_connections"
-        if self.clock - watch.since >= timeout and not connection.transport.is_closing():
+        if connection.in_reserve and timeout > self.limits.timings.reserve_head:
+            timeout, setting = self.limits.timings.reserve_head, "max_connections"
+        if self.clock - progress.since >= timeout and not connection.transport.is_closing():
             connection.time_out(setting)
-        return watch.since + timeout
+        return progress.since + timeout
 
-    def _look_at_body(self, connection: TimedConnection, watch: Watch, elapsed: float) -> float:
+    def _check_body(self, connection: TimedConnection, progress: Progress, elapsed: float) -> float:
         cycle, limits, clock = connection.cycle, self.limits, self.clock
         assert cycle is not None
-        received, at_start = watch.received
+        received, at_start = progress.received
         if cycle.received > received:
-            watch.since, watch.received = clock, (cycle.received, at_start)
-        if (
-            connection.flow.read_paused or cycle.is_continue_due
-        ):  # it is the application that does not ask for more
-            watch.since += elapsed
-            watch.began += elapsed
-            watch.window += elapsed
+            progress.since, progress.received = clock, (cycle.received, at_start)
+        if connection.flow.read_paused or cycle.is_continue_due:  # the application does not ask for more
+            progress.since += elapsed
+            progress.phase_began += elapsed
+            progress.window_began += elapsed
         exceeded = ""
-        if clock - watch.window >= limits.body_timeout:
+        if clock - progress.window_began >= limits.body_timeout:
             if cycle.received - at_start < limits.body_rate * limits.body_timeout:
                 exceeded = "body_rate"
-            watch.window, watch.received = clock, (cycle.received, cycle.received)
-        if clock - watch.since >= limits.body_timeout:
+            progress.window_began, progress.received = clock, (cycle.received, cycle.received)
+        if clock - progress.since >= limits.body_timeout:
             exceeded = "body_timeout"
         if exceeded and not connection.transport.is_closing():
             connection.time_out(exceeded)
         return clock
 
-    def _look_at_rest(self, connection: TimedConnection, watch: Watch, _: float) -> float:
-        if self.clock - watch.since >= self.limits.body_timeout and not connection.transport.is_closing():
+    def _check_discarded_body(self, connection: TimedConnection, progress: Progress, _: float) -> float:
+        is_over = self.clock - progress.since >= self.limits.body_timeout
+        if is_over and not connection.transport.is_closing():
             connection.transport.close()
-        return watch.since + self.limits.body_timeout
+        return progress.since + self.limits.body_timeout
 
-    def _look_at_response(self, connection: TimedConnection, watch: Watch, _: float) -> float:
-        return self.clock + self.limits.write_timeout / 3  # to see whether something waits for its reader
+    def _check_response(self, connection: TimedConnection, progress: Progress, _: float) -> float:
+        return self.clock + self.limits.write_timeout / 3  # when the write buffer is checked
 
-    def _look_at_idle(self, connection: TimedConnection, watch: Watch, _: float) -> float:
-        if self.clock - watch.since >= self.limits.idle_timeout:
+    def _check_idle(self, connection: TimedConnection, progress: Progress, _: float) -> float:
+        if self.clock - progress.since >= self.limits.idle_timeout:
             connection.transport.close()
-        return watch.since + self.limits.idle_timeout
+        return progress.since + self.limits.idle_timeout
 
     # ----------------------------------------------------------------------------------------------------------
 
-    def _is_stuck(self, connection: TimedConnection, watch: Watch, buffered: int) -> bool:
+    def _is_stuck(self, connection: TimedConnection, progress: Progress, buffered: int) -> bool:
         """Whether the client has taken nothing for `write_timeout`.
 
-        What the kernel holds counts too. It asks for more only after a good part of its buffer has gone, which
-        can be megabytes, and takes longer than `write_timeout` where the client is slow.
+        The kernel's buffer counts too. The kernel asks for more only after a good part of its buffer has gone,
+        which can be megabytes, and takes longer than `write_timeout` where the client is slow.
         """
-        outstanding = buffered + _in_kernel(connection.transport)
-        has_resumed = watch.resumptions != connection.flow.resumptions
-        if watch.outstanding == 0 or outstanding < watch.outstanding or has_resumed:
-            watch.stuck = self.clock
-        watch.outstanding, watch.resumptions = outstanding, connection.flow.resumptions
-        return self.clock - watch.stuck >= self.limits.write_timeout
+        outstanding = buffered + _kernel_buffered(connection.transport)
+        has_resumed = progress.resumptions != connection.flow.resumptions
+        if progress.outstanding == 0 or outstanding < progress.outstanding or has_resumed:
+            progress.stuck_since = self.clock
+        progress.outstanding, progress.resumptions = outstanding, connection.flow.resumptions
+        return self.clock - progress.stuck_since >= self.limits.write_timeout
 
-    def _log(self) -> None:
+    def _log_aborted(self) -> None:
         """Log one line for a sweep, however many connections it has ended."""
         *_, last = aborted = self._aborted
         self._aborted = []
@@ -334,8 +348,8 @@ class Sweep:
         log.warning(text, peer, self.limits.write_timeout, more)
 
 
-def _in_kernel(transport: asyncio.Transport) -> int:
-    """Return how many bytes the kernel holds that the client has not acknowledged; 0 where it does not tell."""
+def _kernel_buffered(transport: asyncio.Transport) -> int:
+    """Return how many sent bytes the client has not acknowledged; 0 where the kernel does not tell."""
     connection = transport.get_extra_info("socket")
     if _KERNEL_QUEUE is None or connection is None:
         return 0

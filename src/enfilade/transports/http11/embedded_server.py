@@ -1,8 +1,8 @@
-"""Serving over HTTP inside an event loop that belongs to somebody else, for `run_async()`.
+"""Serving over HTTP in an event loop that the caller owns, for `run_async()`.
 
-Whoever runs the loop stops the server by cancelling the task that awaits it. uvicorn has no end for that: a
-cancelled `serve()` leaves the listener, the connections and the lifespan open. Here the first cancellation is a
-request to stop in order, and is raised again once that is done.
+The caller stops the server by cancelling the task that awaits it. uvicorn does not handle that: a cancelled
+`serve()` leaves the listener, the connections and the lifespan open. Here the first cancellation stops the
+server in order, and is raised again when that is done.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from enfilade.transports.http11.flow_control import reset
 from enfilade.transports.http11.server import Served, Server, ServerOptions
 from enfilade.transports.processes.listeners import bind
 
-_ABANDONED: Final = 1.0  # seconds that the lifespan gets when the server is not stopped in order
+_ABORTED_LIFESPAN: Final = 1.0  # seconds that the lifespan gets when the server is not stopped in order
 
 
 class EmbeddedServer(Server):
@@ -34,9 +34,9 @@ class EmbeddedServer(Server):
         try:
             await self.serve(listeners)
         except asyncio.CancelledError:  # while it started, or once more while it stopped
-            await self._abandon()
+            await self._abort()
             raise
-        except SystemExit:  # how uvicorn says that it cannot listen; the loop is not ours to leave
+        except SystemExit:  # uvicorn cannot listen; the caller's loop goes on
             self.started = False
         if not self.started:
             raise RuntimeError("the server could not start; the log says why")
@@ -44,31 +44,31 @@ class EmbeddedServer(Server):
             raise self._cancellation
 
     async def main_loop(self) -> None:
-        """Wait for the end."""
+        """Wait until the server should stop."""
         try:
             await super().main_loop()
         except asyncio.CancelledError as error:
             self._cancellation = error
 
-    async def _abandon(self) -> None:
-        """Close everything at once; connections are cut."""
-        for server in getattr(self, "servers", ()):  # there are none before it has begun to listen
+    async def _abort(self) -> None:
+        """Close everything at once, and reset the connections."""
+        for server in getattr(self, "servers", ()):  # which exists once it listens
             server.close()
         for task in self.server_state.tasks:
             task.cancel("the server is stopping (shutdown)")
         for connection in self.server_state.connections:
             reset(connection.transport)
         lifespan = getattr(self, "lifespan", None)
-        if lifespan is not None and lifespan.startup_event.is_set():  # what is still starting cannot be stopped
+        if lifespan is not None and lifespan.startup_event.is_set():  # or it still starts
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(lifespan.shutdown(), _ABANDONED)
+                await asyncio.wait_for(lifespan.shutdown(), _ABORTED_LIFESPAN)
 
 
 async def bind_in_thread(host: str, port: int) -> list[socket.socket]:
-    """Bind as `listeners.bind` does, without blocking the event loop while a name is looked up.
+    """Bind as `listeners.bind` does, without blocking the event loop while a name is resolved.
 
     Raises:
-        ListenError: it cannot be done; the text says why.
+        ListenError: the text says why it cannot be bound.
     """
     binding = asyncio.ensure_future(asyncio.to_thread(bind, host, port))
     try:
@@ -80,8 +80,8 @@ async def bind_in_thread(host: str, port: int) -> list[socket.socket]:
 
 def _close_bound(binding: "asyncio.Future[list[socket.socket]]") -> None:
     if not binding.cancelled() and binding.exception() is None:
-        for each in binding.result():
-            each.close()
+        for sock in binding.result():
+            sock.close()
 
 
 async def serve_http_embedded(app: Served, options: ServerOptions, listeners: list[socket.socket]) -> None:
@@ -90,7 +90,7 @@ async def serve_http_embedded(app: Served, options: ServerOptions, listeners: li
     Args:
         app: what to serve.
         options: how.
-        listeners: bound sockets; they are closed in the end.
+        listeners: bound sockets; they are closed at the end.
 
     Raises:
         RuntimeError: it could not start; the log says why.
@@ -98,5 +98,5 @@ async def serve_http_embedded(app: Served, options: ServerOptions, listeners: li
     try:
         await EmbeddedServer(app, options).serve_until_cancelled(listeners)
     finally:
-        for each in listeners:
-            each.close()
+        for listener in listeners:
+            listener.close()

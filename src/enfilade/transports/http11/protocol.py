@@ -1,20 +1,34 @@
-"""HTTP/1.1 on one connection: httptools' parser, and less work for each request than uvicorn's own protocol has.
+"""HTTP/1.1 on one connection: httptools parses, and each request costs less than in uvicorn's own protocol.
 
-uvicorn makes one of these for each connection, as it would make its own, and goes on to own the listener, the
-lifespan, the signals and the end. What is saved is what uvicorn does anew for each request and need not: a
-timer, an event, a parsed URL, a callback of the task, a second write, and a search of each header for bad
-characters.
+uvicorn creates one `HttpProtocol` for each connection, as it would create its own. Requests may be pipelined:
+`cycle` is the request that the parser is at, `_active` the one that the application is at, and `_waiting` has
+those in between. Responses go out in the order of the requests.
 
-Requests may be pipelined: `cycle` is the request that the parser is at, `_active` the one that the application
-is at, and `_waiting` has those in between. The parser gets at most `_PIECE` bytes at a time, and once enough
-requests wait (see `http_waiting`), the bytes behind them are held back and reading pauses. The same happens to
-the rest of what takes long to parse, such as chunks of one byte, until other connections had their turn.
+The state of a connection says what happens to the bytes that arrive:
 
-Easy to get wrong: whatever stops the parser must not stop the requests before it, nor write into their
-responses. So a refusal is written when all of them are answered.
+    OPEN      they are parsed, in pieces of at most `_PIECE` bytes
+    HELD      they are held back in `_held`, and reading is paused
+    REFUSED   up to `discard_limit` of them are dropped, then reading is paused
+    CLOSING   the same, by `LingeringClose`; the sending half is closed
+
+    from      event                                                               to        by
+    OPEN      enough requests wait (`WaitingRequests.is_full`)                    HELD      _hold_if_full
+    OPEN      parsing has taken `parse_turn`; other connections get their turn    HELD      _feed_in_pieces
+    HELD      the last waiting request has begun, or the turn has come            OPEN      _resume_parsing
+    OPEN      what arrives is no request, or too large, or takes too long         REFUSED   _refuse
+    HELD      the connections of the server hold too many bytes                   REFUSED   _refuse
+    REFUSED   all requests before it are answered: the refusal is written         CLOSING   _answer_refusal
+    any       the last response is complete, and the client may still send        CLOSING   _close
+
+`_refusal` is set in REFUSED and CLOSING. In addition the parser has a stage (`ParseStage`), each request its own
+state (`request_cycle.py`), and the sweep derives a phase from these (`connection_timeouts.py`).
+`_half_closed_timer` runs once the client has closed its sending half, in every state.
+
+Easy to get wrong: whatever stops the parser must not stop the requests before it, nor write into their responses.
 """
 
 import asyncio
+import enum
 import inspect
 import logging
 import time
@@ -29,33 +43,63 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from enfilade.transports.http11.connection_slots import refuse_for_lack_of_room, slots_of
-from enfilade.transports.http11.connection_timeouts import Watch
-from enfilade.transports.http11.flow_control import Flow
-from enfilade.transports.http11.framing import FORWARDED, INVALID, NOTED, RequestRefused
-from enfilade.transports.http11.pipelining import WaitingRequests
-from enfilade.transports.http11.reader import BETWEEN, IN_BODY, IN_HEAD, MAX_FIELDS, TRAILERS, RequestReader
-from enfilade.transports.http11.refusal import LingeringClose, response_of
-from enfilade.transports.http11.request_cycle import Cycle, has_close, has_token
+from enfilade.transports.http11.connection_timeouts import Progress
+from enfilade.transports.http11.flow_control import Flow, LingeringClose
+from enfilade.transports.http11.memory_limits import WaitingRequests
+from enfilade.transports.http11.reader import (
+    BETWEEN,
+    FORWARDED,
+    IN_BODY,
+    IN_HEAD,
+    INVALID,
+    MAX_FIELDS,
+    NOTED,
+    TRAILERS,
+    RequestReader,
+    RequestRefused,
+)
+from enfilade.transports.http11.request_cycle import RequestCycle, has_close, has_token, refusal_response
 from enfilade.transports.refusal_log import refusals
 
 TOO_SLOW: Final = "The request did not become complete in time."
 TOO_MUCH_WAITS: Final = "Too many requests wait; try again later."
 
-_PIECE: Final = 8192  # bytes that are parsed before the limits are looked at
-_TURN: Final = 0.0003  # seconds of parsing after which other connections have their turn
+_PIECE: Final = 8192  # bytes that are parsed before the limits are checked
 _HALF_CLOSED: Final = 2.0  # seconds that requests get to finish once their client has closed its sending half
 
 log = logging.getLogger("uvicorn.error")
+
+
+class ConnectionState(enum.Enum):
+    """What happens to the bytes that arrive; see the top of this file."""
+
+    OPEN = enum.auto()
+    HELD = enum.auto()
+    REFUSED = enum.auto()
+    CLOSING = enum.auto()
+
+
+# As globals, which are faster to read than attributes of an Enum.
+_OPEN, _HELD, _REFUSED, _CLOSING = ConnectionState
 
 
 class HttpProtocol(RequestReader):
     """One connection.
 
     Args:
-        config: what uvicorn was told.
+        config: uvicorn's options.
         server_state: what the connections of a server share.
-        app_state: what the lifespan left for requests.
-        _loop: the event loop; None for the one that runs.
+        app_state: what the lifespan has put there for requests.
+        _loop: the event loop; None for the running one.
+
+    Attributes:
+        check_at: see `connection_timeouts`.
+        flow: back-pressure of the connection.
+        in_reserve: whether it is above `max_connections`.
+        logs_access: whether requests are logged.
+        progress: what the sweep noted.
+        server_state: what the connections of a server share.
+        transport: that of the connection.
     """
 
     __slots__ = (
@@ -63,27 +107,27 @@ class HttpProtocol(RequestReader):
         "_app",
         "_app_state",
         "_asgi",
-        "_closing",
         "_default_head",
         "_discard_limit",
         "_discarded",
-        "_half_closed",
+        "_half_closed_timer",
         "_held",
-        "_is_stopped",
-        "_is_stopping",
+        "_is_shutting_down",
         "_limit_concurrency",
+        "_lingering",
         "_loop",
         "_plain_app",
         "_slots",
+        "_state",
         "_turn",
         "_waiting",
+        "check_at",
         "flow",
         "in_reserve",
         "logs_access",
-        "look_at",
+        "progress",
         "server_state",
         "transport",
-        "watch",
     )
 
     def __init__(
@@ -97,7 +141,7 @@ class HttpProtocol(RequestReader):
             config.load()
         super().__init__(config.root_path)
         self._app = self._plain_app = config.loaded_app
-        if type(self._app) is ProxyHeadersMiddleware:  # which has nothing to do without such headers
+        if type(self._app) is ProxyHeadersMiddleware:  # which does nothing without such headers
             self._plain_app = self._app.app
         self._app_state = app_state
         self._asgi = {"version": config.asgi_version, "spec_version": "2.3"}
@@ -110,25 +154,24 @@ class HttpProtocol(RequestReader):
 
         self._default_head: tuple[Any, bytes] = (None, b"")
 
-        self.cycle: Cycle | None = None
-        self._active: Cycle | None = None
+        self._active: RequestCycle | None = None
         self._waiting: WaitingRequests | tuple[()] = ()
-        self.look_at = 0.0  # see `connection_timeouts`
-        self.watch: Watch | None = None
+        self.check_at = 0.0
+        self.progress: Progress | None = None
         self.in_reserve = False
 
-        self._is_stopped = False  # the parser gets nothing at present
-        self._held: memoryview | None = None  # bytes that it gets when fewer requests wait
-        self._turn: asyncio.Handle | None = None  # goes on with them
-        self._is_stopping = False  # what has been read is answered, and nothing after that
+        self._state = _OPEN
+        self._held: memoryview | None = None  # bytes that the parser gets when fewer requests wait
+        self._turn: asyncio.Handle | None = None  # resumes parsing after other connections had their turn
+        self._is_shutting_down = False  # what has been read is answered, and nothing after that
         self._discarded = 0  # bytes that came behind a refused request
-        self._closing: LingeringClose | None = None
-        self._half_closed: asyncio.TimerHandle | None = None  # the client sends no more
+        self._lingering: LingeringClose | None = None
+        self._half_closed_timer: asyncio.TimerHandle | None = None
 
-    # -- what the transport says -------------------------------------------------------------------------------
+    # -- calls by the transport --------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # it is one
-        """Take a connection."""
+        """Begin a connection."""
         self.server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own classes
         self.transport = transport
         self.flow = Flow(transport)
@@ -142,25 +185,25 @@ class HttpProtocol(RequestReader):
         self._slots.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell all requests that nobody waits for their responses, and forget those that have not begun."""
+        """Disconnect the requests, and drop those that have not begun."""
         self.server_state.connections.discard(self)
         if self.in_reserve:
-            self._slots.leave(self)
-        if self._half_closed is not None:
-            self._half_closed.cancel()
-        if self._closing is not None:
-            self._closing.cancel()
+            self._slots.leave_reserve(self)
+        if self._half_closed_timer is not None:
+            self._half_closed_timer.cancel()
+        if self._lingering is not None:
+            self._lingering.cancel()
         if self._active is not None:
             self._active.disconnect()
         self._drop_waiting()
         self._held = None
         self.resume_writing()
-        del self._parser  # which holds this
+        del self._parser  # it refers to this object
 
     def data_received(self, data: bytes) -> None:
         """Parse what the client sent."""
-        self.look_at = 0.0
-        if self._is_stopped or len(data) > _PIECE:
+        self.check_at = 0.0
+        if self._state is not _OPEN or len(data) > _PIECE:
             self._feed_in_pieces(memoryview(data))
             return
         self._has_blanks = b" \r\n" in data or b"\t\r\n" in data
@@ -171,49 +214,50 @@ class HttpProtocol(RequestReader):
         except httptools.HttpParserError:
             self._refuse(self._refusal or RequestRefused(400, INVALID))
         else:
-            if self._stage:
+            if self._stage is not BETWEEN:
                 self._check_overhead(len(data))
 
     def eof_received(self) -> bool | None:
         """Let short requests finish: the client has closed its sending half, or the whole connection.
 
-        Nobody can tell which. So a response that has begun to stream, and one that is not complete within
+        TCP does not tell which. So a response that has begun to stream, and one that is not complete within
         `_HALF_CLOSED` seconds, ends as if the client were gone.
         """
-        active, last = self._active, self.cycle
-        if self._half_closed is not None:
+        active, newest = self._active, self.cycle
+        if self._half_closed_timer is not None:
             return True
-        if active is None or last is None or active.response_started or self._closing is not None:
+        if active is None or newest is None or active.response_started or self._lingering is not None:
             return None
-        if (last.more_body and self._refusal is None) or not self.transport.can_write_eof():  # TLS cannot
+        if (newest.more_body and not self.is_ending) or not self.transport.can_write_eof():  # TLS cannot
             return None
-        if self._refusal is None:
-            last.keep_alive = False
-        self._half_closed = self._loop.call_later(_HALF_CLOSED, self.transport.close)
+        if not self.is_ending:
+            newest.keep_alive = False
+        self._half_closed_timer = self._loop.call_later(_HALF_CLOSED, self.transport.close)
         return True
 
     def pause_writing(self) -> None:
-        """The client does not read: let whoever sends wait."""
-        self.look_at = 0.0
+        """Make writers wait: the client does not read."""
+        self.check_at = 0.0
         self.flow.pause_writing()
         self._slots.unread.add(self)
 
     def resume_writing(self) -> None:
-        """The client reads again, or has gone."""
+        """Wake the writers: the client reads again, or has gone."""
         self.flow.resume_writing()
         self._slots.unread.remove(self)
 
-    # -- what the parser says ----------------------------------------------------------------------------------
+    # -- calls by the parser -----------------------------------------------------------------------------------
 
     def on_headers_complete(self) -> None:
-        """Call the application, or line the request up behind others of this connection."""
+        """Call the application, or append the request to the pipeline of this connection."""
         http_version = self._parser.get_http_version()
         method = self._parser.get_method()
         keep_alive = self._parser.should_keep_alive()
         headers = self._headers
         fields = dict(headers)
         app, expects_continue = self._plain_app, False
-        # Only a plain request passes: HTTP/1.1 with Host, no header twice, none noted, a head that came at once.
+        # A plain request needs no checks: HTTP/1.1 with Host, no header twice, none noted, a head that came at
+        # once.
         if (
             http_version != "1.1"
             or b"host" not in fields
@@ -223,12 +267,12 @@ class HttpProtocol(RequestReader):
             or len(fields) > MAX_FIELDS
             or self._has_blanks
         ):
-            http_version, notes = self._check_head(http_version, method, keep_alive)
+            http_version, noted = self._check_head(http_version, method, keep_alive)
             if http_version == "1.0":
                 keep_alive = False
             else:
-                expects_continue = has_token(notes.get(b"expect", b""), b"100-continue")
-            if not FORWARDED.isdisjoint(notes):
+                expects_continue = has_token(noted.get(b"expect", b""), b"100-continue")
+            if not FORWARDED.isdisjoint(noted):
                 app = self._app
         if self._url != self._last_url or method != self._last_method:
             self._keep_target(method)
@@ -242,54 +286,54 @@ class HttpProtocol(RequestReader):
             "state": self._app_state.copy(),
         }
         self._headers = TRAILERS
-        if self._limit_concurrency is not None and self._is_crowded(self._limit_concurrency):
+        if self._limit_concurrency is not None and self._exceeds_concurrency(self._limit_concurrency):
             log.warning("Exceeded concurrency limit.")
             app = service_unavailable
         if self.in_reserve:
             if not self._slots.is_served(self, self._scope["path"][len(self._root_path) :]):
                 app = refuse_for_lack_of_room
             keep_alive = keep_alive and not self.in_reserve
-        before = self.cycle
-        self.cycle = cycle = Cycle(self, app, scope, keep_alive, expects_continue)
+        previous = self.cycle
+        self.cycle = cycle = RequestCycle(self, app, scope, keep_alive, expects_continue)
         if not keep_alive and http_version == "1.0":
             cycle.end_by_close()
-        if before is None or (before.response_complete and before.keep_alive):
+        if previous is None or (previous.response_complete and previous.keep_alive):
             self._start(cycle)
         else:  # also behind a request that closes the connection, which drops whatever waits then
-            self._line_up(cycle)
+            self._append_waiting(cycle)
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of a body; more of it only when the application asks, once there is enough."""
+        """Buffer a part of a body; pause reading once the application has enough of it to receive."""
         cycle = self.cycle
         assert cycle is not None
-        if self._overhead is not None:  # it began in an earlier feed, so somebody may count what comes of it
+        if self._overhead is not None:  # it began in an earlier feed, so its progress is measured
             size = len(body)
             self._body_size += size
             cycle.received += size
-        if not cycle.response_complete and cycle.take(body) > HIGH_WATER_LIMIT:
+        if not cycle.response_complete and cycle.add_body(body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         """End a request."""
-        if self._upgraded is not None:  # whose body the parser did not look at
+        if self._upgraded is not None:  # whose body the parser has not read
             return
         self._stage = BETWEEN
         cycle = self.cycle
         assert cycle is not None
         cycle.more_body = False
         if not cycle.response_complete:
-            cycle.tell()
+            cycle.wake_receiver()
 
-    # -- what the server and the cycles say --------------------------------------------------------------------
+    # -- calls by the server and by request cycles -------------------------------------------------------------
 
     def shutdown(self) -> None:
-        """Answer what has been read of requests, then close the connection: uvicorn's server is stopping."""
-        self._is_stopping = True
+        """Answer the requests that have been read, then close the connection: uvicorn's server is stopping."""
+        self._is_shutting_down = True
         if self._held is None:
             self._end_with_newest()
 
     def drop_waiting(self) -> int:
-        """Let the response under way be the last one; return how many requests wait behind it."""
+        """Make the response in progress the last one; return how many requests are dropped behind it."""
         count = len(self._waiting)
         self._drop_waiting()
         self._held = None
@@ -298,29 +342,31 @@ class HttpProtocol(RequestReader):
         return count
 
     def default_head(self) -> bytes:
-        """Return the lines that uvicorn wants on each response.
+        """Return the header lines that uvicorn wants on each response.
 
-        If they close the connection, only the response that is the last one does (RFC 9112 §9.6).
+        If they close the connection, only the last response does so (RFC 9112 §9.6).
         """
-        of, lines = self._default_head
-        wanted = self.server_state.default_headers
-        if wanted is not of:  # uvicorn replaces the list when the date changes, and does not change the list
-            lines = self._read_default_head(wanted)
+        source, lines = self._default_head
+        default_headers = self.server_state.default_headers
+        if default_headers is not source:  # uvicorn replaces the list when the date changes, and never mutates it
+            lines = self._encode_default_head(default_headers)
         return lines
 
-    def _read_default_head(self, wanted: list[tuple[bytes, bytes]]) -> bytes:
+    def _encode_default_head(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
         fields = [
-            (name, value) for name, value in wanted if name.lower() != b"connection" or not has_close(value)
+            (name, value)
+            for name, value in default_headers
+            if name.lower() != b"connection" or not has_close(value)
         ]
         lines = b"".join(b"%b: %b\r\n" % field for field in fields)
-        if len(fields) == len(wanted):
-            self._default_head = (wanted, lines)
+        if len(fields) == len(default_headers):
+            self._default_head = (default_headers, lines)
         elif self._active is not None and not self._waiting and self._held is None:
             self._active.keep_alive = False
         return lines
 
     def response_completed(self, keep_alive: bool) -> None:
-        """Go on with the next request that is there, or wait for one."""
+        """Start the next request that has been read, or wait for one."""
         self.server_state.total_requests += 1
         if not keep_alive:
             self._close()
@@ -329,47 +375,48 @@ class HttpProtocol(RequestReader):
             return
         if self._waiting:
             self._start(self._waiting.popleft())
-            if self._is_stopped and not self._waiting and self._refusal is None:
-                self._go_on()  # now, since this one may wait for the rest of its body
+            if self._state is _HELD and not self._waiting:
+                self._resume_parsing()  # now, since this request may need the rest of its body
             else:
                 self.resume_reading()
             return
-        if self._is_stopped:
+        if self._state is not _OPEN:
             if self._refusal is not None:
                 self._answer_refusal(self._refusal)
                 return
-            self._go_on()
+            self._resume_parsing()
             if self._active is None or not self._active.response_complete:
                 return
         if self.flow.read_paused:
             self.resume_reading()
-        self.look_at = 0.0
+        self.check_at = 0.0
 
     def resume_reading(self) -> None:
-        """Take again what the client sends, unless enough requests wait."""
-        if not self._is_stopped or (self._refusal is not None and self._discarded <= self._discard_limit):
+        """Read from the client again, unless its bytes are held back or enough of them were dropped."""
+        if self._state is _OPEN or (self.is_ending and self._discarded <= self._discard_limit):
             self.flow.resume_reading()
 
-    # ----------------------------------------------------------------------------------------------------------
+    # -- pipelining --------------------------------------------------------------------------------------------
 
-    def _start(self, cycle: Cycle) -> None:
+    def _start(self, cycle: RequestCycle) -> None:
         self._active = cycle
         cycle.task = self._loop.create_task(cycle.run())
         self.server_state.tasks.add(cycle.task)
 
-    def _is_crowded(self, limit: int) -> bool:
+    def _exceeds_concurrency(self, limit: int) -> bool:
         return len(self.server_state.connections) >= limit or len(self.server_state.tasks) >= limit
 
-    def _line_up(self, cycle: Cycle) -> None:
-        """Let a pipelined request wait; parse no more once enough of them do."""
-        waiting = self._waiting or WaitingRequests(self.server_state)
+    def _append_waiting(self, cycle: RequestCycle) -> None:
+        """Append a pipelined request; stop parsing once enough of them wait."""
+        waiting = self._waiting or WaitingRequests(self._slots.waiting)
         self._waiting = waiting
         waiting.append(cycle)
-        self._stop_if_full()
+        self._hold_if_full()
 
-    def _stop_if_full(self) -> None:
+    def _hold_if_full(self) -> None:
         if self._waiting and self._waiting.is_full():
-            self._is_stopped = True
+            if self._state is _OPEN:
+                self._state = _HELD
             self.flow.pause_reading()
 
     def _drop_waiting(self) -> None:
@@ -378,30 +425,30 @@ class HttpProtocol(RequestReader):
         self._waiting = ()
 
     def _check_overhead(self, size: int) -> None:
-        """As for each connection; and stop in the middle of a body or head if enough requests wait."""
+        """Count as `RequestReader` does; and stop within a body or head if enough requests wait."""
         super()._check_overhead(size)
-        self._stop_if_full()
+        self._hold_if_full()
 
     # -- feeding the parser ------------------------------------------------------------------------------------
 
     def _feed_in_pieces(self, data: memoryview) -> None:
-        """Parse bytes for as long as few requests wait, and hold back the rest."""
-        if self._refusal is not None:
+        """Parse bytes while few requests wait, and hold back the rest."""
+        if self.is_ending:
             self._discard(len(data))
             return
         if self._held is not None:  # the transport may have read before it was paused
             self._hold(memoryview(bytes(self._held) + bytes(data)))
             return
-        end = time.monotonic() + _TURN
+        deadline = time.monotonic() + self._slots.sweep.limits.timings.parse_turn
         while data:
-            if self._is_stopped:
-                if self._refusal is None:
+            if self._state is not _OPEN:
+                if self._state is _HELD:
                     self._hold(data)
                 return
             self._feed(data[:_PIECE])
             data = data[_PIECE:]
-            if data and time.monotonic() >= end and not self._is_stopped:
-                self._is_stopped = True
+            if data and self._state is _OPEN and time.monotonic() >= deadline:
+                self._state = _HELD
                 self._turn = self._turn or self._loop.call_soon(self._take_turn)
 
     def _hold(self, data: memoryview) -> None:
@@ -409,8 +456,8 @@ class HttpProtocol(RequestReader):
         self.flow.pause_reading()
         self._held = data
         if not isinstance(self._waiting, WaitingRequests):
-            self._waiting = WaitingRequests(self.server_state)
-        if not self._waiting.hold(memoryview(data.obj).nbytes):  # all that these bytes are a part of
+            self._waiting = WaitingRequests(self._slots.waiting)
+        if not self._waiting.hold(memoryview(data.obj).nbytes):  # the whole buffer that these bytes are a part of
             self._refuse(RequestRefused(503, TOO_MUCH_WAITS))
 
     def _drop_held(self) -> None:
@@ -419,27 +466,27 @@ class HttpProtocol(RequestReader):
             self._waiting.hold(0)
 
     def _take_turn(self) -> None:
-        """Go on with what the last turn of the event loop has left, unless it waits for responses by now."""
+        """Resume parsing in the next turn of the event loop, unless enough requests wait by now."""
         self._turn = None
         if self._held is None or self.transport.is_closing() or (self._waiting and self._waiting.is_full()):
             return
-        self._go_on()
+        self._resume_parsing()
 
-    def _go_on(self) -> None:
-        """Parse what was held back, and read on if the application takes what it gets."""
+    def _resume_parsing(self) -> None:
+        """Parse what was held back, and read on if the application receives what has arrived."""
         held = self._held
         self._drop_held()
-        self._is_stopped = False
+        self._state = _OPEN
         if held is not None:
             self._feed_in_pieces(held)
-        if self._is_stopping and self._refusal is None and self._held is None:
+        if self._is_shutting_down and not self.is_ending and self._held is None:
             self._end_with_newest()
         cycle = self.cycle
         if cycle is None or cycle.response_complete or cycle.unread <= HIGH_WATER_LIMIT:
             self.resume_reading()
 
     def _end_with_newest(self) -> None:
-        """Let the response to the newest request be the last one, or close the connection if it is complete."""
+        """Make the response to the newest request the last one, or close the connection if it is complete."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
@@ -449,8 +496,8 @@ class HttpProtocol(RequestReader):
 
     @property
     def is_reading_head(self) -> bool:
-        """Whether some of a head has come, and not all."""
-        return self._stage == IN_HEAD
+        """Whether a head has arrived in part."""
+        return self._stage is IN_HEAD
 
     @property
     def is_ending(self) -> bool:
@@ -467,30 +514,30 @@ class HttpProtocol(RequestReader):
         """Whether the rest of a body that the application does not want is so small that it can be read.
 
         Args:
-            announced: bytes that the client promised; None for chunks.
-            received: bytes that have come.
+            announced: Content-Length; None for chunks.
+            received: bytes that have arrived.
         """
         return announced is not None and announced - received <= self._discard_limit
 
     def time_out(self, setting: str) -> None:
-        """Refuse a request that does not become complete in time; close a connection on which nothing has come.
+        """Refuse an incomplete request; close a connection on which nothing has arrived.
 
         No response goes to a client that has sent nothing: it would read it as the response to a request that it
         is about to send.
         """
-        if self._stage == BETWEEN:
+        if self._stage is BETWEEN:
             self.transport.close()
         else:
             self._refuse(RequestRefused(408, TOO_SLOW, setting))
 
     def _refuse(self, refusal: RequestRefused) -> None:
-        """Parse no more; answer it once all requests before it are answered."""
+        """Stop parsing; answer with the refusal once all requests before it are answered."""
         self._refusal = refusal
-        self._is_stopped = True
+        self._state = _REFUSED
         self._drop_held()
-        self._url, self._headers = b"", TRAILERS  # they may be large, and wait behind a stream with the refusal
+        self._url, self._headers = b"", TRAILERS  # they may be large, and the refusal may wait behind a stream
         active, broken = self._active, self.cycle
-        if self._stage == IN_BODY and broken is not None:  # its body will not end
+        if self._stage is IN_BODY and broken is not None:  # its body will not end
             if self._waiting:
                 self._waiting.pop()
             else:
@@ -504,26 +551,26 @@ class HttpProtocol(RequestReader):
 
     def _answer_refusal(self, refusal: RequestRefused) -> None:
         refusals.warn(self._scope["client"], refusal.status, refusal.reason, refusal.setting)
-        self.transport.write(response_of(refusal.status, refusal.reason, self.default_head()))
+        self.transport.write(refusal_response(refusal.status, refusal.reason, self.default_head()))
         self._close()
 
     def _close(self) -> None:
         """Close the connection, but let the client read the response if it still sends."""
-        is_read = self._stage == BETWEEN and not self._is_stopped and not self._waiting
-        if is_read or self._half_closed is not None:
+        has_read_all = self._stage is BETWEEN and self._state is _OPEN and not self._waiting
+        if has_read_all or self._half_closed_timer is not None:
             self.transport.close()
-        elif self._closing is None:
-            self._is_stopped = True
-            self._refusal = self._refusal or RequestRefused(400, INVALID)
+        elif self._lingering is None:
+            self._state = _CLOSING
+            self._refusal = self._refusal or RequestRefused(400, INVALID)  # of what the client still sends
             self._held = None
             self._drop_waiting()
             self.flow.resume_reading()
-            self._closing = LingeringClose(self.transport, self._discard_limit)
+            self._lingering = LingeringClose(self.transport, self._discard_limit)
 
     def _discard(self, size: int) -> None:
-        """Drop bytes that come behind a refused request, and no more than the limit of them."""
-        if self._closing is not None:
-            self._closing.discard(size)
+        """Drop bytes that arrive behind a refused request; pause reading above the limit."""
+        if self._lingering is not None:
+            self._lingering.discard(size)
             return
         self._discarded += size
         if self._discarded > self._discard_limit:
@@ -531,11 +578,11 @@ class HttpProtocol(RequestReader):
 
 
 def is_supported() -> bool:
-    """Whether uvicorn makes connections as it did when this was written, and shares as much with them."""
-    made_with = tuple(inspect.signature(HttpToolsProtocol).parameters)
+    """Whether uvicorn creates connections, and shares with them, as it did when this was written."""
+    parameters = tuple(inspect.signature(HttpToolsProtocol).parameters)
     state, options = ServerState(), inspect.signature(uvicorn.Config).parameters
     return (
-        made_with == tuple(inspect.signature(HttpProtocol).parameters)
+        parameters == tuple(inspect.signature(HttpProtocol).parameters)
         and all(hasattr(state, name) for name in ("connections", "tasks", "default_headers", "total_requests"))
         and all(name in options for name in ("root_path", "limit_concurrency", "timeout_keep_alive"))
         and hasattr(uvicorn.Config, "asgi_version")

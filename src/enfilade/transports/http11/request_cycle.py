@@ -1,61 +1,118 @@
 """One request and its response, as the ASGI application sees them: what `HttpProtocol` calls it with.
 
-The easy thing to get wrong is when to write. A head that promises a length is kept until the body comes, so that
-both go out in one write. One that does not is the head of a stream: it goes out at once, since the first event
-may be a long time coming.
+    received in full      `more_body` is False
+    response started      the head has been passed to `send`: `response_started`
+    response complete     `response_complete`; the connection goes on to the next request, or closes
+    disconnected          the client has gone, or can be told nothing more: what is sent is dropped
+
+Easy to get wrong: when to write. A head with a Content-Length waits for the body, so that both go out in one
+write. One without is the head of a stream: it goes out at once, since the first event may be a long time coming.
 """
 
 import asyncio
+import enum
 import http
 import logging
 from collections.abc import Iterable, MutableMapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
+from uvicorn.server import ServerState
 
-if TYPE_CHECKING:
-    from enfilade.transports.http11.protocol import HttpProtocol
+from enfilade.transports.http11.flow_control import Flow
 
 Message = MutableMapping[str, Any]
 
 _PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
-STATUS_LINES: Final = {
+_STATUS_LINES: Final = {
     status: f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode() for status in range(100, 600)
 }
 
 _CONTROLS: Final = bytes({*range(0x20), 0x7F} - {0x09})
 _NOT_IN_NAMES: Final = bytes({*range(0x21), 0x7F, *b'()<>@,;:[]={}\\"'})
-_UNKNOWN, _LENGTH, _CHUNKS, _CLOSE = range(4)  # what shows the client where the body ends
 _MEANINGS: Final = {b"content-length": "length", b"transfer-encoding": "coding", b"connection": "connection"}
-_SMALL: Final = 16384  # bytes of a body that are sooner copied behind their head than written on their own
+_COPIED_BODY: Final = 16384  # bytes up to which copying a body behind its head costs less than a write of its own
 
 log = logging.getLogger("uvicorn.error")
 access_log = logging.getLogger("uvicorn.access")
 
 
-class Cycle:
+class _Framing(enum.Enum):
+    """What shows the client where the body of the response ends (RFC 9112 §6.3)."""
+
+    UNKNOWN = enum.auto()
+    LENGTH = enum.auto()
+    CHUNKED = enum.auto()
+    CLOSE = enum.auto()
+
+
+# As globals, which are faster to read than attributes of an Enum.
+_UNKNOWN, _LENGTH, _CHUNKED, _CLOSE = _Framing
+
+
+class ConnectionApi(Protocol):
+    """The connection of a request.
+
+    Attributes:
+        transport: that of the connection.
+        flow: its back-pressure.
+        server_state: what the connections of a server share.
+        logs_access: whether requests are logged.
+    """
+
+    transport: asyncio.Transport
+    flow: Flow
+    server_state: ServerState
+    logs_access: bool
+
+    def default_head(self) -> bytes:
+        """Return the header lines that uvicorn wants on each response."""
+        ...
+
+    def may_discard(self, announced: int | None, received: int) -> bool:
+        """Whether the rest of a body is so small that it can be read and dropped."""
+        ...
+
+    def response_completed(self, keep_alive: bool) -> None:
+        """Go on with the next request, or close the connection."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Read from the client again."""
+        ...
+
+
+class RequestCycle:
     """One request and its response.
 
     Args:
         connection: the one it came on.
-        app: what to call.
-        scope: what to call it with.
+        app: the application.
+        scope: of the request.
         keep_alive: the client may send another request after this one.
-        expects_continue: the client waits for a word before it sends the body.
+        expects_continue: the client waits for 100 Continue before it sends the body.
+
+    Attributes:
+        keep_alive: the connection stays open after the response.
+        more_body: some of the body has not arrived.
+        received: bytes of the body, once it has taken more than one feed of the parser.
+        response_complete: the whole response has been written.
+        response_started: the head of the response has been passed to `send`.
+        task: runs the application; None before and after.
     """
 
     __slots__ = (
         "_app",
         "_body",
         "_connection",
-        "_disconnected",
         "_expects_continue",
         "_framing",
+        "_has_event",
         "_head",
-        "_is_head",
-        "_news",
-        "_receiving",
+        "_is_disconnected",
+        "_is_head_request",
+        "_receivers",
         "_scope",
         "_unsent",
         "keep_alive",
@@ -68,7 +125,7 @@ class Cycle:
 
     def __init__(
         self,
-        connection: "HttpProtocol",
+        connection: ConnectionApi,
         app: Any,
         scope: dict[str, Any],
         keep_alive: bool,
@@ -78,28 +135,28 @@ class Cycle:
         self._app = app
         self._scope = scope
         self.task: asyncio.Task[None] | None = None
-        self._disconnected = False
-        self._news = False  # there is something to receive
-        self._receiving: tuple[asyncio.Future[None], ...] = ()  # who waits for it
+        self._is_disconnected = False
+        self._has_event = False  # there is something to receive
+        self._receivers: tuple[asyncio.Future[None], ...] = ()  # calls of `receive` that wait for it
 
         self.more_body = True
-        self.received = 0  # bytes of the body, once it has taken more than one feed of the parser
-        self._body: bytes | bytearray = b""  # what has come of it and was not received
+        self.received = 0
+        self._body: bytes | bytearray = b""  # has arrived, and was not received by the application
         self._expects_continue = expects_continue
 
         self.keep_alive = keep_alive
         self.response_started = False
         self.response_complete = False
-        self._is_head = scope["method"] == "HEAD"
+        self._is_head_request = scope["method"] == "HEAD"
         self._framing = _UNKNOWN
-        self._unsent = 0  # bytes of the body that are promised and have not been sent
+        self._unsent = 0  # bytes of the Content-Length that have not been sent
         self._head = b""  # waits for the body
 
     def end_by_close(self) -> None:
-        """Send no chunks: what has no length ends with the connection, for HTTP/1.0 (RFC 9112 §6.1)."""
+        """Send no chunks: a response without length ends with the connection, for HTTP/1.0 (RFC 9112 §6.1)."""
         self._framing = _CLOSE
 
-    # -- what the connection says ------------------------------------------------------------------------------
+    # -- calls by the connection -------------------------------------------------------------------------------
 
     @property
     def is_continue_due(self) -> bool:
@@ -114,11 +171,11 @@ class Cycle:
 
     @property
     def unread(self) -> int:
-        """Bytes of the body that have come and that the application has not received."""
+        """Bytes of the body that have arrived and that the application has not received."""
         return len(self._body)
 
     async def run(self) -> None:
-        """Call the application, and see to it that there is an end whatever it does."""
+        """Call the application, and make sure that the response ends whatever it does."""
         try:
             result = await self._app(self._scope, self.receive, self.send)
         except BaseException as error:
@@ -131,7 +188,7 @@ class Cycle:
             if result is not None:
                 log.error("ASGI callable should return None, but returned '%s'.", result)
                 self._break_off()
-            elif not self.response_complete and not self._disconnected:
+            elif not self.response_complete and not self._is_disconnected:
                 missing = "completing" if self.response_started else "starting"
                 log.error("ASGI callable returned without %s response.", missing)
                 await self._fail()
@@ -139,54 +196,54 @@ class Cycle:
             self._connection.server_state.tasks.discard(self.task)
             self.task = None
 
-    def take(self, body: bytes) -> int:
-        """Keep a part of the body for the application; return how much of it waits now."""
+    def add_body(self, body: bytes) -> int:
+        """Buffer a part of the body for the application; return how many bytes are buffered now."""
         if not self._body:
             self._body = body
         else:  # in one piece: a client may send chunks of one byte, each of which would be an object
             if type(self._body) is bytes:
                 self._body = bytearray(self._body)
             self._body += body
-        self.tell()
+        self.wake_receiver()
         return len(self._body)
 
-    def count_waiting(self) -> None:
-        """Count what has come of a body whose first feed has just ended: all of it waits for the application."""
+    def count_buffered(self) -> None:
+        """Set `received` after the first feed of a body, all of which is buffered."""
         self.received = len(self._body)
 
     def disconnect(self) -> None:
-        """The client has gone, or nothing more can be told it: what the application sends is dropped."""
-        self._disconnected = not self.response_complete
+        """Note that the client has gone, or can be told nothing more: what the application sends is dropped."""
+        self._is_disconnected = not self.response_complete
         self._expects_continue = False
-        self.tell()
+        self.wake_receiver()
 
-    def tell(self) -> None:
+    def wake_receiver(self) -> None:
         """Let `receive` return."""
-        self._news = True
-        for waiting in self._receiving:
-            if not waiting.done():
-                waiting.set_result(None)
+        self._has_event = True
+        for future in self._receivers:
+            if not future.done():
+                future.set_result(None)
 
-    # -- what the application says -----------------------------------------------------------------------------
+    # -- calls by the application ------------------------------------------------------------------------------
 
     async def receive(self) -> Message:
-        """Return what has come of the body, once something has; in the end, that the client has gone."""
+        """Return the next part of the body once some has arrived; after its end, that the client has gone."""
         connection = self._connection
         if self._expects_continue and not connection.transport.is_closing():
             connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._expects_continue = False
-        if not self._disconnected and not self.response_complete:
+        if not self._is_disconnected and not self.response_complete:
             if connection.flow.read_paused:
                 connection.resume_reading()
-            if not self._news:
-                waiting = asyncio.get_running_loop().create_future()
-                self._receiving += (waiting,)
+            if not self._has_event:
+                future = asyncio.get_running_loop().create_future()
+                self._receivers += (future,)
                 try:
-                    await waiting
+                    await future
                 finally:
-                    self._receiving = tuple(each for each in self._receiving if each is not waiting)
-            self._news = False
-        if self._disconnected or self.response_complete:
+                    self._receivers = tuple(other for other in self._receivers if other is not future)
+            self._has_event = False
+        if self._is_disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         body, self._body = bytes(self._body), b""
         return {"type": "http.request", "body": body, "more_body": self.more_body}
@@ -198,9 +255,9 @@ class Cycle:
             RuntimeError: the application must not send this, or not now.
         """
         flow = self._connection.flow
-        if flow.write_paused and not self._disconnected:
-            await flow.drain()
-        if self._disconnected:
+        if flow.write_paused and not self._is_disconnected:
+            await flow.wait_writable()
+        if self._is_disconnected:
             return
         kind = message["type"]
         if not self.response_started:
@@ -210,7 +267,7 @@ class Cycle:
         elif not self.response_complete:
             if kind != "http.response.body":
                 raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
-            self._go_on(message.get("body", b""), message.get("more_body", False))
+            self._send_body(message.get("body", b""), message.get("more_body", False))
         else:
             raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
 
@@ -232,37 +289,37 @@ class Cycle:
             lines += (start, value, b"\r\n")
             if meaning is None:
                 continue
-            if meaning == "length" and self._framing != _CHUNKS:
+            if meaning == "length" and self._framing is not _CHUNKED:
                 self._unsent = int(value)
                 self._framing = _LENGTH
             elif meaning == "coding" and value.lower() == b"chunked":
-                self._take_chunks(lines)
+                self._apply_chunked(lines)
             elif meaning == "connection" and has_close(value):
                 closes = True
         fields = b"".join(lines)
-        # One look at all of them: a line has the two control characters at its end, and no others.
+        # One search for all of them: a line has the two control characters at its end, and no others.
         if len(fields.translate(None, _CONTROLS)) != len(fields) - 2 * (len(lines) // 3):
             raise RuntimeError("Invalid HTTP header value.")
         if closes:
             self.keep_alive = False
         elif not self.keep_alive:
             fields += b"connection: close\r\n"
-        if self._framing == _UNKNOWN and not self._is_head and status not in (204, 304):
-            self._framing = _CHUNKS
+        if self._framing is _UNKNOWN and not self._is_head_request and status not in (204, 304):
+            self._framing = _CHUNKED
             fields += b"transfer-encoding: chunked\r\n"
-        self._head = b"%b%b%b\r\n" % (STATUS_LINES[status], defaults, fields)
-        if self._framing != _LENGTH:
+        self._head = b"%b%b%b\r\n" % (_STATUS_LINES[status], defaults, fields)
+        if self._framing is not _LENGTH:
             self._write(b"")
 
-    def _take_chunks(self, lines: list[bytes]) -> None:
-        """Send chunks as the last of these lines says, or drop that line where the client knows no chunks."""
-        if self._framing == _CLOSE:
+    def _apply_chunked(self, lines: list[bytes]) -> None:
+        """Send chunks as the last of these lines says, or drop that line for a client of HTTP/1.0."""
+        if self._framing is _CLOSE:
             del lines[-3:]
         else:
             self._unsent = 0
-            self._framing = _CHUNKS
+            self._framing = _CHUNKED
 
-    def _can_discard_rest(self, connection: "HttpProtocol") -> bool:
+    def _can_discard_rest(self, connection: ConnectionApi) -> bool:
         """Whether the connection can go on after a response that comes before the end of the body.
 
         It cannot if the client waits for 100 Continue, as that may send the body or not (RFC 9110 §10.1.1).
@@ -272,15 +329,16 @@ class Cycle:
         length = dict(self._scope["headers"]).get(b"content-length")
         return connection.may_discard(None if length is None else int(length), self.received)
 
-    def _go_on(self, body: bytes, more_body: bool) -> None:
-        if self._is_head:
+    def _send_body(self, body: bytes, more_body: bool) -> None:
+        framing = self._framing
+        if self._is_head_request:
             self._unsent = 0
             body = b""
-        elif self._framing <= _LENGTH:
+        elif framing is _LENGTH or framing is _UNKNOWN:
             if len(body) > self._unsent:
                 raise RuntimeError("Response content longer than Content-Length")
             self._unsent -= len(body)
-        elif self._framing == _CHUNKS:
+        elif framing is _CHUNKED:
             body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             if not more_body:
                 body += b"0\r\n\r\n"
@@ -289,14 +347,14 @@ class Cycle:
             if self._unsent:
                 raise RuntimeError("Response content shorter than Content-Length")
             self.response_complete = True
-            self.tell()
+            self.wake_receiver()
             self._connection.response_completed(self.keep_alive)
 
     def _write(self, body: bytes) -> None:
-        """Write what there is of the response, the head first if it waits."""
+        """Write a part of the body, behind the head if that waits."""
         write = self._connection.transport.write
         if self._head:
-            if len(body) > _SMALL:
+            if len(body) > _COPIED_BODY:
                 write(self._head)
             else:
                 body = self._head + body
@@ -305,7 +363,7 @@ class Cycle:
             write(body)
 
     async def _fail(self, status: int = 500, body: bytes = b"Internal Server Error") -> None:
-        """Say that something went wrong, if that can still be said."""
+        """Answer with an error, or break off a response that has started."""
         if self.response_complete:
             return
         if self.response_started:
@@ -320,8 +378,8 @@ class Cycle:
         await self.send({"type": "http.response.body", "body": body})
 
     def _break_off(self) -> None:
-        """Close the connection, so that the client sees that there is no more to come."""
-        if not self._disconnected:
+        """Close the connection, so that the client sees that the response is incomplete."""
+        if not self._is_disconnected:
             self._write(b"")
             self._connection.transport.close()
 
@@ -332,6 +390,23 @@ class Cycle:
             access_log.info(
                 '%s - "%s %s HTTP/%s" %d', client, scope["method"], path, scope["http_version"], status
             )
+
+
+def refusal_response(status: int, reason: str, default_lines: bytes) -> bytes:
+    """Return the whole response that refuses a request before the application sees it.
+
+    Args:
+        status: of the response.
+        reason: its body.
+        default_lines: header lines that every response has.
+    """
+    body = reason.encode()
+    return b"%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
+        _STATUS_LINES[status],
+        default_lines,
+        len(body),
+        body,
+    )
 
 
 @lru_cache(maxsize=256)  # an application has few
@@ -349,7 +424,7 @@ def _field(name: bytes) -> tuple[bytes, str | None]:
 
 def has_token(value: bytes, token: bytes) -> bool:
     """Whether a header that is a list has this element, which is in lower case (RFC 9110 §5.6.1)."""
-    return token in (each.strip() for each in value.lower().split(b","))
+    return token in (element.strip() for element in value.lower().split(b","))
 
 
 def has_close(value: bytes) -> bool:

@@ -1,13 +1,14 @@
-"""The last requests of a server that stops: they finish, or each of their callers is told that the server stops.
+"""The last requests of a server that stops: they finish, or their clients learn that the server stops.
 
-    connections closed that are idle ─▶ requests finish, with those pipelined behind them, at most
-    shutdown_timeout ─▶ what has not begun is dropped, the others are cancelled, and have `unwinding` seconds to
-    tell their callers ─▶ what connections are left are closed
+    idle connections are closed ─▶ requests finish, with those pipelined behind them, at most shutdown_timeout ─▶
+    those that have not begun are dropped, the others are cancelled, and have `unwinding` seconds to answer ─▶ the
+    remaining connections are closed
 
-A body of which nothing comes for `BODY_PATIENCE` seconds is given up before that: half a request keeps nobody.
+A body of which nothing arrives for `BODY_PATIENCE` seconds is cancelled before that: an incomplete request does
+not delay the end.
 
-The easy thing to get wrong is a handler that goes on when it is cancelled. Its caller has an outcome all the
-same, and its task is not waited for.
+Easy to get wrong: a handler that goes on after its cancellation. Its client gets an outcome all the same, and its
+task is not waited for.
 """
 
 import asyncio
@@ -20,12 +21,12 @@ from uvicorn.server import ServerState
 
 from enfilade.transports.http11.flow_control import reset
 
-#: Seconds that an unfinished body may make no progress while the server stops.
+#: Seconds without progress after which an incomplete body is cancelled while the server stops.
 BODY_PATIENCE: Final = 1.0
 
-_FORCED: Final = 0.3  # seconds for the same after a second signal
-_LOOK: Final = 0.05  # seconds between two looks
-_REASON: Final = "the server is stopping (shutdown)"  # by which the doorway knows whose cancellation it is
+_FORCED: Final = 0.3  # seconds for cancelled requests after a second signal
+_POLL_INTERVAL: Final = 0.05  # seconds
+_REASON: Final = "the server is stopping (shutdown)"  # by which the endpoint recognises this cancellation
 
 log = logging.getLogger("enfilade.transports")
 
@@ -38,19 +39,19 @@ async def finish_requests(
     Args:
         state: what its connections share.
         timeout: seconds that the requests have.
-        unwinding: seconds that those have then which were cancelled.
-        is_forced: whether to wait no longer.
+        unwinding: seconds that cancelled requests have then.
+        is_forced: returns whether to wait no longer.
 
     Returns:
         Whether all of their tasks have ended.
     """
     for connection in list(state.connections):
         connection.shutdown()
-    bodies = _Bodies()
+    bodies = _StalledBodies()
     end = time.monotonic() + timeout
     while _is_busy(state) and not is_forced() and time.monotonic() < end:
-        await asyncio.sleep(_LOOK)
-        bodies.give_up_stalled(state)
+        await asyncio.sleep(_POLL_INTERVAL)
+        bodies.cancel(state)
     dropped = _drop_waiting(state)
     if state.tasks or dropped:
         log.warning("requests that have not ended in time are cancelled: %d", len(state.tasks) + dropped)
@@ -60,7 +61,7 @@ async def finish_requests(
     while _is_busy(state):
         if time.monotonic() - cancelled_at >= (_FORCED if is_forced() else unwinding):
             break
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_POLL_INTERVAL)
     for connection in list(state.connections):
         if connection.transport.get_write_buffer_size():
             reset(connection.transport)
@@ -73,29 +74,29 @@ async def finish_requests(
 
 def _drop_waiting(state: ServerState) -> int:
     """Drop the pipelined requests that have not begun, and return how many there were."""
-    connections: list[Any] = list(state.connections)
-    return sum(each.drop_waiting() for each in connections if hasattr(each, "drop_waiting"))  # uvicorn's has none
+    connections: list[Any] = list(state.connections)  # of uvicorn's own protocol too, which has no pipeline
+    return sum(connection.drop_waiting() for connection in connections if hasattr(connection, "drop_waiting"))
 
 
 def _is_busy(state: ServerState) -> bool:
     return bool(state.tasks or state.connections)
 
 
-class _Bodies:
-    """Finds the bodies that do not go on."""
+class _StalledBodies:
+    """Finds the bodies of which nothing arrives."""
 
     def __init__(self) -> None:
         self._progress: dict[asyncio.Task[None], tuple[int, float]] = {}
 
-    def give_up_stalled(self, state: ServerState) -> None:
+    def cancel(self, state: ServerState) -> None:
         """Cancel the requests whose body has made no progress for `BODY_PATIENCE` seconds."""
         now = time.monotonic()
-        before, self._progress = self._progress, {}
+        previous, self._progress = self._progress, {}
         for connection in list(state.connections):
             cycle: Any = getattr(connection, "cycle", None)
             if cycle is None or not cycle.more_body or cycle.response_started or cycle.task is None:
                 continue
-            received, since = before.get(cycle.task, (-1, now))
+            received, since = previous.get(cycle.task, (-1, now))
             if cycle.received != received:
                 since = now
             elif now - since >= BODY_PATIENCE:
