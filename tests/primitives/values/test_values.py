@@ -633,6 +633,8 @@ def test_the_labels_of_pandas_rows_are_sent() -> None:
     assert data_of(result_of(table.groupby(["k", "v"]).size().rename("n"), list[Any])) == {"result": sizes}
     described = data_of(result_of(table.describe(), list[dict[str, Any]]))["result"]
     assert described[0] == {"index": "count", "v": 3.0}
+    with pytest.raises(ReturnedValueError, match="should be a valid list"):
+        result_of(table["k"].value_counts(), list[int])
     repeated = pd.Series([1, 2], index=["a", "a"])
     assert data_of(result_of({"s": repeated})) == {"s": [{"index": "a", "value": 1}, {"index": "a", "value": 2}]}
 
@@ -655,6 +657,25 @@ def test_a_pandas_table_with_two_columns_of_one_name_is_an_error() -> None:
                 _ = result_of({"rows": table}) if annotation is None else result_of({"rows": table}, annotation)
         with pytest.raises(ReturnedValueError, match="two columns of a table have the same name"):
             result_of(table, list[dict[str, Any]])
+
+
+class Lazy(BaseModel):
+    """A model that validates its items when they are read, which is once."""
+
+    items: Iterable[int]
+    more: Any = None
+
+
+@pytest.mark.parametrize("annotation", [Lazy, dict[str, Lazy], dict[str, Any], list[Any], None])
+def test_items_that_are_validated_lazily_are_sent(annotation: Any) -> None:
+    value = Lazy(items=[1, 2], more="a-b")
+    sent = {"items": [1, 2], "more": "a-b"}
+    if annotation is Lazy or annotation is None:
+        assert data_of(result_of(value) if annotation is None else result_of(value, Lazy)) == sent
+    elif annotation == list[Any]:
+        assert data_of(result_of([value], annotation)) == {"result": [sent]}
+    else:
+        assert data_of(result_of({"k": value}, annotation)) == {"k": sent}
 
 
 # -- choices of which no call can make one ---------------------------------------------------------------------

@@ -17,7 +17,7 @@ unless it is told not to (`validator_of`, `serializer_of`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from operator import is_
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -122,7 +122,7 @@ class _Rewriter:
         if kind == "float" and self._direction == "results" and options.get("ser_json_inf_nan") == "strings":
             return published_by(changed, _number_or_name)
         if kind == "generator":
-            return _list(changed)
+            return _list(changed) if self._direction == "arguments" else _written_list(changed)
         return self._argument(changed) if self._direction == "arguments" else _result(changed)
 
     def _bytes(self, node: Node, options: Options) -> Any:
@@ -243,3 +243,17 @@ def _list(node: Node) -> Any:
     """Return the schema of a list in place of a lazy iterable."""
     kept = {key: node[key] for key in ("items_schema", "min_length", "max_length", "metadata") if key in node}
     return {"type": "list", **kept}
+
+
+def _written_list(node: Node) -> Any:
+    """Return the schema of a list that is written also where a model holds a lazy iterator."""
+    made = _list(node)
+    if "serialization" in node:
+        return {**made, "serialization": node["serialization"]}
+    items = {key: made[key] for key in ("type", "items_schema") if key in made}
+    writes: Any = core_schema.plain_serializer_function_ser_schema(_listed, return_schema=items, when_used="json")
+    return {**made, "serialization": writes}
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, Iterator) else value

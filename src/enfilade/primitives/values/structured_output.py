@@ -166,12 +166,12 @@ class TypedWriter:
     def _dumped(self, validated: Any) -> bytes:
         """Return the JSON of the value, checked where the serializer alone does not guarantee the schema."""
         try:
-            write = self._serialize
             if self._core_schema is not None and _nested_models.holds_bytes_in_models(validated[0]):
-                write = self._write_anything
-            data = write(validated, by_alias=True, warnings="error", fallback=fallback)
-            if self._core_schema is not None and (b"-" in data or b"_" in data):  # perhaps the other alphabet
                 data = self._write_anything(validated, by_alias=True, warnings="error", fallback=fallback)
+            else:
+                data = self._serialize(validated, by_alias=True, warnings="error", fallback=fallback)
+                if self._core_schema is not None and (b"-" in data or b"_" in data):  # perhaps URL-safe base64
+                    data = self._write_anything(validated, by_alias=True, warnings="error", fallback=fallback)
             has_null = b"null" in data
             # NaN becomes null.
             if not (self._may_differ or (has_null and self._has_numbers)) and (
