@@ -3,6 +3,7 @@
 import functools
 import sys
 from dataclasses import dataclass
+from types import ModuleType
 from typing import (
     Annotated,
     Any,
@@ -273,8 +274,10 @@ class Chain[T](msgspec.Struct):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is newer")
-def test_aliases_and_classes_in_the_syntax_of_python_3_12() -> None:
-    names: dict[str, Any] = {"__name__": __name__}
+def test_aliases_and_classes_in_the_syntax_of_python_3_12(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("native_types")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    names = vars(module)
     exec(NATIVE, names)
     for annotation in (names["Injected"][str], names["Same"][names["Injected"][str]], names["Same"][Context]):
         assert list(properties(taking(annotation))) == ["y"]
