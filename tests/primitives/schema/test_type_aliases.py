@@ -9,6 +9,7 @@ from typing import (
     Any,
     ClassVar,
     Final,
+    Literal,
     LiteralString,
     Never,
     NewType,
@@ -20,7 +21,7 @@ from typing import (
 
 import msgspec
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Discriminator, Field, Tag
 from typing_extensions import TypeAliasType, TypedDict
 
 from enfilade.primitives.depends import Depends
@@ -288,3 +289,28 @@ def test_aliases_and_classes_in_the_syntax_of_python_3_12(monkeypatch: pytest.Mo
     assert chain.next.value == 2
     with pytest.raises(ArgumentsError):
         received(taking(names["Chain"][int]), {"x": {"value": 1, "next": {"value": "a"}}})
+
+
+def test_null_among_the_choices_is_said_once() -> None:
+    def fn(x: Literal[1, 2, None] = None) -> Any:
+        return x
+
+    tool = make(fn)
+    assert properties(tool)["x"] == {"enum": [1, 2, None], "default": None}
+    assert received(tool, {"x": None}) is None
+    with pytest.raises(ArgumentsError, match='"x" should be 1, 2 or null, got'):
+        received(tool, {"x": 5})
+
+
+def kind_of(value: Any) -> Any:
+    return value.get("kind") if isinstance(value, dict) else type(value).__name__
+
+
+def test_a_discriminator_that_is_a_function_names_its_tags() -> None:
+    first, second = Annotated[Shape, Tag("shape")], Annotated[Square, Tag("square")]
+    tool = taking(Annotated[first | second, Discriminator(kind_of)])  # type: ignore[operator, valid-type]
+    assert received(tool, {"x": {"kind": "square", "side": 2}}) == Square(side=2)
+    with pytest.raises(
+        ArgumentsError, match="\"x\" fits none of its alternatives .the discriminator knows 'shape', 'sq"
+    ):
+        received(tool, {"x": {"kind": "circle", "side": 2}})

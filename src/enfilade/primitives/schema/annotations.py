@@ -18,6 +18,7 @@ from typing import (
     Any,
     ClassVar,
     Final,
+    Literal,
     LiteralString,
     Never,
     NoReturn,
@@ -199,6 +200,8 @@ def allows_none(annotation: Any) -> bool:
     bare = strip(annotation)
     if get_origin(bare) in UNIONS:
         return any(allows_none(each) for each in get_args(bare))
+    if get_origin(bare) is Literal:
+        return None in get_args(bare)
     return bare in (None, type(None), Any, object)
 
 

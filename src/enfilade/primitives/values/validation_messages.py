@@ -198,7 +198,8 @@ def _phrase(fault: Fault, value: Any) -> str:
     if fault.kind.startswith("int_") and isinstance(value, float) and value.is_integer():
         return "should be an integer, written without a point or an exponent"
     if fault.kind in _PHRASES:
-        return _PHRASES[fault.kind]
+        tags = fault.context.get("expected_tags")  # of a discriminator that is a function
+        return _PHRASES[fault.kind] + (f" (the discriminator knows {tags})" if tags else "")
     if limit := _LIMITS.get(fault.kind):
         keyword, name = limit
         if isinstance(value, Mapping):
