@@ -310,7 +310,5 @@ def test_a_discriminator_that_is_a_function_names_its_tags() -> None:
     first, second = Annotated[Shape, Tag("shape")], Annotated[Square, Tag("square")]
     tool = taking(Annotated[first | second, Discriminator(kind_of)])  # type: ignore[operator, valid-type]
     assert received(tool, {"x": {"kind": "square", "side": 2}}) == Square(side=2)
-    with pytest.raises(
-        ArgumentsError, match="\"x\" fits none of its alternatives .the discriminator knows 'shape', 'sq"
-    ):
+    with pytest.raises(ArgumentsError, match="the discriminator knows 'shape', 'square'"):
         received(tool, {"x": {"kind": "circle", "side": 2}})
