@@ -659,6 +659,15 @@ def test_a_pandas_table_with_two_columns_of_one_name_is_an_error() -> None:
             result_of(table, list[dict[str, Any]])
 
 
+@pytest.mark.parametrize("annotation", [None, dict[str, Any]])
+@pytest.mark.parametrize("member", [Blob(data=b"hi"), Anything(x=1), 1])
+def test_what_refers_to_itself_is_an_error_with_models_and_without(annotation: Any, member: Any) -> None:
+    value: dict[str, Any] = {"m": member}
+    value["again"] = [value, value]
+    with pytest.raises(ReturnedValueError, match=r"it refers to itself|it is nested too deeply"):
+        _ = result_of(value) if annotation is None else result_of(value, annotation)
+
+
 class Lazy(BaseModel):
     """A model that validates its items when they are read, which is once."""
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, Final
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from pydantic import TypeAdapter
 from pydantic_core import SchemaSerializer, core_schema
 
-from enfilade.primitives.schema.core_nodes import MANY, ONE, allows_more, holds_anything
+from enfilade.primitives.schema.core_nodes import MANY, ONE, allows_more, holds_anything, nodes
 from enfilade.primitives.schema.core_schemas import for_results, serializer_of
 from enfilade.primitives.values.foreign_values import children, is_attrs, known_value
 
@@ -32,13 +33,25 @@ Encode = Callable[[Any], Any]
 
 
 def holds_bytes_in_models(value: Any) -> bool:
-    """Return whether a model with bytes is in a value, or is the value; False for what refers to itself."""
+    """Return whether a model with bytes is in a value, or is the value."""
     if _is_without_objects(value):
         return False
-    try:
-        return _holds([value], in_model=False)
-    except RecursionError:
-        return False
+    seen: dict[bool, set[int]] = {False: set(), True: set()}  # by whether it was in a model; values may be cyclic
+    waiting: list[tuple[list[Any], bool]] = [([value], False)]
+    while waiting:
+        values, in_model = waiting.pop()
+        for kind in set(map(type, values)) - _SCALARS:
+            if kind in _BYTES:
+                if in_model:
+                    return True
+                continue
+            new = [each for each in values if type(each) is kind and id(each) not in seen[in_model]]
+            seen[in_model].update(map(id, new))
+            is_model = hasattr(kind, "__pydantic_serializer__")
+            if is_model and _traits(kind).is_changed:
+                return True
+            waiting.append((_members(kind, new), in_model or is_model))
+    return False
 
 
 def without_models(value: Any, encode: Encode, fallback: Encode) -> Any:
@@ -50,7 +63,7 @@ def without_models(value: Any, encode: Encode, fallback: Encode) -> Any:
         fallback: gives a value that pydantic knows for one that it does not.
     """
     kind: Any = type(value)
-    if kind in _SCALARS or not _holds([value], in_model=False):
+    if kind in _SCALARS or not holds_bytes_in_models(value):
         return value
     if hasattr(kind, "__pydantic_serializer__"):
         serializer = _serializer(kind, encode)
@@ -120,39 +133,49 @@ def _is_without_objects(value: Any) -> bool:
     return True
 
 
-def _holds(values: Iterable[Any], *, in_model: bool) -> bool:
-    kinds = set(map(type, values)) - _SCALARS
-    if not kinds:
-        return False
-    if kinds & _BYTES:
-        if in_model:
-            return True
-        kinds -= _BYTES
-    return bool(kinds) and any(_holds_one(value, in_model) for value in values if type(value) in kinds)
-
-
-def _holds_one(value: Any, in_model: bool) -> bool:
-    kind: Any = type(value)
+def _members(kind: Any, values: list[Any]) -> list[Any]:
+    """Return the members of values of one class that may be, or hold, models with bytes."""
     if kind is dict:
-        return _holds(value.values(), in_model=in_model)
+        return list(chain.from_iterable(each.values() for each in values))
     if kind in _LISTS:
-        return _holds(value, in_model=in_model)
+        return list(chain.from_iterable(values))
     if hasattr(kind, "__pydantic_serializer__"):
-        is_changed, has_any = _traits(kind)
-        return is_changed or (has_any and _holds([member for _, member in children(value)], in_model=True))
+        traits = _traits(kind)
+        members = [getattr(each, name, None) for name in traits.fields for each in values]
+        if traits.allows_more:
+            members += chain.from_iterable((each.__pydantic_extra__ or {}).values() for each in values)
+        return members
     if dataclasses.is_dataclass(kind) or is_attrs(kind) or hasattr(kind, "__struct_fields__"):
-        return _holds([member for _, member in children(value)], in_model=in_model)
-    return False
+        return [member for each in values for _, member in children(each)]
+    return []
+
+
+class _Traits(NamedTuple):
+    """What a model is like for the search.
+
+    Attributes:
+        is_changed: it is written otherwise than by pydantic alone.
+        fields: those that may hold anything.
+        allows_more: its objects may have fields that it does not name.
+    """
+
+    is_changed: bool
+    fields: tuple[str, ...]
+    allows_more: bool
 
 
 @lru_cache(maxsize=256)
-def _traits(kind: type) -> tuple[bool, bool]:
-    """Return whether objects of a class are written otherwise than by pydantic alone, and may hold anything."""
+def _traits(kind: type) -> _Traits:
     try:
         schema = TypeAdapter(kind).core_schema
-        return for_results(schema) is not schema, holds_anything(schema)
+        is_changed = for_results(schema) is not schema
     except (TypeError, NameError, ValueError):  # it names a type that is not known, or cannot be written
-        return False, False
+        return _Traits(False, (), False)
+    if not holds_anything(schema):
+        return _Traits(is_changed, (), False)
+    has_extras = hasattr(kind, "__pydantic_extra__") and any(allows_more(node) for node, _ in nodes(schema, None))
+    names: Iterable[str] = getattr(kind, "__pydantic_fields__", ())
+    return _Traits(is_changed, tuple(names), has_extras)
 
 
 @lru_cache(maxsize=256)

@@ -175,7 +175,7 @@ class TypedWriter:
             has_null = b"null" in data
             # NaN becomes null.
             if not (self._may_differ or (has_null and self._has_numbers)) and (
-                self._unchecked is None or not self._unchecked.may_be_wrong(validated[0], has_null)
+                self._unchecked is None or not self._unchecked.may_be_wrong(validated[0], data, has_null)
             ):
                 return data[1:-1]
         except (PydanticSerializationError, RecursionError) as error:
