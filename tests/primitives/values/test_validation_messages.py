@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ByteSize, Field, Json, PostgresD
 
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.prompt import prompt_from_function
-from enfilade.primitives.values.arguments import repaired
+from enfilade.primitives.values.repairs import repaired
 from support.servers.tools_in_process import CONTEXT, Context, make, received
 
 

@@ -16,7 +16,7 @@ default that the schema does not require, is found at registration.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_origin
+from typing import TYPE_CHECKING, Any, get_origin
 
 from pydantic_core import from_json, to_json
 
@@ -27,13 +27,17 @@ from enfilade.primitives.schema.signature import Signature
 from enfilade.primitives.schema.type_aliases import strip
 from enfilade.primitives.values.arguments import (
     LARGE,
-    MOST_ROUNDS,
     ArgumentReader,
     RawArguments,
     check_is_object,
-    repaired,
     without_values,
 )
+from enfilade.startup.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from enfilade.primitives.values import repairs as _repairs
+else:  # not before something is wrong
+    _repairs = LazyModule("enfilade.primitives.values.repairs")
 
 
 class GivenSchemaReader:
@@ -77,11 +81,13 @@ class GivenSchemaReader:
             raw = without_values(raw, self._names) or raw  # what is refused for its names needs no values
         values = self._parsed(raw)
         problems = self._checker.problems(values)
-        for _ in range(MOST_ROUNDS):
-            better = repaired(values, (each.path for each in problems), self.schema) if problems else None
+        for _ in _repairs.rounds(len(raw)) if problems else ():
+            better = _repairs.repaired(values, (each.path for each in problems), self.schema)
             if better is None:
                 break
             values, problems = better, self._checker.problems(better)
+            if not problems:
+                break
         if problems:
             raise self._error("; ".join(map(str, problems)))
         found = self._typed.read(to_json(values))

@@ -8,7 +8,7 @@ is not known.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 Step = str | int
@@ -175,20 +175,22 @@ def _inner(schema: Mapping[str, Any], step: Step, root: Mapping[str, Any], depth
         inner = schema.get("properties", {}).get(step, others[0])
     found = [inner] if isinstance(inner, Mapping) else []
     if depth <= _DEPTH:
-        for branch in _branches(schema):
+        for branch in branches_of(schema):
             found += (each for each in _inner(follow(branch, root), step, root, depth + 1) if each not in found)
     return found
 
 
 def types_of(schema: Any, root: Mapping[str, Any]) -> set[str]:
     """Return the JSON types that a schema names, in its branches as well; none for anything."""
+    return set(_types(schema, root, 0))
+
+
+def _types(schema: Any, root: Mapping[str, Any], depth: int) -> Iterator[str]:
     part = follow(schema, root)
     named = part.get("type", [])
-    found = {named} if isinstance(named, str) else {*named}
-    for branch in _branches(part):
-        inner = follow(branch, root).get("type", [])
-        found |= {inner} if isinstance(inner, str) else {*inner}
-    return found
+    yield from [named] if isinstance(named, str) else named
+    for branch in branches_of(part) if depth <= _DEPTH else ():
+        yield from _types(branch, root, depth + 1)
 
 
 def limited(keyword: str, limit: object) -> str:
@@ -199,7 +201,8 @@ def limited(keyword: str, limit: object) -> str:
     return f"{start} {limit}" + (f" {noun}{'' if limit == 1 else 's'}" if noun else "")
 
 
-def _branches(schema: Mapping[str, Any]) -> tuple[Any, ...]:
+def branches_of(schema: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the alternatives that a schema has."""
     return (*schema.get("anyOf", ()), *schema.get("oneOf", ()))
 
 
@@ -219,7 +222,7 @@ def is_secret(schema: Mapping[str, Any] | None, root: Mapping[str, Any]) -> bool
         return True
     if schema.get("writeOnly") or schema.get("format") == "password":
         return True
-    branches = [follow(each, root) for each in _branches(schema)]
+    branches = [follow(each, root) for each in branches_of(schema)]
     return any(each.get("writeOnly") or each.get("format") == "password" for each in branches)
 
 

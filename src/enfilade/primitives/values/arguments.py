@@ -36,16 +36,21 @@ from enfilade.primitives.registration_checks import reason_against, refuse_uncal
 from enfilade.primitives.schema.annotations import allows_none
 from enfilade.primitives.schema.core_schemas import for_arguments, validator_of
 from enfilade.primitives.schema.portable import portable
-from enfilade.primitives.schema.schema_wording import Step, came, descend, types_of, value_at
+from enfilade.primitives.schema.schema_wording import came
 from enfilade.primitives.schema.schemas import TidySchema, check_headers, typed_dict, write_out_headers
 from enfilade.primitives.schema.signature import EMPTY, Parameter
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
-    from enfilade.primitives.values import validation_faults as _faults, validation_messages as _complaints
+    from enfilade.primitives.values import (
+        repairs as _repairs,
+        validation_faults as _faults,
+        validation_messages as _complaints,
+    )
 else:  # not before something is wrong
     _complaints = LazyModule("enfilade.primitives.values.validation_messages")
     _faults = LazyModule("enfilade.primitives.values.validation_faults")
+    _repairs = LazyModule("enfilade.primitives.values.repairs")
 
 # A long array of wrong items has a million errors, and to look at them all would cost more than the call.
 _MOST_ERRORS: Final = 1000
@@ -54,10 +59,7 @@ _MOST_ERRORS: Final = 1000
 LARGE: Final = 64 * 1024
 _MOST_UNKNOWN: Final = 20  # unknown names that are complained of, or counted
 
-#: How often arguments are read again with what was found in strings: strings of JSON may hold further ones.
-MOST_ROUNDS: Final = 6
-
-_ARRAYS: Final = ("list", "tuple", "set", "frozenset")  # types in pydantic's core schema
+_REPEATING: Final = ("list", "tuple", "set", "frozenset", "dict")  # types in pydantic's core schema
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -144,7 +146,7 @@ class ArgumentReader:
 
     @cached_property
     def _validate_large(self) -> Callable[[bytes], Any]:
-        """Validation that stops at the first wrong item of an array: an error takes more memory than its item."""
+        """Validation that stops at the first wrong item of an array or map: an error is larger than its item."""
         return validator_of(failing_fast(self._core_schema)).validate_json
 
     def _read_again(
@@ -155,29 +157,40 @@ class ArgumentReader:
             return self.read(None)
         if arguments.lstrip()[:1] == b"[":
             check_is_object([], self._kind, self._name)  # before a long array is built for nothing
-        if error.error_count() > _MOST_ERRORS:
-            raise self._error([f"they are wrong in {error.error_count()} places"]) from None
+        unlisted = error.error_count() if error.error_count() > _MOST_ERRORS else 0
+        if unlisted:
+            error, validate = self._first_errors(arguments, error), self._validate_large
         try:
             values = from_json(arguments)
         except ValueError as unreadable:
             raise self._error([f"they are not valid JSON: {unreadable}"]) from None
         check_is_object(values, self._kind, self._name)
-        for _ in range(MOST_ROUNDS):
+        for _ in _repairs.rounds(len(arguments)):
+            if error.error_count() > _MOST_ERRORS:
+                raise self._error([f"they are wrong in {error.error_count()} places"]) from None
             faults = _faults.faults_in(error.errors(include_url=False, include_input=False), values)
             repaired = self._repaired(values, faults)
             if repaired is None:
                 break
             try:
-                found: dict[str, Any] = validate(to_json(repaired))
+                result: dict[str, Any] = validate(to_json(repaired))
             except ValidationError as again:
-                error, values = again, self._shown(values, repaired)
-                if error.error_count() > _MOST_ERRORS:
-                    raise self._error([f"they are wrong in {error.error_count()} places"]) from None
+                error, values, unlisted = again, self._shown(values, repaired), 0
             except RecursionError:
                 raise self._too_deep() from None
             else:
-                return found
-        raise self._error(_complaints.complaints(error, values, self.schema, self._kind)) from None
+                return result
+        count = [f"they are wrong in {unlisted} places"] if unlisted else []
+        sentences = _complaints.complaints(error, values, self.schema, self._kind)
+        raise self._error([*count, *sentences]) from None
+
+    def _first_errors(self, arguments: bytes, error: ValidationError) -> ValidationError:
+        """Return the errors of the first wrong item of each array and map in place of too many to look at."""
+        try:
+            self._validate_large(arguments)
+        except ValidationError as first:
+            return first
+        return error
 
     def _refuse_unknown(self, arguments: bytes) -> None:
         """Refuse large arguments with unknown names before their values are built.
@@ -200,7 +213,7 @@ class ArgumentReader:
 
     def _repaired(self, values: Any, faults: Iterable[_faults.Fault]) -> Any:
         """Return arguments with what came as strings, and is no string, in its place; None if there is none."""
-        return repaired(values, (each.path for each in faults if not each.in_key), self.schema)
+        return _repairs.repaired(values, (each.path for each in faults if not each.in_key), self.schema)
 
     def _shown(self, values: Any, repaired: Any) -> Any:
         """Return the arguments that complaints are about."""
@@ -257,10 +270,10 @@ def _spelled(text: str) -> Any:
 
 
 def failing_fast(schema: Any) -> Any:
-    """Return a core schema whose arrays are given up at their first wrong item."""
+    """Return a core schema whose arrays and maps are given up at their first wrong item."""
     if isinstance(schema, dict):
         copied = {key: failing_fast(value) if key != "metadata" else value for key, value in schema.items()}
-        if schema.get("type") in _ARRAYS:
+        if schema.get("type") in _REPEATING:
             copied["fail_fast"] = True
         return copied
     return [failing_fast(each) for each in schema] if isinstance(schema, list) else schema
@@ -288,41 +301,6 @@ def _listed(error: ValidationError) -> Iterable[ErrorDetails]:
     if error.error_count() > _MOST_ERRORS:
         return ()
     return error.errors(include_url=False, include_context=False, include_input=False)
-
-
-def repaired(values: Any, paths: Iterable[tuple[Step, ...]], schema: Mapping[str, Any]) -> Any:
-    """Return arguments in which strings at these paths became what the schema asks for; None if none did.
-
-    Models write `{"filter": "{\\"a\\": 1}"}` where `{"filter": {"a": 1}}` is meant, and `"null"` for null.
-
-    Args:
-        values: parsed arguments; the objects and arrays in them are changed, the outermost one is not.
-        paths: where something is wrong with them.
-        schema: of the arguments.
-    """
-    found: Any = None
-    for path in dict.fromkeys(paths):
-        text = value_at(values, path)
-        if not path or not isinstance(text, str):
-            continue
-        value = _repaired_text(text, types_of(descend(schema, path, schema), schema))
-        if value is not text:
-            found = values.copy() if found is None else found
-            value_at(found, path[:-1])[path[-1]] = value
-    return found
-
-
-def _repaired_text(text: str, types: set[str]) -> Any:
-    """Return what a string stands for where these types are expected; else the string itself."""
-    start = text.lstrip()[:1]
-    if text.strip() == "null" and "null" in types:
-        return None
-    if (start == "{" and "object" in types) or (start == "[" and "array" in types):
-        try:
-            return from_json(text, allow_inf_nan=False)
-        except ValueError:
-            return text
-    return text
 
 
 def _field(parameter: Parameter, description: str | None) -> Any:

@@ -1,0 +1,131 @@
+"""Arguments that came as strings and are none: objects and arrays as their JSON, `"null"`, `"1"` for a number.
+
+Models write `{"filter": "{\\"a\\": 1}"}` where `{"filter": {"a": 1}}` is meant. Only what the validation refused
+is looked at, and what stands beside it in the same array or map, so that one round repairs all of their items.
+
+Easy to get wrong: a string that may be one. What the validation refused may have been meant as a string all the
+same, which its next round says; what it did not refuse is left alone wherever the schema has strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from enfilade.primitives.schema.schema_wording import Step, branches_of, descend, follow, types_of, value_at
+
+#: How often arguments are read again, as strings of JSON may hold further ones: at least, at most, and as long as
+#: no more bytes than this are read in all.
+_LEAST_ROUNDS: Final = 6
+_MOST_ROUNDS: Final = 64
+_MOST_BYTES: Final = 24 * 1024 * 1024
+
+_DEPTH: Final = 6  # unions within unions
+
+
+def rounds(size: int) -> range:
+    """Return the rounds in which arguments of this many bytes are repaired and read again."""
+    return range(max(_LEAST_ROUNDS, min(_MOST_ROUNDS, _MOST_BYTES // max(size, 1))))
+
+
+def repaired(values: Any, paths: Iterable[tuple[Step, ...]], schema: Mapping[str, Any]) -> Any:
+    """Return arguments in which strings at these paths became what the schema asks for; None if none did.
+
+    Args:
+        values: parsed arguments; the objects and arrays in them are changed, the outermost one is not.
+        paths: where something is wrong with them.
+        schema: of the arguments.
+    """
+    result: Any = None
+    for path in dict.fromkeys(paths):
+        text = value_at(values, path)
+        if not path or not isinstance(text, str):
+            continue
+        part = descend(schema, path, schema)
+        target = _Target.of(part, schema)
+        value = target.meant_by(text)
+        if value is text:
+            continue
+        result = values.copy() if result is None else result
+        value_at(result, path[:-1])[path[-1]] = value
+        if not _takes_text(part, schema):
+            for owner, key in _alike(result, path, schema):
+                if isinstance(owner[key], str):
+                    owner[key] = target.meant_by(owner[key])
+    return result
+
+
+class _Target(NamedTuple):
+    """What strings may stand for at a place: JSON types, and by their JSON the choices that are no strings."""
+
+    types: frozenset[str]
+    choices: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, part: Mapping[str, Any] | None, root: Mapping[str, Any]) -> _Target:
+        choices = [choice for choice in _choices(part, root) if not isinstance(choice, str)]
+        return cls(frozenset(types_of(part, root)), {to_json(choice).decode(): choice for choice in choices})
+
+    def meant_by(self, text: str) -> Any:
+        """Return what a string stands for; the string itself if that is nothing else."""
+        stripped = text.strip()
+        if stripped == "null" and "null" in self.types:
+            return None
+        if (stripped[:1] == "{" and "object" in self.types) or (stripped[:1] == "[" and "array" in self.types):
+            try:
+                return from_json(text, allow_inf_nan=False)
+            except ValueError:
+                return text
+        return self.choices.get(stripped.lower(), text) if self.choices else text
+
+
+def _choices(part: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[Any]:
+    """Yield the values that a schema and its branches list."""
+    part = follow(part, root)
+    yield from part.get("enum", [part["const"]] if "const" in part else [])
+    for branch in branches_of(part) if depth < _DEPTH else ():
+        yield from _choices(branch, root, depth + 1)
+
+
+def _takes_text(part: Any, root: Mapping[str, Any], depth: int = 0) -> bool:
+    """Whether some string may be a value of a schema, as far as its keywords say."""
+    part = follow(part, root)
+    if "enum" in part or "const" in part:
+        return any(isinstance(choice, str) for choice in part.get("enum", [part.get("const")]))
+    if "type" in part:
+        return "string" in part["type"]
+    branches = branches_of(part)
+    if not branches or depth == _DEPTH:
+        return True
+    return any(_takes_text(branch, root, depth + 1) for branch in branches)
+
+
+def _alike(value: Any, path: tuple[Step, ...], schema: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield the places that have the schema of the one at a path, each as its owner and its key.
+
+    Those are the items of an array, and the members of an object that are none of its properties.
+    """
+    owners, part = [value], schema
+    for step in path[:-1]:
+        keys_of = _selector(step, part, schema)
+        owners = [owner[key] for owner in owners for key in keys_of(owner)]
+        part = descend(part, (step,), schema) or {}
+    keys_of = _selector(path[-1], part, schema)
+    for owner in owners:
+        for key in keys_of(owner):
+            yield owner, key
+
+
+def _selector(step: Step, part: Mapping[str, Any], root: Mapping[str, Any]) -> Callable[[Any], Iterable[Any]]:
+    """Return what gives the keys of a value of this schema that have the schema of one of them."""
+    schemas = [part, *(follow(branch, root) for branch in branches_of(part))]
+    if isinstance(step, int):
+        if any("prefixItems" in schema for schema in schemas):
+            return lambda value: [step] if isinstance(value, list) and step < len(value) else ()
+        return lambda value: range(len(value)) if isinstance(value, list) else ()
+    names = {name for schema in schemas for name in schema.get("properties", ())}
+    if step in names or any("patternProperties" in schema for schema in schemas):
+        return lambda value: [step] if isinstance(value, dict) and step in value else ()
+    return lambda value: [key for key in value if key not in names] if isinstance(value, dict) else ()
