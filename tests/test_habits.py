@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from enfilade import Context, MCPApp, connect, tool
+from enfilade import Context, MCPApp, ToolResult, connect, tool
 from enfilade.primitives.foreign_options import OPTIONS
 from enfilade.primitives.habits import OF_APP, OF_CONTEXT, OF_LOG, OF_SAMPLE
 from enfilade.serving.logging import ClientLog
@@ -23,6 +23,7 @@ REGISTERING: dict[str, Callable[..., Any]] = {
     "prompt": lambda **options: MCPApp().prompt(**options)(work),
     "server": MCPApp,
     "middleware": lambda **options: MCPApp().add_middleware(work, **options),
+    "result": ToolResult,
     "run": lambda **options: MCPApp().run(**options),
     "sample": lambda **options: Context.sample(None, "Hi", **options),  # type: ignore[arg-type]
     "question": lambda **options: Context.elicit(None, "Sure?", **options),  # type: ignore[arg-type]
@@ -47,6 +48,19 @@ def test_names_by_position_and_other_spellings_are_taken() -> None:
     assert app.prompts.names() == ["third"]
     assert [each.definition.mime_type for each in app.resources] == ["text/html"]
     assert app.tool("again", name="again")(work) is work
+
+
+def test_a_result_may_be_spelled_as_the_protocol_does() -> None:
+    app = MCPApp()
+
+    @app.tool
+    def work() -> ToolResult:
+        return ToolResult(content="no", structuredContent={"a": 1}, isError=True, _meta={"b": 2})  # type: ignore[call-arg]
+
+    result = called(app, "work")
+    assert (result["structuredContent"], result["isError"], result["_meta"]["b"]) == ({"a": 1}, True, 2)
+    with pytest.raises(TypeError, match="isError and is_error are the same"):
+        ToolResult(isError=True, is_error=True)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("option", ["wanted", "response_type", "schema"])

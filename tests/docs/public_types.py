@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal, TypedDict, assert_never, assert_type
 
 from fastapi import FastAPI
+from mcp.types import Icon as SdkIcon, ToolAnnotations as SdkToolAnnotations
 from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 
@@ -18,10 +19,13 @@ from enfilade import (
     MCPApp,
     Request,
     Root,
+    connect,
     elicitation,
     text_of,
+    tool,
 )
 from enfilade.serving.client_requests import ask as questions
+from enfilade.testing import Connect, Connected, accept
 
 
 @dataclass
@@ -55,6 +59,34 @@ api = FastAPI()
 api.router.routes.append(app.host_route())
 api.mount("/tools", app)
 host = Starlette(routes=[app.host_route()])
+
+
+def plain_tool(number: int) -> str:
+    return "x"
+
+
+def registered() -> None:
+    """Decorators leave a function as it is, and take every option."""
+    hints = SdkToolAnnotations(read_only_hint=True)
+    same = app.tool(plain_tool)
+    assert_type(same(1), str)
+    assert_type(app.tool("name", desc="x", annotations=hints, icons=["data:,"], timeout=1)(plain_tool)(1), str)
+    assert_type(app.tool(output_schema=None, requires_secrets=["KEY"])(plain_tool)(1), str)
+    assert_type(app.prompt("name", complete={"number": ["1"]}, meta={})(plain_tool)(1), str)
+    assert_type(app.resource("a://{number}", ttl=5, cache_scope="public", verbatim=["b"])(plain_tool)(1), str)
+    assert_type(tool("name", structured_output=False, title="x")(plain_tool)(1), str)
+    app.add_tool(plain_tool, name="x", input_schema={}, additional_properties=True, annotations={})
+    app.add_text_resource("a://b", "text", name="b", mime_type="text/plain", annotations={"priority": 1})
+    app.add_file_resource("a://c", "c", max_size=1, icons=[SdkIcon(src="data:,")])
+    app.add_directory("a://", "d", hidden=True, most_listed=1, ttl=1, title="x")
+
+
+async def connected(connection: Connect) -> None:
+    """The fixture connects as `connect` does."""
+    async with connection(answers=[accept()], era="session") as client:
+        assert_type(client, Connected)
+    async with connect(app) as client:
+        assert_type(client, Connected)
 
 
 @app.tool

@@ -63,7 +63,7 @@ def test_pyright_takes_pages_examples_and_the_public_face(written: Path) -> None
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_a_checker_notices(checker: str, tmp_path: Path) -> None:
-    """What an author can get wrong: a name, no await, a type that was not asked for, a truth value of nothing."""
+    """What an author can get wrong: names, options, no await, a type that was not asked for, a truth value."""
     page = tmp_path / "page.md"
     page.write_text(f"# Page\n\n```python\n{WRONG}\n```\n", encoding="utf-8")
     write_python(page, tmp_path / PACKAGE / "page")
@@ -93,6 +93,17 @@ from enfilade import Contxt  # wrong
 from enfilade.testing import accpet  # wrong
 
 enfilade.MCPAp()  # wrong
+app = enfilade.MCPApp()
+app.tool(tittle="x")  # wrong
+app.tool(timeout="soon")  # wrong
+app.add_tool(print, tags=["a"])  # wrong
+app.prompt("name", output_schema={})  # wrong
+app.resource("a://b", ttl="long")  # wrong
+app.add_resource(print, "a://b", mime="text/plain")  # wrong
+app.add_text_resource("a://b", "text", size=4)  # wrong
+app.add_file_resource("a://b", "c", max_size="big")  # wrong
+app.add_directory("a://", "c", mime_type="text/plain")  # wrong
+enfilade.tool(tags=["a"])  # wrong
 
 async def tool(ctx: Context[str]) -> None:
     ctx.elicit("Really?")  # wrong

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from enfilade.client.errors import ConnectError, innermost, require_client
 from enfilade.client.held import held
@@ -25,6 +25,20 @@ Era: TypeAlias = Literal["stateless", "session", "auto"]
 
 #: By era, the mode of `mcp.Client`. It asks a server what it speaks where a pinned revision would ask nothing.
 _MODES: Final = {"stateless": "auto", "session": "legacy", "auto": "auto"}
+
+
+class Connect(Protocol):
+    """The type of the fixture `mcp_connect`: `connect` for the app, the era and the transport of a test."""
+
+    def __call__(
+        self,
+        *,
+        answers: Given | None = None,
+        sampling: Given | None = None,
+        roots: Sequence[str | Path] | None = None,
+        **options: Any,
+    ) -> AbstractAsyncContextManager[Connected]:
+        """Connect the official client; all options are those of `connect`."""
 
 
 @asynccontextmanager

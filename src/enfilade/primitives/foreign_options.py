@@ -42,6 +42,11 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "resource": _ANY | {"security": "verbatim=[...] names the variables that may hold any path"},
     "prompt": _ANY,
+    "result": {
+        "data": "it is structured_content=..., and its JSON is the text as well",
+        "text": "it is content=...",
+        "annotations": "annotations belong to a block of the content: TextContent(text=..., annotations=...)",
+    },
     "question": dict.fromkeys(
         ("response_title", "response_description"),
         "title and describe the fields of what is wanted: Field(title=...)",

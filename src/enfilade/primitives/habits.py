@@ -40,6 +40,9 @@ SPELLINGS: Final = {
     "website": "website_url",
     "response_type": "wanted",
     "schema": "wanted",
+    "isError": "is_error",
+    "structuredContent": "structured_content",
+    "_meta": "meta",
 }
 
 _ROUTE: Final = "put routes into an ASGI host beside it: Starlette(routes=[Route(...), app.host_route()])"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
         ArgumentError as ArgumentError,
         read_arguments as read_arguments,
     )
-    from enfilade.client.connect import connect as connect
+    from enfilade.client.connect import Connect as Connect, connect as connect
     from enfilade.client.errors import ConnectError as ConnectError
     from enfilade.client.recording_client import (
         Connected as Connected,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 #: The public names, by the module that has them. Type checkers read the imports above.
 _EXPORTS = {
     "enfilade.client.arguments": ("ArgumentError", "read_arguments"),
-    "enfilade.client.connect": ("connect",),
+    "enfilade.client.connect": ("Connect", "connect"),
     "enfilade.client.errors": ("ConnectError",),
     "enfilade.client.recording_client": ("Connected", "LogMessage", "Report"),
     "enfilade.client.scripted_answers": (

@@ -12,8 +12,7 @@ pytest, and adds nothing to tests that do not ask for its fixtures.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
+    from enfilade.client.connect import Connect
     from enfilade.client.recording_client import Connected
 
 _ERAS: Final = ("stateless", "session")
@@ -104,9 +104,7 @@ def mcp_transport(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def mcp_connect(
-    request: pytest.FixtureRequest, mcp_app: Any, mcp_era: str, mcp_transport: str
-) -> Callable[..., AbstractAsyncContextManager[Connected]]:
+def mcp_connect(request: pytest.FixtureRequest, mcp_app: Any, mcp_era: str, mcp_transport: str) -> Connect:
     """`async with mcp_connect(answers=[...]) as client`, in any event loop of asyncio."""
     from enfilade.client.connect import connect
 
@@ -136,7 +134,7 @@ def _check_runner(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 async def mcp_client(
-    request: pytest.FixtureRequest, anyio_backend: Any, mcp_connect: Any
+    request: pytest.FixtureRequest, anyio_backend: Any, mcp_connect: Connect
 ) -> AsyncIterator[Connected]:
     """The official client, connected to `mcp_app`: in each era, over each transport."""
     _check_runner(request)

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from msgspec import UNSET
 from pydantic_core import from_json
 
 from enfilade.primitives.errors import ReturnedValueError
+from enfilade.primitives.habits import advised
 from enfilade.primitives.schema.json_schema import SchemaChecker
 from enfilade.primitives.values.content_blocks import (
     blocks_in,
@@ -57,6 +58,10 @@ class ToolResult:
     structured_content: Any = UNSET
     is_error: bool = False
     meta: Mapping[str, Any] | None = None
+
+
+if not TYPE_CHECKING:  # type checkers know one spelling of each
+    ToolResult.__init__ = advised("result")(ToolResult.__init__)
 
 
 class ResultWriter(Protocol):
