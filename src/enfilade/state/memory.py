@@ -104,7 +104,7 @@ class MemoryKeys:
         self._entries: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
         self._shares: dict[str, _Share] = {}
         self._ended = EndedIds(most_ended)
-        self._sweep_keys: Iterator[str] = iter(())
+        self._sweep_iterator: Iterator[str] = iter(())
 
     def __len__(self) -> int:
         return len(self._entries) + len(self._ended)
@@ -203,9 +203,9 @@ class MemoryKeys:
 
     def _sweep(self) -> None:
         now = time.monotonic()
-        batch = list(islice(self._sweep_keys, _CHECKED_PER_PUT))
+        batch = list(islice(self._sweep_iterator, _CHECKED_PER_PUT))
         if not batch:
-            self._sweep_keys = iter(list(self._entries))
+            self._sweep_iterator = iter(list(self._entries))
         for key in batch:
             if key in self._entries and self._entries[key][1] <= now:
                 self._delete_entry(key)

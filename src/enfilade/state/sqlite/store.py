@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -18,8 +19,7 @@ from typing import Any, Final, TypeVar
 from enfilade.state.sqlite.bus import MessageListener, SqliteBus, sweep_messages
 from enfilade.state.sqlite.database import Availability, Connection, DatabaseFile
 from enfilade.state.sqlite.event_log import SqliteLog, sweep_log
-from enfilade.state.sqlite.keys import SqliteKeys, sweep_keys
-from enfilade.state.sqlite.worker_thread import DatabaseThread, Job, closed_error
+from enfilade.state.sqlite.worker_thread import DatabaseThread, Job, Run, closed_error
 from enfilade.state.store import Bus, EventLog, Keys, LogLimits, StoreError
 from enfilade.timings import Timings
 
@@ -33,6 +33,44 @@ _PAGES: Final = 200
 
 #: Free pages that stay in the file for new rows.
 _SPARE_PAGES: Final = 1000
+
+
+class SqliteKeys:
+    """`Keys` in a table. An expiry is in seconds since 1970, as processes share the file and it outlasts them.
+
+    Args:
+        read: runs a job that only reads.
+        write: runs any other job.
+    """
+
+    def __init__(self, read: Run, write: Run) -> None:
+        self._read = read
+        self._write = write
+
+    async def get(self, key: str) -> bytes | None:
+        return await self._read(lambda connection: _value(connection, key))
+
+    async def put(self, key: str, value: bytes, ttl: float | None) -> None:
+        expiry = _expiry(ttl)
+        await self._write(lambda connection: _put(connection, key, value, expiry))
+
+    async def swap(self, key: str, old: bytes | None, new: bytes | None, ttl: float | None) -> bool:
+        expiry = _expiry(ttl)
+
+        def job(connection: Connection) -> bool:
+            current = _value(connection, key)
+            if current != old:
+                return current == new
+            if new is None:
+                _delete(connection, key)
+            else:
+                _put(connection, key, new, expiry)
+            return True
+
+        return await self._write(job)
+
+    async def delete(self, key: str) -> None:
+        await self._write(lambda connection: _delete(connection, key))
 
 
 class SqliteStore:
@@ -153,10 +191,40 @@ def sqlite_path(url: str) -> str:
     return os.path.abspath(path)
 
 
+def _expiry(ttl: float | None) -> float | None:
+    return None if ttl is None else time.time() + ttl
+
+
+def _value(connection: Connection, key: str) -> bytes | None:
+    row: tuple[bytes] | None = connection.execute(
+        "SELECT value FROM keys WHERE key = ? AND (ends IS NULL OR ends > ?)", (key, time.time())
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def _put(connection: Connection, key: str, value: bytes, expiry: float | None) -> None:
+    connection.execute(
+        "INSERT INTO keys VALUES (?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET value = excluded.value, ends = excluded.ends",
+        (key, value, expiry),
+    )
+
+
+def _delete(connection: Connection, key: str) -> None:
+    connection.execute("DELETE FROM keys WHERE key = ?", (key,))
+
+
+def _sweep_keys(connection: Connection, portion: int) -> bool:
+    """Delete up to `portion` expired keys, and return whether there may be more."""
+    expired = "SELECT key FROM keys WHERE ends <= ? LIMIT ?"
+    deleted = connection.execute(f"DELETE FROM keys WHERE key IN ({expired})", (time.time(), portion)).rowcount
+    return deleted == portion
+
+
 def sweep(connection: Connection, message_age: float) -> bool:
     """Delete some of the expired rows, free pages that are not needed, and return whether there is more."""
     sweep_bus = partial(sweep_messages, age=message_age)
-    has_more = [delete(connection, _PORTION) for delete in (sweep_keys, sweep_log, sweep_bus)]
+    has_more = [delete(connection, _PORTION) for delete in (_sweep_keys, sweep_log, sweep_bus)]
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     if free > _SPARE_PAGES:
         for _ in range(min(_PAGES, free - _SPARE_PAGES)):
