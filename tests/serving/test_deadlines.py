@@ -309,7 +309,7 @@ async def test_a_limit_within_another() -> None:
                 inner_ended.append(type(error))
                 raise
     assert inner_ended == [asyncio.CancelledError]
-    assert outer_request.abandoned
+    assert outer_request.is_given_up
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0

@@ -9,6 +9,7 @@ from msgspec import UNSET, Raw
 
 from enfilade import Context, MCPApp
 from enfilade.primitives.values.json_encoding import json_bytes
+from enfilade.serving.channel import Channel
 from enfilade.serving.logging import ClientLog
 from enfilade.serving.peer import Peer
 from enfilade.serving.request import Request
@@ -50,7 +51,9 @@ class Kept:
 
 
 def request_with(outlet: Kept, revision: str, level: LoggingLevel) -> Request:
-    return Request(1, "tools/call", RequestParams(), Peer(revision=revision), outlet=outlet, log_level=level)
+    return Request(
+        1, "tools/call", RequestParams(), Peer(revision=revision), Channel(outlet=outlet, log_level=level)
+    )
 
 
 @pytest.mark.parametrize("revision", ALL)

@@ -109,11 +109,13 @@ async def test_what_waits_when_a_request_is_over_is_not_told(
     """R-361: of a request that was cancelled nothing is said any more."""
     monkeypatch.setattr(serving, "BURST", 1)
     outlet = Outlet()
-    request: Any = SimpleNamespace(outlet=outlet, over=False, peer=SimpleNamespace(revision="2026-07-28"))
+    request: Any = SimpleNamespace(
+        channel=SimpleNamespace(outlet=outlet), is_done=False, peer=SimpleNamespace(revision="2026-07-28")
+    )
     stream = serving.ProgressStream(request, "token")
     stream.take(1, None, None)
     stream.take(2, None, None)
-    request.over = over
+    request.is_done = over
     stream.settle()
     assert len(outlet.taken) == reports
 

@@ -16,9 +16,10 @@ import msgspec
 from enfilade.app import MCPApp
 from enfilade.dev.hints import advice
 from enfilade.dev.line_format import Kind, Line, Screen, clean
+from enfilade.serving.channel import Outlet
 from enfilade.serving.dispatcher import Handler
 from enfilade.serving.peer import Peer
-from enfilade.serving.request import Outlet, Request
+from enfilade.serving.request import Request
 from enfilade.transports.asgi_types import Receive, Scope, Send
 from enfilade.wire.jsonrpc import RpcError
 from enfilade.wire.logging import SEVERITY, LoggingLevel
@@ -72,8 +73,8 @@ class Watched:
         if (visit := _visit.get()) is not None:
             visit.told = True
         if request.parent is None and request.method in _TALKATIVE:
-            request.outlet = Overheard(request, self._screen)
-            request.log_level = "debug"
+            request.channel.outlet = Overheard(request, self._screen)
+            request.channel.log_level = "debug"
         started = time.perf_counter()
         try:
             result = await call_next(request)
@@ -165,8 +166,8 @@ class Overheard:
     """
 
     def __init__(self, request: Request, screen: Screen) -> None:
-        self._outlet: Outlet = request.outlet
-        self._level: LoggingLevel | None = request.log_level
+        self._outlet: Outlet = request.channel.outlet
+        self._level: LoggingLevel | None = request.channel.log_level
         self._about = clean(_name(request.params) or request.method, 30)
         self._screen = screen
 

@@ -16,7 +16,7 @@ from functools import wraps
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar, cast
 
 from enfilade.primitives.errors import ReturnedValueError
-from enfilade.serving.request import Outlet
+from enfilade.serving.channel import Outlet
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -17,6 +17,7 @@ from enfilade.primitives.errors import EnfiladeError, PromptError, ResourceError
 from enfilade.primitives.values.json_encoding import json_bytes
 from enfilade.serving.arcade_compat import RawResult
 from enfilade.serving.awaitables import to_await
+from enfilade.serving.channel import Channel
 from enfilade.serving.request import Request
 from enfilade.startup.lazy import LazyModule
 from enfilade.wire.content import TextContent
@@ -75,9 +76,9 @@ class Offered(msgspec.Struct, frozen=True):
             method,
             params,
             parent.peer,
-            log_level=parent.log_level,
-            session=parent.session,
-            asker=parent.asker,
+            Channel(
+                log_level=parent.channel.log_level, session=parent.channel.session, asker=parent.channel.asker
+            ),
             parent=parent,
             redaction=parent.redaction,
         )

@@ -54,7 +54,7 @@ def failures_as_errors(request: Request, what: str, **data: Any) -> Iterator[Non
         if not is_failure(raised, request):
             raise
         error = alone(raised)
-        if request.asker.is_protocol_error(error):
+        if request.channel.asker.is_protocol_error(error):
             raise error from None
         if isinstance(error, ArgumentsError):
             raise _told(error, INVALID_PARAMS, data) from error
@@ -81,7 +81,7 @@ def told_to_clients(chain: Handler) -> Handler:
             error = alone(raised) if is_failure(raised, request) else raised
             if not isinstance(error, EnfiladeError):
                 raise
-            if request.asker.is_protocol_error(error):
+            if request.channel.asker.is_protocol_error(error):
                 raise error from None
             if request.method == "tools/call":
                 return failed_call(error.message, error.meta)

@@ -106,7 +106,7 @@ class Context(Spellings, Generic[LifespanT]):
     @property
     def cancelled(self) -> bool:
         """Whether nobody waits for the result any more; for plain `def` tools to look at in a loop."""
-        return self._request.given_up
+        return self._request.is_given_up
 
     @property
     def log(self) -> ClientLog:

@@ -17,6 +17,7 @@ from msgspec import UNSET
 
 from enfilade.primitives.errors import AnswerError
 from enfilade.serving.changes import Changes
+from enfilade.serving.channel import Round
 from enfilade.serving.client_errors import told_to_clients
 from enfilade.serving.client_requests.errors import MissingCapabilityError, protocol_error
 from enfilade.serving.client_requests.request_state import RequestStateCodec
@@ -133,17 +134,18 @@ class Dispatcher:
             ready = self._ready.get(request.method)
             if ready is not None and (prepared := ready(request)) is not None:
                 return prepared
-            request.asker.open(request)
+            request.channel.asker.open(request)
             try:
                 result = await (self._chain or self._handlers[request.method])(request)
             except BaseException as error:
-                if request.round is None or not request.round.has_ended or ends_more(error):
+                ended = _ended_round(request)
+                if ended is None or ends_more(error):
                     raise
             else:
-                if request.round is None or not request.round.has_ended:
+                if request.asking is None or (ended := _ended_round(request)) is None:
                     return self.render(result, request.peer.revision)
             # Whatever the handler made of the end of its round, it ends in questions.
-            return self.render(request.round.result(), request.peer.revision)
+            return self.render(ended.result(), request.peer.revision)
         except RpcError:
             raise
         except BaseException as error:
@@ -155,8 +157,8 @@ class Dispatcher:
             raise masked(error, f"{request.method} failed") from None
         finally:
             request.finish()
-            if request.round is not None:
-                request.round.close()
+            if request.asking is not None and request.asking.round is not None:
+                request.asking.round.close()
 
     async def respond(self, request: Request) -> tuple[bytes | None, RpcError | None]:
         """Run a client's request and return its one outcome, as a whole JSON-RPC response.
@@ -171,14 +173,14 @@ class Dispatcher:
         error: RpcError | None = None
         try:
             result = await self.dispatch(request)
-            if not request.cancelled:
+            if request.cancellation is None:
                 return encode_result(request.id, result), None
         except RpcError as failure:
             error = failure
         except asyncio.CancelledError:
             if not request.adopt_cancellation():
                 raise
-        if request.cancelled or error is None:
+        if request.cancellation is not None or error is None:
             return request.given_up_outcome()
         return encode_error(request.id, error), error
 
@@ -201,6 +203,12 @@ class Dispatcher:
             return body
         merged: Mapping[str, Any] = {**meta, SERVER_INFO: self.server_info}
         return encode(msgspec.structs.replace(result, meta=merged), revision)
+
+
+def _ended_round(request: Request) -> Round | None:
+    """Return the round of a request if it has ended, so that the questions are its result."""
+    present = request.round
+    return present if present is not None and present.has_ended else None
 
 
 def _link(entry: Middleware, call_next: Handler) -> Handler:

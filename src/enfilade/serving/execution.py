@@ -18,10 +18,11 @@ from enfilade.primitives.errors import ReturnedValueError, ToolError
 from enfilade.primitives.handler import Handler
 from enfilade.primitives.questions.input_required import InputRequired
 from enfilade.serving.awaitables import refuse_not_awaited
+from enfilade.serving.channel import Outcome
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides, provided
 from enfilade.serving.failures import log_safely, too_long
-from enfilade.serving.request import Outcome, Request
+from enfilade.serving.request import Request, RequestState
 from enfilade.serving.secrets import NO_SECRETS, Secrets
 from enfilade.serving.thread_pool import Lane, Threads
 from enfilade.startup.lazy import LazyModule
@@ -197,7 +198,8 @@ class TimeLimit:
 
     def _expire(self) -> None:
         self._expired = True
-        self._request.abandoned = True
+        if self._request.phase is RequestState.ACTIVE:
+            self._request.phase = RequestState.TIMED_OUT
         text = "tool %r took longer than %g s and was cancelled (the timeout of the tool)"
         log_safely(log, logging.WARNING, text, self._tool, self._seconds)
         self._task.cancel("the tool took too long")

@@ -46,7 +46,7 @@ class Opening:
         capabilities = self._capabilities()
         return InitializeResult(
             protocol_version=request.peer.revision,
-            capabilities=capabilities if request.session is not None else _without_changes(capabilities),
+            capabilities=capabilities if request.channel.session is not None else _without_changes(capabilities),
             server_info=self._server_info,
             instructions=self._instructions,
         )

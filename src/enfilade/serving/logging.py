@@ -36,8 +36,8 @@ class ClientLog:
     def __init__(self, request: Request) -> None:
         self._request = request
         root = request.root
-        self._sent = Sent(root.outlet)
-        level = root.log_level
+        self._sent = Sent(root.channel.outlet)
+        level = root.channel.log_level
         self._threshold = len(SEVERITY) if level is None else SEVERITY[level]
 
     def log(
@@ -105,6 +105,6 @@ class ClientLog:
 
 async def set_level(request: Request) -> EmptyResult:
     """Handle `logging/setLevel`: remember the level for the rest of the session (R-367)."""
-    if request.session is not None:
-        await request.session.set_log_level(request.params.level)
+    if request.channel.session is not None:
+        await request.channel.session.set_log_level(request.params.level)
     return EmptyResult()

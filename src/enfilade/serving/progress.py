@@ -17,7 +17,8 @@ from typing import Final
 from msgspec import UNSET
 
 from enfilade.serving.awaitables import DONE, Sent
-from enfilade.serving.request import ProgressSink, Request
+from enfilade.serving.channel import ProgressSink
+from enfilade.serving.request import Request
 from enfilade.wire.message import ProgressToken
 from enfilade.wire.progress import ProgressNotificationParams, ProgressNotifications
 from enfilade.wire.projection import project
@@ -37,7 +38,7 @@ class Progress:
         self._request = request
         self._stream: ProgressSink | None = None
         self._token = root.meta.progress_token
-        self._sent = Sent(root.outlet)
+        self._sent = Sent(root.channel.outlet)
 
     def report(self, progress: float, total: float | None = None, message: str | None = None) -> Sent:
         """Tell the client how far the call has come.
@@ -57,14 +58,14 @@ class Progress:
             return DONE
         if message is not None and self._request.redaction is not None:
             message = self._request.redaction.text(message)
-        if get_ident() == self._request.thread:
+        if get_ident() == self._request.channel.thread:
             self._take(progress, total, message)
         else:
             self._request.in_loop(self._take, progress, total, message)
         return self._sent
 
     def _take(self, progress: float, total: float | None, message: str | None) -> None:
-        if self._request.over or self._token is UNSET:
+        if self._request.is_done or self._token is UNSET:
             return
         if self._stream is None:
             root = self._request.root
@@ -114,7 +115,7 @@ class ProgressStream:
         self._last = progress
         if self._spare > 0:
             self._spare -= 1
-            self._request.outlet.push(self._notifications.encoded(progress, total, message))
+            self._request.channel.outlet.push(self._notifications.encoded(progress, total, message))
         elif self._timer is None and self._may_send():
             self._send(progress, total, message)
         else:
@@ -130,7 +131,7 @@ class ProgressStream:
             self._turn()
 
     def _send(self, progress: float, total: float | None, message: str | None) -> None:
-        self._request.outlet.push(self._notifications.encoded(progress, total, message))
+        self._request.channel.outlet.push(self._notifications.encoded(progress, total, message))
 
     def _may_send(self) -> bool:
         now = asyncio.get_running_loop().time()
@@ -146,7 +147,7 @@ class ProgressStream:
     def _turn(self) -> None:
         self._timer = None
         pending, self._pending = self._pending, None
-        if pending is not None and not self._request.over:
+        if pending is not None and not self._request.is_done:
             self._may_send()
             self._send(*pending)
 

@@ -8,14 +8,15 @@ call. The easy thing to get wrong is the end: once `finished`, an outlet gets no
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from enfilade.serving.client_requests.errors import CannotAskError
+from enfilade.serving.channel import NOWHERE, Channel, Outcome, ProgressSink, Round
 from enfilade.serving.failures import log_safely
 from enfilade.serving.peer import Peer
 from enfilade.wire.cancellation import CancelledNotificationParams
@@ -27,13 +28,10 @@ from enfilade.wire.jsonrpc import (
     encode_result,
 )
 from enfilade.wire.lifecycle import RequestMeta
-from enfilade.wire.logging import LoggingLevel
 from enfilade.wire.message import Message
 from enfilade.wire.projection import encode
 
 if TYPE_CHECKING:
-    from enfilade.primitives.questions.input_required import InputRequired
-    from enfilade.primitives.questions.question import Question
     from enfilade.serving.client_requests.request_state import HandlerMemo
     from enfilade.serving.secrets import Redaction
 
@@ -45,192 +43,54 @@ _NO_META = RequestMeta()
 UNWINDING: Final = 1.0
 
 
-class Outlet(Protocol):
-    """Where the messages of one exchange go, besides its result."""
+class RequestState(Enum):
+    """How far a request has come.
 
-    def push(self, message: bytes) -> bool:
-        """Take one notification, without waiting; False if it was dropped because the reader is behind."""
-        ...
+    | state     | entered by                    | its handler        | messages    | its caller               |
+    | --------- | ----------------------------- | ------------------ | ----------- | ------------------------ |
+    | ACTIVE    | the doorway                   | runs               | are sent    | waits                    |
+    | CANCELLED | `cancel`                      | is being cancelled | are dropped | gets the verdict, if any |
+    | TIMED_OUT | the time limit of its tool    | is being cancelled | are dropped | waits for the failure    |
+    | FINISHED  | `finish`, from ACTIVE         | is done            | are dropped | has its outcome          |
+    | GIVEN_UP  | `finish`, from the two others | may still run      | are dropped | has its outcome          |
+    """
 
-    def send(self, message: bytes) -> bool:
-        """Take a question, which is never dropped; False if this outlet can carry none."""
-        ...
-
-    async def drained(self) -> None:
-        """Return once the reader has caught up far enough, or has been given up on."""
-        ...
-
-    def part(self, retry: float | None) -> bool:
-        """Let the client go and come back for the rest after `retry` seconds; False if it could not come back."""
-        ...
-
-    @property
-    def crowded(self) -> bool:
-        """Whether a sender that can wait should wait."""
-        ...
+    ACTIVE = auto()
+    CANCELLED = auto()
+    TIMED_OUT = auto()
+    FINISHED = auto()
+    GIVEN_UP = auto()
 
 
-class Closed:
-    """An outlet that leads nowhere: a JSON answer has no room for notifications (R-272)."""
-
-    crowded = False
-
-    def push(self, message: bytes) -> bool:
-        return False
-
-    def send(self, message: bytes) -> bool:
-        return False
-
-    async def drained(self) -> None:
-        return
-
-    def part(self, retry: float | None) -> bool:
-        return False
+_ACTIVE: Final = RequestState.ACTIVE
+_FINISHED: Final = frozenset({RequestState.FINISHED, RequestState.GIVEN_UP})
+_GIVEN_UP: Final = frozenset({RequestState.CANCELLED, RequestState.TIMED_OUT, RequestState.GIVEN_UP})
 
 
-NOWHERE = Closed()
+class Cancellation(msgspec.Struct, frozen=True):
+    """That a client or a deadline has given up on a request.
+
+    Attributes:
+        verdict: the error that is the outcome all the same, as at a deadline; None for no answer.
+    """
+
+    verdict: RpcError | None
 
 
-#: A whole JSON-RPC response, and its error if it is one; (None, None) if the request gets no answer.
-Outcome = tuple[bytes | None, RpcError | None]
+class Asking(msgspec.Struct, eq=False, kw_only=True):
+    """What a request has once its handler asks its client, or runs a side effect once.
 
+    Attributes:
+        round: of a client's own request: the present round, where the client carries the questions.
+        memo: what its handler remembers, where no client carries it.
+        path: what tells its handler from the others of the same call, once somebody needs to know.
+        locks: for side effects of its handler that are under way, by their keys.
+    """
 
-class Session(Protocol):
-    """What the client of a session may set for the requests that follow."""
-
-    async def set_log_level(self, level: LoggingLevel) -> None:
-        """Remember the lowest level of log messages this client wants."""
-        ...
-
-    async def watch(self, uri: str) -> None:
-        """Tell this client when a resource is updated.
-
-        Raises:
-            RpcError: it watches too many already.
-        """
-        ...
-
-    async def unwatch(self, uri: str) -> None:
-        """Tell it no more."""
-        ...
-
-
-class Round(Protocol):
-    """One round of a call whose client carries its questions."""
-
-    #: Whether the round has ended, so that its result are the questions, whatever the handler comes to.
-    has_ended: bool
-
-    def result(self) -> Message:
-        """Return what ends the round: the open questions, and the state for the client to carry.
-
-        Raises:
-            RpcError: this run of the handler is another than the one before.
-            asyncio.CancelledError: the call was given up meanwhile.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release whatever still waits for an answer."""
-        ...
-
-
-class Asker(Protocol):
-    """How the client of a request is asked, chosen by the doorway. Its methods take any request of a call."""
-
-    def open(self, request: "Request") -> None:
-        """Read what the client brought for questions of earlier rounds, before the handler runs.
-
-        Raises:
-            RpcError: INVALID_PARAMS for a state or an answer that cannot be accepted.
-        """
-        ...
-
-    async def ask(
-        self, request: "Request", question: "Question[Any]", key: str | None, timeout: float | None
-    ) -> Raw:
-        """Return the answer to a question as JSON.
-
-        Raises:
-            CannotAskError, AskTimeoutError, ClientRefusedError: there is none.
-            asyncio.CancelledError: the round ends here.
-        """
-        ...
-
-    async def ask_returned(self, request: "Request", returned: "InputRequired") -> None:
-        """Have the questions that a handler returned answered in its memo.
-
-        Raises:
-            CannotAskError, AskTimeoutError, ClientRefusedError, AnswerError: there are no answers.
-            asyncio.CancelledError: the round ends here.
-        """
-        ...
-
-    def memo_of(self, request: "Request") -> "HandlerMemo":
-        """Return what the handler of a request remembers from run to run."""
-        ...
-
-    def begin_side_effect(self, request: "Request") -> None:
-        """Keep the round from ending until `end_side_effect`."""
-        ...
-
-    def end_side_effect(self, request: "Request") -> None:
-        """Let the round end again."""
-        ...
-
-    def is_protocol_error(self, error: BaseException) -> bool:
-        """Whether an error about a question is one of the protocol, rather than a failure of the handler."""
-        ...
-
-
-class NoAsker:
-    """The asker of a client that cannot be asked; what the others have in common."""
-
-    def open(self, request: "Request") -> None:
-        """Read nothing."""
-
-    async def ask(
-        self, request: "Request", question: "Question[Any]", key: str | None, timeout: float | None
-    ) -> Raw:
-        """Refuse: there is no way to the client."""
-        raise CannotAskError("This client keeps no session, so it cannot be asked anything")
-
-    async def ask_returned(self, request: "Request", returned: "InputRequired") -> None:
-        """Refuse: there is no way to the client."""
-        raise CannotAskError("This client keeps no session, so it cannot be asked anything")
-
-    def memo_of(self, request: "Request") -> "HandlerMemo":
-        """Return what the handler remembers for as long as its request is in flight."""
-        if request.memo is None:
-            from enfilade.serving.client_requests.request_state import HandlerMemo
-
-            request.memo = HandlerMemo()
-        return request.memo
-
-    def begin_side_effect(self, request: "Request") -> None:
-        """Do nothing: there are no rounds."""
-
-    def end_side_effect(self, request: "Request") -> None:
-        """Do nothing: there are no rounds."""
-
-    def is_protocol_error(self, error: BaseException) -> bool:
-        """Return False: every error is the handler's."""
-        return False
-
-
-NO_ASKER: Final = NoAsker()
-
-
-class ProgressSink(Protocol):
-    """What was reported under one progress token."""
-
-    def take(self, progress: float, total: float | None, message: str | None) -> None:
-        """Send a report, now or when its turn comes."""
-        ...
-
-    def settle(self) -> None:
-        """Send what still waits, before the result."""
-        ...
+    round: Round | None = None
+    memo: "HandlerMemo | None" = None
+    path: bytes | None = None
+    locks: dict[str, asyncio.Lock] = {}
 
 
 class Request(msgspec.Struct, eq=False):
@@ -241,57 +101,29 @@ class Request(msgspec.Struct, eq=False):
         method: protocol method, such as `tools/call`.
         params: the method's decoded params (a Struct of `enfilade.wire`).
         peer: the client behind it.
+        channel: what connects it with its client.
         given_meta: the members of `_meta` that the protocol defines, where they were read already.
-        outlet: where its notifications go.
-        log_level: lowest level of log messages the client wants for it; None for none at all.
-        session: the session's own settings, or None where there is no session.
-        asker: asks its client.
-        round: the present round of a call whose client carries the questions; None before the first one.
-        memo: what its handler remembers, where no client carries it.
-        path: what tells its handler from the others of the same call, once somebody needs to know.
-        locks: for side effects of its handler that are under way, by their keys.
-        param_headers: HTTP headers, where the doorway has headers that must agree with tool arguments.
         parent: the request whose handler made this one, or None.
-        cancelled: set when the client or a deadline has given up on it.
-        verdict: the error that is its outcome although it was cancelled, by a deadline or the end of its session.
-        abandoned: set when the time limit of its tool is over; its result says so.
-        finished: set once its outcome is known.
+        asking: what its questions and side effects need, once there are any.
         progress: what was reported under its progress token.
         redaction: takes the secrets of its tool, and of those it was called by, out of what leaves the process.
-        in_flight: where it can be found by its id while it waits for anything; None if nobody will look.
-        outside: how many cancellations of its task came from outside of its handler, as far as the doorway knows;
-            None if it does not know, so that all of them count.
-        overdue: takes the outcome if the handler goes on after it was cancelled.
-        settled: set once `overdue` had it: what the handler comes to in the end is not sent.
+        phase: how far it has come.
+        cancellation: set when the client or a deadline has given up on it.
     """
 
     id: RequestId | None
     method: str
     params: Any
     peer: Peer
+    channel: Channel = msgspec.field(default_factory=Channel)
     given_meta: RequestMeta | None = None
-    outlet: Outlet = NOWHERE
-    log_level: LoggingLevel | None = None
-    session: Session | None = None
-    asker: Asker = NO_ASKER
-    param_headers: Mapping[bytes, bytes] | None = None
     parent: "Request | None" = None
-    round: Round | None = None
-    memo: "HandlerMemo | None" = None
-    path: bytes | None = None
-    locks: dict[str, asyncio.Lock] | None = None
-    cancelled: bool = False
-    abandoned: bool = False
-    verdict: RpcError | None = None
-    finished: bool = False
+    asking: Asking | None = None
     progress: ProgressSink | None = None
     redaction: "Redaction | None" = None
-    in_flight: "InFlight | None" = None
-    outside: int | None = None
-    overdue: "Callable[[Outcome], None] | None" = None
-    settled: bool = False
+    phase: RequestState = _ACTIVE
+    cancellation: Cancellation | None = None
     _task: asyncio.Task[Any] | None = None
-    thread: int = msgspec.field(default_factory=threading.get_ident)
     _state: dict[str, Any] | None = None
 
     @property
@@ -305,11 +137,11 @@ class Request(msgspec.Struct, eq=False):
     def task(self, task: asyncio.Task[Any]) -> None:
         self._task = task
 
-    def suspended(self) -> None:
-        """Take in that it waits for something, so that from now on others may look for it."""
+    def register_in_flight(self) -> None:
+        """Register the request as in flight, because it has suspended."""
         self.task  # noqa: B018 - found out here, where it runs
-        if self.in_flight is not None:
-            self.in_flight.keep(self)
+        if self.channel.in_flight is not None:
+            self.channel.in_flight.keep(self)
 
     @property
     def meta(self) -> RequestMeta:
@@ -343,17 +175,36 @@ class Request(msgspec.Struct, eq=False):
             request = request.parent
         return request
 
-    @property
-    def given_up(self) -> bool:
-        """Whether nobody waits for its outcome any more, or for that of a request it is part of."""
-        return self.cancelled or self.abandoned or (self.parent is not None and self.parent.given_up)
+    def ask_state(self) -> Asking:
+        """Return what its questions and side effects need, made with the first of them."""
+        if self.asking is None:
+            self.asking = Asking()
+        return self.asking
 
     @property
-    def over(self) -> bool:
+    def round(self) -> Round | None:
+        """The present round of a client's own request that has asked something."""
+        return None if self.asking is None else self.asking.round
+
+    @property
+    def verdict(self) -> RpcError | None:
+        """The error that is its outcome although it was cancelled."""
+        return None if self.cancellation is None else self.cancellation.verdict
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether nobody waits for its outcome any more, or for that of a request it is part of."""
+        return self.phase in _GIVEN_UP or (self.parent is not None and self.parent.is_given_up)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its outcome is known."""
+        return self.phase in _FINISHED
+
+    @property
+    def is_done(self) -> bool:
         """Whether nothing more may be sent on its account: it ended, or was given up."""
-        if self.finished or self.cancelled or self.abandoned:
-            return True
-        return self.parent is not None and self.parent.over
+        return self.phase is not _ACTIVE or (self.parent is not None and self.parent.is_done)
 
     def notify(self, method: str, params: Message) -> None:
         """Send a notification on this request's own stream; dropped once the request is finished.
@@ -364,18 +215,18 @@ class Request(msgspec.Struct, eq=False):
 
     def push(self, message: bytes) -> None:
         """Send a notification that is written already, as `notify` does."""
-        if self.parent is not None or threading.get_ident() != self.thread:
+        if self.parent is not None or threading.get_ident() != self.channel.thread:
             self.in_loop(self._push, message)
-        elif not (self.finished or self.cancelled or self.abandoned):  # which is to be `over` without a parent
-            self.outlet.push(message)
+        elif self.phase is _ACTIVE:  # which says it all without a parent
+            self.channel.outlet.push(message)
 
     def _push(self, message: bytes) -> None:
-        if not self.over:
-            self.root.outlet.push(message)
+        if not self.is_done:
+            self.root.channel.outlet.push(message)
 
     def in_loop(self, call: Callable[..., object], *args: object) -> None:
         """Call something in the event loop: at once if this is it, soon from any other thread."""
-        if threading.get_ident() == self.thread:
+        if threading.get_ident() == self.channel.thread:
             call(*args)
             return
         task = self.root.task
@@ -384,11 +235,11 @@ class Request(msgspec.Struct, eq=False):
 
     def part(self, retry: float | None) -> bool:
         """Let the client go and come back for the rest, as `Outlet.part` does; callable from any thread."""
-        outlet = self.root.outlet
-        if threading.get_ident() == self.thread:
-            return not self.over and outlet.part(retry)
+        outlet = self.root.channel.outlet
+        if threading.get_ident() == self.channel.thread:
+            return not self.is_done and outlet.part(retry)
         parted: Future[bool] = Future()
-        self.in_loop(lambda: parted.set_result(not self.over and outlet.part(retry)))
+        self.in_loop(lambda: parted.set_result(not self.is_done and outlet.part(retry)))
         try:
             return parted.result(1.0)
         except TimeoutError:  # the request is over, and so nobody was there to do it
@@ -404,10 +255,10 @@ class Request(msgspec.Struct, eq=False):
         Returns:
             Whether there was anything left to cancel.
         """
-        if self.finished or self.cancelled or self.task is None:
+        if self.phase in _FINISHED or self.cancellation is not None or self.task is None:
             return False
-        self.cancelled = True
-        self.verdict = verdict
+        self.phase = RequestState.CANCELLED
+        self.cancellation = Cancellation(verdict)
         self.task.cancel(reason)
         self.insist(self.given_up_outcome)
         return True
@@ -418,13 +269,13 @@ class Request(msgspec.Struct, eq=False):
         Args:
             outcome: makes it, once it is needed.
         """
-        if self.overdue is not None and self.task is not None:
+        if self.channel.overdue is not None and self.task is not None:
             self.task.get_loop().call_later(UNWINDING, self._settle, outcome)
 
     def _settle(self, outcome: "Callable[[], Outcome]") -> None:
-        overdue = self.overdue
-        if overdue is not None and not self.finished:
-            self.settled = True
+        overdue = self.channel.overdue
+        if overdue is not None and self.phase not in _FINISHED:
+            self.channel.settled = True
             text = "%s goes on %g s after it was cancelled; its caller is not waiting for it any more"
             log_safely(log, logging.WARNING, text, self.title(), UNWINDING)
             due = outcome()
@@ -438,9 +289,8 @@ class Request(msgspec.Struct, eq=False):
 
     def given_up_outcome(self) -> "Outcome":
         """Return the outcome of a request that was cancelled."""
-        if self.verdict is None:
-            return None, None
-        return encode_error(self.id, self.verdict), self.verdict
+        verdict = self.verdict
+        return (None, None) if verdict is None else (encode_error(self.id, verdict), verdict)
 
     def result_outcome(self, result: bytes) -> "Outcome":
         """Return a result as an outcome."""
@@ -450,10 +300,11 @@ class Request(msgspec.Struct, eq=False):
         """Close the request: nothing more is sent for it, and its id is free again."""
         if self.progress is not None:
             self.progress.settle()
-        self.finished = True
-        self.outlet, self.progress, self.overdue = NOWHERE, None, None  # which hold on to us, as we to them
-        if self.in_flight is not None:
-            self.in_flight.leave(self)
+        self.phase = RequestState.FINISHED if self.phase is _ACTIVE else RequestState.GIVEN_UP
+        channel = self.channel
+        channel.outlet, self.progress, channel.overdue = NOWHERE, None, None  # which hold on to us, as we to them
+        if channel.in_flight is not None:
+            channel.in_flight.leave(self)
 
     def is_stopping(self) -> bool:
         """Whether a `CancelledError` in its handler is about this request.
@@ -462,10 +313,11 @@ class Request(msgspec.Struct, eq=False):
         failure like any other.
         """
         root, task = self.root, asyncio.current_task()
-        if root.cancelled or (root.round is not None and root.round.has_ended):
+        if root.cancellation is not None or (root.round is not None and root.round.has_ended):
             return True
-        if root.outside is not None and task is root.task:
-            return root.outside > 0
+        outside = root.channel.outside
+        if outside is not None and task is root.task:
+            return outside > 0
         return task is not None and task.cancelling() > 0
 
     def adopt_cancellation(self) -> bool:
@@ -473,10 +325,10 @@ class Request(msgspec.Struct, eq=False):
 
         A cancellation from outside (the server stopping, the host giving up) is not ours to swallow.
         """
-        if not self.cancelled or self.task is None:
+        if self.cancellation is None or self.task is None:
             return False
-        left = self.task.uncancel()
-        return left == 0 if self.outside is None else self.outside <= 1
+        remaining, outside = self.task.uncancel(), self.channel.outside
+        return remaining == 0 if outside is None else outside <= 1
 
 
 class InFlight:
@@ -501,7 +353,7 @@ class InFlight:
     def enter(self, request: Request) -> None:
         """Take a request in until it is finished."""
         self.keep(request)
-        request.in_flight = self
+        request.channel.in_flight = self
 
     def keep(self, request: Request) -> None:
         """Take in a request; once more is once."""
@@ -553,4 +405,4 @@ class InFlight:
     def stopping(self) -> None:
         """Take in that the doorway is about to cancel the tasks of all requests."""
         for request in self:
-            request.outside = 1 + (request.outside or 0)
+            request.channel.outside = 1 + (request.channel.outside or 0)

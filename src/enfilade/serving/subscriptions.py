@@ -26,7 +26,8 @@ from enfilade.serving.changes import (
     updated,
     watch,
 )
-from enfilade.serving.request import Request, Session
+from enfilade.serving.channel import Session
+from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -78,7 +79,7 @@ class Subscriptions:
         revision = request.peer.revision
 
         def tell(change: Change) -> bool:
-            if not request.outlet.push(notification_of(change, revision, watched, meta)):
+            if not request.channel.outlet.push(notification_of(change, revision, watched, meta)):
                 listener.stop()  # too far behind: the client starts anew rather than miss something
             return True
 
@@ -86,14 +87,14 @@ class Subscriptions:
             lambda change: change in lists or change.uri in watched,
             tell,
             everything=lambda: [*lists, *map(updated, watched)],
-            of=request.outlet,
+            of=request.channel.outlet,
         )
         if not self._changes.attach(listener):
             raise RpcError(INTERNAL_ERROR, "There are too many subscriptions on this server; try again later")
         try:
             params = SubscriptionsAcknowledgedNotificationParams(notifications=honoured, meta=meta)
             ack = encode_notification("notifications/subscriptions/acknowledged", encode(params, revision))
-            if not request.outlet.send(ack):
+            if not request.channel.outlet.send(ack):
                 raise RpcError(INVALID_REQUEST, "Accept must allow text/event-stream to listen", status=406)
             await listener.ended
         finally:
@@ -132,9 +133,9 @@ def _session_of(request: Request) -> Session:
     Raises:
         RpcError: METHOD_NOT_FOUND where there is none, as watching was not advertised there either.
     """
-    if request.session is None:
+    if request.channel.session is None:
         raise RpcError(METHOD_NOT_FOUND, f"{request.method} needs a session, and this server keeps none")
-    return request.session
+    return request.channel.session
 
 
 def _both(wanted: Any, offered: Any) -> Any:

@@ -20,11 +20,12 @@ from msgspec import UNSET, Raw
 from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.errors import EnfiladeError, NotAnObjectError, ReturnedValueError
 from enfilade.primitives.registry import Registry
+from enfilade.serving.channel import Outcome
 from enfilade.serving.client_errors import failed_call
 from enfilade.serving.execution import Handlers, TimeLimit
 from enfilade.serving.failures import alone, is_failure, log_failure, log_safely
 from enfilade.serving.pagination import Pages, Render
-from enfilade.serving.request import Outcome, Request
+from enfilade.serving.request import Request
 from enfilade.serving.secrets import Redaction, SecretSource
 from enfilade.wire.headers import MirroredParameter, check_mirrored, mirrored_parameters
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
@@ -88,8 +89,8 @@ class Tools:
         if tool is None:
             raise RpcError(INVALID_PARAMS, f"Unknown tool: {params.name}")
         arguments = None if params.arguments is UNSET else params.arguments
-        if request.param_headers is not None:
-            self._check_headers(tool, request.param_headers, arguments)
+        if request.channel.param_headers is not None:
+            self._check_headers(tool, request.channel.param_headers, arguments)
         try:
             if tool.timeout is None:
                 if not tool.secrets and request.redaction is None:
@@ -118,7 +119,7 @@ class Tools:
         if not isinstance(error, EnfiladeError):
             correlation = log_failure(raised, f"tool {tool.name!r} failed", request.redaction)
             return failed_call(f"Tool {tool.name!r} failed with an internal error (id {correlation}).", None)
-        if request.asker.is_protocol_error(error):
+        if request.channel.asker.is_protocol_error(error):
             raise error
         text = _clean(request, str(error))
         if isinstance(error, ReturnedValueError):  # the author's mistake, which the model cannot mend

@@ -17,12 +17,13 @@ from typing import Any, Final
 from msgspec import UNSET, Raw
 
 from enfilade.serving.changes import Change, Listener, Watched, unwatch, watch
+from enfilade.serving.channel import Channel, Outcome, Outlet
 from enfilade.serving.client_requests.session import SessionAsker
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.execution import expire
 from enfilade.serving.failures import cut_off, ends_more, masked
 from enfilade.serving.peer import Peer
-from enfilade.serving.request import InFlight, Outcome, Outlet, Request
+from enfilade.serving.request import InFlight, Request
 from enfilade.serving.subscriptions import notification_of
 from enfilade.transports.http.message_size import LARGE, check_values
 from enfilade.transports.http.request_limit import too_many
@@ -166,7 +167,7 @@ class Connection:
         log.warning("requests given up, since their handlers ignore their cancellation: %d", len(self._tasks))
         self._closed = True
         for request in self._in_flight:
-            if refuse and (request.verdict is not None or not request.cancelled):
+            if refuse and (request.verdict is not None or request.cancellation is None):
                 await self._write(encode_error(request.id, request.verdict or STOPPING))
 
     # -- messages ----------------------------------------------------------------------------------------------
@@ -231,8 +232,8 @@ class Connection:
         if self._request_timeout and request.method != "subscriptions/listen":
             later = asyncio.get_running_loop().call_later
             timer = later(self._request_timeout, expire, request, self._request_timeout)
-        request.outside = 0  # until `close` says otherwise
-        request.overdue = self._settle
+        request.channel.outside = 0  # until `close` says otherwise
+        request.channel.overdue = self._settle
         try:
             body, error = await self._dispatcher.respond(request)
         except asyncio.CancelledError:
@@ -242,7 +243,7 @@ class Connection:
         finally:
             if timer is not None:
                 timer.cancel()
-        if request.settled:
+        if request.channel.settled:
             return
         if error is not None and request.method == "initialize":
             self._peer = None
@@ -333,11 +334,13 @@ class Connection:
             method,
             message.checked_params(),
             peer,
+            Channel(
+                outlet=self._outlet,
+                log_level=log_level if stateless else self._log_level,
+                session=None if stateless else self,
+                asker=self._dispatcher.stateless_asker if stateless else self._asker,
+            ),
             message.meta,
-            outlet=self._outlet,
-            log_level=log_level if stateless else self._log_level,
-            session=None if stateless else self,
-            asker=self._dispatcher.stateless_asker if stateless else self._asker,
         )
 
 

@@ -69,7 +69,7 @@ async def ask(request: Request, question: Question[A], *, key: str | None, timeo
             f"the side effect {effects[-1]!r} asks the client, so it may have to run again: "
             "ask before ctx.once and not in it"
         )
-    return question.read(await request.asker.ask(request, question, key, timeout))
+    return question.read(await request.channel.asker.ask(request, question, key, timeout))
 
 
 async def once(request: Request, key: str, fn: Callable[[], Any]) -> Any:

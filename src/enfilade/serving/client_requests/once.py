@@ -29,13 +29,11 @@ async def once(request: Request, key: str, fn: Callable[[], Any]) -> Any:
     Raises:
         RuntimeError: the side effect runs itself.
     """
-    memo = request.asker.memo_of(request)
+    memo = request.channel.asker.memo_of(request)
     if key not in memo.once:
         if key in within.get():
             raise RuntimeError(f"the side effect {key!r} runs itself: ctx.once was called with its own key in it")
-        if request.locks is None:
-            request.locks = {}
-        async with request.locks.setdefault(key, asyncio.Lock()):
+        async with request.ask_state().locks.setdefault(key, asyncio.Lock()):
             if key not in memo.once:
                 memo.once[key] = await _performed(request, key, fn)
     return msgspec.json.decode(memo.once[key])
@@ -44,7 +42,7 @@ async def once(request: Request, key: str, fn: Callable[[], Any]) -> Any:
 async def _performed(request: Request, key: str, fn: Callable[[], Any]) -> bytes:
     """Run it, and keep the round from ending meanwhile."""
     token = within.set((*within.get(), key))
-    request.asker.begin_side_effect(request)
+    request.channel.asker.begin_side_effect(request)
     try:
         value = fn()
         if isinstance(value, Awaitable):
@@ -52,4 +50,4 @@ async def _performed(request: Request, key: str, fn: Callable[[], Any]) -> bytes
         return json_bytes(value)
     finally:
         within.reset(token)
-        request.asker.end_side_effect(request)
+        request.channel.asker.end_side_effect(request)

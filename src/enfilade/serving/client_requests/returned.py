@@ -39,7 +39,7 @@ async def answered(request: Request, returned: InputRequired, again: Callable[[]
     for _ in range(MAXIMUM_ROUNDS):
         for question in returned.questions.values():
             check(question.request, request.peer)
-        await request.asker.ask_returned(request, returned)
+        await request.channel.asker.ask_returned(request, returned)
         value = await again()
         if not isinstance(value, InputRequired):
             return value
@@ -49,10 +49,10 @@ async def answered(request: Request, returned: InputRequired, again: Callable[[]
 
 def state_of(request: Request) -> Any:
     """Return what the handler's run before left for this one."""
-    return msgspec.json.decode(request.asker.memo_of(request).state)
+    return msgspec.json.decode(request.channel.asker.memo_of(request).state)
 
 
 def responses_of(request: Request) -> InputResponses:
     """Return the answers to the questions of the handler's run before."""
-    answers = request.asker.memo_of(request).answers
+    answers = request.channel.asker.memo_of(request).answers
     return InputResponses({key: (answer.method, answer.result) for key, answer in answers.items()})

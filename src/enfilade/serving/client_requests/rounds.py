@@ -32,6 +32,7 @@ from enfilade.primitives.errors import AnswerError
 from enfilade.primitives.questions.input_required import InputRequired
 from enfilade.primitives.questions.question import Question, decoded
 from enfilade.primitives.values.json_encoding import json_bytes
+from enfilade.serving.channel import Outcome
 from enfilade.serving.client_requests.errors import CannotAskError
 from enfilade.serving.client_requests.request_state import (
     Answered,
@@ -43,7 +44,7 @@ from enfilade.serving.client_requests.request_state import (
     target_of,
 )
 from enfilade.serving.failures import log_safely
-from enfilade.serving.request import Outcome, Request
+from enfilade.serving.request import Request, RequestState
 from enfilade.startup.lazy import LazyModule
 from enfilade.wire.elicitation import ElicitResult
 from enfilade.wire.input_required import InputRequest, InputRequiredResult
@@ -133,13 +134,14 @@ class StatelessRound:
         """Return what tells a handler of this call from the others: empty for the one that the client called."""
         if request.parent is None:
             return b""
-        if request.path is None:
+        asking = request.ask_state()
+        if asking.path is None:
             path = digest_of(
                 [self.path_of(request.parent).hex(), request.method, target_of(request.params).hex()]
             )
             self._times[path] += 1
-            request.path = path + self._times[path].to_bytes(4)
-        return request.path
+            asking.path = path + self._times[path].to_bytes(4)
+        return asking.path
 
     def memo_of(self, request: Request) -> HandlerMemo:
         """Return the memo of a handler of this call."""
@@ -216,7 +218,7 @@ class StatelessRound:
 
     async def _wait(self) -> None:
         """Wait for the end of the round, which comes as a cancellation."""
-        if self._request.finished or self._request.cancelled:
+        if self._request.phase is not RequestState.ACTIVE:
             raise CannotAskError("This call is over, so its client cannot be asked anything more")
         waiting = asyncio.get_running_loop().create_future()
         self._waiting.add(waiting)
@@ -248,7 +250,7 @@ class StatelessRound:
     def _turn(self) -> None:
         self._timer = None
         request = self._request
-        if request.finished or request.cancelled or self._busy or not (self._open or self._returned):
+        if request.phase is not RequestState.ACTIVE or self._busy or not (self._open or self._returned):
             return
         loop = asyncio.get_running_loop()
         self._quiet += 1
@@ -280,7 +282,7 @@ class StatelessRound:
     def _overdue(self) -> Outcome:
         """Return what ends this round if the handler goes on although it was cancelled."""
         request = self._request
-        if request.cancelled:
+        if request.cancellation is not None:
             return request.given_up_outcome()
         try:
             return request.result_outcome(self._state_codec.render(self.result(), request.peer.revision))
@@ -309,7 +311,7 @@ class StatelessRound:
         if task is not None:
             for _ in range(self._cancellations):  # ours, more than one if the handler swallowed the first
                 task.uncancel()
-        if request.cancelled or (task is not None and task.cancelling()):
+        if request.cancellation is not None or (task is not None and task.cancelling()):
             raise asyncio.CancelledError
         if self._divergence is not None:
             raise self._divergence

@@ -15,10 +15,11 @@ import msgspec
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
+from enfilade.serving.channel import NoAsker, Outlet
 from enfilade.serving.client_requests.errors import AskTimeoutError, CannotAskError, ClientRefusedError
 from enfilade.serving.client_requests.request_state import Answered
 from enfilade.serving.cluster import LOOK, Relay
-from enfilade.serving.request import NoAsker, Outlet, Request
+from enfilade.serving.request import Request, RequestState
 from enfilade.state.store import StoreError
 from enfilade.state.tokens import Seal
 from enfilade.wire.cancellation import CancelledNotificationParams
@@ -182,7 +183,7 @@ class SessionAsker(NoAsker):
             AskTimeoutError: no answer came.
             ClientRefusedError: the answer is an error.
         """
-        if request.finished or request.cancelled:
+        if request.phase is not RequestState.ACTIVE:
             raise CannotAskError("This call is over, so its client cannot be asked anything more")
         peer = request.peer
         client = (peer.principal, None) if peer.principal is not None else (None, peer.session_id)
@@ -193,7 +194,7 @@ class SessionAsker(NoAsker):
             )
         id = self._new_id(request.peer.session_id)
         question = encode_request(id, method, _said(params, request.peer.revision))
-        outlet = request.outlet
+        outlet = request.channel.outlet
         key = (request.peer.session_id, id)
         waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
         self._asked[client] += 1
@@ -203,7 +204,7 @@ class SessionAsker(NoAsker):
             if not await self._answered(waiting, key, timeout):
                 raise AskTimeoutError(f"The client did not answer within {timeout:g} seconds")
         except (asyncio.CancelledError, AskTimeoutError):
-            if not request.finished:
+            if not request.is_finished:
                 _withdraw(outlet, id, request)
             raise
         finally:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from msgspec import UNSET, Raw
 
 from enfilade.primitives.errors import AnswerError
+from enfilade.serving.channel import NoAsker
 from enfilade.serving.client_requests.errors import CannotAskError, MissingCapabilityError
 from enfilade.serving.client_requests.request_state import HandlerMemo, RequestStateCodec
-from enfilade.serving.request import NoAsker, Request
+from enfilade.serving.request import Request
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class StatelessAsker(NoAsker):
         """
         if root.method not in MAY_RETURN_INPUT_REQUIRED:
             raise CannotAskError(f"{root.method} cannot ask the client anything")
-        if root.round is None:
-            root.round = rounds.StatelessRound(root, self._state_codec)
-        return cast("StatelessRound", root.round)
+        asking = root.ask_state()
+        if asking.round is None:
+            asking.round = rounds.StatelessRound(root, self._state_codec)
+        return cast("StatelessRound", asking.round)

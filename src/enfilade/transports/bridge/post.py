@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import UNSET
 
+from enfilade.serving.channel import Channel
 from enfilade.serving.peer import Peer
 from enfilade.serving.request import Request
 from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
@@ -114,7 +115,11 @@ class DuplexPost:
         )
         peer = Peer(revision=self._version or self._door.sole.revision, session_id=self._door.sole.key)
         request = Request(
-            None if envelope.id is UNSET else envelope.id, str(envelope.method), _NO_PARAMS, peer, outlet=response
+            None if envelope.id is UNSET else envelope.id,
+            str(envelope.method),
+            _NO_PARAMS,
+            peer,
+            Channel(outlet=response),
         )
         arrival = self._arrival(body, envelope, response, stateless=stateless)
         call = self._door.loop.begin(arrival, request, response, self._agree if opens else None)

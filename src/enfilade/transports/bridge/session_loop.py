@@ -260,7 +260,7 @@ class SessionLoop:
             taken = self._own.say(body, question=id is not UNSET)
         else:
             call = self._calls.get(said.related)
-            if call is None or call.request.over:
+            if call is None or call.request.is_done:
                 taken = False
                 log.debug("the session loop said something about a request that is over (id %r)", said.related)
             else:

@@ -15,9 +15,10 @@ from typing import Final
 
 from msgspec import Raw
 
+from enfilade.serving.channel import Outcome
 from enfilade.serving.execution import expire
 from enfilade.serving.failures import cut_off
-from enfilade.serving.request import UNWINDING, Outcome, Request
+from enfilade.serving.request import UNWINDING, Request
 from enfilade.transports.http.request_limit import RequestLimit
 from enfilade.wire.jsonrpc import encode_error
 
@@ -69,10 +70,10 @@ class Batch:
 
     async def respond(self, request: Request, outcome: "asyncio.Future[bytes | None]") -> bytes | None:
         """Run one request of the batch, and return its response, if one is due."""
-        request.outside = 0
-        request.overdue = partial(_settle, outcome)
+        request.channel.outside = 0
+        request.channel.overdue = partial(_settle, outcome)
         self._requests.append(request)
-        request.suspended()  # in effect, since the others of the batch go on beside it
+        request.register_in_flight()  # in effect, since the others of the batch go on beside it
         timer = None
         if self._request_timeout:
             limit = self._request_timeout
@@ -91,7 +92,7 @@ class Batch:
 
     def _stop(self) -> None:
         for request in self._requests:
-            request.outside = 1
+            request.channel.outside = 1
             request.cancel("the server is stopping", verdict=cut_off())
 
 

@@ -317,7 +317,7 @@ class Endpoint:
 
     def _sessions_in_use(self) -> set[Session]:
         """Return the sessions that have a request without an outcome here, or a stream open."""
-        calling = (request.session for request in self.in_flight)
+        calling = (request.channel.session for request in self.in_flight)
         return self.streams.sessions() | {session for session in calling if isinstance(session, Session)}
 
     def cancel(self, session_id: str, params: CancelledNotificationParams) -> None:

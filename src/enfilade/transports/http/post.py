@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import UNSET, Raw
 
+from enfilade.serving.channel import NO_ASKER, Channel
 from enfilade.serving.failures import masked
 from enfilade.serving.peer import Peer
-from enfilade.serving.request import NO_ASKER, Request
+from enfilade.serving.request import Request
 from enfilade.state.store import StoreError
 from enfilade.transports.asgi_types import Receive, Scope, Send
 from enfilade.transports.http.batching import Batch
@@ -154,11 +155,13 @@ class Post(msgspec.Struct, eq=False):
             method,
             params,
             message.stateless_peer(self.principal),
+            Channel(
+                outlet=response,
+                log_level=None if level is UNSET else level,
+                asker=self.door.dispatcher.stateless_asker,
+                param_headers=self.fields,
+            ),
             message.meta,
-            outlet=response,
-            log_level=None if level is UNSET else level,
-            asker=self.door.dispatcher.stateless_asker,
-            param_headers=self.fields,
         )
         if listens:
             await self._listen(response, request)
@@ -194,7 +197,7 @@ class Post(msgspec.Struct, eq=False):
         params: Any = message.checked_params()
         revision = negotiate(params.protocol_version)
         peer, session, token = self.door.introduce(params, revision, self.principal)
-        request = Request(self.id, "initialize", params, peer, session=session)
+        request = Request(self.id, "initialize", params, peer, Channel(session=session))
         result = await self.door.dispatcher.dispatch(request)
         response = self._answer()
         if token is not None:
@@ -229,14 +232,16 @@ class Post(msgspec.Struct, eq=False):
             method,
             message.checked_params(),
             peer,
+            Channel(
+                outlet=response,
+                log_level=level,
+                session=session,
+                asker=NO_ASKER if session is None else self.door.asker,
+            ),
             message.meta,
-            outlet=response,
-            log_level=level,
-            session=session,
-            asker=NO_ASKER if session is None else self.door.asker,
         )
         if peer.session_id is not None:
-            request.in_flight = self.door.in_flight
+            request.channel.in_flight = self.door.in_flight
         return request
 
     async def _response(self, envelope: Envelope) -> None:

@@ -14,9 +14,10 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from enfilade.serving.channel import Outcome
 from enfilade.serving.execution import expire
 from enfilade.serving.failures import cancelled_by_host, cut_off
-from enfilade.serving.request import Outcome, Request
+from enfilade.serving.request import Request
 from enfilade.transports.asgi_types import Headers, Receive, Send
 from enfilade.transports.http.event_log import ResponseRecorder, SealedEventLog
 from enfilade.transports.http.sse_stream import EventStream, StreamOptions, send_events
@@ -173,20 +174,20 @@ class PostResponse(msgspec.Struct, eq=False):
             self._suspended = True
             self._open()
         responding = responder.respond(request)
-        request.outside = 0  # nobody else runs before it waits for something
+        request.channel.outside = 0  # nobody else runs before it waits for something
         try:
             try:
                 awaited = responding.send(None)  # nearly always it is done at once
             except StopIteration as done:
                 body, error = done.value
             else:
-                request.suspended()
+                request.register_in_flight()
                 self._suspended = True
                 self._count(request)
                 if self._stream is not None:
                     self._stream.open()
                 self._timer = asyncio.get_running_loop().call_later(GLANCE, self._outlived)
-                request.overdue = self._settle
+                request.channel.overdue = self._settle
                 body, error = await resume_handler(responding, awaited, request)
         except asyncio.CancelledError as cancellation:
             await self._farewell(request, cancelled_by_host(cancellation, request.method))
@@ -373,8 +374,12 @@ def resume_handler(coroutine: Coroutine[Any, Any, T], awaited: Any, request: Req
         except BaseException as error:
             thrown = error
         count_before = task.cancelling()
-        request.outside = count_before - own
-        if isinstance(thrown, asyncio.CancelledError) and request.outside > 0 and not request.cancelled:
+        request.channel.outside = count_before - own
+        if (
+            isinstance(thrown, asyncio.CancelledError)
+            and request.channel.outside > 0
+            and request.cancellation is None
+        ):
             _insist_on_outcome(request, thrown)
         try:
             awaited = coroutine.send(value) if thrown is None else coroutine.throw(thrown)
