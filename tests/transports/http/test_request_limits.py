@@ -300,7 +300,7 @@ class TestQuestions:
             with session.start("tools/call", arguments, id=1) as waiting:
                 events = waiting.events()
                 asked = [next(events) for _ in range(3)]
-                assert len(server.app.endpoint.questions) == 3
+                assert len(server.app.endpoint.asker) == 3
                 other = server.http.initialize(capabilities={"elicitation": {}})
                 with other.start("tools/call", {"name": "ask_many", "arguments": {"count": 1}}, id=1) as beside:
                     question = next(beside.events())
