@@ -21,6 +21,11 @@ if TYPE_CHECKING:
         ResourceNotFound as ResourceNotFound,
         ToolError as ToolError,
     )
+    from enfilade.primitives.options import (
+        PromptOptions as PromptOptions,
+        ResourceOptions as ResourceOptions,
+        ToolOptions as ToolOptions,
+    )
     from enfilade.primitives.questions.choices import Choices as Choices
     from enfilade.primitives.questions.input_required import (
         InputRequired as InputRequired,
@@ -108,6 +113,7 @@ _EXPORTS = {
         "ResourceNotFound",
         "ToolError",
     ),
+    "enfilade.primitives.options": ("PromptOptions", "ResourceOptions", "ToolOptions"),
     "enfilade.primitives.questions.choices": ("Choices",),
     "enfilade.primitives.questions.input_required": ("InputRequired", "InputResponses"),
     "enfilade.primitives.questions.question": (

@@ -140,7 +140,7 @@ class MCPApp(Registration):
         schema_refs: bool = False,
         settings: Settings | None = None,
     ) -> None:
-        given: dict[str, Any] = {
+        code_settings: dict[str, Any] = {
             "host": host,
             "port": port,
             "path": path,
@@ -151,7 +151,7 @@ class MCPApp(Registration):
             "secret": secret,
             "request_timeout": request_timeout,
         }
-        self.settings = _sources.load(given, settings)
+        self.settings = _sources.load(code_settings, settings)
         name_main_module(sys._getframe(1))
         if len(str(version).split()) > 2:  # the second argument of FastMCP
             raise ValueError(
@@ -168,8 +168,8 @@ class MCPApp(Registration):
             icons=UNSET if icons is None else list(icons),
         )
         self._middleware = list(middleware)
-        for each in self._middleware:
-            check_middleware(each)
+        for function in self._middleware:
+            check_middleware(function)
         self._lifespan = Lifespan(lifespan, self)
         self._seal = Seal([part.get_secret_value() for part in self.settings.secret])
         self._store: Store | None = None if store is None or isinstance(store, str) else store
@@ -244,7 +244,7 @@ class MCPApp(Registration):
             TypeError: what stands in is no function, or cannot be a dependency.
         """
         pairs = fn if isinstance(fn, Mapping) else {fn: other}
-        return self._overrides.replaced({each: read_provider(by, Context) for each, by in pairs.items()})
+        return self._overrides.replaced({replaced: read_provider(by, Context) for replaced, by in pairs.items()})
 
     # -- the rooms behind --------------------------------------------------------------------------------------
 
@@ -470,8 +470,8 @@ class MCPApp(Registration):
         from enfilade import launch
 
         launch.refuse_running_loop()
-        given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
-        settings = _sources.load({**given, "workers": workers}, self.settings)
+        arguments = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
+        settings = _sources.load({**arguments, "workers": workers}, self.settings)
         launch.check_manner(settings, workers, reload)
         with self._served_with(settings):
             self.serve(reload=reload)
@@ -514,8 +514,8 @@ class MCPApp(Registration):
         from enfilade import launch
         from enfilade.startup import gc_pause
 
-        given = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
-        settings = _sources.load({**given, "workers": workers}, self.settings)
+        arguments = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
+        settings = _sources.load({**arguments, "workers": workers}, self.settings)
         launch.check_single_process(settings, workers, reload)
         with self._served_with(settings):
             try:

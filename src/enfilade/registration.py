@@ -84,10 +84,10 @@ class Registration:
         self.changes = Changes()
         self.tools: Registry[Tool] = Registry("tool", alias=None if qualified else self._qualified)
         self.resources: Registry[Resource] = Registry(
-            "resource", key=lambda each: each.uri, alias=lambda each: each.canonical_uri
+            "resource", key=lambda resource: resource.uri, alias=lambda resource: resource.canonical_uri
         )
         self.templates: Registry[ResourceTemplate] = Registry(
-            "resource template", key=lambda each: each.uri_template
+            "resource template", key=lambda template: template.uri_template
         )
         self.prompts: Registry[Prompt] = Registry("prompt")
         self.tools.on_change(lambda: self.changes.announce(TOOLS))
@@ -126,7 +126,8 @@ class Registration:
 
         Args:
             fn: sync or async; a parameter annotated `Context` gets the call's context.
-            **options: name, texts, schemas, limits; see `ToolOptions`.
+
+        The options are those of `ToolOptions`: name, texts, schemas, limits.
 
         Returns:
             The tool.
@@ -135,20 +136,20 @@ class Registration:
             TypeError: the function cannot be a tool; names the parameter at fault.
             ValueError: the name is not allowed or taken, or an option has a value that it cannot have.
         """
-        given: dict[str, Any] = {**options}
-        name = given.pop("name", None)
-        if given.get("output_schema", ...) is None:  # given as None, which means here what it does in FastMCP
-            if given.get("structured_output"):
+        arguments: dict[str, Any] = {**options}
+        name = arguments.pop("name", None)
+        if arguments.get("output_schema", ...) is None:  # given as None, which means here what it does in FastMCP
+            if arguments.get("structured_output"):
                 raise ValueError(
                     "output_schema=None sends no structured content, and structured_output=True does"
                 )
-            given["structured_output"] = False
+            arguments["structured_output"] = False
         tool = _tool.tool_from_function(
             fn,
             context_type=Context,
             name=qualified_name(self.name, name or raw_name(fn)) if self._qualify else name,
             schema_refs=self._schema_refs,
-            **given,
+            **arguments,
         )
         self.tools.add(tool)
         return tool
@@ -215,7 +216,8 @@ class Registration:
             fn: sync or async; returns text, bytes, data, files or contents. It has a parameter for each variable
                 of the URI, and may take `Context`.
             uri: where it is read; an RFC 6570 template if it has variables in braces.
-            **options: name, texts, media type, caching; see `ResourceOptions`.
+
+        The options are those of `ResourceOptions`: name, texts, media type, caching.
 
         Returns:
             The resource or the template.
@@ -225,18 +227,20 @@ class Registration:
             ValueError: the URI is not legal or taken.
         """
         _check_uri(uri, 'app.add_resource(fn, "scheme://...")')
-        caching, given = _with_caching(options)
-        given |= {"context_type": Context, "caching": caching}
-        complete, verbatim = given.pop("complete", None), given.pop("verbatim", ())
+        caching, arguments = _with_caching(options)
+        arguments |= {"context_type": Context, "caching": caching}
+        complete, verbatim = arguments.pop("complete", None), arguments.pop("verbatim", ())
         if "{" in uri:
-            if given.pop("size", None) is not None:
+            if arguments.pop("size", None) is not None:
                 raise ValueError(f'"{uri}" is a template, and what it stands for has no one size')
-            template = _resource.template_from_function(fn, uri, complete=complete, verbatim=verbatim, **given)
+            template = _resource.template_from_function(
+                fn, uri, complete=complete, verbatim=verbatim, **arguments
+            )
             self.templates.add(template)
             return template
         if complete or verbatim:
             raise ValueError(f'"{uri}" has no variables, so there is nothing to complete or to take verbatim')
-        resource = _resource.resource_from_function(fn, uri, **given)
+        resource = _resource.resource_from_function(fn, uri, **arguments)
         self.resources.add(resource)
         return resource
 
@@ -247,20 +251,21 @@ class Registration:
         Args:
             uri: where it is read.
             text: what it holds.
-            **options: name, texts, media type, caching; see `FixedResourceOptions`. Without one in the URI, the
-                media type is `text/plain`.
+
+        The options are those of `ResourceOptions`, but for `size`, `complete` and `verbatim`. The media type is
+        guessed from the URI by default, else it is `text/plain`.
 
         Raises:
             ValueError: the URI is not legal or taken.
         """
         _check_uri(uri, 'app.add_text_resource("scheme://...", text)')
-        caching, given = _with_caching(options)
+        caching, arguments = _with_caching(options)
         definition = _resource.define_resource(
             uri,
-            given.pop("name", None) or _end_of(uri),
-            mime_type=given.pop("mime_type", None) or guess_mime_type(uri) or "text/plain",
+            arguments.pop("name", None) or _end_of(uri),
+            mime_type=arguments.pop("mime_type", None) or guess_mime_type(uri) or "text/plain",
             size=len(text.encode("utf-8", "replace")),
-            **given,
+            **arguments,
         )
         resource = _resource.Resource(uri, definition, giving(text, f"the text of {uri}"), caching)
         self.resources.add(resource)
@@ -281,18 +286,19 @@ class Registration:
             uri: where it is read.
             path: the file. It need not exist yet; while it does not, the resource is not found.
             max_size: largest file that is read, in bytes.
-            **options: name, texts, media type, caching; see `FixedResourceOptions`. The media type is guessed
-                from the file's name or its bytes by default.
+
+        The options are those of `ResourceOptions`, but for `size`, `complete` and `verbatim`. The media type is
+        guessed from the file's name or its bytes by default.
 
         Raises:
             ValueError: the URI is not legal or taken.
         """
         _check_uri(uri, 'app.add_file_resource("scheme://...", path)')
         file = Path(path)
-        caching, given = _with_caching(options)
-        mime_type = given.pop("mime_type", None) or guess_mime_type(file.name)
+        caching, arguments = _with_caching(options)
+        mime_type = arguments.pop("mime_type", None) or guess_mime_type(file.name)
         definition = _resource.define_resource(
-            uri, given.pop("name", None) or file.name, mime_type=mime_type, **given
+            uri, arguments.pop("name", None) or file.name, mime_type=mime_type, **arguments
         )
         read = file_reader(uri, file, mime_type, max_size)
         handler = handler_of(read, read_signature(read, Context))
@@ -322,7 +328,8 @@ class Registration:
             hidden: whether files and directories whose names begin with a dot are there.
             max_size: largest file that is read, in bytes.
             most_listed: most files that are listed; further ones can still be read.
-            **options: name, texts, caching; see `DirectoryOptions`.
+
+        The options are those of `ResourceOptions`, but for `mime_type`, `size`, `complete` and `verbatim`.
 
         Returns:
             The template that the files are read by.
@@ -332,20 +339,20 @@ class Registration:
         """
         _check_uri(uri, 'app.add_directory("scheme://", path)')
         root = Path(path)
-        caching, given = _with_caching(options)
+        caching, arguments = _with_caching(options)
         directory = Directory(uri, root, hidden=hidden, max_size=max_size, limit=most_listed)
         folder = root.resolve().name
         template = _resource.template_from_function(
             directory.read,
             directory.uri_template,
             context_type=Context,
-            name=given.pop("name", None) or folder or _end_of(uri),
-            description=given.pop("description", None) or f"A file of {folder}, by its path.",
+            name=arguments.pop("name", None) or folder or _end_of(uri),
+            description=arguments.pop("description", None) or f"A file of {folder}, by its path.",
             caching=caching,
             complete={"path": directory.suggest},
             verbatim=["path"],
             members=directory.listed,
-            **given,
+            **arguments,
         )
         self.templates.add(template)
         return template
@@ -382,7 +389,8 @@ class Registration:
         Args:
             fn: sync or async; returns text, a message, or a list of them. Its parameters are the arguments, which
                 arrive as their types say; it may take `Context`.
-            **options: name, texts, completion; see `PromptOptions`.
+
+        The options are those of `PromptOptions`: name, texts, completion.
 
         Returns:
             The prompt.
@@ -391,8 +399,8 @@ class Registration:
             TypeError: the function cannot be a prompt; names the parameter at fault.
             ValueError: the name is not legal or taken.
         """
-        given: dict[str, Any] = {**options}
-        prompt = _prompt.prompt_from_function(fn, context_type=Context, **given)
+        arguments: dict[str, Any] = {**options}
+        prompt = _prompt.prompt_from_function(fn, context_type=Context, **arguments)
         self.prompts.add(prompt)
         return prompt
 

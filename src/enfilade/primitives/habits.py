@@ -148,7 +148,7 @@ OF_CONTEXT: Final[Mapping[str, str]] = {
 
 
 def advised(
-    what: str,
+    subject: str,
     options: type | None = None,
     *,
     refuse_first: Callable[[str, Mapping[str, Any], Collection[str]], object] | None = None,
@@ -156,7 +156,7 @@ def advised(
     """Let a function explain arguments that it does not have, and take those that are only spelled otherwise.
 
     Args:
-        what: what it makes or does, a key of `foreign_options.OPTIONS`.
+        subject: what it makes or does, a key of `foreign_options.OPTIONS`.
         options: the TypedDict of its `**options`, if it has some.
         refuse_first: gets the function's name, the unknown options of which no table knows, and its own; may
             raise a `TypeError` that says more about them.
@@ -173,17 +173,17 @@ def advised(
         as_written = frozenset(known) - SPELLINGS.keys()
 
         @wraps(fn)
-        def checked(*args: Any, **given: Any) -> Any:
+        def checked(*args: Any, **arguments: Any) -> Any:
             if len(args) > len(positional):
                 owner, _, name = fn.__qualname__.rpartition(".")
                 _refuse_position(owner if name == "__init__" else name, positional)
-            if given.keys() <= as_written:
-                return fn(*args, **given)
+            if arguments.keys() <= as_written:
+                return fn(*args, **arguments)
             if refuse_first is not None:
                 refuse_first(
-                    fn.__name__, {k: v for k, v in given.items() if k not in _foreign.OPTIONS[what]}, known
+                    fn.__name__, {k: v for k, v in arguments.items() if k not in _foreign.OPTIONS[subject]}, known
                 )
-            return fn(*args, **understood(what, given, known))
+            return fn(*args, **understood(subject, arguments, known))
 
         return checked  # type: ignore[return-value]  # takes what `fn` takes
 
@@ -191,6 +191,7 @@ def advised(
 
 
 def _refuse_position(function: str, positional: Sequence[str]) -> NoReturn:
+    """Refuse more arguments by position than a function takes."""
     names = [name for name in positional if name != "self"]
     takes = f"{len(names)} arguments" if len(names) > 1 else "one argument" if names else "no arguments"
     raise TypeError(
@@ -199,7 +200,7 @@ def _refuse_position(function: str, positional: Sequence[str]) -> NoReturn:
     )
 
 
-def understood(what: str, options: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+def understood(subject: str, options: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     """Return options under the names that they have here.
 
     Raises:
@@ -210,23 +211,25 @@ def understood(what: str, options: Mapping[str, Any], known: Collection[str]) ->
         spelled = SPELLINGS.get(name, name)
         own = spelled if spelled in known else name
         if own not in known:
-            _refuse(what, name, known)
+            _refuse(subject, name, known)
         if own in understood_options or (own != name and own in options):
             raise TypeError(f"{name} and {own} are the same; give one of them")
         understood_options[own] = value
     return understood_options
 
 
-def _refuse(what: str, name: str, known: Collection[str]) -> NoReturn:
+def _refuse(subject: str, name: str, known: Collection[str]) -> NoReturn:
+    """Refuse an option with what to write, or with the name that comes near it."""
     import difflib
 
-    advice = _foreign.OPTIONS[what].get(name)
+    advice = _foreign.OPTIONS[subject].get(name)
     if advice is not None:
-        raise TypeError(f"a {what} has no option {name!r}: {advice} (see {PAGE})")
-    names = [each for each in known if each not in ("self", "fn", "uri")]
+        raise TypeError(f"a {subject} has no option {name!r}: {advice} (see {PAGE})")
+    names = [option for option in known if option not in ("self", "fn", "uri")]
     near = difflib.get_close_matches(name, names, 1)
     raise TypeError(
-        f"a {what} has no option {name!r}; " + (f"is it {near[0]!r}?" if near else f"it has: {', '.join(names)}")
+        f"a {subject} has no option {name!r}; "
+        + (f"is it {near[0]!r}?" if near else f"it has: {', '.join(names)}")
     )
 
 
@@ -256,17 +259,18 @@ def explaining(names: Mapping[str, str]) -> Callable[[K], K]:
 
         setattr(kind, "__dir__", listed)  # noqa: B010 - which type checkers do not take as an assignment
         for name, text in names.items():
-            if not any(name in vars(each) for each in kind.__mro__):
-                each = Elsewhere(text)
-                each.__set_name__(kind, name)
-                setattr(kind, name, each)
+            if not any(name in vars(base) for base in kind.__mro__):
+                attribute = Elsewhere(text)
+                attribute.__set_name__(kind, name)
+                setattr(kind, name, attribute)
         return kind
 
     return add
 
 
 def _static(kind: type, name: str) -> object:
-    return next((vars(each)[name] for each in kind.__mro__ if name in vars(each)), None)
+    """Return an attribute as the class or a base has it, without calling a descriptor."""
+    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
 
 
 def check_middleware(middleware: object) -> None:
