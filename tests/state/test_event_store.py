@@ -218,10 +218,10 @@ def check(again: Connection, name: str, *, own: bool) -> None:
         assert again.status in (400, 503), again.body
         assert "message" in again.error
         return
-    said = [each for each in again.said if each != "error -32603"]
-    assert all(each.startswith(f"{name} ") for each in said), again.body
+    log_lines = [each for each in again.said if each != "error -32603"]
+    assert all(each.startswith(f"{name} ") for each in log_lines), again.body
     rising = [f"{name} {number}" for number in range(5)] + [f"{name} done"]
-    assert said == [each for each in rising if each in said]
+    assert log_lines == [each for each in rising if each in log_lines]
 
 
 @pytest.mark.parametrize("make", [Broken, Wordless], ids=["broken", "wordless"])
@@ -269,18 +269,18 @@ class TestLog:
         await log.append("s", [(1, b"one"), (4, b"four")])
         await log.open("s", b"another")
         for after, entries in ((0, [(1, b"one"), (4, b"four")]), (1, [(4, b"four")]), (4, []), (9, [])):
-            kept = await log.read("s", after)
-            assert kept is not None
-            assert (kept.head, kept.entries, kept.first) == (b"head", entries, 1)
+            events = await log.read("s", after)
+            assert events is not None
+            assert (events.head, events.entries, events.first) == (b"head", entries, 1)
 
     async def test_what_is_kept_twice_counts_once(self, log: EventStoreLog) -> None:
         """A write whose answer was lost is tried again."""
         await log.open("s", b"head")
         for _ in range(2):
             await log.append("s", [(1, b"one"), (2, b"two")])
-        kept = await log.read("s", 0)
-        assert kept is not None
-        assert kept.entries == [(1, b"one"), (2, b"two")]
+        events = await log.read("s", 0)
+        assert events is not None
+        assert events.entries == [(1, b"one"), (2, b"two")]
 
     async def test_a_stream_that_was_begun_elsewhere_needs_its_anchor(self) -> None:
         store = Plain()
@@ -291,9 +291,9 @@ class TestLog:
         anchor = one.anchor("s")
         assert anchor is not None
         other.remember_anchor("s", anchor)
-        kept = await other.read("s", 0)
-        assert kept is not None
-        assert kept.entries == [(1, b"one")]
+        events = await other.read("s", 0)
+        assert events is not None
+        assert events.entries == [(1, b"one")]
         await one.drop("s")
         assert await one.read("s", 0) is None
 

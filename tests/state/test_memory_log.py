@@ -67,9 +67,9 @@ async def test_much_larger_streams_go_before_those_of_others() -> None:
         await written(log, f"large {number}", 1, 30_000)
         await written(log, f"long {number}", 10, 5_000)
     assert log.size <= 100_000
-    kept = await log.read("running", 0)
-    assert kept is not None
-    assert [position for position, _ in kept.entries] == [1, 2, 3, 4, 5]
+    events = await log.read("running", 0)
+    assert events is not None
+    assert [position for position, _ in events.entries] == [1, 2, 3, 4, 5]
     assert await log.read("large 0", 0) is None
     newest = await log.read("long 29", 0)
     assert newest is not None
@@ -80,12 +80,12 @@ async def test_a_stream_that_is_too_big_by_itself_loses_its_beginning() -> None:
     log = MemoryLog(LogLimits(size=100_000))
     await written(log, "s", 1000, 1000)
     assert log.size <= 100_000
-    kept = await log.read("s", 0)
-    assert kept is not None
-    assert kept.entries[-1][0] == 1000
-    assert kept.first == kept.entries[0][0]
-    assert [position for position, _ in kept.entries] == list(range(1000 - len(kept.entries) + 1, 1001))
-    assert len(kept.entries) > 40
+    events = await log.read("s", 0)
+    assert events is not None
+    assert events.entries[-1][0] == 1000
+    assert events.first == events.entries[0][0]
+    assert [position for position, _ in events.entries] == list(range(1000 - len(events.entries) + 1, 1001))
+    assert len(events.entries) > 40
 
 
 async def test_an_entry_that_is_too_big_by_itself_is_kept_alone() -> None:
@@ -93,9 +93,9 @@ async def test_an_entry_that_is_too_big_by_itself_is_kept_alone() -> None:
     await written(log, "small", 10, 100)
     await written(log, "s", 3, 1_000_000)
     assert len(log) == 1
-    kept = await log.read("s", 0)
-    assert kept is not None
-    assert [position for position, _ in kept.entries] == [3]
+    events = await log.read("s", 0)
+    assert events is not None
+    assert [position for position, _ in events.entries] == [3]
 
 
 async def test_an_empty_log_has_no_size(clock: Clock) -> None:

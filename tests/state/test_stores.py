@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from enfilade.state.store import Store, StoreError, StreamSlice
-from support.stores.kinds import Open, everything, numbered, until
+from support.stores.kinds import Open, all_entries, numbered_entries, until
 
 pytestmark = pytest.mark.anyio
 
@@ -170,7 +170,7 @@ async def test_a_stream_that_nobody_opened_is_none(store: Store) -> None:
 
 async def test_a_dropped_stream_may_begin_again_and_has_nothing_of_the_old_one(store: Store) -> None:
     await store.log.open("s", b"old")
-    await store.log.append("s", numbered(1, 100))
+    await store.log.append("s", numbered_entries(1, 100))
     await store.log.drop("s")
     assert await store.log.read("s", 0) is None
     with pytest.raises(StoreError):
@@ -184,9 +184,9 @@ async def test_a_dropped_stream_may_begin_again_and_has_nothing_of_the_old_one(s
 async def test_a_long_stream_comes_in_pages(store: Store) -> None:
     await store.log.open("s", b"head")
     for first in range(1, 5001, 250):
-        await store.log.append("s", numbered(first, first + 249))
-    assert await everything(store, "s") == numbered(1, 5000)
-    assert await everything(store, "s", 4990) == numbered(4991, 5000)
+        await store.log.append("s", numbered_entries(first, first + 249))
+    assert await all_entries(store, "s") == numbered_entries(1, 5000)
+    assert await all_entries(store, "s", 4990) == numbered_entries(4991, 5000)
 
 
 async def test_big_entries_come_whole(store: Store) -> None:
@@ -194,7 +194,7 @@ async def test_big_entries_come_whole(store: Store) -> None:
     await store.log.open("s", b"head")
     for entry in big:
         await store.log.append("s", [entry])
-    assert await everything(store, "s") == big
+    assert await all_entries(store, "s") == big
 
 
 async def test_of_a_stream_that_is_too_long_the_beginning_goes(store_url: str, opened: Open) -> None:
@@ -202,12 +202,12 @@ async def test_of_a_stream_that_is_too_long_the_beginning_goes(store_url: str, o
     await store.log.open("s", b"head")
     for number in range(1, 1001):
         await store.log.append("s", [(number, b"entry %d" % number)])
-    await store.log.append("s", numbered(990, 1100))
-    kept = await store.log.read("s", 0)
-    assert kept is not None
-    assert kept.first is not None
-    assert 1100 - 300 < kept.first <= 1001, "at least what was promised, and not much more"
-    assert await everything(store, "s") == numbered(kept.first, 1100)
+    await store.log.append("s", numbered_entries(990, 1100))
+    events = await store.log.read("s", 0)
+    assert events is not None
+    assert events.first is not None
+    assert 1100 - 300 < events.first <= 1001, "at least what was promised, and not much more"
+    assert await all_entries(store, "s") == numbered_entries(events.first, 1100)
 
 
 async def test_what_is_appended_at_once_to_many_streams_stays_apart(store: Store) -> None:
@@ -220,13 +220,13 @@ async def test_what_is_appended_at_once_to_many_streams_stays_apart(store: Store
 
     await asyncio.gather(*map(write, names))
     for name in names:
-        assert await everything(store, name) == [(n, b"%s: %d" % (name.encode(), n)) for n in range(1, 26)]
+        assert await all_entries(store, name) == [(n, b"%s: %d" % (name.encode(), n)) for n in range(1, 26)]
 
 
 async def test_what_is_appended_without_waiting_is_in_order(store: Store) -> None:
     await store.log.open("s", b"head")
-    await asyncio.gather(*(store.log.append("s", [entry]) for entry in numbered(1, 500)))
-    assert await everything(store, "s") == numbered(1, 500)
+    await asyncio.gather(*(store.log.append("s", [entry]) for entry in numbered_entries(1, 500)))
+    assert await all_entries(store, "s") == numbered_entries(1, 500)
 
 
 async def test_a_stream_expires_unless_it_is_written_to_or_touched(store_url: str, opened: Open) -> None:
@@ -244,9 +244,9 @@ async def test_a_stream_expires_unless_it_is_written_to_or_touched(store_url: st
 
     await until(is_gone)
     assert await store.log.read("touched", 0) == StreamSlice(b"head", [], None)
-    kept = await store.log.read("written to", number - 1)
-    assert kept is not None
-    assert kept.entries == [(number, b"")]
+    events = await store.log.read("written to", number - 1)
+    assert events is not None
+    assert events.entries == [(number, b"")]
     with pytest.raises(StoreError):
         await store.log.append("left alone", [(1, b"")])
     await store.log.touch("left alone")

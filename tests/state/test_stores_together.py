@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from enfilade.state.open import open_store
 from enfilade.state.store import Store, StoreError, StreamSlice
-from support.stores.kinds import Heard, Open, everything, numbered, until
+from support.stores.kinds import Inbox, Open, all_entries, numbered_entries, until
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ async def store(store_url: str, opened: Open) -> Store:
 
 
 async def test_a_message_comes_to_all_who_hear_its_topic(store: Store) -> None:
-    one, other, elsewhere = Heard(store, "topic"), Heard(store, "topic", "both"), Heard(store, "elsewhere")
+    one, other, elsewhere = Inbox(store, "topic"), Inbox(store, "topic", "both"), Inbox(store, "elsewhere")
     await store.bus.publish("topic", b"\x00 any \xff")
     await store.bus.publish("nobody hears this", b"")
     await store.bus.publish("both", b"")
@@ -40,7 +40,7 @@ async def test_a_message_comes_to_all_who_hear_its_topic(store: Store) -> None:
 
 async def test_messages_of_one_sender_come_in_order(store_url: str, store: Store, opened: Open) -> None:
     hearing = await opened(store_url) if store.shared else store
-    heard = Heard(hearing, "topic")
+    heard = Inbox(hearing, "topic")
     messages = [b"%d" % number for number in range(2000)]
     for message in messages[:100]:
         await store.bus.publish("topic", message)
@@ -60,7 +60,7 @@ async def test_one_who_fails_to_take_a_message_is_in_nobodys_way(
         raise ZeroDivisionError(message)
 
     store.bus.subscribe("topic", fail)
-    heard = Heard(store, "topic")
+    heard = Inbox(store, "topic")
     await store.bus.publish("topic", b"1")
     await store.bus.publish("topic", b"2")
     assert await heard(2) == [b"1", b"2"]
@@ -73,11 +73,11 @@ async def test_every_store_hears_what_comes_after_its_start_and_nothing_else(
     shared_url: str, opened: Open
 ) -> None:
     first = await opened(shared_url)
-    heard = [Heard(first, "topic")]
+    heard = [Inbox(first, "topic")]
     for number in range(3):
         await first.bus.publish("topic", b"%d" % number)
         later = await opened(shared_url)
-        heard.append(Heard(later, "topic"))
+        heard.append(Inbox(later, "topic"))
         gaps: list[None] = []
         later.bus.on_gap(lambda told=gaps: told.append(None))  # type: ignore[misc]
     await later.bus.publish("topic", b"last")
@@ -93,7 +93,7 @@ async def test_every_store_hears_what_comes_after_its_start_and_nothing_else(
 async def test_messages_have_come_once_they_have_settled(shared_url: str, opened: Open) -> None:
     """As seen from this process: what was heard is in the event loop, before the sender has slept."""
     one, other = await opened(shared_url), await opened(shared_url)
-    heard = Heard(other, "topic")
+    heard = Inbox(other, "topic")
     assert 0 < one.bus.propagation_delay < 0.5
     in_time = 0
     for _ in range(10):
@@ -126,7 +126,7 @@ async def test_what_one_store_writes_another_reads(shared_url: str, opened: Open
 
 async def test_a_shared_store_outlasts_those_who_use_it(shared_url: str) -> None:
     store = open_store(shared_url)
-    heard = Heard(store, "topic")
+    heard = Inbox(store, "topic")
     for number in range(1, 4):
         await store.start()
         await store.start()
@@ -139,7 +139,7 @@ async def test_a_shared_store_outlasts_those_who_use_it(shared_url: str) -> None
         await store.close()
         await store.close()
     await store.start()
-    assert await everything(store, "s") == [(1, b""), (2, b""), (3, b"")]
+    assert await all_entries(store, "s") == [(1, b""), (2, b""), (3, b"")]
     assert [await store.keys.get(f"key {number}") for number in (1, 2, 3, 4)] == [b"", b"", b"", None]
     assert heard.messages == [b"1", b"2", b"3"], "each once, although it was started three times"
     await store.close()
@@ -148,14 +148,14 @@ async def test_a_shared_store_outlasts_those_who_use_it(shared_url: str) -> None
 async def test_what_was_asked_for_before_the_end_is_done(shared_url: str, opened: Open) -> None:
     store = await opened(shared_url)
     await store.log.open("s", b"head")
-    writes = [asyncio.ensure_future(store.log.append("s", [entry])) for entry in numbered(1, 200)]
+    writes = [asyncio.ensure_future(store.log.append("s", [entry])) for entry in numbered_entries(1, 200)]
     await asyncio.sleep(0)
     await store.close()
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
     acknowledged = [n for n, outcome in enumerate(outcomes, 1) if outcome is None]
     assert all(outcome is None or isinstance(outcome, StoreError) for outcome in outcomes)
     again = await opened(shared_url)
-    there = {number for number, _ in await everything(again, "s")}
+    there = {number for number, _ in await all_entries(again, "s")}
     assert there.issuperset(acknowledged)
 
 
@@ -256,10 +256,10 @@ class Model:
         self.streams.setdefault(stream, (head, []))
 
     def append(self, stream: str, entries: list[tuple[int, bytes]]) -> None:
-        kept = self.streams[stream][1]
+        events = self.streams[stream][1]
         for entry in entries:
-            if not kept or entry[0] > kept[-1][0]:
-                kept.append(entry)
+            if not events or entry[0] > events[-1][0]:
+                events.append(entry)
 
     def read(self, stream: str, after: int) -> StreamSlice | None:
         if stream not in self.streams:

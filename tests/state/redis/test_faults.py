@@ -83,17 +83,17 @@ async def test_a_server_that_stops_for_a_while(
             await until_served(lambda: store.keys.put("key", b"value", 60))
             await until(lambda: gaps)
             await store.log.append("stream", [(2, b"two")])
-            kept = await store.log.read("stream", 0)
-            assert kept is not None
-            assert kept.entries == [(1, b"one"), (2, b"two")]
+            events = await store.log.read("stream", 0)
+            assert events is not None
+            assert events.entries == [(1, b"one"), (2, b"two")]
             await store.bus.publish("topic", b"again")
             await until(lambda: heard)
             assert heard == [b"again"]
             assert gaps == [True]
-            said = [record.message for record in caplog.records if record.name == "enfilade.state"]
-            assert len(said) == 2, said
-            assert "out of reach" in said[0]
-            assert "is back" in said[1]
+            log_lines = [record.message for record in caplog.records if record.name == "enfilade.state"]
+            assert len(log_lines) == 2, log_lines
+            assert "out of reach" in log_lines[0]
+            assert "is back" in log_lines[1]
     assert not complaints
 
 
@@ -124,8 +124,8 @@ async def test_a_server_that_is_killed_keeps_what_was_acknowledged_and_each_entr
             await asyncio.wait([writing])
 
             found: list[tuple[int, bytes]] = []
-            while (kept := await store.log.read("stream", len(found))) and kept.entries:
-                found += kept.entries
+            while (events := await store.log.read("stream", len(found))) and events.entries:
+                found += events.entries
             assert found == [(n, b"%d" % n) for n in range(1, len(found) + 1)]
             assert len(found) >= len(appended)
     assert not complaints
@@ -184,9 +184,9 @@ async def test_connections_that_are_cut_cost_no_operation(tmp_path: Path) -> Non
                 if position % 10 == 0:
                     assert valkey.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") >= 1
                 await store.log.append("stream", [(position, b"entry")])
-            kept = await store.log.read("stream", 0)
-            assert kept is not None
-            assert [position for position, _ in kept.entries] == list(range(1, 101))
+            events = await store.log.read("stream", 0)
+            assert events is not None
+            assert [position for position, _ in events.entries] == list(range(1, 101))
 
 
 async def test_what_was_done_although_its_answer_was_lost_is_done_once(shared_valkey: Valkey) -> None:
@@ -203,9 +203,9 @@ async def test_what_was_done_although_its_answer_was_lost_is_done_once(shared_va
         way.lose = b"XADD"
         await store.log.append("stream", [(3, b"three"), (4, b"four")])
         assert not way.lose
-        kept = await store.log.read("stream", 0)
-        assert kept is not None
-        assert kept.entries == [(1, b"one"), (2, b"two"), (3, b"three"), (4, b"four")]
+        events = await store.log.read("stream", 0)
+        assert events is not None
+        assert events.entries == [(1, b"one"), (2, b"two"), (3, b"three"), (4, b"four")]
 
         way.lose = b"EVAL"
         assert await store.keys.swap("key", None, b"new", 60)

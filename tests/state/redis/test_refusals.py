@@ -36,9 +36,9 @@ async def _do_everything(store: Store) -> None:
     await store.log.append("stream", [(1, b"1")])
     await store.log.append("stream", [(2, b"2"), (3, b"3")])
     await store.log.touch("stream")
-    kept = await store.log.read("stream", 0)
-    assert kept is not None
-    assert len(kept.entries) == 3
+    events = await store.log.read("stream", 0)
+    assert events is not None
+    assert len(events.entries) == 3
     await store.log.drop("stream")
 
 
@@ -104,15 +104,15 @@ async def test_a_full_server_still_reads_and_takes_more_when_there_is_room(tmp_p
                 with pytest.raises(StoreError, match="give it more memory"):
                     await refused
             assert await store.keys.get("key") == b"value"
-            kept = await store.log.read("stream", 0)
-            assert kept is not None
-            assert kept.entries == [(1, b"one")]
+            events = await store.log.read("stream", 0)
+            assert events is not None
+            assert events.entries == [(1, b"one")]
 
             valkey.ask("CONFIG", "SET", "maxmemory", "0")
             await store.log.append("stream", [(2, b"two"), (3, b"three")])
-            kept = await store.log.read("stream", 0)
-            assert kept is not None
-            assert [position for position, _ in kept.entries] == [1, 2, 3]
+            events = await store.log.read("stream", 0)
+            assert events is not None
+            assert [position for position, _ in events.entries] == [1, 2, 3]
 
 
 async def test_a_primary_that_becomes_a_replica_and_primary_again(tmp_path: Path) -> None:

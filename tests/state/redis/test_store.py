@@ -29,12 +29,12 @@ async def test_entries_of_any_size_come_back_in_pages(valkey_url: str) -> None:
     found: list[tuple[int, bytes]] = []
     pages = 0
     while True:
-        kept = await store.log.read("s", found[-1][0] if found else 0)
-        assert kept is not None
-        assert (kept.head, kept.first) == (b"head", 1)
-        if not kept.entries:
+        events = await store.log.read("s", found[-1][0] if found else 0)
+        assert events is not None
+        assert (events.head, events.first) == (b"head", 1)
+        if not events.entries:
             break
-        found += kept.entries
+        found += events.entries
         pages += 1
     assert found == entries
     assert 2 <= pages < len(entries)
@@ -110,9 +110,9 @@ async def test_a_thousand_events_at_once_take_a_few_round_trips(valkey_url: str,
     # The server reads 16 KiB at a time; a round trip each would be a thousand reads.
     assert shared_valkey.ask("INFO", "stats")["total_reads_processed"] < STREAMS * EACH / 10
     for n in range(STREAMS):
-        kept = await store.log.read(f"s{n}", 0)
-        assert kept is not None
-        assert [position for position, _ in kept.entries] == list(range(1, EACH + 1))
+        events = await store.log.read(f"s{n}", 0)
+        assert events is not None
+        assert [position for position, _ in events.entries] == list(range(1, EACH + 1))
     await store.close()
 
 

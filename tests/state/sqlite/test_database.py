@@ -21,7 +21,7 @@ from enfilade.state.sqlite import database
 from enfilade.state.sqlite.store import SqliteStore
 from enfilade.state.store import LogLimits, StoreError, StreamSlice
 from enfilade.timings import Timings
-from support.stores.kinds import is_whole, plainly, started, until, works
+from support.stores.kinds import is_intact, plain_connection, started, until, works
 
 pytestmark = pytest.mark.anyio
 
@@ -120,8 +120,8 @@ async def test_a_missing_directory_is_named(tmp_path: Path, caplog: pytest.LogCa
         directory.mkdir()
         await until(lambda: works(store))
         assert not store.unavailable
-    said = [line for line in caplog.messages if not line.startswith("messages from other workers")]
-    assert said == [
+    log_lines = [line for line in caplog.messages if not line.startswith("messages from other workers")]
+    assert log_lines == [
         f"the store is out of reach: {directory / 'state.db'}: there is no directory {directory}; make it, "
         "or name another file in store=",
         f"the store is back: {directory / 'state.db'}",
@@ -136,7 +136,7 @@ async def test_a_missing_directory_is_named(tmp_path: Path, caplog: pytest.LogCa
     ],
 )
 async def test_the_database_of_another_program_is_left_alone(path: Path, statement: str, says: str) -> None:
-    with plainly(path) as connection:
+    with plain_connection(path) as connection:
         connection.execute(statement)
     before = path.read_bytes()
     async with started(path) as store:
@@ -161,19 +161,19 @@ def test_a_file_that_is_laid_out_meanwhile_is_no_other_programs(
 
     monkeypatch.setattr(database, "_pragma", slowly)
     file.connect().close()
-    with plainly(path) as connection:
+    with plain_connection(path) as connection:
         assert {"keys", "messages"} < {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
 
 
 async def test_another_layout_is_refused(path: Path) -> None:
     async with started(path) as store:
         assert await works(store)
-    with plainly(path) as connection:
+    with plain_connection(path) as connection:
         connection.execute("PRAGMA user_version = 2")
     async with started(path) as store:
         with pytest.raises(StoreError, match=r"has layout 2.*layout 1: run the same version everywhere"):
             await store.keys.get("a")
-        with plainly(path) as connection:
+        with plain_connection(path) as connection:
             connection.execute("PRAGMA user_version = 1")
         await until(lambda: works(store))
 
@@ -243,7 +243,7 @@ async def test_a_file_that_vanishes_is_made_anew_for_everybody(tmp_path: Path, w
             return messages == [b"heard"]
 
         await until(is_heard)
-    assert is_whole(path)
+    assert is_intact(path)
 
 
 def _empty(path: Path) -> None:
@@ -271,7 +271,7 @@ def test_what_lay_beside_a_vanished_file_goes_with_it_and_nothing_newer(path: Pa
     assert all(each.exists() for each in beside)
     assert file.is_current(third)
     third.close()
-    assert is_whole(path)
+    assert is_intact(path)
 
 
 @needs_posix
@@ -322,8 +322,8 @@ async def test_a_full_disk_is_reported_until_there_is_room(path: Path, monkeypat
         )
         assert all(isinstance(outcome, StoreError) for outcome in outcomes[:20])
         assert outcomes[20] is None, "who needs no room is not refused with the others"
-        kept = await store.log.read("s", position - 1)
-        assert kept == StreamSlice(b"head", [(position, bytes(10_000))], 1)
+        events = await store.log.read("s", position - 1)
+        assert events == StreamSlice(b"head", [(position, bytes(10_000))], 1)
         assert await store.keys.get("small") == b"still there"
         await store.log.drop("s")
         await store.log.open("t", b"head")
@@ -335,7 +335,7 @@ async def test_a_full_disk_is_reported_until_there_is_room(path: Path, monkeypat
             return False
 
         await until(has_room)
-    assert is_whole(path)
+    assert is_intact(path)
 
 
 UNDER_A_LIMIT = """
@@ -380,9 +380,9 @@ async def test_a_disk_that_does_not_write_is_reported_until_it_does(path: Path) 
     position, *errors = ran.stdout.splitlines()
     assert len(errors) == 5
     assert all("disk does not read or write" in error or "disk is full" in error for error in errors)
-    assert is_whole(path)
+    assert is_intact(path)
     async with started(path) as store:
-        kept = await store.log.read("s", int(position) - 1)
-        assert kept == StreamSlice(b"head", [(int(position), bytes(10_000))], 1)
-    with plainly(path) as connection:
+        events = await store.log.read("s", int(position) - 1)
+        assert events == StreamSlice(b"head", [(int(position), bytes(10_000))], 1)
+    with plain_connection(path) as connection:
         assert connection.execute("SELECT count(*) FROM entries").fetchone() == (int(position),)

@@ -17,7 +17,7 @@ from enfilade.state.sqlite.database import Connection
 from enfilade.state.sqlite.store import SqliteStore
 from enfilade.state.store import StoreError
 from enfilade.timings import Timings
-from support.stores.kinds import is_whole, plainly, started, until, works
+from support.stores.kinds import is_intact, plain_connection, started, until, works
 
 pytestmark = pytest.mark.anyio
 
@@ -67,14 +67,14 @@ async def test_nothing_acknowledged_is_lost_when_writers_are_killed(path: Path, 
                 note(acknowledged, line)
             writer.wait()
             writer.stdout.close()
-        assert is_whole(path)
+        assert is_intact(path)
     assert len(acknowledged) >= 9
     async with started(path) as store:
         for stream, last in acknowledged.items():
             positions: list[int] = []
-            while (kept := await store.log.read(stream, positions[-1] if positions else 0)) and kept.entries:
-                assert all(entry == b"%d " % position * 50 for position, entry in kept.entries)
-                positions += [position for position, _ in kept.entries]
+            while (events := await store.log.read(stream, positions[-1] if positions else 0)) and events.entries:
+                assert all(entry == b"%d " % position * 50 for position, entry in events.entries)
+                positions += [position for position, _ in events.entries]
             assert positions == list(range(1, len(positions) + 1)), "no holes"
             assert len(positions) in (last, last + 1)
             assert await store.keys.get(stream) in (b"%d" % last, b"%d" % (last + 1))
@@ -220,7 +220,7 @@ async def test_a_hole_in_the_messages_is_a_gap(store: SqliteStore, path: Path) -
     store.bus.on_gap(lambda: gaps.append(None))
     store.bus.subscribe("topic", messages.append)
     add = "INSERT INTO messages (topic, message, sent) VALUES ('topic', ?, ?)"
-    with plainly(path) as connection:
+    with plain_connection(path) as connection:
         for expected, number in enumerate((3, 7), 1):
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(add, [(b"%d" % n, time.time()) for n in range(number)])
@@ -263,7 +263,7 @@ async def test_what_is_over_leaves_no_rows(path: Path) -> None:
         await store.log.drop("s 0")
 
         async def is_swept() -> bool:
-            with plainly(path) as connection:
+            with plain_connection(path) as connection:
                 return connection.execute(ROWS).fetchone() == (2, 0, 0, 0)
 
         await until(is_swept)
@@ -277,7 +277,7 @@ async def test_room_that_is_not_needed_is_given_back(path: Path) -> None:
             await store.log.append(f"s {number}", [(position, bytes(10_000)) for position in range(1, 60)])
 
         def pages() -> int:
-            with plainly(path) as connection:
+            with plain_connection(path) as connection:
                 return int(connection.execute("PRAGMA page_count").fetchone()[0])
 
         assert pages() > 5000
@@ -288,4 +288,4 @@ async def test_room_that_is_not_needed_is_given_back(path: Path) -> None:
             return pages() < 1300
 
         await until(is_small)
-    assert is_whole(path)
+    assert is_intact(path)

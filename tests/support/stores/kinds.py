@@ -25,21 +25,21 @@ async def until(holds: Callable[[], Awaitable[bool]], patience: float = 30) -> N
             await asyncio.sleep(0.01)
 
 
-async def everything(store: Store, stream: str, after: int = 0) -> list[tuple[int, bytes]]:
+async def all_entries(store: Store, stream: str, after: int = 0) -> list[tuple[int, bytes]]:
     """Return all that a stream has after a position, page by page."""
     entries: list[tuple[int, bytes]] = []
-    while (kept := await store.log.read(stream, after)) is not None and kept.entries:
-        entries += kept.entries
-        after = kept.entries[-1][0]
+    while (events := await store.log.read(stream, after)) is not None and events.entries:
+        entries += events.entries
+        after = events.entries[-1][0]
     return entries
 
 
-def numbered(first: int, last: int) -> list[tuple[int, bytes]]:
+def numbered_entries(first: int, last: int) -> list[tuple[int, bytes]]:
     """Return entries that can be told apart."""
     return [(number, b"entry %d" % number) for number in range(first, last + 1)]
 
 
-class Heard:
+class Inbox:
     """Messages that have come over a bus."""
 
     def __init__(self, store: Store, *topics: str) -> None:
@@ -67,7 +67,7 @@ async def started(path: Path, timings: Timings = Timings(), **limits: float) -> 
 
 
 @contextlib.contextmanager
-def plainly(path: Path) -> Iterator[sqlite3.Connection]:
+def plain_connection(path: Path) -> Iterator[sqlite3.Connection]:
     """Open the file as any other program would."""
     connection = sqlite3.connect(path, timeout=20, isolation_level=None)
     try:
@@ -76,9 +76,9 @@ def plainly(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def is_whole(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Whether SQLite finds nothing wrong with a file."""
-    with plainly(path) as connection:
+    with plain_connection(path) as connection:
         return connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
@@ -89,7 +89,7 @@ async def works(store: SqliteStore) -> bool:
         await store.log.open("works", b"yes")
         await store.log.append("works", [(1, b"yes")])
         await store.bus.publish("works", b"yes")
-        kept = await store.log.read("works", 0)
-        return await store.keys.get("works") == b"yes" and kept == StreamSlice(b"yes", [(1, b"yes")], 1)
+        events = await store.log.read("works", 0)
+        return await store.keys.get("works") == b"yes" and events == StreamSlice(b"yes", [(1, b"yes")], 1)
     except StoreError:
         return False
