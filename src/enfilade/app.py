@@ -371,14 +371,12 @@ class MCPApp(Registration):
 
     async def _beside_endpoint(self, scope: Scope, send: Send) -> None:
         """Answer probes, preflights of browsers, and that there is nothing else."""
-        from enfilade.transports.http.health import answer_probe
-
         inner, guard = _other_paths.inner_path(scope), _assembly.guard_of(self.settings)
         if not inner or inner not in (self.settings.health_path, self.settings.ready_path):
             await _other_paths.answer_other_path(scope, send, guard, inner, self.settings.path)
         elif not await _other_paths.answer_preflight(scope, send, guard):
             unready = None if inner == self.settings.health_path else await self._unready()
-            await answer_probe(scope, send, unready, _other_paths.origin_headers(guard, scope))
+            await _other_paths.answer_probe(scope, send, unready, _other_paths.origin_headers(guard, scope))
 
     async def _unready(self) -> str | None:
         """Return why no requests should be sent here at present, or None if they should."""

@@ -160,10 +160,11 @@ def build_endpoint(
         seal: seals the ids of sessions.
     """
     from enfilade.serving.cluster import Relay
-    from enfilade.transports.http.endpoint import Endpoint, HttpOptions
+    from enfilade.transports.http.endpoint import Endpoint
     from enfilade.transports.http.response import ResponseOptions
+    from enfilade.transports.http.services import HttpOptions
 
-    answers = ResponseOptions(
+    responses = ResponseOptions(
         json_response=settings.json_response,
         grace=settings.stream_grace,
         keep_alive=settings.keep_alive,
@@ -184,7 +185,7 @@ def build_endpoint(
         seal,
         events if settings.resumable else None,
         HttpOptions(
-            answers=answers,
+            responses=responses,
             body_limit=settings.body_limit,
             body_memory=settings.body_memory,
             max_requests=settings.max_requests,

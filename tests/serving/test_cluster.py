@@ -216,7 +216,7 @@ class TestWorkers:
         await call.over()
         assert call.said[-1] == "a accept"
         for app in crew.apps:
-            assert len(app.endpoint.asker) == 0
+            assert len(app.endpoint.services.asker) == 0
 
     async def test_a_cancellation_finds_its_request(self, crew: Crew) -> None:
         """R-361, R-363, R-364: of its own session, and with an id of its type."""
@@ -259,7 +259,7 @@ class TestWorkers:
         client = await crew.client()
         stream = await client.open(0)
         await client.start("resources/subscribe", {"uri": "note://a"}, 1).over()
-        streaming = crew.apps[0].endpoint.sessions.streaming
+        streaming = crew.apps[0].endpoint.services.sessions.streaming
         await stream.until(lambda: any(streaming.values()))
         crew.apps[2].change(["note://a"])
         await stream.has(1)

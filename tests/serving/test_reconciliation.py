@@ -247,7 +247,7 @@ async def test_an_outage_within_is_made_up_for(
     async with crew_of([store]) as crew:
         client = await crew.client()
         assert await client.delete() == 204
-        session_key = f"session:{next(iter(crew.apps[0].endpoint.sessions._ended))}"
+        session_key = f"session:{next(iter(crew.apps[0].endpoint.services.sessions._ended))}"
         assert await store.keys.get(session_key) == ENDED
         lose_everything(store)
         swap, failures = store.keys.swap, [1, 1]
@@ -273,7 +273,7 @@ async def test_what_is_remembered_of_ended_sessions_is_bounded(
     async with crew_of([store]) as crew:
         for _ in range(5):
             assert await (await crew.client()).delete() == 204
-        known = crew.apps[0].endpoint.sessions
+        known = crew.apps[0].endpoint.services.sessions
         assert len(known._ended) == 3
         lose_everything(store)
         assert await known.restore_ended() == 3
@@ -286,7 +286,7 @@ async def test_a_given_secret_is_not_put_into_the_store_but_ended_sessions_are(s
         lose_everything(store)
         assert await ready(crew) == [None]
         assert await store.keys.get("secret") is None
-        (session_id,) = crew.apps[0].endpoint.sessions._ended
+        (session_id,) = crew.apps[0].endpoint.services.sessions._ended
         assert await store.keys.get(f"session:{session_id}") == ENDED
 
 

@@ -245,7 +245,7 @@ async def test_what_it_is_given_says_nothing() -> None:
         for client in clients:
             for _ in range(2):
                 await whole(client, "in plain words")
-        event_log = crew.apps[0].endpoint.event_log
+        event_log = crew.apps[0].endpoint.services.event_log
         assert event_log is not None
         await event_log.flush(10)
         assert len({stream for stream, _ in store.events}) == 4

@@ -25,8 +25,8 @@ from enfilade.serving.failures import cut_off, ends_more, masked
 from enfilade.serving.peer import Peer
 from enfilade.serving.request import InFlight, Request
 from enfilade.serving.subscriptions import notification_of
-from enfilade.transports.http.message_size import LARGE, check_values
-from enfilade.transports.http.request_limit import too_many
+from enfilade.transports.http.limits import too_many_requests
+from enfilade.transports.message_size import LARGE, check_values
 from enfilade.transports.refusal_log import refusals
 from enfilade.transports.request_parsing import ParsedMessage, parse_message, unsupported
 from enfilade.wire.jsonrpc import (
@@ -206,7 +206,7 @@ class Connection:
             return
         try:
             if len(self._in_flight) >= self._max_requests and envelope.method != "ping":
-                error = too_many(self._max_requests)
+                error = too_many_requests(self._max_requests)
                 refusals.warn(None, None, error.message, error.setting)
                 raise error
             request = self._request(message)

@@ -169,7 +169,7 @@ def test_a_call_that_is_cancelled_asks_no_more(session: HttpSession, asked_over:
 
 
 def nobody_waits(app: Any) -> bool:
-    return len(app.endpoint.asker) == 0
+    return len(app.endpoint.services.asker) == 0
 
 
 def test_no_question_is_kept_beyond_its_call() -> None:
@@ -177,7 +177,7 @@ def test_no_question_is_kept_beyond_its_call() -> None:
     with Serving(app) as serving:
         session = serving.http.initialize(capabilities=EVERYTHING)
         waiting, events, question = begin(session, "sure")
-        assert len(app.endpoint.asker) == 1
+        assert len(app.endpoint.services.asker) == 1
         answer(session, question, result=value(True))
         assert len(list(events)) == 1
         assert nobody_waits(app)

@@ -299,7 +299,7 @@ class Crew:
     async def lose(self, worker: int) -> None:
         """Let a worker be dead to the others, as if by kill -9: what it does from now on nobody sees."""
         endpoint = self.apps[worker].endpoint
-        relay, recordings = endpoint.relay, endpoint.event_log
+        relay, recordings = endpoint.relay, endpoint.services.event_log
         assert relay._renewing is not None
         assert recordings is not None
         relay._renewing.cancel()

@@ -31,8 +31,8 @@ from enfilade import (
     as_text,
 )
 from enfilade.transports.bridge import session_loop
-from enfilade.transports.http.endpoint import HttpOptions
 from enfilade.transports.http.response import ResponseOptions
+from enfilade.transports.http.services import HttpOptions
 from support.http_client.asgi_connection import TIMEOUT, Exchange, Wire, notification, request, result
 
 pytestmark = pytest.mark.anyio
@@ -88,7 +88,7 @@ async def peer(id: str | None = ID, *arguments: Any, messages: Any = None, **opt
 
 
 def plain_json(**answers: Any) -> HttpOptions:
-    return HttpOptions(answers=ResponseOptions(**answers))
+    return HttpOptions(responses=ResponseOptions(**answers))
 
 
 class TestChannels:

@@ -108,7 +108,7 @@ class Worker:
 
     def look(self) -> None:
         """Look after the sessions that are in use, as its timer would."""
-        self.app.endpoint._use._look()
+        self.app.endpoint._session_use._look()
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ class TestRequests:
         """Sessions that are renewed: a worker keeps some in mind, and the store one record each."""
         store = SharedMemory()
         one = Worker(store)
-        sessions = one.app.endpoint.sessions
+        sessions = one.app.endpoint.services.sessions
         sessions._remembered = 50
         tokens = [await one.opened() for _ in range(200)]
         clock.ahead += 5 * HOUR
@@ -217,7 +217,7 @@ class TestRequests:
             clock.ahead += 3.9 * HOUR
             assert await one.status(token) == 200
         assert one.keys.taken().count("swap") == 10
-        assert one.app.endpoint.sessions._known[token.encode()].log_level == "error"
+        assert one.app.endpoint.services.sessions._known[token.encode()].log_level == "error"
 
     async def test_an_ended_session_stays_ended(self, store: SharedMemory, clock: Clock) -> None:
         """For as long as its token could count, at every worker."""
@@ -225,7 +225,7 @@ class TestRequests:
         token = await one.opened()
         clock.ahead += 5 * HOUR
         assert await other.status(token) == 200
-        session = await one.app.endpoint.sessions.find(token.encode(), None)
+        session = await one.app.endpoint.services.sessions.find(token.encode(), None)
         assert session is not None
         await session.end()
         for _ in range(6):
@@ -278,7 +278,7 @@ class TestInUse:
     """What has no requests is in use all the same: a stream that is open, a call that runs."""
 
     async def settled(self, worker: Worker) -> None:
-        task = worker.app.endpoint._use._task
+        task = worker.app.endpoint._session_use._task
         if task is not None:
             await task
 
@@ -292,7 +292,7 @@ class TestInUse:
         call = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hold","arguments":{}}}'
         verb, body = ("GET", b"") if kind == "stream" else ("POST", call)
         held = Held(one.app, one.asgi.scope(fields, verb), body)
-        await held.until(lambda: len(one.app.endpoint.in_flight) or held.status)
+        await held.until(lambda: len(one.app.endpoint.services.in_flight) or held.status)
         one.keys.taken()
         for _ in range(100):
             clock.ahead += 0.5 * HOUR
@@ -346,7 +346,7 @@ class TestInUse:
         await held.until(lambda: held.status)
         bus: FaultyBus = store.bus
         bus.deaf = True
-        session = await other.app.endpoint.sessions.find(token.encode(), None)
+        session = await other.app.endpoint.services.sessions.find(token.encode(), None)
         assert session is not None
         await other.app.endpoint._end(session)
         clock.ahead += sessions_module.FRESH + 1
@@ -377,11 +377,11 @@ class TestInUse:
         held = Held(one.app, one.asgi.scope({"mcp-session-id": token}, "GET"))
         await held.until(lambda: held.status)
         await held.until(lambda: "swap" in one.keys.asked)
-        assert one.app.endpoint._use._timer is not None
+        assert one.app.endpoint._session_use._timer is not None
         held.go()
         await held.task
         await one.app.endpoint.stop(0.1)
-        assert one.app.endpoint._use._timer is None
+        assert one.app.endpoint._session_use._timer is None
 
 
 FILE = """

@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel, Field
 
 from enfilade import MCPApp
-from enfilade.transports.http.message_size import check_values
 from enfilade.transports.message_connection import Connection
+from enfilade.transports.message_size import check_values
 from enfilade.wire.jsonrpc import RpcError
 from support.http_client.asgi_calls import Answered, Asgi
 from support.http_client.connection import BOTH, request_of

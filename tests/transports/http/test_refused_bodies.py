@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from enfilade.transports.http.body import BodyReader, UnreadBodyError
+from enfilade.transports.http.request_checks import BodyReader, UnreadBodyError
 from support.harness import eventually
 from support.http_client.raw_http import Client, request
 from support.servers.limited_server import UNIT, Limited

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from enfilade import Context, MCPApp, Settings
-from enfilade.transports.http.body import BodyMemory, BodyReader
-from enfilade.transports.http.stream_quota import StreamQuota
+from enfilade.transports.http.limits import StreamQuota
+from enfilade.transports.http.request_checks import BodyMemory, BodyReader
 from enfilade.transports.http11.server import http_protocol
 from enfilade.wire.jsonrpc import RpcError
 from support.harness import Serving, Stdio, eventually
@@ -69,7 +69,7 @@ class Held:
 
     @property
     def count(self) -> int:
-        return self.app.endpoint.load.count
+        return self.app.endpoint.services.request_limit.count
 
     def let_go(self) -> None:
         self._go.set()
@@ -210,7 +210,7 @@ class TestStreams:
             assert _listen(server.http, x_user="ann").read().status == 429
             assert streams.enter_context(_listen(server.http, x_user="bob")).status == 200
             streams.pop_all().close()
-            quota = app.endpoint.stream_quota
+            quota = app.endpoint.services.stream_quota
             eventually(lambda: len(quota) == 0, "what is over is counted no more")
             with _get(third, x_user="ann") as again:
                 assert again.status == 200
@@ -300,7 +300,7 @@ class TestQuestions:
             with session.start("tools/call", arguments, id=1) as waiting:
                 events = waiting.events()
                 asked = [next(events) for _ in range(3)]
-                assert len(server.app.endpoint.asker) == 3
+                assert len(server.app.endpoint.services.asker) == 3
                 other = server.http.initialize(capabilities={"elicitation": {}})
                 with other.start("tools/call", {"name": "ask_many", "arguments": {"count": 1}}, id=1) as beside:
                     question = next(beside.events())
@@ -333,7 +333,7 @@ class TestBodies:
         limit, size = 1_000_000, 300_000
         app = MCPApp("bodies", settings=Settings(body_memory=limit))
         with Serving(app, http=http_protocol()) as server, ExitStack() as connections:
-            memory = app.endpoint.bodies.memory
+            memory = app.endpoint.services.bodies.memory
             first = connections.enter_context(self.start(server.port, 4_000_000, size))
             eventually(lambda: memory.held == size)
             rest = [connections.enter_context(self.start(server.port, 4_000_000, size)) for _ in range(2)]
@@ -365,7 +365,7 @@ class TestBodies:
     def test_large_requests_in_flight_share_a_limit(self, kind: str) -> None:
         """60 calls of 4 MB that waited took 485 MB. What is small goes on."""
         with held(body_memory=1_000_000) as server, ExitStack() as calls:
-            memory = server.app.endpoint.bodies.memory
+            memory = server.app.endpoint.services.bodies.memory
             session = server.http.initialize("2025-03-26")
 
             def large(id: int) -> Waiting:

@@ -278,7 +278,7 @@ class TestAnswers:
         await call.cut()
         first = await client.resume(call.ids[0], away)
         await first.has(1)
-        event_log = crew.apps[0].endpoint.event_log
+        event_log = crew.apps[0].endpoint.services.event_log
         assert event_log is not None
         (written,) = event_log._open.values()
         await first.until(lambda: written.reader)
@@ -377,8 +377,8 @@ class TestRefusals:
                 async def recorded(stream: str, after: int) -> None:
                     read.append(stream)
 
-                assert app.endpoint.event_log is not None
-                monkeypatch.setattr(app.endpoint.event_log.log, "read", recorded)
+                assert app.endpoint.services.event_log is not None
+                monkeypatch.setattr(app.endpoint.services.event_log.log, "read", recorded)
             worker = len(stores) - 1
             assert await bob.refused(call.ids[0], worker) == 400
             assert await bob.refused("x" * 24 + call.ids[0][24:], worker) == 400
@@ -444,7 +444,7 @@ class TestRefusals:
             with monkeypatch.context() as broken:
                 broken.setattr(store.log, "append", refusing)
                 crew.release("a")
-                event_log = crew.apps[0].endpoint.event_log
+                event_log = crew.apps[0].endpoint.services.event_log
                 await call.until(lambda: event_log is not None and len(event_log) == 0)
             await again.over()
             assert again.heard[-1]["error"]["message"] == resumption.GONE_TEXT
@@ -458,10 +458,10 @@ class TestRefusals:
         again = await client.resume(call.ids[0], away)
         await again.has(1)
         endpoint = crew.apps[away].endpoint
-        assert endpoint.event_log is not None
-        assert crew.apps[0].endpoint.event_log is not None
-        (stream,) = crew.apps[0].endpoint.event_log._open
-        await endpoint.event_log.log.drop(stream)
+        assert endpoint.services.event_log is not None
+        assert crew.apps[0].endpoint.services.event_log is not None
+        (stream,) = crew.apps[0].endpoint.services.event_log._open
+        await endpoint.services.event_log.log.drop(stream)
         await again.over()
         assert again.said == ["a 0"]
         assert await client.refused(call.ids[0], away) == 400
@@ -517,8 +517,8 @@ class TestWithoutIt:
         call = await client.call("change", what=["tools"]).over()
         (message,) = messages_of("application/json", call.body)
         assert "result" in message
-        assert crew.apps[0].endpoint.event_log is not None
-        assert len(crew.apps[0].endpoint.event_log) == 0
+        assert crew.apps[0].endpoint.services.event_log is not None
+        assert len(crew.apps[0].endpoint.services.event_log) == 0
 
 
 class TestGetStreams:
@@ -749,8 +749,8 @@ class TestLostWorkers:
         client = await crew.client()
         call = await client.call("say", name="a", count=2).over()
         endpoint = crew.apps[0].endpoint
-        assert endpoint.event_log is not None
-        await endpoint.event_log.flush(5)
+        assert endpoint.services.event_log is not None
+        await endpoint.services.event_log.flush(5)
         await crew.lose(0)
         assert (await client.get(call.ids[1], 1).over()).said == ["a 1", "a done"]
 

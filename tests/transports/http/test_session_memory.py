@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 def server(remembered: int) -> tuple[Asgi, Any]:
     app = MCPApp("many", settings=Settings(secret="the secret of all the sessions there are"))
-    sessions = app.endpoint.sessions
+    sessions = app.endpoint.services.sessions
     sessions._remembered = remembered
     return Asgi(app), sessions
 
@@ -127,7 +127,7 @@ class TestFloods:
 
     async def level(self, asgi: Asgi, token: bytes) -> str | None:
         """Return what a worker finds that knows nothing of the session yet."""
-        session = await asgi.app.endpoint.sessions.find(token, None)
+        session = await asgi.app.endpoint.services.sessions.find(token, None)
         assert session is not None
         return session.log_level
 
@@ -146,9 +146,9 @@ class TestFloods:
             assert await self.status(each, victim) == 404
             assert await self.level(each, other) == "debug"
         assert await self.status(asgi, other, "logging/setLevel", level="error") == 200
-        session = await fresh.app.endpoint.sessions.find(other, None)
+        session = await fresh.app.endpoint.services.sessions.find(other, None)
         assert session is not None
-        record = await fresh.app.endpoint.sessions.record(session.peer.session_id)
+        record = await fresh.app.endpoint.services.sessions.record(session.peer.session_id)
         assert list(record.watched) == ["note://a"]
 
     @pytest.mark.parametrize("full_of", ["records", "ended"])

@@ -88,7 +88,7 @@ async def test_what_the_store_said_before_a_change_is_not_kept_in_mind(monkeypat
     """R-316: the session is ended while another of its requests waits for the store."""
     one = worker(OLD)
     token = await opened(one)
-    sessions = one.app.endpoint.sessions
+    sessions = one.app.endpoint.services.sessions
     record, asked = sessions.record, 0
 
     async def overtaken(session_id: str | None) -> Any:
@@ -112,7 +112,7 @@ async def test_the_store_is_not_asked_for_a_session_that_was_opened_just_now(
     """It says nothing of it yet; what another worker says of it counts from the first request on (R-316)."""
     one = worker(OLD)
     tokens = [await opened(one) for _ in range(2 * transport._NEWCOMERS)]
-    sessions = one.app.endpoint.sessions
+    sessions = one.app.endpoint.services.sessions
     record, asked = sessions.record, 0
 
     async def counted(session_id: str | None) -> Any:
@@ -240,7 +240,7 @@ async def test_requests_without_a_session_leave_nothing() -> None:
         assert (await one.post(request_of("ping", None, 1, None))).status == 400
         assert (await one.ask("unknown", "ping")).status == 404
     assert len(asyncio.all_tasks()) == tasks
-    assert len(one.app.endpoint.in_flight) == 0
+    assert len(one.app.endpoint.services.in_flight) == 0
 
 
 class ByHeader(AuthenticationBackend):

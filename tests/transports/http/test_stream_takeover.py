@@ -203,7 +203,7 @@ class TestSameId:
             assert reply.result["content"][0]["text"] == name
             progress = [m["params"] for m in reply.messages if m.get("method") == "notifications/progress"]
             assert [each.get("message", name) for each in progress] == [name]
-        assert len(app.endpoint.in_flight) == 0
+        assert len(app.endpoint.services.in_flight) == 0
 
     def test_a_cancellation_means_the_newest(self, app: Slow, http: Http) -> None:
         """And once that is over, the one before it."""

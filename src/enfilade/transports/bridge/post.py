@@ -104,11 +104,11 @@ class DuplexPost:
         elif not opens or http.SESSION_ID in self._fields:
             self._door.sole.check(self._fields)
         response = PostResponse(
-            self._receive,
-            self._send,
+            receive=self._receive,
+            write=self._send,
             accepts=self._verdict.accepts,
             stateless=stateless,
-            options=self._door.answers,
+            options=self._door.response_options,
             headers=self._headers,
             endless=stateless and envelope.method == "subscriptions/listen",
             event_log=None if stateless else self._door.event_log,
@@ -135,7 +135,7 @@ class DuplexPost:
         """Return a request as the loop gets it, with what it may do about its streams."""
         door = self._door
         polls = door.event_log is not None and not stateless and door.sole.revision in POLLING
-        json_only = door.answers.json_response and self._verdict.accepts[0]
+        json_only = door.response_options.json_response and self._verdict.accepts[0]
         return Arrival(
             body=body,
             envelope=envelope,

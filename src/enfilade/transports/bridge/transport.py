@@ -34,12 +34,12 @@ from enfilade.transports.bridge.post import DuplexPost
 from enfilade.transports.bridge.server_stream import OwnStream
 from enfilade.transports.bridge.session import SoleSession, session_over
 from enfilade.transports.bridge.session_loop import SessionLoop
-from enfilade.transports.http.body import BodyReader
-from enfilade.transports.http.endpoint import HttpOptions, Principal, authenticated_user
+from enfilade.transports.http.endpoint import Principal, authenticated_user
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.origin_checks import Guard, check_each, check_host, check_origin, preflight
-from enfilade.transports.http.request_checks import header_check_for
+from enfilade.transports.http.request_checks import BodyReader, header_check_for
 from enfilade.transports.http.response import ResponseOptions, send_empty, send_json, with_retry_after
+from enfilade.transports.http.services import HttpOptions
 from enfilade.transports.http.standalone_stream import GetHandler
 from enfilade.transports.request_parsing import version_of
 from enfilade.wire import headers as http
@@ -102,8 +102,8 @@ class HTTPStreamableTransport:
         self.sole = SoleSession(mcp_session_id)
         self.session = session
         self.bodies = BodyReader(options.body_limit)
-        self.answers: ResponseOptions = msgspec.structs.replace(
-            options.answers, json_response=is_json_response_enabled, eager=not is_json_response_enabled
+        self.response_options: ResponseOptions = msgspec.structs.replace(
+            options.responses, json_response=is_json_response_enabled, eager=not is_json_response_enabled
         )
         self._terminated = False
         self._principal = principal
@@ -115,7 +115,7 @@ class HTTPStreamableTransport:
         if event_store is not None:
             self.event_log = SealedEventLog(EventStoreLog(event_store), seal, self._relay, options.stream_age)
         self.own = OwnStream(self.sole, self.event_log)
-        self._get_handler = GetHandler(self._relay, self.event_log, self.answers)
+        self._get_handler = GetHandler(self._relay, self.event_log, self.response_options)
         self._loop: SessionLoop | None = None
         self._serving: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()
@@ -293,7 +293,7 @@ class HTTPStreamableTransport:
             await send_json(send, 405, encode_error(None, error), [*headers, *_POST_ONLY])
         elif method == "GET":
             self.sole.check(fields)
-            retry = self.answers.retry if self.sole.revision in POLLING else None
+            retry = self.response_options.retry if self.sole.revision in POLLING else None
             tell, ttl = self.own.tell, 0.0  # nobody but us has this session, so nobody asks how long
             await self._get_handler.serve(
                 self.sole.key, tell, fields, headers, receive, send, ttl=ttl, retry=retry

@@ -19,7 +19,7 @@ from enfilade.serving.channel import Outcome
 from enfilade.serving.execution import expire
 from enfilade.serving.failures import cut_off
 from enfilade.serving.request import UNWINDING, Request
-from enfilade.transports.http.request_limit import RequestLimit
+from enfilade.transports.http.limits import RequestLimit
 from enfilade.wire.jsonrpc import encode_error
 
 #: What handlers that do not end run in, once their batch is answered: nothing else refers to it.
@@ -30,15 +30,15 @@ class Batch:
     """The requests of one batch.
 
     Args:
-        load: runs them, and counts them as in flight like any others.
+        request_limit: runs them, and counts them as in flight like any others.
         request_timeout: seconds that each of them may take; 0 for no limit.
 
     Attributes:
         cancelled: whether the host has cancelled the whole.
     """
 
-    def __init__(self, load: RequestLimit, request_timeout: float) -> None:
-        self._load = load
+    def __init__(self, request_limit: RequestLimit, request_timeout: float) -> None:
+        self._request_limit = request_limit
         self._request_timeout = request_timeout
         self._requests: list[Request] = []
         self.cancelled = False
@@ -78,15 +78,15 @@ class Batch:
         if self._request_timeout:
             limit = self._request_timeout
             timer = asyncio.get_running_loop().call_later(limit, expire, request, limit)
-        responder = self._load.responder
-        size = self._load.enter(request)
+        responder = self._request_limit.responder
+        size = self._request_limit.enter(request)
         try:
             body, _ = await responder.respond(request)
             return body
         except asyncio.CancelledError:
             return encode_error(request.id, cut_off())
         finally:
-            self._load.leave(size)
+            self._request_limit.leave(size)
             if timer is not None:
                 timer.cancel()
 

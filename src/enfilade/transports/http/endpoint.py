@@ -1,13 +1,11 @@
-"""The Streamable HTTP transport: both eras on one endpoint, as a bare ASGI callable.
+"""The Streamable HTTP transport: one endpoint for both eras, as an ASGI application.
 
-Theory of operation. A request is judged in a fixed order, because the protocol's statuses depend on it
-(protocol §1.6): Host and Origin, who is asking, the HTTP method, size and media types, JSON, JSON-RPC, and only
-then the era. A POST goes on to `post.py`; this file is what surrounds it.
+    POST ─▶ Endpoint ─▶ Post ─▶ Request (with its Peer) ─▶ Dispatcher ─▶ PostResponse (JSON, until it must stream)
+    GET  ─▶ Endpoint ─▶ StandaloneStreams (`standalone_stream.py`: also `Last-Event-ID`)
 
-    doorway ─▶ Request (one Peer) ─▶ Dispatcher ─▶ PostResponse (JSON until it must stream)
-
-The easy thing to get wrong is to commit too early: everything that has a status of its own (400, 403, 404) is
-decided before the first byte of a stream.
+A request is checked in a fixed order, because the protocol's statuses depend on it (protocol §1.6): Host and
+Origin, who is asking, the HTTP method, size and media types, JSON, JSON-RPC, and only then the era. Everything
+that has a status of its own (400, 403, 404) is decided before the first byte of a stream.
 """
 
 import asyncio
@@ -16,40 +14,36 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import msgspec
 from msgspec import UNSET
 
 from enfilade.serving.client_requests.session import SessionAsker
 from enfilade.serving.cluster import Relay
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.failures import LimitedLog, is_shutdown, masked, stopping, stops
-from enfilade.serving.peer import Peer
 from enfilade.serving.reconciliation import Reconciler
 from enfilade.serving.request import InFlight
 from enfilade.state.store import EventLog, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
-from enfilade.transports.http.body import MEMORY, BodyMemory, BodyReader
 from enfilade.transports.http.event_log import SealedEventLog
+from enfilade.transports.http.limits import RequestLimit, StreamQuota
 from enfilade.transports.http.origin_checks import Guard, preflight
 from enfilade.transports.http.post import Post, address_of
-from enfilade.transports.http.request_checks import header_check_for
-from enfilade.transports.http.request_limit import RequestLimit
-from enfilade.transports.http.response import FAREWELL, ResponseOptions, send_empty, send_json, with_retry_after
+from enfilade.transports.http.request_checks import BodyMemory, BodyReader, header_check_for
+from enfilade.transports.http.response import FAREWELL, send_empty, send_json, with_retry_after
+from enfilade.transports.http.services import HttpOptions, Services, session_not_found
 from enfilade.transports.http.session_use import SessionUse
 from enfilade.transports.http.sessions import Session, Sessions
 from enfilade.transports.http.standalone_stream import StandaloneStreams
-from enfilade.transports.http.stream_quota import StreamQuota
 from enfilade.transports.refusal_log import log_refusal
 from enfilade.transports.request_parsing import check_version, version_of
 from enfilade.wire import headers as http
 from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RequestId, RpcError, encode_error
-from enfilade.wire.lifecycle import InitializeRequestParams
-from enfilade.wire.revisions import LONGEST_BATCH, STATELESS
+from enfilade.wire.revisions import STATELESS
 
 log = logging.getLogger("enfilade.transports")
-_unready: Final = LimitedLog(log)
+_not_ready_log: Final = LimitedLog(log)
 
 #: Who holds a stream: the arguments of `StreamQuota.take`.
 Holder = tuple[str | None, str | None, str | None]
@@ -60,44 +54,11 @@ _OFFERED: Final[Headers] = [(b"allow", b"GET, POST, DELETE, OPTIONS")]
 
 
 def authenticated_user(scope: Scope) -> str | None:
-    """Return who the host's own authentication says is asking, the way Starlette's middleware leaves it."""
+    """Return the user that the host's authentication has put into the scope, as Starlette's middleware does."""
     user = scope.get("user")
     if user is None or not getattr(user, "is_authenticated", False):
         return None
     return str(getattr(user, "identity", None) or user.display_name)
-
-
-class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the doorway allows.
-
-    Attributes:
-        answers: how answers behave.
-        body_limit: largest body in bytes.
-        body_memory: bytes that unfinished bodies, and large ones of requests in flight, may take together.
-        max_requests: requests in flight at once.
-        max_streams: event streams that one principal, or one session, may have open.
-        max_questions: unanswered questions of one principal, or one session.
-        batch_limit: most messages in one 2025-03-26 batch.
-        sessions: whether session-era clients get sessions; without, each of their requests stands alone.
-        session_ttl: seconds without use after which a session may end.
-        stream_age: seconds that a stream can be resumed after its last event.
-    """
-
-    answers: ResponseOptions = ResponseOptions()
-    body_limit: int = 4 * 1024 * 1024
-    body_memory: int = MEMORY
-    max_requests: int = 1000
-    max_streams: int = 64
-    max_questions: int = 64
-    batch_limit: int = LONGEST_BATCH
-    sessions: bool = True
-    session_ttl: float = 86_400.0
-    stream_age: float = 3600.0
-
-
-def not_found() -> RpcError:
-    """Return the one refusal of what is no live session, also of its requests in flight (R-315, R-317)."""
-    return RpcError(INVALID_REQUEST, "Session not found: send initialize again", status=404)
 
 
 class Endpoint:
@@ -108,12 +69,14 @@ class Endpoint:
         guard: Host and Origin checks.
         relay: the store, and the workers that share it.
         seal: makes session ids and event ids.
-        log: where streams are kept, so that they can be resumed; None if they cannot be.
-        options: limits and behaviour.
-        principal: says who is asking; sessions are bound to the answer.
+        log: where streams are recorded, so that they can be resumed; None if they cannot be.
+        options: what the endpoint allows.
+        principal: returns who is asking; sessions are bound to it.
 
     Attributes:
-        draining: whether it has been told that the server stops.
+        draining: whether the server is stopping.
+        services: what its requests share.
+        streams: the standalone streams of its sessions.
     """
 
     def __init__(
@@ -126,133 +89,140 @@ class Endpoint:
         options: HttpOptions,
         principal: Principal = authenticated_user,
     ) -> None:
-        self.dispatcher = dispatcher
         self.options = options
         self.relay = relay
         self.draining = False
-        self.answers = options.answers
-        self.bodies = BodyReader(options.body_limit, BodyMemory(options.body_memory))
-        self.load = RequestLimit(dispatcher, options.max_requests, self.bodies.memory)
-        self.stream_quota = StreamQuota(options.max_streams)
-        self.in_flight = InFlight()
-        self.asker = SessionAsker(relay, seal, limit=options.max_questions)
-        self.event_log = None
+        bodies = BodyReader(options.body_limit, BodyMemory(options.body_memory))
+        reconciler = Reconciler(seal, relay)
+        sessions = Sessions(seal, relay, options.session_ttl, learn=reconciler.learn)
+        sessions.missed = dispatcher.changes.announce_here
+        reconciler.restore = sessions.restore_ended
+        event_log = None
         if log is not None and options.sessions:
-            self.event_log = SealedEventLog(log, seal, relay, options.stream_age)
-        self._reconciler = Reconciler(seal, relay)
-        self.sessions = Sessions(seal, relay, options.session_ttl, learn=self._reconciler.learn)
-        self._reconciler.restore = self.sessions.restore_ended
-        self.sessions.missed = dispatcher.changes.announce_here
-        self.streams = StandaloneStreams(
-            dispatcher.changes, self.sessions, options.answers, relay, self.event_log, dispatcher.offers
+            event_log = SealedEventLog(log, seal, relay, options.stream_age)
+        self.services = Services(
+            options=options,
+            dispatcher=dispatcher,
+            relay=relay,
+            sessions=sessions,
+            asker=SessionAsker(relay, seal, limit=options.max_questions),
+            in_flight=InFlight(),
+            event_log=event_log,
+            bodies=bodies,
+            request_limit=RequestLimit(dispatcher, options.max_requests, bodies.memory),
+            stream_quota=StreamQuota(options.max_streams),
         )
-        self._use = SessionUse(options.session_ttl, self._sessions_in_use, self._ended_elsewhere)
-        self._judged = header_check_for(guard)
+        self.streams = StandaloneStreams(
+            dispatcher.changes, sessions, options.responses, relay, event_log, dispatcher.offers
+        )
+        self._reconciler = reconciler
+        self._session_use = SessionUse(options.session_ttl, self._sessions_in_use, self._on_session_end)
+        self._check_headers = header_check_for(guard)
         self._principal = principal
-        self._up_in: asyncio.AbstractEventLoop | None = None
-        self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._running_loop: asyncio.AbstractEventLoop | None = None
+        self._start_lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         relay.on("cancel", lambda body: self._cancel(*body))
-        relay.on("end", self._ended_elsewhere)
+        relay.on("end", self._on_session_end)
 
-    # -- its life ----------------------------------------------------------------------------------------------
+    # -- start and stop ----------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Make ready in the running event loop, once however many ask.
+        """Make ready in the running event loop; idempotent.
 
         Raises:
-            StoreError: there is no secret yet, and the store does not say.
+            StoreError: there is no secret yet, and the store does not answer.
         """
         loop = asyncio.get_running_loop()
-        if self._starting is None or self._starting[0] is not loop:
-            self._starting = loop, asyncio.Lock()
-        async with self._starting[1]:
-            if self._up_in is loop:
+        if self._start_lock is None or self._start_lock[0] is not loop:
+            self._start_lock = loop, asyncio.Lock()
+        async with self._start_lock[1]:
+            if self._running_loop is loop:
                 return
-            if self.event_log is not None:
-                self.event_log.reset()
+            if self.services.event_log is not None:
+                self.services.event_log.reset()
             await self.relay.store.start()
             await self._reconciler.start()
             await self.relay.start()
             await self._reconciler.join()
-            self.dispatcher.changes.share(self.relay)
+            self.services.dispatcher.changes.share(self.relay)
             if self.options.sessions:
-                self._use.start()
+                self._session_use.start()
             self.draining = False
-            self._up_in = loop
+            self._running_loop = loop
 
     async def ready(self) -> str | None:
-        """Return why no requests should be sent here at present, or None if they should."""
+        """Return why no requests should be sent here at present; None if they should."""
         if self.draining:
             return "stopping"
         try:
             await self.start()
             await self.relay.store.keys.get("ready")
         except StoreError as error:
-            _unready.write(logging.WARNING, "not ready: %s", error)
+            _not_ready_log.write(logging.WARNING, "not ready: %s", error)
             return "the store is out of reach"
         try:
             await self._reconciler.check()
         except StoreError as error:
-            _unready.write(logging.WARNING, "not ready: %s", error)
+            _not_ready_log.write(logging.WARNING, "not ready: %s", error)
             return "the store has not got the secret of this server"
         return None
 
     def drain(self) -> None:
-        """Let clients go elsewhere: nothing that waits for changes goes on."""
+        """End all streams that wait for changes, so that their clients connect elsewhere."""
         self.draining = True
-        self.dispatcher.changes.end()
+        self.services.dispatcher.changes.end()
         if self.streams.readers is not None:
             self.streams.readers.stop()
 
-    async def stop(self, patience: float = 2.0) -> None:
-        """Bring what was said into the log, and let go of the store."""
-        if self._up_in is not asyncio.get_running_loop():
+    async def stop(self, timeout: float = 2.0) -> None:
+        """Flush the event log, and close the store."""
+        if self._running_loop is not asyncio.get_running_loop():
             return
-        self._up_in = None
-        self._use.stop()
-        if self.event_log is not None:
-            await self.event_log.flush(patience)
+        self._running_loop = None
+        self._session_use.stop()
+        if self.services.event_log is not None:
+            await self.services.event_log.flush(timeout)
         await self.relay.stop()
         await self.relay.store.close()
 
     # -- requests ----------------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request for the endpoint, whatever its path."""
+        """Serve one HTTP request for the endpoint, whatever its path."""
         headers: Headers = []
         try:
-            if self._up_in is not asyncio.get_running_loop():
+            if self._running_loop is not asyncio.get_running_loop():
                 await self.start()
             fields = http.read(scope["headers"])
-            verdict = self._judged(fields)
+            verdict = self._check_headers(fields)
             headers = verdict.headers
             if verdict.refusal is not None:
                 verdict.check()
             principal = self._principal(scope)
             if scope["method"] == "POST":
-                await Post(self, scope, fields, verdict, principal, receive, send).serve()
+                await Post(self.services, scope, fields, verdict, principal, receive, send).serve()
             else:
-                stream = await self._other(scope, fields, headers, principal, receive, send)
+                stream = await self._serve_other_method(scope, fields, headers, principal, receive, send)
                 if stream is not None:
-                    del fields, verdict  # of which it needs nothing, for however long it is open
+                    del fields, verdict  # the stream does not need them, for however long it is open
                     scope = {"client": scope.get("client")}
-                    lasting, holder = stream
+                    serving, holder = stream
                     try:
-                        await lasting
+                        await serving
                     finally:
-                        self.stream_quota.give_back(*holder)
+                        self.services.stream_quota.give_back(*holder)
         except RpcError as error:
             log_refusal(scope.get("client"), error, error.status or 400)
             await _refuse(send, error, error.status or 400, headers)
         except BaseException as error:  # a failing store or host hook fails this request and nothing else
             if stops(error):
                 if isinstance(error, asyncio.CancelledError):
-                    await _say_stopping(send, error, headers)
+                    await _refuse_while_stopping(send, error, headers)
                 raise
             failure = masked(error, "an HTTP request could not be served")
             await _refuse(send, failure, failure.status or 500, headers)
 
-    async def _other(
+    async def _serve_other_method(
         self,
         scope: Scope,
         fields: dict[bytes, bytes],
@@ -261,10 +231,10 @@ class Endpoint:
         receive: Receive,
         send: Send,
     ) -> tuple[Awaitable[None], Holder] | None:
-        """Answer what is not a POST (E-22, E-23, E-24).
+        """Serve what is not a POST (E-22, E-23, E-24).
 
         Returns:
-            What serves a stream, and who holds it, if a stream is the answer.
+            What serves a stream, and who holds it, if the response is a stream.
         """
         method, version = scope["method"], version_of(fields)
         if version in STATELESS:
@@ -274,13 +244,13 @@ class Endpoint:
             await send_empty(send, 204, preflight(fields[b"origin"], fields))
         elif method == "DELETE" and self.options.sessions:
             check_version(version)
-            await self._end(await self.session(fields, principal))
+            await self._end(await self.services.find_session(fields, principal))
             await send_empty(send, 204, headers)
         elif method == "GET" and self.options.sessions:
             check_version(version)
-            session = await self.session(fields, principal)
+            session = await self.services.find_session(fields, principal)
             holder = principal, session.peer.session_id, address_of(scope)
-            self.stream_quota.take(*holder)
+            self.services.stream_quota.take(*holder)
             return self.streams.serve(session, fields, headers, receive, send), holder
         else:
             error = RpcError(INVALID_REQUEST, f"{method} is not offered here; messages are POSTed")
@@ -288,65 +258,34 @@ class Endpoint:
             await send_json(send, 405, encode_error(None, error), [*headers, *offered])
         return None
 
-    async def session(self, fields: dict[bytes, bytes], principal: str | None) -> Session:
-        """Return the session a request names.
-
-        Raises:
-            RpcError: HTTP 400 without an id (R-313), 404 for anything that is no live session of this principal
-                (R-315, R-317).
-        """
-        token = fields.get(http.SESSION_ID)
-        if token is None:
-            raise RpcError(INVALID_REQUEST, "Missing session ID: send initialize first", status=400)
-        session = await self.sessions.find(token.strip(), principal)
-        if session is None:
-            raise not_found()
-        return session
-
     async def _end(self, session: Session) -> None:
-        """End a session: let nobody use it again, and cancel what runs for it anywhere (R-316)."""
+        """End a session, and cancel what runs for it at any worker (R-316)."""
         await session.end()
         session_id = str(session.peer.session_id)
-        self._ended_elsewhere(session_id)
+        self._on_session_end(session_id)
         self.relay.tell("end", session_id)
 
-    def _ended_elsewhere(self, session_id: str) -> None:
-        self.sessions.note_ended(session_id)
-        self.in_flight.cancel_all(session_id, "the session was ended", not_found)
+    def _on_session_end(self, session_id: str) -> None:
+        self.services.sessions.note_ended(session_id)
+        self.services.in_flight.cancel_all(session_id, "the session was ended", session_not_found)
         self.streams.end(session_id)
 
     def _sessions_in_use(self) -> set[Session]:
         """Return the sessions that have a request without an outcome here, or a stream open."""
-        calling = (request.channel.session for request in self.in_flight)
+        calling = (request.channel.session for request in self.services.in_flight)
         return self.streams.sessions() | {session for session in calling if isinstance(session, Session)}
-
-    def cancel(self, session_id: str, params: CancelledNotificationParams) -> None:
-        """Do what a client's `notifications/cancelled` asks, wherever the request is served (R-363)."""
-        if not self.in_flight.cancel(session_id, params) and params.request_id is not UNSET:
-            self.relay.tell("cancel", [session_id, params.request_id, params.reason or None])
 
     def _cancel(self, session_id: str, request_id: RequestId, reason: str | None) -> None:
         params = CancelledNotificationParams(request_id=request_id, reason=UNSET if reason is None else reason)
-        self.in_flight.cancel(session_id, params)
-
-    def introduce(
-        self, params: InitializeRequestParams, revision: str, principal: str | None
-    ) -> tuple[Peer, Session | None, str | None]:
-        """Return the peer that introduces itself by `initialize`, and its session with the id for it, if any."""
-        if self.options.sessions:
-            session, token = self.sessions.create(params, revision, principal)
-            return session.peer, session, token
-        info, capabilities = params.client_info, params.capabilities
-        peer = Peer(revision=revision, client_info=info, capabilities=capabilities, principal=principal)
-        return peer, None, None
+        self.services.in_flight.cancel(session_id, params)
 
 
 async def _refuse(send: Send, error: RpcError, status: int, headers: Headers) -> None:
     await send_json(send, status, encode_error(None, error), with_retry_after(status, headers))
 
 
-async def _say_stopping(send: Send, cancellation: asyncio.CancelledError, headers: Headers) -> None:
-    """Refuse a request that a server has cancelled at its end before there was a response."""
+async def _refuse_while_stopping(send: Send, cancellation: asyncio.CancelledError, headers: Headers) -> None:
+    """Refuse a request that the stopping server has cancelled before there was a response."""
     if is_shutdown(cancellation):
         with contextlib.suppress(Exception):  # its response has begun
             async with asyncio.timeout(FAREWELL):

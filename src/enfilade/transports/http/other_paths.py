@@ -1,12 +1,15 @@
-"""Requests for any other path than the endpoint's and those of probes.
+"""Responses on all other paths than the endpoint's: health probes, OAuth discovery, preflights, 404.
 
-Two kinds of clients ask here although nothing is served: OAuth clients, which look for a way to authorize before
-they send their first message, and browsers, whose pages can read a response only with CORS headers. So a refusal
-on a path of OAuth has the form that OAuth clients parse, and pages of an allowed origin can read every response.
+OAuth clients look for a way to authorize before they send their first message, so a refusal on a path of OAuth
+has the form that they parse. Pages in browsers can read a response only with CORS headers, so pages of an allowed
+origin get them with every response.
+
+Probes call by IP address and without credentials, so neither is checked, and the response has nothing but a short
+reason. Alive and ready are two questions: a process that drains, or whose store is unavailable, is not ready, but
+restarting it would help nobody.
 """
 
-from collections.abc import Mapping, MutableMapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -30,7 +33,7 @@ _NO_OAUTH: Final = msgspec.json.encode(
         "send requests without a token",
     }
 )
-_NOT_KEPT: Final = (b"cache-control", b"no-store")
+_NO_STORE: Final = (b"cache-control", b"no-store")
 
 
 def is_oauth(path: str) -> bool:
@@ -38,19 +41,17 @@ def is_oauth(path: str) -> bool:
 
     Documents may have the issuer's or the resource's own path before or after the well-known part.
     """
-    _, found, document = path.partition(_WELL_KNOWN)
-    return document.partition("/")[0] in _DOCUMENTS if found else path in _ENDPOINTS
+    _, well_known, document = path.partition(_WELL_KNOWN)
+    return document.partition("/")[0] in _DOCUMENTS if well_known else path in _ENDPOINTS
 
 
-def origin_headers(guard: Guard, scope: Mapping[str, Any]) -> Headers:
+def origin_headers(guard: Guard, scope: Scope) -> Headers:
     """Return the CORS headers of a response: none unless the request has an allowed Origin."""
     origin = guard.readable_by(_fields(scope))
     return [] if origin is None else cors(origin)
 
 
-async def answer_other_path(
-    scope: MutableMapping[str, Any], send: Send, guard: Guard, path: str, endpoint: str
-) -> None:
+async def answer_other_path(scope: Scope, send: Send, guard: Guard, path: str, endpoint: str) -> None:
     """Answer a request for a path at which nothing is served: HTTP 404, or 204 for a preflight.
 
     Args:
@@ -64,13 +65,13 @@ async def answer_other_path(
         return
     headers = origin_headers(guard, scope)
     if is_oauth(path):
-        await send_json(send, 404, _NO_OAUTH, [_NOT_KEPT, *headers])
+        await send_json(send, 404, _NO_OAUTH, [_NO_STORE, *headers])
         return
     error = RpcError(INVALID_REQUEST, f"nothing here; the MCP endpoint is {endpoint}")
     await send_json(send, 404, encode_error(None, error), headers)
 
 
-async def answer_preflight(scope: MutableMapping[str, Any], send: Send, guard: Guard) -> bool:
+async def answer_preflight(scope: Scope, send: Send, guard: Guard) -> bool:
     """PostResponse the preflight of a page of an allowed origin; return whether the request was one."""
     if scope["method"] != "OPTIONS":
         return False
@@ -82,7 +83,7 @@ async def answer_preflight(scope: MutableMapping[str, Any], send: Send, guard: G
     return True
 
 
-def _fields(scope: Mapping[str, Any]) -> dict[bytes, bytes]:
+def _fields(scope: Scope) -> dict[bytes, bytes]:
     """Return the headers of a request; none where they contradict each other, so that no page may read."""
     try:
         return http.read(scope["headers"])
@@ -105,3 +106,36 @@ def inner_path(scope: Scope) -> str:
         start = prefix.find("/", 1)
         prefix = "" if start < 0 else prefix[start:]
     return path
+
+
+# -- probes ----------------------------------------------------------------------------------------------------
+
+
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The response to a probe.
+
+    Attributes:
+        status: `ok` or `unavailable`.
+        reason: why it is unavailable.
+    """
+
+    status: str
+    reason: str | None = None
+
+
+async def answer_probe(scope: Scope, send: Send, reason: str | None, headers: Headers) -> None:
+    """Answer a probe.
+
+    Args:
+        scope: of its request.
+        send: of its request.
+        reason: why the answer is no; None for yes.
+        headers: what the response carries besides.
+    """
+    headers = [_NO_STORE, *headers]
+    if scope["method"] not in ("GET", "HEAD"):
+        body = msgspec.json.encode(Health("unavailable", "probes use GET or HEAD"))
+        await send_json(send, 405, body, [*headers, (b"allow", b"GET, HEAD")])
+        return
+    health = Health("ok") if reason is None else Health("unavailable", reason)
+    await send_json(send, 200 if reason is None else 503, msgspec.json.encode(health), headers)

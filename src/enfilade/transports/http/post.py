@@ -1,13 +1,12 @@
-"""One POST, from its headers to its answer.
+"""One POST, from its headers to its response.
 
 The era is read from the body: a claim in `_meta` makes a request stateless, `initialize` or a session id makes it
-one of a session, and headers are a cross-check (protocol §1.4). From there on both eras take the same way.
-
-The easy thing to get wrong is a request that says both things at once; protocol §1.5 has a row for each.
+one of a session, and headers are a cross-check (protocol §1.4). Both eras go the same way from there on. A
+request may contradict itself, its headers and its body; protocol §1.5 has a row for each case.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -19,9 +18,9 @@ from enfilade.serving.request import Request
 from enfilade.state.store import StoreError
 from enfilade.transports.asgi_types import Receive, Scope, Send
 from enfilade.transports.http.batching import Batch
-from enfilade.transports.http.body import UnreadBodyError
-from enfilade.transports.http.request_checks import HeaderVerdict
+from enfilade.transports.http.request_checks import HeaderVerdict, UnreadBodyError
 from enfilade.transports.http.response import PostResponse, send_empty
+from enfilade.transports.http.services import Services
 from enfilade.transports.http.sessions import Session
 from enfilade.transports.refusal_log import log_refusal
 from enfilade.transports.request_parsing import ParsedMessage, check_version, parse_message
@@ -37,6 +36,7 @@ from enfilade.wire.jsonrpc import (
     encode_result,
     invalid_request,
 )
+from enfilade.wire.lifecycle import InitializeRequestParams
 from enfilade.wire.logging import LoggingLevel
 from enfilade.wire.revisions import (
     ASSUMED_WITHOUT_HEADER,
@@ -45,10 +45,6 @@ from enfilade.wire.revisions import (
     STATELESS,
     negotiate,
 )
-
-if TYPE_CHECKING:
-    from enfilade.transports.http.endpoint import Endpoint
-
 
 _CLOSE: Final = (b"connection", b"close")
 
@@ -60,16 +56,18 @@ class Post(msgspec.Struct, eq=False):
     """One POST to the endpoint.
 
     Attributes:
-        door: the endpoint.
-        scope: of the request, as ASGI says.
-        fields: request headers.
-        verdict: what they say.
+        services: what the requests of the endpoint share.
+        scope: of the request.
+        fields: its headers.
+        verdict: what they mean.
         principal: who is asking.
-        id: of the request, once it was read.
+        receive: reads the body, and notices a disconnect.
+        send: writes the response.
+        id: of the JSON-RPC request, once it was read.
         stateless: whether it belongs to the stateless era.
     """
 
-    door: "Endpoint"
+    services: Services
     scope: Scope
     fields: dict[bytes, bytes]
     verdict: HeaderVerdict
@@ -80,22 +78,22 @@ class Post(msgspec.Struct, eq=False):
     stateless: bool = False
 
     async def serve(self) -> None:
-        """Answer it."""
+        """Serve it."""
         try:
             if self.verdict.media is not None:
                 self.verdict.check_media()
-            message = decode(await self.door.bodies.read(self.fields, self.receive))
-            if isinstance(message, list):
-                await self._batch(message)
-            elif message.method is UNSET:
-                await self._response(message)
+            decoded = decode(await self.services.bodies.read(self.fields, self.receive))
+            if isinstance(decoded, list):
+                await self._batch(decoded)
+            elif decoded.method is UNSET:
+                await self._client_response(decoded)
             else:
-                await self._message(message)
+                await self._message(decoded)
         except StoreError as failure:
             error = masked(failure, "a request could not be served")
-            await self._answer().conclude(503, encode_error(self.id, error))
+            await self._response().conclude(503, encode_error(self.id, error))
         except RpcError as error:
-            response = self._answer()
+            response = self._response()
             if isinstance(error, UnreadBodyError) and self.scope["http_version"].startswith("1"):
                 response.headers = [*response.headers, _CLOSE]
             id = self.id if error.id is UNSET else error.id
@@ -106,34 +104,38 @@ class Post(msgspec.Struct, eq=False):
     async def _message(self, envelope: Envelope) -> None:
         """Serve a request or take a notification, in the era it belongs to."""
         message = parse_message(envelope)
-        opens = envelope.method == "initialize"
-        self.stateless = message.claim or (self.verdict.version in STATELESS and not opens)
+        is_initialize = envelope.method == "initialize"
+        self.stateless = message.claim or (self.verdict.version in STATELESS and not is_initialize)
         if envelope.id is UNSET:
             await self._notification(message)
             return
         self.id = envelope.id
         if self.stateless:
             await self._stateless(message)
-        elif opens:
+        elif is_initialize:
             await self._initialize(message)
         else:
-            known = self._known_session()
-            peer, session = (known.peer, known) if known is not None else await self._session_peer()
-            response = self._answer(session)
-            await response.run(self.door.load.responder, self._enter(message, peer, session, response))
+            session = self._known_session()
+            if session is not None:
+                peer = session.peer
+            else:
+                peer, session = await self._session_peer()
+            response = self._response(session)
+            request = self._session_request(message, peer, session, response)
+            await response.run(self.services.request_limit.responder, request)
 
-    def _answer(self, session: Session | None = None, *, endless: bool = False) -> PostResponse:
-        verdict, door = self.verdict, self.door
+    def _response(self, session: Session | None = None, *, endless: bool = False) -> PostResponse:
+        verdict, services = self.verdict, self.services
         return PostResponse(
-            self.receive,
-            self.send,
-            verdict.accepts,
-            door.answers,
-            verdict.headers,
-            self.stateless,
-            endless,
-            None if session is None else door.event_log,
-            door.load,
+            receive=self.receive,
+            write=self.send,
+            accepts=verdict.accepts,
+            options=services.options.responses,
+            headers=verdict.headers,
+            stateless=self.stateless,
+            endless=endless,
+            event_log=None if session is None else services.event_log,
+            in_flight=services.request_limit,
         )
 
     # -- the stateless era -------------------------------------------------------------------------------------
@@ -142,14 +144,14 @@ class Post(msgspec.Struct, eq=False):
         """Serve a request that carries its own metadata, in the order of checks of protocol §1.6."""
         method = message.method
         message.check_claim(self.fields, self.verdict.version)
-        if not self.door.dispatcher.offers(method, self.verdict.version):
+        if not self.services.dispatcher.offers(method, self.verdict.version):
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
         if message.params is not None:
             http.check_name(self.fields, method, message.params)
         params = message.checked_params()
         level = message.meta.log_level
         listens = method == "subscriptions/listen"
-        response = self._answer(endless=listens)
+        response = self._response(endless=listens)
         request = Request(
             self.id,
             method,
@@ -158,7 +160,7 @@ class Post(msgspec.Struct, eq=False):
             Channel(
                 outlet=response,
                 log_level=None if level is UNSET else level,
-                asker=self.door.dispatcher.stateless_asker,
+                asker=self.services.dispatcher.stateless_asker,
                 param_headers=self.fields,
             ),
             message.meta,
@@ -166,24 +168,24 @@ class Post(msgspec.Struct, eq=False):
         if listens:
             await self._listen(response, request)
         else:
-            await response.run(self.door.load.responder, request)
+            await response.run(self.services.request_limit.responder, request)
 
     async def _listen(self, response: PostResponse, request: Request) -> None:
         """Serve a request that lasts as long as its client: it counts as a stream and not as in flight."""
-        streams, address = self.door.stream_quota, address_of(self.scope)
-        streams.take(self.principal, None, address)
+        quota, address = self.services.stream_quota, address_of(self.scope)
+        quota.take(self.principal, None, address)
         try:
-            await response.run(self.door.dispatcher, request)
+            await response.run(self.services.dispatcher, request)
         finally:
-            streams.give_back(self.principal, None, address)
+            quota.give_back(self.principal, None, address)
 
     # -- the session era ---------------------------------------------------------------------------------------
 
     async def _initialize(self, message: ParsedMessage) -> None:
         """Serve the handshake; only its success makes a session (E-12, R-318, R-319).
 
-        A session id that comes with it, live or not, is of an earlier session: clients that were told that it is
-        over keep the header at times. An unknown version header is that of a client which is newer than this
+        A session id in the headers, live or not, is that of an earlier session: clients that were told that it
+        has ended keep the header at times. An unknown version header is that of a client which is newer than this
         server, and its `initialize` is how the two agree.
         """
         if self.verdict.version in STATELESS:
@@ -193,38 +195,49 @@ class Post(msgspec.Struct, eq=False):
                 f"{', '.join(STATELESS)}, or initialize without that header, in {', '.join(HANDSHAKE)}",
                 status=400,
             )
-        self.door.load.check()
+        self.services.request_limit.check()
         params: Any = message.checked_params()
         revision = negotiate(params.protocol_version)
-        peer, session, token = self.door.introduce(params, revision, self.principal)
+        peer, session, token = self._open_session(params, revision)
         request = Request(self.id, "initialize", params, peer, Channel(session=session))
-        result = await self.door.dispatcher.dispatch(request)
-        response = self._answer()
+        result = await self.services.dispatcher.dispatch(request)
+        response = self._response()
         if token is not None:
             response.headers = [*self.verdict.headers, (http.SESSION_ID, token.encode())]
         await response.conclude(200, encode_result(request.id, result))
 
+    def _open_session(
+        self, params: InitializeRequestParams, revision: str
+    ) -> tuple[Peer, Session | None, str | None]:
+        """Return the peer that sends `initialize`, and its session with the id of that, if there are sessions."""
+        if self.services.options.sessions:
+            session, token = self.services.sessions.create(params, revision, self.principal)
+            return session.peer, session, token
+        info, capabilities = params.client_info, params.capabilities
+        peer = Peer(revision=revision, client_info=info, capabilities=capabilities, principal=self.principal)
+        return peer, None, None
+
     def _known_session(self) -> Session | None:
-        """Return the session that the request is part of, if nothing has to be asked for it; nearly always."""
-        known = self.door.sessions.known(self.fields.get(http.SESSION_ID), self.principal)
+        """Return the session of the request if it is in memory, as it nearly always is."""
+        session = self.services.sessions.known(self.fields.get(http.SESSION_ID), self.principal)
         version = self.verdict.version
-        return known if known is not None and (not version or version in HANDSHAKE) else None
+        return session if session is not None and (not version or version in HANDSHAKE) else None
 
     async def _session_peer(self) -> tuple[Peer, Session | None]:
         """Return who sends a message without a claim: a session's client, or one that needs no session."""
         check_version(self.verdict.version)
-        if self.door.options.sessions:
-            session = await self.door.session(self.fields, self.principal)
+        if self.services.options.sessions:
+            session = await self.services.find_session(self.fields, self.principal)
             return session.peer, session
         revision = self.verdict.version or ASSUMED_WITHOUT_HEADER
         return Peer(revision=revision, principal=self.principal), None
 
-    def _enter(
+    def _session_request(
         self, message: ParsedMessage, peer: Peer, session: Session | None, response: PostResponse
     ) -> Request:
         """Return a request of a session; another in flight may have the same id (R-307)."""
         method = message.method
-        if not self.door.dispatcher.serves(method, peer.revision):
+        if not self.services.dispatcher.serves(method, peer.revision):
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
         level = DEFAULT_LOG_LEVEL if session is None else session.log_level or DEFAULT_LOG_LEVEL
         request = Request(
@@ -236,25 +249,25 @@ class Post(msgspec.Struct, eq=False):
                 outlet=response,
                 log_level=level,
                 session=session,
-                asker=NO_ASKER if session is None else self.door.asker,
+                asker=NO_ASKER if session is None else self.services.asker,
             ),
             message.meta,
         )
         if peer.session_id is not None:
-            request.channel.in_flight = self.door.in_flight
+            request.channel.in_flight = self.services.in_flight
         return request
 
-    async def _response(self, envelope: Envelope) -> None:
-        """Take a client's answer to a request of ours: accepted in a session, matched or not (E-28, E-29)."""
+    async def _client_response(self, envelope: Envelope) -> None:
+        """Take a client's response to a request of ours: accepted in a session, matched or not (E-28, E-29)."""
         if self.verdict.version in STATELESS:
             raise invalid_request("a response cannot be POSTed in this revision")
         peer, _ = await self._session_peer()
-        await self._answered(envelope, peer)
+        await self._take_client_response(envelope, peer)
         await send_empty(self.send, 202, self.verdict.headers)
 
-    async def _answered(self, envelope: Envelope, peer: Peer) -> None:
-        """Hand an answer to whoever asked the question, here or at another worker (R-334)."""
-        asker = self.door.asker
+    async def _take_client_response(self, envelope: Envelope, peer: Peer) -> None:
+        """Pass a client's response to the handler that asked, here or at another worker (R-334)."""
+        asker = self.services.asker
         if not asker.answer(peer.session_id, envelope) and peer.session_id is not None:
             await asker.forward(peer.session_id, envelope)
 
@@ -262,38 +275,38 @@ class Post(msgspec.Struct, eq=False):
         """Take a notification. The stateless era defines none over HTTP and discards it (E-30, R-212)."""
         if not self.stateless:
             peer, _ = await self._session_peer()
-            self._notice(message, peer)
+            self._act_on_notification(message, peer)
         await send_empty(self.send, 202, self.verdict.headers)
 
-    def _notice(self, message: ParsedMessage, peer: Peer) -> None:
+    def _act_on_notification(self, message: ParsedMessage, peer: Peer) -> None:
         """Act on a notification of a session: cancel what it cancels (R-361, R-363, R-364)."""
         params: Any = message.params
         if message.method == "notifications/cancelled" and params is not None and peer.session_id:
-            self.door.cancel(peer.session_id, params)
+            self.services.cancel(peer.session_id, params)
 
     # -- batches (2025-03-26 only) -----------------------------------------------------------------------------
 
     async def _batch(self, elements: list[Raw]) -> None:
         """Serve an array of messages (E-25…E-27, R-340…R-344)."""
-        if len(elements) > self.door.options.batch_limit:
-            raise invalid_request(f"a batch has at most {self.door.options.batch_limit} messages")
+        if len(elements) > self.services.options.batch_limit:
+            raise invalid_request(f"a batch has at most {self.services.options.batch_limit} messages")
         if not elements or self.verdict.version in STATELESS or any(map(_claims, elements)):
             raise invalid_request("a body is exactly one message")
         peer, session = await self._session_peer()
         if peer.revision != BATCHING:
             raise invalid_request(f"revision {peer.revision} has no batches; a body is exactly one message")
-        response = self._answer(session)
+        response = self._response(session)
         response.start_batch(peer.session_id)
-        batch = Batch(self.door.load, self.door.options.answers.request_timeout)
-        due = await batch.serve(
+        batch = Batch(self.services.request_limit, self.services.options.responses.request_timeout)
+        bodies = await batch.serve(
             elements, lambda raw, outcome: self._element(raw, peer, session, response, batch, outcome)
         )
-        response.settle()
+        response.stop_waiting()
         if batch.cancelled:
-            await response.farewell_to_batch(due)
+            await response.conclude_cancelled_batch(bodies)
             raise asyncio.CancelledError
-        if due:
-            await response.conclude_batch(due)
+        if bodies:
+            await response.conclude_batch(bodies)
         else:
             await send_empty(self.send, 202, self.verdict.headers)
 
@@ -313,16 +326,16 @@ class Post(msgspec.Struct, eq=False):
             if isinstance(envelope, list):
                 raise invalid_request("a batch holds no batches")
             if envelope.method is UNSET:
-                await self._answered(envelope, peer)
+                await self._take_client_response(envelope, peer)
                 return None
             message = parse_message(envelope)
             if envelope.id is UNSET:
-                self._notice(message, peer)
+                self._act_on_notification(message, peer)
                 return None
             id = envelope.id
             if envelope.method == "initialize":
                 raise invalid_request("initialize is never part of a batch")
-            return await batch.respond(self._enter(message, peer, session, response), outcome)
+            return await batch.respond(self._session_request(message, peer, session, response), outcome)
         except RpcError as error:
             return encode_error(id if error.id is UNSET else error.id, error)
         except Exception as failure:

@@ -1,9 +1,9 @@
-"""One POSTed request and its answer: JSON until it must stream.
+"""The response to one POSTed request: JSON, until it must stream.
 
-A request that is answered at once costs two sends. One that waits for anything costs a timer as well, that hardly
-ever fires: only a handler that outlives `GLANCE` gets its client watched, and only a notification or a silence
-longer than the grace time turns the answer into an event stream. The easy thing to get wrong is what a disconnect
-means: in the stateless era it is the cancellation (R-277), in the session era it is not (R-325).
+A response that is ready at once costs two sends. A request that waits for anything costs a timer as well, which
+hardly ever fires: only if the handler takes longer than `GLANCE` is its client watched, and only a notification,
+or a silence longer than the grace time, turns the response into an event stream. In the stateless era a
+disconnect cancels the request (R-277); in the session era it does not (R-325).
 """
 
 import asyncio
@@ -27,27 +27,27 @@ from enfilade.wire.sse import event
 
 T = TypeVar("T")
 
-#: Seconds after which a request is no longer "answered at once".
+#: Seconds after which a request counts as slow.
 GLANCE: Final = 0.01
 
-#: Seconds for telling a client that its request is given up.
+#: Seconds for telling a client that the server gives up its request.
 FAREWELL: Final = 1.0
 
 JSON: Final = (b"content-type", b"application/json")
 
-#: Seconds after which a client that was refused for want of room should try again (RFC 9110 §10.2.3).
+#: Seconds after which a client that was refused because of a limit should try again (RFC 9110 §10.2.3).
 _RETRY_AFTER: Final = (b"retry-after", b"1")
 _TRY_AGAIN: Final = frozenset({429, 503})
 
 
 class ResponseOptions(StreamOptions, frozen=True, kw_only=True):
-    """How answers behave; all times in seconds, all sizes in bytes.
+    """How responses behave; times in seconds, sizes in bytes.
 
     Attributes:
         json_response: never stream to a client that takes JSON; notifications are then dropped (R-272).
-        grace: silence after which the answer becomes a stream, so that keep-alives can flow.
+        grace: silence after which the response becomes a stream, so that keep-alive comments can be sent.
         request_timeout: how long a request may take; 0 for no limit.
-        eager: open the stream at once wherever one may be, instead of waiting for a reason to.
+        eager: open the stream at once wherever one is allowed, instead of waiting for a reason to.
     """
 
     json_response: bool = False
@@ -56,20 +56,20 @@ class ResponseOptions(StreamOptions, frozen=True, kw_only=True):
     eager: bool = False
 
 
-class Count(Protocol):
+class InFlightCounter(Protocol):
     """Counts the requests in flight."""
 
     def enter(self, request: Request) -> int:
-        """Count one that waits for something, and return what `leave` is to be given."""
+        """Count a request that waits for something, and return the argument for `leave`."""
         ...
 
     def leave(self, size: int) -> None:
-        """Count it no more."""
+        """Count a request no more."""
         ...
 
 
 class Responder(Protocol):
-    """What an answer gets its outcome from."""
+    """Returns the outcome of a request."""
 
     def respond(self, request: Request) -> Coroutine[Any, Any, tuple[bytes | None, RpcError | None]]:
         """Run a request and return its one outcome; see `Dispatcher.respond`."""
@@ -77,7 +77,7 @@ class Responder(Protocol):
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> None:
-    """Send a whole JSON response."""
+    """Send a JSON response."""
     await send(
         {
             "type": "http.response.start",
@@ -101,19 +101,46 @@ async def send_empty(send: Send, status: int, headers: Headers) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-class PostResponse(msgspec.Struct, eq=False):
-    """The answer to one request, and the outlet of its notifications.
+class _Waiting(msgspec.Struct, eq=False):
+    """What is set up for a request that waits for something.
 
     Attributes:
-        receive: reads what the client does, as ASGI says.
-        write: writes the response, as ASGI says.
+        timer: fires once the request is slow, and then when the response must become a stream.
+        deadline: fires when the request has taken too long.
+        watcher: waits for the client's disconnect.
+        client_gone: whether the client has gone.
+        counted: what `InFlightCounter.enter` returned.
+    """
+
+    timer: asyncio.TimerHandle | None = None
+    deadline: asyncio.TimerHandle | None = None
+    watcher: asyncio.Task[None] | None = None
+    client_gone: bool = False
+    counted: int | None = None
+
+    def stop(self) -> None:
+        """Cancel timers and watcher."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.deadline is not None:
+            self.deadline.cancel()
+        if self.watcher is not None:
+            self.watcher.cancel()
+
+
+class PostResponse(msgspec.Struct, eq=False, kw_only=True):
+    """The response to one request, and the outlet of its notifications.
+
+    Attributes:
+        receive: the ASGI receive of the request.
+        write: the ASGI send of the response.
         accepts: whether the client takes (JSON, an event stream).
-        options: how answers behave.
+        options: how responses behave.
         headers: what the response carries besides its content type.
         stateless: the era, which decides what a disconnect means and which status an error has.
         endless: it lasts as long as its client stays: always a stream (R-272), without a deadline.
         event_log: where a session's streams are recorded, so that they can be resumed; None if they are not.
-        in_flight: counts it while it waits for anything; None if nobody counts.
+        in_flight: counts the request while it waits for anything; None if nobody counts.
     """
 
     receive: Receive
@@ -124,17 +151,12 @@ class PostResponse(msgspec.Struct, eq=False):
     stateless: bool = False
     endless: bool = False
     event_log: SealedEventLog | None = None
-    in_flight: "Count | None" = None
-    _counted: int | None = None  # what `in_flight` returned
-    _stream: EventStream | None = None
-    _suspended: bool = False  # others go on beside it
-    _watcher: asyncio.Task[None] | None = None
-    _timer: asyncio.TimerHandle | None = None
-    _deadline: asyncio.TimerHandle | None = None
-    _request: Request | None = None
+    in_flight: InFlightCounter | None = None
     _session_id: str | None = None
-    _gone: bool = False
-    _settling: asyncio.Task[None] | None = None  # sends an outcome that the handler has not come to
+    _request: Request | None = None
+    _stream: EventStream | None = None
+    _waiting: _Waiting | None = None  # None until the request waits for something
+    _early_outcome: asyncio.Task[None] | None = None  # sends an outcome while the handler goes on
 
     # -- the outlet ------------------------------------------------------------------------------------------
 
@@ -147,32 +169,32 @@ class PostResponse(msgspec.Struct, eq=False):
             await self._stream.drained()
 
     def push(self, message: bytes) -> bool:
-        """Send a notification, which turns the answer into a stream if the client takes one."""
-        stream = self._stream or self._open()
+        """Send a notification, which turns the response into a stream if the client takes one."""
+        stream = self._stream or self._start_stream()
         return stream is not None and stream.push(message)
 
     def send(self, message: bytes) -> bool:
         """Send a question; False if this client takes plain JSON only."""
-        stream = self._stream or self._open()
+        stream = self._stream or self._start_stream()
         return stream is not None and stream.push_always(message)
 
     def part(self, retry: float | None) -> bool:
-        """End the connection, for the client to come back for the rest, if it is one that does (R-354)."""
-        stream = self._stream or self._open()
-        if stream is None or not self._polls:
+        """End the connection, for the client to reconnect for the rest, if it is one that does (R-354)."""
+        stream = self._stream or self._start_stream()
+        if stream is None or not self._client_reconnects:
             return False
         stream.part(self.options.retry if retry is None else retry)
         return True
 
-    # -- the answer ------------------------------------------------------------------------------------------
+    # -- the response ----------------------------------------------------------------------------------------
 
     async def run(self, responder: Responder, request: Request) -> None:
         """Serve the request and send its one outcome."""
         self._request = request
         self._session_id = request.peer.session_id
         if self.options.eager:
-            self._suspended = True
-            self._open()
+            self._waiting = _Waiting()
+            self._start_stream()
         responding = responder.respond(request)
         request.channel.outside = 0  # nobody else runs before it waits for something
         try:
@@ -181,70 +203,31 @@ class PostResponse(msgspec.Struct, eq=False):
             except StopIteration as done:
                 body, error = done.value
             else:
-                request.register_in_flight()
-                self._suspended = True
-                self._count(request)
-                if self._stream is not None:
-                    self._stream.open()
-                self._timer = asyncio.get_running_loop().call_later(GLANCE, self._outlived)
-                request.channel.overdue = self._settle
+                self._start_waiting(request)
                 body, error = await resume_handler(responding, awaited, request)
         except asyncio.CancelledError as cancellation:
-            await self._farewell(request, cancelled_by_host(cancellation, request.method))
+            await self._conclude_cancelled(request, cancelled_by_host(cancellation, request.method))
             raise
         except BaseException:
-            self._give_up(request)
+            self._abandon_stream(request)
             raise
         finally:
-            if self._timer is not None:
-                self.settle()
-                self._uncount()
-        if self._settling is not None:
-            await asyncio.wait((self._settling,))
-        elif error is None and body is not None and self._stream is None and self.accepts[0] and not self._gone:
+            if self._waiting is not None:
+                self._waiting.stop()
+                if self._waiting.counted is not None and self.in_flight is not None:
+                    self.in_flight.leave(self._waiting.counted)
+        if self._early_outcome is not None:
+            await asyncio.wait((self._early_outcome,))
+        elif (
+            error is None
+            and body is not None
+            and self._stream is None
+            and self.accepts[0]
+            and (self._waiting is None or not self._waiting.client_gone)
+        ):
             await send_json(self.write, 200, body, self.headers)  # nearly always
         else:
             await self.conclude(200 if error is None else self.status_of(error), body)
-
-    def _count(self, request: Request) -> None:
-        """Count it as in flight, until its handler has ended: also when its outcome was sent before that."""
-        if self.in_flight is not None and not self.endless:
-            self._counted = self.in_flight.enter(request)
-
-    def _uncount(self) -> None:
-        if self._counted is not None and self.in_flight is not None:
-            self.in_flight.leave(self._counted)
-
-    async def _farewell(self, request: Request, error: RpcError) -> None:
-        """Say that the server gives the request up, because its host cancelled it: nobody is left waiting."""
-        if self._settling is None:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(FAREWELL):
-                    await self.conclude(503, encode_error(request.id, error))
-        self._give_up(request)
-
-    async def farewell_to_batch(self, bodies: list[bytes]) -> None:
-        """Send what a batch has come to, because its host cancelled it."""
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(FAREWELL):
-                await self.conclude_batch(bodies)
-        if self._stream is not None:
-            self._stream.release()
-            self._stream.abandon()
-
-    def _give_up(self, request: Request) -> None:
-        """Leave nobody waiting: whoever comes back for the rest reads that the server stopped."""
-        if self._stream is not None:
-            self._stream.push_always(encode_error(request.id, cut_off()))  # nothing, if it is concluded
-            self._stream.release()
-            self._stream.abandon()
-
-    def _settle(self, outcome: Outcome) -> None:
-        """Send an outcome although the handler goes on; what it comes to in the end is nobody's any more."""
-        self.settle()
-        body, error = outcome
-        status = 200 if error is None else self.status_of(error)
-        self._settling = asyncio.get_running_loop().create_task(self.conclude(status, body))
 
     def status_of(self, error: RpcError) -> int:
         """Return the HTTP status of an error that is the outcome of a request (protocol §1.8, R-327)."""
@@ -253,15 +236,15 @@ class PostResponse(msgspec.Struct, eq=False):
         return STATELESS_STATUS.get(error.code, 200) if self.stateless else 200
 
     async def conclude(self, status: int, body: bytes | None) -> None:
-        """Send the outcome in the form the answer has taken by now."""
+        """Send the outcome in the form that the response has taken by now."""
         if self._stream is not None:
-            if self._gone:
+            if self._client_gone:
                 self._stream.abandon()
             else:
                 await self._stream.finish(body)
-        elif self._gone:
+        elif self._client_gone:
             return
-        elif body is None:  # cancelled by the client's own notification: the response ends without an answer
+        elif body is None:  # cancelled by the client's own notification: the response ends without an outcome
             if self.accepts[1]:
                 await send_events(self.write, b"", self.headers)
             else:
@@ -274,7 +257,7 @@ class PostResponse(msgspec.Struct, eq=False):
     async def conclude_batch(self, bodies: list[bytes]) -> None:
         """Send the outcomes of a batch: a JSON array, or one event each (R-342, R-343)."""
         if self._stream is None and not self.accepts[0]:
-            self._open()
+            self._start_stream()
         if self._stream is not None:
             for body in bodies:
                 self._stream.push_always(body)
@@ -282,47 +265,90 @@ class PostResponse(msgspec.Struct, eq=False):
         else:
             await send_json(self.write, 200, b"[" + b",".join(bodies) + b"]", self.headers)
 
-    # -- what happens only to requests that take their time ----------------------------------------------------
+    async def conclude_cancelled_batch(self, bodies: list[bytes]) -> None:
+        """Send the outcomes that a batch has by now, because its host cancelled it."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(FAREWELL):
+                await self.conclude_batch(bodies)
+        if self._stream is not None:
+            self._stream.release()
+            self._stream.abandon()
+
+    async def _conclude_cancelled(self, request: Request, error: RpcError) -> None:
+        """Tell the client that the server gives up its request, because the host cancelled it."""
+        if self._early_outcome is None:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(FAREWELL):
+                    await self.conclude(503, encode_error(request.id, error))
+        self._abandon_stream(request)
+
+    def _abandon_stream(self, request: Request) -> None:
+        """Leave nobody waiting: a client that comes back for the rest reads that the server stopped."""
+        if self._stream is not None:
+            self._stream.push_always(encode_error(request.id, cut_off()))  # not taken, if it has its outcome
+            self._stream.release()
+            self._stream.abandon()
+
+    def _send_early_outcome(self, outcome: Outcome) -> None:
+        """Send an outcome although the handler goes on; what that returns in the end is not sent."""
+        self.stop_waiting()
+        body, error = outcome
+        status = 200 if error is None else self.status_of(error)
+        self._early_outcome = asyncio.get_running_loop().create_task(self.conclude(status, body))
+
+    # -- requests that wait ----------------------------------------------------------------------------------
+
+    @property
+    def _client_gone(self) -> bool:
+        return self._waiting is not None and self._waiting.client_gone
+
+    def _start_waiting(self, request: Request) -> None:
+        """Set up what a request needs that waits for something: until its handler has ended, it is in flight."""
+        request.register_in_flight()
+        waiting = self._waiting = self._waiting or _Waiting()
+        if self.in_flight is not None and not self.endless:
+            waiting.counted = self.in_flight.enter(request)
+        if self._stream is not None:
+            self._stream.open()
+        waiting.timer = asyncio.get_running_loop().call_later(GLANCE, self._on_slow)
+        request.channel.overdue = self._send_early_outcome
 
     def start_batch(self, session_id: str | None) -> None:
-        """Begin to measure the time that a batch takes.
+        """Set up what a batch needs, which counts as waiting from the start.
 
         Args:
-            session_id: whose it is.
+            session_id: the session that it belongs to.
         """
         self._session_id = session_id
-        self._suspended = True
+        self._waiting = _Waiting()
         if self.options.eager:
-            self._open()
-        self._timer = asyncio.get_running_loop().call_later(GLANCE, self._outlived)
+            self._start_stream()
+        self._waiting.timer = asyncio.get_running_loop().call_later(GLANCE, self._on_slow)
 
-    def settle(self) -> None:
-        """Stop measuring and watching: the outcome is known."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._deadline is not None:
-            self._deadline.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
+    def stop_waiting(self) -> None:
+        """Cancel timers and stop watching the client: the outcome is known."""
+        if self._waiting is not None:
+            self._waiting.stop()
 
-    def _outlived(self) -> None:
-        """Start to care: watch the client if its going means something, and plan for a long silence."""
-        loop = asyncio.get_running_loop()
+    def _on_slow(self) -> None:
+        """Watch the client if a disconnect means something, set the deadline, and plan for a long silence."""
+        loop, waiting = asyncio.get_running_loop(), self._waiting
+        assert waiting is not None
         if self.stateless:
-            self._watcher = loop.create_task(self._watch())
+            waiting.watcher = loop.create_task(self._watch_disconnect(waiting))
         if self.options.request_timeout and not self.endless:
-            self._deadline = loop.call_later(self.options.request_timeout, self._expire)
+            waiting.deadline = loop.call_later(self.options.request_timeout, self._expire)
         if self._may_stream and self._stream is None:
-            self._timer = loop.call_later(self.options.grace, self._open)
+            waiting.timer = loop.call_later(self.options.grace, self._start_stream)
 
     def _expire(self) -> None:
         if self._request is not None:
             expire(self._request, self.options.request_timeout)
 
-    async def _watch(self) -> None:
+    async def _watch_disconnect(self, waiting: _Waiting) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
-        self._gone = True
+        waiting.client_gone = True
         if self._request is not None:
             self._request.cancel("the client went away")
 
@@ -330,21 +356,24 @@ class PostResponse(msgspec.Struct, eq=False):
     def _may_stream(self) -> bool:
         return self.accepts[1] and (self.endless or not (self.options.json_response and self.accepts[0]))
 
-    def _open(self) -> EventStream | None:
-        """Turn the answer into a stream, unless the client or the host wants JSON."""
+    def _start_stream(self) -> EventStream | None:
+        """Turn the response into a stream, unless the client or the host wants JSON.
+
+        The stream is opened only if the request waits for something: a complete response needs no writer task.
+        """
         if self._stream is None and self._may_stream:
             recorder = None
             if self.event_log is not None and self._session_id is not None:
                 id = None if self._request is None else self._request.id
                 recorder = ResponseRecorder(self.event_log, self._session_id, id)
-            self._stream = EventStream(self.write, self.headers, self.options, recorder, self._polls)
-            if self._suspended:
+            self._stream = EventStream(self.write, self.headers, self.options, recorder, self._client_reconnects)
+            if self._waiting is not None:
                 self._stream.open()
         return self._stream
 
     @property
-    def _polls(self) -> bool:
-        """Whether the client comes back by itself when its stream ends early."""
+    def _client_reconnects(self) -> bool:
+        """Whether the client reconnects by itself when its stream ends early."""
         request = self._request
         return self.event_log is not None and request is not None and request.peer.revision in POLLING
 
@@ -359,7 +388,7 @@ def resume_handler(coroutine: Coroutine[Any, Any, T], awaited: Any, request: Req
     Args:
         coroutine: the handler, which has taken its first step.
         awaited: what that step yielded.
-        request: what it serves; its `outside` says how many cancellations came from outside.
+        request: what it serves; the `outside` of its channel says how many cancellations came from outside.
     """
     task = request.task
     assert task is not None
@@ -374,12 +403,8 @@ def resume_handler(coroutine: Coroutine[Any, Any, T], awaited: Any, request: Req
         except BaseException as error:
             thrown = error
         count_before = task.cancelling()
-        request.channel.outside = count_before - own
-        if (
-            isinstance(thrown, asyncio.CancelledError)
-            and request.channel.outside > 0
-            and request.cancellation is None
-        ):
+        from_outside = request.channel.outside = count_before - own
+        if isinstance(thrown, asyncio.CancelledError) and from_outside > 0 and request.cancellation is None:
             _insist_on_outcome(request, thrown)
         try:
             awaited = coroutine.send(value) if thrown is None else coroutine.throw(thrown)
