@@ -160,6 +160,12 @@ def test_a_tool_that_asks_for_one_fails_like_any_other(caplog: pytest.LogCapture
     assert "ctx.state is for one request" in caplog.text
 
 
+def test_no_middleware_is_fine() -> None:
+    app = MCPApp(middleware=None)
+    app.tool(work)
+    assert text(called(app, "work")) == "done"
+
+
 def test_instructions_in_the_second_place_are_no_version() -> None:
     with pytest.raises(ValueError, match=r"'Ask for books by title\.' is no version; .* instructions="):
         MCPApp("Library", "Ask for books by title.")

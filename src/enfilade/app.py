@@ -129,7 +129,7 @@ class MCPApp(Registration):
         transport: str | None = None,
         log_level: str | None = None,
         lifespan: Setup | None = None,
-        middleware: Iterable[Middleware] = (),
+        middleware: Iterable[Middleware] | None = (),
         tool_names: str | None = None,
         store: str | Store | None = None,
         event_store: EventStore | None = None,
@@ -167,7 +167,7 @@ class MCPApp(Registration):
             website_url=UNSET if website_url is None else website_url,
             icons=UNSET if icons is None else list(icons),
         )
-        self._middleware = list(middleware)
+        self._middleware = list(middleware or ())
         for function in self._middleware:
             check_middleware(function)
         self._lifespan = Lifespan(lifespan, self)

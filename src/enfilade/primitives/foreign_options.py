@@ -16,6 +16,27 @@ _DUPLICATES: Final = "two things of one name are always an error"
 _STATELESS: Final = "both eras are served at once, and any worker serves any session"
 _ONE_SETTING: Final = "it is a setting: MCPApp(settings=Settings({0}=...)), or ENFILADE_{1} in the environment"
 
+_KINDS: Final = ("tools", "resources", "prompts")
+_SSE: Final = "the HTTP+SSE transport of 2024 is not served; the endpoint is path=..."
+#: Settings that are called otherwise here.
+_SETTINGS: Final = {
+    foreign: _ONE_SETTING.format(name, name.upper())
+    for foreign, name in {
+        "host_origin_protection": "allowed_hosts",
+        "transport_security": "allowed_hosts",
+        "max_request_body_size": "body_limit",
+        "session_idle_timeout": "session_ttl",
+        "retry_interval": "stream_retry",
+        "list_page_size": "page_size",
+        "timeout_keep_alive": "idle_timeout",
+        "timeout_graceful_shutdown": "shutdown_timeout",
+        "limit_concurrency": "max_requests",
+    }.items()
+} | {
+    "max_sessions": "a session is sealed into its id and takes no memory, so there is no limit to set",
+    **dict.fromkeys(("sse_path", "message_path"), _SSE),
+}
+
 _ANY: Final = {
     "tags": _TAGS,
     "auth": AUTH,
@@ -67,15 +88,16 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         **dict.fromkeys(("stateless_http", "stateless"), _STATELESS),
         "uvicorn_config": "what can be set is in Settings; or give `app` to a uvicorn of your own",
         "middleware": "middleware of Starlette goes around the app, which an ASGI server serves then",
-        "host_origin_protection": _ONE_SETTING.format("allowed_hosts", "ALLOWED_HOSTS"),
-        "transport_security": _ONE_SETTING.format("allowed_hosts", "ALLOWED_HOSTS"),
+        **_SETTINGS,
         "sockets": "it binds host and port itself; an ASGI server takes `app` and sockets of yours",
         "mount_path": "it is path=...",
         "streamable_http_path": "it is path=...",
         "event_store": "it is MCPApp(event_store=...)",
     },
     "server": {
-        "auth": AUTH,
+        **dict.fromkeys(("auth", "auth_server_provider", "token_verifier"), AUTH),
+        "extensions": "extensions are not there; middleware sees every request",
+        "subscriptions": "clients are told of changes by themselves, and by app.notify_resource_updated(uri)",
         "tags": _TAGS,
         "include_tags": _TAGS,
         "exclude_tags": _TAGS,
@@ -94,21 +116,21 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "session_state_store": "it is store=..., for what sessions need; values of yours belong into a database",
         "sampling_handler": "ctx.sample asks the client; call a model of your own from the tool",
         "streamable_http_path": "it is path=...",
-        "sse_path": "the HTTP+SSE transport of 2024 is not served; the endpoint is path=...",
-        "message_path": "the HTTP+SSE transport of 2024 is not served; the endpoint is path=...",
+        **_SETTINGS,
         "dereference_schemas": "what $ref refers to is written out in place; MCPApp(schema_refs=True) keeps it",
         "resource_security": "paths out of a folder are refused; verbatim=[...] of @app.resource takes them",
         "request_state_security": "it is sealed with secret=...",
         **dict.fromkeys(
-            ("cache_ttl", "cache_scope"), 'use caching={"tools/list": Caching(ttl=60)}, and ttl= of resources'
+            ("cache_ttl", "cache_scope", "cache_hints"),
+            'use caching={"tools/list": Caching(ttl=60)}, and ttl= of resources',
         ),
         "tool_serializer": "return text, or ToolResult(content=..., structured_content=...)",
         "experimental_capabilities": "experimental capabilities are not there",
         "client_log_level": "the client chooses it for itself",
         "json_response": _ONE_SETTING.format("json_response", "JSON_RESPONSE"),
-        "list_page_size": _ONE_SETTING.format("page_size", "PAGE_SIZE"),
         **dict.fromkeys(
-            ("on_duplicate", "on_duplicate_tools", "on_duplicate_resources", "on_duplicate_prompts"), _DUPLICATES
+            ("on_duplicate", *(f"{how}_duplicate_{kind}" for how in ("on", "warn_on") for kind in _KINDS)),
+            _DUPLICATES,
         ),
     },
 }

@@ -65,7 +65,10 @@ OF_APP: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("from_openapi", "from_fastapi", "as_proxy"), "that is not there; write the tools that a model needs"
     ),
-    **dict.fromkeys(("add_transform", "add_tool_transformation"), TRANSFORMS),
+    "run_sse_async": "the HTTP+SSE transport of 2024 is not served; await app.run_async(...)",
+    "session_manager": "sessions need no manager; " + _ASGI,
+    "description": "what the client's model is told about the server is app.instructions",
+    **dict.fromkeys(("add_transform", "add_tool_transformation", "transforms", "wrap_transform"), TRANSFORMS),
     **dict.fromkeys(("enable", "disable"), ENABLED),
     "local_provider": "look at app.tools, app.resources, app.templates and app.prompts",
     **{
@@ -76,9 +79,13 @@ OF_APP: Final[Mapping[str, str]] = {
     "add_provider": PROVIDERS,
     "add_template": "app.add_resource(fn, uri) takes URIs with variables as well",
     "add_completion_handler": '@app.completion("prompt or template", "argument")',
+    "required_extensions": "extensions are not there",
     "add_extension": "extensions are not there; middleware sees every request",
     **dict.fromkeys(("get_tasks", "docket"), TASK),
-    **dict.fromkeys(("get_tools", "list_tools", "get_tool"), "look at app.tools, by name app.tools.get(name)"),
+    **dict.fromkeys(
+        ("get_tools", "list_tools", "get_tool", "get_app_tool", "get_tool_by_hash"),
+        "look at app.tools, by name app.tools.get(name)",
+    ),
     **dict.fromkeys(
         ("get_resource", "get_resources", "get_resource_template", "list_resources", "list_resource_templates"),
         "look at app.resources and app.templates",
@@ -89,8 +96,9 @@ OF_APP: Final[Mapping[str, str]] = {
     "get_context": "take it as a parameter: ctx: Context",
     "dependency_overrides": "with app.override(fn, other): ...",
     "on_event": "use MCPApp(lifespan=...)",
-    "middleware": "use @app.add_middleware on async def mw(request, call_next)",
-    "exception_handler": "use @app.add_middleware on async def mw(request, call_next)",
+    **dict.fromkeys(
+        ("middleware", "exception_handler"), "use @app.add_middleware on async def mw(request, call_next)"
+    ),
 }
 
 _STATE: Final = (
@@ -108,8 +116,7 @@ OF_LOG: Final[Mapping[str, str]] = {
 }
 #: What to write for an attribute of what `Context.sample` returns.
 OF_SAMPLE: Final[Mapping[str, str]] = {
-    "text": "text_of(result), with text_of from enfilade",
-    "result": "text_of(result), with text_of from enfilade",
+    **dict.fromkeys(("text", "result"), "text_of(result), with text_of from enfilade"),
     "history": "the conversation is what you gave to ctx.sample, and its result",
 }
 #: What to write for an attribute of `Context`.
@@ -124,7 +131,7 @@ OF_CONTEXT: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("fastmcp", "mcp_server", "server"), "use the app itself, and ctx.tools, ctx.resources, ctx.prompts"
     ),
-    **dict.fromkeys(("lifespan_context",), "ctx.lifespan"),
+    "lifespan_context": "ctx.lifespan",
     "request_context": "ctx.lifespan, ctx.meta, ctx.request_id and ctx.peer have what it has",
     "session": "ctx.elicit, ctx.sample and ctx.roots ask the client; ctx.session_id is its id",
     "client_id": "ctx.peer.principal, or ctx.peer.client_info for what the client says it is",
@@ -139,6 +146,15 @@ OF_CONTEXT: Final[Mapping[str, str]] = {
     "request_state": "ctx.input_state",
     "origin_request_id": "ctx.request_id",
     "transport": "a tool does not see the transport; ctx.session_id says whether there is a session",
+    **dict.fromkeys(
+        (f"notify_{kind}_changed" for kind in ("tools", "resources", "prompts")),
+        "changes are announced by themselves when something is added or removed",
+    ),
+    "notify_resource_updated": "app.notify_resource_updated(uri)",
+    "close_standalone_sse_stream": "a client closes its own stream; ctx.close_stream() ends that of this call",
+    "protocol_version": "ctx.peer.revision",
+    "client_capabilities": "ctx.peer.capabilities, or ctx.supports(name) for one",
+    "client_extension_settings": "ctx.peer.capabilities has what the client declared",
     "client_supports_extension": "ctx.supports(name) knows the capabilities of the protocol",
     **dict.fromkeys(("is_background_task", "task_id"), TASK),
     **dict.fromkeys(("enable_components", "disable_components", "reset_visibility"), ENABLED),
