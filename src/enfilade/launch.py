@@ -337,7 +337,7 @@ def again(source: Source, settings: Settings, names: Iterable[str]) -> Launched:
     try:
         app: Launched = source.load()  # type: ignore[assignment]  # what was an app in the parent
     except (_source.LoadError, SettingsError) as error:
-        log.error("%s", error)
+        log.error("%s", _source.described(error, settings.log_level))
         raise SystemExit(STARTUP_FAILURE) from None
     app.settings = settings
     missing = sorted(set(names) - {tool.name for tool in app.tools})

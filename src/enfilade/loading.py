@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Final, TypeVar
 
 import msgspec
@@ -248,9 +248,53 @@ def _importing(path: Path, work: Callable[[], Imported]) -> Imported:
         raise LoadError(f"{path.name!r} failed while it was imported\n\n{_traceback(error)}") from error
 
 
+def described(error: Exception, log_level: str) -> str:
+    """Return what an error says; at the level `debug`, with every frame of what a file has raised."""
+    cause = error.__cause__
+    if log_level != "debug" or not isinstance(error, LoadError) or cause is None:
+        return str(error)
+    return f"{error}\n\nWith all frames:\n\n{''.join(traceback.format_exception(cause)).rstrip()}"
+
+
 def _traceback(error: Exception) -> str:
-    """Return the traceback from the user's code on: what leads there is ours and helps nobody."""
-    place: TracebackType | None = error.__traceback__
-    while place is not None and place.tb_frame.f_code.co_filename.startswith(_NOT_THEIRS):
-        place = place.tb_next
-    return "".join(traceback.format_exception(error.with_traceback(place))).rstrip()
+    """Return the traceback with the frames of the user's code, and of libraries that it calls.
+
+    Frames of ours say nothing that the text of the error does not, and nor do those of what we call.
+    """
+    shown = traceback.TracebackException.from_exception(error)
+    _keep_theirs(shown)
+    return "".join(shown.format()).rstrip()
+
+
+def _library_folders() -> tuple[str, ...]:
+    """Return how the names of files begin that are no user's; code that was generated has no file."""
+    import sysconfig  # which takes longer to import than most files of users
+
+    return ("<", *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")))
+
+
+def _keep_theirs(shown: traceback.TracebackException, below_ours: bool = False) -> None:
+    """Drop our frames from a traceback, and errors behind it that were raised and caught among these.
+
+    Args:
+        shown: the traceback; changed in place.
+        below_ours: whether it begins where we, or a library for us, had called something.
+    """
+    libraries = _library_folders()
+    theirs, has_ours = [], below_ours
+    for frame in shown.stack:
+        if frame.filename.startswith(_NOT_THEIRS):
+            below_ours = not frame.filename.startswith("<")
+            has_ours |= below_ours
+        elif not below_ours or not frame.filename.startswith(libraries):
+            theirs.append(frame)
+            below_ours = False
+    shown.stack = traceback.StackSummary.from_list(theirs)
+    for attribute in ("__cause__", "__context__"):
+        behind = getattr(shown, attribute)
+        if behind is not None:
+            _keep_theirs(behind, has_ours)
+            if not behind.stack and not isinstance(behind, SyntaxError):
+                setattr(shown, attribute, None)
+    for inner in shown.exceptions or ():
+        _keep_theirs(inner, has_ours)

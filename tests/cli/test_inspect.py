@@ -148,6 +148,86 @@ def test_objects_in_arguments_are_opened_up(typed: Line, tmp_path: Path) -> None
     assert said.count("friend.friend.friend") == 0
 
 
+HELD = """
+from dataclasses import dataclass
+from enfilade import MCPApp
+
+app = MCPApp("held")
+
+
+@dataclass
+class Code:
+    digits: int
+
+
+@dataclass
+class Town:
+    name: str
+    code: Code | None = None
+    near: "list[Town] | None" = None
+
+
+@app.tool
+def f(
+    a: dict[str, Town], b: dict[str, list[Town]], c: tuple[Code, int], d: dict[str, int], e: list[Town] | Town
+) -> {returned}:
+    "X."
+"""
+WITHIN = {"name": "string", "code": "object | null", "code.digits": "integer", "near": "array of object | null"}
+ARGUMENTS = {
+    "a": ("object of object", ["{}."]),
+    "b": ("object of array of object", ["{}[]."]),
+    "c": ("array (object, integer)", []),
+    "d": ("object of integer", []),
+    "e": ("array of object | object", ["[].", "."]),
+}
+RETURNED = {
+    "int": ("result: integer", {}),
+    "dict": ("object", {}),
+    "dict[str, int]": ("object of integer", {}),
+    "dict[str, Town]": ("object of object", {f"{{}}.{key}": kind for key, kind in WITHIN.items()}),
+    "dict[str, list[Code]]": ("object of array of object", {"{}[].digits": "integer"}),
+    "list[Code]": ("result: array of object", {"result[].digits": "integer"}),
+    "tuple[Code, int]": ("result: array (object, integer)", {"result[0].digits": "integer"}),
+    "Town": ("name: string, code: object | null, near: array of object | null", {"code.digits": "integer"}),
+}
+
+
+@pytest.mark.parametrize("returned", RETURNED)
+def test_whatever_holds_objects_is_opened_up(returned: str, typed: Line, tmp_path: Path) -> None:
+    (tmp_path / "held.py").write_text(HELD.replace("{returned}", returned), encoding="utf-8")
+    shown = typed("inspect", str(tmp_path / "held.py")).out
+    arguments, _, result = shown.partition("→ ")
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in arguments.splitlines() if line.split()}
+    for name, (kind, ways) in ARGUMENTS.items():
+        assert rows[name] == f"{kind} required"
+        for way in ways:
+            assert all(rows[f"{name}{way}{key}"].startswith(inner) for key, inner in WITHIN.items()), rows
+    assert rows["c[0].digits"] == "integer required"
+    line, members = RETURNED[returned]
+    assert " ".join(result.splitlines()[0].split()) == line
+    below = {row.split()[0]: " ".join(row.split()[1:]) for row in result.splitlines()[1:] if row.split()}
+    for name, kind in members.items():
+        assert below[name].startswith(kind), below
+    assert "near[].near[]" not in shown
+
+
+@pytest.mark.parametrize("verb", ["inspect", "check", "call"])
+def test_a_variable_that_is_no_setting_is_named(
+    verb: str, typed: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("ENFILADE_PROT", "9000")
+    typed(verb, SHOP, *(["add", "a=1"] if verb == "call" else []))
+    assert "ENFILADE_PROT is no setting of this version" in caplog.text
+
+
+@pytest.mark.parametrize("verb", ["inspect", "check", "call"])
+def test_neither_a_file_nor_a_command(verb: str, typed: Line) -> None:
+    said = typed(verb, "nopython up.py", *(["add"] if verb == "call" else []))
+    assert said.status == 2
+    assert "there is no file 'nopython up.py' here, and no program 'nopython'" in said.err
+
+
 @pytest.mark.parametrize("verb", ["inspect", "check"])
 def test_a_pipe_gets_no_blanks_at_the_ends_of_lines(verb: str, typed: Line) -> None:
     lines = typed(verb, SHOP).out.splitlines()

@@ -15,7 +15,7 @@ from enfilade.cli.progress_bar import Along
 from enfilade.cli.questions import Asker
 from enfilade.cli.result import Shown
 from enfilade.cli.stdin_line import typed_line
-from enfilade.cli.targets import HELP_OF_TARGET, headers_of, target_of, with_client
+from enfilade.cli.targets import HELP_OF_TARGET, headers_of, is_file, target_of, with_client
 from enfilade.client.arguments import ArgumentError, read_arguments
 from enfilade.client.json_values import near
 from enfilade.client.scripted_answers import Question
@@ -56,6 +56,7 @@ def call(
 
     The exit status is 0; 1 if the tool failed; 2 if it could not be called.
     """
+    _refuse_bare_command(target)
     out, err = results(), remarks()
     along = Along(err, tool)
     asker = Asker(err, typed_line, sys.stdin.isatty() and err.is_terminal, along.paused)
@@ -84,6 +85,19 @@ def call(
         Shown(out, err, save, tool).show(result)
     if result.get("isError"):
         raise SystemExit(1)
+
+
+def _refuse_bare_command(target: str) -> None:
+    """Refuse a command without quotes after `--`: nobody could tell where it ends and the tool's name begins.
+
+    Raises:
+        CommandError: it is one.
+    """
+    words = sys.argv[1:]
+    if "--" not in words or words.index("--") > words.index(target) or " " in target:
+        return
+    if not target.startswith(("http://", "https://")) and not is_file(target):
+        raise CommandError('put the command in quotes, as in `enfilade call "python server.py" TOOL NAME=VALUE`')
 
 
 def _read(tools: list[Item], tool: str, words: Sequence[str], as_json: str | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from enfilade.app import MCPApp
 from enfilade.cli.errors import CommandError
-from enfilade.cli.load import load_app
+from enfilade.cli.load import load_app, text_of
 from enfilade.client_config.clients import Client
 from enfilade.client_config.entry import Server
 from enfilade.client_config.errors import ClientFileError
@@ -19,7 +19,7 @@ from enfilade.client_config.locations import Places
 from enfilade.client_config.names import name_of
 from enfilade.client_config.plan import Change, adding, client_named, location_of, removing
 from enfilade.loading import LoadError, find_source
-from enfilade.setting_sources import load
+from enfilade.setting_sources import load, warn_of_unknown_variables
 from enfilade.settings import SettingsError
 from enfilade.transports.processes.file_watcher import watched_folder
 
@@ -91,7 +91,7 @@ def configure(
             change = adding(known, _server(known, target, name, url, over_http, env or []), places, location)
         _carry_out(console, change, dry_run=dry_run, force=force)
     except (ClientFileError, LoadError, SettingsError) as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(text_of(error)) from None
 
 
 def _server(
@@ -106,6 +106,7 @@ def _server(
     if url is not None and name is not None:
         return Server(name=name, url=url, env=env)
     app = load_app(target)
+    warn_of_unknown_variables()
     name = name or name_of(app.name)
     if not name:
         raise CommandError("the app's name has no letters for this; say what the client calls it by --name")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from enfilade.cli.errors import CommandError
-from enfilade.cli.load import load_app
+from enfilade.cli.load import load_app, text_of
 from enfilade.dev.serve import develop
 from enfilade.loading import LoadError
 from enfilade.settings import SettingsError
@@ -35,4 +35,4 @@ def dev(
     try:
         develop(load_app(target), host=host, port=port, path=path, log_level=log_level)
     except (LoadError, SettingsError) as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(text_of(error, log_level)) from None

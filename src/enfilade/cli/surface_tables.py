@@ -10,8 +10,10 @@ from rich.text import Text
 
 from enfilade.cli.console import plain, words
 from enfilade.client.json_values import alternatives, type_name
-from enfilade.client.surface import Item, Surface, arguments_of
+from enfilade.client.surface import Item, Surface
 from enfilade.wire.revisions import STATELESS
+
+Row = tuple[str, str, str, str]  # name, type, whether it is required or its default, description
 
 #: What annotations of a tool mean to people, by what is said.
 _HINTS: Final = {
@@ -77,20 +79,28 @@ def _entry(name: str, *lines: Any) -> Group:
 
 def _tool(tool: Item) -> Group:
     schema = tool.get("inputSchema", {})
-    rows = [row for argument in arguments_of(tool) for row in _rows(*argument, schema)]
+    rows = list(_inner("", schema, schema, frozenset()))
     output = tool.get("outputSchema")
-    returned = (
-        ", ".join(f"{key}: {type_name(part, output)}" for key, part in output.get("properties", {}).items())
-        if isinstance(output, Mapping)
-        else ""
-    )
+    returned = _returned(output) if isinstance(output, Mapping) else []
     return _entry(
         tool["name"],
         words(tool.get("description") or "(no description)"),
         words(_hints(tool.get("annotations") or {}), "yellow"),
         _table(rows),
-        words(f"→ {returned}", "dim") if returned else None,
+        *returned,
     )
+
+
+def _returned(output: Mapping[str, Any]) -> list[Any]:
+    """Return the line that says what a tool returns, and a table of the members of objects in that."""
+    members = output.get("properties")
+    if isinstance(members, Mapping) and members:
+        line = ", ".join(f"{key}: {type_name(part, output)}" for key, part in members.items())
+    else:
+        members, line = {}, type_name(output, output)
+    rows = [row for row in _inner("", output, output, frozenset()) if row[0] not in members]
+    shown = [(name, kind, "" if needed == "required" else "optional", text) for name, kind, needed, text in rows]
+    return [words(f"→ {line}", "dim"), _table(shown)]
 
 
 def _rows(
@@ -99,8 +109,11 @@ def _rows(
     required: bool,
     root: Mapping[str, Any],
     within: frozenset[int] = frozenset(),
-) -> Iterator[tuple[str, str, str, str]]:
-    """Yield a row for an argument, and for each member of the objects in it: `contact.city`, `lines[].text`.
+) -> Iterator[Row]:
+    """Yield a row for an argument, and one for each member of the objects in it.
+
+    Its name leads there: `contact.city`, `lines[].text` in an array, `pair[0].text` at a place in it,
+    `people{}.city` under any key.
 
     Args:
         name: of the argument or member.
@@ -110,23 +123,48 @@ def _rows(
         within: the objects that this one is in, so that one that contains itself is shown once.
     """
     yield name, type_name(part, root), _needed(part, required), str(part.get("description", ""))
-    options = alternatives(part, root)
-    for option in list(options):
-        items = option.get("items")
-        if isinstance(items, Mapping):
-            options.remove(option)
-            name += "[]"
-            options += alternatives(items, root)
-    objects = [
-        option
-        for option in options
-        if isinstance(option.get("properties"), Mapping) and id(option["properties"]) not in within
+    yield from _inner(name, part, root, within)
+
+
+def _inner(name: str, part: Mapping[str, Any], root: Mapping[str, Any], within: frozenset[int]) -> Iterator[Row]:
+    """Yield the rows of what lies within a value."""
+    for path, objects in _objects(name, alternatives(part, root), root, within).items():
+        inside = within | {id(each["properties"]) for each in objects}
+        members = {key: member for each in objects for key, member in each["properties"].items()}
+        for key, member in members.items():
+            needed = all(key in each.get("required", ()) for each in objects)
+            schema = member if isinstance(member, Mapping) else {}
+            yield from _rows(f"{path}.{key}" if path else key, schema, needed, root, inside)
+
+
+def _objects(
+    name: str, options: Iterable[Mapping[str, Any]], root: Mapping[str, Any], within: frozenset[int]
+) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the objects with named members that a value is or holds, by the way to them."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for option in options:
+        if isinstance(option.get("properties"), Mapping) and id(option["properties"]) not in within:
+            found.setdefault(name, []).append(option)
+        for step, held in _contents(option):
+            if id(held) not in within:
+                deeper = _objects(name + step, alternatives(held, root), root, within | {id(held)})
+                for path, objects in deeper.items():
+                    found.setdefault(path, []).extend(objects)
+    return found
+
+
+def _contents(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the schemas of what an array or a mapping holds, each with the step that leads there."""
+    places = schema.get("prefixItems")
+    numbered = list(enumerate(places)) if isinstance(places, list) else []
+    patterns = schema.get("patternProperties")
+    steps = [
+        *((f"[{number}]", held) for number, held in numbered),
+        ("[]", schema.get("items")),
+        ("{}", schema.get("additionalProperties")),
+        *(("{}", held) for held in (patterns.values() if isinstance(patterns, Mapping) else ())),
     ]
-    within |= {id(option["properties"]) for option in objects}
-    members = {key: inner for option in objects for key, inner in option["properties"].items()}
-    for key, inner in members.items():
-        needed = all(key in option.get("required", ()) for option in objects)
-        yield from _rows(f"{name}.{key}", inner, needed, root, within)
+    yield from ((step, held) for step, held in steps if isinstance(held, Mapping))
 
 
 def _needed(part: Mapping[str, Any], required: bool) -> str:
@@ -154,7 +192,7 @@ def _prompt(prompt: Item) -> Group:
     return _entry(prompt["name"], words(prompt.get("description") or ""), _table(rows))
 
 
-def _table(rows: Iterable[tuple[str, str, str, str]]) -> Table | None:
+def _table(rows: Iterable[Row]) -> Table | None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     for style, whole in (("cyan", True), ("magenta", False), ("dim", False), ("", False)):
         table.add_column(style=style, overflow="fold", no_wrap=whole)

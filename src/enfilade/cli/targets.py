@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from enfilade.cli.errors import CommandError
-from enfilade.cli.load import load_app
+from enfilade.cli.load import load_app, text_of
 from enfilade.client.connect import connect
 from enfilade.client.errors import ConnectError, innermost
 from enfilade.client.targets import Command, Target
 from enfilade.loading import LoadError
+from enfilade.setting_sources import warn_of_unknown_variables
 from enfilade.settings import SettingsError
 
 Found = TypeVar("Found")
@@ -41,11 +42,17 @@ def target_of(given: Sequence[str]) -> Target:
         return word
     if word is not None and not is_file(word):
         return Command(_words(word))
+    if word is not None and " " in word and not Path(word).exists():
+        raise CommandError(
+            f"there is no file {word!r} here, and no program {_words(word)[0]!r} that it could be the command of"
+        )
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            return load_app(word)
+            app = load_app(word)
+            warn_of_unknown_variables()
+            return app
     except (LoadError, SettingsError) as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(text_of(error)) from None
 
 
 def is_file(word: str) -> bool:

@@ -93,16 +93,29 @@ def expected(schema: Schema, root: Schema) -> str:
 
 
 def type_name(schema: Schema, root: Schema, depth: int = 0) -> str:
-    """Return the type of a schema as people write it: `integer | null`, `array of string`, `red | green`."""
+    """Return the type of a schema as people write it.
+
+    Such as `integer | null`, `red | green`, `array of string`, `array (string, integer)` or `object of integer`.
+    """
     words: list[str] = []
     for option in alternatives(schema, root):
         if listed := choices(option):
             words.extend(_shown(value) for value, _ in listed)
         for kind in () if listed else kinds(option):
-            items = option.get("items")
-            inner = isinstance(items, Mapping) and depth < _DEEPEST and type_name(items, root, depth + 1)
-            words.append(f"array of {inner}" if kind == "array" and inner else kind)
+            words.append(_container_name(kind, option, root, depth) or kind)
     return " | ".join(dict.fromkeys(words)) or "any"
+
+
+def _container_name(kind: str, schema: Schema, root: Schema, depth: int) -> str:
+    """Return the type of an array or of a mapping, with what is in it; empty where that is not said."""
+    places = schema.get("prefixItems")
+    if depth >= _DEEPEST:
+        return ""
+    if kind == "array" and isinstance(places, list) and places:
+        names = [type_name(each, root, depth + 1) if isinstance(each, Mapping) else "any" for each in places]
+        return f"array ({', '.join(names)})"
+    held = schema.get({"array": "items", "object": "additionalProperties"}.get(kind, ""))
+    return f"{kind} of {type_name(held, root, depth + 1)}" if isinstance(held, Mapping) and held else ""
 
 
 def value_of(text: str, schema: Schema, root: Schema) -> Any:

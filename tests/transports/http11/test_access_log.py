@@ -3,6 +3,8 @@
 The easy thing to get wrong is to look too soon: the line is written before the response, but read by a thread.
 """
 
+import http.client
+
 import pytest
 
 from support.harness import eventually
@@ -22,3 +24,23 @@ def test_each_request_has_a_line_where_it_was_asked_for(level: str, logged: bool
         if logged:
             eventually(lambda: LINE in server.output)
     assert (LINE in server.output) == logged
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"ENFILADE_HEALTH_PATH": "/alive", "ENFILADE_READY_PATH": "/busy"}], ids=len
+)
+def test_a_probe_that_is_answered_200_has_none(more: dict[str, str]) -> None:
+    paths = [more.get("ENFILADE_HEALTH_PATH", "/healthz"), more.get("ENFILADE_READY_PATH", "/readyz")]
+    elsewhere = {"/healthz", "/readyz"} - set(paths) or {"/other"}
+    with ServerProcess(COMMAND, env={"ENFILADE_LOG_LEVEL": "debug", "NO_COLOR": "1", **more}) as server:
+        for path in (*paths, f"{paths[0]}?q", *elsewhere):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port)
+            connection.request("GET", path)
+            connection.getresponse().read()
+        refused = http.client.HTTPConnection("127.0.0.1", server.port)
+        refused.request("DELETE", paths[0])
+        assert refused.getresponse().status == 405
+        for path in elsewhere:
+            eventually(lambda path=path: f'"GET {path} HTTP/1.1" 404' in server.output)
+        eventually(lambda: f'"DELETE {paths[0]} HTTP/1.1" 405' in server.output)
+    assert not [path for path in paths if f'"GET {path}' in server.output]

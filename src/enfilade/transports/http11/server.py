@@ -265,6 +265,7 @@ class Server(uvicorn.Server):
 
 def uvicorn_config(app: Served, options: ServerOptions, workers: int) -> uvicorn.Config:
     """Return the options as uvicorn has them."""
+    _hide_probes(options.limits.probe_paths)
     config = Config(
         app,
         host=options.host,
@@ -282,6 +283,33 @@ def uvicorn_config(app: Served, options: ServerOptions, workers: int) -> uvicorn
     )
     config.connection_limits = options.limits
     return config
+
+
+class _WithoutProbes(logging.Filter):
+    """Keeps the probes that are answered 200 out of the access log: they come every few seconds for ever.
+
+    Args:
+        paths: of the probes.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        super().__init__()
+        self._paths = frozenset(paths)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is shown. Its arguments are uvicorn's: client, method, path, HTTP version, status."""
+        arguments = record.args
+        if not isinstance(arguments, tuple) or len(arguments) != 5:
+            return True
+        return arguments[4] != 200 or str(arguments[2]).partition("?")[0] not in self._paths
+
+
+def _hide_probes(paths: Iterable[str]) -> None:
+    """Keep probes out of the access log; what was hidden for another server of this process is shown again."""
+    logger = logging.getLogger("uvicorn.access")
+    for earlier in [entry for entry in logger.filters if isinstance(entry, _WithoutProbes)]:
+        logger.removeFilter(earlier)
+    logger.addFilter(_WithoutProbes(paths))
 
 
 def http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
