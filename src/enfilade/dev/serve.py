@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec.structs import replace
 from rich.text import Text
@@ -24,8 +24,10 @@ from enfilade.loading import Source, find_source
 from enfilade.setting_sources import load, warn_of_unknown_variables
 from enfilade.settings import Settings
 from enfilade.startup import gc_pause
-from enfilade.transports.http11.server import Served
 from enfilade.transports.processes.file_watcher import watched_folder
+
+if TYPE_CHECKING:  # with uvicorn, for every verb of the command
+    from enfilade.transports.http11.server import Served
 
 _OURS: Final = Path(launch.__file__).parent
 
@@ -72,7 +74,7 @@ class Watcher:
         self._files: list[str] = []
         self._since = 0.0
 
-    def load(self, source: Source, settings: Settings) -> Served:
+    def load(self, source: Source, settings: Settings) -> "Served":
         """Make the app anew in a worker, with somebody looking on."""
         screen = Screen()
         log_to(screen, settings.log_level)
