@@ -195,12 +195,12 @@ class TestRequests:
         store = SharedMemory()
         one = Worker(store)
         sessions = one.app.endpoint.services.sessions
-        sessions._remembered = 50
+        sessions._cache_size = 50
         tokens = [await one.opened() for _ in range(200)]
         clock.ahead += 5 * HOUR
         for token in tokens:
             assert await one.status(token) == 200
-        assert 0 < len(sessions._known) <= 50
+        assert 0 < len(sessions._cached) <= 50
         assert len(sessions._by_id) <= 50 + sessions_module._NEWCOMERS
         assert len([key for key in store.keys._entries if key.startswith("session:")]) == len(tokens)
         clock.ahead += 12.1 * HOUR
@@ -217,7 +217,7 @@ class TestRequests:
             clock.ahead += 3.9 * HOUR
             assert await one.status(token) == 200
         assert one.keys.taken().count("swap") == 10
-        assert one.app.endpoint.services.sessions._known[token.encode()].log_level == "error"
+        assert one.app.endpoint.services.sessions._cached[token.encode()].log_level == "error"
 
     async def test_an_ended_session_stays_ended(self, store: SharedMemory, clock: Clock) -> None:
         """For as long as its token could count, at every worker."""

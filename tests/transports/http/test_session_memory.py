@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 def server(remembered: int) -> tuple[Asgi, Any]:
     app = MCPApp("many", settings=Settings(secret="the secret of all the sessions there are"))
     sessions = app.endpoint.services.sessions
-    sessions._remembered = remembered
+    sessions._cache_size = remembered
     return Asgi(app), sessions
 
 
@@ -37,10 +37,10 @@ async def test_the_least_recently_used_session_is_forgotten() -> None:
     first, second, third = [await opened(asgi) for _ in range(3)]
     await used(asgi, first)
     fourth = await opened(asgi)
-    assert set(sessions._known) == {third, first, fourth}
+    assert set(sessions._cached) == {third, first, fourth}
     await used(asgi, third)
     await used(asgi, second)
-    assert set(sessions._known) == {fourth, third, second}
+    assert set(sessions._cached) == {fourth, third, second}
 
 
 async def test_a_session_in_use_stays_however_many_others_come() -> None:
@@ -48,9 +48,9 @@ async def test_a_session_in_use_stays_however_many_others_come() -> None:
     busy = await opened(asgi)
     for _ in range(50):
         await opened(asgi)
-        assert busy in sessions._known
+        assert busy in sessions._cached
         await used(asgi, busy)
-    assert len(sessions._known) == 4
+    assert len(sessions._cached) == 4
     assert len(sessions._by_id) <= 4 + 64
 
 
@@ -60,8 +60,8 @@ async def test_what_is_kept_is_bounded_in_bytes() -> None:
     long = {"experimental": {f"e{number}": {} for number in range(150)}}
     tokens = [await opened(asgi, **long) for _ in range(20)]
     assert len(tokens[0]) > 1800
-    assert sessions._known_bytes == sum(map(len, sessions._known)) <= 20 * 512
-    assert 0 < len(sessions._known) < 6
+    assert sessions._cached_bytes == sum(map(len, sessions._cached)) <= 20 * 512
+    assert 0 < len(sessions._cached) < 6
     for token in tokens:
         await used(asgi, token)
 

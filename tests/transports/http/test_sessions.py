@@ -100,7 +100,7 @@ async def test_what_the_store_said_before_a_change_is_not_kept_in_mind(monkeypat
         return said
 
     monkeypatch.setattr(sessions, "record", overtaken)
-    sessions._heard_nothing()  # so that the store has to be asked
+    sessions._on_gap()  # so that the store has to be asked
     assert await status(one, token) == 404
     assert asked == 2, "the first answer was out of date"
     assert await status(one, token) == 404
@@ -123,11 +123,11 @@ async def test_the_store_is_not_asked_for_a_session_that_was_opened_just_now(
     monkeypatch.setattr(sessions, "record", counted)
     assert (await status(one, tokens[-1]), asked) == (200, 0)
     assert (await status(one, tokens[0]), asked) == (200, 1), "only the last few are kept in mind"
-    fresh = sessions._new[tokens[-2].encode()]
+    fresh = sessions._newcomers[tokens[-2].encode()]
     await fresh.end()
     assert (await status(one, tokens[-2]), asked) == (404, 2)
-    assert len(sessions._new) + len(sessions._known) == len(sessions._by_id)
-    sessions._heard_nothing()
+    assert len(sessions._newcomers) + len(sessions._cached) == len(sessions._by_id)
+    sessions._on_gap()
     assert (await status(one, tokens[-3]), asked) == (200, 3), "something may have been said of it"
 
 

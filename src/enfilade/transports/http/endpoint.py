@@ -95,7 +95,7 @@ class Endpoint:
         bodies = BodyReader(options.body_limit, BodyMemory(options.body_memory))
         reconciler = Reconciler(seal, relay)
         sessions = Sessions(seal, relay, options.session_ttl, learn=reconciler.learn)
-        sessions.missed = dispatcher.changes.announce_here
+        sessions.on_missed_change = dispatcher.changes.announce_here
         reconciler.restore = sessions.restore_ended
         event_log = None
         if log is not None and options.sessions:

@@ -219,7 +219,7 @@ class Post(msgspec.Struct, eq=False):
 
     def _known_session(self) -> Session | None:
         """Return the session of the request if it is in memory, as it nearly always is."""
-        session = self.services.sessions.known(self.fields.get(http.SESSION_ID), self.principal)
+        session = self.services.sessions.cached(self.fields.get(http.SESSION_ID), self.principal)
         version = self.verdict.version
         return session if session is not None and (not version or version in HANDSHAKE) else None
 

@@ -1,11 +1,8 @@
-"""What is in use for longer than one request takes: sessions with a call under way or a stream open.
+"""Keeps sessions alive that have a long call or an open stream, which make no requests meanwhile.
 
-A session is kept alive by its requests (`sessions.py`); one whose only request is a call that runs for hours, or
-a stream on which nothing happens, has none. So one timer of the worker looks after all of these, and neither a
-call nor a stream needs a timer of its own.
-
-The easy thing to get wrong is what ends between two looks: a session that was in use at the last look is looked
-after once more, so its idle time is measured from the end of its use or later.
+One timer of the worker looks after all of them, so neither a call nor a stream needs a timer of its own. A
+session that was in use at the last look is kept alive once more, so its idle time begins when its use ends, or
+later.
 """
 
 import asyncio
@@ -27,7 +24,7 @@ class SessionUse:
     Args:
         idle_time: seconds without use after which a session may end.
         in_use: returns the sessions that are in use now.
-        ended: called with the id of a session that was ended, and whose end nobody here has heard of.
+        ended: called with the id of a session that was ended without this worker being told.
     """
 
     def __init__(
@@ -36,18 +33,18 @@ class SessionUse:
         self._pause = min(idle_time / _LOOKS, _LONGEST_PAUSE)
         self._in_use = in_use
         self._ended = ended
-        self._before: set[Session] = set()
+        self._used_before: set[Session] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look, in the running event loop."""
+        """Start the timer, in the running event loop."""
         self.stop()
         self._timer = asyncio.get_running_loop().call_later(self._pause, self._look)
 
     def stop(self) -> None:
-        """Look no more."""
-        self._before = set()
+        """Stop the timer."""
+        self._used_before = set()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -59,15 +56,15 @@ class SessionUse:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._pause, self._look)
         if self._task is not None and not self._task.done():
-            self._before.update(self._in_use())  # the store is slow; they have their turn at the next look
+            self._used_before.update(self._in_use())  # the store is slow; they follow at the next look
             return
-        now = set(self._in_use())
-        if sessions := now | self._before:
-            self._task = loop.create_task(self._keep(sessions))
-        self._before = now
+        in_use = set(self._in_use())
+        if sessions := in_use | self._used_before:
+            self._task = loop.create_task(self._keep_alive(sessions))
+        self._used_before = in_use
 
-    async def _keep(self, sessions: set[Session]) -> None:
+    async def _keep_alive(self, sessions: set[Session]) -> None:
         for session in sessions:
             with contextlib.suppress(StoreError):  # in doubt it lives
-                if not await session.keep():
+                if not await session.keep_alive():
                     self._ended(str(session.peer.session_id))
