@@ -31,6 +31,10 @@ class Timings:
             once.
         parse_turn: of parsing the input of one connection, after which the event loop serves others.
         unread_progress: without progress after which a client counts as one that does not read its response.
+        answer_grace: in which calls may still get their own answer, after a session loop wrote an answer without
+            an id: the answer of one of them is lost.
+        bridge_farewell: that requests have to get their answers when the session of a bridge is over, and events
+            to get into their store.
         folder_lock_wait: for the lock under which private folders are created; it is held for moments only.
     """
 
@@ -47,4 +51,6 @@ class Timings:
     reserve_head: float = 2.0
     parse_turn: float = 0.0003
     unread_progress: float = 2.0
+    answer_grace: float = 2.0
+    bridge_farewell: float = 1.0
     folder_lock_wait: float = 5.0

@@ -30,7 +30,7 @@ from enfilade import (
     as_session_message,
     as_text,
 )
-from enfilade.transports.bridge import session_loop
+from enfilade.timings import Timings
 from enfilade.transports.http.response import ResponseOptions
 from enfilade.transports.http.services import HttpOptions
 from support.http_client.asgi_connection import TIMEOUT, Exchange, Wire, notification, request, result
@@ -544,11 +544,8 @@ class TestWriting:
         ids=["another type", "both", "no JSON in it", "cut off", "null", "bare result", "odd model"],
     )
     @pytest.mark.filterwarnings("ignore:Pydantic serializer")
-    async def test_d7_d28_an_answer_that_cannot_be_delivered_leaves_nobody_waiting(
-        self, answer: object, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(session_loop, "DOUBT", 0.05)
-        async with peer() as it:
+    async def test_d7_d28_an_answer_that_cannot_be_delivered_leaves_nobody_waiting(self, answer: object) -> None:
+        async with peer(timings=Timings(answer_grace=0.05)) as it:
             asked = await it.asked(1)
             await it.say(answer)
             (error,) = (await asked.whole()).rest

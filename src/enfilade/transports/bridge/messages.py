@@ -1,8 +1,8 @@
-"""Messages as the session loops of others have them: what they read, and whatever they write.
+"""Conversion of messages for session loops of users: what a loop reads, and whatever it writes.
 
-A loop reads dicts, JSON text, or the messages of the official SDK, as its host says once. What it writes is known
-by its looks, so nothing of the SDK is imported unless its messages are wanted. The easy thing to get wrong is a
-message that cannot be read: somebody may be waiting for it, so as much as can be is found out about whom.
+A loop reads dicts, JSON text, or the messages of the official SDK, as chosen in `connect`. What it writes is
+recognised by its attributes, so the SDK is imported only for loops that read its messages. Easy to get wrong: a
+message that cannot be decoded. A client may be waiting for it, so its id is extracted if at all possible.
 """
 
 import re
@@ -18,47 +18,47 @@ from enfilade.wire.jsonrpc import Envelope, RequestId, RpcError, decode, invalid
 if TYPE_CHECKING:
     from mcp.shared.message import SessionMessage
 
-_SAID_ID: Final = re.compile(rb'"id"\s*:\s*(-?\d{1,18}|"(?:[^"\\]|\\.)*")')
+_FIRST_ID: Final = re.compile(rb'"id"\s*:\s*(-?\d{1,18}|"(?:[^"\\]|\\.)*")')
 
 
-class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+class InboundMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message on its way to the loop.
 
     Attributes:
-        body: its text, checked to be one JSON-RPC message.
-        envelope: the same, read; its params, result or error are raw JSON.
-        scope: of the HTTP request that brought it; None for what the transport says itself.
-        can_ask: whether questions can be sent on the stream of this request.
-        part: ends the connection of this request while its stream goes on (`EventStream.part`), after which the
-            client comes back for the rest; None if it would not.
-        part_own: the same for the session's own stream.
-        unanswered: to be called if this request will have no answer.
+        body: its JSON text, checked to be one JSON-RPC message.
+        envelope: the same, decoded; its params, result or error are raw JSON.
+        scope: of the HTTP request that brought it; None for a message of the transport itself.
+        can_ask: whether requests to the client can be sent on the stream of this request.
+        close_stream: closes the connection of this request while its stream goes on (`EventStream.part`), after
+            which the client reconnects for the rest; None if it would not.
+        close_server_stream: the same for the session's stream by GET.
+        on_unanswered: to be called if this request will have no answer.
     """
 
     body: bytes
     envelope: Envelope
     scope: MutableMapping[str, Any] | None = None
     can_ask: bool = False
-    part: Callable[[], None] | None = None
-    part_own: Callable[[], None] | None = None
-    unanswered: Callable[[], None] | None = None
+    close_stream: Callable[[], None] | None = None
+    close_server_stream: Callable[[], None] | None = None
+    on_unanswered: Callable[[], None] | None = None
 
 
-def arrival_of(body: bytes) -> Arrival:
-    """Return a message that the transport itself says to the loop."""
+def inbound_message(body: bytes) -> InboundMessage:
+    """Return a message of the transport itself to the loop."""
     envelope = decode(body)
     assert not isinstance(envelope, list)
-    return Arrival(body=body, envelope=envelope)
+    return InboundMessage(body=body, envelope=envelope)
 
 
-def as_text(arrival: Arrival) -> str:
+def as_text(inbound: InboundMessage) -> str:
     """Return a message as JSON text."""
-    return arrival.body.decode()
+    return inbound.body.decode()
 
 
-def as_dict(arrival: Arrival) -> dict[str, Any]:
-    """Return a message as Python's `json` would read it."""
-    envelope = arrival.envelope
+def as_dict(inbound: InboundMessage) -> dict[str, Any]:
+    """Return a message as Python's `json` would decode it."""
+    envelope = inbound.envelope
     message: dict[str, Any] = {"jsonrpc": "2.0"}
     for name in ("id", "method", "params", "result", "error"):
         value = getattr(envelope, name)
@@ -69,11 +69,11 @@ def as_dict(arrival: Arrival) -> dict[str, Any]:
     return message
 
 
-def as_session_message(arrival: Arrival) -> "SessionMessage":
+def as_session_message(inbound: InboundMessage) -> "SessionMessage":
     """Return a message as the official SDK (`mcp`, 2.3 or newer) has it.
 
     Raises:
-        RpcError: INVALID_REQUEST for what the SDK takes for no message.
+        RpcError: INVALID_REQUEST for what is not a message to the SDK.
     """
     from mcp.shared.message import ServerMessageMetadata, SessionMessage
     from mcp_types import jsonrpc_message_adapter
@@ -81,32 +81,32 @@ def as_session_message(arrival: Arrival) -> "SessionMessage":
     from starlette.requests import Request
 
     try:
-        message = jsonrpc_message_adapter.validate_python(as_dict(arrival), by_name=False)
+        message = jsonrpc_message_adapter.validate_python(as_dict(inbound), by_name=False)
     except ValidationError:
-        raise invalid_request("not a message of MCP", arrival.envelope.id) from None
+        raise invalid_request("not a message of MCP", inbound.envelope.id) from None
     metadata = ServerMessageMetadata(
-        request_context=None if arrival.scope is None else Request(arrival.scope),
-        close_sse_stream=_awaitable(arrival.part),
-        close_standalone_sse_stream=_awaitable(arrival.part_own),
-        on_request_unanswered=_awaitable(arrival.unanswered),
-        can_send_request=arrival.can_ask or arrival.envelope.method is UNSET or arrival.envelope.id is UNSET,
+        request_context=None if inbound.scope is None else Request(inbound.scope),
+        close_sse_stream=_awaitable(inbound.close_stream),
+        close_standalone_sse_stream=_awaitable(inbound.close_server_stream),
+        on_request_unanswered=_awaitable(inbound.on_unanswered),
+        can_send_request=inbound.can_ask or inbound.envelope.method is UNSET or inbound.envelope.id is UNSET,
     )
     return SessionMessage(message, metadata)
 
 
-def _awaitable(call: Callable[[], None] | None) -> Any:
-    if call is None:
+def _awaitable(callback: Callable[[], None] | None) -> Any:
+    if callback is None:
         return None
 
-    async def called() -> None:
-        call()
+    async def call() -> None:
+        callback()
 
-    return called
+    return call
 
 
 @dataclass(frozen=True)
 class RelatedMessage:
-    """A message that a loop writes because of a request, and so belongs on that request's stream.
+    """A message that a loop writes for a request; it is sent on that request's stream.
 
     Attributes:
         message: a dict, JSON text or a pydantic model.
@@ -117,13 +117,13 @@ class RelatedMessage:
     related_request_id: RequestId
 
 
-class Said(NamedTuple):
-    """What a loop wrote.
+class OutboundMessage(NamedTuple):
+    """A message that a loop wrote.
 
     Attributes:
         body: compact JSON.
-        envelope: the same, read.
-        related: the request that it belongs to, or None.
+        envelope: the same, decoded.
+        related: the id of the request that it belongs to, or None.
     """
 
     body: bytes
@@ -132,38 +132,41 @@ class Said(NamedTuple):
 
 
 class UnreadableError(Exception):
-    """A loop wrote what is no message.
+    """A loop wrote what is not a message.
 
     Args:
-        why: for the log.
-        id: the id that it seems to have; None if there is no telling.
-        answers: whether it may have been meant as an answer.
+        reason: for the log.
+        id: the id that it seems to have; None if it is unknown.
+        may_be_answer: whether it may have been meant as an answer.
     """
 
-    def __init__(self, why: str, id: RequestId | None, *, answers: bool) -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, id: RequestId | None, *, may_be_answer: bool) -> None:
+        super().__init__(reason)
         self.id = id
-        self.answers = answers
+        self.may_be_answer = may_be_answer
 
 
-def read(written: object) -> Said:
-    """Return what a loop wrote: a dict, JSON text or bytes, a pydantic model, or one of these as the `message` of
-    something that names its request (`RelatedMessage`, the SDK's `SessionMessage`).
+def decode_written(written: object) -> OutboundMessage:
+    """Return what a loop wrote as a message.
+
+    Args:
+        written: a dict, JSON text or bytes, a pydantic model, or an object with one of these as its `message`
+            that names its request (`RelatedMessage`, the SDK's `SessionMessage`).
 
     Raises:
         UnreadableError: it is none of these.
     """
-    plain = isinstance(written, str | bytes | Mapping)
-    message = written if plain else getattr(written, "message", written)
-    related = None if plain else _related(written)
+    is_plain = isinstance(written, str | bytes | Mapping)
+    message = written if is_plain else getattr(written, "message", written)
+    related = None if is_plain else _related_request_id(written)
     try:
         body = _json(message)
-    except Exception as error:  # whatever an author's own class raises
+    except Exception as error:  # whatever a user's own class raises
         raise UnreadableError(
-            f"it cannot be written as JSON: {error!r}", _id_of(message), answers=True
+            f"it cannot be written as JSON: {error!r}", _id_of(message), may_be_answer=True
         ) from error
     if body is None:
-        raise UnreadableError(f"{type(message).__name__} is no message", _id_of(message), answers=False)
+        raise UnreadableError(f"{type(message).__name__} is not a message", _id_of(message), may_be_answer=False)
     try:
         if b"\n" in body or b"\r" in body:
             body = msgspec.json.format(body, indent=-1)
@@ -171,8 +174,8 @@ def read(written: object) -> Said:
         if isinstance(envelope, list):
             raise invalid_request("several messages at once")
     except (RpcError, msgspec.DecodeError) as error:
-        raise UnreadableError(str(error), _id_in(body), answers=body.lstrip()[:1] == b"{") from None
-    return Said(body, envelope, related)
+        raise UnreadableError(str(error), _id_in(body), may_be_answer=body.lstrip()[:1] == b"{") from None
+    return OutboundMessage(body, envelope, related)
 
 
 def _json(message: object) -> bytes | None:
@@ -189,7 +192,7 @@ def _json(message: object) -> bytes | None:
     return text.encode()
 
 
-def _related(written: object) -> RequestId | None:
+def _related_request_id(written: object) -> RequestId | None:
     for holder in (written, getattr(written, "metadata", None)):
         related = getattr(holder, "related_request_id", None)
         if isinstance(related, int | str) and not isinstance(related, bool):
@@ -203,11 +206,11 @@ def _id_of(message: object) -> RequestId | None:
 
 
 def _id_in(text: bytes) -> RequestId | None:
-    """Return the first id in something that is nearly JSON."""
-    found = _SAID_ID.search(text)
-    if found is None:
+    """Return the first id in invalid JSON."""
+    match = _FIRST_ID.search(text)
+    if match is None:
         return None
     try:
-        return msgspec.json.decode(found[1], type=int | str)
+        return msgspec.json.decode(match[1], type=int | str)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None

@@ -1,11 +1,11 @@
-"""One POST to a session whose loop somebody has brought along.
+"""One POST to a session whose loop the user has brought.
 
-It is checked as any POST, read once, and handed to the loop; what the loop answers is the answer. The easy thing
-to get wrong is the order: a notification is with the loop before its sender is told that it was accepted, or a
-request that is sent next could overtake it (D21).
+It is checked as any POST, read, and delivered to the loop; what the loop writes for it is the response. Easy to
+get wrong: the order. A notification is delivered before its sender gets 202, or a request that is sent next
+could overtake it (D21).
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 from msgspec import UNSET
@@ -14,10 +14,12 @@ from enfilade.serving.channel import Channel
 from enfilade.serving.peer import Peer
 from enfilade.serving.request import Request
 from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
-from enfilade.transports.bridge.messages import Arrival
+from enfilade.transports.bridge.messages import InboundMessage
+from enfilade.transports.bridge.session import ServerStream, SingleSession
 from enfilade.transports.bridge.session_loop import SessionLoop
-from enfilade.transports.http.request_checks import HeaderVerdict
-from enfilade.transports.http.response import PostResponse, send_empty
+from enfilade.transports.http.event_log import SealedEventLog
+from enfilade.transports.http.request_checks import BodyReader, HeaderVerdict
+from enfilade.transports.http.response import PostResponse, ResponseOptions, send_empty
 from enfilade.transports.request_parsing import parse_message
 from enfilade.wire import headers as http
 from enfilade.wire.cancellation import CancelledNotificationParams
@@ -33,38 +35,59 @@ from enfilade.wire.lifecycle import PROTOCOL_VERSION
 from enfilade.wire.message import RequestParams
 from enfilade.wire.revisions import HANDSHAKE, POLLING, STATELESS, UNSUPPORTED
 
-if TYPE_CHECKING:
-    from enfilade.transports.bridge.transport import HTTPStreamableTransport
-
 _NO_PARAMS: Final = RequestParams()
 _CLAIM: Final = PROTOCOL_VERSION.encode()
 
 
-class _Agreement(msgspec.Struct, rename="camel"):
+class BridgeServices(msgspec.Struct, frozen=True, kw_only=True):
+    """What the requests of one transport share.
+
+    Attributes:
+        session: the one session.
+        server_stream: its stream by GET.
+        bodies: reads bodies up to their limit.
+        response_options: how responses behave.
+        event_log: where streams are recorded; None if they cannot be resumed.
+    """
+
+    session: SingleSession
+    server_stream: ServerStream
+    bodies: BodyReader
+    response_options: ResponseOptions
+    event_log: SealedEventLog | None
+
+
+class _InitializeResult(msgspec.Struct, rename="camel"):
     protocol_version: str
 
 
-class DuplexPost:
+class BridgePost:
     """One POST.
 
     Args:
-        door: the transport.
+        services: what the requests of the transport share.
+        loop: the session loop.
         scope: of the request.
         fields: its headers.
-        headers: what every response to it carries.
+        verdict: what follows from them.
+        headers: of every response to it.
+        receive: of ASGI.
+        send: of ASGI.
     """
 
     def __init__(
         self,
-        door: "HTTPStreamableTransport",
-        scope: "Scope",
+        services: BridgeServices,
+        loop: SessionLoop,
+        scope: Scope,
         fields: dict[bytes, bytes],
         verdict: HeaderVerdict,
         headers: Headers,
         receive: Receive,
         send: Send,
     ) -> None:
-        self._door = door
+        self._services = services
+        self._loop = loop
         self._scope = scope
         self._fields = fields
         self._headers = headers
@@ -80,15 +103,15 @@ class DuplexPost:
             RpcError: it is refused, and no response was begun.
         """
         self._verdict.check_media()
-        body = await self._door.bodies.read(self._fields, self._receive)
+        body = await self._services.bodies.read(self._fields, self._receive)
         envelope = decode(body)
         if isinstance(envelope, list):
             raise invalid_request("a body is exactly one message")
         try:
             if envelope.method is not UNSET and envelope.id is not UNSET:
-                await self._request(body, envelope)
+                await self._serve_request(body, envelope)
             else:
-                await self._message(body, envelope)
+                await self._accept(body, envelope)
         except RpcError as error:
             if error.id is UNSET and envelope.method is not UNSET:
                 error.id = envelope.id
@@ -97,23 +120,24 @@ class DuplexPost:
 
     # -- requests ----------------------------------------------------------------------------------------------
 
-    async def _request(self, body: bytes, envelope: Envelope) -> None:
-        opens, stateless = envelope.method == "initialize", self._is_stateless(envelope)
+    async def _serve_request(self, body: bytes, envelope: Envelope) -> None:
+        services, session = self._services, self._services.session
+        initializes, stateless = envelope.method == "initialize", self._is_stateless(envelope)
         if stateless:
             self._check_stateless(envelope)
-        elif not opens or http.SESSION_ID in self._fields:
-            self._door.sole.check(self._fields)
+        elif not initializes or http.SESSION_ID in self._fields:
+            session.check(self._fields)
         response = PostResponse(
             receive=self._receive,
             write=self._send,
             accepts=self._verdict.accepts,
             stateless=stateless,
-            options=self._door.response_options,
+            options=services.response_options,
             headers=self._headers,
             endless=stateless and envelope.method == "subscriptions/listen",
-            event_log=None if stateless else self._door.event_log,
+            event_log=None if stateless else services.event_log,
         )
-        peer = Peer(revision=self._version or self._door.sole.revision, session_id=self._door.sole.key)
+        peer = Peer(revision=self._version or session.revision, session_id=session.key)
         request = Request(
             None if envelope.id is UNSET else envelope.id,
             str(envelope.method),
@@ -121,62 +145,65 @@ class DuplexPost:
             peer,
             Channel(outlet=response),
         )
-        arrival = self._arrival(body, envelope, response, stateless=stateless)
-        call = self._door.loop.begin(arrival, request, response, self._agree if opens else None)
+        message = self._inbound_message(body, envelope, response, stateless=stateless)
+        call = self._loop.begin(message, request, response, self._read_revision if initializes else None)
         await response.run(call, request)
 
-    def _agree(self, result: bytes) -> None:
+    def _read_revision(self, result: bytes) -> None:
         try:
-            self._door.sole.agree(msgspec.json.decode(result, type=_Agreement).protocol_version)
+            revision = msgspec.json.decode(result, type=_InitializeResult).protocol_version
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return  # the client will see for itself that this is no answer to initialize
+            return  # the client will notice that this is no answer to initialize
+        self._services.session.set_revision(revision)
 
-    def _arrival(self, body: bytes, envelope: Envelope, response: PostResponse, *, stateless: bool) -> Arrival:
-        """Return a request as the loop gets it, with what it may do about its streams."""
-        door = self._door
-        polls = door.event_log is not None and not stateless and door.sole.revision in POLLING
-        json_only = door.response_options.json_response and self._verdict.accepts[0]
-        return Arrival(
+    def _inbound_message(
+        self, body: bytes, envelope: Envelope, response: PostResponse, *, stateless: bool
+    ) -> InboundMessage:
+        """Return a request for the loop, with what the loop can do with its streams."""
+        services = self._services
+        is_polling = services.event_log is not None and not stateless and services.session.revision in POLLING
+        is_json_only = services.response_options.json_response and self._verdict.accepts[0]
+        return InboundMessage(
             body=body,
             envelope=envelope,
             scope=self._scope,
-            can_ask=self._verdict.accepts[1] and not json_only and not stateless,
-            part=(lambda: _part(response)) if polls else None,
-            part_own=door.own.part if polls else None,
-            unanswered=lambda: _unanswered(door.loop, envelope),
+            can_ask=self._verdict.accepts[1] and not is_json_only and not stateless,
+            close_stream=(lambda: _part(response)) if is_polling else None,
+            close_server_stream=services.server_stream.part if is_polling else None,
+            on_unanswered=lambda: _end_call(self._loop, envelope),
         )
 
-    # -- the stateless era -------------------------------------------------------------------------------------
+    # -- revision 2026-07-28 -----------------------------------------------------------------------------------
 
     def _is_stateless(self, envelope: Envelope) -> bool:
-        """Whether a message belongs to 2026-07-28; its params are read for it only if they may say so."""
+        """Whether a message belongs to 2026-07-28; its params are decoded only if they may say so."""
         if self._version in STATELESS and envelope.method != "initialize":
             return True
         return envelope.params is not UNSET and _CLAIM in bytes(envelope.params) and parse_message(envelope).claim
 
     def _check_stateless(self, envelope: Envelope) -> None:
-        """Check a request that carries its own metadata, as far as it does not take to know its method."""
-        if self._door.mcp_session_id is not None:
-            known = ", ".join(HANDSHAKE)
-            text = f"{UNSUPPORTED}: this is a session; send initialize first, in one of {known}"
+        """Check a request that has its metadata in its params, independently of its method."""
+        if self._services.session.id is not None:
+            revisions = ", ".join(HANDSHAKE)
+            text = f"{UNSUPPORTED}: this is a session; send initialize first, in one of {revisions}"
             raise RpcError(INVALID_REQUEST, text, status=400)
         message = parse_message(envelope)
         message.check_claim(self._fields, self._version)
         if message.params is not None:
             http.check_name(self._fields, message.method, message.params)
 
-    # -- what has no answer ------------------------------------------------------------------------------------
+    # -- notifications and responses ---------------------------------------------------------------------------
 
-    async def _message(self, body: bytes, envelope: Envelope) -> None:
-        """Hand on a notification or the answer to a question, and only then say that it was accepted."""
+    async def _accept(self, body: bytes, envelope: Envelope) -> None:
+        """Deliver a notification, or a response to a request of the loop, and then send 202."""
         if self._version in STATELESS or self._is_stateless(envelope):
             if envelope.method is UNSET:
                 raise invalid_request("a response cannot be POSTed in this revision")
         else:
-            self._door.sole.check(self._fields)
-            await self._door.loop.deliver(Arrival(body=body, envelope=envelope, scope=self._scope))
+            self._services.session.check(self._fields)
+            await self._loop.deliver(InboundMessage(body=body, envelope=envelope, scope=self._scope))
             if envelope.method == "notifications/cancelled":
-                _cancel(self._door.loop, envelope)
+                _cancel(self._loop, envelope)
         await send_empty(self._send, 202, self._headers)
 
 
@@ -184,13 +211,13 @@ def _part(response: PostResponse) -> None:
     response.part(None)
 
 
-def _unanswered(loop: SessionLoop, envelope: Envelope) -> None:
+def _end_call(loop: SessionLoop, envelope: Envelope) -> None:
     if envelope.id is not UNSET:
-        loop.cancelled(envelope.id)
+        loop.end_call(envelope.id)
 
 
 def _cancel(loop: SessionLoop, envelope: Envelope) -> None:
-    """End the call that a notification is about, since no answer to it is due."""
+    """End the call that a notification cancels: no answer to it is due."""
     params = parse_message(envelope).params
     if isinstance(params, CancelledNotificationParams) and params.request_id is not UNSET:
-        loop.cancelled(params.request_id)
+        loop.end_call(params.request_id)

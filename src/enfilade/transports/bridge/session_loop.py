@@ -1,12 +1,13 @@
-"""A session loop that somebody brings along, as the doorway sees it: what it is told, and whom its answers reach.
+"""Routes messages between HTTP requests and a session loop of the user.
 
-    POST ─▶ deliver ─▶ [100 messages] ─▶ the loop ─▶ [100 messages] ─▶ hear ─▶ a call's stream, or the session's
+    POST ─▶ deliver ─▶ [100 messages] ─▶ the loop ─▶ [100 messages] ─▶ route ─▶ a call's stream, or the session's
 
-An answer goes to the call with that id, typed as it is; what names a call goes on that call's stream; the rest on
-the session's own. Nothing in `hear` waits for a client, so a reader that stalls holds up nobody else (D6).
+An answer goes to the call with the same id, of the same type; a message that names a call goes on that call's
+stream; any other on the session's stream by GET. `route` never waits for a client, so a reader that stalls does
+not delay others (D6).
 
-The easy thing to get wrong is an answer that reaches nobody: its caller would wait for ever. What cannot be read
-is searched for an id, and if there is none, whoever is still waiting a moment later is told (D7, D28).
+Easy to get wrong: an answer that reaches no call, whose client would wait for ever. What cannot be decoded is
+searched for an id. If it has none, calls that have no answer `answer_grace` seconds later fail (D7, D28).
 """
 
 import asyncio
@@ -20,10 +21,17 @@ from anyio.streams.memory import MemoryObjectSendStream
 from msgspec import UNSET, Raw
 
 from enfilade.serving.request import InFlight, Request
-from enfilade.transports.bridge.messages import Arrival, Said, UnreadableError, arrival_of, read
-from enfilade.transports.bridge.server_stream import OwnStream
-from enfilade.transports.bridge.session import session_over
+from enfilade.timings import Timings
+from enfilade.transports.bridge.messages import (
+    InboundMessage,
+    OutboundMessage,
+    UnreadableError,
+    decode_written,
+    inbound_message,
+)
+from enfilade.transports.bridge.session import ServerStream
 from enfilade.transports.http.response import PostResponse
+from enfilade.transports.http.services import session_not_found
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -37,11 +45,8 @@ from enfilade.wire.jsonrpc import (
 
 log = logging.getLogger("enfilade.transports")
 
-#: Seconds in which those who wait may still get their own answers, after one that named nobody.
-DOUBT: Final = 2.0
-
 LOST_ANSWER: Final = "The server's answer could not be read"
-_NOBODY_TO_ASK: Final = "The client cannot be asked: its request is over, or it takes plain JSON only"
+_CANNOT_ASK: Final = "The client cannot be asked: its request is over, or it takes plain JSON only"
 
 Outcome = tuple[bytes | None, RpcError | None]
 
@@ -51,20 +56,20 @@ class _Error(msgspec.Struct):
 
 
 class Call:
-    """A client's request, from when the loop is told of it to its answer.
+    """A client's request, from its delivery to the loop to its answer.
 
     Args:
-        loop: whom to tell.
-        arrival: the message.
-        request: the same as something that can be cancelled.
+        loop: the session loop.
+        message: the request for the loop.
+        request: the same, which can be cancelled.
         response: where its messages go.
-        on_result: takes its result, as JSON, before the client has it.
+        on_result: called with its result, as JSON, before the client gets it.
     """
 
     def __init__(
         self,
         loop: "SessionLoop",
-        arrival: Arrival,
+        message: InboundMessage,
         request: Request,
         response: PostResponse,
         on_result: Callable[[bytes], None] | None,
@@ -73,27 +78,27 @@ class Call:
         self.response = response
         self.on_result = on_result
         self._loop = loop
-        self._arrival = arrival
+        self._message = message
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     def settle(self, body: bytes | None, error: RpcError | None = None) -> None:
-        """Give it its outcome, unless it has one; no body means that it gets no answer."""
+        """Set its outcome, unless it has one; without a body it gets no answer."""
         if not self._outcome.done():
             self._outcome.set_result((body, error))
 
     def fail(self, error: RpcError) -> None:
-        """Let it end in an error."""
+        """End it with an error."""
         self.settle(encode_error(self.request.id, error), error)
 
     async def respond(self, request: Request) -> Outcome:
-        """Tell the loop, and return its answer; see `Dispatcher.respond`."""
+        """Deliver it to the loop, and return the answer; see `Dispatcher.respond`."""
         try:
-            await self._loop.deliver(self._arrival)
+            await self._loop.deliver(self._message)
             return await self._outcome
         except RpcError as refusal:
             return encode_error(request.id, refusal), refusal
         except asyncio.CancelledError:
-            self._loop.tell_cancelled(request.id)
+            self._loop.notify_cancelled(request.id)
             if not request.adopt_cancellation():
                 raise
             return request.given_up_outcome()
@@ -106,43 +111,49 @@ class SessionLoop:
     """The loop behind a pair of memory streams.
 
     Args:
-        inbox: what the loop reads.
-        message: makes of a message what the loop wants to read.
-        own: the session's own stream.
+        inbox: the stream that the loop reads.
+        convert: converts a message into what the loop reads.
+        server_stream: the session's stream by GET.
+        timings: `answer_grace` is used.
     """
 
     def __init__(
-        self, inbox: MemoryObjectSendStream[Any], message: Callable[[Arrival], object], own: OwnStream
+        self,
+        inbox: MemoryObjectSendStream[Any],
+        convert: Callable[[InboundMessage], object],
+        server_stream: ServerStream,
+        timings: Timings = Timings(),
     ) -> None:
         self._inbox = inbox
-        self._message = message
-        self._own = own
+        self._convert = convert
+        self._server_stream = server_stream
+        self._timings = timings
         self._calls: dict[RequestId, Call] = {}
         self._in_flight = InFlight()
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._work: set[asyncio.Task[None]] = set()
-        self._doubtful: set[Call] = set()
-        self._doubt: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._maybe_lost: set[Call] = set()  # calls of one of which the answer may have been lost
+        self._grace_timer: asyncio.TimerHandle | None = None
 
     # -- to the loop -------------------------------------------------------------------------------------------
 
     def begin(
         self,
-        arrival: Arrival,
+        message: InboundMessage,
         request: Request,
         response: PostResponse,
         on_result: Callable[[bytes], None] | None = None,
     ) -> Call:
-        """Take a request in, before the loop is told of it; see `Call`.
+        """Register a request before it is delivered to the loop; see `Call`.
 
         Raises:
-            RpcError: INVALID_REQUEST if its id is in flight already: the loop says by the id alone which request
-                it answers.
+            RpcError: INVALID_REQUEST if its id is in flight already: the id alone tells which request the loop
+                answers.
         """
         if request.id in self._calls:
             raise invalid_request(f"id {request.id!r} is already in flight")
         self._in_flight.enter(request)
-        call = Call(self, arrival, request, response, on_result)
+        call = Call(self, message, request, response, on_result)
         assert request.id is not None
         self._calls[request.id] = call
         return call
@@ -152,144 +163,146 @@ class SessionLoop:
         if call.request.id is not None and self._calls.get(call.request.id) is call:
             del self._calls[call.request.id]
 
-    async def deliver(self, arrival: Arrival) -> None:
-        """Let the loop have a message; waits while it does not take any.
+    async def deliver(self, inbound: InboundMessage) -> None:
+        """Deliver a message to the loop; wait while the loop reads none.
 
         Raises:
-            RpcError: HTTP 404 if the session is over, or ends meanwhile; 400 for what the loop could not read.
+            RpcError: HTTP 404 if the session is over, or ends meanwhile; 400 for what cannot be converted.
         """
-        message = self._message(arrival)
+        message = self._convert(inbound)
         if self._ended.done():
-            raise session_over()
+            raise session_not_found()
         try:
             self._inbox.send_nowait(message)
             return
         except anyio.WouldBlock:
             sending = asyncio.ensure_future(self._inbox.send(message))
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise session_over() from None
+            raise session_not_found() from None
         try:
             await asyncio.wait((sending, self._ended), return_when=asyncio.FIRST_COMPLETED)
             if not sending.done():
-                raise session_over()
+                raise session_not_found()
             sending.result()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise session_over() from None
+            raise session_not_found() from None
         finally:
             sending.cancel()
 
-    def tell_cancelled(self, id: RequestId | None) -> None:
-        """Let the loop know, in its own time, that nobody waits for an answer any more."""
+    def notify_cancelled(self, id: RequestId | None) -> None:
+        """Notify the loop, without waiting, that no client waits for an answer any more."""
         if id is not None and not self._ended.done():
             params = b'{"requestId":' + encode_id(id) + b"}"
-            self._soon(self._say(encode_notification("notifications/cancelled", params)))
+            self._spawn(self._deliver_quietly(encode_notification("notifications/cancelled", params)))
 
-    def cancelled(self, id: RequestId) -> None:
-        """End a call that its client has cancelled: no answer is due (R-361)."""
+    def end_call(self, id: RequestId) -> None:
+        """End a call without an answer: its client has cancelled it (R-361), or the loop will not answer."""
         if id in self._calls:
             self._calls[id].settle(None)
 
     def _refuse(self, id: RequestId) -> None:
-        """Answer a question of the loop that no client will see."""
-        self._soon(self._say(encode_error(id, RpcError(INVALID_REQUEST, _NOBODY_TO_ASK))))
+        """Answer a request of the loop that cannot reach the client."""
+        self._spawn(self._deliver_quietly(encode_error(id, RpcError(INVALID_REQUEST, _CANNOT_ASK))))
 
-    async def _say(self, body: bytes) -> None:
+    async def _deliver_quietly(self, body: bytes) -> None:
         try:
-            await self.deliver(arrival_of(body))
+            await self.deliver(inbound_message(body))
         except RpcError as error:
-            log.debug("the session loop could not be told: %s", error)
+            log.debug("a message could not be delivered to the session loop: %s", error)
 
-    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # -- from the loop -----------------------------------------------------------------------------------------
 
-    def hear(self, written: object) -> None:
-        """Pass on what the loop has written, whatever it is. Never raises, never waits."""
+    def route(self, written: object) -> None:
+        """Route what the loop has written, whatever it is. Never raises, never waits."""
         try:
-            said = read(written)
+            message = decode_written(written)
         except UnreadableError as error:
-            log.error("the session loop wrote what is no message: %s", error)
-            self._answered_badly(error.id, answers=error.answers)
+            log.error("the session loop wrote what is not a message: %s", error)
+            self._answer_lost(error.id, may_be_answer=error.may_be_answer)
             return
-        except Exception:  # an author's class may do anything, and delivery goes on
-            log.exception("the session loop wrote what cannot be looked at")
+        except Exception:  # a user's class may do anything, and routing goes on
+            log.exception("the session loop wrote an object that raises when it is read")
             return
-        if said.envelope.method is UNSET:
-            self._answered(said)
+        if message.envelope.method is UNSET:
+            self._route_answer(message)
         else:
-            self._asked_or_notified(said)
+            self._route_request(message)
 
-    def _answered(self, said: Said) -> None:
-        id, error = said.envelope.id, said.envelope.error
+    def _route_answer(self, message: OutboundMessage) -> None:
+        id, error = message.envelope.id, message.envelope.error
         call = None if id is UNSET else self._calls.get(id)
         if call is None:
-            log.warning("the session loop answered a request that nobody waits for (id %r)", id)
-            self._answered_badly(None if id is UNSET else id, answers=id is UNSET)
+            log.warning("the session loop answered a request that is not in flight (id %r)", id)
+            self._answer_lost(None if id is UNSET else id, may_be_answer=id is UNSET)
             return
-        if isinstance(said.envelope.result, Raw) and call.on_result is not None:
-            call.on_result(bytes(said.envelope.result))
-        call.settle(said.body, _error_in(error) if isinstance(error, Raw) else None)
+        if isinstance(message.envelope.result, Raw) and call.on_result is not None:
+            call.on_result(bytes(message.envelope.result))
+        call.settle(message.body, _error_in(error) if isinstance(error, Raw) else None)
 
-    def _answered_badly(self, id: RequestId | None, *, answers: bool) -> None:
-        """See to it that nobody waits for what has just been lost.
+    def _answer_lost(self, id: RequestId | None, *, may_be_answer: bool) -> None:
+        """Fail the calls whose answer may have been lost.
 
         Args:
-            id: whose answer it seems to be.
-            answers: whether it may be somebody's answer where no id says whose.
+            id: of the lost message, if it is known.
+            may_be_answer: whether it may be the answer to any call, if it is not.
         """
         if id is not None:
-            for each, call in list(self._calls.items()):
-                if str(each) == str(id):
+            for call_id, call in list(self._calls.items()):
+                if str(call_id) == str(id):
                     call.fail(RpcError(INTERNAL_ERROR, LOST_ANSWER))
-        elif answers and self._calls:
-            self._doubtful.update(self._calls.values())
-            if self._doubt is None:
-                self._doubt = asyncio.get_running_loop().call_later(DOUBT, self._give_up)
+        elif may_be_answer and self._calls:
+            self._maybe_lost.update(self._calls.values())
+            if self._grace_timer is None:
+                grace = self._timings.answer_grace
+                self._grace_timer = asyncio.get_running_loop().call_later(grace, self._fail_maybe_lost)
 
-    def _give_up(self) -> None:
-        doubtful, self._doubtful, self._doubt = self._doubtful, set(), None
-        for call in doubtful:
+    def _fail_maybe_lost(self) -> None:
+        calls, self._maybe_lost, self._grace_timer = self._maybe_lost, set(), None
+        for call in calls:
             call.fail(RpcError(INTERNAL_ERROR, LOST_ANSWER))
 
-    def _asked_or_notified(self, said: Said) -> None:
-        id, body = said.envelope.id, said.body
-        if said.related is None:
-            taken = self._own.say(body, question=id is not UNSET)
+    def _route_request(self, message: OutboundMessage) -> None:
+        """Route a request or notification of the loop."""
+        id, body = message.envelope.id, message.body
+        if message.related is None:
+            is_taken = self._server_stream.push(body, is_request=id is not UNSET)
         else:
-            call = self._calls.get(said.related)
+            call = self._calls.get(message.related)
             if call is None or call.request.is_done:
-                taken = False
-                log.debug("the session loop said something about a request that is over (id %r)", said.related)
+                is_taken = False
+                log.debug("the session loop wrote a message for a request that is over (id %r)", message.related)
             else:
-                taken = call.response.push(body) if id is UNSET else call.response.send(body)
-        if not taken and id is not UNSET:
+                is_taken = call.response.push(body) if id is UNSET else call.response.send(body)
+        if not is_taken and id is not UNSET:
             self._refuse(id)
 
     # -- the end -----------------------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """Tell the loop that there is nothing more to read, and all callers that there is no answer."""
+        """Close the stream that the loop reads, and fail all calls."""
         if not self._ended.done():
             self._ended.set_result(None)
         for call in list(self._calls.values()):
-            call.fail(session_over())
+            call.fail(session_not_found())
         self._inbox.close()
 
     async def stop(self) -> None:
-        """Leave nothing running."""
-        if self._doubt is not None:
-            self._doubt.cancel()
-        for task in self._work:
+        """Cancel the timer and all tasks."""
+        if self._grace_timer is not None:
+            self._grace_timer.cancel()
+        for task in self._tasks:
             task.cancel()
-        if self._work:
-            await asyncio.wait(self._work)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
 
 def _error_in(raw: Raw) -> RpcError:
-    """Return an error of the loop as one that has a status."""
+    """Return an error of the loop as an `RpcError`, which has a status."""
     try:
         code = msgspec.json.decode(raw, type=_Error).code
     except (msgspec.DecodeError, UnicodeDecodeError):

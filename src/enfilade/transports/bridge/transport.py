@@ -1,16 +1,17 @@
-"""`HTTPStreamableTransport`: Streamable HTTP for those who bring a session loop of their own.
+"""`HTTPStreamableTransport`: Streamable HTTP for a session loop that the user brings.
 
-One transport serves one session. Its host finds the transport by the session's id and calls `handle_request`; the
-loop reads and writes the two memory streams of `connect`. Between the two is what our own endpoint uses: the same
-checks, answers, streams and event_log.
+One transport serves one session. The host finds the transport by the session's id and calls `handle_request`; the
+loop reads and writes the two memory streams of `connect`. Between them is what our own endpoint uses: the same
+checks, responses, streams and event log.
 
-The easy thing to get wrong is the end: whoever terminates the session, its callers must get an answer, and after
-`connect` there must be nothing left, neither a task nor an open stream.
+Easy to get wrong: the end. Whoever terminates the session, its clients must get an answer, and after `connect`
+neither a task nor an open stream may be left.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Final, TypeVar, overload
 
 import msgspec
@@ -28,32 +29,28 @@ from enfilade.state.event_store import EventStore, EventStoreLog
 from enfilade.state.memory import MemoryStore
 from enfilade.state.store import LogLimits
 from enfilade.state.tokens import Seal
+from enfilade.timings import Timings
 from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
-from enfilade.transports.bridge.messages import Arrival, as_dict
-from enfilade.transports.bridge.post import DuplexPost
-from enfilade.transports.bridge.server_stream import OwnStream
-from enfilade.transports.bridge.session import SoleSession, session_over
+from enfilade.transports.bridge.messages import InboundMessage, as_dict
+from enfilade.transports.bridge.post import BridgePost, BridgeServices
+from enfilade.transports.bridge.session import ServerStream, SingleSession
 from enfilade.transports.bridge.session_loop import SessionLoop
 from enfilade.transports.http.endpoint import Principal, authenticated_user
 from enfilade.transports.http.event_log import SealedEventLog
+from enfilade.transports.http.methods import serve_method
 from enfilade.transports.http.origin_checks import Guard, check_each, check_host, check_origin, preflight
 from enfilade.transports.http.request_checks import BodyReader, header_check_for
 from enfilade.transports.http.response import ResponseOptions, send_empty, send_json, with_retry_after
-from enfilade.transports.http.services import HttpOptions
+from enfilade.transports.http.services import HttpOptions, session_not_found
 from enfilade.transports.http.standalone_stream import GetHandler
-from enfilade.transports.request_parsing import version_of
 from enfilade.wire import headers as http
-from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError, encode_error
-from enfilade.wire.revisions import POLLING, STATELESS
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
+from enfilade.wire.revisions import POLLING
 
-#: Messages that wait for the loop, and for us; whoever sends one more waits.
+#: Messages that wait in each of the two memory streams; the sender of one more waits.
 CAPACITY: Final = 100
 
-#: Seconds that requests have to get their answers when the session is over, and events to get into their store.
-FAREWELL: Final = 1.0
-
-_POST_ONLY: Final[Headers] = [(b"allow", b"POST")]
-_OFFERED: Final[Headers] = [(b"allow", b"GET, POST, DELETE")]
+_ALLOW: Final = b"GET, POST, DELETE"
 
 M = TypeVar("M")
 
@@ -61,25 +58,27 @@ M = TypeVar("M")
 class HTTPStreamableTransport:
     """One session over Streamable HTTP, whose messages go to a loop of your own.
 
-    Clients of the session era are served. Those of 2026-07-28 have no sessions, so they are served without one
-    only: by a transport with no `mcp_session_id` for each of their requests. With an id, they learn to open one.
+    Clients of session-based revisions (up to 2025-11-25) are served. Those of 2026-07-28 have no sessions: they
+    are served by a transport without `mcp_session_id` for each of their requests. With an id, they are told to
+    open one.
 
     Args:
         mcp_session_id: the id of the session, visible ASCII that nobody can guess; None if it has none.
-        session: whatever belongs to it for its host; it is kept as the attribute `session`.
-        is_json_response_enabled: answer with one JSON body; what is said on the way is dropped, and the client
-            cannot be asked anything. Otherwise an answer is a stream from the start.
-        event_store: where events are kept, so that clients that were cut off can resume their streams.
-        secret: signs event ids and seals what is kept, at least 32 bytes each, newest first; give one that stays,
-            for streams to be known after a restart.
+        session: any object of the host; the attribute `session` returns it.
+        is_json_response_enabled: answer with one JSON body; notifications of a request are dropped, and the
+            client cannot be asked. Otherwise a response is a stream from the start.
+        event_store: where events are stored, so that clients that were cut off can resume their streams.
+        secret: signs event ids and encrypts stored events, at least 32 bytes each, newest first; with a constant
+            one, streams can be resumed after a restart.
         allowed_hosts: values of `Host` to serve besides those of this machine: `api.example.com`, `*` for any.
         allowed_origins: values of `Origin` to serve besides the server's own.
         allow_localhost: serve the loopback names of this machine although they are not listed.
         options: limits and behaviour.
-        principal: says who is asking; the session belongs to the first.
+        principal: returns who is asking; the session belongs to the first.
+        timings: fixed times.
 
     Attributes:
-        session: as given.
+        session: the object that was passed.
 
     Raises:
         ValueError: an id with other characters, a secret that is too short, or a host or an origin that is none.
@@ -98,24 +97,32 @@ class HTTPStreamableTransport:
         allow_localhost: bool = True,
         options: HttpOptions = HttpOptions(),  # noqa: B008 - it is frozen
         principal: Principal = authenticated_user,
+        timings: Timings = Timings(),
     ) -> None:
-        self.sole = SoleSession(mcp_session_id)
         self.session = session
-        self.bodies = BodyReader(options.body_limit)
-        self.response_options: ResponseOptions = msgspec.structs.replace(
+        self._single_session = SingleSession(mcp_session_id)
+        self._response_options: ResponseOptions = msgspec.structs.replace(
             options.responses, json_response=is_json_response_enabled, eager=not is_json_response_enabled
         )
+        self._timings = timings
         self._terminated = False
         self._principal = principal
         hosts, origins = check_each(allowed_hosts, check_host), check_each(allowed_origins, check_origin)
-        self._judged = header_check_for(Guard(hosts, origins, localhost=allow_localhost))
+        self._check_headers = header_check_for(Guard(hosts, origins, localhost=allow_localhost))
         self._relay = Relay(MemoryStore(LogLimits()))
         seal = Seal([secret] if isinstance(secret, str | bytes) else secret)
-        self.event_log: SealedEventLog | None = None
+        self._event_log: SealedEventLog | None = None
         if event_store is not None:
-            self.event_log = SealedEventLog(EventStoreLog(event_store), seal, self._relay, options.stream_age)
-        self.own = OwnStream(self.sole, self.event_log)
-        self._get_handler = GetHandler(self._relay, self.event_log, self.response_options)
+            self._event_log = SealedEventLog(EventStoreLog(event_store), seal, self._relay, options.stream_age)
+        self._server_stream = ServerStream(self._single_session, self._event_log)
+        self._services = BridgeServices(
+            session=self._single_session,
+            server_stream=self._server_stream,
+            bodies=BodyReader(options.body_limit),
+            response_options=self._response_options,
+            event_log=self._event_log,
+        )
+        self._get_handler = GetHandler(self._relay, self._event_log, self._response_options)
         self._loop: SessionLoop | None = None
         self._serving: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()
@@ -123,25 +130,19 @@ class HTTPStreamableTransport:
     @property
     def mcp_session_id(self) -> str | None:
         """The id of the session; None if it has none."""
-        return self.sole.id
+        return self._single_session.id
 
     @property
     def is_initialized(self) -> bool:
-        """Whether the loop has answered `initialize` with success; any other session is not worth keeping."""
-        return self.sole.agreed
+        """Whether the loop has answered `initialize` with success; a host can drop any other session."""
+        return self._single_session.is_initialized
 
     # -- the loop's side ---------------------------------------------------------------------------------------
 
     @property
     def is_terminated(self) -> bool:
-        """Whether the session is over: its client or its host has ended it, or its loop has."""
+        """Whether the session is over: its client, its host or its loop has ended it."""
         return self._terminated
-
-    @property
-    def loop(self) -> SessionLoop:
-        """The loop that serves the session."""
-        assert self._loop is not None
-        return self._loop
 
     @overload
     def connect(
@@ -152,17 +153,17 @@ class HTTPStreamableTransport:
 
     @overload
     def connect(
-        self, messages: Callable[[Arrival], M]
+        self, messages: Callable[[InboundMessage], M]
     ) -> AbstractAsyncContextManager[tuple[MemoryObjectReceiveStream[M], MemoryObjectSendStream[object]]]: ...
 
     def connect(
-        self, messages: Callable[[Arrival], Any] = as_dict
+        self, messages: Callable[[InboundMessage], Any] = as_dict
     ) -> AbstractAsyncContextManager[tuple[MemoryObjectReceiveStream[Any], MemoryObjectSendStream[object]]]:
-        """Connect the session loop, for the length of an `async with` block, once.
+        """Connect the session loop for the duration of an `async with` block; only once.
 
         Args:
             messages: what the loop reads: `as_dict`, `as_text` (JSON), or `as_session_message` for the loops of
-                the official SDK; or a function of your own.
+                the official SDK; or a function of the user.
 
         Returns:
             The (read, write) ends. The read end closes when the session is over. The write end takes dicts, JSON
@@ -175,7 +176,7 @@ class HTTPStreamableTransport:
 
     @asynccontextmanager
     async def _connect(
-        self, messages: Callable[[Arrival], Any]
+        self, messages: Callable[[InboundMessage], Any]
     ) -> AsyncIterator[tuple[MemoryObjectReceiveStream[Any], MemoryObjectSendStream[object]]]:
         if self._loop is not None or self._terminated:
             raise RuntimeError(
@@ -183,50 +184,50 @@ class HTTPStreamableTransport:
             )
         inbox, read = anyio.create_memory_object_stream[Any](CAPACITY)
         write, outbox = anyio.create_memory_object_stream[object](CAPACITY)
-        self._loop = SessionLoop(inbox, messages, self.own)
-        routing = asyncio.get_running_loop().create_task(self._route(outbox))
+        self._loop = loop = SessionLoop(inbox, messages, self._server_stream, self._timings)
+        routing = asyncio.get_running_loop().create_task(self._route(loop, outbox))
         try:
             yield read, write
         finally:
             with anyio.CancelScope(shield=True):
                 await self.terminate()
-                await self._stop()
+                await self._stop(loop)
                 routing.cancel()
                 with suppress(asyncio.CancelledError):
                     await routing
-                for each in (read, write, outbox):
-                    each.close()
+                for stream in (read, write, outbox):
+                    stream.close()
 
-    async def _route(self, outbox: MemoryObjectReceiveStream[object]) -> None:
-        """Pass on what the loop writes, until it closes its end: then there is nobody left to answer."""
+    async def _route(self, loop: SessionLoop, outbox: MemoryObjectReceiveStream[object]) -> None:
+        """Route what the loop writes, and terminate the session when it closes its end."""
         async for written in outbox:
-            self.loop.hear(written)
+            loop.route(written)
         await self.terminate()
 
     async def terminate(self) -> None:
-        """End the session: the loop reads no more, callers get an error, streams end, all else is HTTP 404."""
+        """End the session: the loop's stream closes, calls fail, streams end, further requests get HTTP 404."""
         if self._terminated:
             return
         self._terminated = True
-        self.own.end()
+        self._server_stream.end()
         if self._loop is not None:
-            self.loop.end()
+            self._loop.end()
         if self._get_handler.readers is not None:
             self._get_handler.readers.stop()
 
-    async def _stop(self) -> None:
-        """Wait until the last requests have been answered, and leave nothing running."""
-        until = asyncio.get_running_loop().time() + FAREWELL
-        for limit in self._serving:
-            limit.reschedule(until)
+    async def _stop(self, loop: SessionLoop) -> None:
+        """Wait until the last requests have been answered, and stop all tasks."""
+        deadline = asyncio.get_running_loop().time() + self._timings.bridge_farewell
+        for timeout in self._serving:
+            timeout.reschedule(deadline)
         while self._serving:
             self._idle.clear()
             await self._idle.wait()
-        await self.loop.stop()
-        await self.own.stop()
-        if self.event_log is not None:
-            await self.event_log.flush(FAREWELL)
-            await self.event_log.stop()
+        await loop.stop()
+        await self._server_stream.stop()
+        if self._event_log is not None:
+            await self._event_log.flush(self._timings.bridge_farewell)
+            await self._event_log.stop()
         await self._relay.stop()
 
     # -- HTTP's side -------------------------------------------------------------------------------------------
@@ -235,7 +236,7 @@ class HTTPStreamableTransport:
         """Serve one HTTP request, as an ASGI application.
 
         Raises:
-            RuntimeError: nothing is connected; the client has been answered all the same.
+            RuntimeError: no loop is connected; the client has been answered.
         """
         headers: Headers = []
         if self.mcp_session_id is not None:
@@ -246,62 +247,55 @@ class HTTPStreamableTransport:
             raise RuntimeError(
                 "handle_request() was called before connect(): run the loop in `async with connect()`"
             )
-        limit = asyncio.timeout(None)
+        timeout = asyncio.timeout(None)  # `_stop` sets it
         try:
-            async with limit:
-                self._serving.add(limit)
+            async with timeout:
+                self._serving.add(timeout)
                 await self._serve(scope, headers, receive, send)
         except TimeoutError:
-            if not limit.expired():
+            if not timeout.expired():
                 raise
         finally:
-            self._serving.discard(limit)
+            self._serving.discard(timeout)
             self._idle.set()
 
     async def _serve(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         try:
             fields = http.read(scope["headers"])
-            verdict = self._judged(fields)
+            verdict = self._check_headers(fields)
             verdict.check()
             headers = [*headers, *verdict.headers]
             if scope["method"] == "OPTIONS" and b"origin" in fields:
                 await send_empty(send, 204, preflight(fields[b"origin"], fields))
                 return
-            self.sole.check_owner(self._principal(scope))
-            if self._terminated:
-                raise session_over()
+            self._single_session.check_owner(self._principal(scope))
+            if self._terminated or self._loop is None:
+                raise session_not_found()
             if scope["method"] == "POST":
-                await DuplexPost(self, scope, fields, verdict, headers, receive, send).serve()
-            else:
-                await self._other(scope["method"], fields, headers, receive, send)
+                post = BridgePost(self._services, self._loop, scope, fields, verdict, headers, receive, send)
+                await post.serve()
+                return
+            table = {"GET": partial(self._get, fields, headers, receive, send)}
+            if self.mcp_session_id is not None:
+                table["DELETE"] = partial(self._delete, fields, headers, send)
+            await serve_method(scope["method"], fields, table, headers, send, allow=_ALLOW)
         except RpcError as error:
             id = None if error.id is UNSET else error.id
             status = error.status or 400
             await send_json(send, status, encode_error(id, error), with_retry_after(status, headers))
-        except Exception as error:  # one request that fails is one request
+        except Exception as error:  # a failure affects this request only
             failure = masked(error, "an HTTP request could not be served")
             status = failure.status or 500
             await send_json(send, status, encode_error(None, failure), with_retry_after(status, headers))
 
-    async def _other(
-        self, method: str, fields: dict[bytes, bytes], headers: Headers, receive: Receive, send: Send
-    ) -> None:
-        """Answer what is not a POST."""
-        version = version_of(fields)
-        if version in STATELESS:
-            error = RpcError(INVALID_REQUEST, f"{method} is not part of revision {version}")
-            await send_json(send, 405, encode_error(None, error), [*headers, *_POST_ONLY])
-        elif method == "GET":
-            self.sole.check(fields)
-            retry = self.response_options.retry if self.sole.revision in POLLING else None
-            tell, ttl = self.own.tell, 0.0  # nobody but us has this session, so nobody asks how long
-            await self._get_handler.serve(
-                self.sole.key, tell, fields, headers, receive, send, ttl=ttl, retry=retry
-            )
-        elif method == "DELETE" and self.mcp_session_id is not None:
-            self.sole.check(fields)
-            await self.terminate()
-            await send_empty(send, 204, headers)
-        else:
-            error = RpcError(INVALID_REQUEST, f"{method} is not offered here; messages are POSTed")
-            await send_json(send, 405, encode_error(None, error), [*headers, *_OFFERED])
+    async def _get(self, fields: dict[bytes, bytes], headers: Headers, receive: Receive, send: Send) -> None:
+        session = self._single_session
+        session.check(fields)
+        retry = self._response_options.retry if session.revision in POLLING else None
+        serve, ttl = self._server_stream.serve, 0.0  # no other worker has this session
+        await self._get_handler.serve(session.key, serve, fields, headers, receive, send, ttl=ttl, retry=retry)
+
+    async def _delete(self, fields: dict[bytes, bytes], headers: Headers, send: Send) -> None:
+        self._single_session.check(fields)
+        await self.terminate()
+        await send_empty(send, 204, headers)
