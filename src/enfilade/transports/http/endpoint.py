@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from msgspec import UNSET
@@ -27,7 +28,8 @@ from enfilade.state.tokens import Seal
 from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.limits import RequestLimit, StreamQuota
-from enfilade.transports.http.origin_checks import Guard, preflight
+from enfilade.transports.http.methods import MethodTable, serve_method
+from enfilade.transports.http.origin_checks import Guard
 from enfilade.transports.http.post import Post, address_of
 from enfilade.transports.http.request_checks import BodyMemory, BodyReader, header_check_for
 from enfilade.transports.http.response import FAREWELL, send_empty, send_json, with_retry_after
@@ -36,11 +38,9 @@ from enfilade.transports.http.session_use import SessionUse
 from enfilade.transports.http.sessions import Session, Sessions
 from enfilade.transports.http.standalone_stream import StandaloneStreams
 from enfilade.transports.refusal_log import log_refusal
-from enfilade.transports.request_parsing import check_version, version_of
 from enfilade.wire import headers as http
 from enfilade.wire.cancellation import CancelledNotificationParams
-from enfilade.wire.jsonrpc import INVALID_REQUEST, RequestId, RpcError, encode_error
-from enfilade.wire.revisions import STATELESS
+from enfilade.wire.jsonrpc import RequestId, RpcError, encode_error
 
 log = logging.getLogger("enfilade.transports")
 _not_ready_log: Final = LimitedLog(log)
@@ -49,8 +49,7 @@ _not_ready_log: Final = LimitedLog(log)
 Holder = tuple[str | None, str | None, str | None]
 Principal = Callable[[Scope], str | None]
 
-_POST_ONLY: Final[Headers] = [(b"allow", b"POST")]
-_OFFERED: Final[Headers] = [(b"allow", b"GET, POST, DELETE, OPTIONS")]
+_ALLOW: Final = b"GET, POST, DELETE, OPTIONS"
 
 
 def authenticated_user(scope: Scope) -> str | None:
@@ -202,9 +201,10 @@ class Endpoint:
             if scope["method"] == "POST":
                 await Post(self.services, scope, fields, verdict, principal, receive, send).serve()
             else:
-                stream = await self._serve_other_method(scope, fields, headers, principal, receive, send)
+                table = self._method_table(scope, fields, headers, principal, receive, send)
+                stream = await serve_method(scope["method"], fields, table, headers, send, allow=_ALLOW)
                 if stream is not None:
-                    del fields, verdict  # the stream does not need them, for however long it is open
+                    del fields, verdict, table  # the stream does not need them, for however long it is open
                     scope = {"client": scope.get("client")}
                     serving, holder = stream
                     try:
@@ -222,7 +222,7 @@ class Endpoint:
             failure = masked(error, "an HTTP request could not be served")
             await _refuse(send, failure, failure.status or 500, headers)
 
-    async def _serve_other_method(
+    def _method_table(
         self,
         scope: Scope,
         fields: dict[bytes, bytes],
@@ -230,33 +230,35 @@ class Endpoint:
         principal: str | None,
         receive: Receive,
         send: Send,
-    ) -> tuple[Awaitable[None], Holder] | None:
-        """Serve what is not a POST (E-22, E-23, E-24).
+    ) -> MethodTable[tuple[Awaitable[None], Holder] | None]:
+        """Return what serves each method besides POST."""
+        if not self.options.sessions:
+            return {}
+        return {
+            "GET": partial(self._serve_stream, scope, fields, headers, principal, receive, send),
+            "DELETE": partial(self._delete, fields, headers, principal, send),
+        }
 
-        Returns:
-            What serves a stream, and who holds it, if the response is a stream.
-        """
-        method, version = scope["method"], version_of(fields)
-        if version in STATELESS:
-            error = RpcError(INVALID_REQUEST, f"{method} is not part of revision {version}")
-            await send_json(send, 405, encode_error(None, error), [*headers, *_POST_ONLY])
-        elif method == "OPTIONS" and b"origin" in fields:
-            await send_empty(send, 204, preflight(fields[b"origin"], fields))
-        elif method == "DELETE" and self.options.sessions:
-            check_version(version)
-            await self._end(await self.services.find_session(fields, principal))
-            await send_empty(send, 204, headers)
-        elif method == "GET" and self.options.sessions:
-            check_version(version)
-            session = await self.services.find_session(fields, principal)
-            holder = principal, session.peer.session_id, address_of(scope)
-            self.services.stream_quota.take(*holder)
-            return self.streams.serve(session, fields, headers, receive, send), holder
-        else:
-            error = RpcError(INVALID_REQUEST, f"{method} is not offered here; messages are POSTed")
-            offered = _OFFERED if self.options.sessions else _POST_ONLY
-            await send_json(send, 405, encode_error(None, error), [*headers, *offered])
-        return None
+    async def _serve_stream(
+        self,
+        scope: Scope,
+        fields: dict[bytes, bytes],
+        headers: Headers,
+        principal: str | None,
+        receive: Receive,
+        send: Send,
+    ) -> tuple[Awaitable[None], Holder]:
+        """Return what serves the stream of a GET, and who holds it."""
+        session = await self.services.find_session(fields, principal)
+        holder = principal, session.peer.session_id, address_of(scope)
+        self.services.stream_quota.take(*holder)
+        return self.streams.serve(session, fields, headers, receive, send), holder
+
+    async def _delete(
+        self, fields: dict[bytes, bytes], headers: Headers, principal: str | None, send: Send
+    ) -> None:
+        await self._end(await self.services.find_session(fields, principal))
+        await send_empty(send, 204, headers)
 
     async def _end(self, session: Session) -> None:
         """End a session, and cancel what runs for it at any worker (R-316)."""
