@@ -3,14 +3,10 @@
 The classes are stand-ins with the modules and names of the real ones; those of the official SDK are its own.
 """
 
-import ast
-import importlib
-import inspect
 import logging
 import re
 from collections.abc import Callable
-from types import ModuleType
-from typing import Annotated, Any, TypeGuard
+from typing import Annotated, Any
 
 import mcp.types
 import pytest
@@ -23,9 +19,7 @@ from starlette.requests import Request as StarletteRequest
 from typing_extensions import TypeAliasType
 
 import enfilade
-import enfilade.testing
-from enfilade import Context, Depends, MCPApp
-from enfilade.primitives.other_frameworks import MODULES
+from enfilade import Context, Depends, MCPApp, connect
 from support.servers.calls_in_process import called, text
 
 
@@ -198,6 +192,19 @@ def test_a_value_of_another_framework_is_no_data(
     assert called(app, "typed")["isError"]
 
 
+@pytest.mark.parametrize("value", [FastMessage(), FastImage(), ResourceResult()])
+@pytest.mark.parametrize("within", [lambda value: value, lambda value: ["a", value]])
+@pytest.mark.anyio
+async def test_neither_is_it_in_prompts_and_resources(value: Any, within: Callable[[Any], Any]) -> None:
+    app = MCPApp()
+    app.add_prompt(lambda: within(value), name="prompt")
+    app.add_resource(lambda: within(value), "a://b", name="resource")
+    async with connect(app) as client:
+        for ask in (client.get_prompt("prompt"), client.read_resource("a://b")):
+            with pytest.raises(MCPError, match=rf"{type(value).__name__} of fastmcp is not understood here"):
+                await ask
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -238,56 +245,3 @@ def test_own_context_is_the_context() -> None:
         return str(ctx.meta)
 
     assert "x" not in app.tools["work"].definition.input_schema.get("properties", {})
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("FastMCP", "Client", "Middleware", "CurrentContext", "get_http_headers", "get_context", "Progress"),
-        *("AcceptedElicitation", "TextResource", "ResourceResult", "MCPError", "dependencies", "server"),
-    ],
-)
-def test_a_name_that_is_imported_says_what_to_write(name: str) -> None:
-    with pytest.raises(
-        ImportError, match=rf"cannot import name '{name}' from 'enfilade': .*\(see docs/from-fast"
-    ):
-        exec(f"from enfilade import {name}")
-    with pytest.raises(
-        AttributeError, match=rf"module 'enfilade' has no attribute '{name}': .*\(see docs/from-f"
-    ):
-        getattr(enfilade, name)
-    assert not hasattr(enfilade, name)
-
-
-def test_any_other_name_is_refused_as_by_any_module() -> None:
-    with pytest.raises(ImportError, match=r"^cannot import name 'Contxt' from 'enfilade' \("):
-        exec("from enfilade import Contxt")
-    with pytest.raises(AttributeError, match=r"^module 'enfilade' has no attribute 'Contxt'$"):
-        getattr(enfilade, "Contxt")
-    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'enfilade\.absent'$"):
-        importlib.import_module("enfilade.absent")
-
-
-@pytest.mark.parametrize("module", ["server.middleware", *sorted(MODULES)])
-def test_a_module_that_is_imported_says_what_to_write(module: str) -> None:
-    root = module.partition(".")[0]
-    with pytest.raises(
-        ModuleNotFoundError, match=rf"^No module named 'enfilade\.{root}': .*\(see docs/from-fastm"
-    ):
-        importlib.import_module(f"enfilade.{module}")
-
-
-@pytest.mark.parametrize("package", [enfilade, enfilade.testing])
-def test_type_checkers_and_python_know_the_same_names(package: ModuleType) -> None:
-    (block,) = [each for each in ast.parse(inspect.getsource(package)).body if is_for_checkers(each)]
-    imports = {
-        name.asname: each.module for each in block.body if isinstance(each, ast.ImportFrom) for name in each.names
-    }
-    assert imports == {name: home for name, home in package._LAZY_EXPORTS.items() if name != "__version__"}
-    assert package.__all__ == sorted(package._LAZY_EXPORTS) == dir(package)
-    assert all(hasattr(package, name) for name in package.__all__)
-
-
-def is_for_checkers(statement: ast.stmt) -> TypeGuard[ast.If]:
-    """Whether a statement is `if TYPE_CHECKING:`."""
-    return isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING"
