@@ -34,6 +34,7 @@ EMPTY: Final = inspect.Parameter.empty
 #: Packages with classes that are refused in a signature.
 _OTHERS: Final = frozenset({"fastapi", "fastmcp", "mcp", "starlette", "uncalled_for"})
 _VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_FUNCTOOLS: Final = functools.singledispatch.__code__.co_filename
 
 
 class Parameter(NamedTuple):
@@ -270,6 +271,12 @@ def _variadic(parameter: inspect.Parameter, label: str, kind: str, *, allow_extr
     )
 
 
+def _is_dispatched(fn: Any) -> bool:
+    """Whether a function is made by singledispatch, or by singledispatchmethod: an object from 3.14 on."""
+    from_functools = getattr(getattr(fn, "__code__", None), "co_filename", "") == _FUNCTOOLS
+    return hasattr(fn, "register") and (from_functools or type(fn).__module__ == "functools")
+
+
 def _inspect(fn: Callable[..., Any], label: str, kind: str, *, is_provider: bool) -> inspect.Signature:
     if inspect.isclass(fn) and not is_provider:
         raise TypeError(f"{label} is a class; register a function, a method or an instance that can be called")
@@ -277,7 +284,7 @@ def _inspect(fn: Callable[..., Any], label: str, kind: str, *, is_provider: bool
         raise TypeError(f"{label} is a class method that is not bound yet; register it as Class.{raw_name(fn)}")
     if not callable(fn):
         raise TypeError(f"{label} cannot be called, so it cannot be a {kind}")
-    if getattr(getattr(fn, "__code__", None), "co_filename", "") == functools.singledispatch.__code__.co_filename:
+    if _is_dispatched(fn):
         raise TypeError(
             f"{label} is chosen by the type of its first argument (singledispatch), which a call gives by name; "
             f"register a function that takes the union of the types and calls it"
