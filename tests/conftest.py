@@ -8,6 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from enfilade.timings import Timings
 from support.harness import LINES, Http, Line, Serving, open_line
 from support.servers.probe_server import Workbench
 
@@ -46,8 +47,10 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def workbench() -> Workbench:
-    """The server behind `http`, for tests that look inside."""
-    return Workbench()
+    """The server behind `http`, for tests that look inside; it soon gives up on readers that do not read."""
+    workbench = Workbench()
+    workbench._timings = Timings(reader_wait=0.2)
+    return workbench
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from enfilade.settings import Settings
     from enfilade.state.event_store import EventStore
     from enfilade.state.store import Store
+    from enfilade.timings import Timings
     from enfilade.transports.asgi_types import Receive, Scope, Send
     from enfilade.transports.http import other_paths as _other_paths
     from enfilade.transports.http.endpoint import Endpoint
@@ -181,6 +182,7 @@ class MCPApp(Registration):
         self._handlers: Handlers | None = None
         self._caching = check_cacheable(caching or {})
         self._endpoint: Endpoint | None = None
+        self._timings: Timings | None = None  # set by tests
 
     @property
     def has_lifespan(self) -> bool:
@@ -346,7 +348,7 @@ class MCPApp(Registration):
         """The HTTP endpoint, built on first use."""
         if self._endpoint is None:
             self._endpoint = _assembly.build_endpoint(
-                self.settings, self.dispatcher, self.store, self._event_store, self._seal
+                self.settings, self.dispatcher, self.store, self._event_store, self._seal, self._timings
             )
         return self._endpoint
 

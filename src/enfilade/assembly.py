@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from enfilade.serving.execution import Handlers
     from enfilade.serving.secrets import Lookup
     from enfilade.state.event_store import EventStore
+    from enfilade.timings import Timings
     from enfilade.transports.http.endpoint import Endpoint
     from enfilade.transports.http.origin_checks import Guard
     from enfilade.transports.stdio import StdioOptions
@@ -148,7 +149,12 @@ def _capabilities(registered: Registration, dispatcher: Dispatcher) -> ServerCap
 
 
 def build_endpoint(
-    settings: Settings, dispatcher: Dispatcher, store: Store, event_store: EventStore | None, seal: Seal
+    settings: Settings,
+    dispatcher: Dispatcher,
+    store: Store,
+    event_store: EventStore | None,
+    seal: Seal,
+    timings: Timings | None = None,
 ) -> Endpoint:
     """Return the HTTP endpoint.
 
@@ -158,8 +164,10 @@ def build_endpoint(
         store: what workers share.
         event_store: keeps the events of streams, in place of the store.
         seal: seals the ids of sessions.
+        timings: time limits; None for those of `Timings()`.
     """
     from enfilade.serving.cluster import Relay
+    from enfilade.timings import Timings
     from enfilade.transports.http.endpoint import Endpoint
     from enfilade.transports.http.response import ResponseOptions
     from enfilade.transports.http.services import HttpOptions
@@ -172,6 +180,7 @@ def build_endpoint(
         capacity=settings.stream_buffer,
         retry=settings.stream_retry,
         write_timeout=settings.write_timeout,
+        timings=timings or Timings(),
     )
     events = store.log
     if event_store is not None:

@@ -35,6 +35,21 @@ class Timings:
             an id: the answer of one of them is lost.
         bridge_farewell: that requests have to get their answers when the session of a bridge is over, and events
             to get into their store.
+        slow_request: after which a request counts as slow, so that its client is watched: most are answered
+            before, and need no timers.
+        farewell: for telling a client that the server gives up its request.
+        reader_wait: for which a producer waits for a reader that does not read, before it counts as stalled.
+        parting: for which a connection may take its last bytes when another one resumes its stream.
+        event_gathering: for which events are gathered before they are written to the log, unless the stream ends.
+        log_retries: for which a log that refuses is tried again; its events are lost then.
+        resume_lookup: between two looks for a stream that is not in the log yet, as its client was cut off at
+            once.
+        sent_event_check: for another worker to answer whether it sent an event.
+        reader_renewal: after which a reader of a stream tells the worker that writes it that it is still there.
+        reader_poll: after which a reader looks into the log although no worker has said that there is more.
+        stream_retention: for which a stream is retained for a client that was disconnected.
+        session_freshness: for which the record of a session counts, unless another worker tells of a change.
+        session_freshness_alone: the same with a store that no other process writes to.
         folder_lock_wait: for the lock under which private folders are created; it is held for moments only.
     """
 
@@ -53,4 +68,17 @@ class Timings:
     unread_progress: float = 2.0
     answer_grace: float = 2.0
     bridge_farewell: float = 1.0
+    slow_request: float = 0.01
+    farewell: float = 1.0
+    reader_wait: float = 5.0
+    parting: float = 1.0
+    event_gathering: float = 0.02
+    log_retries: float = 30.0
+    resume_lookup: float = 0.05
+    sent_event_check: float = 1.0
+    reader_renewal: float = 5.0
+    reader_poll: float = 1.0
+    stream_retention: float = 30.0
+    session_freshness: float = 5.0
+    session_freshness_alone: float = 60.0
     folder_lock_wait: float = 5.0

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from enfilade import Settings
-from enfilade.transports.http import sse_stream
 from support.harness import WORKBENCH, Http, Line, Serving, Stdio, StdioLine, eventually
 from support.http_client.connection import BOTH
 from support.servers.probe_server import Workbench
@@ -76,11 +75,8 @@ class TestStalling:
             connection.close()
 
     @pytest.mark.parametrize("line", SESSION_OR_STATELESS, indirect=True)
-    def test_a_reader_that_never_reads_hurts_only_itself(
-        self, serving: Serving, line: Line, name: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_reader_that_never_reads_hurts_only_itself(self, serving: Serving, line: Line, name: str) -> None:
         """D6, S9: 13 MB of notifications for somebody who does not read: the tool ends, others are served."""
-        monkeypatch.setattr(sse_stream, "PATIENCE", 0.2)
         meta = LOG_ALL if line.stateless else None
         waiting = line.starts("flood", name=name, messages=200, size=64 * 1024, meta=meta)
         line.until(name, "finished")

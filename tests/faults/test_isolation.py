@@ -20,7 +20,8 @@ import pytest
 
 from enfilade.state.event_store import EventCallback, EventMessage, EventStore
 from enfilade.state.tokens import Seal
-from enfilade.transports.http import event_log, event_recorder, standalone_stream
+from enfilade.timings import Timings
+from enfilade.transports.http import event_log, event_recorder
 from support.cluster.in_process_workers import Client, Connection, Crew, SharedMemory, crew_of
 from support.exchanges import Message
 from support.http_client.resuming_client import seeded
@@ -200,7 +201,7 @@ def by_header(scope: Any) -> str | None:
 
 
 async def play(stores: list[Any], chance: random.Random, steps: int = STEPS, **options: Any) -> Play:
-    async with crew_of(stores, **options) as crew:
+    async with crew_of(stores, QUICK, **options) as crew:
         for app in crew.apps:
             app.endpoint._principal = by_header
         visitors = []
@@ -214,15 +215,10 @@ async def play(stores: list[Any], chance: random.Random, steps: int = STEPS, **o
         return stage
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever waits for somebody waits shorter."""
-    monkeypatch.setattr(standalone_stream, "RETENTION", 0.2)
-    monkeypatch.setattr(event_recorder, "GIVE_UP", 0.3)
-    monkeypatch.setattr(event_log, "_LOOK_AGAIN", 0.01)
+#: Whatever waits for somebody waits shorter.
+QUICK = Timings(stream_retention=0.2, log_retries=0.3, resume_lookup=0.01)
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("kind", ["alone", "together", "sqlite", "own store alone", "own store together"])
 @pytest.mark.parametrize("turn", range(3))
 async def test_nobody_reads_what_was_said_to_another(kind: str, turn: int, tmp_path: Path) -> None:
@@ -282,7 +278,6 @@ class Confusing(Treacherous):
         return self._events[int(last_event_id)][0]
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("broken", "leaking"),
     [
@@ -302,7 +297,6 @@ async def test_a_leak_by_an_id_is_seen(
     assert await leaks([SharedMemory()]) == leaking
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("broken", "leaking"),
     [([], False), ([ignore_purposes], True)],

@@ -18,8 +18,8 @@ import pytest
 from enfilade import MCPApp
 from enfilade.serving import dispatcher as serving, thread_pool
 from enfilade.state.tokens import Seal
+from enfilade.timings import Timings
 from enfilade.transports import request_parsing
-from enfilade.transports.http import response
 from enfilade.wire import jsonrpc
 from support.http_client.asgi_calls import Asgi
 from support.http_client.connection import BOTH, modern_headers, request_of, stateless_meta
@@ -81,7 +81,6 @@ PRIMITIVES = (asyncio.Queue, asyncio.Lock, asyncio.Event, asyncio.Condition, asy
 def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
     """A meter on everything that a request could spend something on."""
     meter = Meter()
-    monkeypatch.setattr(response, "GLANCE", 60.0)
     for kind in PRIMITIVES:
         monkeypatch.setattr(kind, "__init__", meter.counting(kind.__name__.lower(), kind.__init__))
     monkeypatch.setattr(jsonrpc, "_decode_envelope", meter.counting("envelope", jsonrpc._decode_envelope))
@@ -101,6 +100,7 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
 @pytest.fixture
 def app(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> MCPApp:
     app = MCPApp("budget")
+    app._timings = Timings(slow_request=60.0)
 
     @app.tool
     async def add(a: int, b: int) -> int:

@@ -13,7 +13,8 @@ import pytest
 
 from enfilade.state.event_store import EventCallback, EventMessage, EventStore, EventStoreLog
 from enfilade.state.store import StoreError
-from enfilade.transports.http import event_recorder, resumption
+from enfilade.timings import Timings
+from enfilade.transports.http import resumption
 from support.cluster.in_process_workers import Client, Connection, Crew, crew_of
 
 pytestmark = pytest.mark.anyio
@@ -190,13 +191,10 @@ async def test_it_is_all_that_is_needed(stores: list[Any], make: Callable[[], Pl
 
 
 @pytest.mark.parametrize("make", [*GOOD.values(), *BAD.values()], ids=[*GOOD, *BAD])
-async def test_nobody_hears_anothers_words_and_nobody_hangs(
-    stores: list[Any], make: Callable[[], Plain], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nobody_hears_anothers_words_and_nobody_hangs(stores: list[Any], make: Callable[[], Plain]) -> None:
     """R-352, R-717, D3: with every id of every session, at every worker."""
-    monkeypatch.setattr(event_recorder, "GIVE_UP", 0.2)
-    monkeypatch.setattr(resumption, "LOOK", 0.02)
-    async with crew_of(stores, event_store=make()) as crew:
+    timings = Timings(log_retries=0.2, reader_poll=0.02)
+    async with crew_of(stores, timings, event_store=make()) as crew:
         clients = [await crew.client() for _ in range(3)]
         names = ["alice", "bob", "carol"]
         calls = [await whole(client, name) for client, name in zip(clients, names, strict=True)]
@@ -226,11 +224,10 @@ def check(again: Connection, name: str, *, own: bool) -> None:
 
 @pytest.mark.parametrize("make", [Broken, Wordless], ids=["broken", "wordless"])
 async def test_a_store_that_keeps_nothing_costs_only_resumption(
-    make: Callable[[], Plain], monkeypatch: pytest.MonkeyPatch
+    make: Callable[[], Plain],
 ) -> None:
     """R-350: no ids are given that would lead nowhere."""
-    monkeypatch.setattr(event_recorder, "GIVE_UP", 0.1)
-    async with crew_of(["memory://"], event_store=make()) as crew:
+    async with crew_of(["memory://"], Timings(log_retries=0.1), event_store=make()) as crew:
         client = await crew.client()
         call = await whole(client, "a")
         assert call.said == [*(f"a {number}" for number in range(5)), "a done"]

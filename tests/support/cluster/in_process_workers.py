@@ -17,6 +17,7 @@ from enfilade.serving.changes import TOOLS, updated
 from enfilade.serving.cluster import _HERE
 from enfilade.state.memory import MemoryBus, MemoryStore
 from enfilade.state.store import LogLimits, Store
+from enfilade.timings import Timings
 from support.exchanges import Asked, Message
 from support.http_client.asgi_calls import Asgi
 from support.http_client.connection import BOTH, HeaderValue, request_of
@@ -273,6 +274,7 @@ class Crew:
 
     Args:
         stores: what each of them is given: an object, or a URL.
+        timings: time limits of each of them; None for the usual ones.
         options: for each of them.
 
     Attributes:
@@ -280,11 +282,20 @@ class Crew:
         connections: all that were ever made.
     """
 
-    def __init__(self, stores: Sequence[Store | str], **options: Any) -> None:
+    def __init__(self, stores: Sequence[Store | str], timings: Timings | None = None, **options: Any) -> None:
         self._gates: dict[str, asyncio.Event] = {}
         self.apps = [Talker(self._gates, store=store, **options) for store in stores]
+        for app in self.apps:
+            app._timings = timings
         self.asgis = [Asgi(app) for app in self.apps]
         self.connections: list[Connection] = []
+
+    def set_event_log_timings(self, timings: Timings) -> None:
+        """Give the event logs of all workers other time limits."""
+        for app in self.apps:
+            event_log = app.endpoint.services.event_log
+            assert event_log is not None
+            event_log.timings = timings
 
     def release(self, name: str) -> None:
         """Open a gate."""
@@ -319,9 +330,11 @@ class Crew:
 
 
 @contextlib.asynccontextmanager
-async def crew_of(stores: Sequence[Store | str], **options: Any) -> AsyncIterator[Crew]:
+async def crew_of(
+    stores: Sequence[Store | str], timings: Timings | None = None, **options: Any
+) -> AsyncIterator[Crew]:
     """Have some workers for the length of a block."""
-    crew = Crew(stores, **options)
+    crew = Crew(stores, timings, **options)
     for app in crew.apps:
         await app.endpoint.start()
     try:

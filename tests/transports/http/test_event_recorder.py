@@ -10,7 +10,7 @@ import pytest
 from enfilade.serving.cluster import Relay
 from enfilade.state.store import LogLimits, StoreError
 from enfilade.state.tokens import Seal
-from enfilade.transports.http import event_recorder as module
+from enfilade.timings import Timings
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.event_recorder import (
     CONCLUDED,
@@ -257,7 +257,7 @@ class TestFailures:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        monkeypatch.setattr(module, "GIVE_UP", 0.1)
+        event_log.timings = Timings(log_retries=0.1)
         monkeypatch.setattr(store.log, "append", Failing(store, 10**9, after=False))
         recorder = event_log.start_stream("session", is_response=True)
         recorder.record(b"one", droppable=False)

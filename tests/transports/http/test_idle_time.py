@@ -15,6 +15,7 @@ import pytest
 
 from enfilade import MCPApp, Settings
 from enfilade.state.store import StoreError
+from enfilade.timings import Timings
 from enfilade.transports.http import sessions as sessions_module
 from support.cluster.in_process_workers import FaultyBus, SharedMemory
 from support.http_client.asgi_calls import Asgi
@@ -349,7 +350,7 @@ class TestInUse:
         session = await other.app.endpoint.services.sessions.find(token.encode(), None)
         assert session is not None
         await other.app.endpoint._end(session)
-        clock.ahead += sessions_module.FRESH + 1
+        clock.ahead += Timings().session_freshness + 1
         one.look()
         async with asyncio.timeout(30):
             await held.task

@@ -15,7 +15,8 @@ import pytest
 
 from enfilade import Context, Settings
 from enfilade.state.store import LogLimits, StoreError
-from enfilade.transports.http import event_recorder, resumption, sessions as session_module, standalone_stream
+from enfilade.timings import Timings
+from enfilade.transports.http import resumption, sessions as session_module
 from enfilade.transports.http.sse_stream import HIGH_WATER, EventStream
 from support.cluster.in_process_workers import Client, Connection, Crew, SharedMemory, crew_of
 from support.exchanges import messages_of
@@ -153,7 +154,7 @@ class TestIds:
         self, crew: Crew, away: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """R-351: what was sent to the client counts, also at a worker that can only ask whether it was."""
-        monkeypatch.setattr(event_recorder, "GATHER", 3600.0)
+        crew.set_event_log_timings(Timings(event_gathering=3600.0))
         client = await crew.client()
         call = client.call("say", name="a", count=3, hold=2)
         await call.has(2)
@@ -432,9 +433,8 @@ class TestRefusals:
 
     async def test_what_its_worker_gave_up_is_waited_for_by_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Idea 5: the worker lives, but could not write the end into the log."""
-        monkeypatch.setattr(event_recorder, "GIVE_UP", 0.2)
         store = SharedMemory()
-        async with crew_of([store, store]) as crew:
+        async with crew_of([store, store], Timings(log_retries=0.2)) as crew:
             client = await crew.client()
             call = client.call("say", name="a", count=2, hold=1)
             await call.has(1)
@@ -553,7 +553,7 @@ class TestGetStreams:
         self, crew: Crew, away: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What it may have missed, although nobody knows whether it happened; and then it goes on."""
-        monkeypatch.setattr(standalone_stream, "RETENTION", 0.05)
+        crew.set_event_log_timings(Timings(stream_retention=0.05))
         client = await crew.client()
         await client.start("resources/subscribe", {"uri": "note://a"}).over()
         stream = await client.open()
@@ -623,7 +623,7 @@ class TestGetStreams:
         self, crew: Crew, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What lingers for somebody who has a stream again lingers for nobody."""
-        monkeypatch.setattr(standalone_stream, "RETENTION", 3600.0)
+        crew.set_event_log_timings(Timings(stream_retention=3600.0))
         client = await crew.client()
         for _ in range(10):
             stream = await client.open()

@@ -13,6 +13,7 @@ import pytest
 from enfilade import Settings
 from enfilade.state.memory import MemoryKeys, MemoryStore
 from enfilade.state.store import LogLimits
+from enfilade.timings import Timings
 from enfilade.transports.http import standalone_stream
 from support.exchanges import Message
 from support.harness import Serving, eventually
@@ -29,7 +30,10 @@ INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
 @pytest.fixture(scope="module")
 def app() -> Listening:
-    return Listening()
+    """Its streams end soon after their client has gone; `test_resumption.py` is about those that do not."""
+    app = Listening()
+    app._timings = Timings(stream_retention=0.05)
+    return app
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +41,6 @@ def serving(app: Listening) -> Iterator[Serving]:
     with Serving(app) as serving:
         serving.http.modern("tools/list")
         yield serving
-
-
-@pytest.fixture(autouse=True)
-def nobody_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream whose client has gone ends soon; how one goes on for its client is in `test_resume.py`."""
-    monkeypatch.setattr(standalone_stream, "RETENTION", 0.05)
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +87,7 @@ class TestLingering:
         self, app: Listening, http: Http, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Sessions are free, so whoever opens many and leaves must not take the streams of others."""
-        monkeypatch.setattr(standalone_stream, "RETENTION", 3600.0)
+        monkeypatch.setattr(app.endpoint.services.event_log, "timings", Timings(stream_retention=3600.0))
         monkeypatch.setattr(standalone_stream, "MOST_RETAINED", 2)
         sessions = [http.initialize() for _ in range(6)]
         for session in sessions:

@@ -32,7 +32,7 @@ from enfilade.transports.http.methods import MethodTable, serve_method
 from enfilade.transports.http.origin_checks import Guard
 from enfilade.transports.http.post import Post, address_of
 from enfilade.transports.http.request_checks import BodyMemory, BodyReader, header_check_for
-from enfilade.transports.http.response import FAREWELL, send_empty, send_json, with_retry_after
+from enfilade.transports.http.response import send_empty, send_json, with_retry_after
 from enfilade.transports.http.services import HttpOptions, Services, session_not_found
 from enfilade.transports.http.session_use import SessionUse
 from enfilade.transports.http.sessions import Session, Sessions
@@ -90,15 +90,16 @@ class Endpoint:
     ) -> None:
         self.options = options
         self.relay = relay
+        self._timings = options.responses.timings
         self.draining = False
         bodies = BodyReader(options.body_limit, BodyMemory(options.body_memory))
         reconciler = Reconciler(seal, relay)
-        sessions = Sessions(seal, relay, options.session_ttl, learn=reconciler.learn)
+        sessions = Sessions(seal, relay, options.session_ttl, learn=reconciler.learn, timings=self._timings)
         sessions.on_missed_change = dispatcher.changes.announce_here
         reconciler.restore = sessions.restore_ended
         event_log = None
         if log is not None and options.sessions:
-            event_log = SealedEventLog(log, seal, relay, options.stream_age)
+            event_log = SealedEventLog(log, seal, relay, options.stream_age, self._timings)
         self.services = Services(
             options=options,
             dispatcher=dispatcher,
@@ -217,7 +218,7 @@ class Endpoint:
         except BaseException as error:  # a failing store or host hook fails this request and nothing else
             if stops(error):
                 if isinstance(error, asyncio.CancelledError):
-                    await _refuse_while_stopping(send, error, headers)
+                    await _refuse_while_stopping(send, error, headers, self._timings.farewell)
                 raise
             failure = masked(error, "an HTTP request could not be served")
             await _refuse(send, failure, failure.status or 500, headers)
@@ -286,9 +287,11 @@ async def _refuse(send: Send, error: RpcError, status: int, headers: Headers) ->
     await send_json(send, status, encode_error(None, error), with_retry_after(status, headers))
 
 
-async def _refuse_while_stopping(send: Send, cancellation: asyncio.CancelledError, headers: Headers) -> None:
+async def _refuse_while_stopping(
+    send: Send, cancellation: asyncio.CancelledError, headers: Headers, timeout: float
+) -> None:
     """Refuse a request that the stopping server has cancelled before there was a response."""
     if is_shutdown(cancellation):
         with contextlib.suppress(Exception):  # its response has begun
-            async with asyncio.timeout(FAREWELL):
+            async with asyncio.timeout(timeout):
                 await _refuse(send, stopping(), 503, headers)

@@ -25,6 +25,7 @@ from enfilade.state.event_store import EventStoreLog
 from enfilade.state.memory import MemoryLog
 from enfilade.state.store import EventLog, StoreError
 from enfilade.state.tokens import Seal
+from enfilade.timings import Timings
 from enfilade.transports.http.event_recorder import (
     CONCLUDED,
     ENTRY_SIZE,
@@ -39,12 +40,8 @@ from enfilade.wire.jsonrpc import INVALID_REQUEST, RequestId, RpcError
 
 log = logging.getLogger("enfilade.transports")
 
-#: How often a stream that is not in the log is looked for again, and after how many seconds.
+#: How often a stream that is not in the log is looked for again.
 _LOOKS: Final = 2
-_LOOK_AGAIN: Final = 0.05
-
-#: Seconds that another worker has to answer whether it sent an event.
-_CLAIM_TIMEOUT: Final = 1.0
 
 _SIGNATURE_PURPOSE: Final = b"stream"
 _ID: Final = re.compile(rb"([0-9a-f]{24})-([A-Za-z0-9_-]{16})(?:-([A-Za-z0-9_-]*))?\.(\d{1,15})")
@@ -98,13 +95,14 @@ class SentEvents:
         relay.on("claim", self._answer)
         relay.on("verdict", self._take_answer)
 
-    async def was_sent(self, stream: str, position: int, worker: str) -> bool:
+    async def was_sent(self, stream: str, position: int, worker: str, timeout: float) -> bool:
         """Return whether a worker has sent an event, as far as it says; True if it does not answer.
 
         Args:
             stream: the key of the stream in the log.
             position: of the event that a client has named.
             worker: the worker that writes the stream.
+            timeout: seconds that it has to answer.
         """
         if not self._relay.shared or worker == self._relay.worker:
             return True
@@ -113,7 +111,7 @@ class SentEvents:
         self._open[number] = answer
         try:
             self._relay.tell("claim", [stream, position, self._relay.worker, number], worker)
-            async with asyncio.timeout(_CLAIM_TIMEOUT):
+            async with asyncio.timeout(timeout):
                 return await answer
         except TimeoutError:
             return True
@@ -140,14 +138,16 @@ class SealedEventLog:
         seal: signs event ids, and seals entries unless the log is private to this process.
         relay: tells readers at other workers that there is more.
         age: seconds for which the log keeps a stream to which nothing is written.
+        timings: time limits.
 
     Attributes:
         external_log: the log, if it names the first event of each stream itself.
         local_log: the log, if it never has to be waited for: it is in this process, and its own.
     """
 
-    def __init__(self, log: EventLog, seal: Seal, relay: Relay, age: float) -> None:
+    def __init__(self, log: EventLog, seal: Seal, relay: Relay, age: float, timings: Timings = Timings()) -> None:
         self.log = log
+        self.timings = timings
         self.relay = relay
         self.external_log = log if isinstance(log, EventStoreLog) else None
         self.local_log = log if isinstance(log, MemoryLog) and log.private else None
@@ -397,7 +397,7 @@ class SealedEventLog:
         for _ in range(_LOOKS):
             with contextlib.suppress(RpcError):
                 return await self.read(position.stream, position.position)
-            await asyncio.sleep(_LOOK_AGAIN)
+            await asyncio.sleep(self.timings.resume_lookup)
         return await self.read(position.stream, position.position)
 
     async def _was_sent(self, event: EventPosition, worker: str) -> bool:
@@ -415,7 +415,8 @@ class SealedEventLog:
             return False  # the end of a stream lies one position after its last event
         if last == event.position:
             return True
-        return await self._sent_events.was_sent(event.stream, event.position, worker)
+        timeout = self.timings.sent_event_check
+        return await self._sent_events.was_sent(event.stream, event.position, worker, timeout)
 
     def _last_sent(self, stream: str) -> int | None:
         recorder = self._open.get(stream)

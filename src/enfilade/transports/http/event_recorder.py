@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import msgspec
 
 from enfilade.state.store import StoreError
+from enfilade.timings import Timings
 from enfilade.wire.jsonrpc import RequestId
 
 log = logging.getLogger("enfilade.transports")
@@ -26,9 +27,6 @@ NOT_ENDED: Final = 0
 CONCLUDED: Final = 1
 RELEASED: Final = 2
 
-#: Seconds for which events are gathered before they are written, unless the stream has ended.
-GATHER: Final = 0.02
-
 #: Bytes not yet written above which a producer that can wait should wait, and above which notifications are
 #: dropped.
 LOG_HIGH_WATER: Final = 256 * 1024
@@ -37,8 +35,7 @@ LOG_CAPACITY: Final = 4 * 1024 * 1024
 #: Bytes of messages in one entry of the log, about.
 ENTRY_SIZE: Final = 128 * 1024
 
-#: Seconds for which a log that refuses is tried again.
-GIVE_UP: Final = 30.0
+#: The first and the longest pause between two attempts to write, in seconds.
 _BACKOFF: Final = (0.05, 2.0)
 
 
@@ -72,6 +69,8 @@ class Entry(msgspec.Struct, array_like=True):
 
 class LogWriter(Protocol):
     """What a recorder needs of the event log; `SealedEventLog` has it."""
+
+    timings: Timings
 
     @property
     def is_local(self) -> bool:
@@ -208,6 +207,11 @@ class StreamRecorder:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
+    def retention(self) -> float:
+        """Seconds for which the stream is retained for a client that was disconnected."""
+        return self._log.timings.stream_retention
+
+    @property
     def unwritten(self) -> bool:
         """Whether something was recorded that the log does not have."""
         return bool(self._pending.messages or self._pending.end)
@@ -310,7 +314,7 @@ class StreamRecorder:
     def _schedule(self) -> None:
         """Write after a while, unless that is scheduled or under way already."""
         if self._timer is None and self._task is None:
-            self._timer = asyncio.get_running_loop().call_later(GATHER, self.write)
+            self._timer = asyncio.get_running_loop().call_later(self._log.timings.event_gathering, self.write)
 
     async def _write(self) -> None:
         """Write what waits now; what comes meanwhile is gathered again, unless it is the end."""
@@ -336,7 +340,7 @@ class StreamRecorder:
                 await self._log.append(self.stream, self._head, position, entry)
                 return self._mark_written(entry)
             except StoreError as error:
-                if time.monotonic() - start > GIVE_UP:
+                if time.monotonic() - start > self._log.timings.log_retries:
                     self._give_up(error)
                     return self._pending.end != NOT_ENDED
                 await asyncio.sleep(pause)
@@ -367,8 +371,8 @@ class StreamRecorder:
         return entry is not None and entry.end != NOT_ENDED
 
     def _give_up(self, error: StoreError) -> None:
-        lost = len(self._pending.messages)
-        log.warning("the log took nothing for %g seconds: %s; events lost: %d", GIVE_UP, error, lost)
+        seconds, lost = self._log.timings.log_retries, len(self._pending.messages)
+        log.warning("the log took nothing for %g seconds: %s; events lost: %d", seconds, error, lost)
         self._pending.clear()
 
 

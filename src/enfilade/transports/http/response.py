@@ -1,9 +1,9 @@
 """The response to one POSTed request: JSON, until it must stream.
 
 A response that is ready at once costs two sends. A request that waits for anything costs a timer as well, which
-hardly ever fires: only if the handler takes longer than `GLANCE` is its client watched, and only a notification,
-or a silence longer than the grace time, turns the response into an event stream. In the stateless era a
-disconnect cancels the request (R-277); in the session era it does not (R-325).
+hardly ever fires: only if the handler takes longer than `Timings.slow_request` is its client watched, and only a
+notification, or a silence longer than the grace time, turns the response into an event stream. In the stateless
+era a disconnect cancels the request (R-277); in the session era it does not (R-325).
 """
 
 import asyncio
@@ -26,12 +26,6 @@ from enfilade.wire.revisions import POLLING
 from enfilade.wire.sse import event
 
 T = TypeVar("T")
-
-#: Seconds after which a request counts as slow.
-GLANCE: Final = 0.01
-
-#: Seconds for telling a client that the server gives up its request.
-FAREWELL: Final = 1.0
 
 JSON: Final = (b"content-type", b"application/json")
 
@@ -268,7 +262,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
     async def conclude_cancelled_batch(self, bodies: list[bytes]) -> None:
         """Send the outcomes that a batch has by now, because its host cancelled it."""
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(FAREWELL):
+            async with asyncio.timeout(self.options.timings.farewell):
                 await self.conclude_batch(bodies)
         if self._stream is not None:
             self._stream.release()
@@ -278,7 +272,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
         """Tell the client that the server gives up its request, because the host cancelled it."""
         if self._early_outcome is None:
             with contextlib.suppress(Exception):
-                async with asyncio.timeout(FAREWELL):
+                async with asyncio.timeout(self.options.timings.farewell):
                     await self.conclude(503, encode_error(request.id, error))
         self._abandon_stream(request)
 
@@ -310,7 +304,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
             waiting.counted = self.in_flight.enter(request)
         if self._stream is not None:
             self._stream.open()
-        waiting.timer = asyncio.get_running_loop().call_later(GLANCE, self._on_slow)
+        waiting.timer = asyncio.get_running_loop().call_later(self.options.timings.slow_request, self._on_slow)
         request.channel.overdue = self._send_early_outcome
 
     def start_batch(self, session_id: str | None) -> None:
@@ -323,7 +317,9 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
         self._waiting = _Waiting()
         if self.options.eager:
             self._start_stream()
-        self._waiting.timer = asyncio.get_running_loop().call_later(GLANCE, self._on_slow)
+        self._waiting.timer = asyncio.get_running_loop().call_later(
+            self.options.timings.slow_request, self._on_slow
+        )
 
     def stop_waiting(self) -> None:
         """Cancel timers and stop watching the client: the outcome is known."""

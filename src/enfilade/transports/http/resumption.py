@@ -12,7 +12,7 @@ import contextlib
 import secrets
 from typing import Final, NamedTuple
 
-from enfilade.serving.cluster import LOOK, Relay
+from enfilade.serving.cluster import Relay
 from enfilade.state.store import StoreError
 from enfilade.transports.http.event_log import EventBatch, EventPosition, SealedEventLog
 from enfilade.transports.http.event_recorder import RELEASED
@@ -22,9 +22,6 @@ from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
 #: How reading ends, besides the ways in which a stream itself ends (`CONCLUDED`, `RELEASED`).
 ORPHANED: Final = 3
 INTERRUPTED: Final = 4
-
-#: Seconds after which a reader says again that it is there.
-CALL_AGAIN: Final = 5.0
 
 GONE_TEXT: Final = (
     "The worker that served this request is gone, and what became of the request is not known; "
@@ -112,7 +109,7 @@ class StreamReaders:
             stream: the connection by which it came back.
             gone: done when the client has gone again.
         """
-        number, reader = secrets.token_hex(8), _Reader()
+        timings, number, reader = self._event_log.timings, secrets.token_hex(8), _Reader()
         self._readers[number] = reader
         clock, last_call = asyncio.get_running_loop().time, float("-inf")
         worker, position = batch.head.worker, start.position
@@ -126,7 +123,7 @@ class StreamReaders:
                         return ReadOutcome(INTERRUPTED, position)
                 if batch.end:
                     return ReadOutcome(batch.end, position)
-                if clock() - last_call > CALL_AGAIN:
+                if clock() - last_call > timings.reader_renewal:
                     claim = [start.stream, self._relay.worker, number, last_call < 0]
                     self._relay.tell("resume", claim, worker)
                     last_call = clock()
@@ -147,9 +144,10 @@ class StreamReaders:
 
     async def _wait(self, reader: _Reader, gone: "asyncio.Future[None]") -> None:
         """Wait until there may be more, the client has gone, or it is time to look anyway."""
+        poll = self._event_log.timings.reader_poll
         woken = asyncio.ensure_future(reader.woken.wait())
         try:
-            await asyncio.wait((woken, gone), timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((woken, gone), timeout=poll, return_when=asyncio.FIRST_COMPLETED)
         finally:
             woken.cancel()
 

@@ -28,17 +28,13 @@ from enfilade.serving.cluster import Relay
 from enfilade.serving.peer import Peer
 from enfilade.state.store import ENDED, StoreError
 from enfilade.state.tokens import Seal
+from enfilade.timings import Timings
 from enfilade.transports.http.session_token import open_token, seal_token
 from enfilade.wire.lifecycle import InitializeRequestParams
 from enfilade.wire.logging import LoggingLevel
 
 #: Bytes of a token for which there is room in memory on the average; those of common clients have about 300.
 _USUAL_TOKEN: Final = 512
-
-#: Seconds for which a worker relies on the record of a session, unless another worker tells it of a change: in a
-#: store that others write to, and in one of its own.
-FRESH: Final = 5.0
-_FRESH_ALONE: Final = 60.0
 
 #: A use is written down when the last one that was is older than this part of the idle time, and a session lives
 #: for the idle time and this part of it after the last use that was.
@@ -163,6 +159,7 @@ class Sessions:
         ttl: seconds without use after which a session may end.
         cache_size: how many sessions are cached, to save the work of unsealing and looking up.
         learn: looks for secrets that the seal does not have, until the function that it gets returns true.
+        timings: time limits.
 
     Attributes:
         streaming: the resources watched by each session whose stream is open in this worker. What is
@@ -178,7 +175,9 @@ class Sessions:
         ttl: float,
         cache_size: int = 4096,
         learn: Callable[[Callable[[], bool]], Awaitable[None]] | None = None,
+        timings: Timings = Timings(),
     ) -> None:
+        self._freshness = timings.session_freshness if relay.shared else timings.session_freshness_alone
         self._seal = seal
         self._learn = learn
         self._relay = relay
@@ -329,9 +328,8 @@ class Sessions:
         session.record = record.without_resources()
         written = max(session.opened, record.used)
         session.used = max(session.used, written)
-        fresh = FRESH if self._relay.shared else _FRESH_ALONE
         remaining = written + session.idle_time * _RENEWED_AFTER - now
-        session.fresh_until = time.monotonic() + min(fresh, remaining)
+        session.fresh_until = time.monotonic() + min(self._freshness, remaining)
 
     async def record(self, session_id: str | None) -> Record:
         """Return what has changed in a session since its handshake, as the store has it now.

@@ -54,6 +54,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from enfilade.serving.failures import LimitedLog
+from enfilade.timings import Timings
 from enfilade.transports.asgi_types import Headers, Send
 from enfilade.transports.http.event_log import ResponseRecorder
 from enfilade.transports.http.event_recorder import CONCLUDED, RELEASED, StreamRecorder
@@ -69,11 +70,6 @@ T = TypeVar("T")
 
 #: Waiting bytes above which a producer that can wait should wait.
 HIGH_WATER: Final = 64 * 1024
-#: Seconds that a sender waits for a reader that does not read.
-PATIENCE: Final = 5.0
-
-#: Seconds that a connection gets to take its last bytes when somebody else comes for the rest of its stream.
-PARTING_TIME: Final = 1.0
 
 #: Timers that are due within so many seconds count as due.
 _TIMER_SLACK: Final = 0.002
@@ -94,12 +90,14 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
         capacity: what may wait for a slow reader before notifications are dropped.
         retry: time after which a client that was disconnected should reconnect.
         write_timeout: how long a client may leave a response unread.
+        timings: time limits that are no settings.
     """
 
     keep_alive: float = 15.0
     capacity: int = 1024 * 1024
     retry: float = 1.0
     write_timeout: float = 30.0
+    timings: Timings = Timings()
 
 
 class StreamState(Enum):
@@ -213,11 +211,11 @@ class EventStream(msgspec.Struct, eq=False):
         return self._stream_recorder is not None and self._stream_recorder.crowded
 
     async def drained(self) -> None:
-        """Wait until reader and log have taken what was waiting, for at most `PATIENCE` seconds."""
+        """Wait until reader and log have taken what was waiting, for at most `Timings.reader_wait`."""
         if self._stream_recorder is not None and self._stream_recorder.crowded:
             await self._stream_recorder.drained()
         if self._buffer.size > HIGH_WATER and self.state is not CLOSED:
-            await self._buffer.wait_for_room(PATIENCE)
+            await self._buffer.wait_for_room(self.options.timings.reader_wait)
 
     def push(self, message: bytes) -> bool:
         """Take one notification; False if there was no room for it, or nobody to take it."""
@@ -286,7 +284,7 @@ class EventStream(msgspec.Struct, eq=False):
         if self.connected:
             self.open()
             self._end_response(PARTING, retry)
-            asyncio.get_running_loop().call_later(PARTING_TIME, self.abandon)
+            asyncio.get_running_loop().call_later(self.options.timings.parting, self.abandon)
 
     async def finish(self, message: bytes | None, *, retry: float | None = None) -> None:
         """Send the outcome, if there is one to send, and end the stream.

@@ -39,9 +39,6 @@ from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
 from enfilade.wire.revisions import POLLING
 
-#: Seconds for which a stream is retained for a client that was disconnected.
-RETENTION: Final = 30.0
-
 #: Standalone streams that are retained at once. The oldest gives way to the next one.
 MOST_RETAINED: Final = 256
 
@@ -239,7 +236,7 @@ async def retain(
         session_time_left: returns the seconds until the session ends.
     """
     recorder.last_read = time.monotonic()
-    while (remaining := min(recorder.last_read + RETENTION - time.monotonic(), session_time_left())) > 0:
+    while (remaining := min(recorder.last_read + recorder.retention - time.monotonic(), session_time_left())) > 0:
         if (await asyncio.wait((ended,), timeout=remaining))[0]:
             return
 
