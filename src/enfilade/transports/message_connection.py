@@ -1,11 +1,9 @@
 """A conversation over one pair of pipes: the messages of stdio, in-process streams and their like.
 
 Without HTTP there are no headers, so the body alone decides the era (protocol §1.7), and the connection itself is
-the session: what `initialize` said holds until it closes. Every request runs in a task of its own, because a slow
-one must not keep a ping or a cancellation waiting (R-415).
-
-The easy thing to get wrong is the mixture: stateless requests may interleave with a session on the same pipe, and
-nothing of the one may show in the other (R-408).
+the session: what `initialize` negotiated holds until it closes. Every request runs in a task of its own, because
+a slow one must not delay a ping or a cancellation (R-415). Stateless requests may interleave with a session on
+the same pipe; they do not affect each other (R-408).
 """
 
 import asyncio
@@ -46,12 +44,12 @@ log = logging.getLogger("enfilade.transports")
 
 #: Seconds that handlers get to end once they are cancelled.
 CANCELLED_LIMIT: Final = 1.0
-#: What becomes of a request that is cut off by the end of the server.
+#: The outcome of a request that is cut off because the server stops.
 STOPPING: Final = cut_off()
-#: Level of log messages a client gets that never set one.
+#: Log level of clients that never set one.
 DEFAULT_LOG_LEVEL: Final[LoggingLevel] = "info"
 
-#: What a client may ask before the handshake without spoiling it.
+#: Methods that a client may call before the handshake and still initialize.
 _PROBES: Final = frozenset({"server/discover"})
 
 
@@ -64,7 +62,7 @@ class Connection:
         write: sends a response, which may not be dropped.
         request_timeout: seconds that a request may take; 0 for no limit.
         max_requests: requests in flight at once.
-        principal: who is at the other end; None if nobody has said.
+        principal: who is at the other end; None if that is unknown.
     """
 
     def __init__(
@@ -91,8 +89,8 @@ class Connection:
         self._peer: Peer | None = None
         self._served_stateless = False
         self._log_level: LoggingLevel = DEFAULT_LOG_LEVEL
-        self._refusing = False  # requests that are cut off get an error
-        self._closed = False  # nothing more is written: each request has its outcome
+        self._refusing = False  # whether requests that are cut off get an error
+        self._closed = False  # whether nothing more is written: each request has its outcome
 
     async def set_log_level(self, level: LoggingLevel) -> None:
         """Remember the level for the rest of the connection (R-409)."""
@@ -103,18 +101,18 @@ class Connection:
         watch(self._watched, uri)
 
     async def unwatch(self, uri: str) -> None:
-        """Tell it no more."""
+        """Stop telling the client when a resource is updated."""
         unwatch(self._watched, uri)
 
     def _listen(self, peer: Peer) -> None:
-        """Tell a session-era client of changes, once it is ready to hear of them (R-304, R-369)."""
+        """Notify a session-era client of changes, once it is initialized (R-304, R-369)."""
 
-        def tell(change: Change) -> bool:
+        def send_change(change: Change) -> bool:
             message = notification_of(change, peer.revision, self._watched)
             return not self._outlet.crowded and self._outlet.push(message)
 
         self._listener = Listener(
-            lambda change: change.uri is None or change.uri in self._watched, tell, of=self._outlet
+            lambda change: change.uri is None or change.uri in self._watched, send_change, of=self._outlet
         )
         self._dispatcher.changes.attach(self._listener)
 
@@ -124,7 +122,7 @@ class Connection:
             self._listener = None
 
     def feed(self, message: bytes) -> None:
-        """Take one message; its outcome, if one is due, is written later. Never raises, never waits."""
+        """Take one message; its response, if it gets one, is written later. Never raises, never waits."""
         try:
             if len(message) > LARGE:
                 check_values(message)
@@ -143,17 +141,17 @@ class Connection:
         self._refuse(None, error)
 
     async def quiet(self) -> None:
-        """Return once nothing runs any more, as the client sends nothing more."""
+        """Return once all requests have ended, since the client sends nothing more."""
         self._stop_listening()
         self._dispatcher.changes.end(self._outlet)  # a listen would run for ever (R-2C7)
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     async def close(self, *, refuse: bool = False) -> None:
-        """Cancel what runs, and wait until it has ended, for at most `CANCELLED_LIMIT`.
+        """Cancel all requests, and wait until they have ended, for at most `CANCELLED_LIMIT` seconds.
 
         Args:
-            refuse: answer the requests that are cut off by that with an error.
+            refuse: answer the requests that are cut off with an error.
         """
         self._stop_listening()
         self._refusing = refuse
@@ -252,9 +250,9 @@ class Connection:
             await self._write(body)
 
     def _ended(self, request: Request, task: "asyncio.Task[None]") -> None:
-        """See to it that a request has an outcome whose task ended in a way that no `except` in it has seen.
+        """Send an outcome for a request whose task ended in a way that no `except` in it has seen.
 
-        That is so if its handler waits for a task that raises `GeneratorExit`: asyncio throws it into the
+        That happens if its handler waits for a task that raises `GeneratorExit`: asyncio throws it into the
         outermost coroutine, which closes all others.
         """
         request.finish()
@@ -264,7 +262,7 @@ class Connection:
             self._refuse(request.id, failure)
 
     def _settle(self, outcome: Outcome) -> None:
-        """Send an outcome although the handler goes on."""
+        """Send an outcome while the handler goes on."""
         if outcome[0] is not None and not self._closed:
             self._start(self._deliver(outcome[0]))
 
@@ -274,7 +272,7 @@ class Connection:
     # -- the two eras ------------------------------------------------------------------------------------------
 
     def _request(self, message: ParsedMessage) -> Request:
-        """Return the request in the era its body says.
+        """Return the request, in the era that its body claims.
 
         Raises:
             RpcError: it is not served (protocol §1.7).

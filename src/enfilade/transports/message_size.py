@@ -1,8 +1,8 @@
-"""How many values a large message may hold.
+"""The limit for the number of values in a large message.
 
 Bytes are no measure for what a message costs: four megabytes of text are read in milliseconds, four megabytes of
-`[],[],…` become over a million objects. So the arrays and objects of a large message are counted before anything
-is built of it. Counting looks at the bytes alone.
+`[],[],…` become over a million objects. So the arrays and objects of a large message are counted in its bytes,
+before anything is decoded.
 """
 
 import re
@@ -13,10 +13,10 @@ from msgspec import UNSET, UnsetType
 from enfilade.transports.refusal_log import RefusalError
 from enfilade.wire.jsonrpc import INVALID_REQUEST, PARSE_ERROR, Envelope, RequestId, RpcError, decode
 
-#: Size in bytes up to which a message may hold whatever fits.
+#: Size in bytes up to which the values of a message are not counted.
 LARGE: Final = 64 * 1024
 
-#: Arrays and objects that a large message may hold in any case.
+#: Arrays and objects that any large message may hold.
 _FREE: Final = 65_536
 #: Bytes of a message for each array or object beyond that.
 _BYTES_EACH: Final = 32
@@ -24,8 +24,8 @@ _BYTES_EACH: Final = 32
 #: A string, also one without an end, so that no search starts twice in the same bytes.
 _STRING_PATTERN: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
 _STRING: Final = re.compile(_STRING_PATTERN, re.DOTALL)
-#: A part of a message that ends where no string is open. It has so few strings that little is copied at once.
-_PART: Final = re.compile(rb'(?:[^"]++|' + _STRING_PATTERN + rb"){1,8192}+", re.DOTALL)
+#: A chunk of a message that ends where no string is open. It has so few strings that little is copied at once.
+_CHUNK: Final = re.compile(rb'(?:[^"]++|' + _STRING_PATTERN + rb"){1,8192}+", re.DOTALL)
 
 
 def check_values(body: bytes) -> None:
@@ -44,10 +44,10 @@ def check_values(body: bytes) -> None:
 
 def _holds_more(body: bytes, most: int) -> bool:
     """Whether there are more arrays and objects than that, brackets within strings not counted."""
-    found = 0
-    for part in _PART.finditer(body):
-        found += _containers(_STRING.sub(b"", part.group()))
-        if found > most:
+    count = 0
+    for chunk in _CHUNK.finditer(body):
+        count += _containers(_STRING.sub(b"", chunk.group()))
+        if count > most:
             return True
     return False
 

@@ -1,7 +1,7 @@
 """Log lines about what is refused because of a limit, a setting, or bad HTTP: for whoever runs the server.
 
-The easy thing to get wrong is that clients decide how often this happens. So there is at most one line a second
-for each limit, with the number of those left out, and a flood of one kind does not hide the others.
+Clients decide how often this happens. So there is at most one line a second for each limit, with the number of
+those left out, and a flood of one kind does not hide the others.
 """
 
 import logging
@@ -54,9 +54,9 @@ class RefusalLog:
         if kind not in self._limits:
             self._limits[kind] = LimitedLog(log, self._interval)
         sender = f"{peer[0]}:{peer[1]}" if peer else "a client"
-        told = reason if status is None else f"HTTP {status}: {reason}"
+        response = reason if status is None else f"HTTP {status}: {reason}"
         limit = f" ({setting})" if setting else ""
-        self._limits[kind].write(logging.WARNING, "%s - %s%s", sender, told, limit)
+        self._limits[kind].write(logging.WARNING, "%s - %s%s", sender, response, limit)
 
 
 refusals: Final = RefusalLog()

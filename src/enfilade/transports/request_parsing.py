@@ -1,9 +1,8 @@
-"""From an envelope to what a request says of itself: its params, its metadata, and its era.
+"""From an envelope to what a message says of itself: its params, its metadata, and its era.
 
-A *claim* is the protocol version in the body's `_meta`; a request that makes one belongs to the stateless era,
-whatever its method or headers say (protocol §1.4). The easy thing to get wrong is a claim inside params that are
-otherwise wrong: the metadata must still be found and judged first, because -32602 for the envelope outranks
-everything that follows (protocol §1.6).
+A *claim* is the protocol version in the body's `_meta`; a request with a claim belongs to the stateless era,
+whatever its method or headers say (protocol §1.4). The metadata is read even if the params are wrong elsewhere,
+because -32602 for the envelope outranks everything that follows (protocol §1.6).
 """
 
 from collections.abc import Mapping
@@ -41,13 +40,13 @@ _NO_META: Final = RequestMeta()
 
 
 class _Decoders(dict[str, "msgspec.json.Decoder[Any]"]):
-    """The decoder of each method's parameters, made with its first request."""
+    """The decoder of each method's parameters, created with its first request."""
 
     def __missing__(self, method: str) -> "msgspec.json.Decoder[Any]":
-        if method not in PARAMS:  # and not kept, as a client may think of any number of methods
+        if method not in PARAMS:  # not cached, as clients may send any number of method names
             return _ANY
-        made = self[method] = msgspec.json.Decoder(PARAMS[method])
-        return made
+        decoder = self[method] = msgspec.json.Decoder(PARAMS[method])
+        return decoder
 
 
 _DECODERS: Final = _Decoders()
@@ -61,7 +60,7 @@ class ParsedMessage(msgspec.Struct):
         method: the method it names.
         id: the id of a request; None for a notification.
         meta: the protocol's members of `_meta`.
-        params: the method's decoded params; None where they are not what the method wants.
+        params: the method's decoded params; None if they are invalid.
         claim: whether the body names a protocol version.
         problem: what is wrong with the params, or None.
         meta_problem: what is wrong with `_meta`, or None.
@@ -81,7 +80,7 @@ class ParsedMessage(msgspec.Struct):
             self.claim = self.meta.protocol_version is not UNSET
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if bytes(raw).strip() == b"null":
-                self._leave_meta_out()
+                self._drop_meta()
                 return
             try:
                 self.meta = decode_without_nulls(_META, raw, error)
@@ -95,7 +94,7 @@ class ParsedMessage(msgspec.Struct):
                 return
             self.claim = isinstance(members, dict) and PROTOCOL_VERSION in members
 
-    def _leave_meta_out(self) -> None:
+    def _drop_meta(self) -> None:
         if isinstance(self.params, RequestParams):
             self.params.meta = UNSET
 
@@ -118,7 +117,7 @@ class ParsedMessage(msgspec.Struct):
         return self.params
 
     def check_metadata(self) -> None:
-        """Check what the stateless era wants on every request (R-104).
+        """Check what the stateless era requires of every request (R-104).
 
         Raises:
             RpcError: INVALID_PARAMS with HTTP status 400, naming what is missing or wrong.
@@ -141,7 +140,7 @@ class ParsedMessage(msgspec.Struct):
             raise unsupported(str(self.meta.protocol_version))
 
     def check_claim(self, fields: Mapping[bytes, bytes], version: str) -> None:
-        """Check what the stateless era wants of a POST, up to its method, in the order of protocol §1.6.
+        """Check what the stateless era requires of a POST, up to its method, in the order of protocol §1.6.
 
         Args:
             fields: the headers, which must agree with the body.
@@ -170,7 +169,7 @@ class ParsedMessage(msgspec.Struct):
 
 
 def parse_message(envelope: Envelope) -> ParsedMessage:
-    """Return what a request or a notification says."""
+    """Parse a request or a notification."""
     id = envelope.id
     message = ParsedMessage(envelope.method or "", None if id is UNSET else id, _NO_META)
     raw = _EMPTY if envelope.params is UNSET else envelope.params
@@ -205,20 +204,20 @@ def unsupported(requested: str) -> RpcError:
 def check_version(version: str) -> None:
     """Check the version header of a request that makes no claim (R-114, E-18).
 
-    In a session any revision with a handshake will do: what is sent is that of the revision that was agreed on,
-    which the header cannot change, so nothing is ambiguous about a client that repeats another one.
+    In a session any revision with a handshake is accepted: messages follow the revision that was negotiated,
+    which the header cannot change, so a client that sends another one is not ambiguous.
 
     Raises:
         RpcError: HTTP 400 with the text that released clients look for (R-115).
     """
     if version and version not in HANDSHAKE:
-        shown = "".join(c if c.isprintable() else "?" for c in version)[:40]
-        known = ", ".join(ALL)
-        raise RpcError(INVALID_REQUEST, f"{UNSUPPORTED} {shown!r}; supported: {known}", status=400)
+        printable = "".join(c if c.isprintable() else "?" for c in version)[:40]
+        supported = ", ".join(ALL)
+        raise RpcError(INVALID_REQUEST, f"{UNSUPPORTED} {printable!r}; supported: {supported}", status=400)
 
 
 def _rescue_meta(raw: Raw) -> object:
-    """Find `_meta` in params that are wrong elsewhere; None where it is not even an object."""
+    """Return `_meta` of params that are wrong elsewhere; None where it is no object."""
     try:
         return _ANY.decode(raw).meta
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -226,12 +225,12 @@ def _rescue_meta(raw: Raw) -> object:
 
 
 def _explain(error: Exception, where: str) -> str:
-    """Say in one line what was expected and what came, with the place as a path from `where`."""
+    """Return in one line what was expected and what came, with a path that begins with `where`."""
     if not isinstance(error, msgspec.ValidationError):
         return f"{where} cannot be decoded"
-    what, _, path = str(error).rpartition(" - at `$")
-    if not what:
-        what, path = str(error), "`"
+    problem, _, path = str(error).rpartition(" - at `$")
+    if not problem:
+        problem, path = str(error), "`"
     for key in (PROTOCOL_VERSION, CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL):
         path = path.replace(key, f'"{key}"')
-    return f"{what.replace('`', '')} at {where}{path.rstrip('`')}"
+    return f"{problem.replace('`', '')} at {where}{path.rstrip('`')}"

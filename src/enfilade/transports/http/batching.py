@@ -1,10 +1,10 @@
-"""The messages of a 2025-03-26 batch, served side by side: each request comes to an outcome of its own.
+"""The messages of a 2025-03-26 batch, served side by side: each request has an outcome of its own.
 
-Each message has a task and a future for its response. They are two things because the response may come first:
-a handler that goes on after its deadline holds up neither the batch nor the others in it.
+Each message has a task and a future for its response, because the response may come first: a handler that goes on
+after its deadline delays neither the batch nor the other messages in it.
 
-Easy to get wrong: cancellations. The host cancels the task of the POST only. Whatever else cancels the task of a
-message is the doing of its own handler, and the failure of that one message.
+The host cancels the task of the POST only. Whatever else cancels the task of a message is done by its own
+handler, and is a failure of that one message.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from enfilade.serving.request import UNWINDING, Request
 from enfilade.transports.http.limits import RequestLimit
 from enfilade.wire.jsonrpc import encode_error
 
-#: What handlers that do not end run in, once their batch is answered: nothing else refers to it.
-_left_behind: Final[set["asyncio.Task[None]"]] = set()
+#: The tasks of handlers that go on after their batch has its response: nothing else refers to them.
+_tasks: Final[set["asyncio.Task[None]"]] = set()
 
 
 class Batch:
@@ -34,7 +34,7 @@ class Batch:
         request_timeout: seconds that each of them may take; 0 for no limit.
 
     Attributes:
-        cancelled: whether the host has cancelled the whole.
+        cancelled: whether the host has cancelled the batch.
     """
 
     def __init__(self, request_limit: RequestLimit, request_timeout: float) -> None:
@@ -48,28 +48,28 @@ class Batch:
         messages: Sequence[Raw],
         serve: "Callable[[Raw, asyncio.Future[bytes | None]], Awaitable[bytes | None]]",
     ) -> list[bytes]:
-        """Serve all messages, and return the responses that are due, in the order of the messages.
+        """Serve all messages, and return their responses, in the order of the messages.
 
         Args:
-            serve: serves one message and returns its response, if one is due. It gets a future that takes the
-                response sooner.
+            serve: serves one message and returns its response, if it gets one. Its future may take the response
+                before that.
         """
         loop = asyncio.get_running_loop()
         outcomes: list[asyncio.Future[bytes | None]] = [loop.create_future() for _ in messages]
         for message, outcome in zip(messages, outcomes, strict=True):
             task = loop.create_task(_settled(serve(message, outcome), outcome))
-            _left_behind.add(task)
-            task.add_done_callback(_left_behind.discard)
+            _tasks.add(task)
+            task.add_done_callback(_tasks.discard)
         try:
             await asyncio.wait(outcomes)
         except asyncio.CancelledError:
             self.cancelled = True
             self._stop()
             await asyncio.wait(outcomes, timeout=2 * UNWINDING)
-        return _due(outcomes)
+        return _responses(outcomes)
 
     async def respond(self, request: Request, outcome: "asyncio.Future[bytes | None]") -> bytes | None:
-        """Run one request of the batch, and return its response, if one is due."""
+        """Run one request of the batch, and return its response, if it gets one."""
         request.channel.outside = 0
         request.channel.overdue = partial(_settle, outcome)
         self._requests.append(request)
@@ -104,11 +104,11 @@ async def _settled(serving: Awaitable[bytes | None], outcome: "asyncio.Future[by
         _settle(outcome, (body, None))
 
 
-def _settle(outcome: "asyncio.Future[bytes | None]", due: Outcome) -> None:
+def _settle(future: "asyncio.Future[bytes | None]", outcome: Outcome) -> None:
     with contextlib.suppress(asyncio.InvalidStateError):  # it has its response already
-        outcome.set_result(due[0])
+        future.set_result(outcome[0])
 
 
-def _due(outcomes: "Iterable[asyncio.Future[bytes | None]]") -> list[bytes]:
+def _responses(outcomes: "Iterable[asyncio.Future[bytes | None]]") -> list[bytes]:
     bodies = [outcome.result() for outcome in outcomes if outcome.done()]
     return [body for body in bodies if body is not None]

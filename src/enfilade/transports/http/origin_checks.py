@@ -1,9 +1,9 @@
 """Validation of Host and Origin against DNS rebinding, and CORS headers for allowed origins.
 
 A page on the web can point its own name at 127.0.0.1 and drive a local server through the user's browser; its
-requests then carry a foreign Host or Origin (R-205, R-701). Loopback names are allowed unless the server says
-otherwise, everything else must be named. The easy thing to get wrong is to look at one of the two headers only,
-or to read a name out of a text that is no host: each header is matched as a whole.
+requests then carry a foreign Host or Origin (R-205, R-701). Loopback names are allowed unless a setting says
+otherwise; every other name must be configured. Both headers are checked, and each is matched as a whole, so that
+no name is read out of a text that is no host.
 """
 
 import ipaddress
@@ -31,29 +31,29 @@ _LAST_PORT: Final = 65535
 #: The same of other schemes, such as those of browser extensions.
 _OTHER_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@\\,*]+")
 _DEFAULT_PORT: Final = {"http": ":80", "https": ":443"}
-#: What an origin is that has no host, such as a sandboxed frame.
+#: The origin of what has no host, such as a sandboxed frame.
 _OPAQUE: Final = "null"
 
 
 class Guard:
-    """Lets requests in by their Host and Origin.
+    """Allows requests by their Host and Origin.
 
     Args:
         hosts: names allowed besides loopback: `api.example.com`, `*.example.com`, or `*` for any.
         origins: origins allowed besides loopback and the server's own: `https://app.example.com`, or `*`.
-        localhost: allow loopback hosts and origins that are not named.
+        localhost: allow loopback hosts and origins that are not listed.
     """
 
     def __init__(self, hosts: Iterable[str] = (), origins: Iterable[str] = (), *, localhost: bool = True) -> None:
-        named = [host.lower() for host in hosts]
-        self._any_host = "*" in named
-        self._hosts = frozenset(_allowed_name(host) or host for host in named)
+        patterns = [host.lower() for host in hosts]
+        self._any_host = "*" in patterns
+        self._hosts = frozenset(_allowed_name(host) or host for host in patterns)
         self._domains = tuple(host[1:] for host in self._hosts if host.startswith("*."))
         self._origins = frozenset(_canonical(origin.lower()) for origin in origins)
         self._localhost = localhost
 
     def verdict(self, host: bytes | None, origin: bytes | None) -> tuple[int, str] | None:
-        """Return the HTTP status of a refusal and its reason, or None for who may pass (E-34, E-35)."""
+        """Return the HTTP status of a refusal and its reason, or None if the request is allowed (E-34, E-35)."""
         if host is not None and not self._host_allowed(host.decode("latin-1").lower()):
             return 421, _refusal("Host", host, "allowed_hosts", check_host)
         if origin is not None and not self._origin_allowed(origin, host):
@@ -74,11 +74,11 @@ class Guard:
         text = origin.decode("latin-1").lower().removesuffix("/")
         if "*" in self._origins or text in self._origins:
             return True
-        matched = _ORIGIN.fullmatch(text)
-        name = _name(matched)
-        if matched is None or name is None:
+        match = _ORIGIN.fullmatch(text)
+        name = _name(match)
+        if match is None or name is None:
             return False
-        same = host is not None and matched["authority"] == host.decode("latin-1").lower()
+        same = host is not None and match["authority"] == host.decode("latin-1").lower()
         return same or (self._localhost and is_loopback(name))
 
     def readable_by(self, fields: Mapping[bytes, bytes]) -> bytes | None:
@@ -92,17 +92,18 @@ def _refusal(header: str, value: bytes, setting: str, check: Callable[[str], str
 
     The value comes from whoever called and may be pasted into a shell, so it is quoted.
     """
-    shown = "".join(c if c.isprintable() else "?" for c in value.decode("latin-1"))[:100]
-    refused = f"{header} {shown!r} is not allowed."
+    printable = "".join(c if c.isprintable() else "?" for c in value.decode("latin-1"))[:100]
+    refusal = f"{header} {printable!r} is not allowed."
     try:
-        check(shown)
+        check(printable)
     except ValueError:
-        return f"{refused} It is malformed."
-    typed = shlex.quote(shown)
+        return f"{refusal} It is malformed."
+    quoted = shlex.quote(printable)
+    option = setting.replace("_", "-")
     return (
-        f"{refused} If it belongs to this server, add it to {setting}: in the environment as "
-        f"ENFILADE_{setting.upper()}={typed}, in the code as settings=Settings({setting}=[{shown!r}]), or with "
-        f"`enfilade run --{setting.replace('_', '-')} {typed}`"
+        f"{refusal} If it belongs to this server, add it to {setting}: in the environment as "
+        f"ENFILADE_{setting.upper()}={quoted}, in the code as "
+        f"settings=Settings({setting}=[{printable!r}]), or with `enfilade run --{option} {quoted}`"
     )
 
 
@@ -118,9 +119,9 @@ def check_host(text: str) -> str:
     host = text.lower()
     if host == "*" or _allowed_name(host) is not None:
         return text
-    likely = _in_ascii(re.split(r"[/?#]", host.split("://", 1)[-1].rsplit("@", 1)[-1])[0].strip())
-    if likely != host and _allowed_name(likely) is not None:
-        raise ValueError(f"{text!r} is not a host name; write {likely!r}")
+    suggestion = _in_ascii(re.split(r"[/?#]", host.split("://", 1)[-1].rsplit("@", 1)[-1])[0].strip())
+    if suggestion != host and _allowed_name(suggestion) is not None:
+        raise ValueError(f"{text!r} is not a host name; write {suggestion!r}")
     raise ValueError(
         f"{text!r} is not a host name; write one such as 'mcp.example.com', an IP address, '*.example.com' for "
         "all names below example.com, or '*' for any"
@@ -136,33 +137,33 @@ def check_origin(text: str) -> str:
     origin = text.lower().removesuffix("/")
     if origin in ("*", _OPAQUE) or _is_origin(origin):
         return text
-    scheme, found, rest = origin.rpartition("://")
-    authority = _in_ascii(re.split(r"[/?#]", rest.rsplit("@", 1)[-1])[0].strip())
-    likely = f"{scheme if found else 'https'}://{authority}"
-    if "*" not in likely and _is_origin(likely):
-        raise ValueError(f"{text!r} is not an origin; write {likely!r}")
+    scheme, separator, authority_and_path = origin.rpartition("://")
+    authority = _in_ascii(re.split(r"[/?#]", authority_and_path.rsplit("@", 1)[-1])[0].strip())
+    suggestion = f"{scheme if separator else 'https'}://{authority}"
+    if "*" not in suggestion and _is_origin(suggestion):
+        raise ValueError(f"{text!r} is not an origin; write {suggestion!r}")
     raise ValueError(
         f"{text!r} is not an origin; write scheme and host, such as 'https://app.example.com', or '*' for any"
     )
 
 
-def check_each(given: Iterable[str], check: Callable[[str], str]) -> tuple[str, ...]:
-    """Return entries that were given in code.
+def check_each(entries: Iterable[str], check: Callable[[str], str]) -> tuple[str, ...]:
+    """Return entries that were set in code.
 
     Args:
-        given: the entries.
+        entries: the entries of the setting.
         check: one of the two functions above.
 
     Raises:
-        ValueError: one of them cannot be, or a string was given instead of a list.
+        ValueError: one of them can match nothing, or it is a string instead of a list.
     """
-    if isinstance(given, str):
-        raise ValueError(f"{given!r} is a string; give a list: [{given!r}]")
-    return tuple(check(entry) for entry in given)
+    if isinstance(entries, str):
+        raise ValueError(f"{entries!r} is a string; give a list: [{entries!r}]")
+    return tuple(check(entry) for entry in entries)
 
 
 def _in_ascii(name: str) -> str:
-    """Return a name as clients send it; a name with other letters than those of ASCII has another form there."""
+    """Return a name as clients send it: in its ASCII form (IDNA)."""
     try:
         return name if name.isascii() else name.encode("idna").decode("ascii")
     except UnicodeError:
@@ -184,23 +185,23 @@ def _canonical(origin: str) -> str:
 def _allowed_name(host: str) -> str | None:
     """Return the name in an entry of `allowed_hosts`, also one with a port, or a bare IPv6 address."""
     if host.startswith("*."):
-        matched = _HOST.fullmatch(host[2:])
-        return f"*.{_name(matched)}" if matched is not None and matched["name"] and _name(matched) else None
-    bare = f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
-    return _name(_HOST.fullmatch(bare))
+        match = _HOST.fullmatch(host[2:])
+        return f"*.{_name(match)}" if match is not None and match["name"] and _name(match) else None
+    authority = f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
+    return _name(_HOST.fullmatch(authority))
 
 
-def _name(matched: re.Match[str] | None) -> str | None:
-    """Return the name or the address in what was matched; None if it is none.
+def _name(match: re.Match[str] | None) -> str | None:
+    """Return the name or the address in a match; None if it is none.
 
     An address is without brackets and in its short form. `example.com.` is the name `example.com`: the dot at the
     end is the root of DNS (RFC 1034 §3.1).
     """
-    if matched is None or int(matched["port"] or 0) > _LAST_PORT:
+    if match is None or int(match["port"] or 0) > _LAST_PORT:
         return None
-    address: str | None = matched["v6"]
+    address: str | None = match["v6"]
     if address is None:
-        return str(matched["name"]).removesuffix(".")
+        return str(match["name"]).removesuffix(".")
     try:
         return str(ipaddress.IPv6Address(address))
     except ValueError:
