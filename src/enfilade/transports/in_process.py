@@ -1,7 +1,7 @@
-"""Talk to a server in the same process, through the official client: for the tests of those who write servers.
+"""A transport for the official client to a server in the same process, for tests of servers.
 
-Needs the official client, `pip install "enfilade[client]"`. The messages are those of a pipe, encoded and decoded
-as they would be, so a test sees what a client sees.
+Needs the official client, `pip install "enfilade[client]"`. Messages are encoded and decoded as over stdio, so a
+test sees what a client sees.
 """
 
 from collections.abc import AsyncIterator
@@ -13,15 +13,15 @@ from enfilade.transports.message_connection import Connection
 
 
 class Serveable(Protocol):
-    """What can be connected to: an `MCPApp`."""
+    """A server to connect to: an `MCPApp`."""
 
     def running(self) -> AbstractAsyncContextManager[Dispatcher]:
         """Start the server and yield its dispatcher."""
         ...
 
 
-class _Pipe:
-    """Hands the server's messages to the client as they come."""
+class _DirectOutlet:
+    """Passes each message of the server to the client at once."""
 
     crowded = False
 
@@ -48,11 +48,11 @@ class _Pipe:
 
 @asynccontextmanager
 async def streams(app: Serveable, principal: str | None = None) -> AsyncIterator[tuple[Any, Any]]:
-    """Yield the (read, write) streams that the official client asks of a transport.
+    """Yield the (read, write) streams that the official client expects of a transport.
 
     Args:
         app: the server.
-        principal: who the client is, as if a host had authenticated them; None for nobody.
+        principal: the client's identity, as if a host had authenticated it; None for none.
     """
     import anyio
     from mcp.shared.message import SessionMessage
@@ -65,8 +65,8 @@ async def streams(app: Serveable, principal: str | None = None) -> AsyncIterator
         def deliver(message: bytes) -> None:
             to_client.send_nowait(SessionMessage(jsonrpc_message_adapter.validate_json(message, by_name=False)))
 
-        pipe = _Pipe(deliver)
-        connection = Connection(dispatcher, pipe, pipe.write, principal=principal)
+        outlet = _DirectOutlet(deliver)
+        connection = Connection(dispatcher, outlet, outlet.write, principal=principal)
 
         async def serve() -> None:
             async for message in from_client:

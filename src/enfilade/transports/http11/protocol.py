@@ -294,7 +294,9 @@ class HttpProtocol(RequestReader):
                 app = refuse_for_lack_of_room
             keep_alive = keep_alive and not self.in_reserve
         previous = self.cycle
-        self.cycle = cycle = RequestCycle(self, app, scope, keep_alive, expects_continue)
+        self.cycle = cycle = RequestCycle(
+            self, app, scope, keep_alive=keep_alive, expects_continue=expects_continue
+        )
         if not keep_alive and http_version == "1.0":
             cycle.end_by_close()
         if previous is None or (previous.response_complete and previous.keep_alive):

@@ -128,6 +128,7 @@ class RequestCycle:
         connection: ConnectionApi,
         app: Any,
         scope: dict[str, Any],
+        *,
         keep_alive: bool,
         expects_continue: bool,
     ) -> None:
