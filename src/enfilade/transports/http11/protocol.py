@@ -16,7 +16,7 @@ The state of a connection says what happens to the bytes that arrive:
     OPEN      parsing has taken `parse_turn`; other connections get their turn    HELD      _feed_in_pieces
     HELD      the last waiting request has begun, or the turn has come            OPEN      _resume_parsing
     OPEN      what arrives is no request, or too large, or takes too long         REFUSED   _refuse
-    HELD      the connections of the server hold too many bytes                   REFUSED   _refuse
+    HELD      the connections of the server hold too many bytes, or it times out  REFUSED   _refuse
     REFUSED   all requests before it are answered: the refusal is written         CLOSING   _answer_refusal
     any       the last response is complete, and the client may still send        CLOSING   _close
 
