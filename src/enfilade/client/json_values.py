@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from enfilade.primitives.schema.schema_wording import at_pointer
+from enfilade.primitives.schema.references import at_pointer
 
 Schema = Mapping[str, Any]
 

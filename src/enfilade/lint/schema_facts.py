@@ -13,8 +13,8 @@ import jsonschema_rs
 
 from enfilade.primitives.schema.json_schema import refuse_elsewhere
 from enfilade.primitives.schema.portable import KNOWN_FORMATS
+from enfilade.primitives.schema.references import Schema, map_subschemas, subschemas, walk
 from enfilade.primitives.schema.regex_dialect import is_portable
-from enfilade.primitives.schema.schema_walk import Schema, everything, inner, rebuilt
 
 #: Formats of which many languages write texts that others refuse.
 OFTEN_BROKEN: Final = ("date-time", "duration", "regex", "time")
@@ -75,7 +75,7 @@ def children(schema: Schema, place: str = "") -> Iterator[tuple[str, str, Schema
         if isinstance(schema.get(key), Mapping)
         for name, member in schema[key].items()
     }
-    for key, subschema in inner(schema):
+    for key, subschema in subschemas(schema):
         if (name := names.get(id(subschema))) is not None:
             yield key, f"{place}.{name}" if place else name, subschema
         else:
@@ -98,13 +98,17 @@ def located(schema: Schema, skip: frozenset[str] = frozenset(), place: str = "")
 
 def references(schema: Schema) -> list[str]:
     """Return what a schema and those within it refer to."""
-    return [each["$ref"] for each in everything(schema) if isinstance(each.get("$ref"), str)]
+    return [each["$ref"] for each in walk(schema) if isinstance(each.get("$ref"), str)]
 
 
 def depth(schema: Schema) -> int:
     """Return how many levels of objects and arrays there are, definitions left aside."""
     return max(
-        (depth(each) + (key in _INWARD) for key, each in inner(schema) if key not in ("$defs", "definitions")),
+        (
+            depth(each) + (key in _INWARD)
+            for key, each in subschemas(schema)
+            if key not in ("$defs", "definitions")
+        ),
         default=0,
     )
 
@@ -276,7 +280,7 @@ def _described_names(schema: Schema) -> frozenset[str] | None:
     if isinstance(schema.get("additionalProperties"), Mapping):
         return None
     names = set(_properties(schema))
-    for key, subschema in inner(schema):
+    for key, subschema in subschemas(schema):
         if key in _SAME_VALUE:
             more = _described_names(subschema)
             if more is None:
@@ -305,7 +309,7 @@ def _number(value: Any) -> int | float | None:
 
 def _without(key: str, schema: Schema) -> dict[str, Any]:
     """Return a schema without a keyword, nor one in it."""
-    return rebuilt(
+    return map_subschemas(
         {name: value for name, value in schema.items() if name != key}, lambda each: _without(key, each)
     )
 

@@ -9,7 +9,7 @@ from enfilade.client.surface import Surface
 from enfilade.lint import schema_facts as facts
 from enfilade.lint.findings import Hits, Rule, Severity
 from enfilade.lint.surface_rules import label
-from enfilade.primitives.schema.schema_walk import Schema
+from enfilade.primitives.schema.references import Schema
 
 DEEPEST_SCHEMA: Final = 5
 LONGEST_SHOWN: Final = 60  # characters of somebody else's text in a finding

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
-from enfilade.primitives.schema.core_nodes import Node, nodes
-from enfilade.primitives.schema.limits import leaves
+from enfilade.primitives.schema.core_nodes import Node, leaves, nodes
 
 _NO_TEXT: Final = (
     "list",

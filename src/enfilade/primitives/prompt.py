@@ -18,7 +18,8 @@ from enfilade.primitives.handler import Handler, handler_of
 from enfilade.primitives.metadata import Dumped, check_options, check_sendable, read_icons
 from enfilade.primitives.names import check_prompt_name
 from enfilade.primitives.schema.docstrings import docstring_of, documented_names, read_docstring
-from enfilade.primitives.schema.schema_wording import expectation, follow
+from enfilade.primitives.schema.json_schema import expectation
+from enfilade.primitives.schema.references import follow
 from enfilade.primitives.schema.signature import describe, raw_name, read_signature, refuse_nothing
 from enfilade.primitives.values.arguments import StringReader
 from enfilade.primitives.values.messages import prompt_result

@@ -17,7 +17,8 @@ from pydantic_core import ValidationError, to_json
 
 from enfilade.primitives.impossible_types import refuse_impossible
 from enfilade.primitives.schema.core_schemas import for_arguments
-from enfilade.primitives.schema.schema_wording import Step, follow, place
+from enfilade.primitives.schema.json_schema import place
+from enfilade.primitives.schema.references import Step, follow
 from enfilade.primitives.schema.schemas import TidySchema
 
 _MOST: Final = 50  # values of one choice that are tried

@@ -30,7 +30,7 @@ from enfilade.primitives.metadata import (
     read_icons,
 )
 from enfilade.primitives.schema.docstrings import docstring_of, documented_names, read_docstring
-from enfilade.primitives.schema.schema_wording import follow
+from enfilade.primitives.schema.references import follow
 from enfilade.primitives.schema.signature import (
     EMPTY,
     Signature,

@@ -24,16 +24,18 @@ from msgspec.structs import replace
 from enfilade.primitives.handler import Handler
 from enfilade.primitives.metadata import Dumped, check_options, check_sendable, read_annotations, read_icons
 from enfilade.primitives.names import check_tool_name, secret_names
-from enfilade.primitives.schema.deferrable_types import is_plain, is_plain_parameter, texts_of
 from enfilade.primitives.schema.docstrings import Docstring, docstring_of, documented_names, read_docstring
 from enfilade.primitives.schema.signature import (
     EMPTY,
     Signature,
     describe,
     is_async,
+    is_deferrable,
+    is_deferrable_parameter,
     origin_of,
     raw_name,
     read_signature,
+    texts_of,
 )
 from enfilade.startup.lazy import LazyModule, LazyObject
 from enfilade.wire import tools as wire
@@ -42,15 +44,15 @@ from enfilade.wire.content import Icon
 if TYPE_CHECKING:
     import logging
 
-    from enfilade.primitives.schema import explicit_schema as _given_schema, inlining as _inlining
+    from enfilade.primitives.schema import explicit_schema as _explicit_schema, references as _references
     from enfilade.primitives.schema.explicit_schema import GivenSchemaReader
     from enfilade.primitives.values import arguments as _arguments, structured_output as _structured
     from enfilade.primitives.values.arguments import ArgumentReader, RawArguments
     from enfilade.primitives.values.results import ResultWriter
 else:  # with pydantic, which takes long to load; the last is needed for mistakes alone
     _arguments = LazyModule("enfilade.primitives.values.arguments")
-    _given_schema = LazyModule("enfilade.primitives.schema.explicit_schema")
-    _inlining = LazyModule("enfilade.primitives.schema.inlining")
+    _explicit_schema = LazyModule("enfilade.primitives.schema.explicit_schema")
+    _references = LazyModule("enfilade.primitives.schema.references")
     _structured = LazyModule("enfilade.primitives.values.structured_output")
     logging = LazyModule("logging")
 
@@ -238,9 +240,9 @@ def _define(
     """Return what is listed: the outline with its schemas, which are made now if they were not before."""
     taken, sent = reader.schema, writer.schema
     if "$defs" in taken and not keep_input:
-        taken = _inlining.inlined(taken)
+        taken = _references.inline_references(taken)
     if sent is not None and "$defs" in sent and not keep_output:
-        sent = _inlining.inlined(sent)
+        sent = _references.inline_references(sent)
     return replace(outline, input_schema=taken, output_schema=sent or UNSET)
 
 
@@ -257,7 +259,7 @@ def _reader(
     additional: bool,
 ) -> ArgumentReader | GivenSchemaReader:
     if schema is not None:
-        return _given_schema.GivenSchemaReader(name, signature, dict(schema), label=label)
+        return _explicit_schema.GivenSchemaReader(name, signature, dict(schema), label=label)
 
     def make() -> ArgumentReader:
         descriptions = docstring.parameters
@@ -269,9 +271,8 @@ def _reader(
             extra="ignore" if additional else "forbid",
         )
 
-    return (
-        cast("ArgumentReader", LazyObject(make)) if all(map(is_plain_parameter, signature.parameters)) else make()
-    )
+    can_wait = all(map(is_deferrable_parameter, signature.parameters))
+    return cast("ArgumentReader", LazyObject(make)) if can_wait else make()
 
 
 def _writer(returns: Any, label: str, structured: bool | None, schema: Mapping[str, Any] | None) -> ResultWriter:
@@ -279,5 +280,5 @@ def _writer(returns: Any, label: str, structured: bool | None, schema: Mapping[s
         given = None if schema is None else dict(schema)
         return _structured.writer_for(returns, label=label, structured=structured, schema=given)
 
-    is_surely_fine = not structured and schema is None and (returns is EMPTY or is_plain(returns))
+    is_surely_fine = not structured and schema is None and (returns is EMPTY or is_deferrable(returns))
     return cast("ResultWriter", LazyObject(make)) if is_surely_fine else make()

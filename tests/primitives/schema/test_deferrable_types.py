@@ -7,8 +7,7 @@ import pytest
 from msgspec import Raw
 from pydantic import BaseModel, Field, TypeAdapter
 
-from enfilade.primitives.schema.deferrable_types import is_plain, is_plain_parameter
-from enfilade.primitives.schema.signature import EMPTY, Parameter
+from enfilade.primitives.schema.signature import EMPTY, Parameter, is_deferrable, is_deferrable_parameter
 from enfilade.primitives.tool import Tool, tool_from_function
 from enfilade.primitives.values.arguments import ArgumentReader
 from enfilade.primitives.values.structured_output import TypedWriter, writer_for
@@ -48,18 +47,18 @@ OTHERS: list[Any] = [
 
 @pytest.mark.parametrize("annotation", PLAIN, ids=str)
 def test_what_is_plain_can_be_read_and_described(annotation: Any) -> None:
-    assert is_plain(annotation)
+    assert is_deferrable(annotation)
     TypeAdapter(annotation).json_schema()
     parameters = [Parameter("x", annotation, EMPTY), Parameter("y", annotation, None)]
-    assert all(map(is_plain_parameter, parameters))
+    assert all(map(is_deferrable_parameter, parameters))
     ArgumentReader("f", parameters, descriptions={}, label="f()")
     writer_for(annotation, label="f()")
 
 
 @pytest.mark.parametrize("annotation", OTHERS, ids=str)
 def test_the_rest_is_not(annotation: Any) -> None:
-    assert not is_plain(annotation)
-    assert not is_plain_parameter(Parameter("x", annotation, EMPTY))
+    assert not is_deferrable(annotation)
+    assert not is_deferrable_parameter(Parameter("x", annotation, EMPTY))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_the_rest_is_not(annotation: Any) -> None:
     ],
 )
 def test_defaults_and_texts_count(annotation: Any, default: Any, plain: bool) -> None:
-    assert is_plain_parameter(Parameter("x", annotation, default)) is plain
+    assert is_deferrable_parameter(Parameter("x", annotation, default)) is plain
 
 
 def made(fn: Any, **options: Any) -> Tool:

@@ -7,9 +7,8 @@ from pydantic import BaseModel, Field
 
 from enfilade import MCPApp
 from enfilade.lint.schema_facts import is_recursive
-from enfilade.primitives.schema.inlining import MOST, inlined
 from enfilade.primitives.schema.json_schema import SchemaChecker
-from enfilade.primitives.schema.schema_walk import everything
+from enfilade.primitives.schema.references import MAX_SUBSCHEMAS, inline_references, walk
 
 
 class Place(BaseModel):
@@ -107,27 +106,27 @@ def test_alternatives_by_a_tag_say_that_the_tag_must_come() -> None:
 @pytest.mark.parametrize("length", [12, 40])
 def test_a_schema_never_explodes(length: int) -> None:
     schema = chain(length)
-    made = inlined(schema)
-    assert len(list(everything(made))) <= max(MOST, len(list(everything(schema))))
+    made = inline_references(schema)
+    assert len(list(walk(made))) <= max(MAX_SUBSCHEMAS, len(list(walk(schema))))
     SchemaChecker(made)  # every reference leads somewhere
 
 
 def test_what_is_used_once_is_written_out_however_large() -> None:
-    many = {f"p{n}": {"type": "integer"} for n in range(MOST)}
+    many = {f"p{n}": {"type": "integer"} for n in range(MAX_SUBSCHEMAS)}
     schema = {"properties": {"x": {"$ref": "#/$defs/Big"}}, "$defs": {"Big": {"properties": many}}}
-    assert inlined(schema) == {"properties": {"x": {"properties": many}}}
+    assert inline_references(schema) == {"properties": {"x": {"properties": many}}}
 
 
 def test_what_stands_beside_a_reference_and_contradicts_holds_as_well() -> None:
     schema = {"properties": {"x": {"$ref": "#/$defs/A", "minimum": 5}}, "$defs": {"A": {"minimum": 3}}}
-    assert inlined(schema) == {"properties": {"x": {"allOf": [{"minimum": 3}], "minimum": 5}}}
+    assert inline_references(schema) == {"properties": {"x": {"allOf": [{"minimum": 3}], "minimum": 5}}}
 
 
 def test_a_property_called_ref_is_none() -> None:
     schema = {"properties": {"$ref": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "integer"}}}
-    assert inlined(schema) == {"properties": {"$ref": {"type": "integer"}}}
+    assert inline_references(schema) == {"properties": {"$ref": {"type": "integer"}}}
 
 
 def test_a_property_may_be_called_defs() -> None:
     schema = {"properties": {"$defs": {"type": "object"}}}
-    assert inlined(schema) == schema
+    assert inline_references(schema) == schema

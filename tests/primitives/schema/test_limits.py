@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from typing_extensions import TypedDict
 
 from enfilade.primitives.errors import ArgumentsError
-from enfilade.primitives.schema.schema_walk import everything
+from enfilade.primitives.schema.references import walk
 from support.servers.tools_in_process import make, received
 
 
@@ -110,7 +110,7 @@ def test_limits_of_a_union_stand_where_they_belong(annotation: Any, branches: li
 )
 def test_no_keyword_is_unknown(annotation: Any) -> None:
     for part in published(tool_of(annotation)):
-        assert [keyword for each in everything(part) for keyword in each if keyword in UNKNOWN] == []
+        assert [keyword for each in walk(part) for keyword in each if keyword in UNKNOWN] == []
 
 
 @pytest.mark.parametrize("limit", [Field(gt=0), Field(max_length=2), Field(multiple_of=3), Field(pattern="^a")])

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
 import tooling
 from enfilade.primitives.errors import ReturnedValueError
-from enfilade.primitives.schema.schema_walk import everything
+from enfilade.primitives.schema.references import walk
 from enfilade.primitives.tool import Tool, tool_from_function
 from enfilade.serving.context import Context
 from support.schemas.foreign_validators import ForeignValidators, foreign_validators
@@ -60,7 +60,7 @@ def check_default(case: Supported, default: Any, others: ForeignValidators) -> N
     arguments = [{"value": part["default"]}] if "default" in part else []
     assert others.faults(schema, arguments) == [], f"{schema}"
     for each in (schema, tool_of(case).definition.output_schema or {}):
-        for inner in everything(each):
+        for inner in walk(each):
             if "default" in inner:
                 bare = {**inner, "$defs": each.get("$defs", {})}
                 assert others.faults(bare, [inner["default"]]) == [], f"{inner}"

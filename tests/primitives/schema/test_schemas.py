@@ -8,7 +8,7 @@ from typing import Annotated, Any, ForwardRef
 import pytest
 from pydantic import BaseModel, Field, create_model
 
-from enfilade.primitives.schema.schemas import check_headers
+from enfilade.primitives.schema.mcp_headers import check_headers
 from enfilade.wire.headers import mirrored_parameters
 from support.servers.tools_in_process import make, received
 

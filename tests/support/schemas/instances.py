@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from enfilade.primitives.schema.schema_wording import follow
+from enfilade.primitives.schema.references import follow
 
 Values = st.SearchStrategy[Any]
 

@@ -8,6 +8,8 @@ context's is recognised all the same.
 
 from __future__ import annotations
 
+import builtins
+import functools
 import inspect
 import re
 import sys
@@ -253,3 +255,40 @@ def _contains(outer: types.CodeType, inner: types.CodeType) -> bool:
 
 def _type_parameters(body: Any) -> dict[str, Any]:
     return {each.__name__: each for each in getattr(body, "__type_params__", ())}
+
+
+def function_of(fn: Any) -> Any:
+    """Return the plain function with the code of `fn`: below partials, methods, `__call__`, decorators."""
+    while True:
+        if isinstance(fn, functools.partial):
+            fn = fn.func
+        elif inspect.ismethod(fn) or isinstance(fn, (staticmethod, classmethod)):
+            fn = fn.__func__
+        elif hasattr(fn, "__wrapped__"):
+            fn = fn.__wrapped__
+        elif inspect.isroutine(fn) or inspect.isclass(fn) or not callable(fn):
+            return fn
+        else:
+            fn = type(fn).__call__
+
+
+def body_of(fn: Any) -> Any:
+    """Return the function whose names the annotations of `fn` use, or what has those of a class's module."""
+    body = function_of(fn)
+    if not inspect.isclass(body):
+        return body
+    for each in (function_of(body.__init__), function_of(body.__new__)):
+        if getattr(each, "__module__", None) == body.__module__ and inspect.isfunction(each):
+            return each
+    return types.SimpleNamespace(__globals__=vars(sys.modules.get(body.__module__, builtins)))
+
+
+def owner_of(fn: Any) -> type | None:
+    """Return the class that `Self` stands for in a method: that of its object, or the class it is bound to."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if inspect.isclass(fn):
+        return fn
+    if inspect.ismethod(fn):
+        return fn.__self__ if inspect.isclass(fn.__self__) else type(fn.__self__)
+    return None if inspect.isroutine(fn) else type(fn)

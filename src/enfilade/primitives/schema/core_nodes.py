@@ -1,16 +1,23 @@
-"""What the nodes of pydantic's core schemas say, and whether the JSON of a result may differ from its schema.
+"""Nodes of pydantic's core schemas: what they allow, and limits that any value can be checked by.
+
+On a union, a choice or the like, pydantic checks limits (`Field(gt=0)`, `max_length=3`, a pattern) after
+validation. Where the value cannot be compared, it raises a bare `TypeError`. So a limit that a member of the type
+can never meet is refused at registration, and a value without such a limit is refused like any wrong value.
 
 Easy to get wrong: a core schema is no tree of one kind. Fields and tags are dicts by name, labels of unions are
-tuples, and a name may look like a keyword; so only the members that are listed here are looked into.
+tuples, and a name may look like a keyword; so only the members that are listed here are looked into. And a limit
+that stands after a function of the author's is about what that function returns, not about what callers send.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import Flag
+from functools import partial
 from typing import Any, Final
 
 from pydantic.json_schema import WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 Node = dict[str, Any]
 
@@ -32,7 +39,9 @@ MANY: Final = (
     "arguments_schema",
 )
 _LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
-_TEXTS: Final = frozenset({"title", "description", "examples", "deprecated", "readOnly", "writeOnly", "$comment"})
+_ANNOTATIONS: Final = frozenset(
+    {"title", "description", "examples", "deprecated", "readOnly", "writeOnly", "$comment"}
+)
 
 
 def may_differ(schema: Any) -> bool:
@@ -134,7 +143,7 @@ def _is_doubtful(node: Node, within: str | None) -> bool:
 
 def _is_published_otherwise(metadata: Mapping[str, Any]) -> bool:
     extra = metadata.get("pydantic_js_extra")
-    if callable(extra) or any(not key.startswith("x-") and key not in _TEXTS for key in extra or ()):
+    if callable(extra) or any(not key.startswith("x-") and key not in _ANNOTATIONS for key in extra or ()):
         return True
     functions: list[Callable[..., Any]] = [
         *metadata.get("pydantic_js_functions", ()),
@@ -150,3 +159,139 @@ def _is_by_hand(function: Any) -> bool:
 
 def is_pydantics(function: Any) -> bool:
     return str(getattr(function, "__module__", "")).partition(".")[0] in ("pydantic", "pydantic_core", "enfilade")
+
+
+# -- limits ----------------------------------------------------------------------------------------------------
+
+
+#: Keyword of JSON Schema by limit of pydantic.
+COMPARISONS: Final[Mapping[str, str]] = {
+    "gt": "exclusiveMinimum",
+    "ge": "minimum",
+    "lt": "exclusiveMaximum",
+    "le": "maximum",
+    "multiple_of": "multipleOf",
+}
+_LENGTHS: Final = ("min_length", "max_length")
+#: Limits of decimals, which JSON Schema does not have.
+DIGITS: Final = ("max_digits", "decimal_places")
+_TEXT_TYPES: Final = ("str", "bytes", "url", "multi-host-url", "uuid", "none")
+_GROUP_TYPES: Final = ("list", "tuple", "set", "frozenset", "dict", "typed-dict", "generator")
+_SCALAR_TYPES: Final = ("int", "float", "bool", "decimal", "complex", "date", "time", "datetime", "timedelta")
+# Types, by their name in core schemas, of which no value has a limit.
+_WITHOUT: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(COMPARISONS, (*_TEXT_TYPES, *_GROUP_TYPES, *_SCALAR_TYPES[4:])),
+    **dict.fromkeys(_LENGTHS, (*_SCALAR_TYPES, "uuid", "none")),
+    **dict.fromkeys(DIGITS, (*_TEXT_TYPES, *_GROUP_TYPES, *_SCALAR_TYPES[4:])),
+    "pattern": (*_GROUP_TYPES, *_SCALAR_TYPES, "none"),
+}
+# The member of a node that holds the schema of its value.
+_INSIDE: Final[Mapping[str, str]] = {
+    "lax-or-strict": "strict_schema",
+    "json-or-python": "python_schema",
+    **dict.fromkeys(("default", "function-after", "function-before", "function-wrap", "definitions"), "schema"),
+}
+
+
+def with_limits_checked(node: Node) -> Node:
+    """Return a schema whose limits refuse a value that has none as they refuse any wrong value.
+
+    Raises:
+        TypeError: a member of the type can never meet a limit; says which.
+    """
+    if node["type"] == "chain" and len(node["steps"]) > 1:
+        first, *others = node["steps"]
+        for name, limit in ((key, each) for step in others for key, each in _pattern_of(step)):
+            _refuse_without(name, limit, first)
+        return {**node, "steps": [first, *(_reporting(each) if _pattern_of(each) else each for each in others)]}
+    limits = _limits_of(node)
+    if not limits:
+        return node
+    for name, limit in limits.items():
+        if isinstance(limit, (int, float)):
+            _refuse_without(name, limit, node["schema"])
+    checked = _reporting(node)
+    if _is_changed(node["schema"]):
+        metadata = {key: value for key, value in node.get("metadata", {}).items() if key != "pydantic_js_updates"}
+        checked = {**checked, "metadata": metadata}
+    return checked
+
+
+def is_limit_of_text(schema: Node) -> bool:
+    """Return whether a chain is one that pydantic made of a type and limits of text."""
+    others = schema["steps"][1:]
+    return bool(others) and all(_pattern_of(each) for each in others)
+
+
+def _limits_of(node: Node) -> Mapping[str, Any]:
+    """Return the limits that a function of pydantic's checks after the validation."""
+    function = node["function"]["function"] if node["type"] == "function-after" else None
+    if not isinstance(function, partial) or not is_pydantics(function.func):
+        return {}
+    return {name: limit for name, limit in function.keywords.items() if name in _WITHOUT}
+
+
+def _pattern_of(step: Node) -> list[tuple[str, Any]]:
+    """Return the pattern that a step of a chain checks a text by, if it is one of pydantic's."""
+    if step["type"] != "function-wrap" or not is_pydantics(step["function"]["function"]):
+        return []
+    inner = step["schema"]
+    return [("pattern", inner.get("pattern"))] if inner["type"] == "str" else []
+
+
+def _refuse_without(name: str, limit: Any, schema: Node) -> None:
+    for leaf in leaves(schema):
+        kind: Any = leaf.get("cls")
+        has_no_length = name in _LENGTHS and isinstance(kind, type) and not hasattr(kind, "__len__")
+        if leaf["type"] in _WITHOUT[name] or (has_no_length and leaf["type"] != "is-instance-of-any"):
+            shown = kind.__name__ if isinstance(kind, type) else leaf["type"].replace("none", "None")
+            raise TypeError(
+                f"the limit {name}={limit!r} cannot be checked of {shown}; write it beside the type that has it, "
+                f"such as Annotated[str, Field(max_length=3)] | int"
+            )
+
+
+def leaves(schema: Node) -> Iterator[Node]:
+    """Yield the schemas of the values that a schema gives, as far as they are known."""
+    kind = schema["type"]
+    if kind == "nullable":
+        yield {"type": "none"}
+        yield from leaves(schema["schema"])
+    elif kind in ("union", "tagged-union"):
+        choices = schema["choices"].values() if kind == "tagged-union" else schema["choices"]
+        for choice in choices:
+            yield from leaves(choice[0] if isinstance(choice, tuple) else choice)
+    elif kind == "chain":
+        yield from leaves(schema["steps"][0])
+    elif kind in _INSIDE:
+        if not kind.startswith("function-") or is_pydantics(_function_of(schema)):
+            yield from leaves(schema[_INSIDE[kind]])
+    else:
+        yield schema
+
+
+def _is_changed(schema: Node) -> bool:
+    """Return whether a function of the author's has had the value before a limit is checked."""
+    while schema["type"] in _INSIDE:
+        if schema["type"].startswith("function-") and not is_pydantics(_function_of(schema)):
+            return True
+        schema = schema[_INSIDE[schema["type"]]]
+    return False
+
+
+def _function_of(node: Node) -> Callable[..., Any]:
+    function: Any = node["function"]["function"]
+    return function.func if isinstance(function, partial) else function
+
+
+def _reporting(node: Node) -> Node:
+    """Return a schema with a function whose `TypeError` is an error of validation."""
+    check: Any = node["function"]["function"]
+
+    def checked(value: Any, *handler: Any) -> Any:
+        try:
+            return check(value, *handler)
+        except TypeError:
+            raise PydanticCustomError("limit", "should be a value to which its limit applies") from None
+
+    return {**node, "function": {**node["function"], "function": checked}}

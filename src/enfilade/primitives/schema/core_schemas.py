@@ -26,10 +26,25 @@ from pydantic import TypeAdapter
 from pydantic_core import SchemaSerializer, SchemaValidator, core_schema, from_json
 
 from enfilade.primitives.depends import DEPENDENCY
-from enfilade.primitives.schema.bytes_nodes import bytes_node, bytes_written_by, encoder_of, encoding_itself
-from enfilade.primitives.schema.choice_nodes import argument_choice, by_text, json_tag, result_choice
-from enfilade.primitives.schema.core_nodes import MANY, ONE, Node, is_own, is_pydantics, published_by
-from enfilade.primitives.schema.limits import with_limits_checked
+from enfilade.primitives.schema.bytes_and_choices import (
+    argument_choice,
+    by_text,
+    bytes_node,
+    bytes_written_by,
+    encoder_of,
+    encoding_itself,
+    json_tag,
+    result_choice,
+)
+from enfilade.primitives.schema.core_nodes import (
+    MANY,
+    ONE,
+    Node,
+    is_own,
+    is_pydantics,
+    published_by,
+    with_limits_checked,
+)
 from enfilade.primitives.schema.type_aliases import TYPE_ARGUMENTS
 from enfilade.startup.lazy import LazyModule
 

@@ -22,7 +22,7 @@ from pydantic_core import from_json, to_json
 
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.schema.json_schema import SchemaChecker
-from enfilade.primitives.schema.schemas import check_headers
+from enfilade.primitives.schema.mcp_headers import check_headers
 from enfilade.primitives.schema.signature import Signature
 from enfilade.primitives.schema.type_aliases import strip
 from enfilade.primitives.values.arguments import (

@@ -19,8 +19,7 @@ import msgspec
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic_core import PydanticCustomError, core_schema
 
-from enfilade.primitives.schema.schemas import typed_dict
-from enfilade.primitives.schema.type_aliases import rewritten, substituted, with_type_arguments
+from enfilade.primitives.schema.type_aliases import rewritten, substituted, typed_dict, with_type_arguments
 from enfilade.primitives.values.foreign_values import is_attrs, members_of
 
 _MISSING: Final = object()

@@ -1,36 +1,23 @@
-"""Checks parsed JSON against a JSON Schema, for the schemas that an author writes by hand.
+"""Checks parsed JSON against a JSON Schema that an author wrote by hand, and words what is wrong with it.
 
-Where a schema comes from Python types, pydantic validates and this file has nothing to do. The work is done by
-`jsonschema-rs` (loaded when the first such schema is met); what is ours is the wording, which must help a model
-and give no secret away, and the rule that a reference never leads to the network (R-562).
+Where a schema comes from Python types, pydantic validates; its errors are worded with the functions below, too.
+`jsonschema-rs` does the checking (loaded when the first such schema is met). What is ours is the wording, which
+must help a model and give no secret away, and the rule that a reference never leads to the network (R-562).
 
-Easy to get wrong: the library's own messages quote the value that came. None of them leaves this file.
+Easy to get wrong: what a caller sent may be a secret, or a megabyte. A value is shown as its JSON type with a
+short excerpt, and as its type alone where the schema marks it as secret (`writeOnly`, `format: password`) or is
+not known. The library's own messages quote the value, so none of them leaves this file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from enfilade.primitives.schema.schema_wording import (
-    LIMITS,
-    LONGEST,
-    NOWHERE,
-    Step,
-    came,
-    clipped,
-    descend,
-    expectation,
-    follow,
-    is_secret,
-    limited,
-    one_of,
-    place,
-    unknown,
-    value_at,
-)
+from enfilade.primitives.schema.references import MISSING, Step, branches_of, descend, follow, value_at
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError, Validator
@@ -165,7 +152,7 @@ class SchemaChecker:
         part = descend(schema, inner[len(path) :], self._schema)
         expected = expectation(part, self._schema)
         found = value_at(value, inner[len(path) :])
-        if found is NOWHERE:
+        if found is MISSING:
             return Problem(inner, "is missing" + (f" (expected {expected})" if expected else ""))
         got = came(found, secret=is_secret(part, self._schema))
         return Problem(inner, f"should be {expected or 'another value'}, got {got}")
@@ -223,3 +210,140 @@ def refuse_elsewhere(uri: str) -> Any:
         ValueError: always.
     """
     raise ValueError(f"{uri} is outside of the schema, and not fetched")
+
+
+# -- wording ---------------------------------------------------------------------------------------------------
+
+
+#: Characters of what is said about the alternatives of one value.
+LONGEST: Final = 600
+
+_EXCERPT: Final = 24
+_EXACT: Final = 2**53  # below it, floats have all integers
+_NAME: Final = 60
+_CHOICES: Final = 8
+_DEPTH: Final = 3
+#: How each limit is put, and what is counted.
+_LIMITS: Final = {
+    "minimum": ("be at least", ""),
+    "maximum": ("be at most", ""),
+    "exclusiveMinimum": ("be more than", ""),
+    "exclusiveMaximum": ("be less than", ""),
+    "multipleOf": ("be a multiple of", ""),
+    "minLength": ("have at least", "character"),
+    "maxLength": ("have at most", "character"),
+    "minItems": ("have at least", "item"),
+    "maxItems": ("have at most", "item"),
+    "minProperties": ("have at least", "member"),
+    "maxProperties": ("have at most", "member"),
+    "pattern": ("match", ""),
+}
+LIMITS: Final = frozenset(_LIMITS)
+_KINDS: Final[dict[type, str]] = {
+    type(None): "null",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
+
+
+def json_type(value: Any) -> str:
+    """Return the JSON type of a parsed value; a number without a fraction is an integer."""
+    if type(value) is float and value.is_integer():
+        return "integer"
+    return _KINDS.get(type(value), "value")
+
+
+def place(path: Iterable[Step]) -> str:
+    """Return a path as authors write it, in quotes: `"items[2].name"`."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return json.dumps(clipped(text, _NAME), ensure_ascii=False)
+
+
+def came(value: Any, *, secret: bool = False) -> str:
+    """Return what came: `string "2O24-01-…"`, or `string` alone for a secret and for what has no short form."""
+    kind = json_type(value)
+    if secret or isinstance(value, (list, dict)) or value is None:
+        return kind
+    if isinstance(value, str):
+        return f"{kind} {json.dumps(clipped(value, _EXCERPT), ensure_ascii=False)}"
+    if isinstance(value, int) and abs(value) >= 10**_EXCERPT:
+        return f"{kind} of more than {_EXCERPT} digits"
+    return f"{kind} {json.dumps(value)}"
+
+
+def one_of(choices: Iterable[str]) -> str:
+    """Return choices as prose: `a, b or c`; long lists are cut."""
+    every = list(dict.fromkeys(choices))
+    if len(every) > _CHOICES:
+        return ", ".join(every[:_CHOICES]) + f" or {len(every) - _CHOICES} more"
+    return " or ".join(filter(None, [", ".join(every[:-1]), every[-1] if every else ""]))
+
+
+def expectation(schema: Any, root: Mapping[str, Any], depth: int = 0) -> str:
+    """Return what a schema expects in two or three words: `array of string`, `"a" or "b"`; none for anything."""
+    schema = follow(schema, root)
+    if depth > _DEPTH:
+        return str(schema.get("type", "value"))
+    if "const" in schema or "enum" in schema:
+        return one_of(_literal(each) for each in schema.get("enum", [schema.get("const")]))
+    if branches := schema.get("anyOf") or schema.get("oneOf"):
+        words = [expectation(each, root, depth + 1) for each in branches]
+        return one_of(words) if all(words) else ""
+    kind = schema.get("type", "")
+    if kind == "array" and (item := expectation(schema.get("items", {}), root, depth + 1)):
+        return f"array of {item}"
+    if kind == "string" and (form := schema.get("format")):
+        return f"string ({form})"
+    return one_of(kind) if isinstance(kind, list) else str(kind)
+
+
+def unknown(name: str, what: str, names: Iterable[str], present: Any) -> str:
+    """Return that there is no such member, and which one may have been meant or which there are.
+
+    Args:
+        name: of the member that came.
+        what: what it is not: `an argument of this tool`.
+        names: of the members that there are.
+        present: the object that it came in.
+    """
+    import difflib  # not before something is wrong
+
+    known = list(names)
+    free = [each for each in known if not (isinstance(present, Mapping) and each in present)]
+    if near := difflib.get_close_matches(name[:64], free, n=1, cutoff=0.7):
+        return f'is not {what} (did you mean "{near[0]}"?)'
+    takes = f"it takes: {', '.join(known)}" if known else "it takes none"
+    return f"is not {what} ({takes})"
+
+
+def limited(keyword: str, limit: object) -> str:
+    """Return what a keyword of JSON Schema that limits a value asks for: `be at most 50`."""
+    start, noun = _LIMITS[keyword]
+    if isinstance(limit, float) and limit.is_integer() and abs(limit) < _EXACT:
+        limit = int(limit)  # as authors write it; pydantic makes a float of it
+    return f"{start} {limit}" + (f" {noun}{'' if limit == 1 else 's'}" if noun else "")
+
+
+def is_secret(schema: Mapping[str, Any] | None, root: Mapping[str, Any]) -> bool:
+    """Return whether values of this schema must not be shown; an unknown schema counts as secret."""
+    if schema is None:
+        return True
+    if schema.get("writeOnly") or schema.get("format") == "password":
+        return True
+    branches = [follow(each, root) for each in branches_of(schema)]
+    return any(each.get("writeOnly") or each.get("format") == "password" for each in branches)
+
+
+def _literal(value: Any) -> str:
+    return clipped(json.dumps(value, ensure_ascii=False, default=str), _NAME)
+
+
+def clipped(text: str, length: int) -> str:
+    """Return a text that is cut if it is longer than this."""
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -15,10 +15,9 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
-from enfilade.primitives.schema.limits import in_json_schema
+from enfilade.primitives.schema.core_nodes import COMPARISONS, DIGITS
+from enfilade.primitives.schema.references import Schema, follow, map_subschemas, walk
 from enfilade.primitives.schema.regex_dialect import is_portable, means_the_same
-from enfilade.primitives.schema.schema_walk import Schema, everything, rebuilt
-from enfilade.primitives.schema.schema_wording import follow
 
 #: The formats of JSON Schema and OpenAPI that validators know; Ajv warns of any other.
 KNOWN_FORMATS: Final = frozenset(
@@ -54,6 +53,12 @@ _TYPES: Final[dict[type, tuple[str, ...]]] = {
     float: ("number",),
     type(None): ("null",),
 }
+# Of the shortest and the longest length, by JSON type.
+_LENGTH_KEYWORDS: Final[Mapping[str, tuple[str, str]]] = {
+    "string": ("minLength", "maxLength"),
+    "array": ("minItems", "maxItems"),
+    "object": ("minProperties", "maxProperties"),
+}
 
 
 def portable(schema: Schema, *, sent: bool = False) -> dict[str, Any]:
@@ -65,7 +70,7 @@ def portable(schema: Schema, *, sent: bool = False) -> dict[str, Any]:
     """
 
     def changed(part: Schema) -> dict[str, Any]:
-        new = _numbers(_patterns(_format(in_json_schema(rebuilt(part, changed)), sent), sent), sent)
+        new = _numbers(_patterns(_format(in_json_schema(map_subschemas(part, changed)), sent), sent), sent)
         if sent:
             new.pop("uniqueItems", None)  # what differs in Python may be the same in JSON: hidden secrets
         return _tagged(_with_items(new), sent)
@@ -74,7 +79,7 @@ def portable(schema: Schema, *, sent: bool = False) -> dict[str, Any]:
     definitions = made.get("$defs", {})
 
     def checked(part: Schema) -> dict[str, Any]:
-        new = _keys(rebuilt(part, checked), made)
+        new = _keys(map_subschemas(part, checked), made)
         if "default" in new and not _fits(new["default"], new, definitions):
             del new["default"]
         return new
@@ -173,7 +178,7 @@ def _fits(value: Any, part: Schema, definitions: Mapping[str, Any]) -> bool:
 
     bare = {key: each for key, each in part.items() if key not in ("default", "$defs")}
     whole = {**bare, "$defs": dict(definitions)}
-    steps = [step for each in everything(whole) if (step := each.get("multipleOf", 1)) % 1]
+    steps = [step for each in walk(whole) if (step := each.get("multipleOf", 1)) % 1]
     is_number = type(value) in (int, float)
     if steps and (not is_number or steps != [part.get("multipleOf")] or (value / steps[0]) % 1):
         return False  # others divide binary fractions, and find a rest
@@ -182,3 +187,29 @@ def _fits(value: Any, part: Schema, definitions: Mapping[str, Any]) -> bool:
         return validator.is_valid(value)
     except ValueError:
         return False
+
+
+def in_json_schema(part: dict[str, Any]) -> dict[str, Any]:
+    """Put limits that stand in a schema under pydantic's names, or beside a union, where they belong."""
+    for name, word in COMPARISONS.items():
+        limit = part.pop(name, None)
+        if type(limit) in (int, float):
+            _put(part, dict.fromkeys(("integer", "number"), word), limit)
+    for name in DIGITS:
+        part.pop(name, None)
+    for index, word in enumerate(_LENGTH_KEYWORDS["string"]):
+        if word in part and part.get("type") != "string":
+            _put(part, {kind: words[index] for kind, words in _LENGTH_KEYWORDS.items()}, part.pop(word))
+    return part
+
+
+def _put(part: dict[str, Any], words: Mapping[str, str], limit: Any) -> None:
+    """Write a limit into those alternatives of a schema whose values have it."""
+    branches = part.get("anyOf") or part.get("oneOf")
+    if branches:
+        for branch in branches:
+            _put(branch, words, limit)
+    word = words.get(str(part.get("type")))
+    # The text of a date or of bytes has another length than they have, and a model has none.
+    if word and not part.keys() & {"format", "contentEncoding", "properties", "enum", "const", word}:
+        part[word] = limit

@@ -1,33 +1,27 @@
-"""From Python types to the JSON Schemas that tools publish, tidy and checked.
+"""From pydantic's core schemas to JSON Schemas: pydantic's generator, corrected where clients would misread it.
 
-Easy to get wrong: clients drop a tool whose `x-mcp-header` stands anywhere but on a plain property that is
-reached through `properties` alone (R-253). A nested model stands behind a `$ref`, so a model that carries
-such a header is written out in place; and what then is still wrong is refused when the tool is registered,
-not found out by a client.
+Easy to get wrong: defaults. Hosts fill in the published default of an argument that the model left out. So a
+default is published only if it gives the declared one when a caller sends it back: a secret is written as
+asterisks, a field that is excluded is lost, a `date` in a union with `str` becomes text.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from enum import Flag
 from functools import reduce
+from numbers import Number
 from operator import or_
 from typing import Any, Final
 
-from pydantic import ConfigDict
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, JsonSchemaWarningKind
-from pydantic_core import core_schema
-from typing_extensions import TypedDict
+from pydantic_core import core_schema, to_json
 
-from enfilade.primitives.schema.defaults import comes_back, encoded
-from enfilade.primitives.schema.limits import is_limit_of_text
-
-HEADER: Final = "x-mcp-header"
+from enfilade.primitives.schema.core_nodes import Node, is_limit_of_text, nodes
+from enfilade.primitives.schema.core_schemas import serializer_of, validator_of
 
 _MOST_JOINED: Final = 16  # values of a Flag that are listed one by one
 _DECIMAL: Final = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
@@ -38,13 +32,6 @@ _KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 _CHOICES: Final = ("enum", "literal", "function-before")  # those of which keys may be
-
-# A definition with a header that is written out twice is refused for it (R-251). More copies would double with
-# each model that holds another one twice.
-_MOST_WRITTEN_OUT: Final = 2
-
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_HEADER_TYPES: Final = ("string", "integer", "boolean")
 
 
 class TidySchema(GenerateJsonSchema):
@@ -186,163 +173,111 @@ def flag_schema(flag: type[Flag], schema: Mapping[str, Any]) -> dict[str, Any]:
     return {**made, "enum": sorted(joined)}
 
 
-def typed_dict(name: str, items: Mapping[str, Any], options: ConfigDict) -> Any:
-    """Return a `TypedDict` made of data (which type checkers cannot follow), with options for pydantic."""
-    make: Any = TypedDict
-    made = make(name, dict(items))
-    made.__pydantic_config__ = options
-    return made
+# -- which defaults are published ------------------------------------------------------------------------------
 
 
-def object_schema(schema: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the schema with its root `$ref` written out, if its root type is object; None otherwise."""
-    definitions = schema.get("$defs", {})
-    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
-    if name in definitions:
-        rest = {key: value for key, value in schema.items() if key not in ("$ref", "$defs")}
-        schema = _with_definitions({**definitions[name], **rest}, definitions)
-    return schema if schema.get("type") == "object" else None
+# Values that come back as they are, by the type of their core schema.
+_PLAIN: Final[Mapping[str, tuple[type, ...]]] = {
+    "any": (str, int, float, bool, type(None)),
+    "str": (str,),
+    "int": (int,),
+    "float": (float, int),
+    "bool": (bool,),
+}
+_EMPTY: Final[Mapping[str, type]] = {"list": list, "dict": dict}
+_CHANGES: Final = frozenset({"strip_whitespace", "to_lower", "to_upper"})
+_CHANGES_BY_CONFIG: Final = frozenset({"str_strip_whitespace", "str_to_lower", "str_to_upper"})
 
 
-def wrapped_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of `{"result": …}`, with the definitions moved to the root."""
-    inner = {key: value for key, value in schema.items() if key != "$defs"}
-    wrapper: dict[str, Any] = {"type": "object", "properties": {"result": inner}, "required": ["result"]}
-    if "$defs" in schema:
-        wrapper["$defs"] = schema["$defs"]
-    return wrapper
+def encoded(default: Any, schema: Node, definitions: Mapping[str, Node]) -> Any:
+    """Return a default as the JSON that its own type writes.
 
-
-def write_out_headers(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema with the properties written out that refer to a definition with `x-mcp-header`."""
-    definitions = schema.get("$defs", {})
-    carrying = _carrying_headers(definitions)
-    if not carrying:
-        return schema
-    times: Counter[str] = Counter()
-
-    def written_out(part: Mapping[str, Any], open_names: tuple[str, ...]) -> dict[str, Any]:
-        properties: dict[str, Any] = {}
-        for key, inner in part.get("properties", {}).items():
-            name = str(inner.get("$ref", "")).removeprefix("#/$defs/")
-            if name in carrying and name not in open_names and times[name] < _MOST_WRITTEN_OUT:
-                times[name] += 1
-                # A copy, because a definition that others refer to as well is another place with a header.
-                inner = {**deepcopy(definitions[name]), **{k: v for k, v in inner.items() if k != "$ref"}}
-                inner = written_out(inner, (*open_names, name))
-            properties[key] = inner
-        return {**part, "properties": properties} if properties else dict(part)
-
-    result = written_out(schema, ())
-    return _with_definitions({key: value for key, value in result.items() if key != "$defs"}, definitions)
-
-
-def check_headers(schema: Mapping[str, Any]) -> None:
-    """Refuse an input schema whose `x-mcp-header`s clients would drop the tool for (R-250 to R-253).
+    Args:
+        default: of a parameter or a field.
+        schema: the core schema of its type.
+        definitions: those that the schema may refer to, by name.
 
     Raises:
-        ValueError: names the header, where it is and what is wrong with it.
+        Exception: the type cannot write it.
     """
-    allowed: set[int] = set()
-    seen: dict[str, str] = {}
-    for path, part in _plain_properties(schema, ""):
-        if HEADER not in part:
-            continue
-        allowed.add(id(part))
-        _check_header(part, path)
-        header = part[HEADER]
-        if other := seen.get(header.lower()):
-            raise ValueError(
-                f'{HEADER} "{header}" is on "{other}" and on "{path}"; each name may be used once (R-251)'
-            )
-        seen[header.lower()] = path
-    for part in _annotated_parts(schema):
-        if id(part) not in allowed:
-            raise ValueError(
-                f"{HEADER} {part[HEADER]!r} is not on a plain property of the arguments, but on an item of an "
-                f"array, a member of a union or the like; clients would drop the tool (R-253)"
-            )
+    serializer = serializer_of(_complete(schema, definitions))
+    return serializer.to_python(default, mode="json", by_alias=True, warnings="error")
 
 
-def _check_header(part: Mapping[str, Any], path: str) -> None:
-    header = part[HEADER]
-    if not isinstance(header, str) or not _TOKEN.fullmatch(header):
-        raise ValueError(
-            f'{HEADER} {header!r} on "{path}" is no header name; letters, digits and "-" are safe (R-251)'
-        )
-    if part.get("type") not in _HEADER_TYPES:
-        kind = part.get("type") or "a union"
-        raise ValueError(
-            f'{HEADER} "{header}" is on "{path}", which is {kind} and not string, integer or boolean (R-252)'
-        )
+def comes_back(
+    default: Any, published: Any, schema: Node, definitions: Mapping[str, Node], config: Mapping[str, Any]
+) -> bool:
+    """Return whether reading what is published of a default gives that default.
+
+    Args:
+        default: as it was declared.
+        published: its JSON.
+        schema: the core schema of its type.
+        definitions: those that the schema may refer to, by name.
+        config: the core config of the class whose field it is.
+    """
+    if _mentions_reference(published):
+        return False  # which would be read as a reference of the schema
+    if _is_plain(default, schema, config):
+        return True
+    try:
+        validator = validator_of(_complete(_holder(schema, config), definitions))
+        return _is_same(validator.validate_json(to_json({"value": published}))["value"], default)
+    except Exception:  # of a validator or a comparison of the author's
+        return False
 
 
-def _plain_properties(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    properties = schema.get("properties")
-    for name, part in properties.items() if isinstance(properties, Mapping) else ():
-        if isinstance(part, Mapping):
-            inner = f"{path}.{name}" if path else str(name)
-            yield inner, part
-            yield from _plain_properties(part, inner)
+def _is_plain(default: Any, schema: Node, config: Mapping[str, Any]) -> bool:
+    """Return whether a default surely comes back, so that no validator has to be made."""
+    while schema["type"] == "nullable":
+        if default is None:
+            return True
+        schema = schema["schema"]
+    kind = schema["type"]
+    if type(default) is _EMPTY.get(kind) and not default:
+        return True
+    if type(default) not in _PLAIN.get(kind, ()):
+        return False
+    return not (kind == "str" and (_CHANGES & schema.keys() or _CHANGES_BY_CONFIG & config.keys()))
 
 
-def _annotated_parts(part: Any, *, names: bool = False) -> Iterator[Mapping[str, Any]]:
-    """Yield every schema with a header annotation; with `names`, the keys here are names and no keywords."""
-    if isinstance(part, Mapping):
-        if HEADER in part and not names:
-            yield part
-        for key, inner in part.items():
-            if names or key not in ("default", "const", "enum", "examples"):
-                yield from _annotated_parts(
-                    inner, names=not names and key in ("properties", "patternProperties", "$defs")
-                )
-    elif isinstance(part, list):
-        for inner in part:
-            yield from _annotated_parts(inner)
+def _is_same(value: Any, default: Any) -> bool:
+    if isinstance(value, bool) is not isinstance(default, bool):
+        return False
+    are_numbers = isinstance(value, Number) and isinstance(default, Number)
+    if not are_numbers and not isinstance(value, type(default)):
+        return False
+    if isinstance(default, (list, tuple)):
+        return len(value) == len(default) and all(map(_is_same, value, default))
+    if isinstance(default, dict):
+        return value.keys() == default.keys() and all(_is_same(value[key], default[key]) for key in default)
+    return bool(value == default)
 
 
-def _carrying_headers(definitions: Mapping[str, Any]) -> set[str]:
-    """Return the names of the definitions with a header, in them or in what they refer to."""
-    carrying = {name for name in definitions if next(_annotated_parts(definitions[name]), None) is not None}
-    if not carrying:
-        return carrying
-    users: dict[str, set[str]] = {}
-    for name, definition in definitions.items():
-        for used in _references(definition):
-            users.setdefault(used, set()).add(name)
-    waiting = list(carrying)
+def _mentions_reference(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "$ref" in value or any(map(_mentions_reference, value.values()))
+    return isinstance(value, list) and any(map(_mentions_reference, value))
+
+
+def _holder(schema: Node, config: Mapping[str, Any]) -> Node:
+    """Return a schema of an object with one member: only the schemas of objects have a config."""
+    field = {"type": "typed-dict-field", "schema": schema, "required": True}
+    return {
+        "type": "typed-dict",
+        "fields": {"value": field},
+        "config": {**config, "extra_fields_behavior": "ignore"},
+    }
+
+
+def _complete(schema: Node, definitions: Mapping[str, Node]) -> Node:
+    """Return a schema with those of the definitions that it uses."""
+    used: dict[str, Node] = {}
+    waiting: list[Any] = [schema]
     while waiting:
-        new = users.get(waiting.pop(), set()) - carrying
-        carrying |= new
-        waiting += new
-    return carrying
-
-
-def _with_definitions(schema: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema with those of the definitions that it uses."""
-    used = _used_definitions(schema, definitions)
-    kept = {name: each for name, each in definitions.items() if name in used}
-    return {**schema, "$defs": kept} if kept else schema
-
-
-def _used_definitions(part: Any, definitions: Mapping[str, Any]) -> set[str]:
-    used: set[str] = set()
-    waiting = list(_references(part))
-    while waiting:
-        name = waiting.pop()
-        if name in definitions and name not in used:
-            used.add(name)
-            waiting += _references(definitions[name])
-    return used
-
-
-def _references(part: Any) -> Iterator[str]:
-    if isinstance(part, Mapping):
-        reference = part.get("$ref")
-        if isinstance(reference, str):
-            yield reference.removeprefix("#/$defs/")
-        for inner in part.values():
-            yield from _references(inner)
-    elif isinstance(part, list):
-        for inner in part:
-            yield from _references(inner)
+        for node, _ in nodes(waiting.pop(), None):
+            name = node.get("schema_ref", "")
+            if name in definitions and name not in used:
+                used[name] = definitions[name]
+                waiting.append(definitions[name])
+    return {"type": "definitions", "schema": schema, "definitions": list(used.values())} if used else schema

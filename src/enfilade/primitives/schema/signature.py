@@ -10,16 +10,24 @@ in the module, in the function that encloses this one, or nowhere at run time (`
 
 from __future__ import annotations
 
-import builtins
 import functools
 import inspect
+import math
 import sys
-from collections.abc import Callable, Iterable
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 
 from enfilade.primitives.depends import Depends, Kind, Provider, depends_of
-from enfilade.primitives.schema.annotations import Scope, is_context, refuse_no_type, unwrap_awaitable
+from enfilade.primitives.schema.annotations import (
+    Scope,
+    body_of,
+    function_of,
+    is_context,
+    owner_of,
+    refuse_no_type,
+    unwrap_awaitable,
+)
 from enfilade.primitives.schema.type_aliases import classes_in
 from enfilade.startup.lazy import LazyModule
 
@@ -92,7 +100,7 @@ def read_signature(
     label = describe(fn)
     raw = _inspect(fn, label, kind, is_provider=is_provider)
     filled = _filled_by_partial(fn)
-    scope = Scope(_body_of(fn), label, context_type, _owner_of(fn))
+    scope = Scope(body_of(fn), label, context_type, owner_of(fn))
     parameters: list[Parameter] = []
     contexts: list[str] = []
     dependencies: list[tuple[str, Provider]] = []
@@ -306,43 +314,6 @@ def _inspect(fn: Callable[..., Any], label: str, kind: str, *, is_provider: bool
         raise TypeError(f"{label} has no signature that Python can read; wrap it in a function") from error
 
 
-def function_of(fn: Any) -> Any:
-    """Return the plain function with the code of `fn`: below partials, methods, `__call__`, decorators."""
-    while True:
-        if isinstance(fn, functools.partial):
-            fn = fn.func
-        elif inspect.ismethod(fn) or isinstance(fn, (staticmethod, classmethod)):
-            fn = fn.__func__
-        elif hasattr(fn, "__wrapped__"):
-            fn = fn.__wrapped__
-        elif inspect.isroutine(fn) or inspect.isclass(fn) or not callable(fn):
-            return fn
-        else:
-            fn = type(fn).__call__
-
-
-def _body_of(fn: Any) -> Any:
-    """Return the function whose names the annotations of `fn` use, or what has those of a class's module."""
-    body = function_of(fn)
-    if not inspect.isclass(body):
-        return body
-    for each in (function_of(body.__init__), function_of(body.__new__)):
-        if getattr(each, "__module__", None) == body.__module__ and inspect.isfunction(each):
-            return each
-    return SimpleNamespace(__globals__=vars(sys.modules.get(body.__module__, builtins)))
-
-
-def _owner_of(fn: Any) -> type | None:
-    """Return the class that `Self` stands for in a method: that of its object, or the class it is bound to."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    if inspect.isclass(fn):
-        return fn
-    if inspect.ismethod(fn):
-        return fn.__self__ if inspect.isclass(fn.__self__) else type(fn.__self__)
-    return None if inspect.isroutine(fn) else type(fn)
-
-
 def is_async(fn: Any) -> bool:
     """Return whether calling `fn` gives a coroutine: `async def`, also below partials, methods, decorators."""
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(function_of(fn))
@@ -377,3 +348,50 @@ def origin_of(fn: Any) -> str:
 
 def _filled_by_partial(fn: Any) -> frozenset[str]:
     return frozenset(fn.keywords) if isinstance(fn, functools.partial) else frozenset()
+
+
+# -- types that need no pydantic -------------------------------------------------------------------------------
+
+
+# Pydantic surely reads these types, and a JSON Schema surely describes them. So a tool of such types needs no
+# validator before its first call and no schema before somebody lists it: a server that offers no others answers
+# before it has loaded pydantic. Whatever is not surely right is not deferrable, because a mistake in a signature
+# must show when the tool is registered.
+_DEFERRABLE: Final = (str, int, float, bool, None, NoneType, Any, list, dict)
+
+
+def is_deferrable_parameter(parameter: Parameter) -> bool:
+    """Return whether a parameter has such a type, with nothing but texts in `Annotated`, and a default of one."""
+    kind, _ = _unannotated(parameter.annotation)
+    default = parameter.default
+    if type(default) is float:
+        return math.isfinite(default) and is_deferrable(kind)
+    return is_deferrable(kind) and (default is EMPTY or type(default) in (str, int, bool, NoneType))
+
+
+def is_deferrable(annotation: Any) -> bool:
+    """Return whether a type is surely right: text, number, flag, null, Any; lists, dicts and unions of these."""
+    origin, of = get_origin(annotation), get_args(annotation)
+    if origin is None:
+        return any(annotation is each for each in _DEFERRABLE)
+    if origin is dict:
+        return not of or (of[0] is str and is_deferrable(of[1]))
+    if origin is Literal:
+        return all(type(each) in (str, int, bool, NoneType) for each in of)
+    return origin in (list, Union, UnionType) and all(map(is_deferrable, of))
+
+
+def texts_of(parameter: Parameter) -> Iterator[Any]:
+    """Yield what such a parameter will bring into its schema besides its type."""
+    yield from _unannotated(parameter.annotation)[1]
+    if parameter.default is not EMPTY:
+        yield parameter.default
+
+
+def _unannotated(annotation: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return a type, and the texts that were put beside it."""
+    if get_origin(annotation) is Annotated:
+        kind, *said = get_args(annotation)
+        if all(type(each) is str for each in said):
+            return kind, tuple(said)
+    return annotation, ()

@@ -12,7 +12,21 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+if TYPE_CHECKING:
+    from pydantic import ConfigDict
 
 #: The class with its type arguments, in the metadata of a core schema.
 TYPE_ARGUMENTS: Final = "enfilade_type_arguments"
@@ -215,3 +229,13 @@ def substituted(value: Any, arguments: Mapping[Any, Any]) -> Any:
         return value[tuple(arguments.get(each, each) for each in parameters)]
     except TypeError:  # parameters that are no single types, such as `*Ts`
         return value
+
+
+def typed_dict(name: str, items: Mapping[str, Any], options: ConfigDict) -> Any:
+    """Return a `TypedDict` made of data (which type checkers cannot follow), with options for pydantic."""
+    from typing_extensions import TypedDict  # with pydantic alone, which takes it on any version of Python
+
+    make: Any = TypedDict
+    kind = make(name, dict(items))
+    kind.__pydantic_config__ = options
+    return kind

@@ -35,10 +35,12 @@ from enfilade.primitives.impossible_types import refuse_impossible
 from enfilade.primitives.registration_checks import reason_against, refuse_uncallable
 from enfilade.primitives.schema.annotations import allows_none
 from enfilade.primitives.schema.core_schemas import for_arguments, validator_of
+from enfilade.primitives.schema.json_schema import came
+from enfilade.primitives.schema.mcp_headers import check_headers, write_out_headers
 from enfilade.primitives.schema.portable import portable
-from enfilade.primitives.schema.schema_wording import came
-from enfilade.primitives.schema.schemas import TidySchema, check_headers, typed_dict, write_out_headers
+from enfilade.primitives.schema.schemas import TidySchema
 from enfilade.primitives.schema.signature import EMPTY, Parameter
+from enfilade.primitives.schema.type_aliases import typed_dict
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ from enfilade.startup.lazy import LazyModule, lazy_pattern
 if TYPE_CHECKING:
     import pydantic_core
 
-    from enfilade.primitives.schema import schema_wording as _phrases
-    from enfilade.primitives.schema.schema_wording import Step
+    from enfilade.primitives.schema import json_schema as _phrases
+    from enfilade.primitives.schema.references import Step
     from enfilade.primitives.values import foreign_values as _foreign, nested_models as _nested_models
 else:
     pydantic_core = LazyModule("pydantic_core")
     _foreign = LazyModule("enfilade.primitives.values.foreign_values")
     _nested_models = LazyModule("enfilade.primitives.values.nested_models")
-    _phrases = LazyModule("enfilade.primitives.schema.schema_wording")
+    _phrases = LazyModule("enfilade.primitives.schema.json_schema")
 
 _UNKNOWN: Final = "JSON cannot hold an object of type "
 _UNKNOWN_TYPE: Final = lazy_pattern(_UNKNOWN + r"([\w.<>]+)")

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from enfilade.primitives.schema.schema_wording import Step, branches_of, descend, follow, types_of, value_at
+from enfilade.primitives.schema.references import Step, branches_of, descend, follow, types_of, value_at
 
 #: How often arguments are read again, as strings of JSON may hold further ones: at least, at most, and as long as
 #: no more bytes than this are read in all.

@@ -27,10 +27,10 @@ from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.questions.input_required import without_input_required
 from enfilade.primitives.schema.core_nodes import holds_anything, holds_objects, may_differ
 from enfilade.primitives.schema.core_schemas import for_results, serializer_of, validator_of
-from enfilade.primitives.schema.json_schema import SchemaChecker
+from enfilade.primitives.schema.json_schema import SchemaChecker, place
 from enfilade.primitives.schema.portable import portable
-from enfilade.primitives.schema.schema_wording import place
-from enfilade.primitives.schema.schemas import TidySchema, object_schema, wrapped_schema
+from enfilade.primitives.schema.references import object_schema, wrapped_schema
+from enfilade.primitives.schema.schemas import TidySchema
 from enfilade.primitives.schema.signature import EMPTY
 from enfilade.primitives.schema.type_aliases import strip
 from enfilade.primitives.values.content_blocks import declares_content, listed, text_of_json

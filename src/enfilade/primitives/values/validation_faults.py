@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from enfilade.primitives.schema.schema_wording import Step
+from enfilade.primitives.schema.references import Step
 
 _KEY: Final = "[key]"
 _KINDS: Final = {

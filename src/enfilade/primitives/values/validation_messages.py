@@ -17,23 +17,19 @@ from typing import Any, Final, cast
 
 from pydantic_core import ErrorDetails, ValidationError
 
-from enfilade.primitives.schema.schema_wording import (
+from enfilade.primitives.schema.json_schema import (
     LONGEST,
-    NOWHERE,
-    Step,
     came,
     clipped,
-    descend,
     expectation,
     is_secret,
     json_type,
     limited,
     one_of,
     place,
-    types_of,
     unknown,
-    value_at,
 )
+from enfilade.primitives.schema.references import MISSING, Step, descend, types_of, value_at
 from enfilade.primitives.values.validation_faults import Alternatives, Fault, faults_in, sorted_out
 
 _MOST: Final = 10
@@ -141,7 +137,7 @@ class _Sentences:
         if kinds == {"missing"}:
             return f"{place(path)} is missing" + (f" (expected {expected})" if expected else "")
         value = value_at(self._arguments, path)
-        got = f", got {came(value, secret=_any_secret(path, self._schema))}" if value is not NOWHERE else ""
+        got = f", got {came(value, secret=_any_secret(path, self._schema))}" if value is not MISSING else ""
         if expected and (len(faults) > 1 or faults[0].kind.endswith(_WRONG_TYPE)):
             if json_type(value) not in _ALTERNATIVE.split(expected):
                 return f"{place(path)} should be {expected}{got}"

@@ -1,0 +1,130 @@
+"""`x-mcp-header` in the input schema of a tool: written out where clients look for it, and checked.
+
+Easy to get wrong: clients drop a tool whose `x-mcp-header` stands anywhere but on a plain property that is
+reached through `properties` alone (R-253). A nested model stands behind a `$ref`, so a model that carries such a
+header is written out in place; what is still wrong then is refused when the tool is registered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Any, Final
+
+from enfilade.primitives.schema.references import mentioned_names, with_definitions
+
+#: The annotation by which an argument is also sent as a header of the HTTP request.
+HEADER: Final = "x-mcp-header"
+
+# A definition with a header that is written out twice is refused for it (R-251). More copies would double with
+# each model that holds another one twice.
+_MOST_WRITTEN_OUT: Final = 2
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER_TYPES: Final = ("string", "integer", "boolean")
+
+
+def write_out_headers(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema with the properties written out that refer to a definition with `x-mcp-header`."""
+    definitions = schema.get("$defs", {})
+    carrying = _carrying_headers(definitions)
+    if not carrying:
+        return schema
+    times: Counter[str] = Counter()
+
+    def written_out(part: Mapping[str, Any], open_names: tuple[str, ...]) -> dict[str, Any]:
+        properties: dict[str, Any] = {}
+        for key, inner in part.get("properties", {}).items():
+            name = str(inner.get("$ref", "")).removeprefix("#/$defs/")
+            if name in carrying and name not in open_names and times[name] < _MOST_WRITTEN_OUT:
+                times[name] += 1
+                # A copy, because a definition that others refer to as well is another place with a header.
+                inner = {**deepcopy(definitions[name]), **{k: v for k, v in inner.items() if k != "$ref"}}
+                inner = written_out(inner, (*open_names, name))
+            properties[key] = inner
+        return {**part, "properties": properties} if properties else dict(part)
+
+    result = written_out(schema, ())
+    return with_definitions({key: value for key, value in result.items() if key != "$defs"}, definitions)
+
+
+def check_headers(schema: Mapping[str, Any]) -> None:
+    """Refuse an input schema whose `x-mcp-header`s clients would drop the tool for (R-250 to R-253).
+
+    Raises:
+        ValueError: names the header, where it is and what is wrong with it.
+    """
+    allowed: set[int] = set()
+    seen: dict[str, str] = {}
+    for path, part in _plain_properties(schema, ""):
+        if HEADER not in part:
+            continue
+        allowed.add(id(part))
+        _check_header(part, path)
+        header = part[HEADER]
+        if other := seen.get(header.lower()):
+            raise ValueError(
+                f'{HEADER} "{header}" is on "{other}" and on "{path}"; each name may be used once (R-251)'
+            )
+        seen[header.lower()] = path
+    for part in _annotated(schema):
+        if id(part) not in allowed:
+            raise ValueError(
+                f"{HEADER} {part[HEADER]!r} is not on a plain property of the arguments, but on an item of an "
+                f"array, a member of a union or the like; clients would drop the tool (R-253)"
+            )
+
+
+def _check_header(part: Mapping[str, Any], path: str) -> None:
+    header = part[HEADER]
+    if not isinstance(header, str) or not _TOKEN.fullmatch(header):
+        raise ValueError(
+            f'{HEADER} {header!r} on "{path}" is no header name; letters, digits and "-" are safe (R-251)'
+        )
+    if part.get("type") not in _HEADER_TYPES:
+        kind = part.get("type") or "a union"
+        raise ValueError(
+            f'{HEADER} "{header}" is on "{path}", which is {kind} and not string, integer or boolean (R-252)'
+        )
+
+
+def _plain_properties(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    properties = schema.get("properties")
+    for name, part in properties.items() if isinstance(properties, Mapping) else ():
+        if isinstance(part, Mapping):
+            inner = f"{path}.{name}" if path else str(name)
+            yield inner, part
+            yield from _plain_properties(part, inner)
+
+
+def _annotated(part: Any, *, names: bool = False) -> Iterator[Mapping[str, Any]]:
+    """Yield every schema with a header annotation; with `names`, the keys here are names and no keywords."""
+    if isinstance(part, Mapping):
+        if HEADER in part and not names:
+            yield part
+        for key, inner in part.items():
+            if names or key not in ("default", "const", "enum", "examples"):
+                yield from _annotated(
+                    inner, names=not names and key in ("properties", "patternProperties", "$defs")
+                )
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _annotated(inner)
+
+
+def _carrying_headers(definitions: Mapping[str, Any]) -> set[str]:
+    """Return the names of the definitions with a header, in them or in what they refer to."""
+    carrying = {name for name in definitions if next(_annotated(definitions[name]), None) is not None}
+    if not carrying:
+        return carrying
+    users: dict[str, set[str]] = {}
+    for name, definition in definitions.items():
+        for used in mentioned_names(definition):
+            users.setdefault(used, set()).add(name)
+    waiting = list(carrying)
+    while waiting:
+        new = users.get(waiting.pop(), set()) - carrying
+        carrying |= new
+        waiting += new
+    return carrying
