@@ -9,9 +9,11 @@ the same pipe; they do not affect each other (R-408).
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from enum import Enum
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET, Raw
 
 from enfilade.serving.changes import Change, Listener, Watched, unwatch, watch
@@ -53,6 +55,32 @@ DEFAULT_LOG_LEVEL: Final[LoggingLevel] = "info"
 _PROBES: Final = frozenset({"server/discover"})
 
 
+class ConnectionState(Enum):
+    """What becomes of the outcomes of requests.
+
+    In OPEN each is written. In REFUSING, after `close(refuse=True)`, requests that are cut off get an error. In
+    CLOSED, after `close` has waited long enough, nothing more is written: each request has its outcome.
+    """
+
+    OPEN = "open"
+    REFUSING = "refusing"
+    CLOSED = "closed"
+
+
+class _Session(msgspec.Struct, eq=False):
+    """What `initialize` and later requests of a session-era client have set.
+
+    Attributes:
+        peer: the client; None before `initialize`.
+        log_level: lowest level of log messages that it gets.
+        watched: the resources of which it gets updates.
+    """
+
+    peer: Peer | None = None
+    log_level: LoggingLevel = DEFAULT_LOG_LEVEL
+    watched: Watched = {}
+
+
 class Connection:
     """Serves one client over a channel that carries whole messages both ways.
 
@@ -82,37 +110,34 @@ class Connection:
         self._request_timeout = request_timeout
         self._max_requests = max_requests
         self._in_flight = InFlight()
-        self._watched: Watched = {}
         self._listener: Listener | None = None
         self._asker = SessionAsker()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._peer: Peer | None = None
+        self._session = _Session()
         self._served_stateless = False
-        self._log_level: LoggingLevel = DEFAULT_LOG_LEVEL
-        self._refusing = False  # whether requests that are cut off get an error
-        self._closed = False  # whether nothing more is written: each request has its outcome
+        self._state = ConnectionState.OPEN
 
     async def set_log_level(self, level: LoggingLevel) -> None:
         """Remember the level for the rest of the connection (R-409)."""
-        self._log_level = level
+        self._session.log_level = level
 
     async def watch(self, uri: str) -> None:
         """Tell the client when a resource is updated (R-368, R-409)."""
-        watch(self._watched, uri)
+        watch(self._session.watched, uri)
 
     async def unwatch(self, uri: str) -> None:
         """Stop telling the client when a resource is updated."""
-        unwatch(self._watched, uri)
+        unwatch(self._session.watched, uri)
 
     def _listen(self, peer: Peer) -> None:
         """Notify a session-era client of changes, once it is initialized (R-304, R-369)."""
 
         def send_change(change: Change) -> bool:
-            message = notification_of(change, peer.revision, self._watched)
+            message = notification_of(change, peer.revision, self._session.watched)
             return not self._outlet.crowded and self._outlet.push(message)
 
         self._listener = Listener(
-            lambda change: change.uri is None or change.uri in self._watched, send_change, of=self._outlet
+            lambda change: change.uri is None or change.uri in self._session.watched, send_change, of=self._outlet
         )
         self._dispatcher.changes.attach(self._listener)
 
@@ -154,7 +179,8 @@ class Connection:
             refuse: answer the requests that are cut off with an error.
         """
         self._stop_listening()
-        self._refusing = refuse
+        if self._state is not ConnectionState.CLOSED:
+            self._state = ConnectionState.REFUSING if refuse else ConnectionState.OPEN
         self._in_flight.stopping()
         for task in self._tasks:
             task.cancel()
@@ -163,7 +189,7 @@ class Connection:
         if not self._tasks:
             return
         log.warning("requests given up, since their handlers ignore their cancellation: %d", len(self._tasks))
-        self._closed = True
+        self._state = ConnectionState.CLOSED
         for request in self._in_flight:
             if refuse and (request.verdict is not None or request.cancellation is None):
                 await self._write(encode_error(request.id, request.verdict or STOPPING))
@@ -172,7 +198,7 @@ class Connection:
 
     def _feed_batch(self, elements: list[Raw]) -> None:
         """Serve an array line: 2025-03-26 only, each response on a line of its own (E-58, R-412)."""
-        if not elements or self._peer is None or self._peer.revision != BATCHING:
+        if not elements or self._session.peer is None or self._session.peer.revision != BATCHING:
             self._refuse(None, invalid_request("a line is exactly one message"))
             return
         if len(elements) > LONGEST_BATCH:
@@ -199,8 +225,8 @@ class Connection:
             params: Any = message.params
             if envelope.method == "notifications/cancelled" and params is not None:
                 self._in_flight.cancel(None, params)
-            elif envelope.method == "notifications/initialized" and self._peer and self._listener is None:
-                self._listen(self._peer)
+            elif envelope.method == "notifications/initialized" and self._session.peer and self._listener is None:
+                self._listen(self._session.peer)
             return
         try:
             if len(self._in_flight) >= self._max_requests and envelope.method != "ping":
@@ -235,7 +261,7 @@ class Connection:
         try:
             body, error = await self._dispatcher.respond(request)
         except asyncio.CancelledError:
-            if self._refusing and not self._closed:
+            if self._state is ConnectionState.REFUSING:
                 await self._write(encode_error(request.id, STOPPING))
             raise
         finally:
@@ -244,9 +270,9 @@ class Connection:
         if request.channel.settled:
             return
         if error is not None and request.method == "initialize":
-            self._peer = None
+            self._session.peer = None
             self._stop_listening()
-        if body is not None and not self._closed:
+        if body is not None and self._state is not ConnectionState.CLOSED:
             await self._write(body)
 
     def _ended(self, request: Request, task: "asyncio.Task[None]") -> None:
@@ -257,13 +283,13 @@ class Connection:
         """
         request.finish()
         error = None if task.cancelled() else task.exception()
-        if error is not None and not ends_more(error) and not self._closed:
+        if error is not None and not ends_more(error) and self._state is not ConnectionState.CLOSED:
             failure = masked(error, f"{request.method} failed")
             self._refuse(request.id, failure)
 
     def _settle(self, outcome: Outcome) -> None:
         """Send an outcome while the handler goes on."""
-        if outcome[0] is not None and not self._closed:
+        if outcome[0] is not None and self._state is not ConnectionState.CLOSED:
             self._start(self._deliver(outcome[0]))
 
     async def _deliver(self, body: bytes) -> None:
@@ -278,18 +304,18 @@ class Connection:
             RpcError: it is not served (protocol §1.7).
         """
         method = message.method
-        if message.claim or (self._peer is None and method == "server/discover"):
+        if message.claim or (self._session.peer is None and method == "server/discover"):
             return self._stateless(message, method)
         if method == "initialize":
             return self._initialize(message)
-        if self._peer is None:
+        if self._session.peer is None:
             if method != "ping":
                 raise RpcError(
                     INVALID_PARAMS,
                     f"{method} came before initialize and without params._meta naming a protocol version",
                 )
             return self._make(message, method, Peer(revision=HANDSHAKE[-1], principal=self._principal))
-        return self._make(message, method, self._peer)
+        return self._make(message, method, self._session.peer)
 
     def _stateless(self, message: ParsedMessage, method: str) -> Request:
         message.check_metadata()
@@ -304,17 +330,17 @@ class Connection:
         """Open the session of this connection (E-51, E-54, E-59)."""
         if self._served_stateless:
             raise unsupported(_requested(message))
-        if self._peer is not None:
+        if self._session.peer is not None:
             raise invalid_request("initialize was sent already")
         params: Any = message.checked_params()
         revision = negotiate(params.protocol_version)
-        self._peer = Peer(
+        self._session.peer = Peer(
             revision=revision,
             client_info=params.client_info,
             capabilities=params.capabilities,
             principal=self._principal,
         )
-        return self._make(message, "initialize", self._peer)
+        return self._make(message, "initialize", self._session.peer)
 
     def _make(
         self,
@@ -334,7 +360,7 @@ class Connection:
             peer,
             Channel(
                 outlet=self._outlet,
-                log_level=log_level if stateless else self._log_level,
+                log_level=log_level if stateless else self._session.log_level,
                 session=None if stateless else self,
                 asker=self._dispatcher.stateless_asker if stateless else self._asker,
             ),
