@@ -17,7 +17,7 @@ from pydantic_core import ValidationError, to_json
 
 from enfilade.primitives.impossible_types import refuse_impossible
 from enfilade.primitives.schema.core_schemas import for_arguments
-from enfilade.primitives.schema.json_schema import place
+from enfilade.primitives.schema.json_schema import format_path
 from enfilade.primitives.schema.references import Step, follow
 from enfilade.primitives.schema.schemas import TidySchema
 
@@ -71,8 +71,8 @@ def refuse_uncallable(
         for path, values in _choices(part, schema, (name,)) if name in required else ():
             if not any(_is_accepted(path, value, validate) for value in values[:_MOST]):
                 raise TypeError(
-                    f"{label}, parameter {place(path)}: it can never be called, since each of the values that "
-                    f"its schema offers is refused; use Literal[…] of strings and numbers, or a StrEnum"
+                    f"{label}, parameter {format_path(path)}: it can never be called, since each of the values "
+                    f"that its schema offers is refused; use Literal[…] of strings and numbers, or a StrEnum"
                 )
 
 

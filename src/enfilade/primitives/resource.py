@@ -40,7 +40,7 @@ from enfilade.primitives.schema.signature import (
     refuse_nothing,
 )
 from enfilade.primitives.schema.type_aliases import strip
-from enfilade.primitives.uri.uri_template import UriTemplate, Variable, decoded, leads_astray
+from enfilade.primitives.uri.uri_template import UriTemplate, Variable, decoded, escapes_root
 from enfilade.primitives.uri.uris import canonical, check_uri
 from enfilade.primitives.values.arguments import StringReader
 from enfilade.primitives.values.content_blocks import declares_content
@@ -150,7 +150,7 @@ class ResourceTemplate:
         """
         for name in values.keys() - self._verbatim:
             value = values[name]
-            if any(map(leads_astray, [value] if isinstance(value, str) else value)):
+            if any(map(escapes_root, [value] if isinstance(value, str) else value)):
                 raise ArgumentsError(f'"{name}" may hold neither ".." nor an absolute path')
         return self.handler.with_context(self._reader.read(to_json(dict(values))), context)
 

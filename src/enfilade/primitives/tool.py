@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import logging
 
     from enfilade.primitives.schema import explicit_schema as _explicit_schema, references as _references
-    from enfilade.primitives.schema.explicit_schema import GivenSchemaReader
+    from enfilade.primitives.schema.explicit_schema import ExplicitSchemaReader
     from enfilade.primitives.values import arguments as _arguments, structured_output as _structured
     from enfilade.primitives.values.arguments import ArgumentReader, RawArguments
     from enfilade.primitives.values.results import ResultWriter
@@ -69,7 +69,7 @@ class Tool(Handler, frozen=True, eq=False):
     name: str
     secrets: tuple[str, ...]
     timeout: float | None
-    _reader: ArgumentReader | GivenSchemaReader
+    _reader: ArgumentReader | ExplicitSchemaReader
     _writer: ResultWriter
     _define: Callable[[], wire.Tool]
 
@@ -231,7 +231,7 @@ def tool_from_function(
 
 def _define(
     outline: wire.Tool,
-    reader: ArgumentReader | GivenSchemaReader,
+    reader: ArgumentReader | ExplicitSchemaReader,
     writer: ResultWriter,
     *,
     keep_input: bool,
@@ -257,9 +257,9 @@ def _reader(
     label: str,
     schema: Mapping[str, Any] | None,
     additional: bool,
-) -> ArgumentReader | GivenSchemaReader:
+) -> ArgumentReader | ExplicitSchemaReader:
     if schema is not None:
-        return _explicit_schema.GivenSchemaReader(name, signature, dict(schema), label=label)
+        return _explicit_schema.ExplicitSchemaReader(name, signature, dict(schema), label=label)
 
     def make() -> ArgumentReader:
         descriptions = docstring.parameters

@@ -40,7 +40,7 @@ else:  # not before something is wrong
     _repairs = LazyModule("enfilade.primitives.values.repairs")
 
 
-class GivenSchemaReader:
+class ExplicitSchemaReader:
     """Reads the arguments of one tool by a hand-made schema, and then by the types of its parameters.
 
     Raises:

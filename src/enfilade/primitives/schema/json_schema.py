@@ -53,7 +53,7 @@ class Problem(NamedTuple):
     phrase: str
 
     def __str__(self) -> str:
-        return f"{place(self.path)} {self.phrase}" if self.path else f"the value {self.phrase}"
+        return f"{format_path(self.path)} {self.phrase}" if self.path else f"the value {self.phrase}"
 
 
 class SchemaChecker:
@@ -99,9 +99,9 @@ class SchemaChecker:
             missing = "is missing" + (f" (expected {expected})" if expected else "")
             yield Problem((*path, kind.property), missing)
         elif keyword in ("additionalProperties", "unevaluatedProperties") and hasattr(kind, "unexpected"):
-            what = f"a member of {place(path)}" if path else self._member
+            what = f"a member of {format_path(path)}" if path else self._member
             for name in kind.unexpected:
-                said = unknown(name, what, schema.get("properties") or (), error.instance)
+                said = unknown_member(name, what, schema.get("properties") or (), error.instance)
                 yield Problem((*path, name), said)
         elif keyword in ("anyOf", "oneOf") and hasattr(kind, "context"):
             yield from self._no_alternative(path, kind.context, schema, error.instance)
@@ -109,9 +109,9 @@ class SchemaChecker:
             yield Problem(path, self._phrase(keyword, schema, error.instance))
 
     def _phrase(self, keyword: str, schema: Mapping[str, Any], value: Any) -> str:
-        got = f"got {came(value, secret=is_secret(schema, self._schema))}"
+        got = f"got {describe_value(value, secret=is_secret(schema, self._schema))}"
         if keyword in LIMITS:
-            return f"should {limited(keyword, schema.get(keyword))}, {got}"
+            return f"should {limit_phrase(keyword, schema.get(keyword))}, {got}"
         if keyword in _PLAIN:
             return _PLAIN[keyword]
         if keyword in ("type", "enum", "const"):
@@ -123,7 +123,9 @@ class SchemaChecker:
     ) -> Iterator[Problem]:
         """Complain as the only alternative of the value's kind does, or about all if it is not the only one."""
         if any(not errors for errors in context):
-            yield Problem(path, f"fits more than one of its alternatives, got {came(value, secret=True)}")
+            yield Problem(
+                path, f"fits more than one of its alternatives, got {describe_value(value, secret=True)}"
+            )
             return
         inside = [errors for errors in context if all(_goes_deeper(error, path) for error in errors)]
         for kinds in _SIGNS if len(inside) > 1 else ():
@@ -137,12 +139,14 @@ class SchemaChecker:
             return
         if inside:
             each = (" and ".join(islice(self._sentences(errors), _MOST_SHOWN)) for errors in inside)
-            shown = clipped(", or ".join(islice(each, _MOST_SHOWN)), LONGEST)
+            shown = shortened(", or ".join(islice(each, _MOST_SHOWN)), LONGEST)
             yield Problem(path, f"fits none of its alternatives: either {shown}")
             return
         branches = schema.get("anyOf") or schema.get("oneOf") or []
         expected = expectation({"anyOf": branches}, self._schema) or "one of its alternatives"
-        yield Problem(path, f"should be {expected}, got {came(value, secret=is_secret(schema, self._schema))}")
+        yield Problem(
+            path, f"should be {expected}, got {describe_value(value, secret=is_secret(schema, self._schema))}"
+        )
 
     def _sentences(self, errors: list[ValidationError]) -> Iterator[str]:
         return (str(told) for error in errors for told in self._told(error))
@@ -154,7 +158,7 @@ class SchemaChecker:
         found = value_at(value, inner[len(path) :])
         if found is MISSING:
             return Problem(inner, "is missing" + (f" (expected {expected})" if expected else ""))
-        got = came(found, secret=is_secret(part, self._schema))
+        got = describe_value(found, secret=is_secret(part, self._schema))
         return Problem(inner, f"should be {expected or 'another value'}, got {got}")
 
     def _at(self, steps: list[str | int]) -> Mapping[str, Any]:
@@ -257,21 +261,21 @@ def json_type(value: Any) -> str:
     return _KINDS.get(type(value), "value")
 
 
-def place(path: Iterable[Step]) -> str:
+def format_path(path: Iterable[Step]) -> str:
     """Return a path as authors write it, in quotes: `"items[2].name"`."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return json.dumps(clipped(text, _NAME), ensure_ascii=False)
+    return json.dumps(shortened(text, _NAME), ensure_ascii=False)
 
 
-def came(value: Any, *, secret: bool = False) -> str:
+def describe_value(value: Any, *, secret: bool = False) -> str:
     """Return what came: `string "2O24-01-…"`, or `string` alone for a secret and for what has no short form."""
     kind = json_type(value)
     if secret or isinstance(value, (list, dict)) or value is None:
         return kind
     if isinstance(value, str):
-        return f"{kind} {json.dumps(clipped(value, _EXCERPT), ensure_ascii=False)}"
+        return f"{kind} {json.dumps(shortened(value, _EXCERPT), ensure_ascii=False)}"
     if isinstance(value, int) and abs(value) >= 10**_EXCERPT:
         return f"{kind} of more than {_EXCERPT} digits"
     return f"{kind} {json.dumps(value)}"
@@ -303,7 +307,7 @@ def expectation(schema: Any, root: Mapping[str, Any], depth: int = 0) -> str:
     return one_of(kind) if isinstance(kind, list) else str(kind)
 
 
-def unknown(name: str, what: str, names: Iterable[str], present: Any) -> str:
+def unknown_member(name: str, what: str, names: Iterable[str], present: Any) -> str:
     """Return that there is no such member, and which one may have been meant or which there are.
 
     Args:
@@ -322,7 +326,7 @@ def unknown(name: str, what: str, names: Iterable[str], present: Any) -> str:
     return f"is not {what} ({takes})"
 
 
-def limited(keyword: str, limit: object) -> str:
+def limit_phrase(keyword: str, limit: object) -> str:
     """Return what a keyword of JSON Schema that limits a value asks for: `be at most 50`."""
     start, noun = _LIMITS[keyword]
     if isinstance(limit, float) and limit.is_integer() and abs(limit) < _EXACT:
@@ -341,9 +345,9 @@ def is_secret(schema: Mapping[str, Any] | None, root: Mapping[str, Any]) -> bool
 
 
 def _literal(value: Any) -> str:
-    return clipped(json.dumps(value, ensure_ascii=False, default=str), _NAME)
+    return shortened(json.dumps(value, ensure_ascii=False, default=str), _NAME)
 
 
-def clipped(text: str, length: int) -> str:
+def shortened(text: str, length: int) -> str:
     """Return a text that is cut if it is longer than this."""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -287,7 +287,7 @@ def decoded(raw: str) -> str | None:
     return None if "\0" in text else text
 
 
-def leads_astray(value: str) -> bool:
+def escapes_root(value: str) -> bool:
     """Return whether a value, taken for a path, would lead out of its directory: `..`, or an absolute path."""
     steps = re.split(r"[/\\]", value)
     absolute = len(steps) > 1 and (steps[0] == "" or re.fullmatch("[A-Za-z]:", steps[0]) is not None)

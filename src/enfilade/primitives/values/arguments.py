@@ -35,7 +35,7 @@ from enfilade.primitives.impossible_types import refuse_impossible
 from enfilade.primitives.registration_checks import reason_against, refuse_uncallable
 from enfilade.primitives.schema.annotations import allows_none
 from enfilade.primitives.schema.core_schemas import for_arguments, validator_of
-from enfilade.primitives.schema.json_schema import came
+from enfilade.primitives.schema.json_schema import describe_value
 from enfilade.primitives.schema.mcp_headers import check_headers, write_out_headers
 from enfilade.primitives.schema.portable import portable
 from enfilade.primitives.schema.schemas import TidySchema
@@ -236,7 +236,7 @@ def check_is_object(values: Any, kind: str, name: str) -> None:
     """
     if not isinstance(values, dict):
         raise NotAnObjectError(
-            f'Invalid arguments for {kind} "{name}": they should be an object, got {came(values)}'
+            f'Invalid arguments for {kind} "{name}": they should be an object, got {describe_value(values)}'
         )
 
 

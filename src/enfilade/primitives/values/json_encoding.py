@@ -157,7 +157,7 @@ def unwritable(error: Exception, value: Any = None) -> ReturnedValueError:
         if not why:
             path = _place_of_fault(value)
             why = _foreign.SAME_NAME if _foreign.SAME_NAME in text else "JSON cannot hold it"
-    where = f", at {_phrases.place(path)}" if path else ""
+    where = f", at {_phrases.format_path(path)}" if path else ""
     return ReturnedValueError(f"What it returned cannot be sent{where}: {why}")
 
 

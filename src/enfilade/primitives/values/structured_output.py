@@ -27,7 +27,7 @@ from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.questions.input_required import without_input_required
 from enfilade.primitives.schema.core_nodes import holds_anything, holds_objects, may_differ
 from enfilade.primitives.schema.core_schemas import for_results, serializer_of, validator_of
-from enfilade.primitives.schema.json_schema import SchemaChecker, place
+from enfilade.primitives.schema.json_schema import SchemaChecker, format_path
 from enfilade.primitives.schema.portable import portable
 from enfilade.primitives.schema.references import object_schema, wrapped_schema
 from enfilade.primitives.schema.schemas import TidySchema
@@ -199,7 +199,7 @@ class TypedWriter:
         if (found := _foreign.first_not_finite(validated[0])) is None:
             return None
         path, name = found
-        where = place(("result", *path) if self.wrapped else path)
+        where = format_path(("result", *path) if self.wrapped else path)
         return ReturnedValueError(
             f"The tool returned {name} for {where}, which JSON cannot hold; "
             f"return None where there is no number, and declare it as float | None"
@@ -231,7 +231,7 @@ class TypedWriter:
         for each in error.errors(include_url=False)[:10]:
             path = ("result", *each["loc"][1:]) if self.wrapped else each["loc"][1:]
             came = "" if each["type"] == "missing" else f", not {type(each['input']).__name__}"
-            sentences.append(f"{place(path) if path else 'it'} {message_of(each)}{came}")
+            sentences.append(f"{format_path(path) if path else 'it'} {message_of(each)}{came}")
         return f"The tool returned what its return annotation does not allow: {'; '.join(sentences)}"
 
 

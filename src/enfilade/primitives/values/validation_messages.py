@@ -19,15 +19,15 @@ from pydantic_core import ErrorDetails, ValidationError
 
 from enfilade.primitives.schema.json_schema import (
     LONGEST,
-    came,
-    clipped,
+    describe_value,
     expectation,
+    format_path,
     is_secret,
     json_type,
-    limited,
+    limit_phrase,
     one_of,
-    place,
-    unknown,
+    shortened,
+    unknown_member,
 )
 from enfilade.primitives.schema.references import MISSING, Step, descend, types_of, value_at
 from enfilade.primitives.values.validation_faults import Alternatives, Fault, faults_in, sorted_out
@@ -123,7 +123,8 @@ class _Sentences:
         members = [" and ".join(self.of(faults)[:_MOST_ALTERNATIVES]) for faults in value.faults]
         shown = ", or ".join(members[:_MOST_ALTERNATIVES])
         more = "" if len(members) <= _MOST_ALTERNATIVES else ", or more"
-        return f"{place(value.path)} fits none of its alternatives: either {clipped(shown + more, LONGEST)}"
+        alternatives = shortened(shown + more, LONGEST)
+        return f"{format_path(value.path)} fits none of its alternatives: either {alternatives}"
 
     def _of_place(self, path: tuple[Step, ...], faults: Sequence[Fault]) -> str:
         kinds = {each.kind for each in faults}
@@ -135,20 +136,21 @@ class _Sentences:
             return self._of_unknown(path)
         expected = self._expected(path)
         if kinds == {"missing"}:
-            return f"{place(path)} is missing" + (f" (expected {expected})" if expected else "")
+            return f"{format_path(path)} is missing" + (f" (expected {expected})" if expected else "")
         value = value_at(self._arguments, path)
-        got = f", got {came(value, secret=_any_secret(path, self._schema))}" if value is not MISSING else ""
+        secret = _any_secret(path, self._schema)
+        got = f", got {describe_value(value, secret=secret)}" if value is not MISSING else ""
         if expected and (len(faults) > 1 or faults[0].kind.endswith(_WRONG_TYPE)):
             if json_type(value) not in _ALTERNATIVE.split(expected):
-                return f"{place(path)} should be {expected}{got}"
+                return f"{format_path(path)} should be {expected}{got}"
             # The type is right, so what the schema expects would contradict what came.
             faults = [each for each in faults if not each.kind.endswith(_WRONG_TYPE)] or faults
-        return f"{place(path)} {one_of(_phrase(each, value) for each in faults)}{got}"
+        return f"{format_path(path)} {one_of(_phrase(each, value) for each in faults)}{got}"
 
     def _of_root(self, fault: Fault) -> str:
         if fault.kind in _BY_AUTHOR:
             return f"together they {_phrase(fault, self._arguments).replace('is', 'are', 1)}"
-        got = f"they should be an object, got {came(self._arguments)}"
+        got = f"they should be an object, got {describe_value(self._arguments)}"
         return fault.message.replace("Input should be an object", got)
 
     def _expected(self, path: tuple[Step, ...]) -> str:
@@ -161,7 +163,7 @@ class _Sentences:
 
     def _of_key(self, path: tuple[Step, ...], faults: Sequence[Fault]) -> str:
         """Complain of the name of a member, where the names themselves have a type."""
-        what = f"the key {place(path[-1:])}" + (f" of {place(path[:-1])}" if path[:-1] else "")
+        what = f"the key {format_path(path[-1:])}" + (f" of {format_path(path[:-1])}" if path[:-1] else "")
         owner = descend(self._schema, path[:-1], self._schema) or {}
         names = owner.get("propertyNames")
         if names and (expected := expectation({"type": "string", **names}, self._schema)) != "string":
@@ -178,9 +180,9 @@ class _Sentences:
         """Say that there is no such argument, and which one may have been meant or which there are."""
         owner = descend(self._schema, path[:-1], self._schema) or {}
         names = list(_properties(owner, self._schema))
-        what = f"an argument of this {self._kind}" if len(path) == 1 else f"a member of {place(path[:-1])}"
+        what = f"an argument of this {self._kind}" if len(path) == 1 else f"a member of {format_path(path[:-1])}"
         present = value_at(self._arguments, path[:-1])
-        return f"{place(path)} {unknown(str(path[-1]), what, names, present)}"
+        return f"{format_path(path)} {unknown_member(str(path[-1]), what, names, present)}"
 
 
 def message_of(error: ErrorDetails) -> str:
@@ -200,7 +202,7 @@ def _phrase(fault: Fault, value: Any) -> str:
         keyword, name = limit
         if isinstance(value, Mapping):
             keyword = _OF_OBJECTS.get(keyword, keyword)
-        return f"should {limited(keyword, fault.context.get(name))}"
+        return f"should {limit_phrase(keyword, fault.context.get(name))}"
     message = _SUBJECT.sub("", fault.message, count=1)
     if fault.kind in ("enum", "literal_error"):
         message = _MEMBER_OF_ENUM.sub(r"\1", message).replace("'", '"')
