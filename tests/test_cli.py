@@ -428,7 +428,8 @@ def test_the_module_can_be_run_without_the_script() -> None:
     """The command is only a name for a function: nothing in it is out of a library user's reach."""
     from enfilade.cli import main
     from enfilade.cli.command import cli
-    from enfilade.cli.load import LoadError, load_app
+    from enfilade.discovery import load_app
+    from enfilade.loading import LoadError
 
     assert callable(main)
     verbs = {command.callback.__name__ for command in cli.registered_commands if command.callback}

@@ -484,7 +484,7 @@ def test_the_index_has_every_example_and_the_line_that_runs_it() -> None:
         r"^\| \[(\w+)\]\([^)]+\) \| `([^`]+)` \|", (EXAMPLES / "README.md").read_text("utf-8"), re.M
     )
     assert sorted(name for name, _ in rows) == FOLDERS
-    load = "import sys; from enfilade.cli.load import load_app; print([load_app(sys.argv[1]).name])"
+    load = "import sys; from enfilade.discovery import load_app; print([load_app(sys.argv[1]).name])"
     for name, line in rows:
         program, *words = line.split()
         if program == "docker":

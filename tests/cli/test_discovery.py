@@ -212,7 +212,7 @@ NAMES = {
 @pytest.mark.parametrize("case", NAMES)
 def test_takes_the_usual_variable(case: str, tmp_path: Path) -> None:
     text, shown = NAMES[case]
-    code = "from enfilade.cli.load import load_app; print(load_app().name)"
+    code = "from enfilade.discovery import load_app; print(load_app().name)"
     lay_out(tmp_path, {"server.py": text})
     assert printed(code, tmp_path) == shown
 

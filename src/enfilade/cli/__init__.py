@@ -28,14 +28,14 @@ def main() -> None:
             raise SystemExit(130) from None  # as a shell has it for what was interrupted
         return
     from enfilade.cli.command import cli
-    from enfilade.cli.errors import CommandError, complain
+    from enfilade.cli.errors import CommandError, print_error
     from enfilade.loading import LoadError
     from enfilade.settings import SettingsError
 
     try:
         cli()
     except (CommandError, LoadError, SettingsError) as error:
-        complain(f"enfilade: {error}")
+        print_error(f"enfilade: {error}")
         raise SystemExit(getattr(error, "status", 2)) from None
 
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from enfilade.cli.argv_fast_path import understood
-from enfilade.cli.errors import complain
+from enfilade.cli.errors import print_error
 from enfilade.cli.run import RUN_WORDS, serve_app
 from enfilade.loading import LoadError
 from enfilade.settings import SettingsError
@@ -38,7 +38,7 @@ def run_app_command(app: MCPApp) -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None  # as a shell has it for what was interrupted
     except (LoadError, SettingsError) as error:
-        complain(f"{sys.argv[0].rpartition('/')[2]}: {error}")
+        print_error(f"{sys.argv[0].rpartition('/')[2]}: {error}")
         raise SystemExit(2) from None
 
 

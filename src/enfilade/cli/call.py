@@ -12,9 +12,8 @@ from rich.console import Console
 from enfilade.cli.console import plain, print_json, remarks, results, words
 from enfilade.cli.errors import CommandError
 from enfilade.cli.progress_bar import Along
-from enfilade.cli.questions import Asker
+from enfilade.cli.questions import Asker, read_line
 from enfilade.cli.result import Shown
-from enfilade.cli.stdin_line import typed_line
 from enfilade.cli.targets import HELP_OF_TARGET, headers_of, is_file, target_of, with_client
 from enfilade.client.arguments import ArgumentError, read_arguments
 from enfilade.client.json_values import near
@@ -59,7 +58,7 @@ def call(
     _refuse_bare_command(target)
     out, err = results(), remarks()
     along = Along(err, tool)
-    asker = Asker(err, typed_line, sys.stdin.isatty() and err.is_terminal, along.paused)
+    asker = Asker(err, read_line, sys.stdin.isatty() and err.is_terminal, along.paused)
 
     async def work(client: Any) -> Item:
         whole = _read(await list_tools(client), tool, arguments or (), as_json)

@@ -9,10 +9,9 @@ from enfilade.cli.call import call
 from enfilade.cli.check import check
 from enfilade.cli.configure import configure
 from enfilade.cli.dev import dev
-from enfilade.cli.docker import docker
 from enfilade.cli.examples import epilog
 from enfilade.cli.inspect import inspect
-from enfilade.cli.new import new
+from enfilade.cli.project import docker, new
 from enfilade.cli.run import run
 from enfilade.cli.run_signature import run_signature
 

@@ -9,8 +9,7 @@ import typer
 from rich.console import Console
 
 from enfilade.app import MCPApp
-from enfilade.cli.errors import CommandError
-from enfilade.cli.load import load_app, text_of
+from enfilade.cli.errors import CommandError, text_of
 from enfilade.client_config.clients import Client
 from enfilade.client_config.entry import Server
 from enfilade.client_config.errors import ClientFileError
@@ -18,6 +17,7 @@ from enfilade.client_config.installed import found
 from enfilade.client_config.locations import Places
 from enfilade.client_config.names import name_of
 from enfilade.client_config.plan import Change, adding, client_named, location_of, removing
+from enfilade.discovery import load_app
 from enfilade.loading import LoadError, find_source
 from enfilade.setting_sources import load, warn_of_unknown_variables
 from enfilade.settings import SettingsError

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from enfilade.cli.errors import CommandError
-from enfilade.cli.load import load_app, text_of
+from enfilade.cli.errors import CommandError, text_of
 from enfilade.dev.serve import develop
+from enfilade.discovery import load_app
 from enfilade.loading import LoadError
 from enfilade.settings import SettingsError
 

@@ -1,11 +1,15 @@
-"""What ends a command: one line that says what is wrong and what to do next.
+"""Errors that end a command, and the text that the user reads: what is wrong, and what to do next.
 
-Easy to get wrong: colour. Not everybody wants it (`NO_COLOR`), and a file or a pipe never does.
+Easy to get wrong: the colour. `NO_COLOR` turns it off, and it is never written to a file or a pipe.
 """
+
+from enfilade.loading import described
+from enfilade.setting_sources import load
+from enfilade.settings import SettingsError
 
 
 class CommandError(Exception):
-    """A command cannot go on; the text says why, and what to do. No trace is shown for it.
+    """A command cannot continue. The user reads the text, without a traceback.
 
     Attributes:
         status: the command's exit status.
@@ -16,10 +20,24 @@ class CommandError(Exception):
         self.status = status
 
 
-def complain(text: str) -> None:
-    """Say on stderr what is wrong, in red where that can be seen and is wanted."""
-    from rich.console import Console  # not before something is wrong: `enfilade run` does without
+def print_error(text: str) -> None:
+    """Print an error on stderr, in red if that is a terminal and `NO_COLOR` is not set."""
+    from rich.console import Console  # imported on an error only: `enfilade run` works without it
 
     console = Console(stderr=True, highlight=False)
     # A terminal would break a long line within a word; a program reads it as a line.
     console.print(text, style="red", markup=False, soft_wrap=not console.is_terminal)
+
+
+def text_of(error: Exception, log_level: str | None = None) -> str:
+    """Return the text of an error for the user; at log level `debug` with all frames of its traceback.
+
+    Args:
+        error: a `LoadError` or `SettingsError`.
+        log_level: from the command line; None for the level that the environment sets.
+    """
+    try:
+        level = load({}, None, {"log_level": log_level}).log_level
+    except SettingsError:  # this one is reported when the settings of the app are loaded
+        level = "info"
+    return described(error, level)

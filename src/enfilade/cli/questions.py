@@ -1,10 +1,15 @@
-"""A server's questions, asked at the terminal: forms field by field, and pages to visit.
+"""Elicitation at the terminal: forms field by field, and URLs to visit.
 
-Easy to get wrong: to answer for somebody who was not asked. Without a terminal a question is declined, and said
-to have been.
+Without a terminal a question is declined, and a line on stderr says so.
+
+Easy to get wrong: the thread that reads a line. If the call ends while it waits, the command must end without
+another key press. Python's own files are locked while they are read, so the thread reads the descriptor.
 """
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Any, Final
@@ -117,3 +122,31 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return {True: "y", False: "n"}[value] if isinstance(value, bool) else str(value)
+
+
+# -- Reading a line in a thread, so that the event loop goes on ---
+
+
+async def read_line() -> str | None:
+    """Return the next line without its end, or None if there is no more."""
+    loop = asyncio.get_running_loop()
+    line: asyncio.Future[str | None] = loop.create_future()
+
+    def read() -> None:
+        try:
+            data = os.read(sys.stdin.fileno(), 65_536)
+        except OSError:
+            data = b""
+        text = data.decode(sys.stdin.encoding or "utf-8", "replace").rstrip("\r\n") if data else None
+        try:
+            loop.call_soon_threadsafe(_settle, line, text)
+        except RuntimeError:  # the loop is closed: nothing waits for the line
+            return
+
+    threading.Thread(target=read, daemon=True, name="enfilade-read-line").start()
+    return await line
+
+
+def _settle(line: asyncio.Future[str | None], text: str | None) -> None:
+    if not line.done():
+        line.set_result(text)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from enfilade.app import MCPApp
-from enfilade.cli.errors import complain
-from enfilade.cli.load import load_app, text_of
+from enfilade.cli.errors import print_error, text_of
 from enfilade.cli.setting_options import setting_options
 from enfilade.client_config.names import name_of
+from enfilade.discovery import load_app
 from enfilade.launch import check_manner
 from enfilade.loading import LoadError
 from enfilade.setting_sources import load
@@ -69,7 +69,7 @@ def run(
             _descriptors.claim_pipes()
         serve_app(load_app(target, module), {**typed, "reload": reload})
     except (LoadError, SettingsError) as error:
-        complain(f"enfilade: {text_of(error, typed.get('log_level'))}")
+        print_error(f"enfilade: {text_of(error, typed.get('log_level'))}")
         raise SystemExit(2) from None
 
 

@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from enfilade.cli.errors import CommandError
-from enfilade.cli.load import load_app, text_of
+from enfilade.cli.errors import CommandError, text_of
 from enfilade.client.connect import connect
 from enfilade.client.errors import ConnectError, innermost
 from enfilade.client.targets import Command, Target
+from enfilade.discovery import load_app
 from enfilade.loading import LoadError
 from enfilade.setting_sources import warn_of_unknown_variables
 from enfilade.settings import SettingsError

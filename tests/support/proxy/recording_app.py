@@ -175,7 +175,7 @@ def serve_http(file: str, port: int, recorder: Recorder) -> None:
     """Serve the file's app with uvicorn, as `run()` does."""
     import uvicorn
 
-    from enfilade.cli.load import load_app
+    from enfilade.discovery import load_app
 
     uvicorn.run(
         tapped(load_app(file), recorder),

@@ -1,9 +1,10 @@
-"""`enfilade new`: make a project that works as it is. The making itself is `enfilade.scaffold`.
+"""`enfilade new` and `enfilade docker`: write the files of a project. `enfilade.scaffold` makes them.
 
-Easy to get wrong: to ask where nobody can answer. Questions are asked at a terminal only; anywhere else, what was
-not said has a default, and a name that is missing is an error.
+Easy to get wrong: asking without a terminal. There, an option that is not given has its default, and a missing
+name is an error.
 """
 
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -11,19 +12,22 @@ from typing import Annotated, Final
 
 import typer
 
-from enfilade.cli.errors import CommandError, complain
+from enfilade.cli.errors import CommandError, print_error
 from enfilade.scaffold import (
+    ContainerOptions,
     Names,
     Origin,
     Plan,
     ScaffoldError,
     check_free,
+    container_origin,
     installed_origin,
     make_project,
     named_origin,
     names_of,
     next_steps,
     require_templates,
+    write_containers,
 )
 
 #: The help of `--enfilade`, here and of `enfilade docker`.
@@ -96,7 +100,7 @@ def _ask_name(directory: Path) -> Names:
             names = names_of(typer.prompt("What is the server called?"))
             check_free(names, directory)
         except ScaffoldError as error:
-            complain(str(error))
+            print_error(str(error))
         else:
             return names
 
@@ -108,7 +112,7 @@ def _ask_transport() -> _Transport:
         said = typer.prompt(f"What should `enfilade run` serve, {choices}?", default=_Transport.http.value)
         if said in set(_Transport):
             return _Transport(said)
-        complain(f"{said!r} is not one of them")
+        print_error(f"{said!r} is not one of them")
 
 
 def _tell_building(origin: Origin) -> None:
@@ -131,3 +135,36 @@ def _tell(plan: Plan, place: Path) -> None:
     width = max(len(command) for command, why in steps if why)
     for command, why in steps:
         console.print(f"  {command.ljust(width)}  {why and f'# {why}'}".rstrip(), markup=False)
+
+
+# -- `enfilade docker`: write the files that put a project into containers, by way of `enfilade.scaffold` ---
+def docker(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="The project's folder.", show_default="this one")
+    ] = Path(),
+    valkey: Annotated[
+        bool, typer.Option("--valkey", help="Add a Valkey service, as the server's store.")
+    ] = False,
+    enfilade: Annotated[str, typer.Option("--enfilade", metavar="SPEC", help=ENFILADE, show_default=False)] = "",
+    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
+) -> None:
+    """Write a Dockerfile, compose.yaml and .dockerignore for a project."""
+    try:
+        origin = named_origin(enfilade) if enfilade else container_origin(path, installed_origin(), force=force)
+        written = write_containers(path, ContainerOptions(valkey=valkey, origin=origin), force=force)
+    except ScaffoldError as error:
+        raise CommandError(str(error)) from None
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"Wrote {', '.join(map(str, written))}.", markup=False, style="green")
+    console.print(f"The image gets Enfilade from {origin.place}.", markup=False)
+    console.print("\nNext:\n")
+    if path.resolve() != Path.cwd():
+        console.print(f"  cd {shlex.quote(str(path))}", markup=False)
+    console.print("  docker compose up --build  # serves http://127.0.0.1:8000/mcp", markup=False)
+    console.print(
+        "\nBefore others call it, set ENFILADE_SECRET and ENFILADE_ALLOWED_HOSTS in .env: "
+        "compose.yaml says what they are.",
+        markup=False,
+    )
