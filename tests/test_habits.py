@@ -11,7 +11,7 @@ import pytest
 from enfilade import Context, MCPApp, ToolResult, connect, tool
 from enfilade.primitives.foreign_options import OPTIONS
 from enfilade.primitives.habits import OF_APP, OF_CONTEXT, OF_LOG, OF_SAMPLE
-from enfilade.serving.logging import ClientLog
+from enfilade.serving.notifications import ClientLog
 from enfilade.testing import accept
 from enfilade.wire.sampling import CreateMessageResult
 from support.servers.calls_in_process import called, text

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         UserMessage as UserMessage,
     )
     from enfilade.primitives.values.results import ToolResult as ToolResult
+    from enfilade.serving.channel import Peer as Peer
     from enfilade.serving.client_requests.errors import (
         AskTimeoutError as AskTimeoutError,
         CannotAskError as CannotAskError,
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
         MissingCapabilityError as MissingCapabilityError,
     )
     from enfilade.serving.context import Context as Context
-    from enfilade.serving.peer import Peer as Peer
     from enfilade.serving.request import Request as Request
     from enfilade.settings import Settings as Settings
     from enfilade.state.event_store import (
@@ -136,7 +136,7 @@ _EXPORTS = {
         "MissingCapabilityError",
     ),
     "enfilade.serving.context": ("Context",),
-    "enfilade.serving.peer": ("Peer",),
+    "enfilade.serving.channel": ("Peer",),
     "enfilade.serving.request": ("Request",),
     "enfilade.settings": ("Settings",),
     "enfilade.state.event_store": (

@@ -32,10 +32,10 @@ from enfilade.primitives.caching import check_cacheable
 from enfilade.primitives.habits import OF_APP, advised, check_middleware, explaining
 from enfilade.primitives.schema.signature import read_provider
 from enfilade.registration import Registration
-from enfilade.serving.changes import updated
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
 from enfilade.serving.lifespan import Lifespan
+from enfilade.serving.subscriptions import updated
 from enfilade.startup.lazy import LazyModule
 from enfilade.state.store import StoreError
 from enfilade.state.tokens import Seal

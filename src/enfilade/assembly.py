@@ -82,7 +82,7 @@ def build_dispatcher(registered: Registration, settings: Settings, parts: Parts)
     from enfilade.serving.dispatcher import Dispatcher
     from enfilade.serving.execution import Handlers
     from enfilade.serving.handshake import Opening
-    from enfilade.serving.logging import set_level
+    from enfilade.serving.notifications import set_level
     from enfilade.serving.prompts import Prompts
     from enfilade.serving.resources import Resources
     from enfilade.serving.secrets import SecretSource

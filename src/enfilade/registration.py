@@ -32,8 +32,8 @@ from enfilade.primitives.registry import Registry
 from enfilade.primitives.schema.signature import describe, raw_name, read_signature
 from enfilade.primitives.values.files import MAX_SIZE, MOST_LISTED, Directory, file_reader, size_of
 from enfilade.primitives.values.media import guess_mime_type
-from enfilade.serving.changes import PROMPTS, RESOURCES, TOOLS, Changes
 from enfilade.serving.context import Context
+from enfilade.serving.subscriptions import PROMPTS, RESOURCES, TOOLS, Changes
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from clients.drivers import DRIVERS, STATELESS
 from docs import settings_table
 from enfilade import Settings
 from enfilade.serving.chaining import ToolCalls
-from enfilade.serving.logging import ClientLog
-from enfilade.serving.progress import Progress
+from enfilade.serving.notifications import ClientLog, Progress
 from enfilade.wire import revisions
 from support.docs.pages import KNOWN, PAGES, ROOT, anchors, blocks, links, prose, table
 from support.docs.reader import Reader

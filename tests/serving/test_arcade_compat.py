@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from enfilade import Context, MCPApp
-from enfilade.serving.changes import Change, Listener
+from enfilade.serving.subscriptions import Change, Listener
 from support.docs.pages import ROOT, table
 from support.rounds import Call, accept, text_of, written
 from support.servers.calls_in_process import messages, result, text

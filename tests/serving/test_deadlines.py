@@ -12,8 +12,8 @@ import pytest
 
 from enfilade import Context, Depends, MCPApp, ToolError
 from enfilade.serving import request as exchange
+from enfilade.serving.channel import Peer
 from enfilade.serving.execution import TimeLimit, ToolTimeoutError
-from enfilade.serving.peer import Peer
 from enfilade.serving.request import Request
 from enfilade.wire.message import RequestParams
 from support.http_client.asgi_calls import Asgi

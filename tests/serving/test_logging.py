@@ -9,9 +9,8 @@ from msgspec import UNSET, Raw
 
 from enfilade import Context, MCPApp
 from enfilade.primitives.values.json_encoding import json_bytes
-from enfilade.serving.channel import Channel
-from enfilade.serving.logging import ClientLog
-from enfilade.serving.peer import Peer
+from enfilade.serving.channel import Channel, Peer
+from enfilade.serving.notifications import ClientLog
 from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import encode_notification
 from enfilade.wire.logging import SEVERITY, LoggingLevel, LoggingMessageNotificationParams

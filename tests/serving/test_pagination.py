@@ -8,8 +8,8 @@ import pytest
 from msgspec import UNSET
 
 from enfilade import Caching, MCPApp, connect
+from enfilade.serving.channel import Peer
 from enfilade.serving.pagination import decode_cursor, encode_cursor
-from enfilade.serving.peer import Peer
 from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import RpcError
 from enfilade.wire.message import PaginatedRequestParams

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from enfilade import Context, MCPApp
-from enfilade.serving import progress as serving
+from enfilade.serving import notifications as serving
 from support.servers.calls_in_process import called, messages
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from enfilade.serving import changes, cluster, reconciliation
+from enfilade.serving import cluster, subscriptions
 from enfilade.state.memory import MemoryKeys
 from enfilade.state.store import ENDED, StoreError
 from support.cluster.in_process_workers import Client, Crew, SharedMemory, crew_of
@@ -93,7 +93,7 @@ async def test_sessions_of_both_are_served_although_no_message_arrives(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R-310: a secret that is not known is looked for in the store."""
-    monkeypatch.setattr(reconciliation, "_EXPECT", 0.0)
+    monkeypatch.setattr(cluster, "_EXPECT", 0.0)
     async with crew_of([store]) as crew:
         old = await crew.client()
         lose_everything(store)
@@ -111,7 +111,7 @@ async def test_a_worker_that_made_a_secret_expects_the_others(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R-315: whoever calls before the others are back at the store waits, and is refused only after that."""
-    monkeypatch.setattr(reconciliation, "_EXPECT", 3600.0)
+    monkeypatch.setattr(cluster, "_EXPECT", 3600.0)
     async with crew_of([store]) as crew:
         old = await crew.client()
         lose_everything(store)
@@ -135,7 +135,7 @@ async def test_whoever_comes_while_a_look_is_under_way_waits_for_it(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R-315: two requests with a secret that is not known here; neither is refused because the other one asks."""
-    monkeypatch.setattr(reconciliation, "_EXPECT", 0.0)
+    monkeypatch.setattr(cluster, "_EXPECT", 0.0)
     async with crew_of([store]) as crew:
         lose_everything(store)
         store.bus.deaf = True
@@ -194,7 +194,7 @@ async def test_who_puts_a_secret_back_tells_the_others(
 async def test_strangers_do_not_make_a_worker_ask_the_store_each_time(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciliation, "_EXPECT", 0.0)
+    monkeypatch.setattr(cluster, "_EXPECT", 0.0)
     async with crew_of([store]) as crew:
         asked = counted_gets(store, monkeypatch)
         for number in range(20):
@@ -243,7 +243,7 @@ async def test_an_outage_within_is_made_up_for(
 ) -> None:
     """The ends of sessions are restored although the store failed after it had taken the secret."""
     caplog.set_level(logging.DEBUG, "enfilade.serving")
-    monkeypatch.setattr(reconciliation, "_PAUSES", (0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(cluster, "_PAUSES", (0.0, 0.0, 0.0, 0.0))
     async with crew_of([store]) as crew:
         client = await crew.client()
         assert await client.delete() == 204
@@ -298,7 +298,7 @@ async def test_a_resource_watched_while_the_bus_was_lost_is_told_of_afterwards(s
         store.bus.deaf = True
         await client.start("resources/subscribe", {"uri": "note://a"}, 0).over()
         await client.call("change", 0, what=["note://a"]).over()
-        await asyncio.sleep(4 * changes.DEBOUNCE)  # until the message about the change is lost as well
+        await asyncio.sleep(4 * subscriptions.DEBOUNCE)  # until the message about the change is lost as well
         assert "note://a" not in stream.said
         store.bus.deaf = False
         store.bus.say_so()

@@ -16,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 
 from enfilade import Context, MCPApp, ToolError, ToolResult
 from enfilade.primitives.names import RESERVED, secret_names
-from enfilade.serving.peer import Peer
+from enfilade.serving.channel import Peer
 from enfilade.serving.secrets import MASK, Redaction, Secrets
 from enfilade.settings import PREFIX
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError

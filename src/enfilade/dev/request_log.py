@@ -16,9 +16,8 @@ import msgspec
 from enfilade.app import MCPApp
 from enfilade.dev.hints import advice
 from enfilade.dev.line_format import Kind, Line, Screen, clean
-from enfilade.serving.channel import Outlet
+from enfilade.serving.channel import Outlet, Peer
 from enfilade.serving.dispatcher import Handler
-from enfilade.serving.peer import Peer
 from enfilade.serving.request import Request
 from enfilade.transports.asgi_types import Receive, Scope, Send
 from enfilade.wire.jsonrpc import RpcError

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.serving.awaitables import DONE, Sent, to_await
-from enfilade.serving.changes import PROMPTS, RESOURCES, TOOLS, Change
+from enfilade.serving.notifications import DONE, AwaitableSend, to_await
+from enfilade.serving.subscriptions import PROMPTS, RESOURCES, TOOLS, Change
 from enfilade.wire.tools import CallToolResult
 
 if TYPE_CHECKING:
+    from enfilade.serving.channel import Peer
     from enfilade.serving.client_requests.ask import Elicited, Messages
-    from enfilade.serving.peer import Peer
     from enfilade.wire.sampling import (
         CreateMessageResult,
         ModelPreferences,
@@ -206,7 +206,7 @@ class ListNotification:
         self._announce = announce
         self._change = change
 
-    def list_changed(self) -> Sent:
+    def list_changed(self) -> AwaitableSend:
         """Tell every client that wants to know that the list has changed."""
         self._announce(self._change)
         return DONE

@@ -16,8 +16,8 @@ from msgspec import UNSET, Raw
 from enfilade.primitives.errors import EnfiladeError, PromptError, ResourceError, ResourceNotFound, ToolError
 from enfilade.primitives.values.json_encoding import json_bytes
 from enfilade.serving.arcade_compat import RawResult
-from enfilade.serving.awaitables import to_await
 from enfilade.serving.channel import Channel
+from enfilade.serving.notifications import to_await
 from enfilade.serving.request import Request
 from enfilade.startup.lazy import LazyModule
 from enfilade.wire.content import TextContent

@@ -1,7 +1,8 @@
-"""What connects a request with its client: where its messages go, its session, and how the client is asked.
+"""A request's client: who it is, where its messages go, its session, and how it is asked.
 
-The doorway makes the `Channel`, and what it consists of are protocols: `serving/` knows no transport. Easy to get
-wrong: a new kind of doorway that forgets the asker. `NO_ASKER` is the default, and refuses every question.
+A `Peer` is shared by the requests of a session and never changes. The transport makes a `Channel` for each
+request; its members are protocols, because `serving/` knows no transport. Easy to get wrong: a transport that
+sets no asker. `NO_ASKER` is the default, and refuses every question.
 """
 
 import threading
@@ -13,6 +14,7 @@ from msgspec import Raw
 
 from enfilade.serving.client_requests.errors import CannotAskError
 from enfilade.wire.jsonrpc import RpcError
+from enfilade.wire.lifecycle import ClientCapabilities, Implementation
 from enfilade.wire.logging import LoggingLevel
 from enfilade.wire.message import Message
 
@@ -20,6 +22,24 @@ if TYPE_CHECKING:
     from enfilade.primitives.questions.input_required import InputRequired
     from enfilade.primitives.questions.question import Question
     from enfilade.serving.client_requests.request_state import HandlerMemo
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """The client behind a request.
+
+    Attributes:
+        revision: protocol revision its messages follow, a date string.
+        client_info: what the client says it is; None if it does not say. Never base security on it.
+        capabilities: what the client declared it can do.
+        principal: who the host authenticated, or None.
+        session_id: the session's own id (not the token that carries it); None without a session.
+    """
+
+    revision: str
+    client_info: Implementation | None = None
+    capabilities: ClientCapabilities = msgspec.field(default_factory=ClientCapabilities)
+    principal: str | None = None
+    session_id: str | None = None
 
 
 class Outlet(Protocol):

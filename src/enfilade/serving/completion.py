@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from enfilade.primitives.registry import Registry
-from enfilade.serving.client_errors import failures_as_errors
 from enfilade.serving.execution import Handlers
+from enfilade.serving.failures import failures_as_errors
 from enfilade.serving.request import Request
 from enfilade.startup.lazy import LazyModule
 from enfilade.wire.completion import (

@@ -16,10 +16,8 @@ from msgspec import UNSET
 
 from enfilade.primitives.habits import OF_CONTEXT, advised, explaining
 from enfilade.serving.arcade_compat import Spellings
-from enfilade.serving.awaitables import to_await
 from enfilade.serving.client_requests.errors import MissingCapabilityError
-from enfilade.serving.logging import ClientLog
-from enfilade.serving.progress import Progress
+from enfilade.serving.notifications import ClientLog, Progress, to_await
 from enfilade.serving.secrets import NO_SECRETS, Secrets
 from enfilade.startup.lazy import LazyModule
 
@@ -30,10 +28,10 @@ if TYPE_CHECKING:
     from enfilade.primitives.questions.input_required import InputResponses
     from enfilade.primitives.questions.question import Elicited, Messages, SpecialForm
     from enfilade.serving import chaining
-    from enfilade.serving.changes import Change
+    from enfilade.serving.channel import Peer
     from enfilade.serving.client_requests import ask as asking, returned
-    from enfilade.serving.peer import Peer
     from enfilade.serving.request import Request
+    from enfilade.serving.subscriptions import Change
     from enfilade.wire.jsonrpc import RequestId
     from enfilade.wire.roots import Root
     from enfilade.wire.sampling import CreateMessageResult, ModelPreferences, ToolChoice

@@ -16,14 +16,13 @@ import msgspec
 from msgspec import UNSET
 
 from enfilade.primitives.errors import AnswerError
-from enfilade.serving.changes import Changes
 from enfilade.serving.channel import Round
-from enfilade.serving.client_errors import told_to_clients
 from enfilade.serving.client_requests.errors import MissingCapabilityError, protocol_error
 from enfilade.serving.client_requests.request_state import RequestStateCodec
 from enfilade.serving.client_requests.stateless import StatelessAsker
-from enfilade.serving.failures import alone, ends_more, is_failure, masked
+from enfilade.serving.failures import alone, ends_more, is_failure, masked, with_client_errors
 from enfilade.serving.request import Request
+from enfilade.serving.subscriptions import Changes
 from enfilade.wire.jsonrpc import (
     RpcError,
     encode_error,
@@ -75,7 +74,7 @@ class Dispatcher:
         for entry in reversed(self._middleware):
             self._chain = _link(entry, self._chain or self._handle)
         if self._chain is not None:
-            self._chain = told_to_clients(self._chain)
+            self._chain = with_client_errors(self._chain)
         info = encode(server_info, LATEST_STATELESS)
         self._head = b'{"_meta":{"' + SERVER_INFO.encode() + b'":' + info + b"}"
 

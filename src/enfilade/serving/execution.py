@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from enfilade.primitives.errors import ReturnedValueError, ToolError
 from enfilade.primitives.handler import Handler
 from enfilade.primitives.questions.input_required import InputRequired
-from enfilade.serving.awaitables import refuse_not_awaited
 from enfilade.serving.channel import Outcome
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides, provided
 from enfilade.serving.failures import log_safely, too_long
+from enfilade.serving.notifications import refuse_not_awaited
 from enfilade.serving.request import Request, RequestState
 from enfilade.serving.secrets import NO_SECRETS, Secrets
 from enfilade.serving.thread_pool import Lane, Threads

@@ -1,11 +1,15 @@
 """What becomes of an exception that a handler raised: whose failure it is, what is logged, what the client reads.
 
 Any exception is the failure of one call, also one that is no `Exception`: a panic in a Rust extension, a group, a
-`SystemExit`, a `GeneratorExit`. Three kinds are more than that and pass: a `KeyboardInterrupt` that came from a
-signal, the closing of a coroutine, and a cancellation from outside.
+`SystemExit`, a `GeneratorExit`. Three kinds pass: a `KeyboardInterrupt` that came from a signal, the closing of a
+coroutine, and a cancellation from outside.
 
-Easy to get wrong: the log. It is written on the way to the outcome, and handlers, filters and streams of the
-process may raise, so everything that is logged on that way goes through `log_safely`.
+A call of a tool ends in a result with `isError` and a text (`tool_error_result`). Resources, prompts, completions
+and middleware end in a JSON-RPC error (`failures_as_errors`, `with_client_errors`).
+
+Easy to get wrong: the text. Only the message of an `EnfiladeError` was written for the client; any other
+exception is masked: the client reads an id, under which the log has the traceback (R-719). And the log is written
+on the way to the outcome, where handlers, filters and streams of the process may raise: use `log_safely` there.
 """
 
 import asyncio
@@ -15,25 +19,46 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from opcode import opmap
 from types import TracebackType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
-from enfilade.primitives.errors import AnswerError, EnfiladeError
+from msgspec import UNSET
+
+from enfilade.primitives.errors import (
+    NOT_FOUND,
+    AnswerError,
+    ArgumentsError,
+    EnfiladeError,
+    NotAnObjectError,
+    ResourceNotFound,
+    ReturnedValueError,
+)
+from enfilade.serving.channel import Channel, Peer
 from enfilade.serving.client_requests.errors import MissingCapabilityError
 from enfilade.state.store import StoreError
-from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError
+from enfilade.wire.content import TextContent
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
+from enfilade.wire.message import Message
+from enfilade.wire.resources import NotFoundError
+from enfilade.wire.tools import CallToolResult
 
 log = logging.getLogger("enfilade.serving")
 
+T = TypeVar("T")
+ServedT = TypeVar("ServedT", bound="ServedRequest")
+
 _RAISE: Final = opmap["RAISE_VARARGS"]
-#: Packages with exceptions that are taken for those of ours.
+#: Packages whose exceptions authors raise in place of ours.
 _FRAMEWORKS: Final = frozenset({"fastapi", "fastmcp", "mcp", "starlette"})
+#: The text for the client where an author raised an error without one.
+_NO_TEXT: Final = "It failed, and the server does not say why"
 
 
 class Stoppable(Protocol):
-    """A request, as far as failures are concerned."""
+    """The part of a request that tells a cancellation of the request from any other."""
 
     def is_stopping(self) -> bool:
         """Whether a `CancelledError` in its handler is about this request."""
@@ -41,10 +66,28 @@ class Stoppable(Protocol):
 
 
 class TextFilter(Protocol):
-    """What takes secrets out of a text."""
+    """Removes secrets."""
 
     def text(self, text: str) -> str:
         """Return a text without the secrets in it."""
+        ...
+
+    def inside(self, value: Any) -> Any:
+        """Return data, as JSON has it, without the secrets in its texts."""
+        ...
+
+
+class ServedRequest(Stoppable, Protocol):
+    """The part of a `Request` that errors for its client are made of."""
+
+    method: str
+    params: Any
+    peer: Peer
+    channel: Channel
+
+    @property
+    def redaction(self) -> TextFilter | None:
+        """Removes the secrets of its tool; None if there are none."""
         ...
 
 
@@ -52,11 +95,11 @@ class TextFilter(Protocol):
 
 
 def is_failure(error: BaseException, request: Stoppable) -> bool:
-    """Whether an exception is the failure of a request, and of nothing else.
+    """Whether an exception is the failure of this request alone.
 
     Args:
-        error: what was raised while the request was served.
-        request: it, or a request that its handler made.
+        error: raised while the request was served.
+        request: the client's request, or one that a handler made.
     """
     if isinstance(error, asyncio.CancelledError):
         return not request.is_stopping()
@@ -64,7 +107,7 @@ def is_failure(error: BaseException, request: Stoppable) -> bool:
 
 
 def ends_more(error: BaseException) -> bool:
-    """Whether an exception ends more than a call: Ctrl-C, or the closing of the coroutine it passes through."""
+    """Whether an exception ends more than one call: Ctrl-C, or the closing of the coroutine."""
     if isinstance(error, KeyboardInterrupt):
         return _came_from_a_signal(error)
     if isinstance(error, GeneratorExit):
@@ -73,15 +116,15 @@ def ends_more(error: BaseException) -> bool:
 
 
 def stops(error: BaseException) -> bool:
-    """Whether an exception outside of any request asks to stop: a cancellation, or what `ends_more`."""
+    """Whether an exception outside of any request is a cancellation, or ends more than one call."""
     return isinstance(error, asyncio.CancelledError) or ends_more(error)
 
 
 def _came_from_a_signal(error: KeyboardInterrupt) -> bool:
-    """Whether the handler of SIGINT raised it, and not some code with a `raise` of its own.
+    """Whether the handler of SIGINT raised it, rather than a `raise` statement in other code.
 
     Python runs signal handlers in the main thread. Its default one is written in C and so has no frame: then the
-    innermost frame is whatever was interrupted, at an instruction that raises nothing.
+    innermost frame is the interrupted one, at an instruction that raises nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         return False
@@ -106,26 +149,26 @@ def _trace(error: BaseException) -> Iterator[TracebackType]:
 
 
 def alone(error: BaseException) -> BaseException:
-    """Return what a group of exceptions comes to, if all in it was written for the caller; else what was given.
+    """Return one `EnfiladeError` for a group of nothing else; any other exception as it is.
 
     Tasks that run side by side in an `asyncio.TaskGroup` raise such a group, also for a single `ToolError`.
 
     Returns:
-        The exception, if it is one; for several, an `EnfiladeError` with a line for each message. One of those
-        that a stateless client gets as an error of the protocol comes before all others.
+        The only exception of the group; for several, an `EnfiladeError` with a line for each message. One that a
+        stateless client gets as a protocol error is preferred.
     """
     if not isinstance(error, BaseExceptionGroup):
         return error
     leaves = list(_leaves(error))
-    told = [each for each in leaves if isinstance(each, EnfiladeError)]
-    if len(told) < len(leaves):
+    readable = [leaf for leaf in leaves if isinstance(leaf, EnfiladeError)]
+    if len(readable) < len(leaves):
         return error
-    for each in told:
-        if isinstance(each, MissingCapabilityError | AnswerError):
-            return each
-    if len(told) == 1:
-        return told[0]
-    joined = EnfiladeError("\n".join(dict.fromkeys(str(each.message) for each in told)))
+    for leaf in readable:
+        if isinstance(leaf, MissingCapabilityError | AnswerError):
+            return leaf
+    if len(readable) == 1:
+        return readable[0]
+    joined = EnfiladeError("\n".join(dict.fromkeys(str(leaf.message) for leaf in readable)))
     joined.__cause__ = error
     return joined
 
@@ -141,11 +184,11 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 
 
 def cancelled_by_host(error: BaseException, method: str) -> RpcError:
-    """Return the outcome of a request whose task was cancelled, and not by us.
+    """Return the outcome of a request whose task was cancelled by other code.
 
-    A host that stops does so, or one with a limit of its own, or a task that the handler has started. Only
-    uvicorn says why, in the message of the cancellation. The client of a server that stops should send the
-    request again; any other should not, because the request might be cancelled each time.
+    That is a stopping host, a host with a limit of its own, or a task that the handler has started. Only uvicorn
+    gives the reason, in the message of the cancellation. The client of a stopping server should send the request
+    again; any other client should not, because the request might be cancelled each time.
     """
     if is_shutdown(error):
         return cut_off()
@@ -157,17 +200,17 @@ def cancelled_by_host(error: BaseException, method: str) -> RpcError:
 
 
 def is_shutdown(cancellation: BaseException) -> bool:
-    """Whether a cancellation says that the server stops, as uvicorn's and those of our own server do."""
-    return any("shutdown" in str(each) for each in cancellation.args)
+    """Whether the message of a cancellation says that the server stops; uvicorn's and our own server's do."""
+    return any("shutdown" in str(argument) for argument in cancellation.args)
 
 
 def stopping() -> RpcError:
-    """Return the outcome of a request of which nothing was done, because the server ends."""
+    """Return the outcome of a request that was not begun, because the server stops."""
     return RpcError(INTERNAL_ERROR, "The server is stopping; send the request again", status=503)
 
 
 def cut_off() -> RpcError:
-    """Return the outcome of a request that was under way when the server ended."""
+    """Return the outcome of a request that was in progress when the server stopped."""
     text = "The server is stopping: the request was cut off, and part of it may have been done"
     return RpcError(INTERNAL_ERROR, text, status=503)
 
@@ -177,11 +220,11 @@ def too_long(seconds: float) -> RpcError:
     return RpcError(INTERNAL_ERROR, f"The request took longer than {seconds:g} seconds and was stopped")
 
 
-# -- what the log has, and the client reads --------------------------------------------------------------------
+# -- the log ---------------------------------------------------------------------------------------------------
 
 
 def log_safely(logger: logging.Logger, level: int, message: str, *args: object, exc_info: Any = None) -> None:
-    """Log, and let nothing come of it if that fails: a call never loses its outcome to the log.
+    """Log, and ignore a failure to do so: a call never loses its outcome to the log.
 
     `logging` itself hides what its handlers raise, but not for a closed `sys.stderr`, and not what filters and
     handlers of the user raise.
@@ -200,7 +243,7 @@ def log_safely(logger: logging.Logger, level: int, message: str, *args: object, 
 
 
 class LimitedLog:
-    """Writes at most one line a second, with the number of those that were left out.
+    """Writes at most one line per interval, with the number of lines that were suppressed.
 
     Args:
         logger: where to write.
@@ -210,8 +253,8 @@ class LimitedLog:
     def __init__(self, logger: logging.Logger, interval: float = 1.0) -> None:
         self._logger = logger
         self._interval = interval
-        self._after = 0.0
-        self._left_out = 0
+        self._next_line = 0.0
+        self._suppressed = 0
 
     def write(self, level: int, message: str, *args: object) -> bool:
         """Write a line, or count it; return whether it was written.
@@ -221,11 +264,12 @@ class LimitedLog:
             message: with `%` placeholders for `args`.
         """
         now = time.monotonic()
-        if now < self._after:
-            self._left_out += 1
+        if now < self._next_line:
+            self._suppressed += 1
             return False
-        left_out, self._left_out, self._after = self._left_out, 0, now + self._interval
-        more = f" ({left_out} more since the last such line)" if left_out else ""
+        suppressed, self._suppressed = self._suppressed, 0
+        self._next_line = now + self._interval
+        more = f" ({suppressed} more since the last such line)" if suppressed else ""
         log_safely(self._logger, level, message + "%s", *args, more)
         return True
 
@@ -233,53 +277,172 @@ class LimitedLog:
 _store_errors: Final = LimitedLog(log)
 
 
-def masked(error: BaseException, what: str, redaction: TextFilter | None = None) -> RpcError:
-    """Log an unexpected failure whole and return what the peer may know of it: an id to ask for (R-719).
+def masked(error: BaseException, event: str, redaction: TextFilter | None = None) -> RpcError:
+    """Log an unexpected failure with its traceback, and return an error that has only the id of it (R-719).
 
-    While the store is away every request fails, so of these there is one line a second, and no id without a line.
+    While the store is unavailable every request fails, so there is one line a second, and no id without a line.
+
+    Args:
+        error: the failure.
+        event: names it in the log, such as `tools/call failed`.
+        redaction: removes secrets.
     """
     if isinstance(error, StoreError):
         id = secrets.token_hex(6)
-        is_logged = _store_errors.write(logging.ERROR, "%s: %s (id %s)", what, error, id)
+        is_logged = _store_errors.write(logging.ERROR, "%s: %s (id %s)", event, error, id)
         named = f" (id {id})" if is_logged else ""  # nobody could find an id that is not in the log
         text = f"The server cannot reach its store at the moment{named}; try again"
         return RpcError(INTERNAL_ERROR, text, status=503)
-    return RpcError(INTERNAL_ERROR, f"Internal error (id {log_failure(error, what, redaction)})")
+    return RpcError(INTERNAL_ERROR, f"Internal error (id {log_failure(error, event, redaction)})")
 
 
-def log_failure(error: BaseException, what: str, redaction: TextFilter | None = None) -> str:
+def log_failure(error: BaseException, event: str, redaction: TextFilter | None = None) -> str:
     """Log a failure with its traceback under a new correlation id, and return the id.
 
     Args:
-        redaction: takes secrets out of it. What had some is logged as text alone, since whoever is handed the
-            exception itself would find them in it.
+        error: the failure.
+        event: names it in the log.
+        redaction: removes secrets. A traceback with secrets is logged as text, since handlers of the log would
+            find them in the exception.
     """
     correlation = secrets.token_hex(6)
     if hint := _hint(error):
-        what = f"{what}; {hint}"
-    text = None if redaction is None else _redacted(error, redaction)
+        event = f"{event}; {hint}"
+    text = None if redaction is None else _redacted_traceback(error, redaction)
     if text is None:
-        log_safely(log, logging.ERROR, "%s (id %s)", what, correlation, exc_info=error)
+        log_safely(log, logging.ERROR, "%s (id %s)", event, correlation, exc_info=error)
     else:
-        log_safely(log, logging.ERROR, "%s (id %s)\n%s", what, correlation, text)
+        log_safely(log, logging.ERROR, "%s (id %s)\n%s", event, correlation, text)
     return correlation
 
 
 def _hint(error: BaseException) -> str:
     """Return what to raise in place of an exception of another framework; empty for any other exception."""
-    for each in _leaves(error) if isinstance(error, BaseExceptionGroup) else (error,):
-        if str(type(each).__module__).partition(".")[0] in _FRAMEWORKS:
+    for leaf in _leaves(error) if isinstance(error, BaseExceptionGroup) else (error,):
+        if str(type(leaf).__module__).partition(".")[0] in _FRAMEWORKS:
             from enfilade.primitives.other_frameworks import hint_for
 
-            return hint_for(each)
+            return hint_for(leaf)
     return ""
 
 
-def _redacted(error: BaseException, redaction: TextFilter) -> str | None:
+def _redacted_traceback(error: BaseException, redaction: TextFilter) -> str | None:
     """Return the traceback without the secrets in it; None if there are none."""
     try:
-        whole = "".join(traceback.format_exception(error))
-        clean = redaction.text(whole)
+        text = "".join(traceback.format_exception(error))
+        clean = redaction.text(text)
     except Exception as failure:
         return f"{type(error).__name__}, whose traceback could not be written: {type(failure).__name__}"
-    return None if clean == whole else clean.rstrip()
+    return None if clean == text else clean.rstrip()
+
+
+# -- what the client reads -------------------------------------------------------------------------------------
+
+
+def tool_error_result(request: ServedRequest, tool_name: str, raised: BaseException) -> CallToolResult:
+    """Return the result of a call whose tool raised something, for the model to read (SEP-1303).
+
+    Raises:
+        RpcError: INVALID_PARAMS for arguments that are no object.
+        MissingCapabilityError, AnswerError: the stateless revision has protocol errors for them.
+    """
+    error = alone(raised)
+    if isinstance(error, NotAnObjectError):
+        raise RpcError(INVALID_PARAMS, str(error)) from None
+    if not isinstance(error, EnfiladeError):
+        correlation = log_failure(raised, f"tool {tool_name!r} failed", request.redaction)
+        return error_result(f"Tool {tool_name!r} failed with an internal error (id {correlation}).", None)
+    if request.channel.asker.is_protocol_error(error):
+        raise error
+    text = redacted(request, str(error))
+    if isinstance(error, ReturnedValueError):  # the author's mistake, which the model cannot correct
+        log_safely(log, logging.WARNING, "tool %r: %s", tool_name, text)
+    return error_result(text, redacted(request, error.meta))
+
+
+def error_result(text: str, meta: dict[str, Any] | None) -> CallToolResult:
+    """Return the result of a call that failed."""
+    content = TextContent(text=text if text.strip() else _NO_TEXT)
+    return CallToolResult(content=[content], is_error=True, meta=UNSET if meta is None else meta)
+
+
+def redacted(request: ServedRequest, value: T) -> T:
+    """Return a text or data of an error without the secrets of the request's tool."""
+    if request.redaction is None:
+        return value
+    clean: T = request.redaction.inside(value)
+    return clean
+
+
+@contextmanager
+def failures_as_errors(request: ServedRequest, label: str, **data: Any) -> Iterator[None]:
+    """Turn an exception of the handler of a resource, prompt or completion into the error that its client gets.
+
+    Args:
+        request: the client's request, or one that a handler made.
+        label: names the handler in the log: `prompt 'greet'`.
+        data: further members of the error's `data`.
+
+    Raises:
+        RpcError: INVALID_PARAMS for wrong arguments, INTERNAL_ERROR for anything else.
+        MissingCapabilityError, AnswerError: the stateless revision has errors of its own for them.
+    """
+    try:
+        yield
+    except RpcError:
+        raise
+    except BaseException as raised:
+        if not is_failure(raised, request):
+            raise
+        error = alone(raised)
+        if request.channel.asker.is_protocol_error(error):
+            raise error from None
+        if isinstance(error, ArgumentsError):
+            raise _rpc_error(error, INVALID_PARAMS, data) from error
+        if isinstance(error, ReturnedValueError):  # the author's mistake, whose text does not show the value
+            log_safely(log, logging.WARNING, "%s: %s", label, error.message)
+        if isinstance(error, EnfiladeError):
+            raise _rpc_error(error, INTERNAL_ERROR, data) from error
+        raise masked(raised, f"{label} failed", request.redaction) from None
+
+
+def with_client_errors(
+    chain: Callable[[ServedT], Awaitable[Message]],
+) -> Callable[[ServedT], Awaitable[Message]]:
+    """Return a chain of middleware whose failures reach the client as those of handlers do.
+
+    A `ToolError` that is raised around `tools/call` becomes a result that the model reads; around other methods
+    it becomes an error with its text. An exception that is no `EnfiladeError` passes, and the dispatcher masks
+    it.
+    """
+
+    async def checked(request: ServedT) -> Message:
+        try:
+            return await chain(request)
+        except RpcError:
+            raise
+        except BaseException as raised:
+            error = alone(raised) if is_failure(raised, request) else raised
+            if not isinstance(error, EnfiladeError):
+                raise
+            if request.channel.asker.is_protocol_error(error):
+                raise error from None
+            if request.method == "tools/call":
+                return error_result(error.message, error.meta)
+            if request.method == "resources/read" and isinstance(error, ResourceNotFound):
+                raise not_found(error, request) from error
+            code = INVALID_PARAMS if isinstance(error, ArgumentsError) else INTERNAL_ERROR
+            raise _rpc_error(error, code, {}) from error
+
+    return checked
+
+
+def not_found(error: ResourceNotFound, request: ServedRequest) -> NotFoundError:
+    """Return the error for a resource that does not exist, as the client's revision has it."""
+    message = None if error.message == NOT_FOUND else error.message
+    return NotFoundError(request.params.uri, request.peer.revision, message, error.meta)
+
+
+def _rpc_error(error: EnfiladeError, code: int, data: Mapping[str, Any]) -> RpcError:
+    members = {**(error.meta or {}), **data}
+    return RpcError(code, error.message if error.message.strip() else _NO_TEXT, members or UNSET)

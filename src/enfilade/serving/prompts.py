@@ -11,8 +11,8 @@ from msgspec import UNSET
 
 from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.registry import Registry
-from enfilade.serving.client_errors import failures_as_errors
 from enfilade.serving.execution import Handlers
+from enfilade.serving.failures import failures_as_errors
 from enfilade.serving.pagination import Pages, Render
 from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError

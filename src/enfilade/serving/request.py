@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from enfilade.serving.channel import NOWHERE, Channel, Outcome, ProgressSink, Round
+from enfilade.serving.channel import NOWHERE, Channel, Outcome, Peer, ProgressSink, Round
 from enfilade.serving.failures import log_safely
-from enfilade.serving.peer import Peer
 from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.jsonrpc import (
     RequestId,

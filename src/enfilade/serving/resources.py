@@ -14,9 +14,8 @@ from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.errors import ResourceNotFound
 from enfilade.primitives.registry import Registry
 from enfilade.primitives.uri.uris import MAX_LENGTH, canonical, without_fragment
-from enfilade.serving.client_errors import failures_as_errors, not_found
 from enfilade.serving.execution import Handlers
-from enfilade.serving.failures import alone
+from enfilade.serving.failures import alone, failures_as_errors, not_found
 from enfilade.serving.pagination import Pages, Render
 from enfilade.serving.request import Request
 from enfilade.startup.lazy import LazyModule

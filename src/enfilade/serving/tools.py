@@ -12,18 +12,17 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from enfilade.primitives.caching import NEVER, Caching
-from enfilade.primitives.errors import EnfiladeError, NotAnObjectError, ReturnedValueError
+from enfilade.primitives.errors import EnfiladeError
 from enfilade.primitives.registry import Registry
 from enfilade.serving.channel import Outcome
-from enfilade.serving.client_errors import failed_call
 from enfilade.serving.execution import Handlers, TimeLimit
-from enfilade.serving.failures import alone, is_failure, log_failure, log_safely
+from enfilade.serving.failures import error_result, is_failure, log_safely, redacted, tool_error_result
 from enfilade.serving.pagination import Pages, Render
 from enfilade.serving.request import Request
 from enfilade.serving.secrets import Redaction, SecretSource
@@ -33,8 +32,6 @@ from enfilade.wire.tools import CallToolRequestParams, CallToolResult, ListTools
 
 if TYPE_CHECKING:
     from enfilade.primitives.tool import Tool
-
-T = TypeVar("T")
 
 log = logging.getLogger("enfilade.serving")
 
@@ -99,32 +96,12 @@ class Tools:
             with TimeLimit(request, tool.name, tool.timeout, partial(self._overdue, request)):
                 return await self._answer(request, tool, arguments)
         except RpcError as error:
-            error.message, error.data = _clean(request, error.message), _clean(request, error.data)
+            error.message, error.data = redacted(request, error.message), redacted(request, error.data)
             raise
         except BaseException as error:
             if not is_failure(error, request):
                 raise
-            return self._failure(request, tool, error)
-
-    def _failure(self, request: Request, tool: Tool, raised: BaseException) -> CallToolResult:
-        """Return the result of a call that raised something, for the model to read (SEP-1303).
-
-        Raises:
-            RpcError: INVALID_PARAMS for arguments that are no object.
-            MissingCapabilityError, AnswerError: the stateless era has protocol errors for them.
-        """
-        error = alone(raised)
-        if isinstance(error, NotAnObjectError):
-            raise RpcError(INVALID_PARAMS, str(error)) from None
-        if not isinstance(error, EnfiladeError):
-            correlation = log_failure(raised, f"tool {tool.name!r} failed", request.redaction)
-            return failed_call(f"Tool {tool.name!r} failed with an internal error (id {correlation}).", None)
-        if request.channel.asker.is_protocol_error(error):
-            raise error
-        text = _clean(request, str(error))
-        if isinstance(error, ReturnedValueError):  # the author's mistake, which the model cannot mend
-            log_safely(log, logging.WARNING, "tool %r: %s", tool.name, text)
-        return failed_call(text, _clean(request, error.meta))
+            return tool_error_result(request, tool.name, error)
 
     async def _answer(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
         if not tool.secrets:
@@ -140,7 +117,7 @@ class Tools:
 
     def _overdue(self, request: Request, error: EnfiladeError) -> Outcome:
         """Return what a client's call comes to whose handler goes on after its time limit."""
-        result = failed_call(_clean(request, str(error)), None)
+        result = error_result(redacted(request, str(error)), None)
         return request.result_outcome(self._render(result, request.peer.revision))
 
     def definitions(self) -> Sequence[Definition]:
@@ -208,8 +185,3 @@ def _prepare(tools: Iterator[Tool]) -> None:
             )
         asyncio.get_running_loop().call_soon(_prepare, tools)
         return
-
-
-def _clean(request: Request, value: T) -> T:
-    """Return what an error says without the secrets that its tool knows of."""
-    return value if request.redaction is None else request.redaction.inside(value)

@@ -16,15 +16,13 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.serving.changes import Change, Listener, Watched, unwatch, watch
-from enfilade.serving.channel import Channel, Outcome, Outlet
+from enfilade.serving.channel import Channel, Outcome, Outlet, Peer
 from enfilade.serving.client_requests.session import SessionAsker
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.execution import expire
 from enfilade.serving.failures import cut_off, ends_more, masked
-from enfilade.serving.peer import Peer
 from enfilade.serving.request import InFlight, Request
-from enfilade.serving.subscriptions import notification_of
+from enfilade.serving.subscriptions import Change, Listener, Watched, notification_of, unwatch, watch
 from enfilade.transports.http.limits import too_many_requests
 from enfilade.transports.message_size import LARGE, check_values
 from enfilade.transports.refusal_log import refusals

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.serving.peer import Peer
+from enfilade.serving.channel import Peer
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import (
     INVALID_PARAMS,

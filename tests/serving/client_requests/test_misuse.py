@@ -21,8 +21,8 @@ from enfilade import (
     connect,
     text_of,
 )
-from enfilade.serving.awaitables import Awaited
 from enfilade.serving.client_requests import ask as questions
+from enfilade.serving.notifications import Awaited
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from enfilade import Context, MCPApp
-from enfilade.serving.changes import TOOLS, updated
 from enfilade.serving.cluster import _HERE
+from enfilade.serving.subscriptions import TOOLS, updated
 from enfilade.state.memory import MemoryBus, MemoryStore
 from enfilade.state.store import LogLimits, Store
 from enfilade.timings import Timings

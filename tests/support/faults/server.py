@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from enfilade import Context, MCPApp, ToolError
 from enfilade.serving import cluster
-from enfilade.serving.changes import updated
+from enfilade.serving.subscriptions import updated
 
 if "FAULTY_LEASE" in os.environ:  # seconds, in place of 12
     cluster.LEASE = float(os.environ["FAULTY_LEASE"])  # type: ignore[misc]  # so that a test need not last that long

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from enfilade import MCPApp
-from enfilade.serving.changes import PROMPTS, RESOURCES, TOOLS, updated
+from enfilade.serving.subscriptions import PROMPTS, RESOURCES, TOOLS, updated
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a process of its own finds `support`
 

@@ -445,10 +445,10 @@ class TestOverStdio:
 @pytest.mark.anyio
 async def test_a_pipe_that_is_not_read_loses_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
     """S9: it waits until there is room, and is then told once."""
-    from enfilade.serving import changes
+    from enfilade.serving import subscriptions
     from enfilade.transports.message_connection import Connection
 
-    monkeypatch.setattr(changes, "RETRY", 0.001)
+    monkeypatch.setattr(subscriptions, "RETRY", 0.001)
     app = Listening()
     pipe = Pipe()
     connection = Connection(app.dispatcher, pipe, pipe.write)

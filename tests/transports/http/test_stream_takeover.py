@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from enfilade import Context, MCPApp, Settings
-from enfilade.serving.changes import TOOLS, updated
+from enfilade.serving.subscriptions import TOOLS, updated
 from enfilade.wire.revisions import HANDSHAKE, LATEST_STATELESS
 from support.harness import WORKBENCH, Serving, eventually
 from support.http_client.connection import BOTH, Http, HttpSession, Waiting, stateless_meta

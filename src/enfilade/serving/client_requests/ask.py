@@ -10,9 +10,12 @@ declared, and a revision that has such questions (`check`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+import msgspec
 from msgspec import UNSET
 
 from enfilade.primitives.questions.question import (
@@ -24,10 +27,10 @@ from enfilade.primitives.questions.question import (
     text_of,
     url_elicitation,
 )
-from enfilade.serving.awaitables import to_await
-from enfilade.serving.client_requests import once as side_effects
+from enfilade.primitives.values.json_encoding import json_bytes
+from enfilade.serving.channel import Peer
 from enfilade.serving.client_requests.errors import MissingCapabilityError
-from enfilade.serving.peer import Peer
+from enfilade.serving.notifications import to_await
 from enfilade.serving.request import Request
 from enfilade.wire.elicitation import ElicitRequest
 from enfilade.wire.input_required import InputRequest
@@ -44,6 +47,9 @@ if TYPE_CHECKING:
 
 A = TypeVar("A")
 T = TypeVar("T")
+
+#: The keys of the side effects that the present code is part of.
+_running_side_effects: ContextVar[tuple[str, ...]] = ContextVar("enfilade_running_side_effects", default=())
 
 __all__ = ["Elicited", "Messages", "ask", "elicit", "elicit_url", "once", "roots", "sample", "text_of"]
 
@@ -64,17 +70,12 @@ async def ask(request: Request, question: Question[A], *, key: str | None, timeo
         RuntimeError: asked in the middle of a side effect that must happen only once.
     """
     check(question.request, request.peer)
-    if effects := side_effects.within.get():
+    if keys := _running_side_effects.get():
         raise RuntimeError(
-            f"the side effect {effects[-1]!r} asks the client, so it may have to run again: "
+            f"the side effect {keys[-1]!r} asks the client, so it may have to run again: "
             "ask before ctx.once and not in it"
         )
     return question.read(await request.channel.asker.ask(request, question, key, timeout))
-
-
-async def once(request: Request, key: str, fn: Callable[[], Any]) -> Any:
-    """Run a side effect once per call; see `Context.once`."""
-    return await side_effects.once(request, key, fn)
 
 
 def check(question: InputRequest, peer: Peer) -> None:
@@ -113,6 +114,50 @@ def _lacking(question: InputRequest, declared: ClientCapabilities) -> dict[str, 
         lacking = [name for name, needed in needs.items() if needed and getattr(features, name) is UNSET]
         return {"sampling": {name: {} for name in lacking}} if lacking else None
     return {"roots": {}} if declared.roots is UNSET else None
+
+
+# -- side effects ----------------------------------------------------------------------------------------------
+
+
+async def once(request: Request, key: str, fn: Callable[[], Any]) -> Any:
+    """Run a side effect once per call, however many rounds of questions the call has; see `Context.once`.
+
+    If two branches of a handler reach it at the same time, the second waits for the first, and runs it only if
+    the first has failed.
+
+    Args:
+        request: the handler's request.
+        key: names the side effect within the handler.
+        fn: sync or async, without arguments.
+
+    Returns:
+        The result as JSON has it, also at its first run.
+
+    Raises:
+        RuntimeError: the side effect runs itself.
+    """
+    memo = request.channel.asker.memo_of(request)
+    if key not in memo.once:
+        if key in _running_side_effects.get():
+            raise RuntimeError(f"the side effect {key!r} runs itself: ctx.once was called with its own key in it")
+        async with request.ask_state().locks.setdefault(key, asyncio.Lock()):
+            if key not in memo.once:
+                memo.once[key] = await _run_side_effect(request, key, fn)
+    return msgspec.json.decode(memo.once[key])
+
+
+async def _run_side_effect(request: Request, key: str, fn: Callable[[], Any]) -> bytes:
+    """Run a side effect, and keep the round from ending meanwhile."""
+    token = _running_side_effects.set((*_running_side_effects.get(), key))
+    request.channel.asker.begin_side_effect(request)
+    try:
+        value = fn()
+        if isinstance(value, Awaitable):
+            value = await value
+        return json_bytes(value)
+    finally:
+        _running_side_effects.reset(token)
+        request.channel.asker.end_side_effect(request)
 
 
 # -- the kinds of questions ------------------------------------------------------------------------------------

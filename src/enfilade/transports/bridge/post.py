@@ -10,8 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from enfilade.serving.channel import Channel
-from enfilade.serving.peer import Peer
+from enfilade.serving.channel import Channel, Peer
 from enfilade.serving.request import Request
 from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
 from enfilade.transports.bridge.messages import InboundMessage

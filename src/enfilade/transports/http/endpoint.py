@@ -18,10 +18,9 @@ from typing import Final
 from msgspec import UNSET
 
 from enfilade.serving.client_requests.session import SessionAsker
-from enfilade.serving.cluster import Relay
+from enfilade.serving.cluster import Reconciler, Relay
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.failures import LimitedLog, is_shutdown, masked, stopping, stops
-from enfilade.serving.reconciliation import Reconciler
 from enfilade.serving.request import InFlight
 from enfilade.state.store import EventLog, StoreError
 from enfilade.state.tokens import Seal

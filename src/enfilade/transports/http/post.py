@@ -11,9 +11,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.serving.channel import NO_ASKER, Channel
+from enfilade.serving.channel import NO_ASKER, Channel, Peer
 from enfilade.serving.failures import masked
-from enfilade.serving.peer import Peer
 from enfilade.serving.request import Request
 from enfilade.state.store import StoreError
 from enfilade.transports.asgi_types import Receive, Scope, Send

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from enfilade.serving.peer import Peer
+from enfilade.serving.channel import Peer
 from enfilade.state.tokens import Seal
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.lifecycle import ClientCapabilities, Implementation, InitializeRequestParams

@@ -23,9 +23,9 @@ from typing import Final
 
 import msgspec
 
-from enfilade.serving.changes import Watched, unwatch, watch
+from enfilade.serving.channel import Peer
 from enfilade.serving.cluster import Relay
-from enfilade.serving.peer import Peer
+from enfilade.serving.subscriptions import Watched, unwatch, watch
 from enfilade.state.store import ENDED, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.timings import Timings

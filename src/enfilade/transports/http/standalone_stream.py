@@ -24,9 +24,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final, Protocol
 
-from enfilade.serving.changes import Change, Changes, Listener, everything
 from enfilade.serving.cluster import Relay
-from enfilade.serving.subscriptions import notification_of
+from enfilade.serving.subscriptions import Change, Changes, Listener, everything, notification_of
 from enfilade.transports.asgi_types import Headers, Receive, Send
 from enfilade.transports.http.event_log import EventBatch, EventPosition, SealedEventLog
 from enfilade.transports.http.event_recorder import RELEASED, StreamRecorder

@@ -9,8 +9,8 @@ import pytest
 
 from enfilade import MCPApp
 from enfilade.primitives.uri.uris import MAX_LENGTH
-from enfilade.serving import changes as module
-from enfilade.serving.changes import (
+from enfilade.serving import subscriptions as module
+from enfilade.serving.subscriptions import (
     MOST_WATCHED,
     PROMPTS,
     RESOURCES,
@@ -18,11 +18,12 @@ from enfilade.serving.changes import (
     Change,
     Changes,
     Listener,
+    Subscriptions,
+    notification_of,
     unwatch,
     updated,
     watch,
 )
-from enfilade.serving.subscriptions import Subscriptions, notification_of
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.lifecycle import (
     PromptsCapability,
