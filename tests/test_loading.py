@@ -48,7 +48,7 @@ NEVER = {
     ),
     *("click", "typer", "websockets", "wsproto"),
     *(f"enfilade.primitives.{name}" for name in ("completion", "prompt", "resource", "uri.uri_template")),
-    *(f"enfilade.primitives.values.{name}" for name in ("messages", "validation_faults", "validation_messages")),
+    *(f"enfilade.primitives.values.{name}" for name in ("repairs", "validation_messages")),
     *(f"enfilade.transports.{name}" for name in ("bridge", "in_process", "message_connection", "stdio")),
     "enfilade.transports.processes.supervisor",
     *("enfilade.cli", "enfilade.loading", "enfilade.state.redis.store", "enfilade.state.sqlite.store"),

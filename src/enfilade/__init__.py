@@ -26,6 +26,12 @@ if TYPE_CHECKING:
         ResourceOptions as ResourceOptions,
         ToolOptions as ToolOptions,
     )
+    from enfilade.primitives.prompt import (
+        AssistantMessage as AssistantMessage,
+        Message as Message,
+        PromptResult as PromptResult,
+        UserMessage as UserMessage,
+    )
     from enfilade.primitives.questions.choices import Choices as Choices
     from enfilade.primitives.questions.input_required import (
         InputRequired as InputRequired,
@@ -45,12 +51,6 @@ if TYPE_CHECKING:
         Audio as Audio,
         File as File,
         Image as Image,
-    )
-    from enfilade.primitives.values.messages import (
-        AssistantMessage as AssistantMessage,
-        Message as Message,
-        PromptResult as PromptResult,
-        UserMessage as UserMessage,
     )
     from enfilade.primitives.values.results import ToolResult as ToolResult
     from enfilade.serving.channel import Peer as Peer
@@ -127,7 +127,7 @@ _EXPORTS = {
     ),
     "enfilade.primitives.tool_decorator": ("tool",),
     "enfilade.primitives.values.media": ("Audio", "File", "Image"),
-    "enfilade.primitives.values.messages": ("AssistantMessage", "Message", "PromptResult", "UserMessage"),
+    "enfilade.primitives.prompt": ("AssistantMessage", "Message", "PromptResult", "UserMessage"),
     "enfilade.primitives.values.results": ("ToolResult",),
     "enfilade.serving.client_requests.errors": (
         "AskTimeoutError",

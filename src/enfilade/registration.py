@@ -30,8 +30,14 @@ from enfilade.primitives.options import (
 )
 from enfilade.primitives.registry import Registry
 from enfilade.primitives.schema.signature import describe, raw_name, read_signature
-from enfilade.primitives.values.files import MAX_SIZE, MOST_LISTED, Directory, file_reader, size_of
-from enfilade.primitives.values.media import guess_mime_type
+from enfilade.primitives.values.media import (
+    MAX_SIZE,
+    MOST_LISTED,
+    Directory,
+    file_reader,
+    guess_mime_type,
+    size_of,
+)
 from enfilade.serving.context import Context
 from enfilade.serving.subscriptions import PROMPTS, RESOURCES, TOOLS, Changes
 from enfilade.startup.lazy import LazyModule

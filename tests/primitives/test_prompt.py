@@ -13,15 +13,16 @@ from msgspec import UNSET
 from pydantic import BaseModel, Field
 
 from enfilade.primitives.errors import ArgumentsError, ReturnedValueError
-from enfilade.primitives.prompt import Prompt, prompt_from_function
-from enfilade.primitives.values.media import Audio, File, Image
-from enfilade.primitives.values.messages import (
+from enfilade.primitives.prompt import (
     AssistantMessage,
     Message,
+    Prompt,
     PromptResult,
     UserMessage,
+    prompt_from_function,
     prompt_result,
 )
+from enfilade.primitives.values.media import Audio, File, Image
 from enfilade.wire.content import EmbeddedResource, ResourceLink, TextContent, TextResourceContents
 from enfilade.wire.prompts import GetPromptResult, PromptMessage
 from support.servers.tools_in_process import CONTEXT, Context

@@ -43,9 +43,9 @@ from enfilade.primitives.schema.type_aliases import strip
 from enfilade.primitives.uri.uri_template import UriTemplate, Variable, decoded, escapes_root
 from enfilade.primitives.uri.uris import canonical, check_uri
 from enfilade.primitives.values.arguments import StringReader
-from enfilade.primitives.values.content_blocks import declares_content
 from enfilade.primitives.values.media import guess_mime_type
 from enfilade.primitives.values.resource_contents import read_result
+from enfilade.primitives.values.results import declares_content
 from enfilade.wire import resources as wire
 from enfilade.wire.content import Annotations, Icon
 

@@ -30,14 +30,14 @@ from enfilade.wire.tools import CallToolRequestParams, CallToolResult
 
 if TYPE_CHECKING:
     from enfilade.primitives.tool import Tool as Handled
-    from enfilade.primitives.values import content_blocks as _content
+    from enfilade.primitives.values import results as _content
     from enfilade.serving.client_requests import ask as asking
     from enfilade.serving.dispatcher import Dispatcher
     from enfilade.wire.prompts import Prompt
     from enfilade.wire.resources import Resource
     from enfilade.wire.tools import Tool
 else:  # the one with pydantic, which takes long to load; the other for handlers that ask
-    _content = LazyModule("enfilade.primitives.values.content_blocks")
+    _content = LazyModule("enfilade.primitives.values.results")
     asking = LazyModule("enfilade.serving.client_requests.ask")
 
 #: Said where arguments were given as keywords.

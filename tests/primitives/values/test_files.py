@@ -9,7 +9,7 @@ import pytest
 from msgspec import UNSET
 
 from enfilade.primitives.errors import ResourceError, ResourceNotFound
-from enfilade.primitives.values.files import Directory, file_reader, size_of
+from enfilade.primitives.values.media import Directory, file_reader, size_of
 
 SECRET = "the password is swordfish"
 

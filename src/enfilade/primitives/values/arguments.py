@@ -44,14 +44,9 @@ from enfilade.primitives.schema.type_aliases import typed_dict
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
-    from enfilade.primitives.values import (
-        repairs as _repairs,
-        validation_faults as _faults,
-        validation_messages as _complaints,
-    )
+    from enfilade.primitives.values import repairs as _repairs, validation_messages as _messages
 else:  # not before something is wrong
-    _complaints = LazyModule("enfilade.primitives.values.validation_messages")
-    _faults = LazyModule("enfilade.primitives.values.validation_faults")
+    _messages = LazyModule("enfilade.primitives.values.validation_messages")
     _repairs = LazyModule("enfilade.primitives.values.repairs")
 
 # A long array of wrong items has a million errors, and to look at them all would cost more than the call.
@@ -170,7 +165,7 @@ class ArgumentReader:
         for _ in _repairs.rounds(len(arguments)):
             if error.error_count() > _MOST_ERRORS:
                 raise self._error([f"they are wrong in {error.error_count()} places"]) from None
-            faults = _faults.faults_in(error.errors(include_url=False, include_input=False), values)
+            faults = _messages.faults_in(error.errors(include_url=False, include_input=False), values)
             repaired = self._repaired(values, faults)
             if repaired is None:
                 break
@@ -183,7 +178,7 @@ class ArgumentReader:
             else:
                 return result
         count = [f"they are wrong in {unlisted} places"] if unlisted else []
-        sentences = _complaints.complaints(error, values, self.schema, self._kind)
+        sentences = _messages.complaints(error, values, self.schema, self._kind)
         raise self._error([*count, *sentences]) from None
 
     def _first_errors(self, arguments: bytes, error: ValidationError) -> ValidationError:
@@ -210,10 +205,10 @@ class ArgumentReader:
         except ValidationError as error:
             if any(each["type"] == "extra_forbidden" for each in _listed(error)):
                 raise self._error(
-                    _complaints.complaints(error, from_json(shown), self.schema, self._kind)
+                    _messages.complaints(error, from_json(shown), self.schema, self._kind)
                 ) from None
 
-    def _repaired(self, values: Any, faults: Iterable[_faults.Fault]) -> Any:
+    def _repaired(self, values: Any, faults: Iterable[_messages.Fault]) -> Any:
         """Return arguments with what came as strings, and is no string, in its place; None if there is none."""
         return _repairs.repaired(values, (each.path for each in faults if not each.in_key), self.schema)
 
@@ -247,7 +242,7 @@ class StringReader(ArgumentReader):
     member of an Enum. For lists and objects it is their JSON.
     """
 
-    def _repaired(self, values: Any, faults: Iterable[_faults.Fault]) -> Any:
+    def _repaired(self, values: Any, faults: Iterable[_messages.Fault]) -> Any:
         faults = list(faults)
         found = super()._repaired(values, faults)
         spelled = dict(values if found is None else found)

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from enfilade.primitives.schema import json_schema as _phrases
     from enfilade.primitives.schema.references import Step
-    from enfilade.primitives.values import foreign_values as _foreign, nested_models as _nested_models
+    from enfilade.primitives.values import foreign_values as _foreign, serializer_gaps as _gaps
 else:
     pydantic_core = LazyModule("pydantic_core")
     _foreign = LazyModule("enfilade.primitives.values.foreign_values")
-    _nested_models = LazyModule("enfilade.primitives.values.nested_models")
+    _gaps = LazyModule("enfilade.primitives.values.serializer_gaps")
     _phrases = LazyModule("enfilade.primitives.schema.json_schema")
 
 _UNKNOWN: Final = "JSON cannot hold an object of type "
@@ -46,8 +46,8 @@ def json_bytes(value: Any) -> bytes:
         ReturnedValueError: JSON cannot hold the value; names the place and the type at fault.
     """
     try:
-        if _nested_models.holds_bytes_in_models(value):
-            value = _nested_models.without_models(value, encoded, fallback)
+        if _gaps.holds_bytes_in_models(value):
+            value = _gaps.without_models(value, encoded, fallback)
         return _standard(value, _compact(value))
     except (ValueError, TypeError, RecursionError) as error:
         reason = error
@@ -65,8 +65,8 @@ def encoded(value: Any) -> Any:
     """Return a value of any type as plain JSON values; bytes become base64, in models too."""
     if type(value) in _SCALARS:
         return value
-    if _nested_models.holds_bytes_in_models(value):
-        value = _nested_models.without_models(value, encoded, fallback)
+    if _gaps.holds_bytes_in_models(value):
+        value = _gaps.without_models(value, encoded, fallback)
     return _jsonable(value)
 
 

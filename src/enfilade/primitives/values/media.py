@@ -1,8 +1,14 @@
-"""Images, sounds and files that a handler returns: from a path or from bytes in memory.
+"""Images, sounds and files that handlers return, and files and directories that are resources.
 
-Easy to get wrong: a path is read when the result is made, not when the object is, so that what arrives is
-what the file then holds; a file that is missing by then is the tool's error. And the media type of unnamed
-bytes can only be guessed for formats with a signature; `format=` settles it.
+A file is read when it is needed: when a result is made, or when a client reads a resource (then in a worker
+thread). So clients get what the file holds at that time, and a file that is missing by then is an error of that
+call.
+
+Easy to get wrong:
+
+- The media type of bytes without a name can only be guessed for formats with a signature; `format=` settles it.
+- The path below a directory comes from the client. Only regular files below the directory are read, after every
+  symbolic link was followed, and hidden ones (`.env`, `.git`) only if the author allows it.
 """
 
 from __future__ import annotations
@@ -10,23 +16,28 @@ from __future__ import annotations
 import base64
 import mimetypes
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, ClassVar, Final, Generic, TypeVar
 from urllib.parse import quote
 
 from msgspec import UNSET
 
-from enfilade.primitives.errors import ToolError
+from enfilade.primitives.errors import ResourceError, ResourceNotFound, ToolError
+from enfilade.primitives.values.json_encoding import clean
 from enfilade.wire.content import (
     Annotations,
     AudioContent,
     BlobResourceContents,
+    Block,
     EmbeddedResource,
     ImageContent,
+    ResourceContents,
     TextResourceContents,
 )
+from enfilade.wire.resources import Resource
 
-# Kept here because what the operating system knows differs from machine to machine.
+# A table of our own, because that of the operating system differs from machine to machine.
 _MIME_BY_SUFFIX: Final = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
@@ -48,7 +59,7 @@ _MIME_BY_SUFFIX: Final = {
     ".json": "application/json",
     ".pdf": "application/pdf",
 }
-# Where the signature stands in the file, what it is, and what it stands for.
+# The offset of a signature in the file, the signature, and the media type.
 _SIGNATURES: Final = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (0, b"\xff\xd8\xff", "image/jpeg"),
@@ -64,21 +75,28 @@ _SIGNATURES: Final = (
 )
 
 
-class Media:
-    """What `Image`, `Audio` and `File` have in common.
+_BlockT = TypeVar("_BlockT", bound=Block)
+
+
+class Media(Generic[_BlockT]):
+    """What `Image`, `Audio` and `File` have in common: bytes, from a path or from memory, and their media type.
 
     Args:
         path: the file to read when the result is made.
-        data: the bytes themselves; exactly one of the two is given.
-        format: the format, such as `"png"`; guessed from the name or the bytes otherwise.
-        mime_type: the media type, where neither guess nor format is right.
+        data: the bytes themselves; exactly one of the two is needed.
+        format: the format, such as `"png"`; guessed from the name or the bytes by default.
+        mime_type: the media type, where neither a guess nor `format` is right.
         annotations: for whom the block is, and how much it matters.
+
+    Raises:
+        ValueError: both path and data are there, or neither.
     """
 
     __slots__ = ("_data", "_mime_type", "_path", "annotations")
 
-    _family: str = "application"
-    _fallback: str = "application/octet-stream"
+    _family: ClassVar = "application"  # the first half of media types made of an unknown `format`
+    _fallback: ClassVar = "application/octet-stream"  # the media type where nothing tells it
+    _block: ClassVar[Callable[..., Any]]  # makes the content block
 
     def __init__(
         self,
@@ -110,14 +128,26 @@ class Media:
             raise ToolError(f"The file {self._path.name} cannot be read: {error.strerror}") from error
 
     def mime_type(self, data: bytes) -> str:
-        """Return the media type: as given, by the file's name, or by the signature in its bytes."""
+        """Return the media type: as declared, by the file's name, or by the signature in its bytes."""
         if self._mime_type:
             return self._mime_type
         guess = guess_mime_type(self._path.name) if self._path is not None else None
         return guess or sniff_mime_type(data) or self._fallback
 
+    def to_block(self) -> _BlockT:
+        """Return the content block, reading the file if there is one.
+
+        Raises:
+            ToolError: the file cannot be read.
+        """
+        data = self.read()
+        block: _BlockT = type(self)._block(
+            data=_base64(data), mime_type=self.mime_type(data), annotations=self.annotations or UNSET
+        )
+        return block
+
     def to_contents(self, uri: str) -> TextResourceContents | BlobResourceContents:
-        """Return what a resource of this URI holds, reading the file if there is one."""
+        """Return the contents of a resource of this URI, reading the file if there is one."""
         data = self.read()
         return contents_of_bytes(data, uri, self.mime_type(data))
 
@@ -125,72 +155,40 @@ class Media:
         return _MIME_BY_SUFFIX.get(f".{name.lower().lstrip('.')}") or f"{self._family}/{name.lower()}"
 
 
-class Image(Media):
-    """A picture, as an `image` block; PNG where nothing tells the format.
+class Image(Media[ImageContent]):
+    """A picture, sent as an `image` block; PNG where nothing tells the format.
 
-    Args:
-        path: the file, read when the result is made.
-        data: the bytes themselves; exactly one of the two is given.
-        format: such as `"jpeg"`; guessed from the name or the bytes otherwise.
-        mime_type: the media type, where neither guess nor format is right.
-        annotations: for whom it is, and how much it matters.
-
-    Raises:
-        ValueError: path and data are both given, or neither.
+    Its arguments are `path` or `data=`, `format=`, `mime_type=` and `annotations=`; see `Media`.
     """
 
     __slots__ = ()
-    _family = "image"
-    _fallback = "image/png"
-
-    def to_block(self) -> ImageContent:
-        """Return the content block, reading the file if there is one."""
-        data = self.read()
-        return ImageContent(
-            data=_base64(data), mime_type=self.mime_type(data), annotations=self.annotations or UNSET
-        )
+    _family, _fallback, _block = "image", "image/png", ImageContent
 
 
-class Audio(Media):
-    """A sound, as an `audio` block; WAV where nothing tells the format.
+class Audio(Media[AudioContent]):
+    """A sound, sent as an `audio` block; WAV where nothing tells the format.
 
-    Args:
-        path: the file, read when the result is made.
-        data: the bytes themselves; exactly one of the two is given.
-        format: such as `"mp3"`; guessed from the name or the bytes otherwise.
-        mime_type: the media type, where neither guess nor format is right.
-        annotations: for whom it is, and how much it matters.
-
-    Raises:
-        ValueError: path and data are both given, or neither.
+    Its arguments are `path` or `data=`, `format=`, `mime_type=` and `annotations=`; see `Media`.
     """
 
     __slots__ = ()
-    _family = "audio"
-    _fallback = "audio/wav"
-
-    def to_block(self) -> AudioContent:
-        """Return the content block, reading the file if there is one."""
-        data = self.read()
-        return AudioContent(
-            data=_base64(data), mime_type=self.mime_type(data), annotations=self.annotations or UNSET
-        )
+    _family, _fallback, _block = "audio", "audio/wav", AudioContent
 
 
-class File(Media):
-    """Any file, as an embedded resource: text where it is text, base64 otherwise.
+class File(Media[EmbeddedResource]):
+    """Any file, sent as an embedded resource: text where it is text, base64 otherwise.
 
     Args:
         path: the file, read when the result is made.
-        data: the bytes themselves; exactly one of the two is given.
-        format: such as `"csv"`; guessed from the name or the bytes otherwise.
-        mime_type: the media type, where neither guess nor format is right.
+        data: the bytes themselves; exactly one of the two is needed.
+        format: such as `"csv"`; guessed from the name or the bytes by default.
+        mime_type: the media type, where neither a guess nor `format` is right.
         annotations: for whom it is, and how much it matters.
         name: what clients call it; the path's own name by default.
-        uri: its URI, `file:///name` by default. The directory is nobody's business.
+        uri: its URI, `file:///name` by default, which does not show the directory.
 
     Raises:
-        ValueError: path and data are both given, or neither.
+        ValueError: both path and data are there, or neither.
     """
 
     __slots__ = ("_name", "_uri")
@@ -200,7 +198,7 @@ class File(Media):
         path: str | os.PathLike[str] | None = None,
         *,
         data: bytes | None = None,
-        format: str | None = None,  # noqa: A002 - likewise
+        format: str | None = None,  # noqa: A002 - as above
         mime_type: str | None = None,
         name: str | None = None,
         uri: str | None = None,
@@ -217,7 +215,7 @@ class File(Media):
         return EmbeddedResource(resource=contents, annotations=self.annotations or UNSET)
 
     def to_contents(self, uri: str) -> TextResourceContents | BlobResourceContents:
-        """Return what a resource holds that is this file, under the URI of its own if it was given one."""
+        """Return the contents of a resource that is this file, under the file's own URI if it has one."""
         return super().to_contents(self._uri or uri)
 
 
@@ -250,3 +248,148 @@ def _is_text(mime_type: str) -> bool:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
+
+
+# -- files and directories as resources ------------------------------------------------------------------------
+#: Largest file that is read, in bytes, and most files of a directory that are listed.
+MAX_SIZE: Final = 16 * 1024 * 1024
+MOST_LISTED: Final = 1000
+
+
+def file_reader(uri: str, path: Path, mime_type: str | None, max_size: int) -> Callable[[], ResourceContents]:
+    """Return the function that reads a file as the contents of a resource."""
+
+    def read() -> ResourceContents:
+        return _file_contents(path, uri, mime_type, max_size)
+
+    return read
+
+
+def size_of(path: Path) -> int | None:
+    """Return the present size of a file in bytes; None if it cannot be seen."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+class Directory:
+    """The files below one directory.
+
+    Args:
+        prefix: what the URIs of its files begin with.
+        root: the directory.
+        hidden: whether names that begin with a dot count.
+        max_size: largest file that is read, in bytes.
+        limit: most files that are listed; the others can still be read.
+
+    Raises:
+        ValueError: it is no directory.
+    """
+
+    def __init__(self, prefix: str, root: Path, *, hidden: bool, max_size: int, limit: int) -> None:
+        if not root.is_dir():
+            raise ValueError(f"{root} is no directory")
+        self._prefix = prefix if prefix.endswith("/") else f"{prefix}/"
+        self._root = root.resolve()
+        self._hidden = hidden
+        self._max_size = max_size
+        self._limit = limit
+
+    @property
+    def uri_template(self) -> str:
+        """The template of its files' URIs."""
+        return f"{self._prefix}{{+path}}"
+
+    def read(self, path: str) -> ResourceContents:
+        """Return what a file holds.
+
+        Args:
+            path: below the directory, with `/` between its parts.
+
+        Raises:
+            ResourceNotFound: there is no such file, or it is none of those that may be read.
+            ResourceError: it cannot be read, or is too large.
+        """
+        found = self._find(path)
+        if found is None:
+            raise ResourceNotFound
+        return _file_contents(found, self._uri(path), None, self._max_size)
+
+    def listed(self) -> list[Resource]:
+        """Return the definitions of its files, in the order of their paths."""
+        found: list[Resource] = []
+        for path in self._paths():
+            if len(found) == self._limit:
+                break
+            relative = path.relative_to(self._root).as_posix()
+            file = self._find(relative)
+            size = None if file is None else size_of(file)
+            if size is not None:
+                found.append(
+                    Resource(
+                        uri=self._uri(relative),
+                        name=relative,
+                        mime_type=guess_mime_type(path.name) or UNSET,
+                        size=size,
+                    )
+                )
+        return found
+
+    def suggest(self, value: str) -> list[str]:
+        """Return the paths that go on from what was typed."""
+        return [each.name for each in self.listed() if each.name.startswith(value)]
+
+    def _find(self, path: str) -> Path | None:
+        parts = path.split("/")
+        if any(self._is_closed(part) for part in parts):
+            return None
+        try:
+            found = self._root.joinpath(*parts).resolve(strict=True)
+            inside = found.is_relative_to(self._root) and found.is_file()
+        except (OSError, ValueError, RuntimeError):  # not there, not a name, or links in a circle
+            return None
+        # A link may have led to a place that has no open way to it.
+        if not inside or any(map(self._is_closed, found.relative_to(self._root).parts)):
+            return None
+        return found
+
+    def _is_closed(self, part: str) -> bool:
+        """Return whether one step of a path leads nowhere that clients may go."""
+        if part in ("", ".", "..") or "\\" in part or (os.name == "nt" and ":" in part):
+            return True
+        if clean(part) != part:  # a name that is no text, and so cannot stand in a URI
+            return True
+        return part.startswith(".") and not self._hidden
+
+    def _paths(self) -> Iterator[Path]:
+        for folder, folders, files in os.walk(self._root):
+            folders[:] = sorted(name for name in folders if not self._is_closed(name))
+            yield from (Path(folder, name) for name in sorted(files) if not self._is_closed(name))
+
+    def _uri(self, relative: str) -> str:
+        return self._prefix + quote(relative)
+
+
+def _file_contents(path: Path, uri: str, mime_type: str | None, max_size: int) -> ResourceContents:
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_size + 1)
+    except FileNotFoundError:
+        raise ResourceNotFound from None
+    except OSError as error:
+        raise ResourceError(f"The file {path.name} cannot be read: {error.strerror}") from error
+    if len(data) > max_size:
+        raise ResourceError(f"The file {path.name} is larger than {max_size} bytes")
+    return contents_of_bytes(data, uri, mime_type or guess_mime_type(path.name) or _mime_type_of_bytes(data))
+
+
+def _mime_type_of_bytes(data: bytes) -> str:
+    """Return the media type of a file whose name says nothing."""
+    if (found := sniff_mime_type(data)) is not None:
+        return found
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return "application/octet-stream"
+    return "application/octet-stream" if b"\0" in data else "text/plain"

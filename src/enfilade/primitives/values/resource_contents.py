@@ -14,9 +14,9 @@ import msgspec
 from msgspec import UNSET
 
 from enfilade.primitives.errors import ReturnedValueError
-from enfilade.primitives.values.content_blocks import is_sdk_object, listed, sdk_dict
 from enfilade.primitives.values.json_encoding import clean, json_bytes
 from enfilade.primitives.values.media import Media, sniff_mime_type
+from enfilade.primitives.values.results import is_sdk_object, listed, sdk_dict
 from enfilade.wire.content import (
     AudioContent,
     BlobResourceContents,

@@ -7,7 +7,7 @@ without quotes.
 
 Easy to get wrong: validating the value is not enough. Objects are not validated again, so a field may hold what
 its type does not allow, and NaN passes as a float but is written as null. The serializer warns of values of
-another type, but neither of None nor of a missing field (`unchecked_fields.py`). The JSON is checked against the
+another type, but neither of None nor of a missing field (`serializer_gaps.py`). The JSON is checked against the
 schema where one of these may be wrong.
 """
 
@@ -33,7 +33,6 @@ from enfilade.primitives.schema.references import object_schema, wrapped_schema
 from enfilade.primitives.schema.schemas import TidySchema
 from enfilade.primitives.schema.signature import EMPTY
 from enfilade.primitives.schema.type_aliases import strip
-from enfilade.primitives.values.content_blocks import declares_content, listed, text_of_json
 from enfilade.primitives.values.json_encoding import (
     clean,
     encoded,
@@ -43,17 +42,26 @@ from enfilade.primitives.values.json_encoding import (
     scrubbed,
     unwritable,
 )
-from enfilade.primitives.values.results import FreeWriter, ResultWriter, ToolResult, as_told, refuse_problems
-from enfilade.primitives.values.unchecked_fields import UncheckedFields
+from enfilade.primitives.values.results import (
+    FreeWriter,
+    ResultWriter,
+    ToolResult,
+    as_told,
+    declares_content,
+    listed,
+    refuse_problems,
+    text_of_json,
+)
+from enfilade.primitives.values.serializer_gaps import UncheckedFields
 from enfilade.startup.lazy import LazyModule
 from enfilade.wire.content import TextContent
 from enfilade.wire.tools import CallToolResult
 
 if TYPE_CHECKING:
-    from enfilade.primitives.values import foreign_values as _foreign, nested_models as _nested_models
+    from enfilade.primitives.values import foreign_values as _foreign, serializer_gaps as _gaps
 else:  # for values that do not fit at once, and for those of any type
     _foreign = LazyModule("enfilade.primitives.values.foreign_values")
-    _nested_models = LazyModule("enfilade.primitives.values.nested_models")
+    _gaps = LazyModule("enfilade.primitives.values.serializer_gaps")
 
 log = logging.getLogger("enfilade.primitives")
 
@@ -166,7 +174,7 @@ class TypedWriter:
     def _dumped(self, validated: Any) -> bytes:
         """Return the JSON of the value, checked where the serializer alone does not guarantee the schema."""
         try:
-            if self._core_schema is not None and _nested_models.holds_bytes_in_models(validated[0]):
+            if self._core_schema is not None and _gaps.holds_bytes_in_models(validated[0]):
                 data = self._write_anything(validated, by_alias=True, warnings="error", fallback=fallback)
             else:
                 data = self._serialize(validated, by_alias=True, warnings="error", fallback=fallback)
@@ -208,7 +216,7 @@ class TypedWriter:
     @cached_property
     def _write_anything(self) -> Callable[..., bytes]:
         """Write bytes in the standard alphabet also among values of any type, and in the models there."""
-        return serializer_of(_nested_models.encoding_anything(self._core_schema, encoded)).to_json
+        return serializer_of(_gaps.encoding_anything(self._core_schema, encoded)).to_json
 
     def _dumped_anyhow(self, validated: Any, reason: Exception) -> bytes:
         try:

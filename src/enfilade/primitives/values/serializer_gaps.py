@@ -1,16 +1,22 @@
-"""Models with bytes in values of any type: pydantic writes them by their own serializers, whose bytes are text.
+"""What pydantic's serializers write without a warning although it is not what the schema says.
 
-Where a type names its models, `core_schemas.py` changes how they are written. Models among values of any type
-(`Any`, `dict`, no annotation at all) are known only once the value is there.
+- Bytes in models among values of any type (`Any`, `dict`, no annotation at all): such a model is written by its
+  own serializer, in which bytes are text. Where a type names its models, `core_schemas.py` changes how they are
+  written.
+- Fields that are missing, or None against their type. Objects are not validated again when they are returned;
+  `model_construct`, `del` and plain assignment make models that lack a field, and a dataclass takes None for any
+  field.
 
-Easy to get wrong: this runs for every result with such values, and most have no model in them. msgspec finds that
-out several times faster than a search in Python.
+Easy to get wrong: the cost. The first search runs for every result with such values, of which most hold no model;
+msgspec decides that several times faster than a search in Python. The second search may report too much, because
+what it reports is then checked against the published schema.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, NamedTuple
@@ -19,7 +25,16 @@ import msgspec
 from pydantic import TypeAdapter
 from pydantic_core import SchemaSerializer, core_schema
 
-from enfilade.primitives.schema.core_nodes import MANY, ONE, allows_more, holds_anything, nodes
+from enfilade.primitives.schema.core_nodes import (
+    MANY,
+    ONE,
+    Node,
+    allows_more,
+    holds_anything,
+    is_own,
+    nodes,
+    takes_none,
+)
 from enfilade.primitives.schema.core_schemas import for_results, serializer_of
 from enfilade.primitives.values.foreign_values import children, is_attrs, known_value
 
@@ -181,3 +196,120 @@ def _traits(kind: type) -> _Traits:
 @lru_cache(maxsize=256)
 def _serializer(kind: type, encode: Encode) -> SchemaSerializer:
     return serializer_of(encoding_anything(for_results(TypeAdapter(kind).core_schema), encode))
+
+
+# -- fields that are missing or None ---------------------------------------------------------------------------
+_LEAVES: Final = frozenset({str, int, float, bool, bytes})
+_CONTAINERS: Final = (list, tuple, set, frozenset, deque)
+_MAY_HOLD_MODELS: Final = frozenset({"model", "dataclass", "definition-ref", "is-instance"})
+_HOLD_ITEMS: Final = frozenset(
+    {
+        *("list", "tuple", "set", "frozenset", "dict", "generator", "typed-dict", "call", "lax-or-strict"),
+        *("json-or-python", "is-instance", "function-plain", "function-wrap"),
+    }
+)
+
+_LONG: Final = 2000  # bytes
+
+
+class _Fields(NamedTuple):
+    """The fields of a class, by the names of their attributes.
+
+    Attributes:
+        required: those that a model has in its `__dict__`.
+        not_null: those whose type does not allow None.
+        with_models: those that may hold models.
+        with_items: those that may hold models, or containers with None in them.
+    """
+
+    required: frozenset[str]
+    not_null: tuple[str, ...]
+    with_models: tuple[str, ...]
+    with_items: tuple[str, ...]
+
+
+class UncheckedFields:
+    """Searches values of one type for missing fields and for None.
+
+    Args:
+        schema: the core schema of the type.
+    """
+
+    def __init__(self, schema: Any) -> None:
+        described = (_described(node) for node, _ in nodes(schema, None))
+        self._classes: dict[type, _Fields] = dict(filter(None, described))
+        self._kinds = tuple(self._classes)
+        # Classes whose objects hold no models, by what these objects need: nearly every result is one of them.
+        self._flat = {kind: each.required for kind, each in self._classes.items() if not each.with_models}
+        self._has_models = any(each.required for each in self._classes.values())
+
+    def may_be_wrong(self, value: Any, data: bytes, has_null: bool) -> bool:
+        """Return whether a value may differ from its type by a missing field or by None.
+
+        Args:
+            value: the value, which was validated.
+            data: its JSON. Where it is long, a check by the schema takes less time than a search.
+            has_null: its JSON has null somewhere.
+        """
+        kind = type(value)
+        if not has_null and kind in self._flat:
+            required = self._flat[kind]
+            return not required <= value.__dict__.keys() if required else False
+        if not (has_null or self._has_models):
+            return False
+        return len(data) > _LONG or self._is_suspect(value, has_null)
+
+    def _is_suspect(self, value: Any, has_null: bool, in_object: bool = False) -> bool:
+        kind = type(value)
+        if kind in _LEAVES:
+            return False
+        if value is None:
+            return in_object and has_null
+        if (fields := self._classes.get(kind)) is not None:
+            return self._has_suspect_field(value, fields, has_null)
+        if isinstance(value, Mapping):
+            return any(self._is_suspect(member, has_null, in_object) for member in value.values())
+        if isinstance(value, _CONTAINERS):
+            return any(self._is_suspect(item, has_null, in_object) for item in value)
+        return isinstance(value, self._kinds)
+
+    def _has_suspect_field(self, value: Any, fields: _Fields, has_null: bool) -> bool:
+        if fields.required and not fields.required <= value.__dict__.keys():
+            return True
+        if has_null and any(getattr(value, name, None) is None for name in fields.not_null):
+            return True
+        names = fields.with_items if has_null else fields.with_models
+        members = (getattr(value, name, None) for name in names)
+        return any(member is not None and self._is_suspect(member, has_null, True) for member in members)
+
+
+def _described(node: Node) -> tuple[type, _Fields] | None:
+    """Return the class that a node of a core schema is for, with its fields; None for other nodes."""
+    if is_own(node):
+        kind: Any = node["python_schema"]["cls"]
+        names = getattr(kind, "__struct_fields__", None) or [each.name for each in kind.__attrs_attrs__]
+        return kind, _Fields(frozenset(), tuple(names), tuple(names), tuple(names))
+    if node["type"] not in ("model", "dataclass"):
+        return None
+    fields = {"root": node["schema"]} if node.get("root_model") else _fields_of(node["schema"])
+    sent = {name: each for name, each in fields.items() if not each.get("serialization_exclude")}
+    return node["cls"], _Fields(
+        frozenset(sent) if node["type"] == "model" else frozenset(),
+        tuple(name for name, each in sent.items() if not takes_none(each)),
+        tuple(name for name, each in sent.items() if _holds(each, _MAY_HOLD_MODELS)),
+        tuple(name for name, each in sent.items() if _holds(each, _MAY_HOLD_MODELS | _HOLD_ITEMS)),
+    )
+
+
+def _fields_of(schema: Any) -> dict[str, Node]:
+    """Return the fields of a model or dataclass by attribute name, past the validators around them."""
+    while "fields" not in schema:
+        if not isinstance(schema.get("schema"), dict):
+            return {}
+        schema = schema["schema"]
+    fields = schema["fields"]
+    return fields if isinstance(fields, dict) else {each["name"]: each for each in fields}
+
+
+def _holds(schema: Node, kinds: frozenset[str]) -> bool:
+    return any(node["type"] in kinds for node, _ in nodes(schema, None))
