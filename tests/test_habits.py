@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from enfilade import Context, MCPApp, ToolResult, connect, tool
+from enfilade import Context, MCPApp, ToolResult, connect, elicitation, tool
 from enfilade.primitives.foreign_options import OPTIONS
 from enfilade.primitives.habits import OF_APP, OF_CONTEXT, OF_LOG, OF_SAMPLE
 from enfilade.serving.notifications import ClientLog
@@ -76,6 +76,8 @@ async def test_what_a_question_asks_for_has_three_names(option: str) -> None:
     async with connect(app, answers=[accept({"value": 3})]) as client:
         found = await client.call_tool("ask", {})
     assert found.content[0].text == "3"
+    made: Any = elicitation
+    assert made("How many?", **{option: int}).form == elicitation("How many?", int).form
 
 
 def test_the_free_decorator_takes_them_too() -> None:

@@ -169,32 +169,37 @@ class Context(Spellings, Generic[LifespanT]):
 
     @overload
     async def elicit(
-        self, message: str, wanted: None = None, *, key: str | None = None, timeout: float | None = None
+        self, message: str, response_type: None = None, *, key: str | None = None, timeout: float | None = None
     ) -> Elicited[None]: ...
     @overload
     async def elicit(
-        self, message: str, wanted: Choices, *, key: str | None = None, timeout: float | None = None
+        self, message: str, response_type: Choices, *, key: str | None = None, timeout: float | None = None
     ) -> Elicited[str]: ...
     @overload
     async def elicit(
-        self, message: str, wanted: Mapping[str, Any], *, key: str | None = None, timeout: float | None = None
+        self,
+        message: str,
+        response_type: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        timeout: float | None = None,
     ) -> Elicited[dict[str, Any]]: ...
     @overload
     async def elicit(
-        self, message: str, wanted: type[T], *, key: str | None = None, timeout: float | None = None
+        self, message: str, response_type: type[T], *, key: str | None = None, timeout: float | None = None
     ) -> Elicited[T]: ...
     @overload
     async def elicit(
-        self, message: str, wanted: TypeForm[T], *, key: str | None = None, timeout: float | None = None
+        self, message: str, response_type: TypeForm[T], *, key: str | None = None, timeout: float | None = None
     ) -> Elicited[T]: ...
     @overload
     async def elicit(
-        self, message: str, wanted: SpecialForm, *, key: str | None = None, timeout: float | None = None
+        self, message: str, response_type: SpecialForm, *, key: str | None = None, timeout: float | None = None
     ) -> Elicited[Any]: ...
     @advised("question")
     @to_await("ctx.elicit")
     async def elicit(
-        self, message: str, wanted: Any = None, *, key: str | None = None, timeout: float | None = None
+        self, message: str, response_type: Any = None, *, key: str | None = None, timeout: float | None = None
     ) -> Elicited[Any]:
         """Ask the user by a form, in the middle of the handler.
 
@@ -204,23 +209,24 @@ class Context(Spellings, Generic[LifespanT]):
 
         Args:
             message: the question.
-            wanted: what to ask for: a model, dataclass or TypedDict (one field each), a type such as `str`,
-                `int`, `bool`, a date, an Enum, `Literal[...]`, `Choices(...)` or a list of choices, a JSON
-                Schema as a dict, or nothing for consent alone. Never ask for secrets; use `elicit_url` for
-                those (R-541).
+            response_type: a model, dataclass or TypedDict (one field each), a type such as `str`, `int`, `bool`,
+                a date, an Enum, `Literal[...]`, `Choices(...)` or a list of choices, a JSON Schema as a dict, or
+                nothing for consent alone. Never ask for secrets; use `elicit_url` for those (R-541).
             key: name of the question, to tell it from others in the same words; made up by default.
             timeout: seconds the user has, in a session (300 by default).
 
         Returns:
-            The user's `action`, with `data` as what was wanted if it is `accept`; otherwise reading `data` raises
+            The user's `action`, with `data` of that type if it is `accept`; otherwise reading `data` raises
             `NotAccepted`.
 
         Raises:
             MissingCapabilityError: the client cannot show forms; it was not asked.
-            AnswerError: the answer does not fit what was wanted.
+            AnswerError: the answer does not fit the type.
             AskTimeoutError, ClientRefusedError, CannotAskError: there is no answer.
         """
-        answer: Elicited[Any] = await asking.elicit(self._request, message, wanted, key=key, timeout=timeout)
+        answer: Elicited[Any] = await asking.elicit(
+            self._request, message, response_type, key=key, timeout=timeout
+        )
         return answer
 
     @to_await("ctx.elicit_url")

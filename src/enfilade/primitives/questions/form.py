@@ -38,26 +38,27 @@ class Form:
     """A question to the user: the schema that the client shows, and the reading of its answer.
 
     Args:
-        wanted: a dict that is the JSON Schema of an object; a model, dataclass, TypedDict, attrs class or Struct,
-            of which each field becomes a field of the form; any type that makes one field (`str`, `int`, `bool`,
-            a date, an Enum, `Literal[...]`, a list of choices, or `Choices`); None to ask for consent alone.
+        response_type: a dict that is the JSON Schema of an object; a model, dataclass, TypedDict, attrs class or
+            Struct, of which each field becomes a field of the form; any type that makes one field (`str`, `int`,
+            `bool`, a date, an Enum, `Literal[...]`, a list of choices, or `Choices`); None for consent alone.
 
     Raises:
         TypeError: the type does not fit a form, which names the field, or is no type.
     """
 
-    def __init__(self, wanted: Any) -> None:
+    def __init__(self, response_type: Any) -> None:
         self._validate: Callable[[bytes], Any] | None = None
         self._checker: SchemaChecker | None = None
         self._single = False
         self._null_if_absent: frozenset[str] = frozenset()
-        if wanted is None:
+        if response_type is None:
             self.schema: dict[str, Any] = {"type": "object", "properties": {}}
             return
-        if isinstance(wanted, Mapping):
-            schema = self._from_schema(wanted)
+        if isinstance(response_type, Mapping):
+            schema = self._from_schema(response_type)
         else:
-            schema = self._from_type(wanted.annotation if isinstance(wanted, Choices) else wanted)
+            is_choice = isinstance(response_type, Choices)
+            schema = self._from_type(response_type.annotation if is_choice else response_type)
         self.schema, self._null_if_absent = form_schema(schema)
 
     def _from_schema(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -75,24 +76,24 @@ class Form:
             raise TypeError(f'a form cannot require "{strange[0]}", which is none of its properties')
         return schema
 
-    def _from_type(self, wanted: Any) -> Mapping[str, Any]:
+    def _from_type(self, response_type: Any) -> Mapping[str, Any]:
         """Return the schema of an object that is the type, or has it as its `value`; read answers by it."""
-        if isinstance(wanted, _VALUES):
-            raise TypeError(f"a form asks for a type, and {wanted!r} is a value; {_CHOICES}")
+        if isinstance(response_type, _VALUES):
+            raise TypeError(f"a form asks for a type, and {response_type!r} is a value; {_CHOICES}")
         try:
-            holder = typed_dict("Answer", {"value": wanted}, _OPTIONS)
+            holder = typed_dict("Answer", {"value": response_type}, _OPTIONS)
             core = for_arguments(TypeAdapter(holder).core_schema)
             schema = TidySchema().generate(core)
         except Exception as error:  # whatever pydantic or a type's own hook has against it
-            reason = reason_against(wanted) or str(error).splitlines()[0]
-            raise TypeError(f"a form cannot ask for {_shown(wanted)}: {reason}") from error
+            reason = reason_against(response_type) or str(error).splitlines()[0]
+            raise TypeError(f"a form cannot ask for {_shown(response_type)}: {reason}") from error
         members = object_schema({**schema["properties"]["value"], "$defs": schema.get("$defs", {})})
         self._single = members is None or "properties" not in members
         self._validate = validator_of(core if self._single else _value_of(core)).validate_json
         return schema if self._single or members is None else members
 
     def read(self, content: Any) -> Any:
-        """Return the answer as what was wanted.
+        """Return the answer as the type that was asked for.
 
         Raises:
             AnswerError: it does not fit; names the fields.
@@ -115,13 +116,13 @@ class Form:
         return answer["value"] if self._single else answer
 
 
-def form_of(wanted: Any) -> Form:
-    """Return the form for what is wanted; that of a class is made once.
+def form_of(response_type: Any) -> Form:
+    """Return the form that asks for a type; that of a class is made once.
 
     Raises:
         TypeError: it does not fit a form.
     """
-    return _form_of_class(wanted) if isinstance(wanted, type) else Form(wanted)
+    return _form_of_class(response_type) if isinstance(response_type, type) else Form(response_type)
 
 
 _form_of_class = lru_cache(maxsize=256)(Form)
@@ -134,8 +135,8 @@ def _value_of(core: Any) -> Any:
     return core_schema.definitions_schema(value, core["definitions"]) if holder is not core else value
 
 
-def _shown(wanted: Any) -> str:
-    return wanted.__qualname__ if isinstance(wanted, type) else repr(wanted)
+def _shown(response_type: Any) -> str:
+    return response_type.__qualname__ if isinstance(response_type, type) else repr(response_type)
 
 
 # -- the schema of a form --------------------------------------------------------------------------------------

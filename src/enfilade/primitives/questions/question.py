@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from enfilade.primitives.errors import AnswerError, ToolError
-from enfilade.primitives.habits import OF_SAMPLE, explaining
+from enfilade.primitives.habits import OF_SAMPLE, advised, explaining
 from enfilade.primitives.uri.uris import check_page
 from enfilade.startup.lazy import LazyModule
 from enfilade.wire.content import TextContent, ToolResultContent, ToolUseContent
@@ -197,28 +197,29 @@ def decoded(method: str, answer: msgspec.Raw | bytes) -> Any:
 
 
 @overload
-def elicitation(message: str, wanted: None = None) -> Question[Elicited[None]]: ...
+def elicitation(message: str, response_type: None = None) -> Question[Elicited[None]]: ...
 @overload
-def elicitation(message: str, wanted: Choices) -> Question[Elicited[str]]: ...
+def elicitation(message: str, response_type: Choices) -> Question[Elicited[str]]: ...
 @overload
-def elicitation(message: str, wanted: Mapping[str, Any]) -> Question[Elicited[dict[str, Any]]]: ...
+def elicitation(message: str, response_type: Mapping[str, Any]) -> Question[Elicited[dict[str, Any]]]: ...
 @overload
-def elicitation(message: str, wanted: type[T]) -> Question[Elicited[T]]: ...
+def elicitation(message: str, response_type: type[T]) -> Question[Elicited[T]]: ...
 @overload
-def elicitation(message: str, wanted: TypeForm[T]) -> Question[Elicited[T]]: ...
+def elicitation(message: str, response_type: TypeForm[T]) -> Question[Elicited[T]]: ...
 @overload
-def elicitation(message: str, wanted: SpecialForm) -> Question[Elicited[Any]]: ...
-def elicitation(message: str, wanted: Any = None) -> Question[Elicited[Any]]:
+def elicitation(message: str, response_type: SpecialForm) -> Question[Elicited[Any]]: ...
+@advised("question")
+def elicitation(message: str, response_type: Any = None) -> Question[Elicited[Any]]:
     """Return the question to the user that shows a form.
 
     Args:
         message: the question.
-        wanted: what to ask for; see `Form`.
+        response_type: what to ask for; see `Form`.
 
     Raises:
         TypeError: it does not fit a form.
     """
-    form = _form.form_of(wanted)
+    form = _form.form_of(response_type)
     params = ElicitRequestFormParams(message=message, requested_schema=form.schema)
     return Question(ElicitRequest(params=params), lambda answer: elicited(answer, form))
 
@@ -342,8 +343,8 @@ def _check_turns(messages: Sequence[SamplingMessage]) -> None:
         raise ValueError("the results of the tools that were used last are missing")
 
 
-def _preferences(wanted: str | Sequence[str] | ModelPreferences | None) -> ModelPreferences | None:
-    if wanted is None or isinstance(wanted, ModelPreferences):
-        return wanted
-    names = [wanted] if isinstance(wanted, str) else wanted
+def _preferences(preferences: str | Sequence[str] | ModelPreferences | None) -> ModelPreferences | None:
+    if preferences is None or isinstance(preferences, ModelPreferences):
+        return preferences
+    names = [preferences] if isinstance(preferences, str) else preferences
     return ModelPreferences(hints=[ModelHint(name=name) for name in names])

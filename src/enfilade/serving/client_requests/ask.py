@@ -168,39 +168,69 @@ async def _run_side_effect(request: Request, key: str, fn: Callable[[], Any]) ->
 
 @overload
 async def elicit(
-    request: Request, message: str, wanted: None = None, *, key: str | None = None, timeout: float | None = None
+    request: Request,
+    message: str,
+    response_type: None = None,
+    *,
+    key: str | None = None,
+    timeout: float | None = None,
 ) -> Elicited[None]: ...
 @overload
 async def elicit(
-    request: Request, message: str, wanted: Choices, *, key: str | None = None, timeout: float | None = None
+    request: Request,
+    message: str,
+    response_type: Choices,
+    *,
+    key: str | None = None,
+    timeout: float | None = None,
 ) -> Elicited[str]: ...
 @overload
 async def elicit(
     request: Request,
     message: str,
-    wanted: Mapping[str, Any],
+    response_type: Mapping[str, Any],
     *,
     key: str | None = None,
     timeout: float | None = None,
 ) -> Elicited[dict[str, Any]]: ...
 @overload
 async def elicit(
-    request: Request, message: str, wanted: type[T], *, key: str | None = None, timeout: float | None = None
+    request: Request,
+    message: str,
+    response_type: type[T],
+    *,
+    key: str | None = None,
+    timeout: float | None = None,
 ) -> Elicited[T]: ...
 @overload
 async def elicit(
-    request: Request, message: str, wanted: TypeForm[T], *, key: str | None = None, timeout: float | None = None
+    request: Request,
+    message: str,
+    response_type: TypeForm[T],
+    *,
+    key: str | None = None,
+    timeout: float | None = None,
 ) -> Elicited[T]: ...
 @overload
 async def elicit(
-    request: Request, message: str, wanted: SpecialForm, *, key: str | None = None, timeout: float | None = None
+    request: Request,
+    message: str,
+    response_type: SpecialForm,
+    *,
+    key: str | None = None,
+    timeout: float | None = None,
 ) -> Elicited[Any]: ...
 @to_await("elicit")
 async def elicit(
-    request: Request, message: str, wanted: Any = None, *, key: str | None = None, timeout: float | None = None
+    request: Request,
+    message: str,
+    response_type: Any = None,
+    *,
+    key: str | None = None,
+    timeout: float | None = None,
 ) -> Elicited[Any]:
     """Ask the user by a form; see `Context.elicit`."""
-    return await ask(request, elicitation(message, wanted), key=key, timeout=timeout)
+    return await ask(request, elicitation(message, response_type), key=key, timeout=timeout)
 
 
 @to_await("elicit_url")
