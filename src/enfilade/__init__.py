@@ -11,7 +11,6 @@ from enfilade._version import __version__ as __version__
 if TYPE_CHECKING:
     from enfilade.app import MCPApp as MCPApp
     from enfilade.client.connect import connect as connect
-    from enfilade.primitives.caching import Caching as Caching
     from enfilade.primitives.depends import Depends as Depends
     from enfilade.primitives.errors import (
         AnswerError as AnswerError,
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
         ResourceNotFound as ResourceNotFound,
         ToolError as ToolError,
     )
+    from enfilade.primitives.metadata import Caching as Caching
     from enfilade.primitives.options import (
         PromptOptions as PromptOptions,
         ResourceOptions as ResourceOptions,
@@ -103,7 +103,7 @@ _EXPORTS = {
     "enfilade._version": ("__version__",),
     "enfilade.app": ("MCPApp",),
     "enfilade.client.connect": ("connect",),
-    "enfilade.primitives.caching": ("Caching",),
+    "enfilade.primitives.metadata": ("Caching",),
     "enfilade.primitives.depends": ("Depends",),
     "enfilade.primitives.errors": (
         "AnswerError",

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from enfilade.main_module import name_main_module
-from enfilade.primitives.caching import check_cacheable
 from enfilade.primitives.habits import OF_APP, advised, check_middleware, explaining
+from enfilade.primitives.metadata import check_cacheable
 from enfilade.primitives.schema.signature import read_provider
 from enfilade.registration import Registration
 from enfilade.serving.context import Context
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from enfilade import assembly as _assembly, setting_sources as _sources
-    from enfilade.primitives.caching import Caching
+    from enfilade.primitives.metadata import Caching
     from enfilade.serving import failures as _failures
     from enfilade.serving.dispatcher import Dispatcher, Middleware
     from enfilade.serving.execution import Handlers

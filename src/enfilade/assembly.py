@@ -34,7 +34,7 @@ from enfilade.wire.lifecycle import (
 from enfilade.wire.revisions import LATEST_STATELESS
 
 if TYPE_CHECKING:
-    from enfilade.primitives.caching import Caching
+    from enfilade.primitives.metadata import Caching
     from enfilade.serving.dispatcher import Dispatcher, Middleware
     from enfilade.serving.execution import Handlers
     from enfilade.serving.secrets import Lookup

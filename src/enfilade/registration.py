@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
-from enfilade.primitives.caching import Caching
 from enfilade.primitives.habits import advised, understood
 from enfilade.primitives.handler import giving, handler_of
+from enfilade.primitives.metadata import Caching
 from enfilade.primitives.names import qualified_name
 from enfilade.primitives.options import (
     DirectoryOptions,

@@ -1,7 +1,10 @@
-"""What authors add to a definition by hand: icons, hints and annotations, checked at registration.
+"""What authors add to a definition: icons, hints, annotations and caching hints, checked at registration.
 
-Easy to get wrong: a hint with a typo is no hint. So unknown members are refused, under their Python names and
-their wire names alike.
+Easy to get wrong:
+
+- A hint with a typo has no effect. So unknown members are refused, under their Python names and their wire names.
+- `public` allows a proxy to hand a result to anybody, under any credentials (R-2A3). So it is never a default,
+  and nothing that depends on the caller may have it.
 """
 
 from __future__ import annotations
@@ -10,10 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from enfilade.wire.content import Annotations, Icon
-from enfilade.wire.message import Message
+from enfilade.wire.message import CacheableResult, CacheScope, Message
 from enfilade.wire.tools import ToolAnnotations
 
 _M = TypeVar("_M", bound=Message)
@@ -45,10 +49,10 @@ def check_options(label: str, **options: object) -> None:
         TypeError: names the first that has not.
     """
     for name, value in options.items():
-        types, shown = _OPTIONS[name]
+        types, expected = _OPTIONS[name]
         is_odd_bool = isinstance(value, bool) and bool not in types
         if value is not None and (is_odd_bool or not isinstance(value, types)):
-            raise TypeError(f"{label}: {name} is {shown}, not {value!r}")
+            raise TypeError(f"{label}: {name} is {expected}, not {value!r}")
 
 
 class Dumped(Protocol):
@@ -58,50 +62,51 @@ class Dumped(Protocol):
         """Return its members as JSON has them."""
 
 
-def read_annotations(given: ToolAnnotations | Mapping[str, Any] | Dumped | None) -> ToolAnnotations | UnsetType:
+def read_annotations(hints: ToolAnnotations | Mapping[str, Any] | Dumped | None) -> ToolAnnotations | UnsetType:
     """Return a tool's hints.
 
     Raises:
         ValueError: a hint is unknown or is no boolean.
     """
-    if given is None:
+    if hints is None:
         return UNSET
-    return given if isinstance(given, ToolAnnotations) else _message(ToolAnnotations, given, "annotations")
+    return hints if isinstance(hints, ToolAnnotations) else _message(ToolAnnotations, hints, "annotations")
 
 
 def read_content_annotations(
-    given: Annotations | Mapping[str, Any] | Dumped | None,
+    annotations: Annotations | Mapping[str, Any] | Dumped | None,
 ) -> Annotations | UnsetType:
-    """Return what is said about a resource's use: `audience`, `priority`, `last_modified`.
+    """Return the annotations of a resource: `audience`, `priority`, `last_modified`.
 
     Raises:
         ValueError: a member is unknown or has a value that it cannot have (R-525).
     """
-    if given is None:
+    if annotations is None:
         return UNSET
-    found = given if isinstance(given, Annotations) else _message(Annotations, given, "annotations")
-    if found.priority is not UNSET and not 0 <= found.priority <= 1:
-        raise ValueError(f"annotations: priority is from 0 to 1, not {found.priority}")
-    return found
+    if not isinstance(annotations, Annotations):
+        annotations = _message(Annotations, annotations, "annotations")
+    if annotations.priority is not UNSET and not 0 <= annotations.priority <= 1:
+        raise ValueError(f"annotations: priority is from 0 to 1, not {annotations.priority}")
+    return annotations
 
 
-def read_icons(given: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None) -> list[Icon] | UnsetType:
+def read_icons(icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None) -> list[Icon] | UnsetType:
     """Return icons; a string is the icon's `src`.
 
     Raises:
         ValueError: an icon comes from elsewhere than an https or data URI, which clients reject (R-560).
     """
-    if not given:
+    if not icons:
         return UNSET
-    if isinstance(given, str):
+    if isinstance(icons, str):
         raise ValueError("icons is a list; put the icon's URI into one")
-    icons = [_icon(each) for each in given]
-    for each in icons:
-        if not each.src.lower().startswith(("https://", "data:")):
+    messages = [_icon(icon) for icon in icons]
+    for icon in messages:
+        if not icon.src.lower().startswith(("https://", "data:")):
             raise ValueError(
-                f"the icon {each.src[:60]!r} is refused by clients: its src has to be an https or data URI"
+                f"the icon {icon.src[:60]!r} is refused by clients: its src has to be an https or data URI"
             )
-    return icons
+    return messages
 
 
 def check_sendable(definition: Message, label: str) -> None:
@@ -116,30 +121,76 @@ def check_sendable(definition: Message, label: str) -> None:
         raise ValueError(f"{label}: its definition cannot be written as JSON ({error})") from error
 
 
-def _icon(given: Icon | Mapping[str, Any] | Dumped | str) -> Icon:
-    if isinstance(given, str):
-        return Icon(src=given)
-    return given if isinstance(given, Icon) else _message(Icon, given, "icon")
+def _icon(icon: Icon | Mapping[str, Any] | Dumped | str) -> Icon:
+    if isinstance(icon, str):
+        return Icon(src=icon)
+    return icon if isinstance(icon, Icon) else _message(Icon, icon, "icon")
 
 
-def _message(kind: type[_M], given: Mapping[str, Any] | Dumped, what: str) -> _M:
+def _message(kind: type[_M], members: Mapping[str, Any] | Dumped, label: str) -> _M:
     """Read a mapping with Python names or wire names, or a model of pydantic, into a wire type.
 
     Raises:
         ValueError: it is neither, or has a member that the wire type has not.
     """
-    if not isinstance(given, Mapping):
-        if not hasattr(given, "model_dump"):
-            raise ValueError(f"{what} is a dict or {kind.__name__}, not {given!r}")
-        given = given.model_dump(mode="json", by_alias=True, exclude_none=True)
-    wire_names = {
-        name: each.encode_name for each in msgspec.structs.fields(kind) for name in (each.name, each.encode_name)
-    }
-    for name in given:
+    if not isinstance(members, Mapping):
+        if not hasattr(members, "model_dump"):
+            raise ValueError(f"{label} is a dict or {kind.__name__}, not {members!r}")
+        members = members.model_dump(mode="json", by_alias=True, exclude_none=True)
+    fields = msgspec.structs.fields(kind)
+    wire_names = {name: field.encode_name for field in fields for name in (field.name, field.encode_name)}
+    for name in members:
         if name not in wire_names:
-            known = ", ".join(each.name for each in msgspec.structs.fields(kind))
-            raise ValueError(f"{what} has no member {name!r}; it has: {known}")
+            names = ", ".join(field.name for field in fields)
+            raise ValueError(f"{label} has no member {name!r}; it has: {names}")
     try:
-        return msgspec.convert({wire_names[name]: value for name, value in given.items()}, kind)
+        return msgspec.convert({wire_names[name]: value for name, value in members.items()}, kind)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{what}: {error}") from error
+        raise ValueError(f"{label}: {error}") from error
+
+
+# -- caching hints ---------------------------------------------------------------------------------------------
+R = TypeVar("R", bound=CacheableResult)
+
+
+class Caching(Struct, frozen=True):
+    """How a result may be cached by clients of 2026-07-28 and later.
+
+    Attributes:
+        ttl: seconds for which it may be reused; 0 for not at all.
+        scope: `public` only for what is the same for everybody.
+
+    Raises:
+        ValueError: the time is negative, or the scope is unknown.
+    """
+
+    ttl: float = 0
+    scope: CacheScope = "private"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ttl < float("inf"):
+            raise ValueError(f"ttl is a number of seconds, 0 or more, not {self.ttl}")
+        if self.scope not in ("public", "private"):
+            raise ValueError(f'a cache scope is "public" or "private", not {self.scope!r}')
+
+    def on(self, result: R) -> R:
+        """Return the result with these hints (R-2A0)."""
+        return replace(result, ttl_ms=round(self.ttl * 1000), cache_scope=self.scope)
+
+
+NEVER = Caching()
+
+#: The lists that hints can be given for (R-2A0).
+_LISTS = ("tools/list", "prompts/list", "resources/list", "resources/templates/list")
+
+
+def check_cacheable(caching: Mapping[str, Caching]) -> Mapping[str, Caching]:
+    """Return hints by method.
+
+    Raises:
+        ValueError: one is for a method whose result cannot be cached.
+    """
+    for method in caching:
+        if method not in _LISTS:
+            raise ValueError(f"caching: {method!r} is none of the lists: {', '.join(_LISTS)}")
+    return caching

@@ -18,11 +18,12 @@ from msgspec import UNSET
 from msgspec.structs import replace
 from pydantic_core import to_json
 
-from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.completion import Completer, Source, completers_for
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.handler import Handler, handler_of
 from enfilade.primitives.metadata import (
+    NEVER,
+    Caching,
     Dumped,
     check_options,
     check_sendable,

@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from enfilade.primitives.caching import NEVER, Caching
+from enfilade.primitives.metadata import NEVER, Caching
 from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.message import Message, PaginatedResult

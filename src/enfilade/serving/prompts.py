@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from enfilade.primitives.caching import NEVER, Caching
+from enfilade.primitives.metadata import NEVER, Caching
 from enfilade.primitives.registry import Registry
 from enfilade.serving.execution import Handlers
 from enfilade.serving.failures import failures_as_errors

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.errors import ResourceNotFound
+from enfilade.primitives.metadata import NEVER, Caching
 from enfilade.primitives.registry import Registry
 from enfilade.primitives.uri.uris import MAX_LENGTH, canonical, without_fragment
 from enfilade.serving.execution import Handlers

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, overload
 import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.primitives.caching import NEVER, Caching
 from enfilade.primitives.errors import EnfiladeError
+from enfilade.primitives.metadata import NEVER, Caching
 from enfilade.primitives.registry import Registry
 from enfilade.serving.channel import Outcome
 from enfilade.serving.execution import Handlers, TimeLimit

@@ -32,9 +32,9 @@ from enfilade.primitives.schema.type_aliases import classes_in
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
-    from enfilade.primitives import async_only_calls as _unawaited, other_frameworks as _frameworks
+    from enfilade.primitives import other_frameworks as _frameworks, registration_checks as _unawaited
 else:  # for plain functions that take the context, and for functions that were written for others
-    _unawaited = LazyModule("enfilade.primitives.async_only_calls")
+    _unawaited = LazyModule("enfilade.primitives.registration_checks")
     _frameworks = LazyModule("enfilade.primitives.other_frameworks")
 
 EMPTY: Final = inspect.Parameter.empty

@@ -31,8 +31,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, ValidationError, from_json, to_json
 
 from enfilade.primitives.errors import ArgumentsError, NotAnObjectError
-from enfilade.primitives.impossible_types import refuse_impossible
-from enfilade.primitives.registration_checks import reason_against, refuse_uncallable
+from enfilade.primitives.registration_checks import reason_against, refuse_impossible, refuse_uncallable
 from enfilade.primitives.schema.annotations import allows_none
 from enfilade.primitives.schema.core_schemas import for_arguments, validator_of
 from enfilade.primitives.schema.json_schema import describe_value

@@ -1,4 +1,4 @@
-"""`impossible_types.py`: types of which no JSON is a value are refused when a tool is registered."""
+"""`registration_checks.py`: types of which no JSON is a value are refused when a tool is registered."""
 
 import functools
 from dataclasses import dataclass
