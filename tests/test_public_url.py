@@ -14,7 +14,7 @@ import pytest
 
 from enfilade import Settings
 from enfilade.assembly import guard_of
-from enfilade.public_url import UNKNOWN_HOST, public_url, warn_of_missing_names
+from enfilade.launch import UNKNOWN_HOST, public_url, warn_of_missing_names
 from support.cluster.worker_processes import SERVER, environment, written
 from support.harness import eventually
 from support.servers.processes import enfilade_command

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from enfilade.loading import LoadError, import_file
-from enfilade.needed_names import PACKAGES, is_needed
+from enfilade.loading import PACKAGES, LoadError, import_file, is_needed
 from support.http_client.connection import Http
 from support.servers.processes import ServerProcess, enfilade_command, free_port
 

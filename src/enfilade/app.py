@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from enfilade.main_module import name_main_module
 from enfilade.primitives.habits import OF_APP, advised, check_middleware, explaining
 from enfilade.primitives.metadata import check_cacheable
 from enfilade.primitives.schema.signature import read_provider
@@ -37,6 +36,7 @@ from enfilade.serving.dependencies import Overrides
 from enfilade.serving.lifespan import Lifespan
 from enfilade.serving.subscriptions import updated
 from enfilade.startup.lazy import LazyModule
+from enfilade.startup.main_module import name_main_module
 from enfilade.state.store import StoreError
 from enfilade.state.tokens import Seal
 from enfilade.wire.lifecycle import Implementation
@@ -472,7 +472,7 @@ class MCPApp(Registration):
         launch.refuse_running_loop()
         arguments = {"transport": transport, "host": host, "port": port, "path": path, "log_level": log_level}
         settings = _sources.load({**arguments, "workers": workers}, self.settings)
-        launch.check_manner(settings, workers, reload)
+        launch.check_processes(settings, workers, reload)
         with self._served_with(settings):
             self.serve(reload=reload)
 
@@ -578,7 +578,7 @@ class MCPApp(Registration):
     def _run_http(self, reload: bool, bound: Callable[[str], object] | None) -> None:
         from enfilade.launch import launch
 
-        launch(self, self._store, reload=reload, bound=bound)
+        launch(self, self._store, reload=reload, on_bound=bound)
 
     def _run_stdio(self) -> None:
         from enfilade.transports.stdio import serve_stdio

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from enfilade.main_module import copy_of
 from enfilade.registration import Registration
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
 from enfilade.serving.lifespan import Lifespan
 from enfilade.settings import Settings, SettingsError
+from enfilade.startup.main_module import copy_of
 from enfilade.state.open import check_location, open_store
 from enfilade.state.store import LogLimits, Store
 from enfilade.state.tokens import Seal

@@ -1,8 +1,8 @@
-"""How `run()` serves over http: in this process, by several workers, or by one that is renewed when files change.
+"""How `run()` serves over HTTP: in this process, by several workers, or by a worker that is replaced on changes.
 
-The easy thing to get wrong is that a worker makes the app anew, from its file: what was given to `run()` goes
-there with it, what the main block of a script did to the app does not. And what workers share must not live in
-the memory of one of them, so a store in memory gives way to a file that lasts as long as the parent does.
+Easy to get wrong: a worker imports the file of the app again. The settings of the parent are passed to it; what
+the main block of a script did to the app is not there. Workers cannot share a store in memory, so it is replaced
+by an SQLite file that is deleted when the parent ends.
 """
 
 from __future__ import annotations
@@ -24,32 +24,34 @@ from enfilade.transports.processes.process_end import STARTUP_FAILURE
 if TYPE_CHECKING:
     import socket
 
-    from enfilade import loading as _source
+    from enfilade import loading as _loading
     from enfilade.loading import Source
     from enfilade.primitives.tool import Tool
     from enfilade.state.store import Store
     from enfilade.transports.asgi_types import Receive, Scope, Send
     from enfilade.transports.http11.server import Served, ServerOptions
 else:
-    _source = LazyModule("enfilade.loading")
-
+    _loading = LazyModule("enfilade.loading")
 
 log = logging.getLogger("enfilade")
 
-_RELOADING_TIMEOUT: Final = 1.0  # seconds that requests get when the code changes under them
+#: Stands in a URL where the settings name no host by which clients can call the server.
+UNKNOWN_HOST: Final = "HOST"
+
+_RELOADING_TIMEOUT: Final = 1.0  # seconds that requests get to finish when the code has changed
 
 
 class Launched(Protocol):
-    """An app that can be served, here or in another process."""
+    """An app that can be served, in this process or another."""
 
     settings: Settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve."""
+        """Serve one HTTP request."""
         ...
 
     def drain(self) -> None:
-        """Prepare for the end."""
+        """Prepare for shutdown: open streams are told to end."""
         ...
 
     @property
@@ -64,32 +66,32 @@ class Launched(Protocol):
 
 
 class Watcher(Protocol):
-    """Somebody who looks on while a server is written."""
+    """An observer of a server under development; it is pickled to each new process."""
 
     def load(self, source: Source, settings: Settings) -> Served:
-        """Make the app anew, in another process, as `again` does; who looks on is pickled to get there."""
+        """Import the app in another process, as `reload_app` does."""
         ...
 
     def changed(self, files: Sequence[str]) -> None:
-        """Hear which files have changed."""
+        """Handle a change of files."""
         ...
 
-    def begun(self, generation: int) -> None:
-        """Hear that a process serves, and after how many changes it was started."""
+    def serving(self, generation: int) -> None:
+        """Handle that a process serves, which was started after this number of changes."""
         ...
 
 
-def check_manner(settings: Settings, workers: int | None, reload: bool) -> None:
-    """Refuse what cannot be: several processes on one pair of pipes, several workers that reload.
+def check_processes(settings: Settings, workers: int | None, reload: bool) -> None:
+    """Refuse several processes over stdio, and several workers with reloading.
 
     Raises:
-        SettingsError: it is so.
+        SettingsError: the settings ask for one of these.
     """
     if settings.transport != "http":
         if reload or (workers or 1) > 1:
-            asked = "reload" if reload else "workers"
+            option = "reload" if reload else "workers"
             raise SettingsError(
-                f"Invalid settings: {asked} needs transport='http'; over stdio there is one process"
+                f"Invalid settings: {option} needs transport='http'; over stdio there is one process"
             )
     elif reload and settings.workers > 1:
         raise SettingsError(
@@ -99,20 +101,20 @@ def check_manner(settings: Settings, workers: int | None, reload: bool) -> None:
 
 
 def check_single_process(settings: Settings, workers: int | None, reload: bool) -> None:
-    """Refuse what needs further processes, for a server that runs in the loop of its caller.
+    """Refuse options that need further processes, for a server that runs in the caller's event loop.
 
     Args:
-        settings: those in force.
-        workers: how many were asked for by an argument.
+        settings: the settings in force.
+        workers: the number of workers that was passed as an argument.
         reload: whether reloading was asked for.
 
     Raises:
-        SettingsError: it needs further processes.
+        SettingsError: further processes would be needed.
     """
     several = settings.workers > 1 if settings.transport == "http" else (workers or 1) > 1
     if reload or several:
-        asked = "reload" if reload else f"workers={settings.workers}"
-        raise SettingsError(f"Invalid settings: run_async() serves in this process; {asked} needs app.run()")
+        option = "reload" if reload else f"workers={settings.workers}"
+        raise SettingsError(f"Invalid settings: run_async() serves in this process; {option} needs app.run()")
 
 
 def refuse_running_loop() -> None:
@@ -121,86 +123,85 @@ def refuse_running_loop() -> None:
     Raises:
         RuntimeError: a loop is running in this thread.
     """
-    asyncio = sys.modules.get("asyncio")  # without which no loop is running
+    asyncio = sys.modules.get("asyncio")  # if it was never imported, no loop is running
     if asyncio is not None and asyncio._get_running_loop() is not None:
         raise RuntimeError("run() would block the running event loop; use `await app.run_async(...)` instead")
 
 
 def launch(
     app: Launched,
-    given: Store | None,
+    store: Store | None,
     *,
     reload: bool,
     watcher: Watcher | None = None,
-    bound: Callable[[str], object] | None = None,
+    on_bound: Callable[[str], object] | None = None,
 ) -> None:
     """Serve until stopped.
 
     Args:
-        app: what to serve.
-        given: the store that the app was given as an object; None for what its settings say.
-        reload: renew the process that serves when a file changes.
-        watcher: looks on while that happens.
-        bound: is called with the URL of the endpoint once its port is bound; without, the log says it.
+        app: the app to serve.
+        store: the store that the app was given as an object; None for the one in its settings.
+        reload: whether the process that serves is replaced when a file changes.
+        watcher: observes changes and new processes.
+        on_bound: called with the URL of the endpoint once the port is bound; by default the URL is logged.
 
     Raises:
         SettingsError: there is no such store, or workers cannot share it.
-        LoadError: other processes are needed and could not find the app again.
-        SystemExit: it could not start; the log or the text says why.
+        LoadError: other processes are needed and cannot import the app.
+        SystemExit: the server could not start; the log or stderr says why.
     """
     from enfilade.transports.http11.server import serve_http
     from enfilade.transports.processes.worker import refuse_in_worker
 
     refuse_in_worker()
-    of = app.settings
-    options = _server_options(of, reload=reload)
-    if of.workers == 1 and not reload:
-        serve_http(app, options, _bind(of, bound))
+    settings = app.settings
+    options = _server_options(settings, reload=reload)
+    if settings.workers == 1 and not reload:
+        serve_http(app, options, _bind(settings, on_bound))
         return
-    source = _source.find_source(app)
+    source = _loading.find_source(app)
     with ExitStack() as stack:
         folder: Path | None = None
-        if given is None and of.store.startswith("memory:"):
+        if store is None and settings.store.startswith("memory:"):
             folder = _private_folder(stack)
-            app.settings = replace(of, store=f"sqlite:///{(folder / 'state.db').as_posix()}")
+            app.settings = replace(settings, store=f"sqlite:///{(folder / 'state.db').as_posix()}")
         elif not app.store.shared:
             raise SettingsError(
                 "Invalid settings: the app was given a store that other processes cannot share; give a URL"
             )
-        listeners = _bind(of, bound)
+        listeners = _bind(settings, on_bound)
         stack.callback(_close, listeners)
         _supervise(app, source, options, listeners, reload, watcher, folder)
 
 
-def _bind(of: Settings, bound: Callable[[str], object] | None) -> list[socket.socket]:
-    """Bind the port, and then say where the server is.
+def _bind(settings: Settings, on_bound: Callable[[str], object] | None) -> list[socket.socket]:
+    """Bind the port and announce the URL of the server.
 
     Raises:
-        SystemExit: that is not possible; stderr says why.
+        SystemExit: the port cannot be bound; stderr says why.
     """
-    from enfilade.public_url import public_url, warn_of_missing_names
     from enfilade.transports.processes.listeners import ListenError, bind
 
     try:
-        listeners = bind(of.host, of.port)
+        listeners = bind(settings.host, settings.port)
     except ListenError as error:
         if sys.stderr is not None:
             sys.stderr.write(f"enfilade: {error}\n")
         raise SystemExit(STARTUP_FAILURE) from None
-    url = public_url(of, listeners[0].getsockname()[1])
-    if bound is not None:
-        bound(url)
+    url = public_url(settings, listeners[0].getsockname()[1])
+    if on_bound is not None:
+        on_bound(url)
     else:
         log.info("listening at %s (Ctrl-C stops)", url)
-    warn_of_missing_names(of)
+    warn_of_missing_names(settings)
     return listeners
 
 
 def _private_folder(stack: ExitStack) -> Path:
-    """Return a folder for the store that workers share if none was given; it goes when the stack is left.
+    """Return a folder for the default store of workers; it is deleted when the stack is closed.
 
     Raises:
-        SettingsError: there is no place for it.
+        SettingsError: no folder can be made.
     """
     from enfilade.state.private_folder import private_folder
 
@@ -213,57 +214,57 @@ def _private_folder(stack: ExitStack) -> Path:
 
 
 def _close(listeners: Iterable[socket.socket]) -> None:
-    for each in listeners:
-        each.close()
+    for listener in listeners:
+        listener.close()
 
 
 async def serve_embedded(app: Launched) -> None:
     """Serve in this process and in the running event loop until stopped or cancelled.
 
     Raises:
-        RuntimeError: it could not start; the text says why the port cannot be bound, the log anything else.
+        RuntimeError: it could not start; the text says why the port cannot be bound, the log any other reason.
     """
-    from enfilade.public_url import public_url, warn_of_missing_names
     from enfilade.transports.http11.embedded_server import bind_in_thread, serve_http_embedded
     from enfilade.transports.processes.listeners import ListenError
     from enfilade.transports.processes.worker import refuse_in_worker
 
     refuse_in_worker()
-    of = app.settings
-    options = _server_options(of, reload=False)
+    settings = app.settings
+    options = _server_options(settings, reload=False)
     try:
-        listeners = await bind_in_thread(of.host, of.port)
+        listeners = await bind_in_thread(settings.host, settings.port)
     except ListenError as error:
         raise RuntimeError(str(error)) from None
-    log.info("listening at %s", public_url(of, listeners[0].getsockname()[1]))
-    warn_of_missing_names(of)
+    log.info("listening at %s", public_url(settings, listeners[0].getsockname()[1]))
+    warn_of_missing_names(settings)
     await serve_http_embedded(app, options, listeners)
 
 
-def _server_options(of: Settings, *, reload: bool) -> ServerOptions:
-    """Return what the settings say about the HTTP server."""
+def _server_options(settings: Settings, *, reload: bool) -> ServerOptions:
+    """Return the options of the HTTP server that follow from the settings."""
     from enfilade.transports.http11.connection_timeouts import ConnectionLimits
     from enfilade.transports.http11.server import ServerOptions
 
     limits = ConnectionLimits(
-        header_timeout=of.header_timeout,
-        body_timeout=of.body_timeout,
-        body_rate=of.body_rate,
-        idle_timeout=of.idle_timeout,
-        write_timeout=of.write_timeout,
-        discard_limit=of.discard_limit,
-        response_memory=of.response_memory,
-        max_connections=of.max_connections,
-        probe_paths=frozenset(path for path in (of.health_path, of.ready_path) if path),
+        header_timeout=settings.header_timeout,
+        body_timeout=settings.body_timeout,
+        body_rate=settings.body_rate,
+        idle_timeout=settings.idle_timeout,
+        write_timeout=settings.write_timeout,
+        discard_limit=settings.discard_limit,
+        response_memory=settings.response_memory,
+        max_connections=settings.max_connections,
+        probe_paths=frozenset(path for path in (settings.health_path, settings.ready_path) if path),
     )
+    timeout = settings.shutdown_timeout
     return ServerOptions(
-        host=of.host,
-        port=of.port,
-        log_level=of.log_level,
-        drain_delay=0.0 if reload else of.drain_delay,
-        shutdown_timeout=min(of.shutdown_timeout, _RELOADING_TIMEOUT) if reload else of.shutdown_timeout,
-        worker_timeout=0.0 if reload else of.worker_timeout,  # who writes a server may halt it in a debugger
-        lifespan_timeout=of.lifespan_timeout,
+        host=settings.host,
+        port=settings.port,
+        log_level=settings.log_level,
+        drain_delay=0.0 if reload else settings.drain_delay,
+        shutdown_timeout=min(timeout, _RELOADING_TIMEOUT) if reload else timeout,
+        worker_timeout=0.0 if reload else settings.worker_timeout,  # its author may halt it in a debugger
+        lifespan_timeout=settings.lifespan_timeout,
         limits=limits,
     )
 
@@ -284,60 +285,60 @@ def _supervise(
     from enfilade.transports.processes.supervisor import Supervisor
 
     names = () if reload else tuple(tool.name for tool in app.tools)
-    load: Callable[[], Served] = partial(again, source, app.settings, names)
+    load: Callable[[], Served] = partial(reload_app, source, app.settings, names)
     if watcher is not None:
         load = partial(watcher.load, source, app.settings)
     if folder is not None:
-        load = partial(_holding, folder, load)
+        load = partial(_load_with_folder, folder, load)
     gc_pause.resume()
     supervisor = Supervisor(load, listeners, options, app.settings.workers, waits_for_changes=reload)
     if watcher is not None:
-        supervisor.on_serving = watcher.begun
-    ended = threading.Event()
+        supervisor.on_serving = watcher.serving
+    stopped = threading.Event()
     if reload:
         folder = watched_folder(Path(source.file))
         log.info("reloading when a Python file in %s changes", folder)
 
-        def changed(files: Sequence[str]) -> None:
+        def on_change(files: Sequence[str]) -> None:
             if watcher is not None:
                 watcher.changed(files)
             supervisor.renew()
 
-        watch_files(folder, changed, ended)
+        watch_files(folder, on_change, stopped)
     try:
         exit_code = supervisor.run()
     finally:
-        ended.set()
+        stopped.set()
     if exit_code:
         raise SystemExit(exit_code)
 
 
-def _holding(folder: Path, load: Callable[[], Served]) -> Served:
-    """Make the app in a worker that uses a private folder."""
+def _load_with_folder(folder: Path, load: Callable[[], Served]) -> Served:
+    """Import the app in a worker that uses a private folder."""
     from enfilade.state.private_folder import hold
 
     hold(folder)
     return load()
 
 
-def again(source: Source, settings: Settings, names: Iterable[str]) -> Launched:
-    """Return the app in another process: made anew, with the settings of the first.
+def reload_app(source: Source, settings: Settings, names: Iterable[str]) -> Launched:
+    """Import the app in another process, and apply the settings of the parent.
 
     Args:
-        source: where it is written.
-        settings: those in force where it was launched.
-        names: the tools that it had there; what is missing here is told.
+        source: the file and variable of the app.
+        settings: the settings in force in the parent.
+        names: the tools of the app in the parent; those that are missing here are logged.
 
     Raises:
-        SystemExit: it cannot be made; the reason is on stderr.
+        SystemExit: the file cannot be imported; the reason is on stderr.
     """
     from enfilade.transports.processes.server_log import log_to_stderr
 
     log_to_stderr(settings.log_level, pid=True)
     try:
-        app: Launched = source.load()  # type: ignore[assignment]  # what was an app in the parent
-    except (_source.LoadError, SettingsError) as error:
-        log.error("%s", _source.described(error, settings.log_level))
+        app: Launched = source.load()  # type: ignore[assignment]  # it is an app in the parent
+    except (_loading.LoadError, SettingsError) as error:
+        log.error("%s", _loading.describe_error(error, settings.log_level))
         raise SystemExit(STARTUP_FAILURE) from None
     app.settings = settings
     missing = sorted(set(names) - {tool.name for tool in app.tools})
@@ -348,3 +349,56 @@ def again(source: Source, settings: Settings, names: Iterable[str]) -> Launched:
             ", ".join(missing),
         )
     return app
+
+
+def public_url(settings: Settings, port: int) -> str:
+    """Return the URL by which clients reach the endpoint, as far as the settings say.
+
+    A server that is bound to all addresses is called by a name that only its operator knows, and `Host` is
+    checked against `allowed_hosts`: a URL with 127.0.0.1 might be refused with 421. So the first allowed host is
+    taken for a public server, and the bound address for any other.
+
+    Args:
+        settings: the settings in force.
+        port: the bound port.
+
+    Returns:
+        The URL. Its host is `UNKNOWN_HOST` if the server refuses loopback names and `allowed_hosts` has no name
+        without a wildcard.
+    """
+    from enfilade.transports.http.origin_checks import is_loopback, own_name
+
+    local = replace(settings, port=port).url
+    names = [host for host in settings.allowed_hosts if "*" not in host]
+    loopback_is_served = settings.allow_localhost or "*" in settings.allowed_hosts
+    is_public = not own_name(settings.host)
+    if not is_public and (loopback_is_served or not is_loopback(settings.host)):
+        return local
+    if not names:
+        return local if loopback_is_served else f"http://{UNKNOWN_HOST}:{port}{settings.path}"
+    return f"http://{_with_port(names[0], port)}{settings.path}"
+
+
+def warn_of_missing_names(settings: Settings) -> None:
+    """Log a warning if the server is not bound to loopback and accepts no host name but its own address."""
+    from enfilade.transports.http.origin_checks import is_loopback, own_name
+
+    if settings.allowed_hosts or (is_loopback(settings.host) and settings.allow_localhost):
+        return
+    served = [] if not settings.allow_localhost and is_loopback(settings.host) else [*own_name(settings.host)]
+    served += ["localhost", "127.0.0.1", "[::1]"] if settings.allow_localhost else []
+    log.warning(
+        "allowed_hosts is empty, so %s; add the names by which clients call, with --allowed-hosts NAME or "
+        "ENFILADE_ALLOWED_HOSTS=NAME",
+        f"requests for other hosts than {', '.join(served)} are refused"
+        if served
+        else "every request is refused",
+    )
+
+
+def _with_port(name: str, port: int) -> str:
+    """Return `name:port`; an allowed host may contain a port already, after an IPv6 address in brackets."""
+    if name.startswith("["):
+        return name if "]:" in name else f"{name}:{port}"
+    colons = name.count(":")
+    return name if colons == 1 else f"[{name}]:{port}" if colons else f"{name}:{port}"

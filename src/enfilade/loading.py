@@ -1,11 +1,14 @@
-"""Where an app is written: importing its file, and finding it again from another process.
+"""Import the file of an app, and find it again from another process.
 
-A process that is started afresh shares no memory with the one that started it: it must import the file again
-and take the app from a variable there. The easy thing to get wrong is a file that belongs to a package. It must
-be imported under its full name, or its relative imports fail and modules that import it back get a second copy.
-The other is a script's `__main__`: it is imported under another name, so that its
-`if __name__ == "__main__"` block does not run a second time. And a file that is called like a package that is
-needed hides it from nobody.
+A new process shares no memory with its parent: it imports the file again and takes the app from a variable there.
+
+Easy to get wrong:
+- A file of a package must be imported under its full name. Otherwise its relative imports fail, and modules that
+  import it get a second copy.
+- A script is imported under another name than `__main__`, so that its `if __name__ == "__main__"` block does not
+  run a second time.
+- The folder of a server's file comes first on the import path, as when Python runs a script. A file with the name
+  of a package that Enfilade, the official SDK or the standard library imports must not shadow that package.
 """
 
 import importlib
@@ -19,54 +22,75 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from enfilade.needed_names import is_needed
 from enfilade.settings import SettingsError
 
 Imported = TypeVar("Imported")
 
-_NOT_THEIRS: Final = (str(Path(__file__).parent), "<frozen importlib", str(importlib.__file__))
-_MAIN_AGAIN: Final = "__mp_main__"  # what multiprocessing calls the script in the processes that it starts
+_INTERNAL_FILES: Final = (str(Path(__file__).parent), "<frozen importlib", str(importlib.__file__))
+_MP_MAIN: Final = "__mp_main__"  # the name of the script in processes that multiprocessing starts
+
+
+#: Packages that Enfilade and its extras import, directly or not. A server's file must not shadow them.
+PACKAGES: Final = frozenset(
+    (
+        *("_cffi_backend", "_pytest", "_yaml", "annotated_doc", "annotated_types", "anyio", "attr"),
+        *("attrs", "certifi", "cffi", "click", "colorama", "cryptography", "docstring_parser", "dotenv"),
+        *("enfilade", "h11", "hiredis", "httpcore", "httpcore2", "httptools", "httpx", "httpx2"),
+        *("httpx_sse", "idna", "iniconfig", "jinja2", "jsonschema", "jsonschema_rs"),
+        *("jsonschema_specifications", "jwt", "markdown_it", "markupsafe", "mcp", "mcp_types", "mdurl"),
+        *("msgspec", "multipart", "opentelemetry", "packaging", "pluggy", "py", "pycparser", "pydantic"),
+        *("pydantic_core", "pydantic_settings", "pygments", "pytest", "python_multipart", "pythoncom"),
+        *("pywintypes", "redis", "referencing", "rich", "rpds", "shellingham", "sniffio", "sse_starlette"),
+        *("starlette", "tomli", "truststore", "typer", "typing_extensions", "typing_inspection", "uvicorn"),
+        *("uvloop", "websockets", "win32api", "win32con", "winloop", "wsproto", "yaml"),
+    )
+)
+
+#: Modules of the standard library that no server needs, so that its file may have their names.
+_UNUSED: Final = frozenset(
+    ("antigravity", "idlelib", "lib2to3", "test", "this", "tkinter", "turtle", "turtledemo")
+)
 
 
 class LoadError(Exception):
-    """There is nothing to serve; the text says why and what to do."""
+    """No app can be loaded; the text says why and what to do."""
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where an object is to be found.
+    """The file and the variable of an object.
 
     Attributes:
         module: the module's name.
-        file: the module's file, absolute.
-        name: the variable in it.
+        file: the absolute path of the module's file.
+        name: the variable that holds the object.
     """
 
     module: str
     file: str
     name: str
 
-    def typed(self, file: str) -> str:
-        """Return it as the command line takes it, with its file spelled in some way."""
+    def as_argument(self, file: str) -> str:
+        """Return the argument by which the command line finds the object, with this path of the file."""
         return file if self.name == "app" else f"{file}:{self.name}"
 
     def load(self) -> object:
-        """Import the file, unless that has happened, and return the object.
+        """Import the file, unless it is imported already, and return the object.
 
         Raises:
-            LoadError: the file fails, or does not make the object when it is imported.
+            LoadError: the import fails, or does not create the object.
         """
         module = self._module()
         try:
-            found: object = getattr(module, self.name)
+            value: object = getattr(module, self.name)
         except AttributeError:
-            said = f"{Path(self.file).name!r} makes no {self.name!r} when it is imported"
-            raise LoadError(f'{said}; take it out of the `if __name__ == "__main__"` block') from None
-        return found
+            problem = f"{Path(self.file).name!r} makes no {self.name!r} when it is imported"
+            raise LoadError(f'{problem}; take it out of the `if __name__ == "__main__"` block') from None
+        return value
 
     def _module(self) -> ModuleType:
-        again = sys.modules.get(_MAIN_AGAIN)
-        if again is not None and getattr(again, "__file__", None) == self.file:
-            return again
+        main = sys.modules.get(_MP_MAIN)
+        if main is not None and getattr(main, "__file__", None) == self.file:
+            return main
         if self._can_be_imported():
             return _importing(Path(self.file), lambda: importlib.import_module(self.module))
         return import_file(Path(self.file))
@@ -75,16 +99,16 @@ class Source(msgspec.Struct, frozen=True):
         """Whether an import of the module's name leads to this file."""
         try:
             spec = importlib.util.find_spec(self.module)
-        except Exception:  # of the package that it is in, which says so when it is imported
+        except Exception:  # its package fails, which is reported when it is imported
             return False
         return spec is not None and spec.origin == self.file
 
 
 def find_source(app: object) -> Source:
-    """Return where an app is written.
+    """Return the file and the variable of an app.
 
     Raises:
-        LoadError: no other process could find it.
+        LoadError: another process could not find it.
     """
     for source in sources_of(app):
         return source
@@ -95,9 +119,9 @@ def find_source(app: object) -> Source:
 
 
 def sources_of(app: object) -> Iterator[Source]:
-    """Yield all variables of modules that hold an app: where it is made, and wherever it was imported to."""
+    """Yield all variables that hold an app: in the module that creates it, and in those that import it."""
     for key, module in list(sys.modules.items()):
-        names: dict[str, object] = dict(getattr(module, "__dict__", {}))  # not everything there is a module
+        names: dict[str, object] = dict(getattr(module, "__dict__", {}))  # sys.modules may hold other objects
         file = names.get("__file__")
         if not isinstance(file, str) or not Path(file).is_file():
             continue
@@ -108,12 +132,12 @@ def sources_of(app: object) -> Iterator[Source]:
 
 
 def module_of(file: Path) -> tuple[Path, str]:
-    """Return the folder that must be on the import path for a file, and the module's name from there.
+    """Return the folder that must be on the import path for a file, and the module's name relative to it.
 
     A file belongs to a package if `__init__.py` is beside it, or if it lies in a folder of `src/`.
 
     Args:
-        file: absolute.
+        file: the absolute path.
     """
     root, names = file.parent, [file.stem]
     while (root / "__init__.py").is_file() and root.name.isidentifier():
@@ -129,12 +153,12 @@ def module_of(file: Path) -> tuple[Path, str]:
 def import_file(path: Path) -> ModuleType:
     """Import a Python file by its path, under its full name if it belongs to a package.
 
-    The folder of the file, or that of its outermost package, comes first on the import path; last, if it would
-    hide something that is needed. What lies beside a file of a package is found as well, if nothing else has that
-    name.
+    The folder of the file, or that of its outermost package, comes first on the import path; it comes last if the
+    file would shadow a module that is needed. Modules beside a file of a package are importable as well, unless
+    another module has the name.
 
     Raises:
-        LoadError: it is no Python file, or fails.
+        LoadError: it is no Python file, or its import fails.
     """
     path = path.resolve()
     root, name = module_of(path)
@@ -148,15 +172,15 @@ def import_file(path: Path) -> ModuleType:
     return _import_as(path.stem, path)
 
 
-def _import_as(name: str, path: Path, within: list[str] | None = None) -> ModuleType:
-    """Import a file under a name, whatever else has it.
+def _import_as(name: str, path: Path, submodules: list[str] | None = None) -> ModuleType:
+    """Import a file under a name, which replaces any other module of that name.
 
     Args:
         name: the module's name.
         path: the file.
-        within: where the modules of it are, if it is a package.
+        submodules: the folders of its submodules, if it is a package.
     """
-    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=within)
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=submodules)
     if spec is None or spec.loader is None:
         raise LoadError(f"{path.name!r} cannot be imported")
     module = importlib.util.module_from_spec(spec)
@@ -167,20 +191,20 @@ def _import_as(name: str, path: Path, within: list[str] | None = None) -> Module
 
 
 def _import_beside(path: Path, root: Path, name: str) -> ModuleType:
-    """Import a file whose name, or that of its package, is needed for something else: as `served_NAME`.
+    """Import a file as `served_NAME`, because its own name, or that of its package, is needed for another module.
 
-    What lies beside it comes last on the import path, so that it hides nothing either.
+    Its folder comes last on the import path, so that the modules beside it shadow nothing either.
 
     Args:
         path: the file.
-        root: the folder that it, or its package, is in.
-        name: the module's name from there.
+        root: the folder that contains it, or its package.
+        name: the module's name relative to `root`.
     """
     last = dict.fromkeys((str(root), str(path.parent)))
-    sys.path[:] = [each for each in sys.path if str(Path(each).resolve()) not in last] + list(last)
-    top, _, rest = name.partition(".")
+    sys.path[:] = [entry for entry in sys.path if str(Path(entry).resolve()) not in last] + list(last)
+    top, _, submodule = name.partition(".")
     try:
-        return _import_as_served(path, root / top, top, rest)
+        return _import_as_served(path, root / top, top, submodule)
     except LoadError as error:
         missing = error.__cause__
         if isinstance(missing, ImportError) and str(missing.name).partition(".")[0] == top:
@@ -191,51 +215,54 @@ def _import_beside(path: Path, root: Path, name: str) -> ModuleType:
         raise
 
 
-def _import_as_served(path: Path, package: Path, top: str, rest: str) -> ModuleType:
-    """Import a file, or its whole package first, as `served_TOP`."""
-    if not rest and path.stem != "__init__":
+def _import_as_served(path: Path, package: Path, top: str, submodule: str) -> ModuleType:
+    """Import a file as `served_TOP`, or its package under that name and then its submodule."""
+    if not submodule and path.stem != "__init__":
         return _import_as(f"served_{top}", path)
     init = package / "__init__.py"
     if init.is_file():
-        whole = _import_as(f"served_{top}", init, [str(package)])
+        module = _import_as(f"served_{top}", init, [str(package)])
     else:
-        whole = sys.modules[f"served_{top}"] = ModuleType(f"served_{top}")
-        whole.__path__ = [str(package)]
-    return whole if not rest else _importing(path, lambda: importlib.import_module(f"served_{top}.{rest}"))
+        module = sys.modules[f"served_{top}"] = ModuleType(f"served_{top}")
+        module.__path__ = [str(package)]
+    if not submodule:
+        return module
+    return _importing(path, lambda: importlib.import_module(f"served_{top}.{submodule}"))
 
 
 def import_named(name: str, folder: Path) -> ModuleType:
-    """Import a module by its name; a project's folder and its `src/` come first on the import path.
+    """Import a module by its name; the project's folder and its `src/` come first on the import path.
 
     Raises:
-        LoadError: there is no such module, or it fails.
+        LoadError: there is no such module, or its import fails.
     """
     folder = folder.resolve()
-    places = [place for place in (folder / "src", folder) if place.is_dir()]
+    folders = [directory for directory in (folder / "src", folder) if directory.is_dir()]
     if is_needed(name.partition(".")[0]):
-        for place in places:
-            for file in (place / f"{name.replace('.', '/')}.py", place / name.replace(".", "/") / "__init__.py"):
+        for directory in folders:
+            stem = directory / name.replace(".", "/")
+            for file in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py"):
                 if file.is_file():
                     return import_file(file)
-    sys.path[:0] = map(str, places)
+    sys.path[:0] = map(str, folders)
     try:
         return _importing(Path(name), lambda: importlib.import_module(name))
     except LoadError as error:
         cause = error.__cause__
         if isinstance(cause, ModuleNotFoundError) and cause.name and f"{name}.".startswith(f"{cause.name}."):
-            looked = " or ".join(repr(str(place)) for place in places)
+            searched = " or ".join(repr(str(directory)) for directory in folders)
             raise LoadError(
-                f"there is no module {name!r}: {cause.name!r} is not installed, and not in {looked}"
+                f"there is no module {name!r}: {cause.name!r} is not installed, and not in {searched}"
             ) from None
         raise
 
 
 def _is_taken(name: str, root: Path) -> bool:
-    """Whether a package of this name has been imported from somewhere else."""
+    """Return whether a package of this name was imported from another folder."""
     top = name.partition(".")[0]
-    there = sys.modules.get(top)
-    return there is not None and root / top not in [
-        Path(each).resolve() for each in getattr(there, "__path__", ())
+    module = sys.modules.get(top)
+    return module is not None and root / top not in [
+        Path(folder).resolve() for folder in getattr(module, "__path__", ())
     ]
 
 
@@ -248,8 +275,8 @@ def _importing(path: Path, work: Callable[[], Imported]) -> Imported:
         raise LoadError(f"{path.name!r} failed while it was imported\n\n{_traceback(error)}") from error
 
 
-def described(error: Exception, log_level: str) -> str:
-    """Return what an error says; at the level `debug`, with every frame of what a file has raised."""
+def describe_error(error: Exception, log_level: str) -> str:
+    """Return the text of an error; at the level `debug`, with all frames of the exception that a file raised."""
     cause = error.__cause__
     if log_level != "debug" or not isinstance(error, LoadError) or cause is None:
         return str(error)
@@ -257,44 +284,49 @@ def described(error: Exception, log_level: str) -> str:
 
 
 def _traceback(error: Exception) -> str:
-    """Return the traceback with the frames of the user's code, and of libraries that it calls.
+    """Return the traceback with the frames of the user's code and of libraries that it calls.
 
-    Frames of ours say nothing that the text of the error does not, and nor do those of what we call.
+    Frames of Enfilade, and of libraries that it calls, add nothing to the text of the error.
     """
-    shown = traceback.TracebackException.from_exception(error)
-    _keep_theirs(shown)
-    return "".join(shown.format()).rstrip()
+    trace = traceback.TracebackException.from_exception(error)
+    _drop_internal_frames(trace)
+    return "".join(trace.format()).rstrip()
 
 
 def _library_folders() -> tuple[str, ...]:
-    """Return how the names of files begin that are no user's; code that was generated has no file."""
-    import sysconfig  # which takes longer to import than most files of users
+    """Return the prefixes of file names that are not the user's; generated code has a name in angle brackets."""
+    import sysconfig  # its import takes longer than that of most servers
 
     return ("<", *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")))
 
 
-def _keep_theirs(shown: traceback.TracebackException, below_ours: bool = False) -> None:
-    """Drop our frames from a traceback, and errors behind it that were raised and caught among these.
+def _drop_internal_frames(trace: traceback.TracebackException, below_ours: bool = False) -> None:
+    """Drop our frames from a traceback, and chained errors that were raised and caught within them.
 
     Args:
-        shown: the traceback; changed in place.
-        below_ours: whether it begins where we, or a library for us, had called something.
+        trace: the traceback; changed in place.
+        below_ours: whether its first frame was called by us, or by a library that we called.
     """
     libraries = _library_folders()
-    theirs, has_ours = [], below_ours
-    for frame in shown.stack:
-        if frame.filename.startswith(_NOT_THEIRS):
+    user_frames, has_ours = [], below_ours
+    for frame in trace.stack:
+        if frame.filename.startswith(_INTERNAL_FILES):
             below_ours = not frame.filename.startswith("<")
             has_ours |= below_ours
         elif not below_ours or not frame.filename.startswith(libraries):
-            theirs.append(frame)
+            user_frames.append(frame)
             below_ours = False
-    shown.stack = traceback.StackSummary.from_list(theirs)
+    trace.stack = traceback.StackSummary.from_list(user_frames)
     for attribute in ("__cause__", "__context__"):
-        behind = getattr(shown, attribute)
-        if behind is not None:
-            _keep_theirs(behind, has_ours)
-            if not behind.stack and not isinstance(behind, SyntaxError):
-                setattr(shown, attribute, None)
-    for inner in shown.exceptions or ():
-        _keep_theirs(inner, has_ours)
+        chained = getattr(trace, attribute)
+        if chained is not None:
+            _drop_internal_frames(chained, has_ours)
+            if not chained.stack and not isinstance(chained, SyntaxError):
+                setattr(trace, attribute, None)
+    for inner in trace.exceptions or ():
+        _drop_internal_frames(inner, has_ours)
+
+
+def is_needed(name: str) -> bool:
+    """Return whether a server imports a top-level module of this name, directly or not."""
+    return name in PACKAGES or (name in sys.stdlib_module_names and name not in _UNUSED)

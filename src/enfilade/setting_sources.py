@@ -19,7 +19,7 @@ from typing import Any, Final, get_origin
 
 import msgspec
 
-from enfilade.settings import PREFIX, Settings, SettingsError, closest, fields, invalid
+from enfilade.settings import PREFIX, Settings, SettingsError, closest, describe_problems, fields
 
 log = logging.getLogger("enfilade")
 
@@ -63,7 +63,7 @@ def load(
     try:
         return Settings(**values)
     except SettingsError as error:
-        raise SettingsError(invalid(error.problems, source), error.problems) from None
+        raise SettingsError(describe_problems(error.problems, source), error.problems) from None
 
 
 def refuse_unknown(function: str, options: Mapping[str, Any], arguments: Collection[str]) -> None:

@@ -1,22 +1,35 @@
-"""`Settings`: what the host of a server decides rather than its author, with defaults and allowed values.
+"""`Settings`: what the operator of a server decides rather than its author, with defaults and allowed values.
 
-Where the values come from, and which source wins, is in `setting_sources.py`; how one value is read and checked
-is in `setting_values.py`.
+Where the values come from, and which source wins, is in `setting_sources.py`. A value may be given as text, as
+environment variables have it; the error messages are those of pydantic for the same mistakes.
 
-Every server needs its settings before it can begin, so they are no pydantic model: to load pydantic takes longer
-than all that a server does before its first answer.
+Easy to get wrong: every server needs its settings at start-up, so they are no pydantic model. Importing pydantic
+takes longer than everything else that a server does before its first response.
 """
 
+import operator
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
 
+import msgspec
 from msgspec import Meta, Struct, StructMeta
 from msgspec.structs import force_setattr
 
-from enfilade.setting_values import Secret, read_value
+from enfilade.state.tokens import check_secret
 
-__all__ = ["PREFIX", "Field", "LogLevel", "Secret", "Settings", "SettingsError", "Transport", "fields", "invalid"]
+__all__ = [
+    "PREFIX",
+    "Field",
+    "LogLevel",
+    "Secret",
+    "Settings",
+    "SettingsError",
+    "Transport",
+    "describe_problems",
+    "fields",
+]
 
 #: Begins the names of the environment variables: the setting `port` is `ENFILADE_PORT`.
 PREFIX: Final = "ENFILADE_"
@@ -25,20 +38,49 @@ Transport = Literal["stdio", "http"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
 if TYPE_CHECKING:
-    Texts = Sequence[str]  # any may be given
+    Texts = Sequence[str]  # callers may pass any sequence
 else:
     Texts = tuple[str, ...]
 
-#: Where addresses that stand for all of a machine are reached from itself.
+#: Loopback addresses by which a server is reached that is bound to all addresses of its machine.
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
+_ALIASES: Final = {"streamable-http": "http", "streamable": "http", "streamable_http": "http"}
+_FLAGS: Final = {
+    **dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True),
+    **dict.fromkeys(("0", "off", "f", "false", "n", "no"), False),
+}
+
+
+class Secret:
+    """A string that is masked in logs and tracebacks."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def get_secret_value(self) -> str:
+        """Return the string."""
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret('**********')"
+
+    __str__ = __repr__
 
 
 class SettingsError(ValueError):
-    """A setting has a value it cannot have; the text says which, where from, and what is allowed.
+    """A setting has an invalid value; the text names the setting, the source and the allowed values.
 
     Args:
         message: the text.
-        problems: what is wrong, by setting, where that is known.
+        problems: the problem of each setting, where it is known.
     """
 
     def __init__(self, message: str, problems: Mapping[str, str] | None = None) -> None:
@@ -47,31 +89,31 @@ class SettingsError(ValueError):
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:
-    """Return the one of some names that may have been meant; None if none is like it."""
-    import difflib  # only for the mistake
+    """Return the name that is most similar to a misspelled one; None if none is similar."""
+    import difflib  # only needed for an error
 
     return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.7)), None)
 
 
 class _NamesChecked(StructMeta):
-    """Lets a struct say which of its names may have been meant by one that it does not have."""
+    """Metaclass of `Settings`: an unknown keyword argument is refused with the most similar setting."""
 
-    def __call__(self, *values: Any, **given: Any) -> Any:
+    def __call__(self, *values: Any, **options: Any) -> Any:
         names: tuple[str, ...] = self.__struct_fields__
-        for name in given:
+        for name in options:
             if name not in names:
                 near = closest(name, names)
                 raise TypeError(f"there is no setting {name!r}" + (f"; did you mean {near!r}?" if near else ""))
-        return super().__call__(*values, **given)
+        return super().__call__(*values, **options)
 
 
 class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
-    """Everything that can be set, with its default. Times are in seconds, sizes in bytes.
+    """All settings, with their defaults. Times are in seconds, sizes in bytes.
 
-    Numbers and flags may be given as text, as variables have them.
+    Numbers and flags may be given as text, as environment variables have them.
 
     Raises:
-        SettingsError: a value that cannot be.
+        SettingsError: a value is invalid.
         TypeError: there is no such setting.
     """
 
@@ -198,21 +240,21 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
 
     @property
     def url(self) -> str:
-        """Where a client on this machine reaches the endpoint, if it is served over http."""
+        """The URL by which a client on this machine reaches the endpoint, if it is served over HTTP."""
         host = _LOOPBACK.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}{self.path}"
 
     def __post_init__(self) -> None:
         problems: dict[str, str] = {}
         for name, field in fields().items():
-            if (given := getattr(self, name)) is field.default:
+            if (value := getattr(self, name)) is field.default:
                 continue
             try:
-                force_setattr(self, name, read_value(given, field.kind, field.allowed))
+                force_setattr(self, name, read_value(value, field.kind, field.allowed))
             except ValueError as error:
                 problems[name] = str(error)
         if problems:
-            raise SettingsError(invalid(problems), problems)
+            raise SettingsError(describe_problems(problems), problems)
 
 
 class Field(NamedTuple):
@@ -220,8 +262,8 @@ class Field(NamedTuple):
 
     Attributes:
         kind: the type of its values.
-        allowed: which values it takes, and a description.
-        default: the value that it has unless another is given.
+        allowed: constraints on the value, and its description.
+        default: its value unless another one is set.
     """
 
     kind: Any
@@ -231,17 +273,107 @@ class Field(NamedTuple):
 
 @cache
 def fields() -> Mapping[str, Field]:
-    """Return every setting by its name, in the order of the class."""
+    """Return all settings by name, in the order of the class."""
     annotations = Settings.__annotations__  # of the class: since Python 3.14 instances do not have it
     defaults = zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True)
     described = [(name, get_args(annotations[name]), default) for name, default in defaults]
     return {name: Field(kind, allowed, default) for name, (kind, allowed), default in described}
 
 
-def invalid(problems: Mapping[str, str], source: Mapping[str, str] | None = None) -> str:
-    """Return the text of an error: what is wrong with which setting, and where its value comes from."""
+def describe_problems(problems: Mapping[str, str], source: Mapping[str, str] | None = None) -> str:
+    """Return the text of an error: the problem of each setting, and the source of its value."""
     lines = [
         f"{name}: {problem}" if source is None else f"{name} ({source.get(name, 'setting')}): {problem}"
         for name, problem in problems.items()
     ]
     return "Invalid settings: " + "; ".join(lines)
+
+
+def read_value(value: Any, kind: Any, allowed: Meta) -> Any:
+    """Return the value of a setting in its own type.
+
+    Args:
+        value: the value as it was given, possibly as text.
+        kind: the type of the setting.
+        allowed: constraints on the value.
+
+    Raises:
+        ValueError: the value is invalid; the text says what is allowed.
+    """
+    if get_origin(kind) is Literal:
+        return _one_of(value, get_args(kind))
+    if get_origin(kind) is tuple:
+        return (
+            _secrets(value) if kind == tuple[Secret, ...] else _texts(value, (allowed.extra or {}).get("entries"))
+        )
+    if kind is bool:
+        return _flag(value)
+    return _text(value, allowed.pattern) if kind is str else _number(value, kind, allowed)
+
+
+def _one_of(value: Any, choices: tuple[str, ...]) -> str:
+    word = value.lower() if isinstance(value, str) else value
+    word = _ALIASES.get(word, word) if isinstance(word, str) else word
+    if word not in choices:
+        *most, last = map(repr, choices)
+        raise ValueError(f"Input should be {', '.join(most)} or {last}")
+    return str(word)
+
+
+def _flag(value: Any) -> bool:
+    flag = _FLAGS.get(str(value).lower()) if isinstance(value, bool | int | str) else None
+    if flag is None:
+        raise ValueError("Input should be a valid boolean, such as true or false")
+    return flag
+
+
+def _text(value: Any, pattern: str | None) -> str:
+    if not isinstance(value, str):
+        raise ValueError("Input should be a valid string")
+    if pattern is not None and re.search(pattern, value) is None:
+        raise ValueError(f"String should match pattern {pattern!r}")
+    return value
+
+
+def _number(value: Any, kind: type[int | float], allowed: Meta) -> int | float:
+    try:
+        number = msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError:
+        noun = "integer" if kind is int else "number"
+        raise ValueError(f"Input should be a valid {noun}") from None
+    for holds, bound, relation in (
+        (operator.gt, allowed.gt, "greater than"),
+        (operator.ge, allowed.ge, "greater than or equal to"),
+        (operator.le, allowed.le, "less than or equal to"),
+    ):
+        if bound is not None and not holds(number, bound):
+            raise ValueError(f"Input should be {relation} {bound}")
+    return number
+
+
+def _texts(value: Any, entries: str | None) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError("Input should be a list of strings")
+    texts = tuple(_text(entry, None) for entry in value)
+    if entries is not None:
+        from enfilade.transports.http.origin_checks import (  # most servers over stdio set no host names
+            check_host,
+            check_origin,
+        )
+
+        check = check_host if entries == "host" else check_origin
+        return tuple(check(text.strip()) for text in texts)
+    return texts
+
+
+def _secrets(value: Any) -> tuple[Secret, ...]:
+    candidates = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else value
+    secrets = tuple(Secret(_text(_revealed(secret), None)) for secret in candidates)
+    for secret in secrets:
+        check_secret(secret.get_secret_value().encode())
+    return secrets
+
+
+def _revealed(secret: Any) -> Any:
+    """Return the string in a secret of ours or of pydantic; any other value unchanged."""
+    return secret.get_secret_value() if hasattr(secret, "get_secret_value") else secret

@@ -133,7 +133,7 @@ def _started(app: MCPApp, name: str, env: list[str]) -> Server:
     file = str(Path(source.file).absolute())
     return Server(
         name=name,
-        file=source.typed(file),
+        file=source.as_argument(file),
         folder=watched_folder(Path(file)),
         options=() if app.settings.transport == "stdio" else ("--transport", "stdio"),
         env=env,

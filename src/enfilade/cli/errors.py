@@ -3,7 +3,7 @@
 Easy to get wrong: the colour. `NO_COLOR` turns it off, and it is never written to a file or a pipe.
 """
 
-from enfilade.loading import described
+from enfilade.loading import describe_error
 from enfilade.setting_sources import load
 from enfilade.settings import SettingsError
 
@@ -40,4 +40,4 @@ def text_of(error: Exception, log_level: str | None = None) -> str:
         level = load({}, None, {"log_level": log_level}).log_level
     except SettingsError:  # this one is reported when the settings of the app are loaded
         level = "info"
-    return described(error, level)
+    return describe_error(error, level)

@@ -13,7 +13,7 @@ from enfilade.cli.errors import print_error, text_of
 from enfilade.cli.setting_options import setting_options
 from enfilade.client_config.names import name_of
 from enfilade.discovery import load_app
-from enfilade.launch import check_manner
+from enfilade.launch import check_processes
 from enfilade.loading import LoadError
 from enfilade.setting_sources import load
 from enfilade.settings import SettingsError
@@ -87,7 +87,7 @@ def serve_app(app: MCPApp, typed: Mapping[str, Any]) -> None:
     options = {name: value for name, value in typed.items() if name != "reload"}
     reload = bool(typed.get("reload"))
     settings = app.settings = load({}, app.settings, options)
-    check_manner(settings, options.get("workers"), reload)
+    check_processes(settings, options.get("workers"), reload)
     if settings.transport == "http":
         _descriptors.release_pipes()
     app.serve(reload=reload, bound=lambda url: greet(app, url))
@@ -116,7 +116,7 @@ def greet(app: MCPApp, url: str) -> None:
         app: what is served.
         url: the URL of the endpoint; see `public_url`.
     """
-    from enfilade.public_url import UNKNOWN_HOST
+    from enfilade.launch import UNKNOWN_HOST
 
     tools = ", ".join(tool.name for tool in app.tools)
     name = name_of(app.name) or name_of(Path.cwd().name) or "server"

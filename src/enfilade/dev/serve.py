@@ -60,7 +60,7 @@ def develop(app: MCPApp, **given: Any) -> None:
             app.given_store,
             reload=True,
             watcher=watcher,
-            bound=lambda url: greet(screen, app, folder, url),
+            on_bound=lambda url: greet(screen, app, folder, url),
         )
     finally:
         gc_pause.resume()
@@ -78,7 +78,7 @@ class Watcher:
         """Make the app anew in a worker, with somebody looking on."""
         screen = Screen()
         log_to(screen, settings.log_level)
-        return Watched(cast(MCPApp, launch.again(source, settings, ())), screen)
+        return Watched(cast(MCPApp, launch.reload_app(source, settings, ())), screen)
 
     def changed(self, files: Sequence[str]) -> None:
         """Take note of the reason, and of the time."""
@@ -86,7 +86,7 @@ class Watcher:
         self._files += [name for file in files if (name := Path(file).name) not in self._files]
         self._since = time.perf_counter()
 
-    def begun(self, generation: int) -> None:
+    def serving(self, generation: int) -> None:
         """Tell of a reload that is done."""
         if not self._files or generation < self._changes:
             return
@@ -159,4 +159,4 @@ def _typed(app: MCPApp) -> str:
     """Return where the app is written, as it is typed from here."""
     source = find_source(app)
     file = Path(source.file)
-    return source.typed(str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file))
+    return source.as_argument(str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file))

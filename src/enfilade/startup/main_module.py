@@ -1,11 +1,11 @@
-"""The script that Python runs, under the name by which other modules import it.
+"""Register the running script under the name by which other modules import it.
 
 Python knows a script as `__main__`. A module with tools that does `from server import app` would run the file a
-second time, under its own name, and its tools would be added to a second app that nobody serves. So the name
-leads to the module that is there as soon as an app is made in it.
+second time, under its own name, and add its tools to a second app that is never served. So the name is entered in
+`sys.modules` as soon as an app is constructed in the script.
 
-Easy to get wrong: a name that means something else. Only the names under which an import would find this very
-file are taken, and none that is taken already.
+Easy to get wrong: a name that belongs to another module. Only names under which an import would find this very
+file are registered, and none that is registered already.
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MAIN: Final = (
-    "__main__",
-    "__mp_main__",
-)  # the second is what multiprocessing calls it in the processes it starts
+#: Names of the script's module; the second one is used by multiprocessing in the processes that it starts.
+_MAIN: Final = ("__main__", "__mp_main__")
 
 
 def name_main_module(frame: FrameType | None) -> None:
-    """Let imports of the script's own name find it, if an app is made there.
+    """Let imports of the script's name find the running module, if an app is constructed there.
 
     Args:
-        frame: of the constructor.
+        frame: the frame that called the constructor.
     """
     while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "enfilade":
         frame = frame.f_back
@@ -40,14 +38,14 @@ def name_main_module(frame: FrameType | None) -> None:
 
 
 def copy_of(app: object, kind: type) -> tuple[str, Any] | None:
-    """Return another app that the same line of the same file has made, as the file was run twice.
+    """Return a second app that the same variable of the same file holds, because the file was run twice.
 
     Args:
-        app: the one that is served.
+        app: the app that is served.
         kind: the type of apps.
 
     Returns:
-        The name under which the file was imported beside the script, and the app there; None if there is none.
+        The name under which the file was imported besides the script, and the app there; None if there is none.
     """
     for main in map(sys.modules.get, _MAIN):
         names = {} if main is None else vars(main)
@@ -73,9 +71,9 @@ def _names_of(main: ModuleType) -> Iterator[str]:
     if not isinstance(file, str) or not file.endswith(".py"):
         return
     folder, name = os.path.split(os.path.abspath(file)[: -len(".py")])
-    searched = {os.path.abspath(each) for each in sys.path}
+    searched = {os.path.abspath(folder) for folder in sys.path}
     while True:
-        if folder in searched and all(part.isidentifier() for part in name.split(".")):
+        if folder in searched and all(word.isidentifier() for word in name.split(".")):
             yield name
         if not os.path.isfile(os.path.join(folder, "__init__.py")):
             return
@@ -83,8 +81,8 @@ def _names_of(main: ModuleType) -> Iterator[str]:
         name = f"{package}.{name}"
 
 
-def _same_file(one: ModuleType, other: object) -> bool:
-    files = getattr(one, "__file__", None), getattr(other, "__file__", None)
-    if not all(isinstance(each, str) for each in files):
+def _same_file(module: ModuleType, other: object) -> bool:
+    files = getattr(module, "__file__", None), getattr(other, "__file__", None)
+    if not all(isinstance(file, str) for file in files):
         return False
     return os.path.realpath(str(files[0])) == os.path.realpath(str(files[1]))
