@@ -97,10 +97,10 @@ def _scaled(row: str, figure: Callable[[Figures], float]) -> Reading:
 _NOTHING: Final = 0.1
 
 BARS: Final = (
-    _of_limit("`tools/call`, session era", 0.75, "calls/enfilade"),
+    _of_limit("`tools/call`, session-based revisions", 0.75, "calls/enfilade"),
     _ratio("the same, and the official SDK at its best", 7.0, "calls/enfilade", "calls/sdk-json", "x"),
     _ratio("the same, and the official SDK by default", 15.0, "calls/enfilade", "calls/sdk-sse", "x"),
-    _of_limit("`tools/call`, stateless era", 0.75, "stateless/enfilade"),
+    _of_limit("`tools/call`, stateless revision", 0.75, "stateless/enfilade"),
     _of_limit("5 typed arguments, structured output", 0.50, "calls/enfilade-order"),
     _ratio("a sync tool, and the official SDK's", 4.0, "calls/enfilade-sync", "calls/sdk-sync", "x"),
     _ratio("100 tools, and 1", 0.97, "calls/enfilade-100-tools", "calls/enfilade", "x"),

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,14 +35,17 @@ def python_of(peer: str) -> str:
     return str(BENCH / peer / "bin" / "python")
 
 
-def install_peers() -> None:
+def install_peers(peers: Mapping[str, Sequence[str]] = PEERS) -> None:
     """Make the environments that are missing or out of date.
+
+    Args:
+        peers: name of an environment → the packages in it.
 
     Raises:
         BenchError: pip could not.
     """
     BENCH.mkdir(exist_ok=True)
-    for peer, wanted in PEERS.items():
+    for peer, wanted in peers.items():
         made_from = f"{sys.version_info[:2]} {wanted}"
         stamp = BENCH / f"{peer}.stamp"
         if stamp.exists() and stamp.read_text(encoding="utf-8") == made_from:

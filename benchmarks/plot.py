@@ -36,8 +36,8 @@ _STYLE: Final = """
 _SERVERS: Final = {
     "calls/limit-protocol": ("limit without ASGI", "limit"),
     "calls/limit-uvicorn": ("limit on uvicorn", "limit"),
-    "calls/enfilade": ("Enfilade, session era", "ours"),
-    "stateless/enfilade": ("Enfilade, stateless era", "ours"),
+    "calls/enfilade": ("Enfilade, session-based revisions", "ours"),
+    "stateless/enfilade": ("Enfilade, stateless revision", "ours"),
     "calls/enfilade-redis": ("Enfilade, state in Redis", "ours"),
     "calls/enfilade-order": ("Enfilade, 5 typed arguments", "ours"),
     "calls/enfilade-sync": ("Enfilade, sync tool", "ours"),

@@ -73,8 +73,8 @@ class Row:
 
 #: Group → what it is, for people.
 GROUPS: Final = {
-    "calls": "`tools/call`, session era, JSON",
-    "stateless": "`tools/call`, stateless era (2026-07-28), JSON",
+    "calls": "`tools/call`, session-based revisions, JSON",
+    "stateless": "`tools/call`, stateless revision (2026-07-28), JSON",
     "step": "one progress report, then the result (SSE)",
     "progress": f"{works.MANY:,} progress reports, then the result (SSE)",
     "log": f"{works.MANY:,} log messages, then the result (SSE)",
