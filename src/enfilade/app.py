@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from enfilade.primitives.metadata import Caching
     from enfilade.serving import failures as _failures
     from enfilade.serving.dispatcher import Dispatcher, Middleware
-    from enfilade.serving.execution import Handlers
+    from enfilade.serving.execution import HandlerRunner
     from enfilade.serving.lifespan import Setup
     from enfilade.serving.secrets import Lookup
     from enfilade.settings import Settings
@@ -179,7 +179,7 @@ class MCPApp(Registration):
         self._dotenv = partial(_sources.find_dotenv, Path.cwd())
         self._overrides = Overrides()
         self._dispatcher: Dispatcher | None = None
-        self._handlers: Handlers | None = None
+        self._handlers: HandlerRunner | None = None
         self._caching = check_cacheable(caching or {})
         self._endpoint: Endpoint | None = None
         self._timings: Timings | None = None  # set by tests

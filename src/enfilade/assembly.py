@@ -36,7 +36,7 @@ from enfilade.wire.revisions import LATEST_STATELESS
 if TYPE_CHECKING:
     from enfilade.primitives.metadata import Caching
     from enfilade.serving.dispatcher import Dispatcher, Middleware
-    from enfilade.serving.execution import Handlers
+    from enfilade.serving.execution import HandlerRunner
     from enfilade.serving.secrets import Lookup
     from enfilade.state.event_store import EventStore
     from enfilade.timings import Timings
@@ -74,14 +74,16 @@ class Parts:
     caching: Mapping[str, Caching]
 
 
-def build_dispatcher(registered: Registration, settings: Settings, parts: Parts) -> tuple[Dispatcher, Handlers]:
+def build_dispatcher(
+    registered: Registration, settings: Settings, parts: Parts
+) -> tuple[Dispatcher, HandlerRunner]:
     """Return a dispatcher with a handler for every method, and what runs the functions of authors."""
-    from enfilade.serving.chaining import Offered
+    from enfilade.serving.chaining import ServerAccess
     from enfilade.serving.client_requests.request_state import RequestStateCodec
     from enfilade.serving.completion import Completions
     from enfilade.serving.dispatcher import Dispatcher
-    from enfilade.serving.execution import Handlers
-    from enfilade.serving.handshake import Opening
+    from enfilade.serving.execution import HandlerRunner
+    from enfilade.serving.handshake import Handshake
     from enfilade.serving.notifications import set_level
     from enfilade.serving.prompts import Prompts
     from enfilade.serving.resources import Resources
@@ -100,11 +102,11 @@ def build_dispatcher(registered: Registration, settings: Settings, parts: Parts)
     def capabilities() -> ServerCapabilities:
         return _capabilities(registered, dispatcher)
 
-    opening = Opening(parts.server_info, capabilities, parts.instructions)
-    handlers = Handlers(
+    handshake = Handshake(parts.server_info, capabilities, parts.instructions)
+    handlers = HandlerRunner(
         settings.tool_threads,
         parts.overrides,
-        lambda request, secrets: Context(request, lifespan.value, offered, secrets),
+        lambda request, secrets: Context(request, lifespan.value, server, secrets),
     )
     secrets = SecretSource(parts.secrets, parts.dotenv, lambda: handlers.threads)
     lists: dict[str, Any] = {"page_size": settings.page_size, "caching": parts.caching}
@@ -113,10 +115,10 @@ def build_dispatcher(registered: Registration, settings: Settings, parts: Parts)
     prompts = Prompts(registered.prompts, handlers, dispatcher.render, **lists)
     completions = Completions(registered.prompts, registered.templates, handlers)
     lists_of = tools.definitions, resources.definitions, prompts.definitions
-    offered = Offered(dispatcher, registered.tools.get, *lists_of)
-    dispatcher.register("initialize", opening.initialize)
-    dispatcher.register("server/discover", opening.discover)
-    dispatcher.register("ping", opening.ping)
+    server = ServerAccess(dispatcher, registered.tools.get, *lists_of)
+    dispatcher.register("initialize", handshake.initialize)
+    dispatcher.register("server/discover", handshake.discover)
+    dispatcher.register("ping", handshake.ping)
     subscriptions = Subscriptions(registered.changes, capabilities)
     dispatcher.register("subscriptions/listen", subscriptions.listen)
     dispatcher.register("logging/setLevel", set_level)
@@ -129,10 +131,10 @@ def build_dispatcher(registered: Registration, settings: Settings, parts: Parts)
         ("resources/subscribe", subscriptions.subscribe, None),
         ("resources/unsubscribe", subscriptions.unsubscribe, None),
     ):
-        dispatcher.register(method, handler, ready, offered=resources.offered)
-    dispatcher.register("prompts/list", prompts.pages.list, prompts.pages.ready, offered=prompts.offered)
-    dispatcher.register("prompts/get", prompts.get, offered=prompts.offered)
-    dispatcher.register("completion/complete", completions.complete, offered=completions.offered)
+        dispatcher.register(method, handler, ready, is_offered=resources.is_offered)
+    dispatcher.register("prompts/list", prompts.pages.list, prompts.pages.ready, is_offered=prompts.is_offered)
+    dispatcher.register("prompts/get", prompts.get, is_offered=prompts.is_offered)
+    dispatcher.register("completion/complete", completions.complete, is_offered=completions.is_offered)
     return dispatcher, handlers
 
 
@@ -166,7 +168,7 @@ def build_endpoint(
         seal: seals the ids of sessions.
         timings: time limits; None for those of `Timings()`.
     """
-    from enfilade.serving.cluster import Relay
+    from enfilade.serving.cluster import WorkerChannel
     from enfilade.timings import Timings
     from enfilade.transports.http.endpoint import Endpoint
     from enfilade.transports.http.response import ResponseOptions
@@ -190,7 +192,7 @@ def build_endpoint(
     return Endpoint(
         dispatcher,
         guard_of(settings),
-        Relay(store),
+        WorkerChannel(store),
         seal,
         events if settings.resumable else None,
         HttpOptions(

@@ -11,7 +11,7 @@ import pytest
 
 from enfilade.serving import cluster
 from enfilade.serving.client_requests import session
-from enfilade.serving.cluster import Relay
+from enfilade.serving.cluster import WorkerChannel
 from enfilade.state.process_identity import process_namespace
 from enfilade.state.store import StoreError
 from support.cluster.in_process_workers import Crew, SharedMemory, crew_of
@@ -33,25 +33,25 @@ async def until(look: Any) -> None:
 
 class TestMessages:
     async def test_go_to_one_or_to_all_others_in_order(self, store: SharedMemory) -> None:
-        relays = [Relay(store) for _ in range(3)]
-        heard: list[list[Any]] = [[] for _ in relays]
-        for each, told in zip(relays, heard, strict=True):
+        worker_channels = [WorkerChannel(store) for _ in range(3)]
+        heard: list[list[Any]] = [[] for _ in worker_channels]
+        for each, told in zip(worker_channels, heard, strict=True):
             each.on("x", told.append)
             await each.start()
         for number in range(20):
-            relays[0].tell("x", number)
-        relays[0].tell("x", "only you", relays[2].worker)
-        relays[0].tell("x", "I", relays[0].worker)
+            worker_channels[0].send("x", number)
+        worker_channels[0].send("x", "only you", worker_channels[2].worker)
+        worker_channels[0].send("x", "I", worker_channels[0].worker)
         assert heard[0] == ["I"], "what it tells itself it hears at once"
         await until(lambda: (len(heard[1]), len(heard[2])) == (20, 21))
         assert heard == [["I"], [*range(20)], [*range(20), "only you"]]
-        for each in relays:
+        for each in worker_channels:
             await each.stop()
 
     async def test_an_odd_one_does_not_end_the_hearing(
         self, store: SharedMemory, caplog: pytest.LogCaptureFixture
     ) -> None:
-        one, other = Relay(store), Relay(store)
+        one, other = WorkerChannel(store), WorkerChannel(store)
         heard: list[Any] = []
 
         def told(body: Any) -> None:
@@ -62,9 +62,9 @@ class TestMessages:
         await other.start()
         for letter in (b"", b"\xff\xff", msgspec.msgpack.encode(["a", "b"]), msgspec.msgpack.encode({"a": 1})):
             await store.bus.publish("workers", letter)
-        one.tell("of another version", 1)
-        one.tell("x", "no mapping")
-        one.tell("x", {"number": 5})
+        one.send("of another version", 1)
+        one.send("x", "no mapping")
+        one.send("x", {"number": 5})
         await until(lambda: heard)
         assert heard == [5]
         assert caplog.text.count("could not be handled") == 1
@@ -78,10 +78,10 @@ class TestMessages:
             raise StoreError("out of reach")
 
         monkeypatch.setattr(store.bus, "publish", publish)
-        one = Relay(store)
+        one = WorkerChannel(store)
         await one.start()
-        one.tell("x", 1)
-        await one.tell_and_wait("x", 2)
+        one.send("x", 1)
+        await one.send_and_wait("x", 2)
         await until(lambda: "could not be told of 'x': out of reach" in caplog.text)
         await one.stop()
 
@@ -97,7 +97,7 @@ class TestLeases:
     ) -> None:
         """Until the others have had the time to say again that they are there."""
         monkeypatch.setattr(cluster, "DOUBT", 3600.0)
-        one, other = Relay(store), Relay(store)
+        one, other = WorkerChannel(store), WorkerChannel(store)
         await other.start()
         assert await one.is_alive(other.worker)
         await store.keys.delete(f"worker:{other.worker}")
@@ -107,7 +107,7 @@ class TestLeases:
         await other.stop()
 
     async def test_a_worker_is_there_from_start_to_stop(self, store: SharedMemory) -> None:
-        one, other = Relay(store), Relay(store)
+        one, other = WorkerChannel(store), WorkerChannel(store)
         assert not await one.is_alive(other.worker)
         assert await one.is_alive(one.worker)
         await other.start()
@@ -120,7 +120,7 @@ class TestLeases:
     ) -> None:
         monkeypatch.setattr(cluster, "LEASE", 0.3)
         monkeypatch.setattr(cluster, "RENEWAL", 0.05)
-        one, other = Relay(store), Relay(store)
+        one, other = WorkerChannel(store), WorkerChannel(store)
         await other.start()
         first = await store.keys.get(f"worker:{other.worker}")
         assert first is not None
@@ -139,7 +139,7 @@ class TestLeases:
         """Its lease has not ended, but whoever shares its machine can see that it is gone."""
         process = await asyncio.create_subprocess_exec("true" if os.name != "nt" else "hostname")
         await process.wait()
-        one = Relay(store)
+        one = WorkerChannel(store)
         for where, pid, alive in (
             (process_namespace(), process.pid, False),
             ("another machine", process.pid, True),
@@ -150,7 +150,7 @@ class TestLeases:
 
     async def test_a_worker_that_had_our_process_id_before_is_gone(self, store: SharedMemory) -> None:
         """As in a container that was started anew; but another one of this process is there."""
-        one, sibling = Relay(store), Relay(store)
+        one, sibling = WorkerChannel(store), WorkerChannel(store)
         await store.keys.put("worker:before", msgspec.msgpack.encode([process_namespace(), os.getpid()]), 60)
         await sibling.start()
         assert await one.is_alive("before") == (process_namespace() == "")
@@ -160,11 +160,11 @@ class TestLeases:
     async def test_alone_there_is_nobody_else(self) -> None:
         from enfilade.state.open import open_store
 
-        one = Relay(open_store("memory://"))
+        one = WorkerChannel(open_store("memory://"))
         await one.start()
         assert not await one.is_alive("other")
-        one.tell("x", 1)
-        await one.tell_and_wait("x", 1)
+        one.send("x", 1)
+        await one.send_and_wait("x", 1)
         await one.stop()
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import pytest
 
 from enfilade import Context, Depends, MCPApp, ToolError, connect, text_of as text_in
-from enfilade.serving.dependencies import Overrides, provided
-from enfilade.serving.thread_pool import Threads
+from enfilade.serving.dependencies import Overrides, open_dependencies
+from enfilade.serving.thread_pool import ThreadPool
 from enfilade.settings import Settings
 from support.rounds import Call, text_of, value
 from support.servers.calls_in_process import called, messages, result, text
@@ -677,5 +677,5 @@ async def test_a_plain_function_may_return_something_to_await() -> None:
 
 
 async def test_nothing_wanted_is_nothing_made() -> None:
-    async with provided((), None, Threads(1).lane(), Overrides()) as values:
+    async with open_dependencies((), None, ThreadPool(1).lane(), Overrides()) as values:
         assert values == {}

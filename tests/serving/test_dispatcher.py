@@ -8,7 +8,7 @@ import pytest
 
 from enfilade import Context, MCPApp, Request, ResourceError, ResourceNotFound, ToolError
 from enfilade.serving.client_requests.errors import MissingCapabilityError
-from enfilade.serving.dispatcher import Handler
+from enfilade.serving.dispatcher import MethodHandler
 from enfilade.wire.content import TextContent
 from enfilade.wire.jsonrpc import RpcError
 from enfilade.wire.message import Message
@@ -42,7 +42,7 @@ async def test_the_first_is_the_outermost() -> None:
     seen: list[str] = []
 
     def named(name: str) -> Any:
-        async def middleware(request: Request, call_next: Handler) -> Message:
+        async def middleware(request: Request, call_next: MethodHandler) -> Message:
             seen.append(f"{name} in")
             result = await call_next(request)
             seen.append(f"{name} out")
@@ -58,7 +58,7 @@ async def test_it_sees_every_request() -> None:
     """D35: those of tools that call tools as well; nothing goes round it."""
     seen: list[tuple[str, str | None]] = []
 
-    async def watch(request: Request, call_next: Handler) -> Message:
+    async def watch(request: Request, call_next: MethodHandler) -> Message:
         seen.append((request.method, getattr(request.params, "name", None)))
         return await call_next(request)
 
@@ -78,7 +78,7 @@ async def test_it_sees_every_request() -> None:
 
 
 async def test_what_it_leaves_is_there_for_the_tool() -> None:
-    async def annotate(request: Request, call_next: Handler) -> Message:
+    async def annotate(request: Request, call_next: MethodHandler) -> Message:
         request.state["note"] = f"from {request.params.name}" if request.method == "tools/call" else None
         return await call_next(request)
 
@@ -87,14 +87,14 @@ async def test_what_it_leaves_is_there_for_the_tool() -> None:
 
 
 async def test_it_may_answer_by_itself() -> None:
-    async def instead(request: Request, call_next: Handler) -> Message:
+    async def instead(request: Request, call_next: MethodHandler) -> Message:
         return CallToolResult(content=[TextContent(text="from the cache")])
 
     assert (await call(app_with(instead))).result["content"][0]["text"] == "from the cache"
 
 
 async def test_it_may_change_the_result() -> None:
-    async def shout(request: Request, call_next: Handler) -> Message:
+    async def shout(request: Request, call_next: MethodHandler) -> Message:
         result = await call_next(request)
         if isinstance(result, CallToolResult):
             result.content.append(TextContent(text="!"))
@@ -110,7 +110,7 @@ class TestFailures:
     async def test_a_failure_is_an_error_under_an_id_of_the_log(
         self, where: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        async def broken(request: Request, call_next: Handler) -> Message:
+        async def broken(request: Request, call_next: MethodHandler) -> Message:
             if where == "after":
                 await call_next(request)
             raise KeyError("/etc/secret")
@@ -125,7 +125,7 @@ class TestFailures:
         assert record.exc_info is not None
 
     async def test_an_error_meant_for_the_client(self) -> None:
-        async def refuse(request: Request, call_next: Handler) -> Message:
+        async def refuse(request: Request, call_next: MethodHandler) -> Message:
             raise RpcError(1234, "Not on Sundays", {"day": "Sunday"})
 
         assert (await call(app_with(refuse))).response["error"] == {
@@ -149,12 +149,12 @@ class TestFailures:
     ) -> None:
         """The model can correct itself, as it can after a `ToolError` of the tool."""
 
-        async def refuse(request: Request, call_next: Handler) -> Message:
+        async def refuse(request: Request, call_next: MethodHandler) -> Message:
             if request.method == "tools/call":
                 raise error
             return await call_next(request)
 
-        async def pass_on(request: Request, call_next: Handler) -> Message:
+        async def pass_on(request: Request, call_next: MethodHandler) -> Message:
             return await call_next(request)
 
         asgi = app_with(refuse, pass_on) if where == "outer" else app_with(pass_on, refuse)
@@ -166,7 +166,7 @@ class TestFailures:
             assert answered["_meta"] == {"day": "Sunday"}
 
     async def test_words_around_a_chained_call_are_its_result_too(self) -> None:
-        async def refuse(request: Request, call_next: Handler) -> Message:
+        async def refuse(request: Request, call_next: MethodHandler) -> Message:
             if request.parent is not None:
                 raise ToolError("Not from here")
             return await call_next(request)
@@ -193,7 +193,7 @@ class TestFailures:
     async def test_words_around_other_methods_are_those_of_an_error(
         self, method: str, params: dict[str, Any], error: Exception, code: int
     ) -> None:
-        async def refuse(request: Request, call_next: Handler) -> Message:
+        async def refuse(request: Request, call_next: MethodHandler) -> Message:
             raise error
 
         asgi = app_with(refuse)
@@ -205,7 +205,7 @@ class TestFailures:
     async def test_a_result_that_is_none(self, returned: Any, caplog: pytest.LogCaptureFixture) -> None:
         """The log says which middleware it was."""
 
-        async def forgetful(request: Request, call_next: Handler) -> Any:
+        async def forgetful(request: Request, call_next: MethodHandler) -> Any:
             await call_next(request)
             return returned
 
@@ -216,7 +216,7 @@ class TestFailures:
     async def test_the_next_request_is_served(self) -> None:
         turns = iter([True, False])
 
-        async def once(request: Request, call_next: Handler) -> Message:
+        async def once(request: Request, call_next: MethodHandler) -> Message:
             if next(turns):
                 raise RuntimeError
             return await call_next(request)
@@ -231,7 +231,7 @@ async def test_it_cannot_come_too_late() -> None:
     asgi = app_with()
     await call(asgi)
 
-    async def late(request: Request, call_next: Handler) -> Message:
+    async def late(request: Request, call_next: MethodHandler) -> Message:
         return await call_next(request)
 
     with pytest.raises(RuntimeError, match="before"):

@@ -21,7 +21,7 @@ from enfilade.primitives.errors import (
 )
 from enfilade.serving import failures
 from enfilade.serving.client_requests.errors import MissingCapabilityError
-from enfilade.serving.failures import LimitedLog, alone, ends_more, log_safely, masked
+from enfilade.serving.failures import LimitedLog, ends_more, log_safely, masked, single_error
 from enfilade.state.store import StoreError
 from support.servers.raising_server import BrokenHandler
 
@@ -110,11 +110,11 @@ def test_the_closing_of_a_coroutine_is_no_failure() -> None:
 
 class TestGroups:
     def test_one_error_is_that_error(self) -> None:
-        assert alone(ExceptionGroup("g", [ExceptionGroup("h", [CITY])])) is CITY
+        assert single_error(ExceptionGroup("g", [ExceptionGroup("h", [CITY])])) is CITY
 
     def test_several_are_a_line_each(self) -> None:
         group = ExceptionGroup("g", [ToolError("a"), ExceptionGroup("h", [ToolError("b"), ToolError("a")])])
-        found = alone(group)
+        found = single_error(group)
         assert isinstance(found, EnfiladeError)
         assert str(found) == "a\nb"
         assert found.__cause__ is group
@@ -122,15 +122,15 @@ class TestGroups:
     @pytest.mark.parametrize("other", [ValueError("swordfish"), KeyboardInterrupt()], ids=repr)
     def test_anything_else_in_it_masks_it(self, other: BaseException) -> None:
         group = BaseExceptionGroup("g", [CITY, other])
-        assert alone(group) is group
+        assert single_error(group) is group
 
     @pytest.mark.parametrize("first", [MissingCapabilityError({"roots": {}}), AnswerError("no")], ids=repr)
     def test_what_the_protocol_has_an_error_for_comes_first(self, first: EnfiladeError) -> None:
-        assert alone(ExceptionGroup("g", [CITY, first])) is first
+        assert single_error(ExceptionGroup("g", [CITY, first])) is first
 
     def test_an_authors_mistake_is_told_apart(self) -> None:
         mistake = ReturnedValueError("it returned what it may not")
-        assert alone(ExceptionGroup("g", [mistake])) is mistake
+        assert single_error(ExceptionGroup("g", [mistake])) is mistake
 
 
 class TestAStoreThatIsAway:

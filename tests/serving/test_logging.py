@@ -45,7 +45,7 @@ class Kept:
     async def drained(self) -> None:
         raise AssertionError("there is room")
 
-    def part(self, retry: float | None) -> bool:
+    def close_connection(self, retry: float | None) -> bool:
         return False
 
 

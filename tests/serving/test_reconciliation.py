@@ -102,7 +102,7 @@ async def test_sessions_of_both_are_served_although_no_message_arrives(
         fresh = await late.client()
         assert await status(Client(late, old.token, old.revision), 0) == 404, "nobody has put it back yet"
         assert await status(Client(crew, fresh.token, fresh.revision), 0) == 200, "it was found in the store"
-        late.apps[0].endpoint._reconciler._next_look = 0.0
+        late.apps[0].endpoint._reconciler._next_poll = 0.0
         assert await status(Client(late, old.token, old.revision), 0) == 200, "the first has put it back by that"
         await late.stop()
 

@@ -47,7 +47,9 @@ class Ear:
         self.heard: list[Change] = []
         self.room = True
         self.wanted = None if wants is None else set(wants)
-        self.listener = Listener(lambda change: self.wanted is None or change in self.wanted, self._tell, of=of)
+        self.listener = Listener(
+            lambda change: self.wanted is None or change in self.wanted, self._tell, owner=of
+        )
         assert changes.attach(self.listener)
 
     def _tell(self, change: Change) -> bool:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from enfilade.serving.thread_pool import Threads
+from enfilade.serving.thread_pool import ThreadPool
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_value_and_a_failure_come_back() -> None:
-    threads = Threads(2)
+    threads = ThreadPool(2)
     assert await threads.run(lambda a, b: a + b, 1, 2) == 3
     with pytest.raises(ZeroDivisionError):
         await threads.run(lambda: 1 / 0)
@@ -30,11 +30,11 @@ async def test_a_failure_that_is_hard_to_carry(failure: BaseException) -> None:
         raise failure
 
     with pytest.raises((RuntimeError, SystemExit)):
-        await Threads(1).run(fail)
+        await ThreadPool(1).run(fail)
 
 
 async def test_no_more_than_allowed_and_all_of_them_in_the_end() -> None:
-    threads, lock = Threads(3), threading.Lock()
+    threads, lock = ThreadPool(3), threading.Lock()
     running, most = 0, 0
     meeting = threading.Barrier(3)
 
@@ -54,7 +54,7 @@ async def test_no_more_than_allowed_and_all_of_them_in_the_end() -> None:
 
 
 async def test_an_idle_thread_is_used_again() -> None:
-    threads = Threads(10)
+    threads = ThreadPool(10)
     names = {await threads.run(lambda: threading.current_thread().name) for _ in range(20)}
     assert len(names) <= 5, "one, and now and then another while the first is not idle yet"
     threads.shutdown()
@@ -63,16 +63,16 @@ async def test_an_idle_thread_is_used_again() -> None:
 async def test_context_variables_go_along() -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
     variable.set("here")
-    assert await Threads(1).run(variable.get) == "here"
+    assert await ThreadPool(1).run(variable.get) == "here"
 
 
 async def test_they_keep_nobody_from_stopping() -> None:
     """D36, R-403: daemons, unlike those of the standard library's pool."""
-    assert await Threads(1).run(lambda: threading.current_thread().daemon)
+    assert await ThreadPool(1).run(lambda: threading.current_thread().daemon)
 
 
 async def test_what_was_cancelled_while_it_waited_is_not_called() -> None:
-    threads, door = Threads(1), threading.Event()
+    threads, door = ThreadPool(1), threading.Event()
     called: list[str] = []
     first = asyncio.ensure_future(threads.run(door.wait, 30))
     second = asyncio.ensure_future(threads.run(called.append, "second"))
@@ -88,7 +88,7 @@ async def test_what_was_cancelled_while_it_waited_is_not_called() -> None:
 
 
 async def test_shutdown_waits_for_nobody() -> None:
-    threads, door = Threads(1), threading.Event()
+    threads, door = ThreadPool(1), threading.Event()
     running: Any = asyncio.ensure_future(threads.run(door.wait, 30))
     await asyncio.sleep(0)
     threads.shutdown()
@@ -99,7 +99,7 @@ async def test_shutdown_waits_for_nobody() -> None:
 
 class TestLanes:
     async def test_all_calls_run_in_one_thread(self) -> None:
-        threads = Threads(8)
+        threads = ThreadPool(8)
         lane = threads.lane()
         first = await lane.run(threading.get_ident)
         await asyncio.gather(*(threads.run(threading.get_ident) for _ in range(20)))
@@ -109,7 +109,7 @@ class TestLanes:
 
     async def test_its_thread_is_free_between_the_calls(self) -> None:
         """As many open lanes as there are threads, and more, keep nobody else waiting."""
-        threads = Threads(2)
+        threads = ThreadPool(2)
         lanes = [threads.lane() for _ in range(5)]
         own = [await lane.run(threading.get_ident) for lane in lanes]
         assert len(set(own)) == 2
@@ -121,7 +121,7 @@ class TestLanes:
 
     async def test_other_work_takes_another_thread_while_there_is_one(self) -> None:
         """So that a call waits for none of the others."""
-        threads, door = Threads(2), threading.Event()
+        threads, door = ThreadPool(2), threading.Event()
         lane = threads.lane()
         own = await lane.run(threading.get_ident)
         other = asyncio.ensure_future(threads.run(lambda: door.wait(30) and threading.get_ident()))
@@ -132,7 +132,7 @@ class TestLanes:
         threads.shutdown()
 
     async def test_its_calls_come_one_after_the_other(self) -> None:
-        threads, door = Threads(4), threading.Event()
+        threads, door = ThreadPool(4), threading.Event()
         lane, done = threads.lane(), []
         first = asyncio.ensure_future(lane.run(lambda: door.wait(30) and done.append("first")))
         await asyncio.sleep(0)
@@ -146,7 +146,7 @@ class TestLanes:
         threads.shutdown()
 
     async def test_a_cancelled_wait_for_a_thread_leaves_nothing(self) -> None:
-        threads, door = Threads(1), threading.Event()
+        threads, door = ThreadPool(1), threading.Event()
         busy = asyncio.ensure_future(threads.run(door.wait, 30))
         await asyncio.sleep(0)
         lane = threads.lane()
@@ -163,7 +163,7 @@ class TestLanes:
 
     async def test_open_ones_are_served_after_the_shutdown_and_then_their_thread_ends(self) -> None:
         """What a call has opened in its thread can still be closed there."""
-        threads = Threads(1)
+        threads = ThreadPool(1)
         lane = threads.lane()
         thread = await lane.run(threading.current_thread)
         threads.shutdown()
@@ -176,7 +176,7 @@ class TestLanes:
 
 
 async def test_threads_that_the_system_refuses_are_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = Threads(8)
+    threads = ThreadPool(8)
     assert await threads.run(lambda: "one") == "one"
     door = threading.Event()
     busy = asyncio.ensure_future(threads.run(door.wait, 30))
@@ -195,7 +195,7 @@ async def test_threads_that_the_system_refuses_are_done_without(monkeypatch: pyt
     threads.shutdown()
 
 
-class Fast(Threads):
+class Fast(ThreadPool):
     """Threads whose calls have ended before the event loop gets to wait for them."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:

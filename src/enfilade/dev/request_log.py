@@ -17,7 +17,7 @@ from enfilade.app import MCPApp
 from enfilade.dev.hints import advice
 from enfilade.dev.line_format import Kind, Line, Screen, clean
 from enfilade.serving.channel import Outlet, Peer
-from enfilade.serving.dispatcher import Handler
+from enfilade.serving.dispatcher import MethodHandler
 from enfilade.serving.request import Request
 from enfilade.transports.asgi_types import Receive, Scope, Send
 from enfilade.wire.jsonrpc import RpcError
@@ -67,7 +67,7 @@ class Watched:
 
     # -- around handlers ---------------------------------------------------------------------------------------
 
-    async def watch(self, request: Request, call_next: Handler) -> Message:
+    async def watch(self, request: Request, call_next: MethodHandler) -> Message:
         """Show a request when its outcome is known, and what its handler says before."""
         if (visit := _visit.get()) is not None:
             visit.told = True

@@ -44,7 +44,7 @@ class ContextMethods(Protocol):
     def sample(self, messages: Messages, **options: Any) -> Awaitable[CreateMessageResult]: ...
 
 
-class Spellings:
+class ArcadeNames:
     """What `Context` offers under other names."""
 
     __slots__ = ()

@@ -50,7 +50,7 @@ MAXIMUM_DEPTH: Final = 32
 R = TypeVar("R", bound=Message)
 
 
-class Offered(msgspec.Struct, frozen=True):
+class ServerAccess(msgspec.Struct, frozen=True):
     """What a server offers, as its own handlers see it: a tool by its name, and definitions in listed order."""
 
     dispatcher: Dispatcher
@@ -94,15 +94,15 @@ class Offered(msgspec.Struct, frozen=True):
 class ToolCalls:
     """Other tools of the same server, called as a client would call them: middleware, limits and all."""
 
-    __slots__ = ("_offered", "_request")
+    __slots__ = ("_request", "_server")
 
-    def __init__(self, request: Request, offered: Offered) -> None:
+    def __init__(self, request: Request, server: ServerAccess) -> None:
         self._request = request
-        self._offered = offered
+        self._server = server
 
     def list(self) -> Sequence[Tool]:
         """Return the definitions of the server's tools, in listed order."""
-        return self._offered.tools()
+        return self._server.tools()
 
     @to_await("ctx.tools.call", usage=_TOOL_ARGUMENTS)
     async def call(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
@@ -115,7 +115,7 @@ class ToolCalls:
         Raises:
             ToolError: it failed, there is no such tool, or calls are nested too deep.
         """
-        tool = self._offered.tool(name)
+        tool = self._server.tool(name)
         result = await self._result(name, arguments)
         if result.is_error is True:
             raise ToolError(_text_in(result) or "", meta=None if result.meta is UNSET else result.meta)
@@ -145,7 +145,7 @@ class ToolCalls:
             return CallToolResult(content=[text], is_error=True)
         params = CallToolRequestParams(name=name, arguments=Raw(json_bytes(dict(arguments or {}))))
         try:
-            return await self._offered.ask(self._request, "tools/call", params, CallToolResult)
+            return await self._server.ask(self._request, "tools/call", params, CallToolResult)
         except RpcError as error:
             if error.code == INTERNAL_ERROR or error.status is not None:  # the end of the whole call
                 raise
@@ -155,15 +155,15 @@ class ToolCalls:
 class ResourceReads:
     """The server's own resources, read as a client would read them."""
 
-    __slots__ = ("_offered", "_request")
+    __slots__ = ("_request", "_server")
 
-    def __init__(self, request: Request, offered: Offered) -> None:
+    def __init__(self, request: Request, server: ServerAccess) -> None:
         self._request = request
-        self._offered = offered
+        self._server = server
 
     def list(self) -> Sequence[Resource]:
         """Return the definitions of the server's resources, in listed order; files are looked up."""
-        return self._offered.resources()
+        return self._server.resources()
 
     @to_await("ctx.resources.list_roots")
     async def list_roots(self, timeout: float | None = None) -> Sequence[Root]:
@@ -182,7 +182,7 @@ class ResourceReads:
         """
         params = ReadResourceRequestParams(uri=uri)
         try:
-            return await self._offered.ask(self._request, "resources/read", params, ReadResourceResult)
+            return await self._server.ask(self._request, "resources/read", params, ReadResourceResult)
         except NotFoundError as error:
             raise ResourceNotFound(error.message) from error
         except RpcError as error:
@@ -192,15 +192,15 @@ class ResourceReads:
 class PromptGets:
     """The server's own prompts, filled in as a client would have them."""
 
-    __slots__ = ("_offered", "_request")
+    __slots__ = ("_request", "_server")
 
-    def __init__(self, request: Request, offered: Offered) -> None:
+    def __init__(self, request: Request, server: ServerAccess) -> None:
         self._request = request
-        self._offered = offered
+        self._server = server
 
     def list(self) -> Sequence[Prompt]:
         """Return the definitions of the server's prompts, in listed order."""
-        return self._offered.prompts()
+        return self._server.prompts()
 
     @to_await("ctx.prompts.get", usage=_PROMPT_ARGUMENTS)
     async def get(self, name: str, arguments: Mapping[str, Any] | None = None) -> GetPromptResult:
@@ -220,7 +220,7 @@ class PromptGets:
         texts = {each: _content.text_of(value) for each, value in (arguments or {}).items()}
         params = GetPromptRequestParams(name=name, arguments=texts or UNSET)
         try:
-            return await self._offered.ask(self._request, "prompts/get", params, GetPromptResult)
+            return await self._server.ask(self._request, "prompts/get", params, GetPromptResult)
         except RpcError as error:
             raise _as_raised(error, PromptError) from error.__cause__
 

@@ -57,7 +57,7 @@ class Outlet(Protocol):
         """Return once the reader has caught up far enough, or has been given up on."""
         ...
 
-    def part(self, retry: float | None) -> bool:
+    def close_connection(self, retry: float | None) -> bool:
         """Let the client go and come back for the rest after `retry` seconds; False if it could not come back."""
         ...
 
@@ -81,7 +81,7 @@ class NullOutlet:
     async def drained(self) -> None:
         return
 
-    def part(self, retry: float | None) -> bool:
+    def close_connection(self, retry: float | None) -> bool:
         return False
 
 
@@ -231,11 +231,11 @@ class ProgressSink(Protocol):
 class InFlightTable(Protocol):
     """Where requests are found by their ids while they wait for anything."""
 
-    def keep(self, request: Any) -> None:
+    def add(self, request: Any) -> None:
         """Add a request; idempotent."""
         ...
 
-    def leave(self, request: Any) -> None:
+    def remove(self, request: Any) -> None:
         """Remove a finished request."""
         ...
 
@@ -244,16 +244,15 @@ class Channel(msgspec.Struct, eq=False, kw_only=True):
     """What connects a request with its client; made by the doorway.
 
     Attributes:
-        outlet: where its notifications go.
-        log_level: lowest level of log messages the client wants for it; None for none at all.
-        session: the session's own settings, or None where there is no session.
-        asker: asks its client.
-        param_headers: HTTP headers, where the doorway has headers that must agree with tool arguments.
+        outlet: where its notifications go. log_level: lowest level of log messages the client wants for it; None
+        for none at all. session: the session's own settings, or None where there is no session. asker: asks its
+        client. param_headers: HTTP headers, where the doorway has headers that must agree with tool arguments.
         in_flight: where it can be found by its id while it waits for anything; None if nobody will look.
-        outside: how many cancellations of its task came from outside of its handler, as far as the doorway knows;
+        external_cancellations: how many cancellations of its task came from outside of its handler, as far as the
+        doorway knows;
             None if it does not know, so that all of them count.
-        overdue: takes the outcome if the handler goes on after it was cancelled.
-        settled: set once `overdue` had it: what the handler comes to in the end is not sent.
+        on_overdue: takes the outcome if the handler goes on after it was cancelled.
+        is_settled: set once `on_overdue` had it: what the handler comes to in the end is not sent.
         thread: the thread of the event loop.
     """
 
@@ -263,7 +262,7 @@ class Channel(msgspec.Struct, eq=False, kw_only=True):
     asker: Asker = NO_ASKER
     param_headers: Mapping[bytes, bytes] | None = None
     in_flight: InFlightTable | None = None
-    outside: int | None = None
-    overdue: "Callable[[Outcome], None] | None" = None
-    settled: bool = False
+    external_cancellations: int | None = None
+    on_overdue: "Callable[[Outcome], None] | None" = None
+    is_settled: bool = False
     thread: int = msgspec.field(default_factory=threading.get_ident)

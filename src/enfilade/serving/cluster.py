@@ -22,7 +22,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 import msgspec
@@ -33,7 +33,7 @@ from enfilade.state.store import Store, StoreError
 from enfilade.state.tokens import Agreement, Seal
 
 log = logging.getLogger("enfilade.serving")
-_untold: Final = LimitedLog(log)
+_unsent_log: Final = LimitedLog(log)
 
 #: Seconds for which a worker that says nothing more counts as alive, and after which it says so again.
 LEASE: Final = 12.0
@@ -46,13 +46,13 @@ DOUBT: Final = RENEWAL + 2.0
 #: Seconds between two looks into the store for what a lost message might have said.
 LOOK: Final = 1.0
 
-_EVERYBODY: Final = "workers"
-_MISSED: Final = 1000
+_ALL_WORKERS: Final = "workers"
+_MOST_MISSING: Final = 1000
 
 #: The workers of this process. There are several if it serves several apps.
-_HERE: Final[set[str]] = set()
+_LOCAL_WORKERS: Final[set[str]] = set()
 
-Told = Callable[[Any], None]
+Callback = Callable[[Any], None]
 
 
 class _Lease(msgspec.Struct, array_like=True):
@@ -60,13 +60,13 @@ class _Lease(msgspec.Struct, array_like=True):
     pid: int
 
 
-class _Letter(msgspec.Struct, array_like=True):
+class _Message(msgspec.Struct, array_like=True):
     sender: str
     kind: str
     body: Any
 
 
-class Relay:
+class WorkerChannel:
     """This worker among the others that share its store.
 
     Args:
@@ -81,100 +81,100 @@ class Relay:
         self.worker = secrets.token_hex(6)
         self.store = store
         self.shared = store.shared
-        self._told: dict[str, Told] = {}
-        self._gaps: list[Callable[[], None]] = []
-        self._renewals: list[Callable[[], None]] = []
-        self._work: set[asyncio.Task[None]] = set()
+        self._callbacks: dict[str, Callback] = {}
+        self._missed_callbacks: list[Callable[[], None]] = []
+        self._renewal_callbacks: list[Callable[[], None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._renewing: asyncio.Task[None] | None = None
-        self._missed_since: dict[str, float] = {}
-        self._hears = False
+        self._missing_since: dict[str, float] = {}
+        self._is_subscribed = False
 
-    def on(self, kind: str, told: Told) -> None:
+    def on(self, kind: str, callback: Callback) -> None:
         """Hand on what other workers say of one kind, in the event loop."""
-        self._told[kind] = told
+        self._callbacks[kind] = callback
 
-    def on_gap(self, told: Callable[[], None]) -> None:
+    def on_missed(self, callback: Callable[[], None]) -> None:
         """Call back whenever something may have been missed; once, however often this is asked for."""
-        if told not in self._gaps:
-            self._gaps.append(told)
+        if callback not in self._missed_callbacks:
+            self._missed_callbacks.append(callback)
 
-    def on_renewal(self, told: Callable[[], None]) -> None:
+    def on_renewal(self, callback: Callable[[], None]) -> None:
         """Call back at each renewal of this worker's lease, every few seconds."""
-        self._renewals.append(told)
+        self._renewal_callbacks.append(callback)
 
     async def start(self) -> None:
         """Begin to hear the others, and to be there for them."""
         if not self.shared:
             return
-        if not self._hears:
-            self._hears = True
-            self.store.bus.subscribe(_EVERYBODY, self._read)
-            self.store.bus.subscribe(self.worker, self._read)
+        if not self._is_subscribed:
+            self._is_subscribed = True
+            self.store.bus.subscribe(_ALL_WORKERS, self._receive)
+            self.store.bus.subscribe(self.worker, self._receive)
             self.store.bus.on_gap(self._missed)
-        _HERE.add(self.worker)
-        await self._renew_once()
-        self._renewing = asyncio.get_running_loop().create_task(self._renew())
+        _LOCAL_WORKERS.add(self.worker)
+        await self._renew_lease()
+        self._renewing = asyncio.get_running_loop().create_task(self._renew_repeatedly())
 
     async def stop(self) -> None:
         """Be gone: let the others know at once, rather than when the lease is over."""
-        _HERE.discard(self.worker)
+        _LOCAL_WORKERS.discard(self.worker)
         if self._renewing is not None:
             self._renewing.cancel()
             self._renewing = None
             with contextlib.suppress(StoreError):
-                await self.store.keys.delete(_lease(self.worker))
-        for task in self._work:
+                await self.store.keys.delete(_lease_key(self.worker))
+        for task in self._tasks:
             task.cancel()
 
     # -- saying ------------------------------------------------------------------------------------------------
 
-    def tell(self, kind: str, body: Any, worker: str | None = None) -> None:
+    def send(self, kind: str, body: Any, worker: str | None = None) -> None:
         """Tell one worker, or all others, without waiting. This worker hears what it tells itself at once.
 
         To be called in the event loop.
         """
         if worker == self.worker:
-            self._told[kind](body)
+            self._callbacks[kind](body)
         elif self.shared:
-            self.soon(self._publish(kind, body, worker))
+            self.spawn(self._publish(kind, body, worker))
 
-    async def tell_and_wait(self, kind: str, body: Any) -> None:
+    async def send_and_wait(self, kind: str, body: Any) -> None:
         """Tell all others, and return when those that are well have taken it in."""
         if self.shared:
             await self._publish(kind, body, None)
             await asyncio.sleep(self.store.bus.propagation_delay)
 
     async def _publish(self, kind: str, body: Any, worker: str | None) -> None:
-        letter = msgspec.msgpack.encode(_Letter(self.worker, kind, body))
+        payload = msgspec.msgpack.encode(_Message(self.worker, kind, body))
         try:
-            await self.store.bus.publish(worker or _EVERYBODY, letter)
+            await self.store.bus.publish(worker or _ALL_WORKERS, payload)
         except StoreError as error:
-            _untold.write(logging.WARNING, "other workers could not be told of %r: %s", kind, error)
+            _unsent_log.write(logging.WARNING, "other workers could not be told of %r: %s", kind, error)
 
-    def soon(self, work: Any) -> None:
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine beside everything else; it must not raise."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # -- hearing -----------------------------------------------------------------------------------------------
 
-    def _read(self, message: bytes) -> None:
+    def _receive(self, payload: bytes) -> None:
         try:
-            letter = msgspec.msgpack.decode(message, type=_Letter)
+            message = msgspec.msgpack.decode(payload, type=_Message)
         except msgspec.DecodeError:  # from another version of this package
             return
-        told = self._told.get(letter.kind)
-        if told is None or letter.sender == self.worker:
+        callback = self._callbacks.get(message.kind)
+        if callback is None or message.sender == self.worker:
             return
         try:
-            told(letter.body)
+            callback(message.body)
         except Exception:  # one odd message must not end the hearing of all others
-            log.exception("a message of kind %r from another worker could not be handled", letter.kind)
+            log.exception("a message of kind %r from another worker could not be handled", message.kind)
 
     def _missed(self) -> None:
-        for told in self._gaps:
-            told()
+        for callback in self._missed_callbacks:
+            callback()
 
     # -- being there -------------------------------------------------------------------------------------------
 
@@ -188,32 +188,32 @@ class Relay:
             return True
         if not self.shared:
             return False
-        kept = await self.store.keys.get(_lease(worker))
+        encoded = await self.store.keys.get(_lease_key(worker))
         now = time.monotonic()
-        if kept is None:
-            if len(self._missed_since) > _MISSED:  # of workers long gone that nobody asks after any more
-                self._missed_since.clear()
-            return now - self._missed_since.setdefault(worker, now) < DOUBT
-        self._missed_since.pop(worker, None)
-        lease = msgspec.msgpack.decode(kept, type=_Lease)
-        return worker in _HERE or not is_gone(lease.where, lease.pid)
+        if encoded is None:
+            if len(self._missing_since) > _MOST_MISSING:  # of workers long gone that nobody asks after any more
+                self._missing_since.clear()
+            return now - self._missing_since.setdefault(worker, now) < DOUBT
+        self._missing_since.pop(worker, None)
+        lease = msgspec.msgpack.decode(encoded, type=_Lease)
+        return worker in _LOCAL_WORKERS or not is_gone(lease.where, lease.pid)
 
-    async def _renew(self) -> None:
+    async def _renew_repeatedly(self) -> None:
         while True:
             await asyncio.sleep(RENEWAL)
-            await self._renew_once()
-            for told in self._renewals:
-                told()
+            await self._renew_lease()
+            for callback in self._renewal_callbacks:
+                callback()
 
-    async def _renew_once(self) -> None:
+    async def _renew_lease(self) -> None:
         lease = msgspec.msgpack.encode(_Lease(process_namespace(), os.getpid()))
         try:
-            await self.store.keys.put(_lease(self.worker), lease, LEASE)
+            await self.store.keys.put(_lease_key(self.worker), lease, LEASE)
         except StoreError as error:
             log.debug("this worker could not say that it is there: %s", error)
 
 
-def _lease(worker: str) -> str:
+def _lease_key(worker: str) -> str:
     return f"worker:{worker}"
 
 
@@ -239,50 +239,50 @@ class Reconciler:
 
     Args:
         seal: has the secrets of this worker.
-        relay: leads to the store, and to the other workers.
+        worker_channel: leads to the store, and to the other workers.
 
     Attributes:
         restore: puts back what else this worker knows, and returns how many entries there were.
     """
 
-    def __init__(self, seal: Seal, relay: Relay) -> None:
+    def __init__(self, seal: Seal, worker_channel: WorkerChannel) -> None:
         self.restore: Callable[[], Awaitable[int]] | None = None
         self._seal = seal
-        self._relay = relay
+        self._worker_channel = worker_channel
         self._mark: bytes | None = None
-        self._made = False
-        self._owes = False
-        self._due = False  # asked for again, perhaps while a check is under way
+        self._has_created = False
+        self._must_restore = False
+        self._check_due = False  # asked for again, perhaps while a check is under way
         self._checking = False
-        self._next_look = 0.0
-        self._failed_look: StoreError | None = None
-        self._look_lock = asyncio.Lock()
+        self._next_poll = 0.0
+        self._failed_poll: StoreError | None = None
+        self._poll_lock = asyncio.Lock()
         self._expects_until = 0.0
-        if relay.shared:
-            relay.on("secret", lambda _: self._check_soon())
-            relay.on_gap(self._check_soon)
-            relay.on_renewal(self._check_soon)
+        if worker_channel.shared:
+            worker_channel.on("secret", lambda _: self._spawn_check())
+            worker_channel.on_missed(self._spawn_check)
+            worker_channel.on_renewal(self._spawn_check)
 
     async def start(self) -> None:
-        """Have a secret, the store's or a new one; to be called after the store is started and before the relay.
+        """Agree on a secret with the store, or create one; after the store has started, before the channel.
 
         Raises:
             StoreError: there is no secret yet, and the store does not say.
         """
-        self._look_lock = asyncio.Lock()  # of this event loop
-        if self._relay.shared:
-            self._made = (await self._seal.agree(self._relay.store.keys)).created
+        self._poll_lock = asyncio.Lock()  # of this event loop
+        if self._worker_channel.shared:
+            self._has_created = (await self._seal.agree(self._worker_channel.store.keys)).created
 
     async def join(self) -> None:
-        """Let the others put their secrets back first, if this worker has made one; called when the relay hears.
+        """Let other workers restore their secrets first, if this one has created one; once it is started.
 
         Raises:
             StoreError: the store does not say.
         """
-        if self._relay.shared:
-            if self._made:
+        if self._worker_channel.shared:
+            if self._has_created:
                 self._expects_until = time.monotonic() + _EXPECT
-                await self._relay.tell_and_wait("secret", None)
+                await self._worker_channel.send_and_wait("secret", None)
             await self.check()
 
     async def check(self) -> None:
@@ -291,16 +291,16 @@ class Reconciler:
         Raises:
             StoreError: the store does not say, or does not take what it lacks.
         """
-        if not self._relay.shared:
+        if not self._worker_channel.shared:
             return
         emptied = await self._was_emptied()
         ended = 0
-        if self._owes and self.restore is not None:
+        if self._must_restore and self.restore is not None:
             ended = await self.restore()  # before others can open the tokens of sessions that were ended
-        self._owes = False
-        agreement = await self._seal.agree(self._relay.store.keys)
+        self._must_restore = False
+        agreement = await self._seal.agree(self._worker_channel.store.keys)
         if agreement.created or agreement.restored:
-            self._relay.tell("secret", None)
+            self._worker_channel.send("secret", None)
         _report(emptied, agreement, ended)
 
     async def learn(self, opens: Callable[[], bool]) -> None:
@@ -312,34 +312,34 @@ class Reconciler:
         Raises:
             StoreError: the store does not say, or did not say just now.
         """
-        while not self._seal.is_configured and self._relay.shared:
+        while not self._seal.is_configured and self._worker_channel.shared:
             expects = time.monotonic() < self._expects_until
-            async with self._look_lock:  # whoever comes while a look is under way waits for what it finds
+            async with self._poll_lock:  # whoever comes while a look is under way waits for what it finds
                 if not opens():
-                    await self._look(_LOOK_OFTEN if expects else _LOOK_EVERY)
+                    await self._poll(_LOOK_OFTEN if expects else _LOOK_EVERY)
             if opens() or not expects:
                 return
             await asyncio.sleep(_LOOK_OFTEN)
 
-    async def _look(self, pause: float) -> None:
+    async def _poll(self, pause: float) -> None:
         now = time.monotonic()
-        if now < self._next_look:
-            if self._failed_look is not None:
-                raise StoreError(*self._failed_look.args)
+        if now < self._next_poll:
+            if self._failed_poll is not None:
+                raise StoreError(*self._failed_poll.args)
             return
-        self._next_look, self._failed_look = now + pause, None
+        self._next_poll, self._failed_poll = now + pause, None
         try:
-            agreement = await self._seal.agree(self._relay.store.keys)
+            agreement = await self._seal.agree(self._worker_channel.store.keys)
         except StoreError as error:
-            self._failed_look = error
+            self._failed_poll = error
             raise
         if agreement.restored:
-            self._relay.tell("secret", None)
+            self._worker_channel.send("secret", None)
         _report(False, agreement, 0)
 
     async def _was_emptied(self) -> bool:
         """Whether the store has lost what it had since this was asked last."""
-        keys = self._relay.store.keys
+        keys = self._worker_channel.store.keys
         mark = await keys.get(_MARK)
         if mark is None:
             mark = secrets.token_hex(8).encode()
@@ -347,19 +347,19 @@ class Reconciler:
                 mark = await keys.get(_MARK)
         emptied = self._mark is not None and mark != self._mark
         self._mark = mark or self._mark
-        self._owes = self._owes or emptied
+        self._must_restore = self._must_restore or emptied
         return emptied
 
-    def _check_soon(self) -> None:
-        self._due = True
+    def _spawn_check(self) -> None:
+        self._check_due = True
         if not self._checking:
             self._checking = True
-            self._relay.soon(self._check_quietly())
+            self._worker_channel.spawn(self._check_quietly())
 
     async def _check_quietly(self) -> None:
         try:
-            while self._due:
-                self._due = False
+            while self._check_due:
+                self._check_due = False
                 await self._check_repeatedly()
         finally:
             self._checking = False

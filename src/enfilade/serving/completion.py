@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from enfilade.primitives.registry import Registry
-from enfilade.serving.execution import Handlers
+from enfilade.serving.execution import HandlerRunner
 from enfilade.serving.failures import failures_as_errors
 from enfilade.serving.request import Request
 from enfilade.startup.lazy import LazyModule
@@ -35,22 +35,22 @@ class Completions:
     Args:
         prompts: the prompts, by name.
         templates: the templates, by themselves.
-        handlers: runs functions that suggest.
+        runner: runs functions that suggest.
     """
 
     def __init__(
         self,
         prompts: "Registry[Prompt]",
         templates: "Registry[ResourceTemplate]",
-        handlers: Handlers,
+        runner: HandlerRunner,
     ) -> None:
         self._prompts = prompts
         self._templates = templates
-        self._handlers = handlers
+        self._runner = runner
         self._version: tuple[int, int] = (-1, -1)
         self._offered = False
 
-    def offered(self) -> bool:
+    def is_offered(self) -> bool:
         """Whether anything can be completed."""
         version = (self._prompts.version, self._templates.version)
         if version != self._version:
@@ -69,7 +69,7 @@ class Completions:
         settled = params.context.arguments if params.context else {}
         with failures_as_errors(request, f"completion of {params.argument.name!r}"):
             bind = partial(completer.bind, params.argument.value)
-            found = await self._handlers.run(
+            found = await self._runner.run(
                 request, completer.handler, bind, settled or {}, _completion.completion_of
             )
         return CompleteResult(completion=found)

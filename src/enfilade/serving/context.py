@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 from msgspec import UNSET
 
 from enfilade.primitives.habits import OF_CONTEXT, advised, explaining
-from enfilade.serving.arcade_compat import Spellings
+from enfilade.serving.arcade_compat import ArcadeNames
 from enfilade.serving.client_requests.errors import MissingCapabilityError
 from enfilade.serving.notifications import ClientLog, Progress, to_await
 from enfilade.serving.secrets import NO_SECRETS, Secrets
@@ -51,22 +51,22 @@ else:
 
 
 @explaining(OF_CONTEXT)
-class Context(Spellings, Generic[LifespanT]):
+class Context(ArcadeNames, Generic[LifespanT]):
     """One call, as its handler sees it.
 
     Ask for it by annotation, under any parameter name: `async def work(steps: int, ctx: Context) -> str`. Type
     checkers know what `ctx.lifespan` is if the annotation says so: `ctx: Context[Database]`.
     """
 
-    __slots__ = ("_lifespan", "_log", "_offered", "_progress", "_request", "_secrets")
+    __slots__ = ("_lifespan", "_log", "_progress", "_request", "_secrets", "_server")
 
     def __init__(
-        self, request: Request, lifespan: LifespanT, offered: chaining.Offered, secrets: Secrets = NO_SECRETS
+        self, request: Request, lifespan: LifespanT, server: chaining.ServerAccess, secrets: Secrets = NO_SECRETS
     ) -> None:
         self._request = request
         request.task  # noqa: B018 - by which a handler's threads find the event loop
         self._lifespan = lifespan
-        self._offered = offered
+        self._server = server
         self._secrets = secrets
         self._log: ClientLog | None = None
         self._progress: Progress | None = None
@@ -123,17 +123,17 @@ class Context(Spellings, Generic[LifespanT]):
     @property
     def tools(self) -> chaining.ToolCalls:
         """The server's other tools."""
-        return chaining.ToolCalls(self._request, self._offered)
+        return chaining.ToolCalls(self._request, self._server)
 
     @property
     def resources(self) -> chaining.ResourceReads:
         """The server's resources."""
-        return chaining.ResourceReads(self._request, self._offered)
+        return chaining.ResourceReads(self._request, self._server)
 
     @property
     def prompts(self) -> chaining.PromptGets:
         """The server's prompts."""
-        return chaining.PromptGets(self._request, self._offered)
+        return chaining.PromptGets(self._request, self._server)
 
     def secret(self, name: str) -> str:
         """Return the value of a secret that the tool declares: `@app.tool(requires_secrets=[name])`.
@@ -148,7 +148,7 @@ class Context(Spellings, Generic[LifespanT]):
 
     def announce(self, change: Change) -> None:
         """Tell every client that wants to know of a change."""
-        self._offered.dispatcher.changes.announce(change)
+        self._server.dispatcher.changes.announce(change)
 
     def close_stream(self, retry: float | None = None) -> bool:
         """Let the client go, and come back for the rest by itself, while the handler goes on.
@@ -163,7 +163,7 @@ class Context(Spellings, Generic[LifespanT]):
             Whether it was done. A client of another revision, one that takes plain JSON only, and one whose
             stream cannot be resumed keep their connection.
         """
-        return self._request.part(retry)
+        return self._request.close_connection(retry)
 
     # -- asking the client ---------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Overrides:
 
 
 @asynccontextmanager
-async def provided(
+async def open_dependencies(
     wanted: Iterable[tuple[str, Provider]], context: "Context | None", lane: Lane, overrides: Overrides
 ) -> AsyncIterator[dict[str, Any]]:
     """Yield the values of dependencies by parameter name, and clean up after them at the end.

@@ -20,7 +20,7 @@ from enfilade.serving.channel import Round
 from enfilade.serving.client_requests.errors import MissingCapabilityError, protocol_error
 from enfilade.serving.client_requests.request_state import RequestStateCodec
 from enfilade.serving.client_requests.stateless import StatelessAsker
-from enfilade.serving.failures import alone, ends_more, is_failure, masked, with_client_errors
+from enfilade.serving.failures import ends_more, is_failure, masked, single_error, with_client_errors
 from enfilade.serving.request import Request
 from enfilade.serving.subscriptions import Changes
 from enfilade.wire.jsonrpc import (
@@ -34,8 +34,8 @@ from enfilade.wire.projection import encode
 from enfilade.wire.requests import EMPTY_LISTS, METHODS
 from enfilade.wire.revisions import ALL, LATEST_STATELESS, NAMES_SERVER_IN_RESULTS
 
-Handler = Callable[[Request], Awaitable[Message]]
-Middleware = Callable[[Request, Handler], Awaitable[Message]]
+MethodHandler = Callable[[Request], Awaitable[Message]]
+Middleware = Callable[[Request, MethodHandler], Awaitable[Message]]
 
 #: Bytes of a result that are ready before anybody asks, or None if this request needs the handler.
 Ready = Callable[[Request], bytes | None]
@@ -66,11 +66,11 @@ class Dispatcher:
         state_codec.render = self.render
         self.changes = changes
         self._middleware = tuple(middleware)
-        self._handlers: dict[str, Handler] = {}
+        self._handlers: dict[str, MethodHandler] = {}
         self._ready: dict[str, Ready] = {}
         self._known: dict[str, frozenset[str]] = {}
         self._offered: dict[str, Callable[[], bool]] = {}
-        self._chain: Handler | None = None
+        self._chain: MethodHandler | None = None
         for entry in reversed(self._middleware):
             self._chain = _link(entry, self._chain or self._handle)
         if self._chain is not None:
@@ -81,20 +81,20 @@ class Dispatcher:
     def register(
         self,
         method: str,
-        handler: Handler,
+        handler: MethodHandler,
         ready: Ready | None = None,
         *,
-        offered: Callable[[], bool] | None = None,
+        is_offered: Callable[[], bool] | None = None,
     ) -> None:
         """Serve a method of the protocol, for the revisions that know it (protocol §5.1).
 
         Args:
             ready: an answer that needs no work, asked first when there is no middleware.
-            offered: whether the server has any use for the method at present; without it, always.
+            is_offered: whether the server has any use for the method at present; without it, always.
         """
         self._handlers[method] = handler
-        if offered is not None:
-            self._offered[method] = offered
+        if is_offered is not None:
+            self._offered[method] = is_offered
         if ready is not None and self._chain is None:
             self._ready[method] = ready
         self._known = {
@@ -105,8 +105,8 @@ class Dispatcher:
         """Whether a peer of this revision may call the method."""
         if method not in self._known[revision]:
             return False
-        offered = self._offered.get(method)
-        return offered is None or offered()
+        is_offered = self._offered.get(method)
+        return is_offered is None or is_offered()
 
     def serves(self, method: str, revision: str) -> bool:
         """Whether a peer of this revision gets a result for the method.
@@ -116,8 +116,8 @@ class Dispatcher:
         """
         if method not in self._known[revision]:
             return False
-        offered = self._offered.get(method)
-        return offered is None or offered() or revision in EMPTY_LISTS.get(method, ())
+        is_offered = self._offered.get(method)
+        return is_offered is None or is_offered() or revision in EMPTY_LISTS.get(method, ())
 
     async def dispatch(self, request: Request) -> bytes:
         """Run a client's request to its end. Whether its method is offered has been checked by the doorway.
@@ -150,7 +150,7 @@ class Dispatcher:
         except BaseException as error:
             if not is_failure(error, request):
                 raise
-            failure = alone(error)
+            failure = single_error(error)
             if isinstance(failure, MissingCapabilityError | AnswerError):
                 raise protocol_error(failure) from None
             raise masked(error, f"{request.method} failed") from None
@@ -210,7 +210,7 @@ def _ended_round(request: Request) -> Round | None:
     return present if present is not None and present.has_ended else None
 
 
-def _link(entry: Middleware, call_next: Handler) -> Handler:
+def _link(entry: Middleware, call_next: MethodHandler) -> MethodHandler:
     async def linked(request: Request) -> Message:
         result = await entry(request, call_next)
         if not isinstance(result, Result):

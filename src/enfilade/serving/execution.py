@@ -19,12 +19,12 @@ from enfilade.primitives.handler import Handler
 from enfilade.primitives.questions.input_required import InputRequired
 from enfilade.serving.channel import Outcome
 from enfilade.serving.context import Context
-from enfilade.serving.dependencies import Overrides, provided
+from enfilade.serving.dependencies import Overrides, open_dependencies
 from enfilade.serving.failures import log_safely, too_long
 from enfilade.serving.notifications import refuse_not_awaited
 from enfilade.serving.request import Request, RequestState
 from enfilade.serving.secrets import NO_SECRETS, Secrets
-from enfilade.serving.thread_pool import Lane, Threads
+from enfilade.serving.thread_pool import Lane, ThreadPool
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ R = TypeVar("R")
 G = TypeVar("G")
 
 
-class Handlers:
+class HandlerRunner:
     """What all handlers of a server share.
 
     Args:
@@ -50,7 +50,7 @@ class Handlers:
     def __init__(
         self, threads: int, overrides: Overrides, context: Callable[[Request, Secrets], Context]
     ) -> None:
-        self.threads = Threads(threads)
+        self.threads = ThreadPool(threads)
         self.overrides = overrides
         self._context = context
 
@@ -111,13 +111,13 @@ class Handlers:
             return finished(await self._called(handler, bound, self.threads), finish)
         lane = self.threads.lane()
         try:
-            async with provided(handler.dependencies, context, lane, self.overrides) as values:
+            async with open_dependencies(handler.dependencies, context, lane, self.overrides) as values:
                 return finished(await self._called(handler, {**bound, **values}, lane), finish)
         finally:
             lane.close()
         raise AssertionError("a dependency hid an exception")
 
-    async def _called(self, handler: Handler, bound: dict[str, Any], threads: Threads | Lane) -> Any:
+    async def _called(self, handler: Handler, bound: dict[str, Any], threads: ThreadPool | Lane) -> Any:
         if handler.is_async:
             return await handler.call(bound)
         return await threads.result_of(handler.call, bound)
@@ -125,7 +125,7 @@ class Handlers:
     def close(self) -> None:
         """Let go of the threads; running `def` functions finish on their own."""
         self.threads.shutdown()
-        self.threads = Threads(self.threads.limit)
+        self.threads = ThreadPool(self.threads.limit)
 
 
 def finished(value: Any, finish: Callable[[Any], R]) -> R | InputRequired:
@@ -205,7 +205,7 @@ class TimeLimit:
         self._task.cancel("the tool took too long")
         overdue = self._overdue
         if overdue is not None and self._request.parent is None:
-            self._request.insist(lambda: overdue(self._error()))
+            self._request.ensure_outcome(lambda: overdue(self._error()))
 
     def _error(self) -> ToolTimeoutError:
         return ToolTimeoutError(

@@ -148,7 +148,7 @@ def _trace(error: BaseException) -> Iterator[TracebackType]:
         trace = trace.tb_next
 
 
-def alone(error: BaseException) -> BaseException:
+def single_error(error: BaseException) -> BaseException:
     """Return one `EnfiladeError` for a group of nothing else; any other exception as it is.
 
     Tasks that run side by side in an `asyncio.TaskGroup` raise such a group, also for a single `ToolError`.
@@ -346,7 +346,7 @@ def tool_error_result(request: ServedRequest, tool_name: str, raised: BaseExcept
         RpcError: INVALID_PARAMS for arguments that are no object.
         MissingCapabilityError, AnswerError: the stateless revision has protocol errors for them.
     """
-    error = alone(raised)
+    error = single_error(raised)
     if isinstance(error, NotAnObjectError):
         raise RpcError(INVALID_PARAMS, str(error)) from None
     if not isinstance(error, EnfiladeError):
@@ -394,7 +394,7 @@ def failures_as_errors(request: ServedRequest, label: str, **data: Any) -> Itera
     except BaseException as raised:
         if not is_failure(raised, request):
             raise
-        error = alone(raised)
+        error = single_error(raised)
         if request.channel.asker.is_protocol_error(error):
             raise error from None
         if isinstance(error, ArgumentsError):
@@ -422,7 +422,7 @@ def with_client_errors(
         except RpcError:
             raise
         except BaseException as raised:
-            error = alone(raised) if is_failure(raised, request) else raised
+            error = single_error(raised) if is_failure(raised, request) else raised
             if not isinstance(error, EnfiladeError):
                 raise
             if request.channel.asker.is_protocol_error(error):

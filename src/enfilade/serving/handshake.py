@@ -1,6 +1,6 @@
 """How a conversation opens: the handshake, `server/discover`, and ping.
 
-Both ways of opening advertise the same capabilities from one place, and only what has a handler behind it.
+Both ways of handshake advertise the same capabilities from one place, and only what has a handler behind it.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from enfilade.wire.message import EmptyResult
 from enfilade.wire.revisions import STATELESS
 
 
-class Opening:
+class Handshake:
     """Handles `initialize`, `server/discover` and `ping`.
 
     Args:

@@ -214,7 +214,7 @@ class Progress:
         if get_ident() == self._request.channel.thread:
             self._take(progress, total, message)
         else:
-            self._request.in_loop(self._take, progress, total, message)
+            self._request.call_in_loop(self._take, progress, total, message)
         return self._sent
 
     def _take(self, progress: float, total: float | None, message: str | None) -> None:

@@ -24,7 +24,7 @@ from enfilade.wire.message import Message, PaginatedResult
 Render = Callable[[Message, str], bytes]
 
 
-class Pages:
+class PaginatedList:
     """The pages of one list.
 
     Args:

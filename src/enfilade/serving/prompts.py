@@ -11,9 +11,9 @@ from msgspec import UNSET
 
 from enfilade.primitives.metadata import NEVER, Caching
 from enfilade.primitives.registry import Registry
-from enfilade.serving.execution import Handlers
+from enfilade.serving.execution import HandlerRunner
 from enfilade.serving.failures import failures_as_errors
-from enfilade.serving.pagination import Pages, Render
+from enfilade.serving.pagination import PaginatedList, Render
 from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.prompts import GetPromptRequestParams, GetPromptResult, ListPromptsResult, Prompt as Definition
@@ -27,7 +27,7 @@ class Prompts:
 
     Args:
         registry: the prompts, in listed order.
-        handlers: runs their functions.
+        runner: runs their functions.
         render: makes bytes of a page.
         page_size: entries per page.
         caching: hints by list method.
@@ -36,15 +36,15 @@ class Prompts:
     def __init__(
         self,
         registry: "Registry[Prompt]",
-        handlers: Handlers,
+        runner: HandlerRunner,
         render: Render,
         *,
         page_size: int,
         caching: Mapping[str, Caching],
     ) -> None:
         self._registry = registry
-        self._handlers = handlers
-        self.pages = Pages(
+        self._runner = runner
+        self.pages = PaginatedList(
             ListPromptsResult,
             "prompts",
             self.definitions,
@@ -58,7 +58,7 @@ class Prompts:
         """Return the definitions of all prompts, in listed order."""
         return [prompt.definition for prompt in self._registry]
 
-    def offered(self) -> bool:
+    def is_offered(self) -> bool:
         """Whether there are any."""
         return len(self._registry) > 0
 
@@ -70,4 +70,4 @@ class Prompts:
             raise RpcError(INVALID_PARAMS, f"Unknown prompt: {params.name}")
         arguments = {} if params.arguments is UNSET else params.arguments
         with failures_as_errors(request, f"prompt {prompt.name!r}"):
-            return await self._handlers.run(request, prompt.handler, prompt.bind, arguments, prompt.result)
+            return await self._runner.run(request, prompt.handler, prompt.bind, arguments, prompt.result)

@@ -76,7 +76,7 @@ class Cancellation(msgspec.Struct, frozen=True):
     verdict: RpcError | None
 
 
-class Asking(msgspec.Struct, eq=False, kw_only=True):
+class AskState(msgspec.Struct, eq=False, kw_only=True):
     """What a request has once its handler asks its client, or runs a side effect once.
 
     Attributes:
@@ -101,7 +101,7 @@ class Request(msgspec.Struct, eq=False):
         params: the method's decoded params (a Struct of `enfilade.wire`).
         peer: the client behind it.
         channel: what connects it with its client.
-        given_meta: the members of `_meta` that the protocol defines, where they were read already.
+        parsed_meta: the members of `_meta` that the protocol defines, where they were read already.
         parent: the request whose handler made this one, or None.
         asking: what its questions and side effects need, once there are any.
         progress: what was reported under its progress token.
@@ -115,9 +115,9 @@ class Request(msgspec.Struct, eq=False):
     params: Any
     peer: Peer
     channel: Channel = msgspec.field(default_factory=Channel)
-    given_meta: RequestMeta | None = None
+    parsed_meta: RequestMeta | None = None
     parent: "Request | None" = None
-    asking: Asking | None = None
+    asking: AskState | None = None
     progress: ProgressSink | None = None
     redaction: "Redaction | None" = None
     phase: RequestState = _ACTIVE
@@ -140,15 +140,15 @@ class Request(msgspec.Struct, eq=False):
         """Register the request as in flight, because it has suspended."""
         self.task  # noqa: B018 - found out here, where it runs
         if self.channel.in_flight is not None:
-            self.channel.in_flight.keep(self)
+            self.channel.in_flight.add(self)
 
     @property
     def meta(self) -> RequestMeta:
         """The members of `_meta` that the protocol defines."""
-        if self.given_meta is None:
+        if self.parsed_meta is None:
             raw = getattr(self.params, "meta", UNSET)
-            self.given_meta = _NO_META if raw is UNSET else msgspec.json.decode(raw, type=RequestMeta)
-        return self.given_meta
+            self.parsed_meta = _NO_META if raw is UNSET else msgspec.json.decode(raw, type=RequestMeta)
+        return self.parsed_meta
 
     @property
     def raw_meta(self) -> dict[str, Any]:
@@ -174,10 +174,10 @@ class Request(msgspec.Struct, eq=False):
             request = request.parent
         return request
 
-    def ask_state(self) -> Asking:
+    def ask_state(self) -> AskState:
         """Return what its questions and side effects need, made with the first of them."""
         if self.asking is None:
-            self.asking = Asking()
+            self.asking = AskState()
         return self.asking
 
     @property
@@ -215,7 +215,7 @@ class Request(msgspec.Struct, eq=False):
     def push(self, message: bytes) -> None:
         """Send a notification that is written already, as `notify` does."""
         if self.parent is not None or threading.get_ident() != self.channel.thread:
-            self.in_loop(self._push, message)
+            self.call_in_loop(self._push, message)
         elif self.phase is _ACTIVE:  # which says it all without a parent
             self.channel.outlet.push(message)
 
@@ -223,7 +223,7 @@ class Request(msgspec.Struct, eq=False):
         if not self.is_done:
             self.root.channel.outlet.push(message)
 
-    def in_loop(self, call: Callable[..., object], *args: object) -> None:
+    def call_in_loop(self, call: Callable[..., object], *args: object) -> None:
         """Call something in the event loop: at once if this is it, soon from any other thread."""
         if threading.get_ident() == self.channel.thread:
             call(*args)
@@ -232,13 +232,13 @@ class Request(msgspec.Struct, eq=False):
         if task is not None and not task.done():
             task.get_loop().call_soon_threadsafe(call, *args)
 
-    def part(self, retry: float | None) -> bool:
-        """Let the client go and come back for the rest, as `Outlet.part` does; callable from any thread."""
+    def close_connection(self, retry: float | None) -> bool:
+        """Close the connection and keep the stream, as `Outlet.close_connection`; callable from any thread."""
         outlet = self.root.channel.outlet
         if threading.get_ident() == self.channel.thread:
-            return not self.is_done and outlet.part(retry)
+            return not self.is_done and outlet.close_connection(retry)
         parted: Future[bool] = Future()
-        self.in_loop(lambda: parted.set_result(not self.is_done and outlet.part(retry)))
+        self.call_in_loop(lambda: parted.set_result(not self.is_done and outlet.close_connection(retry)))
         try:
             return parted.result(1.0)
         except TimeoutError:  # the request is over, and so nobody was there to do it
@@ -259,22 +259,22 @@ class Request(msgspec.Struct, eq=False):
         self.phase = RequestState.CANCELLED
         self.cancellation = Cancellation(verdict)
         self.task.cancel(reason)
-        self.insist(self.given_up_outcome)
+        self.ensure_outcome(self.given_up_outcome)
         return True
 
-    def insist(self, outcome: "Callable[[], Outcome]") -> None:
+    def ensure_outcome(self, outcome: "Callable[[], Outcome]") -> None:
         """See to it that the caller has an outcome soon, also if the cancelled handler goes on.
 
         Args:
             outcome: makes it, once it is needed.
         """
-        if self.channel.overdue is not None and self.task is not None:
+        if self.channel.on_overdue is not None and self.task is not None:
             self.task.get_loop().call_later(UNWINDING, self._settle, outcome)
 
     def _settle(self, outcome: "Callable[[], Outcome]") -> None:
-        overdue = self.channel.overdue
+        overdue = self.channel.on_overdue
         if overdue is not None and self.phase not in _FINISHED:
-            self.channel.settled = True
+            self.channel.is_settled = True
             text = "%s goes on %g s after it was cancelled; its caller is not waiting for it any more"
             log_safely(log, logging.WARNING, text, self.title(), UNWINDING)
             due = outcome()
@@ -301,9 +301,13 @@ class Request(msgspec.Struct, eq=False):
             self.progress.settle()
         self.phase = RequestState.FINISHED if self.phase is _ACTIVE else RequestState.GIVEN_UP
         channel = self.channel
-        channel.outlet, self.progress, channel.overdue = NOWHERE, None, None  # which hold on to us, as we to them
+        channel.outlet, self.progress, channel.on_overdue = (
+            NOWHERE,
+            None,
+            None,
+        )  # which hold on to us, as we to them
         if channel.in_flight is not None:
-            channel.in_flight.leave(self)
+            channel.in_flight.remove(self)
 
     def is_stopping(self) -> bool:
         """Whether a `CancelledError` in its handler is about this request.
@@ -314,7 +318,7 @@ class Request(msgspec.Struct, eq=False):
         root, task = self.root, asyncio.current_task()
         if root.cancellation is not None or (root.round is not None and root.round.has_ended):
             return True
-        outside = root.channel.outside
+        outside = root.channel.external_cancellations
         if outside is not None and task is root.task:
             return outside > 0
         return task is not None and task.cancelling() > 0
@@ -326,7 +330,7 @@ class Request(msgspec.Struct, eq=False):
         """
         if self.cancellation is None or self.task is None:
             return False
-        remaining, outside = self.task.uncancel(), self.channel.outside
+        remaining, outside = self.task.uncancel(), self.channel.external_cancellations
         return remaining == 0 if outside is None else outside <= 1
 
 
@@ -351,10 +355,10 @@ class InFlight:
 
     def enter(self, request: Request) -> None:
         """Take a request in until it is finished."""
-        self.keep(request)
+        self.add(request)
         request.channel.in_flight = self
 
-    def keep(self, request: Request) -> None:
+    def add(self, request: Request) -> None:
         """Take in a request; once more is once."""
         key = request.peer.session_id, request.id
         other = self._requests.get(key)
@@ -364,7 +368,7 @@ class InFlight:
             self._older.append(other)
         self._requests[key] = request
 
-    def leave(self, request: Request) -> None:
+    def remove(self, request: Request) -> None:
         """Forget a finished request."""
         if not self._requests:
             return
@@ -401,7 +405,7 @@ class InFlight:
             if request.peer.session_id == scope:
                 request.cancel(reason, verdict=verdict())
 
-    def stopping(self) -> None:
+    def mark_stopping(self) -> None:
         """Take in that the doorway is about to cancel the tasks of all requests."""
         for request in self:
-            request.channel.outside = 1 + (request.channel.outside or 0)
+            request.channel.external_cancellations = 1 + (request.channel.external_cancellations or 0)

@@ -14,9 +14,9 @@ from enfilade.primitives.errors import ResourceNotFound
 from enfilade.primitives.metadata import NEVER, Caching
 from enfilade.primitives.registry import Registry
 from enfilade.primitives.uri.uris import MAX_LENGTH, canonical, without_fragment
-from enfilade.serving.execution import Handlers
-from enfilade.serving.failures import alone, failures_as_errors, not_found
-from enfilade.serving.pagination import Pages, Render
+from enfilade.serving.execution import HandlerRunner
+from enfilade.serving.failures import failures_as_errors, not_found, single_error
+from enfilade.serving.pagination import PaginatedList, Render
 from enfilade.serving.request import Request
 from enfilade.startup.lazy import LazyModule
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
@@ -46,7 +46,7 @@ class Resources:
     Args:
         resources: the resources, in listed order, by URI.
         templates: the templates, in the order in which they are tried.
-        handlers: runs their functions.
+        runner: runs their functions.
         render: makes bytes of a page.
         page_size: entries per page.
         caching: hints by list method.
@@ -56,7 +56,7 @@ class Resources:
         self,
         resources: "Registry[Resource]",
         templates: "Registry[ResourceTemplate]",
-        handlers: Handlers,
+        runner: HandlerRunner,
         render: Render,
         *,
         page_size: int,
@@ -64,10 +64,10 @@ class Resources:
     ) -> None:
         self._resources = resources
         self._templates = templates
-        self._handlers = handlers
+        self._runner = runner
         self._version: tuple[int, int] = (-1, -1)
         self._changes_by_itself = False
-        self.pages = Pages(
+        self.pages = PaginatedList(
             ListResourcesResult,
             "resources",
             self.definitions,
@@ -76,7 +76,7 @@ class Resources:
             size=page_size,
             caching=caching.get("resources/list", NEVER),
         )
-        self.template_pages = Pages(
+        self.template_pages = PaginatedList(
             ListResourceTemplatesResult,
             "resource_templates",
             lambda: [each.definition for each in templates],
@@ -86,7 +86,7 @@ class Resources:
             caching=caching.get("resources/templates/list", NEVER),
         )
 
-    def offered(self) -> bool:
+    def is_offered(self) -> bool:
         """Whether there is anything to read."""
         return len(self._resources) > 0 or len(self._templates) > 0
 
@@ -112,7 +112,7 @@ class Resources:
         """Handle `resources/list`; files are looked up in a thread."""
         if self._listed_version() is not None:
             return self.pages.page(request.params.cursor)
-        page: PaginatedResult = await self._handlers.threads.run(self.pages.page, request.params.cursor)
+        page: PaginatedResult = await self._runner.threads.run(self.pages.page, request.params.cursor)
         return page
 
     async def read(self, request: Request) -> ReadResourceResult:
@@ -127,11 +127,11 @@ class Resources:
         source, bind, given = found
         with failures_as_errors(request, f"resource {uri!r}", uri=uri):
             try:
-                result = await self._handlers.run(
+                result = await self._runner.run(
                     request, source.handler, bind, given, lambda value: source.result(value, uri)
                 )
             except (ResourceNotFound, BaseExceptionGroup) as raised:
-                error = alone(raised)
+                error = single_error(raised)
                 if not isinstance(error, ResourceNotFound):
                     raise
                 raise not_found(error, request) from error

@@ -23,7 +23,7 @@ from enfilade.primitives.errors import ToolError
 from enfilade.primitives.names import is_reserved_secret
 from enfilade.primitives.schema.signature import is_async
 from enfilade.serving.channel import Peer
-from enfilade.serving.thread_pool import Threads
+from enfilade.serving.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding
@@ -197,7 +197,7 @@ class SecretSource:
         self,
         given: Mapping[str, str] | Lookup | None,
         dotenv: Callable[[], Path | None],
-        threads: Callable[[], Threads],
+        threads: Callable[[], ThreadPool],
     ) -> None:
         self._threads = threads
         self._in_thread = False

@@ -21,7 +21,7 @@ from msgspec import UNSET, UnsetType
 
 from enfilade.primitives.uri.uris import MAX_LENGTH, canonical
 from enfilade.serving.channel import Session
-from enfilade.serving.cluster import Relay
+from enfilade.serving.cluster import WorkerChannel
 from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
@@ -83,7 +83,7 @@ def updated(uri: str) -> Change:
     return Change(_UPDATED, canonical(uri))
 
 
-def everything(offers: Callable[[str], bool], watched: Iterable[str]) -> list[Change]:
+def all_changes(offers: Callable[[str], bool], watched: Iterable[str]) -> list[Change]:
     """Return the changes of all lists that are offered and of all resources that are watched.
 
     Args:
@@ -123,26 +123,26 @@ class Listener:
         wants: which changes it is told of; asked in any thread, and again before it is told.
         tell: called in the event loop, once for each change or run of equal changes. Returns False if there is
             no room for it now; it is then told later.
-        everything: returns all that it wants, to be told of when something may have been missed.
-        of: whose listener it is, for `Changes.end`.
+        all_changes: returns all that it wants, to be told of when something may have been missed.
+        owner: the connection or stream that it belongs to, for `Changes.end`.
 
     Attributes:
         ended: done when nothing will be told any more.
     """
 
-    __slots__ = ("_everything", "_lock", "_loop", "_tell", "_timer", "_waiting", "_wants", "ended", "of")
+    __slots__ = ("_all_changes", "_lock", "_loop", "_tell", "_timer", "_waiting", "_wants", "ended", "owner")
 
     def __init__(
         self,
         wants: Callable[[Change], bool],
         tell: Callable[[Change], bool],
         *,
-        everything: Callable[[], Iterable[Change]] = tuple,
-        of: object = None,
+        all_changes: Callable[[], Iterable[Change]] = tuple,
+        owner: object = None,
     ) -> None:
-        self.of = of
+        self.owner = owner
         self._wants = wants
-        self._everything = everything
+        self._all_changes = all_changes
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
@@ -160,9 +160,9 @@ class Listener:
         if first:
             self._in_loop(self._plan, DEBOUNCE)
 
-    def offer_everything(self) -> None:
+    def offer_all(self) -> None:
         """Tell of all that it wants, since nobody knows what was missed; to be called in the event loop."""
-        for change in self._everything():
+        for change in self._all_changes():
             self.offer(change)
 
     def end(self) -> None:
@@ -215,19 +215,19 @@ class Changes:
         self._listeners: tuple[Listener, ...] = ()
         self._others: Listener | None = None
 
-    def share(self, relay: Relay) -> None:
+    def share(self, worker_channel: WorkerChannel) -> None:
         """Tell other workers what is announced here, and announce here what they tell.
 
         To be called in the event loop.
         """
 
         def tell(change: Change) -> bool:
-            relay.tell("change", [change.method, change.uri])
+            worker_channel.send("change", [change.method, change.uri])
             return True
 
-        self._others = Listener(lambda _: True, tell) if relay.shared else None
-        relay.on("change", lambda change: self._offer(Change(*change)))
-        relay.on_gap(self._missed)
+        self._others = Listener(lambda _: True, tell) if worker_channel.shared else None
+        worker_channel.on("change", lambda change: self._offer(Change(*change)))
+        worker_channel.on_missed(self._missed)
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -252,7 +252,7 @@ class Changes:
 
     def _missed(self) -> None:
         for listener in self._listeners:
-            listener.offer_everything()
+            listener.offer_all()
 
     def attach(self, listener: Listener) -> bool:
         """Let a listener hear of changes from now on; False if there are too many already."""
@@ -268,10 +268,10 @@ class Changes:
             self._listeners = tuple(each for each in self._listeners if each is not listener)
         listener.stop()
 
-    def end(self, of: object = None) -> None:
+    def end(self, owner: object = None) -> None:
         """End all listening, because the server stops; or that of one connection, because it closes."""
         for listener in self._listeners:
-            if of is None or listener.of is of:
+            if owner is None or listener.owner is owner:
                 listener.end()
 
 
@@ -318,8 +318,8 @@ class Subscriptions:
         listener = Listener(
             lambda change: change in lists or change.uri in watched,
             tell,
-            everything=lambda: [*lists, *map(updated, watched)],
-            of=request.channel.outlet,
+            all_changes=lambda: [*lists, *map(updated, watched)],
+            owner=request.channel.outlet,
         )
         if not self._changes.attach(listener):
             raise RpcError(INTERNAL_ERROR, "There are too many subscriptions on this server; try again later")

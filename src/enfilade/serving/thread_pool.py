@@ -35,7 +35,7 @@ class _Awaitable(Executor):
         return await value if inspect.isawaitable(value) else value
 
 
-class Threads(_Awaitable):
+class ThreadPool(_Awaitable):
     """Runs calls in at most `limit` threads, each started when no other is idle.
 
     Args:
@@ -54,7 +54,7 @@ class Threads(_Awaitable):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queue a call (the interface asyncio asks of an executor; keywords are not used by it)."""
         if kwargs:
-            raise TypeError("Threads.submit takes no keyword arguments")
+            raise TypeError("ThreadPool.submit takes no keyword arguments")
         job = _Job(fn, args, None)
         self.give(job)
         return job.future
@@ -156,13 +156,13 @@ class Lane(_Awaitable):
         threads: where the thread comes from.
     """
 
-    def __init__(self, threads: Threads) -> None:
+    def __init__(self, threads: ThreadPool) -> None:
         self._threads = threads
         self.worker: _Worker | None = None
         self.closed = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Queue a call, as `Threads.submit` does."""
+        """Queue a call, as `ThreadPool.submit` does."""
         if kwargs:
             raise TypeError("Lane.submit takes no keyword arguments")
         job = _Job(fn, args, self)
@@ -175,7 +175,7 @@ class Lane(_Awaitable):
         return await asyncio.shield(asyncio.wrap_future(future))
 
     def bind(self, worker: "_Worker") -> None:
-        """Keep to a thread from now on; for `Threads`, which holds its lock."""
+        """Keep to a thread from now on; for `ThreadPool`, which holds its lock."""
         if not self.closed and self.worker is None:
             self.worker = worker
             worker.lanes += 1
@@ -218,7 +218,7 @@ class _Worker:
 
     __slots__ = ("_threads", "inbox", "lanes", "own")
 
-    def __init__(self, threads: Threads) -> None:
+    def __init__(self, threads: ThreadPool) -> None:
         self._threads = threads
         self.inbox: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self.own: deque[_Job] = deque()

@@ -21,9 +21,9 @@ from enfilade.primitives.errors import EnfiladeError
 from enfilade.primitives.metadata import NEVER, Caching
 from enfilade.primitives.registry import Registry
 from enfilade.serving.channel import Outcome
-from enfilade.serving.execution import Handlers, TimeLimit
+from enfilade.serving.execution import HandlerRunner, TimeLimit
 from enfilade.serving.failures import error_result, is_failure, log_safely, redacted, tool_error_result
-from enfilade.serving.pagination import Pages, Render
+from enfilade.serving.pagination import PaginatedList, Render
 from enfilade.serving.request import Request
 from enfilade.serving.secrets import Redaction, SecretSource
 from enfilade.wire.headers import MirroredParameter, check_mirrored, mirrored_parameters
@@ -44,7 +44,7 @@ class Tools:
 
     Args:
         registry: the tools, in listed order.
-        handlers: runs their functions.
+        runner: runs their functions.
         secrets: where those of them that need any get their secrets.
         render: makes bytes of a page.
         page_size: tools per page of a listing.
@@ -54,7 +54,7 @@ class Tools:
     def __init__(
         self,
         registry: Registry[Tool],
-        handlers: Handlers,
+        runner: HandlerRunner,
         secrets: SecretSource,
         render: Render,
         *,
@@ -62,12 +62,12 @@ class Tools:
         caching: Mapping[str, Caching],
     ) -> None:
         self._registry = registry
-        self._handlers = handlers
+        self._runner = runner
         self._secrets = secrets
         self._render = render
         self._mirrored: dict[Tool, tuple[MirroredParameter, ...]] = {}
         self._mirrored_version = -1
-        self.pages = Pages(
+        self.pages = PaginatedList(
             ListToolsResult,
             "tools",
             lambda: _Definitions(registry.items()),
@@ -91,7 +91,7 @@ class Tools:
         try:
             if tool.timeout is None:
                 if not tool.secrets and request.redaction is None:
-                    return await self._handlers.run(request, tool, tool.bind, arguments, tool.result)
+                    return await self._runner.run(request, tool, tool.bind, arguments, tool.result)
                 return await self._answer(request, tool, arguments)
             with TimeLimit(request, tool.name, tool.timeout, partial(self._overdue, request)):
                 return await self._answer(request, tool, arguments)
@@ -105,11 +105,11 @@ class Tools:
 
     async def _answer(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
         if not tool.secrets:
-            result = await self._handlers.run(request, tool, tool.bind, arguments, tool.result)
+            result = await self._runner.run(request, tool, tool.bind, arguments, tool.result)
         else:
             secrets = await self._secrets.resolve(tool, request.peer)
             request.redaction = (request.redaction or Redaction(())).with_values(secrets.values)
-            result = await self._handlers.run(request, tool, tool.bind, arguments, tool.result, secrets)
+            result = await self._runner.run(request, tool, tool.bind, arguments, tool.result, secrets)
         if request.redaction is not None and result.is_error is True:
             clean = request.redaction.json(msgspec.json.encode(result))
             return msgspec.json.decode(clean, type=CallToolResult)

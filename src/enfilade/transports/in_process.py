@@ -36,7 +36,7 @@ class _DirectOutlet:
         self._deliver(message)
         return True
 
-    def part(self, retry: float | None) -> bool:
+    def close_connection(self, retry: float | None) -> bool:
         return False
 
     async def drained(self) -> None:

@@ -135,7 +135,9 @@ class Connection:
             return not self._outlet.crowded and self._outlet.push(message)
 
         self._listener = Listener(
-            lambda change: change.uri is None or change.uri in self._session.watched, send_change, of=self._outlet
+            lambda change: change.uri is None or change.uri in self._session.watched,
+            send_change,
+            owner=self._outlet,
         )
         self._dispatcher.changes.attach(self._listener)
 
@@ -179,7 +181,7 @@ class Connection:
         self._stop_listening()
         if self._state is not ConnectionState.CLOSED:
             self._state = ConnectionState.REFUSING if refuse else ConnectionState.OPEN
-        self._in_flight.stopping()
+        self._in_flight.mark_stopping()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -254,8 +256,8 @@ class Connection:
         if self._request_timeout and request.method != "subscriptions/listen":
             later = asyncio.get_running_loop().call_later
             timer = later(self._request_timeout, expire, request, self._request_timeout)
-        request.channel.outside = 0  # until `close` says otherwise
-        request.channel.overdue = self._settle
+        request.channel.external_cancellations = 0  # until `close` says otherwise
+        request.channel.on_overdue = self._settle
         try:
             body, error = await self._dispatcher.respond(request)
         except asyncio.CancelledError:
@@ -265,7 +267,7 @@ class Connection:
         finally:
             if timer is not None:
                 timer.cancel()
-        if request.channel.settled:
+        if request.channel.is_settled:
             return
         if error is not None and request.method == "initialize":
             self._session.peer = None

@@ -107,7 +107,7 @@ class Writer:
     def crowded(self) -> bool:
         return self._waiting > HIGH_WATER and not self._done.done()
 
-    def part(self, retry: float | None) -> bool:
+    def close_connection(self, retry: float | None) -> bool:
         return False
 
     async def drained(self) -> None:

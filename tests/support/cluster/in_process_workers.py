@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from enfilade import Context, MCPApp
-from enfilade.serving.cluster import _HERE
+from enfilade.serving.cluster import _LOCAL_WORKERS
 from enfilade.serving.subscriptions import TOOLS, updated
 from enfilade.state.memory import MemoryBus, MemoryStore
 from enfilade.state.store import LogLimits, Store
@@ -310,14 +310,16 @@ class Crew:
     async def lose(self, worker: int) -> None:
         """Let a worker be dead to the others, as if by kill -9: what it does from now on nobody sees."""
         endpoint = self.apps[worker].endpoint
-        relay, recordings = endpoint.relay, endpoint.services.event_log
-        assert relay._renewing is not None
+        worker_channel, recordings = endpoint.worker_channel, endpoint.services.event_log
+        assert worker_channel._renewing is not None
         assert recordings is not None
-        relay._renewing.cancel()
+        worker_channel._renewing.cancel()
         for recording in list(recordings._open.values()):
             await recording.stop()
-        relay._told.clear()
-        _HERE.discard(relay.worker)  # its lease says that it is a process with our id, which it is no more
+        worker_channel._callbacks.clear()
+        _LOCAL_WORKERS.discard(
+            worker_channel.worker
+        )  # its lease says that it is a process with our id, which it is no more
 
     async def stop(self) -> None:
         for connection in self.connections:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from enfilade.serving.cluster import Relay
+from enfilade.serving.cluster import WorkerChannel
 from enfilade.state.store import LogLimits, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.timings import Timings
@@ -34,7 +34,7 @@ def store() -> SharedMemory:
 
 
 def of(store: SharedMemory, secret: str = SECRET) -> SealedEventLog:
-    return SealedEventLog(store.log, Seal([secret]), Relay(store), 3600)
+    return SealedEventLog(store.log, Seal([secret]), WorkerChannel(store), 3600)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def test_what_was_said_is_read_again_in_order(event_log: SealedEventLog) -
     for after in (0, 1, 250, 499, 500):
         page = await event_log.read(recorder.stream, after)
         assert page.messages == said[after:]
-        assert (page.end, page.head) == (CONCLUDED, StreamHead(event_log.relay.worker, True, 7))
+        assert (page.end, page.head) == (CONCLUDED, StreamHead(event_log.worker_channel.worker, True, 7))
 
 
 async def test_what_goes_on_has_no_end(event_log: SealedEventLog) -> None:
@@ -301,7 +301,7 @@ class TestFailures:
 async def test_a_quiet_stream_does_not_expire_while_it_is_open(store: SharedMemory) -> None:
     """R-356: it is kept for as long as it is served, whatever the log's age is."""
     store = SharedMemory(LogLimits(age=0.4))
-    event_log = SealedEventLog(store.log, Seal([SECRET]), Relay(store), 0.4)
+    event_log = SealedEventLog(store.log, Seal([SECRET]), WorkerChannel(store), 0.4)
     recorder = event_log.start_stream("session", is_response=True)
     recorder.record(b"one", droppable=False)
     await written(recorder)
@@ -325,8 +325,8 @@ async def test_a_quiet_stream_does_not_expire_while_it_is_open(store: SharedMemo
 async def test_who_is_there_already_gives_way_to_whoever_came_later(event_log: SealedEventLog) -> None:
     """A message that says so may have been lost: then it is said again, and the later one reads on."""
     told: list[Any] = []
-    event_log.relay.on("superseded", told.append)
-    worker = event_log.relay.worker
+    event_log.worker_channel.on("superseded", told.append)
+    worker = event_log.worker_channel.worker
     recorder = event_log.start_stream("session", is_response=True)
     recorder.claim_by_reader(worker, "first")
     recorder.claim_by_reader(worker, "second")

@@ -90,8 +90,8 @@ class Worker:
         self.app.tool(self.hold)
         self.asgi = Asgi(self.app)
         self.held = asyncio.Event()
-        self.keys = Counting(self.app.endpoint.relay.store.keys)
-        self.app.endpoint.relay.store = SimpleNamespace(  # type: ignore[assignment]  # the same, counted
+        self.keys = Counting(self.app.endpoint.worker_channel.store.keys)
+        self.app.endpoint.worker_channel.store = SimpleNamespace(  # type: ignore[assignment]  # the same, counted
             **{name: getattr(store, name) for name in ("log", "bus", "shared", "start", "close")}, keys=self.keys
         )
 

@@ -270,7 +270,7 @@ def test_over_a_pipe_as_well() -> None:
             async def drained(self) -> None:
                 return
 
-            def part(self, retry: float | None) -> bool:
+            def close_connection(self, retry: float | None) -> bool:
                 return False
 
         connection = Connection(app.dispatcher, Outlet(), write)

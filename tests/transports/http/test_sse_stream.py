@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from enfilade.serving.cluster import Relay
+from enfilade.serving.cluster import WorkerChannel
 from enfilade.serving.failures import LimitedLog
 from enfilade.state.memory import MemoryStore
 from enfilade.state.store import LogLimits, StoreError
@@ -232,7 +232,7 @@ async def test_an_answer_that_the_log_does_not_take_has_no_name_that_would_lead_
     def refuse(*_: object) -> None:
         raise StoreError("the log is closed")
 
-    event_log = SealedEventLog(store.log, Seal(), Relay(store), 3600)
+    event_log = SealedEventLog(store.log, Seal(), WorkerChannel(store), 3600)
     monkeypatch.setattr(event_log.local_log, "write", refuse)
     assert event_log.write_complete("session", 1, [b"outcome"]) is None
     reader = Reader()
@@ -260,7 +260,7 @@ class Elsewhere:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         store = SharedMemory()
-        self.event_log = Noting(store.log, Seal(), Relay(store), 3600)
+        self.event_log = Noting(store.log, Seal(), WorkerChannel(store), 3600)
         self.gate = asyncio.Event()
         self.refuses = False
         self.sizes: list[int] = []
@@ -361,7 +361,7 @@ async def test_a_log_out_of_order_keeps_nobody_for_long(how: str, monkeypatch: p
 async def test_what_a_log_in_this_process_gets_needs_no_task(how: str) -> None:
     """It is all there, in order, as soon as the stream has ended; and nothing refers to the connection."""
     store = MemoryStore(LogLimits())
-    event_log = Noting(store.log, Seal(), Relay(store), 3600)
+    event_log = Noting(store.log, Seal(), WorkerChannel(store), 3600)
     reader = Reader()
     recorder = ResponseRecorder(event_log, "session", 1)
     stream = EventStream(reader.send, [], StreamOptions(), recorder, priming=True)
@@ -400,7 +400,7 @@ _finishing: set[asyncio.Future[None]] = set()
 async def in_state(state: StreamState, reader: Reader) -> EventStream:
     """Return a stream in a state, with a recorder; what is written to it waits."""
     store = MemoryStore(LogLimits())
-    recorder = ResponseRecorder(SealedEventLog(store.log, Seal(), Relay(store), 3600), "session", 1)
+    recorder = ResponseRecorder(SealedEventLog(store.log, Seal(), WorkerChannel(store), 3600), "session", 1)
     stream = EventStream(reader.send, [], StreamOptions(), recorder)
     reader.open.clear()
     if state is not StreamState.NEW:

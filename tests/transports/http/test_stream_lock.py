@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from enfilade.serving.cluster import Relay
+from enfilade.serving.cluster import WorkerChannel
 from enfilade.state.open import open_store
 from enfilade.state.store import Store, StoreError
 from enfilade.transports.http.sse_stream import EventStream, StreamOptions
@@ -21,8 +21,8 @@ class Place:
     """A worker's locks."""
 
     def __init__(self, store: Store) -> None:
-        self.relay = Relay(store)
-        self.locks = StreamLocks(self.relay)
+        self.worker_channel = WorkerChannel(store)
+        self.locks = StreamLocks(self.worker_channel)
 
 
 @pytest.fixture(params=["together", "sqlite"])
@@ -36,16 +36,16 @@ async def places(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         await store.start()
     places = [Place(store) for store in stores]
     for place in places:
-        await place.relay.start()
+        await place.worker_channel.start()
     yield places
     for place in places:
-        await place.relay.stop()
+        await place.worker_channel.stop()
     for store in stores:
         await store.close()
 
 
 async def holder(places: list[Place], session_id: str = "session") -> bytes | None:
-    return await places[0].relay.store.keys.get(f"get:{session_id}")
+    return await places[0].worker_channel.store.keys.get(f"get:{session_id}")
 
 
 async def settled(look: Callable[[], object]) -> None:
@@ -102,7 +102,7 @@ async def test_a_stream_that_is_opened_after_its_seat_was_lost_ends_at_once(plac
 
 async def test_the_seat_of_the_dead_is_taken(places: list[Place]) -> None:
     """Idea 2: nobody is waited for."""
-    await places[0].relay.store.keys.put("get:session", b"nobody:1", 60)
+    await places[0].worker_channel.store.keys.put("get:session", b"nobody:1", 60)
     lock = await places[1].locks.steal("session", 60)
     assert (lock.was_held, await holder(places)) == (True, lock.holder)
 
@@ -144,7 +144,7 @@ async def test_a_message_that_is_lost(said: bool) -> None:
     await store.start()
     places = [Place(store) for _ in range(2)]
     for place in places:
-        await place.relay.start()
+        await place.worker_channel.start()
     old = await places[0].locks.steal("session", 60)
     bus.deaf = True
     new = await places[1].locks.steal("session", 60)
@@ -155,7 +155,7 @@ async def test_a_message_that_is_lost(said: bool) -> None:
         await settled(lambda: old.revoked)
     assert (old.revoked, new.revoked) == (said, False)
     for place in places:
-        await place.relay.stop()
+        await place.worker_channel.stop()
 
 
 @pytest.mark.parametrize("worker", [0, 1])

@@ -277,7 +277,7 @@ class StatelessRound:
         if self._request.task is not None:
             self._cancellations += 1
             self._request.task.cancel("waiting for the client's answers")
-            self._request.insist(self._overdue)
+            self._request.ensure_outcome(self._overdue)
 
     def _overdue(self) -> Outcome:
         """Return what ends this round if the handler goes on although it was cancelled."""

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from enfilade.serving.channel import NoAsker, Outlet
 from enfilade.serving.client_requests.errors import AskTimeoutError, CannotAskError, ClientRefusedError
 from enfilade.serving.client_requests.request_state import Answered
-from enfilade.serving.cluster import LOOK, Relay
+from enfilade.serving.cluster import LOOK, WorkerChannel
 from enfilade.serving.request import Request, RequestState
 from enfilade.state.store import StoreError
 from enfilade.state.tokens import Seal
@@ -45,19 +45,21 @@ class SessionAsker(NoAsker):
     """Asks by requests on the stream of the call, and waits for their answers; one for each doorway.
 
     Args:
-        relay: the workers at which an answer may arrive as well; None if it can arrive here only.
+        worker_channel: the workers at which an answer may arrive as well; None if it can arrive here only.
         seal: marks the ids of questions, so that what other workers keep for us are answers to us.
         limit: questions that one principal, or one session where there is none, may have unanswered.
     """
 
-    def __init__(self, relay: Relay | None = None, seal: Seal | None = None, *, limit: int = 64) -> None:
+    def __init__(
+        self, worker_channel: WorkerChannel | None = None, seal: Seal | None = None, *, limit: int = 64
+    ) -> None:
         self._limit = limit
         self._asked: Counter[tuple[str | None, str | None]] = Counter()  # questions without an answer, by client
         self._waiting: dict[tuple[str | None, str | int], asyncio.Future[Envelope]] = {}
-        self._relay = relay if relay is not None and relay.shared else None
+        self._worker_channel = worker_channel if worker_channel is not None and worker_channel.shared else None
         self._seal = seal
-        if self._relay is not None:
-            self._relay.on("answer", lambda key: self._soon_fetch((key[0], key[1])))
+        if self._worker_channel is not None:
+            self._worker_channel.on("answer", lambda key: self._soon_fetch((key[0], key[1])))
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -82,16 +84,16 @@ class SessionAsker(NoAsker):
             StoreError: it could not be left; the client may try again.
         """
         worker = self._asker(scope, envelope.id)
-        if self._relay is None or worker is None or worker == self._relay.worker:
+        if self._worker_channel is None or worker is None or worker == self._worker_channel.worker:
             return
         body = msgspec.json.encode(envelope)
-        await self._relay.store.keys.put(_answer_key(scope, str(envelope.id)), body, ANSWER_KEPT)
-        self._relay.tell("answer", [scope, envelope.id], worker)
+        await self._worker_channel.store.keys.put(_answer_key(scope, str(envelope.id)), body, ANSWER_KEPT)
+        self._worker_channel.send("answer", [scope, envelope.id], worker)
 
     def _new_id(self, scope: str | None) -> str:
-        if self._relay is None or self._seal is None:
+        if self._worker_channel is None or self._seal is None:
             return f"ask-{secrets.token_hex(8)}"
-        id = f"ask-{self._relay.worker}-{secrets.token_hex(8)}"
+        id = f"ask-{self._worker_channel.worker}-{secrets.token_hex(8)}"
         return f"{id}-{self._seal.sign(f'{scope} {id}'.encode(), _PURPOSE).hex()}"
 
     def _asker(self, scope: str, id: object) -> str | None:
@@ -108,14 +110,14 @@ class SessionAsker(NoAsker):
         return question.split("-")[1]
 
     def _soon_fetch(self, key: tuple[str | None, str]) -> None:
-        if self._relay is not None and key in self._waiting:
-            self._relay.soon(self._fetch(key))
+        if self._worker_channel is not None and key in self._waiting:
+            self._worker_channel.spawn(self._fetch(key))
 
     async def _fetch(self, key: tuple[str | None, str]) -> None:
         """Look whether the answer has been left for us by another worker."""
-        if self._relay is None:
+        if self._worker_channel is None:
             return
-        keys, name = self._relay.store.keys, _answer_key(str(key[0]), key[1])
+        keys, name = self._worker_channel.store.keys, _answer_key(str(key[0]), key[1])
         try:
             kept = await keys.get(name)
             if kept is not None:
@@ -134,11 +136,11 @@ class SessionAsker(NoAsker):
         end = loop.time() + timeout
         while True:
             left = end - loop.time()
-            pause = left if self._relay is None else min(left, 2 * LOOK)
+            pause = left if self._worker_channel is None else min(left, 2 * LOOK)
             done, _ = await asyncio.wait((waiting,), timeout=max(0.0, pause))
             if done:
                 return True
-            if self._relay is not None:
+            if self._worker_channel is not None:
                 await self._fetch(key)
             if left <= pause:
                 return waiting.done()

@@ -207,7 +207,7 @@ class BridgePost:
 
 
 def _part(response: PostResponse) -> None:
-    response.part(None)
+    response.close_connection(None)
 
 
 def _end_call(loop: SessionLoop, envelope: Envelope) -> None:

@@ -23,7 +23,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError('this needs anyio: pip install "enfilade[duplex]"', name="anyio") from error
 
-from enfilade.serving.cluster import Relay
+from enfilade.serving.cluster import WorkerChannel
 from enfilade.serving.failures import masked
 from enfilade.state.event_store import EventStore, EventStoreLog
 from enfilade.state.memory import MemoryStore
@@ -109,11 +109,13 @@ class HTTPStreamableTransport:
         self._principal = principal
         hosts, origins = check_each(allowed_hosts, check_host), check_each(allowed_origins, check_origin)
         self._check_headers = header_check_for(Guard(hosts, origins, localhost=allow_localhost))
-        self._relay = Relay(MemoryStore(LogLimits()))
+        self._worker_channel = WorkerChannel(MemoryStore(LogLimits()))
         seal = Seal([secret] if isinstance(secret, str | bytes) else secret)
         self._event_log: SealedEventLog | None = None
         if event_store is not None:
-            self._event_log = SealedEventLog(EventStoreLog(event_store), seal, self._relay, options.stream_age)
+            self._event_log = SealedEventLog(
+                EventStoreLog(event_store), seal, self._worker_channel, options.stream_age
+            )
         self._server_stream = ServerStream(self._single_session, self._event_log)
         self._services = BridgeServices(
             session=self._single_session,
@@ -122,7 +124,7 @@ class HTTPStreamableTransport:
             response_options=self._response_options,
             event_log=self._event_log,
         )
-        self._get_handler = GetHandler(self._relay, self._event_log, self._response_options)
+        self._get_handler = GetHandler(self._worker_channel, self._event_log, self._response_options)
         self._loop: SessionLoop | None = None
         self._serving: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()
@@ -228,7 +230,7 @@ class HTTPStreamableTransport:
         if self._event_log is not None:
             await self._event_log.flush(self._timings.bridge_farewell)
             await self._event_log.stop()
-        await self._relay.stop()
+        await self._worker_channel.stop()
 
     # -- HTTP's side -------------------------------------------------------------------------------------------
 

@@ -70,8 +70,8 @@ class Batch:
 
     async def respond(self, request: Request, outcome: "asyncio.Future[bytes | None]") -> bytes | None:
         """Run one request of the batch, and return its response, if it gets one."""
-        request.channel.outside = 0
-        request.channel.overdue = partial(_settle, outcome)
+        request.channel.external_cancellations = 0
+        request.channel.on_overdue = partial(_settle, outcome)
         self._requests.append(request)
         request.register_in_flight()  # in effect, since the others of the batch go on beside it
         timer = None
@@ -92,7 +92,7 @@ class Batch:
 
     def _stop(self) -> None:
         for request in self._requests:
-            request.channel.outside = 1
+            request.channel.external_cancellations = 1
             request.cancel("the server is stopping", verdict=cut_off())
 
 

@@ -18,7 +18,7 @@ from typing import Final
 from msgspec import UNSET
 
 from enfilade.serving.client_requests.session import SessionAsker
-from enfilade.serving.cluster import Reconciler, Relay
+from enfilade.serving.cluster import Reconciler, WorkerChannel
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.failures import LimitedLog, is_shutdown, masked, stopping, stops
 from enfilade.serving.request import InFlight
@@ -65,7 +65,7 @@ class Endpoint:
     Args:
         dispatcher: runs the requests.
         guard: Host and Origin checks.
-        relay: the store, and the workers that share it.
+        worker_channel: the store, and the workers that share it.
         seal: makes session ids and event ids.
         log: where streams are recorded, so that they can be resumed; None if they cannot be.
         options: what the endpoint allows.
@@ -81,30 +81,32 @@ class Endpoint:
         self,
         dispatcher: Dispatcher,
         guard: Guard,
-        relay: Relay,
+        worker_channel: WorkerChannel,
         seal: Seal,
         log: EventLog | None,
         options: HttpOptions,
         principal: Principal = authenticated_user,
     ) -> None:
         self.options = options
-        self.relay = relay
+        self.worker_channel = worker_channel
         self._timings = options.responses.timings
         self.draining = False
         bodies = BodyReader(options.body_limit, BodyMemory(options.body_memory))
-        reconciler = Reconciler(seal, relay)
-        sessions = Sessions(seal, relay, options.session_ttl, learn=reconciler.learn, timings=self._timings)
+        reconciler = Reconciler(seal, worker_channel)
+        sessions = Sessions(
+            seal, worker_channel, options.session_ttl, learn=reconciler.learn, timings=self._timings
+        )
         sessions.on_missed_change = dispatcher.changes.announce_here
         reconciler.restore = sessions.restore_ended
         event_log = None
         if log is not None and options.sessions:
-            event_log = SealedEventLog(log, seal, relay, options.stream_age, self._timings)
+            event_log = SealedEventLog(log, seal, worker_channel, options.stream_age, self._timings)
         self.services = Services(
             options=options,
             dispatcher=dispatcher,
-            relay=relay,
+            worker_channel=worker_channel,
             sessions=sessions,
-            asker=SessionAsker(relay, seal, limit=options.max_questions),
+            asker=SessionAsker(worker_channel, seal, limit=options.max_questions),
             in_flight=InFlight(),
             event_log=event_log,
             bodies=bodies,
@@ -112,7 +114,7 @@ class Endpoint:
             stream_quota=StreamQuota(options.max_streams),
         )
         self.streams = StandaloneStreams(
-            dispatcher.changes, sessions, options.responses, relay, event_log, dispatcher.offers
+            dispatcher.changes, sessions, options.responses, worker_channel, event_log, dispatcher.offers
         )
         self._reconciler = reconciler
         self._session_use = SessionUse(options.session_ttl, self._sessions_in_use, self._on_session_end)
@@ -120,8 +122,8 @@ class Endpoint:
         self._principal = principal
         self._running_loop: asyncio.AbstractEventLoop | None = None
         self._start_lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
-        relay.on("cancel", lambda body: self._cancel(*body))
-        relay.on("end", self._on_session_end)
+        worker_channel.on("cancel", lambda body: self._cancel(*body))
+        worker_channel.on("end", self._on_session_end)
 
     # -- start and stop ----------------------------------------------------------------------------------------
 
@@ -139,11 +141,11 @@ class Endpoint:
                 return
             if self.services.event_log is not None:
                 self.services.event_log.reset()
-            await self.relay.store.start()
+            await self.worker_channel.store.start()
             await self._reconciler.start()
-            await self.relay.start()
+            await self.worker_channel.start()
             await self._reconciler.join()
-            self.services.dispatcher.changes.share(self.relay)
+            self.services.dispatcher.changes.share(self.worker_channel)
             if self.options.sessions:
                 self._session_use.start()
             self.draining = False
@@ -155,7 +157,7 @@ class Endpoint:
             return "stopping"
         try:
             await self.start()
-            await self.relay.store.keys.get("ready")
+            await self.worker_channel.store.keys.get("ready")
         except StoreError as error:
             _not_ready_log.write(logging.WARNING, "not ready: %s", error)
             return "the store is out of reach"
@@ -181,8 +183,8 @@ class Endpoint:
         self._session_use.stop()
         if self.services.event_log is not None:
             await self.services.event_log.flush(timeout)
-        await self.relay.stop()
-        await self.relay.store.close()
+        await self.worker_channel.stop()
+        await self.worker_channel.store.close()
 
     # -- requests ----------------------------------------------------------------------------------------------
 
@@ -265,7 +267,7 @@ class Endpoint:
         await session.end()
         session_id = str(session.peer.session_id)
         self._on_session_end(session_id)
-        self.relay.tell("end", session_id)
+        self.worker_channel.send("end", session_id)
 
     def _on_session_end(self, session_id: str) -> None:
         self.services.sessions.note_ended(session_id)

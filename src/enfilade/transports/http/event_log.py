@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from enfilade.serving.cluster import Relay
+from enfilade.serving.cluster import WorkerChannel
 from enfilade.state.event_store import EventStoreLog
 from enfilade.state.memory import MemoryLog
 from enfilade.state.store import EventLog, StoreError
@@ -83,17 +83,17 @@ class SentEvents:
     A worker that is gone does not answer; its client is believed, so that it learns that the worker is gone.
 
     Args:
-        relay: the workers.
+        worker_channel: the workers.
         last_sent: returns the position of the last event that this worker sent on a stream which it writes at
             present; None for other streams.
     """
 
-    def __init__(self, relay: Relay, last_sent: Callable[[str], int | None]) -> None:
-        self._relay = relay
+    def __init__(self, worker_channel: WorkerChannel, last_sent: Callable[[str], int | None]) -> None:
+        self._worker_channel = worker_channel
         self._last_sent = last_sent
         self._open: dict[str, asyncio.Future[bool]] = {}
-        relay.on("claim", self._answer)
-        relay.on("verdict", self._take_answer)
+        worker_channel.on("claim", self._answer)
+        worker_channel.on("verdict", self._take_answer)
 
     async def was_sent(self, stream: str, position: int, worker: str, timeout: float) -> bool:
         """Return whether a worker has sent an event, as far as it says; True if it does not answer.
@@ -104,13 +104,13 @@ class SentEvents:
             worker: the worker that writes the stream.
             timeout: seconds that it has to answer.
         """
-        if not self._relay.shared or worker == self._relay.worker:
+        if not self._worker_channel.shared or worker == self._worker_channel.worker:
             return True
         number = secrets.token_hex(8)
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._open[number] = answer
         try:
-            self._relay.tell("claim", [stream, position, self._relay.worker, number], worker)
+            self._worker_channel.send("claim", [stream, position, self._worker_channel.worker, number], worker)
             async with asyncio.timeout(timeout):
                 return await answer
         except TimeoutError:
@@ -121,7 +121,7 @@ class SentEvents:
     def _answer(self, body: tuple[str, int, str, str]) -> None:
         stream, position, worker, number = body
         last_sent = self._last_sent(stream)
-        self._relay.tell("verdict", [number, last_sent is None or position <= last_sent], worker)
+        self._worker_channel.send("verdict", [number, last_sent is None or position <= last_sent], worker)
 
     def _take_answer(self, body: tuple[str, bool]) -> None:
         number, was_sent = body
@@ -136,7 +136,7 @@ class SealedEventLog:
     Args:
         log: where they are.
         seal: signs event ids, and seals entries unless the log is private to this process.
-        relay: tells readers at other workers that there is more.
+        worker_channel: tells readers at other workers that there is more.
         age: seconds for which the log keeps a stream to which nothing is written.
         timings: time limits.
 
@@ -145,18 +145,20 @@ class SealedEventLog:
         local_log: the log, if it never has to be waited for: it is in this process, and its own.
     """
 
-    def __init__(self, log: EventLog, seal: Seal, relay: Relay, age: float, timings: Timings = Timings()) -> None:
+    def __init__(
+        self, log: EventLog, seal: Seal, worker_channel: WorkerChannel, age: float, timings: Timings = Timings()
+    ) -> None:
         self.log = log
         self.timings = timings
-        self.relay = relay
+        self.worker_channel = worker_channel
         self.external_log = log if isinstance(log, EventStoreLog) else None
         self.local_log = log if isinstance(log, MemoryLog) and log.private else None
         self._seal = seal
         self._age = age
         self._open: dict[str, StreamRecorder] = {}
         self._refresh_timer: asyncio.TimerHandle | None = None
-        self._sent_events = SentEvents(relay, self._last_sent)
-        relay.on("resume", self._claim)
+        self._sent_events = SentEvents(worker_channel, self._last_sent)
+        worker_channel.on("resume", self._claim)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -176,7 +178,9 @@ class SealedEventLog:
             request_id: the request that the stream answers; None for a batch, and for a standalone stream.
             is_response: whether it answers anything.
         """
-        recorder = StreamRecorder(self, session_id, StreamHead(self.relay.worker, is_response, request_id))
+        recorder = StreamRecorder(
+            self, session_id, StreamHead(self.worker_channel.worker, is_response, request_id)
+        )
         self._open[recorder.stream] = recorder
         if self._refresh_timer is None:
             self._schedule_refresh()
@@ -195,7 +199,7 @@ class SealedEventLog:
         if self.local_log is None or sum(map(len, messages)) > ENTRY_SIZE:
             return None
         number = new_number()
-        head, end = StreamHead(self.relay.worker, True, request_id), len(messages) + 1
+        head, end = StreamHead(self.worker_channel.worker, True, request_id), len(messages) + 1
         try:
             self.append_now(stream_key(session_id, number), head, end, Entry(1, messages, CONCLUDED))
         except StoreError:
@@ -239,7 +243,7 @@ class SealedEventLog:
     def tell_reader(self, kind: str, reader: tuple[str, str]) -> None:
         """Send a message to a reader: worker and number."""
         worker, number = reader
-        self.relay.tell(kind, number, worker)
+        self.worker_channel.send(kind, number, worker)
 
     def forget(self, recorder: StreamRecorder) -> None:
         """Forget a stream that is in the log to its end."""
@@ -273,7 +277,7 @@ class SealedEventLog:
         if recorder is not None:
             recorder.claim_by_reader(worker, number, is_new=is_new)
         else:
-            self.relay.tell("unserved", number, worker)
+            self.worker_channel.send("unserved", number, worker)
 
     def _schedule_refresh(self) -> None:
         self._refresh_timer = asyncio.get_running_loop().call_later(self._age / 4, self._refresh)
@@ -284,7 +288,7 @@ class SealedEventLog:
         now = time.monotonic()
         for recorder in self._open.values():
             if now - recorder.last_write > self._age / 4:
-                self.relay.soon(self._touch(recorder))
+                self.worker_channel.spawn(self._touch(recorder))
         if self._open:
             self._schedule_refresh()
 

@@ -172,7 +172,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
         stream = self._stream or self._start_stream()
         return stream is not None and stream.push_always(message)
 
-    def part(self, retry: float | None) -> bool:
+    def close_connection(self, retry: float | None) -> bool:
         """End the connection, for the client to reconnect for the rest, if it is one that does (R-354)."""
         stream = self._stream or self._start_stream()
         if stream is None or not self._client_reconnects:
@@ -190,7 +190,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
             self._waiting = _Waiting()
             self._start_stream()
         responding = responder.respond(request)
-        request.channel.outside = 0  # nobody else runs before it waits for something
+        request.channel.external_cancellations = 0  # nobody else runs before it waits for something
         try:
             try:
                 awaited = responding.send(None)  # nearly always it is done at once
@@ -305,7 +305,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
         if self._stream is not None:
             self._stream.open()
         waiting.timer = asyncio.get_running_loop().call_later(self.options.timings.slow_request, self._on_slow)
-        request.channel.overdue = self._send_early_outcome
+        request.channel.on_overdue = self._send_early_outcome
 
     def start_batch(self, session_id: str | None) -> None:
         """Set up what a batch needs, which counts as waiting from the start.
@@ -399,7 +399,7 @@ def resume_handler(coroutine: Coroutine[Any, Any, T], awaited: Any, request: Req
         except BaseException as error:
             thrown = error
         count_before = task.cancelling()
-        from_outside = request.channel.outside = count_before - own
+        from_outside = request.channel.external_cancellations = count_before - own
         if isinstance(thrown, asyncio.CancelledError) and from_outside > 0 and request.cancellation is None:
             _insist_on_outcome(request, thrown)
         try:
@@ -420,4 +420,4 @@ def _insist_on_outcome(request: Request, cancellation: asyncio.CancelledError) -
         error = cancelled_by_host(cancellation, request.method)
         return encode_error(request.id, error), error
 
-    request.insist(outcome)
+    request.ensure_outcome(outcome)

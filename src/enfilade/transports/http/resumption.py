@@ -12,7 +12,7 @@ import contextlib
 import secrets
 from typing import Final, NamedTuple
 
-from enfilade.serving.cluster import Relay
+from enfilade.serving.cluster import WorkerChannel
 from enfilade.state.store import StoreError
 from enfilade.transports.http.event_log import EventBatch, EventPosition, SealedEventLog
 from enfilade.transports.http.event_recorder import RELEASED
@@ -64,16 +64,16 @@ class StreamReaders:
 
     Args:
         event_log: the streams.
-        relay: the workers that write them.
+        worker_channel: the workers that write them.
     """
 
-    def __init__(self, event_log: SealedEventLog, relay: Relay) -> None:
+    def __init__(self, event_log: SealedEventLog, worker_channel: WorkerChannel) -> None:
         self._event_log = event_log
-        self._relay = relay
+        self._worker_channel = worker_channel
         self._readers: dict[str, _Reader] = {}
-        relay.on("wake", self._wake)
-        relay.on("superseded", self._supersede)
-        relay.on("unserved", self._mark_unserved)
+        worker_channel.on("wake", self._wake)
+        worker_channel.on("superseded", self._supersede)
+        worker_channel.on("unserved", self._mark_unserved)
 
     def __len__(self) -> int:
         return len(self._readers)
@@ -124,8 +124,8 @@ class StreamReaders:
                 if batch.end:
                     return ReadOutcome(batch.end, position)
                 if clock() - last_call > timings.reader_renewal:
-                    claim = [start.stream, self._relay.worker, number, last_call < 0]
-                    self._relay.tell("resume", claim, worker)
+                    claim = [start.stream, self._worker_channel.worker, number, last_call < 0]
+                    self._worker_channel.send("resume", claim, worker)
                     last_call = clock()
                 elif not batch.messages:
                     is_served = not reader.is_unserved and await self._is_served(start.stream, worker)
@@ -162,10 +162,10 @@ class StreamReaders:
 
     async def _is_served(self, stream: str, worker: str) -> bool:
         """Whether a worker is there that will write the rest, as far as is known."""
-        if worker == self._relay.worker:
+        if worker == self._worker_channel.worker:
             return stream in self._event_log
         try:
-            return await self._relay.is_alive(worker)
+            return await self._worker_channel.is_alive(worker)
         except StoreError:
             return True
 

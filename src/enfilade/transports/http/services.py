@@ -4,7 +4,7 @@ import msgspec
 from msgspec import UNSET
 
 from enfilade.serving.client_requests.session import SessionAsker
-from enfilade.serving.cluster import Relay
+from enfilade.serving.cluster import WorkerChannel
 from enfilade.serving.dispatcher import Dispatcher
 from enfilade.serving.request import InFlight
 from enfilade.transports.http.event_log import SealedEventLog
@@ -52,7 +52,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         options: what the endpoint allows.
         dispatcher: runs requests.
-        relay: the store, and the workers that share it.
+        worker_channel: the store, and the workers that share it.
         sessions: the sessions of clients.
         asker: asks the clients of sessions.
         in_flight: the requests of sessions that wait for something, by their ids.
@@ -64,7 +64,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     options: HttpOptions
     dispatcher: Dispatcher
-    relay: Relay
+    worker_channel: WorkerChannel
     sessions: Sessions
     asker: SessionAsker
     in_flight: InFlight
@@ -91,7 +91,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     def cancel(self, session_id: str, params: CancelledNotificationParams) -> None:
         """Do what a client's `notifications/cancelled` asks, wherever the request is served (R-363)."""
         if not self.in_flight.cancel(session_id, params) and params.request_id is not UNSET:
-            self.relay.tell("cancel", [session_id, params.request_id, params.reason or None])
+            self.worker_channel.send("cancel", [session_id, params.request_id, params.reason or None])
 
 
 def session_not_found() -> RpcError:

@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 from enfilade.serving.channel import Peer
-from enfilade.serving.cluster import Relay
+from enfilade.serving.cluster import WorkerChannel
 from enfilade.serving.subscriptions import Watched, unwatch, watch
 from enfilade.state.store import ENDED, StoreError
 from enfilade.state.tokens import Seal
@@ -154,12 +154,10 @@ class Sessions:
     """Opens sessions and finds them again.
 
     Args:
-        seal: makes and reads the tokens.
-        relay: leads to the store that keeps what changes during a session, and to the workers that share it.
-        ttl: seconds without use after which a session may end.
-        cache_size: how many sessions are cached, to save the work of unsealing and looking up.
-        learn: looks for secrets that the seal does not have, until the function that it gets returns true.
-        timings: time limits.
+        seal: makes and reads the tokens. worker_channel: leads to the store that keeps what changes during a
+        session, and to the workers that share it. ttl: seconds without use after which a session may end.
+        cache_size: how many sessions are cached, to save the work of unsealing and looking up. learn: looks for
+        secrets that the seal does not have, until the function that it gets returns true. timings: time limits.
 
     Attributes:
         streaming: the resources watched by each session whose stream is open in this worker. What is
@@ -171,16 +169,16 @@ class Sessions:
     def __init__(
         self,
         seal: Seal,
-        relay: Relay,
+        worker_channel: WorkerChannel,
         ttl: float,
         cache_size: int = 4096,
         learn: Callable[[Callable[[], bool]], Awaitable[None]] | None = None,
         timings: Timings = Timings(),
     ) -> None:
-        self._freshness = timings.session_freshness if relay.shared else timings.session_freshness_alone
+        self._freshness = timings.session_freshness if worker_channel.shared else timings.session_freshness_alone
         self._seal = seal
         self._learn = learn
-        self._relay = relay
+        self._worker_channel = worker_channel
         self._ttl = ttl
         self._cache_size = cache_size
         self._cached: OrderedDict[bytes | None, Session] = OrderedDict()
@@ -190,8 +188,8 @@ class Sessions:
         self._ended: OrderedDict[str, float] = OrderedDict()
         self.on_missed_change: Callable[[str], None] = lambda uri: None
         self.streaming: dict[str | None, Watched] = {}
-        relay.on("session", self._on_change_elsewhere)
-        relay.on_gap(self._on_gap)
+        worker_channel.on("session", self._on_change_elsewhere)
+        worker_channel.on_missed(self._on_gap)
 
     def create(
         self, params: InitializeRequestParams, revision: str, principal: str | None
@@ -312,7 +310,7 @@ class Sessions:
         Raises:
             StoreError: it could not be written.
         """
-        key, keys = _key(session.peer.session_id), self._relay.store.keys
+        key, keys = _key(session.peer.session_id), self._worker_channel.store.keys
         for _ in range(_ATTEMPTS):
             stored = await keys.get(key)
             record = _read(stored)
@@ -337,7 +335,7 @@ class Sessions:
         Raises:
             StoreError: the store does not say.
         """
-        return _read(await self._relay.store.keys.get(_key(session_id)))
+        return _read(await self._worker_channel.store.keys.get(_key(session_id)))
 
     async def change(self, session: Session, edit: Callable[[Record], None]) -> None:
         """Change what is remembered of a session, for as long as it may live.
@@ -348,7 +346,7 @@ class Sessions:
         Raises:
             StoreError: it could not be changed.
         """
-        session_id, keys = session.peer.session_id, self._relay.store.keys
+        session_id, keys = session.peer.session_id, self._worker_channel.store.keys
         for _ in range(_ATTEMPTS):
             stored = await keys.get(_key(session_id))
             record = _read(stored)
@@ -362,7 +360,7 @@ class Sessions:
         self._invalidate(session_id)
         if session_id in self.streaming:
             self.streaming[session_id] = record.watched
-        await self._relay.tell_and_wait("session", session_id)
+        await self._worker_channel.send_and_wait("session", session_id)
 
     # -- ended sessions ----------------------------------------------------------------------------------------
 
@@ -386,7 +384,7 @@ class Sessions:
         return len(ended)
 
     async def _end_again(self, session_id: str, ttl: float) -> None:
-        keys = self._relay.store.keys
+        keys = self._worker_channel.store.keys
         for _ in range(_ATTEMPTS):
             stored = await keys.get(_key(session_id))
             if _read(stored).ended or await keys.swap(_key(session_id), stored, ENDED, ttl):
@@ -403,17 +401,17 @@ class Sessions:
     def _on_change_elsewhere(self, session_id: str) -> None:
         self._invalidate(session_id)
         if session_id in self.streaming:
-            self._relay.soon(self._reload_watched(session_id))
+            self._worker_channel.spawn(self._reload_watched(session_id))
 
     def _on_gap(self) -> None:
-        """Invalidate everything: messages of other workers may have been lost."""
+        """Invalidate all_changes: messages of other workers may have been lost."""
         for session in self._by_id.values():
             session.changes += 1
             session.fresh_until = 0.0
         for session_id in self.streaming:
             if session_id is not None:
                 self._invalidate(session_id)
-                self._relay.soon(self._reload_watched(session_id, after_gap=True))
+                self._worker_channel.spawn(self._reload_watched(session_id, after_gap=True))
 
     async def _reload_watched(self, session_id: str, *, after_gap: bool = False) -> None:
         try:

@@ -24,8 +24,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final, Protocol
 
-from enfilade.serving.cluster import Relay
-from enfilade.serving.subscriptions import Change, Changes, Listener, everything, notification_of
+from enfilade.serving.cluster import WorkerChannel
+from enfilade.serving.subscriptions import Change, Changes, Listener, all_changes, notification_of
 from enfilade.transports.asgi_types import Headers, Receive, Send
 from enfilade.transports.http.event_log import EventBatch, EventPosition, SealedEventLog
 from enfilade.transports.http.event_recorder import RELEASED, StreamRecorder
@@ -121,7 +121,7 @@ class GetHandler:
     """Serves the GETs of this worker.
 
     Args:
-        relay: the workers at which a session may have its stream as well.
+        worker_channel: the workers at which a session may have its stream as well.
         event_log: where streams are recorded; None if they cannot be resumed.
         options: how streams behave.
 
@@ -131,11 +131,13 @@ class GetHandler:
         open_responses: the responses that are open, and the session of each.
     """
 
-    def __init__(self, relay: Relay, event_log: SealedEventLog | None, options: StreamOptions) -> None:
+    def __init__(
+        self, worker_channel: WorkerChannel, event_log: SealedEventLog | None, options: StreamOptions
+    ) -> None:
         self._event_log = event_log
         self._options = options
-        self.locks = StreamLocks(relay)
-        self.readers = None if event_log is None else StreamReaders(event_log, relay)
+        self.locks = StreamLocks(worker_channel)
+        self.readers = None if event_log is None else StreamReaders(event_log, worker_channel)
         self.open_responses: dict[SseResponse, object] = {}
 
     async def serve(
@@ -255,7 +257,7 @@ class StandaloneStreams:
         changes: what they tell of.
         sessions: the resources that each session watches.
         options: how streams behave.
-        relay: the workers at which a session may have its stream as well.
+        worker_channel: the workers at which a session may have its stream as well.
         event_log: where streams are recorded; None if they cannot be resumed.
         offers: whether a method is offered in a revision.
     """
@@ -265,17 +267,17 @@ class StandaloneStreams:
         changes: Changes,
         sessions: Sessions,
         options: StreamOptions,
-        relay: Relay,
+        worker_channel: WorkerChannel,
         event_log: SealedEventLog | None,
         offers: Callable[[str, str], bool],
     ) -> None:
         self._changes = changes
         self._sessions = sessions
         self._options = options
-        self._relay = relay
+        self._worker_channel = worker_channel
         self._event_log = event_log
         self._offers = offers
-        self._handler = GetHandler(relay, event_log, options)
+        self._handler = GetHandler(worker_channel, event_log, options)
         self.readers = self._handler.readers
         self._listeners: dict[str, list[Listener]] = {}
         self._retained: dict[Listener, None] = {}
@@ -317,8 +319,8 @@ class StandaloneStreams:
         revision, streaming = session.peer.revision, self._sessions.streaming
         key = lock.session_id
 
-        def all_changes() -> list[Change]:
-            return everything(lambda method: self._offers(method, revision), streaming.get(key, ()))
+        def possible_changes() -> list[Change]:
+            return all_changes(lambda method: self._offers(method, revision), streaming.get(key, ()))
 
         def is_wanted(change: Change) -> bool:
             return change.uri is None or change.uri in streaming.get(key, ())
@@ -328,7 +330,7 @@ class StandaloneStreams:
                 return False
             return stream.push(notification_of(change, revision, streaming.get(key, {})))
 
-        listener = Listener(is_wanted, send_change, everything=all_changes)
+        listener = Listener(is_wanted, send_change, all_changes=possible_changes)
         recorder: StreamRecorder | None = None
         is_retained = False
         try:
@@ -343,7 +345,7 @@ class StandaloneStreams:
                 recorder = self._event_log.start_stream(key, is_response=False)
                 stream.record_to(recorder, priming=revision in POLLING)
             if response.missed_changes:
-                listener.offer_everything()
+                listener.offer_all()
             await response.wait_until_over(listener.ended)
             if listener.ended.done():
                 self._detach(key, listener)
@@ -351,7 +353,7 @@ class StandaloneStreams:
             elif recorder is not None:
                 is_retained = True
                 self._make_room(listener)
-                self._relay.soon(self._retain(session, listener, stream, recorder))
+                self._worker_channel.spawn(self._retain(session, listener, stream, recorder))
         finally:
             if not is_retained:
                 self._detach(key, listener)

@@ -12,7 +12,7 @@ import contextlib
 import secrets
 from typing import Final
 
-from enfilade.serving.cluster import Relay
+from enfilade.serving.cluster import WorkerChannel
 from enfilade.state.store import StoreError
 from enfilade.transports.http.sse_stream import EventStream
 
@@ -61,15 +61,15 @@ class StreamLocks:
     """The locks that connections of this worker hold, and the way to those of other workers.
 
     Args:
-        relay: the other workers.
+        worker_channel: the other workers.
     """
 
-    def __init__(self, relay: Relay) -> None:
-        self._relay = relay
-        self._keys = relay.store.keys
+    def __init__(self, worker_channel: WorkerChannel) -> None:
+        self._worker_channel = worker_channel
+        self._keys = worker_channel.store.keys
         self._held: dict[str, StreamLock] = {}
-        relay.on("vacate", self._revoke_for_other_worker)
-        relay.on_gap(self._check_all)
+        worker_channel.on("vacate", self._revoke_for_other_worker)
+        worker_channel.on_missed(self._check_all)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -87,12 +87,12 @@ class StreamLocks:
             StoreError: the store does not answer.
         """
         previous = self._held.get(session_id)
-        lock = self._held[session_id] = StreamLock(session_id, self._relay.worker)
+        lock = self._held[session_id] = StreamLock(session_id, self._worker_channel.worker)
         if previous is not None:
             lock.was_held = True
             previous.revoke()
         try:
-            if self._relay.shared:
+            if self._worker_channel.shared:
                 await self._steal_in_store(lock, ttl, may_be_forgotten)
         except BaseException:
             self._forget(lock)
@@ -102,7 +102,7 @@ class StreamLocks:
     async def release(self, lock: StreamLock) -> None:
         """Give a lock back, unless it was stolen by now."""
         self._forget(lock)
-        if self._relay.shared:
+        if self._worker_channel.shared:
             with contextlib.suppress(StoreError):  # it can be stolen all the same
                 await self._keys.swap(_key(lock.session_id), lock.holder, None, None)
 
@@ -120,10 +120,10 @@ class StreamLocks:
         if holder is not None:
             lock.was_held = True
             worker, number = _parse_holder(holder)
-            if worker != self._relay.worker:
-                self._relay.tell("vacate", [lock.session_id, number], worker)
+            if worker != self._worker_channel.worker:
+                self._worker_channel.send("vacate", [lock.session_id, number], worker)
         elif may_be_forgotten:
-            self._relay.tell("vacate", [lock.session_id, None])
+            self._worker_channel.send("vacate", [lock.session_id, None])
 
     def _revoke_for_other_worker(self, body: tuple[str, str | None]) -> None:
         session_id, number = body
@@ -135,7 +135,7 @@ class StreamLocks:
         """Find out which locks were stolen by other workers whose message may have been lost."""
         for lock in self._held.values():
             if lock.in_store:
-                self._relay.soon(self._check(lock))
+                self._worker_channel.spawn(self._check(lock))
 
     async def _check(self, lock: StreamLock) -> None:
         with contextlib.suppress(StoreError):
