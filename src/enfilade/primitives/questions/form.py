@@ -165,8 +165,8 @@ def form_schema(schema: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[st
     """
     fields: dict[str, dict[str, Any]] = {}
     optional: set[str] = set()
-    for name, part in schema.get("properties", {}).items():
-        fields[name], may_be_null = _field(name, part, schema)
+    for name, member in schema.get("properties", {}).items():
+        fields[name], may_be_null = _field(name, member, schema)
         if may_be_null:
             optional.add(name)
     required = schema.get("required", ())
@@ -176,11 +176,11 @@ def form_schema(schema: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[st
     return form, frozenset(optional.intersection(required))
 
 
-def _field(name: str, part: Any, root: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+def _field(name: str, schema: Any, root: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """Return one field of a form, and whether its value may be null."""
-    if not isinstance(part, Mapping):
+    if not isinstance(schema, Mapping):
         raise _unfit(name)
-    field, may_be_null = _without_null(_resolved(part, root), root)
+    field, may_be_null = _without_null(_resolved(schema, root), root)
     is_choice = "enum" in field or "oneOf" in field
     kind = field.get("type", "string" if is_choice else None)
     if kind not in _KEYWORDS or not _is_choice_of_text(kind, field):
@@ -189,11 +189,11 @@ def _field(name: str, part: Any, root: Mapping[str, Any]) -> tuple[dict[str, Any
         field["items"] = _items(name, follow(field.get("items", {}), root))
     if field.get("format") not in _FORMATS:
         field.pop("format", None)
-    known = {key: field[key] for key in _KEYWORDS[kind] if key in field and _is_json(field[key])}
-    made = {"type": kind, **known}
-    if "default" in made and not _fits(made["default"], made):
-        del made["default"]
-    return made, may_be_null
+    keywords = {key: field[key] for key in _KEYWORDS[kind] if key in field and _is_json(field[key])}
+    published = {"type": kind, **keywords}
+    if "default" in published and not _fits(published["default"], published):
+        del published["default"]
+    return published, may_be_null
 
 
 def _without_null(field: dict[str, Any], root: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -201,15 +201,15 @@ def _without_null(field: dict[str, Any], root: Mapping[str, Any]) -> tuple[dict[
 
     Alternatives that are left become the one that there is, or one choice.
     """
-    branches = [_resolved(each, root) for each in field.get("anyOf", ()) if isinstance(each, Mapping)]
-    values = [each for each in branches if each.get("type") != "null"]
+    branches = [_resolved(branch, root) for branch in field.get("anyOf", ()) if isinstance(branch, Mapping)]
+    values = [branch for branch in branches if branch.get("type") != "null"]
     may_be_null = len(values) < len(branches)
-    rest = {key: value for key, value in field.items() if key != "anyOf"}
+    siblings = {key: value for key, value in field.items() if key != "anyOf"}
     if len(values) == 1:
         inner, inner_null = _without_null(values[0], root)
-        field, may_be_null = {**inner, **rest}, may_be_null or inner_null
+        field, may_be_null = {**inner, **siblings}, may_be_null or inner_null
     elif values:
-        field = {**rest, **_joined(values)}
+        field = {**siblings, **_joined(values)}
     if "const" in field:
         field["enum"] = [field["const"]]
     if None in field.get("enum", ()):
@@ -280,12 +280,12 @@ def _fits(default: Any, field: Mapping[str, Any]) -> bool:
         return False
 
 
-def _resolved(part: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
+def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
     """Return a schema with its `$ref` written out; a definition's title is a class's name and not the field's."""
-    if "$ref" not in part:
-        return dict(part)
-    definition = {key: value for key, value in follow(part, root).items() if key != "title"}
-    return {**definition, **{key: value for key, value in part.items() if key != "$ref"}}
+    if "$ref" not in schema:
+        return dict(schema)
+    definition = {key: value for key, value in follow(schema, root).items() if key != "title"}
+    return {**definition, **{key: value for key, value in schema.items() if key != "$ref"}}
 
 
 def _unfit(name: str) -> TypeError:

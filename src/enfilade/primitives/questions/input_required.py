@@ -63,10 +63,10 @@ class InputResponses(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         method, answer = self._answers[key]
-        found = _question.decoded(method, answer)
-        if isinstance(found, ElicitResult):
-            return _question.elicited(found, None)
-        return found.roots if isinstance(found, ListRootsResult) else found
+        result = _question.decoded(method, answer)
+        if isinstance(result, ElicitResult):
+            return _question.elicited(result, None)
+        return result.roots if isinstance(result, ListRootsResult) else result
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._answers)
@@ -106,5 +106,5 @@ def without_input_required(returns: Any) -> Any:
     bare = strip(returns)
     if get_origin(bare) not in (Union, UnionType) or InputRequired not in get_args(bare):
         return returns
-    rest = tuple(each for each in get_args(bare) if each is not InputRequired)
-    return Union[rest]  # noqa: UP007 - of a tuple that is known at run time only
+    others = tuple(member for member in get_args(bare) if member is not InputRequired)
+    return Union[others]  # noqa: UP007 - of a tuple that is known at run time only

@@ -63,7 +63,7 @@ A_co = TypeVar("A_co", covariant=True)
 Messages = str | SamplingMessage | Sequence[str | SamplingMessage]
 
 #: Characters of a question that are repeated in errors.
-_WORDS: Final = 60
+_EXCERPT: Final = 60
 
 #: What the answer to each kind of question is decoded to.
 ANSWERS: Final[dict[str, type[Message]]] = {
@@ -154,14 +154,14 @@ class Question(msgspec.Struct, Generic[A_co], frozen=True):
         return str(self.request.__struct_config__.tag)
 
     @property
-    def words(self) -> str:
+    def excerpt(self) -> str:
         """How the question begins, for an error that must tell it from another."""
         text = ""
         if isinstance(self.request, ElicitRequest):
             text = self.request.params.message
         elif isinstance(self.request, CreateMessageRequest):
-            text = next((getattr(each.content, "text", "") for each in self.request.params.messages), "")
-        short = text if len(text) <= _WORDS else f"{text[:_WORDS]}…"
+            text = next((getattr(message.content, "text", "") for message in self.request.params.messages), "")
+        short = text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"
         return f'{self.method} "{short}"' if short else self.method
 
     @property
@@ -320,12 +320,12 @@ def _or_unset(value: Any) -> Any:
 
 def _messages(messages: Messages) -> list[SamplingMessage]:
     several = [messages] if isinstance(messages, str | SamplingMessage) else messages
-    found = [
-        SamplingMessage(role="user", content=TextContent(text=each)) if isinstance(each, str) else each
-        for each in several
+    turns = [
+        SamplingMessage(role="user", content=TextContent(text=message)) if isinstance(message, str) else message
+        for message in several
     ]
-    _check_turns(found)
-    return found
+    _check_turns(turns)
+    return turns
 
 
 def _check_turns(messages: Sequence[SamplingMessage]) -> None:

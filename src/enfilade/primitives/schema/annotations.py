@@ -66,30 +66,30 @@ class Scope:
         self._globals: dict[str, Any] = getattr(body, "__globals__", {})
         self._locals = {**_enclosing_locals(body), **_closure(body), **_type_parameters(body)}
 
-    def resolve(self, annotation: Any, what: str) -> Any:
+    def resolve(self, annotation: Any, subject: str) -> Any:
         """Return the type that `annotation` stands for.
 
         Raises:
-            TypeError: a name in it is not known; names `what` (such as `parameter "x"`) and the missing name.
+            TypeError: a name in it is not known; names `subject` (such as `parameter "x"`) and the missing name.
         """
-        resolved = self._resolve_names(annotation, what)
+        resolved = self._resolve_names(annotation, subject)
         try:
             check_aliases(resolved)
             return with_metadata(rewritten(resolved, self._plain_type))
         except TypeError as error:
-            raise TypeError(f"{self._label}, {what}: {error}") from None
+            raise TypeError(f"{self._label}, {subject}: {error}") from None
 
-    def _plain_type(self, part: Any) -> Any:
+    def _plain_type(self, annotation: Any) -> Any:
         """Return the type that a special form stands for in this function."""
-        if part is LiteralString:
+        if annotation is LiteralString:
             return str
-        if part is not Self:
-            return with_type_arguments(part)
+        if annotation is not Self:
+            return with_type_arguments(annotation)
         if self._owner is None:
             raise TypeError("Self stands for a class, and this is no method of one; name the class")
         return self._owner
 
-    def _resolve_names(self, annotation: Any, what: str) -> Any:
+    def _resolve_names(self, annotation: Any, subject: str) -> Any:
         missing: dict[str, Any] = {}
         while True:
             try:
@@ -99,9 +99,13 @@ class Scope:
                 if name not in missing and len(missing) < _MAX_MISSING and self._mentions_context(annotation):
                     missing[name] = self._stand_in(name)
                     continue
-                raise TypeError(self._unresolved(annotation, what, f'the name "{name}" is not known')) from error
+                raise TypeError(
+                    self._unresolved(annotation, subject, f'the name "{name}" is not known')
+                ) from error
             except Exception as error:
-                raise TypeError(self._unresolved(annotation, what, f"{type(error).__name__}: {error}")) from error
+                raise TypeError(
+                    self._unresolved(annotation, subject, f"{type(error).__name__}: {error}")
+                ) from error
 
     def resolve_return(self, annotation: Any) -> tuple[Any, str]:
         """Return the type of the result, or `Any` and why it cannot be known: a result may go undeclared."""
@@ -125,9 +129,9 @@ class Scope:
             return self._context_type
         return _Absent(**{self._context_type.__name__: self._context_type})
 
-    def _unresolved(self, annotation: Any, what: str, why: str) -> str:
+    def _unresolved(self, annotation: Any, subject: str, reason: str) -> str:
         return (
-            f"{self._label}, {what}: the annotation {_shown(annotation)} cannot be resolved ({why}); "
+            f"{self._label}, {subject}: the annotation {_shown(annotation)} cannot be resolved ({reason}); "
             f"define or import the type in the function's module, above it and outside of `if TYPE_CHECKING:`"
         )
 
@@ -135,8 +139,8 @@ class Scope:
 class _Absent:
     """A module that only type checkers see, in which everything else is as absent: `Context[db.Pool]`."""
 
-    def __init__(self, **known: Any) -> None:
-        vars(self).update(known)
+    def __init__(self, **names: Any) -> None:
+        vars(self).update(names)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -159,14 +163,14 @@ def refuse_no_type(annotation: Any) -> None:
     _refuse_values(bare, _shown(bare))
 
 
-def _refuse_values(annotation: Any, shown: str) -> None:
+def _refuse_values(annotation: Any, written: str) -> None:
     bare, origin = strip(annotation), get_origin(annotation)
     if bare is not None and (isinstance(bare, _VALUES) or inspect.isroutine(bare) or inspect.ismodule(bare)):
         raise TypeError(
-            f"the annotation {shown} is no type; write one, such as list[int], int | str or Literal[3]"
+            f"the annotation {written} is no type; write one, such as list[int], int | str or Literal[3]"
         )
-    for part in get_args(bare) if origin in _CONTAINERS else ():
-        _refuse_values(part, shown)
+    for argument in get_args(bare) if origin in _CONTAINERS else ():
+        _refuse_values(argument, written)
 
 
 def is_context(annotation: Any, context_type: type) -> bool:
@@ -190,8 +194,8 @@ def is_context(annotation: Any, context_type: type) -> bool:
                 f"annotate {name}, and write what {kind.__name__} adds as functions that take one"
             )
         return True
-    members = [each for each in get_args(bare) if each is not type(None)]
-    contexts = [is_context(each, context_type) for each in members]
+    members = [member for member in get_args(bare) if member is not type(None)]
+    contexts = [is_context(member, context_type) for member in members]
     if any(contexts) and not all(contexts):
         raise TypeError(f"{_shown(annotation)} is either the context or an argument; a parameter cannot be both")
     return any(contexts)
@@ -201,7 +205,7 @@ def allows_none(annotation: Any) -> bool:
     """Return whether `None` is a value of this type, as far as can be seen without building it."""
     bare = strip(annotation)
     if get_origin(bare) in UNIONS:
-        return any(allows_none(each) for each in get_args(bare))
+        return any(allows_none(member) for member in get_args(bare))
     if get_origin(bare) is Literal:
         return None in get_args(bare)
     return bare in (None, type(None), Any, object)
@@ -223,13 +227,13 @@ def _closure(body: Any) -> dict[str, Any]:
     code, cells = getattr(body, "__code__", None), getattr(body, "__closure__", None)
     if code is None or not cells:
         return {}
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, cell in zip(code.co_freevars, cells, strict=True):
         try:
-            found[name] = cell.cell_contents
+            values[name] = cell.cell_contents
         except ValueError:  # a variable that has no value yet
             continue
-    return found
+    return values
 
 
 def _enclosing_locals(body: Any) -> dict[str, Any]:
@@ -249,12 +253,14 @@ def _enclosing_locals(body: Any) -> dict[str, Any]:
 def _contains(outer: types.CodeType, inner: types.CodeType) -> bool:
     """Return whether `inner` was written inside `outer`, whose code has that of inner functions as constants."""
     return any(
-        each is inner or _contains(each, inner) for each in outer.co_consts if isinstance(each, types.CodeType)
+        constant is inner or _contains(constant, inner)
+        for constant in outer.co_consts
+        if isinstance(constant, types.CodeType)
     )
 
 
 def _type_parameters(body: Any) -> dict[str, Any]:
-    return {each.__name__: each for each in getattr(body, "__type_params__", ())}
+    return {parameter.__name__: parameter for parameter in getattr(body, "__type_params__", ())}
 
 
 def function_of(fn: Any) -> Any:
@@ -277,9 +283,9 @@ def body_of(fn: Any) -> Any:
     body = function_of(fn)
     if not inspect.isclass(body):
         return body
-    for each in (function_of(body.__init__), function_of(body.__new__)):
-        if getattr(each, "__module__", None) == body.__module__ and inspect.isfunction(each):
-            return each
+    for constructor in (function_of(body.__init__), function_of(body.__new__)):
+        if getattr(constructor, "__module__", None) == body.__module__ and inspect.isfunction(constructor):
+            return constructor
     return types.SimpleNamespace(__globals__=vars(sys.modules.get(body.__module__, builtins)))
 
 

@@ -56,7 +56,7 @@ def bytes_node(node: Node) -> Any:
         core_schema.no_info_plain_validator_function(decoded_bytes),
         bare,
     ]
-    read = core_schema.chain_schema(steps)
+    reads = core_schema.chain_schema(steps)
     writes: Any = node.get("serialization")
     if writes is None:
         writes = core_schema.plain_serializer_function_ser_schema(
@@ -66,7 +66,7 @@ def bytes_node(node: Node) -> Any:
         writes = {**writes, "schema": bytes_node(bare)}
     publish = _base64_string if "serialization" not in node else _base64_or_written
     metadata = {"pydantic_js_functions": [publish]}
-    return core_schema.json_or_python_schema(read, bare, serialization=writes, metadata=metadata)
+    return core_schema.json_or_python_schema(reads, bare, serialization=writes, metadata=metadata)
 
 
 def bytes_written_by(option: str, node: Node) -> Any:
@@ -127,19 +127,19 @@ _DIGITS: Final = 20  # of a Flag's value
 def argument_choice(node: Node) -> Any:
     """Return the schema by which a choice is read from JSON."""
     choices = _choices(node)
-    values = [_value(each) for each in choices]
+    values = [_value(choice) for choice in choices]
     if _has_bytes(values):
         expected = _json_values(choices)
-        is_plain = all(type(each) in _PLAIN_VALUES for each in expected)
+        is_plain = all(type(value) in _PLAIN_VALUES for value in expected)
         return (
             _by_plain_values(node, choices)
             if is_plain
             else _published_as(_by_json(node, choices), expected, node)
         )
     is_literal = node["type"] == "literal"
-    if is_literal and any(isinstance(each, Enum) for each in choices):
+    if is_literal and any(isinstance(choice, Enum) for choice in choices):
         return _by_json(node, choices)
-    if not is_literal and not all(type(each) in _PLAIN_VALUES for each in values):
+    if not is_literal and not all(type(value) in _PLAIN_VALUES for value in values):
         return _by_json(node, choices)
     return node
 
@@ -154,7 +154,7 @@ def result_choice(node: Node) -> Node:
         return _json_value(_value(value))
 
     expected = _json_values(choices)
-    is_plain = all(type(each) in _PLAIN_VALUES for each in expected)
+    is_plain = all(type(value) in _PLAIN_VALUES for value in expected)
     writes = core_schema.plain_serializer_function_ser_schema(
         written,
         return_schema=core_schema.literal_schema(expected) if is_plain else core_schema.any_schema(),
@@ -166,10 +166,10 @@ def result_choice(node: Node) -> Node:
 def by_text(node: Node) -> Any:
     """Return the schema of a choice that is made by the key of an object: numbers are texts there."""
     choices = _choices(node)
-    values = [_value(each) for each in choices]
-    if all(isinstance(each, str) for each in values):
+    values = [_value(choice) for choice in choices]
+    if all(isinstance(value, str) for value in values):
         return node
-    members = {_key(value).decode().strip('"'): each for value, each in zip(values, choices, strict=True)}
+    members = {_key(value).decode().strip('"'): choice for value, choice in zip(values, choices, strict=True)}
     is_flag = node["type"] == "enum" and issubclass(node["cls"], Flag)
 
     def chosen(value: Any) -> Any:
@@ -195,12 +195,12 @@ def _value(choice: Any) -> Any:
 
 
 def _has_bytes(values: Any) -> bool:
-    return any(isinstance(each, bytes) or (isinstance(each, tuple) and _has_bytes(each)) for each in values)
+    return any(isinstance(value, bytes) or (isinstance(value, tuple) and _has_bytes(value)) for value in values)
 
 
 def _json_values(choices: Sequence[Any]) -> list[Any]:
     """Return the choices as they stand in JSON; those that look alike there, once."""
-    return list({_key(each): _json_value(_value(each)) for each in choices}.values())
+    return list({_key(choice): _json_value(_value(choice)) for choice in choices}.values())
 
 
 def _json_value(value: Any) -> Any:
@@ -219,7 +219,7 @@ def _key(value: Any) -> bytes:
 
 def _by_json(node: Node, choices: Sequence[Any]) -> Any:
     """Return a schema that takes the JSON of a member's value for the member."""
-    members: Mapping[bytes, Any] = {_key(each): each for each in choices}
+    members: Mapping[bytes, Any] = {_key(choice): choice for choice in choices}
 
     def member(value: Any) -> Any:
         return value if isinstance(value, Enum) else members.get(_key(value), value)
@@ -233,8 +233,8 @@ def _by_json(node: Node, choices: Sequence[Any]) -> Any:
 def _by_plain_values(node: Node, choices: Sequence[Any]) -> Any:
     """Return a schema that takes one of the values in JSON, and then the member for it."""
     # Of a text and bytes that are the same in JSON, the text.
-    ordered = sorted(choices, key=lambda each: not isinstance(_value(each), bytes))
-    members = {_key(each): each for each in ordered}
+    ordered = sorted(choices, key=lambda choice: not isinstance(_value(choice), bytes))
+    members = {_key(choice): choice for choice in ordered}
     return _published_as(
         {
             "type": "chain",
@@ -252,7 +252,7 @@ def _by_plain_values(node: Node, choices: Sequence[Any]) -> Any:
 def _published_as(node: Node, values: list[Any], choice: Node) -> Node:
     """Return a node whose JSON Schema is that of a choice of these values; pydantic's own may fail for bytes."""
     published: dict[str, Any] = {"enum": values}
-    if all(isinstance(each, str) for each in values):
+    if all(isinstance(value, str) for value in values):
         published["type"] = "string"
     if choice["type"] == "enum":
         published["title"] = choice["cls"].__name__

@@ -82,7 +82,7 @@ def takes_none(schema: Any) -> bool:
     if kind == "literal":
         return None in schema["expected"]
     if kind == "union":
-        return any(takes_none(each[0] if isinstance(each, tuple) else each) for each in schema["choices"])
+        return any(takes_none(choice[0] if isinstance(choice, tuple) else choice) for choice in schema["choices"])
     inner = schema.get("schema")
     return isinstance(inner, dict) and takes_none(inner)
 
@@ -90,8 +90,8 @@ def takes_none(schema: Any) -> bool:
 def nodes(schema: Any, within: str | None) -> Iterator[tuple[Node, str | None]]:
     """Yield every node of a core schema with what it stands in: "open" for an object that nobody checks again."""
     if isinstance(schema, (list, tuple)):
-        for each in schema:
-            yield from nodes(each, within)
+        for item in schema:
+            yield from nodes(item, within)
     elif isinstance(schema, dict):
         if isinstance(schema.get("type"), str):
             within = _openness(schema, within)
@@ -149,7 +149,7 @@ def _is_published_otherwise(metadata: Mapping[str, Any]) -> bool:
         *metadata.get("pydantic_js_functions", ()),
         *metadata.get("pydantic_js_annotation_functions", ()),
     ]
-    return any(_is_by_hand(each) for each in functions)
+    return any(_is_by_hand(function) for function in functions)
 
 
 def _is_by_hand(function: Any) -> bool:
@@ -200,10 +200,10 @@ def with_limits_checked(node: Node) -> Node:
         TypeError: a member of the type can never meet a limit; says which.
     """
     if node["type"] == "chain" and len(node["steps"]) > 1:
-        first, *others = node["steps"]
-        for name, limit in ((key, each) for step in others for key, each in _pattern_of(step)):
+        first, *steps = node["steps"]
+        for name, limit in ((key, pattern) for step in steps for key, pattern in _pattern_of(step)):
             _refuse_without(name, limit, first)
-        return {**node, "steps": [first, *(_reporting(each) if _pattern_of(each) else each for each in others)]}
+        return {**node, "steps": [first, *(_reporting(step) if _pattern_of(step) else step for step in steps)]}
     limits = _limits_of(node)
     if not limits:
         return node
@@ -219,8 +219,8 @@ def with_limits_checked(node: Node) -> Node:
 
 def is_limit_of_text(schema: Node) -> bool:
     """Return whether a chain is one that pydantic made of a type and limits of text."""
-    others = schema["steps"][1:]
-    return bool(others) and all(_pattern_of(each) for each in others)
+    steps = schema["steps"][1:]
+    return bool(steps) and all(_pattern_of(step) for step in steps)
 
 
 def _limits_of(node: Node) -> Mapping[str, Any]:
@@ -244,10 +244,10 @@ def _refuse_without(name: str, limit: Any, schema: Node) -> None:
         kind: Any = leaf.get("cls")
         has_no_length = name in _LENGTHS and isinstance(kind, type) and not hasattr(kind, "__len__")
         if leaf["type"] in _WITHOUT[name] or (has_no_length and leaf["type"] != "is-instance-of-any"):
-            shown = kind.__name__ if isinstance(kind, type) else leaf["type"].replace("none", "None")
+            type_name = kind.__name__ if isinstance(kind, type) else leaf["type"].replace("none", "None")
             raise TypeError(
-                f"the limit {name}={limit!r} cannot be checked of {shown}; write it beside the type that has it, "
-                f"such as Annotated[str, Field(max_length=3)] | int"
+                f"the limit {name}={limit!r} cannot be checked of {type_name}; write it beside the type that has "
+                f"it, such as Annotated[str, Field(max_length=3)] | int"
             )
 
 

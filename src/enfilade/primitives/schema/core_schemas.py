@@ -67,12 +67,12 @@ def for_arguments(schema: Any) -> Any:
     Raises:
         TypeError: no JSON can ever be a value of a type in it; says which, and what to use.
     """
-    return _Rewriter("arguments").whole(schema)
+    return _Rewriter("arguments").rewrite(schema)
 
 
 def for_results(schema: Any) -> Any:
     """Return the core schema by which results are written; the same one if there is nothing to change."""
-    return _Rewriter("results").whole(schema)
+    return _Rewriter("results").rewrite(schema)
 
 
 def validator_of(schema: Any, adapter: TypeAdapter[Any] | None = None) -> SchemaValidator:
@@ -102,17 +102,19 @@ class _Rewriter:
         self._foreign: dict[str, Any] = {}
         self._definitions: dict[str, Node] = {}
 
-    def whole(self, schema: Any) -> Any:
+    def rewrite(self, schema: Any) -> Any:
         if schema["type"] == "definitions":
-            self._definitions = {each["ref"]: each for each in schema["definitions"] if "ref" in each}
-        found = self.visit(schema, options=_NO_OPTIONS)
+            self._definitions = {
+                definition["ref"]: definition for definition in schema["definitions"] if "ref" in definition
+            }
+        rewritten = self.visit(schema, options=_NO_OPTIONS)
         if not self._foreign:
-            return found
-        if found["type"] != "definitions":
-            return core_schema.definitions_schema(found, list(self._foreign.values()))
+            return rewritten
+        if rewritten["type"] != "definitions":
+            return core_schema.definitions_schema(rewritten, list(self._foreign.values()))
         # A model may be in both; each of them was changed in the same way.
-        merged = {**self._foreign, **{each["ref"]: each for each in found["definitions"]}}
-        return {**found, "definitions": list(merged.values())}
+        merged = {**self._foreign, **{definition["ref"]: definition for definition in rewritten["definitions"]}}
+        return {**rewritten, "definitions": list(merged.values())}
 
     def visit(self, node: Node, *, options: Options) -> Any:
         kind = node["type"]
@@ -157,10 +159,10 @@ class _Rewriter:
         if key in ONE and isinstance(value, dict):
             return self.visit(value, options=options)
         if key in MANY and isinstance(value, dict):
-            named = {name: self.visit(each, options=options) for name, each in value.items()}
+            named = {name: self.visit(member, options=options) for name, member in value.items()}
             return value if all(named[name] is value[name] for name in value) else named
         if key in MANY and isinstance(value, list):
-            items = [self._item(each, options) for each in value]
+            items = [self._item(item, options) for item in value]
             return value if all(map(is_, items, value)) else items
         return value
 
@@ -179,10 +181,10 @@ class _Rewriter:
         reference = _foreign.reference_of(kind)
         if reference not in self._foreign:
             self._foreign[reference] = {}  # being made: it may refer to itself
-            made, definitions = _foreign.foreign_schema(kind)
-            for each in definitions:
-                self._foreign.setdefault(each["ref"], self.visit(each, options=_NO_OPTIONS))
-            self._foreign[reference] = {**self.visit(made, options=_NO_OPTIONS), "ref": reference}
+            schema, definitions = _foreign.foreign_schema(kind)
+            for definition in definitions:
+                self._foreign.setdefault(definition["ref"], self.visit(definition, options=_NO_OPTIONS))
+            self._foreign[reference] = {**self.visit(schema, options=_NO_OPTIONS), "ref": reference}
         return core_schema.definition_reference_schema(reference)
 
     def _argument(self, node: Node) -> Any:
@@ -201,7 +203,7 @@ class _Rewriter:
         if kind == "dict" and "keys_schema" in node:
             return {**node, "keys_schema": self._of_keys(node["keys_schema"])}
         if kind == "tagged-union" and any(isinstance(tag, (Enum, bytes)) for tag in node["choices"]):
-            return {**node, "choices": {json_tag(tag): each for tag, each in node["choices"].items()}}
+            return {**node, "choices": {json_tag(tag): choice for tag, choice in node["choices"].items()}}
         return node
 
     def _of_keys(self, keys: Any) -> Any:
@@ -209,7 +211,7 @@ class _Rewriter:
         choice = self._definitions.get(keys.get("schema_ref", ""), keys)
         if choice["type"] not in _CHOICES:
             return keys
-        return by_text({key: each for key, each in choice.items() if key != "ref"})
+        return by_text({key: value for key, value in choice.items() if key != "ref"})
 
 
 def _result(node: Node) -> Any:
@@ -241,8 +243,8 @@ def _json_or_value(node: Node) -> Any:
         return validate(value)
 
     inner = node.get("schema") or core_schema.any_schema()
-    kept = {key: node[key] for key in ("metadata", "serialization", "ref") if key in node}
-    return {**core_schema.no_info_wrap_validator_function(parsed, inner), **kept}
+    retained = {key: node[key] for key in ("metadata", "serialization", "ref") if key in node}
+    return {**core_schema.no_info_wrap_validator_function(parsed, inner), **retained}
 
 
 def _without_format(schema: Any, handler: Any) -> dict[str, Any]:
@@ -256,18 +258,18 @@ def _number_or_name(schema: Any, handler: Any) -> dict[str, Any]:
 
 def _list(node: Node) -> Any:
     """Return the schema of a list in place of a lazy iterable."""
-    kept = {key: node[key] for key in ("items_schema", "min_length", "max_length", "metadata") if key in node}
-    return {"type": "list", **kept}
+    retained = {key: node[key] for key in ("items_schema", "min_length", "max_length", "metadata") if key in node}
+    return {"type": "list", **retained}
 
 
 def _written_list(node: Node) -> Any:
     """Return the schema of a list that is written also where a model holds a lazy iterator."""
-    made = _list(node)
+    listed = _list(node)
     if "serialization" in node:
-        return {**made, "serialization": node["serialization"]}
-    items = {key: made[key] for key in ("type", "items_schema") if key in made}
+        return {**listed, "serialization": node["serialization"]}
+    items = {key: listed[key] for key in ("type", "items_schema") if key in listed}
     writes: Any = core_schema.plain_serializer_function_ser_schema(_listed, return_schema=items, when_used="json")
-    return {**made, "serialization": writes}
+    return {**listed, "serialization": writes}
 
 
 def _listed(value: Any) -> Any:

@@ -95,29 +95,30 @@ class _Lines:
             start: its first line.
             end: the line after its last.
         """
-        words = " ".join([first, *(self.text(line) for line in range(start + 1, end))]).split()
-        every = [name.strip() for name in names.split(",")]
-        known = [name for name in every if name in self._names]
-        if words:
-            self.parameters.update(dict.fromkeys(known, " ".join(words)))
-        if len(known) == len(every):
+        lines = [first, *(self.text(line) for line in range(start + 1, end))]
+        text = " ".join(" ".join(lines).split())
+        entry_names = [name.strip() for name in names.split(",")]
+        own_names = [name for name in entry_names if name in self._names]
+        if text:
+            self.parameters.update(dict.fromkeys(own_names, text))
+        if len(own_names) == len(entry_names):
             self.cut(start, end)
 
     def cut(self, start: int, end: int) -> None:
         """Cut lines out."""
         self._lines[start:end] = [None] * (end - start)
 
-    def rest(self) -> str:
+    def remaining_text(self) -> str:
         """Return what was not cut out, without blank lines that would now follow each other."""
-        rest: list[str] = []
+        lines: list[str] = []
         at_seam = False
         for line in self._lines:
             if line is None:
                 at_seam = True
-            elif line.strip() or not at_seam or (rest and rest[-1].strip()):
-                rest.append(line)
+            elif line.strip() or not at_seam or (lines and lines[-1].strip()):
+                lines.append(line)
                 at_seam = at_seam and not line.strip()
-        return "\n".join(rest).strip()
+        return "\n".join(lines).strip()
 
 
 def _fenced_lines(lines: Sequence[str]) -> Iterator[int]:
@@ -148,7 +149,7 @@ def read_docstring(text: str | None, names: Collection[str]) -> Docstring:
             _google_section(lines, line)
             _numpy_section(lines, line)
             _field(lines, line)
-    return Docstring(lines.rest(), lines.parameters)
+    return Docstring(lines.remaining_text(), lines.parameters)
 
 
 def _google_section(lines: _Lines, heading: int) -> None:
@@ -160,9 +161,9 @@ def _google_section(lines: _Lines, heading: int) -> None:
         end = _end_of_unindented(lines, start)
     indent = min((lines.indent(line) for line in range(start, end) if lines.text(line)), default=0)
     for line in range(start, end):
-        found = _GOOGLE_ENTRY.fullmatch(lines.text(line)) if lines.indent(line) == indent else None
-        if found and lines.describes(found["names"]):
-            lines.take(found["names"], found["text"], line, min(lines.end_of_block(line + 1, indent), end))
+        entry = _GOOGLE_ENTRY.fullmatch(lines.text(line)) if lines.indent(line) == indent else None
+        if entry and lines.describes(entry["names"]):
+            lines.take(entry["names"], entry["text"], line, min(lines.end_of_block(line + 1, indent), end))
     if end > start and not any(map(lines.text, range(start, end))):
         lines.cut(heading, start)
 
@@ -174,10 +175,10 @@ def _end_of_unindented(lines: _Lines, start: int) -> int:
     """
     line, end = start, start
     while line < len(lines):
-        match = _GOOGLE_ENTRY.fullmatch(lines.text(line))
-        if lines.text(line) and not (match and lines.describes(match["names"])):
+        entry = _GOOGLE_ENTRY.fullmatch(lines.text(line))
+        if lines.text(line) and not (entry and lines.describes(entry["names"])):
             break
-        if match:
+        if entry:
             end = lines.end_of_block(line + 1, 0)
         line = max(line + 1, end)
     return end
@@ -192,14 +193,14 @@ def _numpy_section(lines: _Lines, heading: int) -> None:
         return
     start = line = heading + 2
     while line < len(lines):
-        found = _NUMPY_ENTRY.fullmatch(lines.text(line))
+        entry = _NUMPY_ENTRY.fullmatch(lines.text(line))
         end = lines.end_of_block(line + 1, 0)
         if lines.text(line):
             is_entry = end > line + 1 or " : " in lines.text(line)
-            if found is None or not is_entry or _UNDERLINE.fullmatch(lines.text(line + 1)):
+            if entry is None or not is_entry or _UNDERLINE.fullmatch(lines.text(line + 1)):
                 break
-            if lines.describes(found["names"]):
-                lines.take(found["names"], "", line, end)
+            if lines.describes(entry["names"]):
+                lines.take(entry["names"], "", line, end)
         line = max(end, line + 1)
     if line > start and not any(map(lines.text, range(start, line))):
         lines.cut(heading, start)
@@ -207,19 +208,19 @@ def _numpy_section(lines: _Lines, heading: int) -> None:
 
 def _field(lines: _Lines, start: int) -> None:
     """Take `:param a: text` or `@param a: text` with the lines that go on; the type alone is only cut out."""
-    found = _FIELD_ENTRY.fullmatch(lines.text(start))
-    if found is None:
+    entry = _FIELD_ENTRY.fullmatch(lines.text(start))
+    if entry is None:
         return
     end = start + 1
     while lines.text(end) and not _ANY_FIELD.match(lines.text(end)):
         end += 1
     end = max(end, lines.end_of_block(end, 0))
-    if not lines.describes(found["names"]):
+    if not lines.describes(entry["names"]):
         return
-    if found["kind"].lower() == "type":
+    if entry["kind"].lower() == "type":
         lines.cut(start, end)
     else:
-        lines.take(found["names"], found["text"], start, end)
+        lines.take(entry["names"], entry["text"], start, end)
 
 
 def documented_names(signature: Signature, *, published: bool = True) -> frozenset[str]:
@@ -230,7 +231,7 @@ def documented_names(signature: Signature, *, published: bool = True) -> frozens
         published: the entries of what callers fill are published elsewhere, with each parameter.
     """
     hidden = (*signature.contexts, *(name for name, _ in signature.dependencies))
-    return frozenset((*hidden, *(each.name for each in signature.parameters if published)))
+    return frozenset((*hidden, *(parameter.name for parameter in signature.parameters if published)))
 
 
 def docstring_of(fn: Any) -> str | None:

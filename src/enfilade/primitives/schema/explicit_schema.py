@@ -58,16 +58,16 @@ class ExplicitSchemaReader:
         # Without one of these keywords, what is no property is unknown.
         is_closed = schema.get("additionalProperties") is False and not schema.get("patternProperties")
         self._names: Mapping[str, Any] | None = schema.get("properties", {}) if is_closed else None
-        self._whole = _whole(signature, schema)
-        parameters = () if self._whole else signature.parameters
+        self._dict_parameter = _dict_parameter(signature, schema)
+        parameters = () if self._dict_parameter else signature.parameters
         self._typed = ArgumentReader(
             tool_name,
             parameters,
             descriptions={},
             label=label,
-            extra="allow" if self._whole or signature.extra else "forbid",
+            extra="allow" if self._dict_parameter or signature.extra else "forbid",
         )
-        if self._whole is None:
+        if self._dict_parameter is None:
             _check_agreement(self._typed.schema, schema, label, any_property=bool(signature.extra))
 
     def read(self, arguments: RawArguments) -> dict[str, Any]:
@@ -82,16 +82,16 @@ class ExplicitSchemaReader:
         values = self._parsed(raw)
         problems = self._checker.problems(values)
         for _ in _repairs.rounds(len(raw)) if problems else ():
-            better = _repairs.repaired(values, (each.path for each in problems), self.schema)
-            if better is None:
+            repaired = _repairs.repaired(values, (problem.path for problem in problems), self.schema)
+            if repaired is None:
                 break
-            values, problems = better, self._checker.problems(better)
+            values, problems = repaired, self._checker.problems(repaired)
             if not problems:
                 break
         if problems:
             raise self._error("; ".join(map(str, problems)))
-        found = self._typed.read(to_json(values))
-        return {self._whole: found} if self._whole else found
+        converted = self._typed.read(to_json(values))
+        return {self._dict_parameter: converted} if self._dict_parameter else converted
 
     def _parsed(self, arguments: bytes) -> Any:
         try:
@@ -107,7 +107,7 @@ class ExplicitSchemaReader:
         return ArgumentsError(f'Invalid arguments for tool "{self._tool_name}": {text}')
 
 
-def _whole(signature: Signature, schema: Mapping[str, Any]) -> str | None:
+def _dict_parameter(signature: Signature, schema: Mapping[str, Any]) -> str | None:
     """Return the name of the one parameter that takes all arguments as a dict, if there is one."""
     if len(signature.parameters) != 1 or signature.extra:
         return None
@@ -117,15 +117,17 @@ def _whole(signature: Signature, schema: Mapping[str, Any]) -> str | None:
     return only.name if takes_dict and only.name not in schema.get("properties", {}) else None
 
 
-def _check_agreement(own: Mapping[str, Any], given: Mapping[str, Any], label: str, *, any_property: bool) -> None:
+def _check_agreement(
+    derived: Mapping[str, Any], explicit: Mapping[str, Any], label: str, *, any_property: bool
+) -> None:
     """Compare the schema that the parameters would have with the one that was given."""
-    for name in given.get("properties", {}):
-        if name not in own["properties"] and not any_property:
+    for name in explicit.get("properties", {}):
+        if name not in derived["properties"] and not any_property:
             raise TypeError(
                 f'{label} has no parameter for "{name}" of its input_schema; add it, or take **kwargs'
             )
-    for name in own.get("required", ()):
-        if name not in given.get("required", ()):
+    for name in derived.get("required", ()):
+        if name not in explicit.get("required", ()):
             raise TypeError(
                 f'{label}: its parameter "{name}" has no default, and input_schema does not require it; '
                 f"give it a default, or add it to the schema's required"

@@ -63,7 +63,7 @@ def is_foreign(kind: Any) -> bool:
 def reference_of(kind: Any) -> str:
     """Return the name of such a class among the definitions of a core schema; type arguments are part of it."""
     owner: Any = get_origin(kind) or kind
-    arguments = ",".join(f"{getattr(each, '__name__', 'type')}:{id(each)}" for each in get_args(kind))
+    arguments = ",".join(f"{getattr(argument, '__name__', 'type')}:{id(argument)}" for argument in get_args(kind))
     return f"{owner.__module__}.{owner.__qualname__}:{id(owner)}" + (f"[{arguments}]" if arguments else "")
 
 
@@ -82,14 +82,14 @@ def foreign_schema(annotation: Any) -> tuple[Any, list[Any]]:
     )
     forbids = issubclass(kind, msgspec.Struct) and kind.__struct_config__.forbid_unknown_fields
     options = ConfigDict(arbitrary_types_allowed=True, extra="forbid" if forbids else "ignore")
-    holder = typed_dict(_title(annotation, kind), {each.key: _item(each) for each in fields}, options)
+    holder = typed_dict(_title(annotation, kind), {field.key: _item(field) for field in fields}, options)
     inner: Any = TypeAdapter(holder).core_schema
     definitions: list[Any] = []
     if inner["type"] == "definitions":
         inner, definitions = inner["schema"], inner["definitions"]
     inner = {key: value for key, value in inner.items() if key != "ref"}
-    arguments = {each.key: each.argument for each in fields if each.argument}
-    keys = {each.name: each.key for each in fields}
+    arguments = {field.key: field.argument for field in fields if field.argument}
+    keys = {field.name: field.key for field in fields}
 
     def make(values: dict[str, Any]) -> Any:
         try:
@@ -116,7 +116,7 @@ def _refusal(error: Exception, keys: Mapping[str, str]) -> PydanticCustomError:
     match = _BY_ATTRS.fullmatch(text)
     if match is None or match["name"] not in keys:
         return PydanticCustomError("value_error", "{text}", {"text": text})
-    must = _CLASS.sub(lambda found: _JSON_TYPES.get(found[1], found[1].rpartition(".")[2]), match["must"])
+    must = _CLASS.sub(lambda kind: _JSON_TYPES.get(kind[1], kind[1].rpartition(".")[2]), match["must"])
     start = "its length " if match["length"] else ""
     context = {"text": start + must.replace("'", '"'), "member": keys[match["name"]]}
     return PydanticCustomError("member_error", "{text}", context)
@@ -132,23 +132,23 @@ def _item(field: _Field) -> Any:
 
 
 def _title(annotation: Any, kind: type) -> str:
-    names = [getattr(each, "__name__", str(each)) for each in get_args(annotation)]
+    names = [getattr(argument, "__name__", str(argument)) for argument in get_args(annotation)]
     return f"{kind.__name__}[{', '.join(names)}]" if names else kind.__name__
 
 
 def _attrs_fields(annotation: Any, kind: Any) -> Iterator[_Field]:
     types = _types_of(annotation, kind)
-    for each in kind.__attrs_attrs__:
-        if not each.init:
+    for attribute in kind.__attrs_attrs__:
+        if not attribute.init:
             continue
-        annotation = types.get(each.name, Any if each.type is None else each.type)
-        default = each.default
+        annotation = types.get(attribute.name, Any if attribute.type is None else attribute.type)
+        default = attribute.default
         if type(default).__name__ == "Factory":
-            yield _Field(each.name, each.alias, each.alias, annotation, is_optional=True)
+            yield _Field(attribute.name, attribute.alias, attribute.alias, annotation, is_optional=True)
         elif default is None or type(default).__name__ != "_Nothing":
-            yield _Field(each.name, each.alias, each.alias, annotation, default)
+            yield _Field(attribute.name, attribute.alias, attribute.alias, annotation, default)
         else:
-            yield _Field(each.name, each.alias, each.alias, annotation)
+            yield _Field(attribute.name, attribute.alias, attribute.alias, annotation)
 
 
 def _struct_fields(annotation: Any, kind: Any) -> Iterator[_Field]:
@@ -158,14 +158,14 @@ def _struct_fields(annotation: Any, kind: Any) -> Iterator[_Field]:
     types = _types_of(annotation, kind)
     if config.tag is not None:
         yield _Field("", config.tag_field, "", Literal[config.tag], config.tag)
-    for each in msgspec.structs.fields(kind):
-        annotation, is_unset = _without_unset(_with_limits(types.get(each.name, each.type)))
-        if each.default_factory is not msgspec.NODEFAULT or is_unset:
-            yield _Field(each.name, each.encode_name, each.name, annotation, is_optional=True)
-        elif each.default is not msgspec.NODEFAULT:
-            yield _Field(each.name, each.encode_name, each.name, annotation, each.default)
+    for field in msgspec.structs.fields(kind):
+        annotation, is_unset = _without_unset(_with_limits(types.get(field.name, field.type)))
+        if field.default_factory is not msgspec.NODEFAULT or is_unset:
+            yield _Field(field.name, field.encode_name, field.name, annotation, is_optional=True)
+        elif field.default is not msgspec.NODEFAULT:
+            yield _Field(field.name, field.encode_name, field.name, annotation, field.default)
         else:
-            yield _Field(each.name, each.encode_name, each.name, annotation)
+            yield _Field(field.name, field.encode_name, field.name, annotation)
 
 
 def _types_of(annotation: Any, kind: type) -> dict[str, Any]:
@@ -173,8 +173,10 @@ def _types_of(annotation: Any, kind: type) -> dict[str, Any]:
     module = sys.modules.get(kind.__module__)
     try:
         # Quoted annotations use the type variables of `class Page[T]`, which Python 3.12 does not look up itself.
-        declared = [each for base in reversed(kind.__mro__) for each in getattr(base, "__type_params__", ())]
-        variables = {each.__name__: each for each in declared} or None
+        declared = [
+            parameter for base in reversed(kind.__mro__) for parameter in getattr(base, "__type_params__", ())
+        ]
+        variables = {parameter.__name__: parameter for parameter in declared} or None
         hints = typing.get_type_hints(kind, vars(module) if module else None, variables, include_extras=True)
     except NameError as error:
         raise TypeError(
@@ -182,7 +184,7 @@ def _types_of(annotation: Any, kind: type) -> dict[str, Any]:
         ) from None
     arguments = dict(_arguments_of(annotation))
     for name, hint in hints.items():
-        owner = next((each for each in kind.__mro__ if _declares(each, name)), kind)
+        owner = next((base for base in kind.__mro__ if _declares(base, name)), kind)
         hints[name] = rewritten(substituted(hint, arguments.get(owner, {})), with_type_arguments)
     return hints
 
@@ -210,12 +212,14 @@ def _with_limits(annotation: Any) -> Any:
     if get_origin(annotation) is not Annotated:
         return annotation
     bare, *metadata = get_args(annotation)
-    for each in metadata:
-        if isinstance(each, msgspec.Meta):
-            said = {name: getattr(each, name) for name in (*_LIMITS, *_TEXTS) if getattr(each, name) is not None}
-            bare = Annotated[bare, Field(**said)]
+    for mark in metadata:
+        if isinstance(mark, msgspec.Meta):
+            limits = {
+                name: getattr(mark, name) for name in (*_LIMITS, *_TEXTS) if getattr(mark, name) is not None
+            }
+            bare = Annotated[bare, Field(**limits)]
         else:
-            bare = Annotated[bare, each]
+            bare = Annotated[bare, mark]
     return bare
 
 
@@ -223,5 +227,5 @@ def _without_unset(annotation: Any) -> tuple[Any, bool]:
     members = get_args(annotation)
     if msgspec.UnsetType not in members:
         return annotation, False
-    left = tuple(each for each in members if each is not msgspec.UnsetType)
-    return Union[left], True  # noqa: UP007 - made of data
+    others = tuple(member for member in members if member is not msgspec.UnsetType)
+    return Union[others], True  # noqa: UP007 - made of data

@@ -22,16 +22,16 @@ from enfilade.primitives.schema.references import MISSING, Step, branches_of, de
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError, Validator
 
-_MOST: Final = 10
-_DEFAULT: Final = "https://json-schema.org/draft/2020-12/schema"
+_MAX_PROBLEMS: Final = 10
+_DEFAULT_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _DIALECTS: Final = {
-    _DEFAULT: "Draft202012Validator",
+    _DEFAULT_DIALECT: "Draft202012Validator",
     "https://json-schema.org/draft/2019-09/schema": "Draft201909Validator",
     "http://json-schema.org/draft-07/schema": "Draft7Validator",
 }
 
 # Complaints that need no more than the keyword.
-_PLAIN: Final = {
+_PHRASES: Final = {
     "uniqueItems": "should not hold the same item twice",
     "contains": "does not hold the items it should hold",
     "not": "is of the kind that is excluded",
@@ -42,8 +42,8 @@ _PLAIN: Final = {
 
 
 #: Errors by which an alternative shows that it was not meant, the surest first.
-_SIGNS: Final = (("const", "enum"), ("required", "const", "enum"), ("additionalProperties",))
-_MOST_SHOWN: Final = 4
+_MISMATCH_SIGNS: Final = (("const", "enum"), ("required", "const", "enum"), ("additionalProperties",))
+_MAX_ALTERNATIVES: Final = 4
 
 
 class Problem(NamedTuple):
@@ -83,12 +83,12 @@ class SchemaChecker:
     def problems(self, value: Any) -> list[Problem]:
         """Return what is wrong with a parsed value (the first few things); an empty list if nothing is."""
         try:
-            errors = list(islice(self._validator.iter_errors(value), _MOST))
+            errors = list(islice(self._validator.iter_errors(value), _MAX_PROBLEMS))
         except ValueError:  # deeper than the library goes, or text that is no Unicode
             return [Problem((), "is nested too deeply or holds text that is not valid Unicode")]
-        return [problem for error in errors for problem in self._told(error)][:_MOST]
+        return [problem for error in errors for problem in self._problems(error)][:_MAX_PROBLEMS]
 
-    def _told(self, error: ValidationError) -> Iterator[Problem]:
+    def _problems(self, error: ValidationError) -> Iterator[Problem]:
         """Put one error into words; an object with several unknown members has a problem for each."""
         path = tuple(error.instance_path)
         keyword = error.kind.name
@@ -99,10 +99,10 @@ class SchemaChecker:
             missing = "is missing" + (f" (expected {expected})" if expected else "")
             yield Problem((*path, kind.property), missing)
         elif keyword in ("additionalProperties", "unevaluatedProperties") and hasattr(kind, "unexpected"):
-            what = f"a member of {format_path(path)}" if path else self._member
+            owner = f"a member of {format_path(path)}" if path else self._member
             for name in kind.unexpected:
-                said = unknown_member(name, what, schema.get("properties") or (), error.instance)
-                yield Problem((*path, name), said)
+                phrase = unknown_member(name, owner, schema.get("properties") or (), error.instance)
+                yield Problem((*path, name), phrase)
         elif keyword in ("anyOf", "oneOf") and hasattr(kind, "context"):
             yield from self._no_alternative(path, kind.context, schema, error.instance)
         else:
@@ -112,8 +112,8 @@ class SchemaChecker:
         got = f"got {describe_value(value, secret=is_secret(schema, self._schema))}"
         if keyword in LIMITS:
             return f"should {limit_phrase(keyword, schema.get(keyword))}, {got}"
-        if keyword in _PLAIN:
-            return _PLAIN[keyword]
+        if keyword in _PHRASES:
+            return _PHRASES[keyword]
         if keyword in ("type", "enum", "const"):
             return f"should be {expectation({keyword: schema.get(keyword)}, self._schema)}, {got}"
         return f"is not allowed here, {got}"
@@ -128,19 +128,19 @@ class SchemaChecker:
             )
             return
         inside = [errors for errors in context if all(_goes_deeper(error, path) for error in errors)]
-        for kinds in _SIGNS if len(inside) > 1 else ():
-            inside = [errors for errors in inside if not _places(errors, kinds)] or inside
-            if len(inside) > 1 and (shared := set.intersection(*(_places(errors, kinds) for errors in inside))):
-                yield from (self._of_each(path, each, schema, value) for each in sorted(shared, key=str))
+        for kinds in _MISMATCH_SIGNS if len(inside) > 1 else ():
+            inside = [errors for errors in inside if not _paths(errors, kinds)] or inside
+            if len(inside) > 1 and (shared := set.intersection(*(_paths(errors, kinds) for errors in inside))):
+                yield from (self._shared_problem(path, inner, schema, value) for inner in sorted(shared, key=str))
                 return
         if len(inside) == 1:
             for error in inside[0]:
-                yield from self._told(error)
+                yield from self._problems(error)
             return
         if inside:
-            each = (" and ".join(islice(self._sentences(errors), _MOST_SHOWN)) for errors in inside)
-            shown = shortened(", or ".join(islice(each, _MOST_SHOWN)), LONGEST)
-            yield Problem(path, f"fits none of its alternatives: either {shown}")
+            sentences = (" and ".join(islice(self._sentences(errors), _MAX_ALTERNATIVES)) for errors in inside)
+            reasons = shortened(", or ".join(islice(sentences, _MAX_ALTERNATIVES)), LONGEST)
+            yield Problem(path, f"fits none of its alternatives: either {reasons}")
             return
         branches = schema.get("anyOf") or schema.get("oneOf") or []
         expected = expectation({"anyOf": branches}, self._schema) or "one of its alternatives"
@@ -149,29 +149,31 @@ class SchemaChecker:
         )
 
     def _sentences(self, errors: list[ValidationError]) -> Iterator[str]:
-        return (str(told) for error in errors for told in self._told(error))
+        return (str(problem) for error in errors for problem in self._problems(error))
 
-    def _of_each(self, path: tuple[Step, ...], inner: tuple[Step, ...], schema: Any, value: Any) -> Problem:
+    def _shared_problem(
+        self, path: tuple[Step, ...], inner: tuple[Step, ...], schema: Any, value: Any
+    ) -> Problem:
         """Complain of what each alternative refuses: a tag that none has, or that is missing."""
-        part = descend(schema, inner[len(path) :], self._schema)
-        expected = expectation(part, self._schema)
-        found = value_at(value, inner[len(path) :])
-        if found is MISSING:
+        expected_schema = descend(schema, inner[len(path) :], self._schema)
+        expected = expectation(expected_schema, self._schema)
+        actual = value_at(value, inner[len(path) :])
+        if actual is MISSING:
             return Problem(inner, "is missing" + (f" (expected {expected})" if expected else ""))
-        got = describe_value(found, secret=is_secret(part, self._schema))
+        got = describe_value(actual, secret=is_secret(expected_schema, self._schema))
         return Problem(inner, f"should be {expected or 'another value'}, got {got}")
 
     def _at(self, steps: list[str | int]) -> Mapping[str, Any]:
         """Return the schema at a path of keywords, through references; an empty one where there is none."""
-        found: Any = self._schema
+        target: Any = self._schema
         for step in steps:
-            if isinstance(found, Mapping):
-                found = found.get(str(step), follow(found, self._schema).get(str(step)))
-            elif isinstance(found, list) and isinstance(step, int) and step < len(found):
-                found = found[step]
+            if isinstance(target, Mapping):
+                target = target.get(str(step), follow(target, self._schema).get(str(step)))
+            elif isinstance(target, list) and isinstance(step, int) and step < len(target):
+                target = target[step]
             else:
                 return {}
-        return found if isinstance(found, Mapping) else {}
+        return target if isinstance(target, Mapping) else {}
 
 
 def _goes_deeper(error: ValidationError, path: tuple[Step, ...]) -> bool:
@@ -179,20 +181,20 @@ def _goes_deeper(error: ValidationError, path: tuple[Step, ...]) -> bool:
     return len(error.instance_path) > len(path) or error.kind.name == "required"
 
 
-def _places(errors: list[ValidationError], kinds: tuple[str, ...]) -> set[tuple[Step, ...]]:
+def _paths(errors: list[ValidationError], kinds: tuple[str, ...]) -> set[tuple[Step, ...]]:
     """Return the places of those errors that are of certain kinds."""
-    found: set[tuple[Step, ...]] = set()
+    paths: set[tuple[Step, ...]] = set()
     for error in errors:
         if error.kind.name in kinds:
             kind: Any = error.kind
-            found.add((*error.instance_path, *((kind.property,) if kind.name == "required" else ())))
-    return found
+            paths.add((*error.instance_path, *((kind.property,) if kind.name == "required" else ())))
+    return paths
 
 
 def _compiled(schema: Mapping[str, Any]) -> Validator:
     import jsonschema_rs
 
-    dialect = str(schema.get("$schema", _DEFAULT)).rstrip("#")
+    dialect = str(schema.get("$schema", _DEFAULT_DIALECT)).rstrip("#")
     if dialect not in _DIALECTS:
         raise ValueError(f"$schema says {dialect!r}; known dialects are {one_of(_DIALECTS)}")
     make: Callable[..., Validator] = getattr(jsonschema_rs, _DIALECTS[dialect])
@@ -222,11 +224,11 @@ def refuse_elsewhere(uri: str) -> Any:
 #: Characters of what is said about the alternatives of one value.
 LONGEST: Final = 600
 
-_EXCERPT: Final = 24
+_MAX_EXCERPT: Final = 24
 _EXACT: Final = 2**53  # below it, floats have all integers
-_NAME: Final = 60
-_CHOICES: Final = 8
-_DEPTH: Final = 3
+_MAX_NAME: Final = 60
+_MAX_CHOICES: Final = 8
+_MAX_DEPTH: Final = 3
 #: How each limit is put, and what is counted.
 _LIMITS: Final = {
     "minimum": ("be at least", ""),
@@ -266,7 +268,7 @@ def format_path(path: Iterable[Step]) -> str:
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return json.dumps(shortened(text, _NAME), ensure_ascii=False)
+    return json.dumps(shortened(text, _MAX_NAME), ensure_ascii=False)
 
 
 def describe_value(value: Any, *, secret: bool = False) -> str:
@@ -275,30 +277,30 @@ def describe_value(value: Any, *, secret: bool = False) -> str:
     if secret or isinstance(value, (list, dict)) or value is None:
         return kind
     if isinstance(value, str):
-        return f"{kind} {json.dumps(shortened(value, _EXCERPT), ensure_ascii=False)}"
-    if isinstance(value, int) and abs(value) >= 10**_EXCERPT:
-        return f"{kind} of more than {_EXCERPT} digits"
+        return f"{kind} {json.dumps(shortened(value, _MAX_EXCERPT), ensure_ascii=False)}"
+    if isinstance(value, int) and abs(value) >= 10**_MAX_EXCERPT:
+        return f"{kind} of more than {_MAX_EXCERPT} digits"
     return f"{kind} {json.dumps(value)}"
 
 
 def one_of(choices: Iterable[str]) -> str:
     """Return choices as prose: `a, b or c`; long lists are cut."""
     every = list(dict.fromkeys(choices))
-    if len(every) > _CHOICES:
-        return ", ".join(every[:_CHOICES]) + f" or {len(every) - _CHOICES} more"
+    if len(every) > _MAX_CHOICES:
+        return ", ".join(every[:_MAX_CHOICES]) + f" or {len(every) - _MAX_CHOICES} more"
     return " or ".join(filter(None, [", ".join(every[:-1]), every[-1] if every else ""]))
 
 
 def expectation(schema: Any, root: Mapping[str, Any], depth: int = 0) -> str:
     """Return what a schema expects in two or three words: `array of string`, `"a" or "b"`; none for anything."""
     schema = follow(schema, root)
-    if depth > _DEPTH:
+    if depth > _MAX_DEPTH:
         return str(schema.get("type", "value"))
     if "const" in schema or "enum" in schema:
-        return one_of(_literal(each) for each in schema.get("enum", [schema.get("const")]))
+        return one_of(_literal(value) for value in schema.get("enum", [schema.get("const")]))
     if branches := schema.get("anyOf") or schema.get("oneOf"):
-        words = [expectation(each, root, depth + 1) for each in branches]
-        return one_of(words) if all(words) else ""
+        expectations = [expectation(branch, root, depth + 1) for branch in branches]
+        return one_of(expectations) if all(expectations) else ""
     kind = schema.get("type", "")
     if kind == "array" and (item := expectation(schema.get("items", {}), root, depth + 1)):
         return f"array of {item}"
@@ -307,23 +309,23 @@ def expectation(schema: Any, root: Mapping[str, Any], depth: int = 0) -> str:
     return one_of(kind) if isinstance(kind, list) else str(kind)
 
 
-def unknown_member(name: str, what: str, names: Iterable[str], present: Any) -> str:
+def unknown_member(name: str, role: str, names: Iterable[str], present: Any) -> str:
     """Return that there is no such member, and which one may have been meant or which there are.
 
     Args:
         name: of the member that came.
-        what: what it is not: `an argument of this tool`.
+        role: what it is not: `an argument of this tool`.
         names: of the members that there are.
         present: the object that it came in.
     """
     import difflib  # not before something is wrong
 
-    known = list(names)
-    free = [each for each in known if not (isinstance(present, Mapping) and each in present)]
+    choices = list(names)
+    free = [choice for choice in choices if not (isinstance(present, Mapping) and choice in present)]
     if near := difflib.get_close_matches(name[:64], free, n=1, cutoff=0.7):
-        return f'is not {what} (did you mean "{near[0]}"?)'
-    takes = f"it takes: {', '.join(known)}" if known else "it takes none"
-    return f"is not {what} ({takes})"
+        return f'is not {role} (did you mean "{near[0]}"?)'
+    takes = f"it takes: {', '.join(choices)}" if choices else "it takes none"
+    return f"is not {role} ({takes})"
 
 
 def limit_phrase(keyword: str, limit: object) -> str:
@@ -340,12 +342,12 @@ def is_secret(schema: Mapping[str, Any] | None, root: Mapping[str, Any]) -> bool
         return True
     if schema.get("writeOnly") or schema.get("format") == "password":
         return True
-    branches = [follow(each, root) for each in branches_of(schema)]
-    return any(each.get("writeOnly") or each.get("format") == "password" for each in branches)
+    branches = [follow(branch, root) for branch in branches_of(schema)]
+    return any(branch.get("writeOnly") or branch.get("format") == "password" for branch in branches)
 
 
 def _literal(value: Any) -> str:
-    return shortened(json.dumps(value, ensure_ascii=False, default=str), _NAME)
+    return shortened(json.dumps(value, ensure_ascii=False, default=str), _MAX_NAME)
 
 
 def shortened(text: str, length: int) -> str:

@@ -33,17 +33,18 @@ def write_out_headers(schema: dict[str, Any]) -> dict[str, Any]:
         return schema
     times: Counter[str] = Counter()
 
-    def written_out(part: Mapping[str, Any], open_names: tuple[str, ...]) -> dict[str, Any]:
+    def written_out(subschema: Mapping[str, Any], open_names: tuple[str, ...]) -> dict[str, Any]:
         properties: dict[str, Any] = {}
-        for key, inner in part.get("properties", {}).items():
+        for key, inner in subschema.get("properties", {}).items():
             name = str(inner.get("$ref", "")).removeprefix("#/$defs/")
             if name in carrying and name not in open_names and times[name] < _MOST_WRITTEN_OUT:
                 times[name] += 1
                 # A copy, because a definition that others refer to as well is another place with a header.
-                inner = {**deepcopy(definitions[name]), **{k: v for k, v in inner.items() if k != "$ref"}}
+                siblings = {keyword: value for keyword, value in inner.items() if keyword != "$ref"}
+                inner = {**deepcopy(definitions[name]), **siblings}
                 inner = written_out(inner, (*open_names, name))
             properties[key] = inner
-        return {**part, "properties": properties} if properties else dict(part)
+        return {**subschema, "properties": properties} if properties else dict(subschema)
 
     result = written_out(schema, ())
     return with_definitions({key: value for key, value in result.items() if key != "$defs"}, definitions)
@@ -57,33 +58,33 @@ def check_headers(schema: Mapping[str, Any]) -> None:
     """
     allowed: set[int] = set()
     seen: dict[str, str] = {}
-    for path, part in _plain_properties(schema, ""):
-        if HEADER not in part:
+    for path, subschema in _plain_properties(schema, ""):
+        if HEADER not in subschema:
             continue
-        allowed.add(id(part))
-        _check_header(part, path)
-        header = part[HEADER]
-        if other := seen.get(header.lower()):
+        allowed.add(id(subschema))
+        _check_header(subschema, path)
+        header = subschema[HEADER]
+        if first_path := seen.get(header.lower()):
             raise ValueError(
-                f'{HEADER} "{header}" is on "{other}" and on "{path}"; each name may be used once (R-251)'
+                f'{HEADER} "{header}" is on "{first_path}" and on "{path}"; each name may be used once (R-251)'
             )
         seen[header.lower()] = path
-    for part in _annotated(schema):
-        if id(part) not in allowed:
+    for subschema in _annotated(schema):
+        if id(subschema) not in allowed:
             raise ValueError(
-                f"{HEADER} {part[HEADER]!r} is not on a plain property of the arguments, but on an item of an "
-                f"array, a member of a union or the like; clients would drop the tool (R-253)"
+                f"{HEADER} {subschema[HEADER]!r} is not on a plain property of the arguments, but on an item of "
+                f"an array, a member of a union or the like; clients would drop the tool (R-253)"
             )
 
 
-def _check_header(part: Mapping[str, Any], path: str) -> None:
-    header = part[HEADER]
+def _check_header(schema: Mapping[str, Any], path: str) -> None:
+    header = schema[HEADER]
     if not isinstance(header, str) or not _TOKEN.fullmatch(header):
         raise ValueError(
             f'{HEADER} {header!r} on "{path}" is no header name; letters, digits and "-" are safe (R-251)'
         )
-    if part.get("type") not in _HEADER_TYPES:
-        kind = part.get("type") or "a union"
+    if schema.get("type") not in _HEADER_TYPES:
+        kind = schema.get("type") or "a union"
         raise ValueError(
             f'{HEADER} "{header}" is on "{path}", which is {kind} and not string, integer or boolean (R-252)'
         )
@@ -91,26 +92,26 @@ def _check_header(part: Mapping[str, Any], path: str) -> None:
 
 def _plain_properties(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     properties = schema.get("properties")
-    for name, part in properties.items() if isinstance(properties, Mapping) else ():
-        if isinstance(part, Mapping):
-            inner = f"{path}.{name}" if path else str(name)
-            yield inner, part
-            yield from _plain_properties(part, inner)
+    for name, property_schema in properties.items() if isinstance(properties, Mapping) else ():
+        if isinstance(property_schema, Mapping):
+            property_path = f"{path}.{name}" if path else str(name)
+            yield property_path, property_schema
+            yield from _plain_properties(property_schema, property_path)
 
 
-def _annotated(part: Any, *, names: bool = False) -> Iterator[Mapping[str, Any]]:
+def _annotated(node: Any, *, names: bool = False) -> Iterator[Mapping[str, Any]]:
     """Yield every schema with a header annotation; with `names`, the keys here are names and no keywords."""
-    if isinstance(part, Mapping):
-        if HEADER in part and not names:
-            yield part
-        for key, inner in part.items():
+    if isinstance(node, Mapping):
+        if HEADER in node and not names:
+            yield node
+        for key, child in node.items():
             if names or key not in ("default", "const", "enum", "examples"):
                 yield from _annotated(
-                    inner, names=not names and key in ("properties", "patternProperties", "$defs")
+                    child, names=not names and key in ("properties", "patternProperties", "$defs")
                 )
-    elif isinstance(part, list):
-        for inner in part:
-            yield from _annotated(inner)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _annotated(child)
 
 
 def _carrying_headers(definitions: Mapping[str, Any]) -> set[str]:

@@ -69,147 +69,147 @@ def portable(schema: Schema, *, sent: bool = False) -> dict[str, Any]:
         sent: it is of what a tool returns, and not of what it takes.
     """
 
-    def changed(part: Schema) -> dict[str, Any]:
-        new = _numbers(_patterns(_format(in_json_schema(map_subschemas(part, changed)), sent), sent), sent)
+    def changed(subschema: Schema) -> dict[str, Any]:
+        new = _numbers(_patterns(_format(_standard_limits(map_subschemas(subschema, changed)), sent), sent), sent)
         if sent:
             new.pop("uniqueItems", None)  # what differs in Python may be the same in JSON: hidden secrets
         return _tagged(_with_items(new), sent)
 
-    made = changed(schema)
-    definitions = made.get("$defs", {})
+    published = changed(schema)
+    definitions = published.get("$defs", {})
 
-    def checked(part: Schema) -> dict[str, Any]:
-        new = _keys(map_subschemas(part, checked), made)
+    def checked(subschema: Schema) -> dict[str, Any]:
+        new = _keys(map_subschemas(subschema, checked), published)
         if "default" in new and not _fits(new["default"], new, definitions):
             del new["default"]
         return new
 
-    return checked(made)
+    return checked(published)
 
 
-def _format(part: dict[str, Any], sent: bool) -> dict[str, Any]:
-    form = part.get("format")
-    if not isinstance(form, str):
-        return part
-    if form.startswith("uuid"):
-        part["format"] = "uuid"
-    elif form not in KNOWN_FORMATS or (sent and form in WRITTEN_OTHERWISE):
-        del part["format"]
-        if form in _FORMATS_IN_WORDS:
-            part.setdefault("description", _FORMATS_IN_WORDS[form])
-    return part
+def _format(schema: dict[str, Any], sent: bool) -> dict[str, Any]:
+    name = schema.get("format")
+    if not isinstance(name, str):
+        return schema
+    if name.startswith("uuid"):
+        schema["format"] = "uuid"
+    elif name not in KNOWN_FORMATS or (sent and name in WRITTEN_OTHERWISE):
+        del schema["format"]
+        if name in _FORMATS_IN_WORDS:
+            schema.setdefault("description", _FORMATS_IN_WORDS[name])
+    return schema
 
 
-def _patterns(part: dict[str, Any], sent: bool) -> dict[str, Any]:
+def _patterns(schema: dict[str, Any], sent: bool) -> dict[str, Any]:
     fits = means_the_same if sent else is_portable
-    if "pattern" in part and not fits(str(part["pattern"])):
-        del part["pattern"]
-    named = part.get("patternProperties")
-    if isinstance(named, Mapping):
-        kept = {pattern: each for pattern, each in named.items() if fits(pattern)}
-        others = [each for pattern, each in named.items() if pattern not in kept]
-        part.pop("patternProperties")
-        if kept:
-            part["patternProperties"] = kept
-        if "additionalProperties" not in part and "properties" not in part:  # a dict: all its keys match
-            part["additionalProperties"] = (
-                others[0] if len(others) == 1 else {"anyOf": others} if others else False
+    if "pattern" in schema and not fits(str(schema["pattern"])):
+        del schema["pattern"]
+    by_pattern = schema.get("patternProperties")
+    if isinstance(by_pattern, Mapping):
+        portable_patterns = {pattern: value for pattern, value in by_pattern.items() if fits(pattern)}
+        dropped = [value for pattern, value in by_pattern.items() if pattern not in portable_patterns]
+        schema.pop("patternProperties")
+        if portable_patterns:
+            schema["patternProperties"] = portable_patterns
+        if "additionalProperties" not in schema and "properties" not in schema:  # a dict: all its keys match
+            schema["additionalProperties"] = (
+                dropped[0] if len(dropped) == 1 else {"anyOf": dropped} if dropped else False
             )
-    return part
+    return schema
 
 
-def _numbers(part: dict[str, Any], sent: bool) -> dict[str, Any]:
+def _numbers(schema: dict[str, Any], sent: bool) -> dict[str, Any]:
     """Leave out limits that are no numbers (of dates, infinite), and steps that binary fractions miss."""
     for key in _NUMBERS:
-        limit = part.get(key, 0)
+        limit = schema.get(key, 0)
         is_finite = type(limit) in (int, float) and abs(limit) < float("inf")
         if not is_finite or (key == "multipleOf" and sent and limit % 1):
-            del part[key]
-    return part
+            del schema[key]
+    return schema
 
 
-def _keys(part: dict[str, Any], root: Schema) -> dict[str, Any]:
+def _keys(schema: dict[str, Any], root: Schema) -> dict[str, Any]:
     """Say of the keys of a dict what they are as strings, which all keys are in JSON."""
-    names = follow(part.get("propertyNames"), root)
+    names = follow(schema.get("propertyNames"), root)
     choices = names.get("enum", [names["const"]] if "const" in names else [])
-    if choices and not all(isinstance(each, str) for each in choices):
-        part["propertyNames"] = {
-            "enum": [each if isinstance(each, str) else to_json(each).decode() for each in choices]
+    if choices and not all(isinstance(choice, str) for choice in choices):
+        schema["propertyNames"] = {
+            "enum": [choice if isinstance(choice, str) else to_json(choice).decode() for choice in choices]
         }
     elif names.get("type", "string") != "string":
-        del part["propertyNames"]
-    return part
+        del schema["propertyNames"]
+    return schema
 
 
-def _tagged(part: dict[str, Any], sent: bool) -> dict[str, Any]:
+def _tagged(schema: dict[str, Any], sent: bool) -> dict[str, Any]:
     """Say by `required` that a caller must tell which alternative is meant: `discriminator` is no JSON Schema."""
-    discriminator = part.pop("discriminator", None)
+    discriminator = schema.pop("discriminator", None)
     tag = discriminator.get("propertyName") if isinstance(discriminator, Mapping) else None
-    if tag and not sent and "oneOf" in part:
-        part["oneOf"] = [
-            {**each, "required": [*each.get("required", ()), tag]} if "$ref" in each else each
-            for each in part["oneOf"]
+    if tag and not sent and "oneOf" in schema:
+        schema["oneOf"] = [
+            {**branch, "required": [*branch.get("required", ()), tag]} if "$ref" in branch else branch
+            for branch in schema["oneOf"]
         ]
-    return part
+    return schema
 
 
-def _with_items(part: dict[str, Any]) -> dict[str, Any]:
+def _with_items(schema: dict[str, Any]) -> dict[str, Any]:
     """Say of an array that its items may be anything where nothing is said: some hosts refuse it otherwise."""
-    kind = part.get("type")
-    if (kind == "array" or (isinstance(kind, list) and "array" in kind)) and "items" not in part:
-        part["items"] = {}
-    return part
+    kind = schema.get("type")
+    if (kind == "array" or (isinstance(kind, list) and "array" in kind)) and "items" not in schema:
+        schema["items"] = {}
+    return schema
 
 
-def _fits(value: Any, part: Schema, definitions: Mapping[str, Any]) -> bool:
+def _fits(value: Any, schema: Schema, definitions: Mapping[str, Any]) -> bool:
     """Whether a default is an instance of its schema, for every validator."""
     if isinstance(value, (float, list, dict)):
         value = from_json(to_json(value, inf_nan_mode="null"))  # null where a number is infinite or none
-    if part.keys() <= _NOTES and isinstance(part.get("type"), str) and type(value) in _TYPES:
-        return part["type"] in _TYPES[type(value)]
-    branches = part.get("anyOf")
-    if branches and part.keys() <= {"anyOf", *_NOTES} and type(value) in _TYPES:
-        for each in branches:
-            if each.keys() <= _NOTES and each.get("type") in _TYPES[type(value)]:
+    if schema.keys() <= _NOTES and isinstance(schema.get("type"), str) and type(value) in _TYPES:
+        return schema["type"] in _TYPES[type(value)]
+    branches = schema.get("anyOf")
+    if branches and schema.keys() <= {"anyOf", *_NOTES} and type(value) in _TYPES:
+        for branch in branches:
+            if branch.keys() <= _NOTES and branch.get("type") in _TYPES[type(value)]:
                 return True
     from jsonschema_rs import Draft202012Validator
 
     from enfilade.primitives.schema.json_schema import refuse_elsewhere
 
-    bare = {key: each for key, each in part.items() if key not in ("default", "$defs")}
-    whole = {**bare, "$defs": dict(definitions)}
-    steps = [step for each in walk(whole) if (step := each.get("multipleOf", 1)) % 1]
+    bare = {key: member for key, member in schema.items() if key not in ("default", "$defs")}
+    complete = {**bare, "$defs": dict(definitions)}
+    steps = [step for subschema in walk(complete) if (step := subschema.get("multipleOf", 1)) % 1]
     is_number = type(value) in (int, float)
-    if steps and (not is_number or steps != [part.get("multipleOf")] or (value / steps[0]) % 1):
+    if steps and (not is_number or steps != [schema.get("multipleOf")] or (value / steps[0]) % 1):
         return False  # others divide binary fractions, and find a rest
     try:
-        validator = Draft202012Validator(whole, retriever=refuse_elsewhere, validate_formats=True)
+        validator = Draft202012Validator(complete, retriever=refuse_elsewhere, validate_formats=True)
         return validator.is_valid(value)
     except ValueError:
         return False
 
 
-def in_json_schema(part: dict[str, Any]) -> dict[str, Any]:
+def _standard_limits(schema: dict[str, Any]) -> dict[str, Any]:
     """Put limits that stand in a schema under pydantic's names, or beside a union, where they belong."""
     for name, word in COMPARISONS.items():
-        limit = part.pop(name, None)
+        limit = schema.pop(name, None)
         if type(limit) in (int, float):
-            _put(part, dict.fromkeys(("integer", "number"), word), limit)
+            _put(schema, dict.fromkeys(("integer", "number"), word), limit)
     for name in DIGITS:
-        part.pop(name, None)
+        schema.pop(name, None)
     for index, word in enumerate(_LENGTH_KEYWORDS["string"]):
-        if word in part and part.get("type") != "string":
-            _put(part, {kind: words[index] for kind, words in _LENGTH_KEYWORDS.items()}, part.pop(word))
-    return part
+        if word in schema and schema.get("type") != "string":
+            _put(schema, {kind: words[index] for kind, words in _LENGTH_KEYWORDS.items()}, schema.pop(word))
+    return schema
 
 
-def _put(part: dict[str, Any], words: Mapping[str, str], limit: Any) -> None:
+def _put(schema: dict[str, Any], keywords: Mapping[str, str], limit: Any) -> None:
     """Write a limit into those alternatives of a schema whose values have it."""
-    branches = part.get("anyOf") or part.get("oneOf")
+    branches = schema.get("anyOf") or schema.get("oneOf")
     if branches:
         for branch in branches:
-            _put(branch, words, limit)
-    word = words.get(str(part.get("type")))
+            _put(branch, keywords, limit)
+    keyword = keywords.get(str(schema.get("type")))
     # The text of a date or of bytes has another length than they have, and a model has none.
-    if word and not part.keys() & {"format", "contentEncoding", "properties", "enum", "const", word}:
-        part[word] = limit
+    if keyword and not schema.keys() & {"format", "contentEncoding", "properties", "enum", "const", keyword}:
+        schema[keyword] = limit

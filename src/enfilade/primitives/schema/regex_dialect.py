@@ -57,99 +57,101 @@ class _Reader:
 
     def __init__(self, pattern: str) -> None:
         self._text = pattern
-        self._at = 0
+        self._position = 0
         self._names: list[str] = []
         self._groups = 0
-        self._wanted: list[str | int] = []  # what it refers back to
+        self._references: list[str | int] = []  # to groups, by name or number
 
     def reads(self) -> bool:
         self._alternatives()
-        if self._at < len(self._text) or len(set(self._names)) < len(self._names):
+        if self._position < len(self._text) or len(set(self._names)) < len(self._names):
             return False
         return all(
-            each in self._names if isinstance(each, str) else each <= self._groups for each in self._wanted
+            reference in self._names if isinstance(reference, str) else reference <= self._groups
+            for reference in self._references
         )
 
     def _alternatives(self) -> None:
-        while self._at < len(self._text) and self._text[self._at] != ")":
-            if self._text[self._at] == "|":
-                self._at += 1
+        while self._position < len(self._text) and self._text[self._position] != ")":
+            if self._text[self._position] == "|":
+                self._position += 1
             elif self._term():
                 self._quantifier()
 
     def _term(self) -> bool:
         """Read one term, and return whether it may be repeated."""
-        text, at = self._text, self._at
-        if text[at] in "^$":
-            self._at += 1
+        text, start = self._text, self._position
+        if text[start] in "^$":
+            self._position += 1
             return False
-        if text.startswith(("\\b", "\\B"), at):
-            self._at += 2
+        if text.startswith(("\\b", "\\B"), start):
+            self._position += 2
             return False
-        if text[at] == "(":
+        if text[start] == "(":
             return self._group()
-        if text[at] == "[":
+        if text[start] == "[":
             self._class()
-        elif text[at] == ".":
-            self._at += 1
-        elif back := _BACKWARD.match(text, at):
-            self._wanted.append(back[1] or int(back[2]))
-            self._at = back.end()
-        elif found := _ESCAPE.match(text, at) or _LITERAL.match(text, at):
-            self._at = found.end()
+        elif text[start] == ".":
+            self._position += 1
+        elif back := _BACKWARD.match(text, start):
+            self._references.append(back[1] or int(back[2]))
+            self._position = back.end()
+        elif literal := _ESCAPE.match(text, start) or _LITERAL.match(text, start):
+            self._position = literal.end()
         else:
             raise _RefusedError
         return True
 
     def _group(self) -> bool:
-        opening = _GROUP.match(self._text, self._at)
+        opening = _GROUP.match(self._text, self._position)
         if opening is None or self._text[opening.end() : opening.end() + 1] in ("?", "*", "+"):
             raise _RefusedError  # `(?` and what ECMA-262 does not know after it
-        said = opening[0]
-        if said == "(" or opening[1]:
+        mark = opening[0]
+        if mark == "(" or opening[1]:
             self._groups += 1
         if opening[1]:
             self._names.append(opening[1])
-        self._at = opening.end()
+        self._position = opening.end()
         self._alternatives()
-        if not self._text.startswith(")", self._at):
+        if not self._text.startswith(")", self._position):
             raise _RefusedError
-        self._at += 1
-        return said not in ("(?=", "(?!", "(?<=", "(?<!")
+        self._position += 1
+        return mark not in ("(?=", "(?!", "(?<=", "(?<!")
 
     def _quantifier(self) -> None:
-        if found := _QUANTIFIER.match(self._text, self._at):
-            if found[1] and found[2] and int(found[1]) > int(found[2]):
+        if quantifier := _QUANTIFIER.match(self._text, self._position):
+            if quantifier[1] and quantifier[2] and int(quantifier[1]) > int(quantifier[2]):
                 raise _RefusedError
-            self._at = found.end()
+            self._position = quantifier.end()
 
     def _class(self) -> None:
-        self._at += 1
-        if self._text.startswith("^", self._at):
-            self._at += 1
-        while not self._text.startswith("]", self._at):
+        self._position += 1
+        if self._text.startswith("^", self._position):
+            self._position += 1
+        while not self._text.startswith("]", self._position):
             first = self._class_atom()
-            is_range = self._text.startswith("-", self._at) and not self._text.startswith("-]", self._at)
+            following = self._text[self._position : self._position + 2]
+            is_range = following.startswith("-") and following != "-]"
             if is_range:
-                self._at += 1
+                self._position += 1
                 last = self._class_atom()
                 if _SET.match(first) or _SET.match(last) or _code(first) > _code(last):
                     raise _RefusedError
-        self._at += 1
+        self._position += 1
 
     def _class_atom(self) -> str:
-        text, at = self._text, self._at
-        if at >= len(text):
+        text, start = self._text, self._position
+        if start >= len(text):
             raise _RefusedError
-        if text[at] != "\\":
+        if text[start] != "\\":
             # A doubled punctuator and a bracket within are legal, and mean something else with the flag `v`.
-            self._at += 1
-            return text[at]
-        found = _ESCAPE.match(text, at) or re.compile(r"\\[b\-]").match(text, at)
-        if found is None:
+            self._position += 1
+            return text[start]
+        escape = _ESCAPE.match(text, start) or re.compile(r"\\[b\-]").match(text, start)
+        if escape is None:
             raise _RefusedError
-        self._at = found.end()
-        return found[0]
+        self._position = escape.end()
+        return escape[0]
 
 
 def _code(atom: str) -> int:

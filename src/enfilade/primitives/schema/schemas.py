@@ -60,7 +60,9 @@ class TidySchema(GenerateJsonSchema):
 
     def definitions_schema(self, schema: core_schema.DefinitionsSchema) -> JsonSchemaValue:
         """Return a schema with its definitions, which are kept to check defaults by."""
-        self._core_definitions |= {name: each for each in schema["definitions"] if (name := each.get("ref"))}
+        self._core_definitions |= {
+            name: definition for definition in schema["definitions"] if (name := definition.get("ref"))
+        }
         return super().definitions_schema(schema)
 
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
@@ -89,20 +91,20 @@ class TidySchema(GenerateJsonSchema):
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         """Return a schema with its default, if that is what a caller gets by sending it."""
-        made = super().default_schema(schema)
+        published = super().default_schema(schema)
         if self.mode != "validation" or "default" not in schema:
-            return made
+            return published
         default: Any = schema["default"]
         inner: Any = schema["schema"]
-        if "default" not in made:
+        if "default" not in published:
             try:
-                made["default"] = encoded(default, inner, self._core_definitions)
+                published["default"] = encoded(default, inner, self._core_definitions)
             except Exception:  # whatever a type has against it: JSON cannot hold its values
-                return made
-        published = made["default"]
-        if not comes_back(default, published, inner, self._core_definitions, self._core_configs[-1]):
-            del made["default"]
-        return made
+                return published
+        value = published["default"]
+        if not comes_back(default, value, inner, self._core_definitions, self._core_configs[-1]):
+            del published["default"]
+        return published
 
     def field_is_present(self, field: Any) -> bool:
         """Return whether a field is published: of dataclasses, only those that a caller can give."""
@@ -110,23 +112,23 @@ class TidySchema(GenerateJsonSchema):
 
     def str_schema(self, schema: core_schema.StringSchema) -> JsonSchemaValue:
         """Return a string, without a pattern whose flags are not said or whose dialect is Python's own."""
-        found = super().str_schema(schema)
+        published = super().str_schema(schema)
         pattern: Any = schema.get("pattern")
         if isinstance(pattern, re.Pattern):
-            found["pattern"] = pattern.pattern
+            published["pattern"] = pattern.pattern
             has_flags = bool(pattern.flags & ~re.UNICODE)
         else:
             has_flags = False
         by_python = isinstance(pattern, re.Pattern) or self._config.regex_engine == "python-re"
         # Its `$` also matches before a last line break.
-        if "pattern" in found and (has_flags or (by_python and self.mode == "serialization")):
-            del found["pattern"]
-        return found
+        if "pattern" in published and (has_flags or (by_python and self.mode == "serialization")):
+            del published["pattern"]
+        return published
 
     def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchemaValue:
         """Return a choice of the values; of a Flag, all that can be made by joining its members."""
-        found = super().enum_schema(schema)
-        return flag_schema(schema["cls"], found) if issubclass(schema["cls"], Flag) else found
+        published = super().enum_schema(schema)
+        return flag_schema(schema["cls"], published) if issubclass(schema["cls"], Flag) else published
 
     def get_decimal_pattern(self, schema: core_schema.DecimalSchema) -> str | None:
         """Return what a decimal is written like; pydantic itself says that it is any string."""
@@ -134,23 +136,23 @@ class TidySchema(GenerateJsonSchema):
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
         """Return an object, and what its keys are like where they are integers or booleans."""
-        found = super().dict_schema(schema)
+        published = super().dict_schema(schema)
         keys: Any = schema.get("keys_schema", {})
         names = _KEYS.get(keys.get("type", ""))
         if names is None and keys.get("type") in _CHOICES:
             choice = self.generate_inner(keys)
             names = choice if "enum" in choice or "const" in choice else None
-        return {**found, "propertyNames": dict(names)} if names else found
+        return {**published, "propertyNames": dict(names)} if names else published
 
     def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
         """Return a base64 string for bytes that arrive; both alphabets are read, the URL-safe one is written."""
-        found = super().bytes_schema(schema)
-        if self.mode == "validation" and found.get("format") == "base64url":
-            del found["format"]
-            found["contentEncoding"] = "base64"
+        published = super().bytes_schema(schema)
+        if self.mode == "validation" and published.get("format") == "base64url":
+            del published["format"]
+            published["contentEncoding"] = "base64"
         for limit in ("minLength", "maxLength"):  # are of the bytes, and not of the text
-            found.pop(limit, None)
-        return found
+            published.pop(limit, None)
+        return published
 
 
 def flag_schema(flag: type[Flag], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,17 +162,18 @@ def flag_schema(flag: type[Flag], schema: Mapping[str, Any]) -> dict[str, Any]:
         flag: the class.
         schema: what pydantic says of it, which knows single members alone.
     """
-    bits = {each.value: name for name, each in flag.__members__.items()}
-    made: dict[str, Any] = {key: each for key, each in schema.items() if key != "enum"} | {"type": "integer"}
-    made.setdefault("description", "A sum of any of: " + ", ".join(f"{bit} ({bits[bit]})" for bit in bits))
+    bits = {member.value: name for name, member in flag.__members__.items()}
+    published = {key: value for key, value in schema.items() if key != "enum"}
+    published["type"] = "integer"
+    published.setdefault("description", "A sum of any of: " + ", ".join(f"{bit} ({bits[bit]})" for bit in bits))
     if issubclass(flag, int):  # keeps other bits as well, and its complements are below zero
-        return made
+        return published
     joined = {0}
     for bit in bits:
-        joined |= {each | bit for each in joined}
+        joined |= {value | bit for value in joined}
         if len(joined) > _MOST_JOINED:
-            return {**made, "minimum": 0, "maximum": reduce(or_, bits)}
-    return {**made, "enum": sorted(joined)}
+            return {**published, "minimum": 0, "maximum": reduce(or_, bits)}
+    return {**published, "enum": sorted(joined)}
 
 
 # -- which defaults are published ------------------------------------------------------------------------------

@@ -106,30 +106,30 @@ def read_signature(
     dependencies: list[tuple[str, Provider]] = []
     positional: list[str] = []
     extra: str | None = None
-    for index, each in enumerate(raw.parameters.values()):
-        if each.name in filled:
+    for index, parameter in enumerate(raw.parameters.values()):
+        if parameter.name in filled:
             continue
-        if each.kind in _VARIADIC:
-            extra = _variadic(each, label, kind, allow_extra=allow_extra)
+        if parameter.kind in _VARIADIC:
+            extra = _variadic(parameter, label, kind, allow_extra=allow_extra)
             continue
         if index == 0:
-            _refuse_unbound(fn, each, label, kind)
-        annotation = (
-            Any if each.annotation is EMPTY else scope.resolve(each.annotation, f'parameter "{each.name}"')
-        )
-        if each.kind is inspect.Parameter.POSITIONAL_ONLY:
-            positional.append(each.name)
-        if (gives := _depends(each, annotation, label)) is not None:
-            dependencies.append((each.name, read_provider(gives, context_type, (*within, fn))))
+            _refuse_unbound(fn, parameter, label, kind)
+        where = f'{label}, parameter "{parameter.name}"'
+        is_free = parameter.annotation is EMPTY
+        annotation = Any if is_free else scope.resolve(parameter.annotation, f'parameter "{parameter.name}"')
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            positional.append(parameter.name)
+        if (provider := _depends(parameter, annotation, label)) is not None:
+            dependencies.append((parameter.name, read_provider(provider, context_type, (*within, fn))))
             continue
-        kinds = _of_others((*classes_in(annotation), type(each.default)))
+        kinds = _of_others((*classes_in(annotation), type(parameter.default)))
         if kinds:
-            _frameworks.refuse_types(kinds, f'{label}, parameter "{each.name}"')
-        if _takes_context(annotation, context_type, f'{label}, parameter "{each.name}"'):
-            contexts.append(each.name)
+            _frameworks.refuse_types(kinds, where)
+        if _takes_context(annotation, context_type, where):
+            contexts.append(parameter.name)
         else:
-            _check_type(annotation, f'{label}, parameter "{each.name}"')
-            parameters.append(Parameter(each.name, annotation, each.default))
+            _check_type(annotation, where)
+            parameters.append(Parameter(parameter.name, annotation, parameter.default))
     if contexts and not is_async(fn):
         _unawaited.refuse_unawaited(fn, contexts, label)
     returns, unresolved = EMPTY, ""
@@ -199,19 +199,19 @@ def _takes_context(annotation: Any, context_type: type, where: str) -> bool:
         raise TypeError(f"{where}: {error}") from None
 
 
-def refuse_nothing(signature: Signature, label: str, what: str) -> None:
+def refuse_nothing(signature: Signature, label: str, expected: str) -> None:
     """Refuse a function that says that it returns nothing where something is due.
 
     Args:
         signature: of the function.
         label: what errors call it.
-        what: what is due: `the contents of the resource`.
+        expected: what is due: `the contents of the resource`.
 
     Raises:
         TypeError: its return annotation is None.
     """
     if signature.returns in (None, type(None)):
-        raise TypeError(f"{label} returns None, and no call of it could succeed; return {what}")
+        raise TypeError(f"{label} returns None, and no call of it could succeed; return {expected}")
 
 
 def read_provider(
@@ -228,17 +228,17 @@ def read_provider(
         TypeError: it cannot be called without arguments from a caller, or depends on itself.
     """
     if fn in within:
-        circle = " → ".join(describe(each) for each in (*within[within.index(fn) :], fn))
+        circle = " → ".join(describe(function) for function in (*within[within.index(fn) :], fn))
         raise TypeError(f"dependencies go round in a circle: {circle}")
     signature = read_signature(fn, context_type, kind="dependency", is_provider=True, within=within)
-    for each in signature.parameters:
-        if each.default is EMPTY:
+    for parameter in signature.parameters:
+        if parameter.default is EMPTY:
             raise TypeError(
-                f'{describe(fn)}, parameter "{each.name}": nobody fills it where the function is a dependency; '
-                f"give it a default, or let it depend on something: Annotated[..., Depends(...)]"
+                f'{describe(fn)}, parameter "{parameter.name}": nobody fills it where the function is a '
+                f"dependency; give it a default, or let it depend on something: Annotated[..., Depends(...)]"
             )
-    taken = {*signature.contexts, *(name for name, _ in signature.dependencies)}
-    positional = tuple(name for name in signature.positional if name in taken)
+    filled = {*signature.contexts, *(name for name, _ in signature.dependencies)}
+    positional = tuple(name for name in signature.positional if name in filled)
     if positional != signature.positional[: len(positional)]:
         raise TypeError(f"{describe(fn)}: parameters before the / stand in the way; take it out")
     return Provider(fn, _kind_of(fn), signature.contexts, signature.dependencies, positional)
@@ -338,12 +338,12 @@ def origin_of(fn: Any) -> str:
     """Return where the callable was written, as `module:qualname (file.py:12)`; as much of it as can be known."""
     body = function_of(fn)
     name = getattr(body, "__qualname__", None) or type(body).__qualname__
-    place = f"{getattr(body, '__module__', None) or 'builtins'}:{name}"
+    origin = f"{getattr(body, '__module__', None) or 'builtins'}:{name}"
     code = getattr(body, "__code__", None)
     if code is None:
-        return place
+        return origin
     file = code.co_filename.replace("\\", "/").rpartition("/")[2]
-    return f"{place} ({file}:{code.co_firstlineno})"
+    return f"{origin} ({file}:{code.co_firstlineno})"
 
 
 def _filled_by_partial(fn: Any) -> frozenset[str]:
@@ -371,14 +371,14 @@ def is_deferrable_parameter(parameter: Parameter) -> bool:
 
 def is_deferrable(annotation: Any) -> bool:
     """Return whether a type is surely right: text, number, flag, null, Any; lists, dicts and unions of these."""
-    origin, of = get_origin(annotation), get_args(annotation)
+    origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is None:
-        return any(annotation is each for each in _DEFERRABLE)
+        return any(annotation is kind for kind in _DEFERRABLE)
     if origin is dict:
-        return not of or (of[0] is str and is_deferrable(of[1]))
+        return not arguments or (arguments[0] is str and is_deferrable(arguments[1]))
     if origin is Literal:
-        return all(type(each) in (str, int, bool, NoneType) for each in of)
-    return origin in (list, Union, UnionType) and all(map(is_deferrable, of))
+        return all(type(value) in (str, int, bool, NoneType) for value in arguments)
+    return origin in (list, Union, UnionType) and all(map(is_deferrable, arguments))
 
 
 def texts_of(parameter: Parameter) -> Iterator[Any]:
@@ -391,7 +391,7 @@ def texts_of(parameter: Parameter) -> Iterator[Any]:
 def _unannotated(annotation: Any) -> tuple[Any, tuple[str, ...]]:
     """Return a type, and the texts that were put beside it."""
     if get_origin(annotation) is Annotated:
-        kind, *said = get_args(annotation)
-        if all(type(each) is str for each in said):
-            return kind, tuple(said)
+        kind, *texts = get_args(annotation)
+        if all(type(text) is str for text in texts):
+            return kind, tuple(texts)
     return annotation, ()

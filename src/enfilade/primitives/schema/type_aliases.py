@@ -89,20 +89,20 @@ def check_aliases(annotation: Any) -> None:
     """
     checked: list[Any] = []
 
-    def check(part: Any, open_aliases: tuple[Any, ...]) -> None:
-        alias = alias_of(part)
+    def check(subject: Any, open_aliases: tuple[Any, ...]) -> None:
+        alias = alias_of(subject)
         if alias is not None:
             if alias in open_aliases:
                 raise TypeError(f"the type alias {alias.__name__} refers to itself and stands for no type")
-            if any(part is each or part == each for each in checked):
+            if any(subject is other or subject == other for other in checked):
                 return
-            checked.append(part)
-            check(_value_of(alias, get_args(part)), (*open_aliases, alias))
-            for argument in get_args(part):
+            checked.append(subject)
+            check(_value_of(alias, get_args(subject)), (*open_aliases, alias))
+            for argument in get_args(subject):
                 check(argument, ())
             return
-        is_transparent = get_origin(part) is Annotated or get_origin(part) in UNIONS
-        for argument in _types_within(part):
+        is_transparent = get_origin(subject) is Annotated or get_origin(subject) in UNIONS
+        for argument in _types_within(subject):
             check(argument, open_aliases if is_transparent else ())
 
     check(annotation, ())
@@ -112,20 +112,20 @@ def parts_of(annotation: Any) -> Iterator[Any]:
     """Yield an annotation and every type within it, also behind aliases; each alias is followed once."""
     waiting, seen = [annotation], set[int]()
     while waiting:
-        part = waiting.pop()
-        yield part
-        if (alias := alias_of(part)) is not None and id(alias) not in seen:
+        current = waiting.pop()
+        yield current
+        if (alias := alias_of(current)) is not None and id(alias) not in seen:
             seen.add(id(alias))
-            waiting.append(_value_of(alias, get_args(part)))
-        waiting += _types_within(part)
+            waiting.append(_value_of(alias, get_args(current)))
+        waiting += _types_within(current)
 
 
 def classes_in(annotation: Any) -> Iterator[type]:
     """Yield the classes that an annotation is made of, and those of the marks in its `Annotated[…]`."""
-    for part in parts_of(annotation):
-        if get_origin(part) is Annotated:
-            yield from map(type, get_args(part)[1:])
-        elif isinstance(kind := get_origin(part) or part, type):
+    for candidate in parts_of(annotation):
+        if get_origin(candidate) is Annotated:
+            yield from map(type, get_args(candidate)[1:])
+        elif isinstance(kind := get_origin(candidate) or candidate, type):
             yield kind
 
 
@@ -150,11 +150,11 @@ class TypeArguments:
         return {**schema, "metadata": {**schema.get("metadata", {}), TYPE_ARGUMENTS: self.annotation}}
 
 
-def with_type_arguments(part: Any) -> Any:
+def with_type_arguments(annotation: Any) -> Any:
     """Return a class of attrs or msgspec so that pydantic keeps its type arguments; others as they are."""
-    kind = get_origin(part)
+    kind = get_origin(annotation)
     is_foreign = hasattr(kind, "__attrs_attrs__") or hasattr(kind, "__struct_fields__")
-    return Annotated[part, TypeArguments(part)] if is_foreign else part
+    return Annotated[annotation, TypeArguments(annotation)] if is_foreign else annotation
 
 
 def rewritten(annotation: Any, change: Callable[[Any], Any]) -> Any:
@@ -171,7 +171,7 @@ def rewritten(annotation: Any, change: Callable[[Any], Any]) -> Any:
         inner = rewritten(arguments[0], change)
         return annotation if inner is arguments[0] else Annotated[inner, *arguments[1:]]
     changed = tuple(
-        [rewritten(each, change) for each in argument]
+        [rewritten(item, change) for item in argument]
         if isinstance(argument, list)
         else rewritten(argument, change)
         for argument in arguments
@@ -187,7 +187,9 @@ def _types_within(annotation: Any) -> tuple[Any, ...]:
         return ()
     arguments = get_args(annotation)[: 1 if get_origin(annotation) is Annotated else None]
     # The parameters of a Callable are a list.
-    return tuple(part for each in arguments for part in (each if isinstance(each, list) else (each,)))
+    return tuple(
+        item for argument in arguments for item in (argument if isinstance(argument, list) else (argument,))
+    )
 
 
 def _with_arguments(annotation: Any, arguments: tuple[Any, ...]) -> Any:
@@ -226,7 +228,7 @@ def substituted(value: Any, arguments: Mapping[Any, Any]) -> Any:
     if not parameters:
         return value
     try:
-        return value[tuple(arguments.get(each, each) for each in parameters)]
+        return value[tuple(arguments.get(parameter, parameter) for parameter in parameters)]
     except TypeError:  # parameters that are no single types, such as `*Ts`
         return value
 

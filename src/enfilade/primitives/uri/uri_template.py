@@ -62,7 +62,7 @@ class _Subject:
         """Return where the run of characters ends that begins here and has none of `stops` in it."""
         ends = self._ends.get(stops)
         if ends is None:
-            ends = [position for position, each in enumerate(self.text) if each in stops]
+            ends = [position for position, character in enumerate(self.text) if character in stops]
             ends.append(len(self.text))
             self._ends[stops] = ends
         return ends[bisect_left(ends, begin)]
@@ -108,17 +108,17 @@ class _Query(NamedTuple):
 
     def members(self, query: str, any_query: bool) -> dict[str, str] | None:
         """Return the members by name; None if one is unknown, or there twice and no exploded list."""
-        known = {variable.name: variable for variable in self.variables}
-        found: dict[str, str] = {}
+        variables = {variable.name: variable for variable in self.variables}
+        members: dict[str, str] = {}
         for member in query[1:].split("&") if query else ():
             name, _, value = member.partition("=")
-            if name not in known and any_query:
+            if name not in variables and any_query:
                 continue
-            if name not in known or (name in found and not known[name].exploded):
+            if name not in variables or (name in members and not variables[name].exploded):
                 return None
             # A member for each item of an exploded list is the same as one member with all of them.
-            found[name] = f"{found[name]},{value}" if name in found else value
-        return found
+            members[name] = f"{members[name]},{value}" if name in members else value
+        return members
 
 
 class _Cut(NamedTuple):
@@ -127,7 +127,7 @@ class _Cut(NamedTuple):
     part: int
     begin: int
     end: int
-    before: _Cut | None
+    previous: _Cut | None
 
 
 class UriTemplate:
@@ -149,12 +149,12 @@ class UriTemplate:
         self._parts: list[_Text | _Value | _Query] = []
         self._check_text()
         text = _canonical_host(template)
-        done = 0
-        for found in _EXPRESSION.finditer(text):
-            self._add_text(text[done : found.start()])
-            done = found.end()
-            self._add_expression(found[1], text[done:])
-        self._add_text(text[done:])
+        end = 0
+        for expression in _EXPRESSION.finditer(text):
+            self._add_text(text[end : expression.start()])
+            end = expression.end()
+            self._add_expression(expression[1], text[end:])
+        self._add_text(text[end:])
 
     def __repr__(self) -> str:
         return f"UriTemplate({self.template!r})"
@@ -175,30 +175,30 @@ class UriTemplate:
         cut = self._last_cut(_Subject(text))
         if cut is None:
             return None
-        found: dict[str, str] = {}
+        values: dict[str, str] = {}
         while cut is not None:
             part, raw = self._parts[cut.part], text[cut.begin : cut.end]
             if isinstance(part, _Query):
                 members = part.members(raw, any_query)
                 if members is None:
                     return None
-                found.update(members)
+                values.update(members)
             elif isinstance(part, _Value) and raw:
-                found[part.variable.name] = raw
-            cut = cut.before
-        return {name: found[name] for name in self.variables if name in found}
+                values[part.variable.name] = raw
+            cut = cut.previous
+        return {name: values[name] for name in self.variables if name in values}
 
     def _last_cut(self, subject: _Subject) -> _Cut | None:
         """Return the last part of a match of the whole URI, values as long as they can be; None without one."""
         waiting: list[_Cut] = []
         lowest: dict[tuple[int, int], int] = {}
 
-        def enter(part: int, start: int, before: _Cut | None) -> None:
+        def enter(part: int, start: int, previous: _Cut | None) -> None:
             for begin, ends in self._parts[part].ways(subject, start):
                 # Ends that were looked at from an earlier start within the same run of characters lead nowhere.
                 stop = lowest.get((part, ends.stop), ends.stop)
                 lowest[part, ends.stop] = min(ends.start, stop)
-                waiting.extend(_Cut(part, begin, end, before) for end in range(ends.start, stop))
+                waiting.extend(_Cut(part, begin, end, previous) for end in range(ends.start, stop))
 
         enter(0, 0, None)
         while waiting:
@@ -223,9 +223,9 @@ class UriTemplate:
             self._check_goes_on(text)
             self._parts.append(_Text(canonical(text)))
 
-    def _add_expression(self, expression: str, rest: str) -> None:
+    def _add_expression(self, expression: str, remaining: str) -> None:
         operator = expression[:1] if expression[:1] in _OPERATORS else ""
-        variables = [self._variable(each, operator) for each in expression[len(operator) :].split(",")]
+        variables = [self._variable(name, operator) for name in expression[len(operator) :].split(",")]
         if operator in ("?", "&"):
             self._add_query(operator, variables)
             return
@@ -235,7 +235,7 @@ class UriTemplate:
             prefix = f";{variable.name}=" if operator == ";" else operator.replace("+", "")
             stops = (_STOPS_EXPLODED if variable.exploded else _STOPS).get(operator)
             if stops is None:
-                stops = "".join(mark for mark in "?#" if mark in rest)
+                stops = "".join(mark for mark in "?#" if mark in remaining)
             if operator in ("", "+", "#") and len(variables) > 1:
                 prefix, stops = "," if position else prefix, stops + ","
             self._parts.append(_Value(variable, prefix, stops))
@@ -264,8 +264,8 @@ class UriTemplate:
         if any(isinstance(part, _Query) for part in self._parts):
             raise self._refusal(f'only a "{{#fragment}}" can follow its query, not "{with_what}"')
 
-    def _refusal(self, why: str) -> ValueError:
-        return ValueError(f'"{self.template}" is no URI template that can be matched: {why}')
+    def _refusal(self, reason: str) -> ValueError:
+        return ValueError(f'"{self.template}" is no URI template that can be matched: {reason}')
 
 
 def _canonical_host(template: str) -> str:
@@ -274,7 +274,7 @@ def _canonical_host(template: str) -> str:
     if address is None:
         return template
     parts = re.split(r"(\{[^{}]*\})", address[2])
-    host = "".join(part if part.startswith("{") else lowered(part) for part in parts)
+    host = "".join(piece if piece.startswith("{") else lowered(piece) for piece in parts)
     return address[1].lower() + host + template[address.end() :]
 
 

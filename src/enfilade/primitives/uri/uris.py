@@ -62,18 +62,18 @@ def check_scheme(uri: str) -> None:
         raise ValueError(f'"{uri}" is no URI: it needs a scheme, as in "resource://{uri.lstrip("/:")}"')
 
 
-def check_characters(text: str, whole: str) -> None:
+def check_characters(text: str, uri: str) -> None:
     """Refuse characters that a URI cannot have.
 
     Args:
         text: the part to look at.
-        whole: what to call it in the error.
+        uri: what to call it in the error.
 
     Raises:
         ValueError: names the first such character and how to write it.
     """
     if bad := _ILLEGAL.search(text):
-        raise ValueError(f'"{whole}" is no URI: it contains {bad[0]!r}; write it as {_escaped(bad)}')
+        raise ValueError(f'"{uri}" is no URI: it contains {bad[0]!r}; write it as {_escaped(bad)}')
 
 
 def canonical(text: str) -> str:
@@ -94,7 +94,7 @@ def canonical(text: str) -> str:
 
 def lowered(host: str) -> str:
     """Return a host, or a part of one, in lower case; escapes stay in upper case."""
-    return host if host.islower() else _ESCAPE_OR_UPPER.sub(lambda part: part[1] or part[0].lower(), host)
+    return host if host.islower() else _ESCAPE_OR_UPPER.sub(lambda piece: piece[1] or piece[0].lower(), host)
 
 
 def without_fragment(uri: str) -> str:

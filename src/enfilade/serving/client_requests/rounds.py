@@ -170,7 +170,7 @@ class StatelessRound:
             Pending(
                 identity,
                 question.method,
-                question.words,
+                question.excerpt,
                 in_handler=asyncio.current_task() is self._request.task,
             ),
         )
@@ -198,7 +198,7 @@ class StatelessRound:
         memo.wanted, memo.next_state = wanted, json_bytes(returned.state)
         asked = dict(self._open)
         for key, question in returned.questions.items():
-            pending = Pending(path, question.method, question.words, key, question.form)
+            pending = Pending(path, question.method, question.excerpt, key, question.form)
             if key in self._early:
                 self._enter(key, pending, bytes(self._early.pop(key)))
             elif key not in memo.given:
