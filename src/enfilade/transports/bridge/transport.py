@@ -35,9 +35,8 @@ from enfilade.transports.bridge.messages import InboundMessage, as_dict
 from enfilade.transports.bridge.post import BridgePost, BridgeServices
 from enfilade.transports.bridge.session import ServerStream, SingleSession
 from enfilade.transports.bridge.session_loop import SessionLoop
-from enfilade.transports.http.endpoint import Principal, authenticated_user
+from enfilade.transports.http.endpoint import Principal, authenticated_user, serve_method
 from enfilade.transports.http.event_log import SealedEventLog
-from enfilade.transports.http.methods import serve_method
 from enfilade.transports.http.origin_checks import Guard, check_each, check_host, check_origin, preflight
 from enfilade.transports.http.request_checks import BodyReader, header_check_for
 from enfilade.transports.http.response import ResponseOptions, send_empty, send_json, with_retry_after

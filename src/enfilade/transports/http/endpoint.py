@@ -11,9 +11,9 @@ that has a status of its own (400, 403, 404) is decided before the first byte of
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from msgspec import UNSET
 
@@ -27,8 +27,7 @@ from enfilade.state.tokens import Seal
 from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.limits import RequestLimit, StreamQuota
-from enfilade.transports.http.methods import MethodTable, serve_method
-from enfilade.transports.http.origin_checks import Guard
+from enfilade.transports.http.origin_checks import Guard, preflight
 from enfilade.transports.http.post import Post, address_of
 from enfilade.transports.http.request_checks import BodyMemory, BodyReader, header_check_for
 from enfilade.transports.http.response import send_empty, send_json, with_retry_after
@@ -37,9 +36,13 @@ from enfilade.transports.http.session_use import SessionUse
 from enfilade.transports.http.sessions import Session, Sessions
 from enfilade.transports.http.standalone_stream import StandaloneStreams
 from enfilade.transports.refusal_log import log_refusal
+from enfilade.transports.request_parsing import check_version, version_of
 from enfilade.wire import headers as http
 from enfilade.wire.cancellation import CancelledNotificationParams
-from enfilade.wire.jsonrpc import RequestId, RpcError, encode_error
+from enfilade.wire.jsonrpc import INVALID_REQUEST, RequestId, RpcError, encode_error
+from enfilade.wire.revisions import STATELESS
+
+T = TypeVar("T")
 
 log = logging.getLogger("enfilade.transports")
 _not_ready_log: Final = LimitedLog(log)
@@ -48,7 +51,11 @@ _not_ready_log: Final = LimitedLog(log)
 Holder = tuple[str | None, str | None, str | None]
 Principal = Callable[[Scope], str | None]
 
+#: By HTTP method, what serves it.
+MethodTable = Mapping[str, Callable[[], Awaitable[T]]]
+
 _ALLOW: Final = b"GET, POST, DELETE, OPTIONS"
+_POST_ONLY: Final = b"POST"
 
 
 def authenticated_user(scope: Scope) -> str | None:
@@ -282,6 +289,50 @@ class Endpoint:
     def _cancel(self, session_id: str, request_id: RequestId, reason: str | None) -> None:
         params = CancelledNotificationParams(request_id=request_id, reason=UNSET if reason is None else reason)
         self.services.in_flight.cancel(session_id, params)
+
+
+async def serve_method(
+    method: str,
+    fields: Mapping[bytes, bytes],
+    table: MethodTable[T],
+    headers: Headers,
+    send: Send,
+    *,
+    allow: bytes,
+) -> T | None:
+    """Serve a request that is not a POST: GET, DELETE, a CORS preflight, 405 for the rest (E-22, E-23, E-24).
+
+    `HTTPStreamableTransport` shares these decisions. Revision 2026-07-28 has POST only, so a request that names
+    it gets 405 with `Allow: POST`, also for methods that the endpoint serves to others.
+
+    Args:
+        method: of the request.
+        fields: headers of the request.
+        table: what serves each method.
+        headers: of every response to this request.
+        send: of ASGI.
+        allow: value of the `Allow` header of a 405; `POST` if the table is empty.
+
+    Returns:
+        What the entry of the table returns; None if there is no entry.
+
+    Raises:
+        RpcError: the revision is unknown, or the entry raises it.
+    """
+    version = version_of(fields)
+    if version in STATELESS:
+        reason, allow = f"{method} is not part of revision {version}", _POST_ONLY
+    elif method == "OPTIONS" and b"origin" in fields:
+        await send_empty(send, 204, preflight(fields[b"origin"], fields))
+        return None
+    elif (serve := table.get(method)) is not None:
+        check_version(version)
+        return await serve()
+    else:
+        reason, allow = f"{method} is not offered here; messages are POSTed", allow if table else _POST_ONLY
+    error = RpcError(INVALID_REQUEST, reason)
+    await send_json(send, 405, encode_error(None, error), [*headers, (b"allow", allow)])
+    return None
 
 
 async def _refuse(send: Send, error: RpcError, status: int, headers: Headers) -> None:
