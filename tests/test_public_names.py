@@ -10,7 +10,7 @@ import pytest
 
 import enfilade
 import enfilade.testing
-from enfilade.primitives.other_frameworks import MODULES
+from enfilade.primitives.foreign_names import MODULES
 
 
 @pytest.mark.parametrize(

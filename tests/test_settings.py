@@ -320,7 +320,7 @@ def test_annotations_of_a_class_are_read_from_the_class() -> None:
         if isinstance(node, ast.Attribute) and node.attr in {"__annotations__", "__annotate__"}
     ]
     assert sorted(read) == [
-        "habits.py: options.__annotations__",  # a TypedDict
+        "other_frameworks.py: options.__annotations__",  # a TypedDict
         "registration.py: ToolOptions.__annotations__",
         "settings.py: Settings.__annotations__",
     ]

@@ -213,7 +213,8 @@ class _OtherModules:
         """
         package, _, module = name.partition(".")
         if package == "enfilade":
-            from enfilade.primitives.other_frameworks import MODULES, advice_on_name
+            from enfilade.primitives.foreign_names import MODULES
+            from enfilade.primitives.other_frameworks import advice_on_name
 
             if module in MODULES:
                 raise ModuleNotFoundError(f"No module named {name!r}{advice_on_name(module)}", name=name)

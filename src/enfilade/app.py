@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from enfilade.primitives.habits import OF_APP, advised, check_middleware, explaining
+from enfilade.primitives.foreign_names import APP_ATTRIBUTES
 from enfilade.primitives.metadata import check_cacheable
+from enfilade.primitives.other_frameworks import advice_on_arguments, advice_on_attributes, check_middleware
 from enfilade.primitives.schema.signature import read_provider
 from enfilade.registration import Registration
 from enfilade.serving.context import Context
@@ -74,7 +75,7 @@ def _refuse_settings(*unknown: Any) -> None:
     _sources.refuse_unknown(*unknown)
 
 
-@explaining(OF_APP)
+@advice_on_attributes(APP_ATTRIBUTES)
 class MCPApp(Registration):
     """An MCP server.
 
@@ -114,7 +115,7 @@ class MCPApp(Registration):
         ValueError: the version is a sentence.
     """
 
-    @advised("server", refuse_first=_refuse_settings)
+    @advice_on_arguments("server", refuse_first=_refuse_settings)
     def __init__(
         self,
         name: str = "enfilade",
@@ -211,7 +212,7 @@ class MCPApp(Registration):
 
     # -- around the handlers -----------------------------------------------------------------------------------
 
-    @advised("middleware")
+    @advice_on_arguments("middleware")
     def add_middleware(self, middleware: Middleware, *, outermost: bool = False) -> Middleware:
         """Put `async def mw(request, call_next)` inside the middleware added so far; also a decorator.
 
@@ -436,7 +437,7 @@ class MCPApp(Registration):
 
     # -- running -----------------------------------------------------------------------------------------------
 
-    @advised("run", refuse_first=_refuse_settings)
+    @advice_on_arguments("run", refuse_first=_refuse_settings)
     def run(
         self,
         transport: str | None = None,
@@ -476,7 +477,7 @@ class MCPApp(Registration):
         with self._served_with(settings):
             self.serve(reload=reload)
 
-    @advised("run", refuse_first=_refuse_settings)
+    @advice_on_arguments("run", refuse_first=_refuse_settings)
     async def run_async(
         self,
         transport: str | None = None,

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
-from enfilade.primitives.habits import advised, understood
 from enfilade.primitives.handler import giving, handler_of
 from enfilade.primitives.metadata import Caching
 from enfilade.primitives.names import qualified_name
@@ -28,6 +27,7 @@ from enfilade.primitives.options import (
     ResourceOptions,
     ToolOptions,
 )
+from enfilade.primitives.other_frameworks import advice_on_arguments, translate_options
 from enfilade.primitives.registry import Registry
 from enfilade.primitives.schema.signature import describe, raw_name, read_signature
 from enfilade.primitives.values.media import (
@@ -118,7 +118,7 @@ class Registration:
     @overload
     def tool(self, fn: str | None = None, /, **options: Unpack[ToolOptions]) -> Callable[[F], F]: ...
 
-    @advised("tool", ToolOptions)
+    @advice_on_arguments("tool", ToolOptions)
     def tool(self, fn: Any = None, /, **options: Any) -> Any:
         """Offer a function as a tool: `@app.tool`, `@app.tool(title=…)` or `@app.tool("name")`.
 
@@ -126,7 +126,7 @@ class Registration:
         """
         return _decorated(self.add_tool, fn, options)
 
-    @advised("tool", ToolOptions)
+    @advice_on_arguments("tool", ToolOptions)
     def add_tool(self, fn: Callable[..., Any], **options: Unpack[ToolOptions]) -> Tool:
         """Offer a function, method or callable object as a tool.
 
@@ -185,7 +185,7 @@ class Registration:
 
     def _add_marked(self, fn: Callable[..., Any]) -> Tool:
         try:
-            options = understood("tool", _tool_decorator.options_of(fn) or {}, ToolOptions.__annotations__)
+            options = translate_options("tool", _tool_decorator.options_of(fn) or {}, ToolOptions.__annotations__)
         except TypeError as error:
             raise TypeError(f"@tool of {describe(fn)}: {error}") from None
         return self.add_tool(fn, **cast("ToolOptions", options))
@@ -200,7 +200,7 @@ class Registration:
 
     # -- resources ---------------------------------------------------------------------------------------------
 
-    @advised("resource", ResourceOptions)
+    @advice_on_arguments("resource", ResourceOptions)
     def resource(self, uri: str, **options: Unpack[ResourceOptions]) -> Callable[[F], F]:
         """Offer a function as a resource, or as a template if the URI has variables: `@app.resource("a://{b}")`.
 
@@ -212,7 +212,7 @@ class Registration:
         _check_uri(uri, '@app.resource("scheme://...")')
         return _decorator(partial(self.add_resource, uri=uri), options)
 
-    @advised("resource", ResourceOptions)
+    @advice_on_arguments("resource", ResourceOptions)
     def add_resource(
         self, fn: Callable[..., Any], uri: str, **options: Unpack[ResourceOptions]
     ) -> Resource | ResourceTemplate:
@@ -250,7 +250,7 @@ class Registration:
         self.resources.add(resource)
         return resource
 
-    @advised("resource", FixedResourceOptions)
+    @advice_on_arguments("resource", FixedResourceOptions)
     def add_text_resource(self, uri: str, text: str, **options: Unpack[FixedResourceOptions]) -> Resource:
         """Offer a text under a URI.
 
@@ -277,7 +277,7 @@ class Registration:
         self.resources.add(resource)
         return resource
 
-    @advised("resource", FixedResourceOptions)
+    @advice_on_arguments("resource", FixedResourceOptions)
     def add_file_resource(
         self,
         uri: str,
@@ -312,7 +312,7 @@ class Registration:
         self.resources.add(resource)
         return resource
 
-    @advised("resource", DirectoryOptions)
+    @advice_on_arguments("resource", DirectoryOptions)
     def add_directory(
         self,
         uri: str,
@@ -380,7 +380,7 @@ class Registration:
     @overload
     def prompt(self, fn: str | None = None, /, **options: Unpack[PromptOptions]) -> Callable[[F], F]: ...
 
-    @advised("prompt", PromptOptions)
+    @advice_on_arguments("prompt", PromptOptions)
     def prompt(self, fn: Any = None, /, **options: Any) -> Any:
         """Offer a function as a prompt: `@app.prompt`, `@app.prompt(title=…)` or `@app.prompt("name")`.
 
@@ -388,7 +388,7 @@ class Registration:
         """
         return _decorated(self.add_prompt, fn, options)
 
-    @advised("prompt", PromptOptions)
+    @advice_on_arguments("prompt", PromptOptions)
     def add_prompt(self, fn: Callable[..., Any], **options: Unpack[PromptOptions]) -> Prompt:
         """Offer a function, method or callable object as a prompt.
 

@@ -1,132 +1,187 @@
-"""Types, marks, values, exceptions and names of other frameworks, and what to write here in their place.
+"""Reading the names of other frameworks: options under another name are taken, the rest is refused with advice.
 
-A class is recognized by its module and its name, so none of these packages is imported.
+Authors who come from FastMCP, FastAPI or the official SDK write `tags=`, `auth=`, `app.mount(…)`,
+`ctx.get_state(…)`, or raise and return their classes. An option that is only spelled otherwise is taken as it is
+meant; every other error says what to write, from the tables in `foreign_names.py`.
 
-Easy to get wrong: `mcp.types` of the official SDK are the protocol's own types, which results may hold. Only what
-belongs to its server (`mcp.server.…`) is foreign, and of that the messages of prompts are converted.
+Easy to get wrong: one kind of class of the official SDK's server is taken and no error, the messages of prompts
+(`mcp.server.….prompts.base`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, NoReturn
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import wraps
+from inspect import unwrap
+from typing import Any, NoReturn, TypeVar
 
 from enfilade.primitives.errors import ReturnedValueError
-from enfilade.primitives.foreign_options import OPTIONS
-from enfilade.primitives.habits import AUTH, HTTP, OF_CONTEXT, PAGE
-
-#: What errors call a package, by the first part of its modules' names; `uncalled_for` is a part of fastmcp.
-_TITLES: Final = {
-    "fastmcp": "fastmcp",
-    "uncalled_for": "fastmcp",
-    "mcp": "the official SDK",
-    "fastapi": "FastAPI",
-    "starlette": "Starlette",
-}
-#: Modules of which every class is foreign; of those of FastAPI and Starlette only the ones in `_TYPES` are.
-_WHOLLY: Final = ("fastmcp.", "uncalled_for.", "mcp.server.")
-
-_CONTEXT: Final = "take the context as ctx: Context, with Context from enfilade"
-_DEPENDS: Final = "write x: Annotated[T, Depends(fn)], with Depends from enfilade"
-_DATA: Final = "return data, text or ToolResult; status codes and headers are not the tool's to choose"
-_CONTENTS: Final = "return text, bytes, data, or TextResourceContents and BlobResourceContents of enfilade"
-_APP: Final = "use the app itself, and ctx.tools, ctx.resources, ctx.prompts"
-_TOKEN: Final = f"use {OF_CONTEXT['client_id']}"
-
-#: What to write for a type or a mark, by the name of its class without underscores at its beginning.
-_TYPES: Final = {
-    **dict.fromkeys(("Context", "CurrentContext", "OptionalCurrentContext"), _CONTEXT),
-    **dict.fromkeys(("Depends", "Security", "Resolve", "Shared"), _DEPENDS),
-    **dict.fromkeys(("CurrentFastMCP", "FastMCP", "MCPServer"), _APP),
-    **dict.fromkeys(("CurrentAccessToken", "AccessToken", "TokenClaim"), _TOKEN),
-    **dict.fromkeys(("CurrentHeaders", "CurrentRequest", "Header", "Cookie"), HTTP),
-    **dict.fromkeys(("Request", "HTTPConnection", "WebSocket"), HTTP),
-    **dict.fromkeys(("Response", "JSONResponse", "PlainTextResponse", "StreamingResponse"), _DATA),
-    **dict.fromkeys(("FileResponse", "HTMLResponse", "RedirectResponse"), _DATA),
-    **dict.fromkeys(("ResourceResult", "ResourceContent"), _CONTENTS),
-    **dict.fromkeys(
-        ("ToolResult", "Message", "UserMessage", "AssistantMessage", "PromptResult", "Image", "Audio", "File"),
-        "use the class of this name from enfilade",
-    ),
-    **dict.fromkeys(("Progress", "ProgressLike", "InMemoryProgress"), OF_CONTEXT["report_progress"]),
-    "BackgroundTasks": "await what is to be done, or start a task of the lifespan's",
-    "ServerSession": OF_CONTEXT["session"],
-    "ElicitationResult": "annotate Elicited of enfilade, which await ctx.elicit(message, T) returns",
-    **dict.fromkeys(("Elicit", "ListRoots", "Sample"), "ask by await ctx.elicit, ctx.roots or ctx.sample"),
-}
-
-_RAISE: Final = "its text is kept from the client; raise {0} of enfilade where the client should read it"
-#: What to raise for an exception, by the name of its class.
-_EXCEPTIONS: Final = {
-    **{name: _RAISE.format(name) for name in ("ToolError", "ResourceError", "PromptError")},
-    "NotFoundError": _RAISE.format("ResourceNotFound"),
-    **dict.fromkeys(("ResourceNotFoundError", "ResourceSecurityError"), _RAISE.format("ResourceNotFound")),
-    **dict.fromkeys(
-        ("ValidationError", "AuthorizationError", "DisabledError", "InsufficientScopeError", "InvalidSignature"),
-        _RAISE.format("ToolError"),
-    ),
-    **dict.fromkeys(("MCPError", "McpError", "HTTPException"), _RAISE.format("ToolError")),
-}
-
-_MIDDLEWARE: Final = "middleware is one function: async def mw(request: Request, call_next)"
-_ANSWER: Final = "await ctx.elicit(message, T) returns Elicited, which has .action, .accepted and .data"
-_FILES: Final = "app.add_text_resource, app.add_file_resource and app.add_directory make resources"
-_DECORATE: Final = "decorate a function: @app.tool, @app.resource(uri) or @app.prompt"
-
-#: What to write for a name that is imported from `enfilade`, or for a module below it.
-_NAMES: Final = {
-    **{name: advice for name, advice in _TYPES.items() if name not in ("Depends", "Message")},
-    **{name: advice.partition("; ")[2] or advice for name, advice in _EXCEPTIONS.items()},
-    **dict.fromkeys(("FastMCP", "MCPServer", "Server", "App"), "the server is MCPApp"),
-    "FastMCPError": "the base of all errors is EnfiladeError",
-    "Client": "connect(app) and connect(url) give the official client, whose class is mcp.Client",
-    **dict.fromkeys(("Middleware", "MiddlewareContext", "CallNext", "middleware"), _MIDDLEWARE),
-    **dict.fromkeys(("get_context", "RequestContext"), _CONTEXT),
-    **dict.fromkeys(("get_http_headers", "get_http_request"), HTTP),
-    **dict.fromkeys(("get_access_token", "BearerAuthProvider", "AuthProvider", "auth"), AUTH),
-    "get_server": _APP,
-    **dict.fromkeys(
-        ("AcceptedElicitation", "DeclinedElicitation", "CancelledElicitation", "ElicitResult", "elicit"), _ANSWER
-    ),
-    **dict.fromkeys(("TextResource", "FileResource", "BinaryResource", "DirectoryResource"), _FILES),
-    **dict.fromkeys(("Tool", "FunctionTool", "FunctionResource", "FunctionPrompt"), _DECORATE),
-    **dict.fromkeys(("Resource", "ResourceTemplate", "Prompt", "resource", "prompt"), _DECORATE),
-    "HttpResource": "decorate a function that reads it: @app.resource(uri)",
-    "PromptMessage": "use Message, UserMessage or AssistantMessage",
-    "Lifespan": "MCPApp(lifespan=...) takes an @asynccontextmanager function",
-    **dict.fromkeys(("Field", "BaseModel"), "it is in pydantic"),
-    "stdio_server": "app.run() serves over stdio",
-    "run": "app.run() serves",
-    "ResourceSecurity": OPTIONS["resource"]["security"],
-    "server": f"MCPApp, Context and Depends are in enfilade itself; {_MIDDLEWARE}",
-    "dependencies": f"Depends is in enfilade itself; {_CONTEXT}",
-    "utilities": "Image, Audio and File are in enfilade itself",
-    "tools": "ToolResult is in enfilade itself",
-    "prompts": "Message and PromptResult are in enfilade itself",
-    "resources": _FILES,
-    "context": "Context is in enfilade itself",
-    "types": "TextContent and the like are in enfilade itself, and all types of the protocol in mcp.types",
-}
-#: Those of them that are modules elsewhere.
-MODULES: Final = frozenset(
-    (
-        "auth",
-        "context",
-        "dependencies",
-        "middleware",
-        "prompts",
-        "resources",
-        "server",
-        "tools",
-        "types",
-        "utilities",
-    )
+from enfilade.primitives.foreign_names import (
+    EXCEPTIONS,
+    FOREIGN_MODULES,
+    NAMES,
+    OPTIONS,
+    PACKAGES,
+    PAGE,
+    SPELLINGS,
+    TYPES,
 )
 
+F = TypeVar("F", bound=Callable[..., Any])
+K = TypeVar("K", bound=type)
 
+
+def advice_on_arguments(
+    subject: str,
+    options: type | None = None,
+    *,
+    refuse_first: Callable[[str, Mapping[str, Any], Collection[str]], object] | None = None,
+) -> Callable[[F], F]:
+    """Let a function refuse unknown arguments with advice, and take those that are only spelled otherwise.
+
+    Args:
+        subject: what it makes or does, a key of `foreign_names.OPTIONS`.
+        options: the TypedDict of its `**options`, if it has some.
+        refuse_first: gets the function's name, the unknown options that no table has, and its own; may
+            raise a `TypeError` that says more about them.
+    """
+
+    def decorate(fn: F) -> F:
+        code = unwrap(fn).__code__
+        positional = code.co_varnames[: code.co_argcount]
+        parameters = (
+            *code.co_varnames[: code.co_argcount + code.co_kwonlyargcount],
+            *(options.__annotations__ if options else ()),
+        )
+        own_names = frozenset(parameters) - SPELLINGS.keys()
+
+        @wraps(fn)
+        def call(*args: Any, **arguments: Any) -> Any:
+            if len(args) > len(positional):
+                owner, _, name = fn.__qualname__.rpartition(".")
+                _refuse_position(owner if name == "__init__" else name, positional)
+            if arguments.keys() <= own_names:
+                return fn(*args, **arguments)
+            if refuse_first is not None:
+                refuse_first(
+                    fn.__name__, {k: v for k, v in arguments.items() if k not in OPTIONS[subject]}, parameters
+                )
+            return fn(*args, **translate_options(subject, arguments, parameters))
+
+        return call  # type: ignore[return-value]  # takes what `fn` takes
+
+    return decorate
+
+
+def _refuse_position(function: str, positional: Sequence[str]) -> NoReturn:
+    """Refuse more arguments by position than a function takes."""
+    names = [name for name in positional if name != "self"]
+    takes = f"{len(names)} arguments" if len(names) > 1 else "one argument" if names else "no arguments"
+    raise TypeError(
+        f"{function}() takes {takes} by position"
+        f"{': ' if names else ''}{', '.join(names)}; give the others by name, such as description=..."
+    )
+
+
+def translate_options(subject: str, options: Mapping[str, Any], parameters: Collection[str]) -> dict[str, Any]:
+    """Return options under the names that they have here.
+
+    Raises:
+        TypeError: there is no such option; says what to write.
+    """
+    own_options: dict[str, Any] = {}
+    for name, value in options.items():
+        spelling = SPELLINGS.get(name, name)
+        own = spelling if spelling in parameters else name
+        if own not in parameters:
+            _refuse(subject, name, parameters)
+        if own in own_options or (own != name and own in options):
+            raise TypeError(f"{name} and {own} are the same; give one of them")
+        own_options[own] = value
+    return own_options
+
+
+def _refuse(subject: str, name: str, parameters: Collection[str]) -> NoReturn:
+    """Refuse an option with what to write, or with the name that comes near it."""
+    import difflib
+
+    advice = OPTIONS[subject].get(name)
+    if advice is not None:
+        raise TypeError(f"a {subject} has no option {name!r}: {advice} (see {PAGE})")
+    names = [option for option in parameters if option not in ("self", "fn", "uri")]
+    near = difflib.get_close_matches(name, names, 1)
+    raise TypeError(
+        f"a {subject} has no option {name!r}; "
+        + (f"is it {near[0]!r}?" if near else f"it has: {', '.join(names)}")
+    )
+
+
+class ForeignAttribute:
+    """An attribute of other frameworks: reading it raises an error that says what to write."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+        self._owner = owner.__name__
+
+    def __get__(self, instance: object, owner: type) -> NoReturn:
+        text = f"{self._owner} has no {self._name!r}: {self._text} (see {PAGE})"
+        raise AttributeError(text, name=self._name, obj=None)  # without an object Python suggests no other name
+
+
+def advice_on_attributes(advice: Mapping[str, str]) -> Callable[[K], K]:
+    """Give a class attributes whose reading says what to write instead; `dir` of an object omits them.
+
+    Args:
+        advice: what to write, by attribute. Attributes that the class has stay as they are.
+    """
+
+    def add(kind: K) -> K:
+        def own_dir(self: object) -> list[str]:
+            own = getattr(self, "__dict__", ())
+            return [name for name in object.__dir__(self) if name in own or not is_foreign(type(self), name)]
+
+        setattr(kind, "__dir__", own_dir)  # noqa: B010 - which type checkers do not take as an assignment
+        for name, text in advice.items():
+            if not any(name in vars(base) for base in kind.__mro__):
+                attribute = ForeignAttribute(text)
+                attribute.__set_name__(kind, name)
+                setattr(kind, name, attribute)
+        return kind
+
+    def is_foreign(kind: type, name: str) -> bool:  # without calling a descriptor
+        attribute = next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+        return isinstance(attribute, ForeignAttribute)
+
+    return add
+
+
+def check_middleware(middleware: object) -> None:
+    """Refuse what other frameworks call middleware.
+
+    Raises:
+        TypeError: it is a class, or an object with a method for each kind of request.
+    """
+    if isinstance(middleware, type):
+        raise TypeError(
+            f"middleware is one function, async def mw(request, call_next), not the class {middleware.__name__}; "
+            f"that of Starlette goes around the app: {middleware.__name__}(app, ...) (see docs/middleware.md)"
+        )
+    hooks = sorted(name for name in dir(type(middleware)) if name.startswith("on_"))
+    if hooks or not callable(middleware):
+        advice = f"; what {hooks[0]} does goes there, for request.method" if hooks else ""
+        raise TypeError(
+            f"middleware is one function, async def mw(request, call_next), not a {type(middleware).__name__} "
+            f"object{advice} (see docs/middleware.md)"
+        )
+
+
+# -- classes, exceptions and imported names --------------------------------------------------------------------
 def advice_on_name(name: str) -> str:
-    """Return what to write for a name that this package does not have; empty if nothing is known of it."""
-    advice = _NAMES.get(name)
+    """Return what to write for a name that this package does not have; empty if there is none."""
+    advice = NAMES.get(name)
     return "" if advice is None else f": {advice} (see {PAGE})"
 
 
@@ -134,7 +189,7 @@ def refuse_types(kinds: Iterable[type], where: str, *, returned: bool = False) -
     """Refuse classes of other frameworks in an annotation or as a default.
 
     Args:
-        kinds: the classes; those of which nothing is known are fine.
+        kinds: the classes; those that no table has are accepted.
         where: what errors call the place.
         returned: they stand in a return annotation.
 
@@ -157,24 +212,24 @@ def refuse_value(value: object) -> NoReturn:
 
 
 def is_converted(kind: type) -> bool:
-    """Whether values of a foreign class are taken: the messages of prompts in the official SDK."""
+    """Return whether values of a foreign class are taken: the messages of prompts in the official SDK."""
     return kind.__module__.startswith("mcp.server.") and kind.__module__.endswith(".prompts.base")
 
 
 def hint_for(error: BaseException) -> str:
     """Return what the log says beside an exception of another framework; empty if there is nothing to say."""
     package, name = type(error).__module__.partition(".")[0], type(error).__name__
-    if package not in _TITLES or name not in _EXCEPTIONS:
+    if package not in PACKAGES or name not in EXCEPTIONS:
         return ""
-    return f"{name} of {_TITLES[package]}: {_EXCEPTIONS[name]}"
+    return f"{name} of {PACKAGES[package]}: {EXCEPTIONS[name]}"
 
 
 def _advice(kind: type[Any]) -> str | None:
     """Return what to write in place of a class; None if it is not foreign."""
     module, name = str(kind.__module__), kind.__name__.lstrip("_")
     package = module.partition(".")[0]
-    is_foreign = module.startswith(_WHOLLY) or (package in ("fastapi", "starlette") and name in _TYPES)
+    is_foreign = module.startswith(FOREIGN_MODULES) or (package in ("fastapi", "starlette") and name in TYPES)
     if not is_foreign:
         return None
-    advice = _TYPES.get(name, "no client can send it, and none can receive it")
-    return f"{name} of {_TITLES[package]} is not understood here: {advice} (see {PAGE})"
+    advice = TYPES.get(name, "no client can send it, and none can receive it")
+    return f"{name} of {PACKAGES[package]} is not understood here: {advice} (see {PAGE})"

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from msgspec import UNSET
 
-from enfilade.primitives.habits import OF_CONTEXT, advised, explaining
+from enfilade.primitives.foreign_names import CONTEXT_ATTRIBUTES
+from enfilade.primitives.other_frameworks import advice_on_arguments, advice_on_attributes
 from enfilade.serving.arcade_compat import ArcadeNames
 from enfilade.serving.client_requests.errors import MissingCapabilityError
 from enfilade.serving.notifications import ClientLog, Progress, to_await
@@ -50,7 +51,7 @@ else:
     returned = LazyModule("enfilade.serving.client_requests.returned")
 
 
-@explaining(OF_CONTEXT)
+@advice_on_attributes(CONTEXT_ATTRIBUTES)
 class Context(ArcadeNames, Generic[LifespanT]):
     """One call, as its handler sees it.
 
@@ -196,7 +197,7 @@ class Context(ArcadeNames, Generic[LifespanT]):
     async def elicit(
         self, message: str, response_type: SpecialForm, *, key: str | None = None, timeout: float | None = None
     ) -> Elicited[Any]: ...
-    @advised("question")
+    @advice_on_arguments("question")
     @to_await("ctx.elicit")
     async def elicit(
         self, message: str, response_type: Any = None, *, key: str | None = None, timeout: float | None = None
@@ -245,7 +246,7 @@ class Context(ArcadeNames, Generic[LifespanT]):
         """
         return await asking.elicit_url(self._request, message, url, key=key, timeout=timeout)
 
-    @advised("sample")
+    @advice_on_arguments("sample")
     @to_await("ctx.sample")
     async def sample(
         self,

@@ -20,7 +20,8 @@ import msgspec
 from msgspec import UNSET
 
 from enfilade.primitives.errors import ReturnedValueError
-from enfilade.primitives.habits import OF_LOG, PAGE, explaining
+from enfilade.primitives.foreign_names import LOG_ATTRIBUTES, PAGE
+from enfilade.primitives.other_frameworks import advice_on_attributes
 from enfilade.primitives.values.json_encoding import json_bytes
 from enfilade.serving.channel import Outlet, ProgressSink
 from enfilade.serving.request import Request
@@ -318,7 +319,7 @@ def _knows_messages(revision: str) -> bool:
 # message goes to the stream of the call that caused it. The server's own log is not touched here.
 
 
-@explaining(OF_LOG)
+@advice_on_attributes(LOG_ATTRIBUTES)
 class ClientLog:
     """Sends log messages of one call, if the client asked for their level.
 

@@ -16,7 +16,8 @@ import msgspec
 from msgspec import UNSET
 
 from enfilade.primitives.errors import AnswerError, ToolError
-from enfilade.primitives.habits import OF_SAMPLE, advised, explaining
+from enfilade.primitives.foreign_names import SAMPLE_ATTRIBUTES
+from enfilade.primitives.other_frameworks import advice_on_arguments, advice_on_attributes
 from enfilade.primitives.uri.uris import check_page
 from enfilade.startup.lazy import LazyModule
 from enfilade.wire.content import TextContent, ToolResultContent, ToolUseContent
@@ -72,7 +73,7 @@ ANSWERS: Final[dict[str, type[Message]]] = {
     "roots/list": ListRootsResult,
 }
 
-explaining(OF_SAMPLE)(CreateMessageResult)
+advice_on_attributes(SAMPLE_ATTRIBUTES)(CreateMessageResult)
 
 
 class NotAccepted(ToolError):  # noqa: N818 - it is an answer as much as an error
@@ -208,7 +209,7 @@ def elicitation(message: str, response_type: type[T]) -> Question[Elicited[T]]: 
 def elicitation(message: str, response_type: TypeForm[T]) -> Question[Elicited[T]]: ...
 @overload
 def elicitation(message: str, response_type: SpecialForm) -> Question[Elicited[Any]]: ...
-@advised("question")
+@advice_on_arguments("question")
 def elicitation(message: str, response_type: Any = None) -> Question[Elicited[Any]]:
     """Return the question to the user that shows a form.
 

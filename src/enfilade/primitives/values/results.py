@@ -31,20 +31,16 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from enfilade.primitives.errors import ReturnedValueError
-from enfilade.primitives.habits import advised
+from enfilade.primitives.other_frameworks import advice_on_arguments, is_converted, refuse_value
 from enfilade.primitives.schema.type_aliases import parts_of
 from enfilade.primitives.values.json_encoding import clean, json_bytes
 from enfilade.primitives.values.media import Audio, File, Image, Media
-from enfilade.startup.lazy import LazyModule
 from enfilade.wire.content import Block, ContentBlock, EmbeddedResource, TextContent
 from enfilade.wire.message import Message
 from enfilade.wire.tools import CallToolResult
 
 if TYPE_CHECKING:
-    from enfilade.primitives import other_frameworks as _frameworks
     from enfilade.primitives.schema.json_schema import SchemaChecker
-else:  # for mistakes alone
-    _frameworks = LazyModule("enfilade.primitives.other_frameworks")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +62,7 @@ class ToolResult:
 
 
 if not TYPE_CHECKING:  # type checkers know one spelling of each
-    ToolResult.__init__ = advised("result")(ToolResult.__init__)
+    ToolResult.__init__ = advice_on_arguments("result")(ToolResult.__init__)
 
 
 class ResultWriter(Protocol):
@@ -255,8 +251,8 @@ def is_sdk_object(value: Any) -> TypeGuard[BaseModel]:
         ReturnedValueError: it is of another framework, whose values mean nothing here.
     """
     kind = type(value)
-    if kind.__module__.startswith(_FOREIGN) and not _frameworks.is_converted(kind):
-        _frameworks.refuse_value(value)
+    if kind.__module__.startswith(_FOREIGN) and not is_converted(kind):
+        refuse_value(value)
     return isinstance(value, BaseModel) and is_sdk_class(kind)
 
 

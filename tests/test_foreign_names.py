@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 
 from enfilade import Context, MCPApp, ToolResult, connect, elicitation, tool
-from enfilade.primitives.foreign_options import OPTIONS
-from enfilade.primitives.habits import OF_APP, OF_CONTEXT, OF_LOG, OF_SAMPLE
+from enfilade.primitives.foreign_names import (
+    APP_ATTRIBUTES,
+    CONTEXT_ATTRIBUTES,
+    LOG_ATTRIBUTES,
+    OPTIONS,
+    SAMPLE_ATTRIBUTES,
+)
 from enfilade.serving.notifications import ClientLog
 from enfilade.testing import accept
 from enfilade.wire.sampling import CreateMessageResult
@@ -137,10 +142,10 @@ def test_any_other_option_is_named_with_what_comes_near(what: str, option: str, 
 @pytest.mark.parametrize(
     ("kind", "name", "advice"),
     [
-        *((MCPApp, name, advice) for name, advice in OF_APP.items()),
-        *((Context, name, advice) for name, advice in OF_CONTEXT.items()),
-        *((ClientLog, name, advice) for name, advice in OF_LOG.items()),
-        *((CreateMessageResult, name, advice) for name, advice in OF_SAMPLE.items()),
+        *((MCPApp, name, advice) for name, advice in APP_ATTRIBUTES.items()),
+        *((Context, name, advice) for name, advice in CONTEXT_ATTRIBUTES.items()),
+        *((ClientLog, name, advice) for name, advice in LOG_ATTRIBUTES.items()),
+        *((CreateMessageResult, name, advice) for name, advice in SAMPLE_ATTRIBUTES.items()),
     ],
 )
 def test_an_attribute_from_elsewhere_says_what_to_write(kind: type, name: str, advice: str) -> None:
@@ -203,7 +208,11 @@ def test_the_advice_names_what_there_is() -> None:
     """What an advice says to write is an attribute of the app or the context, or an argument."""
     app = MCPApp()
     app.tool(work)
-    advice = [*OF_APP.values(), *OF_CONTEXT.values(), *(each for of in OPTIONS.values() for each in of.values())]
+    advice = [
+        *APP_ATTRIBUTES.values(),
+        *CONTEXT_ATTRIBUTES.values(),
+        *(each for of in OPTIONS.values() for each in of.values()),
+    ]
     for name in set(re.findall(r"\bapp\.(\w+)", " ".join(advice))):
         assert hasattr(app, name), name
     for name in set(re.findall(r"\bctx\.(\w+)", " ".join(advice))):
