@@ -419,8 +419,9 @@ class MCPApp(Registration):
             await send({"type": "lifespan.startup.failed", "message": repr(error)})
             return
         from enfilade.serving.tools import prepare_later
+        from enfilade.timings import Timings
 
-        preparing = prepare_later(self.tools)
+        preparing = prepare_later(self.tools, (self._timings or Timings()).prepare_delay)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         preparing.cancel()

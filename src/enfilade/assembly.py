@@ -192,7 +192,7 @@ def build_endpoint(
     return Endpoint(
         dispatcher,
         guard_of(settings),
-        WorkerChannel(store),
+        WorkerChannel(store, responses.timings),
         seal,
         events if settings.resumable else None,
         HttpOptions(

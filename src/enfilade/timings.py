@@ -50,6 +50,23 @@ class Timings:
         stream_retention: for which a stream is retained for a client that was disconnected.
         session_freshness: for which the record of a session counts, unless another worker tells of a change.
         session_freshness_alone: the same with a store that no other process writes to.
+        unwinding: for a handler to unwind after it was cancelled; then its caller gets the outcome all the same.
+        prepare_delay: after the start of a server, before tools are built ahead of their first call; whatever
+            waits for the start has its answer by then.
+        change_debounce: within which changes of one kind are sent as one notification.
+        change_retry: after which a change is sent again to a client whose buffer was full.
+        lease: for which a worker counts as alive without a renewal.
+        lease_renewal: between two renewals of a lease.
+        lease_grace: for which a worker without a lease counts as alive. A store that lost its data has lost the
+            leases of live workers as well; longer than `lease_renewal`, so that they can renew them.
+        poll_interval: between two reads of the store for what a lost message might have told.
+        answer_retention: for which an answer waits in the store for the worker that asked.
+        secret_poll: between two reads of the store for secrets because of tokens that cannot be opened: anybody
+            can send those.
+        secret_wait: for which a worker that has created a secret waits for others to restore theirs.
+        secret_wait_poll: between two reads of the store during `secret_wait`.
+        agreement_retries: after each failed attempt to agree with the store. A file that was replaced fails once
+            for each connection to the old one.
         folder_lock_wait: for the lock under which private folders are created; it is held for moments only.
     """
 
@@ -81,4 +98,17 @@ class Timings:
     stream_retention: float = 30.0
     session_freshness: float = 5.0
     session_freshness_alone: float = 60.0
+    unwinding: float = 1.0
+    prepare_delay: float = 1.0
+    change_debounce: float = 0.05
+    change_retry: float = 1.0
+    lease: float = 12.0
+    lease_renewal: float = 3.0
+    lease_grace: float = 5.0
+    poll_interval: float = 1.0
+    answer_retention: float = 300.0
+    secret_poll: float = 1.0
+    secret_wait: float = 2.0
+    secret_wait_poll: float = 0.1
+    agreement_retries: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
     folder_lock_wait: float = 5.0

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from enfilade import Settings
-from enfilade.serving import request as exchange
+from enfilade.timings import Timings
 from support.faults.servers import LOOPS
 from support.harness import LINES, HttpLine, Line, Serving, Stdio, StdioLine, eventually
 from support.http_client.connection import BOTH, Http, request_of
@@ -36,17 +36,13 @@ def round(request: pytest.FixtureRequest) -> int:
     return request.param
 
 
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "UNWINDING", UNWINDING)
-
-
 @contextmanager
 def line_with(kind: str, **limits: float) -> Iterator[Line]:
     """Open a line to a server of its own, since what is stubborn stays until it is let go."""
     with ExitStack() as stack:
         if kind.startswith("http"):
             app, failed = raising_app(settings=Settings(**limits)), []
+            app._timings = Timings(unwinding=UNWINDING)
 
             async def watched(scope: Any, receive: Any, send: Any) -> None:
                 try:
@@ -68,7 +64,9 @@ def line_with(kind: str, **limits: float) -> Iterator[Line]:
 
 @pytest.fixture(scope="module")
 def http() -> Iterator[Http]:
-    with Serving(raising_app()) as serving:
+    app = raising_app()
+    app._timings = Timings(unwinding=UNWINDING)
+    with Serving(app) as serving:
         yield serving.http
         serving.http.modern_call("let_go")
 

@@ -9,11 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from enfilade.serving import cluster
-from enfilade.serving.client_requests import session
 from enfilade.serving.cluster import WorkerChannel
 from enfilade.state.process_identity import process_namespace
 from enfilade.state.store import StoreError
+from enfilade.timings import Timings
 from support.cluster.in_process_workers import Crew, SharedMemory, crew_of
 from support.http_client.connection import modern_headers, request_of, stateless_meta
 
@@ -86,28 +85,24 @@ class TestMessages:
         await one.stop()
 
 
-class TestLeases:
-    @pytest.fixture(autouse=True)
-    def no_doubt(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What has no lease is gone."""
-        monkeypatch.setattr(cluster, "DOUBT", 0.0)
+#: A worker without a lease is gone at once.
+WITHOUT_GRACE = Timings(lease_grace=0)
 
-    async def test_a_store_that_was_emptied_makes_nobody_gone(
-        self, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+
+class TestLeases:
+    async def test_a_store_that_was_emptied_makes_nobody_gone(self, store: SharedMemory) -> None:
         """Until the others have had the time to say again that they are there."""
-        monkeypatch.setattr(cluster, "DOUBT", 3600.0)
-        one, other = WorkerChannel(store), WorkerChannel(store)
+        one, other = WorkerChannel(store, Timings(lease_grace=3600)), WorkerChannel(store)
         await other.start()
         assert await one.is_alive(other.worker)
         await store.keys.delete(f"worker:{other.worker}")
         assert await one.is_alive(other.worker)
-        monkeypatch.setattr(cluster, "DOUBT", 0.0)
+        one.timings = WITHOUT_GRACE
         assert not await one.is_alive(other.worker)
         await other.stop()
 
     async def test_a_worker_is_there_from_start_to_stop(self, store: SharedMemory) -> None:
-        one, other = WorkerChannel(store), WorkerChannel(store)
+        one, other = WorkerChannel(store, WITHOUT_GRACE), WorkerChannel(store)
         assert not await one.is_alive(other.worker)
         assert await one.is_alive(one.worker)
         await other.start()
@@ -115,12 +110,9 @@ class TestLeases:
         await other.stop()
         assert not await one.is_alive(other.worker)
 
-    async def test_who_says_nothing_more_is_gone_when_the_lease_is_over(
-        self, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(cluster, "LEASE", 0.3)
-        monkeypatch.setattr(cluster, "RENEWAL", 0.05)
-        one, other = WorkerChannel(store), WorkerChannel(store)
+    async def test_who_says_nothing_more_is_gone_when_the_lease_is_over(self, store: SharedMemory) -> None:
+        timings = Timings(lease=0.3, lease_renewal=0.05, lease_grace=0)
+        one, other = WorkerChannel(store, timings), WorkerChannel(store, timings)
         await other.start()
         first = await store.keys.get(f"worker:{other.worker}")
         assert first is not None
@@ -139,7 +131,7 @@ class TestLeases:
         """Its lease has not ended, but whoever shares its machine can see that it is gone."""
         process = await asyncio.create_subprocess_exec("true" if os.name != "nt" else "hostname")
         await process.wait()
-        one = WorkerChannel(store)
+        one = WorkerChannel(store, WITHOUT_GRACE)
         for where, pid, alive in (
             (process_namespace(), process.pid, False),
             ("another machine", process.pid, True),
@@ -150,7 +142,7 @@ class TestLeases:
 
     async def test_a_worker_that_had_our_process_id_before_is_gone(self, store: SharedMemory) -> None:
         """As in a container that was started anew; but another one of this process is there."""
-        one, sibling = WorkerChannel(store), WorkerChannel(store)
+        one, sibling = WorkerChannel(store, WITHOUT_GRACE), WorkerChannel(store)
         await store.keys.put("worker:before", msgspec.msgpack.encode([process_namespace(), os.getpid()]), 60)
         await sibling.start()
         assert await one.is_alive("before") == (process_namespace() == "")
@@ -273,12 +265,9 @@ class TestWorkers:
 class TestLostMessages:
     """A bus that loses everything: what is in the store is found all the same."""
 
-    async def test_an_answer_is_found_by_looking(
-        self, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_an_answer_is_found_by_looking(self, store: SharedMemory) -> None:
         """R-334."""
-        monkeypatch.setattr(session, "LOOK", 0.05)
-        async with crew_of([store, store]) as crew:
+        async with crew_of([store, store], timings=Timings(poll_interval=0.05)) as crew:
             client = await crew.client()
             crew.release("a")
             call = client.call("ask", name="a")

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import pytest
 
 from enfilade import Context, Depends, MCPApp, ToolError
-from enfilade.serving import request as exchange
 from enfilade.serving.channel import Peer
 from enfilade.serving.execution import TimeLimit, ToolTimeoutError
 from enfilade.serving.request import Request
+from enfilade.timings import Timings
 from enfilade.wire.message import RequestParams
 from support.http_client.asgi_calls import Asgi
 from support.http_client.connection import modern_headers, request_of, stateless_meta
@@ -226,12 +226,10 @@ async def test_the_log_says_that_a_tool_took_too_long(caplog: pytest.LogCaptureF
     )
 
 
-async def test_the_log_says_that_a_handler_goes_on(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_log_says_that_a_handler_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     """Its caller has an outcome, and whoever runs the server learns what still takes memory and time."""
-    monkeypatch.setattr(exchange, "UNWINDING", SOON)
     app, go = MCPApp(request_timeout=SOON), asyncio.Event()
+    app._timings = Timings(unwinding=SOON)
 
     @app.tool
     async def work() -> str:

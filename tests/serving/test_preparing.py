@@ -7,12 +7,13 @@ import pytest
 
 from enfilade import MCPApp
 from enfilade.primitives.tool import Tool
-from enfilade.serving import tools
+from enfilade.timings import Timings
 from support.http_client.asgi_calls import Asgi
 
 
 def app_with_tools() -> MCPApp:
     app = MCPApp()
+    app._timings = Timings(prepare_delay=0.05)
     for name in ("one", "two", "three"):
         app.add_tool(lambda text: text, name=name)
     return app
@@ -44,9 +45,8 @@ async def until(app: MCPApp, wanted: list[bool]) -> None:
             await asyncio.sleep(0)
 
 
-def test_they_are_built_after_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_are_built_after_the_start() -> None:
     async def scenario() -> None:
-        monkeypatch.setattr(tools, "LEISURE", 0.05)
         app, stop = app_with_tools(), asyncio.Event()
         serving = asyncio.create_task(lifespan(app, stop))
         await asyncio.sleep(0)
@@ -59,9 +59,8 @@ def test_they_are_built_after_the_start(monkeypatch: pytest.MonkeyPatch) -> None
     asyncio.run(scenario())
 
 
-def test_a_server_that_stops_before_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_stops_before_builds_nothing() -> None:
     async def scenario() -> None:
-        monkeypatch.setattr(tools, "LEISURE", 0.05)
         app, stop = app_with_tools(), asyncio.Event()
         stop.set()
         await lifespan(app, stop)
@@ -71,9 +70,8 @@ def test_a_server_that_stops_before_builds_nothing(monkeypatch: pytest.MonkeyPat
     asyncio.run(scenario())
 
 
-def test_a_tool_that_is_added_meanwhile_does_not_disturb(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_that_is_added_meanwhile_does_not_disturb() -> None:
     async def scenario() -> None:
-        monkeypatch.setattr(tools, "LEISURE", 0.05)
         app, stop = app_with_tools(), asyncio.Event()
         asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
         serving = asyncio.create_task(lifespan(app, stop))
@@ -100,7 +98,6 @@ def test_what_cannot_be_built_yet_is_built_by_its_first_call(
         prepare(tool)
 
     async def scenario() -> None:
-        monkeypatch.setattr(tools, "LEISURE", 0.01)
         monkeypatch.setattr(Tool, "prepare", without_descriptors)
         app, stop = app_with_tools(), asyncio.Event()
         asyncio.get_running_loop().set_exception_handler(lambda _, context: odd.append(context))

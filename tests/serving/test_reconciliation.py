@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from enfilade.serving import cluster, subscriptions
 from enfilade.state.memory import MemoryKeys
 from enfilade.state.store import ENDED, StoreError
+from enfilade.timings import Timings
 from support.cluster.in_process_workers import Client, Crew, SharedMemory, crew_of
 from support.stores.opened import until
 
@@ -50,8 +50,8 @@ async def ready(crew: Crew) -> list[str | None]:
     return [await app.endpoint.ready() for app in crew.apps]
 
 
-async def started(store: SharedMemory) -> Crew:
-    crew = Crew([store])
+async def started(store: SharedMemory, timings: Timings | None = None) -> Crew:
+    crew = Crew([store], timings)
     await crew.apps[0].endpoint.start()
     return crew
 
@@ -89,16 +89,13 @@ async def test_a_worker_that_starts_while_the_store_is_empty_waits_for_the_secre
         await late.stop()
 
 
-async def test_sessions_of_both_are_served_although_no_message_arrives(
-    store: SharedMemory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_sessions_of_both_are_served_although_no_message_arrives(store: SharedMemory) -> None:
     """R-310: a secret that is not known is looked for in the store."""
-    monkeypatch.setattr(cluster, "_EXPECT", 0.0)
-    async with crew_of([store]) as crew:
+    async with crew_of([store], timings=Timings(secret_wait=0.0)) as crew:
         old = await crew.client()
         lose_everything(store)
         store.bus.deaf = True
-        late = await started(store)
+        late = await started(store, Timings(secret_wait=0.0))
         fresh = await late.client()
         assert await status(Client(late, old.token, old.revision), 0) == 404, "nobody has put it back yet"
         assert await status(Client(crew, fresh.token, fresh.revision), 0) == 200, "it was found in the store"
@@ -111,12 +108,11 @@ async def test_a_worker_that_made_a_secret_expects_the_others(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R-315: whoever calls before the others are back at the store waits, and is refused only after that."""
-    monkeypatch.setattr(cluster, "_EXPECT", 3600.0)
-    async with crew_of([store]) as crew:
+    async with crew_of([store], timings=Timings(secret_wait=3600.0)) as crew:
         old = await crew.client()
         lose_everything(store)
         store.bus.deaf = True  # as after an outage in which the first worker has lost its connection
-        late = await started(store)
+        late = await started(store, Timings(secret_wait=3600.0))
         asked = counted_gets(store, monkeypatch)
         calls = [asyncio.create_task(status(Client(late, old.token, old.revision), 0)) for _ in range(5)]
         stranger = asyncio.create_task(status(Client(late, "c3RyYW5nZXI", old.revision), 0))
@@ -135,11 +131,10 @@ async def test_whoever_comes_while_a_look_is_under_way_waits_for_it(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R-315: two requests with a secret that is not known here; neither is refused because the other one asks."""
-    monkeypatch.setattr(cluster, "_EXPECT", 0.0)
-    async with crew_of([store]) as crew:
+    async with crew_of([store], timings=Timings(secret_wait=0.0)) as crew:
         lose_everything(store)
         store.bus.deaf = True
-        late = await started(store)
+        late = await started(store, Timings(secret_wait=0.0))
         fresh = await late.client()
         plain = store.keys.get
 
@@ -153,7 +148,7 @@ async def test_whoever_comes_while_a_look_is_under_way_waits_for_it(
         await late.stop()
 
 
-async def test_ends_are_put_back_before_the_secret(store: SharedMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ends_are_put_back_before_the_secret(store: SharedMemory) -> None:
     """R-315: with the secret alone, another worker would take a session for live that was ended."""
     async with crew_of([store]) as crew:
         ended = await crew.client()
@@ -173,16 +168,13 @@ async def test_ends_are_put_back_before_the_secret(store: SharedMemory, monkeypa
         assert await store.keys.get("secret") is not None
 
 
-async def test_who_puts_a_secret_back_tells_the_others(
-    store: SharedMemory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_puts_a_secret_back_tells_the_others(store: SharedMemory) -> None:
     """So that they accept it at once, and not only at their next look."""
-    monkeypatch.setattr(cluster, "RENEWAL", 3600.0)
-    async with crew_of([store]) as crew:
+    async with crew_of([store], timings=Timings(lease_renewal=3600.0)) as crew:
         old = await crew.client()
         lose_everything(store)
         store.bus.deaf = True
-        late = await started(store)
+        late = await started(store, Timings(lease_renewal=3600.0))
         store.bus.deaf = False
         seal = late.apps[0]._seal
         assert seal.open(old.token, b"session") is None
@@ -194,19 +186,15 @@ async def test_who_puts_a_secret_back_tells_the_others(
 async def test_strangers_do_not_make_a_worker_ask_the_store_each_time(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "_EXPECT", 0.0)
-    async with crew_of([store]) as crew:
+    async with crew_of([store], timings=Timings(secret_wait=0.0)) as crew:
         asked = counted_gets(store, monkeypatch)
         for number in range(20):
             assert await status(Client(crew, f"forged{number}", "2025-11-25"), 0) == 404
         assert asked.count("secret") == 1
 
 
-async def test_it_is_looked_after_at_each_renewal_and_after_each_gap(
-    store: SharedMemory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cluster, "RENEWAL", 0.02)
-    async with crew_of([store]):
+async def test_it_is_looked_after_at_each_renewal_and_after_each_gap(store: SharedMemory) -> None:
+    async with crew_of([store], timings=Timings(lease_renewal=0.02)):
         secret = await store.keys.get("secret")
         lose_everything(store)
 
@@ -215,8 +203,7 @@ async def test_it_is_looked_after_at_each_renewal_and_after_each_gap(
                 await asyncio.sleep(0.005)
 
         await asyncio.wait_for(is_back(), 20)
-    monkeypatch.setattr(cluster, "RENEWAL", 3600.0)
-    async with crew_of([store]):
+    async with crew_of([store], timings=Timings(lease_renewal=3600.0)):
         lose_everything(store)
         store.bus.say_so()
         await asyncio.wait_for(is_back(), 20)
@@ -243,8 +230,7 @@ async def test_an_outage_within_is_made_up_for(
 ) -> None:
     """The ends of sessions are restored although the store failed after it had taken the secret."""
     caplog.set_level(logging.DEBUG, "enfilade.serving")
-    monkeypatch.setattr(cluster, "_PAUSES", (0.0, 0.0, 0.0, 0.0))
-    async with crew_of([store]) as crew:
+    async with crew_of([store], timings=Timings(agreement_retries=(0.0, 0.0, 0.0, 0.0))) as crew:
         client = await crew.client()
         assert await client.delete() == 204
         session_key = f"session:{next(iter(crew.apps[0].endpoint.services.sessions._ended))}"
@@ -298,7 +284,7 @@ async def test_a_resource_watched_while_the_bus_was_lost_is_told_of_afterwards(s
         store.bus.deaf = True
         await client.start("resources/subscribe", {"uri": "note://a"}, 0).over()
         await client.call("change", 0, what=["note://a"]).over()
-        await asyncio.sleep(4 * subscriptions.DEBOUNCE)  # until the message about the change is lost as well
+        await asyncio.sleep(4 * Timings().change_debounce)  # until the message about the change is lost as well
         assert "note://a" not in stream.said
         store.bus.deaf = False
         store.bus.say_so()

@@ -9,7 +9,6 @@ import pytest
 
 from enfilade import MCPApp
 from enfilade.primitives.uri.uris import MAX_LENGTH
-from enfilade.serving import subscriptions as module
 from enfilade.serving.subscriptions import (
     MOST_WATCHED,
     PROMPTS,
@@ -24,6 +23,7 @@ from enfilade.serving.subscriptions import (
     updated,
     watch,
 )
+from enfilade.timings import Timings
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.lifecycle import (
     PromptsCapability,
@@ -48,7 +48,10 @@ class Ear:
         self.room = True
         self.wanted = None if wants is None else set(wants)
         self.listener = Listener(
-            lambda change: self.wanted is None or change in self.wanted, self._tell, owner=of
+            lambda change: self.wanted is None or change in self.wanted,
+            self._tell,
+            owner=of,
+            timings=Timings(change_debounce=0.001, change_retry=0.001),
         )
         assert changes.attach(self.listener)
 
@@ -56,13 +59,6 @@ class Ear:
         if self.room:
             self.heard.append(change)
         return self.room
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits for a moment waits for a short one."""
-    monkeypatch.setattr(module, "DEBOUNCE", 0.001)
-    monkeypatch.setattr(module, "RETRY", 0.001)
 
 
 async def until(look: Callable[[], object]) -> None:

@@ -253,6 +253,7 @@ class Channel(msgspec.Struct, eq=False, kw_only=True):
             None if it does not know, so that all of them count.
         on_overdue: takes the outcome if the handler goes on after it was cancelled.
         is_settled: set once `on_overdue` had it: what the handler comes to in the end is not sent.
+        unwinding: seconds from the cancellation of its handler to `on_overdue`.
         thread: the thread of the event loop.
     """
 
@@ -265,4 +266,5 @@ class Channel(msgspec.Struct, eq=False, kw_only=True):
     external_cancellations: int | None = None
     on_overdue: "Callable[[Outcome], None] | None" = None
     is_settled: bool = False
+    unwinding: float = 1.0
     thread: int = msgspec.field(default_factory=threading.get_ident)

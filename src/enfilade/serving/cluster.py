@@ -31,20 +31,10 @@ from enfilade.serving.failures import LimitedLog
 from enfilade.state.process_identity import is_gone, process_namespace
 from enfilade.state.store import Store, StoreError
 from enfilade.state.tokens import Agreement, Seal
+from enfilade.timings import Timings
 
 log = logging.getLogger("enfilade.serving")
 _unsent_log: Final = LimitedLog(log)
-
-#: Seconds for which a worker that says nothing more counts as alive, and after which it says so again.
-LEASE: Final = 12.0
-RENEWAL: Final = 3.0
-
-#: Seconds for which a worker without a lease counts as alive: a store that has lost its data has lost the leases
-#: of those who live as well, and they need a while to say so again.
-DOUBT: Final = RENEWAL + 2.0
-
-#: Seconds between two looks into the store for what a lost message might have said.
-LOOK: Final = 1.0
 
 _ALL_WORKERS: Final = "workers"
 _MOST_MISSING: Final = 1000
@@ -70,14 +60,16 @@ class WorkerChannel:
     """This worker among the others that share its store.
 
     Args:
-        store: what they share; with one that is not shared, there is nobody else.
+        store: the store; if it is not shared, there are no other workers.
+        timings: of leases, and of reading the store for lost messages.
 
     Attributes:
         worker: the name of this worker, unlike that of any other, before or after.
         shared: whether there may be others.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, timings: Timings = Timings()) -> None:
+        self.timings = timings
         self.worker = secrets.token_hex(6)
         self.store = store
         self.shared = store.shared
@@ -193,14 +185,14 @@ class WorkerChannel:
         if encoded is None:
             if len(self._missing_since) > _MOST_MISSING:  # of workers long gone that nobody asks after any more
                 self._missing_since.clear()
-            return now - self._missing_since.setdefault(worker, now) < DOUBT
+            return now - self._missing_since.setdefault(worker, now) < self.timings.lease_grace
         self._missing_since.pop(worker, None)
         lease = msgspec.msgpack.decode(encoded, type=_Lease)
         return worker in _LOCAL_WORKERS or not is_gone(lease.where, lease.pid)
 
     async def _renew_repeatedly(self) -> None:
         while True:
-            await asyncio.sleep(RENEWAL)
+            await asyncio.sleep(self.timings.lease_renewal)
             await self._renew_lease()
             for callback in self._renewal_callbacks:
                 callback()
@@ -208,7 +200,7 @@ class WorkerChannel:
     async def _renew_lease(self) -> None:
         lease = msgspec.msgpack.encode(_Lease(process_namespace(), os.getpid()))
         try:
-            await self.store.keys.put(_lease_key(self.worker), lease, LEASE)
+            await self.store.keys.put(_lease_key(self.worker), lease, self.timings.lease)
         except StoreError as error:
             log.debug("this worker could not say that it is there: %s", error)
 
@@ -222,16 +214,6 @@ def _lease_key(worker: str) -> str:
 #: The key of the mark that is made whenever a store is found without one. A store with another mark than before
 #: has been emptied in between, even if other workers have put things back already.
 _MARK: Final = "mark"
-
-#: Seconds between two looks for secrets because of tokens that cannot be opened: strangers can send those.
-_LOOK_EVERY: Final = 1.0
-
-#: Seconds for which a worker that has made a secret expects others to put theirs back, and between looks then.
-_EXPECT: Final = 2.0
-_LOOK_OFTEN: Final = 0.1
-
-#: Seconds after each failed try to agree: a file that was replaced fails once for each connection to the old one.
-_PAUSES: Final = (0.02, 0.05, 0.1, 0.2)
 
 
 class Reconciler:
@@ -249,6 +231,7 @@ class Reconciler:
         self.restore: Callable[[], Awaitable[int]] | None = None
         self._seal = seal
         self._worker_channel = worker_channel
+        self._timings = worker_channel.timings
         self._mark: bytes | None = None
         self._has_created = False
         self._must_restore = False
@@ -281,7 +264,7 @@ class Reconciler:
         """
         if self._worker_channel.shared:
             if self._has_created:
-                self._expects_until = time.monotonic() + _EXPECT
+                self._expects_until = time.monotonic() + self._timings.secret_wait
                 await self._worker_channel.send_and_wait("secret", None)
             await self.check()
 
@@ -316,10 +299,10 @@ class Reconciler:
             expects = time.monotonic() < self._expects_until
             async with self._poll_lock:  # whoever comes while a look is under way waits for what it finds
                 if not opens():
-                    await self._poll(_LOOK_OFTEN if expects else _LOOK_EVERY)
+                    await self._poll(self._timings.secret_wait_poll if expects else self._timings.secret_poll)
             if opens() or not expects:
                 return
-            await asyncio.sleep(_LOOK_OFTEN)
+            await asyncio.sleep(self._timings.secret_wait_poll)
 
     async def _poll(self, pause: float) -> None:
         now = time.monotonic()
@@ -365,7 +348,7 @@ class Reconciler:
             self._checking = False
 
     async def _check_repeatedly(self) -> None:
-        for pause in _PAUSES:
+        for pause in self._timings.agreement_retries:
             try:
                 await self.check()
                 return

@@ -38,9 +38,6 @@ log = logging.getLogger("enfilade.serving")
 
 _NO_META = RequestMeta()
 
-#: Seconds that a handler gets to unwind after it was cancelled; the caller has its outcome then, come what may.
-UNWINDING: Final = 1.0
-
 
 class RequestState(Enum):
     """How far a request has come.
@@ -269,14 +266,14 @@ class Request(msgspec.Struct, eq=False):
             outcome: makes it, once it is needed.
         """
         if self.channel.on_overdue is not None and self.task is not None:
-            self.task.get_loop().call_later(UNWINDING, self._settle, outcome)
+            self.task.get_loop().call_later(self.channel.unwinding, self._settle, outcome)
 
     def _settle(self, outcome: "Callable[[], Outcome]") -> None:
         overdue = self.channel.on_overdue
         if overdue is not None and self.phase not in _FINISHED:
             self.channel.is_settled = True
             text = "%s goes on %g s after it was cancelled; its caller is not waiting for it any more"
-            log_safely(log, logging.WARNING, text, self.title(), UNWINDING)
+            log_safely(log, logging.WARNING, text, self.title(), self.channel.unwinding)
             due = outcome()
             self.finish()
             overdue(due)

@@ -14,14 +14,13 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from itertools import accumulate
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from enfilade.primitives.uri.uris import MAX_LENGTH, canonical
 from enfilade.serving.channel import Session
-from enfilade.serving.cluster import WorkerChannel
 from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
@@ -41,14 +40,12 @@ from enfilade.wire.subscriptions import (
     SubscriptionsListenResult,
 )
 
+if TYPE_CHECKING:
+    from enfilade.serving.cluster import WorkerChannel
+    from enfilade.timings import Timings
+
 #: The resources that a client watches: canonical URI to the URI that the client wrote.
 Watched = dict[str, str]
-
-#: Seconds within which changes of one kind are told together.
-DEBOUNCE: Final = 0.05
-
-#: Seconds after which a change that found no room is told again.
-RETRY: Final = 1.0
 
 #: Most resources that one client may watch, and most characters that their URIs may have together. A session's
 #: are one record in the store, which is written anew with each of them.
@@ -125,12 +122,24 @@ class Listener:
             no room for it now; it is then told later.
         all_changes: returns all that it wants, to be told of when something may have been missed.
         owner: the connection or stream that it belongs to, for `Changes.end`.
+        timings: `change_debounce` and `change_retry` are used.
 
     Attributes:
         ended: done when nothing will be told any more.
     """
 
-    __slots__ = ("_all_changes", "_lock", "_loop", "_tell", "_timer", "_waiting", "_wants", "ended", "owner")
+    __slots__ = (
+        "_all_changes",
+        "_lock",
+        "_loop",
+        "_tell",
+        "_timer",
+        "_timings",
+        "_waiting",
+        "_wants",
+        "ended",
+        "owner",
+    )
 
     def __init__(
         self,
@@ -139,7 +148,13 @@ class Listener:
         *,
         all_changes: Callable[[], Iterable[Change]] = tuple,
         owner: object = None,
+        timings: "Timings | None" = None,
     ) -> None:
+        if timings is None:  # loaded here, since every app has `Changes`
+            from enfilade.timings import Timings
+
+            timings = Timings()
+        self._timings = timings
         self.owner = owner
         self._wants = wants
         self._all_changes = all_changes
@@ -158,7 +173,7 @@ class Listener:
             first = not self._waiting
             self._waiting[change] = None
         if first:
-            self._in_loop(self._plan, DEBOUNCE)
+            self._in_loop(self._plan, self._timings.change_debounce)
 
     def offer_all(self) -> None:
         """Tell of all that it wants, since nobody knows what was missed; to be called in the event loop."""
@@ -198,7 +213,7 @@ class Listener:
                 first = not self._waiting
                 self._waiting = {**left, **self._waiting}
             if first:
-                self._plan(RETRY)
+                self._plan(self._timings.change_retry)
 
 
 class Changes:
@@ -215,7 +230,7 @@ class Changes:
         self._listeners: tuple[Listener, ...] = ()
         self._others: Listener | None = None
 
-    def share(self, worker_channel: WorkerChannel) -> None:
+    def share(self, worker_channel: "WorkerChannel") -> None:
         """Tell other workers what is announced here, and announce here what they tell.
 
         To be called in the event loop.

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from enfilade.primitives.tool import Tool
 
 log = logging.getLogger("enfilade.serving")
-
-#: Seconds after the start in which whoever waits for the server has had an answer.
-LEISURE: Final = 1.0
 
 
 class Tools:
@@ -165,13 +162,17 @@ class _Definitions(Sequence[Definition]):
         return self._tools[index].definition
 
 
-def prepare_later(tools: Iterable[Tool]) -> asyncio.TimerHandle:
-    """Build what tools have left for later once there is time, so that a first call need not wait for it.
+def prepare_later(tools: Iterable[Tool], delay: float) -> asyncio.TimerHandle:
+    """Build the deferred parts of tools after a delay, so that a first call need not wait for them.
+
+    Args:
+        tools: those to build; may change until then.
+        delay: seconds, `Timings.prepare_delay`.
 
     Returns:
         Cancel it if the server stops before.
     """
-    return asyncio.get_running_loop().call_later(LEISURE, lambda: _prepare(iter(tools)))
+    return asyncio.get_running_loop().call_later(delay, lambda: _prepare(iter(tools)))
 
 
 def _prepare(tools: Iterator[Tool]) -> None:

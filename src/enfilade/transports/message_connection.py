@@ -23,6 +23,7 @@ from enfilade.serving.execution import expire
 from enfilade.serving.failures import cut_off, ends_more, masked
 from enfilade.serving.request import InFlight, Request
 from enfilade.serving.subscriptions import Change, Listener, Watched, notification_of, unwatch, watch
+from enfilade.timings import Timings
 from enfilade.transports.http.limits import too_many_requests
 from enfilade.transports.message_size import LARGE, check_values
 from enfilade.transports.refusal_log import refusals
@@ -89,6 +90,7 @@ class Connection:
         request_timeout: seconds that a request may take; 0 for no limit.
         max_requests: requests in flight at once.
         principal: who is at the other end; None if that is unknown.
+        timings: time limits that are no settings.
     """
 
     def __init__(
@@ -100,7 +102,9 @@ class Connection:
         request_timeout: float = 0.0,
         max_requests: int = 1000,
         principal: str | None = None,
+        timings: Timings = Timings(),
     ) -> None:
+        self._timings = timings
         self._principal = principal
         self._dispatcher = dispatcher
         self._outlet = outlet
@@ -138,6 +142,7 @@ class Connection:
             lambda change: change.uri is None or change.uri in self._session.watched,
             send_change,
             owner=self._outlet,
+            timings=self._timings,
         )
         self._dispatcher.changes.attach(self._listener)
 
@@ -258,6 +263,7 @@ class Connection:
             timer = later(self._request_timeout, expire, request, self._request_timeout)
         request.channel.external_cancellations = 0  # until `close` says otherwise
         request.channel.on_overdue = self._settle
+        request.channel.unwinding = self._timings.unwinding
         try:
             body, error = await self._dispatcher.respond(request)
         except asyncio.CancelledError:

@@ -15,17 +15,15 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from enfilade import Context, MCPApp, ToolError
-from enfilade.serving import cluster
 from enfilade.serving.subscriptions import updated
-
-if "FAULTY_LEASE" in os.environ:  # seconds, in place of 12
-    cluster.LEASE = float(os.environ["FAULTY_LEASE"])  # type: ignore[misc]  # so that a test need not last that long
-    cluster.RENEWAL = cluster.LEASE / 6  # type: ignore[misc]
-    cluster.DOUBT = cluster.LEASE / 2  # type: ignore[misc]
+from enfilade.timings import Timings
 
 HELD: set[str] = set()
 
 app = MCPApp("faulty", "1.0.0", log_level="warning")
+if "FAULTY_LEASE" in os.environ:  # seconds, in place of 12, so that a test need not last that long
+    lease = float(os.environ["FAULTY_LEASE"])
+    app._timings = Timings(lease=lease, lease_renewal=lease / 6, lease_grace=lease / 2)
 app.add_text_resource("note://a", "a note")
 
 

@@ -443,15 +443,13 @@ class TestOverStdio:
 
 
 @pytest.mark.anyio
-async def test_a_pipe_that_is_not_read_loses_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pipe_that_is_not_read_loses_no_change() -> None:
     """S9: it waits until there is room, and is then told once."""
-    from enfilade.serving import subscriptions
     from enfilade.transports.message_connection import Connection
 
-    monkeypatch.setattr(subscriptions, "RETRY", 0.001)
     app = Listening()
     pipe = Pipe()
-    connection = Connection(app.dispatcher, pipe, pipe.write)
+    connection = Connection(app.dispatcher, pipe, pipe.write, timings=Timings(change_retry=0.001))
     connection.feed(
         b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",'
         b'"capabilities":{},"clientInfo":{"name":"c","version":"1"}}}'

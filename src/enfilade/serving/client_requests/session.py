@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from enfilade.serving.channel import NoAsker, Outlet
 from enfilade.serving.client_requests.errors import AskTimeoutError, CannotAskError, ClientRefusedError
 from enfilade.serving.client_requests.request_state import Answered
-from enfilade.serving.cluster import LOOK, WorkerChannel
+from enfilade.serving.cluster import WorkerChannel
 from enfilade.serving.request import Request, RequestState
 from enfilade.state.store import StoreError
 from enfilade.state.tokens import Seal
@@ -36,9 +36,6 @@ _PURPOSE: Final = b"question"
 
 #: Seconds that a user gets to answer, and a model or the client itself.
 TIMEOUTS: Final = {"elicitation/create": 300.0, "sampling/createMessage": 120.0, "roots/list": 120.0}
-
-#: Seconds that an answer is kept for the worker that asked.
-ANSWER_KEPT: Final = 300.0
 
 
 class SessionAsker(NoAsker):
@@ -87,7 +84,8 @@ class SessionAsker(NoAsker):
         if self._worker_channel is None or worker is None or worker == self._worker_channel.worker:
             return
         body = msgspec.json.encode(envelope)
-        await self._worker_channel.store.keys.put(_answer_key(scope, str(envelope.id)), body, ANSWER_KEPT)
+        retention = self._worker_channel.timings.answer_retention
+        await self._worker_channel.store.keys.put(_answer_key(scope, str(envelope.id)), body, retention)
         self._worker_channel.send("answer", [scope, envelope.id], worker)
 
     def _new_id(self, scope: str | None) -> str:
@@ -136,7 +134,11 @@ class SessionAsker(NoAsker):
         end = loop.time() + timeout
         while True:
             left = end - loop.time()
-            pause = left if self._worker_channel is None else min(left, 2 * LOOK)
+            pause = (
+                left
+                if self._worker_channel is None
+                else min(left, 2 * self._worker_channel.timings.poll_interval)
+            )
             done, _ = await asyncio.wait((waiting,), timeout=max(0.0, pause))
             if done:
                 return True

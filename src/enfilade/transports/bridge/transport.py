@@ -108,7 +108,7 @@ class HTTPStreamableTransport:
         self._principal = principal
         hosts, origins = check_each(allowed_hosts, check_host), check_each(allowed_origins, check_origin)
         self._check_headers = header_check_for(Guard(hosts, origins, localhost=allow_localhost))
-        self._worker_channel = WorkerChannel(MemoryStore(LogLimits()))
+        self._worker_channel = WorkerChannel(MemoryStore(LogLimits()), timings)
         seal = Seal([secret] if isinstance(secret, str | bytes) else secret)
         self._event_log: SealedEventLog | None = None
         if event_store is not None:

@@ -18,7 +18,7 @@ from msgspec import Raw
 from enfilade.serving.channel import Outcome
 from enfilade.serving.execution import expire
 from enfilade.serving.failures import cut_off
-from enfilade.serving.request import UNWINDING, Request
+from enfilade.serving.request import Request
 from enfilade.transports.http.limits import RequestLimit
 from enfilade.wire.jsonrpc import encode_error
 
@@ -32,14 +32,16 @@ class Batch:
     Args:
         request_limit: runs them, and counts them as in flight like any others.
         request_timeout: seconds that each of them may take; 0 for no limit.
+        unwinding: seconds that a cancelled handler has until its request gets an outcome all the same.
 
     Attributes:
         cancelled: whether the host has cancelled the batch.
     """
 
-    def __init__(self, request_limit: RequestLimit, request_timeout: float) -> None:
+    def __init__(self, request_limit: RequestLimit, request_timeout: float, unwinding: float) -> None:
         self._request_limit = request_limit
         self._request_timeout = request_timeout
+        self._unwinding = unwinding
         self._requests: list[Request] = []
         self.cancelled = False
 
@@ -65,13 +67,14 @@ class Batch:
         except asyncio.CancelledError:
             self.cancelled = True
             self._stop()
-            await asyncio.wait(outcomes, timeout=2 * UNWINDING)
+            await asyncio.wait(outcomes, timeout=2 * self._unwinding)
         return _responses(outcomes)
 
     async def respond(self, request: Request, outcome: "asyncio.Future[bytes | None]") -> bytes | None:
         """Run one request of the batch, and return its response, if it gets one."""
         request.channel.external_cancellations = 0
         request.channel.on_overdue = partial(_settle, outcome)
+        request.channel.unwinding = self._unwinding
         self._requests.append(request)
         request.register_in_flight()  # in effect, since the others of the batch go on beside it
         timer = None

@@ -296,7 +296,8 @@ class Post(msgspec.Struct, eq=False):
             raise invalid_request(f"revision {peer.revision} has no batches; a body is exactly one message")
         response = self._response(session)
         response.start_batch(peer.session_id)
-        batch = Batch(self.services.request_limit, self.services.options.responses.request_timeout)
+        responses = self.services.options.responses
+        batch = Batch(self.services.request_limit, responses.request_timeout, responses.timings.unwinding)
         bodies = await batch.serve(
             elements, lambda raw, outcome: self._element(raw, peer, session, response, batch, outcome)
         )

@@ -306,6 +306,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
             self._stream.open()
         waiting.timer = asyncio.get_running_loop().call_later(self.options.timings.slow_request, self._on_slow)
         request.channel.on_overdue = self._send_early_outcome
+        request.channel.unwinding = self.options.timings.unwinding
 
     def start_batch(self, session_id: str | None) -> None:
         """Set up what a batch needs, which counts as waiting from the start.

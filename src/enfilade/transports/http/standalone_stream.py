@@ -330,7 +330,7 @@ class StandaloneStreams:
                 return False
             return stream.push(notification_of(change, revision, streaming.get(key, {})))
 
-        listener = Listener(is_wanted, send_change, all_changes=possible_changes)
+        listener = Listener(is_wanted, send_change, all_changes=possible_changes, timings=self._options.timings)
         recorder: StreamRecorder | None = None
         is_retained = False
         try:
