@@ -1,6 +1,6 @@
 """Choices with titles for people, as a type: `Annotated[str, Choices({"s": "Small", "l": "Large"})]`.
 
-`Literal` and `Enum` need nothing of this; they are choices that are shown as they are.
+`Literal` and `Enum` are choices as well, which clients show without titles.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pydantic_core import CoreSchema, core_schema
 class Choices:
     """Texts to choose from, each with the title that people see.
 
-    Stands in an annotation beside `str`, or alone where a form is asked for: `ctx.elicit("Size?", Choices(…))`.
+    Used in an annotation beside `str`, or alone as the type of a form: `ctx.elicit("Size?", Choices(…))`.
     For several of them: `list[Annotated[str, Choices(…)]]`.
 
     Args:
         titles: title by text; the answer is the text.
 
     Raises:
-        ValueError: there is nothing to choose from.
+        ValueError: there are no texts.
     """
 
     def __init__(self, titles: Mapping[str, str]) -> None:
@@ -55,6 +55,6 @@ class Choices:
         )
 
     def _json_schema(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        del schema, handler  # nothing of the plain choice is shown
+        del schema, handler  # the titled choice takes the place of the plain one
         titled = [{"const": text, "title": title} for text, title in self.titles.items()]
         return {"type": "string", "oneOf": titled}

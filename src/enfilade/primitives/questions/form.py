@@ -1,4 +1,4 @@
-"""Forms: what a user is asked, from a Python type to the flat schema that every client can show (R-542).
+"""Forms: from a Python type to the flat schema that every client can show, and back to a value (R-542).
 
 A form has one level: text, numbers, yes or no, and choices. What a client does not know is left out of the schema
 and still checked when the answer is read, by the rules for arguments; what no form can show is refused.
@@ -27,9 +27,9 @@ from enfilade.primitives.schema.references import follow, object_schema
 from enfilade.primitives.schema.schemas import TidySchema
 from enfilade.primitives.schema.type_aliases import typed_dict
 
-#: As for arguments: classes of attrs and msgspec are objects, and JSON has neither NaN nor infinities.
+# As for arguments: attrs classes and Structs are objects, and JSON has neither NaN nor infinities.
 _OPTIONS: Final = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
-#: Values, which are often meant as choices, and never types.
+# Classes of values that authors write where a type is due, often as choices.
 _VALUES: Final = (str, bytes, int, float, list, tuple, set, frozenset)
 _CHOICES: Final = 'for choices, write Literal["a", "b"], or Choices({"a": "title", ...}) with titles'
 
@@ -62,7 +62,7 @@ class Form:
         self.schema, self._null_if_absent = form_schema(schema)
 
     def _from_schema(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a schema that was written by hand, and check answers by it."""
+        """Return a schema that was written by hand; answers are checked by it."""
         if schema.get("type") != "object" or not isinstance(schema.get("properties", {}), Mapping):
             raise TypeError(
                 'a dict that a form is made from must be a JSON Schema, {"type": "object", "properties": {...}}; '
@@ -77,14 +77,14 @@ class Form:
         return schema
 
     def _from_type(self, response_type: Any) -> Mapping[str, Any]:
-        """Return the schema of an object that is the type, or has it as its `value`; read answers by it."""
+        """Return the schema of an object that is the type, or has it as its `value`; answers are read by it."""
         if isinstance(response_type, _VALUES):
             raise TypeError(f"a form asks for a type, and {response_type!r} is a value; {_CHOICES}")
         try:
             holder = typed_dict("Answer", {"value": response_type}, _OPTIONS)
             core = for_arguments(TypeAdapter(holder).core_schema)
             schema = TidySchema().generate(core)
-        except Exception as error:  # whatever pydantic or a type's own hook has against it
+        except Exception as error:  # of any kind, from pydantic or a hook of the type
             reason = reason_against(response_type) or str(error).splitlines()[0]
             raise TypeError(f"a form cannot ask for {_shown(response_type)}: {reason}") from error
         members = object_schema({**schema["properties"]["value"], "$defs": schema.get("$defs", {})})
@@ -96,7 +96,7 @@ class Form:
         """Return the answer as the type that was asked for.
 
         Raises:
-            AnswerError: it does not fit; names the fields.
+            AnswerError: the answer does not fit; names the fields.
         """
         values = content if isinstance(content, dict) else {}
         complete = {**dict.fromkeys(self._null_if_absent), **values} if self._null_if_absent else values
@@ -106,10 +106,10 @@ class Form:
             return values
         if self._validate is None:
             return None
-        try:  # as JSON, because that is what it was: a date in a strict model is a string there
+        try:  # as JSON: a strict model takes the string of a date from JSON alone
             answer = self._validate(msgspec.json.encode(complete))
         except ValidationError as error:
-            from enfilade.primitives.values.validation_messages import complaints  # not before something is wrong
+            from enfilade.primitives.values.validation_messages import complaints  # loaded for errors only
 
             sentences = "; ".join(complaints(error, complete, self.schema, "question"))
             raise AnswerError(f"The answer does not fit the question: {sentences}") from None
@@ -117,10 +117,10 @@ class Form:
 
 
 def form_of(response_type: Any) -> Form:
-    """Return the form that asks for a type; that of a class is made once.
+    """Return the form that asks for a type; that of a class is cached.
 
     Raises:
-        TypeError: it does not fit a form.
+        TypeError: the type does not fit a form.
     """
     return _form_of_class(response_type) if isinstance(response_type, type) else Form(response_type)
 
@@ -155,10 +155,10 @@ _FORMATS: Final = ("email", "uri", "date", "date-time")
 
 
 def form_schema(schema: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
-    """Return the schema of a form, and the names of the required fields for which null stands when left out.
+    """Return the schema of a form, and the names of the required fields that are null if left out.
 
     Args:
-        schema: of an object, with its `$defs`.
+        schema: the schema of an object, with its `$defs`.
 
     Raises:
         TypeError: a field does not fit a form; names it.
@@ -197,9 +197,9 @@ def _field(name: str, schema: Any, root: Mapping[str, Any]) -> tuple[dict[str, A
 
 
 def _without_null(field: dict[str, Any], root: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Return a field without null among its types, values and alternatives, and whether that was there.
+    """Return a field without null among its types, values and alternatives, and whether null was among them.
 
-    Alternatives that are left become the one that there is, or one choice.
+    The alternatives that remain become one field or one choice.
     """
     branches = [_resolved(branch, root) for branch in field.get("anyOf", ()) if isinstance(branch, Mapping)]
     values = [branch for branch in branches if branch.get("type") != "null"]
@@ -223,7 +223,7 @@ def _without_null(field: dict[str, Any], root: Mapping[str, Any]) -> tuple[dict[
 
 
 def _joined(branches: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what alternatives are together: a choice with titles, one without, or nothing that a form has."""
+    """Return alternatives as one choice, with or without titles, or as a type that no form has."""
     if all("const" in branch and "title" in branch for branch in branches):
         return {"oneOf": [{"const": branch["const"], "title": branch["title"]} for branch in branches]}
     if all("const" in branch or "enum" in branch for branch in branches):
@@ -233,7 +233,7 @@ def _joined(branches: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _is_choice_of_text(kind: str, field: Mapping[str, Any]) -> bool:
-    """Whether a field is no choice, or one of texts."""
+    """Return whether a field is not a choice, or a choice of texts."""
     if "enum" in field:
         return kind == "string" and _all_text(field["enum"])
     if "oneOf" in field:
@@ -265,18 +265,18 @@ def _all_titled(branches: Any) -> bool:
 
 
 def _is_json(value: Any) -> bool:
-    """Whether a limit or a default is a value that JSON has (R-506)."""
+    """Return whether JSON can hold a limit or a default (R-506)."""
     return not isinstance(value, float) or math.isfinite(value)
 
 
 def _fits(default: Any, field: Mapping[str, Any]) -> bool:
-    """Whether a default could be sent as the answer."""
+    """Return whether a default would be valid as the answer."""
     import jsonschema_rs  # for few forms
 
     schema = {key: value for key, value in field.items() if key != "default"}
     try:
         return bool(jsonschema_rs.Draft202012Validator(schema, validate_formats=True).is_valid(default))
-    except ValueError:  # it is nothing that JSON has, or a keyword is wrong
+    except ValueError:  # JSON cannot hold it, or a keyword is wrong
         return False
 
 

@@ -1,10 +1,10 @@
-"""Asking explicitly: a handler that returns its questions, and the answers that it finds when it runs again.
+"""`InputRequired`: a handler returns its questions, and finds the answers when it runs again.
 
-For those who want to see each round. The same handler serves clients of both eras: one in a session is asked
-while it waits, and the handler runs again just the same.
+For authors who want to see each round. The same handler serves clients of all revisions: in a session the client
+is asked while its request waits, and then the handler runs again as well.
 
-Easy to get wrong: between rounds nothing is kept but the answers of the last one and `state`, because the client
-carries both.
+Easy to get wrong: between rounds only `state` and the answers of the last round are preserved, because the client
+carries them.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class InputRequired(Struct, frozen=True):
 
     Attributes:
         questions: by keys of your choice; the answers come back under the same keys.
-        state: what the next run finds as `ctx.input_state`, as JSON has it. The client carries it, but can
-            neither read nor change it.
+        state: a JSON value that the next run finds as `ctx.input_state`. The client carries it, but can neither
+            read nor change it.
     """
 
     questions: Mapping[str, Question[Any]] = field(default_factory=dict)
@@ -47,13 +47,13 @@ class InputRequired(Struct, frozen=True):
 
 
 class InputResponses(Mapping[str, Any]):
-    """The answers to the questions of the run before, by their keys; empty in the first run.
+    """The answers to the questions of the previous run, by their keys; empty in the first run.
 
     An answer to `elicitation` is an `Elicited`, with `data` as the plain content (see `elicited` for more), one
     to `sampling` a `CreateMessageResult`, one to `roots` a list of roots.
 
     Args:
-        answers: method and JSON of each answer.
+        answers: the method and the JSON of each answer, by key.
     """
 
     __slots__ = ("_answers",)

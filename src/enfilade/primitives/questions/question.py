@@ -1,9 +1,9 @@
-"""Questions to a client, as values, and what comes back for them.
+"""Questions to a client as values, and their answers.
 
-A question is made once and asked in either era: `ctx.elicit` and its kin ask it at once, `InputRequired` hands
-several back for the client to bring the answers. Whether a client may be asked is not decided here.
+`ctx.elicit` and its kin ask one question at once; `InputRequired` returns several, and the client retries the
+call with the answers. Whether a client can be asked is decided in `serving`.
 
-Easy to get wrong: an answer does not say what kind it is; only the question does (`Question.read`).
+Easy to get wrong: an answer does not have its type in it; only the question knows it (`Question.read`).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ A_co = TypeVar("A_co", covariant=True)
 
 Messages = str | SamplingMessage | Sequence[str | SamplingMessage]
 
-#: Characters of a question that are repeated in errors.
+# Most characters of a question that errors repeat.
 _EXCERPT: Final = 60
 
 #: What the answer to each kind of question is decoded to.
@@ -77,9 +77,9 @@ advice_on_attributes(SAMPLE_ATTRIBUTES)(CreateMessageResult)
 
 
 class NotAccepted(ToolError):  # noqa: N818 - it is an answer as much as an error
-    """The user did not accept, and the handler read the answer all the same.
+    """The user did not accept, and the handler read the answer nevertheless.
 
-    A handler that lets it pass ends there, and the model reads that the user did not want to go on.
+    If the handler does not catch it, the call fails and the model reads that the user declined or cancelled.
 
     Args:
         action: what the user did instead, `decline` or `cancel`.
@@ -95,8 +95,7 @@ class NotAccepted(ToolError):  # noqa: N818 - it is an answer as much as an erro
 class Elicited(Generic[T_co]):
     """A user's answer.
 
-    It has no truth value, as it is not clear whose: whether the user accepted (`accepted`), or what was answered
-    (`data`).
+    It has no truth value, which could mean `accepted` or the truth value of `data`.
 
     Attributes:
         action: `accept`, `decline` (a clear no) or `cancel` (closed without an answer).
@@ -156,7 +155,7 @@ class Question(msgspec.Struct, Generic[A_co], frozen=True):
 
     @property
     def excerpt(self) -> str:
-        """How the question begins, for an error that must tell it from another."""
+        """The beginning of the question, by which an error identifies it."""
         text = ""
         if isinstance(self.request, ElicitRequest):
             text = self.request.params.message

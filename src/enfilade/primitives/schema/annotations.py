@@ -1,9 +1,8 @@
-"""Annotations, wherever they stand and however they are spelled: resolved to types.
+"""Resolves annotations, strings included, to types.
 
-Easy to get wrong: a name in an annotation is looked up where the function was *written*. That is its module,
-its closure, and, for a function inside another, the local names of the call of that other function which is
-still running when the tool is registered. Names that exist for type checkers alone resolve nowhere; the
-context's is recognised all the same.
+Easy to get wrong: a name in an annotation is looked up where the function was *written*: in its module, in its
+closure and, for a nested function, among the local names of the enclosing call, which is still running when the
+tool is registered. Names that exist for type checkers alone cannot be resolved, except that of the context.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ from enfilade.primitives.schema.type_aliases import (
 )
 
 _MAX_MISSING: Final = 8
-# What qualifies the fields of classes and TypedDicts, and no parameter.
+# These qualify fields of classes and TypedDicts, and never parameters.
 _QUALIFIERS: Final[tuple[Any, ...]] = (Final, ClassVar, Required, NotRequired)
-# Those whose arguments are types; other classes may take anything in brackets.
+# Their arguments are types; other classes may take anything in brackets.
 _CONTAINERS: Final[tuple[Any, ...]] = (*UNIONS, list, dict, set, frozenset)
-# Of what a value in the place of a type is.
+# Classes of values that authors write in place of a type.
 _VALUES: Final = (int, float, complex, bytes, list, tuple, dict, set, frozenset)
 
 
@@ -54,8 +53,8 @@ class Scope:
 
     Args:
         body: the plain function whose annotations are to be resolved.
-        label: what error messages call it.
-        context_type: stands in for a name that is that of the context and exists for type checkers only.
+        label: its name in error messages.
+        context_type: the type of a name that is the context's and exists for type checkers only.
         owner: the class that `Self` stands for, if the function is a method of one.
     """
 
@@ -67,10 +66,10 @@ class Scope:
         self._locals = {**_enclosing_locals(body), **_closure(body), **_type_parameters(body)}
 
     def resolve(self, annotation: Any, subject: str) -> Any:
-        """Return the type that `annotation` stands for.
+        """Return the type of an annotation.
 
         Raises:
-            TypeError: a name in it is not known; names `subject` (such as `parameter "x"`) and the missing name.
+            TypeError: a name in it is unknown; names it and `subject`, such as `parameter "x"`.
         """
         resolved = self._resolve_names(annotation, subject)
         try:
@@ -108,7 +107,7 @@ class Scope:
                 ) from error
 
     def resolve_return(self, annotation: Any) -> tuple[Any, str]:
-        """Return the type of the result, or `Any` and why it cannot be known: a result may go undeclared."""
+        """Return the type of the result, or `Any` and why it is unknown, since a result needs no declaration."""
         try:
             return self.resolve(annotation, "the result"), ""
         except TypeError as error:
@@ -124,7 +123,7 @@ class Scope:
         return re.search(rf"\b{self._context_type.__name__}\b", str(annotation)) is not None
 
     def _stand_in(self, name: str) -> Any:
-        """Return the context type for its own name; for another name, what may be the module it is in."""
+        """Return the context type for its own name; for another name, a stand-in for a module that has it."""
         if name == self._context_type.__name__:
             return self._context_type
         return _Absent(**{self._context_type.__name__: self._context_type})
@@ -137,7 +136,7 @@ class Scope:
 
 
 class _Absent:
-    """A module that only type checkers see, in which everything else is as absent: `Context[db.Pool]`."""
+    """A module that only type checkers import; any attribute is another such module: `Context[db.Pool]`."""
 
     def __init__(self, **names: Any) -> None:
         vars(self).update(names)
@@ -149,10 +148,10 @@ class _Absent:
 
 
 def refuse_no_type(annotation: Any) -> None:
-    """Refuse the annotation of a parameter that no type checker and no caller could take for a type.
+    """Refuse the annotation of a parameter that is not a type.
 
     Raises:
-        TypeError: says what it is, and what to write.
+        TypeError: says what the annotation is, and what to write.
     """
     bare = strip(annotation)
     if (get_origin(bare) or bare) in _QUALIFIERS:
@@ -180,7 +179,7 @@ def is_context(annotation: Any, context_type: type) -> bool:
 
     Raises:
         TypeError: the annotation mixes the context with types that a caller could send, or is a subclass of the
-            context, which no call brings.
+            context, which no call passes.
     """
     bare = strip(annotation)
     if get_origin(bare) not in UNIONS:
@@ -202,7 +201,7 @@ def is_context(annotation: Any, context_type: type) -> bool:
 
 
 def allows_none(annotation: Any) -> bool:
-    """Return whether `None` is a value of this type, as far as can be seen without building it."""
+    """Return whether `None` is a value of this type, as far as the annotation alone shows it."""
     bare = strip(annotation)
     if get_origin(bare) in UNIONS:
         return any(allows_none(member) for member in get_args(bare))
@@ -212,7 +211,7 @@ def allows_none(annotation: Any) -> bool:
 
 
 def unwrap_awaitable(annotation: Any) -> Any:
-    """Return what awaiting gives, for a plain function that returns `Awaitable[T]` or `Coroutine[…, …, T]`."""
+    """Return T for `Awaitable[T]` and `Coroutine[…, …, T]`; other annotations as they are."""
     if get_origin(annotation) in (Awaitable, Coroutine) and get_args(annotation):
         return get_args(annotation)[-1]
     return annotation
@@ -223,7 +222,7 @@ def _shown(annotation: Any) -> str:
 
 
 def _closure(body: Any) -> dict[str, Any]:
-    """Return the names that the function took from the functions around it."""
+    """Return the variables that the function uses of enclosing functions."""
     code, cells = getattr(body, "__code__", None), getattr(body, "__closure__", None)
     if code is None or not cells:
         return {}
@@ -237,7 +236,7 @@ def _closure(body: Any) -> dict[str, Any]:
 
 
 def _enclosing_locals(body: Any) -> dict[str, Any]:
-    """Return the local names of the functions around this one that still run, as they do while decorators run."""
+    """Return the local names of the enclosing functions that are running, as they are while decorators run."""
     code = getattr(body, "__code__", None)
     if code is None or "<locals>" not in body.__qualname__:
         return {}
@@ -251,7 +250,7 @@ def _enclosing_locals(body: Any) -> dict[str, Any]:
 
 
 def _contains(outer: types.CodeType, inner: types.CodeType) -> bool:
-    """Return whether `inner` was written inside `outer`, whose code has that of inner functions as constants."""
+    """Return whether `inner` is nested in `outer`; code has that of nested functions as constants."""
     return any(
         constant is inner or _contains(constant, inner)
         for constant in outer.co_consts
@@ -264,7 +263,7 @@ def _type_parameters(body: Any) -> dict[str, Any]:
 
 
 def function_of(fn: Any) -> Any:
-    """Return the plain function with the code of `fn`: below partials, methods, `__call__`, decorators."""
+    """Return the plain function with the code of `fn`, behind partials, methods, `__call__` and decorators."""
     while True:
         if isinstance(fn, functools.partial):
             fn = fn.func
@@ -279,7 +278,7 @@ def function_of(fn: Any) -> Any:
 
 
 def body_of(fn: Any) -> Any:
-    """Return the function whose names the annotations of `fn` use, or what has those of a class's module."""
+    """Return the function in whose scope the annotations of `fn` are; for a class, its constructor."""
     body = function_of(fn)
     if not inspect.isclass(body):
         return body
@@ -290,7 +289,7 @@ def body_of(fn: Any) -> Any:
 
 
 def owner_of(fn: Any) -> type | None:
-    """Return the class that `Self` stands for in a method: that of its object, or the class it is bound to."""
+    """Return the class that `Self` means in a method: that of its object, or the class it is bound to."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     if inspect.isclass(fn):

@@ -3,8 +3,8 @@
 Bytes are base64 in the standard alphabet, unless an option or a serializer says otherwise. Members of a choice
 are read by the JSON of their values and written as it; bytes among the values are base64 as well.
 
-Easy to get wrong: in a union, pydantic prefers the member that took the value as it came. A function that decodes
-text hides that the text was one; so text becomes bytes in a step before, by which `str | bytes` keeps text.
+Easy to get wrong: in a union, pydantic prefers the member that takes the value unchanged. A function that decodes
+text would hide that the value was text, so a step before it converts text to bytes: `str | bytes` keeps text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError, core_schema, to_json, to_jsonable
 from enfilade.primitives.schema.core_nodes import Node
 
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
-# How bytes are written for the values of pydantic's option `ser_json_bytes`.
+# Writers of bytes, by the value of pydantic's option `ser_json_bytes`.
 _WRITERS: Final[dict[str, Callable[[bytes | bytearray], str]]] = {
     "utf8": lambda value: value.decode(),
     "base64": lambda value: base64.urlsafe_b64encode(value).decode(),
@@ -31,10 +31,10 @@ _WRITERS: Final[dict[str, Callable[[bytes | bytearray], str]]] = {
 
 
 def decoded_bytes(value: bytes) -> bytes:
-    """Return the bytes that a base64 text stands for, in either alphabet.
+    """Decode base64 in either alphabet, with or without padding.
 
     Raises:
-        PydanticCustomError: it is no base64.
+        PydanticCustomError: it is not base64.
     """
     text = value.translate(_URL_SAFE)
     try:
@@ -44,12 +44,12 @@ def decoded_bytes(value: bytes) -> bytes:
 
 
 def encoded_bytes(value: Any) -> Any:
-    """Return bytes as base64 in the standard alphabet; other values as they are."""
+    """Return bytes as base64 text in the standard alphabet; other values as they are."""
     return base64.b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else value
 
 
 def bytes_node(node: Node) -> Any:
-    """Return the schema of bytes that are base64 in JSON; a serializer of the author's is the one that writes."""
+    """Return the schema of bytes that are base64 in JSON; a serializer of the author's stays."""
     bare = {key: value for key, value in node.items() if key != "serialization"}
     steps: list[Any] = [
         core_schema.bytes_schema(),
@@ -70,7 +70,7 @@ def bytes_node(node: Node) -> Any:
 
 
 def bytes_written_by(option: str, node: Node) -> Any:
-    """Return the schema of bytes that are written by a `ser_json_bytes` of the type they are in."""
+    """Return the schema of bytes that are written as the `ser_json_bytes` of their class says."""
     if "serialization" in node:
         return node
     write = _WRITERS[option]
@@ -92,7 +92,7 @@ def encoder_of(node: Node) -> EncodedBytes | EncodedStr | None:
 
 
 def encoding_itself(node: Node, encoder: EncodedBytes | EncodedStr) -> Any:
-    """Return the schema for values that are encoded when they are sent, and not decoded before."""
+    """Return the schema of results that are encoded when they are sent, and not decoded first."""
 
     def encode(value: Any) -> Any:
         if isinstance(encoder, EncodedStr):
@@ -110,7 +110,7 @@ def _base64_string(schema: Any, handler: Any) -> dict[str, Any]:
 
 
 def _base64_or_written(schema: Any, handler: Any) -> dict[str, Any]:
-    """Publish base64 for what arrives, and for what is sent the return type of the author's serializer."""
+    """Return base64 for arguments, and the return type of the author's serializer for results."""
     published: dict[str, Any] = (
         handler(schema) if handler.mode == "serialization" else _base64_string(schema, handler)
     )
@@ -145,7 +145,7 @@ def argument_choice(node: Node) -> Any:
 
 
 def result_choice(node: Node) -> Node:
-    """Return the schema by which a choice is written: that with bytes says what stands in the JSON."""
+    """Return the schema by which a choice is written; with bytes among its values, it publishes their JSON."""
     choices = _choices(node)
     if not _has_bytes(map(_value, choices)) or "serialization" in node:
         return node
@@ -164,7 +164,7 @@ def result_choice(node: Node) -> Node:
 
 
 def by_text(node: Node) -> Any:
-    """Return the schema of a choice that is made by the key of an object: numbers are texts there."""
+    """Return the schema of a choice that is the key of an object, where numbers are texts."""
     choices = _choices(node)
     values = [_value(choice) for choice in choices]
     if all(isinstance(value, str) for value in values):
@@ -181,7 +181,7 @@ def by_text(node: Node) -> Any:
 
 
 def json_tag(tag: Any) -> Any:
-    """Return the JSON of a tag by which a union is told apart."""
+    """Return the JSON of a tag of a discriminated union."""
     return encoded_bytes(_value(tag))
 
 
@@ -199,12 +199,12 @@ def _has_bytes(values: Any) -> bool:
 
 
 def _json_values(choices: Sequence[Any]) -> list[Any]:
-    """Return the choices as they stand in JSON; those that look alike there, once."""
+    """Return the choices as JSON values, without duplicates."""
     return list({_key(choice): _json_value(_value(choice)) for choice in choices}.values())
 
 
 def _json_value(value: Any) -> Any:
-    """Return a value as it stands in JSON."""
+    """Return the JSON of one value of a choice."""
     if isinstance(value, (list, tuple)):
         return [_json_value(item) for item in value]
     return to_jsonable_python(encoded_bytes(value))
@@ -218,21 +218,21 @@ def _key(value: Any) -> bytes:
 
 
 def _by_json(node: Node, choices: Sequence[Any]) -> Any:
-    """Return a schema that takes the JSON of a member's value for the member."""
+    """Return a schema that reads the JSON of a member's value as the member."""
     members: Mapping[bytes, Any] = {_key(choice): choice for choice in choices}
 
     def member(value: Any) -> Any:
         return value if isinstance(value, Enum) else members.get(_key(value), value)
 
-    # The outer schema is the one that others refer to.
+    # References lead to the outer schema.
     inner: Any = {key: value for key, value in node.items() if key != "ref"}
     outer = core_schema.no_info_before_validator_function(member, inner)
     return {**outer, "ref": node["ref"]} if "ref" in node else outer
 
 
 def _by_plain_values(node: Node, choices: Sequence[Any]) -> Any:
-    """Return a schema that takes one of the values in JSON, and then the member for it."""
-    # Of a text and bytes that are the same in JSON, the text.
+    """Return a schema that reads one of the JSON values, and then maps it to its member."""
+    # Text and bytes with the same JSON: the text wins.
     ordered = sorted(choices, key=lambda choice: not isinstance(_value(choice), bytes))
     members = {_key(choice): choice for choice in ordered}
     return _published_as(
@@ -250,7 +250,7 @@ def _by_plain_values(node: Node, choices: Sequence[Any]) -> Any:
 
 
 def _published_as(node: Node, values: list[Any], choice: Node) -> Node:
-    """Return a node whose JSON Schema is that of a choice of these values; pydantic's own may fail for bytes."""
+    """Return a node that publishes a choice of these values; pydantic's generator may fail for bytes."""
     published: dict[str, Any] = {"enum": values}
     if all(isinstance(value, str) for value in values):
         published["type"] = "string"

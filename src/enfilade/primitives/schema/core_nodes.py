@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 Node = dict[str, Any]
 
-# Where a schema holds one other, and where it holds several.
+# Members of a node that hold one schema, and those that hold several.
 ONE: Final = frozenset(
     {
         *("schema", "json_schema", "python_schema", "lax_schema", "strict_schema", "return_schema"),
@@ -45,7 +45,7 @@ _ANNOTATIONS: Final = frozenset(
 
 
 def may_differ(schema: Any) -> bool:
-    """Return whether the JSON of a value that was validated may be something else than the schema says.
+    """Return whether the JSON of a validated value may break the schema that is published for it.
 
     It may where subclasses or sums of flags are written, where NaN is a string, where the published schema was
     changed by hand, and where limits stand in an object that can be changed, or made without validation.
@@ -54,7 +54,7 @@ def may_differ(schema: Any) -> bool:
 
 
 def holds_anything(schema: Any) -> bool:
-    """Return whether some part of a value may be of any type."""
+    """Return whether a value, or a value within it, may be of any type."""
     for node, _ in nodes(schema, None):
         writes = node.get("serialization") or {}
         if "any" in (node.get("type"), writes.get("type")) or allows_more(node):
@@ -70,12 +70,12 @@ def allows_more(node: Node) -> bool:
 
 
 def holds_objects(schema: Any) -> bool:
-    """Return whether some part of a value is an object of a class, whose fields are not validated again."""
+    """Return whether a value is or holds an object of a class, whose fields are not validated again."""
     return any(node["type"] in ("model", "dataclass") or is_own(node) for node, _ in nodes(schema, None))
 
 
 def takes_none(schema: Any) -> bool:
-    """Return whether a type allows None for sure: what a function or a reference leads to is not known."""
+    """Return whether a type surely allows None; functions and references are not looked behind."""
     kind = schema.get("type")
     if kind in ("nullable", "none", "any"):
         return True
@@ -88,7 +88,7 @@ def takes_none(schema: Any) -> bool:
 
 
 def nodes(schema: Any, within: str | None) -> Iterator[tuple[Node, str | None]]:
-    """Yield every node of a core schema with what it stands in: "open" for an object that nobody checks again."""
+    """Yield every node of a core schema; "open" beside those within an object that is not checked again."""
     if isinstance(schema, (list, tuple)):
         for item in schema:
             yield from nodes(item, within)
@@ -117,14 +117,14 @@ def _openness(node: Node, within: str | None) -> str | None:
 
 
 def published_by(node: Node, function: Callable[[Any, Any], dict[str, Any]]) -> Node:
-    """Return a node with one more function that changes its JSON Schema."""
+    """Return a copy of a node with one more function that changes its JSON Schema."""
     metadata = node.get("metadata") or {}
     functions = [*metadata.get("pydantic_js_functions", ()), function]
     return {**node, "metadata": {**metadata, "pydantic_js_functions": functions}}
 
 
 def is_own(node: Node) -> bool:
-    """Return whether a schema was made here, for a class of attrs or msgspec."""
+    """Return whether a node was made by `foreign_classes`, for a class of attrs or msgspec."""
     return "enfilade_foreign" in (node.get("metadata") or {})
 
 
@@ -178,7 +178,7 @@ DIGITS: Final = ("max_digits", "decimal_places")
 _TEXT_TYPES: Final = ("str", "bytes", "url", "multi-host-url", "uuid", "none")
 _GROUP_TYPES: Final = ("list", "tuple", "set", "frozenset", "dict", "typed-dict", "generator")
 _SCALAR_TYPES: Final = ("int", "float", "bool", "decimal", "complex", "date", "time", "datetime", "timedelta")
-# Types, by their name in core schemas, of which no value has a limit.
+# By limit, the types (as core schemas name them) whose values never have it.
 _WITHOUT: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(COMPARISONS, (*_TEXT_TYPES, *_GROUP_TYPES, *_SCALAR_TYPES[4:])),
     **dict.fromkeys(_LENGTHS, (*_SCALAR_TYPES, "uuid", "none")),
@@ -194,7 +194,7 @@ _INSIDE: Final[Mapping[str, str]] = {
 
 
 def with_limits_checked(node: Node) -> Node:
-    """Return a schema whose limits refuse a value that has none as they refuse any wrong value.
+    """Return a node whose limits refuse a value that cannot be compared as a validation error.
 
     Raises:
         TypeError: a member of the type can never meet a limit; says which.
@@ -218,13 +218,13 @@ def with_limits_checked(node: Node) -> Node:
 
 
 def is_limit_of_text(schema: Node) -> bool:
-    """Return whether a chain is one that pydantic made of a type and limits of text."""
+    """Return whether a chain is one that pydantic made of a type and its limits on text."""
     steps = schema["steps"][1:]
     return bool(steps) and all(_pattern_of(step) for step in steps)
 
 
 def _limits_of(node: Node) -> Mapping[str, Any]:
-    """Return the limits that a function of pydantic's checks after the validation."""
+    """Return the limits that a function of pydantic's checks after validation."""
     function = node["function"]["function"] if node["type"] == "function-after" else None
     if not isinstance(function, partial) or not is_pydantics(function.func):
         return {}
@@ -232,7 +232,7 @@ def _limits_of(node: Node) -> Mapping[str, Any]:
 
 
 def _pattern_of(step: Node) -> list[tuple[str, Any]]:
-    """Return the pattern that a step of a chain checks a text by, if it is one of pydantic's."""
+    """Return the pattern by which a step of a chain checks a text, if pydantic made the step."""
     if step["type"] != "function-wrap" or not is_pydantics(step["function"]["function"]):
         return []
     inner = step["schema"]
@@ -252,7 +252,7 @@ def _refuse_without(name: str, limit: Any, schema: Node) -> None:
 
 
 def leaves(schema: Node) -> Iterator[Node]:
-    """Yield the schemas of the values that a schema gives, as far as they are known."""
+    """Yield the nodes of the values that validation returns, as far as they are known."""
     kind = schema["type"]
     if kind == "nullable":
         yield {"type": "none"}
@@ -271,7 +271,7 @@ def leaves(schema: Node) -> Iterator[Node]:
 
 
 def _is_changed(schema: Node) -> bool:
-    """Return whether a function of the author's has had the value before a limit is checked."""
+    """Return whether a function of the author's changes the value before a limit is checked."""
     while schema["type"] in _INSIDE:
         if schema["type"].startswith("function-") and not is_pydantics(_function_of(schema)):
             return True
@@ -285,7 +285,7 @@ def _function_of(node: Node) -> Callable[..., Any]:
 
 
 def _reporting(node: Node) -> Node:
-    """Return a schema with a function whose `TypeError` is an error of validation."""
+    """Return a node whose function raises a validation error in place of a `TypeError`."""
     check: Any = node["function"]["function"]
 
     def checked(value: Any, *handler: Any) -> Any:

@@ -1,18 +1,18 @@
-"""What pydantic's core schemas say, changed so that JSON in and JSON out follow one rule for every type.
+"""Rewrites pydantic's core schemas so that JSON in and JSON out follow one rule for every type.
 
 `for_arguments` and `for_results` take the core schema of a type and return another one:
 
 - bytes are base64 in the standard alphabet, in models too, unless the model sets an option of its own; types
   that encode themselves (`Base64Bytes`) do so once;
-- members of an Enum are found by the JSON of their values, in `Literal[…]`, in discriminators and in Enums whose
+- members of an Enum are read by the JSON of their values, in `Literal[…]`, in discriminators and in Enums whose
   values are no plain JSON; bytes among them are base64, too;
-- what `Json[…]` holds may be returned as it is;
+- the value of a `Json[…]` may be returned as it is, not only as text;
 - iterables are lists, so that every item is validated before the function runs;
 - attrs classes and msgspec Structs are objects;
-- a serializer function that does not say what it returns publishes nothing about it.
+- a serializer function without a return annotation publishes nothing about its result.
 
-Easy to get wrong: pydantic-core takes the finished validator of a model instead of the schema that stands here,
-unless it is told not to (`validator_of`, `serializer_of`).
+Easy to get wrong: pydantic-core uses the finished validator of a model in place of the rewritten schema, unless
+`_use_prebuilt=False` is given (`validator_of`, `serializer_of`).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _BYTES_OPTIONS: Final = {"arguments": "val_json_bytes", "results": "ser_json_byt
 
 
 def for_arguments(schema: Any) -> Any:
-    """Return the core schema by which arguments are read; the same one if there is nothing to change.
+    """Return the core schema by which arguments are read; the same object if nothing changes.
 
     Raises:
         TypeError: no JSON can ever be a value of a type in it; says which, and what to use.
@@ -71,12 +71,12 @@ def for_arguments(schema: Any) -> Any:
 
 
 def for_results(schema: Any) -> Any:
-    """Return the core schema by which results are written; the same one if there is nothing to change."""
+    """Return the core schema by which results are written; the same object if nothing changes."""
     return _Rewriter("results").rewrite(schema)
 
 
 def validator_of(schema: Any, adapter: TypeAdapter[Any] | None = None) -> SchemaValidator:
-    """Return a validator by this very schema: that of the adapter, if the schema is its own."""
+    """Return a validator for exactly this schema: the adapter's, if the schema is its own."""
     if adapter is not None and schema is adapter.core_schema:
         return cast("SchemaValidator", adapter.validator)
     try:
@@ -86,7 +86,7 @@ def validator_of(schema: Any, adapter: TypeAdapter[Any] | None = None) -> Schema
 
 
 def serializer_of(schema: Any) -> SchemaSerializer:
-    """Return a serializer by this very schema, with bytes in values of any type as URL-safe base64."""
+    """Return a serializer for exactly this schema; bytes in values of any type are URL-safe base64."""
     config: Any = {"ser_json_bytes": "base64"}
     try:
         return SchemaSerializer(schema, config, _use_prebuilt=False)
@@ -95,7 +95,7 @@ def serializer_of(schema: Any) -> SchemaSerializer:
 
 
 class _Rewriter:
-    """Copies one core schema with what is different here."""
+    """Rewrites one core schema in one direction; nodes without a change are not copied."""
 
     def __init__(self, direction: str) -> None:
         self._direction = direction
@@ -112,7 +112,7 @@ class _Rewriter:
             return rewritten
         if rewritten["type"] != "definitions":
             return core_schema.definitions_schema(rewritten, list(self._foreign.values()))
-        # A model may be in both; each of them was changed in the same way.
+        # A model may be in both; it was rewritten in the same way each time.
         merged = {**self._foreign, **{definition["ref"]: definition for definition in rewritten["definitions"]}}
         return {**rewritten, "definitions": list(merged.values())}
 
@@ -149,7 +149,7 @@ class _Rewriter:
         return bytes_written_by(option, node) if self._direction == "results" else node
 
     def _members(self, node: Node, options: Options) -> Node:
-        """Return a schema, or a part of one, with its members changed; itself if none of them is."""
+        """Return a node with its members rewritten; the same object if none of them changes."""
         changed = {key: self._inside(key, value, options) for key, value in node.items()}
         return node if all(changed[key] is node[key] for key in node) else changed
 
@@ -167,7 +167,7 @@ class _Rewriter:
         return value
 
     def _item(self, item: Any, options: Options) -> Any:
-        """Return an item of a list: a schema, one with a label, or the name of a field."""
+        """Return a rewritten item of a list: a schema, a schema with a label, or the name of a field."""
         if isinstance(item, tuple):
             labelled = self.visit(item[0], options=options)
             return item if labelled is item[0] else (labelled, *item[1:])
@@ -207,7 +207,7 @@ class _Rewriter:
         return node
 
     def _of_keys(self, keys: Any) -> Any:
-        """Return the schema of the keys of a dict: of a choice, one that is made by the texts of its values."""
+        """Return the schema of the keys of a dict; a choice is read by the texts of its values."""
         choice = self._definitions.get(keys.get("schema_ref", ""), keys)
         if choice["type"] not in _CHOICES:
             return keys
@@ -226,7 +226,7 @@ def _result(node: Node) -> Any:
 
 
 def _is_silent(writes: Mapping[str, Any]) -> bool:
-    """Return whether a serializer function of the author's does not say what it returns."""
+    """Return whether a serializer function of the author's has no return type."""
     is_function = writes["type"] in ("function-plain", "function-wrap")
     return is_function and "return_schema" not in writes and not is_pydantics(writes["function"])
 
@@ -238,7 +238,7 @@ def _json_or_value(node: Node) -> Any:
         if isinstance(value, (str, bytes, bytearray)):
             try:
                 return validate(from_json(value))
-            except ValueError:  # it is the value itself, or validation says what is wrong with it
+            except ValueError:  # it is the value itself; or validation below reports what is wrong
                 pass
         return validate(value)
 
@@ -252,7 +252,7 @@ def _without_format(schema: Any, handler: Any) -> dict[str, Any]:
 
 
 def _number_or_name(schema: Any, handler: Any) -> dict[str, Any]:
-    """Publish a float whose NaN and infinities are written as texts."""
+    """Return the JSON Schema of a float whose NaN and infinities are written as strings."""
     return {"anyOf": [handler(schema), {"enum": ["NaN", "Infinity", "-Infinity"], "type": "string"}]}
 
 
@@ -263,7 +263,7 @@ def _list(node: Node) -> Any:
 
 
 def _written_list(node: Node) -> Any:
-    """Return the schema of a list that is written also where a model holds a lazy iterator."""
+    """Return the schema of a list whose serializer also takes the lazy iterator in a model."""
     listed = _list(node)
     if "serialization" in node:
         return {**listed, "serialization": node["serialization"]}

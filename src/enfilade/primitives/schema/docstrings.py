@@ -1,10 +1,10 @@
-"""What a docstring says: about the function, and about each parameter (Google, NumPy, Sphinx and epydoc style).
+"""Splits a docstring into descriptions of the function and its parameters (Google, NumPy, Sphinx, epydoc style).
 
-Easy to get wrong: text that is lost. A model calls a tool by what stands under `Returns:`, `Examples:` or in a
-last paragraph. So only the entries of parameters are cut out, and all else stays where it is, also within a
-section of parameters: a sentence between two entries, an entry for `**kwargs` or for a name that is no parameter.
-What stands between Markdown's fences is an example. Libraries that parse docstrings
-do not say which lines an entry had, and drop what they do not know; that is why none is used here.
+Easy to get wrong: lost text. A model needs what is under `Returns:`, `Examples:` or in a last paragraph. So only
+the entries of parameters are cut out, and everything else stays where it is, also within a section of parameters:
+a sentence between two entries, an entry for `**kwargs` or for a name that is no parameter. Text between
+Markdown's fences is an example. Libraries that parse docstrings do not tell which lines an entry had and drop
+what they do not know, so none is used here.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _ANY_FIELD: Final = lazy_pattern(r"[:@]\w[^:\n]*:")
 
 
 class Docstring(NamedTuple):
-    """The two things a tool takes from a docstring."""
+    """The description of a function, and those of its parameters by name."""
 
     description: str
     parameters: dict[str, str]
 
 
 class _Lines:
-    """The lines of a docstring, of which those of parameters are cut out."""
+    """The lines of a docstring, from which the entries of parameters are cut out."""
 
     def __init__(self, text: str, names: Collection[str]) -> None:
         self.parameters: dict[str, str] = {}
@@ -60,7 +60,7 @@ class _Lines:
         return len(self._lines)
 
     def text(self, line: int) -> str:
-        """Return a line without its indentation; nothing for one that was cut out, or is past the end."""
+        """Return a line without its indentation; an empty text for one that is cut out or past the end."""
         return (self._lines[line] or "").strip() if line < len(self) else ""
 
     def indent(self, line: int) -> int:
@@ -69,11 +69,11 @@ class _Lines:
         return len(raw) - len(raw.lstrip()) if raw.strip() else -1
 
     def is_heading(self, line: int) -> bool:
-        """Whether a section or a field may begin on a line: it is not indented, and no part of an example."""
+        """Return whether a section or a field may begin on a line: it is neither indented nor in an example."""
         return self.indent(line) == 0 and line not in self._fenced
 
     def describes(self, names: str) -> bool:
-        """Whether an entry is for parameters: one of its names at least, with commas between them."""
+        """Return whether at least one of the names of an entry, with commas between them, is a parameter."""
         return any(name.strip() in self._names for name in names.split(","))
 
     def end_of_block(self, start: int, indent: int) -> int:
@@ -87,7 +87,7 @@ class _Lines:
         return end
 
     def take(self, names: str, first: str, start: int, end: int) -> None:
-        """Keep the text of an entry for its parameters, and cut the entry out unless it has other names as well.
+        """Store the text of an entry for its parameters, and cut the entry out unless it has other names as well.
 
         Args:
             names: of its parameters, with commas between them.
@@ -105,11 +105,11 @@ class _Lines:
             self.cut(start, end)
 
     def cut(self, start: int, end: int) -> None:
-        """Cut lines out."""
+        """Remove lines."""
         self._lines[start:end] = [None] * (end - start)
 
     def remaining_text(self) -> str:
-        """Return what was not cut out, without blank lines that would now follow each other."""
+        """Return the lines that were not cut out, without double blank lines where some were."""
         lines: list[str] = []
         at_seam = False
         for line in self._lines:
@@ -122,7 +122,7 @@ class _Lines:
 
 
 def _fenced_lines(lines: Sequence[str]) -> Iterator[int]:
-    """Yield the numbers of the lines from each of Markdown's fences to the one that closes it."""
+    """Yield the numbers of the lines within Markdown's fences, which are included."""
     start, fence = 0, ""
     for number, line in enumerate(lines):
         match = _FENCE.match(line)
@@ -134,7 +134,7 @@ def _fenced_lines(lines: Sequence[str]) -> Iterator[int]:
 
 
 def read_docstring(text: str | None, names: Collection[str]) -> Docstring:
-    """Return the description and the parameters' descriptions; whatever is no entry of one is description.
+    """Return the descriptions in a docstring; all text that is not in an entry of a parameter is the function's.
 
     Args:
         text: the docstring.
@@ -185,9 +185,9 @@ def _end_of_unindented(lines: _Lines, start: int) -> int:
 
 
 def _numpy_section(lines: _Lines, heading: int) -> None:
-    """Take the entries below an underlined `Parameters`, as far as there are any.
+    """Take the entries below an underlined `Parameters`.
 
-    An entry has an indented text below it or ` : ` in it; a paragraph that happens to follow has neither.
+    An entry has an indented text below it or ` : ` in it; a paragraph that follows the section has neither.
     """
     if not (_NUMPY.fullmatch(lines.text(heading)) and _UNDERLINE.fullmatch(lines.text(heading + 1))):
         return
@@ -207,7 +207,7 @@ def _numpy_section(lines: _Lines, heading: int) -> None:
 
 
 def _field(lines: _Lines, start: int) -> None:
-    """Take `:param a: text` or `@param a: text` with the lines that go on; the type alone is only cut out."""
+    """Take `:param a: text` or `@param a: text` with its further lines; `:type a:` is only cut out."""
     entry = _FIELD_ENTRY.fullmatch(lines.text(start))
     if entry is None:
         return
@@ -224,18 +224,18 @@ def _field(lines: _Lines, start: int) -> None:
 
 
 def documented_names(signature: Signature, *, published: bool = True) -> frozenset[str]:
-    """Return the names of the parameters whose entries are no part of the description.
+    """Return the names of the parameters whose entries are cut out of the description.
 
     Args:
-        signature: of the function.
-        published: the entries of what callers fill are published elsewhere, with each parameter.
+        signature: the signature of the function.
+        published: whether the parameters that callers fill publish their entries themselves.
     """
     hidden = (*signature.contexts, *(name for name, _ in signature.dependencies))
     return frozenset((*hidden, *(parameter.name for parameter in signature.parameters if published)))
 
 
 def docstring_of(fn: Any) -> str | None:
-    """Return the docstring that was written for `fn`: never that of `functools.partial`."""
+    """Return the docstring of `fn`, and never that of `functools.partial`."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     if inspect.isroutine(fn):

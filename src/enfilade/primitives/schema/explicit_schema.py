@@ -1,16 +1,16 @@
 """Arguments for a tool whose author wrote the input schema by hand (`input_schema=`).
 
-The schema is published exactly as given, and every call is checked against it. Then the function gets what it
-asks for:
+The schema is published unchanged, and every call is checked against it. Then the function gets what its
+parameters ask for:
 
 - parameters by name, each converted to its type as in any other tool (an unannotated one gets the JSON
   value);
-- everything else in `**kwargs`, if it has that;
-- or all arguments at once as one `dict`, if it has a single parameter that is no property of the schema and
-  is annotated as a dict (or not at all).
+- everything else in `**kwargs`, if it has them;
+- or all arguments at once as one `dict`, if it has a single parameter that is not a property of the schema and is
+  annotated as a dict (or not at all).
 
 Easy to get wrong: schema and function can disagree. A property without a parameter, or a parameter without a
-default that the schema does not require, is found at registration.
+default that the schema does not require, is refused at registration.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ExplicitSchemaReader:
 
     Raises:
         TypeError: schema and function disagree.
-        ValueError: the schema is none that a tool may have.
+        ValueError: a tool cannot have this schema.
     """
 
     def __init__(self, tool_name: str, signature: Signature, schema: dict[str, Any], *, label: str) -> None:
@@ -74,11 +74,11 @@ class ExplicitSchemaReader:
         """Return the values by parameter name.
 
         Raises:
-            ArgumentsError: lists everything that is wrong.
+            ArgumentsError: lists every fault.
         """
         raw = b"{}" if arguments is None else bytes(arguments)
         if len(raw) > LARGE and self._names is not None:
-            raw = without_values(raw, self._names) or raw  # what is refused for its names needs no values
+            raw = without_values(raw, self._names) or raw  # unknown names are refused without their values
         values = self._parsed(raw)
         problems = self._checker.problems(values)
         for _ in _repairs.rounds(len(raw)) if problems else ():
@@ -108,7 +108,7 @@ class ExplicitSchemaReader:
 
 
 def _dict_parameter(signature: Signature, schema: Mapping[str, Any]) -> str | None:
-    """Return the name of the one parameter that takes all arguments as a dict, if there is one."""
+    """Return the name of the parameter that takes all arguments as one dict, if there is one."""
     if len(signature.parameters) != 1 or signature.extra:
         return None
     only = signature.parameters[0]
@@ -120,7 +120,7 @@ def _dict_parameter(signature: Signature, schema: Mapping[str, Any]) -> str | No
 def _check_agreement(
     derived: Mapping[str, Any], explicit: Mapping[str, Any], label: str, *, any_property: bool
 ) -> None:
-    """Compare the schema that the parameters would have with the one that was given."""
+    """Compare the schema that is derived from the parameters with the explicit one."""
     for name in explicit.get("properties", {}):
         if name not in derived["properties"] and not any_property:
             raise TypeError(

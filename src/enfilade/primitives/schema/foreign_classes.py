@@ -1,9 +1,9 @@
-"""Classes of attrs and Structs of msgspec as objects: their fields, read from JSON and written to it.
+"""Core schemas of attrs classes and msgspec Structs, which are read from JSON objects and written as them.
 
-Neither package is imported for it: an attrs class carries its fields, and msgspec is always there.
+The fields of an attrs class are read from the class, so attrs is not imported.
 
-Easy to get wrong: the names. JSON has the name by which the class is made (`_x` of attrs is `x`, a renamed field
-of a Struct has its new name), in and out.
+Easy to get wrong: the names. In JSON, a field has the name of the constructor's argument for attrs (`_x` is `x`),
+and its encoded name for a Struct with renamed fields, in both directions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from enfilade.primitives.values.foreign_values import is_attrs, members_of
 _MISSING: Final = object()
 _LIMITS: Final = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length")
 _TEXTS: Final = ("title", "description", "examples")
-# What the validators of attrs say: 'a' must be <class 'int'> (got 'x' that is a <class 'str'>).
+# The messages of attrs' validators: 'a' must be <class 'int'> (got 'x' that is a <class 'str'>).
 _BY_ATTRS: Final = re.compile(
     r"(?P<length>Length of )?'(?P<name>\w+)' (?P<must>must .+?)"
     r"(?:: [^:]*| \((?:got|'.*' doesn't\)).*|, which .* is not\.?)?",
@@ -45,7 +45,7 @@ _JSON_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """One field: its name on the object, its name in JSON, the one that makes it, its type and default."""
+    """One field: its name on the object, in JSON and in the constructor, its type and its default."""
 
     name: str
     key: str
@@ -56,12 +56,12 @@ class _Field:
 
 
 def is_foreign(kind: Any) -> bool:
-    """Return whether a class is of attrs or of msgspec."""
+    """Return whether a class was made by attrs or msgspec."""
     return isinstance(kind, type) and (is_attrs(kind) or issubclass(kind, msgspec.Struct))
 
 
 def reference_of(kind: Any) -> str:
-    """Return the name of such a class among the definitions of a core schema; type arguments are part of it."""
+    """Return the name of such a class, with its type arguments, among the definitions of a core schema."""
     owner: Any = get_origin(kind) or kind
     arguments = ",".join(f"{getattr(argument, '__name__', 'type')}:{id(argument)}" for argument in get_args(kind))
     return f"{owner.__module__}.{owner.__qualname__}:{id(owner)}" + (f"[{arguments}]" if arguments else "")
@@ -74,7 +74,7 @@ def foreign_schema(annotation: Any) -> tuple[Any, list[Any]]:
         annotation: the class, or the class with its type arguments.
 
     Raises:
-        TypeError: its fields cannot be known, or it is not written as an object.
+        TypeError: the type of a field is unknown, or the class is not written as an object.
     """
     kind: type = get_origin(annotation) or annotation
     fields = list(
@@ -107,10 +107,10 @@ def foreign_schema(annotation: Any) -> tuple[Any, list[Any]]:
 
 
 def _refusal(error: Exception, keys: Mapping[str, str]) -> PydanticCustomError:
-    """Return the error for an object that a class refuses.
+    """Return the error for an object that the constructor refuses.
 
-    Validators of attrs name the field and repeat its value, both as Python has them; then the error is about that
-    member, in its JSON name (`member_error`), and says what it must be.
+    Validators of attrs name the field and repeat its value, both as Python has them. Then the error is about that
+    member under its JSON name (`member_error`), and says what it must be.
     """
     text = str(error.args[0] if error.args else error)
     match = _BY_ATTRS.fullmatch(text)
@@ -169,10 +169,10 @@ def _struct_fields(annotation: Any, kind: Any) -> Iterator[_Field]:
 
 
 def _types_of(annotation: Any, kind: type) -> dict[str, Any]:
-    """Return the types of the fields, with its type arguments in place of the type variables."""
+    """Return the types of the fields, with the type arguments in place of the type variables."""
     module = sys.modules.get(kind.__module__)
     try:
-        # Quoted annotations use the type variables of `class Page[T]`, which Python 3.12 does not look up itself.
+        # Quoted annotations may use the type variables of `class Page[T]`, which Python 3.12 does not look up.
         declared = [
             parameter for base in reversed(kind.__mro__) for parameter in getattr(base, "__type_params__", ())
         ]
@@ -198,7 +198,7 @@ def _declares(kind: type, name: str) -> bool:
 
 
 def _arguments_of(annotation: Any) -> Iterator[tuple[type, dict[Any, Any]]]:
-    """Yield a class and those that it is made of, each with the types that its type variables stand for."""
+    """Yield a class and its bases, each with its type variables and the types in their place."""
     kind = get_origin(annotation) or annotation
     arguments = dict(zip(getattr(kind, "__parameters__", ()), get_args(annotation), strict=False))
     yield kind, arguments
@@ -208,7 +208,7 @@ def _arguments_of(annotation: Any) -> Iterator[tuple[type, dict[Any, Any]]]:
 
 
 def _with_limits(annotation: Any) -> Any:
-    """Return a type with the limits of `msgspec.Meta` as pydantic knows them."""
+    """Return a type with the limits of `msgspec.Meta` as a `Field` of pydantic."""
     if get_origin(annotation) is not Annotated:
         return annotation
     bare, *metadata = get_args(annotation)

@@ -30,7 +30,7 @@ _DIALECTS: Final = {
     "http://json-schema.org/draft-07/schema": "Draft7Validator",
 }
 
-# Complaints that need no more than the keyword.
+# Phrases that need no more than the keyword.
 _PHRASES: Final = {
     "uniqueItems": "should not hold the same item twice",
     "contains": "does not hold the items it should hold",
@@ -41,13 +41,13 @@ _PHRASES: Final = {
 }
 
 
-#: Errors by which an alternative shows that it was not meant, the surest first.
+# Errors that show that an alternative was not meant, the surest first.
 _MISMATCH_SIGNS: Final = (("const", "enum"), ("required", "const", "enum"), ("additionalProperties",))
 _MAX_ALTERNATIVES: Final = 4
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong: where, and a phrase that follows the name of the place."""
+    """One fault of a value: its path, and a phrase that follows the path in a sentence."""
 
     path: tuple[Step, ...]
     phrase: str
@@ -57,13 +57,13 @@ class Problem(NamedTuple):
 
 
 class SchemaChecker:
-    """A schema that values are checked by.
+    """Checks values against one schema.
 
     Args:
         schema: the schema.
-        derived: it was made from Python types, so it is known to be good and rarely needed: it is compiled when
+        derived: it was made from Python types, so it is known to be valid and rarely needed: it is compiled when
             the first value has to be checked.
-        member: what an unknown member of the value itself is not, for complaints.
+        member: what error messages say that an unknown member of the value itself is not.
 
     Raises:
         ValueError: it is no JSON Schema, declares a dialect that is not known here, or refers to something
@@ -81,15 +81,15 @@ class SchemaChecker:
         return _compiled(self._schema)
 
     def problems(self, value: Any) -> list[Problem]:
-        """Return what is wrong with a parsed value (the first few things); an empty list if nothing is."""
+        """Return the first few faults of a parsed value; an empty list if it is valid."""
         try:
             errors = list(islice(self._validator.iter_errors(value), _MAX_PROBLEMS))
-        except ValueError:  # deeper than the library goes, or text that is no Unicode
+        except ValueError:  # nested deeper than the library goes, or text that is not Unicode
             return [Problem((), "is nested too deeply or holds text that is not valid Unicode")]
         return [problem for error in errors for problem in self._problems(error)][:_MAX_PROBLEMS]
 
     def _problems(self, error: ValidationError) -> Iterator[Problem]:
-        """Put one error into words; an object with several unknown members has a problem for each."""
+        """Yield the problems of one error; an object with several unknown members has one for each."""
         path = tuple(error.instance_path)
         keyword = error.kind.name
         schema = self._at(error.schema_path[:-1])
@@ -121,7 +121,7 @@ class SchemaChecker:
     def _no_alternative(
         self, path: tuple[Step, ...], context: Any, schema: Mapping[str, Any], value: Any
     ) -> Iterator[Problem]:
-        """Complain as the only alternative of the value's kind does, or about all if it is not the only one."""
+        """Yield the problems of the only alternative of the value's kind, or one that sums up all of them."""
         if any(not errors for errors in context):
             yield Problem(
                 path, f"fits more than one of its alternatives, got {describe_value(value, secret=True)}"
@@ -154,7 +154,7 @@ class SchemaChecker:
     def _shared_problem(
         self, path: tuple[Step, ...], inner: tuple[Step, ...], schema: Any, value: Any
     ) -> Problem:
-        """Complain of what each alternative refuses: a tag that none has, or that is missing."""
+        """Return a problem that all alternatives share: a tag that none has, or that is missing."""
         expected_schema = descend(schema, inner[len(path) :], self._schema)
         expected = expectation(expected_schema, self._schema)
         actual = value_at(value, inner[len(path) :])
@@ -164,7 +164,7 @@ class SchemaChecker:
         return Problem(inner, f"should be {expected or 'another value'}, got {got}")
 
     def _at(self, steps: list[str | int]) -> Mapping[str, Any]:
-        """Return the schema at a path of keywords, through references; an empty one where there is none."""
+        """Return the schema at a path of keywords, through references; an empty one if there is none."""
         target: Any = self._schema
         for step in steps:
             if isinstance(target, Mapping):
@@ -177,12 +177,12 @@ class SchemaChecker:
 
 
 def _goes_deeper(error: ValidationError, path: tuple[Step, ...]) -> bool:
-    """Whether an alternative fits the value itself and only fails within it."""
+    """Return whether an alternative fits the value itself and only fails within it."""
     return len(error.instance_path) > len(path) or error.kind.name == "required"
 
 
 def _paths(errors: list[ValidationError], kinds: tuple[str, ...]) -> set[tuple[Step, ...]]:
-    """Return the places of those errors that are of certain kinds."""
+    """Return the paths of the errors of certain kinds."""
     paths: set[tuple[Step, ...]] = set()
     for error in errors:
         if error.kind.name in kinds:
@@ -210,7 +210,7 @@ def _compiled(schema: Mapping[str, Any]) -> Validator:
 
 
 def refuse_elsewhere(uri: str) -> Any:
-    """Fetch nothing for a schema (R-562); the `retriever` of a validator.
+    """Refuse to fetch a schema (R-562); the `retriever` of a validator.
 
     Raises:
         ValueError: always.
@@ -221,15 +221,15 @@ def refuse_elsewhere(uri: str) -> Any:
 # -- wording ---------------------------------------------------------------------------------------------------
 
 
-#: Characters of what is said about the alternatives of one value.
+#: Most characters of the text about the alternatives of one value.
 LONGEST: Final = 600
 
 _MAX_EXCERPT: Final = 24
-_EXACT: Final = 2**53  # below it, floats have all integers
+_EXACT: Final = 2**53  # below it, floats are exact for integers
 _MAX_NAME: Final = 60
 _MAX_CHOICES: Final = 8
 _MAX_DEPTH: Final = 3
-#: How each limit is put, and what is counted.
+# The phrase of each limit, and the noun that it counts.
 _LIMITS: Final = {
     "minimum": ("be at least", ""),
     "maximum": ("be at most", ""),
@@ -264,7 +264,7 @@ def json_type(value: Any) -> str:
 
 
 def format_path(path: Iterable[Step]) -> str:
-    """Return a path as authors write it, in quotes: `"items[2].name"`."""
+    """Return a path in quotes, as authors write it: `"items[2].name"`."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
@@ -272,7 +272,7 @@ def format_path(path: Iterable[Step]) -> str:
 
 
 def describe_value(value: Any, *, secret: bool = False) -> str:
-    """Return what came: `string "2O24-01-…"`, or `string` alone for a secret and for what has no short form."""
+    """Return a received value for an error: `string "2O24-01-…"`, or `string` alone for a secret."""
     kind = json_type(value)
     if secret or isinstance(value, (list, dict)) or value is None:
         return kind
@@ -292,7 +292,7 @@ def one_of(choices: Iterable[str]) -> str:
 
 
 def expectation(schema: Any, root: Mapping[str, Any], depth: int = 0) -> str:
-    """Return what a schema expects in two or three words: `array of string`, `"a" or "b"`; none for anything."""
+    """Return what a schema expects in a few words, such as `array of string`; empty if it takes anything."""
     schema = follow(schema, root)
     if depth > _MAX_DEPTH:
         return str(schema.get("type", "value"))
@@ -310,15 +310,15 @@ def expectation(schema: Any, root: Mapping[str, Any], depth: int = 0) -> str:
 
 
 def unknown_member(name: str, role: str, names: Iterable[str], present: Any) -> str:
-    """Return that there is no such member, and which one may have been meant or which there are.
+    """Return the phrase for an unknown member: the name that was probably meant, or the names that there are.
 
     Args:
-        name: of the member that came.
-        role: what it is not: `an argument of this tool`.
-        names: of the members that there are.
-        present: the object that it came in.
+        name: the name of the unknown member.
+        role: what the name is not: `an argument of this tool`.
+        names: the names of the members that there are.
+        present: the object that has the unknown member.
     """
-    import difflib  # not before something is wrong
+    import difflib  # loaded for errors only
 
     choices = list(names)
     free = [choice for choice in choices if not (isinstance(present, Mapping) and choice in present)]
@@ -329,10 +329,10 @@ def unknown_member(name: str, role: str, names: Iterable[str], present: Any) -> 
 
 
 def limit_phrase(keyword: str, limit: object) -> str:
-    """Return what a keyword of JSON Schema that limits a value asks for: `be at most 50`."""
+    """Return the phrase for a keyword of JSON Schema that limits a value: `be at most 50`."""
     start, noun = _LIMITS[keyword]
     if isinstance(limit, float) and limit.is_integer() and abs(limit) < _EXACT:
-        limit = int(limit)  # as authors write it; pydantic makes a float of it
+        limit = int(limit)  # as the author wrote it; pydantic converts it to a float
     return f"{start} {limit}" + (f" {noun}{'' if limit == 1 else 's'}" if noun else "")
 
 

@@ -1,8 +1,8 @@
 """`x-mcp-header` in the input schema of a tool: written out where clients look for it, and checked.
 
-Easy to get wrong: clients drop a tool whose `x-mcp-header` stands anywhere but on a plain property that is
-reached through `properties` alone (R-253). A nested model stands behind a `$ref`, so a model that carries such a
-header is written out in place; what is still wrong then is refused when the tool is registered.
+Easy to get wrong: clients drop a tool with an `x-mcp-header` anywhere but on a plain property that is reached
+through `properties` alone (R-253). A nested model is behind a `$ref`, so a model with such a header is written
+out in place; what is still wrong then is refused when the tool is registered.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from enfilade.primitives.schema.references import mentioned_names, with_definiti
 #: The annotation by which an argument is also sent as a header of the HTTP request.
 HEADER: Final = "x-mcp-header"
 
-# A definition with a header that is written out twice is refused for it (R-251). More copies would double with
-# each model that holds another one twice.
-_MOST_WRITTEN_OUT: Final = 2
+# Two copies of a definition with a header are refused anyway (R-251), so more are not made: they would double
+# with each model that holds another one twice.
+_MAX_COPIES: Final = 2
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_TYPES: Final = ("string", "integer", "boolean")
 
 
 def write_out_headers(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema with the properties written out that refer to a definition with `x-mcp-header`."""
+    """Return the schema with each property written out that refers to a definition with `x-mcp-header`."""
     definitions = schema.get("$defs", {})
     carrying = _carrying_headers(definitions)
     if not carrying:
@@ -37,9 +37,9 @@ def write_out_headers(schema: dict[str, Any]) -> dict[str, Any]:
         properties: dict[str, Any] = {}
         for key, inner in subschema.get("properties", {}).items():
             name = str(inner.get("$ref", "")).removeprefix("#/$defs/")
-            if name in carrying and name not in open_names and times[name] < _MOST_WRITTEN_OUT:
+            if name in carrying and name not in open_names and times[name] < _MAX_COPIES:
                 times[name] += 1
-                # A copy, because a definition that others refer to as well is another place with a header.
+                # A copy: the definition itself stays for other references, and is another place with a header.
                 siblings = {keyword: value for keyword, value in inner.items() if keyword != "$ref"}
                 inner = {**deepcopy(definitions[name]), **siblings}
                 inner = written_out(inner, (*open_names, name))
@@ -51,7 +51,7 @@ def write_out_headers(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_headers(schema: Mapping[str, Any]) -> None:
-    """Refuse an input schema whose `x-mcp-header`s clients would drop the tool for (R-250 to R-253).
+    """Check the `x-mcp-header`s of an input schema: clients drop a tool with a wrong one (R-250 to R-253).
 
     Raises:
         ValueError: names the header, where it is and what is wrong with it.
@@ -100,7 +100,7 @@ def _plain_properties(schema: Mapping[str, Any], path: str) -> Iterator[tuple[st
 
 
 def _annotated(node: Any, *, names: bool = False) -> Iterator[Mapping[str, Any]]:
-    """Yield every schema with a header annotation; with `names`, the keys here are names and no keywords."""
+    """Yield every schema with a header annotation; with `names`, the keys here are names, not keywords."""
     if isinstance(node, Mapping):
         if HEADER in node and not names:
             yield node

@@ -1,11 +1,11 @@
-"""From pydantic's schemas to what is published: statements that are true, and that other validators read alike.
+"""From pydantic's JSON Schemas to those that are published, which every other validator must read alike.
 
-What does not travel is left out, and still checked in Python: regular expressions that ECMA-262 refuses, formats
-that nobody else knows, defaults that are no instance of their own schema. Of what a tool sends, formats that
-Python writes otherwise (a date-time without an offset, a duration with fractions) are left out as well, because
-clients refuse the whole result for them.
+What other validators read differently is left out, and still checked in Python: regular expressions that ECMA-262
+refuses, formats that only pydantic knows, defaults that are no instance of their own schema. The schema of a
+result also loses formats that Python writes differently (a date-time without an offset, a duration with
+fractions), because clients refuse the entire result for them. Limits get the keywords of JSON Schema.
 
-Easy to get wrong: left out is always true, and put in may not be. A schema that says less refuses nothing.
+Easy to get wrong: leaving a keyword out is always safe, adding one is not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from enfilade.primitives.schema.core_nodes import COMPARISONS, DIGITS
 from enfilade.primitives.schema.references import Schema, follow, map_subschemas, walk
 from enfilade.primitives.schema.regex_dialect import is_portable, means_the_same
 
-#: The formats of JSON Schema and OpenAPI that validators know; Ajv warns of any other.
+#: The formats of JSON Schema and OpenAPI that validators know; Ajv warns about any other.
 KNOWN_FORMATS: Final = frozenset(
     {
         *("date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "json-pointer", "regex", "time"),
@@ -27,10 +27,10 @@ KNOWN_FORMATS: Final = frozenset(
         *("binary", "byte", "double", "float", "int32", "int64", "password"),
     }
 )
-#: Those of which Python, and pydantic, write texts that are none to others.
+#: Those that Python and pydantic may write in a way that other validators refuse.
 WRITTEN_OTHERWISE: Final = KNOWN_FORMATS - {"date", "ipv4", "uuid"}
 
-# What is said of a text in place of a format that only pydantic knows.
+# Descriptions that take the place of formats that only pydantic knows.
 _FORMATS_IN_WORDS: Final = {
     "ipvanyaddress": "An IPv4 or IPv6 address.",
     "ipv4interface": "An IPv4 interface, such as 192.0.2.5/24.",
@@ -53,7 +53,7 @@ _TYPES: Final[dict[type, tuple[str, ...]]] = {
     float: ("number",),
     type(None): ("null",),
 }
-# Of the shortest and the longest length, by JSON type.
+# The keywords of the shortest and the longest length, by JSON type.
 _LENGTH_KEYWORDS: Final[Mapping[str, tuple[str, str]]] = {
     "string": ("minLength", "maxLength"),
     "array": ("minItems", "maxItems"),
@@ -62,17 +62,17 @@ _LENGTH_KEYWORDS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def portable(schema: Schema, *, sent: bool = False) -> dict[str, Any]:
-    """Return what is published of a schema that pydantic made.
+    """Return the schema to publish for one that pydantic made.
 
     Args:
-        schema: a whole schema, with its `$defs`.
-        sent: it is of what a tool returns, and not of what it takes.
+        schema: the schema with its `$defs`.
+        sent: whether it describes what a tool returns, and not what it takes.
     """
 
     def changed(subschema: Schema) -> dict[str, Any]:
         new = _numbers(_patterns(_format(_standard_limits(map_subschemas(subschema, changed)), sent), sent), sent)
         if sent:
-            new.pop("uniqueItems", None)  # what differs in Python may be the same in JSON: hidden secrets
+            new.pop("uniqueItems", None)  # values may be equal in JSON alone, such as hidden secrets
         return _tagged(_with_items(new), sent)
 
     published = changed(schema)
@@ -119,7 +119,7 @@ def _patterns(schema: dict[str, Any], sent: bool) -> dict[str, Any]:
 
 
 def _numbers(schema: dict[str, Any], sent: bool) -> dict[str, Any]:
-    """Leave out limits that are no numbers (of dates, infinite), and steps that binary fractions miss."""
+    """Remove limits that are no finite numbers, and steps that binary fractions do not meet."""
     for key in _NUMBERS:
         limit = schema.get(key, 0)
         is_finite = type(limit) in (int, float) and abs(limit) < float("inf")
@@ -129,7 +129,7 @@ def _numbers(schema: dict[str, Any], sent: bool) -> dict[str, Any]:
 
 
 def _keys(schema: dict[str, Any], root: Schema) -> dict[str, Any]:
-    """Say of the keys of a dict what they are as strings, which all keys are in JSON."""
+    """Describe the keys of a dict as strings, because all keys are strings in JSON."""
     names = follow(schema.get("propertyNames"), root)
     choices = names.get("enum", [names["const"]] if "const" in names else [])
     if choices and not all(isinstance(choice, str) for choice in choices):
@@ -142,7 +142,7 @@ def _keys(schema: dict[str, Any], root: Schema) -> dict[str, Any]:
 
 
 def _tagged(schema: dict[str, Any], sent: bool) -> dict[str, Any]:
-    """Say by `required` that a caller must tell which alternative is meant: `discriminator` is no JSON Schema."""
+    """Replace `discriminator`, which is not in JSON Schema, by making the tag required in each alternative."""
     discriminator = schema.pop("discriminator", None)
     tag = discriminator.get("propertyName") if isinstance(discriminator, Mapping) else None
     if tag and not sent and "oneOf" in schema:
@@ -154,7 +154,7 @@ def _tagged(schema: dict[str, Any], sent: bool) -> dict[str, Any]:
 
 
 def _with_items(schema: dict[str, Any]) -> dict[str, Any]:
-    """Say of an array that its items may be anything where nothing is said: some hosts refuse it otherwise."""
+    """Give an array without `items` the empty schema for them; some hosts refuse it otherwise."""
     kind = schema.get("type")
     if (kind == "array" or (isinstance(kind, list) and "array" in kind)) and "items" not in schema:
         schema["items"] = {}
@@ -162,9 +162,9 @@ def _with_items(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fits(value: Any, schema: Schema, definitions: Mapping[str, Any]) -> bool:
-    """Whether a default is an instance of its schema, for every validator."""
+    """Return whether a default is an instance of its schema, for every validator."""
     if isinstance(value, (float, list, dict)):
-        value = from_json(to_json(value, inf_nan_mode="null"))  # null where a number is infinite or none
+        value = from_json(to_json(value, inf_nan_mode="null"))  # null in place of NaN and infinities
     if schema.keys() <= _NOTES and isinstance(schema.get("type"), str) and type(value) in _TYPES:
         return schema["type"] in _TYPES[type(value)]
     branches = schema.get("anyOf")
@@ -181,7 +181,7 @@ def _fits(value: Any, schema: Schema, definitions: Mapping[str, Any]) -> bool:
     steps = [step for subschema in walk(complete) if (step := subschema.get("multipleOf", 1)) % 1]
     is_number = type(value) in (int, float)
     if steps and (not is_number or steps != [schema.get("multipleOf")] or (value / steps[0]) % 1):
-        return False  # others divide binary fractions, and find a rest
+        return False  # other validators divide binary fractions, and get a remainder
     try:
         validator = Draft202012Validator(complete, retriever=refuse_elsewhere, validate_formats=True)
         return validator.is_valid(value)
@@ -190,7 +190,7 @@ def _fits(value: Any, schema: Schema, definitions: Mapping[str, Any]) -> bool:
 
 
 def _standard_limits(schema: dict[str, Any]) -> dict[str, Any]:
-    """Put limits that stand in a schema under pydantic's names, or beside a union, where they belong."""
+    """Rename limits that have pydantic's names, and move limits beside a union into its alternatives."""
     for name, word in COMPARISONS.items():
         limit = schema.pop(name, None)
         if type(limit) in (int, float):
@@ -204,12 +204,12 @@ def _standard_limits(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _put(schema: dict[str, Any], keywords: Mapping[str, str], limit: Any) -> None:
-    """Write a limit into those alternatives of a schema whose values have it."""
+    """Add a limit to those alternatives of a schema whose values have it."""
     branches = schema.get("anyOf") or schema.get("oneOf")
     if branches:
         for branch in branches:
             _put(branch, keywords, limit)
     keyword = keywords.get(str(schema.get("type")))
-    # The text of a date or of bytes has another length than they have, and a model has none.
+    # A date or bytes differ in length from their text, and a model has no length.
     if keyword and not schema.keys() & {"format", "contentEncoding", "properties", "enum", "const", keyword}:
         schema[keyword] = limit

@@ -1,11 +1,11 @@
-"""Whether a regular expression is one of ECMA-262 with its flag `u`, which JSON Schema's `pattern` is read by.
+"""Decides whether a pattern is valid in ECMA-262 with the flag `u`, the dialect of JSON Schema's `pattern`.
 
-One that is not makes clients refuse the tool, and some of them the whole list of tools. Only what surely is one
-passes: a reader of the grammar of ECMA-262, edition 2018, in its strict form, without its rarer parts (Unicode
-properties other than the general ones).
+An invalid pattern makes clients refuse the tool, and some of them the entire list of tools. The reader follows
+the strict grammar of ECMA-262, edition 2018, without its rarer features (Unicode properties other than the
+general ones), so only patterns that are surely valid pass.
 
-Easy to get wrong: `\\d`, `\\w`, `\\s`, `\\b` and `.` are legal there and mean something else than in Python. What
-Python found to match need not match there.
+Easy to get wrong: `\\d`, `\\w`, `\\s`, `\\b` and `.` are valid in both dialects and mean different things. A text
+that matches in Python need not match in ECMA-262.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _ESCAPE: Final = re.compile(
 _SET: Final = re.compile(r"\\[dDwWsSpP]")  # stands for many characters, and can bound no range
 _BACKWARD: Final = re.compile(r"\\(?:k<([A-Za-z_$][\w$]*)>|([1-9][0-9]*))", re.ASCII)
 _LITERAL: Final = re.compile(r"[^\^$\\.*+?()\[\]{}|]")
-# What ECMA-262 and Python read differently.
+# Valid in ECMA-262 and in Python, with different meanings.
 _DIFFERENT: Final = re.compile(r"\\[dDwWsSbBpP]|\.")
 
 
 @lru_cache(maxsize=1024)
 def is_portable(pattern: str) -> bool:
-    """Whether ECMA-262 with the flag `u` surely takes a pattern."""
+    """Return whether a pattern is surely valid in ECMA-262 with the flag `u`."""
     try:
         pattern.encode()
         return _Reader(pattern).reads()
@@ -40,7 +40,7 @@ def is_portable(pattern: str) -> bool:
 
 
 def means_the_same(pattern: str) -> bool:
-    """Whether a portable pattern surely matches the same texts in ECMA-262 as in Python."""
+    """Return whether a pattern surely matches the same texts in ECMA-262 as in Python."""
     return is_portable(pattern) and not _DIFFERENT.search(pattern.replace("\\.", "").replace("\\\\", ""))
 
 

@@ -25,7 +25,7 @@ from enfilade.primitives.schema.core_schemas import serializer_of, validator_of
 
 _MOST_JOINED: Final = 16  # values of a Flag that are listed one by one
 _DECIMAL: Final = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-# What keys of a dict are like, by their type in pydantic's core schema.
+# What keys of a dict look like in JSON, by their type in pydantic's core schema.
 _KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
     "int": {"pattern": "^-?[0-9]+$"},
     "bool": {"enum": ["true", "false"]},
@@ -35,7 +35,7 @@ _CHOICES: Final = ("enum", "literal", "function-before")  # those of which keys 
 
 
 class TidySchema(GenerateJsonSchema):
-    """Pydantic's schemas without the titles that it makes up for properties, and with bytes as base64."""
+    """Pydantic's generator without the titles that it derives for properties, and with bytes as base64."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -43,10 +43,10 @@ class TidySchema(GenerateJsonSchema):
         self._core_configs: list[Mapping[str, Any]] = [{}]
 
     def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
-        """Say nothing: a default that JSON cannot hold is simply not published."""
+        """Ignore the warning: a default that JSON cannot hold is not published."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """Return False: a title says what the name says already."""
+        """Return False: a derived title only repeats the name."""
         return False
 
     def encode_default(self, dft: Any) -> Any:
@@ -54,12 +54,12 @@ class TidySchema(GenerateJsonSchema):
         return base64.b64encode(dft).decode() if isinstance(dft, bytes) else super().encode_default(dft)
 
     def chain_schema(self, schema: core_schema.ChainSchema) -> JsonSchemaValue:
-        """Return what all steps take or give; of a type with a limit of text, the type and not just text."""
+        """Return the schema of all steps; for a type with a limit on text, that of the type."""
         chain: Any = schema
         return self.generate_inner(chain["steps"][0]) if is_limit_of_text(chain) else super().chain_schema(schema)
 
     def definitions_schema(self, schema: core_schema.DefinitionsSchema) -> JsonSchemaValue:
-        """Return a schema with its definitions, which are kept to check defaults by."""
+        """Return a schema with its definitions, and remember those for checks of defaults."""
         self._core_definitions |= {
             name: definition for definition in schema["definitions"] if (name := definition.get("ref"))
         }
@@ -82,7 +82,7 @@ class TidySchema(GenerateJsonSchema):
 
     @contextmanager
     def _configured(self, schema: Any) -> Iterator[None]:
-        """Know the config of a class while its fields are looked at."""
+        """Make the config of a class available while its fields are visited."""
         self._core_configs.append(schema.get("config") or {})
         try:
             yield
@@ -90,7 +90,7 @@ class TidySchema(GenerateJsonSchema):
             self._core_configs.pop()
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Return a schema with its default, if that is what a caller gets by sending it."""
+        """Return a schema with its default, if sending it back gives that default."""
         published = super().default_schema(schema)
         if self.mode != "validation" or "default" not in schema:
             return published
@@ -99,7 +99,7 @@ class TidySchema(GenerateJsonSchema):
         if "default" not in published:
             try:
                 published["default"] = encoded(default, inner, self._core_definitions)
-            except Exception:  # whatever a type has against it: JSON cannot hold its values
+            except Exception:  # of any kind, from the type's own serializer: JSON cannot hold the value
                 return published
         value = published["default"]
         if not comes_back(default, value, inner, self._core_definitions, self._core_configs[-1]):
@@ -107,11 +107,11 @@ class TidySchema(GenerateJsonSchema):
         return published
 
     def field_is_present(self, field: Any) -> bool:
-        """Return whether a field is published: of dataclasses, only those that a caller can give."""
+        """Return whether a field is published; fields of dataclasses with `init=False` are not arguments."""
         return super().field_is_present(field) and not (self.mode == "validation" and field.get("init") is False)
 
     def str_schema(self, schema: core_schema.StringSchema) -> JsonSchemaValue:
-        """Return a string, without a pattern whose flags are not said or whose dialect is Python's own."""
+        """Return a string, without a pattern that has flags or the dialect of Python."""
         published = super().str_schema(schema)
         pattern: Any = schema.get("pattern")
         if isinstance(pattern, re.Pattern):
@@ -126,16 +126,16 @@ class TidySchema(GenerateJsonSchema):
         return published
 
     def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchemaValue:
-        """Return a choice of the values; of a Flag, all that can be made by joining its members."""
+        """Return a choice of the values; for a Flag, of the sums of its members."""
         published = super().enum_schema(schema)
         return flag_schema(schema["cls"], published) if issubclass(schema["cls"], Flag) else published
 
     def get_decimal_pattern(self, schema: core_schema.DecimalSchema) -> str | None:
-        """Return what a decimal is written like; pydantic itself says that it is any string."""
+        """Return the pattern of a decimal; pydantic publishes any string."""
         return _DECIMAL
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
-        """Return an object, and what its keys are like where they are integers or booleans."""
+        """Return an object, with a schema of its keys where they are integers, booleans or choices."""
         published = super().dict_schema(schema)
         keys: Any = schema.get("keys_schema", {})
         names = _KEYS.get(keys.get("type", ""))
@@ -145,22 +145,22 @@ class TidySchema(GenerateJsonSchema):
         return {**published, "propertyNames": dict(names)} if names else published
 
     def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
-        """Return a base64 string for bytes that arrive; both alphabets are read, the URL-safe one is written."""
+        """Return a base64 string; both alphabets are read, and the URL-safe one is written."""
         published = super().bytes_schema(schema)
         if self.mode == "validation" and published.get("format") == "base64url":
             del published["format"]
             published["contentEncoding"] = "base64"
-        for limit in ("minLength", "maxLength"):  # are of the bytes, and not of the text
+        for limit in ("minLength", "maxLength"):  # count bytes, not the characters of their text
             published.pop(limit, None)
         return published
 
 
 def flag_schema(flag: type[Flag], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of a Flag: an integer that joins members, whose values it names.
+    """Return the schema of a Flag: an integer that is a sum of members, with their names in its description.
 
     Args:
         flag: the class.
-        schema: what pydantic says of it, which knows single members alone.
+        schema: pydantic's, which knows single members alone.
     """
     bits = {member.value: name for name, member in flag.__members__.items()}
     published = {key: value for key, value in schema.items() if key != "enum"}
@@ -179,7 +179,7 @@ def flag_schema(flag: type[Flag], schema: Mapping[str, Any]) -> dict[str, Any]:
 # -- which defaults are published ------------------------------------------------------------------------------
 
 
-# Values that come back as they are, by the type of their core schema.
+# Python types whose values surely come back, by the type of their core schema.
 _PLAIN: Final[Mapping[str, tuple[type, ...]]] = {
     "any": (str, int, float, bool, type(None)),
     "str": (str,),
@@ -193,10 +193,10 @@ _CHANGES_BY_CONFIG: Final = frozenset({"str_strip_whitespace", "str_to_lower", "
 
 
 def encoded(default: Any, schema: Node, definitions: Mapping[str, Node]) -> Any:
-    """Return a default as the JSON that its own type writes.
+    """Return a default as JSON, written by its own type.
 
     Args:
-        default: of a parameter or a field.
+        default: the default of a parameter or a field.
         schema: the core schema of its type.
         definitions: those that the schema may refer to, by name.
 
@@ -210,7 +210,7 @@ def encoded(default: Any, schema: Node, definitions: Mapping[str, Node]) -> Any:
 def comes_back(
     default: Any, published: Any, schema: Node, definitions: Mapping[str, Node], config: Mapping[str, Any]
 ) -> bool:
-    """Return whether reading what is published of a default gives that default.
+    """Return whether reading the published form of a default gives that default.
 
     Args:
         default: as it was declared.
@@ -220,7 +220,7 @@ def comes_back(
         config: the core config of the class whose field it is.
     """
     if _mentions_reference(published):
-        return False  # which would be read as a reference of the schema
+        return False  # hosts would read it as a reference within the schema
     if _is_plain(default, schema, config):
         return True
     try:
@@ -231,7 +231,7 @@ def comes_back(
 
 
 def _is_plain(default: Any, schema: Node, config: Mapping[str, Any]) -> bool:
-    """Return whether a default surely comes back, so that no validator has to be made."""
+    """Return whether a default surely comes back, so that no validator needs to be built."""
     while schema["type"] == "nullable":
         if default is None:
             return True
@@ -264,7 +264,7 @@ def _mentions_reference(value: Any) -> bool:
 
 
 def _holder(schema: Node, config: Mapping[str, Any]) -> Node:
-    """Return a schema of an object with one member: only the schemas of objects have a config."""
+    """Return the schema of an object with one member, because only objects have a config."""
     field = {"type": "typed-dict-field", "schema": schema, "required": True}
     return {
         "type": "typed-dict",
@@ -274,7 +274,7 @@ def _holder(schema: Node, config: Mapping[str, Any]) -> Node:
 
 
 def _complete(schema: Node, definitions: Mapping[str, Node]) -> Node:
-    """Return a schema with those of the definitions that it uses."""
+    """Return a schema with the definitions that it uses."""
     used: dict[str, Node] = {}
     waiting: list[Any] = [schema]
     while waiting:

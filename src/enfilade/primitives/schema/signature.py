@@ -1,11 +1,11 @@
 """The signature of any callable: its parameters with their types resolved, and which of them take the context.
 
-A function, a method, a `functools.partial`, a callable object and a decorated function all end up as the same
-`Signature`. What a partial has already filled in is the author's business and no parameter any more.
+Functions, methods, `functools.partial`s, callable objects and decorated functions all have a `Signature`. A
+parameter that a partial has filled is not a parameter any more.
 
 Easy to get wrong: annotations may be strings (`from __future__ import annotations`, quotes) whose names live
 in the module, in the function that encloses this one, or nowhere at run time (`if TYPE_CHECKING:`).
-`annotations.py` finds them; this file only decides what each parameter is.
+`annotations.py` resolves them; this file only decides the kind of each parameter.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ else:  # for plain functions that take the context, and for functions that were 
 
 EMPTY: Final = inspect.Parameter.empty
 
-#: Packages with classes that are refused in a signature.
+# Packages of other frameworks, whose classes are refused in a signature.
 _OTHERS: Final = frozenset({"fastapi", "fastmcp", "mcp", "starlette", "uncalled_for"})
 _VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _FUNCTOOLS: Final = functools.singledispatch.__code__.co_filename
 
 
 class Parameter(NamedTuple):
-    """One parameter that the caller fills; without a default it has `EMPTY`, without an annotation `Any`."""
+    """A parameter that the caller fills; its default may be `EMPTY`, its annotation is `Any` if it has none."""
 
     name: str
     annotation: Any
@@ -54,16 +54,16 @@ class Parameter(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """A callable as this room sees it.
+    """The parameters of a callable by who fills them, and its result.
 
     Attributes:
-        parameters: what the caller fills, in order.
-        contexts: the names of the parameters that take the context.
-        dependencies: the parameters that come from a function, by name.
-        positional: the names of those that can only be passed by position, context or not, in order.
+        parameters: those that the caller fills, in order.
+        contexts: the names of those that take the context.
+        dependencies: those that a function fills, by name.
+        positional: the names of all that can only be passed by position, in order.
         extra: the name of `**kwargs`, which only a tool with a hand-made schema may have.
         returns: the resolved return annotation, or `EMPTY`.
-        unresolved: why the return annotation is not known, if it is not; empty otherwise.
+        unresolved: why the return annotation cannot be resolved; empty if it can.
     """
 
     parameters: tuple[Parameter, ...]
@@ -89,9 +89,9 @@ def read_signature(
     Args:
         fn: any callable; a class only as a provider.
         context_type: a parameter annotated with it (or with `None` beside it) takes the context.
-        kind: what is made of it, for error messages.
+        kind: what it is registered as, for error messages.
         allow_extra: whether `**kwargs` is fine.
-        is_provider: others depend on it, so that a generator function or a class is fine.
+        is_provider: whether it is a dependency, which may also be a generator function or a class.
         within: the functions that depend on this one, outermost first.
 
     Raises:
@@ -149,14 +149,14 @@ def read_signature(
 
 
 def _of_others(kinds: Iterable[type]) -> list[type]:
-    """Return the classes that are of another framework, or derive from one of its classes."""
+    """Return the classes that belong to another framework, or derive from one of its classes."""
     return [
         kind for kind in kinds if any(str(base.__module__).partition(".")[0] in _OTHERS for base in kind.__mro__)
     ]
 
 
 def _registering(function: str, kind: str) -> str:
-    """Return how an author registers a function as a kind of thing."""
+    """Return the code by which an author registers a function as a tool, a prompt and so on."""
     return {
         "prompt": f"app.add_prompt({function})",
         "resource": f"app.add_resource({function}, uri)",
@@ -200,12 +200,12 @@ def _takes_context(annotation: Any, context_type: type, where: str) -> bool:
 
 
 def refuse_nothing(signature: Signature, label: str, expected: str) -> None:
-    """Refuse a function that says that it returns nothing where something is due.
+    """Refuse a function whose return annotation is None where a value is needed.
 
     Args:
-        signature: of the function.
-        label: what errors call it.
-        expected: what is due: `the contents of the resource`.
+        signature: the signature of the function.
+        label: its name in errors.
+        expected: what it must return: `the contents of the resource`.
 
     Raises:
         TypeError: its return annotation is None.
@@ -217,7 +217,7 @@ def refuse_nothing(signature: Signature, label: str, expected: str) -> None:
 def read_provider(
     fn: Callable[..., Any], context_type: type, within: tuple[Callable[..., Any], ...] = ()
 ) -> Provider:
-    """Return a function that others depend on, with what it depends on itself.
+    """Return a dependency with the dependencies of its own.
 
     Args:
         fn: a function, method, partial, callable object or class; `async`, a generator, both or neither.
@@ -320,7 +320,7 @@ def is_async(fn: Any) -> bool:
 
 
 def raw_name(fn: Any) -> str:
-    """Return the name that the author gave: that of the function in a partial, of the class of an object."""
+    """Return the name of the function, of the function in a partial, or of the class of an object."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     name = getattr(fn, "__name__", None) or type(fn).__name__
@@ -328,14 +328,14 @@ def raw_name(fn: Any) -> str:
 
 
 def describe(fn: Any) -> str:
-    """Return what error messages call the function: `add()`."""
+    """Return the name of a function in error messages: `add()`."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     return f"{getattr(fn, '__qualname__', None) or type(fn).__qualname__}()".replace("<locals>.", "")
 
 
 def origin_of(fn: Any) -> str:
-    """Return where the callable was written, as `module:qualname (file.py:12)`; as much of it as can be known."""
+    """Return where a callable is defined, as `module:qualname (file.py:12)`, as far as it is known."""
     body = function_of(fn)
     name = getattr(body, "__qualname__", None) or type(body).__qualname__
     origin = f"{getattr(body, '__module__', None) or 'builtins'}:{name}"
@@ -382,14 +382,14 @@ def is_deferrable(annotation: Any) -> bool:
 
 
 def texts_of(parameter: Parameter) -> Iterator[Any]:
-    """Yield what such a parameter will bring into its schema besides its type."""
+    """Yield the description and the default of such a parameter, which its schema will hold."""
     yield from _unannotated(parameter.annotation)[1]
     if parameter.default is not EMPTY:
         yield parameter.default
 
 
 def _unannotated(annotation: Any) -> tuple[Any, tuple[str, ...]]:
-    """Return a type, and the texts that were put beside it."""
+    """Return a type, and the texts beside it in `Annotated`."""
     if get_origin(annotation) is Annotated:
         kind, *texts = get_args(annotation)
         if all(type(text) is str for text in texts):

@@ -1,10 +1,10 @@
-"""The names that `type X = …` gives to types: what they stand for, also where they take type arguments.
+"""Walks and rewrites annotations, also behind aliases (`type X = …`), with and without type arguments.
 
-`get_origin` and `get_args` do not look behind such a name. A mark in `Annotated[…]` (a dependency, a description)
-that stands behind one would be lost, so every reader of an annotation asks here first.
+`get_origin` and `get_args` do not follow aliases. A mark in `Annotated[…]` (a dependency, a description) behind
+an alias would be lost, so every reader of an annotation uses these functions.
 
 Easy to get wrong: an alias may refer to itself. `type Json = dict[str, Json] | str` is a type; `type C = C` and
-`type C = C | int` are none.
+`type C = C | int` are not.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ UNIONS: Final = (Union, types.UnionType)
 
 
 def alias_of(annotation: Any) -> Any:
-    """Return the alias that an annotation is, or of which it is a use with type arguments; None for others."""
+    """Return the alias of an annotation that is one, with or without type arguments; None for others."""
     for candidate in (annotation, get_origin(annotation)):
         if type(candidate).__name__ == "TypeAliasType":
             return candidate
@@ -43,7 +43,7 @@ def alias_of(annotation: Any) -> Any:
 
 
 def without_alias(annotation: Any) -> Any:
-    """Return what an annotation stands for: an alias is followed to its value, anything else stays.
+    """Return the value of an annotation that is an alias; others as they are.
 
     Raises:
         TypeError: an alias refers to nothing but itself, or to a name that is not known.
@@ -58,9 +58,9 @@ def without_alias(annotation: Any) -> Any:
 
 
 def with_metadata(annotation: Any) -> Any:
-    """Return an annotation with the `Annotated[…]` at its outside that stands behind aliases.
+    """Return an annotation with the outermost `Annotated[…]` in place of the aliases before it.
 
-    An alias of anything else stays: pydantic publishes it by its name, and it may be recursive.
+    An alias of anything else stays: pydantic publishes it under its name, and it may be recursive.
     """
     if get_origin(annotation) is Annotated:
         bare, *metadata = get_args(annotation)
@@ -73,7 +73,7 @@ def with_metadata(annotation: Any) -> Any:
 
 
 def strip(annotation: Any) -> Any:
-    """Return the annotation without `Annotated[…]` and without the names that `type X = …` gave it."""
+    """Return the annotation without `Annotated[…]` and without aliases."""
     while True:
         annotation = without_alias(annotation)
         if get_origin(annotation) is not Annotated:
@@ -85,7 +85,7 @@ def check_aliases(annotation: Any) -> None:
     """Check that every alias within an annotation stands for a type.
 
     Raises:
-        TypeError: one refers to itself before it comes to a type, or to a name that is not known.
+        TypeError: one refers to nothing but itself, or to a name that is not known.
     """
     checked: list[Any] = []
 
@@ -121,7 +121,7 @@ def parts_of(annotation: Any) -> Iterator[Any]:
 
 
 def classes_in(annotation: Any) -> Iterator[type]:
-    """Yield the classes that an annotation is made of, and those of the marks in its `Annotated[…]`."""
+    """Yield the classes within an annotation, and those of the marks in its `Annotated[…]`."""
     for candidate in parts_of(annotation):
         if get_origin(candidate) is Annotated:
             yield from map(type, get_args(candidate)[1:])
@@ -130,7 +130,7 @@ def classes_in(annotation: Any) -> Iterator[type]:
 
 
 class TypeArguments:
-    """Carries the type arguments of a class of attrs or msgspec into the schema that pydantic makes.
+    """A mark that puts the type arguments of an attrs class or Struct into its core schema.
 
     Args:
         annotation: the class with its type arguments, such as `Page[int]`.
@@ -151,18 +151,18 @@ class TypeArguments:
 
 
 def with_type_arguments(annotation: Any) -> Any:
-    """Return a class of attrs or msgspec so that pydantic keeps its type arguments; others as they are."""
+    """Return an attrs class or Struct with its type arguments as a mark; others as they are."""
     kind = get_origin(annotation)
     is_foreign = hasattr(kind, "__attrs_attrs__") or hasattr(kind, "__struct_fields__")
     return Annotated[annotation, TypeArguments(annotation)] if is_foreign else annotation
 
 
 def rewritten(annotation: Any, change: Callable[[Any], Any]) -> Any:
-    """Return an annotation in which the types within it are what `change` returns for them.
+    """Return an annotation with `change` applied to it and to the types within it.
 
     Args:
         annotation: any; aliases stay as they are.
-        change: gets each type after those within it were changed.
+        change: is called with each type after those within it.
     """
     arguments = get_args(annotation)
     if get_origin(annotation) is Literal:
@@ -201,7 +201,7 @@ def _with_arguments(annotation: Any, arguments: tuple[Any, ...]) -> Any:
 
 
 def _value_of(alias: Any, arguments: tuple[Any, ...]) -> Any:
-    """Return the value of an alias, with these in place of its type parameters.
+    """Return the value of an alias, with these arguments in place of its type parameters.
 
     Raises:
         TypeError: a name in it is not known.

@@ -1,16 +1,15 @@
-"""URI templates (RFC 6570) read backwards: which values does this URI give to the template's variables?
+"""Matches URIs against URI templates (RFC 6570): the values whose expansion would be the URI.
 
-The libraries for RFC 6570 expand templates; a server has to do the opposite, which the RFC leaves open. Here it
-means: the values from which an expansion would have given the URI. All operators are known (`{x}`, `{+x}`,
-`{#x}`, `{.x}`, `{/x}`, `{;x}`, `{?x}`, `{&x}`), several variables at once and explosion (`{x*}`). A prefix
-(`{x:3}`) is refused, since what it cuts off cannot be known.
+Libraries for RFC 6570 expand templates; a server needs the reverse, which the RFC does not define. All operators
+are supported (`{x}`, `{+x}`, `{#x}`, `{.x}`, `{/x}`, `{;x}`, `{?x}`, `{&x}`), several variables in one expression
+and explosion (`{x*}`). A prefix (`{x:3}`) is refused, because the rest of its value cannot be recovered.
 
-Two things go beyond the RFC, because people write it so: `{x*}` also takes several segments of a path, and the
-members of a query may come in any order.
+Two extensions of the RFC: `{x*}` also takes several segments of a path, and the members of a query may come in
+any order.
 
-Easy to get wrong: time. Two variables side by side can share out a text in many ways, and a regular expression
-would try them all. Here no part is tried twice up to the same place, so the work is bounded by the number of
-parts times the length of the URI. And a value is decoded only after it was cut out: `%2F` parts nothing.
+Easy to get wrong: time. A text can be divided between adjacent variables in many ways, and a regular expression
+would try them all. Here no part is tried twice up to the same position, so the work is bounded by the number of
+parts times the length of the URI. And a value is decoded only after it was cut out, so `%2F` separates nothing.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ _EXPRESSION: Final = re.compile(r"\{([^{}]*)\}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WEB: Final = re.compile(r"(https?://(?:[^/?#{}]*@)?)((?:\{[^{}]*\}|[^/?#{}])*)", re.IGNORECASE)
 _OPERATORS: Final = "+#./;?&"
-# What a value ends at; `{+x}` and `{#x}` end only where the template itself goes on with a query or fragment.
+# Characters at which a value ends; `{+x}` and `{#x}` end only at a query or fragment of the template itself.
 _STOPS: Final = {"": "/?#", "/": "/?#", ".": "/?#.", ";": "/?#;"}
-# An exploded value goes on over what parts its items.
+# An exploded value includes the separators of its items.
 _STOPS_EXPLODED: Final = {"": "?#", "/": "?#", ".": "/?#"}
 
 
@@ -42,24 +41,24 @@ class Variable(NamedTuple):
 
     @property
     def may_be_absent(self) -> bool:
-        """Whether a URI can match without it."""
+        """Whether a URI can match without the variable."""
         return self.operator not in ("", "+")
 
     @property
     def separators(self) -> str:
-        """What parts the items of a list."""
+        """The characters that separate the items of a list."""
         return "," + (self.operator or "/") if self.exploded and self.operator in ("", "/", ".") else ","
 
 
 class _Subject:
-    """The URI that is being matched, and where in it values have to end."""
+    """The URI to match, with an index of the characters at which values end."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._ends: dict[str, list[int]] = {}
 
     def end(self, stops: str, begin: int) -> int:
-        """Return where the run of characters ends that begins here and has none of `stops` in it."""
+        """Return the first position from `begin` on that has one of `stops`, or the end of the text."""
         ends = self._ends.get(stops)
         if ends is None:
             ends = [position for position, character in enumerate(self.text) if character in stops]
@@ -69,7 +68,7 @@ class _Subject:
 
 
 class _Text(NamedTuple):
-    """What stands in the URI as it is."""
+    """Literal text."""
 
     text: str
 
@@ -80,14 +79,14 @@ class _Text(NamedTuple):
 
 
 class _Value(NamedTuple):
-    """The value of one variable, with what introduces it."""
+    """The value of one variable, with its prefix."""
 
     variable: Variable
     prefix: str
     stops: str
 
     def ways(self, subject: _Subject, start: int) -> Iterator[tuple[int, range]]:
-        """Yield where the value can begin and the ends it can have; the better way comes last."""
+        """Yield where the value can begin with the ends that it can have; the preferred way comes last."""
         if self.variable.may_be_absent:
             yield start, range(start, start + 1)
         if subject.text.startswith(self.prefix, start):
@@ -96,7 +95,7 @@ class _Value(NamedTuple):
 
 
 class _Query(NamedTuple):
-    """The members of a query: `?a=1&b=2`, in any order, each of them or none."""
+    """The members of a query: `?a=1&b=2`, in any order, each of them optional."""
 
     first: str
     variables: tuple[Variable, ...]
@@ -107,7 +106,7 @@ class _Query(NamedTuple):
             yield start, range(end, end + 1)
 
     def members(self, query: str, any_query: bool) -> dict[str, str] | None:
-        """Return the members by name; None if one is unknown, or there twice and no exploded list."""
+        """Return the members by name; None if one is unknown, or occurs twice and is not exploded."""
         variables = {variable.name: variable for variable in self.variables}
         members: dict[str, str] = {}
         for member in query[1:].split("&") if query else ():
@@ -122,7 +121,7 @@ class _Query(NamedTuple):
 
 
 class _Cut(NamedTuple):
-    """One part of a match, linked to the one before it."""
+    """One part of a match, linked to the previous one."""
 
     part: int
     begin: int
@@ -140,7 +139,7 @@ class UriTemplate:
         variables: its variables by name, in order.
 
     Raises:
-        ValueError: it is no template that can be matched; says what is wrong.
+        ValueError: it is not a template that can be matched; says why.
     """
 
     def __init__(self, template: str) -> None:
@@ -160,14 +159,13 @@ class UriTemplate:
         return f"UriTemplate({self.template!r})"
 
     def match(self, uri: str, *, any_query: bool = False) -> dict[str, str] | None:
-        """Return the values by name, still percent-encoded; None if the URI is none of the template's.
+        """Return the values by name, still percent-encoded; None if the URI does not match.
 
-        A variable that may be absent, and is, has no entry. With a query member that the template does not name,
-        a URI is another one.
+        An absent variable has no entry. A URI with a query member that the template does not name does not match.
 
         Args:
             uri: the URI.
-            any_query: pass over query members that the template does not name, if it has a query at all.
+            any_query: ignore query members that the template does not name, if it has a query.
         """
         if len(uri) > MAX_LENGTH:
             return None
@@ -195,7 +193,7 @@ class UriTemplate:
 
         def enter(part: int, start: int, previous: _Cut | None) -> None:
             for begin, ends in self._parts[part].ways(subject, start):
-                # Ends that were looked at from an earlier start within the same run of characters lead nowhere.
+                # Ends that were tried from an earlier start within the same run of characters lead nowhere.
                 stop = lowest.get((part, ends.stop), ends.stop)
                 lowest[part, ends.stop] = min(ends.start, stop)
                 waiting.extend(_Cut(part, begin, end, previous) for end in range(ends.start, stop))
@@ -279,7 +277,7 @@ def _canonical_host(template: str) -> str:
 
 
 def decoded(raw: str) -> str | None:
-    """Return a value without its percent-encoding; None if it is no UTF-8 or holds a NUL."""
+    """Return a value without its percent-encoding; None if it is not UTF-8 or holds a NUL."""
     try:
         text = unquote(raw, errors="strict")
     except UnicodeDecodeError:
@@ -288,7 +286,7 @@ def decoded(raw: str) -> str | None:
 
 
 def escapes_root(value: str) -> bool:
-    """Return whether a value, taken for a path, would lead out of its directory: `..`, or an absolute path."""
+    """Return whether a value, used as a path, would leave its directory: by `..`, or as an absolute path."""
     steps = re.split(r"[/\\]", value)
     absolute = len(steps) > 1 and (steps[0] == "" or re.fullmatch("[A-Za-z]:", steps[0]) is not None)
     return ".." in steps or absolute

@@ -1,9 +1,9 @@
-"""URIs as this room needs them: legal ones are told from others, and two spellings of one URI compare equal.
+"""Checks URIs, and brings equivalent spellings of a URI into one canonical form.
 
-Easy to get wrong: clients do not send back the very text that was listed. Some write `%7e` for `~` or `%c3` for
-`%C3`, some leave letters outside ASCII as they are, and neither a scheme nor the host of a web address has a case
-(RFC 3986 §6.2.2). What is looked up is therefore the canonical form; what goes into the answer is the URI as it
-was asked for. In other schemes a value often stands in the place of a host, and its case matters.
+Easy to get wrong: clients do not send back the exact text that was listed. Some write `%7e` for `~` or `%c3` for
+`%C3`, some do not escape letters outside ASCII, and neither a scheme nor the host of a web address has a case
+(RFC 3986 §6.2.2). So the canonical form is looked up, and the response has the URI as it was requested. In other
+schemes the host is often a value whose case matters.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 
 
 def check_uri(uri: str) -> None:
-    """Refuse what is no absolute URI (R-521).
+    """Refuse a text that is not an absolute URI (R-521).
 
     Raises:
         ValueError: says what is wrong with it.
@@ -39,7 +39,7 @@ def check_uri(uri: str) -> None:
 
 
 def check_page(url: str) -> None:
-    """Refuse what a user cannot be sent to: a page has a web address, and no credentials in it (R-544).
+    """Check that a user can be sent to an address: a web address without credentials (R-544).
 
     Raises:
         ValueError: says what is wrong with it, and does not repeat credentials.
@@ -53,10 +53,10 @@ def check_page(url: str) -> None:
 
 
 def check_scheme(uri: str) -> None:
-    """Refuse what does not begin with a scheme.
+    """Refuse a text that does not begin with a scheme.
 
     Raises:
-        ValueError: shows how it would look with one.
+        ValueError: shows the text with one.
     """
     if not _SCHEME.match(uri):
         raise ValueError(f'"{uri}" is no URI: it needs a scheme, as in "resource://{uri.lstrip("/:")}"')
@@ -66,8 +66,8 @@ def check_characters(text: str, uri: str) -> None:
     """Refuse characters that a URI cannot have.
 
     Args:
-        text: the part to look at.
-        uri: what to call it in the error.
+        text: the part to check.
+        uri: the whole, for the error.
 
     Raises:
         ValueError: names the first such character and how to write it.
@@ -77,7 +77,7 @@ def check_characters(text: str, uri: str) -> None:
 
 
 def canonical(text: str) -> str:
-    """Return the one spelling of a URI, or of a part of one, under which it is looked up."""
+    """Return the canonical form of a URI, or of a part of one."""
     if not text.isascii() or not text.isprintable() or " " in text:
         text = _TO_ESCAPE.sub(_escaped, text)
     if "%" in text:
@@ -98,7 +98,7 @@ def lowered(host: str) -> str:
 
 
 def without_fragment(uri: str) -> str:
-    """Return a URI without its fragment, which means a place within the resource (RFC 3986 §3.5)."""
+    """Return a URI without its fragment, which identifies a part of the resource (RFC 3986 §3.5)."""
     return uri.partition("#")[0]
 
 
@@ -107,6 +107,6 @@ def _escaped(character: re.Match[str]) -> str:
 
 
 def _unescaped(escape: re.Match[str]) -> str:
-    """Return the character that needed no escape, or the escape in upper case."""
+    """Return an unreserved character without its escape; other escapes in upper case."""
     character = chr(int(escape[1], 16))
     return character if character in _UNRESERVED else escape[0].upper()
