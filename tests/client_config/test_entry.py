@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
+from enfilade.client_config import ClientFileError, plan
 from enfilade.client_config.clients import CLIENTS
-from enfilade.client_config.entry import Server, command
-from enfilade.client_config.errors import ClientFileError
+from enfilade.client_config.entry import Server, own_command
 from enfilade.client_config.locations import Places
-from enfilade.client_config.plan import adding, client_named, location_of, removing
+from enfilade.client_config.plan import client_named, location_of, plan_addition, plan_removal
 from support.client_config.machines import linux, windows, wsl
 
 STARTED = Server(name="sums", file="/work/server.py", folder=Path("/work"), env=["API_KEY"])
 LISTENING = Server(name="sums", url="http://127.0.0.1:8000/mcp")
 RUN = ["run", "/work/server.py"]
 THERE = [*RUN, "--directory", str(Path("/work"))]
-PROGRAM, WORDS = command()[0], command()[1:]
+PROGRAM, WORDS = own_command()[0], own_command()[1:]
 
 
 def stdio(args: list[str], before: dict[str, Any] | None = None, **after: Any) -> dict[str, Any]:
@@ -80,8 +80,8 @@ extensions:
 
 def written(name: str, server: Server, places: Places) -> tuple[str, list[str]]:
     client = client_named(name)
-    change = adding(client, server, places, location_of(client, places))
-    return change.after.decode(), list(change.notes)
+    change = plan_addition(client, server, places, location_of(client, places))
+    return change.new_content.decode(), list(change.notes)
 
 
 @pytest.mark.parametrize("name", CLIENTS)
@@ -175,28 +175,28 @@ def test_inputs_come_and_go_with_their_entry(tmp_path: Path) -> None:
     location.path.parent.mkdir(parents=True)
     before = '{\n\t"inputs": [\n\t\t{"id": "theirs"}\n\t],\n\t"servers": {\n\t\t"o": {} // 1.0\n\t}\n}\n'
     location.path.write_text(before, encoding="utf-8")
-    change = adding(client, STARTED, places, location)
+    change = plan_addition(client, STARTED, places, location)
     assert change.state == "new"
     change.write()
     assert '{"id": "theirs"}' in location.path.read_text(encoding="utf-8")
-    assert adding(client, STARTED, places, location).state == "same"
-    gone = removing(client, "sums", location)
-    assert (gone.state, gone.after.decode()) == ("gone", before)
+    assert plan_addition(client, STARTED, places, location).state == "same"
+    gone = plan_removal(client, "sums", location)
+    assert (gone.state, gone.new_content.decode()) == ("gone", before)
 
 
 @pytest.mark.parametrize("name", CLIENTS)
 def test_states(name: str, tmp_path: Path) -> None:
     places, client = linux(tmp_path), client_named(name)
     location = location_of(client, places)
-    assert removing(client, "sums", location).state == "absent"
-    first = adding(client, STARTED, places, location)
+    assert plan_removal(client, "sums", location).state == "absent"
+    first = plan_addition(client, STARTED, places, location)
     assert (first.state, first.changes, first.write()) == ("new", True, None)
-    second = adding(client, STARTED, places, location)
+    second = plan_addition(client, STARTED, places, location)
     assert (second.state, second.changes, list(second.diff())) == ("same", False, [])
-    other = adding(client, Server(name="sums", file="/other.py"), places, location)
+    other = plan_addition(client, Server(name="sums", file="/other.py"), places, location)
     assert (other.state, other.changes) == ("other", True)
     assert any(line.startswith("-") and "/work/server.py" in line for line in other.diff())
-    assert removing(client, "sums", location).state == "gone"
+    assert plan_removal(client, "sums", location).state == "gone"
 
 
 @pytest.mark.parametrize("name", ["claude-desktop", "claude-code"])
@@ -206,4 +206,10 @@ def test_comments_are_broken_for_those_who_read_none(name: str, tmp_path: Path) 
     location.path.parent.mkdir(parents=True)
     location.path.write_text('{\n  "a": 1, // b\n}\n', encoding="utf-8")
     with pytest.raises(ClientFileError, match=r"not touched. Line 2, column 9: a comma before a closing bracket"):
-        adding(client, STARTED, places, location)
+        plan_addition(client, STARTED, places, location)
+
+
+@pytest.mark.parametrize(("old", "new"), [("adding", plan_addition), ("removing", plan_removal)])
+def test_old_names_still_work(old: str, new: object) -> None:
+    with pytest.warns(DeprecationWarning, match=f"plan.{old} is now called plan_"):
+        assert getattr(plan, old) is new

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from enfilade.client_config import ClientFileError
 from enfilade.client_config.entry import Server
-from enfilade.client_config.errors import ClientFileError
-from enfilade.client_config.file import read
-from enfilade.client_config.locations import Location
-from enfilade.client_config.plan import Change, adding, client_named, removing
+from enfilade.client_config.locations import Location, read
+from enfilade.client_config.plan import Change, client_named, plan_addition, plan_removal
 from support.client_config.machines import linux
 
 BEFORE = b'\xef\xbb\xbf{\r\n  "big": 123456789012345678901234567890,\r\n  "mcpServers": {"o": {"n": 1.0}}\r\n}'
@@ -23,7 +22,7 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes and owners as 
 
 def change(file: Path) -> Change:
     server = Server(name="sums", url="http://127.0.0.1:8000/mcp")
-    return adding(client_named("cursor"), server, linux(file.parent), Location(file))
+    return plan_addition(client_named("cursor"), server, linux(file.parent), Location(file))
 
 
 @pytest.fixture
@@ -40,13 +39,13 @@ def test_a_mark_line_ends_and_a_missing_last_one_are_kept(file: Path) -> None:
     assert after.count(b"\n") == after.count(b"\r\n")
     assert after.endswith(b"}\r\n}")
     assert b'"n": 1.0}, "sums": {"url": ' in after
-    removing(client_named("cursor"), "sums", Location(file)).write()
+    plan_removal(client_named("cursor"), "sums", Location(file)).write()
     assert file.read_bytes() == BEFORE
 
 
 def test_a_copy_is_kept_of_each_state(file: Path) -> None:
     first = change(file).write()
-    second = removing(client_named("cursor"), "sums", Location(file)).write()
+    second = plan_removal(client_named("cursor"), "sums", Location(file)).write()
     assert first is not None
     assert second is not None
     assert [each.name for each in (first, second)] == ["mcp.json.bak", "mcp.json.bak.1"]
@@ -59,7 +58,7 @@ def test_a_file_is_made_with_its_folders(tmp_path: Path) -> None:
     file = tmp_path / "a" / "b" / "mcp.json"
     assert change(file).write() is None
     assert os.listdir(file.parent) == ["mcp.json"]
-    assert removing(client_named("cursor"), "sums", Location(file)).state == "gone"
+    assert plan_removal(client_named("cursor"), "sums", Location(file)).state == "gone"
 
 
 @POSIX

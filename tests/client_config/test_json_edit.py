@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from enfilade.client_config.errors import BrokenTextError
+from enfilade.client_config import BrokenTextError
 from enfilade.client_config.json_edit import drop, drop_item, find, meaning, names, put, put_item
 from enfilade.client_config.jsonc import Node, read
 from support.client_config.texts import files

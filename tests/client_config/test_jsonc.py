@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from enfilade.client_config.errors import BrokenTextError
+from enfilade.client_config import BrokenTextError
 from enfilade.client_config.jsonc import Number, check_plain, read
 from support.client_config.texts import files
 

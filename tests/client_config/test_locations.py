@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from enfilade.client_config import ClientFileError
 from enfilade.client_config.clients import CLIENTS
-from enfilade.client_config.errors import ClientFileError
-from enfilade.client_config.installed import found
 from enfilade.client_config.locations import Places
-from enfilade.client_config.plan import client_named, location_of
+from enfilade.client_config.plan import client_named, installations, location_of
 from support.client_config.machines import linux, macos, windows, wsl
 
 USER = {
@@ -105,7 +104,7 @@ def test_under_wsl_windows_programs_have_their_files_over_there(tmp_path: Path) 
     places = wsl(tmp_path, "Ada L")
     location = location_of(client_named("claude-desktop"), places)
     assert location.path == tmp_path / ROAMING.format("Ada L")
-    assert location.across
+    assert location.in_windows
     assert user_file("vscode", places) == "mnt/c/Users/Ada L/AppData/Roaming/Code/User/mcp.json"
     assert user_file("cursor", places) == "mnt/c/Users/Ada L/.cursor/mcp.json"
 
@@ -116,7 +115,7 @@ def test_under_wsl_others_have_theirs_here(tmp_path: Path) -> None:
     assert user_file("claude-code", places) == "home/ada/.claude.json"
     (places.home / ".cursor").mkdir(parents=True)
     assert user_file("cursor", places) == "home/ada/.cursor/mcp.json"
-    assert not location_of(client_named("cursor"), places).across  # a project is opened from this side
+    assert not location_of(client_named("cursor"), places).in_windows  # a project is opened from this side
 
 
 @pytest.mark.parametrize(
@@ -154,16 +153,22 @@ def test_what_is_here_is_found(tmp_path: Path) -> None:
     (places.home / ".claude.json").write_text('{"mcpServers": {"sums": {}}}', encoding="utf-8")
     (places.home / ".config" / "zed" / "settings.json").write_text("{broken", encoding="utf-8")
     (places.project / ".mcp.json").write_text("{}", encoding="utf-8")
-    here = {(each.client.name, each.scope): list(each.servers) for each in found(places) if each.here}
+    here = {
+        (each.client.name, each.scope): list(each.servers) for each in installations(places) if each.is_present
+    }
     assert here == {
         ("cursor", "user"): [],
         ("zed", "user"): [],
         ("claude-code", "user"): ["sums"],
         ("claude-code", "project"): [],
     }
-    assert {each.client.name for each in found(places)} == set(CLIENTS)
+    assert {each.client.name for each in installations(places)} == set(CLIENTS)
 
 
 def test_a_profile_that_nobody_knows_does_not_keep_the_others_from_being_found(tmp_path: Path) -> None:
-    unknown = [each for each in found(wsl(tmp_path, "grace", "alan")) if "whose Windows profile" in each.shown]
+    unknown = [
+        each
+        for each in installations(wsl(tmp_path, "grace", "alan"))
+        if "whose Windows profile" in each.display_path
+    ]
     assert {each.client.name for each in unknown} == {"claude-desktop", "cursor", "vscode", "windsurf", "zed"}

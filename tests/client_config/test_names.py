@@ -3,8 +3,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from enfilade.client_config.errors import ClientFileError
-from enfilade.client_config.names import check_name, name_of
+from enfilade.client_config import ClientFileError, check_name, name_of
 
 CASES = {
     "The simple server name": "the-simple-server-name",

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from hypothesis import given, settings, strategies as st
 
-from enfilade.client_config.errors import BrokenTextError, ClientFileError
+from enfilade.client_config import BrokenTextError, ClientFileError
 from enfilade.client_config.yaml_edit import drop, find, meaning, names, put
 
 PATH = ["extensions", "sums"]
@@ -72,6 +72,11 @@ LAYOUTS = {
 def test_an_entry_looks_like_what_is_around_it(before: str, after: str) -> None:
     assert put(before, PATH, {"a": 1}) == after
     assert meaning(after, PATH) == meaning(before, PATH)
+
+
+def test_comments_of_others_survive_a_removal() -> None:
+    text = "extensions:\n  x: 1 # one\n  sums:\n    a: 1\n  # about y\n  y: null\n\n# the provider\nA: 1\n"
+    assert drop(text, PATH) == "extensions:\n  x: 1 # one\n  # about y\n  y: null\n\n# the provider\nA: 1\n"
 
 
 @pytest.mark.parametrize(

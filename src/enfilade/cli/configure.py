@@ -10,13 +10,18 @@ from rich.console import Console
 
 from enfilade.app import MCPApp
 from enfilade.cli.errors import CommandError, text_of
+from enfilade.client_config import ClientFileError, name_of
 from enfilade.client_config.clients import Client
 from enfilade.client_config.entry import Server
-from enfilade.client_config.errors import ClientFileError
-from enfilade.client_config.installed import found
 from enfilade.client_config.locations import Places
-from enfilade.client_config.names import name_of
-from enfilade.client_config.plan import Change, adding, client_named, location_of, removing
+from enfilade.client_config.plan import (
+    Change,
+    client_named,
+    installations,
+    location_of,
+    plan_addition,
+    plan_removal,
+)
 from enfilade.discovery import load_app
 from enfilade.loading import LoadError, find_source
 from enfilade.setting_sources import load, warn_of_unknown_variables
@@ -86,9 +91,10 @@ def configure(
         location = location_of(known, places, None if user is None else "user" if user else "project", config)
         over_http = {"transport": transport, "host": host, "port": port, "path": path}
         if remove:
-            change = removing(known, name or _server(known, target, None, None, {}, []).name, location)
+            change = plan_removal(known, name or _server(known, target, None, None, {}, []).name, location)
         else:
-            change = adding(known, _server(known, target, name, url, over_http, env or []), places, location)
+            server = _server(known, target, name, url, over_http, env or [])
+            change = plan_addition(known, server, places, location)
         _carry_out(console, change, dry_run=dry_run, force=force)
     except (ClientFileError, LoadError, SettingsError) as error:
         raise CommandError(text_of(error)) from None
@@ -116,7 +122,7 @@ def _server(
     if set(told) - {"transport"}:
         told.setdefault("transport", "http")
     settings = load({}, app.settings, told)
-    starts = told.get("transport") == "stdio" or (not told and client.http is None)
+    starts = told.get("transport") == "stdio" or (not told and client.entry.http is None)
     if settings.transport == "http" and not starts:
         return Server(name=name, url=settings.url, env=env, started_by=_run_command(target, told))
     return _started(app, name, env)
@@ -160,7 +166,7 @@ def _carry_out(console: Console, change: Change, *, dry_run: bool, force: bool) 
     for note in change.notes:
         console.print(f"  {note}", markup=False)
     if not dry_run and change.state != "gone":
-        console.print(f"  Now {change.client.afterwards}.", markup=False)
+        console.print(f"  Now {change.client.next_step}.", markup=False)
 
 
 def _ask(path: Path) -> None:
@@ -174,9 +180,9 @@ def _ask(path: Path) -> None:
 
 
 def _list(console: Console, places: Places) -> None:
-    for each in found(places):
-        here = "found" if each.here else ""
-        console.print(f"{each.client.name:<15} {here:<6} {each.scope:<8} {each.shown}", markup=False)
+    for each in installations(places):
+        here = "found" if each.is_present else ""
+        console.print(f"{each.client.name:<15} {here:<6} {each.scope:<8} {each.display_path}", markup=False)
         for name in each.servers:
             console.print(f"{'':<31} {name}", style="dim", markup=False)
     console.print("\nTo tell a client of this project's server: enfilade configure CLIENT", markup=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from enfilade.app import MCPApp
 from enfilade.cli.errors import print_error, text_of
 from enfilade.cli.setting_options import setting_options
-from enfilade.client_config.names import name_of
+from enfilade.client_config import name_of
 from enfilade.discovery import load_app
 from enfilade.launch import check_processes
 from enfilade.loading import LoadError

@@ -1,8 +1,10 @@
-"""From a server to what a client's file says of it.
+"""The entry of a server in a client's file.
 
-A client starts a server from its own folder with its own environment, so an entry holds nothing that either would
-have to find: the command is absolute, and so is the folder to work in. The easy thing to get wrong are secrets:
-their values never go into a client's file, only references, and where a client knows none, nothing.
+A client starts a server in its own folder with its own environment, so the command and the working directory in
+an entry are absolute.
+
+Easy to get wrong: secrets. Their values are never written into a client's file, only references to variables; for
+a client without references nothing is written.
 """
 
 import re
@@ -13,24 +15,24 @@ from typing import Any, Final
 
 import msgspec
 
+from enfilade.client_config import ClientFileError
 from enfilade.client_config.clients import Client
-from enfilade.client_config.errors import ClientFileError
 from enfilade.client_config.locations import Location, Places
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """A server as a client should know it.
+    """A server that is registered with a client.
 
     Attributes:
-        name: its name there.
-        url: where it listens; None if the client is to start it.
-        file: the Python file that makes the app, with `:NAME` behind it if that is not `app`.
-        folder: where it works, and where its `.env` is looked for.
-        options: further words for `enfilade run`.
-        env: the variables that it needs.
-        started_by: the command that makes it listen at its URL; empty if that is not ours to know.
+        name: its name in the client's file.
+        url: the URL of its endpoint; None if the client starts it.
+        file: the Python file of the app, followed by `:NAME` if the app's variable is not `app`.
+        folder: its working directory, in which its `.env` is looked for.
+        options: further arguments of `enfilade run`.
+        env: the names of the variables that it needs.
+        started_by: the command that starts it at its URL; empty if that is unknown.
     """
 
     name: str
@@ -43,12 +45,12 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What a client's file is to say.
+    """An entry, and what belongs to it elsewhere in the file.
 
     Attributes:
-        members: the entry.
-        inputs: what the client is to ask for.
-        notes: what people should know of it.
+        members: the members of the entry.
+        inputs: the items of the array `inputs`: values that the client asks for.
+        notes: remarks for the user.
     """
 
     members: dict[str, Any]
@@ -57,12 +59,12 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 def input_id(name: str, key: str) -> str:
-    """Return what a client calls the value it asks for."""
+    """Return the id of a value that the client asks for."""
     return f"{name}-{key.lower().replace('_', '-')}"
 
 
-def command() -> list[str]:
-    """Return the words that start `enfilade` as it runs now, wherever they are typed."""
+def own_command() -> list[str]:
+    """Return the command and arguments that start this installation of `enfilade` from any folder."""
     folder = Path(sys.executable).parent
     for script in ("enfilade.exe", "enfilade"):
         if (folder / script).is_file():
@@ -74,7 +76,7 @@ def entry_for(client: Client, server: Server, location: Location, places: Places
     """Return a client's entry for a server.
 
     Raises:
-        ClientFileError: the client cannot connect so.
+        ClientFileError: the client does not support the server's transport, or a variable has a value.
     """
     for key in server.env:
         if not _VARIABLE.fullmatch(key):
@@ -84,11 +86,11 @@ def entry_for(client: Client, server: Server, location: Location, places: Places
             )
     if server.url is None:
         return _stdio(client, server, location, places)
-    if client.http is None:
-        raise ClientFileError(client.otherwise.format(url=server.url))
+    if client.entry.http is None:
+        raise ClientFileError(client.no_http_hint.format(url=server.url))
     if server.env:
         raise ClientFileError("--env is for servers that the client starts; set it where this server is started")
-    members = {**client.http, **({"name": server.name} if client.named else {}), client.url: server.url}
+    members = {**client.entry.http, **_own_name(client, server), client.entry.url_key: server.url}
     notes = [
         f"{client.title} does not start it: `{server.started_by}` must be running when it connects. "
         "With --transport stdio the client starts it"
@@ -97,48 +99,52 @@ def entry_for(client: Client, server: Server, location: Location, places: Places
 
 
 def _stdio(client: Client, server: Server, location: Location, places: Places) -> Entry:
-    program, *words = command()
-    run, folder = [*words, "run", server.file, *server.options], str(server.folder)
-    members: dict[str, Any] = {**client.stdio, **({"name": server.name} if client.named else {})}
-    if location.across:
+    entry_format, folder = client.entry, str(server.folder)
+    program, *arguments = own_command()
+    arguments += ["run", server.file, *server.options]
+    members: dict[str, Any] = {**entry_format.stdio, **_own_name(client, server)}
+    if location.in_windows:
         distro = ["--distribution", places.distro] if places.distro else []
-        words = [*distro, "--cd", folder, "--exec", program, *run]
+        arguments = [*distro, "--cd", folder, "--exec", program, *arguments]
         program = "wsl.exe"
-    elif client.folder is None:
-        words = [*run, "--directory", folder]
-    else:
-        words = run
-    members |= {client.command: program, "args": words}
-    if client.folder is not None and not location.across:
-        members[client.folder] = folder
-    notes, inputs = _refer(client, server, members, across=location.across)
-    if client.user and client.project is not None and location.path == places.in_project(client.project).path:
+    elif entry_format.cwd_key is None:
+        arguments += ["--directory", folder]
+    members |= {entry_format.command_key: program, "args": arguments}
+    if entry_format.cwd_key is not None and not location.in_windows:
+        members[entry_format.cwd_key] = folder
+    notes, inputs = _refer_to_variables(client, server, members, in_windows=location.in_windows)
+    project_file = client.project_file
+    if client.user_files and project_file is not None and location.path == places.in_project(project_file).path:
         notes.append("the entry has paths of this machine: keep the file to yourself, or take --user")
     return Entry(members, inputs, notes)
 
 
-def _refer(
-    client: Client, server: Server, members: dict[str, Any], *, across: bool
+def _own_name(client: Client, server: Server) -> dict[str, str]:
+    return {"name": server.name} if client.entry.repeats_name else {}
+
+
+def _refer_to_variables(
+    client: Client, server: Server, members: dict[str, Any], *, in_windows: bool
 ) -> tuple[list[str], list[dict[str, Any]]]:
-    """Put references to variables into an entry; return what to know of them, and what the client asks for."""
+    """Add references to variables to an entry; return the notes about them, and the inputs of the client."""
     if not server.env:
         return [], []
     keys = ", ".join(server.env)
-    if client.secrets == "none" or across:
-        why = (
-            "no variable gets to the other side of WSL" if across else f"{client.title} cannot refer to variables"
-        )
-        return [f"{keys}: {why}; put it into {server.folder / '.env'}, where the server looks for secrets"], []
-    notes = [f"{keys}: {client.asks.format(title=client.title)}"]
-    if client.secrets == "env_keys":
+    if client.entry.secrets == "none" or in_windows:
+        reason = f"{client.title} cannot refer to variables"
+        if in_windows:
+            reason = "no variable gets to the other side of WSL"
+        return [f"{keys}: {reason}; put it into {server.folder / '.env'}, where the server looks for secrets"], []
+    notes = [f"{keys}: {client.variable_hint.format(title=client.title)}"]
+    if client.entry.secrets == "env_keys":
         members["env_keys"] = list(server.env)
         return notes, []
-    asked = client.secrets == "inputs"
-    names = {key: input_id(server.name, key) if asked else key for key in server.env}
-    members["env"] = {key: client.reference.replace("KEY", name) for key, name in names.items()}
+    by_inputs = client.entry.secrets == "inputs"
+    names = {key: input_id(server.name, key) if by_inputs else key for key in server.env}
+    members["env"] = {key: client.entry.reference.replace("KEY", name) for key, name in names.items()}
     inputs = [
         {"type": "promptString", "id": name, "description": f"{key} for {server.name}", "password": True}
         for key, name in names.items()
-        if asked
+        if by_inputs
     ]
     return notes, inputs

@@ -1,9 +1,11 @@
-"""A reader of JSON, with or without comments and trailing commas, that remembers where everything stands.
+"""A parser of JSON, with or without comments and trailing commas, that records the position of every value.
 
-    text ─▶ Node(start, end, children) ─▶ who edits cuts and pastes by these numbers, and writes nothing else anew
+    text ─▶ Node(start, end, children) ─▶ an editor replaces spans, and writes nothing else again
 
-A number is kept as it is written, and so is a string that nobody asks for. The easy thing to get wrong is to
-accept what a client would not: all that is not JSON is refused with its place, but for the two liberties above.
+Numbers stay as they are written: `1.0` is not `1`.
+
+Easy to get wrong: accepting what a client would refuse. Except for comments and trailing commas, everything that
+is not JSON is an error with its position.
 """
 
 from __future__ import annotations
@@ -15,18 +17,18 @@ from typing import Any, Final
 
 import msgspec
 
-from enfilade.client_config.errors import BrokenTextError
+from enfilade.client_config import BrokenTextError
 
-_DEEPEST: Final = 200  # levels of nesting; nobody writes such a file, and Python's own stack has an end
+_MAX_DEPTH: Final = 200  # levels of nesting; more might exceed the recursion limit
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_WORD: Final = re.compile(r"[^\s,:{}\[\]\"/]+")
+_LITERAL: Final = re.compile(r"[^\s,:{}\[\]\"/]+")
 _string: Final[Callable[[str, int, bool], tuple[str, int]]] = vars(decoder)["scanstring"]  # not in its stubs
-_WORDS: Final = {"true": True, "false": False, "null": None}
+_LITERALS: Final = {"true": True, "false": False, "null": None}
 
 
 class Number(str):
-    """A number as it is written: `1.0` is not `1`, and no digit of a long one is lost."""
+    """A number as it is written, so that no digit is lost."""
 
     __slots__ = ()
 
@@ -35,9 +37,9 @@ class Comment(msgspec.Struct, frozen=True):
     """A comment.
 
     Attributes:
-        start: where it begins.
-        end: where it ends; the end of the line does not belong to it.
-        to_line_end: whether it ends with its line, so that nothing may follow it there.
+        start: position of its first character.
+        end: position after its last one, before the end of the line.
+        to_line_end: whether it extends to the end of the line, so that nothing may follow it there.
     """
 
     start: int
@@ -49,10 +51,10 @@ class Child(msgspec.Struct):
     """A member of an object, or an item of an array.
 
     Attributes:
-        start: where it begins, with its key if it has one.
+        start: position of its first character, that of its key in an object.
         node: its value.
         key: its key; None in an array.
-        comma: where the comma after it stands, or None.
+        comma: position of the comma after it, or None.
     """
 
     start: int
@@ -62,14 +64,14 @@ class Child(msgspec.Struct):
 
 
 class Node(msgspec.Struct):
-    """A value and where it stands.
+    """A value and its position.
 
     Attributes:
-        start: its first character.
-        end: the one after its last.
-        value: what it is if it is no container; a number as `Number`.
-        children: members or items, in order, each as often as it is written.
-        opener: `{`, `[`, or nothing.
+        start: position of its first character.
+        end: position after its last one.
+        value: its value unless it is a container; a number as `Number`.
+        children: members or items in order, including duplicates.
+        opener: `{` or `[` of a container; empty for other values.
     """
 
     start: int
@@ -80,11 +82,11 @@ class Node(msgspec.Struct):
 
     @property
     def is_null(self) -> bool:
-        """Whether it is `null`."""
+        """Whether it is null."""
         return not self.opener and self.value is None
 
     def member(self, key: str) -> Child | None:
-        """Return the member that counts, which is the last of that name."""
+        """Return the last member of a name, which is the one that counts."""
         return next((child for child in reversed(self.children) if child.key == key), None)
 
     def data(self) -> Any:
@@ -95,13 +97,13 @@ class Node(msgspec.Struct):
 
 
 class Document(msgspec.Struct):
-    """What a text holds.
+    """A parsed text.
 
     Attributes:
         text: the text.
-        root: its value; None if there is nothing but white space and comments.
+        root: its value; None if there are only white space and comments.
         comments: all comments, in order.
-        trailing_comma: where the first comma stands that JSON does not allow, or None.
+        trailing_comma: position of the first trailing comma, or None.
     """
 
     text: str
@@ -111,143 +113,144 @@ class Document(msgspec.Struct):
 
 
 def read(text: str) -> Document:
-    """Read a text.
+    """Parse a text.
 
     Raises:
-        BrokenTextError: it is no JSON, whatever the liberties.
+        BrokenTextError: it is no JSON, even with comments and trailing commas.
     """
     reader = _Reader(text)
     reader.skip()
     document = reader.document
-    if reader.at < len(text):
+    if reader.position < len(text):
         document.root = reader.value(0)
         reader.skip()
-        if reader.at < len(text):
+        if reader.position < len(text):
             raise reader.broken("nothing may follow the outermost value")
     return document
 
 
 def check_plain(document: Document) -> None:
-    """Refuse comments and trailing commas, for a client that does not read them.
+    """Refuse comments and trailing commas, for a client that does not accept them.
 
     Raises:
-        BrokenTextError: there are some.
+        BrokenTextError: the text has some.
     """
-    found = [("comments are", comment.start) for comment in document.comments[:1]]
+    extensions = [(comment.start, "comments are") for comment in document.comments[:1]]
     if document.trailing_comma is not None:
-        found.append(("a comma before a closing bracket is", document.trailing_comma))
-    for what, position in sorted(found, key=lambda each: each[1])[:1]:
-        raise BrokenTextError(f"{what} not allowed in this file", document.text, position)
+        extensions.append((document.trailing_comma, "a comma before a closing bracket is"))
+    if extensions:
+        position, subject = min(extensions)
+        raise BrokenTextError(f"{subject} not allowed in this file", document.text, position)
 
 
 class _Reader:
     def __init__(self, text: str) -> None:
         self.document = Document(text)
         self.text = text
-        self.at = 1 if text.startswith("\ufeff") else 0
+        self.position = 1 if text.startswith("\ufeff") else 0
 
     def broken(self, problem: str, position: int | None = None) -> BrokenTextError:
-        return BrokenTextError(problem, self.text, self.at if position is None else position)
+        return BrokenTextError(problem, self.text, self.position if position is None else position)
 
     def skip(self) -> None:
-        """Go past white space and comments."""
+        """Skip white space and comments."""
         while True:
-            self.at = _end(_SPACE, self.text, self.at)
-            if not self.text.startswith(("//", "/*"), self.at):
+            self.position = _end(_SPACE, self.text, self.position)
+            if not self.text.startswith(("//", "/*"), self.position):
                 return
-            start, to_line_end = self.at, self.text[self.at + 1] == "/"
+            start, to_line_end = self.position, self.text[self.position + 1] == "/"
             if to_line_end:
-                found = re.compile(r"[\r\n]").search(self.text, start)
-                self.at = found.start() if found else len(self.text)
-            elif (closed := self.text.find("*/", start + 2)) >= 0:
-                self.at = closed + 2
+                newline = re.compile(r"[\r\n]").search(self.text, start)
+                self.position = newline.start() if newline else len(self.text)
+            elif (closing := self.text.find("*/", start + 2)) >= 0:
+                self.position = closing + 2
             else:
                 raise self.broken("this comment does not end")
-            self.document.comments.append(Comment(start, self.at, to_line_end))
+            self.document.comments.append(Comment(start, self.position, to_line_end))
 
     def value(self, depth: int) -> Node:
-        first = self.text[self.at : self.at + 1]
+        first = self.text[self.position : self.position + 1]
         if first and first in "{[":
-            if depth >= _DEEPEST:
-                raise self.broken(f"more than {_DEEPEST} values lie within each other")
+            if depth >= _MAX_DEPTH:
+                raise self.broken(f"more than {_MAX_DEPTH} values lie within each other")
             return self._container(first, depth)
-        node = Node(self.at)
+        node = Node(self.position)
         if first == '"':
             node.value = self._string()
-        elif first and first in "-0123456789" and (number := _NUMBER.match(self.text, self.at)):
+        elif first and first in "-0123456789" and (number := _NUMBER.match(self.text, self.position)):
             node.value = Number(number[0])
-            self.at = number.end()
+            self.position = number.end()
         else:
-            node.value = self._word()
-        node.end = self.at
+            node.value = self._literal()
+        node.end = self.position
         return node
 
     def _string(self) -> str:
         try:
-            text, self.at = _string(self.text, self.at + 1, True)
+            text, self.position = _string(self.text, self.position + 1, True)
         except decoder.JSONDecodeError as error:
             raise self.broken(f"in this string: {error.msg.removesuffix(' at')}", error.pos) from None
         return text
 
-    def _word(self) -> bool | None:
-        word = _WORD.match(self.text, self.at)
-        if word is None:
+    def _literal(self) -> bool | None:
+        literal = _LITERAL.match(self.text, self.position)
+        if literal is None:
             raise self.broken(
-                "a value is missing here" if self.at < len(self.text) else "the file ends too early"
+                "a value is missing here" if self.position < len(self.text) else "the file ends too early"
             )
-        if word[0] not in _WORDS:
-            raise self.broken(f"{_short(word[0])} is no value in JSON")
-        self.at = word.end()
-        return _WORDS[word[0]]
+        if literal[0] not in _LITERALS:
+            raise self.broken(f"{_short(literal[0])} is no value in JSON")
+        self.position = literal.end()
+        return _LITERALS[literal[0]]
 
     def _container(self, opener: str, depth: int) -> Node:
-        node, closer = Node(self.at, opener=opener, children=[]), {"{": "}", "[": "]"}[opener]
-        self.at += 1
+        node, closer = Node(self.position, opener=opener, children=[]), {"{": "}", "[": "]"}[opener]
+        self.position += 1
         for child in self._children(closer, depth):
             node.children.append(child)
-        self.at += 1
-        node.end = self.at
+        self.position += 1
+        node.end = self.position
         return node
 
     def _children(self, closer: str, depth: int) -> Iterator[Child]:
         comma: int | None = None
-        more = True
+        has_comma = True
         while True:
             self.skip()
-            if self.text.startswith(closer, self.at):
+            if self.text.startswith(closer, self.position):
                 if comma is not None and self.document.trailing_comma is None:
                     self.document.trailing_comma = comma
                 return
-            if self.at == len(self.text):
+            if self.position == len(self.text):
                 raise self.broken(f"the file ends before {closer!r}")
-            if not more:
+            if not has_comma:
                 raise self.broken(f"a comma or {closer!r} is missing here")
-            start = self.at
+            start = self.position
             key = self._key() if closer == "}" else None
             child = Child(start, self.value(depth + 1), key)
             self.skip()
-            more = self.text.startswith(",", self.at)
-            comma = child.comma = self.at if more else None
-            self.at += more
+            has_comma = self.text.startswith(",", self.position)
+            comma = child.comma = self.position if has_comma else None
+            self.position += has_comma
             yield child
 
     def _key(self) -> str:
-        if not self.text.startswith('"', self.at):
+        if not self.text.startswith('"', self.position):
             raise self.broken("a key in double quotes is missing here")
         key = self._string()
         self.skip()
-        if not self.text.startswith(":", self.at):
+        if not self.text.startswith(":", self.position):
             raise self.broken(f"a colon is missing after the key {_short(key)}")
-        self.at += 1
+        self.position += 1
         self.skip()
         return key
 
 
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    found = pattern.match(text, at)
-    return at if found is None else found.end()
+def _end(pattern: re.Pattern[str], text: str, position: int) -> int:
+    match = pattern.match(text, position)
+    return position if match is None else match.end()
 
 
 def _short(text: str) -> str:
-    """Return a word of a file for a complaint: what stands there may be long, and a secret."""
+    """Return a word of a file for an error message, cut, because it may be long or a secret."""
     return repr(text if len(text) <= 20 else text[:17] + "…")

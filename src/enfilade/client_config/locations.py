@@ -1,51 +1,62 @@
-"""Where programs keep their files on this machine, behind one small door: all of it is given, nothing asked.
+"""The files of clients: where they are on a machine, and how one is read and replaced.
 
-A place is written as a template, `{APPDATA}/Claude/x.json`: names in braces are variables of the environment, or
-one of `home`, `config` and `support`; a `*` is a folder that must exist. The easy thing to get wrong is WSL: the
-programs with windows run on the Windows side, whose profile lies below `/mnt/c/Users`, and which one it is nobody
-says for sure.
+A path is written as a template, `{APPDATA}/Claude/x.json`. A name in braces is an environment variable, or one
+of `home`, `config` and `support`; `*` stands for the rest of the name of an existing folder.
+
+A file is replaced as a whole or not at all:
+
+    read ─▶ (another program may write) ─▶ unchanged? ─▶ copy beside it ─▶ new file, synced ─▶ replace
+
+Easy to get wrong:
+- WSL: graphical applications run on the Windows side, with a profile below `/mnt/c/Users`. No source names the
+  profile reliably.
+- What a replacement loses: the target of a symlink, the mode, the owner.
 """
 
+import contextlib
 import os
 import platform
 import re
+import stat
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
-from enfilade.client_config.errors import ClientFileError
+from enfilade.client_config import ClientFileError
 
 System = Literal["linux", "macos", "windows"]
 
 _DRIVE: Final = re.compile(r"([A-Za-z]):[\\/](.*)")
-_NOBODY: Final = {"all users", "default", "default user", "defaultuser0", "public", "wsiaccount"}
+#: Folders in `Users` that are no profile of a person.
+_SYSTEM_PROFILES: Final = {"all users", "default", "default user", "defaultuser0", "public", "wsiaccount"}
 
 
 class Location(msgspec.Struct, frozen=True):
     """A file of a client.
 
     Attributes:
-        path: where it is, as this system has it.
-        across: whether a program on the Windows side of WSL reads it, so that a command in it runs over there.
+        path: its path on this system.
+        in_windows: whether a program on the Windows side of WSL reads it, so that commands in it run there.
     """
 
     path: Path
-    across: bool = False
+    in_windows: bool = False
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine, as far as it matters for where files are.
+    """A machine, as far as it determines the paths of files.
 
     Attributes:
         system: its operating system.
         home: the user's home directory.
-        env: the environment.
-        project: the folder whose project files are meant.
-        distro: the name of this Linux under WSL; None elsewhere.
-        mounts: where WSL has the drives of Windows.
+        env: the environment variables.
+        project: the folder of the project.
+        distro: the name of this Linux distribution under WSL, empty if unknown; None on other systems.
+        mounts: the folder in which WSL mounts the drives of Windows.
     """
 
     system: System
@@ -64,52 +75,52 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
             distro = ""
         return cls(system=system, home=Path.home(), env=os.environ, project=Path.cwd(), distro=distro)
 
-    def first(self, templates: Mapping[System, Iterable[str]], *, windowed: bool) -> Location | None:
-        """Return the file that a client reads, or would if it were there; None if it has none on this system.
+    def user_file(self, templates: Mapping[System, Iterable[str]], *, has_window: bool) -> Location | None:
+        """Return the file that a client reads, whether it exists or not; None if it has none on this system.
 
         Args:
-            templates: where it may be, by system, the likeliest first.
-            windowed: whether the client has a window of its own, so that under WSL it is a program of Windows.
+            templates: the candidates by system, the likeliest first.
+            has_window: whether the client is a graphical application, which under WSL is a program of Windows.
 
         Raises:
-            ClientFileError: it is on the Windows side of WSL, and nobody can say in whose profile.
+            ClientFileError: it is on the Windows side of WSL, in a profile that cannot be determined.
         """
-        own = self._among(templates.get(self.system, ()))
-        if self.distro is None or not windowed:
+        own = self._first_path(templates.get(self.system, ()))
+        if self.distro is None or not has_window:
             return None if own is None else Location(own)
         if own is not None and own.parent.is_dir():
             return Location(own)
-        there = self._across()._among(templates.get("windows", ()))
-        return None if there is None else Location(there, across=True)
+        path = self._windows_side()._first_path(templates.get("windows", ()))
+        return None if path is None else Location(path, in_windows=True)
 
     def in_project(self, name: str) -> Location:
-        """Return a file of the project."""
+        """Return the location of a file of the project."""
         return Location(self.project / name)
 
-    def _among(self, templates: Iterable[str]) -> Path | None:
-        return next((path for each in templates if (path := self._filled(each)) is not None), None)
+    def _first_path(self, templates: Iterable[str]) -> Path | None:
+        return next((path for template in templates if (path := self._resolve(template)) is not None), None)
 
-    def _filled(self, template: str) -> Path | None:
-        """Return the path that a template stands for, or None if it stands for none here."""
-        known = {
+    def _resolve(self, template: str) -> Path | None:
+        """Return the path of a template; None if a variable or a folder of it does not exist."""
+        folders = {
             "home": str(self.home),
             "config": self.env.get("XDG_CONFIG_HOME") or str(self.home / ".config"),
             "support": str(self.home / "Library" / "Application Support"),
         }
-        head, _, rest = template.partition("/")
-        start = known.get(head[1:-1]) or self.env.get(head[1:-1])
+        head, _, relative = template.partition("/")
+        start = folders.get(head[1:-1]) or self.env.get(head[1:-1])
         if not start:
             return None
-        before, star, after = rest.partition("*")
+        head, star, tail = relative.partition("*")
         if not star:
-            return Path(start, rest)
-        folder, _, prefix = before.rpartition("/")
-        inner, _, below = after.partition("/")
-        found = sorted(path for path in Path(start, folder).glob(f"{prefix}*{inner}") if path.is_dir())
-        return found[0] / below if found else None
+            return Path(start, relative)
+        folder, _, prefix = head.rpartition("/")
+        suffix, _, below = tail.partition("/")
+        matches = sorted(path for path in Path(start, folder).glob(f"{prefix}*{suffix}") if path.is_dir())
+        return matches[0] / below if matches else None
 
-    def _across(self) -> "Places":
-        """Return the Windows side of WSL."""
+    def _windows_side(self) -> "Places":
+        """Return the Windows side of WSL as a machine of its own."""
         profile = self._profile()
         roaming, local = profile / "AppData" / "Roaming", profile / "AppData" / "Local"
         return Places(
@@ -122,41 +133,141 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     def _profile(self) -> Path:
         """Return the user's profile folder on the Windows side.
 
-        What WSL takes over from Windows says it (`USERPROFILE`, or the user's own folders on the path); else it
-        is the only profile there is, or the one of the same name.
+        It is taken from what WSL inherits from Windows (`USERPROFILE`, or the user's folders on the path);
+        otherwise it is the only profile, or the one with the name of the Linux user.
         """
-        said = self._mounted(self.env.get("USERPROFILE", ""))
-        if said is not None and said.is_dir():
-            return said
+        profile = self._mounted(self.env.get("USERPROFILE", ""))
+        if profile is not None and profile.is_dir():
+            return profile
         users = sorted(self.mounts.glob("?/Users"))
         for entry in self.env.get("PATH", "").split(":"):
             for folder in users:
                 if entry.startswith(f"{folder}/") and "/AppData/" in entry:
                     return folder / Path(entry).relative_to(folder).parts[0]
-        found = [each for folder in users for each in _profiles(folder)]
-        named = [each for each in found if each.name.lower() == self.home.name.lower()]
-        for choice in (found, named):
-            if len(choice) == 1:
-                return choice[0]
+        profiles = [profile for folder in users for profile in _profiles(folder)]
+        namesakes = [profile for profile in profiles if profile.name.lower() == self.home.name.lower()]
+        for candidates in (profiles, namesakes):
+            if len(candidates) == 1:
+                return candidates[0]
         raise ClientFileError(
-            f"this is WSL, and whose Windows profile is meant of {len(found)} below {self.mounts}/c/Users is not "
-            "clear; give the client's file by --config PATH"
+            f"this is WSL, and whose Windows profile is meant of {len(profiles)} below {self.mounts}/c/Users is "
+            "not clear; give the client's file by --config PATH"
         )
 
     def _mounted(self, path: str) -> Path | None:
-        """Return where a path of Windows is in this Linux."""
+        """Return the mount path of a path of Windows."""
         if drive := _DRIVE.fullmatch(path):
             return self.mounts / drive[1].lower() / drive[2].replace("\\", "/")
         return Path(path) if path.startswith("/") else None
 
 
 def _profiles(users: Path) -> list[Path]:
-    """Return the folders of people who have logged in."""
+    """Return the profiles of people who have logged in."""
     try:
         return [
-            each
-            for each in sorted(users.iterdir())
-            if each.name.lower() not in _NOBODY and (each / "AppData" / "Roaming").is_dir()
+            profile
+            for profile in sorted(users.iterdir())
+            if profile.name.lower() not in _SYSTEM_PROFILES and (profile / "AppData" / "Roaming").is_dir()
         ]
     except OSError:
         return []
+
+
+class ClientFile(msgspec.Struct, frozen=True):
+    """A file of a client with the content that was read.
+
+    Attributes:
+        path: its path, perhaps a symlink.
+        content: its bytes; None if it does not exist.
+    """
+
+    path: Path
+    content: bytes | None
+
+    @property
+    def target(self) -> Path:
+        """The file that a symlink leads to."""
+        return Path(os.path.realpath(self.path))
+
+    def write(self, content: bytes) -> Path | None:
+        """Replace the file, and return the path of a copy of the old one; None if there was none.
+
+        Raises:
+            ClientFileError: it cannot be written, or has been changed since it was read.
+        """
+        try:
+            return self._replace(content)
+        except OSError as error:
+            raise ClientFileError(
+                f"{self.path} cannot be written: {error.strerror or error}; it is as it was"
+            ) from None
+
+    def _replace(self, content: bytes) -> Path | None:
+        target = self.target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # of mode 600
+        try:
+            with os.fdopen(handle, "wb") as new:
+                new.write(content)
+                new.flush()
+                os.fsync(new.fileno())
+            copy = None if self.content is None else _copy_beside(target, self.content, Path(name))
+            if read(self.path).content != self.content:
+                if copy is not None:
+                    copy.unlink()
+                raise ClientFileError(
+                    f"{self.path} was changed by somebody else just now; look at it and try again"
+                )
+            os.replace(name, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise
+        _sync(target.parent)
+        return copy
+
+
+def _copy_beside(target: Path, content: bytes, replacement: Path) -> Path:
+    """Write a copy of a file beside it; copy and replacement get the owner and the mode of the file."""
+    status = target.stat()
+    number = 0
+    while True:
+        copy = target.with_name(f"{target.name}.bak{f'.{number}' if number else ''}")
+        try:
+            handle = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        except FileExistsError:
+            number += 1
+            continue
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        break
+    for path in (replacement, copy):
+        if hasattr(os, "chown"):
+            with contextlib.suppress(OSError):  # only root may change the owner
+                os.chown(path, status.st_uid, status.st_gid)
+        os.chmod(path, stat.S_IMODE(status.st_mode))
+    return copy
+
+
+def read(path: Path) -> ClientFile:
+    """Read a file.
+
+    Raises:
+        ClientFileError: it exists and cannot be read.
+    """
+    try:
+        return ClientFile(path, path.read_bytes())
+    except FileNotFoundError:
+        return ClientFile(path, None)
+    except OSError as error:
+        raise ClientFileError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _sync(folder: Path) -> None:
+    """Flush the directory entries of a folder to the disk, on systems that allow it."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,79 +1,81 @@
-"""One change of one client's file: worked out first, shown, and only then made.
+"""Plan a change of a client's file, show it and make it; list the clients of a machine with their servers.
 
-    place ─▶ text ─▶ put or drop ─▶ is everything else still said? ─▶ Change ─▶ diff, write
+    location ─▶ text ─▶ put or drop ─▶ is everything else unchanged? ─▶ Change ─▶ diff, write
 
-The easy thing to get wrong is to trust the edit: its result is read again, and compared with what was there.
+Easy to get wrong:
+- An edit is not trusted: its result is parsed again, and everything but our entry is compared with the old text.
+- A client is installed if its own folder exists, not only if its file does; and a file that is malformed must not
+  end the list.
 """
 
 import difflib
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from enfilade.client_config import json_edit, yaml_edit
+from enfilade.client_config import BrokenTextError, ClientFileError, check_name, json_edit, yaml_edit
 from enfilade.client_config.clients import CLIENTS, Client
-from enfilade.client_config.entry import Entry, Server, entry_for
-from enfilade.client_config.errors import BrokenTextError, ClientFileError
-from enfilade.client_config.file import ClientFile, read
+from enfilade.client_config.entry import Server, entry_for
 from enfilade.client_config.jsonc import check_plain, read as read_json
-from enfilade.client_config.locations import Location, Places
-from enfilade.client_config.names import check_name
+from enfilade.client_config.locations import ClientFile, Location, Places, read
 
 Scope = Literal["user", "project"]
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client's file would become.
+    """A planned change of a client's file.
 
     Attributes:
-        client: whose file it is.
-        file: the file as it is.
-        after: its bytes afterwards.
-        state: `new` entry, the `same`, `other` of that name with another content, `gone` (removed), or `absent`.
-        notes: what people should know.
+        client: the client.
+        file: the file with its present content.
+        new_content: its bytes after the change.
+        state: `new`: the entry is added; `same`: it exists already; `other`: it replaces an entry of that name;
+            `gone`: it is removed; `absent`: there is none to remove.
+        notes: remarks for the user.
     """
 
     client: Client
     file: ClientFile
-    after: bytes
+    new_content: bytes
     state: Literal["new", "same", "other", "gone", "absent"]
     notes: Sequence[str] = ()
 
     @property
     def changes(self) -> bool:
-        """Whether there is anything to do."""
-        return self.after != (self.file.before or b"") and self.state not in ("same", "absent")
+        """Whether the file has to be written."""
+        return self.new_content != (self.file.content or b"") and self.state not in ("same", "absent")
 
     def diff(self) -> Iterator[str]:
         """Yield the lines of a unified diff, without their ends.
 
-        One line is shown around a change: in more of them, a neighbour's secrets might be.
+        Only one line of context is shown, because further lines might contain secrets of other entries.
         """
-        before, after = (_lines(each) for each in (self.file.before or b"", self.after))
-        names = (str(self.file.path) if self.file.before is not None else "/dev/null", str(self.file.path))
-        for line in difflib.unified_diff(before, after, *names, n=1):
+        old, new = _lines(self.file.content or b""), _lines(self.new_content)
+        names = (str(self.file.path) if self.file.content is not None else "/dev/null", str(self.file.path))
+        for line in difflib.unified_diff(old, new, *names, n=1):
             yield line.rstrip("\r\n")
             if not line.endswith("\n"):
                 yield "\\ No newline at end of file"
 
     def write(self) -> Path | None:
-        """Make the change; return the copy of the file as it was, if it was there.
+        """Write the file; return the path of a copy of the old one, None if there was none.
 
         Raises:
-            ClientFileError: it cannot be made; nothing was changed.
+            ClientFileError: the file cannot be written; nothing was changed.
         """
-        return self.file.write(self.after)
+        return self.file.write(self.new_content)
 
 
 def client_named(name: str) -> Client:
-    """Return a client of the table.
+    """Return a client by its name.
 
     Raises:
-        ClientFileError: there is none of that name; says which there are.
+        ClientFileError: there is no such client; the text lists all of them.
     """
     client = CLIENTS.get(name.lower())
     if client is None:
@@ -85,85 +87,88 @@ def location_of(client: Client, places: Places, scope: Scope | None = None, path
     """Return the file of a client.
 
     Args:
-        client: whose.
+        client: the client.
         places: the machine.
-        scope: the user's or the project's; by default the project's, if the client has one.
-        path: a file that takes its place.
+        scope: the user's or the project's file; by default the project's, if the client has one.
+        path: a file to use instead.
 
     Raises:
-        ClientFileError: it has no such file.
+        ClientFileError: the client has no such file.
     """
     if path is not None:
-        across = client.windowed and places.distro is not None and path.absolute().is_relative_to(places.mounts)
-        return Location(path, across=across)
-    if scope != "user" and client.project is not None:
-        return places.in_project(client.project)
+        in_wsl = client.has_window and places.distro is not None
+        in_windows = in_wsl and path.absolute().is_relative_to(places.mounts)
+        return Location(path, in_windows=in_windows)
+    if scope != "user" and client.project_file is not None:
+        return places.in_project(client.project_file)
     if scope == "project":
         raise ClientFileError(
             f"{client.title} has no file in a project; take --user, or give the file by --config PATH"
         )
-    location = places.first(client.user, windowed=client.windowed)
+    location = places.user_file(client.user_files, has_window=client.has_window)
     if location is None:
         raise ClientFileError(f"{client.title} has no file of the user here; give it by --config PATH")
     return location
 
 
-def adding(client: Client, server: Server, places: Places, location: Location) -> Change:
-    """Return the change that tells a client of a server.
+def plan_addition(client: Client, server: Server, places: Places, location: Location) -> Change:
+    """Return the change that registers a server with a client.
 
     Raises:
-        ClientFileError: the file is broken, or the client cannot connect so.
+        ClientFileError: the file is malformed, or the client does not support the server's transport.
     """
-    path = [client.key, check_name(server.name)]
-    file, text, kind = _opened(client, location)
+    path = [client.servers_key, check_name(server.name)]
+    file, text, editor = _opened(client, location)
     entry = entry_for(client, server, location, places)
-    with _explained(client, location.path, text):
-        there = kind.find(text, path)
-        after = text if there == entry.members else kind.put(text, path, entry.members)
-        after = _with_inputs(after, entry)
-        ids = [each["id"] for each in entry.inputs]
-        _check(client, kind, text, after, path, ids)
-    state: Literal["new", "same", "other"] = "same" if after == text else "other"
-    if there is None or there == entry.members:
-        state = "new" if after != text else "same"
-    return Change(client=client, file=file, after=_encoded(after, location.path), state=state, notes=entry.notes)
+    with _refuse_broken_text(client, location.path, text):
+        old_entry = editor.find(text, path)
+        new_text = text if old_entry == entry.members else editor.put(text, path, entry.members)
+        for item in entry.inputs:
+            new_text = json_edit.put_item(new_text, "inputs", item, "id")
+        ids = [item["id"] for item in entry.inputs]
+        _check(client, editor, text, new_text, path, ids)
+    state: Literal["new", "same", "other"] = "same" if new_text == text else "other"
+    if old_entry is None or old_entry == entry.members:
+        state = "new" if new_text != text else "same"
+    content = _encoded(new_text, location.path)
+    return Change(client=client, file=file, new_content=content, state=state, notes=entry.notes)
 
 
-def removing(client: Client, name: str, location: Location) -> Change:
-    """Return the change that makes a client forget a server.
+def plan_removal(client: Client, name: str, location: Location) -> Change:
+    """Return the change that removes a server from a client's file.
 
     Raises:
-        ClientFileError: the file is broken.
+        ClientFileError: the file is malformed.
     """
-    path = [client.key, check_name(name)]
-    file, text, kind = _opened(client, location)
-    with _explained(client, location.path, text):
-        there = kind.find(text, path)
-        after = kind.drop(text, path)
-        ids = _orphans(there, after) if client.secrets == "inputs" else []
-        for each in ids:
-            after = json_edit.drop_item(after, "inputs", "id", each)
-        _check(client, kind, text, after, path, ids)
-    state: Literal["gone", "absent"] = "gone" if there is not None else "absent"
-    return Change(client=client, file=file, after=_encoded(after, location.path), state=state)
+    path = [client.servers_key, check_name(name)]
+    file, text, editor = _opened(client, location)
+    with _refuse_broken_text(client, location.path, text):
+        old_entry = editor.find(text, path)
+        new_text = editor.drop(text, path)
+        ids = _orphaned_inputs(old_entry, new_text) if client.entry.secrets == "inputs" else []
+        for id in ids:
+            new_text = json_edit.drop_item(new_text, "inputs", "id", id)
+        _check(client, editor, text, new_text, path, ids)
+    state: Literal["gone", "absent"] = "gone" if old_entry is not None else "absent"
+    return Change(client=client, file=file, new_content=_encoded(new_text, location.path), state=state)
 
 
 def _opened(client: Client, location: Location) -> tuple[ClientFile, str, ModuleType]:
     file = read(location.path)
     try:
-        text = (file.before or b"").decode("utf-8")
+        text = (file.content or b"").decode("utf-8")
     except UnicodeDecodeError as error:
-        before = (file.before or b"")[: error.start].decode("utf-8")
-        broken = BrokenTextError("this is not UTF-8", before, len(before))
+        valid_text = (file.content or b"")[: error.start].decode("utf-8")
+        broken = BrokenTextError("this is not UTF-8", valid_text, len(valid_text))
         raise ClientFileError(_refusal(location.path, broken)) from None
-    return file, text, yaml_edit if client.kind == "yaml" else json_edit
+    return file, text, _editor(client)
 
 
 @contextmanager
-def _explained(client: Client, path: Path, text: str) -> Iterator[None]:
-    """Turn what is wrong with a text into what is wrong with a file; refuse what the client does not read."""
+def _refuse_broken_text(client: Client, path: Path, text: str) -> Iterator[None]:
+    """Turn an error of a text into an error of its file; refuse syntax that the client does not read."""
     try:
-        if client.kind == "json" and not client.comments:
+        if client.language == "json":
             check_plain(read_json(text))
         yield
     except BrokenTextError as error:
@@ -177,27 +182,29 @@ def _refusal(path: Path, error: BrokenTextError) -> str:
     )
 
 
-def _with_inputs(text: str, entry: Entry) -> str:
-    for each in entry.inputs:
-        text = json_edit.put_item(text, "inputs", each, "id")
-    return text
-
-
-def _orphans(there: object, after: str) -> list[str]:
-    """Return the inputs that an entry referred to and nothing else does."""
-    env = there.get("env") if isinstance(there, dict) else None
+def _orphaned_inputs(entry: object, text: str) -> list[str]:
+    """Return the ids of inputs that a removed entry refers to and the remaining text does not."""
+    env = entry.get("env") if isinstance(entry, dict) else None
     values = [value for value in env.values() if isinstance(value, str)] if isinstance(env, dict) else []
     ids = [value[8:-1] for value in values if value.startswith("${input:") and value.endswith("}")]
-    return [each for each in ids if f"${{input:{each}}}" not in after]
+    return [id for id in ids if f"${{input:{id}}}" not in text]
+
+
+def _editor(client: Client) -> ModuleType:
+    return yaml_edit if client.language == "yaml" else json_edit
 
 
 def _check(
-    client: Client, kind: ModuleType, before: str, after: str, path: Sequence[str], ids: Sequence[str]
+    client: Client, editor: ModuleType, old_text: str, new_text: str, path: Sequence[str], ids: Sequence[str]
 ) -> None:
-    """Make sure that a text says what it did, but for our entry."""
-    more = (ids,) if client.kind == "json" else ()
-    if kind.meaning(before, path, *more) != kind.meaning(after, path, *more):
-        raise BrokenTextError("an entry put here would change another; put it in by hand", before, 0)
+    """Check that an edit has changed nothing but our entry, and our inputs.
+
+    Raises:
+        BrokenTextError: it has changed something else.
+    """
+    options = () if client.language == "yaml" else (ids,)
+    if editor.meaning(old_text, path, *options) != editor.meaning(new_text, path, *options):
+        raise BrokenTextError("an entry put here would change another; put it in by hand", old_text, 0)
 
 
 def _encoded(text: str, path: Path) -> bytes:
@@ -210,4 +217,72 @@ def _encoded(text: str, path: Path) -> bytes:
 
 
 def _lines(text: bytes) -> list[str]:
-    return [each.decode("utf-8") for each in text.splitlines(keepends=True)]
+    return [line.decode("utf-8") for line in text.splitlines(keepends=True)]
+
+
+class Installation(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a client.
+
+    Attributes:
+        client: the client.
+        scope: `user` or `project`.
+        display_path: its path, relative to the home directory or the project; or why there is none.
+        is_present: whether the client is installed on this machine, or the file exists in this project.
+        servers: the names of the servers in it.
+    """
+
+    client: Client
+    scope: str
+    display_path: str
+    is_present: bool
+    servers: Sequence[str] = ()
+
+
+def installations(places: Places) -> Iterator[Installation]:
+    """Yield the files of all clients, whether they exist or not."""
+    for client in CLIENTS.values():
+        if client.user_files:
+            try:
+                location = places.user_file(client.user_files, has_window=client.has_window)
+            except ClientFileError as error:
+                yield Installation(client=client, scope="user", display_path=str(error), is_present=False)
+            else:
+                if location is not None:
+                    yield _installation(client, "user", location, places)
+        if client.project_file is not None:
+            yield _installation(client, "project", places.in_project(client.project_file), places)
+
+
+def _installation(client: Client, scope: str, location: Location, places: Places) -> Installation:
+    path = location.path
+    own_folder = scope == "user" and path.parent not in (places.home, places.home / ".config")
+    is_present = path.exists() or (own_folder and path.parent.is_dir())
+    start = places.home if path.is_relative_to(places.home) and scope == "user" else places.project
+    display_path = str(path)
+    if path.is_relative_to(start):
+        display_path = str(("~" if start == places.home and scope == "user" else ".") / path.relative_to(start))
+    return Installation(
+        client=client,
+        scope=scope,
+        display_path=display_path,
+        is_present=is_present,
+        servers=_servers(client, location),
+    )
+
+
+def _servers(client: Client, location: Location) -> list[str]:
+    try:
+        text = (read(location.path).content or b"").decode()
+        names: list[str] = _editor(client).names(text, client.servers_key)
+    except (ClientFileError, BrokenTextError, UnicodeDecodeError):
+        return []
+    return names
+
+
+def __getattr__(name: str) -> Any:
+    new_name = {"adding": "plan_addition", "removing": "plan_removal"}.get(name)
+    if new_name is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    message = f"enfilade.client_config.plan.{name} is now called {new_name}"
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return globals()[new_name]

@@ -1,8 +1,11 @@
-"""The same as `splice` for YAML: one entry put into a mapping or taken out of it, line by line.
+"""Put an entry into a mapping of a YAML file or take it out, line by line; `json_edit.py` does the same for JSON.
 
-pyyaml says where everything stands; it writes nothing, as what it writes has lost comments and order of the rest.
-The easy thing to get wrong is YAML's freedom: aliases, mappings in braces, several documents. What is not written
-in plain lines, as Goose itself does, is refused rather than guessed at.
+The parser of pyyaml gives the positions, and only the lines of the entry are written. A round trip through
+ruamel.yaml is not used: it writes the whole file again, so `null`, quotes, indentation and folded lines of others
+change, and it attaches a comment to the key before it, so removing our entry deletes the comment of the next one.
+
+Easy to get wrong: the variety of YAML, such as aliases, mappings in braces and several documents. A file that is
+not written in plain lines, as Goose writes it, is refused.
 """
 
 import json
@@ -10,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from enfilade.client_config.errors import BrokenTextError, ClientFileError
+from enfilade.client_config import BrokenTextError, ClientFileError
 
 if TYPE_CHECKING:
     from yaml import MappingNode, Node
@@ -18,17 +21,17 @@ if TYPE_CHECKING:
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _NOT_PLAIN: Final = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 _NULL: Final = "tag:yaml.org,2002:null"
-_UNIT: Final = "  "
-_ELSEWHERE: Final = "is written in a way that is not edited here; put the entry in by hand"
+_INDENT: Final = "  "
+_UNSUPPORTED: Final = "is written in a way that is not edited here; put the entry in by hand"
 
 Pair = tuple["Node", "Node"]
 
 
 def find(text: str, path: Sequence[str]) -> Any:
-    """Return what stands in a text under two keys, in Python's types; None if nothing does.
+    """Return the value under two keys in Python's types; None if there is none.
 
     Raises:
-        BrokenTextError: it is no YAML, or not written in plain lines on the way there.
+        BrokenTextError: the text is no YAML, or its mappings on the path are not written in plain lines.
         ClientFileError: pyyaml is not installed.
     """
     pair = _pairs(text, path)[-1]
@@ -43,14 +46,12 @@ def names(text: str, key: str) -> list[str]:
     """
     outer = _pairs(text, [key, ""])[0]
     return (
-        []
-        if outer is None or isinstance(outer[1].value, str)
-        else [str(each.value) for each, _ in outer[1].value]
+        [] if outer is None or isinstance(outer[1].value, str) else [str(key.value) for key, _ in outer[1].value]
     )
 
 
 def put(text: str, path: Sequence[str], value: dict[str, Any]) -> str:
-    """Return a text with an entry under two keys: in the place of what is there, or else as the last one.
+    """Return a text with an entry under two keys; it replaces an existing entry, or is added as the last one.
 
     Raises:
         BrokenTextError, ClientFileError: as `find`.
@@ -60,24 +61,27 @@ def put(text: str, path: Sequence[str], value: dict[str, Any]) -> str:
     if inner is not None:
         colon = _colon(text, inner)
         indent = " " * inner[0].start_mark.column
-        return text[:colon] + _lines(text, value, indent + _UNIT) + text[_end(text, inner) :]
+        return text[:colon] + _lines(text, value, indent + _INDENT) + text[_end(text, inner) :]
     if outer is None:
         indent = "" if root is None else " " * root.value[0][0].start_mark.column
-        place = len(text.rstrip()) if root is None else _end(text, root.value[-1])
-        new = f"{indent}{_key(path[0])}:" + _entry(text, path[1], value, indent + _UNIT)
-        place = _line_end(text, place)
-        return text[:place] + ((_newline(text) + new + text[place:]) if place else new + (text or "\n"))
-    place = _line_end(text, _end(text, outer))
+        position = len(text.rstrip()) if root is None else _end(text, root.value[-1])
+        new = f"{indent}{_key(path[0])}:" + _entry(text, path[1], value, indent + _INDENT)
+        position = _line_end(text, position)
+        if not position:
+            return new + (text or "\n")
+        return text[:position] + _newline(text) + new + text[position:]
+    position = _line_end(text, _end(text, outer))
     if outer[1].value and not isinstance(outer[1].value, str):
         indent = " " * outer[1].value[0][0].start_mark.column
-        return text[:place] + _entry(text, path[1], value, indent) + text[place:]
+        return text[:position] + _entry(text, path[1], value, indent) + text[position:]
     colon, end = _colon(text, outer), outer[1].end_mark.index
-    indent = " " * outer[0].start_mark.column + _UNIT
-    return text[:colon] + text[max(colon, end) : place] + _entry(text, path[1], value, indent) + text[place:]
+    indent = " " * outer[0].start_mark.column + _INDENT
+    entry = _entry(text, path[1], value, indent)
+    return text[:colon] + text[max(colon, end) : position] + entry + text[position:]
 
 
 def drop(text: str, path: Sequence[str]) -> str:
-    """Return a text without what stands under two keys; the same if nothing does.
+    """Return a text without the entry under two keys; the same text if there is none.
 
     Raises:
         BrokenTextError, ClientFileError: as `find`.
@@ -92,31 +96,32 @@ def drop(text: str, path: Sequence[str]) -> str:
             end += len(_newline(text))
         else:
             start = len(text[:start].rstrip("\r\n"))
-        rest = text[:start] + text[end:]
-        colon = _colon(text, outer)
-        text = rest if len(outer[1].value) > 1 else rest[:colon] + " {}" + rest[colon:]
+        colon, is_last = _colon(text, outer), len(outer[1].value) == 1
+        text = text[:start] + text[end:]
+        if is_last:
+            text = text[:colon] + " {}" + text[colon:]
     return text
 
 
 def meaning(text: str, path: Sequence[str]) -> Any:
-    """Return what a text says, but for what stands under two keys, in a form that can be compared."""
+    """Return the content of a text without the entry under two keys, in a form that can be compared."""
 
-    def plain(node: "Node", path: Sequence[str]) -> Any:
+    def comparable(node: "Node", path: Sequence[str]) -> Any:
         if isinstance(node.value, str):
             return node.tag, "" if path and node.tag == _NULL else node.value
         if node.id == "sequence":
-            return node.tag, [plain(item, ()) for item in node.value]
+            return node.tag, [comparable(item, ()) for item in node.value]
         pairs = []
         for key, value in node.value:
             if path and key.value == path[0]:
-                if len(path) > 1 and (inner := plain(value, path[1:]))[1]:
+                if len(path) > 1 and (inner := comparable(value, path[1:]))[1]:
                     pairs.append((key.value, inner))
             else:
-                pairs.append((plain(key, ()), plain(value, ())))
+                pairs.append((comparable(key, ()), comparable(value, ())))
         return node.tag, pairs
 
     root = _root(text)
-    return ("tag:yaml.org,2002:map", []) if root is None else plain(root, path)
+    return ("tag:yaml.org,2002:map", []) if root is None else comparable(root, path)
 
 
 def _yaml() -> Any:
@@ -141,25 +146,25 @@ def _root(text: str) -> "MappingNode | None":
     if root is None or (root.id == "scalar" and not root.value):
         return None
     if root.id != "mapping" or root.flow_style:
-        raise BrokenTextError(f"the file {_ELSEWHERE}", text, root.start_mark.index)
+        raise BrokenTextError(f"the file {_UNSUPPORTED}", text, root.start_mark.index)
     return root
 
 
 def _pairs(text: str, path: Sequence[str]) -> list["Pair | None"]:
-    """Return the pairs of two keys, the second within the first; None for what is missing."""
+    """Return the key-value pairs of two keys, the second within the first; None for a missing one."""
     outer = _pair(_root(text), path[0])
     if outer is None:
         return [None, None]
     key, value = outer
     if value.start_mark.index < key.end_mark.index or (value.id != "mapping" and value.tag != _NULL):
-        raise BrokenTextError(f"{path[0]!r} {_ELSEWHERE}", text, key.start_mark.index)
+        raise BrokenTextError(f"{path[0]!r} {_UNSUPPORTED}", text, key.start_mark.index)
     if value.id != "mapping":
         return [outer, None]
     if value.flow_style and value.value:
-        raise BrokenTextError(f"{path[0]!r} {_ELSEWHERE}", text, value.start_mark.index)
+        raise BrokenTextError(f"{path[0]!r} {_UNSUPPORTED}", text, value.start_mark.index)
     inner = _pair(value, path[1])
     if inner is not None and inner[1].start_mark.index < inner[0].end_mark.index:
-        raise BrokenTextError(f"{path[1]!r} {_ELSEWHERE}", text, inner[0].start_mark.index)
+        raise BrokenTextError(f"{path[1]!r} {_UNSUPPORTED}", text, inner[0].start_mark.index)
     return [outer, inner]
 
 
@@ -175,12 +180,12 @@ def _data(node: "Node") -> Any:
 
 
 def _colon(text: str, pair: "Pair") -> int:
-    """Return where the text after a key's colon begins."""
+    """Return the position after the colon of a key."""
     return text.index(":", pair[0].end_mark.index) + 1
 
 
 def _end(text: str, pair: "Pair") -> int:
-    """Return where the last character of a pair ends; a mapping's own mark is behind the comments that follow."""
+    """Return the end of a pair's last character; the end mark of a mapping is behind the comments after it."""
     key, node = pair
     while not isinstance(node.value, str) and not node.flow_style and node.value:
         last = node.value[-1]
@@ -192,13 +197,13 @@ def _end(text: str, pair: "Pair") -> int:
 
 
 def _line_end(text: str, position: int) -> int:
-    found = re.compile(r"[^\r\n]*").match(text, position)
-    return position if found is None else found.end()
+    line = re.compile(r"[^\r\n]*").match(text, position)
+    return position if line is None else line.end()
 
 
 def _newline(text: str) -> str:
-    found = re.search(r"\r\n|\n", text)
-    return found[0] if found else "\n"
+    newline = re.search(r"\r\n|\n", text)
+    return newline[0] if newline else "\n"
 
 
 def _key(name: str) -> str:
@@ -210,11 +215,11 @@ def _key(name: str) -> str:
 
 
 def _entry(text: str, name: str, value: dict[str, Any], indent: str) -> str:
-    return f"{_newline(text)}{indent}{_key(name)}:{_lines(text, value, indent + _UNIT)}"
+    return f"{_newline(text)}{indent}{_key(name)}:{_lines(text, value, indent + _INDENT)}"
 
 
 def _lines(text: str, value: dict[str, Any], indent: str) -> str:
-    """Return the members of an entry, each on a line of its own; what is JSON is YAML as well."""
+    """Return the members of an entry, one per line; the values are written as JSON, which is valid YAML."""
 
     def lines() -> Iterator[str]:
         for key, item in value.items():
