@@ -3,12 +3,14 @@
 import ast
 import importlib
 import inspect
+import pkgutil
 from types import ModuleType
 from typing import TypeGuard
 
 import pytest
 
 import enfilade
+import enfilade.exceptions
 import enfilade.testing
 from enfilade.primitives.foreign_names import MODULES
 
@@ -50,7 +52,7 @@ def test_a_module_that_is_imported_says_what_to_write(module: str) -> None:
         importlib.import_module(f"enfilade.{module}")
 
 
-@pytest.mark.parametrize("package", [enfilade, enfilade.testing])
+@pytest.mark.parametrize("package", [enfilade, enfilade.exceptions, enfilade.testing])
 def test_type_checkers_and_python_know_the_same_names(package: ModuleType) -> None:
     (block,) = [each for each in ast.parse(inspect.getsource(package)).body if is_for_checkers(each)]
     imports = {
@@ -59,6 +61,19 @@ def test_type_checkers_and_python_know_the_same_names(package: ModuleType) -> No
     assert imports == {name: home for name, home in package._LAZY_EXPORTS.items() if name != "__version__"}
     assert package.__all__ == sorted(package._LAZY_EXPORTS) == dir(package)
     assert all(hasattr(package, name) for name in package.__all__)
+
+
+def test_every_exception_for_handlers_is_public() -> None:
+    for module in pkgutil.walk_packages(enfilade.__path__, "enfilade."):
+        if module.name.startswith(("enfilade.primitives", "enfilade.serving", "enfilade.state")):
+            importlib.import_module(module.name)
+    classes = [enfilade.EnfiladeError]
+    for exception in classes:
+        if exception.__module__.startswith("enfilade."):
+            assert getattr(enfilade.exceptions, exception.__name__, None) is exception
+            classes += exception.__subclasses__()
+    assert len(classes) > 10
+    assert all(issubclass(getattr(enfilade.exceptions, name), Exception) for name in dir(enfilade.exceptions))
 
 
 def is_for_checkers(statement: ast.stmt) -> TypeGuard[ast.If]:

@@ -11,15 +11,25 @@ from enfilade._version import __version__ as __version__
 if TYPE_CHECKING:
     from enfilade.app import MCPApp as MCPApp
     from enfilade.client.connect import connect as connect
-    from enfilade.primitives.depends import Depends as Depends
-    from enfilade.primitives.errors import (
+    from enfilade.exceptions import (
         AnswerError as AnswerError,
+        AskTimeoutError as AskTimeoutError,
+        CannotAskError as CannotAskError,
+        ClientRefusedError as ClientRefusedError,
         EnfiladeError as EnfiladeError,
+        LoadError as LoadError,
+        MissingCapabilityError as MissingCapabilityError,
+        MissingSecretError as MissingSecretError,
+        NotAccepted as NotAccepted,
         PromptError as PromptError,
         ResourceError as ResourceError,
         ResourceNotFound as ResourceNotFound,
+        SettingsError as SettingsError,
+        StoreError as StoreError,
         ToolError as ToolError,
+        ToolTimeoutError as ToolTimeoutError,
     )
+    from enfilade.primitives.depends import Depends as Depends
     from enfilade.primitives.metadata import Caching as Caching
     from enfilade.primitives.options import (
         PromptOptions as PromptOptions,
@@ -39,7 +49,6 @@ if TYPE_CHECKING:
     )
     from enfilade.primitives.questions.question import (
         Elicited as Elicited,
-        NotAccepted as NotAccepted,
         elicitation as elicitation,
         roots as roots,
         sampling as sampling,
@@ -54,12 +63,6 @@ if TYPE_CHECKING:
     )
     from enfilade.primitives.values.results import ToolResult as ToolResult
     from enfilade.serving.channel import Peer as Peer
-    from enfilade.serving.client_requests.errors import (
-        AskTimeoutError as AskTimeoutError,
-        CannotAskError as CannotAskError,
-        ClientRefusedError as ClientRefusedError,
-        MissingCapabilityError as MissingCapabilityError,
-    )
     from enfilade.serving.context import Context as Context
     from enfilade.serving.request import Request as Request
     from enfilade.settings import Settings as Settings
@@ -103,22 +106,31 @@ _EXPORTS = {
     "enfilade._version": ("__version__",),
     "enfilade.app": ("MCPApp",),
     "enfilade.client.connect": ("connect",),
-    "enfilade.primitives.metadata": ("Caching",),
-    "enfilade.primitives.depends": ("Depends",),
-    "enfilade.primitives.errors": (
+    "enfilade.exceptions": (
         "AnswerError",
+        "AskTimeoutError",
+        "CannotAskError",
+        "ClientRefusedError",
         "EnfiladeError",
+        "LoadError",
+        "MissingCapabilityError",
+        "MissingSecretError",
+        "NotAccepted",
         "PromptError",
         "ResourceError",
         "ResourceNotFound",
+        "SettingsError",
+        "StoreError",
         "ToolError",
+        "ToolTimeoutError",
     ),
+    "enfilade.primitives.metadata": ("Caching",),
+    "enfilade.primitives.depends": ("Depends",),
     "enfilade.primitives.options": ("PromptOptions", "ResourceOptions", "ToolOptions"),
     "enfilade.primitives.questions.choices": ("Choices",),
     "enfilade.primitives.questions.input_required": ("InputRequired", "InputResponses"),
     "enfilade.primitives.questions.question": (
         "Elicited",
-        "NotAccepted",
         "elicitation",
         "roots",
         "sampling",
@@ -129,12 +141,6 @@ _EXPORTS = {
     "enfilade.primitives.values.media": ("Audio", "File", "Image"),
     "enfilade.primitives.prompt": ("AssistantMessage", "Message", "PromptResult", "UserMessage"),
     "enfilade.primitives.values.results": ("ToolResult",),
-    "enfilade.serving.client_requests.errors": (
-        "AskTimeoutError",
-        "CannotAskError",
-        "ClientRefusedError",
-        "MissingCapabilityError",
-    ),
     "enfilade.serving.context": ("Context",),
     "enfilade.serving.channel": ("Peer",),
     "enfilade.serving.request": ("Request",),
