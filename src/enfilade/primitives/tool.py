@@ -4,7 +4,7 @@
 puts together: `bind` (raw arguments → values), `call` (values → whatever the function returns), `result`
 (that → the result to send).
 
-What takes pydantic is made later where nothing can be wrong with it (see `deferrable_types.py`), and at once
+What takes pydantic is made later where nothing can be wrong with it (see `schema/signature.py`), and at once
 everywhere else, so that every mistake shows when the tool is registered.
 
 Easy to get wrong: `call` does not await (see `handler.py`); whoever calls it awaits what can be awaited, and only

@@ -1,4 +1,4 @@
-"""`defaults.py`: a published default gives the declared one when it is sent back; what does not is left out."""
+"""`schemas.py`: a default is published only if it gives the declared one when it is sent back."""
 
 import enum
 import re

@@ -1,4 +1,4 @@
-"""Plain types: what is taken for one is surely right, and a tool of them is the same tool, built later."""
+"""Deferrable types are surely right, and a tool of them behaves the same although it is built later."""
 
 import enum
 from typing import Annotated, Any, Dict, List, Literal, Optional, TypedDict, Union  # noqa: UP035

@@ -1,4 +1,4 @@
-"""`json_schema.py`: checks by hand-made schemas, and how they are told (R-561 to R-563)."""
+"""`json_schema.py`: checks by hand-made schemas, and the wording of errors (R-561 to R-563)."""
 
 from typing import Any
 

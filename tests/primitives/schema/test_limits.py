@@ -1,4 +1,4 @@
-"""`limits.py`: limits on types of which pydantic checks them by a function (unions, choices, anything)."""
+"""`core_nodes.py` and `portable.py`: limits on types where pydantic checks them by a function."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta

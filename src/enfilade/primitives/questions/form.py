@@ -141,7 +141,6 @@ def _shown(response_type: Any) -> str:
 
 # -- the schema of a form --------------------------------------------------------------------------------------
 
-
 _TEXTS: Final = ("title", "description", "default")
 # The keywords that clients know, by the type of the field.
 _KEYWORDS: Final = {

@@ -146,7 +146,7 @@ class Question(msgspec.Struct, Generic[A_co], frozen=True):
     """
 
     request: InputRequest
-    _read: Callable[[Any], A_co]
+    _parse: Callable[[Any], A_co]
 
     @property
     def method(self) -> str:
@@ -177,7 +177,7 @@ class Question(msgspec.Struct, Generic[A_co], frozen=True):
         Raises:
             AnswerError: it is something else.
         """
-        return self._read(decoded(self.method, answer))
+        return self._parse(decoded(self.method, answer))
 
 
 def decoded(method: str, answer: msgspec.Raw | bytes) -> Any:

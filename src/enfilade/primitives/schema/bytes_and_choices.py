@@ -119,7 +119,6 @@ def _base64_or_written(schema: Any, handler: Any) -> dict[str, Any]:
 
 # -- choices ---------------------------------------------------------------------------------------------------
 
-
 _PLAIN_VALUES: Final = (str, int, float, bool, type(None))
 _DIGITS: Final = 20  # of a Flag's value
 

@@ -163,7 +163,6 @@ def is_pydantics(function: Any) -> bool:
 
 # -- limits ----------------------------------------------------------------------------------------------------
 
-
 #: Keyword of JSON Schema by limit of pydantic.
 COMPARISONS: Final[Mapping[str, str]] = {
     "gt": "exclusiveMinimum",

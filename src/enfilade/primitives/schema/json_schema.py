@@ -220,7 +220,6 @@ def refuse_elsewhere(uri: str) -> Any:
 
 # -- wording ---------------------------------------------------------------------------------------------------
 
-
 #: Most characters of the text about the alternatives of one value.
 LONGEST: Final = 600
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any, Final
 
-from enfilade.primitives.schema.references import mentioned_names, with_definitions
+from enfilade.primitives.schema.references import definition_uses, reachable, with_definitions
 
 #: The annotation by which an argument is also sent as a header of the HTTP request.
 HEADER: Final = "x-mcp-header"
@@ -116,16 +116,8 @@ def _annotated(node: Any, *, names: bool = False) -> Iterator[Mapping[str, Any]]
 
 def _carrying_headers(definitions: Mapping[str, Any]) -> set[str]:
     """Return the names of the definitions with a header, in them or in what they refer to."""
-    carrying = {name for name in definitions if next(_annotated(definitions[name]), None) is not None}
-    if not carrying:
-        return carrying
-    users: dict[str, set[str]] = {}
-    for name, definition in definitions.items():
-        for used in mentioned_names(definition):
-            users.setdefault(used, set()).add(name)
-    waiting = list(carrying)
-    while waiting:
-        new = users.get(waiting.pop(), set()) - carrying
-        carrying |= new
-        waiting += new
-    return carrying
+    direct = {name for name in definitions if next(_annotated(definitions[name]), None) is not None}
+    if not direct:
+        return direct
+    uses = definition_uses(definitions)
+    return {name for name in definitions if reachable({name}, uses) & direct}

@@ -187,7 +187,7 @@ def inline_references(schema: Schema) -> dict[str, Any]:
         return dict(schema)
     body = {key: value for key, value in schema.items() if key != "$defs"}
     uses = {name: set(_references(definition)) & definitions.keys() for name, definition in definitions.items()}
-    retained = {name for name in definitions if name in _reachable(uses[name], uses)}
+    retained = {name for name in definitions if name in reachable(uses[name], uses)}
     if _count(body, definitions, retained) > max(MAX_SUBSCHEMAS, _count(schema, {}, set())):
         times = Counter(name for source in (body, *definitions.values()) for name in _references(source))
         retained |= {name for name in definitions if times[name] > 1}
@@ -201,7 +201,7 @@ def inline_references(schema: Schema) -> dict[str, Any]:
         return _merged(written_out(definitions[name]), copy)
 
     result = written_out(body)
-    if needed := _reachable(set(_references(body)) & definitions.keys(), uses) & retained:
+    if needed := reachable(set(_references(body)) & definitions.keys(), uses) & retained:
         result["$defs"] = {name: written_out(definitions[name]) for name in definitions if name in needed}
     return result
 
@@ -226,7 +226,7 @@ def _references(schema: Schema) -> Iterator[str]:
     return (name for subschema in walk(schema) if (name := _reference(subschema)) is not None)
 
 
-def _reachable(names: set[str], uses: Mapping[str, set[str]]) -> set[str]:
+def reachable(names: set[str], uses: Mapping[str, set[str]]) -> set[str]:
     """Return these definitions, and all that they lead to."""
     reached: set[str] = set()
     waiting = list(names)
@@ -277,21 +277,25 @@ def wrapped_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 def with_definitions(schema: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema with those of the definitions that it uses."""
-    names = definitions.keys()
-    uses = {name: set(mentioned_names(definition)) & names for name, definition in definitions.items()}
-    needed = _reachable(set(mentioned_names(schema)) & names, uses)
-    retained = {name: definition for name, definition in definitions.items() if name in needed}
+    used = reachable(set(_mentioned_names(schema)) & definitions.keys(), definition_uses(definitions))
+    retained = {name: definition for name, definition in definitions.items() if name in used}
     return {**schema, "$defs": retained} if retained else schema
 
 
-def mentioned_names(node: Any) -> Iterator[str]:
+def definition_uses(definitions: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return the names of the definitions that each definition refers to."""
+    names = definitions.keys()
+    return {name: set(_mentioned_names(definition)) & names for name, definition in definitions.items()}
+
+
+def _mentioned_names(node: Any) -> Iterator[str]:
     """Yield the names after `$ref` anywhere in a schema, under keywords that are not known here as well."""
     if isinstance(node, Mapping):
         reference = node.get("$ref")
         if isinstance(reference, str):
             yield reference.removeprefix(_PREFIX)
         for member in node.values():
-            yield from mentioned_names(member)
+            yield from _mentioned_names(member)
     elif isinstance(node, list):
         for item in node:
-            yield from mentioned_names(item)
+            yield from _mentioned_names(item)

@@ -178,7 +178,6 @@ def flag_schema(flag: type[Flag], schema: Mapping[str, Any]) -> dict[str, Any]:
 
 # -- which defaults are published ------------------------------------------------------------------------------
 
-
 # Python types whose values surely come back, by the type of their core schema.
 _PLAIN: Final[Mapping[str, tuple[type, ...]]] = {
     "any": (str, int, float, bool, type(None)),

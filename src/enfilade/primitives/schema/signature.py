@@ -15,6 +15,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -125,27 +126,30 @@ def read_signature(
         kinds = _of_others((*classes_in(annotation), type(parameter.default)))
         if kinds:
             _frameworks.refuse_types(kinds, where)
-        if _takes_context(annotation, context_type, where):
+        with _located(where):
+            takes_context = is_context(annotation, context_type)
+            if not takes_context:
+                refuse_no_type(annotation)
+        if takes_context:
             contexts.append(parameter.name)
         else:
-            _check_type(annotation, where)
             parameters.append(Parameter(parameter.name, annotation, parameter.default))
     if contexts and not is_async(fn):
         _unawaited.refuse_unawaited(fn, contexts, label)
-    returns, unresolved = EMPTY, ""
-    if raw.return_annotation is not EMPTY:
-        returns, unresolved = scope.resolve_return(raw.return_annotation)
-        if not is_provider and (kinds := _of_others(classes_in(returns))):
-            _frameworks.refuse_types(kinds, f"{label}, the result", returned=True)
+    returns, unresolved = _read_result(scope, raw.return_annotation, label, is_provider=is_provider)
     return Signature(
-        tuple(parameters),
-        tuple(contexts),
-        tuple(dependencies),
-        tuple(positional),
-        extra,
-        unwrap_awaitable(returns),
-        unresolved,
+        tuple(parameters), tuple(contexts), tuple(dependencies), tuple(positional), extra, returns, unresolved
     )
+
+
+def _read_result(scope: Scope, annotation: Any, label: str, *, is_provider: bool) -> tuple[Any, str]:
+    """Return the type of the result, and why it cannot be resolved; `EMPTY` without an annotation."""
+    if annotation is EMPTY:
+        return EMPTY, ""
+    returns, unresolved = scope.resolve_return(annotation)
+    if not is_provider and (kinds := _of_others(classes_in(returns))):
+        _frameworks.refuse_types(kinds, f"{label}, the result", returned=True)
+    return unwrap_awaitable(returns), unresolved
 
 
 def _of_others(kinds: Iterable[type]) -> list[type]:
@@ -185,16 +189,11 @@ def _refuse_unbound(fn: Any, first: inspect.Parameter, label: str, kind: str) ->
         )
 
 
-def _check_type(annotation: Any, where: str) -> None:
+@contextmanager
+def _located(where: str) -> Iterator[None]:
+    """Put the name of a parameter before the text of a `TypeError`."""
     try:
-        refuse_no_type(annotation)
-    except TypeError as error:
-        raise TypeError(f"{where}: {error}") from None
-
-
-def _takes_context(annotation: Any, context_type: type, where: str) -> bool:
-    try:
-        return is_context(annotation, context_type)
+        yield
     except TypeError as error:
         raise TypeError(f"{where}: {error}") from None
 
@@ -259,10 +258,8 @@ def _depends(parameter: inspect.Parameter, annotation: Any, label: str) -> Calla
             f'{label}, parameter "{parameter.name}": a dependency stands in the annotation, as '
             f"{parameter.name}: Annotated[..., Depends(...)], so that the function can still be called directly"
         )
-    try:
+    with _located(f'{label}, parameter "{parameter.name}"'):
         return depends_of(annotation)
-    except TypeError as error:
-        raise TypeError(f'{label}, parameter "{parameter.name}": {error}') from None
 
 
 def _variadic(parameter: inspect.Parameter, label: str, kind: str, *, allow_extra: bool) -> str:
@@ -351,7 +348,6 @@ def _filled_by_partial(fn: Any) -> frozenset[str]:
 
 
 # -- types that need no pydantic -------------------------------------------------------------------------------
-
 
 # Pydantic surely reads these types, and a JSON Schema surely describes them. So a tool of such types needs no
 # validator before its first call and no schema before somebody lists it: a server that offers no others answers

@@ -1,4 +1,4 @@
-"""`schemas.py`: `x-mcp-header` on the right properties, or no tool (R-250 to R-253)."""
+"""`mcp_headers.py`: `x-mcp-header` on the right properties, or no tool (R-250 to R-253)."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""References are written out in what is listed: all that can be, and never so that a schema explodes."""
+"""`references.py`: references are written out wherever they can be, within a limit for the size of a schema."""
 
 from typing import Annotated, Any, Literal
 
