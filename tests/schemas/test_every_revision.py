@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.completion import CompleteResult, Completion
 from enfilade.wire.content import (
     Annotations,
@@ -41,9 +40,12 @@ from enfilade.wire.lifecycle import (
     ServerCapabilities,
     ToolsCapability,
 )
-from enfilade.wire.logging import LoggingMessageNotificationParams
 from enfilade.wire.message import EmptyResult, Message, NotificationParams
-from enfilade.wire.progress import ProgressNotificationParams
+from enfilade.wire.notifications import (
+    CancelledNotificationParams,
+    LoggingMessageNotificationParams,
+    ProgressNotificationParams,
+)
 from enfilade.wire.projection import encode
 from enfilade.wire.prompts import GetPromptResult, ListPromptsResult, Prompt, PromptArgument, PromptMessage
 from enfilade.wire.requests import METHODS, SERVER_METHODS

@@ -13,8 +13,8 @@ from enfilade.serving.channel import Channel, Peer
 from enfilade.serving.notifications import ClientLog
 from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import encode_notification
-from enfilade.wire.logging import SEVERITY, LoggingLevel, LoggingMessageNotificationParams
 from enfilade.wire.message import RequestParams
+from enfilade.wire.notifications import SEVERITY, LoggingLevel, LoggingMessageNotificationParams
 from enfilade.wire.projection import encode
 from enfilade.wire.revisions import ALL
 from support.servers.calls_in_process import messages

@@ -5,13 +5,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.completion import CompleteRequestParams, PromptReference, ResourceTemplateReference
 from enfilade.wire.content import EmbeddedResource, ResourceContents, TextContent, TextResourceContents
 from enfilade.wire.lifecycle import ClientCapabilities, InitializeRequestParams, RequestMeta
-from enfilade.wire.logging import SEVERITY, LoggingMessageNotificationParams, SetLevelRequestParams
 from enfilade.wire.message import EmptyResult, InputResponseRequestParams, RequestParams
-from enfilade.wire.progress import ProgressNotificationParams
+from enfilade.wire.notifications import (
+    SEVERITY,
+    CancelledNotificationParams,
+    LoggingMessageNotificationParams,
+    ProgressNotificationParams,
+    SetLevelRequestParams,
+)
 from enfilade.wire.sampling import CreateMessageResult
 from enfilade.wire.tasks import Task
 from enfilade.wire.tools import CallToolRequestParams, CallToolResult

@@ -32,7 +32,7 @@ from enfilade.wire.lifecycle import (
     ServerCapabilities,
 )
 from enfilade.wire.message import EmptyResult, Message, NotificationParams
-from enfilade.wire.progress import ProgressNotificationParams
+from enfilade.wire.notifications import ProgressNotificationParams
 from enfilade.wire.projection import InexpressibleError, encode, project
 from enfilade.wire.revisions import ALL, HANDSHAKE
 from enfilade.wire.sampling import CreateMessageRequestParams, SamplingMessage, ToolChoice

@@ -21,8 +21,8 @@ from enfilade.serving.dispatcher import MethodHandler
 from enfilade.serving.request import Request
 from enfilade.transports.asgi_types import Receive, Scope, Send
 from enfilade.wire.jsonrpc import RpcError
-from enfilade.wire.logging import SEVERITY, LoggingLevel
 from enfilade.wire.message import Message
+from enfilade.wire.notifications import SEVERITY, LoggingLevel
 from enfilade.wire.revisions import STATELESS
 
 _KEPT: Final = 64 * 1024  # bytes of a body that are looked at

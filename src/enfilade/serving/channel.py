@@ -15,8 +15,8 @@ from msgspec import Raw
 from enfilade.serving.client_requests.errors import CannotAskError
 from enfilade.wire.jsonrpc import RpcError
 from enfilade.wire.lifecycle import ClientCapabilities, Implementation
-from enfilade.wire.logging import LoggingLevel
 from enfilade.wire.message import Message
+from enfilade.wire.notifications import LoggingLevel
 
 if TYPE_CHECKING:
     from enfilade.primitives.questions.input_required import InputRequired

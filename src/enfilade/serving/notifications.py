@@ -25,9 +25,8 @@ from enfilade.primitives.other_frameworks import advice_on_attributes
 from enfilade.primitives.values.json_encoding import json_bytes
 from enfilade.serving.channel import Outlet, ProgressSink
 from enfilade.serving.request import Request
-from enfilade.wire.logging import SEVERITY, LoggingLevel
 from enfilade.wire.message import EmptyResult, ProgressToken
-from enfilade.wire.progress import ProgressNotificationParams, ProgressNotifications
+from enfilade.wire.notifications import SEVERITY, LoggingLevel, ProgressNotificationParams, ProgressNotifications
 from enfilade.wire.projection import project
 
 P = ParamSpec("P")

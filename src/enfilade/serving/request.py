@@ -18,7 +18,6 @@ from msgspec import UNSET, Raw, UnsetType
 
 from enfilade.serving.channel import NOWHERE, Channel, Outcome, Peer, ProgressSink, Round
 from enfilade.serving.failures import log_safely
-from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.jsonrpc import (
     RequestId,
     RpcError,
@@ -28,6 +27,7 @@ from enfilade.wire.jsonrpc import (
 )
 from enfilade.wire.lifecycle import RequestMeta
 from enfilade.wire.message import Message
+from enfilade.wire.notifications import CancelledNotificationParams
 from enfilade.wire.projection import encode
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from enfilade.wire.jsonrpc import (
     encode_error,
     invalid_request,
 )
-from enfilade.wire.logging import LoggingLevel
+from enfilade.wire.notifications import LoggingLevel
 from enfilade.wire.revisions import BATCHING, HANDSHAKE, LONGEST_BATCH, negotiate
 
 log = logging.getLogger("enfilade.transports")

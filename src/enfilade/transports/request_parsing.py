@@ -29,8 +29,7 @@ from enfilade.wire.lifecycle import (
     ClientCapabilities,
     RequestMeta,
 )
-from enfilade.wire.message import Message, RequestParams
-from enfilade.wire.null_members import decode_without_nulls
+from enfilade.wire.message import Message, RequestParams, decode_without_nulls
 from enfilade.wire.requests import PARAMS
 from enfilade.wire.revisions import ALL, HANDSHAKE, STATELESS, UNSUPPORTED
 

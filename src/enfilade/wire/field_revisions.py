@@ -11,7 +11,6 @@ from functools import cache
 from typing import Final
 
 from enfilade.wire import lifecycle
-from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.completion import CompleteResult, Completion
 from enfilade.wire.content import (
     Annotations,
@@ -28,9 +27,12 @@ from enfilade.wire.content import (
 )
 from enfilade.wire.elicitation import ElicitationCompleteNotificationParams, ElicitRequest, ElicitRequestParams
 from enfilade.wire.input_required import InputRequiredResult
-from enfilade.wire.logging import LoggingMessageNotificationParams
 from enfilade.wire.message import CacheableResult, Message, NotificationParams, PaginatedResult, Result
-from enfilade.wire.progress import ProgressNotificationParams
+from enfilade.wire.notifications import (
+    CancelledNotificationParams,
+    LoggingMessageNotificationParams,
+    ProgressNotificationParams,
+)
 from enfilade.wire.prompts import GetPromptResult, ListPromptsResult, Prompt, PromptArgument, PromptMessage
 from enfilade.wire.resources import (
     ListResourcesResult,

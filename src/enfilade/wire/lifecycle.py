@@ -13,8 +13,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from enfilade.wire.content import Icon
-from enfilade.wire.logging import LoggingLevel
 from enfilade.wire.message import CacheableResult, Message, ProgressToken, RequestParams, Result
+from enfilade.wire.notifications import LoggingLevel
 
 PREFIX = "io.modelcontextprotocol/"
 PROTOCOL_VERSION = PREFIX + "protocolVersion"

@@ -8,12 +8,14 @@ Easy to get wrong: 2026-07-28 has no requests from the server. Its `sampling/cre
 
 from typing import Final
 
-from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.completion import CompleteRequestParams
 from enfilade.wire.lifecycle import InitializeRequestParams
-from enfilade.wire.logging import SetLevelRequestParams
 from enfilade.wire.message import Message, NotificationParams, PaginatedRequestParams, RequestParams
-from enfilade.wire.progress import ProgressNotificationParams
+from enfilade.wire.notifications import (
+    CancelledNotificationParams,
+    ProgressNotificationParams,
+    SetLevelRequestParams,
+)
 from enfilade.wire.prompts import GetPromptRequestParams
 from enfilade.wire.resources import ReadResourceRequestParams, SubscribeRequestParams, UnsubscribeRequestParams
 from enfilade.wire.revisions import EVERY, ONLY_1125, SINCE_0618, SINCE_0728, UNTIL_1125, Span

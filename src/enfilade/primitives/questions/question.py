@@ -28,8 +28,7 @@ from enfilade.wire.elicitation import (
     ElicitResult,
 )
 from enfilade.wire.input_required import InputRequest
-from enfilade.wire.message import Message, NotificationParams
-from enfilade.wire.null_members import decode_without_nulls
+from enfilade.wire.message import Message, NotificationParams, decode_without_nulls
 from enfilade.wire.roots import ListRootsRequest, ListRootsResult, Root
 from enfilade.wire.sampling import (
     CreateMessageRequest,

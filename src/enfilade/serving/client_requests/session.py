@@ -22,10 +22,10 @@ from enfilade.serving.cluster import WorkerChannel
 from enfilade.serving.request import Request, RequestState
 from enfilade.state.store import StoreError
 from enfilade.state.tokens import Seal
-from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.elicitation import ElicitRequestURLParams
 from enfilade.wire.jsonrpc import Envelope, decode, encode_notification, encode_request
 from enfilade.wire.message import Message, NotificationParams
+from enfilade.wire.notifications import CancelledNotificationParams
 from enfilade.wire.projection import InexpressibleError, encode
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from enfilade.transports.http.request_checks import BodyReader, HeaderVerdict
 from enfilade.transports.http.response import PostResponse, ResponseOptions, send_empty
 from enfilade.transports.request_parsing import parse_message
 from enfilade.wire import headers as http
-from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.jsonrpc import (
     INVALID_REQUEST,
     STATELESS_STATUS,
@@ -32,6 +31,7 @@ from enfilade.wire.jsonrpc import (
 )
 from enfilade.wire.lifecycle import PROTOCOL_VERSION
 from enfilade.wire.message import RequestParams
+from enfilade.wire.notifications import CancelledNotificationParams
 from enfilade.wire.revisions import HANDSHAKE, POLLING, STATELESS, UNSUPPORTED
 
 _NO_PARAMS: Final = RequestParams()

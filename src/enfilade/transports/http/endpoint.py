@@ -38,8 +38,8 @@ from enfilade.transports.http.standalone_stream import StandaloneStreams
 from enfilade.transports.refusal_log import log_refusal
 from enfilade.transports.request_parsing import check_version, version_of
 from enfilade.wire import headers as http
-from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RequestId, RpcError, encode_error
+from enfilade.wire.notifications import CancelledNotificationParams
 from enfilade.wire.revisions import STATELESS
 
 T = TypeVar("T")

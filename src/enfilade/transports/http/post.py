@@ -36,7 +36,7 @@ from enfilade.wire.jsonrpc import (
     invalid_request,
 )
 from enfilade.wire.lifecycle import InitializeRequestParams
-from enfilade.wire.logging import LoggingLevel
+from enfilade.wire.notifications import LoggingLevel
 from enfilade.wire.revisions import (
     ASSUMED_WITHOUT_HEADER,
     BATCHING,

@@ -13,8 +13,8 @@ from enfilade.transports.http.request_checks import BODY_MEMORY, BodyReader
 from enfilade.transports.http.response import ResponseOptions
 from enfilade.transports.http.sessions import Session, Sessions
 from enfilade.wire import headers as http
-from enfilade.wire.cancellation import CancelledNotificationParams
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
+from enfilade.wire.notifications import CancelledNotificationParams
 from enfilade.wire.revisions import LONGEST_BATCH
 
 

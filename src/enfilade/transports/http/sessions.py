@@ -31,7 +31,7 @@ from enfilade.state.tokens import Seal
 from enfilade.timings import Timings
 from enfilade.transports.http.session_token import open_token, seal_token
 from enfilade.wire.lifecycle import InitializeRequestParams
-from enfilade.wire.logging import LoggingLevel
+from enfilade.wire.notifications import LoggingLevel
 
 #: Bytes of a token for which there is room in memory on the average; those of common clients have about 300.
 _USUAL_TOKEN: Final = 512

@@ -1,16 +1,16 @@
-"""Progress of a request in flight.
+"""Notifications about a request in flight: progress and log messages to the client, cancellation either way.
 
-Easy to get wrong: the token keeps its JSON type, and `progress` must grow with every notification, also
+Easy to get wrong: a progress token keeps its JSON type, and `progress` must grow with every notification, also
 where the total is unknown (R-2B0).
 """
 
 from math import isfinite
-from typing import Final
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from enfilade.wire.message import NotificationParams, ProgressToken
+from enfilade.wire.message import NotificationParams, ProgressToken, RequestId, RequestParams
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -56,3 +56,39 @@ class ProgressNotifications:
         if message is None or not self._with_messages:
             return self._head + _encode(progress) + self._tail
         return self._head + _encode(progress) + self._tail[:-2] + b',"message":' + _encode(message) + b"}}"
+
+
+# -- log messages ----------------------------------------------------------------------------------------------
+
+LoggingLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
+
+# RFC 5424 severities, least severe first: a message is sent if it is at least as severe as the requested level
+# (R-2B4).
+SEVERITY: dict[LoggingLevel, int] = {level: rank for rank, level in enumerate(get_args(LoggingLevel))}
+
+
+class SetLevelRequestParams(RequestParams, kw_only=True):
+    """The least severe level that is sent (session-based revisions; in the stateless one it is in `_meta`)."""
+
+    level: LoggingLevel
+
+
+class LoggingMessageNotificationParams(NotificationParams, kw_only=True):
+    """One log message."""
+
+    level: LoggingLevel
+    logger: str | UnsetType = UNSET
+    data: Any
+
+
+# -- cancellation ----------------------------------------------------------------------------------------------
+
+
+class CancelledNotificationParams(NotificationParams, kw_only=True):
+    """Which request is cancelled, and a reason.
+
+    The id is optional in 2025-11-25, where a task is cancelled by `tasks/cancel` instead.
+    """
+
+    request_id: RequestId | UnsetType = UNSET
+    reason: str | UnsetType = UNSET

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from msgspec import UNSET
 
 from enfilade.wire.jsonrpc import encode_notification
-from enfilade.wire.progress import ProgressNotificationParams, ProgressNotifications
+from enfilade.wire.notifications import ProgressNotificationParams, ProgressNotifications
 from enfilade.wire.projection import encode
 from enfilade.wire.revisions import ALL
 
