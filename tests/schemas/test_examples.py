@@ -12,15 +12,13 @@ import msgspec
 import pytest
 
 from enfilade.wire import (
-    cancellation,
     completion,
     content,
     elicitation,
     input_required,
     lifecycle,
-    logging,
     message,
-    progress,
+    notifications,
     prompts,
     resources,
     roots,
@@ -35,15 +33,13 @@ from support.schemas.official_schemas import FOLDER, PRESENT, REQUIRED
 
 REVISION = "2026-07-28"
 MODULES = (
-    cancellation,
     completion,
     content,
     elicitation,
     input_required,
     lifecycle,
-    logging,
     message,
-    progress,
+    notifications,
     prompts,
     resources,
     roots,

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 
 import enfilade.wire
 from enfilade.wire import (
-    cancellation,
     completion,
     elicitation,
     lifecycle,
     message,
-    progress,
+    notifications,
     requests,
     roots,
     sampling,
@@ -23,9 +22,9 @@ from enfilade.wire import (
 
 # Both a client and a server send these.
 _BOTH_WAYS = {
-    cancellation.CancelledNotificationParams,
+    notifications.CancelledNotificationParams,
     message.NotificationParams,
-    progress.ProgressNotificationParams,
+    notifications.ProgressNotificationParams,
     tasks.TaskStatusNotificationParams,
 }
 
