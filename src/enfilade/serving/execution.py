@@ -92,7 +92,7 @@ class HandlerRunner:
         if isinstance(found, InputRequired):
             again = partial(self._once, request, handler, bind, given, finish, secrets)
             while isinstance(found, InputRequired):
-                found = await returned.answered(request, found, again)
+                found = await returned.run_until_result(request, found, again)
         return found
 
     async def _once(

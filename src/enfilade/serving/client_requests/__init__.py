@@ -1,1 +1,1 @@
-"""Requests to the client: elicitation, sampling and roots, in both eras."""
+"""Requests to the client: elicitation, sampling and roots, in session-based and stateless revisions."""

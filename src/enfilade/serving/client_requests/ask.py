@@ -1,8 +1,8 @@
-"""Asking the client in the middle of a handler, by the asker that the doorway chose for its request.
+"""Asking the client in the middle of a handler, by the asker that the transport chose for its request.
 
 In session-based revisions a question is a real request on the stream of the call that caused it, answered by a
 later message (`session.py`). In the stateless revision the call ends with its questions, and on the retry the
-handler runs again from the top while its record answers what it already asked (`stateless.py`).
+handler runs again from the top while a record answers the earlier questions (`stateless.py`, `rounds.py`).
 
 Easy to get wrong: asking a client that cannot answer. Each kind of question needs a capability that the client
 declared, and a revision that has such questions (`check`).
@@ -79,7 +79,7 @@ async def ask(request: Request, question: Question[A], *, key: str | None, timeo
 
 
 def check(question: InputRequest, peer: Peer) -> None:
-    """Make sure that a client declared what a question needs, and that its revision has such questions.
+    """Check that a client declared the capability for a question, and that its revision has such questions.
 
     Raises:
         MissingCapabilityError: it did not, or does not (R-289, R-303, R-540, R-550).
@@ -162,8 +162,8 @@ async def _run_side_effect(request: Request, key: str, fn: Callable[[], Any]) ->
 
 # -- the kinds of questions ------------------------------------------------------------------------------------
 #
-# What `Context` offers, for middleware as well. Middleware also sees the calls that tools make, and would ask
-# once for each of them; those have a `request.parent`.
+# For `Context` and for middleware. Middleware also sees the calls that tools make, and would ask once for each of
+# them; those have a `request.parent`.
 
 
 @overload
@@ -243,10 +243,10 @@ async def elicit_url(
 
 @to_await("sample")
 async def sample(
-    request: Request, messages: Messages, *, key: str | None = None, timeout: float | None = None, **how: Any
+    request: Request, messages: Messages, *, key: str | None = None, timeout: float | None = None, **options: Any
 ) -> CreateMessageResult:
-    """Ask the client's model; `how` are the arguments of `Context.sample`."""
-    return await ask(request, sampling(messages, **how), key=key, timeout=timeout)
+    """Ask the client's model; `options` are the arguments of `Context.sample`."""
+    return await ask(request, sampling(messages, **options), key=key, timeout=timeout)
 
 
 @to_await("roots")

@@ -1,6 +1,6 @@
-"""Why a question to the client has no answer.
+"""The errors of questions to the client.
 
-All of them are `ToolError`s, so a handler may catch them, and what it lets pass is told to the caller.
+All of them are `ToolError`s: a handler may catch them, and the client reads the message of one that it does not.
 """
 
 from typing import Any
@@ -10,10 +10,10 @@ from enfilade.wire.jsonrpc import INVALID_PARAMS, MISSING_CLIENT_CAPABILITY, Rpc
 
 
 class MissingCapabilityError(ToolError):
-    """The client did not declare that it can do what the handler needs, so it is not asked (R-289, R-303).
+    """The client did not declare a capability that the handler needs, so it is not asked (R-289, R-303).
 
     Args:
-        required: what is missing, in the shape of client capabilities, such as `{"elicitation": {"url": {}}}`.
+        required: the missing capability, in the shape of client capabilities: `{"elicitation": {"url": {}}}`.
     """
 
     def __init__(self, required: dict[str, Any]) -> None:
@@ -26,11 +26,15 @@ class MissingCapabilityError(ToolError):
 
 
 def _flat(required: dict[str, Any]) -> list[str]:
-    return [f"{name}.{part}" if part else name for name, parts in required.items() for part in (parts or [""])]
+    return [
+        f"{name}.{feature}" if feature else name
+        for name, features in required.items()
+        for feature in (features or [""])
+    ]
 
 
 def protocol_error(error: MissingCapabilityError | AnswerError) -> RpcError:
-    """Return the error of a request that itself brings what is at fault (R-290, R-298)."""
+    """Return the error of a request that itself carries the fault (R-290, R-298)."""
     if isinstance(error, MissingCapabilityError):
         return error.as_rpc()
     return RpcError(INVALID_PARAMS, f"Invalid params: {error.message}", status=400)

@@ -1,11 +1,11 @@
-"""What a call has asked, been told and done so far, sealed, so that the client can carry it between rounds.
+"""`requestState`: the record of a stateless call, sealed, for the client to carry from round to round.
 
-In the stateless era a call that asks something ends, and its retry runs the handler again from the top. The
-record answers the questions that were asked before. It travels as `requestState`, which is the client's to keep
-and therefore an attacker's to change (R-293): it is sealed, and bound to the server, to who asked, for what, with
-which arguments and until when (R-294).
+In the stateless revision a call that asks something ends, and its retry runs the handler again from the top. The
+record answers the questions that were asked before. The client keeps it, so an attacker may change it (R-293): it
+is sealed, and bound to the server, the principal, the method, the arguments and a time of expiry (R-294).
 
-The easy thing to get wrong is to say why a state was refused: there is one message for every cause (R-296).
+Easy to get wrong: the error for a refused state. There is one text for every cause, so that it reveals nothing
+(R-296).
 """
 
 import hashlib
@@ -24,31 +24,31 @@ _PURPOSE: Final = b"request state of "
 LIFETIME: Final = 600.0
 
 
-class Answered(msgspec.Struct, array_like=True):
-    """A question that has its answer.
+class AnsweredQuestion(msgspec.Struct, array_like=True):
+    """A question with its answer.
 
     Attributes:
         method: its kind.
-        words: the beginning of its words.
+        excerpt: the beginning of its text.
         result: the answer's JSON.
         in_handler: whether it was asked in the task of the call itself, and not in one that the handler started.
-        asked: whether a run has come to the question since it was answered.
+        is_reached: whether a run has come to the question since it was answered.
     """
 
     method: str
-    words: str
+    excerpt: str
     result: bytes
     in_handler: bool = False
-    asked: bool = False
+    is_reached: bool = False
 
 
-class Pending(msgspec.Struct, array_like=True):
-    """A question that went out.
+class PendingQuestion(msgspec.Struct, array_like=True):
+    """A question that was sent.
 
     Attributes:
-        identity: which question it is; or for one that a handler returned, the memo of that handler.
+        identity: of the question; for one that a handler returned, the path of that handler.
         method: its kind.
-        words: the beginning of its words.
+        excerpt: the beginning of its text.
         key: for one that a handler returned, the handler's own key.
         form: for one that a handler returned, the schema of its form as JSON.
         in_handler: as for the answer.
@@ -56,57 +56,57 @@ class Pending(msgspec.Struct, array_like=True):
 
     identity: bytes
     method: str
-    words: str
+    excerpt: str
     key: str | None = None
     form: bytes | None = None
     in_handler: bool = False
 
 
 class HandlerMemo(msgspec.Struct, array_like=True):
-    """What one handler of a call noted: the tool that the client called, or one that it called in turn.
+    """What one handler of a call remembers: the one that the client called, or one that it called in turn.
 
     Attributes:
         once: results of side effects, by the author's key, as JSON.
-        answers: what a handler that returns its questions finds in this run, by the author's key.
-        state: likewise, as JSON.
-        wanted: digests of the questions that it returned last, by key; None if it returned none.
-        given: the answers to those that have come so far.
-        next_state: what it returned with them.
+        answers: for a handler that returns its questions: the answers for its present run, by the author's key.
+        state: likewise: the state for its present run, as JSON.
+        question_digests: of the questions that it returned last, by key; None if it returned none.
+        new_answers: the answers to those that have come so far.
+        next_state: the state that it returned with them.
     """
 
     once: dict[str, bytes] = {}
-    answers: dict[str, Answered] = {}
+    answers: dict[str, AnsweredQuestion] = {}
     state: bytes = b"null"
-    wanted: dict[str, bytes] | None = None
-    given: dict[str, Answered] = {}
+    question_digests: dict[str, bytes] | None = None
+    new_answers: dict[str, AnsweredQuestion] = {}
     next_state: bytes = b"null"
 
-    def turn(self) -> None:
-        """Go on to the next run, if every question that was returned has its answer."""
-        if self.wanted is not None and self.wanted.keys() <= self.given.keys():
-            self.answers = {key: self.given[key] for key in self.wanted}
+    def advance(self) -> None:
+        """Prepare the next run, if every question that was returned has its answer."""
+        if self.question_digests is not None and self.question_digests.keys() <= self.new_answers.keys():
+            self.answers = {key: self.new_answers[key] for key in self.question_digests}
             self.state = self.next_state
-            self.wanted, self.given, self.next_state = None, {}, b"null"
+            self.question_digests, self.new_answers, self.next_state = None, {}, b"null"
 
 
 class CallRecord(msgspec.Struct, array_like=True):
-    """The memory of one call over its rounds.
+    """The questions and answers of one call over its rounds.
 
     Attributes:
         answers: by the question's identity.
         pending: by the key under which the client sees the question.
         memos: by the handler's path from the client's request; that of its own handler is empty.
-        stalled: the rounds in a row that brought answers and came to no answer that was new to them.
+        stalled: the last rounds in a row that brought answers and reached no answer for the first time.
     """
 
-    answers: dict[bytes, Answered] = {}
-    pending: dict[str, Pending] = {}
+    answers: dict[bytes, AnsweredQuestion] = {}
+    pending: dict[str, PendingQuestion] = {}
     memos: dict[bytes, HandlerMemo] = {}
     stalled: int = 0
 
 
-class _Bound(msgspec.Struct, array_like=True):
-    """A record with what it is bound to."""
+class _BoundRecord(msgspec.Struct, array_like=True):
+    """A record with the request that it belongs to."""
 
     expires: int
     principal: str | None
@@ -116,11 +116,11 @@ class _Bound(msgspec.Struct, array_like=True):
 
 
 class RequestStateCodec:
-    """Seals state_codec and opens them again.
+    """Seals records and opens them.
 
     Args:
         seal: the server's keys, shared by all workers.
-        audience: the server's name: another one with the same keys does not open them.
+        audience: the server's name; another server with the same keys does not open its states.
         lifetime: seconds for which a state is good.
 
     Attributes:
@@ -136,7 +136,7 @@ class RequestStateCodec:
 
     def close(self, record: CallRecord, method: str, params: Message, principal: str | None) -> str:
         """Return the `requestState` that holds a record."""
-        bound = _Bound(
+        bound = _BoundRecord(
             expires=int(time.time() + self._lifetime),
             principal=principal,
             method=method,
@@ -149,12 +149,12 @@ class RequestStateCodec:
         """Return the record in a `requestState`.
 
         Raises:
-            RpcError: INVALID_PARAMS, with the same words whatever is wrong with it.
+            RpcError: INVALID_PARAMS, with the same text for every cause.
         """
         content = self._seal.open(state, self._purpose)
         if content is not None:
             try:
-                bound = msgspec.msgpack.decode(content, type=_Bound)
+                bound = msgspec.msgpack.decode(content, type=_BoundRecord)
             except msgspec.DecodeError:  # sealed by another version of this package
                 raise _refused() from None
             if (
@@ -174,16 +174,16 @@ def _refused() -> RpcError:
 
 def target_of(params: Any) -> bytes:
     """Return a digest of what is called and with which arguments, whatever their order or spacing."""
-    what = [getattr(params, member, None) for member in ("name", "uri")]
+    names = [getattr(params, member, None) for member in ("name", "uri")]
     arguments = getattr(params, "arguments", UNSET)
     if isinstance(arguments, Raw):
         try:
             arguments = msgspec.json.decode(arguments)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # no handler will ever read them
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # no handler can read them
             arguments = bytes(arguments).hex()
-    return digest_of([*what, {} if arguments is UNSET else arguments])
+    return digest_of([*names, {} if arguments is UNSET else arguments])
 
 
 def digest_of(value: Any) -> bytes:
-    """Return 16 bytes that stand for a value, the same for objects whatever the order of their members."""
+    """Return a digest of 16 bytes, the same for objects whatever the order of their members."""
     return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).digest()[:16]

@@ -1,11 +1,11 @@
 """Handlers that return their questions: the client is asked, then the handler runs again.
 
 Stateless revision: the round ends with the questions, and the retry goes on with their answers, without a replay
-of what came before. A client that knows the questions may send the answers with its first request (R-297).
+of earlier steps. A client that knows the questions may send the answers with its first request (R-297).
 Session-based revisions: the client is asked while it waits.
 
-Easy to get wrong: a tool that was called by another cannot end the round with its own result. So neither does the
-one that the client called: both wait, and the round ends as with any other question.
+Easy to get wrong: a tool that was called by another cannot end the round with its own result. So the tool that
+the client called does not either: both wait, and the round ends as with any other question.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,17 +18,19 @@ from enfilade.serving.client_requests.ask import check
 from enfilade.serving.client_requests.errors import CannotAskError
 from enfilade.serving.request import Request
 
-#: How often a handler may return questions while a session's client waits; beyond it, it does so for ever.
+#: How often a handler may return questions in one call; more often counts as an endless loop.
 MAXIMUM_ROUNDS: Final = 8
 
 
-async def answered(request: Request, returned: InputRequired, again: Callable[[], Awaitable[Any]]) -> Any:
-    """Ask what a handler returned and run it again, until it returns something else, which is returned.
+async def run_until_result(
+    request: Request, returned: InputRequired, run_again: Callable[[], Awaitable[Any]]
+) -> Any:
+    """Ask the questions that a handler returned and run it again, until it returns a result.
 
     Args:
         request: the handler's request.
-        returned: what it returned.
-        again: runs it once more.
+        returned: its questions.
+        run_again: runs it once more.
 
     Raises:
         MissingCapabilityError: the client cannot be asked one of the questions (R-289).
@@ -40,7 +42,7 @@ async def answered(request: Request, returned: InputRequired, again: Callable[[]
         for question in returned.questions.values():
             check(question.request, request.peer)
         await request.channel.asker.ask_returned(request, returned)
-        value = await again()
+        value = await run_again()
         if not isinstance(value, InputRequired):
             return value
         returned = value
@@ -48,7 +50,7 @@ async def answered(request: Request, returned: InputRequired, again: Callable[[]
 
 
 def state_of(request: Request) -> Any:
-    """Return what the handler's run before left for this one."""
+    """Return the state that the handler returned in its run before."""
     return msgspec.json.decode(request.channel.asker.memo_of(request).state)
 
 

@@ -1,28 +1,30 @@
-"""Questions to a client that carries them from round to round: the stateless revision.
+"""One round of a call whose client carries the questions: the stateless revision.
 
 A round ends with the questions that the handler is waiting for. The client retries with the answers, the handler
-runs again from the top, and what it asked before is answered from the record at once. A question is known by its
-words (and by which handler asks, and for the how-many-eth time), not by its place, so that questions asked side
-by side may come in any order.
+runs again from the top, and the record answers at once what was asked before. A question is identified by its
+text, the asking handler and a repeat counter, not by its position, so questions that are asked side by side may
+come in any order.
 
-The easy thing to get wrong is when a round may end. It does when no further question has come up for a few turns
-of the event loop. What else the handler was doing is cancelled and done again, so a side effect under `once` is
-waited for.
+When a round ends: a question is open (or the handler has returned its questions), no further question has come up
+for `_QUIET_TURNS` turns of the event loop, and no side effect of `once` is running. Then the task is cancelled,
+and the dispatcher takes `result` in place of what the handler comes to. Whatever else the handler was doing is
+done again in the next round.
 
-Then some answers of earlier rounds may not have been asked for. A branch that is slower in this round than it was
-in an earlier one comes to its question in a later round; the answer stays in the record. No clock decides about
-that. A call is refused only if it is certain that this run is another than those before:
+A run may leave answers of earlier rounds unreached. A branch that is slower in this round than it was in an
+earlier one comes to its question in a later round; the answer stays in the record. No clock decides about that. A
+call is refused only if it is certain that this run asks other questions than those before (`_Comparison`):
 
-- The handler waits in its own task for a new question, and has not come to one that it asked there before. One
-  task asks one question after the other, so it would have come to that one first.
-- Answers came in `STALLED_ROUNDS` rounds in a row, and none of these rounds came to an answer that no run had
-  come to before. Each branch of a handler that asks the same each time has at most one such answer, so rounds of
+- The handler waits in its own task for a new question, and has not reached one that it asked there before. One
+  task asks one question after the other, so it would have reached that one first.
+- Answers came in `STALLED_ROUNDS` rounds in a row, and none of these rounds reached an answer that no run had
+  reached before. Each branch of a handler that asks the same each time has at most one such answer, so rounds of
   that kind are fewer than its branches.
 """
 
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -35,10 +37,10 @@ from enfilade.primitives.values.json_encoding import json_bytes
 from enfilade.serving.channel import Outcome
 from enfilade.serving.client_requests.errors import CannotAskError
 from enfilade.serving.client_requests.request_state import (
-    Answered,
+    AnsweredQuestion,
     CallRecord,
     HandlerMemo,
-    Pending,
+    PendingQuestion,
     RequestStateCodec,
     digest_of,
     target_of,
@@ -59,7 +61,7 @@ log = logging.getLogger("enfilade.serving")
 
 #: Turns of the event loop without a new question after which a round ends.
 _QUIET_TURNS: Final = 3
-#: Rounds in a row without progress after which a call asks other questions each time.
+#: Rounds in a row without progress after which a call is refused, as it asks other questions each time.
 STALLED_ROUNDS: Final = 8
 
 
@@ -68,7 +70,11 @@ class StatelessRound:
 
     Args:
         request: the client's own request.
-        state_codec: opens what the client carried.
+        state_codec: opens the state that the client carried.
+
+    Attributes:
+        record: the questions and answers of the call, for the client to carry.
+        has_ended: whether the result of the call are its questions.
 
     Raises:
         RpcError: INVALID_PARAMS for a state or an answer that cannot be accepted.
@@ -77,16 +83,12 @@ class StatelessRound:
     def __init__(self, request: Request, state_codec: RequestStateCodec) -> None:
         self._request = request
         self._state_codec = state_codec
-        self._times: Counter[bytes] = Counter()
-        self._asked = 0
+        self._occurrences: Counter[bytes] = Counter()  # of the same question, or the same nested call
+        self._question_count = 0
         self._open: dict[str, InputRequest] = {}
-        self._returned = False
-        self._busy = 0
-        self._quiet = 0
-        self._answers_came = False
-        self._progress = False
-        self._timer: asyncio.Handle | None = None
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._has_returned = False
+        self._quiet_timer = _QuietTimer(self._can_end, self._end)
+        self._waiters: set[asyncio.Future[None]] = set()
         self.has_ended = False
         self._cancellations = 0
         self._divergence: RpcError | None = None
@@ -97,41 +99,47 @@ class StatelessRound:
             else state_codec.open(params.request_state, request.method, params, request.peer.principal)
         )
         responses = {} if params.input_responses is UNSET else params.input_responses
-        self._early = dict(responses) if params.request_state is UNSET else {}
-        self._take(responses)
-        self._unasked = set(self.record.answers)
+        self._early_responses = dict(responses) if params.request_state is UNSET else {}
+        has_answers = self._read_responses(responses)
+        self._comparison = _Comparison(self.record, has_answers)
 
-    # -- what the client brought -------------------------------------------------------------------------------
+    # -- what the client sent ----------------------------------------------------------------------------------
 
-    def _take(self, responses: dict[str, Raw]) -> None:
-        """Enter the answers of this round; unknown keys are ignored, malformed answers refused (R-297, R-298)."""
+    def _read_responses(self, responses: dict[str, Raw]) -> bool:
+        """Record the answers of this round; unknown keys are ignored, malformed answers refused (R-297, R-298).
+
+        Returns:
+            Whether any of them answers a question that a handler asked in its middle.
+        """
+        has_answers = False
         for key, response in responses.items():
             pending = self.record.pending.get(key)
             if pending is not None:
-                self._enter(key, pending, bytes(response))
+                self._record_answer(key, pending, bytes(response))
+                has_answers = has_answers or pending.key is None
         self.record.pending = {}
         for memo in self.record.memos.values():
-            memo.turn()
+            memo.advance()
+        return has_answers
 
-    def _enter(self, key: str, pending: Pending, result: bytes) -> None:
-        answered = Answered(pending.method, pending.words, result, pending.in_handler)
+    def _record_answer(self, key: str, pending: PendingQuestion, result: bytes) -> None:
+        answer = AnsweredQuestion(pending.method, pending.excerpt, result, pending.in_handler)
         try:
-            answer = decoded(pending.method, result)
-            if pending.form is not None and isinstance(answer, ElicitResult) and answer.action == "accept":
+            response = decoded(pending.method, result)
+            if pending.form is not None and isinstance(response, ElicitResult) and response.action == "accept":
                 form = _form.Form(msgspec.json.decode(pending.form))
-                form.read({} if answer.content is UNSET else answer.content)
+                form.read({} if response.content is UNSET else response.content)
         except AnswerError as error:
             raise _malformed(key, error.message) from None
         if pending.key is None:
-            self._answers_came = True
-            self.record.answers[pending.identity] = answered
+            self.record.answers[pending.identity] = answer
         else:
-            self.record.memos[pending.identity].given[pending.key] = answered
+            self.record.memos[pending.identity].new_answers[pending.key] = answer
 
     # -- what the handler does ---------------------------------------------------------------------------------
 
     def path_of(self, request: Request) -> bytes:
-        """Return what tells a handler of this call from the others: empty for the one that the client called."""
+        """Return the identity of a handler within this call: empty for the one that the client called."""
         if request.parent is None:
             return b""
         asking = request.ask_state()
@@ -139,8 +147,8 @@ class StatelessRound:
             path = digest_of(
                 [self.path_of(request.parent).hex(), request.method, target_of(request.params).hex()]
             )
-            self._times[path] += 1
-            asking.path = path + self._times[path].to_bytes(4)
+            self._occurrences[path] += 1
+            asking.path = path + self._occurrences[path].to_bytes(4)
         return asking.path
 
     def memo_of(self, request: Request) -> HandlerMemo:
@@ -154,20 +162,17 @@ class StatelessRound:
             CannotAskError: the call is over.
             asyncio.CancelledError: the round ends here.
         """
-        self._asked += 1
+        self._question_count += 1
         wording = digest_of([self.path_of(request).hex(), key, question.request])
-        self._times[wording] += 1
-        identity = wording + self._times[wording].to_bytes(4)
-        known = self.record.answers.get(identity)
-        if known is not None:
-            self._unasked.discard(identity)
-            self._progress = self._progress or not known.asked
-            known.asked = True
-            return Raw(known.result)
-        name = self._put(
-            key or f"question-{self._asked}",
+        self._occurrences[wording] += 1
+        identity = wording + self._occurrences[wording].to_bytes(4)
+        result = self._comparison.reach(identity)
+        if result is not None:
+            return Raw(result)
+        name = self._add_question(
+            key or f"question-{self._question_count}",
             question.request,
-            Pending(
+            PendingQuestion(
                 identity,
                 question.method,
                 question.excerpt,
@@ -175,7 +180,7 @@ class StatelessRound:
             ),
         )
         try:
-            await self._wait()
+            await self._wait_for_end()
         except asyncio.CancelledError:
             if not self.has_ended:  # the handler has given up on this question alone
                 del self._open[name], self.record.pending[name]
@@ -192,95 +197,69 @@ class StatelessRound:
             CannotAskError, asyncio.CancelledError: as for `ask`.
         """
         memo, path = self.memo_of(request), self.path_of(request)
-        wanted = {key: digest_of(question.request) for key, question in returned.questions.items()}
-        earlier = memo.wanted or {}
-        memo.given = {key: each for key, each in memo.given.items() if earlier.get(key) == wanted.get(key)}
-        memo.wanted, memo.next_state = wanted, json_bytes(returned.state)
-        asked = dict(self._open)
+        digests = {key: digest_of(question.request) for key, question in returned.questions.items()}
+        earlier = memo.question_digests or {}
+        memo.new_answers = {
+            key: answer for key, answer in memo.new_answers.items() if earlier.get(key) == digests.get(key)
+        }
+        memo.question_digests, memo.next_state = digests, json_bytes(returned.state)
+        open_before = dict(self._open)
         for key, question in returned.questions.items():
-            pending = Pending(path, question.method, question.excerpt, key, question.form)
-            if key in self._early:
-                self._enter(key, pending, bytes(self._early.pop(key)))
-            elif key not in memo.given:
-                self._put(key, question.request, pending)
-        if wanted and asked == self._open:
-            memo.turn()
+            pending = PendingQuestion(path, question.method, question.excerpt, key, question.form)
+            if key in self._early_responses:
+                self._record_answer(key, pending, bytes(self._early_responses.pop(key)))
+            elif key not in memo.new_answers:
+                self._add_question(key, question.request, pending)
+        if digests and open_before == self._open:
+            memo.advance()
             return
-        self._returned = True
-        await self._wait()
+        self._has_returned = True
+        await self._wait_for_end()
 
-    def _put(self, name: str, question: InputRequest, pending: Pending) -> str:
+    def _add_question(self, name: str, question: InputRequest, pending: PendingQuestion) -> str:
         while name in self._open:
             name += "'"
         self._open[name] = question
         self.record.pending[name] = pending
         return name
 
-    async def _wait(self) -> None:
+    async def _wait_for_end(self) -> None:
         """Wait for the end of the round, which comes as a cancellation."""
         if self._request.phase is not RequestState.ACTIVE:
             raise CannotAskError("This call is over, so its client cannot be asked anything more")
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiting)
-        self._stir()
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        self._quiet_timer.restart()
         try:
-            await waiting
+            await waiter
         finally:
-            self._waiting.discard(waiting)
+            self._waiters.discard(waiter)
 
     def begin_side_effect(self) -> None:
-        """Keep the round from ending in the middle of what must happen only once."""
-        self._busy += 1
+        """Keep the round from ending during a side effect that must happen only once."""
+        self._quiet_timer.blockers += 1
 
     def end_side_effect(self) -> None:
-        """Let the round end again."""
-        self._busy -= 1
-        if self._waiting:
-            self._stir()
+        """Allow the round to end again."""
+        self._quiet_timer.blockers -= 1
+        if self._waiters:
+            self._quiet_timer.restart()
 
     # -- the end of the round ----------------------------------------------------------------------------------
 
-    def _stir(self) -> None:
-        """Begin to wait for quiet, anew."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._quiet = 0
-        self._timer = asyncio.get_running_loop().call_soon(self._turn)
+    def _can_end(self) -> bool:
+        return self._request.phase is RequestState.ACTIVE and (bool(self._open) or self._has_returned)
 
-    def _turn(self) -> None:
-        self._timer = None
-        request = self._request
-        if request.phase is not RequestState.ACTIVE or self._busy or not (self._open or self._returned):
-            return
-        loop = asyncio.get_running_loop()
-        self._quiet += 1
-        if self._quiet <= _QUIET_TURNS:
-            self._timer = loop.call_soon(self._turn)
-        else:
-            self._suspend()
-
-    def _is_another(self) -> bool:
-        """Whether it is certain that this run asks other questions than those before it."""
-        record = self.record
-        stalled = self._answers_came and not self._progress
-        record.stalled = record.stalled + 1 if stalled else 0
-        if not self._unasked or any(memo.answers or memo.state != b"null" for memo in record.memos.values()):
-            return False  # a handler that returns its questions need not ask again
-        passed_over = any(record.answers[each].in_handler for each in self._unasked)
-        waits = any(each.in_handler for each in record.pending.values())
-        return (passed_over and waits) or record.stalled >= STALLED_ROUNDS
-
-    def _suspend(self) -> None:
+    def _end(self) -> None:
         self.has_ended = True
-        if self._is_another():
-            self._divergence = self._explain()
+        self._divergence = self._comparison.divergence()
         if self._request.task is not None:
             self._cancellations += 1
             self._request.task.cancel("waiting for the client's answers")
-            self._request.ensure_outcome(self._overdue)
+            self._request.ensure_outcome(self._overdue_outcome)
 
-    def _overdue(self) -> Outcome:
-        """Return what ends this round if the handler goes on although it was cancelled."""
+    def _overdue_outcome(self) -> Outcome:
+        """Return the outcome of this round if the handler goes on although it was cancelled."""
         request = self._request
         if request.cancellation is not None:
             return request.given_up_outcome()
@@ -289,22 +268,11 @@ class StatelessRound:
         except RpcError as error:
             return encode_error(request.id, error), error
 
-    def _explain(self) -> RpcError:
-        earlier = ", ".join(self.record.answers[each].words for each in self._unasked)
-        now = ", ".join(each.words for each in self.record.pending.values())
-        text = (
-            f"This call asks something else than when it ran before. Then it asked: {earlier}. "
-            f"Now it asks: {now}. A handler must ask the same, in the same words, each time it runs; "
-            "what may differ from run to run belongs into `await ctx.once(...)`."
-        )
-        log_safely(log, logging.ERROR, "%s", text)
-        return RpcError(INTERNAL_ERROR, text)
-
     def result(self) -> InputRequiredResult:
-        """Return what ends this round: the open questions and the sealed record.
+        """Return the result that ends this round: the open questions and the sealed record.
 
         Raises:
-            RpcError: this run is another than the one before.
+            RpcError: this run asks other questions than the one before.
             asyncio.CancelledError: the call was given up meanwhile.
         """
         request, task = self._request, self._request.task
@@ -319,12 +287,100 @@ class StatelessRound:
         return InputRequiredResult(input_requests=dict(self._open) or UNSET, request_state=state)
 
     def close(self) -> None:
-        """Let go of whatever still waits, in tasks that the handler left behind."""
-        if self._timer is not None:
-            self._timer.cancel()
-        for waiting in self._waiting:
-            waiting.cancel()
+        """Cancel whatever still waits, in tasks that the handler left behind."""
+        self._quiet_timer.cancel()
+        for waiter in self._waiters:
+            waiter.cancel()
 
 
-def _malformed(key: str, why: str) -> RpcError:
-    return RpcError(INVALID_PARAMS, f"Invalid params: inputResponses[{key!r}]: {why}", status=400)
+class _QuietTimer:
+    """Calls back after some turns of the event loop without a restart.
+
+    Args:
+        is_due: checked in each turn; the timer stops if it returns False.
+        callback: ends the round.
+
+    Attributes:
+        blockers: how many side effects are running; the timer stops while there are any.
+    """
+
+    __slots__ = ("_callback", "_handle", "_is_due", "_turns", "blockers")
+
+    def __init__(self, is_due: Callable[[], bool], callback: Callable[[], None]) -> None:
+        self._is_due = is_due
+        self._callback = callback
+        self._handle: asyncio.Handle | None = None
+        self._turns = 0
+        self.blockers = 0
+
+    def restart(self) -> None:
+        """Count the turns from now on."""
+        self.cancel()
+        self._turns = 0
+        self._handle = asyncio.get_running_loop().call_soon(self._turn)
+
+    def cancel(self) -> None:
+        """Stop, without a call."""
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _turn(self) -> None:
+        self._handle = None
+        if self.blockers or not self._is_due():
+            return
+        self._turns += 1
+        if self._turns <= _QUIET_TURNS:
+            self._handle = asyncio.get_running_loop().call_soon(self._turn)
+        else:
+            self._callback()
+
+
+class _Comparison:
+    """Whether this run of the handler asks the same questions as the runs before it.
+
+    Args:
+        record: of the call.
+        has_answers: whether the client sent answers with this round.
+    """
+
+    __slots__ = ("_has_answers", "_has_progress", "_record", "_unreached")
+
+    def __init__(self, record: CallRecord, has_answers: bool) -> None:
+        self._record = record
+        self._has_answers = has_answers
+        self._has_progress = False  # an answer was reached that no run had reached before
+        self._unreached = set(record.answers)
+
+    def reach(self, identity: bytes) -> bytes | None:
+        """Return the answer to a question that this run has come to; None if it has none yet."""
+        answer = self._record.answers.get(identity)
+        if answer is None:
+            return None
+        self._unreached.discard(identity)
+        self._has_progress = self._has_progress or not answer.is_reached
+        answer.is_reached = True
+        return answer.result
+
+    def divergence(self) -> RpcError | None:
+        """Return the error of a run that certainly asks other questions, and log it; None for any other run."""
+        record = self._record
+        record.stalled = record.stalled + 1 if self._has_answers and not self._has_progress else 0
+        if not self._unreached or any(memo.answers or memo.state != b"null" for memo in record.memos.values()):
+            return None  # a handler that returns its questions need not ask again
+        is_passed_over = any(record.answers[identity].in_handler for identity in self._unreached)
+        is_waiting = any(pending.in_handler for pending in record.pending.values())
+        if not (is_passed_over and is_waiting) and record.stalled < STALLED_ROUNDS:
+            return None
+        earlier = ", ".join(record.answers[identity].excerpt for identity in self._unreached)
+        now = ", ".join(pending.excerpt for pending in record.pending.values())
+        text = (
+            f"This call asks something else than when it ran before. Then it asked: {earlier}. "
+            f"Now it asks: {now}. A handler must ask the same, in the same words, each time it runs; "
+            "what may differ from run to run belongs into `await ctx.once(...)`."
+        )
+        log_safely(log, logging.ERROR, "%s", text)
+        return RpcError(INTERNAL_ERROR, text)
+
+
+def _malformed(key: str, reason: str) -> RpcError:
+    return RpcError(INVALID_PARAMS, f"Invalid params: inputResponses[{key!r}]: {reason}", status=400)

@@ -1,8 +1,8 @@
-"""Questions to a client that waits for its call to end: session-based revisions.
+"""Questions to a client while its call waits: session-based revisions.
 
-A question is a request on the stream of the call that caused it, and its answer a message of its own (SEP-2260).
-The easy thing to get wrong is who may answer: an answer counts only in the session that was asked, and only while
-somebody waits for it.
+A question is a request on the stream of the call that caused it, and its answer is a message of its own
+(SEP-2260), which may arrive at another worker. Easy to get wrong: who may answer. An answer counts only in the
+session that was asked, and only while the asking handler waits for it.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from enfilade.serving.channel import NoAsker, Outlet
 from enfilade.serving.client_requests.errors import AskTimeoutError, CannotAskError, ClientRefusedError
-from enfilade.serving.client_requests.request_state import Answered
+from enfilade.serving.client_requests.request_state import AnsweredQuestion
 from enfilade.serving.cluster import WorkerChannel
 from enfilade.serving.request import Request, RequestState
 from enfilade.state.store import StoreError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _PURPOSE: Final = b"question"
 
-#: Seconds that a user gets to answer, and a model or the client itself.
+#: Seconds to wait by default: a user needs longer than a model or the client itself.
 TIMEOUTS: Final = {"elicitation/create": 300.0, "sampling/createMessage": 120.0, "roots/list": 120.0}
 
 
@@ -42,8 +42,8 @@ class SessionAsker(NoAsker):
     """Asks by requests on the stream of the call, and waits for their answers; one for each doorway.
 
     Args:
-        worker_channel: the workers at which an answer may arrive as well; None if it can arrive here only.
-        seal: marks the ids of questions, so that what other workers keep for us are answers to us.
+        worker_channel: the workers at which an answer may arrive; None if it can arrive at this one only.
+        seal: signs the ids of questions, so that other workers store answers to our questions only.
         limit: questions that one principal, or one session where there is none, may have unanswered.
     """
 
@@ -51,36 +51,36 @@ class SessionAsker(NoAsker):
         self, worker_channel: WorkerChannel | None = None, seal: Seal | None = None, *, limit: int = 64
     ) -> None:
         self._limit = limit
-        self._asked: Counter[tuple[str | None, str | None]] = Counter()  # questions without an answer, by client
-        self._waiting: dict[tuple[str | None, str | int], asyncio.Future[Envelope]] = {}
+        self._unanswered: Counter[tuple[str | None, str | None]] = Counter()  # questions by client
+        self._waiters: dict[tuple[str | None, str | int], asyncio.Future[Envelope]] = {}
         self._worker_channel = worker_channel if worker_channel is not None and worker_channel.shared else None
         self._seal = seal
         if self._worker_channel is not None:
-            self._worker_channel.on("answer", lambda key: self._soon_fetch((key[0], key[1])))
+            self._worker_channel.on("answer", lambda key: self._spawn_fetch((key[0], key[1])))
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiters)
 
     def answer(self, scope: str | None, envelope: Envelope) -> bool:
-        """Hand a client's response to whoever asked here (R-334).
+        """Give a client's response to the handler that asked at this worker (R-334).
 
         Returns:
-            Whether somebody did. Answers that are late or that nobody asked for are ignored.
+            Whether there is one. Answers that are late or that belong to no question are ignored.
         """
-        waiting = self._waiting.get((scope, envelope.id)) if envelope.id is not UNSET else None
-        if waiting is None:
+        waiter = self._waiters.get((scope, envelope.id)) if envelope.id is not UNSET else None
+        if waiter is None:
             return False
-        if not waiting.done():
-            waiting.set_result(envelope)
+        if not waiter.done():
+            waiter.set_result(envelope)
         return True
 
     async def forward(self, scope: str, envelope: Envelope) -> None:
-        """Leave a response for the worker that asked, if the id says that one did.
+        """Store a response for the worker that asked, if its id names one.
 
         Raises:
-            StoreError: it could not be left; the client may try again.
+            StoreError: it could not be stored; the client may try again.
         """
-        worker = self._asker(scope, envelope.id)
+        worker = self._asking_worker(scope, envelope.id)
         if self._worker_channel is None or worker is None or worker == self._worker_channel.worker:
             return
         body = msgspec.json.encode(envelope)
@@ -94,7 +94,7 @@ class SessionAsker(NoAsker):
         id = f"ask-{self._worker_channel.worker}-{secrets.token_hex(8)}"
         return f"{id}-{self._seal.sign(f'{scope} {id}'.encode(), _PURPOSE).hex()}"
 
-    def _asker(self, scope: str, id: object) -> str | None:
+    def _asking_worker(self, scope: str, id: object) -> str | None:
         """Return the worker that asked a question with this id in this session, or None."""
         if not isinstance(id, str) or self._seal is None:
             return None
@@ -107,45 +107,41 @@ class SessionAsker(NoAsker):
             return None
         return question.split("-")[1]
 
-    def _soon_fetch(self, key: tuple[str | None, str]) -> None:
-        if self._worker_channel is not None and key in self._waiting:
+    def _spawn_fetch(self, key: tuple[str | None, str]) -> None:
+        if self._worker_channel is not None and key in self._waiters:
             self._worker_channel.spawn(self._fetch(key))
 
     async def _fetch(self, key: tuple[str | None, str]) -> None:
-        """Look whether the answer has been left for us by another worker."""
+        """Read the answer from the store if another worker has put it there."""
         if self._worker_channel is None:
             return
         keys, name = self._worker_channel.store.keys, _answer_key(str(key[0]), key[1])
         try:
-            kept = await keys.get(name)
-            if kept is not None:
-                envelope = decode(kept)
+            payload = await keys.get(name)
+            if payload is not None:
+                envelope = decode(payload)
                 if isinstance(envelope, Envelope):
                     self.answer(key[0], envelope)
                 await keys.delete(name)
         except StoreError:
-            return  # there will be another look
+            return  # it is read again after `poll_interval`
 
-    async def _answered(
-        self, waiting: "asyncio.Future[Envelope]", key: tuple[str | None, str], timeout: float
+    async def _wait_for_answer(
+        self, waiter: "asyncio.Future[Envelope]", key: tuple[str | None, str], timeout: float
     ) -> bool:
-        """Wait for an answer, wherever it arrives; return whether there is one."""
-        loop = asyncio.get_running_loop()
+        """Wait for an answer, at whichever worker it arrives; return whether there is one."""
+        loop, channel = asyncio.get_running_loop(), self._worker_channel
         end = loop.time() + timeout
         while True:
-            left = end - loop.time()
-            pause = (
-                left
-                if self._worker_channel is None
-                else min(left, 2 * self._worker_channel.timings.poll_interval)
-            )
-            done, _ = await asyncio.wait((waiting,), timeout=max(0.0, pause))
-            if done:
+            remaining = end - loop.time()
+            pause = remaining if channel is None else min(remaining, 2 * channel.timings.poll_interval)
+            answered, _ = await asyncio.wait((waiter,), timeout=max(0.0, pause))
+            if answered:
                 return True
             if self._worker_channel is not None:
                 await self._fetch(key)
-            if left <= pause:
-                return waiting.done()
+            if remaining <= pause:
+                return waiter.done()
 
     async def ask(
         self, request: Request, question: "Question[Any]", key: str | None, timeout: float | None
@@ -155,7 +151,7 @@ class SessionAsker(NoAsker):
         Args:
             request: the handler's request.
             key: not used: a request has an id.
-            timeout: seconds to wait, `TIMEOUTS` by default; the client is told when they are over (R-36A).
+            timeout: seconds to wait, `TIMEOUTS` by default; then the question is cancelled (R-36A).
 
         Raises:
             CannotAskError, AskTimeoutError, ClientRefusedError: as for `_ask`.
@@ -167,15 +163,15 @@ class SessionAsker(NoAsker):
         )
 
     async def ask_returned(self, request: Request, returned: "InputRequired") -> None:
-        """Ask one question after the other, and note the answers for the next run of the handler."""
+        """Ask one question after the other, and store the answers for the next run of the handler."""
         from enfilade.primitives.values.json_encoding import json_bytes
 
         memo = self.memo_of(request)
-        answers: dict[str, Answered] = {}
+        answers: dict[str, AnsweredQuestion] = {}
         for key, question in returned.questions.items():
             raw = await self.ask(request, question, key, None)
             question.read(raw)
-            answers[key] = Answered(question.method, "", bytes(raw))
+            answers[key] = AnsweredQuestion(question.method, "", bytes(raw))
         memo.answers, memo.state = answers, json_bytes(returned.state)
 
     async def _ask(self, request: Request, method: str, params: Message, timeout: float) -> Raw:
@@ -184,50 +180,50 @@ class SessionAsker(NoAsker):
         Raises:
             CannotAskError: the call's answer cannot carry a question, the client's revision has none like it, or
                 the client has too many questions to answer already.
-            AskTimeoutError: no answer came.
+            AskTimeoutError: no answer came in time.
             ClientRefusedError: the answer is an error.
         """
         if request.phase is not RequestState.ACTIVE:
             raise CannotAskError("This call is over, so its client cannot be asked anything more")
         peer = request.peer
         client = (peer.principal, None) if peer.principal is not None else (None, peer.session_id)
-        if self._asked[client] >= self._limit:
+        if self._unanswered[client] >= self._limit:
             raise CannotAskError(
                 f"This client has {self._limit} unanswered question{'' if self._limit == 1 else 's'}, "
                 "so it cannot be asked anything more now"
             )
         id = self._new_id(request.peer.session_id)
-        question = encode_request(id, method, _said(params, request.peer.revision))
+        question = encode_request(id, method, _encoded_params(params, request.peer.revision))
         outlet = request.channel.outlet
         key = (request.peer.session_id, id)
-        waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
-        self._asked[client] += 1
+        waiter = self._waiters[key] = asyncio.get_running_loop().create_future()
+        self._unanswered[client] += 1
         try:
             if not outlet.send(question):
                 raise CannotAskError("This client takes plain JSON answers, so it cannot be asked anything")
-            if not await self._answered(waiting, key, timeout):
+            if not await self._wait_for_answer(waiter, key, timeout):
                 raise AskTimeoutError(f"The client did not answer within {timeout:g} seconds")
         except (asyncio.CancelledError, AskTimeoutError):
             if not request.is_finished:
                 _withdraw(outlet, id, request)
             raise
         finally:
-            del self._waiting[key]
-            self._asked[client] -= 1
-            if not self._asked[client]:
-                del self._asked[client]
-        envelope = waiting.result()
+            del self._waiters[key]
+            self._unanswered[client] -= 1
+            if not self._unanswered[client]:
+                del self._unanswered[client]
+        envelope = waiter.result()
         if isinstance(envelope.result, Raw):
             return envelope.result
-        raise ClientRefusedError(_reason(envelope.error))
+        raise ClientRefusedError(_refusal_text(envelope.error))
 
 
 def _answer_key(scope: str, id: str) -> str:
     return f"answer:{scope}:{id}"
 
 
-def _said(params: Message, revision: str) -> bytes:
-    """Return the question as the client's revision has it."""
+def _encoded_params(params: Message, revision: str) -> bytes:
+    """Return the params of a question in the client's revision."""
     if isinstance(params, ElicitRequestURLParams) and params.elicitation_id is UNSET:
         params = replace(params, elicitation_id=uuid.uuid4().hex)  # R-546
     try:
@@ -237,12 +233,12 @@ def _said(params: Message, revision: str) -> bytes:
 
 
 def _withdraw(outlet: Outlet, id: str, request: Request) -> None:
-    """Tell the client that a question needs no answer any more."""
+    """Cancel a question at the client."""
     params = CancelledNotificationParams(request_id=id, reason="no longer needed")
     outlet.send(encode_notification("notifications/cancelled", encode(params, request.peer.revision)))
 
 
-def _reason(error: Any) -> str:
+def _refusal_text(error: Any) -> str:
     try:
         message = msgspec.json.decode(error)["message"]
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):

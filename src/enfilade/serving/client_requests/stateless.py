@@ -1,4 +1,4 @@
-"""Asking a client that keeps no session, by ending the round; `rounds.py` has what happens within one.
+"""The asker of the stateless revision, which asks by ending the round; `rounds.py` is one round.
 
 Easy to get wrong: the cost. Every stateless request has this asker, and few ask anything, so a round is made, and
 its module loaded, with the first question.
@@ -31,14 +31,14 @@ class StatelessAsker(NoAsker):
     """Asks by ending the round: for clients that keep no session.
 
     Args:
-        state_codec: seals what a call has asked, for the client to carry.
+        state_codec: seals the record of a call, for the client to carry.
     """
 
     def __init__(self, state_codec: RequestStateCodec) -> None:
         self._state_codec = state_codec
 
     def open(self, request: Request) -> None:
-        """Read what the client carried from an earlier round, before the handler runs (R-293)."""
+        """Read the state and the answers that the client sent, before the handler runs (R-293)."""
         if request.method in MAY_RETURN_INPUT_REQUIRED:
             params = request.params
             if params.request_state is not UNSET or params.input_responses is not UNSET:
@@ -55,23 +55,23 @@ class StatelessAsker(NoAsker):
         await self._round_of(request.root).ask_returned(request, returned)
 
     def memo_of(self, request: Request) -> HandlerMemo:
-        """Return what a handler remembers over the rounds of its call."""
+        """Return the memo of a handler over the rounds of its call."""
         if request.root.method in MAY_RETURN_INPUT_REQUIRED:
             return self._round_of(request.root).memo_of(request)
         return super().memo_of(request)
 
     def begin_side_effect(self, request: Request) -> None:
-        """Keep the round from ending in the middle of what must happen only once."""
+        """Keep the round from ending during a side effect that must happen only once."""
         if request.root.method in MAY_RETURN_INPUT_REQUIRED:
             self._round_of(request.root).begin_side_effect()
 
     def end_side_effect(self, request: Request) -> None:
-        """Let the round end again."""
+        """Allow the round to end again."""
         if request.root.method in MAY_RETURN_INPUT_REQUIRED:
             self._round_of(request.root).end_side_effect()
 
     def is_protocol_error(self, error: BaseException) -> bool:
-        """Whether the request itself brought what is at fault, so that the error is the protocol's."""
+        """Whether the request itself carries the fault, so that the error is one of the protocol."""
         return isinstance(error, MissingCapabilityError | AnswerError)
 
     def _round_of(self, root: Request) -> "StatelessRound":
