@@ -1,7 +1,7 @@
 """`completion/complete`: suggestions for the arguments of prompts and of resource templates.
 
-Easy to get wrong: an argument that nothing suggests values for is no error; its user types on without help. A
-prompt, template or argument that does not exist is one (R-531).
+Easy to get wrong: an argument without a completer is no error, and gets an empty list. A prompt, template or
+argument that does not exist is an error (R-531).
 """
 
 from functools import partial
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from enfilade.primitives import completion as _completion
     from enfilade.primitives.prompt import Prompt
     from enfilade.primitives.resource import ResourceTemplate
-else:  # those who complete nothing need nothing of it
+else:  # loaded with the first completion
     _completion = LazyModule("enfilade.primitives.completion")
 
 
@@ -35,7 +35,7 @@ class Completions:
     Args:
         prompts: the prompts, by name.
         templates: the templates, by themselves.
-        runner: runs functions that suggest.
+        runner: runs completers that are functions.
     """
 
     def __init__(
@@ -48,15 +48,15 @@ class Completions:
         self._templates = templates
         self._runner = runner
         self._version: tuple[int, int] = (-1, -1)
-        self._offered = False
+        self._has_any = False
 
     def is_offered(self) -> bool:
         """Whether anything can be completed."""
         version = (self._prompts.version, self._templates.version)
         if version != self._version:
-            self._offered = any(each.completers for each in (*self._prompts, *self._templates))
+            self._has_any = any(item.completers for item in (*self._prompts, *self._templates))
             self._version = version
-        return self._offered
+        return self._has_any
 
     async def complete(self, request: Request) -> CompleteResult:
         """Handle `completion/complete`."""
@@ -66,29 +66,29 @@ class Completions:
             return CompleteResult(completion=Completion(values=[], total=0, has_more=False))
         if isinstance(completer, _completion.Choices):
             return CompleteResult(completion=completer.suggest(params.argument.value))
-        settled = params.context.arguments if params.context else {}
+        known_arguments = params.context.arguments if params.context else {}
         with failures_as_errors(request, f"completion of {params.argument.name!r}"):
             bind = partial(completer.bind, params.argument.value)
-            found = await self._runner.run(
-                request, completer.handler, bind, settled or {}, _completion.completion_of
+            completion = await self._runner.run(
+                request, completer.handler, bind, known_arguments or {}, _completion.completion_of
             )
-        return CompleteResult(completion=found)
+        return CompleteResult(completion=completion)
 
     def _completer(
         self, ref: PromptReference | ResourceTemplateReference, argument: str
     ) -> "_completion.Completer | None":
-        """Return what suggests values for an argument, if anything does.
+        """Return the completer of an argument, if it has one.
 
         Raises:
             RpcError: INVALID_PARAMS if there is no such prompt, template or argument.
         """
         item: Prompt | ResourceTemplate | None
         if isinstance(ref, PromptReference):
-            item, what = self._prompts.get(ref.name), f"prompt: {ref.name}"
+            item, label = self._prompts.get(ref.name), f"prompt: {ref.name}"
         else:
-            item, what = self._templates.get(ref.uri), f"resource template: {ref.uri}"
+            item, label = self._templates.get(ref.uri), f"resource template: {ref.uri}"
         if item is None:
-            raise RpcError(INVALID_PARAMS, f"Unknown {what}")
+            raise RpcError(INVALID_PARAMS, f"Unknown {label}")
         if argument not in item.arguments:
-            raise RpcError(INVALID_PARAMS, f"Unknown argument {argument!r} of {what}")
+            raise RpcError(INVALID_PARAMS, f"Unknown argument {argument!r} of {label}")
         return item.completers.get(argument)

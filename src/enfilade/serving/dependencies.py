@@ -1,13 +1,13 @@
-"""What handlers depend on: made before they run, and cleaned up after them.
+"""Dependencies of handlers: created before the handler runs, cleaned up after it.
 
-Each is made once per call, however many ask for it, in the order of the parameters. What it is made of is known
+Each is created once per call, however many depend on it, in the order of the parameters. The providers are known
 from registration (`primitives/depends.py`), so a handler without dependencies pays for nothing here.
 
-All plain `def` steps of a call, the handler's own among them, run in one thread: what they open may belong to it.
+All plain `def` steps of a call, also the handler, run in one thread: what they open may belong to that thread.
 
 Easy to get wrong: the end. Clean-up runs after errors and cancellations too, in reverse order, and never hides
-them; and a thread that opens something for a call that was cancelled meanwhile closes it again, since nobody else
-knows of it.
+them. A thread that opens something for a call that was cancelled meanwhile closes it again, since no other code
+has a reference to it.
 """
 
 import asyncio
@@ -31,47 +31,47 @@ if TYPE_CHECKING:
 
 
 class Overrides:
-    """Functions that stand in for dependencies, such as in tests."""
+    """Replacements of dependencies, such as in tests."""
 
     def __init__(self) -> None:
         self._providers: dict[Hashable, Provider] = {}
 
     def get(self, provider: Provider) -> Provider | None:
-        """Return what stands in for a provider, or None."""
+        """Return the replacement of a provider, or None."""
         return self._providers.get(provider.key) if self._providers else None
 
     @contextmanager
     def replaced(self, providers: Mapping[Callable[..., Any], Provider]) -> Iterator[None]:
-        """Let providers stand in for functions, within a `with` block; blocks may be nested."""
+        """Replace functions by providers within a `with` block; blocks may be nested."""
         keyed = {key_of(fn): provider for fn, provider in providers.items()}
-        before = {key: self._providers.get(key) for key in keyed}
+        outer = {key: self._providers.get(key) for key in keyed}
         self._providers = {**self._providers, **keyed}
         try:
             yield
         finally:
-            rest = {key: each for key, each in self._providers.items() if key not in keyed}
-            self._providers = rest | {key: each for key, each in before.items() if each is not None}
+            others = {key: provider for key, provider in self._providers.items() if key not in keyed}
+            self._providers = others | {key: provider for key, provider in outer.items() if provider is not None}
 
 
 @asynccontextmanager
 async def open_dependencies(
-    wanted: Iterable[tuple[str, Provider]], context: "Context | None", lane: Lane, overrides: Overrides
+    providers: Iterable[tuple[str, Provider]], context: "Context | None", lane: Lane, overrides: Overrides
 ) -> AsyncIterator[dict[str, Any]]:
     """Yield the values of dependencies by parameter name, and clean up after them at the end.
 
     Args:
-        wanted: providers by parameter name.
-        context: for those that take it.
-        lane: the thread for those that are plain `def` functions.
-        overrides: what stands in for some of them.
+        providers: by parameter name.
+        context: for providers that take it.
+        lane: the thread for plain `def` functions.
+        overrides: replacements of providers.
     """
     async with AsyncExitStack() as stack:
-        made = _Made(stack, lane, overrides, context)
-        yield {name: await made.value_of(provider) for name, provider in wanted}
+        values = _DependencyValues(stack, lane, overrides, context)
+        yield {name: await values.value_of(provider) for name, provider in providers}
 
 
-class _Made:
-    """The dependencies of one call, as far as they have been made."""
+class _DependencyValues:
+    """The values of the dependencies of one call, as far as they have been created."""
 
     def __init__(
         self, stack: AsyncExitStack, lane: Lane, overrides: Overrides, context: "Context | None"
@@ -84,20 +84,22 @@ class _Made:
         self._replacing: set[Hashable] = set()
 
     async def value_of(self, provider: Provider) -> Any:
-        """Return the value of a provider, made now if nobody asked for it before."""
-        if provider.key not in self._replacing and (other := self._overrides.get(provider)) is not None:
-            self._replacing.add(provider.key)  # a stand-in may depend on what it stands in for
+        """Return the value of a provider, created at the first call."""
+        if provider.key not in self._replacing and (override := self._overrides.get(provider)) is not None:
+            self._replacing.add(provider.key)  # a replacement may depend on what it replaces
             try:
-                return await self.value_of(other)
+                return await self.value_of(override)
             finally:
                 self._replacing.discard(provider.key)
         if provider.key not in self._values:
-            values: dict[str, Any] = {name: await self.value_of(each) for name, each in provider.dependencies}
+            values: dict[str, Any] = {
+                name: await self.value_of(dependency) for name, dependency in provider.dependencies
+            }
             values.update(dict.fromkeys(provider.contexts, self._context))
-            self._values[provider.key] = await self._make(provider, values)
+            self._values[provider.key] = await self._create(provider, values)
         return self._values[provider.key]
 
-    async def _make(self, provider: Provider, values: dict[str, Any]) -> Any:
+    async def _create(self, provider: Provider, values: dict[str, Any]) -> Any:
         if provider.kind == "async":
             return await provider.call(values)
         if provider.kind == "plain":
@@ -113,17 +115,17 @@ class _Made:
             kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
         ) -> bool:
             await manager.__aexit__(kind, error, trace)
-            return False  # a dependency may turn an error into another, and never into silence
+            return False  # a dependency may replace an error by another, and never suppress it
 
         self._stack.push_async_exit(leave)
         return value
 
 
 class _InThread:
-    """A plain context manager that is made, entered and left in a thread."""
+    """A plain context manager that is created, entered and left in a thread."""
 
-    def __init__(self, make: Callable[[], AbstractContextManager[Any]], lane: Lane) -> None:
-        self._make = make
+    def __init__(self, create: Callable[[], AbstractContextManager[Any]], lane: Lane) -> None:
+        self._create = create
         self._lane = lane
         self._lock = threading.Lock()
         self._entered: AbstractContextManager[Any] | None = None
@@ -136,12 +138,12 @@ class _InThread:
             with self._lock:
                 self._given_up = True
                 entered = self._entered
-            if entered is not None:  # just before the cancellation, so that its value was lost on the way here
+            if entered is not None:  # the cancellation came after it, so its value was lost on the way here
                 await self.__aexit__(None, None, None)
             raise
 
     def _enter(self) -> Any:
-        manager = self._make()
+        manager = self._create()
         value = manager.__enter__()
         with self._lock:
             given_up = self._given_up
@@ -160,11 +162,11 @@ class _InThread:
         return result
 
 
-def _as_manager(made: Any) -> AbstractContextManager[Any]:
-    """Return what a function with a `yield` gave, as a context manager; `@contextmanager` gives one already."""
-    return made if hasattr(type(made), "__enter__") else contextmanager(lambda: made)()
+def _as_manager(value: Any) -> AbstractContextManager[Any]:
+    """Return the value of a function with a `yield` as a context manager, which it may be already."""
+    return value if hasattr(type(value), "__enter__") else contextmanager(lambda: value)()
 
 
-def _as_async_manager(made: Any) -> AbstractAsyncContextManager[Any]:
-    """Do the same for an `async def` with a `yield`."""
-    return made if hasattr(type(made), "__aenter__") else asynccontextmanager(lambda: made)()
+def _as_async_manager(value: Any) -> AbstractAsyncContextManager[Any]:
+    """Return the value of an `async def` with a `yield` as a context manager."""
+    return value if hasattr(type(value), "__aenter__") else asynccontextmanager(lambda: value)()

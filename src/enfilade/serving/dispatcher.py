@@ -1,11 +1,13 @@
-"""From a method's name to its handler, through the middleware, and from a result to its bytes.
+"""Dispatches a method to its handler, through the middleware, and encodes the result.
 
-The table says which methods exist for which revision; whatever is not in it is not offered and not advertised
-(R-213). Middleware is chained once, when the server starts; without any, a request goes straight to its handler.
+The table has the methods of each revision; a method that is not in it is neither served nor advertised (R-213).
+Middleware is chained once, when the server starts; without any, a request goes straight to its handler.
 
-The easy thing to get wrong is failure: every exception becomes exactly one outcome, also one that is no
-`Exception`. An `RpcError` is meant for the peer; anything else is logged whole under a short id, and the peer is
-told the id alone (R-719).
+A stateless call that asks something ends its round here: `_ended_round` takes the questions in place of whatever
+the handler makes of its cancellation.
+
+Easy to get wrong: every exception becomes exactly one outcome, also one that is no `Exception`. An `RpcError` is
+sent as it is; any other exception is logged under an id, and the client reads the id alone (R-719).
 """
 
 import asyncio
@@ -37,7 +39,7 @@ from enfilade.wire.revisions import ALL, LATEST_STATELESS, NAMES_SERVER_IN_RESUL
 MethodHandler = Callable[[Request], Awaitable[Message]]
 Middleware = Callable[[Request, MethodHandler], Awaitable[Message]]
 
-#: Bytes of a result that are ready before anybody asks, or None if this request needs the handler.
+#: Returns the prepared bytes of a result, or None if the request needs its handler.
 Ready = Callable[[Request], bytes | None]
 
 
@@ -48,8 +50,8 @@ class Dispatcher:
         server_info: put into every result's `_meta` for revisions that have it (R-275).
         middleware: `async def mw(request, call_next)`, outermost first; each sees every request, also those
             that tools make by chaining.
-        state_codec: seals what a call has asked, for the client to carry.
-        changes: where doorways hear of changes that their clients want to know.
+        state_codec: seals the record of a stateless call, for the client to carry.
+        changes: the changes that transports send to their clients.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Dispatcher:
         self._middleware = tuple(middleware)
         self._handlers: dict[str, MethodHandler] = {}
         self._ready: dict[str, Ready] = {}
-        self._known: dict[str, frozenset[str]] = {}
+        self._methods: dict[str, frozenset[str]] = {}
         self._offered: dict[str, Callable[[], bool]] = {}
         self._chain: MethodHandler | None = None
         for entry in reversed(self._middleware):
@@ -89,21 +91,21 @@ class Dispatcher:
         """Serve a method of the protocol, for the revisions that know it (protocol §5.1).
 
         Args:
-            ready: an answer that needs no work, asked first when there is no middleware.
-            is_offered: whether the server has any use for the method at present; without it, always.
+            ready: returns prepared bytes; called first when there is no middleware.
+            is_offered: whether the server has anything for the method at present; None for always.
         """
         self._handlers[method] = handler
         if is_offered is not None:
             self._offered[method] = is_offered
         if ready is not None and self._chain is None:
             self._ready[method] = ready
-        self._known = {
+        self._methods = {
             revision: frozenset(name for name in self._handlers if revision in METHODS[name]) for revision in ALL
         }
 
     def offers(self, method: str, revision: str) -> bool:
         """Whether a peer of this revision may call the method."""
-        if method not in self._known[revision]:
+        if method not in self._methods[revision]:
             return False
         is_offered = self._offered.get(method)
         return is_offered is None or is_offered()
@@ -114,20 +116,20 @@ class Dispatcher:
         In some revisions that is more than what is offered: the lists of a server that has nothing to list are
         empty there (`EMPTY_LISTS`).
         """
-        if method not in self._known[revision]:
+        if method not in self._methods[revision]:
             return False
         is_offered = self._offered.get(method)
         return is_offered is None or is_offered() or revision in EMPTY_LISTS.get(method, ())
 
     async def dispatch(self, request: Request) -> bytes:
-        """Run a client's request to its end. Whether its method is offered has been checked by the doorway.
+        """Run a client's request to its end. The transport has checked that its method is offered.
 
         Returns:
             The `result` member of the response, as JSON for the peer's revision.
 
         Raises:
             RpcError: the outcome is an error.
-            asyncio.CancelledError: nobody waits for the outcome any more.
+            asyncio.CancelledError: the client does not wait for the outcome any more.
         """
         try:
             ready = self._ready.get(request.method)
@@ -143,7 +145,7 @@ class Dispatcher:
             else:
                 if request.asking is None or (ended := _ended_round(request)) is None:
                     return self.render(result, request.peer.revision)
-            # Whatever the handler made of the end of its round, it ends in questions.
+            # The result are the questions, whatever the handler made of its cancellation.
             return self.render(ended.result(), request.peer.revision)
         except RpcError:
             raise
@@ -184,14 +186,14 @@ class Dispatcher:
         return encode_error(request.id, error), error
 
     async def call(self, request: Request) -> Message:
-        """Run a request that a handler made itself, past the same middleware as a client's."""
+        """Run a request that a handler made, through the same middleware as a client's."""
         return await (self._chain or self._handle)(request)
 
     async def _handle(self, request: Request) -> Message:
         return await self._handlers[request.method](request)
 
     def render(self, result: Message, revision: str) -> bytes:
-        """Return a result as JSON, with what the revision wants on every result."""
+        """Return a result as JSON, with the `_meta` that the revision requires on every result."""
         body = encode(result, revision)
         if revision not in NAMES_SERVER_IN_RESULTS:
             return body
@@ -206,8 +208,8 @@ class Dispatcher:
 
 def _ended_round(request: Request) -> Round | None:
     """Return the round of a request if it has ended, so that the questions are its result."""
-    present = request.round
-    return present if present is not None and present.has_ended else None
+    current = request.round
+    return current if current is not None and current.has_ended else None
 
 
 def _link(entry: Middleware, call_next: MethodHandler) -> MethodHandler:

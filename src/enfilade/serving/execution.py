@@ -1,9 +1,9 @@
-"""Running the functions that authors registered: each in its place, with its context and its dependencies.
+"""Runs the functions that authors registered, with their contexts, dependencies and time limits.
 
-`async def` functions run in the event loop, plain `def` functions in a thread; all of a server's share the same
-threads, and the steps of one call with dependencies have one of them.
+`async def` functions run in the event loop, plain `def` functions in a thread of the server's pool; the steps of
+one call with dependencies share one thread. A handler that returns questions runs again with their answers.
 
-Easy to get wrong: the order of the end. A result is made while the dependencies are still there, because it may
+Easy to get wrong: the order at the end. The result is made before the dependencies are cleaned up, because it may
 read what they opened.
 """
 
@@ -39,11 +39,11 @@ G = TypeVar("G")
 
 
 class HandlerRunner:
-    """What all handlers of a server share.
+    """Runs the handlers of a server.
 
     Args:
         threads: how many plain `def` functions may run at once.
-        overrides: what stands in for dependencies.
+        overrides: replacements of dependencies.
         context: makes the context of a request.
     """
 
@@ -59,77 +59,77 @@ class HandlerRunner:
         request: Request,
         handler: Handler,
         bind: Callable[[G, Context | None], dict[str, Any]],
-        given: G,
+        inputs: G,
         finish: Callable[[Any], R],
         secrets: Secrets = NO_SECRETS,
     ) -> R:
-        """Call a function and return what `finish` makes of what it returned.
+        """Call a function and return the result that `finish` makes of its value.
 
         Args:
-            request: what it is called for.
+            request: on whose behalf it is called.
             handler: the function.
-            bind: returns the values of its parameters but for dependencies, from what was given and the context,
-                if it takes one.
-            given: what the client sent for them.
+            bind: returns the values of its parameters except dependencies, from the inputs and the context, if it
+                takes one.
+            inputs: what the client sent for them.
             finish: makes the result.
-            secrets: what its context gives out.
+            secrets: those of its context.
 
         Raises:
-            Exception: whatever one of them or a dependency raised.
+            Exception: raised by the function, `bind`, `finish` or a dependency.
         """
-        if handler.is_async and not handler.dependencies:  # what most are, said with less ado
+        if handler.is_async and not handler.dependencies:  # a shorter way for most handlers
             context = self._context(request, secrets) if handler.contexts else None
-            value = await handler.call(bind(given, context))
+            value = await handler.call(bind(inputs, context))
             if not isinstance(value, InputRequired):
                 try:
                     return finish(value)
                 except ReturnedValueError:
                     refuse_not_awaited(value)
                     raise
-            found: R | InputRequired = value
+            result: R | InputRequired = value
         else:
-            found = await self._once(request, handler, bind, given, finish, secrets)
-        if isinstance(found, InputRequired):
-            again = partial(self._once, request, handler, bind, given, finish, secrets)
-            while isinstance(found, InputRequired):
-                found = await returned.run_until_result(request, found, again)
-        return found
+            result = await self._run_once(request, handler, bind, inputs, finish, secrets)
+        if isinstance(result, InputRequired):
+            run_again = partial(self._run_once, request, handler, bind, inputs, finish, secrets)
+            while isinstance(result, InputRequired):
+                result = await returned.run_until_result(request, result, run_again)
+        return result
 
-    async def _once(
+    async def _run_once(
         self,
         request: Request,
         handler: Handler,
         bind: Callable[[G, Context | None], dict[str, Any]],
-        given: G,
+        inputs: G,
         finish: Callable[[Any], R],
         secrets: Secrets,
     ) -> R | InputRequired:
-        """Call a function, and return what `finish` makes of what it returned, or the questions that it is."""
+        """Call a function once; return the result that `finish` makes of its value, or its questions."""
         context = self._context(request, secrets) if handler.needs_context else None
-        bound = bind(given, context)
+        bound = bind(inputs, context)
         if not handler.dependencies:
-            return finished(await self._called(handler, bound, self.threads), finish)
+            return finish_value(await self._call(handler, bound, self.threads), finish)
         lane = self.threads.lane()
         try:
             async with open_dependencies(handler.dependencies, context, lane, self.overrides) as values:
-                return finished(await self._called(handler, {**bound, **values}, lane), finish)
+                return finish_value(await self._call(handler, {**bound, **values}, lane), finish)
         finally:
             lane.close()
         raise AssertionError("a dependency hid an exception")
 
-    async def _called(self, handler: Handler, bound: dict[str, Any], threads: ThreadPool | Lane) -> Any:
+    async def _call(self, handler: Handler, bound: dict[str, Any], threads: ThreadPool | Lane) -> Any:
         if handler.is_async:
             return await handler.call(bound)
         return await threads.result_of(handler.call, bound)
 
     def close(self) -> None:
-        """Let go of the threads; running `def` functions finish on their own."""
+        """Shut the threads down; running `def` functions finish on their own."""
         self.threads.shutdown()
         self.threads = ThreadPool(self.threads.limit)
 
 
-def finished(value: Any, finish: Callable[[Any], R]) -> R | InputRequired:
-    """Return the result for a value, or the questions that it is."""
+def finish_value(value: Any, finish: Callable[[Any], R]) -> R | InputRequired:
+    """Return the result of a handler's value; questions as they are."""
     if isinstance(value, InputRequired):
         return value
     try:
@@ -142,14 +142,14 @@ def finished(value: Any, finish: Callable[[Any], R]) -> R | InputRequired:
 # -- time limits -----------------------------------------------------------------------------------------------
 #
 # The work stays in the task that it is in, and one timer waits beside it. A cancellation that comes from outside
-# (the client, the request's own deadline, a limit further out) passes through, even if it comes at the same time.
+# (the client, the request's own deadline, an outer limit) passes through, even if it comes at the same time.
 
 
 def expire(request: Request, seconds: float) -> None:
     """Cancel a request that takes longer than `request_timeout`, and log it.
 
     Args:
-        request: which takes too long.
+        request: the request that takes too long.
         seconds: the limit.
     """
     if request.cancel("deadline", verdict=too_long(seconds)):
@@ -168,7 +168,7 @@ class TimeLimit:
         request: the call; its handler's threads see that it was given up.
         tool: the name of the tool, for the error.
         seconds: how long it may take.
-        overdue: makes the outcome of a client's call from the error, should its handler go on all the same.
+        overdue: makes the outcome of a client's call from the error, if its handler goes on all the same.
 
     Raises:
         ToolTimeoutError: at the end of the block, if it took longer.

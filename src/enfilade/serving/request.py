@@ -1,8 +1,8 @@
-"""One request in flight: who asked, what for, where its messages go, and how it may end early.
+"""One request in flight: its client, its method, its channel, and how it may end early.
 
-A `Request` is made by a doorway and lives until its outcome is known. Everything a handler raises on the way
-(progress, log messages) goes to this request's own outlet and nowhere else, so nothing of it can meet another
-call. The easy thing to get wrong is the end: once `finished`, an outlet gets nothing more (R-2B0, trap 21).
+A transport makes a `Request`, which lives until its outcome is known. Everything that its handler sends meanwhile
+(progress, log messages) goes to the outlet of this request and to no other. Easy to get wrong: the end. A
+finished request sends nothing more (R-2B0, trap 21).
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class RequestState(Enum):
 
     | state     | entered by                    | its handler        | messages    | its caller               |
     | --------- | ----------------------------- | ------------------ | ----------- | ------------------------ |
-    | ACTIVE    | the doorway                   | runs               | are sent    | waits                    |
+    | ACTIVE    | the transport                 | runs               | are sent    | waits                    |
     | CANCELLED | `cancel`                      | is being cancelled | are dropped | gets the verdict, if any |
     | TIMED_OUT | the time limit of its tool    | is being cancelled | are dropped | waits for the failure    |
     | FINISHED  | `finish`, from ACTIVE         | is done            | are dropped | has its outcome          |
@@ -64,7 +64,7 @@ _GIVEN_UP: Final = frozenset({RequestState.CANCELLED, RequestState.TIMED_OUT, Re
 
 
 class Cancellation(msgspec.Struct, frozen=True):
-    """That a client or a deadline has given up on a request.
+    """A client or a deadline has given up on a request.
 
     Attributes:
         verdict: the error that is the outcome all the same, as at a deadline; None for no answer.
@@ -74,12 +74,12 @@ class Cancellation(msgspec.Struct, frozen=True):
 
 
 class AskState(msgspec.Struct, eq=False, kw_only=True):
-    """What a request has once its handler asks its client, or runs a side effect once.
+    """The state of a request whose handler asks its client, or runs a side effect once.
 
     Attributes:
         round: of a client's own request: the present round, where the client carries the questions.
-        memo: what its handler remembers, where no client carries it.
-        path: what tells its handler from the others of the same call, once somebody needs to know.
+        memo: of its handler, where no client carries it.
+        path: the identity of its handler among those of the same call; None until it is needed.
         locks: for side effects of its handler that are under way, by their keys.
     """
 
@@ -97,12 +97,12 @@ class Request(msgspec.Struct, eq=False):
         method: protocol method, such as `tools/call`.
         params: the method's decoded params (a Struct of `enfilade.wire`).
         peer: the client behind it.
-        channel: what connects it with its client.
-        parsed_meta: the members of `_meta` that the protocol defines, where they were read already.
+        channel: its connection with the client.
+        parsed_meta: the members of `_meta` that the protocol defines, if they were read already.
         parent: the request whose handler made this one, or None.
-        asking: what its questions and side effects need, once there are any.
-        progress: what was reported under its progress token.
-        redaction: takes the secrets of its tool, and of those it was called by, out of what leaves the process.
+        asking: the state of its questions and side effects, once there are any.
+        progress: the reports under its progress token.
+        redaction: removes the secrets of its tool, and of the tools that called it, from what leaves the process.
         phase: how far it has come.
         cancellation: set when the client or a deadline has given up on it.
     """
@@ -124,7 +124,7 @@ class Request(msgspec.Struct, eq=False):
 
     @property
     def task(self) -> asyncio.Task[Any] | None:
-        """The task in which it is served; known once somebody in it has asked, or it has waited for anything."""
+        """The task that serves it; known once code in it has read this, or once the request has suspended."""
         if self._task is None:
             self._task = asyncio.current_task()
         return self._task
@@ -135,7 +135,7 @@ class Request(msgspec.Struct, eq=False):
 
     def register_in_flight(self) -> None:
         """Register the request as in flight, because it has suspended."""
-        self.task  # noqa: B018 - found out here, where it runs
+        self.task  # noqa: B018 - reads the current task
         if self.channel.in_flight is not None:
             self.channel.in_flight.add(self)
 
@@ -158,7 +158,7 @@ class Request(msgspec.Struct, eq=False):
 
     @property
     def state(self) -> dict[str, Any]:
-        """What middleware left on this request, for handlers and other middleware."""
+        """Data of middleware on this request, for handlers and other middleware."""
         if self._state is None:
             self._state = {}
         return self._state
@@ -172,7 +172,7 @@ class Request(msgspec.Struct, eq=False):
         return request
 
     def ask_state(self) -> AskState:
-        """Return what its questions and side effects need, made with the first of them."""
+        """Return the state of its questions and side effects, created with the first of them."""
         if self.asking is None:
             self.asking = AskState()
         return self.asking
@@ -189,7 +189,7 @@ class Request(msgspec.Struct, eq=False):
 
     @property
     def is_given_up(self) -> bool:
-        """Whether nobody waits for its outcome any more, or for that of a request it is part of."""
+        """Whether its caller, or the caller of a request that made it, waits for an outcome no longer."""
         return self.phase in _GIVEN_UP or (self.parent is not None and self.parent.is_given_up)
 
     @property
@@ -199,7 +199,7 @@ class Request(msgspec.Struct, eq=False):
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more may be sent on its account: it ended, or was given up."""
+        """Whether nothing more may be sent for it: it has ended, or was given up."""
         return self.phase is not _ACTIVE or (self.parent is not None and self.parent.is_done)
 
     def notify(self, method: str, params: Message) -> None:
@@ -210,10 +210,10 @@ class Request(msgspec.Struct, eq=False):
         self.push(encode_notification(method, encode(params, self.peer.revision)))
 
     def push(self, message: bytes) -> None:
-        """Send a notification that is written already, as `notify` does."""
+        """Send an encoded notification, as `notify` does."""
         if self.parent is not None or threading.get_ident() != self.channel.thread:
             self.call_in_loop(self._push, message)
-        elif self.phase is _ACTIVE:  # which says it all without a parent
+        elif self.phase is _ACTIVE:  # enough for a request without a parent
             self.channel.outlet.push(message)
 
     def _push(self, message: bytes) -> None:
@@ -221,7 +221,7 @@ class Request(msgspec.Struct, eq=False):
             self.root.channel.outlet.push(message)
 
     def call_in_loop(self, call: Callable[..., object], *args: object) -> None:
-        """Call something in the event loop: at once if this is it, soon from any other thread."""
+        """Call something in the event loop: at once in its thread, soon from any other thread."""
         if threading.get_ident() == self.channel.thread:
             call(*args)
             return
@@ -234,22 +234,22 @@ class Request(msgspec.Struct, eq=False):
         outlet = self.root.channel.outlet
         if threading.get_ident() == self.channel.thread:
             return not self.is_done and outlet.close_connection(retry)
-        parted: Future[bool] = Future()
-        self.call_in_loop(lambda: parted.set_result(not self.is_done and outlet.close_connection(retry)))
+        outcome: Future[bool] = Future()
+        self.call_in_loop(lambda: outcome.set_result(not self.is_done and outlet.close_connection(retry)))
         try:
-            return parted.result(1.0)
-        except TimeoutError:  # the request is over, and so nobody was there to do it
+            return outcome.result(1.0)
+        except TimeoutError:  # the request has ended, so the event loop did not do it
             return False
 
     def cancel(self, reason: str | None = None, *, verdict: RpcError | None = None) -> bool:
-        """Give up on the request: its handler gets `asyncio.CancelledError`, nothing more is sent for it.
+        """Cancel the request: its handler gets `asyncio.CancelledError`, and nothing more is sent for it.
 
         Args:
             reason: for the handler.
-            verdict: the outcome that the caller gets all the same; None for no answer (R-279, R-361).
+            verdict: the error that the caller gets; None for no answer (R-279, R-361).
 
         Returns:
-            Whether there was anything left to cancel.
+            Whether the request was active.
         """
         if self.phase in _FINISHED or self.cancellation is not None or self.task is None:
             return False
@@ -260,10 +260,10 @@ class Request(msgspec.Struct, eq=False):
         return True
 
     def ensure_outcome(self, outcome: "Callable[[], Outcome]") -> None:
-        """See to it that the caller has an outcome soon, also if the cancelled handler goes on.
+        """Give the caller an outcome after `Channel.unwinding`, also if the cancelled handler goes on.
 
         Args:
-            outcome: makes it, once it is needed.
+            outcome: makes it, if it is needed.
         """
         if self.channel.on_overdue is not None and self.task is not None:
             self.task.get_loop().call_later(self.channel.unwinding, self._settle, outcome)
@@ -279,7 +279,7 @@ class Request(msgspec.Struct, eq=False):
             overdue(due)
 
     def title(self) -> str:
-        """Return the method, and the name of the tool or prompt that it is for, as the log shows it."""
+        """Return the method, and the name of the tool or prompt, for the log."""
         name = getattr(self.params, "name", None)
         return f"{self.method} {name!r}" if isinstance(name, str) else self.method
 
@@ -302,15 +302,15 @@ class Request(msgspec.Struct, eq=False):
             NOWHERE,
             None,
             None,
-        )  # which hold on to us, as we to them
+        )  # they have references to this request
         if channel.in_flight is not None:
             channel.in_flight.remove(self)
 
     def is_stopping(self) -> bool:
         """Whether a `CancelledError` in its handler is about this request.
 
-        It is not when the handler waited for work of its own that was cancelled, or cancelled its own task: a
-        failure like any other.
+        It is not if the handler waited for work of its own that was cancelled, or cancelled its own task: that is
+        a failure like any other.
         """
         root, task = self.root, asyncio.current_task()
         if root.cancellation is not None or (root.round is not None and root.round.has_ended):
@@ -321,7 +321,7 @@ class Request(msgspec.Struct, eq=False):
         return task is not None and task.cancelling() > 0
 
     def adopt_cancellation(self) -> bool:
-        """Say whether a `CancelledError` in the doorway was `cancel()` at work, and settle the task if so.
+        """Whether a `CancelledError` in the transport came from `cancel()`; if so, uncancel the task.
 
         A cancellation from outside (the server stopping, the host giving up) is not ours to swallow.
         """
@@ -332,17 +332,17 @@ class Request(msgspec.Struct, eq=False):
 
 
 class InFlight:
-    """The requests that have no outcome yet, by who sent them and by their typed id.
+    """The requests that have no outcome yet, by scope and typed id.
 
     The scope is a session or a connection: the same id means another request in another scope (R-716). The same
-    id twice within one scope is against the protocol (R-307) and sent by clients that people have, such as hosts
-    that share one session among conversations and number each of these from 1. Each request has an outcome of its
-    own, so all are served; a cancellation means the newest.
+    id twice within one scope is against the protocol (R-307), but real clients do it, such as hosts that share
+    one session among conversations and number each of these from 1. Each request has an outcome of its own, so
+    all are served; a cancellation means the newest.
     """
 
     def __init__(self) -> None:
         self._requests: dict[tuple[str | None, RequestId | UnsetType | None], Request] = {}
-        self._older: list[Request] = []  # of several with one id all but the newest, oldest first
+        self._older: list[Request] = []  # all but the newest of those with one id, oldest first
 
     def __len__(self) -> int:
         return len(self._requests) + len(self._older)
@@ -351,22 +351,22 @@ class InFlight:
         return iter([*self._requests.values(), *self._older])
 
     def enter(self, request: Request) -> None:
-        """Take a request in until it is finished."""
+        """Add a request until it is finished."""
         self.add(request)
         request.channel.in_flight = self
 
     def add(self, request: Request) -> None:
-        """Take in a request; once more is once."""
+        """Add a request; idempotent."""
         key = request.peer.session_id, request.id
-        other = self._requests.get(key)
-        if other is not None and other is not request:
+        present = self._requests.get(key)
+        if present is not None and present is not request:
             if request in self._older:
                 return
-            self._older.append(other)
+            self._older.append(present)
         self._requests[key] = request
 
     def remove(self, request: Request) -> None:
-        """Forget a finished request."""
+        """Remove a finished request."""
         if not self._requests:
             return
         key = request.peer.session_id, request.id
@@ -378,7 +378,7 @@ class InFlight:
             self._older.remove(request)
 
     def _promote(self, key: tuple[str | None, RequestId | UnsetType | None]) -> None:
-        """Let the newest of the older requests with an id be the newest."""
+        """Make the newest of the older requests with an id the one that is found by it."""
         for request in reversed(self._older):
             if (request.peer.session_id, request.id) == key:
                 self._older.remove(request)
@@ -386,7 +386,7 @@ class InFlight:
                 return
 
     def cancel(self, scope: str | None, params: CancelledNotificationParams) -> bool:
-        """Do what `notifications/cancelled` asks, and say whether the request was here (R-363)."""
+        """Handle `notifications/cancelled`; return whether the request was here (R-363)."""
         request = self._requests.get((scope, params.request_id))
         if request is not None:
             request.cancel(None if params.reason is UNSET else params.reason)
@@ -403,6 +403,6 @@ class InFlight:
                 request.cancel(reason, verdict=verdict())
 
     def mark_stopping(self) -> None:
-        """Take in that the doorway is about to cancel the tasks of all requests."""
+        """Note that the transport is about to cancel the tasks of all requests."""
         for request in self:
             request.channel.external_cancellations = 1 + (request.channel.external_cancellations or 0)

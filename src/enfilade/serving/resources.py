@@ -1,8 +1,8 @@
 """`resources/list`, `resources/templates/list` and `resources/read`.
 
 A URI is looked up among the resources first, then matched against the templates in the order in which they were
-registered. Easy to get wrong: what is not there. Each revision has its own error for it, and none of them may be
-told of a resource without contents (R-523).
+registered. Easy to get wrong: a resource that does not exist. Each revision has its own error for it, and no
+client gets a result without contents (R-523).
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -33,10 +33,10 @@ from enfilade.wire.resources import (
 if TYPE_CHECKING:
     from enfilade.primitives import resource as _resource
     from enfilade.primitives.resource import Resource, ResourceTemplate
-else:  # those who have nothing to read need nothing of it
+else:  # loaded with the first resource
     _resource = LazyModule("enfilade.primitives.resource")
 
-#: Returns the values of a function's parameters from what a URI gives and a context.
+#: Returns the values of a function's parameters from the values in a URI and a context.
 Bind = Callable[[Any, Any], dict[str, Any]]
 
 
@@ -79,7 +79,7 @@ class Resources:
         self.template_pages = PaginatedList(
             ListResourceTemplatesResult,
             "resource_templates",
-            lambda: [each.definition for each in templates],
+            lambda: [template.definition for template in templates],
             lambda: templates.version,
             render,
             size=page_size,
@@ -87,23 +87,23 @@ class Resources:
         )
 
     def is_offered(self) -> bool:
-        """Whether there is anything to read."""
+        """Whether there are resources or templates."""
         return len(self._resources) > 0 or len(self._templates) > 0
 
     def definitions(self) -> Sequence[Definition]:
-        """Return the definitions of all resources, those that templates list last; looks at files."""
-        found = {each.uri: _resource.with_present_size(each) for each in self._resources}
+        """Return the definitions of all resources, those that templates list last; reads sizes of files."""
+        definitions = {resource.uri: _resource.with_present_size(resource) for resource in self._resources}
         for template in self._templates:
             for member in template.members() if template.members else ():
-                found.setdefault(member.uri, member)
-        return list(found.values())
+                definitions.setdefault(member.uri, member)
+        return list(definitions.values())
 
     def _listed_version(self) -> Hashable:
-        """Return the version of the list; None while files are in it, which change by themselves."""
+        """Return the version of the list; None if it has files, which change without an announcement."""
         version = (self._resources.version, self._templates.version)
         if version != self._version:
-            self._changes_by_itself = any(each.measure for each in self._resources) or any(
-                each.members for each in self._templates
+            self._changes_by_itself = any(resource.measure for resource in self._resources) or any(
+                template.members for template in self._templates
             )
             self._version = version
         return None if self._changes_by_itself else version
@@ -121,14 +121,14 @@ class Resources:
         uri, revision = params.uri, request.peer.revision
         if len(uri) > MAX_LENGTH:
             raise RpcError(INVALID_PARAMS, f"Invalid params: the URI is longer than {MAX_LENGTH} characters")
-        found = self._found(uri)
-        if found is None:
+        match = self._match(uri)
+        if match is None:
             raise NotFoundError(uri, revision)
-        source, bind, given = found
+        source, bind, values = match
         with failures_as_errors(request, f"resource {uri!r}", uri=uri):
             try:
                 result = await self._runner.run(
-                    request, source.handler, bind, given, lambda value: source.result(value, uri)
+                    request, source.handler, bind, values, lambda value: source.result(value, uri)
                 )
             except (ResourceNotFound, BaseExceptionGroup) as raised:
                 error = single_error(raised)
@@ -138,19 +138,19 @@ class Resources:
         first_round = params.input_responses is UNSET and params.request_state is UNSET  # R-2A2
         return source.caching.on(result) if first_round and source.caching is not NEVER else result
 
-    def _found(self, uri: str) -> "tuple[Resource | ResourceTemplate, Bind, dict[str, Any]] | None":
-        """Return what a URI names, what binds its values to a context, and these values.
+    def _match(self, uri: str) -> "tuple[Resource | ResourceTemplate, Bind, dict[str, Any]] | None":
+        """Return the resource or template of a URI, the function that binds its values, and these values.
 
-        A fragment and query members that nothing names are passed over, where nothing fits the whole URI.
+        If nothing matches the complete URI, the fragment and unknown query members are ignored.
         """
-        if (found := self._named(uri)) is not None:
-            return found
+        if (match := self._match_exactly(uri)) is not None:
+            return match
         bare = without_fragment(uri)
-        if bare != uri and (found := self._named(bare)) is not None:
-            return found
-        return self._named(bare, any_query=True) if "?" in bare else None
+        if bare != uri and (match := self._match_exactly(bare)) is not None:
+            return match
+        return self._match_exactly(bare, any_query=True) if "?" in bare else None
 
-    def _named(
+    def _match_exactly(
         self, uri: str, *, any_query: bool = False
     ) -> "tuple[Resource | ResourceTemplate, Bind, dict[str, Any]] | None":
         resource = self._resources.get(uri) or self._resources.get(canonical(uri))

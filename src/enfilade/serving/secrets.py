@@ -1,10 +1,10 @@
-"""Secrets: what a tool has declared that it needs, looked up for one call and seen by that call alone.
+"""Secrets that a tool declares, looked up for one call and visible to that call alone.
 
-The values of a call are in an immutable object, made for it and handed to nobody else; a call that it makes
-gets an object of its own (P9, P10, D34). So there is nothing that concurrent or chained calls could meet in.
+The values of a call are in an immutable object of its own; a call that it makes gets another one (P9, P10, D34).
+So concurrent and chained calls share nothing.
 
-Easy to get wrong: the way out. Libraries like to put an API key into the text of an exception, so a `Redaction`
-looks for the values in every text that leaves the process on account of the call: errors, logs, progress.
+Easy to get wrong: what leaves the process. Libraries put API keys into the texts of exceptions, so a `Redaction`
+replaces the values in every text that is sent or logged for the call: errors, logs, progress.
 """
 
 import json
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("enfilade.serving")
 
-#: Stands where a value was.
+#: Replaces a value.
 MASK: Final = "[secret]"
 
 #: Returns the value of a secret for a client, or None if there is none.
@@ -40,7 +40,7 @@ Lookup = Callable[[str, Peer], str | Awaitable[str | None] | None]
 
 
 class MissingSecretError(ToolError):
-    """A tool needs a secret that nobody has set."""
+    """A tool needs a secret that is not set."""
 
 
 class Secrets:
@@ -90,12 +90,12 @@ NO_SECRETS: Final = Secrets({})
 
 
 class Redaction:
-    """Replaces the values of secrets in what is to leave the process.
+    """Replaces the values of secrets in texts that leave the process.
 
     A value is also found as it looks in a Python repr, in JSON, and in a URL.
 
     Args:
-        values: of the secrets of a call, and of the calls that it was made by.
+        values: of the secrets of a call, and of the calls that made it.
     """
 
     __slots__ = ("_pattern", "_values")
@@ -105,7 +105,7 @@ class Redaction:
         self._pattern: re.Pattern[str] | None = None
 
     def with_values(self, values: Iterable[str]) -> "Redaction":
-        """Return a redaction that knows more values."""
+        """Return a redaction of more values."""
         return Redaction({*self._values, *values})
 
     def text(self, text: str) -> str:
@@ -121,9 +121,9 @@ class Redaction:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list):
-            return [self.inside(each) for each in value]
+            return [self.inside(item) for item in value]
         if isinstance(value, dict):
-            return {self.inside(key): self.inside(each) for key, each in value.items()}
+            return {self.inside(key): self.inside(item) for key, item in value.items()}
         return value
 
     def json(self, data: bytes) -> bytes:
@@ -147,7 +147,7 @@ def _spellings(value: str) -> Iterable[str]:
 class Environment:
     """Looks secrets up in the environment of the process, and then in a `.env` file.
 
-    The file is looked for until there is one, and read again after it has changed, so that a secret can be added
+    The file is searched until there is one, and read again after it has changed, so that a secret can be added
     while the server runs.
 
     Args:
@@ -176,7 +176,7 @@ class Environment:
             self._read_at = (stat.st_mtime_ns, stat.st_size)
             try:
                 self._in_file = read_dotenv(self._dotenv)
-            except (OSError, ValueError) as error:  # once for each change; what was read before goes on to hold
+            except (OSError, ValueError) as error:  # the values that were read before stay in force
                 from enfilade.serving.failures import log_safely
 
                 log_safely(log, logging.WARNING, "secrets cannot be read: %s", error)
@@ -187,45 +187,45 @@ class SecretSource:
     """Where secrets come from.
 
     Args:
-        given: a mapping, or a function of a name and the client: `async def`, or `def`, which runs in a thread.
+        source: a mapping, or a function of a name and the client: `async def`, or `def`, which runs in a thread.
             None for the environment.
-        dotenv: returns the file that the environment goes on in, or None.
+        dotenv: returns the `.env` file, or None.
         threads: returns what runs a plain `def`.
     """
 
     def __init__(
         self,
-        given: Mapping[str, str] | Lookup | None,
+        source: Mapping[str, str] | Lookup | None,
         dotenv: Callable[[], Path | None],
         threads: Callable[[], ThreadPool],
     ) -> None:
         self._threads = threads
         self._in_thread = False
         self._complaint = (
-            "nobody has set" if given is None else "the server's own source of secrets does not have"
+            "nobody has set" if source is None else "the server's own source of secrets does not have"
         )
-        self._place = "in the environment of the server, or in its .env file" if given is None else "there"
-        if given is None:
+        self._location = "in the environment of the server, or in its .env file" if source is None else "there"
+        if source is None:
             self._lookup: Lookup = Environment(dotenv)
-        elif isinstance(given, Mapping):
-            self._lookup = lambda name, peer: given.get(name)
+        elif isinstance(source, Mapping):
+            self._lookup = lambda name, peer: source.get(name)
         else:
-            self._lookup, self._in_thread = given, not is_async(given)
+            self._lookup, self._in_thread = source, not is_async(source)
 
     async def resolve(self, tool: "Tool", peer: Peer) -> Secrets:
         """Return the secrets of one call of a tool.
 
         Raises:
-            MissingSecretError: names those that are not there, and what to do about it.
-            TypeError: the lookup returned something else than a text.
+            MissingSecretError: names the secrets that are not set, and says where to set them.
+            TypeError: the lookup returned something other than a text.
         """
-        found = {name: await self._value(name, peer) for name in tool.secrets}
-        values = {name: value for name, value in found.items() if value}
-        if missing := [name for name in found if name not in values]:
-            what, them = ("secret", "it") if len(missing) == 1 else ("secrets", "them")
+        results = {name: await self._value(name, peer) for name in tool.secrets}
+        values = {name: value for name, value in results.items() if value}
+        if missing := [name for name in results if name not in values]:
+            noun, pronoun = ("secret", "it") if len(missing) == 1 else ("secrets", "them")
             raise MissingSecretError(
-                f"Tool {tool.name!r} needs the {what} {', '.join(missing)}, which {self._complaint}. "
-                f"Set {them} {self._place}, and call again."
+                f"Tool {tool.name!r} needs the {noun} {', '.join(missing)}, which {self._complaint}. "
+                f"Set {pronoun} {self._location}, and call again."
             )
         return Secrets(values)
 
@@ -236,8 +236,8 @@ class SecretSource:
         if self._in_thread:
             value = await self._threads().result_of(self._lookup, name, peer)
         else:
-            found = self._lookup(name, peer)
-            value = await found if isinstance(found, Awaitable) else found
+            result = self._lookup(name, peer)
+            value = await result if isinstance(result, Awaitable) else result
         if value is not None and not isinstance(value, str):
             raise TypeError(f"the secrets provider returned {type(value).__name__} for {name!r}, not a string")
         return value
@@ -259,7 +259,7 @@ def read_dotenv(file: Path) -> Mapping[str, str | None]:
 
 
 def lines_without_value(file: Path) -> list[int]:
-    """Return the numbers of the lines, from 1, that are no comment and set no variable.
+    """Return the numbers of the lines, from 1, that are neither a comment nor set a variable.
 
     Raises:
         OSError, ValueError: as `read_dotenv`.
@@ -273,7 +273,7 @@ def _lines(file: Path) -> Iterator["Binding"]:
     from dotenv.parser import parse_stream  # most servers have no such file
 
     try:
-        text = file.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+        text = file.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not UTF-8; save it as UTF-8") from None
     return parse_stream(io.StringIO(text))
