@@ -10,15 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+import click
 import pytest
 from mcp import Client, StdioServerParameters
 
 import enfilade
 from enfilade import Settings
-from enfilade.cli.argv_fast_path import understood
-from enfilade.cli.run import RUN_WORDS, greet
-from enfilade.cli.run_signature import run_signature
-from enfilade.cli.setting_options import WITHOUT_OPTION, SettingOption, setting_options
+from enfilade.cli.command import Option
+from enfilade.cli.options import WITHOUT_OPTION, setting_options
+from enfilade.cli.run import greet, run
+from enfilade.cli.verbs import command_line
 from enfilade.setting_sources import load
 from enfilade.settings import fields
 from support.servers.processes import ROOT, ServerProcess, enfilade_command
@@ -296,7 +297,7 @@ def test_the_greeting_is_on_stderr_alone(folder: Path) -> None:
     assert process.communicate(timeout=20)[0] == ""
 
 
-WORDS: dict[str, dict[str, object] | None] = {
+WORDS: dict[str, dict[str, object]] = {
     "run": {},
     "run -t http": {"transport": "http"},
     "run -m tea.server": {"module": "tea.server"},
@@ -324,94 +325,50 @@ WORDS: dict[str, dict[str, object] | None] = {
         "json_response": True,
         "allowed_hosts": "a.example,*.b.example",
     },
-    **dict.fromkeys(
-        (
-            *("run --session-ttl 1e3 a.py", "run --session-ttl nan a.py", "run --session-ttl .5 a.py"),
-            *(
-                "run --session-ttl \u0663 a.py",
-                "run --no-allow-localhost --allow-localhost",
-                "run --no-port a.py",
-            ),
-            *("", "--version", "--help", "run --help", "run server.py --help", "serve server.py"),
-            *("run server.py other.py", "run server.py --port", "run server.py --port eighty", "run a.py -p -1"),
-            *(
-                "run server.py --port=80",
-                "run server.py -p80",
-                "run server.py --por 80",
-                "run server.py --colour red",
-            ),
-            *("run -- server.py", "run - ", "run server.py -p 80 --port 81", "run server.py --host --reload"),
-            *("run server.py --no-reload", "run --reload yes server.py", f"run server.py -p {'9' * 5000}"),
-        )
-    ),
+    "run server.py --port=80": {"target": "server.py", "port": 80},
+    "run server.py -p80": {"target": "server.py", "port": 80},
+    "run server.py -p 80 --port 81": {"target": "server.py", "port": 81},
+    "run -- server.py": {"target": "server.py"},
 }
 
 
-@pytest.mark.parametrize(("words", "given"), WORDS.items(), ids=lambda each: str(each)[:40])
-def test_plain_words_are_understood_as_typer_does(words: str, given: dict[str, object] | None) -> None:
-    from typer.main import get_command
-
-    from enfilade.cli.command import cli
-
-    assert understood(words.split(), "run", RUN_WORDS) == given
-    if given is not None:
-        command = get_command(cli).commands["run"]  # type: ignore[attr-defined]  # of a group
-        read = command.make_context("run", words.split()[1:]).params
-        assert {
-            name: value
-            for name, value in read.items()
-            if value is not None and (name, value) != ("reload", False)
-        } == given
-
-
-def test_plain_words_are_all_that_run_takes() -> None:
-    """Each word leads to the same parameter, and to a value of the same type, as in typer's own command."""
-    from typer.main import get_command
-
-    from enfilade.cli.command import cli
-
-    parameters = run_signature().parameters
-    known: dict[str, tuple[str, type | bool]] = {}
-    for option in get_command(cli).commands["run"].params:  # type: ignore[attr-defined]  # of a group
-        if option.param_type_name == "option" and option.name != "help":
-            (kind,) = set(get_args(get_args(parameters[option.name].annotation)[0])) - {type(None)} or {bool}
-            known.update(dict.fromkeys(option.opts, (option.name, True if kind is bool else kind)))
-            known.update(dict.fromkeys(option.secondary_opts, (option.name, False)))
-    assert known == RUN_WORDS
+@pytest.mark.parametrize(("line", "expected"), WORDS.items(), ids=list(WORDS))
+def test_options_of_run_are_read(line: str, expected: dict[str, object]) -> None:
+    parameters = run.make_context("run", line.split()[1:]).params
+    assert {
+        name: value
+        for name, value in parameters.items()
+        if value is not None and (name, value) != ("reload", False)
+    } == expected
 
 
 #: A value that is not the default, for each type of setting; the text of it is what is typed.
 OTHERWISE: dict[Any, Any] = {int: 4321, float: 43.5, str: "/other"}
 
 
-@pytest.mark.parametrize("option", list(setting_options()), ids=lambda option: option.name)
-def test_every_option_sets_its_setting(option: SettingOption) -> None:
-    """Whoever reads the words, and over what the code says."""
-    from typer.main import get_command
-
-    from enfilade.cli.command import cli
-
+@pytest.mark.parametrize("option", setting_options(), ids=lambda option: option.name)
+def test_every_option_sets_its_setting(option: Option) -> None:
+    """An option outranks the code, and sets no other setting."""
+    assert option.name is not None
     field = fields()[option.name]
-    if option.kind is bool:
-        words, value = [option.opposite if field.default else option.words[0]], not field.default
+    long = option.opts[0]
+    if field.kind is bool:
+        words, value = [option.secondary_opts[0] if field.default else long], not field.default
     elif get_origin(field.kind) is Literal:
         value = get_args(field.kind)[-1]
-        words = [option.words[0], value]
+        words = [long, value]
     elif get_origin(field.kind) is tuple:
         value = (
             ("https://a.example", "https://b.example") if "origin" in option.name else ("a.example", "b.example")
         )
-        words = [option.words[0], ", ".join(value)]
+        words = [long, ", ".join(value)]
     else:
-        value = OTHERWISE[option.kind]
-        words = [option.words[0], str(value)]
-    by_typer = get_command(cli).commands["run"].make_context("run", [*words]).params  # type: ignore[attr-defined]
-    for typed in (understood(["run", *words], "run", RUN_WORDS), by_typer):
-        assert typed is not None
-        given = {name: each for name, each in typed.items() if name in fields()}
-        settings = load({}, Settings(), given)
-        assert getattr(settings, option.name) == value != field.default
-        assert [name for name in fields() if getattr(settings, name) != fields()[name].default] == [option.name]
+        value = OTHERWISE[field.kind]
+        words = [long, str(value)]
+    parameters = run.make_context("run", words).params
+    settings = load({}, Settings(), {name: text for name, text in parameters.items() if name in fields()})
+    assert getattr(settings, option.name) == value != field.default
+    assert [name for name in fields() if getattr(settings, name) != fields()[name].default] == [option.name]
 
 
 def test_settings_without_an_option_are_known() -> None:
@@ -419,21 +376,15 @@ def test_settings_without_an_option_are_known() -> None:
     assert set(fields()) - {option.name for option in setting_options()} == WITHOUT_OPTION
 
 
-def test_typer_has_what_a_shell_asks_for_completion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("_ENFILADE_COMPLETE", "complete_bash")
-    assert understood(["run", "server.py"], "run", RUN_WORDS) is None
-
-
 def test_the_module_can_be_run_without_the_script() -> None:
     """The command is only a name for a function: nothing in it is out of a library user's reach."""
     from enfilade.cli import main
-    from enfilade.cli.command import cli
     from enfilade.discovery import load_app
     from enfilade.loading import LoadError
 
     assert callable(main)
-    verbs = {command.callback.__name__ for command in cli.registered_commands if command.callback}
-    assert verbs == {"new", "run", "dev", "inspect", "call", "check", "configure", "docker"}
+    verbs = command_line.list_commands(click.Context(command_line))
+    assert set(verbs) == {"new", "run", "dev", "inspect", "call", "check", "configure", "docker"}
     with pytest.raises(LoadError):
         load_app("nowhere.py")
 

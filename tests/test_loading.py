@@ -46,7 +46,7 @@ NEVER = {
         "sqlite3",
         "starlette",
     ),
-    *("click", "typer", "websockets", "wsproto"),
+    *("click", "websockets", "wsproto"),
     *(f"enfilade.primitives.{name}" for name in ("completion", "prompt", "resource", "uri.uri_template")),
     *(f"enfilade.primitives.values.{name}" for name in ("repairs", "validation_messages")),
     *(f"enfilade.transports.{name}" for name in ("bridge", "in_process", "message_connection", "stdio")),

@@ -28,7 +28,6 @@ HEAVY = {
     "opentelemetry",
     "rich",
     "starlette",
-    "typer",
     "uvicorn",
 }
 IMPORTS = ["import enfilade", "from enfilade import MCPApp, Context, tool"]

@@ -17,9 +17,7 @@ from pydantic import SecretStr
 
 import enfilade
 from enfilade import MCPApp, Settings
-from enfilade.cli import run as command_line
-from enfilade.cli.argv_fast_path import understood
-from enfilade.cli.command import cli
+from enfilade.cli.verbs import command_line
 from enfilade.setting_sources import OF_THE_TESTS, find_dotenv, load
 from enfilade.settings import PREFIX, Secret, SettingsError, fields
 from support.http_client.connection import Http
@@ -89,11 +87,9 @@ def enter(door: str, folder: Path, ports: dict[str, int]) -> None:
     file = folder / f"server_{len(ports)}.py"  # another file, and so another module, each time
     file.write_text(text, encoding="utf-8")
     if door == "enfilade run":
-        command_line.run(
-            **understood(["run", file.name, "-t", "http", *typed], "run", command_line.RUN_WORDS) or {}
-        )
+        command_line.main(["run", file.name, "-t", "http", *typed], standalone_mode=False)
     elif door == "enfilade dev":
-        cli(["dev", file.name, *typed], standalone_mode=False)
+        command_line.main(["dev", file.name, *typed], standalone_mode=False)
     else:
         found: dict[str, Any] = {}
         exec(text, found)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from enfilade.cli.command import cli
 from enfilade.cli.errors import CommandError
+from enfilade.cli.verbs import command_line
 from support.cli.runner import at_terminal
 from support.cli.terminal import needs_terminal
 from support.servers.processes import ROOT, enfilade_command
@@ -156,7 +156,7 @@ def test_by_http(
 ) -> None:
     file = tmp_path / "mcp.json"
     monkeypatch.chdir(folder)
-    cli(["configure", "claude-code", *words, "--config", str(file)], standalone_mode=False)
+    command_line.main(["configure", "claude-code", *words, "--config", str(file)], standalone_mode=False)
     assert json.loads(file.read_text(encoding="utf-8")) == {"mcpServers": {name: {"type": "http", "url": url}}}
 
 
@@ -242,7 +242,7 @@ def test_a_mistake_is_explained(
 ) -> None:
     monkeypatch.chdir(folder)
     with pytest.raises(CommandError) as caught:
-        cli(["configure", *words], standalone_mode=False)
+        command_line.main(["configure", *words], standalone_mode=False)
     assert said in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert caught.value.status == 2

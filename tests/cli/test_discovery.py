@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 from mcp import Client, StdioServerParameters
 
-from enfilade.cli.argv_fast_path import understood
-from enfilade.cli.run import RUN_WORDS
+from enfilade.cli.run import run
 from enfilade.discovery import Target, find_target
 from enfilade.loading import LoadError, module_of
 from support.servers.processes import ROOT, ServerProcess, enfilade_command
@@ -176,10 +175,9 @@ MISTAKES_WHEN_IMPORTED: dict[str, tuple[dict[str, str], list[str], str]] = {
 def test_says_what_is_wrong(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, words, said = MISTAKES[case]
     monkeypatch.chdir(lay_out(tmp_path, files))
-    options = understood(["run", *words], "run", RUN_WORDS)
-    assert options is not None
+    parameters = run.make_context("run", words).params
     with pytest.raises(LoadError) as caught:
-        find_target(**options)
+        find_target(parameters["target"], parameters["module"])
     assert said in str(caught.value)
 
 
@@ -311,14 +309,16 @@ def test_other_processes_find_it_again(manner: list[str], tmp_path: Path) -> Non
         assert asyncio.run(boiled(Client(running.url))) == {"result": 95}
 
 
-def test_plain_words_load_no_command_line(tmp_path: Path) -> None:
+def test_run_loads_no_other_verb_and_no_tables(tmp_path: Path) -> None:
     lay_out(tmp_path, {"server.py": server()})
     code = """
         import sys
         from enfilade.cli import main
         sys.argv = ["enfilade", "run", "-t", "stdio"]
         main()
-        print({"typer", "click", "rich"} & set(sys.modules) or "nothing", file=sys.stderr)
+        verbs = ("call", "check", "configure", "dev", "inspect", "project")
+        unwanted = {"rich", *(f"enfilade.cli.{verb}" for verb in verbs)}
+        print(unwanted & set(sys.modules) or "nothing", file=sys.stderr)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],

@@ -3,16 +3,14 @@
 Easy to get wrong: a text in a table. A bar would end its cell, and not every renderer knows how it is escaped.
 """
 
-import inspect
 import re
-import typing
-from collections.abc import Callable, Iterator
-from enum import EnumType
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from enfilade.cli.command import cli
-from enfilade.cli.examples import EXAMPLES
+import click
+
+from enfilade.cli.command import Argument, Command
+from enfilade.cli.verbs import command_line
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 
@@ -20,72 +18,60 @@ HEAD = """# Command line
 
 `enfilade --help` shows the verbs, and `enfilade VERB --help` what is below. `python -m enfilade` is the same
 command. `new`, `inspect`, `call`, `check` and `docker` need the extra `dev`, as does `configure goose`; the
-others need nothing. An error is one line that says what to do. A wrong option or argument is different: it is
-answered with the usage and a box of several lines. In both cases the exit status is 2. A server that cannot
-start, because its port is in use or its lifespan fails, ends with 3.
+others need nothing. An error is one line that says what to do, and the exit status is 2. A server that cannot
+start, because its port is in use or its lifespan fails, ends with 3; a command that Ctrl-C interrupts, with 130.
+
+Shells complete the command by the script that `enfilade --show-completion SHELL` prints, for bash, zsh and fish:
+
+<!-- test: figure -->
+```sh
+eval "$(enfilade --show-completion bash)"  # in ~/.bashrc; zsh in ~/.zshrc
+enfilade --show-completion fish > ~/.config/fish/completions/enfilade.fish
+```
 
 <!-- Written by tests/docs/cli_reference.py: change the help of the commands instead. -->
 """
 
 
+_CONTEXT = click.Context(command_line, info_name="enfilade")
+VERBS: dict[str, Command] = {
+    verb: command
+    for verb in command_line.list_commands(_CONTEXT)
+    if isinstance(command := command_line.get_command(_CONTEXT, verb), Command)
+}
+
+
 def reference() -> str:
     """Return the page."""
-    lines = [HEAD]
-    for command in cli.registered_commands:
-        assert command.callback is not None
-        lines += _verb(command.callback)
-    return "\n".join(lines)
+    return "\n".join([HEAD, *(line for command in VERBS.values() for line in _section(command))])
 
 
-def _verb(function: Callable[..., Any]) -> Iterator[str]:
-    name = function.__name__
-    signature = inspect.signature(function, eval_str=True)
-    given = [_Given(each, each.annotation) for each in signature.parameters.values()]
-    words = [each.usage for each in given if each.usage]
-    yield f"## `enfilade {name}`\n"
-    yield f"{inspect.getdoc(function)}\n"
-    yield f"<!-- test: figure -->\n```text\n{' '.join(['enfilade', name, '[OPTIONS]', *words])}\n```\n"
+def _section(command: Command) -> Iterator[str]:
+    usage = " ".join(command.collect_usage_pieces(_CONTEXT))
+    yield f"## `enfilade {command.name}`\n"
+    yield f"{command.help}\n"
+    yield f"<!-- test: figure -->\n```text\nenfilade {command.name} {usage}\n```\n"
     yield "| argument or option | what it is |\n| --- | --- |"
-    yield from (f"| {each.spelled} | {each.text} |" for each in given)
+    yield from (_row(parameter) for parameter in command.params)
     yield "\n<!-- test: example -->\n```sh"
-    yield from (f"enfilade {each}" for each in EXAMPLES[name])
+    yield from (f"enfilade {example}" for example in command.examples)
     yield "```\n"
 
 
-class _Given:
-    """One argument or option, as the signature of a verb has it."""
-
-    def __init__(self, parameter: inspect.Parameter, hint: Any) -> None:
-        (info,) = typing.get_args(hint)[1:]
-        kind = str(typing.get_args(hint)[0])
-        many, flag = "list[" in kind, "bool" in kind
-        value = info.metavar or _value(typing.get_args(hint)[0])
-        argument = type(info).__name__ == "ArgumentInfo"
-        required = parameter.default is inspect.Parameter.empty
-        bare = value + "..." * many
-        self.usage = "" if not argument else bare if required else f"[{bare}]"
-        said = [each for each in (info.default, *(info.param_decls or ())) if isinstance(each, str)]
-        names = [part for each in said or ["--" + parameter.name.replace("_", "-")] for part in each.split("/")]
-        names.sort(key=lambda each: not each.startswith("--"))
-        names = [value] if argument else names if flag else [f"{names[0]} {value}", *names[1:]]
-        self.spelled = ", ".join(f"`{each}`".replace("|", "/") for each in names)
-        text = re.sub(r"\s+", " ", info.help or "").replace("|", "\\|")
-        default = info.show_default if isinstance(info.show_default, str) else parameter.default
-        shown = info.show_default and type(default) in (str, int, float)
-        self.text = text + (f" Default: {default}." if shown else "")
-
-
-def _value(kind: Any) -> str:
-    """Return a word for the values of a type."""
-    within = [each for each in typing.get_args(kind) or (kind,) if each is not type(None)]
-    if isinstance(within[0], str):
-        return "|".join(within)
-    if isinstance(within[0], EnumType):
-        return "|".join(str(each.value) for each in within[0])
-    if typing.get_args(within[0]):
-        return _value(within[0])
-    words = {int: "INTEGER", float: "NUMBER", Path: "PATH"}
-    return words.get(within[0], "TEXT")
+def _row(parameter: click.Parameter) -> str:
+    """Return an argument or option, with its help text, as a row of the table."""
+    assert isinstance(parameter, Argument | click.Option)
+    if isinstance(parameter, Argument):
+        names = [parameter.human_readable_name]
+    else:
+        names = [*sorted(parameter.opts, key=len, reverse=True), *parameter.secondary_opts]
+        if not parameter.is_flag:
+            names[0] += f" {parameter.make_metavar(_CONTEXT)}"
+    text = re.sub(r"\s+", " ", parameter.help or "").replace("|", "\\|")
+    if isinstance(parameter, click.Option) and parameter.show_default:
+        text += f" Default: {parameter.default}."
+    spelled = ", ".join(f"`{name}`".replace("|", "/") for name in names)
+    return f"| {spelled} | {text} |"
 
 
 if __name__ == "__main__":

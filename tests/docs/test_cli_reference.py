@@ -5,12 +5,10 @@ import subprocess
 
 import pytest
 
-from docs.cli_reference import PAGE, reference
-from enfilade.cli.command import cli
-from enfilade.cli.examples import EXAMPLES
+from docs.cli_reference import PAGE, VERBS, reference
 from support.servers.processes import enfilade_command
 
-VERBS = [each.callback.__name__ for each in cli.registered_commands if each.callback]
+EXAMPLES = {verb: command.examples for verb, command in VERBS.items()}
 
 
 def test_the_reference_is_what_the_commands_are() -> None:
@@ -18,7 +16,7 @@ def test_the_reference_is_what_the_commands_are() -> None:
 
 
 def test_every_verb_has_examples() -> None:
-    assert list(EXAMPLES) == VERBS
+    assert all(EXAMPLES.values())
     assert all(shlex.split(each)[0] == verb for verb, examples in EXAMPLES.items() for each in examples)
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from docs.settings_table import shown
 from enfilade import Settings
-from enfilade.cli.setting_options import setting_options
+from enfilade.cli.options import setting_options
 from enfilade.settings import PREFIX, fields
 from enfilade.transports.http11.server import ServerOptions
 from support.docs.pages import ROOT, blocks, prose, table
@@ -102,6 +102,6 @@ def test_the_table_of_limits_is_what_settings_and_options_are() -> None:
     for name, (default, variable, option, reached) in rows.items():
         assert default == shown(fields()[name].default), name
         assert variable == f"`{PREFIX}{name.upper()}`"
-        words = [options[name].words[0], *filter(None, [options[name].opposite])]
+        words = [options[name].opts[0], *options[name].secondary_opts]
         assert option == ", ".join(f"`{word}`" for word in words), name
         assert reached, name

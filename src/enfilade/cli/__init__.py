@@ -1,12 +1,11 @@
-"""The `enfilade` command: one file per verb, and no logic that a library user cannot reach.
+"""The `enfilade` command: one file per verb or two, and no logic that a library user cannot reach.
 
-Easy to get wrong: whoever starts a server waits for all that is loaded before its first answer. So the command
-line's library is loaded only for words that need it (see `argv_fast_path.py`).
+Easy to get wrong: imports. A server answers only after all of them, so each verb imports what it needs. This
+module is imported by the scripts of projects and imports nothing.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from enfilade.startup import gc_pause
@@ -16,27 +15,16 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line.
+
+    Raises:
+        SystemExit: the command has failed, or has ended early; stderr says why.
+    """
     gc_pause.pause()
-    from enfilade.cli.argv_fast_path import understood
-    from enfilade.cli.run import RUN_WORDS, run
+    from enfilade.cli.command import run_command
+    from enfilade.cli.verbs import command_line
 
-    if (given := understood(sys.argv[1:], "run", RUN_WORDS)) is not None:
-        try:
-            run(**given)
-        except KeyboardInterrupt:
-            raise SystemExit(130) from None  # as a shell has it for what was interrupted
-        return
-    from enfilade.cli.command import cli
-    from enfilade.cli.errors import CommandError, print_error
-    from enfilade.loading import LoadError
-    from enfilade.settings import SettingsError
-
-    try:
-        cli()
-    except (CommandError, LoadError, SettingsError) as error:
-        print_error(f"enfilade: {error}")
-        raise SystemExit(getattr(error, "status", 2)) from None
+    run_command(command_line, "enfilade")
 
 
 def run_app(app: MCPApp) -> None:
@@ -46,12 +34,13 @@ def run_app(app: MCPApp) -> None:
     refused.
 
     Args:
-        app: what to serve.
+        app: the app to serve.
 
     Raises:
         SystemExit: an option is wrong, or the server could not start; stderr says why.
     """
     gc_pause.pause()
-    from enfilade.cli.app_command import run_app_command
+    from enfilade.cli.command import run_command
+    from enfilade.cli.run import app_command
 
-    run_app_command(app)
+    run_command(app_command(app))

@@ -4,52 +4,38 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Final
 
-import typer
+import click
 from rich.console import Console
 
+from enfilade.cli.command import Argument, Command, Option
 from enfilade.cli.console import plain, print_json, remarks, results, words
 from enfilade.cli.errors import CommandError
+from enfilade.cli.options import SERVER, era_option, header_option, timeout_option
 from enfilade.cli.progress_bar import Along
 from enfilade.cli.questions import Asker, read_line
 from enfilade.cli.result import Shown
-from enfilade.cli.targets import HELP_OF_TARGET, headers_of, is_file, target_of, with_client
+from enfilade.cli.targets import headers_of, is_file, target_of, with_client
 from enfilade.client.arguments import ArgumentError, read_arguments
 from enfilade.client.json_values import near
 from enfilade.client.scripted_answers import Question
 from enfilade.client.surface import Item, list_tools
 
 
-def call(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help=HELP_OF_TARGET.replace(", or after --", ""))],
-    tool: Annotated[str, typer.Argument(metavar="TOOL", help="The tool's name.")],
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="NAME=VALUE", help="Arguments: name=value, name:=json, name=@file for the text of a file."
-        ),
-    ] = None,
-    as_json: Annotated[
-        str | None,
-        typer.Option("--json", help="All arguments as a JSON object, sent as it is.", metavar="OBJECT"),
-    ] = None,
-    era: Annotated[str, typer.Option(help="Which era to speak.", metavar="auto|stateless|session")] = "auto",
-    timeout: Annotated[float, typer.Option(help="Seconds that each answer may take.")] = 300.0,
-    raw: Annotated[bool, typer.Option("--raw", help="Print the whole result as JSON.")] = False,
-    save: Annotated[
-        Path | None, typer.Option(help="Keep images, sounds and other data here.", metavar="DIR")
-    ] = None,
-    sample: Annotated[
-        str | None, typer.Option(help="What the model says if the server asks it.", metavar="TEXT")
-    ] = None,
-    root: Annotated[
-        list[str] | None, typer.Option(help="A directory that is open to the server.", metavar="DIR")
-    ] = None,
-    log_level: Annotated[str, typer.Option(help="The least level of log lines to show.")] = "info",
-    header: Annotated[
-        list[str] | None, typer.Option("--header", "-H", help="'Name: value', sent with each HTTP request.")
-    ] = None,
+def _call(
+    target: str,
+    tool: str,
+    arguments: Sequence[str],
+    as_json: str | None,
+    era: str,
+    timeout: float,
+    raw: bool,
+    save: Path | None,
+    sample: str | None,
+    root: Sequence[str],
+    log_level: str,
+    header: Sequence[str],
 ) -> None:
     """Call a tool, with a form at the terminal if it asks, and show what it returns.
 
@@ -61,7 +47,7 @@ def call(
     asker = Asker(err, read_line, sys.stdin.isatty() and err.is_terminal, along.paused)
 
     async def work(client: Any) -> Item:
-        whole = _read(await list_tools(client), tool, arguments or (), as_json)
+        whole = _read(await list_tools(client), tool, arguments, as_json)
         return await _called(client, tool, whole, along, timeout)
 
     result = with_client(
@@ -69,12 +55,12 @@ def call(
         work,
         era=era,
         timeout=timeout,
-        headers=headers_of(header or ()),
+        headers=headers_of(header),
         log_level=log_level,
         logging_callback=along.log,
         answers=asker.ask,
         sampling=_model(err, sample),
-        roots=root,
+        roots=list(root) or None,
     )
     if raw:
         print_json(out, result)
@@ -84,6 +70,52 @@ def call(
         Shown(out, err, save, tool).show(result)
     if result.get("isError"):
         raise SystemExit(1)
+
+
+call: Final = Command(
+    "call",
+    _call,
+    params=[
+        Argument(["target"], metavar="TARGET", type=click.Path(), help=SERVER.replace(", or after --", "")),
+        Argument(["tool"], metavar="TOOL", help="The tool's name."),
+        Argument(
+            ["arguments"],
+            metavar="NAME=VALUE",
+            nargs=-1,
+            help="Arguments: name=value, name:=json, name=@file for the text of a file.",
+        ),
+        Option(["as_json", "--json"], metavar="OBJECT", help="All arguments as a JSON object, sent as it is."),
+        era_option(),
+        timeout_option(300.0),
+        Option(["--raw"], is_flag=True, help="Print the whole result as JSON."),
+        Option(
+            ["--save"],
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Write images, audio and other data to files in this folder.",
+        ),
+        Option(["--sample"], metavar="TEXT", help="Answer sampling requests of the server with this text."),
+        Option(
+            ["--root"],
+            multiple=True,
+            type=click.Path(),
+            metavar="DIR",
+            help="Offer this folder to the server as a root. May be repeated.",
+        ),
+        Option(
+            ["--log-level"],
+            default="info",
+            show_default=True,
+            help="Show the server's log messages from this level on.",
+        ),
+        header_option(),
+    ],
+    examples=[
+        "call server.py add a=1 b=2",
+        "call http://127.0.0.1:8000/mcp search query=@question.txt limit:=5",
+        """call "npx some-server" echo --json '{"text": "hello"}'""",
+    ],
+)
 
 
 def _refuse_bare_command(target: str) -> None:

@@ -3,17 +3,20 @@
 import asyncio
 import contextlib
 import sys
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-import typer
+import click
 from rich.console import Console
 from rich.padding import Padding
 
+from enfilade.cli.command import Command, Option
 from enfilade.cli.console import remarks, tables, words
 from enfilade.cli.errors import CommandError
-from enfilade.cli.targets import HELP_OF_TARGET, headers_of, is_file, reported, target_of
+from enfilade.cli.options import header_option, server_argument, timeout_option
+from enfilade.cli.targets import headers_of, is_file, reported, target_of
 from enfilade.lint import snapshot as snapshots
 from enfilade.lint.findings import FAILING, Finding, fails
 from enfilade.lint.run import Outcome, as_github, as_json, check as check_server, counts, why
@@ -22,26 +25,14 @@ _COLOURS: Final = {"error": "bold red", "breaking": "bold magenta", "warning": "
 _FORMATS: Final = ("text", "json", "github")
 
 
-def check(
-    target: Annotated[list[str] | None, typer.Argument(metavar="TARGET", help=HELP_OF_TARGET)] = None,
-    snapshot: Annotated[
-        Path | None, typer.Option(help="Compare with the surface stored in this file.", metavar="FILE")
-    ] = None,
-    save: Annotated[bool, typer.Option("--save", help="Store the surface in --snapshot FILE instead.")] = False,
-    output: Annotated[
-        str, typer.Option("--format", help="How to print what was found.", metavar="text|json|github")
-    ] = "text",
-    fail_on: Annotated[
-        str,
-        typer.Option(
-            help="The least that fails: a warning, an error, or only what breaks clients.",
-            metavar="warning|error|breaking",
-        ),
-    ] = "warning",
-    header: Annotated[
-        list[str] | None, typer.Option("--header", "-H", help="'Name: value', sent with each HTTP request.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds that each answer may take.")] = 30.0,
+def _check(
+    target: Sequence[str],
+    snapshot: Path | None,
+    save: bool,
+    output: str,
+    fail_on: str,
+    header: Sequence[str],
+    timeout: float,
 ) -> None:
     """Check a server: its names, descriptions and schemas, what it costs, how it answers, what has changed.
 
@@ -57,10 +48,8 @@ def check(
     try:
         before = snapshots.load(snapshot) if snapshot is not None and not save else None
         with contextlib.redirect_stdout(sys.stderr), reported():
-            found = target_of(target or ())
-            outcome = asyncio.run(
-                check_server(found, before=before, headers=headers_of(header or ()), timeout=timeout)
-            )
+            found = target_of(target)
+            outcome = asyncio.run(check_server(found, before=before, headers=headers_of(header), timeout=timeout))
         if save and snapshot is not None:
             snapshots.save(outcome.surface, snapshot)
             remarks().print(words(f"Stored in {snapshot}."))
@@ -71,11 +60,48 @@ def check(
         raise SystemExit(1)
 
 
-def _file_of(target: list[str] | None) -> str | None:
+check: Final = Command(
+    "check",
+    _check,
+    params=[
+        server_argument(),
+        Option(
+            ["--snapshot"],
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Compare with the surface stored in this file.",
+        ),
+        Option(["--save"], is_flag=True, help="Store the surface in --snapshot FILE instead."),
+        Option(
+            ["output", "--format"],
+            default="text",
+            show_default=True,
+            metavar="|".join(_FORMATS),
+            help="Print the findings in this format.",
+        ),
+        Option(
+            ["--fail-on"],
+            default="warning",
+            show_default=True,
+            metavar="warning|error|breaking",
+            help="Exit with status 1 for warnings and errors, for errors, or only for what breaks clients.",
+        ),
+        header_option(),
+        timeout_option(30.0),
+    ],
+    examples=[
+        "check",
+        "check server.py --snapshot surface.json --save",
+        "check server.py --snapshot surface.json --fail-on breaking",
+    ],
+)
+
+
+def _file_of(target: Sequence[str]) -> str | None:
     """Return the file that a target names, for annotations."""
-    word = (target or [""])[0]
+    word = target[0] if target else ""
     file = word if word.endswith(".py") else word.rpartition(":")[0]
-    return file if len(target or ()) == 1 and file.endswith(".py") and is_file(word) else None
+    return file if len(target) == 1 and file.endswith(".py") and is_file(word) else None
 
 
 def _print(console: Console, outcome: Outcome, output: str, file: str | None) -> None:

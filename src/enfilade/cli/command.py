@@ -1,42 +1,231 @@
-"""The command with all its verbs, for the words that typer is needed for: help, mistakes and completion."""
+"""Commands on click: the layout of a help page, errors of one line, exit statuses, completion.
 
-from typing import Annotated
+Easy to get wrong: click's versions. They word and print help and errors differently, so both are written here and
+only the parsed parameters are click's.
+"""
 
-import typer
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from enfilade._version import __version__
-from enfilade.cli.call import call
-from enfilade.cli.check import check
-from enfilade.cli.configure import configure
-from enfilade.cli.dev import dev
-from enfilade.cli.examples import epilog
-from enfilade.cli.inspect import inspect
-from enfilade.cli.project import docker, new
-from enfilade.cli.run import run
-from enfilade.cli.run_signature import run_signature
+import click
 
-cli = typer.Typer(
-    name="enfilade",
-    help="Build and run MCP servers.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-run.__signature__ = run_signature()  # type: ignore[attr-defined]  # what `inspect` and so typer reads
-for verb in (new, run, dev, inspect, call, check, configure, docker):
-    cli.command(epilog=epilog(verb.__name__))(verb)
+from enfilade.cli.errors import CommandError, print_error
+from enfilade.loading import LoadError
+from enfilade.settings import SettingsError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"enfilade {__version__}")
-        raise typer.Exit
+Row = tuple[str, str]  # a name, and its description
+
+#: Help pages use the width of the terminal, and at most so many columns.
+_CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+#: As a shell has it for a process that Ctrl-C has ended.
+_INTERRUPTED: Final = 130
 
 
-@cli.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    pass
+class Argument(click.Argument):
+    """An argument with a help text, which click has since 8.5."""
+
+    def __init__(self, declarations: Sequence[str], **attributes: Any) -> None:
+        text = attributes.pop("help")
+        super().__init__(declarations, **attributes)
+        self.help: str = text
+
+    def get_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return the argument as the line of usage shows it."""
+        usage = self.human_readable_name + ("..." if self.nargs != 1 else "")
+        return [usage if self.required else f"[{usage}]"]
+
+
+class Option(click.Option):
+    """An option in a group of the help page.
+
+    Attributes:
+        group: heading of the group.
+    """
+
+    def __init__(self, declarations: Sequence[str], *, group: str = "Options", **attributes: Any) -> None:
+        super().__init__(declarations, **attributes)
+        self.group = group
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list["CompletionItem"]:
+        """Return the values that a metavar such as `stdio|http` lists; otherwise click's."""
+        if "|" not in (self.metavar or ""):
+            return super().shell_complete(ctx, incomplete)
+        from click.shell_completion import CompletionItem
+
+        return [
+            CompletionItem(value) for value in (self.metavar or "").split("|") if value.startswith(incomplete)
+        ]
+
+
+class Command(click.Command):
+    """A command whose help page has groups of options, and examples.
+
+    Args:
+        name: of the command; None for a program of its own.
+        callback: the function that it runs, which gets the parameters by name.
+        examples: command lines for the help page, without `enfilade`.
+        attributes: of click's command; `help` is the docstring of the callback by default.
+    """
+
+    def __init__(
+        self,
+        name: str | None,
+        callback: Callable[..., None],
+        *,
+        examples: Sequence[str] = (),
+        **attributes: Any,
+    ) -> None:
+        attributes.setdefault("help", inspect.getdoc(callback))
+        super().__init__(name, callback=callback, context_settings=_CONTEXT, **attributes)
+        self.examples = examples
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments. Each error knows the context, so that it can name the command's help page."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help page."""
+        _write_head(self, ctx, formatter)
+        _write_sections(formatter, _sections(self, ctx))
+        if self.examples:
+            _write_heading(formatter, "Examples")
+            formatter.write("".join(f"  $ enfilade {example}\n" for example in self.examples))
+
+
+class Group(click.Group):
+    """Commands that are imported when they are named, or when the help page lists them.
+
+    Args:
+        name: of the program.
+        modules: the module of each command, by the command's name; it has the command under that name.
+    """
+
+    def __init__(self, name: str, *, modules: Mapping[str, str], **attributes: Any) -> None:
+        super().__init__(
+            name, context_settings=_CONTEXT, invoke_without_command=True, callback=_require_command, **attributes
+        )
+        self._modules = modules
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order of the help page."""
+        return list(self._modules)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, or None if there is none of that name."""
+        if cmd_name not in self._modules:
+            return None
+        from importlib import import_module
+
+        command: click.Command = getattr(import_module(self._modules[cmd_name]), cmd_name)
+        return command
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help page."""
+        _write_head(self, ctx, formatter)
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, _first_paragraph(command.help)) for name, command in commands if command is not None]
+        _write_sections(formatter, [*_sections(self, ctx), ("Commands", rows)])
+
+
+@click.pass_context
+def _require_command(ctx: click.Context, /) -> None:
+    """Show the help page if no command is named, and exit with status 2."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        ctx.exit(2)
+
+
+def run_command(command: click.Command, name: str | None = None) -> None:
+    """Run a command with the arguments of this process.
+
+    Args:
+        command: what to run.
+        name: of the program; None for the file name of the script.
+
+    Raises:
+        SystemExit: the command has failed, with one line on stderr, or has ended early.
+    """
+    title = name or Path(sys.argv[0]).name
+    try:
+        status = command.main(
+            prog_name=name, standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None
+        )
+    except click.Abort as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise SystemExit(_INTERRUPTED) from None
+        print_error(f"{title}: ended without an answer to its question")
+        raise SystemExit(1) from None
+    except click.ClickException as error:
+        print_error(f"{title}: {_sentence(error)}")
+        raise SystemExit(error.exit_code) from None
+    except (CommandError, LoadError, SettingsError) as error:
+        print_error(f"{title}: {error}")
+        raise SystemExit(getattr(error, "status", 2)) from None
+    if isinstance(status, int) and status:
+        raise SystemExit(status)
+
+
+def _sentence(error: click.ClickException) -> str:
+    """Return an error of the command line on one line, with the command that shows what is right."""
+    if isinstance(error, click.NoSuchOption):
+        similar = " or ".join(error.possibilities or ())
+        message = f"No such option: {error.option_name}" + (f"; did you mean {similar}?" if similar else "")
+    else:
+        message = " ".join(error.format_message().split())
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None:
+        return message
+    return f"{message.rstrip('.')}{'' if message.endswith('?') else ';'} see {context.command_path} --help"
+
+
+def _write_head(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    usage = " ".join(command.collect_usage_pieces(ctx))
+    formatter.write_usage(ctx.command_path, usage, click.style("Usage:", bold=True) + " ")
+    formatter.write_paragraph()
+    with formatter.indentation():
+        formatter.write_text(command.help or "")
+
+
+def _sections(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, list[Row]]]:
+    """Yield the arguments and each group of options, with a row for each."""
+    parameters = command.get_params(ctx)
+    arguments = [parameter for parameter in parameters if isinstance(parameter, Argument)]
+    options = [parameter for parameter in parameters if isinstance(parameter, click.Option)]
+    groups = list(dict.fromkeys(["Options", *map(_group, options)]))
+    options.sort(key=lambda option: groups.index(_group(option)))
+    yield "Arguments", [(argument.human_readable_name, argument.help or "") for argument in arguments]
+    for group, members in groupby(options, _group):
+        yield group, [record for option in members if (record := option.get_help_record(ctx)) is not None]
+
+
+def _group(option: click.Option) -> str:
+    return option.group if isinstance(option, Option) else "Options"
+
+
+def _write_sections(formatter: click.HelpFormatter, sections: Iterable[tuple[str, list[Row]]]) -> None:
+    for title, rows in sections:
+        if rows:
+            _write_heading(formatter, title)
+            with formatter.indentation():
+                formatter.write_dl([(click.style(name, fg="cyan"), text) for name, text in rows])
+
+
+def _write_heading(formatter: click.HelpFormatter, title: str) -> None:
+    formatter.write_paragraph()
+    formatter.write_heading(click.style(title, bold=True))
+
+
+def _first_paragraph(text: str | None) -> str:
+    return (text or "").partition("\n\n")[0]

@@ -2,14 +2,17 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Final
 
-import typer
+import click
 from rich.console import Console
 
 from enfilade.app import MCPApp
+from enfilade.cli.command import Argument, Command, Option
 from enfilade.cli.errors import CommandError, text_of
+from enfilade.cli.options import file_argument
 from enfilade.client_config import ClientFileError, name_of
 from enfilade.client_config.clients import Client
 from enfilade.client_config.entry import Server
@@ -31,50 +34,22 @@ from enfilade.transports.processes.file_watcher import watched_folder
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
-def configure(
-    client: Annotated[
-        str | None, typer.Argument(metavar="CLIENT", help="Which client; --list shows them.")
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="FILE[:NAME]",
-            help="Python file, and the app's name in it if there are several; or a project's folder "
-            "(default: this one).",
-            show_default=False,
-        ),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="What the client calls the server (default: the app's).")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="The client's file, in place of the one it has.")] = None,
-    user: Annotated[
-        bool | None, typer.Option("--user/--project", help="The user's file, or that of this project (default).")
-    ] = None,
-    env: Annotated[
-        list[str] | None, typer.Option(metavar="KEY", help="A variable it needs; referred to, never copied.")
-    ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="Where it listens, if the client should connect by HTTP.")
-    ] = None,
-    transport: Annotated[
-        str | None,
-        typer.Option(
-            "--transport",
-            "-t",
-            help="stdio: the client starts the server; http: it connects to one that runs (default: the app's).",
-            metavar="stdio|http",
-        ),
-    ] = None,
-    host: Annotated[str | None, typer.Option(help="Its address, over http.")] = None,
-    port: Annotated[int | None, typer.Option("--port", "-p", help="Its port, over http.")] = None,
-    path: Annotated[str | None, typer.Option(help="The path of its endpoint, over http.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would change, and write nothing.")
-    ] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Let the client forget the server.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace another entry of that name unasked.")] = False,
-    listing: Annotated[bool, typer.Option("--list", help="Show the clients, and which are here.")] = False,
+def _configure(
+    client: str | None,
+    target: str | None,
+    name: str | None,
+    config: Path | None,
+    user: bool | None,
+    env: Sequence[str],
+    url: str | None,
+    transport: str | None,
+    host: str | None,
+    port: int | None,
+    path: str | None,
+    dry_run: bool,
+    remove: bool,
+    force: bool,
+    listing: bool,
 ) -> None:
     """Write a server into a client's configuration file, and leave everything else in it as it is."""
     console = Console(highlight=False, soft_wrap=True)
@@ -93,11 +68,53 @@ def configure(
         if remove:
             change = plan_removal(known, name or _server(known, target, None, None, {}, []).name, location)
         else:
-            server = _server(known, target, name, url, over_http, env or [])
+            server = _server(known, target, name, url, over_http, list(env))
             change = plan_addition(known, server, places, location)
         _carry_out(console, change, dry_run=dry_run, force=force)
     except (ClientFileError, LoadError, SettingsError) as error:
         raise CommandError(text_of(error)) from None
+
+
+configure: Final = Command(
+    "configure",
+    _configure,
+    params=[
+        Argument(["client"], metavar="CLIENT", required=False, help="Which client; --list shows them."),
+        file_argument(),
+        Option(["--name"], help="Name of the server in the client (default: the app's)."),
+        Option(
+            ["--config"], type=click.Path(path_type=Path), help="Change this file instead of the client's own."
+        ),
+        Option(
+            ["--user/--project"], default=None, help="Change the user's file, or that of this project (default)."
+        ),
+        Option(
+            ["--env"],
+            multiple=True,
+            metavar="KEY",
+            help="Pass this environment variable to the server; its value is not copied. May be repeated.",
+        ),
+        Option(["--url"], help="Connect the client by HTTP to this URL."),
+        Option(
+            ["--transport", "-t"],
+            metavar="stdio|http",
+            help="stdio: the client starts the server; http: it connects to a running one (default: the app's).",
+        ),
+        Option(["--host"], help="The server's address, over HTTP."),
+        Option(["--port", "-p"], type=int, help="The server's port, over HTTP."),
+        Option(["--path"], help="The path of its endpoint, over HTTP."),
+        Option(["--dry-run"], is_flag=True, help="Show what would change, and write nothing."),
+        Option(["--remove"], is_flag=True, help="Remove the server from the client's file."),
+        Option(["--force"], is_flag=True, help="Replace another entry of that name without asking."),
+        Option(["listing", "--list"], is_flag=True, help="List the clients, and which are installed here."),
+    ],
+    examples=[
+        "configure --list",
+        "configure claude-code",
+        "configure cursor server.py --dry-run",
+        "configure vscode --name sums --url https://example.com/mcp",
+    ],
+)
 
 
 def _server(
@@ -175,7 +192,7 @@ def _ask(path: Path) -> None:
         raise CommandError(
             f"{path} has another entry of that name; --force replaces it, --name takes another name"
         )
-    if not typer.confirm("There is another entry of that name. Replace it?"):
+    if not click.confirm("There is another entry of that name. Replace it?"):
         raise CommandError("nothing was changed", status=1)
 
 

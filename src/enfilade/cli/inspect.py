@@ -1,41 +1,51 @@
 """`enfilade inspect TARGET`: show the surface of a server, as tables or as JSON."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
-import typer
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from enfilade.cli.command import Command, Option
 from enfilade.cli.console import plain, print_json, tables, words
-from enfilade.cli.targets import HELP_OF_TARGET, headers_of, target_of, with_client
+from enfilade.cli.options import era_option, header_option, server_argument, timeout_option
+from enfilade.cli.targets import headers_of, target_of, with_client
 from enfilade.client.json_values import alternatives, type_name
 from enfilade.client.surface import Item, Surface, read_surface
 from enfilade.wire.revisions import STATELESS
 
 
-def inspect(
-    target: Annotated[list[str] | None, typer.Argument(metavar="TARGET", help=HELP_OF_TARGET)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, under the protocol's names.")] = False,
-    era: Annotated[str, typer.Option(help="Which era to speak.", metavar="auto|stateless|session")] = "auto",
-    header: Annotated[
-        list[str] | None, typer.Option("--header", "-H", help="'Name: value', sent with each HTTP request.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds that each answer may take.")] = 30.0,
-) -> None:
+def _inspect(target: Sequence[str], as_json: bool, era: str, header: Sequence[str], timeout: float) -> None:
     """Show what a server offers: tools with their arguments, resources, prompts, instructions."""
     console = tables()
-    found = target_of(target or ())
     surface = with_client(
-        found, read_surface, era=era, headers=headers_of(header or ()), timeout=timeout, log_level=None
+        target_of(target), read_surface, era=era, headers=headers_of(header), timeout=timeout, log_level=None
     )
     if as_json:
         print_json(console, msgspec.to_builtins(surface))
     else:
         print_surface(console, surface)
+
+
+inspect: Final = Command(
+    "inspect",
+    _inspect,
+    params=[
+        server_argument(),
+        Option(["as_json", "--json"], is_flag=True, help="Print JSON, under the protocol's names."),
+        era_option(),
+        header_option(),
+        timeout_option(30.0),
+    ],
+    examples=[
+        "inspect server.py",
+        "inspect http://127.0.0.1:8000/mcp --json",
+        "inspect -- npx some-server --its-option",
+    ],
+)
 
 
 # -- The surface as text: readable at 80 columns, and without a terminal ---

@@ -6,12 +6,12 @@ name is an error.
 
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final, Literal, get_args
 
-import typer
+import click
 
+from enfilade.cli.command import Argument, Command, Option
 from enfilade.cli.errors import CommandError, print_error
 from enfilade.scaffold import (
     ContainerOptions,
@@ -30,43 +30,25 @@ from enfilade.scaffold import (
     write_containers,
 )
 
-#: The help of `--enfilade`, here and of `enfilade docker`.
-ENFILADE: Final = (
-    "Where the project gets Enfilade from: a requirement, a URL, or the path of a folder or a wheel. "
-    "By default it is where this one came from."
+Transport = Literal["http", "stdio"]
+_TRANSPORTS: Final[tuple[Transport, ...]] = get_args(Transport)
+_ORIGIN: Final = Option(
+    ["--enfilade"],
+    default="",
+    metavar="SPEC",
+    help="Where the project gets Enfilade from: a requirement, a URL, or the path of a folder or a wheel. "
+    "By default it is where this one came from.",
 )
 
 
-class _Transport(StrEnum):
-    http = "http"
-    stdio = "stdio"
-
-
-def new(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help='The server\'s name, such as "Tea shop".', show_default=False),
-    ] = None,
-    transport: Annotated[
-        _Transport | None,
-        typer.Option("--transport", "-t", help="What `enfilade run` serves (default http).", show_default=False),
-    ] = None,
-    full: Annotated[
-        bool | None,
-        typer.Option(
-            "--full/--minimal",
-            help="Show everything: resources, prompts, progress, questions, secrets, a lifespan.",
-            show_default=False,
-        ),
-    ] = None,
-    docker: Annotated[
-        bool | None, typer.Option("--docker/--no-docker", help="Add files for containers.", show_default=False)
-    ] = None,
-    directory: Annotated[
-        Path, typer.Option("--directory", "-d", help="Where to make the project's folder.", show_default="here")
-    ] = Path(),
-    enfilade: Annotated[str, typer.Option("--enfilade", metavar="SPEC", help=ENFILADE, show_default=False)] = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take the defaults.")] = False,
+def _new(
+    name: str | None,
+    transport: Transport | None,
+    full: bool | None,
+    docker: bool | None,
+    directory: Path,
+    enfilade: str,
+    yes: bool,
 ) -> None:
     """Make a new server: a Python package with tools and tests that works as it is.
 
@@ -82,10 +64,10 @@ def new(
         origin = named_origin(enfilade) if enfilade else installed_origin()
         if asks:
             transport = transport or _ask_transport()
-            full = typer.confirm("Show everything there is?", default=False) if full is None else full
-            docker = typer.confirm("Add files for containers?", default=False) if docker is None else docker
-        chosen = transport or _Transport.http
-        plan = Plan(names=names, transport=chosen.value, full=bool(full), docker=bool(docker), origin=origin)
+            full = click.confirm("Show everything there is?", default=False) if full is None else full
+            docker = click.confirm("Add files for containers?", default=False) if docker is None else docker
+        chosen = transport or "http"
+        plan = Plan(names=names, transport=chosen, full=bool(full), docker=bool(docker), origin=origin)
         _tell_building(origin)
         place = make_project(plan, directory)
     except ScaffoldError as error:
@@ -93,11 +75,41 @@ def new(
     _tell(plan, place)
 
 
+new: Final = Command(
+    "new",
+    _new,
+    params=[
+        Argument(["name"], metavar="NAME", required=False, help='The server\'s name, such as "Tea shop".'),
+        Option(
+            ["--transport", "-t"],
+            type=click.Choice(_TRANSPORTS),
+            metavar="|".join(_TRANSPORTS),
+            help="Transport of `enfilade run` in the project (default http).",
+        ),
+        Option(
+            ["--full/--minimal"],
+            default=None,
+            help="Show everything: resources, prompts, progress, questions, secrets, a lifespan.",
+        ),
+        Option(["--docker/--no-docker"], default=None, help="Add files for containers."),
+        Option(
+            ["--directory", "-d"],
+            type=click.Path(path_type=Path),
+            default=Path(),
+            help="Make the project's folder in this one (default: the current one).",
+        ),
+        _ORIGIN,
+        Option(["--yes", "-y"], is_flag=True, help="Ask nothing; take the defaults."),
+    ],
+    examples=['new "Tea shop" --docker', "new notes --transport stdio --full --yes"],
+)
+
+
 def _ask_name(directory: Path) -> Names:
     """Ask until there is a good name."""
     while True:
         try:
-            names = names_of(typer.prompt("What is the server called?"))
+            names = names_of(click.prompt("What is the server called?"))
             check_free(names, directory)
         except ScaffoldError as error:
             print_error(str(error))
@@ -105,14 +117,15 @@ def _ask_name(directory: Path) -> Names:
             return names
 
 
-def _ask_transport() -> _Transport:
-    """Ask until it is one that there is."""
-    choices = " or ".join(_Transport)
+def _ask_transport() -> Transport:
+    """Ask until the answer is a transport."""
     while True:
-        said = typer.prompt(f"What should `enfilade run` serve, {choices}?", default=_Transport.http.value)
-        if said in set(_Transport):
-            return _Transport(said)
-        print_error(f"{said!r} is not one of them")
+        answer: str = click.prompt(
+            f"What should `enfilade run` serve, {' or '.join(_TRANSPORTS)}?", default="http"
+        )
+        if answer in _TRANSPORTS:
+            return answer
+        print_error(f"{answer!r} is not one of them")
 
 
 def _tell_building(origin: Origin) -> None:
@@ -138,16 +151,7 @@ def _tell(plan: Plan, place: Path) -> None:
 
 
 # -- `enfilade docker`: write the files that put a project into containers, by way of `enfilade.scaffold` ---
-def docker(
-    path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="The project's folder.", show_default="this one")
-    ] = Path(),
-    valkey: Annotated[
-        bool, typer.Option("--valkey", help="Add a Valkey service, as the server's store.")
-    ] = False,
-    enfilade: Annotated[str, typer.Option("--enfilade", metavar="SPEC", help=ENFILADE, show_default=False)] = "",
-    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
-) -> None:
+def _docker(path: Path, valkey: bool, enfilade: str, force: bool) -> None:
     """Write a Dockerfile, compose.yaml and .dockerignore for a project."""
     try:
         origin = named_origin(enfilade) if enfilade else container_origin(path, installed_origin(), force=force)
@@ -168,3 +172,22 @@ def docker(
         "compose.yaml says what they are.",
         markup=False,
     )
+
+
+docker: Final = Command(
+    "docker",
+    _docker,
+    params=[
+        Argument(
+            ["path"],
+            metavar="PATH",
+            type=click.Path(path_type=Path),
+            default=Path(),
+            help="The project's folder (default: this one).",
+        ),
+        Option(["--valkey"], is_flag=True, help="Add a Valkey service, as the server's store."),
+        _ORIGIN,
+        Option(["--force"], is_flag=True, help="Overwrite existing files."),
+    ],
+    examples=["docker", "docker tea-shop --valkey"],
+)

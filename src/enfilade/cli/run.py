@@ -1,4 +1,4 @@
-"""`enfilade run`: serve the app of this project, of a file or of a module."""
+"""`enfilade run`: serve the app of this project, of a file or of a module; and the same for one app alone."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import click
+
 from enfilade.app import MCPApp
-from enfilade.cli.errors import print_error, text_of
-from enfilade.cli.setting_options import setting_options
+from enfilade.cli.command import Command, Option
+from enfilade.cli.errors import CommandError, text_of
+from enfilade.cli.options import file_argument, setting_options
 from enfilade.client_config import name_of
 from enfilade.discovery import load_app
 from enfilade.launch import check_processes
@@ -20,89 +23,104 @@ from enfilade.settings import SettingsError
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
-    from enfilade.transports import stdio_fds as _descriptors
+    from enfilade.transports import stdio_fds as _stdio_fds
 else:
-    _descriptors = LazyModule("enfilade.transports.stdio_fds")
+    _stdio_fds = LazyModule("enfilade.transports.stdio_fds")
 
 
-def _words() -> dict[str, tuple[str, type | bool]]:
-    """Return what may be typed; a test compares it with what typer makes of `run_signature.py`."""
-    words: dict[str, tuple[str, type | bool]] = {
-        "--module": ("module", str),
-        "-m": ("module", str),
-        "--directory": ("directory", str),
-        "--reload": ("reload", True),
-    }
-    for option in setting_options():
-        value = True if option.kind is bool else option.kind
-        words.update(dict.fromkeys(option.words, (option.name, value)))
-        if option.opposite:
-            words[option.opposite] = (option.name, False)
-    return words
-
-
-#: What may be typed, with the parameter of `run` that it is for, and the type of its value; words that take no
-#: value have that which they stand for instead.
-RUN_WORDS: Final = _words()
-
-
-def run(
-    target: str | None = None,
-    module: str | None = None,
-    directory: str | None = None,
-    reload: bool = False,
-    **typed: Any,
-) -> None:
+def _run(target: str | None, module: str | None, directory: str | None, **options: Any) -> None:
     """Serve an MCP server over stdio or HTTP.
 
     Without FILE it is the server of this project: the one that the table
     tool.enfilade in pyproject.toml names, or server.py, or src/*/server.py.
 
     The options given here outrank ENFILADE_* environment variables, which
-    outrank .env, which outranks what the code says. Times are in seconds,
-    sizes in bytes, lists separated by commas. A default that is shown here holds
-    where none of these says otherwise.
+    outrank .env, which outranks the code. Times are in seconds, sizes in bytes,
+    lists separated by commas. A default that is shown here holds where none of
+    these says otherwise.
     """
     try:
-        _work_in(directory)
-        if _may_speak_stdio(typed.get("transport")):
-            _descriptors.claim_pipes()
-        serve_app(load_app(target, module), {**typed, "reload": reload})
+        _change_directory(directory)
+        if _may_speak_stdio(options["transport"]):
+            _stdio_fds.claim_pipes()
+        serve_app(load_app(target, module), options)
     except (LoadError, SettingsError) as error:
-        print_error(f"enfilade: {text_of(error, typed.get('log_level'))}")
-        raise SystemExit(2) from None
+        raise CommandError(text_of(error, options["log_level"])) from None
 
 
-def serve_app(app: MCPApp, typed: Mapping[str, Any]) -> None:
-    """Serve an app with what was typed.
+_RELOAD: Final = Option(
+    ["--reload"], is_flag=True, help="Restart when a Python file of the project changes. Needs HTTP."
+)
+run: Final = Command(
+    "run",
+    _run,
+    params=[
+        file_argument(),
+        Option(["--module", "-m"], metavar="MODULE[:NAME]", help="Serve this module instead of a file."),
+        Option(
+            ["--directory"],
+            type=click.Path(),
+            help="Work in this folder, and read the .env in it (default: this one).",
+        ),
+        _RELOAD,
+        *setting_options(),
+    ],
+    examples=[
+        "run",
+        "run server.py --transport http --port 9000 --reload",
+        "run --workers 4 --store sqlite:///state.db",
+    ],
+)
+
+
+def app_command(app: MCPApp) -> Command:
+    """Return the command of one app: `run` without the options that choose a file.
+
+    The app is imported before options are read, so no option can choose what is imported or where.
+    """
+
+    def serve(**options: Any) -> None:
+        serve_app(app, options)
+
+    return Command(
+        None,
+        serve,
+        help=f"Serve {app.name}, an MCP server, over stdio or HTTP.",
+        params=[_RELOAD, *setting_options()],
+    )
+
+
+def serve_app(app: MCPApp, options: Mapping[str, Any]) -> None:
+    """Serve an app with the options of a command line.
 
     Args:
-        app: what to serve.
-        typed: `reload`, and settings by name; None means "not given".
+        app: the app to serve.
+        options: `reload`, and settings by name; None means "not given".
 
     Raises:
-        SettingsError: a value that cannot be.
-        LoadError: other processes are needed and could not find the app.
+        SettingsError: a setting has a value that is not allowed.
+        LoadError: other processes are needed and cannot find the app.
     """
-    options = {name: value for name, value in typed.items() if name != "reload"}
-    reload = bool(typed.get("reload"))
-    settings = app.settings = load({}, app.settings, options)
-    check_processes(settings, options.get("workers"), reload)
+    reload = bool(options["reload"])
+    settings = app.settings = load(
+        {}, app.settings, {name: value for name, value in options.items() if name != "reload"}
+    )
+    check_processes(settings, options["workers"], reload)
     if settings.transport == "http":
-        _descriptors.release_pipes()
+        _stdio_fds.release_pipes()
     app.serve(reload=reload, bound=lambda url: greet(app, url))
 
 
 def _may_speak_stdio(transport: str | None) -> bool:
-    """Whether stdout may turn out to be the protocol's, as far as is known before the app is imported."""
+    """Whether the transport may be stdio, as far as options and environment say before the app is imported."""
     try:
         return load({}, None, {"transport": transport}).transport == "stdio"
-    except SettingsError:  # it is said once the other settings are known
+    except SettingsError:  # it is reported when the settings of the app are loaded
         return True
 
 
-def _work_in(directory: str | None) -> None:
-    """Go to a folder, as whoever starts this from elsewhere wants it."""
+def _change_directory(directory: str | None) -> None:
+    """Make a folder the current one; None leaves it as it is."""
     try:
         os.chdir(directory or ".")
     except OSError as error:
@@ -110,10 +128,10 @@ def _work_in(directory: str | None) -> None:
 
 
 def greet(app: MCPApp, url: str) -> None:
-    """Say on stderr where the server is and how to reach it.
+    """Print the URL of the server on stderr, and how clients connect to it.
 
     Args:
-        app: what is served.
+        app: the app that is served.
         url: the URL of the endpoint; see `public_url`.
     """
     from enfilade.launch import UNKNOWN_HOST

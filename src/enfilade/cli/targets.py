@@ -24,10 +24,6 @@ from enfilade.settings import SettingsError
 
 Found = TypeVar("Found")
 
-HELP_OF_TARGET = (
-    "FILE[:NAME], a project's folder, a URL, or the command that starts a server (in quotes, or after --)."
-)
-
 
 def target_of(given: Sequence[str]) -> Target:
     """Return what words name: no word is the server of this directory, several are a command.

@@ -23,14 +23,14 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
+import click
 import dotenv
 import pytest
-import typer.main
 import yaml
 from mcp import Client, StdioServerParameters
 
 from enfilade import Settings
-from enfilade.cli.command import cli
+from enfilade.cli.verbs import command_line
 from enfilade.setting_sources import load
 from enfilade.settings import PREFIX
 from support.cli.terminal import Terminal
@@ -281,11 +281,13 @@ class Reader:
 
 def _only_understand(block: Block) -> None:
     """Let the command line read what is typed, as far as its verbs and their options go."""
-    group: Any = typer.main.get_command(cli)
+    ctx = click.Context(command_line)
     for line in block.code.strip().splitlines():
         program, verb, *words = shlex.split(line)
         assert program == "enfilade", block.place
-        group.commands[verb].make_context(verb, words)  # a mistake is an error
+        command = command_line.get_command(ctx, verb)
+        assert command is not None, block.place
+        command.make_context(verb, words)  # a mistake is an error
 
 
 def _only_parse(block: Block) -> None:

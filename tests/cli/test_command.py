@@ -1,0 +1,163 @@
+"""The frame of all verbs: errors of one line, exit statuses, help pages, completion, colours."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from enfilade.cli.command import Argument, Command, run_command
+from enfilade.cli.verbs import command_line
+from support.cli.runner import Line, spawned
+from support.cli.terminal import needs_terminal
+from support.servers.processes import enfilade_command, environment
+
+#: What is typed after `enfilade`, and the one line that says what is wrong.
+MISTAKES = {
+    "run --colour red": "No such option: --colour; see enfilade run --help",
+    "run --prot 80": "No such option: --prot; did you mean --port or --path or --host? see enfilade run",
+    "run --no-port a.py": "No such option: --no-port",
+    "run server.py other.py": "Got unexpected extra argument (other.py); see enfilade run --help",
+    "run server.py --port eighty": "Invalid value for '--port' / '-p': 'eighty' is not a valid integer; see",
+    "run server.py --session-ttl x": "Invalid value for '--session-ttl': 'x' is not a valid float; see",
+    "run server.py --por 80": "No such option: --por",
+    "run server.py --port": "Option '--port' requires an argument; see enfilade run --help",
+    "run --reload=yes": "Option '--reload' does not take a value; see enfilade run --help",
+    "serve server.py": "No such command 'serve'; see enfilade --help",
+    "--colour": "No such option: --colour; see enfilade --help",
+    "call server.py": "Missing argument 'TOOL'; see enfilade call --help",
+    "new tea -t carrier": "Invalid value for '--transport' / '-t': 'carrier' is not one of 'http', 'stdio'; see",
+    "dev --port x": "Invalid value for '--port' / '-p'",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_in_the_words_is_one_line(line: str, typed: Line) -> None:
+    said = typed(*line.split())
+    assert (said.status, said.out) == (2, "")
+    assert said.err.count("\n") == 1
+    assert said.err.startswith(f"enfilade: {MISTAKES[line]}")
+    assert said.err.endswith("--help\n")
+
+
+def test_no_verb_shows_the_verbs(typed: Line) -> None:
+    said = typed()
+    assert (said.status, said.err) == (2, "")
+    assert said.out == typed("--help").out
+
+
+def test_a_long_value_is_a_mistake_too(typed: Line) -> None:
+    said = typed("run", "server.py", "-p", "9" * 5000)
+    assert (said.status, said.out) == (2, "")
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (KeyboardInterrupt, 130, ""),
+        (click.Abort, 1, "enfilade: ended without an answer to its question"),
+        (EOFError, 1, "enfilade: ended without an answer to its question"),
+    ],
+)
+def test_an_end_before_the_end_has_a_status(
+    error: type[BaseException],
+    status: int,
+    text: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["enfilade"])
+    with pytest.raises(SystemExit) as end:
+        run_command(Command("work", fail, help="Work."), "enfilade")
+    assert end.value.code == status
+    assert capsys.readouterr().err.strip() == text
+
+
+def complete(*words: str) -> list[str]:
+    """Return what bash would offer in place of the last word."""
+    done = subprocess.run(
+        enfilade_command(),
+        env=environment(
+            _ENFILADE_COMPLETE="bash_complete",
+            COMP_WORDS=" ".join(["enfilade", *words]),
+            COMP_CWORD=str(len(words)),
+        ),
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["in"], ["inspect"]),
+        (["run", "--max-"], ["--max-connections", "--max-requests", "--max-streams", "--max-questions"]),
+        (["run", "--transport", "s"], ["stdio"]),
+        (["new", "-t", "h"], ["http"]),
+        (["inspect", "--era", "s"], ["stateless", "session"]),
+        (["run", "serv"], ["serv"]),  # the shell completes the name of a file
+    ],
+    ids=" ".join,
+)
+def test_shells_complete(words: list[str], offered: list[str]) -> None:
+    assert complete(*words) == offered
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_for_completion_is_printed(shell: str) -> None:
+    done = spawned("--show-completion", shell)
+    assert (done.status, done.err) == (0, "")
+    assert f"_ENFILADE_COMPLETE={shell}_complete" in done.out
+
+
+@needs_terminal
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["run", "--colour"]], ids=" ".join)
+def test_colours_are_for_terminals_without_no_color(words: list[str], tmp_path: Path) -> None:
+    def coloured(piped: bool, **variables: str) -> bool:
+        command = enfilade_command(*words)
+        env = {**environment(TERM="xterm-256color", **variables)}
+        if piped:
+            done = subprocess.run(command, env=env, capture_output=True, check=False)
+            return b"\x1b[" in done.stdout + done.stderr
+        import pty
+
+        master, slave = pty.openpty()
+        process = subprocess.Popen(command, env=env, stdin=slave, stdout=slave, stderr=slave)
+        os.close(slave)
+        shown = b""
+        try:
+            while data := os.read(master, 65_536):
+                shown += data
+        except OSError:  # the other end is closed
+            pass
+        finally:
+            os.close(master)
+        process.wait()
+        return b"\x1b[" in shown
+
+    assert coloured(piped=False)
+    assert not coloured(piped=False, NO_COLOR="1")
+    assert not coloured(piped=True)
+
+
+def test_help_pages_list_every_parameter() -> None:
+    ctx = click.Context(command_line, info_name="enfilade")
+    for verb in command_line.list_commands(ctx):
+        command = command_line.get_command(ctx, verb)
+        assert command is not None
+        page = click.unstyle(command.get_help(click.Context(command, info_name=verb, parent=ctx)))
+        for parameter in command.params:
+            assert isinstance(parameter, Argument | click.Option)
+            assert parameter.help, (verb, parameter.name)
+            is_option = isinstance(parameter, click.Option)
+            names = [*parameter.opts, *parameter.secondary_opts] if is_option else [parameter.human_readable_name]
+            for name in names:
+                assert re.search(rf"(?m)^  .*{re.escape(name)}(?![\w-])", page), (verb, name)
