@@ -24,7 +24,7 @@ start, because its port is in use or its lifespan fails, ends with 3; a command 
 Shells complete the command by the script that `enfilade --show-completion SHELL` prints, for bash, zsh and fish:
 
 <!-- test: figure -->
-```sh
+```text
 eval "$(enfilade --show-completion bash)"  # in ~/.bashrc; zsh in ~/.zshrc
 enfilade --show-completion fish > ~/.config/fish/completions/enfilade.fish
 ```
