@@ -11,9 +11,8 @@ from rich.console import Console
 
 from enfilade import Context, MCPApp, ToolError
 from enfilade.dev import serve
-from enfilade.dev.hints import advice
 from enfilade.dev.line_format import Line, Screen, clean
-from enfilade.dev.request_log import Watched
+from enfilade.dev.request_log import ObservedApp, advice
 from enfilade.wire.jsonrpc import RpcError
 from support.harness import Serving, eventually
 from support.http_client.connection import Http
@@ -88,7 +87,7 @@ STATELESS = "stateless 2026-07-28"
 
 
 def test_outcomes_in_both_eras(told: Told) -> None:
-    with Serving(Watched(told.app, told.screen)) as serving:
+    with Serving(ObservedApp(told.app, told.screen)) as serving:
         session = serving.http.initialize()
         session.call("fail")
         session.call("deny")
@@ -114,7 +113,7 @@ def test_outcomes_in_both_eras(told: Told) -> None:
 
 
 def test_notes_are_shown_and_sent_to_those_alone_who_asked(told: Told) -> None:
-    with Serving(Watched(told.app, told.screen)) as serving:
+    with Serving(ObservedApp(told.app, told.screen)) as serving:
         quiet = serving.http.modern_call("talk")
         params = {"name": "talk", "arguments": {}}
         meta = {"progressToken": "p", "io.modelcontextprotocol/logLevel": "debug"}
@@ -135,7 +134,7 @@ def test_notes_are_shown_and_sent_to_those_alone_who_asked(told: Told) -> None:
 
 
 def test_who_gives_up_is_told_of(told: Told) -> None:
-    with Serving(Watched(told.app, told.screen)) as serving:
+    with Serving(ObservedApp(told.app, told.screen)) as serving:
         session = serving.http.initialize()
         with session.start_post(
             {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "wait", "arguments": {}}}
@@ -146,7 +145,7 @@ def test_who_gives_up_is_told_of(told: Told) -> None:
 
 
 def test_a_question_of_the_stateless_era_is_no_failure(told: Told) -> None:
-    with Serving(Watched(told.app, told.screen)) as serving:
+    with Serving(ObservedApp(told.app, told.screen)) as serving:
         meta = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
         reply = serving.http.modern("tools/call", {"name": "ask", "arguments": {}}, meta=meta)
     assert reply.result["resultType"] == "input_required"
@@ -176,7 +175,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
 
 @pytest.mark.parametrize(("headers", "line", "said", "advised"), REFUSED.values(), ids=REFUSED)
 def test_a_refusal_is_explained(told: Told, headers: dict[str, Any], line: str, said: str, advised: str) -> None:
-    with Serving(Watched(told.app, told.screen)) as serving:
+    with Serving(ObservedApp(told.app, told.screen)) as serving:
         serving.http.post(CALL, **headers)
     lines = told.lines(3 if advised else 2)
     assert lines[0] == line
@@ -185,7 +184,7 @@ def test_a_refusal_is_explained(told: Told, headers: dict[str, Any], line: str, 
 
 
 def test_methods_that_nobody_offers_and_wrong_paths(told: Told) -> None:
-    with Serving(Watched(told.app, told.screen)) as serving:
+    with Serving(ObservedApp(told.app, told.screen)) as serving:
         serving.http.initialize().ask("prompts/print")
         Http(serving.port, "/").post(CALL)
     lines = told.lines(5)
@@ -207,7 +206,7 @@ def drawn(width: int, *lines: Line, color: bool = False) -> list[str]:
 
 
 LONG = Line(
-    what="tools/call " + "x" * 90,
+    subject="tools/call " + "x" * 90,
     milliseconds=12_345,
     outcome="tool error",
     kind="warning",
@@ -287,7 +286,7 @@ def test_the_greeting_counts_in_words(
         app.add_text_resource(f"a://{index}", "text")
     for index in range(prompts):
         app.add_prompt(lambda: "text", name=f"prompt{index}")
-    monkeypatch.setattr(serve, "_typed", lambda app: "server.py")  # no module holds this app
+    monkeypatch.setattr(serve, "_target_of", lambda app: "server.py")  # no module holds this app
     shown = io.StringIO()
     serve.greet(Screen(Console(file=shown, width=80)), app, Path(), "http://x/mcp")
     assert expected in [line.strip() for line in shown.getvalue().splitlines()]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from enfilade.scaffold import Names, ScaffoldError, names_of
-from enfilade.scaffold.names import LONGEST
+from enfilade.scaffold.project import MAX_NAME_LENGTH
 
 GOOD = {
     "notes": ("notes", "notes"),
@@ -83,4 +83,4 @@ def test_any_name_is_good_or_leads_to_one_that_is(title: str) -> None:
     assert names.package not in sys.stdlib_module_names
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", names.directory)  # what PyPI makes of any name
     assert names.directory.replace("-", "_") == names.package
-    assert len(names.directory) <= LONGEST
+    assert len(names.directory) <= MAX_NAME_LENGTH

@@ -142,7 +142,7 @@ def _tell(plan: Plan, place: Path) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"Made {plan.names.title} in {place}.", markup=False, style="green")
-    console.print(f"It gets Enfilade from {plan.origin.place}.", markup=False)
+    console.print(f"It gets Enfilade from {plan.origin.description}.", markup=False)
     console.print("\nNext:\n")
     steps = next_steps(plan, place)
     width = max(len(command) for command, why in steps if why)
@@ -162,7 +162,7 @@ def _docker(path: Path, valkey: bool, enfilade: str, force: bool) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"Wrote {', '.join(map(str, written))}.", markup=False, style="green")
-    console.print(f"The image gets Enfilade from {origin.place}.", markup=False)
+    console.print(f"The image gets Enfilade from {origin.description}.", markup=False)
     console.print("\nNext:\n")
     if path.resolve() != Path.cwd():
         console.print(f"  cd {shlex.quote(str(path))}", markup=False)

@@ -1,7 +1,7 @@
-"""Serving while somebody writes the server: reloading, and a line for each request.
+"""`enfilade dev`: serve an app over HTTP, reload it when files change, and show a line for each request.
 
-    parent: watches files ─▶ renews ─▶ worker: Doorway (ASGI) ─▶ app ─▶ watch (middleware) ─▶ handler
-                                              └── what never got to a handler   └── what did
+    parent: watches files ─▶ replaces ─▶ worker: ObservedApp (ASGI) ─▶ app ─▶ observe (middleware) ─▶ handler
+                                              └── requests that were refused    └── all other requests
 
-Easy to get wrong: whoever is not watched must not pay for it. Nothing outside of this room knows of it.
+Easy to get wrong: a server that is not under development must not pay for this. No other room imports it.
 """

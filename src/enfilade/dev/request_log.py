@@ -1,20 +1,20 @@
-"""Looking on at both ends of a request: at the door for what was refused, and around its handler for the rest.
+"""Report each request on the terminal: refused ones as an ASGI wrapper, all others as a middleware.
 
-The door sees HTTP alone, the middleware the request alone. What belongs together is told by a context variable,
-which goes along into every task that a request starts. The easy thing to get wrong is to tell of one request
-twice: an error of a handler also has a status at the door.
+The ASGI wrapper sees only HTTP, the middleware only the request. A context variable, which is inherited by all
+tasks of a request, connects the two.
+
+Easy to get wrong: reporting a request twice, because an error of a handler also has an HTTP status.
 """
 
 import asyncio
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from contextvars import ContextVar
 from typing import Any, Final
 
 import msgspec
 
 from enfilade.app import MCPApp
-from enfilade.dev.hints import advice
 from enfilade.dev.line_format import Kind, Line, Screen, clean
 from enfilade.serving.channel import Outlet, Peer
 from enfilade.serving.dispatcher import MethodHandler
@@ -25,60 +25,102 @@ from enfilade.wire.message import Message
 from enfilade.wire.notifications import SEVERITY, LoggingLevel
 from enfilade.wire.revisions import STATELESS
 
-_KEPT: Final = 64 * 1024  # bytes of a body that are looked at
-_TALKATIVE: Final = {"tools/call", "prompts/get", "resources/read", "completion/complete"}
+_BODY_EXCERPT: Final = 64 * 1024  # bytes of a body that are examined
+#: Methods whose handlers may send log messages, progress and questions.
+_WITH_MESSAGES: Final = {"tools/call", "prompts/get", "resources/read", "completion/complete"}
 
 
-class Visit(msgspec.Struct):
-    """One HTTP request as the door sees it.
+class HttpExchange(msgspec.Struct):
+    """An HTTP request and its response.
 
     Attributes:
-        told: whether it has been told of already.
-        status: of the response; 0 before there is one.
-        asked: the beginning of its body.
-        answered: the beginning of the response's body, if that is JSON.
+        is_reported: whether the middleware reports it.
+        status: HTTP status of the response; 0 before it begins.
+        request_body: the first bytes of the request's body.
+        response_body: the first bytes of the response's body; None if it is not JSON.
     """
 
-    told: bool = False
+    is_reported: bool = False
     status: int = 0
-    asked: bytes = b""
-    answered: bytes | None = None
+    request_body: bytes = b""
+    response_body: bytes | None = None
+
+    def record_request(self, body: bytes) -> None:
+        """Record bytes of the request's body, up to a limit."""
+        if not self.is_reported and len(self.request_body) < _BODY_EXCERPT:
+            self.request_body += body[:_BODY_EXCERPT]
+
+    def record_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Record status and content type of the response."""
+        self.status = status
+        content_types = [value for name, value in headers if name.lower() == b"content-type"]
+        is_json = bool(content_types) and content_types[0].startswith(b"application/json")
+        self.response_body = b"" if is_json else None
+
+    def record_response(self, body: bytes) -> None:
+        """Record bytes of the response's body, if it is JSON, up to a limit."""
+        if self.response_body is not None and not self.is_reported and len(self.response_body) < _BODY_EXCERPT:
+            self.response_body += body
 
 
-_visit: Final[ContextVar[Visit | None]] = ContextVar("visit", default=None)
+#: Advice by HTTP status and a text in the error's message; the first match counts.
+_ADVICE: Final[tuple[tuple[int, str, str], ...]] = (
+    (
+        400,
+        "session id",
+        "a client of the session era begins with initialize, and sends Mcp-Session-Id from then on",
+    ),
+    (400, "protocol version", "the MCP-Protocol-Version header must name a revision that is served"),
+    (400, "header", "headers and body must say the same: look at Mcp-Method, Mcp-Name and MCP-Protocol-Version"),
+    (400, "json", "the body must be one JSON-RPC message, in UTF-8"),
+    (400, "_meta", "since 2026-07-28 each request says in _meta which revision and client it is"),
+    (
+        404,
+        "session",
+        "the session has ended, or another secret sealed it; the client should send initialize again",
+    ),
+    (404, "endpoint", "give the client the whole URL, with the path"),
+    (404, "method", "the client asked for what this server does not offer; it may only be trying"),
+    (406, "", "send Accept: application/json, text/event-stream"),
+    (413, "", "send less, or set ENFILADE_BODY_LIMIT"),
+    (500, "", "the log above has the whole failure under the id"),
+    (503, "", "the store is out of reach, or the server is stopping; the log above says which"),
+)
+
+_exchange: Final[ContextVar[HttpExchange | None]] = ContextVar("exchange", default=None)
 
 
-class Watched:
-    """An app that somebody looks on at, as the ASGI application that is served in its place.
+class ObservedApp:
+    """An ASGI application that wraps an app and reports its requests.
 
     Args:
-        app: what is served; it gets a middleware.
-        screen: where it is shown.
+        app: the app; a middleware is added to it.
+        screen: the output.
     """
 
     def __init__(self, app: MCPApp, screen: Screen) -> None:
         self._app = app
         self._screen = screen
-        app.add_middleware(self.watch, outermost=True)
+        app.add_middleware(self.observe, outermost=True)
 
     def drain(self) -> None:
-        """Prepare for the end."""
+        """Prepare for shutdown."""
         self._app.drain()
 
-    # -- around handlers ---------------------------------------------------------------------------------------
+    # -- middleware --------------------------------------------------------------------------------------------
 
-    async def watch(self, request: Request, call_next: MethodHandler) -> Message:
-        """Show a request when its outcome is known, and what its handler says before."""
-        if (visit := _visit.get()) is not None:
-            visit.told = True
-        if request.parent is None and request.method in _TALKATIVE:
-            request.channel.outlet = Overheard(request, self._screen)
+    async def observe(self, request: Request, call_next: MethodHandler) -> Message:
+        """Report a request when it has ended, and the messages of its handler before."""
+        if (exchange := _exchange.get()) is not None:
+            exchange.is_reported = True
+        if request.parent is None and request.method in _WITH_MESSAGES:
+            request.channel.outlet = MessageReporter(request, self._screen)
             request.channel.log_level = "debug"
         started = time.perf_counter()
         try:
             result = await call_next(request)
         except (Exception, asyncio.CancelledError) as error:
-            outcome, kind, reasons = _failure(request, error)
+            outcome, kind, reasons = _describe_failure(request, error)
             self._show(request, started, outcome, kind, reasons)
             raise
         failed = bool(getattr(result, "is_error", False))
@@ -89,113 +131,112 @@ class Watched:
         return result
 
     def _show(self, request: Request, started: float, outcome: str, kind: Kind, reasons: tuple[str, ...]) -> None:
-        depth, above = 0, request.parent
-        while above is not None:
-            depth, above = depth + 1, above.parent
+        depth, parent = 0, request.parent
+        while parent is not None:
+            depth, parent = depth + 1, parent.parent
         self._screen.show(
             Line(
-                what=_what(request.method, request.params),
+                subject=_subject(request.method, request.params),
                 milliseconds=(time.perf_counter() - started) * 1000,
                 outcome=outcome,
                 kind=kind,
-                peer=_who(request.peer),
+                peer=_describe_peer(request.peer),
                 reasons=tuple(clean(reason) for reason in reasons if reason),
                 depth=depth,
             )
         )
 
-    # -- at the door -------------------------------------------------------------------------------------------
+    # -- ASGI --------------------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve, and show what was refused before a handler heard of it."""
+        """Serve a request, and report it if it was refused before the middleware was called."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        visit = Visit()
+        exchange = HttpExchange()
         started = time.perf_counter()
 
-        async def heard() -> MutableMapping[str, Any]:
+        async def receive_and_record() -> MutableMapping[str, Any]:
             message = await receive()
-            if not visit.told and len(visit.asked) < _KEPT:
-                visit.asked += message.get("body", b"")[:_KEPT]
+            exchange.record_request(message.get("body", b""))
             return message
 
-        async def seen(message: MutableMapping[str, Any]) -> None:
+        async def send_and_record(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                visit.status = message["status"]
-                kinds = [value for name, value in message.get("headers", ()) if name.lower() == b"content-type"]
-                visit.answered = b"" if kinds and kinds[0].startswith(b"application/json") else None
-            elif visit.answered is not None and not visit.told and len(visit.answered) < _KEPT:
-                visit.answered += bytes(message.get("body", b""))
+                exchange.record_head(message["status"], message.get("headers", ()))
+            else:
+                exchange.record_response(bytes(message.get("body", b"")))
             await send(message)
 
-        token = _visit.set(visit)
+        token = _exchange.set(exchange)
         try:
-            await self._app(scope, heard, seen)
+            await self._app(scope, receive_and_record, send_and_record)
         finally:
-            _visit.reset(token)
-            if not visit.told:
-                self._show_refusal(scope, visit, (time.perf_counter() - started) * 1000)
+            _exchange.reset(token)
+            if not exchange.is_reported:
+                self._show_refusal(scope, exchange, (time.perf_counter() - started) * 1000)
 
-    def _show_refusal(self, scope: Scope, visit: Visit, milliseconds: float) -> None:
-        code, said = _error_in(visit.answered)
-        where = clean(f"{scope['method']} {scope['path']}")
-        if visit.status < 400 and code is None:
+    def _show_refusal(self, scope: Scope, exchange: HttpExchange, milliseconds: float) -> None:
+        code, message = _error_in(exchange.response_body)
+        target = clean(f"{scope['method']} {scope['path']}")
+        if exchange.status < 400 and code is None:
             if scope["method"] == "DELETE":
-                self._screen.show(Line(what=where, milliseconds=milliseconds, outcome="session ended", kind="ok"))
+                self._screen.show(
+                    Line(subject=target, milliseconds=milliseconds, outcome="session ended", kind="ok")
+                )
             return
-        hint = advice(visit.status, said)
+        hint = advice(exchange.status, message)
         self._screen.show(
             Line(
-                what=_asked_in(visit.asked) or where,
+                subject=_subject_of_body(exchange.request_body) or target,
                 milliseconds=milliseconds,
-                outcome=f"refused {visit.status}" if visit.status >= 400 else f"error {code}",
+                outcome=f"refused {exchange.status}" if exchange.status >= 400 else f"error {code}",
                 kind="failure",
-                reasons=tuple(each for each in (clean(said), hint) if each),
+                reasons=tuple(reason for reason in (clean(message), hint) if reason),
             )
         )
 
 
-class Overheard:
-    """The outlet of a request, with somebody who hears what goes by; also what its client did not ask to hear.
+class MessageReporter:
+    """Replaces the outlet of a request to report its messages, including those below the client's log level.
 
     Args:
-        request: whose outlet it takes the place of.
-        screen: where it is shown.
+        request: the request whose outlet is replaced.
+        screen: the output.
     """
 
     def __init__(self, request: Request, screen: Screen) -> None:
         self._outlet: Outlet = request.channel.outlet
-        self._level: LoggingLevel | None = request.channel.log_level
-        self._about = clean(_name(request.params) or request.method, 30)
+        self._client_level: LoggingLevel | None = request.channel.log_level
+        self._subject = clean(_name(request.params) or request.method, 30)
         self._screen = screen
 
     def push(self, message: bytes) -> bool:
-        """Take one notification."""
-        said = msgspec.json.decode(message)
-        params: dict[str, Any] = said.get("params") or {}
-        if said["method"] == "notifications/message":
-            self._screen.note(self._about, clean(f"{params['level']}: {_plain(params.get('data'))}"))
-            if self._level is None or SEVERITY[params["level"]] < SEVERITY[self._level]:
+        """Send and report a notification."""
+        notification = msgspec.json.decode(message)
+        params: dict[str, Any] = notification.get("params") or {}
+        if notification["method"] == "notifications/message":
+            self._screen.note(self._subject, clean(f"{params['level']}: {_plain(params.get('data'))}"))
+            if self._client_level is None or SEVERITY[params["level"]] < SEVERITY[self._client_level]:
                 return True
-        elif said["method"] == "notifications/progress":
+        elif notification["method"] == "notifications/progress":
             total = f" of {params['total']:g}" if "total" in params else ""
-            told = f" {params['message']}" if params.get("message") else ""
-            self._screen.note(self._about, clean(f"{params['progress']:g}{total}{told}"))
+            text = f" {params['message']}" if params.get("message") else ""
+            self._screen.note(self._subject, clean(f"{params['progress']:g}{total}{text}"))
         return self._outlet.push(message)
 
     def send(self, message: bytes) -> bool:
-        """Take a question."""
+        """Send and report a request to the client."""
         method = msgspec.json.decode(message).get("method")
-        self._screen.note(self._about, clean(f"asks the client: {method}"))
+        self._screen.note(self._subject, clean(f"asks the client: {method}"))
         return self._outlet.send(message)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._outlet, name)
 
 
-def _failure(request: Request, error: BaseException) -> tuple[str, Kind, tuple[str, ...]]:
-    """Return how a request ended that has no result."""
+def _describe_failure(request: Request, error: BaseException) -> tuple[str, Kind, tuple[str, ...]]:
+    """Return the outcome of a request without a result, its kind, and the reasons."""
     if request.round is not None and request.round.has_ended:
         return "asks the client", "asks", ()
     if request.verdict is not None:
@@ -207,31 +248,31 @@ def _failure(request: Request, error: BaseException) -> tuple[str, Kind, tuple[s
     return "error -32603", "failure", (f"{type(error).__name__}: the log has the whole failure",)
 
 
-def _who(peer: Peer) -> str:
-    """Return who asks: era, revision, and what the client says it is."""
+def _describe_peer(peer: Peer) -> str:
+    """Return the era, the revision, and the name and version of the client."""
     era = "stateless" if peer.revision in STATELESS else "session"
     info = peer.client_info
-    named = f" {info.name} {info.version}" if info is not None else ""
-    return clean(f"{era} {peer.revision}{named}", 80)
+    client = f" {info.name} {info.version}" if info is not None else ""
+    return clean(f"{era} {peer.revision}{client}", 80)
 
 
-def _what(method: str, params: Any) -> str:
+def _subject(method: str, params: Any) -> str:
     return clean(f"{method} {_name(params)}".rstrip(), 200)
 
 
 def _name(params: Any) -> str:
-    """Return what a request is about: a tool, a prompt, a resource."""
+    """Return the name of the tool or prompt, or the URI of the resource, in the parameters of a request."""
     for key in ("name", "uri"):
-        said = params.get(key) if isinstance(params, dict) else getattr(params, key, None)
-        if isinstance(said, str):
-            return said
+        value = params.get(key) if isinstance(params, dict) else getattr(params, key, None)
+        if isinstance(value, str):
+            return value
     return ""
 
 
 def _text_of(result: Message) -> str:
-    """Return what a failed tool tells the model."""
+    """Return the first text of a failed tool's result."""
     content = getattr(result, "content", None) or ()
-    return next((each.text for each in content if isinstance(getattr(each, "text", None), str)), "")
+    return next((block.text for block in content if isinstance(getattr(block, "text", None), str)), "")
 
 
 def _plain(data: Any) -> str:
@@ -240,22 +281,33 @@ def _plain(data: Any) -> str:
 
 def _decoded(body: bytes | None) -> dict[str, Any]:
     try:
-        found = msgspec.json.decode(body or b"")
+        message = msgspec.json.decode(body or b"")
     except (msgspec.DecodeError, UnicodeDecodeError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return message if isinstance(message, dict) else {}
 
 
-def _asked_in(body: bytes) -> str:
-    """Return method and name of a message that nobody has read yet; empty if it is none."""
+def _subject_of_body(body: bytes) -> str:
+    """Return method and name of the message in a body; empty if there is none."""
     message = _decoded(body)
     method = message.get("method")
-    return _what(method, message.get("params")) if isinstance(method, str) else ""
+    return _subject(method, message.get("params")) if isinstance(method, str) else ""
 
 
 def _error_in(body: bytes | None) -> tuple[int | None, str]:
-    """Return code and message of the error in a response."""
+    """Return code and message of the error in a response's body."""
     error = _decoded(body).get("error")
     if not isinstance(error, dict):
         return None, ""
     return error.get("code"), str(error.get("message", ""))
+
+
+def advice(status: int, message: str) -> str | None:
+    """Return advice about a refused request for the author of the server or client; None if there is none.
+
+    Args:
+        status: the HTTP status.
+        message: the message of the error; 400 and 404 have several reasons, which it tells apart.
+    """
+    lowered = message.lower()
+    return next((hint for code, text, hint in _ADVICE if code == status and text in lowered), None)

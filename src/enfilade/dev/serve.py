@@ -1,8 +1,9 @@
-"""`develop`: serve over HTTP, begin anew when a file changes, and show what happens.
+"""`develop`: serve over HTTP, reload when a file changes, and report requests and reloads.
 
-The parent watches files and tells of reloads; the worker tells of requests. Both write to the same terminal,
-whole lines at a time. The easy thing to get wrong is broken code: it ends nothing, and what was there before goes
-on serving.
+The parent watches files and reports reloads; the worker reports requests. Both write complete lines to the same
+terminal.
+
+Easy to get wrong: code that cannot be imported. It ends nothing; the old worker goes on serving.
 """
 
 import logging
@@ -19,35 +20,35 @@ from rich.text import Text
 from enfilade import launch
 from enfilade.app import MCPApp
 from enfilade.dev.line_format import Screen, clean
-from enfilade.dev.request_log import Watched
+from enfilade.dev.request_log import ObservedApp
 from enfilade.loading import Source, find_source
 from enfilade.setting_sources import load, warn_of_unknown_variables
 from enfilade.settings import Settings
 from enfilade.startup import gc_pause
 from enfilade.transports.processes.file_watcher import watched_folder
 
-if TYPE_CHECKING:  # with uvicorn, for every verb of the command
+if TYPE_CHECKING:  # it imports uvicorn, which most commands do not need
     from enfilade.transports.http11.server import Served
 
-_OURS: Final = Path(launch.__file__).parent
+_LIBRARY: Final = Path(launch.__file__).parent
 
 log = logging.getLogger("enfilade")
 
 
-def develop(app: MCPApp, **given: Any) -> None:
-    """Serve an app over HTTP until stopped, for whoever writes it.
+def develop(app: MCPApp, **settings: Any) -> None:
+    """Serve an app under development over HTTP until stopped.
 
     Args:
-        app: the app, which is made in a file: each time that changes, a new process imports it.
-        given: settings that were typed, which outrank all others; None for "not given".
+        app: the app; a new process imports its file after each change.
+        settings: settings of the command line, which outrank all others; None for "not set".
 
     Raises:
-        SettingsError: a value that cannot be.
-        LoadError: a new process could not find the app.
-        SystemExit: it could not start.
+        SettingsError: a setting has an invalid value.
+        LoadError: a new process could not import the app.
+        SystemExit: the server could not start.
     """
-    of = load({"log_level": "warning"}, app.settings, given)
-    app.settings = replace(of, transport="http", workers=1)
+    loaded_settings = load({"log_level": "warning"}, app.settings, settings)
+    app.settings = replace(loaded_settings, transport="http", workers=1)
     screen = Screen()
     log_to(screen, app.settings.log_level)
     warn_of_unknown_variables()
@@ -67,7 +68,7 @@ def develop(app: MCPApp, **given: Any) -> None:
 
 
 class Watcher:
-    """Tells of reloads, and has workers tell of requests; it goes with each of them, so it holds little."""
+    """Reports reloads, and makes workers report requests; it is pickled to each worker, so it holds little."""
 
     def __init__(self) -> None:
         self._changes = 0
@@ -75,30 +76,30 @@ class Watcher:
         self._since = 0.0
 
     def load(self, source: Source, settings: Settings) -> "Served":
-        """Make the app anew in a worker, with somebody looking on."""
+        """Import the app in a worker, and wrap it to report its requests."""
         screen = Screen()
         log_to(screen, settings.log_level)
-        return Watched(cast(MCPApp, launch.reload_app(source, settings, ())), screen)
+        return ObservedApp(cast(MCPApp, launch.reload_app(source, settings, ())), screen)
 
     def changed(self, files: Sequence[str]) -> None:
-        """Take note of the reason, and of the time."""
+        """Record the changed files and the time."""
         self._changes += 1
         self._files += [name for file in files if (name := Path(file).name) not in self._files]
         self._since = time.perf_counter()
 
     def serving(self, generation: int) -> None:
-        """Tell of a reload that is done."""
+        """Report a finished reload."""
         if not self._files or generation < self._changes:
             return
         files, self._files = self._files, []
-        named = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+        names = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
         Screen().say(
-            f"reloaded in {time.perf_counter() - self._since:.1f} s because {clean(named)} changed", "green"
+            f"reloaded in {time.perf_counter() - self._since:.1f} s because {clean(names)} changed", "green"
         )
 
 
-class _Handler(logging.Handler):
-    """Shows the library's own log among the lines."""
+class _ScreenHandler(logging.Handler):
+    """Prints the library's log between the lines of requests."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__()
@@ -107,46 +108,47 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             style = "red" if record.levelno >= logging.ERROR else "yellow"
-            first, _, rest = record.getMessage().partition("\n")
-            self._screen.say(first, style if record.levelno >= logging.WARNING else "dim")
+            first_line, _, details = record.getMessage().partition("\n")
+            self._screen.say(first_line, style if record.levelno >= logging.WARNING else "dim")
             if record.exc_info and (error := record.exc_info[1]) is not None:
-                rest += "".join(traceback.format_exception(error.with_traceback(_theirs(error.__traceback__))))
-            if rest:
-                self._screen.block(rest.strip("\n"), "dim")
+                trace = _user_frames(error.__traceback__)
+                details += "".join(traceback.format_exception(error.with_traceback(trace)))
+            if details:
+                self._screen.block(details.strip("\n"), "dim")
         except Exception:
             self.handleError(record)
 
 
-def _theirs(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback from the first file on that is not ours; all of it if there is none."""
-    place = trace
-    while place is not None and Path(place.tb_frame.f_code.co_filename).is_relative_to(_OURS):
-        place = place.tb_next
-    return place or trace
+def _user_frames(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without its first frames of the library; the complete one if all are."""
+    user_trace = trace
+    while user_trace is not None and Path(user_trace.tb_frame.f_code.co_filename).is_relative_to(_LIBRARY):
+        user_trace = user_trace.tb_next
+    return user_trace or trace
 
 
 def log_to(screen: Screen, level: str) -> None:
-    """Show the library's log on a screen; the root logger is left alone."""
+    """Print the library's log on a screen; the root logger is not changed."""
     log.setLevel(level.upper())
     if not log.hasHandlers():
-        log.addHandler(_Handler(screen))
+        log.addHandler(_ScreenHandler(screen))
 
 
 def greet(screen: Screen, app: MCPApp, folder: Path, url: str) -> None:
-    """Say where the server is, what it offers, and how to connect."""
-    others = {"resource": len(app.resources) + len(app.templates), "prompt": len(app.prompts)}
-    counted = " and ".join(f"{count} {what}{'s' * (count > 1)}" for what, count in others.items() if count)
+    """Print the URL of the server, its tools, and how to connect a client."""
+    counts = {"resource": len(app.resources) + len(app.templates), "prompt": len(app.prompts)}
+    summary = " and ".join(f"{count} {noun}{'s' * (count > 1)}" for noun, count in counts.items() if count)
     widest = min(30, max((len(tool.name) for tool in app.tools), default=0))
     screen.line("")
     screen.line(Text.assemble("  ", (f"{app.name} {app.version}", "bold"), "  ", (url, "cyan")))
     screen.line("")
     for tool in app.tools:
-        described = _first_line(tool.definition.description)
-        screen.line(Text.assemble(f"  {tool.name:<{widest}}   ", (described, "dim")), cut=True)
-    if counted:
-        screen.line(f"  and {counted}" if len(app.tools) else f"  {counted}")
+        description = _first_line(tool.definition.description)
+        screen.line(Text.assemble(f"  {tool.name:<{widest}}   ", (description, "dim")), cut=True)
+    if summary:
+        screen.line(f"  and {summary}" if len(app.tools) else f"  {summary}")
     screen.line("")
-    screen.line(f"  Connect: enfilade configure CLIENT {_typed(app)} --url {url}")
+    screen.line(f"  Connect: enfilade configure CLIENT {_target_of(app)} --url {url}")
     screen.line(f"  Reloading when a Python file in {folder} changes. Stop with Ctrl-C.")
     screen.line("")
 
@@ -155,8 +157,8 @@ def _first_line(text: object) -> str:
     return clean(text.strip().partition("\n")[0]) if isinstance(text, str) else ""
 
 
-def _typed(app: MCPApp) -> str:
-    """Return where the app is written, as it is typed from here."""
+def _target_of(app: MCPApp) -> str:
+    """Return the argument by which the command line finds the app from the working directory."""
     source = find_source(app)
     file = Path(source.file)
     return source.as_argument(str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file))

@@ -4,16 +4,16 @@
 
     folder = make_project(Plan.named("The simple server name"), Path.cwd())
 
-Needs jinja2, `pip install "enfilade[dev]"`. Easy to get wrong: a template that does not fit every name and every
-choice. What is made must work from its root without an edit; `tests/scaffold/` makes each kind, and uses it.
+Needs jinja2, `pip install "enfilade[dev]"`.
+
+Easy to get wrong: a template that does not fit every name and every option. A new project must work from its root
+without an edit; `tests/scaffold/` creates each kind and uses it.
 """
 
 from enfilade.scaffold.containers import ContainerOptions, container_files, container_origin, write_containers
-from enfilade.scaffold.errors import ScaffoldError
-from enfilade.scaffold.names import Names, names_of
 from enfilade.scaffold.origin import Origin, installed_origin, named_origin
-from enfilade.scaffold.project import Plan, check_free, make_project, next_steps
-from enfilade.scaffold.render import require_templates
+from enfilade.scaffold.project import Names, Plan, check_free, make_project, names_of, next_steps
+from enfilade.scaffold.render import ScaffoldError, require_templates
 
 __all__ = [
     "ContainerOptions",

@@ -1,8 +1,8 @@
-"""The files that put a project into containers: how to build the image, how to run it, what stays outside.
+"""The files that put a project into containers: `Dockerfile`, `compose.yaml` and `.dockerignore`.
 
-The easy thing to get wrong is to assume a layout. A project that can be installed is installed, and served by
-the name of its module; any other is copied, and served by its file. A lock file is looked for when the image is
-built, so one that is added later is used.
+Easy to get wrong: assuming a layout. A project that can be installed is installed, and served by the name of its
+module; any other project is copied, and served by its file. A lock file is looked for when the image is built, so
+one that is added later is used.
 """
 
 import os
@@ -15,26 +15,25 @@ import msgspec
 
 from enfilade.discovery import Target, find_target, read_pyproject
 from enfilade.loading import LoadError, module_of
-from enfilade.scaffold.errors import ScaffoldError
 from enfilade.scaffold.origin import VENDOR, Origin, put_wheel, vendored
-from enfilade.scaffold.render import render
+from enfilade.scaffold.render import ScaffoldError, render
 
 #: The version of Python in the image, unless `--build-arg PYTHON_VERSION=` says otherwise.
 PYTHON: Final = "3.13"
-#: What is written, with the template below `templates/containers/`.
+#: The files, each with its template in `templates/containers/`.
 FILES: Final = {"Dockerfile": "Dockerfile", "compose.yaml": "compose.yaml", ".dockerignore": "dockerignore"}
 
 
-#: What a project depends on if it has a URL of us.
+#: A dependency on Enfilade by URL.
 _URL: Final = re.compile(r"\s*enfilade\s*(?:\[[^]]*\])?\s*@\s*([^\s;]+)", re.IGNORECASE)
 
 
 class ContainerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the files are to have.
+    """The options of the files for containers.
 
     Attributes:
-        valkey: a Valkey service beside the server, as its store.
-        origin: where the image gets Enfilade from; `container_origin` has what a project says of it.
+        valkey: whether there is a Valkey service beside the server, as its store.
+        origin: the source from which the image installs Enfilade; `container_origin` reads it from a project.
     """
 
     valkey: bool = False
@@ -42,26 +41,26 @@ class ContainerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def container_files(folder: Path, options: ContainerOptions | None = None) -> dict[str, str]:
-    """Return the files that put a project into containers, by their names.
+    """Return the files that put a project into containers, by name.
 
     Args:
-        folder: the project's.
-        options: what they are to have.
+        folder: the folder of the project.
+        options: the options of the files.
 
     Raises:
-        ScaffoldError: no server is found in the project, it does not say that it needs us, or jinja2 is not
+        ScaffoldError: there is no server in the project, it does not depend on Enfilade, or jinja2 is not
             installed.
     """
     options = options or ContainerOptions()
     try:
-        found = find_target(str(folder))
+        target = find_target(str(folder))
         pyproject = read_pyproject(folder / "pyproject.toml") if (folder / "pyproject.toml").is_file() else {}
     except LoadError as error:
         raise ScaffoldError(str(error)) from None
     _check_dependencies(folder, pyproject)
-    module = _module(found, pyproject)
+    module = _module(target, pyproject)
     values = {
-        "command": ["enfilade", "run", *_words(found, folder, module)],
+        "command": ["enfilade", "run", *_run_arguments(target, folder, module)],
         "installed": bool(module),
         "metadata": "project" in pyproject,
         "name": _name(folder, pyproject),
@@ -78,46 +77,47 @@ def write_containers(folder: Path, options: ContainerOptions | None = None, *, f
     """Write the files that put a project into containers.
 
     Args:
-        folder: the project's.
-        options: what they are to have.
-        force: write over files that are there.
+        folder: the folder of the project.
+        options: the options of the files.
+        force: whether existing files are replaced.
 
     Returns:
-        The files.
+        The paths of the files.
 
     Raises:
-        ScaffoldError: a file is there, nothing can be written, or a wheel of Enfilade is needed and cannot be
+        ScaffoldError: a file exists, the folder cannot be written, or a wheel of Enfilade is needed and cannot be
             built; no file was changed.
     """
     if not folder.is_dir():
         raise ScaffoldError(f"there is no folder {str(folder)!r}; give that of a project")
     options = options or ContainerOptions()
     texts = container_files(folder, options)
-    there = [name for name in texts if os.path.lexists(folder / name)]
-    if there and not force:
-        raise ScaffoldError(f"{', '.join(there)} would be overwritten; --force does that")
+    existing = [name for name in texts if os.path.lexists(folder / name)]
+    if existing and not force:
+        raise ScaffoldError(f"{', '.join(existing)} would be overwritten; --force does that")
     try:
-        with tempfile.TemporaryDirectory(prefix=".enfilade-", dir=folder) as made:
+        with tempfile.TemporaryDirectory(prefix=".enfilade-", dir=folder) as directory:
+            temporary = Path(directory)
             if options.origin.source is not None and options.origin != vendored(folder):
-                origin = put_wheel(options.origin, Path(made))
+                origin = put_wheel(options.origin, temporary)
                 texts = container_files(folder, msgspec.structs.replace(options, origin=origin))
             for name, text in texts.items():
-                (Path(made) / name).write_text(text, encoding="utf-8", newline="\n")
-            _move_wheel(Path(made) / VENDOR, folder / VENDOR)
+                (temporary / name).write_text(text, encoding="utf-8", newline="\n")
+            _move_wheel(temporary / VENDOR, folder / VENDOR)
             for name in texts:
-                os.replace(Path(made) / name, folder / name)
+                os.replace(temporary / name, folder / name)
     except OSError as error:
         raise ScaffoldError(f"nothing can be written in {str(folder)!r}: {error.strerror}") from None
     return [folder / name for name in texts]
 
 
 def container_origin(folder: Path, origin: Origin, *, force: bool = False) -> Origin:
-    """Return where the image of a project gets Enfilade from.
+    """Return the source from which the image of a project installs Enfilade.
 
     Args:
-        folder: the project's.
-        origin: where it comes from if the project has neither a URL nor a wheel of it.
-        force: build a wheel anew, if that is where it comes from.
+        folder: the folder of the project.
+        origin: the source if the project has neither a URL nor a wheel of Enfilade.
+        force: whether a wheel is built again, if the source is a local one.
 
     Raises:
         ScaffoldError: `pyproject.toml` cannot be read.
@@ -132,54 +132,54 @@ def container_origin(folder: Path, origin: Origin, *, force: bool = False) -> Or
     except (LoadError, OSError, ValueError) as error:
         raise ScaffoldError(str(error)) from None
     for text in texts:
-        if said := _URL.match(text):
-            return Origin(url=said[1])
+        if match := _URL.match(text):
+            return Origin(url=match[1])
     if force and origin.source is not None:
         return origin
     return vendored(folder) or origin
 
 
-def _move_wheel(made: Path, place: Path) -> None:
-    """Put a new wheel in the place of an old one."""
-    for wheel in made.glob("*.whl"):
-        place.mkdir(exist_ok=True)
-        for old in place.glob("enfilade-*.whl"):
-            old.unlink()
-        os.replace(wheel, place / wheel.name)
+def _move_wheel(source: Path, vendor: Path) -> None:
+    """Replace the wheel of a project by a new one, if there is one."""
+    for wheel in source.glob("*.whl"):
+        vendor.mkdir(exist_ok=True)
+        for old_wheel in vendor.glob("enfilade-*.whl"):
+            old_wheel.unlink()
+        os.replace(wheel, vendor / wheel.name)
 
 
 def _check_dependencies(folder: Path, pyproject: dict[str, Any]) -> None:
-    """Refuse a project in whose image we would be missing."""
+    """Refuse a project whose image would not have Enfilade."""
     locks = [name for name in ("uv.lock", "requirements.txt") if (folder / name).is_file()]
     if "project" not in pyproject or locks:
         return
-    said = pyproject["project"].get("dependencies", [])
-    if not any(re.match(r"enfilade\b(?!-)", str(each).lower()) for each in said):
+    requirements = pyproject["project"].get("dependencies", [])
+    if not any(re.match(r"enfilade\b(?!-)", str(entry).lower()) for entry in requirements):
         raise ScaffoldError(
             "the project does not say that it needs enfilade; add it to `dependencies` in pyproject.toml, "
             "or lock what it needs in requirements.txt"
         )
 
 
-def _module(found: Target, pyproject: dict[str, Any]) -> str:
-    """Return the module that the server is in once the project is installed; empty if it cannot be."""
+def _module(target: Target, pyproject: dict[str, Any]) -> str:
+    """Return the module of the server in the installed project; empty if the project cannot be installed."""
     if "build-system" not in pyproject or "project" not in pyproject:
         return ""
-    if found.file is None:
-        return found.module
-    _, name = module_of(found.file.resolve())
+    if target.file is None:
+        return target.module
+    _, name = module_of(target.file.resolve())
     return name if "." in name else ""
 
 
-def _words(found: Target, folder: Path, module: str) -> list[str]:
-    """Return the words after `enfilade run`."""
-    variable = f":{found.name}" if found.name else ""
-    if module or found.file is None:
-        return ["--module", f"{module or found.module}{variable}"]
-    return [f"{found.file.relative_to(folder).as_posix()}{variable}"]
+def _run_arguments(target: Target, folder: Path, module: str) -> list[str]:
+    """Return the arguments of `enfilade run`."""
+    variable = f":{target.name}" if target.name else ""
+    if module or target.file is None:
+        return ["--module", f"{module or target.module}{variable}"]
+    return [f"{target.file.relative_to(folder).as_posix()}{variable}"]
 
 
 def _name(folder: Path, pyproject: dict[str, Any]) -> str:
-    """Return a name for compose, which takes small letters, digits and hyphens."""
-    said = str(pyproject.get("project", {}).get("name") or folder.resolve().name)
-    return "-".join(re.findall(r"[a-z0-9]+", said.lower())) or "server"
+    """Return a name for compose, which accepts lower-case letters, digits and hyphens."""
+    title = str(pyproject.get("project", {}).get("name") or folder.resolve().name)
+    return "-".join(re.findall(r"[a-z0-9]+", title.lower())) or "server"

@@ -1,35 +1,37 @@
-"""Texts from templates. A name that a template uses and nobody gave is an error, never an empty place.
+"""Render templates. A variable of a template that is not passed is an error, not an empty string.
 
-Easy to get wrong: quoting. What an author wrote goes into Python, TOML and YAML by `|quoted`, which is a string
-in all three.
+Easy to get wrong: quoting. A text of the author is written into Python, TOML and YAML with `|quoted`, which gives
+a string that is valid in all three.
 """
 
 import json
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from enfilade.scaffold.errors import ScaffoldError
-
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
+class ScaffoldError(Exception):
+    """Nothing was created; the text says why, and what to do."""
+
+
 def render(template: str, **values: Any) -> str:
-    """Return the text of a template.
+    """Return the rendered text of a template.
 
     Args:
-        template: its path below `templates/`, without `.jinja`.
-        values: what it may use.
+        template: its path in `templates/`, without `.jinja`.
+        values: its variables.
 
     Raises:
         ScaffoldError: jinja2 is not installed.
-        jinja2.UndefinedError: it uses what was not given.
+        jinja2.UndefinedError: it uses a variable that is not passed.
     """
     return _environment().get_template(f"{template}.jinja").render(values)
 
 
 def require_templates() -> None:
-    """Refuse to begin where templates cannot be filled in: before anything is asked, announced or built.
+    """Fail early where templates cannot be rendered: before the user is asked for anything.
 
     Raises:
         ScaffoldError: jinja2 is not installed.
@@ -46,7 +48,7 @@ def _environment() -> "Environment":
     environment = Environment(
         loader=PackageLoader("enfilade.scaffold"),
         undefined=StrictUndefined,
-        autoescape=False,  # these are programs, not pages
+        autoescape=False,  # the output is not HTML
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
