@@ -144,7 +144,7 @@ def test_the_log_of_the_context_is_no_function(caplog: pytest.LogCaptureFixture)
         return "worked"
 
     assert called(app, "work")["isError"]
-    assert "ctx.log is no function: await ctx.log.info(...)" in caplog.text
+    assert "ctx.log is not callable; write await ctx.log.info(...)" in caplog.text
 
 
 async def bare(app: MCPApp) -> Any:

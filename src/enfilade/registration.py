@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
-from enfilade.primitives.handler import giving, handler_of
+from enfilade.primitives.handler import constant_handler, handler_of
 from enfilade.primitives.metadata import Caching
 from enfilade.primitives.names import qualified_name
 from enfilade.primitives.options import (
@@ -273,7 +273,7 @@ class Registration:
             size=len(text.encode("utf-8", "replace")),
             **arguments,
         )
-        resource = _resource.Resource(uri, definition, giving(text, f"the text of {uri}"), caching)
+        resource = _resource.Resource(uri, definition, constant_handler(text, f"the text of {uri}"), caching)
         self.resources.add(resource)
         return resource
 
@@ -357,7 +357,7 @@ class Registration:
             caching=caching,
             complete={"path": directory.suggest},
             verbatim=["path"],
-            members=directory.listed,
+            members=directory.definitions,
             **arguments,
         )
         self.templates.add(template)

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from enfilade import Context, Image, MCPApp, PromptError, Request, ToolError, ToolResult
-from enfilade.primitives.values.results import as_told
+from enfilade.primitives.values.results import explicit_result
 from enfilade.serving.arcade_compat import RawResult
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError
 from enfilade.wire.message import Message
@@ -235,7 +235,7 @@ def test_a_raw_result_may_hold_null() -> None:
     """Which only revisions since 2026-07-28 can be told."""
     raw = RawResult.of(CallToolResult(content=[], structured_content=Raw(b"null")))
     assert raw.structured_content is None
-    passed_on = as_told(raw, None)
+    passed_on = explicit_result(raw, None)
     assert passed_on is not None
     assert passed_on.structured_content == Raw(b"null")
     raw.structured_content = 5

@@ -34,10 +34,10 @@ class Choices:
 
     def suggest(self, typed: str) -> Completion:
         """Return those that fit what was typed, best first, whatever their case."""
-        wanted = typed.casefold()
-        found = [value for value in self.values if value.casefold().startswith(wanted)]
-        found += [value for value in self.values if wanted in value.casefold()[1:] and value not in found]
-        return completion_of(found)
+        prefix = typed.casefold()
+        matches = [value for value in self.values if value.casefold().startswith(prefix)]
+        matches += [value for value in self.values if prefix in value.casefold()[1:] and value not in matches]
+        return completion_of(matches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ Completer = Choices | Suggester
 def completers_for(
     parameters: Sequence[Parameter],
     names: Sequence[str],
-    given: Mapping[str, Source] | None,
+    sources: Mapping[str, Source] | None,
     context_type: type,
     label: str,
 ) -> dict[str, Completer]:
@@ -79,18 +79,18 @@ def completers_for(
     Raises:
         ValueError: something is given for an argument that does not exist.
     """
-    found: dict[str, Completer] = {}
-    for each in parameters:
-        if each.name in names and (values := choices_of(each.annotation)):
-            found[each.name] = Choices(values)
-    for name, source in (given or {}).items():
+    completers: dict[str, Completer] = {}
+    for parameter in parameters:
+        if parameter.name in names and (values := choices_of(parameter.annotation)):
+            completers[parameter.name] = Choices(values)
+    for name, source in (sources or {}).items():
         if name not in names:
-            known = ", ".join(names) or "none"
-            raise ValueError(f'{label} has no argument "{name}" to complete; it has: {known}')
+            existing = ", ".join(names) or "none"
+            raise ValueError(f'{label} has no argument "{name}" to complete; it has: {existing}')
         if not callable(source) and not isinstance(source, Iterable):
             raise TypeError(f'{label}: what suggests "{name}" is a function, a list or an Enum, not {source!r}')
-        found[name] = completer_of(source, context_type)
-    return found
+        completers[name] = completer_of(source, context_type)
+    return completers
 
 
 def completer_of(source: Source, context_type: type) -> Completer:
@@ -103,14 +103,14 @@ def completer_of(source: Source, context_type: type) -> Completer:
         return Choices(choices_of(source) or ())
     if callable(source):
         return _suggester(source, context_type)
-    return Choices(tuple(map(spelled, source)))
+    return Choices(tuple(map(text_of_value, source)))
 
 
 def _suggester(fn: Callable[..., Any], context_type: type) -> Suggester:
     signature = read_signature(fn, context_type, kind="completion")
-    named = {each.name for each in signature.parameters}
-    others = [each for each in signature.parameters if each.name not in ("value", "arguments")]
-    required = [each.name for each in others if each.default is EMPTY]
+    named = {parameter.name for parameter in signature.parameters}
+    unnamed = [parameter for parameter in signature.parameters if parameter.name not in ("value", "arguments")]
+    required = [parameter.name for parameter in unnamed if parameter.default is EMPTY]
     value = "value" if "value" in named else None
     if value is None and len(required) == 1:
         value = required.pop()
@@ -127,26 +127,30 @@ def choices_of(annotation: Any) -> tuple[str, ...] | None:
     bare = strip(annotation)
     origin = get_origin(bare)
     if origin is Literal:
-        return tuple(spelled(value) for value in get_args(bare) if value is not None)
+        return tuple(text_of_value(value) for value in get_args(bare) if value is not None)
     if origin in (Union, types.UnionType):
-        members = [choices_of(each) for each in get_args(bare) if each is not type(None)]
-        known = [values for values in members if values is not None]
-        return tuple(dict.fromkeys(value for values in known for value in values)) if known == members else None
+        members = [choices_of(branch) for branch in get_args(bare) if branch is not type(None)]
+        of_few_values = [values for values in members if values is not None]
+        return (
+            tuple(dict.fromkeys(value for values in of_few_values for value in values))
+            if of_few_values == members
+            else None
+        )
     if bare is bool:
         return ("true", "false")
     if isinstance(bare, type) and issubclass(bare, Enum):
-        return tuple(spelled(member) for member in bare)
+        return tuple(text_of_value(member) for member in bare)
     return None
 
 
-def spelled(value: Any) -> str:
+def text_of_value(value: Any) -> str:
     """Return a value as users write it."""
     if isinstance(value, Enum):
         value = value.value
     return str(value).lower() if isinstance(value, bool) else clean(str(value))
 
 
-def completion_of(found: Any) -> Completion:
+def completion_of(suggestions: Any) -> Completion:
     """Return the suggestions of a function as they are sent: at most 100, and whether there are more.
 
     Args:
@@ -155,18 +159,22 @@ def completion_of(found: Any) -> Completion:
     Raises:
         ReturnedValueError: it is neither.
     """
-    if isinstance(found, Completion):
-        cut = len(found.values) > MOST_VALUES
+    if isinstance(suggestions, Completion):
+        cut = len(suggestions.values) > MOST_VALUES
         return Completion(
-            values=found.values[:MOST_VALUES], total=found.total, has_more=True if cut else found.has_more
+            values=suggestions.values[:MOST_VALUES],
+            total=suggestions.total,
+            has_more=True if cut else suggestions.has_more,
         )
-    if isinstance(found, (str, bytes, AsyncIterator)) or not isinstance(found, (Iterable, types.NoneType)):
-        raise ReturnedValueError(f"A completion is a list of strings, not {type(found).__name__}")
-    if isinstance(found, Iterator):  # may have no end
-        values = [spelled(value) for value in islice(found, MOST_VALUES + 1)]
+    if isinstance(suggestions, (str, bytes, AsyncIterator)) or not isinstance(
+        suggestions, (Iterable, types.NoneType)
+    ):
+        raise ReturnedValueError(f"A completion is a list of strings, not {type(suggestions).__name__}")
+    if isinstance(suggestions, Iterator):  # may have no end
+        values = [text_of_value(value) for value in islice(suggestions, MOST_VALUES + 1)]
         more = len(values) > MOST_VALUES
         return _completion(values, None if more else len(values), more)
-    values = [spelled(value) for value in found or ()]
+    values = [text_of_value(value) for value in suggestions or ()]
     return _completion(values, len(values), len(values) > MOST_VALUES)
 
 

@@ -92,11 +92,11 @@ def depends_of(annotation: Any) -> Callable[..., Any] | None:
         _refuse_within(annotation)
         return None
     inner, *metadata = get_args(annotation)
-    for each in reversed(metadata):  # the outermost, where an alias brings one of its own
-        if each is Depends:
+    for mark in reversed(metadata):  # the outermost, where an alias brings one of its own
+        if mark is Depends:
             raise TypeError("Depends needs a function: Depends(fn)")
-        if isinstance(each, Depends):
-            return _with_function(each, inner)
+        if isinstance(mark, Depends):
+            return _with_function(mark, inner)
     return depends_of(inner)
 
 
@@ -111,11 +111,11 @@ def _with_function(mark: Depends, kind: Any) -> Callable[..., Any]:
 
 
 def _refuse_within(annotation: Any) -> None:
-    for part in parts_of(annotation):
-        while isinstance(part, NewType):
-            part = part.__supertype__
-        marks = get_args(part)[1:] if get_origin(part) is Annotated else ()
-        if any(each is Depends or isinstance(each, Depends) for each in marks):
+    for annotation_part in parts_of(annotation):
+        while isinstance(annotation_part, NewType):
+            annotation_part = annotation_part.__supertype__
+        marks = get_args(annotation_part)[1:] if get_origin(annotation_part) is Annotated else ()
+        if any(mark is Depends or isinstance(mark, Depends) for mark in marks):
             raise TypeError(
                 "Depends stands inside of its type; write Annotated[<the whole type>, Depends(fn)], "
                 "or an alias of that"

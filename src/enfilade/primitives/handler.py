@@ -62,7 +62,7 @@ def handler_of(fn: Callable[..., Any], signature: Signature) -> Handler:
     )
 
 
-def giving(value: Any, origin: str) -> Handler:
+def constant_handler(value: Any, origin: str) -> Handler:
     """Return a handler that needs no function: it gives a value."""
 
     async def give() -> Any:

@@ -178,7 +178,7 @@ class Caching(Struct, frozen=True):
         return replace(result, ttl_ms=round(self.ttl * 1000), cache_scope=self.scope)
 
 
-NEVER = Caching()
+NO_CACHING = Caching()
 
 #: The lists that hints can be given for (R-2A0).
 _LISTS = ("tools/list", "prompts/list", "resources/list", "resources/templates/list")

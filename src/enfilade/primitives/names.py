@@ -50,9 +50,9 @@ def check_tool_name(name: str) -> None:
     if not name:
         raise ValueError("a tool needs a name, and this one is empty")
     if bad := _ILLEGAL_CHARACTER.search(name):
-        shown = name if len(name) <= 60 else name[:60] + "…"
+        excerpt = name if len(name) <= 60 else name[:60] + "…"
         raise ValueError(
-            f"{shown!r} cannot be a tool name: it contains {bad[0]!r}, "
+            f"{excerpt!r} cannot be a tool name: it contains {bad[0]!r}, "
             f"and only letters A-Z a-z, digits, '_', '.' and '-' are allowed"
         )
     raise ValueError(
@@ -84,14 +84,14 @@ def secret_names(names: Iterable[Any]) -> tuple[str, ...]:
     """
     if isinstance(names, str):
         raise ValueError(f"requires_secrets is a list: [{names!r}]")
-    known: dict[str, str] = {}
+    by_folded_name: dict[str, str] = {}
     for name in names:
         if not isinstance(name, str) or not name.strip() or "=" in name or "\0" in name:
             raise ValueError(f"{name!r} cannot be the name of a secret")
         if is_reserved_secret(name):
             raise ValueError(f"{name!r} cannot be a secret of a tool: {RESERVED}* are the server's own settings")
-        known.setdefault(name.casefold(), name)
-    return tuple(known.values())
+        by_folded_name.setdefault(name.casefold(), name)
+    return tuple(by_folded_name.values())
 
 
 def is_reserved_secret(name: str) -> bool:
@@ -104,8 +104,8 @@ def qualified_name(server_name: str, tool_name: str) -> str:
     name = f"{_pascal_case(server_name) or 'Server'}_{_pascal_case(tool_name) or 'Tool'}"
     if len(name) <= MAX_LENGTH:
         return name
-    whole = f"{server_name}\0{tool_name}".encode("utf-8", "surrogatepass")
-    digest = hashlib.sha256(whole).hexdigest()[:_DIGEST_LENGTH]
+    both_names = f"{server_name}\0{tool_name}".encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(both_names).hexdigest()[:_DIGEST_LENGTH]
     return f"{name[: MAX_LENGTH - _DIGEST_LENGTH - 1]}_{digest}"
 
 

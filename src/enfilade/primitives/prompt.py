@@ -28,7 +28,7 @@ from enfilade.primitives.schema.references import follow
 from enfilade.primitives.schema.signature import describe, raw_name, read_signature, refuse_nothing
 from enfilade.primitives.values.arguments import StringReader
 from enfilade.primitives.values.json_encoding import json_bytes
-from enfilade.primitives.values.results import blocks_of, is_sdk_object, listed, sdk_dict
+from enfilade.primitives.values.results import as_list, blocks_of, is_sdk_object, sdk_dict
 from enfilade.wire import prompts as wire
 from enfilade.wire.content import ContentBlock, Icon
 from enfilade.wire.message import Role
@@ -137,21 +137,23 @@ def _arguments(schema: Mapping[str, Any]) -> list[wire.PromptArgument]:
     return [
         wire.PromptArgument(
             name=name,
-            title=part.get("title", UNSET),
-            description=_description(part, schema) or UNSET,
+            title=property_schema.get("title", UNSET),
+            description=_description(property_schema, schema) or UNSET,
             required=name in required,
         )
-        for name, part in schema["properties"].items()
+        for name, property_schema in schema["properties"].items()
     ]
 
 
-def _description(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+def _description(property_schema: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     """Return the description of an argument, which says where its string has to be JSON."""
-    said = str(part.get("description", ""))
-    kinds = {follow(each, schema).get("type") for each in (part, *part.get("anyOf", ()))}
+    text = str(property_schema.get("description", ""))
+    kinds = {
+        follow(branch, schema).get("type") for branch in (property_schema, *property_schema.get("anyOf", ()))
+    }
     if kinds & {"array", "object"}:
-        return f"{said} (as JSON: {expectation(part, schema)})".lstrip()
-    return said
+        return f"{text} (as JSON: {expectation(property_schema, schema)})".lstrip()
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,7 @@ def prompt_result(value: Any, description: str | None) -> GetPromptResult:
 def _messages_of(value: Any) -> list[PromptMessage]:
     if value is None:
         raise ReturnedValueError("It returned nothing where messages are due")
-    value = listed(value)
+    value = as_list(value)
     items = value if isinstance(value, (list, tuple)) else [value]
     return [message for item in items for message in _messages_in(item)]
 
@@ -235,25 +237,25 @@ def _messages_in(item: Any) -> list[PromptMessage]:
     if is_sdk_object(item) and hasattr(item, "role"):
         item = sdk_dict(item)
     if isinstance(item, PromptMessage):
-        return _said(item.role, item.content)
+        return _messages_of_role(item.role, item.content)
     if isinstance(item, Message):
-        return _said(item.role, item.content)
+        return _messages_of_role(item.role, item.content)
     if isinstance(item, Mapping) and item.keys() == {"role", "content"}:
-        return _said(_converted(item["role"], Role, "role"), item["content"])
-    return _said("user", item)
+        return _messages_of_role(_converted(item["role"], Role, "role"), item["content"])
+    return _messages_of_role("user", item)
 
 
-def _said(role: Role, content: Any) -> list[PromptMessage]:
-    content = listed(content)
+def _messages_of_role(role: Role, content: Any) -> list[PromptMessage]:
+    content = as_list(content)
     if isinstance(content, (list, tuple)):
-        return [message for part in content for message in _said(role, part)]
+        return [message for item in content for message in _messages_of_role(role, item)]
     if isinstance(content, Mapping) and "type" in content:
         content = _converted(dict(content), ContentBlock, "content block")
     return [PromptMessage(role=role, content=block) for block in blocks_of(content)]
 
 
-def _converted(value: Any, kind: Any, what: str) -> Any:
+def _converted(value: Any, kind: Any, kind_name: str) -> Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise ReturnedValueError(f"It returned a {what} that is none: {error}") from error
+        raise ReturnedValueError(f"It returned a {kind_name} that is none: {error}") from error

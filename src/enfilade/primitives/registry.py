@@ -54,10 +54,10 @@ class Registry(Generic[T]):
             new: dict[str, T] = {}
             for item in items:
                 key = self._key(item)
-                taken = self._items.get(key)
-                if (taken := new.get(key) if taken is None else taken) is not None:
+                clashing = self._items.get(key)
+                if (clashing := new.get(key) if clashing is None else clashing) is not None:
                     raise ValueError(
-                        f'two {self._kind}s are called "{key}": {_origin(taken)} and {_origin(item)}; '
+                        f'two {self._kind}s are called "{key}": {_origin(clashing)} and {_origin(item)}; '
                         f"rename one of them"
                     )
                 new[key] = item
@@ -66,18 +66,18 @@ class Registry(Generic[T]):
             for item, alias in zip(items, aliases, strict=True):
                 self._add_alias(alias, item)
             self._changed()
-        self._tell()
+        self._notify()
 
     def update(self, item: T) -> None:
         """Put an item in the place of the one with the same name, or at the end if there is none."""
         with self._lock:
             key, alias = self._key(item), self._alias_of(item)
             if key in self._items:
-                self._take_alias(self._items[key])
+                self._remove_alias(self._items[key])
             self._items[key] = item
             self._add_alias(alias, item)
             self._changed()
-        self._tell()
+        self._notify()
 
     def remove(self, name: str) -> T:
         """Remove an item by its name and return it.
@@ -90,17 +90,17 @@ class Registry(Generic[T]):
                 removed = self._items.pop(name)
             except KeyError:
                 raise KeyError(f'there is no {self._kind} called "{name}"') from None
-            self._take_alias(removed)
+            self._remove_alias(removed)
             self._changed()
-        self._tell()
+        self._notify()
         return removed
 
     def get(self, name: str) -> T | None:
         """Return the item of this name or, failing that, alias; None if there is none."""
-        found = self._items.get(name)
-        if found is None and len(same := self._aliases.get(name, ())) == 1:
-            return same[0]
-        return found
+        item = self._items.get(name)
+        if item is None and len(candidates := self._aliases.get(name, ())) == 1:
+            return candidates[0]
+        return item
 
     def __getitem__(self, name: str) -> T:
         """Return the item of this name or, failing that, alias.
@@ -108,10 +108,10 @@ class Registry(Generic[T]):
         Raises:
             KeyError: there is none.
         """
-        found = self.get(name)
-        if found is None:
+        item = self.get(name)
+        if item is None:
             raise KeyError(f'there is no {self._kind} called "{name}"')
-        return found
+        return item
 
     def on_change(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` after each change, in the thread that made it; returns a function that ends this."""
@@ -120,7 +120,7 @@ class Registry(Generic[T]):
 
         def stop() -> None:
             with self._lock:
-                self._callbacks = tuple(each for each in self._callbacks if each is not callback)
+                self._callbacks = tuple(other for other in self._callbacks if other is not callback)
 
         return stop
 
@@ -130,11 +130,11 @@ class Registry(Generic[T]):
 
     def items(self) -> tuple[T, ...]:
         """Return the items, in order, as they are now."""
-        found = self._copy
-        if found is None:
+        items = self._copy
+        if items is None:
             with self._lock:
-                found = self._copy = tuple(self._items.values())
-        return found
+                items = self._copy = tuple(self._items.values())
+        return items
 
     def __iter__(self) -> Iterator[T]:
         return iter(self.items())
@@ -157,17 +157,17 @@ class Registry(Generic[T]):
         if alias is not None:
             self._aliases[alias] = (*self._aliases.get(alias, ()), item)
 
-    def _take_alias(self, item: T) -> None:
+    def _remove_alias(self, item: T) -> None:
         alias = self._alias_of(item)
         if alias is None:
             return
-        left = tuple(each for each in self._aliases.get(alias, ()) if each is not item)
-        if left:
-            self._aliases[alias] = left
+        remaining = tuple(other for other in self._aliases.get(alias, ()) if other is not item)
+        if remaining:
+            self._aliases[alias] = remaining
         else:
             self._aliases.pop(alias, None)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for callback in self._callbacks:
             callback()
 

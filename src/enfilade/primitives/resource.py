@@ -22,7 +22,7 @@ from enfilade.primitives.completion import Completer, Source, completers_for
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.handler import Handler, handler_of
 from enfilade.primitives.metadata import (
-    NEVER,
+    NO_CACHING,
     Caching,
     Dumped,
     check_options,
@@ -66,7 +66,7 @@ class Resource:
     uri: str
     definition: wire.Resource
     handler: Handler
-    caching: Caching = NEVER
+    caching: Caching = NO_CACHING
     measure: Callable[[], int | None] | None = None
 
     @property
@@ -128,20 +128,20 @@ class ResourceTemplate:
         raw = self._template.match(uri, any_query=any_query)
         if raw is None:
             return None
-        found: dict[str, str | list[str]] = {}
+        values: dict[str, str | list[str]] = {}
         for name, variable in self._template.variables.items():
             if self._takes_list(name):
                 items = _items(raw.get(name), variable)
                 if items is None:
                     return None
                 if items or name in self._reader.schema.get("required", ()):
-                    found[name] = items
+                    values[name] = items
             elif name in raw:
                 value = decoded(raw[name])
                 if value is None:
                     return None
-                found[name] = value
-        return found
+                values[name] = value
+        return values
 
     def bind(self, values: Mapping[str, str | list[str]], context: Any) -> dict[str, Any]:
         """Return the values for the function, by parameter name.
@@ -167,10 +167,10 @@ class ResourceTemplate:
         return takes_list(self._reader.schema["properties"][name], self._reader.schema)
 
 
-def takes_list(part: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
+def takes_list(property_schema: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
     """Return whether the values of a part of a schema are, or may be, arrays."""
-    branches = [follow(each, schema) for each in (part, *part.get("anyOf", ()))]
-    return any(each.get("type") == "array" for each in branches)
+    branches = [follow(branch, schema) for branch in (property_schema, *property_schema.get("anyOf", ()))]
+    return any(branch.get("type") == "array" for branch in branches)
 
 
 def _items(raw: str | None, variable: Variable) -> list[str] | None:
@@ -178,8 +178,8 @@ def _items(raw: str | None, variable: Variable) -> list[str] | None:
     if raw is None:
         return []
     items = [decoded(item) for item in re.split(f"[{re.escape(variable.separators)}]", raw)]
-    known = [item for item in items if item is not None]
-    return known if len(known) == len(items) else None
+    readable = [item for item in items if item is not None]
+    return readable if len(readable) == len(items) else None
 
 
 def resource_from_function(
@@ -195,7 +195,7 @@ def resource_from_function(
     annotations: Annotations | Mapping[str, Any] | Dumped | None = None,
     icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None = None,
     meta: Mapping[str, Any] | None = None,
-    caching: Caching = NEVER,
+    caching: Caching = NO_CACHING,
 ) -> Resource:
     """Make a resource of a callable without arguments (but for the context).
 
@@ -300,7 +300,7 @@ def template_from_function(
     annotations: Annotations | Mapping[str, Any] | Dumped | None = None,
     icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None = None,
     meta: Mapping[str, Any] | None = None,
-    caching: Caching = NEVER,
+    caching: Caching = NO_CACHING,
     complete: Mapping[str, Source] | None = None,
     verbatim: Sequence[str] = (),
     members: Callable[[], Sequence[wire.Resource]] | None = None,
@@ -340,7 +340,7 @@ def template_from_function(
     _check_agreement(template, signature, label)
     # A template publishes nothing about its variables but this text.
     docstring = read_docstring(docstring_of(fn), documented_names(signature, published=False))
-    parameters = [each for each in signature.parameters if each.name in template.variables]
+    parameters = [parameter for parameter in signature.parameters if parameter.name in template.variables]
     reader = StringReader(uri_template, parameters, descriptions={}, label=label, kind="resource template")
     definition = wire.ResourceTemplate(
         uri_template=uri_template,
@@ -373,12 +373,12 @@ def template_from_function(
 
 def _check_agreement(template: UriTemplate, signature: Signature, label: str) -> None:
     """Compare the variables of a template with the parameters of its function."""
-    parameters = {each.name: each for each in signature.parameters}
+    parameters = {parameter.name: parameter for parameter in signature.parameters}
     for name in template.variables:
         if name not in parameters:
             raise TypeError(f'{label} has no parameter for "{name}" of "{template.template}"; add one')
-    for name, each in parameters.items():
-        if name not in template.variables and each.default is EMPTY:
+    for name, parameter in parameters.items():
+        if name not in template.variables and parameter.default is EMPTY:
             raise TypeError(
                 f'{label}, parameter "{name}": "{template.template}" has no place for it; '
                 f"write it into the template, or give it a default"

@@ -200,7 +200,7 @@ def tool_from_function(
     )
     sketched = replace(  # what will stand in a schema that is made later can be looked at without it
         outline,
-        input_schema=_said(docstring, signature) if isinstance(reader, LazyObject) else reader.schema,
+        input_schema=_published_texts(docstring, signature) if isinstance(reader, LazyObject) else reader.schema,
         output_schema=UNSET if isinstance(writer, LazyObject) else writer.schema or UNSET,
     )
     check_sendable(sketched, label)
@@ -238,16 +238,19 @@ def _define(
     keep_output: bool,
 ) -> wire.Tool:
     """Return what is listed: the outline with its schemas, which are made now if they were not before."""
-    taken, sent = reader.schema, writer.schema
-    if "$defs" in taken and not keep_input:
-        taken = _references.inline_references(taken)
-    if sent is not None and "$defs" in sent and not keep_output:
-        sent = _references.inline_references(sent)
-    return replace(outline, input_schema=taken, output_schema=sent or UNSET)
+    input_schema, output_schema = reader.schema, writer.schema
+    if "$defs" in input_schema and not keep_input:
+        input_schema = _references.inline_references(input_schema)
+    if output_schema is not None and "$defs" in output_schema and not keep_output:
+        output_schema = _references.inline_references(output_schema)
+    return replace(outline, input_schema=input_schema, output_schema=output_schema or UNSET)
 
 
-def _said(docstring: Docstring, signature: Signature) -> dict[str, Any]:
-    return {"parameters": docstring.parameters, "more": [list(texts_of(each)) for each in signature.parameters]}
+def _published_texts(docstring: Docstring, signature: Signature) -> dict[str, Any]:
+    return {
+        "parameters": docstring.parameters,
+        "more": [list(texts_of(parameter)) for parameter in signature.parameters],
+    }
 
 
 def _reader(
@@ -277,8 +280,8 @@ def _reader(
 
 def _writer(returns: Any, label: str, structured: bool | None, schema: Mapping[str, Any] | None) -> ResultWriter:
     def make() -> ResultWriter:
-        given = None if schema is None else dict(schema)
-        return _structured.writer_for(returns, label=label, structured=structured, schema=given)
+        copied_schema = None if schema is None else dict(schema)
+        return _structured.writer_for(returns, label=label, structured=structured, schema=copied_schema)
 
     is_surely_fine = not structured and schema is None and (returns is EMPTY or is_deferrable(returns))
     return cast("ResultWriter", LazyObject(make)) if is_surely_fine else make()

@@ -43,7 +43,7 @@ def tool(fn: _F, /) -> _F: ...
 def tool(fn: str | None = None, /, **options: Unpack[ToolOptions]) -> Callable[[_F], _F]: ...
 
 
-def tool(fn: Any = None, /, *others: object, **options: Any) -> Any:
+def tool(fn: Any = None, /, *surplus: object, **options: Any) -> Any:
     """Mark a function as a tool, for `add_tools_from_module`; the function itself stays as it is.
 
     Use it bare or with the options of `MCPApp.add_tool`; one that the application does not know is refused there.
@@ -51,7 +51,7 @@ def tool(fn: Any = None, /, *others: object, **options: Any) -> Any:
     Raises:
         TypeError: it has two names, or more than a name by position.
     """
-    if others:
+    if surplus:
         raise TypeError("@tool takes one argument by position, the name; write description=... and the like")
     if isinstance(fn, str):
         if options.setdefault("name", fn) != fn:
@@ -77,13 +77,13 @@ def tools_in_module(module: ModuleType | str) -> list[Callable[..., Any]]:
         ImportError: the module, or one below it, cannot be imported; says which.
     """
     root = _imported(module) if isinstance(module, str) else module
-    found: dict[int, Callable[..., Any]] = {}
-    for each in _with_submodules(root):
-        for value in list(vars(each).values()):
+    functions: dict[int, Callable[..., Any]] = {}
+    for submodule in _with_submodules(root):
+        for value in list(vars(submodule).values()):
             # A class or an object may hand any attribute down or make it up, so the mark has to be its own.
             if callable(value) and options_of(value) is not None and MARK in getattr(value, "__dict__", {}):
-                found.setdefault(id(value), value)
-    return list(found.values())
+                functions.setdefault(id(value), value)
+    return list(functions.values())
 
 
 def _marked(fn: Any, mark: Mark) -> Any:
@@ -113,15 +113,15 @@ def _imported(name: str) -> ModuleType:
 
 def _with_submodules(root: ModuleType) -> Iterator[ModuleType]:
     yield root
-    for each in sorted(
+    for info in sorted(
         pkgutil.iter_modules(getattr(root, "__path__", ()), f"{root.__name__}."), key=lambda m: m.name
     ):
-        if each.name.endswith(".__main__"):  # importing it would run it
+        if info.name.endswith(".__main__"):  # importing it would run it
             continue
         try:
-            module = importlib.import_module(each.name)
+            module = importlib.import_module(info.name)
         except Exception as error:
             raise ImportError(
-                f"{each.name} cannot be imported: {type(error).__name__}: {error}", name=each.name
+                f"{info.name} cannot be imported: {type(error).__name__}: {error}", name=info.name
             ) from error
         yield from _with_submodules(module)

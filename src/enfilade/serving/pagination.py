@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from enfilade.primitives.metadata import NEVER, Caching
+from enfilade.primitives.metadata import NO_CACHING, Caching
 from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.message import Message, PaginatedResult
@@ -46,7 +46,7 @@ class PaginatedList:
         render: Render,
         *,
         size: int,
-        caching: Caching = NEVER,
+        caching: Caching = NO_CACHING,
     ) -> None:
         self._kind: Callable[..., PaginatedResult] = kind
         self._field = field

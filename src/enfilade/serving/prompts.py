@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from enfilade.primitives.metadata import NEVER, Caching
+from enfilade.primitives.metadata import NO_CACHING, Caching
 from enfilade.primitives.registry import Registry
 from enfilade.serving.execution import HandlerRunner
 from enfilade.serving.failures import failures_as_errors
@@ -51,7 +51,7 @@ class Prompts:
             lambda: registry.version,
             render,
             size=page_size,
-            caching=caching.get("prompts/list", NEVER),
+            caching=caching.get("prompts/list", NO_CACHING),
         )
 
     def definitions(self) -> Sequence[Definition]:

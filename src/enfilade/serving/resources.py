@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from enfilade.primitives.errors import ResourceNotFound
-from enfilade.primitives.metadata import NEVER, Caching
+from enfilade.primitives.metadata import NO_CACHING, Caching
 from enfilade.primitives.registry import Registry
 from enfilade.primitives.uri.uris import MAX_LENGTH, canonical, without_fragment
 from enfilade.serving.execution import HandlerRunner
@@ -74,7 +74,7 @@ class Resources:
             self._listed_version,
             render,
             size=page_size,
-            caching=caching.get("resources/list", NEVER),
+            caching=caching.get("resources/list", NO_CACHING),
         )
         self.template_pages = PaginatedList(
             ListResourceTemplatesResult,
@@ -83,7 +83,7 @@ class Resources:
             lambda: templates.version,
             render,
             size=page_size,
-            caching=caching.get("resources/templates/list", NEVER),
+            caching=caching.get("resources/templates/list", NO_CACHING),
         )
 
     def is_offered(self) -> bool:
@@ -136,7 +136,7 @@ class Resources:
                     raise
                 raise not_found(error, request) from error
         first_round = params.input_responses is UNSET and params.request_state is UNSET  # R-2A2
-        return source.caching.on(result) if first_round and source.caching is not NEVER else result
+        return source.caching.on(result) if first_round and source.caching is not NO_CACHING else result
 
     def _match(self, uri: str) -> "tuple[Resource | ResourceTemplate, Bind, dict[str, Any]] | None":
         """Return the resource or template of a URI, the function that binds its values, and these values.

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from enfilade.primitives.errors import EnfiladeError
-from enfilade.primitives.metadata import NEVER, Caching
+from enfilade.primitives.metadata import NO_CACHING, Caching
 from enfilade.primitives.registry import Registry
 from enfilade.serving.channel import Outcome
 from enfilade.serving.execution import HandlerRunner, TimeLimit
@@ -71,7 +71,7 @@ class Tools:
             lambda: registry.version,
             render,
             size=page_size,
-            caching=caching.get("tools/list", NEVER),
+            caching=caching.get("tools/list", NO_CACHING),
         )
 
     # -- calling ---------------------------------------------------------------------------------------------

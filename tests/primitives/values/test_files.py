@@ -41,7 +41,7 @@ def directory(root: Path, **options: Any) -> Directory:
 
 def test_lists_files_in_the_order_of_their_paths(root: Path) -> None:
     """R-2A5, R-521: stable, and each under a legal URI with its size."""
-    found = directory(root).listed()
+    found = directory(root).definitions()
     assert [(each.uri, each.name, each.size) for each in found] == [
         ("docs://LICENSE", "LICENSE", 4),
         ("docs://noise", "noise", 3),
@@ -66,7 +66,7 @@ def test_reads_files_by_their_kind(root: Path, path: str, mime_type: str, member
     contents = directory(root).read(path)
     assert contents.mime_type == mime_type
     assert getattr(contents, member) is not UNSET
-    assert contents.uri == next(each.uri for each in directory(root).listed() if each.name == path)
+    assert contents.uri == next(each.uri for each in directory(root).definitions() if each.name == path)
 
 
 OUTSIDE = [
@@ -104,7 +104,7 @@ def test_what_is_not_there(root: Path, path: str) -> None:
 
 def test_hidden_files_by_wish(root: Path) -> None:
     found = directory(root, hidden=True)
-    assert {".env", ".git/config"} <= {each.name for each in found.listed()}
+    assert {".env", ".git/config"} <= {each.name for each in found.definitions()}
     assert found.read(".env").text == SECRET
     with pytest.raises(ResourceNotFound):
         found.read("../secret.txt")
@@ -120,9 +120,14 @@ def test_links_stay_inside(root: Path) -> None:
     (root / "round").symlink_to(root / "round")
     (root / "broken").symlink_to(root / "nothing")
     found = directory(root)
-    assert {each.name for each in found.listed()} & {"out.txt", "hidden.txt", "round", "broken", "in.txt"} == {
-        "in.txt"
-    }
+    names = {each.name for each in found.definitions()}
+    assert names & {
+        "out.txt",
+        "hidden.txt",
+        "round",
+        "broken",
+        "in.txt",
+    } == {"in.txt"}
     assert found.read("in.txt").text == "free"
     for path in ("out.txt", "out/secret.txt", "hidden.txt", "round", "broken"):
         with pytest.raises(ResourceNotFound):
@@ -140,7 +145,7 @@ def test_the_directory_itself_may_be_a_link(root: Path, tmp_path: Path) -> None:
 def test_what_is_no_regular_file_is_not_there(root: Path) -> None:
     """A pipe would be waited for."""
     os.mkfifo(root / "pipe")
-    assert "pipe" not in [each.name for each in directory(root).listed()]
+    assert "pipe" not in [each.name for each in directory(root).definitions()]
     with pytest.raises(ResourceNotFound):
         directory(root).read("pipe")
 
@@ -148,13 +153,13 @@ def test_what_is_no_regular_file_is_not_there(root: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_names_that_are_no_text_are_left_out(root: Path) -> None:
     Path(os.fsdecode(os.fsencode(root) + b"/\xff.txt")).write_text("x")
-    assert all(each.name.isprintable() for each in directory(root).listed())
+    assert all(each.name.isprintable() for each in directory(root).definitions())
 
 
 def test_is_bounded(root: Path) -> None:
     (root / "large").write_bytes(b"x" * 101)
     found = directory(root, limit=2)
-    assert [each.name for each in found.listed()] == ["LICENSE", "large"]
+    assert [each.name for each in found.definitions()] == ["LICENSE", "large"]
     assert found.read("readme.md").text == "# Hi"
     with pytest.raises(ResourceError, match="The file large is larger than 100 bytes"):
         found.read("large")

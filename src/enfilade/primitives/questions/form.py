@@ -109,9 +109,9 @@ class Form:
         try:  # as JSON: a strict model takes the string of a date from JSON alone
             answer = self._validate(msgspec.json.encode(complete))
         except ValidationError as error:
-            from enfilade.primitives.values.validation_messages import complaints  # loaded for errors only
+            from enfilade.primitives.values.validation_messages import error_sentences  # loaded for errors only
 
-            sentences = "; ".join(complaints(error, complete, self.schema, "question"))
+            sentences = "; ".join(error_sentences(error, complete, self.schema, "question"))
             raise AnswerError(f"The answer does not fit the question: {sentences}") from None
         return answer["value"] if self._single else answer
 

@@ -94,7 +94,7 @@ class ArgumentReader:
     ) -> None:
         self._name = name
         self._kind = kind
-        fields = {each.name: _field(each, descriptions.get(each.name)) for each in parameters}
+        fields = {parameter.name: _field(parameter, descriptions.get(parameter.name)) for parameter in parameters}
         options = ConfigDict(
             extra=extra,
             allow_inf_nan=False,  # JSON has neither (R-506), and a string that says "nan" is no number
@@ -106,7 +106,7 @@ class ArgumentReader:
             refuse_impossible(self._core_schema)
             schema = TidySchema().generate(self._core_schema)
         except Exception as error:  # whatever pydantic or a type's own hook has against it
-            raise TypeError(_unfit(fields, label, error)) from error
+            raise TypeError(_type_error(fields, label, error)) from error
         self.schema = _tidied({**schema, "additionalProperties": True} if extra == "ignore" else schema)
         self._validate = validator_of(self._core_schema, adapter).validate_json
         refuse_uncallable(self.schema, self._validate, label, self.schema.get("required", ()))
@@ -122,23 +122,23 @@ class ArgumentReader:
         if len(raw) > LARGE:
             return self._read_large(raw)
         try:
-            found: dict[str, Any] = self._validate(raw)
+            values: dict[str, Any] = self._validate(raw)
         except ValidationError as error:
             return self._read_again(raw, error, self._validate)
         except RecursionError:
-            raise self._too_deep() from None
-        return found
+            raise self._depth_error() from None
+        return values
 
     def _read_large(self, arguments: bytes) -> dict[str, Any]:
         if not self._is_open:
             self._refuse_unknown(arguments)
         try:
-            found: dict[str, Any] = self._validate_large(arguments)
+            values: dict[str, Any] = self._validate_large(arguments)
         except ValidationError as error:
             return self._read_again(arguments, error, self._validate_large)
         except RecursionError:
-            raise self._too_deep() from None
-        return found
+            raise self._depth_error() from None
+        return values
 
     @cached_property
     def _validate_large(self) -> Callable[[bytes], Any]:
@@ -173,11 +173,11 @@ class ArgumentReader:
             except ValidationError as again:
                 error, values, unlisted = again, self._shown(values, repaired), 0
             except RecursionError:
-                raise self._too_deep() from None
+                raise self._depth_error() from None
             else:
                 return result
         count = [f"they are wrong in {unlisted} places"] if unlisted else []
-        sentences = _messages.complaints(error, values, self.schema, self._kind)
+        sentences = _messages.error_sentences(error, values, self.schema, self._kind)
         raise self._error([*count, *sentences]) from None
 
     def _first_errors(self, arguments: bytes, error: ValidationError) -> ValidationError:
@@ -196,26 +196,26 @@ class ArgumentReader:
         Raises:
             ArgumentsError: lists what is wrong.
         """
-        shown = without_values(arguments, self.schema["properties"])
-        if shown is None:
+        outline = without_values(arguments, self.schema["properties"])
+        if outline is None:
             return
         try:
-            self._validate(shown)
+            self._validate(outline)
         except ValidationError as error:
-            if any(each["type"] == "extra_forbidden" for each in _listed(error)):
+            if any(details["type"] == "extra_forbidden" for details in _listed(error)):
                 raise self._error(
-                    _messages.complaints(error, from_json(shown), self.schema, self._kind)
+                    _messages.error_sentences(error, from_json(outline), self.schema, self._kind)
                 ) from None
 
     def _repaired(self, values: Any, faults: Iterable[_messages.Fault]) -> Any:
         """Return arguments with what came as strings, and is no string, in its place; None if there is none."""
-        return _repairs.repaired(values, (each.path for each in faults if not each.in_key), self.schema)
+        return _repairs.repaired(values, (fault.path for fault in faults if not fault.in_key), self.schema)
 
     def _shown(self, values: Any, repaired: Any) -> Any:
-        """Return the arguments that complaints are about."""
+        """Return the arguments that error_sentences are about."""
         return repaired
 
-    def _too_deep(self) -> ArgumentsError:
+    def _depth_error(self) -> ArgumentsError:
         return self._error(["they are nested too deeply"])
 
     def _error(self, sentences: list[str]) -> ArgumentsError:
@@ -243,9 +243,9 @@ class StringReader(ArgumentReader):
 
     def _repaired(self, values: Any, faults: Iterable[_messages.Fault]) -> Any:
         faults = list(faults)
-        found = super()._repaired(values, faults)
-        spelled = dict(values if found is None else found)
-        for name in {str(each.path[0]) for each in faults if len(each.path) == 1} & spelled.keys():
+        parsed = super()._repaired(values, faults)
+        spelled = dict(values if parsed is None else parsed)
+        for name in {str(fault.path[0]) for fault in faults if len(fault.path) == 1} & spelled.keys():
             text = spelled[name]
             if isinstance(text, str) and text.lstrip()[:1] not in ("{", "["):
                 spelled[name] = _spelled(text)
@@ -272,7 +272,7 @@ def failing_fast(schema: Any) -> Any:
         if schema.get("type") in _REPEATING:
             copied["fail_fast"] = True
         return copied
-    return [failing_fast(each) for each in schema] if isinstance(schema, list) else schema
+    return [failing_fast(item) for item in schema] if isinstance(schema, list) else schema
 
 
 def without_values(arguments: bytes, names: Mapping[str, Any]) -> bytes | None:
@@ -284,12 +284,12 @@ def without_values(arguments: bytes, names: Mapping[str, Any]) -> bytes | None:
         members = _MEMBERS.decode(arguments)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # the validator says what is wrong
-    others = [name for name in members if name not in names]
-    if not others:
+    unknown = [name for name in members if name not in names]
+    if not unknown:
         return None
-    kept: dict[str, msgspec.Raw | None] = {name: raw for name, raw in members.items() if name in names}
-    kept.update(dict.fromkeys(others[:_MOST_UNKNOWN]))
-    return msgspec.json.encode(kept)
+    outline: dict[str, msgspec.Raw | None] = {name: raw for name, raw in members.items() if name in names}
+    outline.update(dict.fromkeys(unknown[:_MOST_UNKNOWN]))
+    return msgspec.json.encode(outline)
 
 
 def _listed(error: ValidationError) -> Iterable[ErrorDetails]:
@@ -317,25 +317,25 @@ def _field(parameter: Parameter, description: str | None) -> Any:
 def _description(annotation: Any, default: Any, from_docstring: str | None) -> str | None:
     """Return the description by precedence: `Annotated[T, "text"]`, `Field(description=)`, the docstring's."""
     metadata = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
-    for each in reversed(metadata):
-        if isinstance(each, str):
-            return each
-    for each in (default, *reversed(metadata)):
-        if isinstance(each, FieldInfo) and each.description:
-            return each.description
+    for mark in reversed(metadata):
+        if isinstance(mark, str):
+            return mark
+    for mark in (default, *reversed(metadata)):
+        if isinstance(mark, FieldInfo) and mark.description:
+            return mark.description
     return from_docstring
 
 
 def _tidied(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema in the order in which people read it, with `properties` even if there are none."""
     head = {"type": "object", "properties": schema.get("properties", {})}
-    rest = {key: value for key, value in schema.items() if key not in (*head, "title", "description")}
-    tidy = write_out_headers(portable({**head, **rest}))
+    tail = {key: value for key, value in schema.items() if key not in (*head, "title", "description")}
+    tidy = write_out_headers(portable({**head, **tail}))
     check_headers(tidy)
     return tidy
 
 
-def _unfit(fields: Mapping[str, Any], label: str, error: Exception) -> str:
+def _type_error(fields: Mapping[str, Any], label: str, error: Exception) -> str:
     """Say which parameter has a type that cannot come from JSON."""
     for name, field in fields.items():
         if reason := reason_against(get_args(field)[0]):

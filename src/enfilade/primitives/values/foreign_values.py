@@ -42,17 +42,17 @@ def is_attrs(kind: type) -> bool:
 def members_of(value: Any) -> dict[str, Any]:
     """Return what an object of attrs or msgspec holds, by the names in JSON."""
     if not isinstance(value, msgspec.Struct):
-        return {each.alias: getattr(value, each.name) for each in type(value).__attrs_attrs__}
+        return {attribute.alias: getattr(value, attribute.name) for attribute in type(value).__attrs_attrs__}
     config = value.__struct_config__
-    found: dict[str, Any] = {} if config.tag is None else {str(config.tag_field): config.tag}
+    members: dict[str, Any] = {} if config.tag is None else {str(config.tag_field): config.tag}
     for name, key in zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True):
         member = getattr(value, name)
         if member is not msgspec.UNSET:
-            found[key] = member
-    return found
+            members[key] = member
+    return members
 
 
-def known_value(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Return a value of plainer types for one that pydantic does not know; the same value if there is none."""
     kind = type(value)
     if isinstance(value, msgspec.Struct) and value.__struct_config__.array_like:
@@ -107,19 +107,19 @@ def _label_names(index: Any) -> list[Any]:
     return [f"level_{level}" if name is None else name for level, name in enumerate(index.names)]
 
 
-def known_values(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
     """Return plain containers with known keys and values in them; other objects stay as they are."""
     kind = type(value)
     if kind in _PLAIN:
         return value
     if kind is dict:
-        return {known_values(key): known_values(member) for key, member in value.items()}
+        return {plain_values(key): plain_values(member) for key, member in value.items()}
     if kind in (list, tuple):
-        return kind(map(known_values, value))
+        return kind(map(plain_values, value))
     if isinstance(value, (str, set, frozenset)):
         return value
-    found = known_value(value)
-    return value if found is value else known_values(found)
+    plainer = plain_value(value)
+    return value if plainer is value else plain_values(plainer)
 
 
 def children(value: Any) -> Iterator[tuple[Step, Any]]:
@@ -129,7 +129,7 @@ def children(value: Any) -> Iterator[tuple[Step, Any]]:
     elif isinstance(value, (list, tuple)):
         yield from enumerate(value)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        yield from ((each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value))
+        yield from ((field.name, getattr(value, field.name, None)) for field in dataclasses.fields(value))
     elif hasattr(type(value), "model_fields"):
         yield from vars(value).items()
         yield from (value.__pydantic_extra__ or {}).items()
@@ -137,11 +137,11 @@ def children(value: Any) -> Iterator[tuple[Step, Any]]:
         yield from members_of(value).items()
 
 
-def first_not_finite(value: Any, depth: int = 0) -> tuple[tuple[Step, ...], str] | None:
+def first_non_finite(value: Any, depth: int = 0) -> tuple[tuple[Step, ...], str] | None:
     """Return where the first NaN or infinity is in a value, and what it is called; None if there is none."""
     if isinstance(value, float) and not math.isfinite(value):
         return (), "NaN" if math.isnan(value) else "Infinity"
     for step, child in children(value) if depth < _DEPTH else ():
-        if found := first_not_finite(child, depth + 1):
-            return (step, *found[0]), found[1]
+        if position := first_non_finite(child, depth + 1):
+            return (step, *position[0]), position[1]
     return None

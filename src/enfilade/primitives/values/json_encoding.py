@@ -53,12 +53,12 @@ def json_bytes(value: Any) -> bytes:
         reason = error
     try:
         # Once before, for the keys of dicts, and once after, for what was in dataclasses and the like.
-        known = scrubbed(_foreign.known_values(value))
-        return pydantic_core.to_json(scrubbed(_jsonable(known)), inf_nan_mode="null")
+        plainer = with_clean_text(_foreign.plain_values(value))
+        return pydantic_core.to_json(with_clean_text(_jsonable(plainer)), inf_nan_mode="null")
     except RecursionError:
-        raise unwritable(reason, value) from reason
+        raise encoding_error(reason, value) from reason
     except (ValueError, TypeError) as error:
-        raise unwritable(error, value) from error
+        raise encoding_error(error, value) from error
 
 
 def encoded(value: Any) -> Any:
@@ -102,20 +102,20 @@ def in_standard_alphabet(encoded: Any, compared: Any) -> Any:
     if isinstance(encoded, dict):
         pairs = zip(encoded.items(), compared.items(), strict=True)
         return {
-            in_standard_alphabet(key, other): in_standard_alphabet(member, its)
-            for (key, member), (other, its) in pairs
+            in_standard_alphabet(key, compared_key): in_standard_alphabet(member, compared_member)
+            for (key, member), (compared_key, compared_member) in pairs
         }
     if isinstance(encoded, list):
-        return [in_standard_alphabet(*each) for each in zip(encoded, compared, strict=True)]
+        return [in_standard_alphabet(*pair) for pair in zip(encoded, compared, strict=True)]
     return encoded
 
 
 def fallback(value: Any) -> Any:
     """Return what stands for a value that pydantic does not know."""
-    found = _foreign.known_value(value)
-    if found is value:
+    plainer = _foreign.plain_value(value)
+    if plainer is value:
         raise TypeError(f"{_UNKNOWN}{type(value).__qualname__}")
-    return found
+    return plainer
 
 
 def clean(text: str) -> str:
@@ -129,14 +129,14 @@ def clean(text: str) -> str:
     return text
 
 
-def scrubbed(value: Any) -> Any:
+def with_clean_text(value: Any) -> Any:
     """Return plain containers with `clean` strings in them; other objects stay as they are."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, dict):
-        return {scrubbed(key): scrubbed(member) for key, member in value.items()}
+        return {with_clean_text(key): with_clean_text(member) for key, member in value.items()}
     if type(value) in (list, tuple, set, frozenset):
-        return type(value)(scrubbed(item) for item in value)
+        return type(value)(with_clean_text(item) for item in value)
     return value
 
 
@@ -145,23 +145,23 @@ def is_surrogate_error(error: Exception) -> bool:
     return "surrogates not allowed" in str(error)
 
 
-def unwritable(error: Exception, value: Any = None) -> ReturnedValueError:
+def encoding_error(error: Exception, value: Any = None) -> ReturnedValueError:
     """Return the error that says why a value could not be serialized, and where, without showing the value."""
     text = str(error) or type(error).__name__
     path: tuple[Step, ...] = ()
     if unknown := _UNKNOWN_TYPE.search(text):
-        path = _place_of_fault(value)
+        path = _path_of_fault(value)
         why = f"{_UNKNOWN}{unknown[1]}"
     else:
-        why = next((reason for said, reason in _REASONS.items() if said.lower() in text.lower()), "")
+        why = next((reason for fragment, reason in _REASONS.items() if fragment.lower() in text.lower()), "")
         if not why:
-            path = _place_of_fault(value)
+            path = _path_of_fault(value)
             why = _foreign.SAME_NAME if _foreign.SAME_NAME in text else "JSON cannot hold it"
     where = f", at {_phrases.format_path(path)}" if path else ""
     return ReturnedValueError(f"What it returned cannot be sent{where}: {why}")
 
 
-def _place_of_fault(value: Any) -> tuple[Step, ...]:
+def _path_of_fault(value: Any) -> tuple[Step, ...]:
     """Return the path to the innermost value that cannot be serialized."""
     path: list[Step] = []
     while len(path) < _DEEPEST:
@@ -177,7 +177,7 @@ def _place_of_fault(value: Any) -> tuple[Step, ...]:
 
 def _is_writable(value: Any) -> bool:
     try:
-        _compact(scrubbed(_foreign.known_values(value)))
+        _compact(with_clean_text(_foreign.plain_values(value)))
     except (ValueError, TypeError, RecursionError) as error:
         return is_surrogate_error(error)
     return True

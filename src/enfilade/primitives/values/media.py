@@ -311,22 +311,22 @@ class Directory:
             ResourceNotFound: there is no such file, or it is none of those that may be read.
             ResourceError: it cannot be read, or is too large.
         """
-        found = self._find(path)
-        if found is None:
+        file = self._find(path)
+        if file is None:
             raise ResourceNotFound
-        return _file_contents(found, self._uri(path), None, self._max_size)
+        return _file_contents(file, self._uri(path), None, self._max_size)
 
-    def listed(self) -> list[Resource]:
+    def definitions(self) -> list[Resource]:
         """Return the definitions of its files, in the order of their paths."""
-        found: list[Resource] = []
+        resources: list[Resource] = []
         for path in self._paths():
-            if len(found) == self._limit:
+            if len(resources) == self._limit:
                 break
             relative = path.relative_to(self._root).as_posix()
             file = self._find(relative)
             size = None if file is None else size_of(file)
             if size is not None:
-                found.append(
+                resources.append(
                     Resource(
                         uri=self._uri(relative),
                         name=relative,
@@ -334,33 +334,33 @@ class Directory:
                         size=size,
                     )
                 )
-        return found
+        return resources
 
     def suggest(self, value: str) -> list[str]:
         """Return the paths that go on from what was typed."""
-        return [each.name for each in self.listed() if each.name.startswith(value)]
+        return [resource.name for resource in self.definitions() if resource.name.startswith(value)]
 
     def _find(self, path: str) -> Path | None:
         parts = path.split("/")
-        if any(self._is_closed(part) for part in parts):
+        if any(self._is_closed(name) for name in parts):
             return None
         try:
-            found = self._root.joinpath(*parts).resolve(strict=True)
-            inside = found.is_relative_to(self._root) and found.is_file()
+            resolved = self._root.joinpath(*parts).resolve(strict=True)
+            inside = resolved.is_relative_to(self._root) and resolved.is_file()
         except (OSError, ValueError, RuntimeError):  # not there, not a name, or links in a circle
             return None
         # A link may have led to a place that has no open way to it.
-        if not inside or any(map(self._is_closed, found.relative_to(self._root).parts)):
+        if not inside or any(map(self._is_closed, resolved.relative_to(self._root).parts)):
             return None
-        return found
+        return resolved
 
-    def _is_closed(self, part: str) -> bool:
+    def _is_closed(self, name: str) -> bool:
         """Return whether one step of a path leads nowhere that clients may go."""
-        if part in ("", ".", "..") or "\\" in part or (os.name == "nt" and ":" in part):
+        if name in ("", ".", "..") or "\\" in name or (os.name == "nt" and ":" in name):
             return True
-        if clean(part) != part:  # a name that is no text, and so cannot stand in a URI
+        if clean(name) != name:  # a name that is no text, and so cannot stand in a URI
             return True
-        return part.startswith(".") and not self._hidden
+        return name.startswith(".") and not self._hidden
 
     def _paths(self) -> Iterator[Path]:
         for folder, folders, files in os.walk(self._root):
@@ -386,8 +386,8 @@ def _file_contents(path: Path, uri: str, mime_type: str | None, max_size: int) -
 
 def _mime_type_of_bytes(data: bytes) -> str:
     """Return the media type of a file whose name says nothing."""
-    if (found := sniff_mime_type(data)) is not None:
-        return found
+    if (mime_type := sniff_mime_type(data)) is not None:
+        return mime_type
     try:
         data.decode()
     except UnicodeDecodeError:

@@ -43,14 +43,14 @@ def repaired(values: Any, paths: Iterable[tuple[Step, ...]], schema: Mapping[str
         text = value_at(values, path)
         if not path or not isinstance(text, str):
             continue
-        part = descend(schema, path, schema)
-        target = _Target.of(part, schema)
+        subschema = descend(schema, path, schema)
+        target = _Target.of(subschema, schema)
         value = target.meant_by(text)
         if value is text:
             continue
         result = values.copy() if result is None else result
         value_at(result, path[:-1])[path[-1]] = value
-        if not _takes_text(part, schema):
+        if not _takes_text(subschema, schema):
             for owner, key in _alike(result, path, schema):
                 if isinstance(owner[key], str):
                     owner[key] = target.meant_by(owner[key])
@@ -64,9 +64,9 @@ class _Target(NamedTuple):
     choices: Mapping[str, Any]
 
     @classmethod
-    def of(cls, part: Mapping[str, Any] | None, root: Mapping[str, Any]) -> _Target:
-        choices = [choice for choice in _choices(part, root) if not isinstance(choice, str)]
-        return cls(frozenset(types_of(part, root)), {to_json(choice).decode(): choice for choice in choices})
+    def of(cls, schema: Mapping[str, Any] | None, root: Mapping[str, Any]) -> _Target:
+        choices = [choice for choice in _choices(schema, root) if not isinstance(choice, str)]
+        return cls(frozenset(types_of(schema, root)), {to_json(choice).decode(): choice for choice in choices})
 
     def meant_by(self, text: str) -> Any:
         """Return what a string stands for; the string itself if that is nothing else."""
@@ -81,22 +81,22 @@ class _Target(NamedTuple):
         return self.choices.get(stripped.lower(), text) if self.choices else text
 
 
-def _choices(part: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[Any]:
+def _choices(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[Any]:
     """Yield the values that a schema and its branches list."""
-    part = follow(part, root)
-    yield from part.get("enum", [part["const"]] if "const" in part else [])
-    for branch in branches_of(part) if depth < _DEPTH else ():
+    schema = follow(schema, root)
+    yield from schema.get("enum", [schema["const"]] if "const" in schema else [])
+    for branch in branches_of(schema) if depth < _DEPTH else ():
         yield from _choices(branch, root, depth + 1)
 
 
-def _takes_text(part: Any, root: Mapping[str, Any], depth: int = 0) -> bool:
+def _takes_text(schema: Any, root: Mapping[str, Any], depth: int = 0) -> bool:
     """Whether some string may be a value of a schema, as far as its keywords say."""
-    part = follow(part, root)
-    if "enum" in part or "const" in part:
-        return any(isinstance(choice, str) for choice in part.get("enum", [part.get("const")]))
-    if "type" in part:
-        return "string" in part["type"]
-    branches = branches_of(part)
+    schema = follow(schema, root)
+    if "enum" in schema or "const" in schema:
+        return any(isinstance(choice, str) for choice in schema.get("enum", [schema.get("const")]))
+    if "type" in schema:
+        return "string" in schema["type"]
+    branches = branches_of(schema)
     if not branches or depth == _DEPTH:
         return True
     return any(_takes_text(branch, root, depth + 1) for branch in branches)
@@ -107,20 +107,22 @@ def _alike(value: Any, path: tuple[Step, ...], schema: Mapping[str, Any]) -> Ite
 
     Those are the items of an array, and the members of an object that are none of its properties.
     """
-    owners, part = [value], schema
+    owners, subschema = [value], schema
     for step in path[:-1]:
-        keys_of = _selector(step, part, schema)
+        keys_of = _selector(step, subschema, schema)
         owners = [owner[key] for owner in owners for key in keys_of(owner)]
-        part = descend(part, (step,), schema) or {}
-    keys_of = _selector(path[-1], part, schema)
+        subschema = descend(subschema, (step,), schema) or {}
+    keys_of = _selector(path[-1], subschema, schema)
     for owner in owners:
         for key in keys_of(owner):
             yield owner, key
 
 
-def _selector(step: Step, part: Mapping[str, Any], root: Mapping[str, Any]) -> Callable[[Any], Iterable[Any]]:
+def _selector(
+    step: Step, owner_schema: Mapping[str, Any], root: Mapping[str, Any]
+) -> Callable[[Any], Iterable[Any]]:
     """Return what gives the keys of a value of this schema that have the schema of one of them."""
-    schemas = [part, *(follow(branch, root) for branch in branches_of(part))]
+    schemas = [owner_schema, *(follow(branch, root) for branch in branches_of(owner_schema))]
     if isinstance(step, int):
         if any("prefixItems" in schema for schema in schemas):
             return lambda value: [step] if isinstance(value, list) and step < len(value) else ()

@@ -16,7 +16,7 @@ from msgspec import UNSET
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.values.json_encoding import clean, json_bytes
 from enfilade.primitives.values.media import Media, sniff_mime_type
-from enfilade.primitives.values.results import is_sdk_object, listed, sdk_dict
+from enfilade.primitives.values.results import as_list, is_sdk_object, sdk_dict
 from enfilade.wire.content import (
     AudioContent,
     BlobResourceContents,
@@ -50,12 +50,12 @@ def read_result(
         value = msgspec.convert(sdk_dict(value), ReadResourceResult)
     if isinstance(value, ReadResourceResult):
         return value
-    value = listed(value)
-    if isinstance(value, (list, tuple)) and any(map(_speaks_for_itself, value)):
+    value = as_list(value)
+    if isinstance(value, (list, tuple)) and any(map(_is_explicit, value)):
         contents = [_contents_of(item, uri, mime_type) for item in value]
     else:
         contents = [_contents_of(value, uri, mime_type)]
-    return ReadResourceResult(contents=[_with_meta(each, meta) for each in contents] if meta else contents)
+    return ReadResourceResult(contents=[_with_meta(item, meta) for item in contents] if meta else contents)
 
 
 def _with_meta(contents: ResourceContents, meta: Mapping[str, Any]) -> ResourceContents:
@@ -71,12 +71,12 @@ def _contents_of(value: Any, uri: str, mime_type: str | None) -> ResourceContent
         return BlobResourceContents(uri=uri, mime_type=guess, blob=base64.b64encode(data).decode("ascii"))
     if value is None:
         raise ReturnedValueError("It returned nothing; raise ResourceNotFound where there is nothing to read")
-    return _spelled_out(value, uri) or TextResourceContents(
+    return _explicit_contents(value, uri) or TextResourceContents(
         uri=uri, mime_type=mime_type or "application/json", text=json_bytes(value).decode()
     )
 
 
-def _spelled_out(value: Any, uri: str) -> ResourceContents | None:
+def _explicit_contents(value: Any, uri: str) -> ResourceContents | None:
     """Return the contents that a value of ours or of the official SDK says it is; None for plain data."""
     if is_sdk_object(value):
         value = _from_sdk(sdk_dict(value), type(value).__name__)
@@ -93,18 +93,18 @@ def _spelled_out(value: Any, uri: str) -> ResourceContents | None:
     return None
 
 
-def _from_sdk(found: Mapping[str, Any], name: str) -> Any:
+def _from_sdk(members: Mapping[str, Any], name: str) -> Any:
     kinds: tuple[Any, ...] = (TextContent | ImageContent | AudioContent | EmbeddedResource,)
-    if "type" not in found:
+    if "type" not in members:
         kinds = (TextResourceContents, BlobResourceContents)
     for kind in kinds:
         try:
-            return msgspec.convert(found, kind)
+            return msgspec.convert(members, kind)
         except msgspec.ValidationError:
             continue
     raise ReturnedValueError(f"It returned a {name}, which is nothing that a resource can hold")
 
 
-def _speaks_for_itself(value: Any) -> bool:
+def _is_explicit(value: Any) -> bool:
     kinds = (ResourceContents, EmbeddedResource, Media, ImageContent, AudioContent, TextContent, *_BYTES)
     return isinstance(value, kinds) or is_sdk_object(value)

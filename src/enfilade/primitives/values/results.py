@@ -99,9 +99,9 @@ class FreeWriter:
         """Return the result for any value; see the top of this file."""
         if type(value) is str:
             return CallToolResult(content=[TextContent(text=clean(value))])
-        value = listed(value)
-        if (told := as_told(value, None)) is not None:
-            return told
+        value = as_list(value)
+        if (own_result := explicit_result(value, None)) is not None:
+            return own_result
         if (content := blocks_in(value)) is not None:
             return CallToolResult(content=content)
         data = json_bytes(value)
@@ -115,7 +115,7 @@ class FreeWriter:
 _DATA: Final[Any] = vars(CallToolResult)["structured_content"]
 
 
-def as_told(value: Any, checker: SchemaChecker | None) -> CallToolResult | None:
+def explicit_result(value: Any, checker: SchemaChecker | None) -> CallToolResult | None:
     """Return the result that `value` itself spells out, ours or the official SDK's; None if it is none.
 
     Args:
@@ -138,7 +138,7 @@ def as_told(value: Any, checker: SchemaChecker | None) -> CallToolResult | None:
         )
     if not isinstance(value, ToolResult):
         return None
-    content = listed(value.content)
+    content = as_list(value.content)
     result = CallToolResult(
         content=[] if isinstance(content, (list, tuple)) and not content else blocks_of(content)
     )
@@ -154,8 +154,8 @@ def as_told(value: Any, checker: SchemaChecker | None) -> CallToolResult | None:
 
 
 def _set_structured(result: CallToolResult, value: ToolResult) -> None:
-    told = value.structured_content
-    data = bytes(told) if isinstance(told, msgspec.Raw) else json_bytes(told)
+    content = value.structured_content
+    data = bytes(content) if isinstance(content, msgspec.Raw) else json_bytes(content)
     result.structured_content = msgspec.Raw(data)
     if value.content is None:
         result.content = [TextContent(text=text_of_json(data))]
@@ -176,8 +176,8 @@ def refuse_problems(checker: SchemaChecker, value: Any) -> None:
         ReturnedValueError: names the places at fault.
     """
     if problems := checker.problems(value):
-        said = "; ".join(map(str, problems))
-        raise ReturnedValueError(f"The tool returned what its output schema does not allow: {said}")
+        text = "; ".join(map(str, problems))
+        raise ReturnedValueError(f"The tool returned what its output schema does not allow: {text}")
 
 
 # -- content blocks --------------------------------------------------------------------------------------------
@@ -194,12 +194,12 @@ def block_of(value: Any) -> ContentBlock | None:
         ToolError: the file of an image, sound or file cannot be read.
     """
     if isinstance(value, Block):
-        return _cleaned(value)
+        return _with_clean_text(value)
     if isinstance(value, (Image, Audio, File)):
         return value.to_block()
     if is_sdk_object(value):
         try:
-            return _cleaned(msgspec.convert(sdk_dict(value), ContentBlock))
+            return _with_clean_text(msgspec.convert(sdk_dict(value), ContentBlock))
         except msgspec.ValidationError as error:
             name = type(value).__name__
             raise ReturnedValueError(f"A {name} was returned, which is no content block") from error
@@ -208,8 +208,8 @@ def block_of(value: Any) -> ContentBlock | None:
 
 def blocks_of(value: Any) -> list[ContentBlock]:
     """Return the content for a value: nothing for None, the blocks in it, or the value as one text block."""
-    found = blocks_in(value)
-    return [TextContent(text=text_of(value))] if found is None else found
+    blocks = blocks_in(value)
+    return [TextContent(text=text_of(value))] if blocks is None else blocks
 
 
 def blocks_in(value: Any) -> list[ContentBlock] | None:
@@ -239,7 +239,7 @@ def text_of_json(data: bytes) -> str:
     return str(from_json(data)) if data.startswith(b'"') else data.decode()
 
 
-def listed(value: Any) -> Any:
+def as_list(value: Any) -> Any:
     """Return a list for an iterator, which can be read only once, and any other value as it is."""
     return list(value) if isinstance(value, Iterator) else value
 
@@ -268,19 +268,19 @@ def sdk_dict(value: BaseModel) -> dict[str, Any]:
 
 def declares_content(annotation: Any) -> bool:
     """Return whether a return annotation speaks of content anywhere: then it has no schema, and needs none."""
-    return any(_is_content_class(part) for part in parts_of(annotation))
+    return any(_is_content_class(annotation_part) for annotation_part in parts_of(annotation))
 
 
-def _is_content_class(part: Any) -> bool:
-    is_class = isinstance(part, type) and get_origin(part) is None
-    return is_class and (issubclass(part, (Message, Media)) or is_sdk_class(part))
+def _is_content_class(annotation: Any) -> bool:
+    is_class = isinstance(annotation, type) and get_origin(annotation) is None
+    return is_class and (issubclass(annotation, (Message, Media)) or is_sdk_class(annotation))
 
 
 def _is_block(value: Any) -> bool:
     return isinstance(value, (Block, Media)) or is_sdk_object(value)
 
 
-def _cleaned(block: Any) -> ContentBlock:
+def _with_clean_text(block: Any) -> ContentBlock:
     """Return the block with text that can be encoded; nearly always that is the block itself."""
     if isinstance(block, TextContent):
         if (text := clean(block.text)) is not block.text:
@@ -289,5 +289,5 @@ def _cleaned(block: Any) -> ContentBlock:
         text = clean(block.resource.text)
         if text is not block.resource.text:
             return msgspec.structs.replace(block, resource=msgspec.structs.replace(block.resource, text=text))
-    found: ContentBlock = block
-    return found
+    unchanged: ContentBlock = block
+    return unchanged

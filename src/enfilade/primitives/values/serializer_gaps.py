@@ -36,7 +36,7 @@ from enfilade.primitives.schema.core_nodes import (
     takes_none,
 )
 from enfilade.primitives.schema.core_schemas import for_results, serializer_of
-from enfilade.primitives.values.foreign_values import children, is_attrs, known_value
+from enfilade.primitives.values.foreign_values import children, is_attrs, plain_value
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _BYTES: Final = frozenset({bytes, bytearray})
@@ -60,7 +60,7 @@ def holds_bytes_in_models(value: Any) -> bool:
                 if in_model:
                     return True
                 continue
-            new = [each for each in values if type(each) is kind and id(each) not in seen[in_model]]
+            new = [member for member in values if type(member) is kind and id(member) not in seen[in_model]]
             seen[in_model].update(map(id, new))
             is_model = hasattr(kind, "__pydantic_serializer__")
             if is_model and _traits(kind).is_changed:
@@ -89,7 +89,7 @@ def without_models(value: Any, encode: Encode, fallback: Encode) -> Any:
         return [without_models(item, encode, fallback) for item in value]
     if dataclasses.is_dataclass(kind):
         return {name: without_models(member, encode, fallback) for name, member in children(value)}
-    plainer = known_value(value)
+    plainer = plain_value(value)
     return value if plainer is value else without_models(plainer, encode, fallback)
 
 
@@ -108,34 +108,34 @@ class _Anything:
         self.schema = core_schema.any_schema(serialization=self.writes)
 
 
-def _encoding(schema: Any, anything: _Anything, *, is_open: bool) -> Any:
+def _encoding(schema: Any, any_type: _Anything, *, is_open: bool) -> Any:
     """Return a copy of a part of a core schema; `is_open` says that the model around it allows more fields."""
     if isinstance(schema, (list, tuple)):
-        return type(schema)(_encoding(each, anything, is_open=is_open) for each in schema)
+        return type(schema)(_encoding(node, any_type, is_open=is_open) for node in schema)
     if not isinstance(schema, dict):
         return schema
     writes = (schema.get("serialization") or {}).get("type")
     if schema.get("type") == "any" and writes is None:
-        return {**schema, **anything.schema}
+        return {**schema, **any_type.schema}
     if schema.get("type") in ("model", "typed-dict", "dataclass"):
         is_open = allows_more(schema)
     has_fields = schema.get("type") in ("model-fields", "typed-dict")
     changed = {
-        key: _encoding_member(key, member, anything, is_open and not has_fields) for key, member in schema.items()
+        key: _encoding_member(key, member, any_type, is_open and not has_fields) for key, member in schema.items()
     }
     if writes == "any":
-        changed["serialization"] = anything.writes
+        changed["serialization"] = any_type.writes
     if has_fields and is_open and "extras_schema" not in schema:
-        changed["extras_schema"] = anything.schema
+        changed["extras_schema"] = any_type.schema
     return changed
 
 
-def _encoding_member(key: str, member: Any, anything: _Anything, is_open: bool) -> Any:
+def _encoding_member(key: str, member: Any, any_type: _Anything, is_open: bool) -> Any:
     if key in MANY and isinstance(member, dict) and not isinstance(member.get("type"), str):
-        return {name: _encoding(each, anything, is_open=is_open) for name, each in member.items()}
+        return {name: _encoding(node, any_type, is_open=is_open) for name, node in member.items()}
     # Keys of objects are texts, whatever their type.
     if (key in ONE and key != "keys_schema") or key in MANY or key == "serialization":
-        return _encoding(member, anything, is_open=is_open)
+        return _encoding(member, any_type, is_open=is_open)
     return member
 
 
@@ -151,17 +151,17 @@ def _is_without_objects(value: Any) -> bool:
 def _members(kind: Any, values: list[Any]) -> list[Any]:
     """Return the members of values of one class that may be, or hold, models with bytes."""
     if kind is dict:
-        return list(chain.from_iterable(each.values() for each in values))
+        return list(chain.from_iterable(owner.values() for owner in values))
     if kind in _LISTS:
         return list(chain.from_iterable(values))
     if hasattr(kind, "__pydantic_serializer__"):
         traits = _traits(kind)
-        members = [getattr(each, name, None) for name in traits.fields for each in values]
+        members = [getattr(owner, name, None) for name in traits.fields for owner in values]
         if traits.allows_more:
-            members += chain.from_iterable((each.__pydantic_extra__ or {}).values() for each in values)
+            members += chain.from_iterable((owner.__pydantic_extra__ or {}).values() for owner in values)
         return members
     if dataclasses.is_dataclass(kind) or is_attrs(kind) or hasattr(kind, "__struct_fields__"):
-        return [member for each in values for _, member in children(each)]
+        return [member for owner in values for _, member in children(owner)]
     return []
 
 
@@ -240,8 +240,8 @@ class UncheckedFields:
         self._classes: dict[type, _Fields] = dict(filter(None, described))
         self._kinds = tuple(self._classes)
         # Classes whose objects hold no models, by what these objects need: nearly every result is one of them.
-        self._flat = {kind: each.required for kind, each in self._classes.items() if not each.with_models}
-        self._has_models = any(each.required for each in self._classes.values())
+        self._flat = {kind: fields.required for kind, fields in self._classes.items() if not fields.with_models}
+        self._has_models = any(fields.required for fields in self._classes.values())
 
     def may_be_wrong(self, value: Any, data: bytes, has_null: bool) -> bool:
         """Return whether a value may differ from its type by a missing field or by None.
@@ -287,17 +287,17 @@ def _described(node: Node) -> tuple[type, _Fields] | None:
     """Return the class that a node of a core schema is for, with its fields; None for other nodes."""
     if is_own(node):
         kind: Any = node["python_schema"]["cls"]
-        names = getattr(kind, "__struct_fields__", None) or [each.name for each in kind.__attrs_attrs__]
+        names = getattr(kind, "__struct_fields__", None) or [field.name for field in kind.__attrs_attrs__]
         return kind, _Fields(frozenset(), tuple(names), tuple(names), tuple(names))
     if node["type"] not in ("model", "dataclass"):
         return None
     fields = {"root": node["schema"]} if node.get("root_model") else _fields_of(node["schema"])
-    sent = {name: each for name, each in fields.items() if not each.get("serialization_exclude")}
+    sent = {name: field for name, field in fields.items() if not field.get("serialization_exclude")}
     return node["cls"], _Fields(
         frozenset(sent) if node["type"] == "model" else frozenset(),
-        tuple(name for name, each in sent.items() if not takes_none(each)),
-        tuple(name for name, each in sent.items() if _holds(each, _MAY_HOLD_MODELS)),
-        tuple(name for name, each in sent.items() if _holds(each, _MAY_HOLD_MODELS | _HOLD_ITEMS)),
+        tuple(name for name, field in sent.items() if not takes_none(field)),
+        tuple(name for name, field in sent.items() if _holds(field, _MAY_HOLD_MODELS)),
+        tuple(name for name, field in sent.items() if _holds(field, _MAY_HOLD_MODELS | _HOLD_ITEMS)),
     )
 
 
@@ -308,7 +308,7 @@ def _fields_of(schema: Any) -> dict[str, Node]:
             return {}
         schema = schema["schema"]
     fields = schema["fields"]
-    return fields if isinstance(fields, dict) else {each["name"]: each for each in fields}
+    return fields if isinstance(fields, dict) else {field["name"]: field for field in fields}
 
 
 def _holds(schema: Node, kinds: frozenset[str]) -> bool:

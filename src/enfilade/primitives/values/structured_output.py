@@ -36,19 +36,19 @@ from enfilade.primitives.schema.type_aliases import strip
 from enfilade.primitives.values.json_encoding import (
     clean,
     encoded,
+    encoding_error,
     fallback,
     is_surrogate_error,
     json_bytes,
-    scrubbed,
-    unwritable,
+    with_clean_text,
 )
 from enfilade.primitives.values.results import (
     FreeWriter,
     ResultWriter,
     ToolResult,
-    as_told,
+    as_list,
     declares_content,
-    listed,
+    explicit_result,
     refuse_problems,
     text_of_json,
 )
@@ -90,7 +90,7 @@ def writer_for(
         return FreeWriter(structured=False)
     returns = without_input_required(returns)
     bare = strip(returns)
-    if any(bare is each for each in _NOTHING) or _spells_out(bare) or declares_content(bare):
+    if any(bare is untyped for untyped in _NOTHING) or _needs_no_schema(bare) or declares_content(bare):
         why = "structured_output=True needs a return annotation that says what the data is"
     else:
         try:
@@ -115,10 +115,10 @@ class TypedWriter:
         # In a tuple, because its options reach into whatever has none of its own; most types take none directly.
         adapter: TypeAdapter[Any] = TypeAdapter(tuple[returns], config=ConfigDict(arbitrary_types_allowed=True))
         core_schema = for_results(adapter.core_schema)
-        whole = TidySchema().generate(core_schema, mode="serialization")
-        (inner,) = whole["prefixItems"]
-        if "$defs" in whole:
-            inner = {**inner, "$defs": whole["$defs"]}
+        schema = TidySchema().generate(core_schema, mode="serialization")
+        (inner,) = schema["prefixItems"]
+        if "$defs" in schema:
+            inner = {**inner, "$defs": schema["$defs"]}
         inner = portable(inner, sent=True)
         bare = object_schema(inner)
         self.schema: dict[str, Any] | None = bare or wrapped_schema(inner)
@@ -142,15 +142,15 @@ class TypedWriter:
         Raises:
             ReturnedValueError: the value is not of that type, or cannot be written in its schema.
         """
-        if type(value) is self._plain and (quick := _quick(value)) is not None:
+        if type(value) is self._plain and (quick := _scalar_result(value)) is not None:
             return quick
         if type(value) is not self._kind:
-            value = listed(value)
-            if (told := as_told(value, self._checker)) is not None:
-                return told
+            value = as_list(value)
+            if (own_result := explicit_result(value, self._checker)) is not None:
+                return own_result
             if hasattr(value, "reset_index"):  # of pandas; as a list it would lose the labels of its rows
-                value = _plain_table(value)
-        data = self._dumped(self._validated(value))
+                value = _table_value(value)
+        data = self._serialized(self._validated(value))
         return CallToolResult(
             content=[TextContent(text=text_of_json(data))],
             structured_content=msgspec.Raw(b'{"result":%b}' % data if self.wrapped else data),
@@ -163,15 +163,15 @@ class TypedWriter:
             # Some releases of pydantic refuse half a surrogate pair here, others only when it is serialized. And
             # numbers of numpy, views and the like may have plainer values that fit.
             try:
-                return self._validate((scrubbed(_foreign.known_values(value)),))
+                return self._validate((with_clean_text(_foreign.plain_values(value)),))
             except ValidationError:
                 raise ReturnedValueError(self._mismatch(error)) from error
             except ValueError as fault:
-                raise unwritable(fault, value) from error
+                raise encoding_error(fault, value) from error
         except RecursionError as error:
-            raise unwritable(error) from error
+            raise encoding_error(error) from error
 
-    def _dumped(self, validated: Any) -> bytes:
+    def _serialized(self, validated: Any) -> bytes:
         """Return the JSON of the value, checked where the serializer alone does not guarantee the schema."""
         try:
             if self._core_schema is not None and _gaps.holds_bytes_in_models(validated[0]):
@@ -187,7 +187,7 @@ class TypedWriter:
             ):
                 return data[1:-1]
         except (PydanticSerializationError, RecursionError) as error:
-            data = self._dumped_anyhow(validated, error)
+            data = self._serialize_again(validated, error)
         self._check(data, validated)
         return data[1:-1]
 
@@ -195,18 +195,18 @@ class TypedWriter:
         try:
             (bare,) = from_json(data, allow_inf_nan=False)
         except ValueError as error:
-            raise self._not_finite(validated) or unwritable(error, validated[0]) from error
+            raise self._non_finite_error(validated) or encoding_error(error, validated[0]) from error
         sent = {"result": bare} if self.wrapped else bare
         try:
             refuse_problems(self._checker, sent)
         except ReturnedValueError as error:
-            raise self._not_finite(validated) or error from None
+            raise self._non_finite_error(validated) or error from None
 
-    def _not_finite(self, validated: Any) -> ReturnedValueError | None:
+    def _non_finite_error(self, validated: Any) -> ReturnedValueError | None:
         """Return the error for NaN and infinities, which became null or a word; None if there are none."""
-        if (found := _foreign.first_not_finite(validated[0])) is None:
+        if (position := _foreign.first_non_finite(validated[0])) is None:
             return None
-        path, name = found
+        path, name = position
         where = format_path(("result", *path) if self.wrapped else path)
         return ReturnedValueError(
             f"The tool returned {name} for {where}, which JSON cannot hold; "
@@ -218,28 +218,28 @@ class TypedWriter:
         """Write bytes in the standard alphabet also among values of any type, and in the models there."""
         return serializer_of(_gaps.encoding_anything(self._core_schema, encoded)).to_json
 
-    def _dumped_anyhow(self, validated: Any, reason: Exception) -> bytes:
+    def _serialize_again(self, validated: Any, reason: Exception) -> bytes:
         try:
             if is_surrogate_error(reason):
                 return json_bytes(
-                    self._to_python(scrubbed(validated), mode="json", by_alias=True, fallback=fallback)
+                    self._to_python(with_clean_text(validated), mode="json", by_alias=True, fallback=fallback)
                 )
             try:
                 return self._serialize(validated, by_alias=True, warnings="none", fallback=fallback)
             except (ValueError, TypeError):  # such as NaT, which says that it is a date
-                known = _foreign.known_values(validated)
-                return self._serialize(known, by_alias=True, warnings="none", fallback=fallback)
+                plainer = _foreign.plain_values(validated)
+                return self._serialize(plainer, by_alias=True, warnings="none", fallback=fallback)
         except (ValueError, TypeError, RecursionError) as error:
-            raise unwritable(error, validated[0]) from error
+            raise encoding_error(error, validated[0]) from error
 
     def _mismatch(self, error: ValidationError) -> str:
         from enfilade.primitives.values.validation_messages import message_of  # not before something is wrong
 
         sentences = []
-        for each in error.errors(include_url=False)[:10]:
-            path = ("result", *each["loc"][1:]) if self.wrapped else each["loc"][1:]
-            came = "" if each["type"] == "missing" else f", not {type(each['input']).__name__}"
-            sentences.append(f"{format_path(path) if path else 'it'} {message_of(each)}{came}")
+        for details in error.errors(include_url=False)[:10]:
+            path = ("result", *details["loc"][1:]) if self.wrapped else details["loc"][1:]
+            actual = "" if details["type"] == "missing" else f", not {type(details['input']).__name__}"
+            sentences.append(f"{format_path(path) if path else 'it'} {message_of(details)}{actual}")
         return f"The tool returned what its return annotation does not allow: {'; '.join(sentences)}"
 
 
@@ -262,11 +262,13 @@ class GivenWriter:
         Raises:
             ReturnedValueError: it does not match.
         """
-        told = as_told(value, self._checker)
-        return told or cast(CallToolResult, as_told(ToolResult(structured_content=listed(value)), self._checker))
+        own_result = explicit_result(value, self._checker)
+        return own_result or cast(
+            CallToolResult, explicit_result(ToolResult(structured_content=as_list(value)), self._checker)
+        )
 
 
-def _quick(value: Any) -> CallToolResult | None:
+def _scalar_result(value: Any) -> CallToolResult | None:
     """Return the result for what is exactly a string, integer, boolean or finite float: no validator needed."""
     kind = type(value)
     if kind is str:
@@ -288,13 +290,13 @@ def _quick(value: Any) -> CallToolResult | None:
     )
 
 
-def _plain_table(value: Any) -> Any:
+def _table_value(value: Any) -> Any:
     try:
-        return _foreign.known_value(value)
+        return _foreign.plain_value(value)
     except ValueError as error:
-        raise unwritable(error) from error
+        raise encoding_error(error) from error
 
 
-def _spells_out(annotation: Any) -> bool:
+def _needs_no_schema(annotation: Any) -> bool:
     """Return whether the annotation is `ToolResult`, alone or in a union, or that nothing is ever returned."""
     return annotation in (ToolResult, Never, NoReturn) or ToolResult in get_args(annotation)

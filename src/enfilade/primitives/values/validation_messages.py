@@ -87,7 +87,7 @@ _KEYS: Final = {
 }
 
 
-def complaints(
+def error_sentences(
     error: ValidationError, arguments: Any, schema: Mapping[str, Any], kind: str = "tool"
 ) -> list[str]:
     """Return one sentence for each place that is wrong.
@@ -98,8 +98,8 @@ def complaints(
         schema: the input schema that was published.
         kind: what the arguments are for; those of a prompt are strings, of JSON where need be (R-530).
     """
-    told = sorted_out(faults_in(error.errors(include_url=False, include_input=False), arguments))
-    sentences = _Sentences(arguments, schema, kind).of(told)
+    faults = meant_faults(faults_in(error.errors(include_url=False, include_input=False), arguments))
+    sentences = _Sentences(arguments, schema, kind).of(faults)
     if len(sentences) > _MOST:
         return [*sentences[:_MOST], f"and {len(sentences) - _MOST} more"]
     return sentences
@@ -128,13 +128,13 @@ class _Sentences:
 
     def _of_alternatives(self, value: Alternatives) -> str:
         members = [" and ".join(self.of(faults)[:_MOST_ALTERNATIVES]) for faults in value.faults]
-        shown = ", or ".join(members[:_MOST_ALTERNATIVES])
+        alternatives = ", or ".join(members[:_MOST_ALTERNATIVES])
         more = "" if len(members) <= _MOST_ALTERNATIVES else ", or more"
-        alternatives = shortened(shown + more, LONGEST)
+        alternatives = shortened(alternatives + more, LONGEST)
         return f"{format_path(value.path)} fits none of its alternatives: either {alternatives}"
 
     def _of_place(self, path: tuple[Step, ...], faults: Sequence[Fault]) -> str:
-        kinds = {each.kind for each in faults}
+        kinds = {fault.kind for fault in faults}
         if not path:
             return self._of_root(faults[0])
         if faults[0].in_key:
@@ -151,8 +151,8 @@ class _Sentences:
             if json_type(value) not in _ALTERNATIVE.split(expected):
                 return f"{format_path(path)} should be {expected}{got}"
             # The type is right, so what the schema expects would contradict what came.
-            faults = [each for each in faults if not each.kind.endswith(_WRONG_TYPE)] or faults
-        return f"{format_path(path)} {one_of(_phrase(each, value) for each in faults)}{got}"
+            faults = [fault for fault in faults if not fault.kind.endswith(_WRONG_TYPE)] or faults
+        return f"{format_path(path)} {one_of(_phrase(fault, value) for fault in faults)}{got}"
 
     def _of_root(self, fault: Fault) -> str:
         if fault.kind in _BY_AUTHOR:
@@ -162,34 +162,34 @@ class _Sentences:
 
     def _expected(self, path: tuple[Step, ...]) -> str:
         """Return what the schema expects at a place; nothing where it does not say."""
-        part = descend(self._schema, path, self._schema)
-        expected = expectation(part, self._schema) if part is not None else ""
-        if self._kind == "prompt" and len(path) == 1 and {"array", "object"} & types_of(part, self._schema):
+        subschema = descend(self._schema, path, self._schema)
+        expected = expectation(subschema, self._schema) if subschema is not None else ""
+        if self._kind == "prompt" and len(path) == 1 and {"array", "object"} & types_of(subschema, self._schema):
             return f"{expected or 'a value'} as JSON"
         return expected
 
     def _of_key(self, path: tuple[Step, ...], faults: Sequence[Fault]) -> str:
         """Complain of the name of a member, where the names themselves have a type."""
-        what = f"the key {format_path(path[-1:])}" + (f" of {format_path(path[:-1])}" if path[:-1] else "")
+        subject = f"the key {format_path(path[-1:])}" + (f" of {format_path(path[:-1])}" if path[:-1] else "")
         owner = descend(self._schema, path[:-1], self._schema) or {}
         names = owner.get("propertyNames")
         if names and (expected := expectation({"type": "string", **names}, self._schema)) != "string":
-            return f"{what} should be {expected}"
-        found = [
-            next((word for start, word in _KEYS.items() if each.kind.startswith(start + "_")), "")
-            for each in faults
+            return f"{subject} should be {expected}"
+        expected_types = [
+            next((word for start, word in _KEYS.items() if fault.kind.startswith(start + "_")), "")
+            for fault in faults
         ]
-        if all(found):
-            return f"{what} should be {one_of(found)}"
-        return f"{what} {one_of(_phrase(each, '') for each in faults)}"
+        if all(expected_types):
+            return f"{subject} should be {one_of(expected_types)}"
+        return f"{subject} {one_of(_phrase(fault, '') for fault in faults)}"
 
     def _of_unknown(self, path: tuple[Step, ...]) -> str:
         """Say that there is no such argument, and which one may have been meant or which there are."""
         owner = descend(self._schema, path[:-1], self._schema) or {}
         names = list(_properties(owner, self._schema))
-        what = f"an argument of this {self._kind}" if len(path) == 1 else f"a member of {format_path(path[:-1])}"
+        role = f"an argument of this {self._kind}" if len(path) == 1 else f"a member of {format_path(path[:-1])}"
         present = value_at(self._arguments, path[:-1])
-        return f"{format_path(path)} {unknown_member(str(path[-1]), what, names, present)}"
+        return f"{format_path(path)} {unknown_member(str(path[-1]), role, names, present)}"
 
 
 def message_of(error: ErrorDetails) -> str:
@@ -218,12 +218,12 @@ def _phrase(fault: Fault, value: Any) -> str:
     return message
 
 
-def _properties(part: Mapping[str, Any], root: Mapping[str, Any]) -> Iterable[str]:
-    branches = (*part.get("anyOf", ()), *part.get("oneOf", ()))
-    found = [*part.get("properties", {})]
-    for each in branches:
-        found += _properties(descend(each, (), root) or {}, root)
-    return dict.fromkeys(found)
+def _properties(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterable[str]:
+    branches = (*schema.get("anyOf", ()), *schema.get("oneOf", ()))
+    names = [*schema.get("properties", {})]
+    for branch in branches:
+        names += _properties(descend(branch, (), root) or {}, root)
+    return dict.fromkeys(names)
 
 
 def _any_secret(path: tuple[Step, ...], schema: Mapping[str, Any]) -> bool:
@@ -282,7 +282,7 @@ def faults_in(errors: Iterable[ErrorDetails], arguments: Any) -> list[Fault]:
         errors: with their contexts.
         arguments: the parsed arguments in which the places are looked for.
     """
-    return [_fault(each, arguments) for each in errors]
+    return [_fault(error, arguments) for error in errors]
 
 
 def _fault(error: ErrorDetails, arguments: Any) -> Fault:
@@ -306,8 +306,8 @@ def _fault(error: ErrorDetails, arguments: Any) -> Fault:
 
 def _discriminator(context: Mapping[str, Any]) -> str | None:
     """Return the name of the member that says which member of a union is meant; None if a function says it."""
-    found = re.fullmatch(r"'([^']*)'", str(context.get("discriminator", "")))
-    return found[1] if found else None
+    match = re.fullmatch(r"'([^']*)'", str(context.get("discriminator", "")))
+    return match[1] if match else None
 
 
 def _is_there(arguments: Any, loc: tuple[Step, ...]) -> bool:
@@ -325,9 +325,9 @@ def _followed(arguments: Any, loc: tuple[Step, ...]) -> tuple[tuple[Step, ...], 
         return first
     for index, step in enumerate(loc[:-1]):
         if isinstance(step, str):
-            other = _walked(arguments, loc, index)
-            if other[0] and other[0][-1] == loc[-1] and len(other[0]) >= len(first[0]):
-                return other
+            attempt = _walked(arguments, loc, index)
+            if attempt[0] and attempt[0][-1] == loc[-1] and len(attempt[0]) >= len(first[0]):
+                return attempt
     return first
 
 
@@ -349,22 +349,22 @@ def _walked(
     return tuple(path), tuple(members)
 
 
-def sorted_out(faults: Iterable[Fault], depth: int = 0) -> list[Fault | Alternatives]:
+def meant_faults(faults: Iterable[Fault], depth: int = 0) -> list[Fault | Alternatives]:
     """Return faults with those left out that members of unions have which were not meant.
 
     Args:
         faults: all of them, in order.
         depth: how many members of unions all of them have gone through.
     """
-    found: dict[tuple[Step, ...] | int, Any] = {}
-    for index, each in enumerate(faults):
-        if len(each.members) <= depth:
-            found[-1 - index] = each
+    groups: dict[tuple[Step, ...] | int, Any] = {}
+    for index, fault in enumerate(faults):
+        if len(fault.members) <= depth:
+            groups[-1 - index] = fault
         else:
-            length, member = each.members[depth]
-            found.setdefault(each.path[:length], {}).setdefault(member, []).append(each)
+            length, member = fault.members[depth]
+            groups.setdefault(fault.path[:length], {}).setdefault(member, []).append(fault)
     result: list[Fault | Alternatives] = []
-    for position, entry in found.items():
+    for position, entry in groups.items():
         if isinstance(entry, Fault):
             result.append(entry)
         elif isinstance(position, tuple):
@@ -375,17 +375,21 @@ def sorted_out(faults: Iterable[Fault], depth: int = 0) -> list[Fault | Alternat
 def _of_union(path: tuple[Step, ...], members: list[list[Fault]], depth: int) -> list[Fault | Alternatives]:
     """Return the faults of the member that was meant; of all of them, if the value itself fits none."""
     inside = [
-        sorted_out(faults, depth + 1) for faults in members if all(_is_inside(each, path) for each in faults)
+        meant_faults(faults, depth + 1) for faults in members if all(_is_inside(fault, path) for fault in faults)
     ]
     if not inside:
-        return [each for faults in members for each in faults if not _is_inside(each, path)]
+        return [fault for faults in members for fault in faults if not _is_inside(fault, path)]
     for kinds in _SIGNS:
-        meant = [faults for faults in inside if not any(_kind(each) in kinds for each in faults)]
+        meant = [faults for faults in inside if not any(_kind(fault) in kinds for fault in faults)]
         inside = meant or inside
         # What each member asks for is wrong whichever was meant, and says which: a tag, most often.
-        shared = set.intersection(*({each.path for each in faults if _kind(each) in kinds} for faults in inside))
+        shared = set.intersection(
+            *({fault.path for fault in faults if _kind(fault) in kinds} for faults in inside)
+        )
         if shared and len(inside) > 1:
-            return [each for faults in inside for each in faults if each.path in shared and _kind(each) in kinds]
+            return [
+                fault for faults in inside for fault in faults if fault.path in shared and _kind(fault) in kinds
+            ]
     return inside[0] if len(inside) == 1 else [Alternatives(path, tuple(map(tuple, inside)))]
 
 
