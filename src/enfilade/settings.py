@@ -136,7 +136,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
     ] = "plain"
     secret: Annotated[
         tuple[Secret, ...],
-        Meta(description="seals sessions; share it between workers, newest first, at least 32 bytes each"),
+        Meta(description="encrypts sessions; the same in all workers, newest first, at least 32 bytes each"),
     ] = ()
     store: Annotated[str, Meta(description="where state lives that clients cannot carry")] = "memory://"
     allowed_hosts: Annotated[
@@ -153,9 +153,9 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
             extra={"entries": "origin"},
         ),
     ] = ()
-    sessions: Annotated[bool, Meta(description="give session-era clients sessions; off: each request alone")] = (
-        True
-    )
+    sessions: Annotated[
+        bool, Meta(description="sessions for clients up to 2025-11-25; off: each request is independent")
+    ] = True
     session_ttl: Annotated[float, Meta(gt=0, description="idle time after which a session may end")] = 86_400.0
     json_response: Annotated[bool, Meta(description="never stream to clients that take JSON")] = False
     stream_grace: Annotated[float, Meta(ge=0, description="silence after which an answer becomes a stream")] = 1.0
