@@ -56,11 +56,14 @@ if TYPE_CHECKING:
     from enfilade.state.event_store import EventStore
     from enfilade.state.store import Store
     from enfilade.timings import Timings
-    from enfilade.transports.asgi_types import Receive, Scope, Send
+    from enfilade.transports import asgi as _asgi
+    from enfilade.transports.asgi import Receive, Scope, Send
+    from enfilade.transports.exchange import HttpExchange
     from enfilade.transports.http import other_paths as _other_paths
     from enfilade.transports.http.endpoint import Endpoint
     from enfilade.wire.content import Icon
 else:
+    _asgi = LazyModule("enfilade.transports.asgi")
     _assembly = LazyModule("enfilade.assembly")
     _other_paths = LazyModule("enfilade.transports.http.other_paths")
     _sources = LazyModule("enfilade.setting_sources")
@@ -297,18 +300,19 @@ class MCPApp(Registration):
         """Serve as an ASGI application, on its own or mounted in another."""
         kind = scope["type"]
         if kind == "http":
-            if not self._is_endpoint(scope):
-                await self._beside_endpoint(scope, send)
-            elif self._lifespan.belongs_here() or await self._started_late(scope, send):
-                answering = (self._endpoint or self.endpoint)(scope, receive, send)
+            exchange = _asgi.AsgiExchange(scope["method"], scope["headers"], scope, receive, send)
+            if scope["path"] != self.settings.path and not self._is_mounted_path(scope):
+                await self._beside_endpoint(exchange, _asgi.inner_path(scope))
+            elif self._lifespan.belongs_here() or await self._started_late(exchange):
+                serving = (self._endpoint or self.endpoint).serve(exchange)
                 del scope  # which a stream does not need, for however long it is open
-                await answering
+                await serving
         elif kind == "lifespan":
             await self._serve_lifespan(receive, send)
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1003})
 
-    async def _started_late(self, scope: Scope, send: Send) -> bool:
+    async def _started_late(self, exchange: HttpExchange) -> bool:
         """Set up at a request, for a host that told us nothing of its lifespan; False if that failed."""
         from enfilade.transports.http.response import send_json
         from enfilade.wire.jsonrpc import encode_error
@@ -320,10 +324,10 @@ class MCPApp(Registration):
                 raise
             failure = _failures.masked(error, "the lifespan could not be started")
             await send_json(
-                send,
+                exchange,
                 500,
                 encode_error(None, failure),
-                _other_paths.origin_headers(_assembly.guard_of(self.settings), scope),
+                _other_paths.origin_headers(_assembly.guard_of(self.settings), exchange),
             )
             return False
         return True
@@ -365,21 +369,19 @@ class MCPApp(Registration):
         """The store that it was given as an object; None if the settings say which it is."""
         return self._store
 
-    def _is_endpoint(self, scope: Scope) -> bool:
-        """Whether a path is the endpoint's: its own path, or where a host mounted the app (no redirects)."""
-        if scope["path"] == self.settings.path:
-            return True
-        inner = _other_paths.inner_path(scope).rstrip("/")
+    def _is_mounted_path(self, scope: Scope) -> bool:
+        """Whether a path is the endpoint's because a host mounted the app there (no redirects)."""
+        inner = _asgi.inner_path(scope).rstrip("/")
         return inner in ("" if scope.get("root_path") else "/", self.settings.path.rstrip("/"))
 
-    async def _beside_endpoint(self, scope: Scope, send: Send) -> None:
+    async def _beside_endpoint(self, exchange: HttpExchange, inner: str) -> None:
         """Answer probes, preflights of browsers, and that there is nothing else."""
-        inner, guard = _other_paths.inner_path(scope), _assembly.guard_of(self.settings)
+        guard = _assembly.guard_of(self.settings)
         if not inner or inner not in (self.settings.health_path, self.settings.ready_path):
-            await _other_paths.answer_other_path(scope, send, guard, inner, self.settings.path)
-        elif not await _other_paths.answer_preflight(scope, send, guard):
+            await _other_paths.answer_other_path(exchange, guard, inner, self.settings.path)
+        elif not await _other_paths.answer_preflight(exchange, guard):
             unready = None if inner == self.settings.health_path else await self._unready()
-            await _other_paths.answer_probe(scope, send, unready, _other_paths.origin_headers(guard, scope))
+            await _other_paths.answer_probe(exchange, unready, _other_paths.origin_headers(guard, exchange))
 
     async def _unready(self) -> str | None:
         """Return why no requests should be sent here at present, or None if they should."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from enfilade.loading import Source
     from enfilade.primitives.tool import Tool
     from enfilade.state.store import Store
-    from enfilade.transports.asgi_types import Receive, Scope, Send
+    from enfilade.transports.asgi import Receive, Scope, Send
     from enfilade.transports.http11.server import Served, ServerOptions
 else:
     _loading = LazyModule("enfilade.loading")

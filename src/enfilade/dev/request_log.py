@@ -19,7 +19,7 @@ from enfilade.dev.line_format import Kind, Line, Screen, clean
 from enfilade.serving.channel import Outlet, Peer
 from enfilade.serving.dispatcher import MethodHandler
 from enfilade.serving.request import Request
-from enfilade.transports.asgi_types import Receive, Scope, Send
+from enfilade.transports.asgi import Receive, Scope, Send
 from enfilade.wire.jsonrpc import RpcError
 from enfilade.wire.message import Message
 from enfilade.wire.notifications import SEVERITY, LoggingLevel

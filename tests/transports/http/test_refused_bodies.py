@@ -13,6 +13,7 @@ import pytest
 
 from enfilade.transports.http.request_checks import BodyReader, UnreadBodyError
 from support.harness import eventually
+from support.http_client.memory_exchange import MemoryExchange
 from support.http_client.raw_http import Client, request
 from support.servers.limited_server import UNIT, Limited
 from transports.http11.test_connection_timeouts import loop, sweeps
@@ -147,11 +148,12 @@ def count_what_is_read(connection: Any) -> list[int]:
 def test_a_length_above_the_limit_is_refused_before_a_byte_is_asked_for(limit: int) -> None:
     """Which also keeps 100 Continue from being sent (RFC 9110 §10.1.1)."""
 
-    async def receive() -> dict[str, Any]:
-        raise AssertionError("the body was asked for")
+    class Unread(MemoryExchange):
+        async def read(self) -> tuple[bytes, bool]:
+            raise AssertionError("the body was asked for")
 
     async def read(length: int) -> None:
-        await BodyReader(limit).read({b"content-length": b"%d" % length}, receive)
+        await BodyReader(limit).read({b"content-length": b"%d" % length}, Unread())
 
     for length in (limit + 1, limit * 3 // 2 + 1, limit * 10):
         with pytest.raises(UnreadBodyError) as refused:

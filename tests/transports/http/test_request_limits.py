@@ -26,6 +26,7 @@ from support.http_client.connection import (
     Waiting,
     request_of,
 )
+from support.http_client.memory_exchange import MemoryExchange
 
 INTERNAL = -32603
 
@@ -399,17 +400,18 @@ class TestBodies:
                 nonlocal most
                 left = 9
 
-                async def receive() -> dict[str, Any]:
-                    nonlocal left, most
-                    most = max(most, memory.held)
-                    await asyncio.sleep(0)
-                    if not left:
-                        await asyncio.Event().wait()
-                    left -= 1
-                    return {"type": "http.request", "body": chunk, "more_body": True}
+                class Upload(MemoryExchange):
+                    async def read(self) -> tuple[bytes, bool]:
+                        nonlocal left, most
+                        most = max(most, memory.held)
+                        await asyncio.sleep(0)
+                        if not left:
+                            await asyncio.Event().wait()
+                        left -= 1
+                        return chunk, True
 
                 try:
-                    await reader.read({}, receive)
+                    await reader.read({}, Upload())
                 except RpcError as error:
                     return error.status
                 return None
@@ -434,13 +436,14 @@ class TestBodies:
             reader = BodyReader(1_000_000, memory)
 
             async def upload(*sizes: int) -> bytes:
-                async def receive() -> dict[str, Any]:
-                    if not parts:
-                        await asyncio.Event().wait()
-                    return {"type": "http.request", "body": bytes(parts.pop(0)), "more_body": True}
+                class Upload(MemoryExchange):
+                    async def read(self) -> tuple[bytes, bool]:
+                        if not parts:
+                            await asyncio.Event().wait()
+                        return bytes(parts.pop(0)), True
 
                 parts = list(sizes)
-                return await reader.read({}, receive)
+                return await reader.read({}, Upload())
 
             async def settle() -> None:
                 for _ in range(20):

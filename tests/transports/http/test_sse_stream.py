@@ -1,11 +1,11 @@
 """One response as a stream of events: what it costs when it is short, when it is silent, and when nobody reads.
 
-The ASGI side is played here, since what is counted is which sends there are and in whose task they happen.
+The connection is played here, since what is counted is which writes there are and in whose task they happen.
 """
 
 import asyncio
 import re
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from enfilade.serving.failures import LimitedLog
 from enfilade.state.memory import MemoryStore
 from enfilade.state.store import LogLimits, StoreError
 from enfilade.state.tokens import Seal
+from enfilade.transports.exchange import Headers
 from enfilade.transports.http import sse_stream as stream_module
 from enfilade.transports.http.event_log import ResponseRecorder, SealedEventLog
 from enfilade.transports.http.event_recorder import CONCLUDED, ENTRY_SIZE, StreamRecorder
@@ -34,12 +35,19 @@ class Reader:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def send(self, message: MutableMapping[str, Any]) -> None:
+    async def send(self, status: int, headers: Headers, body: bytes) -> None:
+        await self.start(status, headers)
+        await self.write(body, is_last=True)
+
+    async def start(self, status: int, headers: Headers) -> None:
         await self.open.wait()
         self.tasks.append(asyncio.current_task())
-        if message["type"] == "http.response.body":
-            self.sent.append(message["body"])
-            self.ended = not message.get("more_body", False)
+
+    async def write(self, chunk: bytes, *, is_last: bool) -> None:
+        await self.open.wait()
+        self.tasks.append(asyncio.current_task())
+        self.sent.append(chunk)
+        self.ended = is_last
 
     async def after(self, count: int) -> None:
         async with asyncio.timeout(20):
@@ -50,7 +58,7 @@ class Reader:
 class Gone(Reader):
     """A client that is not there any more."""
 
-    async def send(self, message: MutableMapping[str, Any]) -> None:
+    async def start(self, status: int, headers: Headers) -> None:
         raise OSError("the client has gone")
 
 
@@ -60,7 +68,7 @@ def event(data: bytes) -> bytes:
 
 async def test_what_is_complete_at_once_is_one_send_of_the_same_task() -> None:
     reader = Reader()
-    stream = EventStream(reader.send, [], StreamOptions())
+    stream = EventStream(reader, [], StreamOptions())
     assert stream.push(b"1")
     await stream.finish(b"2")
     assert (reader.sent, reader.ended) == ([event(b"1") + event(b"2")], True)
@@ -72,7 +80,7 @@ async def test_what_is_complete_at_once_is_one_send_of_the_same_task() -> None:
 
 async def test_a_connection_that_takes_its_time_gets_the_whole_all_the_same() -> None:
     reader = Reader()
-    stream = EventStream(reader.send, [], StreamOptions())
+    stream = EventStream(reader, [], StreamOptions())
     stream.push(b"1")
     reader.open.clear()
     ending = asyncio.ensure_future(stream.finish(b"2"))
@@ -86,7 +94,7 @@ async def test_a_connection_that_takes_its_time_gets_the_whole_all_the_same() ->
 
 async def test_a_lone_message_goes_out_in_the_next_turn_of_the_loop() -> None:
     reader = Reader()
-    stream = EventStream(reader.send, [], StreamOptions())
+    stream = EventStream(reader, [], StreamOptions())
     stream.push(b"1")
     stream.open()
     await asyncio.sleep(0)
@@ -107,7 +115,7 @@ async def test_a_reader_that_takes_nothing_is_given_up(
     """Whoever writes: the stream's own task, or the one that ends it."""
     monkeypatch.setattr(stream_module, "_stalled_log", LimitedLog(stream_module.log))
     reader = Reader()
-    stream = EventStream(reader.send, [], StreamOptions(write_timeout=0.025))
+    stream = EventStream(reader, [], StreamOptions(write_timeout=0.025))
     reader.open.clear()
     stream.push(b"1")
     if begun:
@@ -129,7 +137,7 @@ async def test_slow_readers_cannot_fill_the_log(
     monkeypatch.setattr(stream_module, "_dropped_log", LimitedLog(stream_module.log, interval=3600))
     for _ in range(20):
         reader = Reader()
-        stream = EventStream(reader.send, [], StreamOptions(capacity=10))
+        stream = EventStream(reader, [], StreamOptions(capacity=10))
         assert [stream.push(b"12345") for _ in range(4)] == [True, True, False, False]
         await stream.finish(b"done")
     (record,) = caplog.records
@@ -140,12 +148,16 @@ async def test_a_reader_that_takes_something_is_not() -> None:
     """However long it takes for all: here longer than it may take nothing."""
 
     class Slow(Reader):
-        async def send(self, message: MutableMapping[str, Any]) -> None:
+        async def start(self, status: int, headers: Headers) -> None:
             await asyncio.sleep(0.3)
-            await super().send(message)
+            await super().start(status, headers)
+
+        async def write(self, chunk: bytes, *, is_last: bool) -> None:
+            await asyncio.sleep(0.3)
+            await super().write(chunk, is_last=is_last)
 
     reader = Slow()
-    stream = EventStream(reader.send, [], StreamOptions(write_timeout=0.2))
+    stream = EventStream(reader, [], StreamOptions(write_timeout=0.2))
     stream.push(b"1")
     stream.open()
     await asyncio.sleep(0)
@@ -157,7 +169,7 @@ async def test_a_reader_that_takes_something_is_not() -> None:
 @pytest.mark.parametrize("begun", [False, True])
 async def test_who_ends_a_stream_can_be_cancelled(begun: bool) -> None:
     reader = Reader()
-    stream = EventStream(reader.send, [], StreamOptions())
+    stream = EventStream(reader, [], StreamOptions())
     reader.open.clear()
     if begun:
         stream.open()
@@ -175,7 +187,7 @@ async def test_who_ends_a_stream_can_be_cancelled(begun: bool) -> None:
 
 async def test_a_stream_given_up_before_it_began_is_over() -> None:
     reader = Reader()
-    stream = EventStream(reader.send, [], StreamOptions())
+    stream = EventStream(reader, [], StreamOptions())
     stream.abandon()
     assert (stream.connected, stream.closed.done(), stream.push(b"1")) == (False, True, False)
     stream.open()
@@ -186,7 +198,7 @@ async def test_a_stream_given_up_before_it_began_is_over() -> None:
 async def test_silence_is_broken_by_comments_however_often_something_was_said() -> None:
     """One timer serves a whole stream, and what is said puts the next comment off."""
     reader = Reader()
-    stream = EventStream(reader.send, [], StreamOptions(keep_alive=0.05))
+    stream = EventStream(reader, [], StreamOptions(keep_alive=0.05))
     stream.open()
     await reader.after(3)
     assert reader.sent == [b":\n\n", *[b": keep-alive\n\n"] * 2]
@@ -205,7 +217,7 @@ async def test_what_comes_after_a_silence_is_written_by_a_new_task() -> None:
     """No task waits for it."""
     reader = Reader()
     others = asyncio.all_tasks()
-    stream = EventStream(reader.send, [], StreamOptions())
+    stream = EventStream(reader, [], StreamOptions())
     stream.open()
     for number in range(3):
         stream.push(b"%d" % number)
@@ -236,9 +248,7 @@ async def test_an_answer_that_the_log_does_not_take_has_no_name_that_would_lead_
     monkeypatch.setattr(event_log.local_log, "write", refuse)
     assert event_log.write_complete("session", 1, [b"outcome"]) is None
     reader = Reader()
-    stream = EventStream(
-        reader.send, [], StreamOptions(), ResponseRecorder(event_log, "session", 1), priming=True
-    )
+    stream = EventStream(reader, [], StreamOptions(), ResponseRecorder(event_log, "session", 1), priming=True)
     await stream.finish(b"outcome")
     assert b"data: outcome\n" in b"".join(reader.sent)
 
@@ -277,7 +287,7 @@ class Elsewhere:
 
     def stream(self, reader: Reader) -> EventStream:
         return EventStream(
-            reader.send, [], StreamOptions(), ResponseRecorder(self.event_log, "session", 1), priming=True
+            reader, [], StreamOptions(), ResponseRecorder(self.event_log, "session", 1), priming=True
         )
 
     async def kept(self, body: bytes) -> list[tuple[int, bytes]]:
@@ -364,7 +374,7 @@ async def test_what_a_log_in_this_process_gets_needs_no_task(how: str) -> None:
     event_log = Noting(store.log, Seal(), WorkerChannel(store), 3600)
     reader = Reader()
     recorder = ResponseRecorder(event_log, "session", 1)
-    stream = EventStream(reader.send, [], StreamOptions(), recorder, priming=True)
+    stream = EventStream(reader, [], StreamOptions(), recorder, priming=True)
     said = [b"%0*d" % (1000, number) for number in range(10 if how == "a few" else 500)]
     tasks = asyncio.all_tasks()
     if how == "one by one":
@@ -401,7 +411,7 @@ async def in_state(state: StreamState, reader: Reader) -> EventStream:
     """Return a stream in a state, with a recorder; what is written to it waits."""
     store = MemoryStore(LogLimits())
     recorder = ResponseRecorder(SealedEventLog(store.log, Seal(), WorkerChannel(store), 3600), "session", 1)
-    stream = EventStream(reader.send, [], StreamOptions(), recorder)
+    stream = EventStream(reader, [], StreamOptions(), recorder)
     reader.open.clear()
     if state is not StreamState.NEW:
         stream.open()

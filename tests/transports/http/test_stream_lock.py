@@ -1,9 +1,8 @@
 """The one GET stream of a session, among all workers: the newest GET has it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +12,7 @@ from enfilade.state.store import Store, StoreError
 from enfilade.transports.http.sse_stream import EventStream, StreamOptions
 from enfilade.transports.http.stream_lock import StreamLock, StreamLocks
 from support.cluster.in_process_workers import FaultyBus, SharedMemory, crew_of
+from support.http_client.memory_exchange import MemoryExchange
 
 pytestmark = pytest.mark.anyio
 
@@ -85,19 +85,15 @@ async def test_of_many_at_once_one_has_it(places: list[Place]) -> None:
 
 
 async def test_a_stream_that_is_opened_after_its_seat_was_lost_ends_at_once(places: list[Place]) -> None:
-    sent: list[MutableMapping[str, Any]] = []
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        sent.append(message)
-
+    exchange = MemoryExchange()
     lock = await places[0].locks.steal("session", 60)
     await places[0].locks.steal("session", 60)
-    stream = EventStream(send, [], StreamOptions())
+    stream = EventStream(exchange, [], StreamOptions())
     lock.attach(stream)
     assert not stream.push(b"a change")
     await stream.finish(None)
-    assert b"a change" not in b"".join(message.get("body", b"") for message in sent)
-    assert sent[-1].get("more_body") is False
+    assert b"a change" not in exchange.body
+    assert exchange.has_ended
 
 
 async def test_the_seat_of_the_dead_is_taken(places: list[Place]) -> None:

@@ -12,10 +12,10 @@ from msgspec import UNSET
 
 from enfilade.serving.channel import Channel, Peer
 from enfilade.serving.request import Request
-from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
 from enfilade.transports.bridge.messages import InboundMessage
 from enfilade.transports.bridge.session import ServerStream, SingleSession
 from enfilade.transports.bridge.session_loop import SessionLoop
+from enfilade.transports.exchange import Headers, HttpExchange
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.request_checks import BodyReader, HeaderVerdict
 from enfilade.transports.http.response import PostResponse, ResponseOptions, send_empty
@@ -66,32 +66,26 @@ class BridgePost:
     Args:
         services: what the requests of the transport share.
         loop: the session loop.
-        scope: of the request.
+        exchange: the request with its response.
         fields: its headers.
         verdict: what follows from them.
         headers: of every response to it.
-        receive: of ASGI.
-        send: of ASGI.
     """
 
     def __init__(
         self,
         services: BridgeServices,
         loop: SessionLoop,
-        scope: Scope,
+        exchange: HttpExchange,
         fields: dict[bytes, bytes],
         verdict: HeaderVerdict,
         headers: Headers,
-        receive: Receive,
-        send: Send,
     ) -> None:
         self._services = services
         self._loop = loop
-        self._scope = scope
+        self._exchange = exchange
         self._fields = fields
         self._headers = headers
-        self._receive = receive
-        self._send = send
         self._verdict = verdict
         self._version = verdict.version
 
@@ -102,7 +96,7 @@ class BridgePost:
             RpcError: it is refused, and no response was begun.
         """
         self._verdict.check_media()
-        body = await self._services.bodies.read(self._fields, self._receive)
+        body = await self._services.bodies.read(self._fields, self._exchange)
         envelope = decode(body)
         if isinstance(envelope, list):
             raise invalid_request("a body is exactly one message")
@@ -127,8 +121,7 @@ class BridgePost:
         elif not initializes or http.SESSION_ID in self._fields:
             session.check(self._fields)
         response = PostResponse(
-            receive=self._receive,
-            write=self._send,
+            exchange=self._exchange,
             accepts=self._verdict.accepts,
             stateless=stateless,
             options=services.response_options,
@@ -165,7 +158,7 @@ class BridgePost:
         return InboundMessage(
             body=body,
             envelope=envelope,
-            scope=self._scope,
+            scope=self._exchange.scope,
             can_ask=self._verdict.accepts[1] and not is_json_only and not stateless,
             close_stream=(lambda: _part(response)) if is_polling else None,
             close_server_stream=services.server_stream.part if is_polling else None,
@@ -200,10 +193,10 @@ class BridgePost:
                 raise invalid_request("a response cannot be POSTed in this revision")
         else:
             self._services.session.check(self._fields)
-            await self._loop.deliver(InboundMessage(body=body, envelope=envelope, scope=self._scope))
+            await self._loop.deliver(InboundMessage(body=body, envelope=envelope, scope=self._exchange.scope))
             if envelope.method == "notifications/cancelled":
                 _cancel(self._loop, envelope)
-        await send_empty(self._send, 202, self._headers)
+        await send_empty(self._exchange, 202, self._headers)
 
 
 def _part(response: PostResponse) -> None:

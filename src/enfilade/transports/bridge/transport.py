@@ -30,12 +30,13 @@ from enfilade.state.memory import MemoryStore
 from enfilade.state.store import LogLimits
 from enfilade.state.tokens import Seal
 from enfilade.timings import Timings
-from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
+from enfilade.transports.asgi import AsgiExchange, Principal, Receive, Scope, Send, authenticated_user
 from enfilade.transports.bridge.messages import InboundMessage, as_dict
 from enfilade.transports.bridge.post import BridgePost, BridgeServices
 from enfilade.transports.bridge.session import ServerStream, SingleSession
 from enfilade.transports.bridge.session_loop import SessionLoop
-from enfilade.transports.http.endpoint import Principal, authenticated_user, serve_method
+from enfilade.transports.exchange import Headers, HttpExchange, HttpResponse
+from enfilade.transports.http.endpoint import serve_method
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.origin_checks import Guard, check_each, check_host, check_origin, preflight
 from enfilade.transports.http.request_checks import BodyReader, header_check_for
@@ -239,12 +240,13 @@ class HTTPStreamableTransport:
         Raises:
             RuntimeError: no loop is connected; the client has been answered.
         """
+        exchange = AsgiExchange(scope["method"], scope["headers"], scope, receive, send)
         headers: Headers = []
         if self.mcp_session_id is not None:
             headers = [(http.SESSION_ID, self.mcp_session_id.encode())]
         if self._loop is None and not self._terminated:
             error = RpcError(INTERNAL_ERROR, "This session is not being served yet; try again")
-            await send_json(send, 500, encode_error(None, error), headers)
+            await send_json(exchange, 500, encode_error(None, error), headers)
             raise RuntimeError(
                 "handle_request() was called before connect(): run the loop in `async with connect()`"
             )
@@ -252,7 +254,7 @@ class HTTPStreamableTransport:
         try:
             async with timeout:
                 self._serving.add(timeout)
-                await self._serve(scope, headers, receive, send)
+                await self._serve(exchange, headers)
         except TimeoutError:
             if not timeout.expired():
                 raise
@@ -260,43 +262,43 @@ class HTTPStreamableTransport:
             self._serving.discard(timeout)
             self._idle.set()
 
-    async def _serve(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    async def _serve(self, exchange: HttpExchange, headers: Headers) -> None:
         try:
-            fields = http.read(scope["headers"])
+            fields = http.read(exchange.headers)
             verdict = self._check_headers(fields)
             verdict.check()
             headers = [*headers, *verdict.headers]
-            if scope["method"] == "OPTIONS" and b"origin" in fields:
-                await send_empty(send, 204, preflight(fields[b"origin"], fields))
+            if exchange.method == "OPTIONS" and b"origin" in fields:
+                await send_empty(exchange, 204, preflight(fields[b"origin"], fields))
                 return
-            self._single_session.check_owner(self._principal(scope))
+            self._single_session.check_owner(self._principal(exchange.scope))
             if self._terminated or self._loop is None:
                 raise session_not_found()
-            if scope["method"] == "POST":
-                post = BridgePost(self._services, self._loop, scope, fields, verdict, headers, receive, send)
+            if exchange.method == "POST":
+                post = BridgePost(self._services, self._loop, exchange, fields, verdict, headers)
                 await post.serve()
                 return
-            table = {"GET": partial(self._get, fields, headers, receive, send)}
+            table = {"GET": partial(self._get, exchange, fields, headers)}
             if self.mcp_session_id is not None:
-                table["DELETE"] = partial(self._delete, fields, headers, send)
-            await serve_method(scope["method"], fields, table, headers, send, allow=_ALLOW)
+                table["DELETE"] = partial(self._delete, exchange, fields, headers)
+            await serve_method(exchange, fields, table, headers, allow=_ALLOW)
         except RpcError as error:
             id = None if error.id is UNSET else error.id
             status = error.status or 400
-            await send_json(send, status, encode_error(id, error), with_retry_after(status, headers))
+            await send_json(exchange, status, encode_error(id, error), with_retry_after(status, headers))
         except Exception as error:  # a failure affects this request only
             failure = masked(error, "an HTTP request could not be served")
             status = failure.status or 500
-            await send_json(send, status, encode_error(None, failure), with_retry_after(status, headers))
+            await send_json(exchange, status, encode_error(None, failure), with_retry_after(status, headers))
 
-    async def _get(self, fields: dict[bytes, bytes], headers: Headers, receive: Receive, send: Send) -> None:
+    async def _get(self, exchange: HttpExchange, fields: dict[bytes, bytes], headers: Headers) -> None:
         session = self._single_session
         session.check(fields)
         retry = self._response_options.retry if session.revision in POLLING else None
         serve, ttl = self._server_stream.serve, 0.0  # no other worker has this session
-        await self._get_handler.serve(session.key, serve, fields, headers, receive, send, ttl=ttl, retry=retry)
+        await self._get_handler.serve(session.key, serve, fields, headers, exchange, ttl=ttl, retry=retry)
 
-    async def _delete(self, fields: dict[bytes, bytes], headers: Headers, send: Send) -> None:
+    async def _delete(self, response: HttpResponse, fields: dict[bytes, bytes], headers: Headers) -> None:
         self._single_session.check(fields)
         await self.terminate()
-        await send_empty(send, 204, headers)
+        await send_empty(response, 204, headers)

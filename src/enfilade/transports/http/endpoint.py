@@ -1,4 +1,4 @@
-"""The Streamable HTTP transport: one endpoint for both eras, as an ASGI application.
+"""The Streamable HTTP transport: one endpoint for both eras, behind any implementation of `HttpExchange`.
 
     POST ─▶ Endpoint ─▶ Post ─▶ Request (with its Peer) ─▶ Dispatcher ─▶ PostResponse (JSON, until it must stream)
     GET  ─▶ Endpoint ─▶ StandaloneStreams (`standalone_stream.py`: also `Last-Event-ID`)
@@ -24,7 +24,8 @@ from enfilade.serving.failures import LimitedLog, is_shutdown, masked, stopping,
 from enfilade.serving.request import InFlight
 from enfilade.state.store import EventLog, StoreError
 from enfilade.state.tokens import Seal
-from enfilade.transports.asgi_types import Headers, Receive, Scope, Send
+from enfilade.transports.asgi import Principal, authenticated_user
+from enfilade.transports.exchange import Headers, HttpExchange, HttpResponse
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.limits import RequestLimit, StreamQuota
 from enfilade.transports.http.origin_checks import Guard, preflight
@@ -49,21 +50,12 @@ _not_ready_log: Final = LimitedLog(log)
 
 #: Who holds a stream: the arguments of `StreamQuota.take`.
 Holder = tuple[str | None, str | None, str | None]
-Principal = Callable[[Scope], str | None]
 
 #: By HTTP method, what serves it.
 MethodTable = Mapping[str, Callable[[], Awaitable[T]]]
 
 _ALLOW: Final = b"GET, POST, DELETE, OPTIONS"
 _POST_ONLY: Final = b"POST"
-
-
-def authenticated_user(scope: Scope) -> str | None:
-    """Return the user that the host's authentication has put into the scope, as Starlette's middleware does."""
-    user = scope.get("user")
-    if user is None or not getattr(user, "is_authenticated", False):
-        return None
-    return str(getattr(user, "identity", None) or user.display_name)
 
 
 class Endpoint:
@@ -195,79 +187,75 @@ class Endpoint:
 
     # -- requests ----------------------------------------------------------------------------------------------
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, exchange: HttpExchange) -> None:
         """Serve one HTTP request for the endpoint, whatever its path."""
         headers: Headers = []
         try:
             if self._running_loop is not asyncio.get_running_loop():
                 await self.start()
-            fields = http.read(scope["headers"])
+            fields = http.read(exchange.headers)
             verdict = self._check_headers(fields)
             headers = verdict.headers
             if verdict.refusal is not None:
                 verdict.check()
-            principal = self._principal(scope)
-            if scope["method"] == "POST":
-                await Post(self.services, scope, fields, verdict, principal, receive, send).serve()
+            principal = self._principal(exchange.scope)
+            if exchange.method == "POST":
+                await Post(self.services, exchange, fields, verdict, principal).serve()
             else:
-                table = self._method_table(scope, fields, headers, principal, receive, send)
-                stream = await serve_method(scope["method"], fields, table, headers, send, allow=_ALLOW)
+                table = self._method_table(exchange, fields, headers, principal)
+                stream = await serve_method(exchange, fields, table, headers, allow=_ALLOW)
                 if stream is not None:
                     del fields, verdict, table  # the stream does not need them, for however long it is open
-                    scope = {"client": scope.get("client")}
+                    exchange.forget_head()
                     serving, holder = stream
                     try:
                         await serving
                     finally:
                         self.services.stream_quota.give_back(*holder)
         except RpcError as error:
-            log_refusal(scope.get("client"), error, error.status or 400)
-            await _refuse(send, error, error.status or 400, headers)
+            log_refusal(exchange.client, error, error.status or 400)
+            await _refuse(exchange, error, error.status or 400, headers)
         except BaseException as error:  # a failing store or host hook fails this request and nothing else
             if stops(error):
                 if isinstance(error, asyncio.CancelledError):
-                    await _refuse_while_stopping(send, error, headers, self._timings.farewell)
+                    await _refuse_while_stopping(exchange, error, headers, self._timings.farewell)
                 raise
             failure = masked(error, "an HTTP request could not be served")
-            await _refuse(send, failure, failure.status or 500, headers)
+            await _refuse(exchange, failure, failure.status or 500, headers)
 
     def _method_table(
         self,
-        scope: Scope,
+        exchange: HttpExchange,
         fields: dict[bytes, bytes],
         headers: Headers,
         principal: str | None,
-        receive: Receive,
-        send: Send,
     ) -> MethodTable[tuple[Awaitable[None], Holder] | None]:
         """Return what serves each method besides POST."""
         if not self.options.sessions:
             return {}
         return {
-            "GET": partial(self._serve_stream, scope, fields, headers, principal, receive, send),
-            "DELETE": partial(self._delete, fields, headers, principal, send),
+            "GET": partial(self._serve_stream, exchange, fields, headers, principal),
+            "DELETE": partial(self._delete, exchange, fields, headers, principal),
         }
 
     async def _serve_stream(
         self,
-        scope: Scope,
+        exchange: HttpExchange,
         fields: dict[bytes, bytes],
         headers: Headers,
         principal: str | None,
-        receive: Receive,
-        send: Send,
     ) -> tuple[Awaitable[None], Holder]:
         """Return what serves the stream of a GET, and who holds it."""
         session = await self.services.find_session(fields, principal)
-        holder = principal, session.peer.session_id, address_of(scope)
+        holder = principal, session.peer.session_id, address_of(exchange)
         self.services.stream_quota.take(*holder)
-        return self.streams.serve(session, fields, headers, receive, send), holder
+        return self.streams.serve(session, fields, headers, exchange), holder
 
     async def _delete(
-        self, fields: dict[bytes, bytes], headers: Headers, principal: str | None, send: Send
+        self, response: HttpResponse, fields: dict[bytes, bytes], headers: Headers, principal: str | None
     ) -> None:
         await self._end(await self.services.find_session(fields, principal))
-        await send_empty(send, 204, headers)
+        await send_empty(response, 204, headers)
 
     async def _end(self, session: Session) -> None:
         """End a session, and cancel what runs for it at any worker (R-316)."""
@@ -292,11 +280,10 @@ class Endpoint:
 
 
 async def serve_method(
-    method: str,
+    exchange: HttpExchange,
     fields: Mapping[bytes, bytes],
     table: MethodTable[T],
     headers: Headers,
-    send: Send,
     *,
     allow: bytes,
 ) -> T | None:
@@ -306,11 +293,10 @@ async def serve_method(
     it gets 405 with `Allow: POST`, also for methods that the endpoint serves to others.
 
     Args:
-        method: of the request.
+        exchange: the request with its response.
         fields: headers of the request.
         table: what serves each method.
         headers: of every response to this request.
-        send: of ASGI.
         allow: value of the `Allow` header of a 405; `POST` if the table is empty.
 
     Returns:
@@ -319,11 +305,11 @@ async def serve_method(
     Raises:
         RpcError: the revision is unknown, or the entry raises it.
     """
-    version = version_of(fields)
+    method, version = exchange.method, version_of(fields)
     if version in STATELESS:
         reason, allow = f"{method} is not part of revision {version}", _POST_ONLY
     elif method == "OPTIONS" and b"origin" in fields:
-        await send_empty(send, 204, preflight(fields[b"origin"], fields))
+        await send_empty(exchange, 204, preflight(fields[b"origin"], fields))
         return None
     elif (serve := table.get(method)) is not None:
         check_version(version)
@@ -331,19 +317,19 @@ async def serve_method(
     else:
         reason, allow = f"{method} is not offered here; messages are POSTed", allow if table else _POST_ONLY
     error = RpcError(INVALID_REQUEST, reason)
-    await send_json(send, 405, encode_error(None, error), [*headers, (b"allow", allow)])
+    await send_json(exchange, 405, encode_error(None, error), [*headers, (b"allow", allow)])
     return None
 
 
-async def _refuse(send: Send, error: RpcError, status: int, headers: Headers) -> None:
-    await send_json(send, status, encode_error(None, error), with_retry_after(status, headers))
+async def _refuse(response: HttpResponse, error: RpcError, status: int, headers: Headers) -> None:
+    await send_json(response, status, encode_error(None, error), with_retry_after(status, headers))
 
 
 async def _refuse_while_stopping(
-    send: Send, cancellation: asyncio.CancelledError, headers: Headers, timeout: float
+    response: HttpResponse, cancellation: asyncio.CancelledError, headers: Headers, timeout: float
 ) -> None:
     """Refuse a request that the stopping server has cancelled before there was a response."""
     if is_shutdown(cancellation):
         with contextlib.suppress(Exception):  # its response has begun
             async with asyncio.timeout(timeout):
-                await _refuse(send, stopping(), 503, headers)
+                await _refuse(response, stopping(), 503, headers)

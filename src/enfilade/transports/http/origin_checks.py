@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from enfilade.transports.asgi_types import Headers
+from enfilade.transports.exchange import Headers
 
 _EXPOSED: Final = b"Mcp-Session-Id, WWW-Authenticate, Retry-After"
 _ALLOWED_METHODS: Final = b"GET, POST, DELETE, OPTIONS"

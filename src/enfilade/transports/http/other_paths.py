@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from enfilade.transports.asgi_types import Headers, Scope, Send
+from enfilade.transports.exchange import Headers, HttpExchange, HttpRequest
 from enfilade.transports.http.origin_checks import Guard, cors, preflight
 from enfilade.transports.http.response import send_empty, send_json
 from enfilade.wire import headers as http
@@ -45,67 +45,49 @@ def is_oauth(path: str) -> bool:
     return document.partition("/")[0] in _DOCUMENTS if well_known else path in _ENDPOINTS
 
 
-def origin_headers(guard: Guard, scope: Scope) -> Headers:
+def origin_headers(guard: Guard, request: HttpRequest) -> Headers:
     """Return the CORS headers of a response: none unless the request has an allowed Origin."""
-    origin = guard.readable_by(_fields(scope))
+    origin = guard.readable_by(_fields(request))
     return [] if origin is None else cors(origin)
 
 
-async def answer_other_path(scope: Scope, send: Send, guard: Guard, path: str, endpoint: str) -> None:
+async def answer_other_path(exchange: HttpExchange, guard: Guard, path: str, endpoint: str) -> None:
     """Answer a request for a path at which nothing is served: HTTP 404, or 204 for a preflight.
 
     Args:
-        scope: of the request.
-        send: of the request.
+        exchange: the request with its response.
         guard: says which origins may read the response.
         path: the path without the prefix of a mount.
         endpoint: path of the MCP endpoint, for the message.
     """
-    if await answer_preflight(scope, send, guard):
+    if await answer_preflight(exchange, guard):
         return
-    headers = origin_headers(guard, scope)
+    headers = origin_headers(guard, exchange)
     if is_oauth(path):
-        await send_json(send, 404, _NO_OAUTH, [_NO_STORE, *headers])
+        await send_json(exchange, 404, _NO_OAUTH, [_NO_STORE, *headers])
         return
     error = RpcError(INVALID_REQUEST, f"nothing here; the MCP endpoint is {endpoint}")
-    await send_json(send, 404, encode_error(None, error), headers)
+    await send_json(exchange, 404, encode_error(None, error), headers)
 
 
-async def answer_preflight(scope: Scope, send: Send, guard: Guard) -> bool:
-    """PostResponse the preflight of a page of an allowed origin; return whether the request was one."""
-    if scope["method"] != "OPTIONS":
+async def answer_preflight(exchange: HttpExchange, guard: Guard) -> bool:
+    """Answer the preflight of a page of an allowed origin; return whether the request was one."""
+    if exchange.method != "OPTIONS":
         return False
-    fields = _fields(scope)
+    fields = _fields(exchange)
     origin = guard.readable_by(fields)
     if origin is None:
         return False
-    await send_empty(send, 204, preflight(origin, fields))
+    await send_empty(exchange, 204, preflight(origin, fields))
     return True
 
 
-def _fields(scope: Scope) -> dict[bytes, bytes]:
+def _fields(request: HttpRequest) -> dict[bytes, bytes]:
     """Return the headers of a request; none where they contradict each other, so that no page may read."""
     try:
-        return http.read(scope["headers"])
+        return http.read(request.headers)
     except RpcError:
         return {}
-
-
-def inner_path(scope: Scope) -> str:
-    """Return a request's path without that under which a host has mounted the app.
-
-    ASGI wants the whole `root_path` at the beginning of `path`. Behind a proxy that strips a prefix, frameworks
-    put the prefix into `root_path` alone (`FastAPI(root_path="/api/v1")`). Then `path` begins with the path of
-    the mount, which is the end of `root_path`.
-    """
-    path: str = scope["path"]
-    prefix: str = scope.get("root_path", "").rstrip("/")
-    while prefix:
-        if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
-            return path[len(prefix) :]
-        start = prefix.find("/", 1)
-        prefix = "" if start < 0 else prefix[start:]
-    return path
 
 
 # -- probes ----------------------------------------------------------------------------------------------------
@@ -123,19 +105,18 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
-async def answer_probe(scope: Scope, send: Send, reason: str | None, headers: Headers) -> None:
+async def answer_probe(exchange: HttpExchange, reason: str | None, headers: Headers) -> None:
     """Answer a probe.
 
     Args:
-        scope: of its request.
-        send: of its request.
+        exchange: its request with the response.
         reason: why the answer is no; None for yes.
         headers: what the response carries besides.
     """
     headers = [_NO_STORE, *headers]
-    if scope["method"] not in ("GET", "HEAD"):
+    if exchange.method not in ("GET", "HEAD"):
         body = msgspec.json.encode(Health("unavailable", "probes use GET or HEAD"))
-        await send_json(send, 405, body, [*headers, (b"allow", b"GET, HEAD")])
+        await send_json(exchange, 405, body, [*headers, (b"allow", b"GET, HEAD")])
         return
     health = Health("ok") if reason is None else Health("unavailable", reason)
-    await send_json(send, 200 if reason is None else 503, msgspec.json.encode(health), headers)
+    await send_json(exchange, 200 if reason is None else 503, msgspec.json.encode(health), headers)

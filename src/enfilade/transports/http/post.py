@@ -15,7 +15,7 @@ from enfilade.serving.channel import NO_ASKER, Channel, Peer
 from enfilade.serving.failures import masked
 from enfilade.serving.request import Request
 from enfilade.state.store import StoreError
-from enfilade.transports.asgi_types import Receive, Scope, Send
+from enfilade.transports.exchange import HttpExchange, HttpRequest
 from enfilade.transports.http.batching import Batch
 from enfilade.transports.http.request_checks import HeaderVerdict, UnreadBodyError
 from enfilade.transports.http.response import PostResponse, send_empty
@@ -56,23 +56,19 @@ class Post(msgspec.Struct, eq=False):
 
     Attributes:
         services: what the requests of the endpoint share.
-        scope: of the request.
+        exchange: the request with its response.
         fields: its headers.
         verdict: what they mean.
         principal: who is asking.
-        receive: reads the body, and notices a disconnect.
-        send: writes the response.
         id: of the JSON-RPC request, once it was read.
         stateless: whether it belongs to the stateless era.
     """
 
     services: Services
-    scope: Scope
+    exchange: HttpExchange
     fields: dict[bytes, bytes]
     verdict: HeaderVerdict
     principal: str | None
-    receive: Receive
-    send: Send
     id: RequestId | None = None
     stateless: bool = False
 
@@ -81,7 +77,7 @@ class Post(msgspec.Struct, eq=False):
         try:
             if self.verdict.media is not None:
                 self.verdict.check_media()
-            decoded = decode(await self.services.bodies.read(self.fields, self.receive))
+            decoded = decode(await self.services.bodies.read(self.fields, self.exchange))
             if isinstance(decoded, list):
                 await self._batch(decoded)
             elif decoded.method is UNSET:
@@ -93,11 +89,11 @@ class Post(msgspec.Struct, eq=False):
             await self._response().conclude(503, encode_error(self.id, error))
         except RpcError as error:
             response = self._response()
-            if isinstance(error, UnreadBodyError) and self.scope["http_version"].startswith("1"):
+            if isinstance(error, UnreadBodyError) and self.exchange.version.startswith("1"):
                 response.headers = [*response.headers, _CLOSE]
             id = self.id if error.id is UNSET else error.id
             status = response.status_of(error)
-            log_refusal(self.scope.get("client"), error, status)
+            log_refusal(self.exchange.client, error, status)
             await response.conclude(status, encode_error(id, error))
 
     async def _message(self, envelope: Envelope) -> None:
@@ -126,8 +122,7 @@ class Post(msgspec.Struct, eq=False):
     def _response(self, session: Session | None = None, *, endless: bool = False) -> PostResponse:
         verdict, services = self.verdict, self.services
         return PostResponse(
-            receive=self.receive,
-            write=self.send,
+            exchange=self.exchange,
             accepts=verdict.accepts,
             options=services.options.responses,
             headers=verdict.headers,
@@ -171,7 +166,7 @@ class Post(msgspec.Struct, eq=False):
 
     async def _listen(self, response: PostResponse, request: Request) -> None:
         """Serve a request that lasts as long as its client: it counts as a stream and not as in flight."""
-        quota, address = self.services.stream_quota, address_of(self.scope)
+        quota, address = self.services.stream_quota, address_of(self.exchange)
         quota.take(self.principal, None, address)
         try:
             await response.run(self.services.dispatcher, request)
@@ -262,7 +257,7 @@ class Post(msgspec.Struct, eq=False):
             raise invalid_request("a response cannot be POSTed in this revision")
         peer, _ = await self._session_peer()
         await self._take_client_response(envelope, peer)
-        await send_empty(self.send, 202, self.verdict.headers)
+        await send_empty(self.exchange, 202, self.verdict.headers)
 
     async def _take_client_response(self, envelope: Envelope, peer: Peer) -> None:
         """Pass a client's response to the handler that asked, here or at another worker (R-334)."""
@@ -275,7 +270,7 @@ class Post(msgspec.Struct, eq=False):
         if not self.stateless:
             peer, _ = await self._session_peer()
             self._act_on_notification(message, peer)
-        await send_empty(self.send, 202, self.verdict.headers)
+        await send_empty(self.exchange, 202, self.verdict.headers)
 
     def _act_on_notification(self, message: ParsedMessage, peer: Peer) -> None:
         """Act on a notification of a session: cancel what it cancels (R-361, R-363, R-364)."""
@@ -308,7 +303,7 @@ class Post(msgspec.Struct, eq=False):
         if bodies:
             await response.conclude_batch(bodies)
         else:
-            await send_empty(self.send, 202, self.verdict.headers)
+            await send_empty(self.exchange, 202, self.verdict.headers)
 
     async def _element(
         self,
@@ -342,9 +337,9 @@ class Post(msgspec.Struct, eq=False):
             return encode_error(id, masked(failure, "a message of a batch could not be served"))
 
 
-def address_of(scope: Scope) -> str | None:
+def address_of(request: HttpRequest) -> str | None:
     """Return the IP address that a request comes from, as the server knows it; None if it does not."""
-    client = scope.get("client")
+    client = request.client
     return client[0] if client else None
 
 

@@ -12,12 +12,12 @@ out large requests only.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 
-from enfilade.transports.asgi_types import Headers, Receive
+from enfilade.transports.exchange import DisconnectedError, Headers, HttpRequest
 from enfilade.transports.http.origin_checks import Guard, cors
 from enfilade.transports.message_size import LARGE, check_values
 from enfilade.transports.refusal_log import RefusalError
@@ -225,12 +225,12 @@ class BodyReader:
         # A length with fewer digits than the limit is no greater, and most are not looked at further than that.
         self._most_digits = len(str(limit)) - 1
 
-    async def read(self, fields: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    async def read(self, fields: Mapping[bytes, bytes], request: HttpRequest) -> bytes:
         """Return the body of a request.
 
         Args:
             fields: its headers.
-            receive: reads it, as ASGI says.
+            request: the request.
 
         Raises:
             RpcError: HTTP 413 if it is too long or holds too many values; 415 if it is compressed; 400 if the
@@ -241,33 +241,38 @@ class BodyReader:
         announced = fields.get(b"content-length", b"")
         if len(announced) > self._most_digits and announced.isdigit() and int(announced) > self._limit:
             raise _too_large(self._limit)
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        if not body or len(body) > self._plain or message.get("more_body"):
-            body = await _read_rest(message, receive, self._limit, self.memory)
-            if len(body) > LARGE:
-                self.memory.check(len(body))
-                check_values(body)
+        try:
+            body, has_more = await request.read()
+            if has_more or len(body) > self._plain:
+                body = await _read_rest(body, has_more, request, self._limit, self.memory)
+                if len(body) > LARGE:
+                    self.memory.check(len(body))
+                    check_values(body)
+        except DisconnectedError:
+            raise RpcError(INVALID_REQUEST, "the body ended early", status=400) from None
         return body
 
 
-async def _read_rest(
-    message: MutableMapping[str, Any], receive: Receive, limit: int, memory: BodyMemory
-) -> bytes:
-    """Return a body that does not come in one piece, or is long."""
+async def _read_rest(chunk: bytes, has_more: bool, request: HttpRequest, limit: int, memory: BodyMemory) -> bytes:
+    """Return a body that does not come in one piece, or is long.
+
+    Args:
+        chunk: its beginning.
+        has_more: whether more follows.
+        request: reads what follows.
+        limit: the most that it may have, in bytes.
+        memory: bounds what all bodies take.
+    """
     body = UnfinishedBody(asyncio.current_task())
     try:
         while True:
-            if message["type"] == "http.disconnect":
-                raise RpcError(INVALID_REQUEST, "the body ended early", status=400)
-            chunk = message.get("body", b"")
             if body.size + len(chunk) > limit:
                 raise _too_large(limit)
-            if not message.get("more_body", False):
+            if not has_more:
                 return b"".join((*body.chunks, chunk))
             if chunk:
                 memory.add(body, chunk)
-            message = await receive()
+            chunk, has_more = await request.read()
     except asyncio.CancelledError:
         if not body.evicted or body.task is None or body.task.uncancel() > 0:
             raise

@@ -18,7 +18,7 @@ from enfilade.serving.channel import Outcome
 from enfilade.serving.execution import expire
 from enfilade.serving.failures import cancelled_by_host, cut_off
 from enfilade.serving.request import Request
-from enfilade.transports.asgi_types import Headers, Receive, Send
+from enfilade.transports.exchange import Headers, HttpExchange, HttpResponse
 from enfilade.transports.http.event_log import ResponseRecorder, SealedEventLog
 from enfilade.transports.http.sse_stream import EventStream, StreamOptions, send_events
 from enfilade.wire.jsonrpc import STATELESS_STATUS, RpcError, encode_error
@@ -70,16 +70,9 @@ class Responder(Protocol):
         ...
 
 
-async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> None:
+def send_json(response: HttpResponse, status: int, body: bytes, headers: Headers) -> Coroutine[Any, Any, None]:
     """Send a JSON response."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [JSON, (b"content-length", b"%d" % len(body)), *headers],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
+    return response.send(status, [JSON, (b"content-length", b"%d" % len(body)), *headers], body)
 
 
 def with_retry_after(status: int, headers: Headers) -> Headers:
@@ -87,12 +80,9 @@ def with_retry_after(status: int, headers: Headers) -> Headers:
     return [*headers, _RETRY_AFTER] if status in _TRY_AGAIN else headers
 
 
-async def send_empty(send: Send, status: int, headers: Headers) -> None:
+def send_empty(response: HttpResponse, status: int, headers: Headers) -> Coroutine[Any, Any, None]:
     """Send a response without a body (R-211: 202 has none)."""
-    await send(
-        {"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0"), *headers]}
-    )
-    await send({"type": "http.response.body", "body": b""})
+    return response.send(status, [(b"content-length", b"0"), *headers], b"")
 
 
 class _Waiting(msgspec.Struct, eq=False):
@@ -126,8 +116,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
     """The response to one request, and the outlet of its notifications.
 
     Attributes:
-        receive: the ASGI receive of the request.
-        write: the ASGI send of the response.
+        exchange: the request, whose body was read, and the response, of which nothing was sent yet.
         accepts: whether the client takes (JSON, an event stream).
         options: how responses behave.
         headers: what the response carries besides its content type.
@@ -137,8 +126,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
         in_flight: counts the request while it waits for anything; None if nobody counts.
     """
 
-    receive: Receive
-    write: Send
+    exchange: HttpExchange
     accepts: tuple[bool, bool]
     options: ResponseOptions
     headers: Headers
@@ -219,7 +207,8 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
             and self.accepts[0]
             and (self._waiting is None or not self._waiting.client_gone)
         ):
-            await send_json(self.write, 200, body, self.headers)  # nearly always
+            # Nearly always; `send_json` written out.
+            await self.exchange.send(200, [JSON, (b"content-length", b"%d" % len(body)), *self.headers], body)
         else:
             await self.conclude(200 if error is None else self.status_of(error), body)
 
@@ -240,13 +229,13 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
             return
         elif body is None:  # cancelled by the client's own notification: the response ends without an outcome
             if self.accepts[1]:
-                await send_events(self.write, b"", self.headers)
+                await send_events(self.exchange, b"", self.headers)
             else:
-                await send_empty(self.write, 204, self.headers)
+                await send_empty(self.exchange, 204, self.headers)
         elif self.accepts[0] or status != 200:
-            await send_json(self.write, status, body, with_retry_after(status, self.headers))
+            await send_json(self.exchange, status, body, with_retry_after(status, self.headers))
         else:
-            await send_events(self.write, event(body), self.headers)
+            await send_events(self.exchange, event(body), self.headers)
 
     async def conclude_batch(self, bodies: list[bytes]) -> None:
         """Send the outcomes of a batch: a JSON array, or one event each (R-342, R-343)."""
@@ -257,7 +246,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
                 self._stream.push_always(body)
             await self._stream.finish(None)
         else:
-            await send_json(self.write, 200, b"[" + b",".join(bodies) + b"]", self.headers)
+            await send_json(self.exchange, 200, b"[" + b",".join(bodies) + b"]", self.headers)
 
     async def conclude_cancelled_batch(self, bodies: list[bytes]) -> None:
         """Send the outcomes that a batch has by now, because its host cancelled it."""
@@ -343,8 +332,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
             expire(self._request, self.options.request_timeout)
 
     async def _watch_disconnect(self, waiting: _Waiting) -> None:
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
+        await self.exchange.disconnected()
         waiting.client_gone = True
         if self._request is not None:
             self._request.cancel("the client went away")
@@ -363,7 +351,9 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
             if self.event_log is not None and self._session_id is not None:
                 id = None if self._request is None else self._request.id
                 recorder = ResponseRecorder(self.event_log, self._session_id, id)
-            self._stream = EventStream(self.write, self.headers, self.options, recorder, self._client_reconnects)
+            self._stream = EventStream(
+                self.exchange, self.headers, self.options, recorder, self._client_reconnects
+            )
             if self._waiting is not None:
                 self._stream.open()
         return self._stream

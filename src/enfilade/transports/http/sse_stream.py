@@ -3,7 +3,7 @@
 Theory of operation
 ===================
 An `EventStream` has two sides. Producers hand it messages (`push`, `push_always`) and never wait for the network.
-The connection side writes what waits in a bounded buffer to one ASGI response. With a recorder, each message goes
+The connection side writes what waits in a bounded buffer to one HTTP response. With a recorder, each message goes
 into the event log as well, so the producing side can outlive its connection: a client that reconnects reads the
 rest from the log. `StreamState` is the state of the connection side:
 
@@ -55,7 +55,7 @@ import msgspec
 
 from enfilade.serving.failures import LimitedLog
 from enfilade.timings import Timings
-from enfilade.transports.asgi_types import Headers, Send
+from enfilade.transports.exchange import Headers, HttpResponse
 from enfilade.transports.http.event_log import ResponseRecorder
 from enfilade.transports.http.event_recorder import CONCLUDED, RELEASED, StreamRecorder
 from enfilade.wire.sse import KEEP_ALIVE, OPENING, event_format, events, priming_event, reconnection_time
@@ -122,7 +122,7 @@ class SendBuffer(msgspec.Struct, eq=False):
         has_framed: whether one of them is `Framed`.
         size: bytes that were not written yet, those that are being written included.
         dropped: notifications for which there was no room.
-        sends: ASGI sends that have returned.
+        writes: calls of the response that have returned.
         stalled: whether producers have waited for the reader in vain.
     """
 
@@ -130,7 +130,7 @@ class SendBuffer(msgspec.Struct, eq=False):
     has_framed: bool = False
     size: int = 0
     dropped: int = 0
-    sends: int = 0
+    writes: int = 0
     stalled: bool = False
     _room: asyncio.Future[None] | None = None
 
@@ -150,10 +150,10 @@ class SendBuffer(msgspec.Struct, eq=False):
 
 
 class EventStream(msgspec.Struct, eq=False):
-    """Writes events to one ASGI response; the states are described at the top of this file.
+    """Writes events to one HTTP response; the states are described at the top of this file.
 
     Attributes:
-        send: the ASGI send of the response, of which nothing was sent yet.
+        response: of which nothing was sent yet.
         headers: response headers besides `SSE_HEADERS`.
         options: how streams behave.
         recorder: records the stream in the event log once it is open; None if it cannot be resumed, or not yet.
@@ -161,7 +161,7 @@ class EventStream(msgspec.Struct, eq=False):
         state: of the connection.
     """
 
-    send: Send
+    response: HttpResponse
     headers: Headers
     options: StreamOptions
     recorder: ResponseRecorder | None = None
@@ -343,10 +343,10 @@ class EventStream(msgspec.Struct, eq=False):
             self._stream_recorder.end(RELEASED if message is None else CONCLUDED)
         self._end_response(CLOSING, retry)
         while True:
-            sends = self._buffer.sends
+            writes = self._buffer.writes
             if (await asyncio.wait((self.closed,), timeout=self._stall_limit))[0]:
                 return
-            if self._buffer.sends == sends:
+            if self._buffer.writes == writes:
                 raise TimeoutError
 
     async def _write_complete(self) -> None:
@@ -360,7 +360,7 @@ class EventStream(msgspec.Struct, eq=False):
                 framing.set_prefix(await self.recorder.write_complete(messages))
                 body = framing.frame_complete(messages, priming=self.priming)
             if self.state is CLOSING:  # the client may have gone meanwhile
-                await send_complete(self.send, body, self.headers, self._stall_limit)
+                await send_complete(self.response, body, self.headers, self._stall_limit)
         finally:
             self._close()
 
@@ -394,13 +394,13 @@ class EventStream(msgspec.Struct, eq=False):
         """Write until nothing waits."""
         buffer, stays_open = self._buffer, False
         try:
-            if not buffer.sends:
+            if not buffer.writes:
                 await self._write_head()
             has_ended = False
             while buffer.chunks and not has_ended:
                 has_ended = await self._write_waiting()
             if self.state in _ENDING and not has_ended:
-                await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+                await self.response.write(b"", is_last=True)
             stays_open = self.state is OPEN
         except Exception as error:  # ASGI servers differ in what they raise once the client is gone, if anything
             log.debug("the reader of a stream went away: %r", error)
@@ -413,14 +413,14 @@ class EventStream(msgspec.Struct, eq=False):
 
     async def _write_head(self) -> None:
         buffer = self._buffer
-        await self.send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS + self.headers})
-        buffer.sends += 1
+        await self.response.start(200, SSE_HEADERS + self.headers)
+        buffer.writes += 1
         if not buffer.chunks or (
             self._stream_recorder is not None and self._stream_recorder.must_wait_for_prefix
         ):
             # Proxies and clients hold a response back until its first byte, so it has one at once.
-            await self.send({"type": "http.response.body", "body": OPENING, "more_body": True})
-            buffer.sends += 1
+            await self.response.write(OPENING, is_last=False)
+            buffer.writes += 1
 
     async def _write_waiting(self) -> bool:
         """Write what waits now, and return whether the response has ended with it."""
@@ -428,9 +428,9 @@ class EventStream(msgspec.Struct, eq=False):
         size, is_last = buffer.size, self.state in _ENDING
         frame = framing.frame_mixed if buffer.has_framed else framing.frame_messages
         chunks, buffer.chunks, buffer.has_framed = buffer.chunks, [], False
-        await self.send({"type": "http.response.body", "body": frame(chunks), "more_body": not is_last})
+        await self.response.write(frame(chunks), is_last=is_last)
         buffer.size -= size
-        buffer.sends += 1
+        buffer.writes += 1
         buffer.wake_producers()
         return is_last
 
@@ -561,18 +561,16 @@ class Framing:
 # -- complete responses ----------------------------------------------------------------------------------------
 
 
-async def send_events(send: Send, body: bytes, headers: Headers) -> None:
+def send_events(response: HttpResponse, body: bytes, headers: Headers) -> Coroutine[Any, Any, None]:
     """Send a complete stream of events, with its length.
 
     Args:
         headers: response headers besides `SSE_HEADERS`.
     """
-    fields = [*SSE_HEADERS, (b"content-length", b"%d" % len(body)), *headers]
-    await send({"type": "http.response.start", "status": 200, "headers": fields})
-    await send({"type": "http.response.body", "body": body})
+    return response.send(200, [*SSE_HEADERS, (b"content-length", b"%d" % len(body)), *headers], body)
 
 
-async def send_complete(send: Send, body: bytes, headers: Headers, timeout: float) -> None:
+async def send_complete(response: HttpResponse, body: bytes, headers: Headers, timeout: float) -> None:
     """Send a complete stream to a client that may have gone, which is no failure.
 
     A timer is set only if the connection does not take all of it at once, as it nearly always does.
@@ -583,7 +581,7 @@ async def send_complete(send: Send, body: bytes, headers: Headers, timeout: floa
     Raises:
         TimeoutError: it did not.
     """
-    sending = send_events(send, body, headers)
+    sending = send_events(response, body, headers)
     try:
         try:
             awaited = sending.send(None)

@@ -26,7 +26,7 @@ from typing import Final, Protocol
 
 from enfilade.serving.cluster import WorkerChannel
 from enfilade.serving.subscriptions import Change, Changes, Listener, all_changes, notification_of
-from enfilade.transports.asgi_types import Headers, Receive, Send
+from enfilade.transports.exchange import Headers, HttpExchange, HttpRequest
 from enfilade.transports.http.event_log import EventBatch, EventPosition, SealedEventLog
 from enfilade.transports.http.event_recorder import RELEASED, StreamRecorder
 from enfilade.transports.http.resumption import INTERRUPTED, ORPHANED, StreamReaders
@@ -52,11 +52,11 @@ class SseResponse:
             retained, or did not say what it had seen.
     """
 
-    __slots__ = ("_disconnect", "_receive", "_stream", "_stream_arguments", "missed_changes")
+    __slots__ = ("_disconnect", "_request", "_stream", "_stream_arguments", "missed_changes")
 
-    def __init__(self, receive: Receive, send: Send, headers: Headers, options: StreamOptions) -> None:
-        self._stream_arguments = send, headers, options
-        self._receive = receive
+    def __init__(self, exchange: HttpExchange, headers: Headers, options: StreamOptions) -> None:
+        self._stream_arguments = exchange, headers, options
+        self._request: HttpRequest = exchange
         self._disconnect: asyncio.Task[None] | None = None
         self._stream: EventStream | None = None
         self.missed_changes = False
@@ -71,7 +71,7 @@ class SseResponse:
     def disconnect(self) -> "asyncio.Task[None]":
         """Return a task that is done when the client has gone."""
         if self._disconnect is None:
-            self._disconnect = asyncio.get_running_loop().create_task(_wait_for_disconnect(self._receive))
+            self._disconnect = asyncio.get_running_loop().create_task(_wait_for_disconnect(self._request))
         return self._disconnect
 
     def close(self) -> None:
@@ -88,7 +88,8 @@ class SseResponse:
             ended: done when there is nothing more to send.
         """
         futures = (ended, self.open().closed)
-        with contextlib.suppress(TimeoutError):
+        # Besides `TimeoutError`, servers raise different errors for a client that has gone.
+        with contextlib.suppress(Exception):
             async with asyncio.timeout(None) as limit:
 
                 def stop(_: object = None) -> None:
@@ -98,7 +99,7 @@ class SseResponse:
                 for future in futures:
                     future.add_done_callback(stop)
                 try:
-                    await (self._disconnect or _wait_for_disconnect(self._receive))
+                    await (self._disconnect or self._request.disconnected())
                 finally:
                     for future in futures:
                         future.remove_done_callback(stop)
@@ -146,8 +147,7 @@ class GetHandler:
         serve_stream: ServeStream,
         fields: Mapping[bytes, bytes],
         headers: Headers,
-        receive: Receive,
-        send: Send,
+        exchange: HttpExchange,
         *,
         ttl: float,
         retry: float | None,
@@ -161,8 +161,7 @@ class GetHandler:
             serve_stream: sends what belongs on the standalone stream.
             fields: request headers.
             headers: response headers besides those of every event stream.
-            receive: of the request.
-            send: of the request.
+            exchange: the request with its response.
             ttl: seconds for which the store remembers which connection holds the lock of the session.
             retry: seconds after which a client whose stream is ended on purpose should reconnect; None if it does
                 not understand that.
@@ -184,7 +183,7 @@ class GetHandler:
             batch = await self._event_log.resume(start)
         if batch is None or not batch.head.is_response:
             lock = await self.locks.steal(session_id, ttl, may_be_forgotten=may_be_forgotten)
-        response = SseResponse(receive, send, headers, self._options)
+        response = SseResponse(exchange, headers, self._options)
         response.missed_changes = start is None and lock is not None and lock.was_held
         self.open_responses[response] = session
         try:
@@ -242,12 +241,9 @@ async def retain(
             return
 
 
-async def _wait_for_disconnect(receive: Receive) -> None:
-    try:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-    except Exception:  # ASGI servers differ in how they say that the client has gone
-        return
+async def _wait_for_disconnect(request: HttpRequest) -> None:
+    with contextlib.suppress(Exception):  # servers differ in how they say that the client has gone
+        await request.disconnected()
 
 
 class StandaloneStreams:
@@ -290,7 +286,7 @@ class StandaloneStreams:
         return {session for session in self._handler.open_responses.values() if isinstance(session, Session)}
 
     def serve(
-        self, session: Session, fields: dict[bytes, bytes], headers: Headers, receive: Receive, send: Send
+        self, session: Session, fields: dict[bytes, bytes], headers: Headers, exchange: HttpExchange
     ) -> Awaitable[None]:
         """Return what serves one GET, until its client goes, its session ends or the server stops.
 
@@ -305,8 +301,7 @@ class StandaloneStreams:
             partial(self._serve_changes, session),
             fields,
             headers,
-            receive,
-            send,
+            exchange,
             ttl=ttl,
             retry=self._retry(session),
             may_be_forgotten=time.time() > session.opened + ttl,

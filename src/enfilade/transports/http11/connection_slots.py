@@ -33,7 +33,7 @@ from weakref import WeakKeyDictionary
 import uvicorn
 from uvicorn.server import ServerState
 
-from enfilade.transports.asgi_types import Receive, Scope, Send
+from enfilade.transports.asgi import Receive, Scope, Send
 from enfilade.transports.http11.connection_timeouts import (
     ConnectionLimits,
     Phase,

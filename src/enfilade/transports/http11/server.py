@@ -26,7 +26,7 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 
 from enfilade.startup import gc_pause, uvicorn_import
-from enfilade.transports.asgi_types import Receive, Scope, Send
+from enfilade.transports.asgi import Receive, Scope, Send
 from enfilade.transports.processes.process_end import STARTUP_FAILURE, ExitDeadline
 from enfilade.transports.processes.server_log import flush_log
 

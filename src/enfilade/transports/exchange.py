@@ -1,0 +1,87 @@
+"""One HTTP request and its response, as the endpoint and the bridge see them, whoever speaks HTTP.
+
+`asgi.py` has the implementation for ASGI servers. Another one needs no more than what is here: the endpoint reads
+the head, the body in chunks and the disconnect, and writes a response in one piece or in chunks.
+"""
+
+from collections.abc import Coroutine, MutableMapping, Sequence
+from typing import Any, Protocol
+
+#: Names are in lower case.
+Headers = list[tuple[bytes, bytes]]
+
+
+class DisconnectedError(Exception):
+    """The client has gone before the end of its body."""
+
+
+class HttpRequest(Protocol):
+    """One HTTP request: its head, its body, and whether its client is still there."""
+
+    @property
+    def method(self) -> str:
+        """The HTTP method, in upper case."""
+        ...
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """The headers as they came: one may be there more than once."""
+        ...
+
+    @property
+    def client(self) -> tuple[str, int | None] | None:
+        """Address and port of the client; None if they are not known."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """The version of HTTP, such as `1.1` or `2`."""
+        ...
+
+    @property
+    def scope(self) -> MutableMapping[str, Any]:
+        """What the host knows of the request, such as its user; only hooks of hosts read it."""
+        ...
+
+    def forget_head(self) -> None:
+        """Free all of the head but `client`: a stream that is open for long does not need it."""
+        ...
+
+    async def read(self) -> tuple[bytes, bool]:
+        """Return the next chunk of the body, and whether more follows.
+
+        Raises:
+            DisconnectedError: the client has gone before the end.
+        """
+        ...
+
+    async def disconnected(self) -> None:
+        """Return once the client has gone; the body must have been read.
+
+        Raises:
+            Exception: the server has another way to say so, or a host's middleware refuses to wait for it.
+        """
+        ...
+
+
+class HttpResponse(Protocol):
+    """One HTTP response. A method returns once the connection has room for more (back-pressure).
+
+    Each of them may raise what its server raises for a client that has gone.
+    """
+
+    def send(self, status: int, headers: Headers, body: bytes) -> Coroutine[Any, Any, None]:
+        """Send a complete response; `headers` has its length."""
+        ...
+
+    def start(self, status: int, headers: Headers) -> Coroutine[Any, Any, None]:
+        """Send the head of a response whose body follows in chunks."""
+        ...
+
+    def write(self, chunk: bytes, *, is_last: bool) -> Coroutine[Any, Any, None]:
+        """Send a chunk of the body; the last one, which may be empty, ends the response."""
+        ...
+
+
+class HttpExchange(HttpRequest, HttpResponse, Protocol):
+    """A request with its response."""
