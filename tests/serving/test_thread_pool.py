@@ -171,7 +171,7 @@ class TestLanes:
         lane.close()
         await asyncio.to_thread(thread.join, 30)
         assert not thread.is_alive()
-        with pytest.raises(RuntimeError, match="put away"):
+        with pytest.raises(RuntimeError, match="shut down"):
             await threads.run(lambda: None)
 
 

@@ -1,4 +1,4 @@
-"""What happens to one request, whatever brought it: HTTP, pipes or memory.
+"""Serves one request, whichever transport received it: HTTP, stdio or memory.
 
-No code here knows a socket, a header's place in a body, or which era it serves.
+No code here knows a socket or an HTTP message.
 """

@@ -1,7 +1,7 @@
-"""Other spellings of what a context offers, for tools that were written for Arcade's `arcade-mcp-server`.
+"""Methods of a context under the names of `arcade-mcp-server`, for tools that were written for it.
 
 `context.ui.elicit(…)` is `ctx.elicit(…)`, and so on; `docs/spellings.md` has the table. Nothing is decided here.
-Easy to get wrong: what these methods give back is part of the spelling, such as the bare content of a sampling.
+Easy to get wrong: the return values differ too, such as the bare content of a sampling.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class ContextMethods(Protocol):
-    """What these spellings use of a `Context`."""
+    """The methods of a `Context` that are used here."""
 
     @property
     def peer(self) -> Peer: ...
@@ -45,7 +45,7 @@ class ContextMethods(Protocol):
 
 
 class ArcadeNames:
-    """What `Context` offers under other names."""
+    """Members of `Context` under Arcade's names."""
 
     __slots__ = ()
 
@@ -61,12 +61,12 @@ class ArcadeNames:
 
     @property
     def notifications(self) -> Notifications:
-        """Announcements of changes; the server makes them by itself when something is added or removed."""
+        """Notifications of changed lists; the server sends them itself when an entry is added or removed."""
         return Notifications(self._context.announce)
 
     @property
     def user_id(self) -> str | None:
-        """Who is asking: `peer.principal`."""
+        """The authenticated user: `peer.principal`."""
         return self._context.peer.principal
 
     def get_secret(self, key: str) -> str:
@@ -83,12 +83,12 @@ _DATA: Any = vars(CallToolResult)["structured_content"]
 
 
 class RawResult(CallToolResult):
-    """What `ctx.tools.call_raw` returns: structured content as Python has it, and Arcade's spellings.
+    """The result of `ctx.tools.call_raw`: structured content as Python values, and Arcade's names.
 
-    Return it from a tool to pass the whole on; then data that is null is told from no data by the field itself.
+    A tool may return it as its own result; the field tells data that is null from no data.
     """
 
-    if not TYPE_CHECKING:  # who know the field, and no property over it
+    if not TYPE_CHECKING:  # type checkers see the field
 
         @property
         def structured_content(self) -> Any:
@@ -174,8 +174,8 @@ class Sampling:
         tools: Sequence[Tool] | None = None,
         tool_choice: ToolChoice | Literal["auto", "required", "none"] | None = None,
     ) -> SamplingMessageContentBlock | list[SamplingMessageContentBlock]:
-        """Let the client's model write something, and return the content alone; see `Context.sample`."""
-        written = await self._context.sample(
+        """Ask the client's model, and return the content of its message alone; see `Context.sample`."""
+        message = await self._context.sample(
             messages,
             max_tokens=max_tokens or 512,
             system_prompt=system_prompt,
@@ -185,7 +185,7 @@ class Sampling:
             tools=tools,
             tool_choice=tool_choice,
         )
-        return written.content
+        return message.content
 
 
 class Notifications:
@@ -200,7 +200,7 @@ class Notifications:
 
 
 class ListNotification:
-    """`context.notifications.tools` and its kin."""
+    """`context.notifications.tools`, `.resources` and `.prompts`."""
 
     __slots__ = ("_announce", "_change")
 
@@ -209,6 +209,6 @@ class ListNotification:
         self._change = change
 
     def list_changed(self) -> AwaitableSend:
-        """Tell every client that wants to know that the list has changed."""
+        """Notify the clients that subscribe to the list."""
         self._announce(self._change)
         return DONE

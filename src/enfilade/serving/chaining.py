@@ -1,8 +1,8 @@
-"""Handlers that use what the same server offers: tools that call tools, read resources, fill in prompts.
+"""Handlers that use the same server: `ctx.tools`, `ctx.resources` and `ctx.prompts`.
 
-Such a request goes the way of a client's, past the same middleware, validation and limits, under the client's
-own request: its peer, its log level, its stream. Easy to get wrong: a circle. It ends at a depth, in an error
-that the handlers on the way can read (D35).
+Such a request passes the same middleware, validation and limits as a client's, as a child of the client's own
+request: with its peer, its log level, its stream. Easy to get wrong: endless recursion. It ends at
+`MAXIMUM_DEPTH`, in an error that the calling handlers can read (D35).
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ if TYPE_CHECKING:
     from enfilade.wire.prompts import Prompt
     from enfilade.wire.resources import Resource
     from enfilade.wire.tools import Tool
-else:  # the one with pydantic, which takes long to load; the other for handlers that ask
+else:  # the first imports pydantic, which takes long to load; the second is for handlers that ask
     _content = LazyModule("enfilade.primitives.values.results")
     asking = LazyModule("enfilade.serving.client_requests.ask")
 
-#: Said where arguments were given as keywords.
+#: Added to the error for arguments as keywords.
 _TOOL_ARGUMENTS: Final = 'arguments are a dict: await ctx.tools.call("name", {"a": 1})'
 _PROMPT_ARGUMENTS: Final = 'arguments are a dict: await ctx.prompts.get("name", {"a": "1"})'
 
-#: Handlers that call each other deeper than this go in a circle.
+#: Handlers that call each other deeper than this count as endless recursion.
 MAXIMUM_DEPTH: Final = 32
 
 R = TypeVar("R", bound=Message)
 
 
 class ServerAccess(msgspec.Struct, frozen=True):
-    """What a server offers, as its own handlers see it: a tool by its name, and definitions in listed order."""
+    """The server for its own handlers: a tool by its name, and definitions in listed order."""
 
     dispatcher: Dispatcher
     tool: Callable[[str], Handled | None]
@@ -59,8 +59,8 @@ class ServerAccess(msgspec.Struct, frozen=True):
     resources: Callable[[], Sequence[Resource]]
     prompts: Callable[[], Sequence[Prompt]]
 
-    async def ask(self, parent: Request, method: str, params: Message, kind: type[R]) -> R:
-        """Make a request on behalf of another.
+    async def call(self, parent: Request, method: str, params: Message, kind: type[R]) -> R:
+        """Make a request as a child of another.
 
         Raises:
             ToolError: requests are nested too deep.
@@ -85,7 +85,7 @@ class ServerAccess(msgspec.Struct, frozen=True):
         try:
             result = await self.dispatcher.call(request)
         finally:
-            request.finish()  # what it has left running says nothing any more
+            request.finish()  # tasks that it has left running send nothing any more
         if not isinstance(result, kind):
             raise TypeError(f"{method} ended in {type(result).__name__}")
         return result
@@ -140,20 +140,20 @@ class ToolCalls:
         return RawResult.of(await self._result(name, arguments))
 
     async def _result(self, name: str, arguments: Mapping[str, Any] | None) -> CallToolResult:
-        if problem := _no_dict(arguments):
+        if problem := _fault_of(arguments):
             text = TextContent(text=f'Invalid arguments for tool "{name}": {problem}')
             return CallToolResult(content=[text], is_error=True)
         params = CallToolRequestParams(name=name, arguments=Raw(json_bytes(dict(arguments or {}))))
         try:
-            return await self._server.ask(self._request, "tools/call", params, CallToolResult)
+            return await self._server.call(self._request, "tools/call", params, CallToolResult)
         except RpcError as error:
-            if error.code == INTERNAL_ERROR or error.status is not None:  # the end of the whole call
+            if error.code == INTERNAL_ERROR or error.status is not None:  # which ends the client's call
                 raise
             return CallToolResult(content=[TextContent(text=error.message)], is_error=True)
 
 
 class ResourceReads:
-    """The server's own resources, read as a client would read them."""
+    """The server's own resources."""
 
     __slots__ = ("_request", "_server")
 
@@ -176,13 +176,13 @@ class ResourceReads:
 
         Raises:
             ResourceNotFound: there is nothing at this URI.
-            ResourceError: its author says why it cannot be read, or its values do not fit.
+            ResourceError: its handler raised one, or the values in the URI are invalid.
             ToolError: calls are nested too deep.
-            RpcError: it failed in a way nobody planned.
+            RpcError: an unexpected failure, which was logged.
         """
         params = ReadResourceRequestParams(uri=uri)
         try:
-            return await self._server.ask(self._request, "resources/read", params, ReadResourceResult)
+            return await self._server.call(self._request, "resources/read", params, ReadResourceResult)
         except NotFoundError as error:
             raise ResourceNotFound(error.message) from error
         except RpcError as error:
@@ -190,7 +190,7 @@ class ResourceReads:
 
 
 class PromptGets:
-    """The server's own prompts, filled in as a client would have them."""
+    """The server's own prompts."""
 
     __slots__ = ("_request", "_server")
 
@@ -211,22 +211,22 @@ class PromptGets:
             arguments: strings, or values that are sent as their JSON.
 
         Raises:
-            PromptError: there is no such prompt, an argument is wrong, or its author says why it cannot be made.
+            PromptError: there is no such prompt, an argument is invalid, or its handler raised one.
             ToolError: calls are nested too deep.
-            RpcError: it failed in a way nobody planned.
+            RpcError: an unexpected failure, which was logged.
         """
-        if problem := _no_dict(arguments):
+        if problem := _fault_of(arguments):
             raise PromptError(f'Invalid arguments for prompt "{name}": {problem}')
-        texts = {each: _content.text_of(value) for each, value in (arguments or {}).items()}
+        texts = {key: _content.text_of(value) for key, value in (arguments or {}).items()}
         params = GetPromptRequestParams(name=name, arguments=texts or UNSET)
         try:
-            return await self._server.ask(self._request, "prompts/get", params, GetPromptResult)
+            return await self._server.call(self._request, "prompts/get", params, GetPromptResult)
         except RpcError as error:
             raise _as_raised(error, PromptError) from error.__cause__
 
 
-def _no_dict(arguments: object) -> str:
-    """Return what is wrong with arguments that are no dict; nothing for one, and for none."""
+def _fault_of(arguments: object) -> str:
+    """Return the fault of arguments that are no dict; empty for a dict and for None."""
     if arguments is None or isinstance(arguments, Mapping):
         return ""
     return f"they should be a dict, got {type(arguments).__name__}"
@@ -239,6 +239,6 @@ def _text_in(result: CallToolResult) -> str | None:
 
 
 def _as_raised(error: RpcError, kind: type[EnfiladeError]) -> Exception:
-    """Return what a handler gets for an error: one that it can tell of, if its words were meant to be read."""
+    """Return the exception that a handler gets for an error; with its text, if that was meant for clients."""
     refused = error.code == INVALID_PARAMS and error.status is None
     return kind(error.message) if refused or isinstance(error.__cause__, EnfiladeError) else error

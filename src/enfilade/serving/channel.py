@@ -43,22 +43,26 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outlet(Protocol):
-    """Where the messages of one exchange go, besides its result."""
+    """Where the notifications and questions of one request go."""
 
     def push(self, message: bytes) -> bool:
-        """Take one notification, without waiting; False if it was dropped because the reader is behind."""
+        """Send a notification, without waiting; False if it was dropped because the reader is behind."""
         ...
 
     def send(self, message: bytes) -> bool:
-        """Take a question, which is never dropped; False if this outlet can carry none."""
+        """Send a question, which is never dropped; False if this outlet can carry none."""
         ...
 
     async def drained(self) -> None:
-        """Return once the reader has caught up far enough, or has been given up on."""
+        """Return once the reader has caught up far enough, or counts as gone."""
         ...
 
     def close_connection(self, retry: float | None) -> bool:
-        """Let the client go and come back for the rest after `retry` seconds; False if it could not come back."""
+        """Close the connection and keep the stream for a client that resumes it; False if it could not.
+
+        Args:
+            retry: seconds after which the client should come back; None for the usual.
+        """
         ...
 
     @property
@@ -68,7 +72,7 @@ class Outlet(Protocol):
 
 
 class NullOutlet:
-    """An outlet that leads nowhere: a JSON answer has no room for notifications (R-272)."""
+    """An outlet that drops everything: a JSON response has no room for notifications (R-272)."""
 
     crowded = False
 
@@ -88,19 +92,19 @@ class NullOutlet:
 NOWHERE = NullOutlet()
 
 
-#: A whole JSON-RPC response, and its error if it is one; (None, None) if the request gets no answer.
+#: A JSON-RPC response, and its error if it is one; (None, None) if the request gets no answer.
 Outcome = tuple[bytes | None, RpcError | None]
 
 
 class Session(Protocol):
-    """What the client of a session may set for the requests that follow."""
+    """The settings that the client of a session makes for later requests."""
 
     async def set_log_level(self, level: LoggingLevel) -> None:
-        """Remember the lowest level of log messages this client wants."""
+        """Set the lowest level of log messages that the client gets."""
         ...
 
     async def watch(self, uri: str) -> None:
-        """Tell this client when a resource is updated.
+        """Notify the client of updates of a resource.
 
         Raises:
             RpcError: it watches too many already.
@@ -108,35 +112,35 @@ class Session(Protocol):
         ...
 
     async def unwatch(self, uri: str) -> None:
-        """Tell it no more."""
+        """Stop notifying the client of a resource."""
         ...
 
 
 class Round(Protocol):
-    """One round of a call whose client carries its questions."""
+    """One round of a stateless call, which ends in a result or in questions."""
 
-    #: Whether the round has ended, so that its result are the questions, whatever the handler comes to.
+    #: Whether the round has ended, so that its result are the questions, whatever the handler returns.
     has_ended: bool
 
     def result(self) -> Message:
-        """Return what ends the round: the open questions, and the state for the client to carry.
+        """Return the result that ends the round: the open questions, and the state for the client to carry.
 
         Raises:
-            RpcError: this run of the handler is another than the one before.
+            RpcError: this run of the handler asks other questions than the one before.
             asyncio.CancelledError: the call was given up meanwhile.
         """
         ...
 
     def close(self) -> None:
-        """Release whatever still waits for an answer."""
+        """Cancel whatever still waits for an answer."""
         ...
 
 
 class Asker(Protocol):
-    """How the client of a request is asked, chosen by the doorway. Its methods take any `Request` of a call."""
+    """Asks the client of a request; chosen by the transport. Its methods take any `Request` of a call."""
 
     def open(self, request: Any) -> None:
-        """Read what the client brought for questions of earlier rounds, before the handler runs.
+        """Read the answers that the client sent for questions of earlier rounds, before the handler runs.
 
         Raises:
             RpcError: INVALID_PARAMS for a state or an answer that cannot be accepted.
@@ -153,7 +157,7 @@ class Asker(Protocol):
         ...
 
     async def ask_returned(self, request: Any, returned: "InputRequired") -> None:
-        """Have the questions that a handler returned answered in its memo.
+        """Put the answers to the questions that a handler returned into its memo.
 
         Raises:
             CannotAskError, AskTimeoutError, ClientRefusedError, AnswerError: there are no answers.
@@ -162,7 +166,7 @@ class Asker(Protocol):
         ...
 
     def memo_of(self, request: Any) -> "HandlerMemo":
-        """Return what the handler of a request remembers from run to run."""
+        """Return what the handler of a request remembers between its runs."""
         ...
 
     def begin_side_effect(self, request: Any) -> None:
@@ -170,7 +174,7 @@ class Asker(Protocol):
         ...
 
     def end_side_effect(self, request: Any) -> None:
-        """Let the round end again."""
+        """Allow the round to end again."""
         ...
 
     def is_protocol_error(self, error: BaseException) -> bool:
@@ -179,17 +183,17 @@ class Asker(Protocol):
 
 
 class NoAsker:
-    """The asker of a client that cannot be asked; what the others have in common."""
+    """The asker of a client that cannot be asked; the base class of the others."""
 
     def open(self, request: Any) -> None:
         """Read nothing."""
 
     async def ask(self, request: Any, question: "Question[Any]", key: str | None, timeout: float | None) -> Raw:
-        """Refuse: there is no way to the client."""
+        """Refuse: the client cannot be asked."""
         raise CannotAskError("This client keeps no session, so it cannot be asked anything")
 
     async def ask_returned(self, request: Any, returned: "InputRequired") -> None:
-        """Refuse: there is no way to the client."""
+        """Refuse: the client cannot be asked."""
         raise CannotAskError("This client keeps no session, so it cannot be asked anything")
 
     def memo_of(self, request: Any) -> "HandlerMemo":
@@ -217,19 +221,19 @@ NO_ASKER: Final = NoAsker()
 
 
 class ProgressSink(Protocol):
-    """What was reported under one progress token."""
+    """The reports under one progress token."""
 
     def take(self, progress: float, total: float | None, message: str | None) -> None:
         """Send a report, now or when its turn comes."""
         ...
 
     def settle(self) -> None:
-        """Send what still waits, before the result."""
+        """Send the pending report, before the result."""
         ...
 
 
 class InFlightTable(Protocol):
-    """Where requests are found by their ids while they wait for anything."""
+    """Finds suspended requests by their ids."""
 
     def add(self, request: Any) -> None:
         """Add a request; idempotent."""
@@ -241,18 +245,19 @@ class InFlightTable(Protocol):
 
 
 class Channel(msgspec.Struct, eq=False, kw_only=True):
-    """What connects a request with its client; made by the doorway.
+    """The connection of a request with its client; made by the transport.
 
     Attributes:
-        outlet: where its notifications go. log_level: lowest level of log messages the client wants for it; None
-        for none at all. session: the session's own settings, or None where there is no session. asker: asks its
-        client. param_headers: HTTP headers, where the doorway has headers that must agree with tool arguments.
-        in_flight: where it can be found by its id while it waits for anything; None if nobody will look.
-        external_cancellations: how many cancellations of its task came from outside of its handler, as far as the
-        doorway knows;
-            None if it does not know, so that all of them count.
+        outlet: where its notifications go.
+        log_level: lowest level of log messages that the client gets for it; None for none at all.
+        session: the settings of its session; None without a session.
+        asker: asks its client.
+        param_headers: HTTP headers, which must agree with the arguments of some tools; None without HTTP.
+        in_flight: where it is found by its id once it has suspended; None if it need not be found.
+        external_cancellations: how many cancellations of its task came from outside of its handler; None if the
+            transport does not know, so that all of them count.
         on_overdue: takes the outcome if the handler goes on after it was cancelled.
-        is_settled: set once `on_overdue` had it: what the handler comes to in the end is not sent.
+        is_settled: whether `on_overdue` was called: the outcome of the handler is not sent any more.
         unwinding: seconds from the cancellation of its handler to `on_overdue`.
         thread: the thread of the event loop.
     """

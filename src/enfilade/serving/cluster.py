@@ -57,15 +57,15 @@ class _Message(msgspec.Struct, array_like=True):
 
 
 class WorkerChannel:
-    """This worker among the others that share its store.
+    """Sends and receives messages of this worker, and renews its lease.
 
     Args:
         store: the store; if it is not shared, there are no other workers.
         timings: of leases, and of reading the store for lost messages.
 
     Attributes:
-        worker: the name of this worker, unlike that of any other, before or after.
-        shared: whether there may be others.
+        worker: the name of this worker, which no other worker ever has.
+        shared: whether there may be other workers.
     """
 
     def __init__(self, store: Store, timings: Timings = Timings()) -> None:
@@ -82,20 +82,20 @@ class WorkerChannel:
         self._is_subscribed = False
 
     def on(self, kind: str, callback: Callback) -> None:
-        """Hand on what other workers say of one kind, in the event loop."""
+        """Set the callback for messages of one kind from other workers, called in the event loop."""
         self._callbacks[kind] = callback
 
     def on_missed(self, callback: Callable[[], None]) -> None:
-        """Call back whenever something may have been missed; once, however often this is asked for."""
+        """Call back whenever messages may have been missed; adding a callback again changes nothing."""
         if callback not in self._missed_callbacks:
             self._missed_callbacks.append(callback)
 
     def on_renewal(self, callback: Callable[[], None]) -> None:
-        """Call back at each renewal of this worker's lease, every few seconds."""
+        """Call back at each renewal of this worker's lease."""
         self._renewal_callbacks.append(callback)
 
     async def start(self) -> None:
-        """Begin to hear the others, and to be there for them."""
+        """Subscribe to the messages of other workers, and take the lease."""
         if not self.shared:
             return
         if not self._is_subscribed:
@@ -108,7 +108,7 @@ class WorkerChannel:
         self._renewing = asyncio.get_running_loop().create_task(self._renew_repeatedly())
 
     async def stop(self) -> None:
-        """Be gone: let the others know at once, rather than when the lease is over."""
+        """Give the lease up, so that other workers know at once."""
         _LOCAL_WORKERS.discard(self.worker)
         if self._renewing is not None:
             self._renewing.cancel()
@@ -118,10 +118,10 @@ class WorkerChannel:
         for task in self._tasks:
             task.cancel()
 
-    # -- saying ------------------------------------------------------------------------------------------------
+    # -- sending -----------------------------------------------------------------------------------------------
 
     def send(self, kind: str, body: Any, worker: str | None = None) -> None:
-        """Tell one worker, or all others, without waiting. This worker hears what it tells itself at once.
+        """Send a message to one worker, or to all others, without waiting. One to this worker arrives at once.
 
         To be called in the event loop.
         """
@@ -131,7 +131,7 @@ class WorkerChannel:
             self.spawn(self._publish(kind, body, worker))
 
     async def send_and_wait(self, kind: str, body: Any) -> None:
-        """Tell all others, and return when those that are well have taken it in."""
+        """Send a message to all others, and return once it should have been received."""
         if self.shared:
             await self._publish(kind, body, None)
             await asyncio.sleep(self.store.bus.propagation_delay)
@@ -144,12 +144,12 @@ class WorkerChannel:
             _unsent_log.write(logging.WARNING, "other workers could not be told of %r: %s", kind, error)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine beside everything else; it must not raise."""
+        """Run a coroutine in a task of its own; it must not raise."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # -- hearing -----------------------------------------------------------------------------------------------
+    # -- receiving ---------------------------------------------------------------------------------------------
 
     def _receive(self, payload: bytes) -> None:
         try:
@@ -161,20 +161,20 @@ class WorkerChannel:
             return
         try:
             callback(message.body)
-        except Exception:  # one odd message must not end the hearing of all others
+        except Exception:  # one bad message must not end the subscription
             log.exception("a message of kind %r from another worker could not be handled", message.kind)
 
     def _missed(self) -> None:
         for callback in self._missed_callbacks:
             callback()
 
-    # -- being there -------------------------------------------------------------------------------------------
+    # -- leases ------------------------------------------------------------------------------------------------
 
     async def is_alive(self, worker: str) -> bool:
-        """Whether a worker is still there, as far as anybody knows.
+        """Whether a worker is still running, as far as can be known.
 
         Raises:
-            StoreError: the store does not say.
+            StoreError: the store cannot be read.
         """
         if worker == self.worker:
             return True
@@ -183,7 +183,7 @@ class WorkerChannel:
         encoded = await self.store.keys.get(_lease_key(worker))
         now = time.monotonic()
         if encoded is None:
-            if len(self._missing_since) > _MOST_MISSING:  # of workers long gone that nobody asks after any more
+            if len(self._missing_since) > _MOST_MISSING:  # most are of workers that are long gone
                 self._missing_since.clear()
             return now - self._missing_since.setdefault(worker, now) < self.timings.lease_grace
         self._missing_since.pop(worker, None)
@@ -202,7 +202,7 @@ class WorkerChannel:
         try:
             await self.store.keys.put(_lease_key(self.worker), lease, self.timings.lease)
         except StoreError as error:
-            log.debug("this worker could not say that it is there: %s", error)
+            log.debug("the lease of this worker could not be renewed: %s", error)
 
 
 def _lease_key(worker: str) -> str:
@@ -211,20 +211,20 @@ def _lease_key(worker: str) -> str:
 
 # -- reconciliation with the store -----------------------------------------------------------------------------
 
-#: The key of the mark that is made whenever a store is found without one. A store with another mark than before
-#: has been emptied in between, even if other workers have put things back already.
+#: The key of the mark that is created whenever a store has none. A store with another mark than before was
+#: emptied in between, even if other workers have restored entries already.
 _MARK: Final = "mark"
 
 
 class Reconciler:
-    """Keeps one worker and its store agreed.
+    """Keeps the secrets and ended sessions of one worker and of its store the same.
 
     Args:
-        seal: has the secrets of this worker.
-        worker_channel: leads to the store, and to the other workers.
+        seal: the secrets of this worker.
+        worker_channel: has the store and the other workers.
 
     Attributes:
-        restore: puts back what else this worker knows, and returns how many entries there were.
+        restore: restores what else this worker knows, and returns the number of entries.
     """
 
     def __init__(self, seal: Seal, worker_channel: WorkerChannel) -> None:
@@ -235,7 +235,7 @@ class Reconciler:
         self._mark: bytes | None = None
         self._has_created = False
         self._must_restore = False
-        self._check_due = False  # asked for again, perhaps while a check is under way
+        self._check_due = False  # requested, perhaps while another check is running
         self._checking = False
         self._next_poll = 0.0
         self._failed_poll: StoreError | None = None
@@ -250,7 +250,7 @@ class Reconciler:
         """Agree on a secret with the store, or create one; after the store has started, before the channel.
 
         Raises:
-            StoreError: there is no secret yet, and the store does not say.
+            StoreError: there is no secret yet, and the store cannot be read.
         """
         self._poll_lock = asyncio.Lock()  # of this event loop
         if self._worker_channel.shared:
@@ -260,7 +260,7 @@ class Reconciler:
         """Let other workers restore their secrets first, if this one has created one; once it is started.
 
         Raises:
-            StoreError: the store does not say.
+            StoreError: the store cannot be read.
         """
         if self._worker_channel.shared:
             if self._has_created:
@@ -272,14 +272,14 @@ class Reconciler:
         """Return once this worker and the store agree.
 
         Raises:
-            StoreError: the store does not say, or does not take what it lacks.
+            StoreError: the store cannot be read, or refuses the missing entries.
         """
         if not self._worker_channel.shared:
             return
         emptied = await self._was_emptied()
         ended = 0
         if self._must_restore and self.restore is not None:
-            ended = await self.restore()  # before others can open the tokens of sessions that were ended
+            ended = await self.restore()  # before other workers can open tokens of ended sessions
         self._must_restore = False
         agreement = await self._seal.agree(self._worker_channel.store.keys)
         if agreement.created or agreement.restored:
@@ -287,17 +287,17 @@ class Reconciler:
         _report(emptied, agreement, ended)
 
     async def learn(self, opens: Callable[[], bool]) -> None:
-        """Look for secrets that this worker does not know, unless that was done just now.
+        """Read secrets that this worker does not know from the store, unless that was done just now.
 
         Args:
-            opens: whether what could not be opened can be by now.
+            opens: whether the token that could not be opened can be opened now.
 
         Raises:
-            StoreError: the store does not say, or did not say just now.
+            StoreError: the store cannot be read, or could not be just now.
         """
         while not self._seal.is_configured and self._worker_channel.shared:
             expects = time.monotonic() < self._expects_until
-            async with self._poll_lock:  # whoever comes while a look is under way waits for what it finds
+            async with self._poll_lock:  # a caller that comes during a poll waits for its result
                 if not opens():
                     await self._poll(self._timings.secret_wait_poll if expects else self._timings.secret_poll)
             if opens() or not expects:
@@ -321,7 +321,7 @@ class Reconciler:
         _report(False, agreement, 0)
 
     async def _was_emptied(self) -> bool:
-        """Whether the store has lost what it had since this was asked last."""
+        """Whether the store has lost its data since the last call."""
         keys = self._worker_channel.store.keys
         mark = await keys.get(_MARK)
         if mark is None:
@@ -352,7 +352,7 @@ class Reconciler:
             try:
                 await self.check()
                 return
-            except StoreError as error:  # after the last, it is tried again at the next renewal
+            except StoreError as error:  # after the last attempt, it is tried again at the next renewal
                 log.debug("the store could not be compared with what this worker knows: %s", error)
             await asyncio.sleep(pause)
 

@@ -1,10 +1,10 @@
-"""What a handler sees of its call: the `Context` it may ask for by annotation.
+"""`Context`: a handler's view of its call, which it gets by annotation.
 
-One context belongs to one request and holds nothing that another call could change, so concurrent and chained
-calls cannot meet in it. It knows no transport and no era.
+A context belongs to one request and shares no state with concurrent or chained calls. It knows no transport and
+no revision.
 
-Easy to get wrong: every server imports this file, and few of them ask. So what asks is loaded with the first
-question, and no annotation here is evaluated.
+Easy to get wrong: every server imports this file, and few of them ask. So the modules for questions are loaded
+with the first question, and no annotation here is evaluated.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from enfilade.wire.tools import Tool
 
     T = TypeVar("T")
-    #: What is the same type when it comes back from JSON.
+    #: Types that are the same after a round trip through JSON.
     J = TypeVar("J", bound=str | int | float | list[Any] | Mapping[str, Any] | None)
     LifespanT = TypeVar("LifespanT", default=Any)
 else:
@@ -65,7 +65,7 @@ class Context(ArcadeNames, Generic[LifespanT]):
         self, request: Request, lifespan: LifespanT, server: chaining.ServerAccess, secrets: Secrets = NO_SECRETS
     ) -> None:
         self._request = request
-        request.task  # noqa: B018 - by which a handler's threads find the event loop
+        request.task  # noqa: B018 - by it, threads of the handler find the event loop
         self._lifespan = lifespan
         self._server = server
         self._secrets = secrets
@@ -79,32 +79,32 @@ class Context(ArcadeNames, Generic[LifespanT]):
 
     @property
     def peer(self) -> Peer:
-        """The client: its revision, what it says it is, what it can do, who authenticated it."""
+        """The client: its revision, its name, its capabilities, its principal."""
         return self._request.peer
 
     @property
     def session_id(self) -> str | None:
-        """The session's id, or None where the client keeps none."""
+        """The session's id, or None without a session."""
         return self._request.peer.session_id
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The whole `_meta` of the request, foreign keys included."""
+        """The `_meta` of the request, with all keys."""
         return self._request.raw_meta
 
     @property
     def lifespan(self) -> LifespanT:
-        """What the server's lifespan yielded."""
+        """The value that the server's lifespan yielded."""
         return self._lifespan
 
     @property
     def state(self) -> dict[str, Any]:
-        """What middleware left on this request."""
+        """Data of middleware on this request."""
         return self._request.state
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody waits for the result any more; for plain `def` tools to look at in a loop."""
+        """Whether the call was cancelled; for plain `def` tools to check in a loop."""
         return self._request.is_given_up
 
     @property
@@ -148,20 +148,20 @@ class Context(ArcadeNames, Generic[LifespanT]):
         return self._secrets.get(name)
 
     def announce(self, change: Change) -> None:
-        """Tell every client that wants to know of a change."""
+        """Notify the clients that subscribe to a change."""
         self._server.dispatcher.changes.announce(change)
 
     def close_stream(self, retry: float | None = None) -> bool:
-        """Let the client go, and come back for the rest by itself, while the handler goes on.
+        """Close the connection of a client that will resume the stream, while the handler goes on.
 
-        For work that takes long: the client holds no connection meanwhile. What is sent after this waits for it
-        in the event log, as does the result (2025-11-25 basic/transports, SEP-1699).
+        For work that takes long: the client holds no connection meanwhile. Later messages and the result wait in
+        the event log (2025-11-25 basic/transports, SEP-1699).
 
         Args:
             retry: seconds after which the client should come back; by default the setting `stream_retry`.
 
         Returns:
-            Whether it was done. A client of another revision, one that takes plain JSON only, and one whose
+            Whether it was closed. A client of another revision, one that takes plain JSON only, and one whose
             stream cannot be resumed keep their connection.
         """
         return self._request.close_connection(retry)
@@ -264,17 +264,17 @@ class Context(ArcadeNames, Generic[LifespanT]):
         key: str | None = None,
         timeout: float | None = None,
     ) -> CreateMessageResult:
-        """Let the client's model write something.
+        """Ask the client's model to generate a message.
 
         Args:
             messages: a text, a message, or several.
-            max_tokens: the most the model may write.
+            max_tokens: the most tokens that the model may generate.
             model_preferences: names of models that would suit, best first, or the whole preferences.
             tools: definitions of tools that the model may ask to use; the client must support that.
             timeout: seconds to wait, in a session (120 by default).
 
         Returns:
-            The message that was written; `enfilade.text_of` gives its text.
+            The generated message; `enfilade.text_of` returns its text.
 
         The errors are those of `elicit`.
         """
@@ -312,22 +312,20 @@ class Context(ArcadeNames, Generic[LifespanT]):
     async def once(self, key: str, fn: Callable[[], Any]) -> Any:
         """Run a side effect once per call, however many rounds of questions the call has.
 
-        One that raises has not happened, and runs again when it is come to again.
+        One that raises counts as not run, and runs again the next time.
 
         Args:
-            key: names it within the handler; a tool that is called twice does it twice.
-            fn: sync or async, without arguments; what it returns must be something JSON can carry. It cannot
-                ask the client.
+            key: names it within the handler; a tool that is called twice runs it twice.
+            fn: sync or async, without arguments; its value must be encodable as JSON. It cannot ask the client.
 
         Returns:
-            What it returned, as JSON has it, so what is no JSON comes back as another type: a dataclass as a
-            dict, a tuple as a list.
+            Its value after a round trip through JSON: a dataclass comes back as a dict, a tuple as a list.
         """
         return await asking.once(self._request, key, fn)
 
     @property
     def input_responses(self) -> InputResponses:
-        """The answers to what the run before asked by returning `InputRequired`; empty in the first run."""
+        """The answers to the `InputRequired` that the previous run returned; empty in the first run."""
         return returned.responses_of(self._request)
 
     @property

@@ -158,7 +158,7 @@ class _InThread:
     ) -> bool | None:
         if self._entered is None:
             return None
-        result: bool | None = await self._lane.run_surely(self._entered.__exit__, kind, error, trace)
+        result: bool | None = await self._lane.run_to_end(self._entered.__exit__, kind, error, trace)
         return result
 
 

@@ -290,7 +290,7 @@ def masked(error: BaseException, event: str, redaction: TextFilter | None = None
     if isinstance(error, StoreError):
         id = secrets.token_hex(6)
         is_logged = _store_errors.write(logging.ERROR, "%s: %s (id %s)", event, error, id)
-        named = f" (id {id})" if is_logged else ""  # nobody could find an id that is not in the log
+        named = f" (id {id})" if is_logged else ""  # an id that is not in the log would help nobody
         text = f"The server cannot reach its store at the moment{named}; try again"
         return RpcError(INTERNAL_ERROR, text, status=503)
     return RpcError(INTERNAL_ERROR, f"Internal error (id {log_failure(error, event, redaction)})")

@@ -1,6 +1,6 @@
-"""How a conversation opens: the handshake, `server/discover`, and ping.
+"""`initialize`, `server/discover` and `ping`.
 
-Both ways of handshake advertise the same capabilities from one place, and only what has a handler behind it.
+The handshake and the discovery advertise the same capabilities, and only those that have a handler.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,8 @@ class Handshake:
     """Handles `initialize`, `server/discover` and `ping`.
 
     Args:
-        server_info: who the server says it is.
-        capabilities: what it offers at the time of asking.
+        server_info: the name and version of the server.
+        capabilities: returns what it offers at present.
         instructions: how to use it, for the client's model.
     """
 
@@ -42,7 +42,7 @@ class Handshake:
         self._instructions = UNSET if instructions is None else instructions
 
     async def initialize(self, request: Request) -> InitializeResult:
-        """Answer the handshake with the revision that the doorway negotiated (R-109, R-301)."""
+        """Handle `initialize`, with the revision that the transport negotiated (R-109, R-301)."""
         capabilities = self._capabilities()
         return InitializeResult(
             protocol_version=request.peer.revision,
@@ -52,7 +52,7 @@ class Handshake:
         )
 
     async def discover(self, request: Request) -> DiscoverResult:
-        """Answer `server/discover` (R-283, R-284); the versions are those of the stateless era (R-118)."""
+        """Handle `server/discover` (R-283, R-284); the versions are the stateless revisions (R-118)."""
         return DiscoverResult(
             supported_versions=list(STATELESS),
             capabilities=self._capabilities(),
@@ -60,12 +60,12 @@ class Handshake:
         )
 
     async def ping(self, request: Request) -> EmptyResult:
-        """Answer a ping (R-366)."""
+        """Handle `ping` (R-366)."""
         return EmptyResult()
 
 
 def _without_changes(capabilities: ServerCapabilities) -> ServerCapabilities:
-    """Return what a client is offered that keeps no session: there is no stream to tell it of changes."""
+    """Return the capabilities for a client without a session: it has no stream for changes."""
     tools, prompts, resources = capabilities.tools, capabilities.prompts, capabilities.resources
     return msgspec.structs.replace(
         capabilities,

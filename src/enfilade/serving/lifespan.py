@@ -1,8 +1,8 @@
-"""The server's lifespan: what is set up before the first request and put away after the last.
+"""The server's lifespan: set-up before the first request, clean-up after the last.
 
-It runs in a task of its own, so that one piece of code enters and leaves the context manager, whoever asked for
-it: a host with a lifespan protocol, one without (the first request starts it), stdio or a test. The easy thing to
-get wrong is the end: code after `yield` always runs, also when the host only closes its event loop (D31).
+It runs in a task of its own, so that the same task enters and leaves the context manager, whatever starts it: a
+host with a lifespan protocol, one without (the first request starts it), stdio or a test. Easy to get wrong: the
+end. Code after `yield` always runs, also when the host only closes its event loop (D31).
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class Lifespan:
         owner: what `setup` is called with.
 
     Raises:
-        TypeError: `setup` is no function of the app that returns an asynchronous context manager.
+        TypeError: `setup` is not a function of the app that returns an asynchronous context manager.
     """
 
     def __init__(self, setup: Setup | None, owner: Any) -> None:
@@ -40,21 +40,21 @@ class Lifespan:
 
     @property
     def is_given(self) -> bool:
-        """Whether there is a set-up at all."""
+        """Whether the app has a lifespan."""
         return self._setup is not None
 
     def belongs_here(self) -> bool:
-        """Whether it is up, and in the running event loop."""
+        """Whether it has started, in the running event loop."""
         if self._setup is None:
             return True
         task = self._task
         return self.started and task is not None and task.get_loop() is asyncio.get_running_loop()
 
     async def start(self) -> None:
-        """Set up, once however many ask.
+        """Run the set-up; concurrent calls run it once.
 
         Raises:
-            Exception: whatever the set-up raised.
+            Exception: raised by the set-up.
         """
         if self._setup is None or self.belongs_here():
             return
@@ -66,10 +66,10 @@ class Lifespan:
         await asyncio.shield(self._ready)
 
     async def stop(self) -> None:
-        """Put away, and wait until that is done.
+        """Run the clean-up, and wait for it.
 
         Raises:
-            Exception: whatever the code after `yield` raised.
+            Exception: raised by the code after `yield`.
         """
         if self._task is None or self._stop is None:
             return
@@ -88,14 +88,14 @@ class Lifespan:
             async with setup(self._owner) as self.value:
                 self.started = True
                 ready.set_result(None)
-                with contextlib.suppress(asyncio.CancelledError):  # the loop closes around us: leave in order
+                with contextlib.suppress(
+                    asyncio.CancelledError
+                ):  # the event loop is being closed: leave in order
                     await stop.wait()
         except BaseException as error:
             if ready.done():
                 raise
-            if isinstance(
-                error, asyncio.CancelledError | GeneratorExit
-            ):  # whoever waits would take it for its own
+            if isinstance(error, asyncio.CancelledError | GeneratorExit):  # a waiter would take it for its own
                 failure = RuntimeError(f"the lifespan ended in {type(error).__name__} before it was up")
                 failure.__cause__ = error
                 ready.set_exception(failure)
@@ -107,10 +107,10 @@ class Lifespan:
 
 
 def _check(setup: Any, owner: Any) -> None:
-    """Refuse what cannot be a lifespan when the server is made, not when its first client comes.
+    """Refuse what cannot be a lifespan when the server is created, not at its first request.
 
     Raises:
-        TypeError: says what to write.
+        TypeError: with what to write instead.
     """
     usage = "write @asynccontextmanager async def lifespan(app), with one yield"
     if isinstance(setup, AbstractAsyncContextManager) or not callable(setup):

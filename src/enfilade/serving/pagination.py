@@ -1,11 +1,11 @@
 """Lists in pages: `tools/list`, `resources/list`, `resources/templates/list` and `prompts/list`.
 
-A page is the same bytes for everybody who speaks the same revision, so it is rendered once per revision and page,
-and again only after a change.
+A page has the same bytes for all clients of a revision, so it is rendered once per revision and page, and again
+only after a change.
 
 Easy to get wrong: the cursor. It means the same to every worker, so it holds the position and nothing of this
-process; and it is checked to the last bit (R-532). An empty one was never given out, but can only mean the first
-page: it is what clients send that have no word for an absent one.
+process, and it is checked exactly (R-532). An empty cursor was never issued, but means the first page: clients
+send it that cannot leave the member out.
 """
 
 import base64
@@ -25,13 +25,13 @@ Render = Callable[[Message, str], bytes]
 
 
 class PaginatedList:
-    """The pages of one list.
+    """One list, in pages.
 
     Args:
         kind: the type of its result.
         field: the member of the result that holds the entries.
         entries: returns all entries, in order.
-        version: returns what changes whenever the entries do; None while that cannot be known.
+        version: returns a value that changes whenever the entries do; None if that cannot be known.
         render: makes bytes of a page.
         size: entries per page.
         caching: hints for clients, the same on all pages (R-2A1).
@@ -59,7 +59,7 @@ class PaginatedList:
         self._ready_version: Hashable = None
 
     def ready(self, request: Request) -> bytes | None:
-        """Return the bytes of a page, rendered now if need be; None for a list that may change at any time."""
+        """Return the bytes of a page, rendered now if necessary; None for a list that may change at any time."""
         version = self._version()
         if version != self._ready_version:
             self._ready.clear()
@@ -73,7 +73,7 @@ class PaginatedList:
             page = self._ready.get(key)
         if page is None:
             page = self._render(self.page(key[1]), key[0])
-            # A cursor of another page size is good, but there are too many of those to keep.
+            # A cursor of another page size is valid, but there are too many of those to cache.
             if key[1] is UNSET or decode_cursor(key[1]) % self._size == 0:
                 self._ready[key] = page
         return page
@@ -83,10 +83,10 @@ class PaginatedList:
         return self.page(request.params.cursor)
 
     def page(self, cursor: str | UnsetType) -> PaginatedResult:
-        """Return the page that a cursor points at.
+        """Return the page of a cursor.
 
         Raises:
-            RpcError: INVALID_PARAMS for a cursor that does not come from here, or points past the end.
+            RpcError: INVALID_PARAMS for a cursor that is not one of ours, or that is past the end.
         """
         start = decode_cursor(cursor) if cursor else 0
         entries = self._entries()
@@ -108,7 +108,7 @@ def decode_cursor(cursor: str) -> int:
     """Return the position of a cursor.
 
     Raises:
-        RpcError: INVALID_PARAMS for a text that is none of our cursors.
+        RpcError: INVALID_PARAMS for a text that is not one of our cursors.
     """
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)

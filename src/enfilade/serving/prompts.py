@@ -1,7 +1,7 @@
 """`prompts/list` and `prompts/get`.
 
-Easy to get wrong: a prompt has no result for its failures, as a tool has. An unknown prompt and wrong arguments
-are errors in the request (R-530); anything else is an error of the server.
+Easy to get wrong: a prompt has no result for its failures, unlike a tool. An unknown prompt and wrong arguments
+are errors of the request (R-530); any other failure is an error of the server.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class Prompts:
     Args:
         registry: the prompts, in listed order.
         runner: runs their functions.
-        render: makes bytes of a page.
+        render: encodes a page.
         page_size: entries per page.
         caching: hints by list method.
     """
@@ -59,7 +59,7 @@ class Prompts:
         return [prompt.definition for prompt in self._registry]
 
     def is_offered(self) -> bool:
-        """Whether there are any."""
+        """Whether there are prompts."""
         return len(self._registry) > 0
 
     async def get(self, request: Request) -> GetPromptResult:

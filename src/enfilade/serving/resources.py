@@ -47,7 +47,7 @@ class Resources:
         resources: the resources, in listed order, by URI.
         templates: the templates, in the order in which they are tried.
         runner: runs their functions.
-        render: makes bytes of a page.
+        render: encodes a page.
         page_size: entries per page.
         caching: hints by list method.
     """

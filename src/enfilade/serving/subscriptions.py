@@ -47,18 +47,18 @@ if TYPE_CHECKING:
 #: The resources that a client watches: canonical URI to the URI that the client wrote.
 Watched = dict[str, str]
 
-#: Most resources that one client may watch, and most characters that their URIs may have together. A session's
-#: are one record in the store, which is written anew with each of them.
+#: Most resources that one client may watch, and most characters of their URIs together. Those of a session are
+#: one record in the store, which is written again with each of them.
 MOST_WATCHED: Final = 1000
 MOST_WATCHED_TEXT: Final = 256 * 1024
 
 
 class Change(msgspec.Struct, frozen=True):
-    """Something that changed.
+    """A change of a list or of a resource.
 
     Attributes:
-        method: the notification that tells of it.
-        uri: the resource that was updated, in the one spelling that URIs are compared in; None for a list.
+        method: the method of its notification.
+        uri: the canonical URI of the resource that was updated; None for a list.
     """
 
     method: str
@@ -71,7 +71,7 @@ RESOURCES: Final = Change("notifications/resources/list_changed")
 
 _UPDATED: Final = "notifications/resources/updated"
 
-#: Lists that change, by the method that reads each.
+#: The changes of lists, by the method that reads the list.
 LISTS: Final = {"tools/list": TOOLS, "prompts/list": PROMPTS, "resources/list": RESOURCES}
 
 
@@ -85,7 +85,7 @@ def all_changes(offers: Callable[[str], bool], watched: Iterable[str]) -> list[C
 
     Args:
         offers: whether a method is offered.
-        watched: URIs in the one spelling.
+        watched: canonical URIs.
     """
     lists = [change for method, change in LISTS.items() if offers(method)]
     return lists + [Change(_UPDATED, uri) for uri in watched]
@@ -99,52 +99,52 @@ def watch(watched: Watched, uri: str) -> None:
     """
     if len(uri) > MAX_LENGTH:
         raise RpcError(INVALID_PARAMS, f"Invalid params: the URI is longer than {MAX_LENGTH} characters")
-    spelling = canonical(uri)
-    if spelling not in watched and len(watched) >= MOST_WATCHED:
+    key = canonical(uri)
+    if key not in watched and len(watched) >= MOST_WATCHED:
         raise RpcError(INVALID_PARAMS, f"Invalid params: a client may watch at most {MOST_WATCHED} resources")
-    if spelling not in watched and len(uri) + sum(map(len, watched)) > MOST_WATCHED_TEXT:
+    if key not in watched and len(uri) + sum(map(len, watched)) > MOST_WATCHED_TEXT:
         text = f"the URIs that a client watches have at most {MOST_WATCHED_TEXT} characters together"
         raise RpcError(INVALID_PARAMS, f"Invalid params: {text}")
-    watched[spelling] = uri
+    watched[key] = uri
 
 
 def unwatch(watched: Watched, uri: str) -> None:
-    """Take a resource from those that a client watches, if it does."""
+    """Remove a resource from those that a client watches, if it is one of them."""
     watched.pop(canonical(uri), None)
 
 
 class Listener:
-    """One stream that hears of changes. It lives in the event loop in which it is made.
+    """One stream that receives changes, in the event loop in which it is created.
 
     Args:
-        wants: which changes it is told of; asked in any thread, and again before it is told.
-        tell: called in the event loop, once for each change or run of equal changes. Returns False if there is
-            no room for it now; it is then told later.
-        all_changes: returns all that it wants, to be told of when something may have been missed.
+        matches: whether it receives a change; called in any thread, and again before the delivery.
+        deliver: called in the event loop, once for each change or run of equal changes. Returns False if there is
+            no room for it now; it is then delivered later.
+        all_changes: returns all changes that match, for when some may have been missed.
         owner: the connection or stream that it belongs to, for `Changes.end`.
         timings: `change_debounce` and `change_retry` are used.
 
     Attributes:
-        ended: done when nothing will be told any more.
+        ended: done when nothing will be delivered any more.
     """
 
     __slots__ = (
         "_all_changes",
+        "_deliver",
         "_lock",
         "_loop",
-        "_tell",
+        "_matches",
+        "_pending",
         "_timer",
         "_timings",
-        "_waiting",
-        "_wants",
         "ended",
         "owner",
     )
 
     def __init__(
         self,
-        wants: Callable[[Change], bool],
-        tell: Callable[[Change], bool],
+        matches: Callable[[Change], bool],
+        deliver: Callable[[Change], bool],
         *,
         all_changes: Callable[[], Iterable[Change]] = tuple,
         owner: object = None,
@@ -156,108 +156,108 @@ class Listener:
             timings = Timings()
         self._timings = timings
         self.owner = owner
-        self._wants = wants
+        self._matches = matches
         self._all_changes = all_changes
-        self._tell = tell
+        self._deliver = deliver
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._lock = threading.Lock()
-        self._waiting: dict[Change, None] = {}  # while there is something in it, a flush is planned
+        self._pending: dict[Change, None] = {}  # a flush is scheduled while it is not empty
         self._timer: asyncio.TimerHandle | None = None
 
     def offer(self, change: Change) -> None:
-        """Take a change, from any thread."""
-        if not self._wants(change):
+        """Queue a change, from any thread."""
+        if not self._matches(change):
             return
         with self._lock:
-            first = not self._waiting
-            self._waiting[change] = None
+            first = not self._pending
+            self._pending[change] = None
         if first:
-            self._in_loop(self._plan, self._timings.change_debounce)
+            self._in_loop(self._schedule_flush, self._timings.change_debounce)
 
     def offer_all(self) -> None:
-        """Tell of all that it wants, since nobody knows what was missed; to be called in the event loop."""
+        """Queue all changes that match, because some may have been missed; to be called in the event loop."""
         for change in self._all_changes():
             self.offer(change)
 
     def end(self) -> None:
-        """Say, from any thread, that nothing will be told any more."""
+        """End the listening, from any thread."""
         self._in_loop(self.stop)
 
     def stop(self) -> None:
-        """Tell nothing any more, from this moment on; to be called in the event loop."""
+        """Deliver nothing from now on; to be called in the event loop."""
         if not self.ended.done():
             self.ended.set_result(None)
         if self._timer is not None:
             self._timer.cancel()
 
     def _in_loop(self, call: Callable[..., object], *args: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to be told
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(call, *args)
 
-    def _plan(self, delay: float) -> None:
+    def _schedule_flush(self, delay: float) -> None:
         if not self.ended.done():
             self._timer = self._loop.call_later(delay, self._flush)
 
     def _flush(self) -> None:
         with self._lock:
-            waiting, self._waiting = self._waiting, {}
-        left: dict[Change, None] = {}
-        for change in waiting:
+            pending, self._pending = self._pending, {}
+        undelivered: dict[Change, None] = {}
+        for change in pending:
             if self.ended.done():
                 return
-            if self._wants(change) and not self._tell(change):
-                left[change] = None
-        if left:
+            if self._matches(change) and not self._deliver(change):
+                undelivered[change] = None
+        if undelivered:
             with self._lock:
-                first = not self._waiting
-                self._waiting = {**left, **self._waiting}
+                first = not self._pending
+                self._pending = {**undelivered, **self._pending}
             if first:
-                self._plan(self._timings.change_retry)
+                self._schedule_flush(self._timings.change_retry)
 
 
 class Changes:
-    """Where changes are announced and listeners attached; safe from any thread.
+    """Delivers announced changes to the attached listeners; safe from any thread.
 
     Args:
-        limit: how many may listen at once: streams that are open, of which there are fewer for reasons of their
-            own, and streams that go on for a client that was cut off.
+        limit: listeners at once: open streams, which have a lower limit of their own, and streams that are
+            retained for a client that was disconnected.
     """
 
     def __init__(self, limit: int = 1280) -> None:
         self._limit = limit
         self._lock = threading.Lock()
         self._listeners: tuple[Listener, ...] = ()
-        self._others: Listener | None = None
+        self._cluster_listener: Listener | None = None
 
     def share(self, worker_channel: "WorkerChannel") -> None:
-        """Tell other workers what is announced here, and announce here what they tell.
+        """Send changes that are announced here to other workers, and receive theirs.
 
         To be called in the event loop.
         """
 
-        def tell(change: Change) -> bool:
+        def send_change(change: Change) -> bool:
             worker_channel.send("change", [change.method, change.uri])
             return True
 
-        self._others = Listener(lambda _: True, tell) if worker_channel.shared else None
+        self._cluster_listener = Listener(lambda _: True, send_change) if worker_channel.shared else None
         worker_channel.on("change", lambda change: self._offer(Change(*change)))
-        worker_channel.on_missed(self._missed)
+        worker_channel.on_missed(self._offer_all)
 
     def __len__(self) -> int:
         return len(self._listeners)
 
     def announce(self, change: Change) -> None:
-        """Tell everybody who wants to know, here and at other workers."""
+        """Notify all listeners that match, at this worker and at others."""
         self._offer(change)
-        if self._others is not None:
-            self._others.offer(change)
+        if self._cluster_listener is not None:
+            self._cluster_listener.offer(change)
 
     def announce_here(self, uri: str) -> None:
-        """Tell everybody here that a resource may have changed, since nobody knows what was missed.
+        """Notify the listeners of this worker of a resource that may have changed unnoticed.
 
         Args:
-            uri: in the one spelling.
+            uri: canonical.
         """
         self._offer(Change(_UPDATED, uri))
 
@@ -265,12 +265,12 @@ class Changes:
         for listener in self._listeners:
             listener.offer(change)
 
-    def _missed(self) -> None:
+    def _offer_all(self) -> None:
         for listener in self._listeners:
             listener.offer_all()
 
     def attach(self, listener: Listener) -> bool:
-        """Let a listener hear of changes from now on; False if there are too many already."""
+        """Attach a listener; False if there are too many already."""
         with self._lock:
             if len(self._listeners) >= self._limit:
                 return False
@@ -278,9 +278,9 @@ class Changes:
             return True
 
     def detach(self, listener: Listener) -> None:
-        """Let a listener hear of nothing any more, also of what has been announced just now."""
+        """Detach a listener; it receives nothing more, also not what was announced just now."""
         with self._lock:
-            self._listeners = tuple(each for each in self._listeners if each is not listener)
+            self._listeners = tuple(other for other in self._listeners if other is not listener)
         listener.stop()
 
     def end(self, owner: object = None) -> None:
@@ -294,7 +294,7 @@ class Changes:
 
 
 def notification_of(change: Change, revision: str, watched: Watched, meta: dict[str, Any] | None = None) -> bytes:
-    """Return the message that tells of a change, with a resource's URI as the client spells it."""
+    """Return the notification of a change, with the URI of a resource as the client wrote it."""
     tagged = UNSET if meta is None else meta
     params: NotificationParams
     if change.uri is not None:
@@ -307,11 +307,11 @@ def notification_of(change: Change, revision: str, watched: Watched, meta: dict[
 
 
 class Subscriptions:
-    """Handles what clients say about changes they want to hear of.
+    """Handles `subscriptions/listen`, `resources/subscribe` and `resources/unsubscribe`.
 
     Args:
-        changes: where changes come from.
-        capabilities: what the server advertises, which narrows what can be listened to (R-2C2).
+        changes: where listeners are attached.
+        capabilities: what the server advertises, which limits the filter (R-2C2).
     """
 
     def __init__(self, changes: Changes, capabilities: Callable[[], ServerCapabilities]) -> None:
@@ -321,18 +321,18 @@ class Subscriptions:
     async def listen(self, request: Request) -> SubscriptionsListenResult:
         """Handle `subscriptions/listen`: until the client goes, its backlog is full, or the server stops."""
         honoured = self._honoured(request.params.notifications)
-        lists, watched = _asked_for(honoured)
+        lists, watched = _changes_of(honoured)
         meta = {SUBSCRIPTION_ID: request.id}
         revision = request.peer.revision
 
-        def tell(change: Change) -> bool:
+        def deliver(change: Change) -> bool:
             if not request.channel.outlet.push(notification_of(change, revision, watched, meta)):
-                listener.stop()  # too far behind: the client starts anew rather than miss something
+                listener.stop()  # too far behind: the client has to listen again, and then misses nothing
             return True
 
         listener = Listener(
             lambda change: change in lists or change.uri in watched,
-            tell,
+            deliver,
             all_changes=lambda: [*lists, *map(updated, watched)],
             owner=request.channel.outlet,
         )
@@ -348,46 +348,46 @@ class Subscriptions:
             self._changes.detach(listener)
         return SubscriptionsListenResult(meta=meta)
 
-    def _honoured(self, wanted: SubscriptionFilter) -> SubscriptionFilter:
-        """Return the part of a wish that this server can fulfil."""
+    def _honoured(self, requested: SubscriptionFilter) -> SubscriptionFilter:
+        """Return the subset of the requested filter that the server supports."""
         offered = self._capabilities()
         resources = offered.resources
         watchable = resources is not UNSET and resources.subscribe is True
         return SubscriptionFilter(
-            tools_list_changed=_both(wanted.tools_list_changed, offered.tools),
-            prompts_list_changed=_both(wanted.prompts_list_changed, offered.prompts),
-            resources_list_changed=_both(wanted.resources_list_changed, resources),
-            resource_subscriptions=_watchable(wanted.resource_subscriptions) if watchable else UNSET,
+            tools_list_changed=_if_supported(requested.tools_list_changed, offered.tools),
+            prompts_list_changed=_if_supported(requested.prompts_list_changed, offered.prompts),
+            resources_list_changed=_if_supported(requested.resources_list_changed, resources),
+            resource_subscriptions=_watchable(requested.resource_subscriptions) if watchable else UNSET,
         )
 
     async def subscribe(self, request: Request) -> EmptyResult:
         """Handle `resources/subscribe`, for the rest of the session (R-368).
 
-        A resource that is not there may come to be, so any URI can be watched.
+        A resource may be added later, so any URI can be watched.
         """
         await _session_of(request).watch(request.params.uri)
         return EmptyResult()
 
     async def unsubscribe(self, request: Request) -> EmptyResult:
-        """Handle `resources/unsubscribe`; not to have watched is fine."""
+        """Handle `resources/unsubscribe`; a resource that is not watched is no error."""
         await _session_of(request).unwatch(request.params.uri)
         return EmptyResult()
 
 
 def _session_of(request: Request) -> Session:
-    """Return the session that keeps what a client watches.
+    """Return the session that stores the resources that a client watches.
 
     Raises:
-        RpcError: METHOD_NOT_FOUND where there is none, as watching was not advertised there either.
+        RpcError: METHOD_NOT_FOUND if there is none, as subscriptions were not advertised then.
     """
     if request.channel.session is None:
         raise RpcError(METHOD_NOT_FOUND, f"{request.method} needs a session, and this server keeps none")
     return request.channel.session
 
 
-def _both(wanted: Any, offered: Any) -> Any:
-    """Return True where a list's changes are wanted and announced, else UNSET."""
-    return True if wanted is True and offered is not UNSET and offered.list_changed is True else UNSET
+def _if_supported(requested: Any, offered: Any) -> Any:
+    """Return True if changes of a list are requested and advertised, else UNSET."""
+    return True if requested is True and offered is not UNSET and offered.list_changed is True else UNSET
 
 
 def _watchable(uris: list[str] | UnsetType) -> list[str] | UnsetType:
@@ -398,8 +398,8 @@ def _watchable(uris: list[str] | UnsetType) -> list[str] | UnsetType:
     return [uri for uri, length in zip(short, lengths, strict=True) if length <= MOST_WATCHED_TEXT]
 
 
-def _asked_for(honoured: SubscriptionFilter) -> tuple[frozenset[Change], Watched]:
-    """Return the lists and the resources that a listen is told of, and no others (R-2C4)."""
+def _changes_of(honoured: SubscriptionFilter) -> tuple[frozenset[Change], Watched]:
+    """Return the lists and the resources of a filter; a listen receives no others (R-2C4)."""
     lists = {
         TOOLS: honoured.tools_list_changed,
         PROMPTS: honoured.prompts_list_changed,
@@ -408,4 +408,4 @@ def _asked_for(honoured: SubscriptionFilter) -> tuple[frozenset[Change], Watched
     watched: Watched = {}
     for uri in () if honoured.resource_subscriptions is UNSET else honoured.resource_subscriptions:
         watch(watched, uri)
-    return frozenset(change for change, wanted in lists.items() if wanted is True), watched
+    return frozenset(change for change, is_requested in lists.items() if is_requested is True), watched

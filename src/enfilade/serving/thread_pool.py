@@ -1,14 +1,14 @@
 """Threads for plain `def` handlers.
 
 They are daemons, unlike those of the standard library's pool: a tool that blocks for ever must not keep a server
-from stopping. Whoever stops the server has waited for the calls that matter already.
+from stopping. The server waits for calls in progress before that.
 
 A `Lane` is for calls with several synchronous steps: all of them run in one thread, so that objects which belong
 to a thread, such as connections of `sqlite3`, can be opened, used and closed. Between the steps the thread is
-free for others.
+free for other calls.
 
-Easy to get wrong: the thread of a lane is lent to other work only when no other thread can be had, because a step
-of the lane would wait for that work.
+Easy to get wrong: the thread of a lane serves other calls only when no other thread is available, because a step
+of the lane would wait for them.
 """
 
 import asyncio
@@ -44,8 +44,8 @@ class ThreadPool(_Awaitable):
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._lock = threading.Lock()  # around all below
-        self._idle: dict[_Worker, None] = {}  # the one that was used last at the end
+        self._lock = threading.Lock()  # guards all attributes below
+        self._idle: dict[_Worker, None] = {}  # the last used at the end
         self._idle_with_lanes: dict[_Worker, None] = {}
         self._waiting: deque[_Job] = deque()
         self._started = 0
@@ -56,7 +56,7 @@ class ThreadPool(_Awaitable):
         if kwargs:
             raise TypeError("ThreadPool.submit takes no keyword arguments")
         job = _Job(fn, args, None)
-        self.give(job)
+        self.add(job)
         return job.future
 
     def lane(self) -> "Lane":
@@ -74,15 +74,15 @@ class ThreadPool(_Awaitable):
                 worker.inbox.put(None)
             self._idle.clear()
 
-    def give(self, job: "_Job") -> None:
-        """Hand a job to the thread of its lane, or to any, or let it wait for one."""
+    def add(self, job: "_Job") -> None:
+        """Give a job to the thread of its lane, or to any free thread, or queue it."""
         lane = job.lane
         with self._lock:
             worker = None if lane is None else lane.worker
             if worker is None:
                 if self._closed:
-                    raise RuntimeError("the threads of this server have been put away")
-                worker = self._free()
+                    raise RuntimeError("the threads of this server have been shut down")
+                worker = self._free_worker()
                 if worker is None:
                     self._waiting.append(job)
                     return
@@ -95,8 +95,8 @@ class ThreadPool(_Awaitable):
                 return
         worker.inbox.put(job)
 
-    def _free(self) -> "_Worker | None":
-        """Return a thread that has nothing to do, started now if need be. The caller holds the lock."""
+    def _free_worker(self) -> "_Worker | None":
+        """Return an idle thread, started now if necessary; None if all are busy. The caller holds the lock."""
         if self._idle:
             return self._idle.popitem()[0]
         if self._started < self.limit:
@@ -104,20 +104,20 @@ class ThreadPool(_Awaitable):
             thread = threading.Thread(target=worker.work, name=f"enfilade-tool-{self._started + 1}", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the system has no more threads; those that are there will do
+            except RuntimeError:  # the system has no more threads; use the existing ones
                 if not self._started:
                     raise
             else:
                 self._started += 1
                 return worker
         if self._idle_with_lanes:
-            worker = next(iter(self._idle_with_lanes))  # the one that was idle for longest
+            worker = next(iter(self._idle_with_lanes))  # idle for longest
             del self._idle_with_lanes[worker]
             return worker
         return None
 
     def next_job(self, worker: "_Worker") -> "_Job | None":
-        """Return what a thread does next; None if it waits at its inbox."""
+        """Return the next job of a thread; None if it waits at its inbox."""
         with self._lock:
             if worker.own:
                 return worker.own.popleft()
@@ -134,8 +134,8 @@ class ThreadPool(_Awaitable):
                 self._idle[worker] = None
             return None
 
-    def let_go(self, lane: "Lane") -> None:
-        """Take in that a lane needs its thread no more."""
+    def release(self, lane: "Lane") -> None:
+        """Release the thread of a lane that has closed."""
         with self._lock:
             worker, lane.worker, lane.closed = lane.worker, None, True
             if worker is None:
@@ -153,7 +153,7 @@ class Lane(_Awaitable):
     """Runs calls one after the other in one thread, which is chosen at the first of them.
 
     Args:
-        threads: where the thread comes from.
+        threads: the pool of the thread.
     """
 
     def __init__(self, threads: ThreadPool) -> None:
@@ -166,23 +166,23 @@ class Lane(_Awaitable):
         if kwargs:
             raise TypeError("Lane.submit takes no keyword arguments")
         job = _Job(fn, args, self)
-        self._threads.give(job)
+        self._threads.add(job)
         return job.future
 
-    async def run_surely(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run a call also if whoever waits for it is cancelled meanwhile: for what gives something back."""
+    async def run_to_end(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a call to its end although its waiter may be cancelled: for clean-up."""
         future = self.submit(contextvars.copy_context().run, function, *args)
         return await asyncio.shield(asyncio.wrap_future(future))
 
     def bind(self, worker: "_Worker") -> None:
-        """Keep to a thread from now on; for `ThreadPool`, which holds its lock."""
+        """Use a thread from now on; for `ThreadPool`, which holds its lock."""
         if not self.closed and self.worker is None:
             self.worker = worker
             worker.lanes += 1
 
     def close(self) -> None:
-        """Need the thread no more."""
-        self._threads.let_go(self)
+        """Release the thread."""
+        self._threads.release(self)
 
 
 class _Job:
@@ -202,8 +202,8 @@ class _Job:
             try:
                 self.future.set_result(self.function(*self.args))
             except (StopIteration, GeneratorExit) as error:  # no awaited future can carry them
-                self.future.set_exception(_raised(error))
-            except BaseException as error:  # it belongs to the caller, whatever it is
+                self.future.set_exception(_replacement(error))
+            except BaseException as error:  # the caller gets every exception
                 self.future.set_exception(error)
 
 
@@ -211,9 +211,9 @@ class _Worker:
     """One thread.
 
     Attributes:
-        inbox: what it does next, while it waits; None ends it.
-        own: what lanes want of it while it is busy.
-        lanes: how many lanes keep to it.
+        inbox: its next job, while it is idle; None ends it.
+        own: queued jobs of its lanes, while it is busy.
+        lanes: how many lanes use it.
     """
 
     __slots__ = ("_threads", "inbox", "lanes", "own")
@@ -225,7 +225,7 @@ class _Worker:
         self.lanes = 0
 
     def work(self) -> None:
-        """Run one job after the other until there is an end."""
+        """Run one job after the other until the inbox has None."""
         while (job := self.inbox.get()) is not None:
             while job is not None:
                 job.run()
@@ -235,16 +235,16 @@ class _Worker:
 async def _run(executor: Executor, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Call a function in a thread of an executor, with the caller's context variables."""
     context = contextvars.copy_context()
-    outcome = asyncio.get_running_loop().run_in_executor(executor, context.run, function, *args)
-    if outcome.done():  # possible since CPython 3.14: what the thread gave the loop goes first
+    future = asyncio.get_running_loop().run_in_executor(executor, context.run, function, *args)
+    if future.done():  # possible since CPython 3.14: callbacks of the thread run first
         await asyncio.sleep(0)
-    return await outcome
+    return await future
 
 
-def _raised(error: BaseException) -> RuntimeError:
-    """Return what stands for an exception that a coroutine cannot be given.
+def _replacement(error: BaseException) -> RuntimeError:
+    """Return a replacement for an exception that cannot be raised in a coroutine.
 
-    It would wait for ever for a future with a `StopIteration`, and take a `GeneratorExit` for its own end.
+    A future with a `StopIteration` would never be done, and a `GeneratorExit` would close the coroutine.
     """
     failure = RuntimeError(f"the function raised {type(error).__name__}")
     failure.__cause__ = error

@@ -1,9 +1,9 @@
 """`tools/list` and `tools/call`.
 
-A call validates its arguments once, by the tool's own validator, from the bytes as they came.
+A call validates its arguments once, by the tool's own validator, from the received bytes.
 
-The easy thing to get wrong is which failure is whose: an unknown tool is a protocol error (R-518), while wrong
-arguments and a failing tool are results with `isError`, so that the model can correct itself (SEP-1303).
+Easy to get wrong: an unknown tool is a protocol error (R-518), while wrong arguments and a failing tool are
+results with `isError`, so that the model can correct itself (SEP-1303). Their texts are made in `failures.py`.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Tools:
     Args:
         registry: the tools, in listed order.
         runner: runs their functions.
-        secrets: where those of them that need any get their secrets.
-        render: makes bytes of a page.
+        secrets: looks the secrets of tools up.
+        render: encodes a page.
         page_size: tools per page of a listing.
-        caching: hints for those who have it.
+        caching: hints by list method.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Tools:
         return result
 
     def _overdue(self, request: Request, error: EnfiladeError) -> Outcome:
-        """Return what a client's call comes to whose handler goes on after its time limit."""
+        """Return the outcome of a client's call whose handler goes on after its time limit."""
         result = error_result(redacted(request, str(error)), None)
         return request.result_outcome(self._render(result, request.peer.revision))
 
@@ -122,7 +122,7 @@ class Tools:
         return [tool.definition for tool in self._registry]
 
     def _check_headers(self, tool: Tool, fields: Mapping[bytes, bytes], arguments: Raw | None) -> None:
-        """Check `Mcp-Param-*` for tools whose schema asks for it (R-255); the others pay one look-up."""
+        """Check `Mcp-Param-*` for tools whose schema has it (R-255); the others cost one look-up."""
         if self._mirrored_version != self._registry.version:
             self._mirrored_version = self._registry.version
             self._mirrored.clear()
@@ -133,12 +133,12 @@ class Tools:
             try:
                 decoded = {} if arguments is None else msgspec.json.decode(arguments, type=dict[str, Any])
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                return  # the tool's own validator says what is wrong
+                return  # the tool's own validator reports the fault
             check_mirrored(fields, mirrored, decoded)
 
 
 class _Definitions(Sequence[Definition]):
-    """The definitions of tools, each made when it is looked at, so that a page costs what is on it.
+    """The definitions of tools, each created at its first use, so that a page costs only its own tools.
 
     Args:
         tools: the tools, in listed order.
@@ -176,11 +176,11 @@ def prepare_later(tools: Iterable[Tool], delay: float) -> asyncio.TimerHandle:
 
 
 def _prepare(tools: Iterator[Tool]) -> None:
-    """Build one tool, and the others in further turns of the event loop, so that requests come in between."""
+    """Build one tool, and the others in further turns of the event loop, so that requests are served between."""
     for tool in tools:
         try:
             tool.prepare()
-        except Exception as error:  # no descriptor is left, say: its first call builds it, or says why not
+        except Exception as error:  # such as without free descriptors; its first call tries again
             log_safely(
                 log, logging.WARNING, "tool %r could not be built ahead of its first call: %r", tool.name, error
             )

@@ -39,7 +39,7 @@ TIMEOUTS: Final = {"elicitation/create": 300.0, "sampling/createMessage": 120.0,
 
 
 class SessionAsker(NoAsker):
-    """Asks by requests on the stream of the call, and waits for their answers; one for each doorway.
+    """Asks by requests on the stream of the call, and waits for their answers; one for each transport.
 
     Args:
         worker_channel: the workers at which an answer may arrive; None if it can arrive at this one only.

@@ -154,16 +154,12 @@ class Sessions:
     """Opens sessions and finds them again.
 
     Args:
-        seal: makes and reads the tokens. worker_channel: leads to the store that keeps what changes during a
-        session, and to the workers that share it. ttl: seconds without use after which a session may end.
-        cache_size: how many sessions are cached, to save the work of unsealing and looking up. learn: looks for
-        secrets that the seal does not have, until the function that it gets returns true. timings: time limits.
-
-    Attributes:
-        streaming: the resources watched by each session whose stream is open in this worker. What is
-            there is replaced and never changed, since other threads look into it.
-        on_missed_change: called with a resource, in the one spelling, that is watched since a time in which
-            changes may have been missed.
+        seal: makes and reads the tokens.
+        worker_channel: has the store for what changes during a session, and the workers that share it.
+        ttl: seconds without use after which a session may end.
+        cache_size: how many sessions are cached, to save the work of unsealing and looking up.
+        learn: looks for secrets that the seal does not have, until the function that it gets returns true.
+        timings: time limits.
     """
 
     def __init__(
