@@ -1,7 +1,7 @@
-"""Completion: what suggests values for an argument while its user types.
+"""Completion: suggested values for an argument while its user types.
 
-Easy to get wrong: who ranks. A list of choices is searched here (what begins with the typed text first, then what
-contains it); a function has seen the typed text, so its suggestions stay as they are.
+Easy to get wrong: the order of suggestions. A list of choices is searched here (values that begin with the typed
+text first, then values that contain it); a function gets the typed text, so its suggestions stay as they are.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Source = Callable[..., Any] | Iterable[Any] | type[Enum]
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Values that are known beforehand."""
+    """Fixed values, from a list, an Enum or the type of the argument."""
 
     values: tuple[str, ...]
 
     def suggest(self, typed: str) -> Completion:
-        """Return those that fit what was typed, best first, whatever their case."""
+        """Return the values that match the typed text, best first, ignoring case."""
         prefix = typed.casefold()
         matches = [value for value in self.values if value.casefold().startswith(prefix)]
         matches += [value for value in self.values if prefix in value.casefold()[1:] and value not in matches]
@@ -46,8 +46,8 @@ class Suggester:
 
     Attributes:
         handler: the function.
-        value: its parameter for what was typed, or None.
-        arguments: its parameter for the arguments that are settled, or None.
+        value: its parameter for the typed text, or None.
+        arguments: its parameter for the other arguments, which are already filled in, or None.
     """
 
     handler: Handler
@@ -74,10 +74,10 @@ def completers_for(
     context_type: type,
     label: str,
 ) -> dict[str, Completer]:
-    """Return what suggests values by argument: what was given, and what the types know by themselves.
+    """Return the completers by argument: from the author's sources, and from types with few values.
 
     Raises:
-        ValueError: something is given for an argument that does not exist.
+        ValueError: a source is for an argument that does not exist.
     """
     completers: dict[str, Completer] = {}
     for parameter in parameters:
@@ -94,10 +94,10 @@ def completers_for(
 
 
 def completer_of(source: Source, context_type: type) -> Completer:
-    """Return what suggests values: by a function, from a list, or from the members of an Enum.
+    """Return the completer for a function, a list or an Enum.
 
     Raises:
-        TypeError: the function has parameters that nothing can be put into.
+        TypeError: the function has required parameters that have no value.
     """
     if isinstance(source, type) and issubclass(source, Enum):
         return Choices(choices_of(source) or ())
@@ -123,7 +123,7 @@ def _suggester(fn: Callable[..., Any], context_type: type) -> Suggester:
 
 
 def choices_of(annotation: Any) -> tuple[str, ...] | None:
-    """Return the values of a type that has few: Enum, Literal, bool, unions of these; None for others."""
+    """Return the values of an Enum, Literal, bool or union of these; None for other types."""
     bare = strip(annotation)
     origin = get_origin(bare)
     if origin is Literal:
@@ -154,7 +154,7 @@ def completion_of(suggestions: Any) -> Completion:
     """Return the suggestions of a function as they are sent: at most 100, and whether there are more.
 
     Args:
-        found: a list or anything else that can be iterated, a whole `Completion`, or None for nothing.
+        suggestions: any iterable, a `Completion`, or None for no suggestions.
 
     Raises:
         ReturnedValueError: it is neither.

@@ -1,11 +1,11 @@
-"""Dependencies: what a handler gets from a function rather than from its caller.
+"""Dependencies: arguments of a handler that come from a function and not from its caller.
 
-`Annotated[Database, Depends(database)]` marks a parameter that no client ever sees. A `Provider` is that function
-with everything known that a call needs: how it is run, and what it depends on in turn.
+`Annotated[Database, Depends(database)]` marks a parameter that no client sees. A `Provider` is that function with
+what a call needs to know: how to run it, and its own dependencies.
 
-Easy to get wrong: the mark counts only at the outside of an annotation, or of the alias that stands there. Inside
-a union, a list or the field of a model it would say nothing about the parameter, and a client could fill it; so
-it is refused there.
+Easy to get wrong: the mark counts only at the outermost level of an annotation, or of an alias there. Inside a
+union, a list or the field of a model it does not mark the parameter, and a client could fill it; so it is refused
+there.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Depends(Struct, frozen=True):
 
 
 class Provider(Struct, frozen=True, eq=False):
-    """A function that others depend on.
+    """A function that handlers or other providers depend on.
 
     Attributes:
         fn: the function.
@@ -62,7 +62,7 @@ class Provider(Struct, frozen=True, eq=False):
 
     @property
     def key(self) -> Hashable:
-        """What tells the function from others: itself, or its identity where it cannot be looked up."""
+        """The identity of the function in a cache: the function itself, or its `id` if it is not hashable."""
         return key_of(self.fn)
 
     def call(self, values: dict[str, Any]) -> Any:
@@ -73,7 +73,7 @@ class Provider(Struct, frozen=True, eq=False):
 
 
 def key_of(fn: Callable[..., Any]) -> Hashable:
-    """Return what tells a function from others; two bound methods of one object are the same."""
+    """Return the identity of a function in a cache; bound methods of one object and name are equal."""
     try:
         hash(fn)
     except TypeError:
@@ -82,10 +82,10 @@ def key_of(fn: Callable[..., Any]) -> Hashable:
 
 
 def depends_of(annotation: Any) -> Callable[..., Any] | None:
-    """Return what gives the value of a parameter; None if its caller fills it.
+    """Return the function that gives a parameter its value; None if the caller fills it.
 
     Raises:
-        TypeError: the mark is where it means nothing.
+        TypeError: the mark is in a position where it has no effect.
     """
     annotation = without_alias(annotation)
     if get_origin(annotation) is not Annotated:
@@ -101,7 +101,7 @@ def depends_of(annotation: Any) -> Callable[..., Any] | None:
 
 
 def _with_function(mark: Depends, kind: Any) -> Callable[..., Any]:
-    """Return what a mark says, or the class that it marks."""
+    """Return the function of a mark, or the class that it marks."""
     if mark.fn is not None:
         return mark.fn
     kind = strip(kind)

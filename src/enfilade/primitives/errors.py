@@ -1,7 +1,7 @@
-"""The exceptions of this room: what a caller may read.
+"""Exceptions whose text reaches the caller: `EnfiladeError` and its kinds.
 
-Easy to get wrong: the text of an `EnfiladeError` is shown to the model and often to a user. So it is written for
-them, and nothing of this room puts a path, a traceback or more than a short excerpt of an argument into it.
+Easy to get wrong: the text is shown to the model and often to a user. So it must not contain a path, a traceback
+or more than a short excerpt of an argument.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-#: What a caller reads about a failure whose author gave no text.
+#: The text for callers if the exception has none.
 NO_REASON: Final = "It failed, and no reason was given"
 
 
 class EnfiladeError(Exception):
-    """What a handler raises to tell its caller what went wrong, in words that the caller may read.
+    """Raise it, or a subclass, in a handler: its text reaches the caller.
 
-    Any other exception is reported without its text, because nobody wrote that text for a stranger. Its
-    subclasses say where they are at home; each of them is understood everywhere.
+    The text of any other exception is replaced, because it was not written for the caller. Subclasses are named
+    for one kind of handler, but every handler may raise each of them.
 
     Args:
-        message: what the caller reads. Say what to do about it, if anything can be done; without it, the caller
-            reads that there is no reason.
-        meta: what clients that look there get beside it: the `_meta` of a tool's result, the `data` of an error.
+        message: what the caller reads. Say what the caller can do about it; without a message, the caller reads
+            that there is no reason.
+        meta: members for programs: the `_meta` of a tool's result, the `data` of a JSON-RPC error.
     """
 
     def __init__(self, message: str = NO_REASON, *, meta: Mapping[str, Any] | None = None) -> None:
@@ -36,17 +36,17 @@ class ToolError(EnfiladeError):
 
 
 class ResourceError(EnfiladeError):
-    """Raise it in a resource to say why it cannot be read; the client gets an error with this text."""
+    """Raise it in a resource that cannot be read; the client gets an error with this text."""
 
 
-#: What a client reads about a resource that is not there, unless its author says more.
+#: The text for clients if a resource is missing and the exception has no text.
 NOT_FOUND: Final = "Resource not found"
 
 
 class ResourceNotFound(ResourceError):  # noqa: N818 - it is an answer as much as an error
-    """Raise it in a resource to say that there is nothing at this URI.
+    """Raise it in a resource if there is nothing at this URI.
 
-    Clients of every revision get the error that their revision has for it.
+    The client gets the error code that its revision defines for this.
 
     Args:
         message: what the client reads; by default that there is no such resource.
@@ -58,20 +58,20 @@ class ResourceNotFound(ResourceError):  # noqa: N818 - it is an answer as much a
 
 
 class PromptError(EnfiladeError):
-    """Raise it in a prompt to say why it cannot be made; the client gets an error with this text."""
+    """Raise it in a prompt that cannot be made; the client gets an error with this text."""
 
 
 class ArgumentsError(ToolError):
-    """The arguments of a call are not what was asked for."""
+    """The arguments of a call do not match its schema."""
 
 
 class NotAnObjectError(ArgumentsError):
-    """The arguments of a call are no JSON object: the client's mistake, which no model can mend."""
+    """The arguments of a call are not a JSON object: an error of the client that no model can correct."""
 
 
 class AnswerError(ToolError):
-    """The user's answer does not fit what was asked."""
+    """The user's answer does not match the form of the question."""
 
 
 class ReturnedValueError(ToolError):
-    """A handler returned what its schema does not allow, or what cannot be sent: the author's mistake."""
+    """A handler returned a value that its schema does not allow, or that cannot be sent: its author's error."""

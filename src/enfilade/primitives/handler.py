@@ -1,9 +1,9 @@
-"""A handler: the function that an author registered, and how values and the context get into its parameters.
+"""A handler: a registered function, and how values and the context are passed to its parameters.
 
-It is what tools, resources, templates, prompts and completions have in common.
+Tools, resources, templates, prompts and completions all have one.
 
-Easy to get wrong: `call` does not await. Where `is_async` is true it returns an awaitable, and a plain function
-may return one too; whoever calls it awaits what can be awaited.
+Easy to get wrong: `call` does not await. If `is_async` is true it returns an awaitable, and a plain function may
+return one as well; the caller awaits the result if it can be awaited.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Handler(Struct, frozen=True, eq=False):
 
     @property
     def needs_context(self) -> bool:
-        """Whether the context has a taker: one of its parameters, or a function it depends on."""
+        """Whether a parameter takes the context, or a function that it depends on may take it."""
         return bool(self.contexts or self.dependencies)
 
     def with_context(self, values: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def handler_of(fn: Callable[..., Any], signature: Signature) -> Handler:
 
 
 def constant_handler(value: Any, origin: str) -> Handler:
-    """Return a handler that needs no function: it gives a value."""
+    """Return a handler that always returns this value."""
 
     async def give() -> Any:
         return value

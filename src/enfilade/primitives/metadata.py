@@ -1,4 +1,4 @@
-"""What authors add to a definition: icons, hints, annotations and caching hints, checked at registration.
+"""Icons, annotations, options and caching hints of a definition, checked at registration.
 
 Easy to get wrong:
 
@@ -24,7 +24,7 @@ _M = TypeVar("_M", bound=Message)
 
 _Types = tuple[type, ...]
 
-# What each option of a registration is: its types, and what errors call them.
+# The types of each option of a registration, and their description in errors.
 _OPTIONS: Final[Mapping[str, tuple[_Types, str]]] = {
     **dict.fromkeys(("name", "title", "description", "mime_type"), ((str,), "a string")),
     **dict.fromkeys(("meta", "input_schema", "output_schema"), ((Mapping,), "a dict")),
@@ -40,7 +40,7 @@ _OPTIONS: Final[Mapping[str, tuple[_Types, str]]] = {
 
 
 def check_options(label: str, **options: object) -> None:
-    """Check that the options of a registration have the types that they are declared with; None is no option.
+    """Check the types of the options of a registration; None counts as absent.
 
     Args:
         label: what errors call the function or the resource.
@@ -110,7 +110,7 @@ def read_icons(icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None) 
 
 
 def check_sendable(definition: Message, label: str) -> None:
-    """Refuse now what would break every listing later: a schema or meta that JSON cannot hold.
+    """Refuse a schema or meta that cannot be written as JSON, which would break every later listing.
 
     Raises:
         ValueError: it cannot be written.
@@ -131,7 +131,7 @@ def _message(kind: type[_M], members: Mapping[str, Any] | Dumped, label: str) ->
     """Read a mapping with Python names or wire names, or a model of pydantic, into a wire type.
 
     Raises:
-        ValueError: it is neither, or has a member that the wire type has not.
+        ValueError: it is neither, or has an unknown member.
     """
     if not isinstance(members, Mapping):
         if not hasattr(members, "model_dump"):
@@ -157,7 +157,7 @@ class Caching(Struct, frozen=True):
     """How a result may be cached by clients of 2026-07-28 and later.
 
     Attributes:
-        ttl: seconds for which it may be reused; 0 for not at all.
+        ttl: seconds that it may be reused; 0 to disable caching.
         scope: `public` only for what is the same for everybody.
 
     Raises:
@@ -180,7 +180,7 @@ class Caching(Struct, frozen=True):
 
 NO_CACHING = Caching()
 
-#: The lists that hints can be given for (R-2A0).
+#: Methods whose results may have caching hints (R-2A0).
 _LISTS = ("tools/list", "prompts/list", "resources/list", "resources/templates/list")
 
 

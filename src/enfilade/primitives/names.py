@@ -9,10 +9,10 @@ How the words of a name become PascalCase:
 2. every run of ASCII letters and digits is a word; its first letter becomes upper case and the rest stays as
    written (`my-server` → `MyServer`, `a/b` → `AB`, `server.v2` → `ServerV2`, `getHTTPUrl` → `GetHTTPUrl`);
 3. a letter or digit outside ASCII becomes `U` and its code point (`日本` → `U65E5U672C`), anything else only
-  parts words;
-4. a name in which nothing is left becomes `Server` or `Tool`.
+  separates words;
+4. a name that ends up empty becomes `Server` or `Tool`.
 
-A qualified name longer than 128 characters keeps its beginning and ends in a digest of the whole, so that it
+A qualified name longer than 128 characters is cut and ends in a digest of both names, so that it
 stays unique.
 
 Easy to get wrong: the mapping is stable but not one to one (`get-x` and `get_x` both become `GetX`). The
@@ -30,7 +30,7 @@ from enfilade.startup.lazy import lazy_pattern
 
 MAX_LENGTH: Final = 128
 
-#: What the environment variables of the server's own settings begin with.
+#: The prefix of the environment variables of the server's own settings.
 RESERVED: Final = "ENFILADE_"
 
 _LEGAL: Final = lazy_pattern(r"[A-Za-z0-9_.\-]{1,128}")
@@ -80,7 +80,7 @@ def secret_names(names: Iterable[Any]) -> tuple[str, ...]:
     """Return the names of the secrets that a tool declares, each once.
 
     Raises:
-        ValueError: a name is empty, or kept for the server's own settings.
+        ValueError: a name is empty, or reserved for the server's own settings.
     """
     if isinstance(names, str):
         raise ValueError(f"requires_secrets is a list: [{names!r}]")
@@ -95,7 +95,7 @@ def secret_names(names: Iterable[Any]) -> tuple[str, ...]:
 
 
 def is_reserved_secret(name: str) -> bool:
-    """Return whether a name belongs to the server's own settings, which no tool ever gets to see."""
+    """Return whether a name belongs to the server's own settings, which no tool can read."""
     return name.upper().startswith(RESERVED)
 
 
@@ -115,7 +115,7 @@ def _pascal_case(name: str) -> str:
 
 
 def _plain(character: str) -> str:
-    """Return what ASCII has for the character (`é` → `e`), or the character where ASCII has nothing."""
+    """Return the ASCII form of a character (`é` → `e`), or the character if there is none."""
     return "".join(c for c in unicodedata.normalize("NFKD", character) if c.isascii()) or character
 
 

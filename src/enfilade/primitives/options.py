@@ -1,4 +1,4 @@
-"""The options of tools, resources and prompts where they are registered: each once, with its type and its text.
+"""The options of registration for tools, resources and prompts, each with its type and description.
 
 Decorators and `add_…` methods take them by `**options: Unpack[ToolOptions]`, so type checkers and editors know
 all of them. Easy to get wrong: nothing is evaluated here, since most of these types take long to load.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Options(TypedDict, total=False):
-    """What everything has that is registered."""
+    """Options of all kinds of registration."""
 
     name: str | None
     """Its name; by default that of the function, the file or the directory, or the end of the URI."""

@@ -1,7 +1,7 @@
-"""Prompts: a function with its definition, filled in with strings; and what it returns as messages.
+"""Prompts: a function with its definition, and its returned value as messages.
 
-A string is a message of the user, a list is several. A message has one content block on the wire, so an author's
-list in one message becomes several messages of the same role, in order.
+A string is a message of the user, a list is several messages. A message has one content block on the wire, so an
+author's list in one message becomes several messages of the same role, in order.
 
 Easy to get wrong: on the wire every argument is a string (R-530), and the function's parameters are not. A string
 that does not spell a value of the parameter's type is the caller's error, which names the argument.
@@ -162,7 +162,7 @@ class Message:
 
     Attributes:
         content: text, a content block, `Image`, `Audio`, `File`, data, or a list of these.
-        role: who says it, `user` or `assistant`.
+        role: its author, `user` or `assistant`.
     """
 
     content: Any
@@ -170,7 +170,7 @@ class Message:
 
 
 class UserMessage(Message):
-    """What the user says."""
+    """A message of the user."""
 
     __slots__ = ()
 
@@ -179,7 +179,7 @@ class UserMessage(Message):
 
 
 class AssistantMessage(Message):
-    """What the model is to have said."""
+    """A message of the model."""
 
     __slots__ = ()
 
@@ -189,7 +189,7 @@ class AssistantMessage(Message):
 
 @dataclass(frozen=True, slots=True)
 class PromptResult:
-    """A whole prompt, for functions that say more than its messages.
+    """The result of a prompt, for functions that set more than its messages.
 
     Attributes:
         messages: a message, or a list of them, in any form that a prompt may return.
@@ -203,10 +203,10 @@ class PromptResult:
 
 
 def prompt_result(value: Any, description: str | None) -> GetPromptResult:
-    """Return the result for what a prompt's function returned.
+    """Return the result for the value that a prompt's function returned.
 
     Raises:
-        ReturnedValueError: it is no message, or holds what cannot be sent.
+        ReturnedValueError: it is not a message, or has content that cannot be sent.
         ToolError: the file of an image, sound or file cannot be read.
     """
     if is_sdk_object(value) and type(value).__name__ == "GetPromptResult":
@@ -233,7 +233,7 @@ def _messages_of(value: Any) -> list[PromptMessage]:
 
 
 def _messages_in(item: Any) -> list[PromptMessage]:
-    """Return the messages for one item of a prompt's list: nearly always one."""
+    """Return the messages for one item of a prompt's list, usually one."""
     if is_sdk_object(item) and hasattr(item, "role"):
         item = sdk_dict(item)
     if isinstance(item, PromptMessage):

@@ -56,7 +56,7 @@ def reason_against(annotation: Any) -> str | None:
     """Return why no JSON can be read as a type, and what to use instead; None if it can be."""
     options = pydantic.ConfigDict(arbitrary_types_allowed=True)
     try:
-        with warnings.catch_warnings():  # of what the parameter itself may hold, and an item of a list may not
+        with warnings.catch_warnings():  # of marks that only parameters may have, not items of lists
             warnings.simplefilter("ignore")
             adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(list[annotation], config=options)
         schema = core_schemas.for_arguments(adapter.core_schema)
@@ -66,9 +66,9 @@ def reason_against(annotation: Any) -> str | None:
         match = _CLASS.search(str(error).splitlines()[0])
         named = f", {next(filter(None, match.groups()))}" if match else ""
         return f"no JSON can be read as its type{named}; {_USE}"
-    except (pydantic.PydanticUserError, TypeError) as error:  # whose texts say what to do
+    except (pydantic.PydanticUserError, TypeError) as error:  # their texts say what to do
         return str(error).splitlines()[0]
-    except Exception as error:  # whatever a type's own hook has against it
+    except Exception as error:  # a type's own hook may raise anything
         return f"no JSON can be read as its type ({str(error).splitlines()[0]}); {_USE}"
     return None
 
@@ -120,7 +120,7 @@ def _is_accepted(path: tuple[Step, ...], value: Any, validate: Callable[[bytes],
     except pydantic.ValidationError as error:
         errors = error.errors(include_url=False, include_context=False, include_input=False)
         return all(details["loc"][: len(path)] != path for details in errors)
-    except Exception:  # of the author's validator, which may want more than a value
+    except Exception:  # the author's validator may raise anything
         return True
     return True
 
@@ -223,7 +223,7 @@ def _named(leaf: Node) -> str:
 
 
 # -- plain functions that must be async ------------------------------------------------------------------------
-#: What a context offers that must be awaited.
+#: Methods of a context that must be awaited.
 AWAITED: Final = frozenset(
     {
         *("elicit", "elicit_url", "sample", "roots", "once"),

@@ -1,11 +1,11 @@
-"""An ordered collection of what a server offers, with a voice: it tells when it has changed.
+"""An ordered registry that notifies listeners on change.
 
-Items may be added and removed from any thread while others read. A look-up takes no lock. Iterations go over a
-copy, made when it is first needed after a change. So one that has begun goes on over what it began with, and
-adding many items costs the same for each.
+Items may be added and removed from any thread while others read. A look-up takes no lock. Iterations use a copy,
+made when it is first needed after a change. So an iteration does not see later changes, and each of many items
+costs the same to add.
 
-Easy to get wrong: an alias is a second way to find an item and never hides a name. Where two items have the
-same alias, it finds neither of them, because a call must not reach a tool that was not meant.
+Easy to get wrong: an alias never hides a name. If two items have the same alias, it finds neither of them,
+because a call must not reach the wrong tool.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Items by name, in the order in which they came.
+    """Items by name, in the order of registration.
 
     Args:
         kind: what the items are, for error messages: `"tool"`.
@@ -32,20 +32,20 @@ class Registry(Generic[T]):
         self._kind = kind
         self._key: Callable[[T], str] = key or _name
         self._alias = alias
-        self._lock = threading.Lock()  # around every change of what is below
+        self._lock = threading.Lock()  # held during every change of the fields below
         self._items: dict[str, T] = {}
-        self._aliases: dict[str, tuple[T, ...]] = {}  # all items of an alias
+        self._aliases: dict[str, tuple[T, ...]] = {}  # every item of an alias
         self._copy: tuple[T, ...] | None = ()
         self._version = 0
         self._callbacks: tuple[Callable[[], object], ...] = ()
 
     @property
     def version(self) -> int:
-        """A number that grows with every change: what was made of the items is good as long as it stays."""
+        """A number that grows with every change, for caches of values derived from the items."""
         return self._version
 
     def add(self, *items: T) -> None:
-        """Add items at the end; all of them or, after an error, none. Listeners hear of it once.
+        """Add items at the end; all of them or, after an error, none. Listeners are notified once.
 
         Raises:
             ValueError: a name is taken; says where both items were written.
@@ -69,7 +69,7 @@ class Registry(Generic[T]):
         self._notify()
 
     def update(self, item: T) -> None:
-        """Put an item in the place of the one with the same name, or at the end if there is none."""
+        """Replace the item of the same name, or add the item at the end."""
         with self._lock:
             key, alias = self._key(item), self._alias_of(item)
             if key in self._items:
@@ -146,7 +146,7 @@ class Registry(Generic[T]):
         return name in self._items
 
     def _changed(self) -> None:
-        """Take in that the items are others than before. The caller holds the lock, as with all below."""
+        """Record a change of the items. The caller holds the lock, as for all methods below."""
         self._copy = None
         self._version += 1
 

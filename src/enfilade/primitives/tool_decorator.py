@@ -80,7 +80,7 @@ def tools_in_module(module: ModuleType | str) -> list[Callable[..., Any]]:
     functions: dict[int, Callable[..., Any]] = {}
     for submodule in _with_submodules(root):
         for value in list(vars(submodule).values()):
-            # A class or an object may hand any attribute down or make it up, so the mark has to be its own.
+            # An attribute may be inherited, or made by `__getattr__`; only a mark of the object itself counts.
             if callable(value) and options_of(value) is not None and MARK in getattr(value, "__dict__", {}):
                 functions.setdefault(id(value), value)
     return list(functions.values())
@@ -116,7 +116,7 @@ def _with_submodules(root: ModuleType) -> Iterator[ModuleType]:
     for info in sorted(
         pkgutil.iter_modules(getattr(root, "__path__", ()), f"{root.__name__}."), key=lambda m: m.name
     ):
-        if info.name.endswith(".__main__"):  # importing it would run it
+        if info.name.endswith(".__main__"):  # importing it would run the program
             continue
         try:
             module = importlib.import_module(info.name)

@@ -3,9 +3,9 @@
 The parameters become a `TypedDict` and not a model, because its keys may have any name: a parameter called
 `schema`, `copy`, `model_config` or `_private` is as good as any.
 
-Easy to get wrong: a caller can send anything. Whatever it is (no object, broken UTF-8, 100,000 brackets, a
-number with 5,000 digits), the answer is an `ArgumentsError` that says what is wrong, and never another
-exception. All the work for that is done only after the validation has failed.
+Easy to get wrong: a caller can send anything (no object, broken UTF-8, 100,000 brackets, a number with 5,000
+digits). The outcome is always an `ArgumentsError` that says what is wrong, and never another exception. All the
+work for that is done only after the validation has failed.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
     from enfilade.primitives.values import repairs as _repairs, validation_messages as _messages
-else:  # not before something is wrong
+else:  # loaded for errors only
     _messages = LazyModule("enfilade.primitives.values.validation_messages")
     _repairs = LazyModule("enfilade.primitives.values.repairs")
 
-# A long array of wrong items has a million errors, and to look at them all would cost more than the call.
+# A long array of wrong items can have a million errors; reading all of them would cost more than the call.
 _MOST_ERRORS: Final = 1000
 
 #: Bytes of arguments above which unknown names are refused before any value is built.
 LARGE: Final = 64 * 1024
-_MOST_UNKNOWN: Final = 20  # unknown names that are complained of, or counted
+_MOST_UNKNOWN: Final = 20  # unknown names that errors list or count
 
 _REPEATING: Final = ("list", "tuple", "set", "frozenset", "dict")  # types in pydantic's core schema
 
@@ -66,13 +66,13 @@ class ArgumentReader:
     """Reads the arguments of one tool, prompt or resource template.
 
     Args:
-        name: of what the arguments are for, for error messages.
-        parameters: what the caller fills.
+        name: the name of the tool, prompt or template, for error messages.
+        parameters: those that the caller fills.
         descriptions: of parameters that have none of their own, by name.
         label: what errors at registration call the function.
-        extra: what becomes of arguments that have no parameter: they are refused, left out, or passed on (for
+        extra: whether arguments without a parameter are refused, left out, or passed on (for
             `**kwargs`).
-        kind: what the arguments are for, for error messages.
+        kind: `tool`, `prompt` or another kind, for error messages.
 
     Attributes:
         schema: the JSON Schema of the arguments.
@@ -105,7 +105,7 @@ class ArgumentReader:
             self._core_schema = for_arguments(adapter.core_schema)
             refuse_impossible(self._core_schema)
             schema = TidySchema().generate(self._core_schema)
-        except Exception as error:  # whatever pydantic or a type's own hook has against it
+        except Exception as error:  # pydantic or a type's own hook may raise anything
             raise TypeError(_type_error(fields, label, error)) from error
         self.schema = _tidied({**schema, "additionalProperties": True} if extra == "ignore" else schema)
         self._validate = validator_of(self._core_schema, adapter).validate_json
@@ -148,7 +148,7 @@ class ArgumentReader:
     def _read_again(
         self, arguments: bytes, error: ValidationError, validate: Callable[[bytes], Any]
     ) -> dict[str, Any]:
-        """Read what failed once more, with objects and arrays that came as strings put right; or complain."""
+        """Read arguments that failed again, with objects and arrays in place of strings of JSON; or raise."""
         if arguments.strip() == b"null":
             return self.read(None)
         if arguments.lstrip()[:1] == b"[":
@@ -191,7 +191,7 @@ class ArgumentReader:
     def _refuse_unknown(self, arguments: bytes) -> None:
         """Refuse large arguments with unknown names before their values are built.
 
-        The validator says itself which names it does not know: it is given null for the value of each of them.
+        The validator itself reports the unknown names: it gets null for the value of each of them.
 
         Raises:
             ArgumentsError: lists what is wrong.
@@ -252,7 +252,7 @@ class StringReader(ArgumentReader):
         return spelled if spelled != values else None
 
     def _shown(self, values: Any, repaired: Any) -> Any:
-        """Return the strings of which the caller hears, and what was read from strings of JSON."""
+        """Return the strings that came, and the values that were read from strings of JSON."""
         return {
             name: value if isinstance(value, list | dict) else values[name] for name, value in repaired.items()
         }
@@ -266,7 +266,7 @@ def _spelled(text: str) -> Any:
 
 
 def failing_fast(schema: Any) -> Any:
-    """Return a core schema whose arrays and maps are given up at their first wrong item."""
+    """Return a core schema whose arrays and maps stop at their first wrong item."""
     if isinstance(schema, dict):
         copied = {key: failing_fast(value) if key != "metadata" else value for key, value in schema.items()}
         if schema.get("type") in _REPEATING:
@@ -278,7 +278,7 @@ def failing_fast(schema: Any) -> Any:
 def without_values(arguments: bytes, names: Mapping[str, Any]) -> bytes | None:
     """Return arguments with null in place of what is called by other names than these; None if nothing is.
 
-    Nothing of the values is built. Of many other names only some are left, to be complained of.
+    No values are built. Of many unknown names only some are included, for the error message.
     """
     try:
         members = _MEMBERS.decode(arguments)

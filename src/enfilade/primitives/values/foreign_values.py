@@ -1,8 +1,8 @@
-"""Values that pydantic does not know, as values that it knows: of numpy, pandas, attrs, msgspec, views, ranges.
+"""Values that pydantic cannot write, as values that it can: of numpy, pandas, attrs, msgspec, views, ranges.
 
-None of these packages is imported for it: a value is recognised by its methods and the name of its class.
+None of these packages is imported: a value is recognized by its methods and the name of its class.
 
-Easy to get wrong: `NaT` of pandas says that it is a `datetime` and is none, so it is looked for only after a
+Easy to get wrong: `NaT` of pandas is an instance of `datetime` without being a date, so it is found only after a
 serializer has failed, as are keys that are numbers of numpy.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-#: Says why a table cannot be an object for each row.
+#: The reason why the rows of a table cannot be objects.
 SAME_NAME: Final = "two columns of a table have the same name"
 
 _NOTHING: Final = ("NaTType", "NAType")
@@ -40,7 +40,7 @@ def is_attrs(kind: type) -> bool:
 
 
 def members_of(value: Any) -> dict[str, Any]:
-    """Return what an object of attrs or msgspec holds, by the names in JSON."""
+    """Return the members of an object of attrs or msgspec, by their names in JSON."""
     if not isinstance(value, msgspec.Struct):
         return {attribute.alias: getattr(value, attribute.name) for attribute in type(value).__attrs_attrs__}
     config = value.__struct_config__

@@ -2,9 +2,9 @@
 
 Bytes become base64 in the standard alphabet. What pydantic does not know is looked up in `foreign_values.py`.
 
-Easy to get wrong: three things that Python has and JSON has not. NaN and Infinity are written as null. Half
-of a surrogate pair in a string (file names bring them) becomes U+FFFD. And an object nobody can write is a
-`ReturnedValueError` with its place and the name of its type, since its repr may say too much.
+Easy to get wrong: three things that Python has and JSON does not have. NaN and Infinity are written as null. Half
+of a surrogate pair in a string (file names bring them) becomes U+FFFD. And an object that cannot be written is
+a `ReturnedValueError` with its path and the name of its type, because its repr may contain secrets.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _UNKNOWN_TYPE: Final = lazy_pattern(_UNKNOWN + r"([\w.<>]+)")
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _STANDARD: Final = str.maketrans("-_", "+/")
 _DEEPEST: Final = 50  # steps of a path that are looked for
-# What pydantic-core says, and what is said instead.
+# Errors of pydantic-core, and the text in their place.
 _REASONS: Final = {
     "depth exceeded": "it is nested too deeply",  # first, since some releases call this a circular reference
     "recursion": "it is nested too deeply",
@@ -52,7 +52,7 @@ def json_bytes(value: Any) -> bytes:
     except (ValueError, TypeError, RecursionError) as error:
         reason = error
     try:
-        # Once before, for the keys of dicts, and once after, for what was in dataclasses and the like.
+        # Once before, for the keys of dicts, and once after, for the members of dataclasses and models.
         plainer = with_clean_text(_foreign.plain_values(value))
         return pydantic_core.to_json(with_clean_text(_jsonable(plainer)), inf_nan_mode="null")
     except RecursionError:
@@ -111,7 +111,7 @@ def in_standard_alphabet(encoded: Any, compared: Any) -> Any:
 
 
 def fallback(value: Any) -> Any:
-    """Return what stands for a value that pydantic does not know."""
+    """Return a value that pydantic can write for one that it cannot."""
     plainer = _foreign.plain_value(value)
     if plainer is value:
         raise TypeError(f"{_UNKNOWN}{type(value).__qualname__}")

@@ -220,7 +220,7 @@ class File(Media[EmbeddedResource]):
 
 
 def contents_of_bytes(data: bytes, uri: str, mime_type: str) -> TextResourceContents | BlobResourceContents:
-    """Return what a resource holds: text where the media type and the bytes say so, base64 otherwise."""
+    """Return contents of a resource: text if the media type and the bytes allow it, base64 otherwise."""
     try:
         if not _is_text(mime_type):
             raise UnicodeError
@@ -230,12 +230,12 @@ def contents_of_bytes(data: bytes, uri: str, mime_type: str) -> TextResourceCont
 
 
 def guess_mime_type(name: str) -> str | None:
-    """Return the media type that the end of a name stands for; None if it says nothing."""
+    """Return the media type for the suffix of a name; None if it is unknown."""
     return _MIME_BY_SUFFIX.get(Path(name).suffix.lower()) or mimetypes.guess_type(name)[0]
 
 
 def sniff_mime_type(data: bytes) -> str | None:
-    """Return the media type that the bytes begin like; None if they are like nothing known."""
+    """Return the media type by the signature of the bytes; None if it is unknown."""
     for offset, signature, guess in _SIGNATURES:
         if data.startswith(signature, offset):
             return guess
@@ -266,7 +266,7 @@ def file_reader(uri: str, path: Path, mime_type: str | None, max_size: int) -> C
 
 
 def size_of(path: Path) -> int | None:
-    """Return the present size of a file in bytes; None if it cannot be seen."""
+    """Return the current size of a file in bytes; None if it cannot be read."""
     try:
         return path.stat().st_size
     except OSError:
@@ -279,12 +279,12 @@ class Directory:
     Args:
         prefix: what the URIs of its files begin with.
         root: the directory.
-        hidden: whether names that begin with a dot count.
+        hidden: whether names that begin with a dot are included.
         max_size: largest file that is read, in bytes.
         limit: most files that are listed; the others can still be read.
 
     Raises:
-        ValueError: it is no directory.
+        ValueError: the root is not a directory.
     """
 
     def __init__(self, prefix: str, root: Path, *, hidden: bool, max_size: int, limit: int) -> None:
@@ -302,13 +302,13 @@ class Directory:
         return f"{self._prefix}{{+path}}"
 
     def read(self, path: str) -> ResourceContents:
-        """Return what a file holds.
+        """Return the contents of a file.
 
         Args:
             path: below the directory, with `/` between its parts.
 
         Raises:
-            ResourceNotFound: there is no such file, or it is none of those that may be read.
+            ResourceNotFound: there is no such file, or it may not be read.
             ResourceError: it cannot be read, or is too large.
         """
         file = self._find(path)
@@ -337,7 +337,7 @@ class Directory:
         return resources
 
     def suggest(self, value: str) -> list[str]:
-        """Return the paths that go on from what was typed."""
+        """Return the paths that begin with a value."""
         return [resource.name for resource in self.definitions() if resource.name.startswith(value)]
 
     def _find(self, path: str) -> Path | None:
@@ -349,16 +349,16 @@ class Directory:
             inside = resolved.is_relative_to(self._root) and resolved.is_file()
         except (OSError, ValueError, RuntimeError):  # not there, not a name, or links in a circle
             return None
-        # A link may have led to a place that has no open way to it.
+        # A link may have led to a path with a name that is not allowed.
         if not inside or any(map(self._is_closed, resolved.relative_to(self._root).parts)):
             return None
         return resolved
 
     def _is_closed(self, name: str) -> bool:
-        """Return whether one step of a path leads nowhere that clients may go."""
+        """Return whether a name in a path is not allowed."""
         if name in ("", ".", "..") or "\\" in name or (os.name == "nt" and ":" in name):
             return True
-        if clean(name) != name:  # a name that is no text, and so cannot stand in a URI
+        if clean(name) != name:  # not valid text, so it cannot be in a URI
             return True
         return name.startswith(".") and not self._hidden
 
@@ -385,7 +385,7 @@ def _file_contents(path: Path, uri: str, mime_type: str | None, max_size: int) -
 
 
 def _mime_type_of_bytes(data: bytes) -> str:
-    """Return the media type of a file whose name says nothing."""
+    """Return the media type of a file by its bytes alone."""
     if (mime_type := sniff_mime_type(data)) is not None:
         return mime_type
     try:

@@ -1,4 +1,4 @@
-"""Arguments that came as strings and are none: objects and arrays as their JSON, `"null"`, `"1"` for a number.
+"""Arguments that came as strings in place of other types: JSON of objects and arrays, `"null"`, `"1"` for 1.
 
 Models write `{"filter": "{\\"a\\": 1}"}` where `{"filter": {"a": 1}}` is meant. Only what the validation refused
 is looked at, and what stands beside it in the same array or map, so that one round repairs all of their items.
@@ -16,8 +16,8 @@ from pydantic_core import from_json, to_json
 
 from enfilade.primitives.schema.references import Step, branches_of, descend, follow, types_of, value_at
 
-#: How often arguments are read again, as strings of JSON may hold further ones: at least, at most, and as long as
-#: no more bytes than this are read in all.
+#: How often arguments are read again, because strings of JSON may contain further ones: at least, at most, and
+#: the limit of all bytes that are read.
 _LEAST_ROUNDS: Final = 6
 _MOST_ROUNDS: Final = 64
 _MOST_BYTES: Final = 24 * 1024 * 1024
@@ -58,7 +58,7 @@ def repaired(values: Any, paths: Iterable[tuple[Step, ...]], schema: Mapping[str
 
 
 class _Target(NamedTuple):
-    """What strings may stand for at a place: JSON types, and by their JSON the choices that are no strings."""
+    """Possible meanings of a string at a position: JSON types, and choices other than strings by their JSON."""
 
     types: frozenset[str]
     choices: Mapping[str, Any]
@@ -69,7 +69,7 @@ class _Target(NamedTuple):
         return cls(frozenset(types_of(schema, root)), {to_json(choice).decode(): choice for choice in choices})
 
     def meant_by(self, text: str) -> Any:
-        """Return what a string stands for; the string itself if that is nothing else."""
+        """Return the value that a string stands for; the string itself if it stands for no other value."""
         stripped = text.strip()
         if stripped == "null" and "null" in self.types:
             return None
@@ -90,7 +90,7 @@ def _choices(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[A
 
 
 def _takes_text(schema: Any, root: Mapping[str, Any], depth: int = 0) -> bool:
-    """Whether some string may be a value of a schema, as far as its keywords say."""
+    """Return whether a schema may accept some string, as far as its keywords tell."""
     schema = follow(schema, root)
     if "enum" in schema or "const" in schema:
         return any(isinstance(choice, str) for choice in schema.get("enum", [schema.get("const")]))
@@ -103,9 +103,9 @@ def _takes_text(schema: Any, root: Mapping[str, Any], depth: int = 0) -> bool:
 
 
 def _alike(value: Any, path: tuple[Step, ...], schema: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield the places that have the schema of the one at a path, each as its owner and its key.
+    """Yield the positions that share the schema of the one at a path, each as its owner and its key.
 
-    Those are the items of an array, and the members of an object that are none of its properties.
+    Those are the items of an array, and the members of an object that are not among its properties.
     """
     owners, subschema = [value], schema
     for step in path[:-1]:
@@ -121,7 +121,7 @@ def _alike(value: Any, path: tuple[Step, ...], schema: Mapping[str, Any]) -> Ite
 def _selector(
     step: Step, owner_schema: Mapping[str, Any], root: Mapping[str, Any]
 ) -> Callable[[Any], Iterable[Any]]:
-    """Return what gives the keys of a value of this schema that have the schema of one of them."""
+    """Return a function that gives the keys of a value that share the schema of one of them."""
     schemas = [owner_schema, *(follow(branch, root) for branch in branches_of(owner_schema))]
     if isinstance(step, int):
         if any("prefixItems" in schema for schema in schemas):

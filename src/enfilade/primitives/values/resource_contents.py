@@ -1,7 +1,7 @@
-"""From returned values to what a resource holds: text, bytes, data, files, or several of them.
+"""From returned values to the contents of a resource: text, bytes, data, files, or several of them.
 
-Easy to get wrong: nothing is not empty. A function that returns `None` has most likely forgotten its `return`,
-and a client that asked for a resource must never be told that it exists and holds nothing (R-523).
+Easy to get wrong: None is not an empty resource. A function that returns `None` has most likely forgotten its
+`return`, and a client must not be told that a resource exists and is empty (R-523).
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def read_result(
 
     Args:
         value: what its function returned.
-        uri: as it was asked for.
-        mime_type: the media type of strings, bytes and data; guessed without it.
-        meta: the `_meta` of contents that say nothing of their own.
+        uri: the requested URI.
+        mime_type: the media type of strings, bytes and data; guessed by default.
+        meta: the `_meta` of contents that have none of their own.
 
     Raises:
-        ReturnedValueError: the value is none that a resource can hold.
+        ReturnedValueError: a resource cannot have this value.
         ToolError: a file cannot be read.
     """
     if is_sdk_object(value) and type(value).__name__ == "ReadResourceResult":
@@ -77,7 +77,7 @@ def _contents_of(value: Any, uri: str, mime_type: str | None) -> ResourceContent
 
 
 def _explicit_contents(value: Any, uri: str) -> ResourceContents | None:
-    """Return the contents that a value of ours or of the official SDK says it is; None for plain data."""
+    """Return the contents for a value of a protocol type, ours or the official SDK's; None for plain data."""
     if is_sdk_object(value):
         value = _from_sdk(sdk_dict(value), type(value).__name__)
     if isinstance(value, EmbeddedResource):

@@ -1,6 +1,6 @@
 """From the value that a function returns to content blocks, and to the result of a tool without an output schema.
 
-What becomes of a value:
+How a value is converted:
 
 - `None`: a result without content;
 - a string: one text block, as it is;
@@ -8,9 +8,9 @@ What becomes of a value:
   blocks;
 - anything else: one text block of JSON; what is an object in JSON (a dict, model, dataclass) is
   `structuredContent` as well;
-- bytes: text in base64, since nobody knows what they are. Return an `Image`, `Audio` or `File` to
-  say it;
-- `ToolResult`, for the author who wants to say everything.
+- bytes: text in base64, because their media type is unknown. Return an `Image`, `Audio` or `File` to
+  set it;
+- `ToolResult`: each part as the author sets it.
 
 Objects of the official SDK are recognized by their classes (models of pydantic from a package called `mcp`); the
 package itself is never imported.
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class ToolResult:
-    """A result with everything said: return it from a tool to decide about each part of the answer.
+    """A result of a tool with each part set by its author.
 
     Attributes:
         content: anything that a tool can return; a string, a block, a list of blocks, an empty one for none.
         structured_content: the data for programs, an object in JSON. Without `content`, its JSON is the text,
             too (R-503).
-        is_error: the call failed, and the content says why.
+        is_error: whether the call failed; the content then says why.
         meta: the `_meta` of the result.
     """
 
@@ -61,15 +61,15 @@ class ToolResult:
     meta: Mapping[str, Any] | None = None
 
 
-if not TYPE_CHECKING:  # type checkers know one spelling of each
+if not TYPE_CHECKING:  # type checkers see the constructor without the other spellings
     ToolResult.__init__ = advice_on_arguments("result")(ToolResult.__init__)
 
 
 class ResultWriter(Protocol):
-    """Turns returned values into results.
+    """Converts returned values to results.
 
-    `schema` is the output schema to publish, if there is one; `wrapped` says that what is no object stands in it
-    as `{"result": …}`.
+    `schema` is the output schema to publish, if there is one; `wrapped` says whether the value is sent as
+    `{"result": …}`, because it is not an object.
     """
 
     wrapped: bool
@@ -111,12 +111,12 @@ class FreeWriter:
         return result
 
 
-#: The field itself: what `ctx.tools.call_raw` gave reads as None where there is no data.
+#: The field itself, because results of `ctx.tools.call_raw` read as None if there is no data.
 _DATA: Final[Any] = vars(CallToolResult)["structured_content"]
 
 
 def explicit_result(value: Any, checker: SchemaChecker | None) -> CallToolResult | None:
-    """Return the result that `value` itself spells out, ours or the official SDK's; None if it is none.
+    """Return the result for a value that is a result already, ours or the official SDK's; None otherwise.
 
     Args:
         value: what the function returned.
@@ -131,7 +131,7 @@ def explicit_result(value: Any, checker: SchemaChecker | None) -> CallToolResult
     if isinstance(value, CallToolResult):
         meta = value.meta or None
         value = ToolResult(
-            content=(value.content or None) if theirs else value.content,  # theirs always has some list
+            content=(value.content or None) if theirs else value.content,  # the SDK's class always has a list
             structured_content=_DATA.__get__(value),
             is_error=value.is_error is True,
             meta=meta,
@@ -173,7 +173,7 @@ def refuse_problems(checker: SchemaChecker, value: Any) -> None:
     """Refuse what does not match the published output schema (R-514).
 
     Raises:
-        ReturnedValueError: names the places at fault.
+        ReturnedValueError: names the positions in the value and the problems.
     """
     if problems := checker.problems(value):
         text = "; ".join(map(str, problems))
@@ -181,13 +181,13 @@ def refuse_problems(checker: SchemaChecker, value: Any) -> None:
 
 
 # -- content blocks --------------------------------------------------------------------------------------------
-#: How the modules begin of which no value is sent.
+#: Prefixes of the modules whose values are not sent.
 _FOREIGN: Final = ("fastmcp.", "mcp.server.")
 _SDK_PACKAGES: Final = frozenset({"mcp", "mcp_types"})
 
 
 def block_of(value: Any) -> ContentBlock | None:
-    """Return the block that a value is, or None if it is plain data.
+    """Return a value as a content block; None if it is plain data.
 
     Raises:
         ReturnedValueError: it looks like a block of the official SDK but is none that a tool can return.
@@ -213,10 +213,9 @@ def blocks_of(value: Any) -> list[ContentBlock]:
 
 
 def blocks_in(value: Any) -> list[ContentBlock] | None:
-    """Return the blocks that a value consists of; None if it is plain data.
+    """Return a value as content blocks; None if it is plain data.
 
-    A list is a list of blocks as soon as one of its items is a block; what else is in it becomes text, item
-    by item.
+    A list counts as blocks if one of its items is a block; each other item becomes a text block.
     """
     if value is None:
         return []
@@ -235,7 +234,7 @@ def text_of(value: Any) -> str:
 
 
 def text_of_json(data: bytes) -> str:
-    """Return ready JSON as the text of a block: what is a string, as it is."""
+    """Return JSON as the text of a block; a JSON string without its quotes."""
     return str(from_json(data)) if data.startswith(b'"') else data.decode()
 
 
@@ -248,7 +247,7 @@ def is_sdk_object(value: Any) -> TypeGuard[BaseModel]:
     """Return whether a value is one of the official SDK's protocol types.
 
     Raises:
-        ReturnedValueError: it is of another framework, whose values mean nothing here.
+        ReturnedValueError: it belongs to another framework and cannot be converted.
     """
     kind = type(value)
     if kind.__module__.startswith(_FOREIGN) and not is_converted(kind):
@@ -267,7 +266,7 @@ def sdk_dict(value: BaseModel) -> dict[str, Any]:
 
 
 def declares_content(annotation: Any) -> bool:
-    """Return whether a return annotation speaks of content anywhere: then it has no schema, and needs none."""
+    """Return whether a return annotation has a class of content anywhere; such a tool has no output schema."""
     return any(_is_content_class(annotation_part) for annotation_part in parts_of(annotation))
 
 
@@ -281,7 +280,7 @@ def _is_block(value: Any) -> bool:
 
 
 def _with_clean_text(block: Any) -> ContentBlock:
-    """Return the block with text that can be encoded; nearly always that is the block itself."""
+    """Return the block with text that UTF-8 can encode, usually the block itself."""
     if isinstance(block, TextContent):
         if (text := clean(block.text)) is not block.text:
             return msgspec.structs.replace(block, text=text)

@@ -42,7 +42,7 @@ _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _BYTES: Final = frozenset({bytes, bytearray})
 _LISTS: Final = frozenset({list, tuple, set, frozenset})
 
-_encode: Final = msgspec.json.Encoder().encode  # raises for types that it does not know
+_encode: Final = msgspec.json.Encoder().encode  # raises for unknown types
 
 Encode = Callable[[Any], Any]
 
@@ -99,7 +99,7 @@ def encoding_anything(schema: Any, encode: Encode) -> Any:
 
 
 class _Anything:
-    """How values of any type are written: as a serialization, and as a core schema."""
+    """The way in which values of any type are written, as a serialization and as a core schema."""
 
     def __init__(self, encode: Encode) -> None:
         self.writes = core_schema.plain_serializer_function_ser_schema(
@@ -166,7 +166,7 @@ def _members(kind: Any, values: list[Any]) -> list[Any]:
 
 
 class _Traits(NamedTuple):
-    """What a model is like for the search.
+    """The traits of a model that the search needs.
 
     Attributes:
         is_changed: it is written otherwise than by pydantic alone.
@@ -184,7 +184,7 @@ def _traits(kind: type) -> _Traits:
     try:
         schema = TypeAdapter(kind).core_schema
         is_changed = for_results(schema) is not schema
-    except (TypeError, NameError, ValueError):  # it names a type that is not known, or cannot be written
+    except (TypeError, NameError, ValueError):  # it names an unknown type, or cannot be written
         return _Traits(False, (), False)
     if not holds_anything(schema):
         return _Traits(is_changed, (), False)
@@ -239,7 +239,7 @@ class UncheckedFields:
         described = (_described(node) for node, _ in nodes(schema, None))
         self._classes: dict[type, _Fields] = dict(filter(None, described))
         self._kinds = tuple(self._classes)
-        # Classes whose objects hold no models, by what these objects need: nearly every result is one of them.
+        # The required fields of classes without models in them; nearly every result is of such a class.
         self._flat = {kind: fields.required for kind, fields in self._classes.items() if not fields.with_models}
         self._has_models = any(fields.required for fields in self._classes.values())
 

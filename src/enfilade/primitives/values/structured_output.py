@@ -1,4 +1,4 @@
-"""Structured output: the schema from the return annotation, and results that keep what it promises (R-514).
+"""Structured output: the schema of the return annotation, and results that match it (R-514).
 
 The structured content is always an object, which every revision can carry: a return type that is none is
 wrapped, so that `-> int` publishes and returns `{"result": 5}`. The same JSON goes into a text block for
@@ -59,7 +59,7 @@ from enfilade.wire.tools import CallToolResult
 
 if TYPE_CHECKING:
     from enfilade.primitives.values import foreign_values as _foreign, serializer_gaps as _gaps
-else:  # for values that do not fit at once, and for those of any type
+else:  # for values that fail validation, and for those of any type
     _foreign = LazyModule("enfilade.primitives.values.foreign_values")
     _gaps = LazyModule("enfilade.primitives.values.serializer_gaps")
 
@@ -81,8 +81,8 @@ def writer_for(
         schema: a hand-made output schema, in place of the annotation's.
 
     Raises:
-        TypeError: an output schema is wanted and the annotation gives none.
-        ValueError: the hand-made schema is none that a tool may have.
+        TypeError: an output schema is required and the annotation has none.
+        ValueError: the hand-made schema is not allowed for a tool.
     """
     if schema is not None:
         return GivenWriter(schema, label=label)
@@ -95,7 +95,7 @@ def writer_for(
     else:
         try:
             return TypedWriter(returns)
-        except Exception as error:  # whatever pydantic or a type's own hook has against the annotation
+        except Exception as error:  # pydantic or a type's own hook may raise anything
             why = f"its return annotation has no JSON Schema ({str(error).splitlines()[0]})"
         if structured is None:
             log.warning(
@@ -112,7 +112,7 @@ class TypedWriter:
     """Writes results of an annotated type."""
 
     def __init__(self, returns: Any) -> None:
-        # In a tuple, because its options reach into whatever has none of its own; most types take none directly.
+        # In a tuple, because most types take no config themselves, and that of a tuple applies to its items.
         adapter: TypeAdapter[Any] = TypeAdapter(tuple[returns], config=ConfigDict(arbitrary_types_allowed=True))
         core_schema = for_results(adapter.core_schema)
         schema = TidySchema().generate(core_schema, mode="serialization")
@@ -132,7 +132,7 @@ class TypedWriter:
         self._core_schema = core_schema if holds_anything(core_schema) else None
         self._has_numbers = b'"number"' in _encode(self.schema)
         self._unchecked = UncheckedFields(core_schema) if holds_objects(core_schema) else None
-        # What is of this very class is neither an iterator nor a result that speaks for itself.
+        # A value of exactly this class is neither an iterator nor a result.
         self._kind = get_origin(returns) or returns
         self._plain = returns if returns in (str, int, bool, float) else None
 
@@ -233,7 +233,7 @@ class TypedWriter:
             raise encoding_error(error, validated[0]) from error
 
     def _mismatch(self, error: ValidationError) -> str:
-        from enfilade.primitives.values.validation_messages import message_of  # not before something is wrong
+        from enfilade.primitives.values.validation_messages import message_of  # loaded for errors only
 
         sentences = []
         for details in error.errors(include_url=False)[:10]:
@@ -269,7 +269,7 @@ class GivenWriter:
 
 
 def _scalar_result(value: Any) -> CallToolResult | None:
-    """Return the result for what is exactly a string, integer, boolean or finite float: no validator needed."""
+    """Return the result for a string, integer, boolean or finite float, which need no validator."""
     kind = type(value)
     if kind is str:
         text = value if value.isascii() else clean(value)

@@ -2,8 +2,8 @@
 
 `"b" is missing (expected integer); "c" is not an argument of this tool (it takes: a, b)`
 
-What is expected is read from the published schema wherever that says it: pydantic's own messages show Python's
-spelling of values, and speak of types that the caller does not know.
+The expected type is read from the published schema if it is there, because pydantic's own messages show Python's
+spelling of values and name types that the caller does not know.
 
 Each error first becomes a `Fault`: a place in the JSON that came, and a kind.
 
@@ -41,7 +41,7 @@ from enfilade.primitives.schema.references import MISSING, Step, descend, types_
 
 _MOST: Final = 10
 _MOST_ALTERNATIVES: Final = 4
-# Errors for which the schema says better than pydantic what was expected.
+# Errors whose expected type the schema describes better than pydantic.
 _WRONG_TYPE: Final = ("_type", "_parsing", "enum", "literal_error", "_from_float")
 _SUBJECT: Final = re.compile(r"(?:[A-Z][A-Za-z]*(?: input)? (?=should )|Input |Value error, |Assertion failed, )")
 _ALTERNATIVE: Final = re.compile(", | or ")
@@ -59,7 +59,7 @@ _LIMITS: Final = {
     "too_short": ("minItems", "min_length"),
     "too_long": ("maxItems", "max_length"),
 }
-# What follows the name of a place, where pydantic's own message does not.
+# Phrases for errors whose message by pydantic does not follow the name of a position.
 _PHRASES: Final = {
     "missing": "is missing",
     "extra_forbidden": "is not known here",
@@ -72,7 +72,7 @@ _PHRASES: Final = {
 _BY_AUTHOR: Final = ("value_error", "assertion_error")
 _FOLLOWS_A_NAME: Final = re.compile(r"(?:should|must|is|has|does|cannot|needs) ")
 _OF_OBJECTS: Final = {"minItems": "minProperties", "maxItems": "maxProperties"}
-#: What a key should be, by the beginning of the type of its error; schemas have no words for most of them.
+#: The expected type of a key, by the prefix of its type of error; schemas cannot describe most of them.
 _KEYS: Final = {
     "int": "integer",
     "float": "number",
@@ -90,7 +90,7 @@ _KEYS: Final = {
 def error_sentences(
     error: ValidationError, arguments: Any, schema: Mapping[str, Any], kind: str = "tool"
 ) -> list[str]:
-    """Return one sentence for each place that is wrong.
+    """Return one sentence for each position that is wrong.
 
     Args:
         error: what pydantic reported.
@@ -106,7 +106,7 @@ def error_sentences(
 
 
 class _Sentences:
-    """Puts what is wrong with some arguments into words."""
+    """Words the faults of some arguments."""
 
     def __init__(self, arguments: Any, schema: Mapping[str, Any], kind: str) -> None:
         self._arguments = arguments
@@ -150,7 +150,7 @@ class _Sentences:
         if expected and (len(faults) > 1 or faults[0].kind.endswith(_WRONG_TYPE)):
             if json_type(value) not in _ALTERNATIVE.split(expected):
                 return f"{format_path(path)} should be {expected}{got}"
-            # The type is right, so what the schema expects would contradict what came.
+            # The type is right, so the schema's type would contradict the value.
             faults = [fault for fault in faults if not fault.kind.endswith(_WRONG_TYPE)] or faults
         return f"{format_path(path)} {one_of(_phrase(fault, value) for fault in faults)}{got}"
 
@@ -169,7 +169,7 @@ class _Sentences:
         return expected
 
     def _of_key(self, path: tuple[Step, ...], faults: Sequence[Fault]) -> str:
-        """Complain of the name of a member, where the names themselves have a type."""
+        """Describe a wrong name of a member, if the names themselves have a type."""
         subject = f"the key {format_path(path[-1:])}" + (f" of {format_path(path[:-1])}" if path[:-1] else "")
         owner = descend(self._schema, path[:-1], self._schema) or {}
         names = owner.get("propertyNames")
@@ -184,7 +184,7 @@ class _Sentences:
         return f"{subject} {one_of(_phrase(fault, '') for fault in faults)}"
 
     def _of_unknown(self, path: tuple[Step, ...]) -> str:
-        """Say that there is no such argument, and which one may have been meant or which there are."""
+        """Describe an unknown argument, with the likely name or all names."""
         owner = descend(self._schema, path[:-1], self._schema) or {}
         names = list(_properties(owner, self._schema))
         role = f"an argument of this {self._kind}" if len(path) == 1 else f"a member of {format_path(path[:-1])}"
@@ -193,13 +193,13 @@ class _Sentences:
 
 
 def message_of(error: ErrorDetails) -> str:
-    """Return what one of pydantic's errors says, as a phrase that follows the name of the place."""
+    """Return one of pydantic's errors as a phrase that follows the name of the position."""
     fault = Fault((), error["type"], False, error.get("ctx", {}), error["msg"], ())
     return _phrase(fault, error.get("input"))
 
 
 def _phrase(fault: Fault, value: Any) -> str:
-    """Return what is wrong with a value, for what the schema does not say."""
+    """Return the phrase for a fault that the schema does not describe."""
     if fault.kind.startswith("int_") and isinstance(value, float) and value.is_integer():
         return "should be an integer, written without a point or an exponent"
     if fault.kind in _PHRASES:
@@ -239,7 +239,7 @@ _KINDS: Final = {
     "unexpected_keyword_argument": "extra_forbidden",
     "member_error": "value_error",  # of a class of attrs, about one of its fields
 }
-#: Faults by which a member of a union shows that it was not meant, the surest first.
+#: Faults that show which member of a union was not meant, the surest first.
 _SIGNS: Final = (("literal_error", "enum"), ("missing", "literal_error", "enum"), ("extra_forbidden",))
 
 
@@ -264,7 +264,7 @@ class Fault(NamedTuple):
 
 
 class Alternatives(NamedTuple):
-    """A value that fits no member of a union, and what each member has against it.
+    """A value that matches no member of a union, and the faults of each member.
 
     Attributes:
         path: the place of the value.
@@ -276,7 +276,7 @@ class Alternatives(NamedTuple):
 
 
 def faults_in(errors: Iterable[ErrorDetails], arguments: Any) -> list[Fault]:
-    """Return what is wrong with arguments, an entry for each of pydantic's errors.
+    """Return the faults of arguments, one for each of pydantic's errors.
 
     Args:
         errors: with their contexts.
@@ -350,7 +350,7 @@ def _walked(
 
 
 def meant_faults(faults: Iterable[Fault], depth: int = 0) -> list[Fault | Alternatives]:
-    """Return faults with those left out that members of unions have which were not meant.
+    """Return faults without those of union members that were not meant.
 
     Args:
         faults: all of them, in order.
@@ -382,7 +382,7 @@ def _of_union(path: tuple[Step, ...], members: list[list[Fault]], depth: int) ->
     for kinds in _SIGNS:
         meant = [faults for faults in inside if not any(_kind(fault) in kinds for fault in faults)]
         inside = meant or inside
-        # What each member asks for is wrong whichever was meant, and says which: a tag, most often.
+        # A fault of all members, most often of a tag, is one whichever was meant.
         shared = set.intersection(
             *({fault.path for fault in faults if _kind(fault) in kinds} for faults in inside)
         )
@@ -398,5 +398,5 @@ def _kind(fault: Fault | Alternatives) -> str:
 
 
 def _is_inside(fault: Fault, path: tuple[Step, ...]) -> bool:
-    """Whether a fault is within the value of this place, and not with the value as a whole."""
+    """Return whether a fault is inside the value at a path, and not about the value itself."""
     return len(fault.path) > len(path)
