@@ -26,6 +26,8 @@ MODES = {None: "sessions", "legacy": "sessions", "auto": "automatic", STATELESS:
 #: Variables that are read when a release is built, and by no server.
 OF_THE_BUILD = {"REPOSITORY"}
 
+MOST_COLUMNS = 130
+
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
@@ -60,6 +62,26 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = (page.parent / name).resolve() if name else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+#: Pages about the code may use the code's own words; the glossary defines them.
+OF_THE_CODE = {"architecture", "glossary"}
+USER_PAGES = [page for page in PAGES if page.stem not in OF_THE_CODE]
+
+
+@pytest.mark.parametrize("page", USER_PAGES, ids=lambda page: page.stem)
+def test_prose_has_the_words_of_the_specification(page: Path) -> None:
+    """Revisions are session-based or stateless, and what a client carries is its `requestState`."""
+    words = re.sub(r"`[^`]*`", "", prose(page))
+    assert re.findall(r"\b(?:eras?|journals?|seals|sealed)\b", words) == []
+
+
+@pytest.mark.parametrize(
+    "page", [*USER_PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=lambda page: page.stem
+)
+def test_lines_of_prose_are_not_too_long(page: Path) -> None:
+    lines = [line for line in prose(page).splitlines() if not line.startswith("|")]
+    assert [line for line in lines if len(line) > MOST_COLUMNS] == []
 
 
 def test_links_of_the_security_policy_lead_somewhere() -> None:
