@@ -160,6 +160,12 @@ class Sessions:
         cache_size: how many sessions are cached, to save the work of unsealing and looking up.
         learn: looks for secrets that the seal does not have, until the function that it gets returns true.
         timings: time limits.
+
+    Attributes:
+        streaming: the resources watched by each session whose stream is open in this worker. What is
+            there is replaced and never changed, since other threads look into it.
+        on_missed_change: called with a resource, in the one spelling, that is watched since a time in which
+            changes may have been missed.
     """
 
     def __init__(
