@@ -20,7 +20,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     ),
     "as JSON": (["add", "--json", '{"a": 1, "b": 1}'], "2\n"),
     "JSON, and a word that outranks it": (["add", "b=5", "--json", '{"a": 1, "b": 1}'], "6\n"),
-    "a picture": (["picture"], f"[image, image/png, {len(PIXEL)} bytes; --save DIR keeps it]\n"),
+    "a picture": (["picture"], f"[image, image/png, {len(PIXEL)} bytes; --save DIR writes it to a file]\n"),
     "a model": (["advise", "--sample", "Tea [b]now[/b]."], "Tea [b]now[/b].\n"),
     "a root": (["look_around", "--root", "file:///x"], '[\n  "file:///x"\n]\n'),
 }
@@ -29,7 +29,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "another name": (["ad", "a=1"], 2, "the server has no tool 'ad'; did you mean 'add'"),
     "another type": (["add", "a=x"], 2, "add: argument 'a': expected an integer, got 'x'"),
     "nothing": (["add"], 2, "add: missing argument: a=<an integer: the first>"),
-    "no JSON": (["add", "--json", "{"], 2, "--json takes a JSON object, and this is no JSON"),
+    "no JSON": (["add", "--json", "{"], 2, "--json takes a JSON object, and this is not JSON"),
     "no object": (["add", "--json", "[1]"], 2, "--json takes a JSON object"),
     "a tool that fails": (["fail"], 1, "Out of ]0;teatea."),
     "what the server refuses": (["add", "--json", '{"a": "x"}'], 1, "a"),
@@ -76,7 +76,7 @@ def test_what_happens_along_the_way_is_on_stderr() -> None:
         "info     packing [31m[red]it[/red]",
         "1/2 packed",
         "The server asks: How much tea?",
-        "This is no terminal, so nobody can be asked: declined.",
+        "This is not a terminal, so nobody can be asked: declined.",
     ]
 
 
@@ -86,7 +86,7 @@ def test_a_server_that_does_not_answer_in_time(typed: Line, tmp_path: Path) -> N
     file.write_text(f"{text}    await asyncio.sleep(60)\n", encoding="utf-8")
     said = typed("call", str(file), "wait", "--timeout", "0.3")
     assert said.status == 2
-    assert "wait has not answered within 0.3 s; --timeout gives it more" in said.err
+    assert "wait has not answered within 0.3 s; --timeout SECONDS gives it more" in said.err
 
 
 terminal = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are of POSIX")

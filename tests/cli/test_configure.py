@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from enfilade.cli.errors import CommandError
+from enfilade.cli.command import CommandError
 from enfilade.cli.verbs import command_line
 from support.cli.runner import at_terminal
 from support.cli.terminal import needs_terminal

@@ -74,7 +74,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "no server": (["http://127.0.0.1:9/mcp"], "http://127.0.0.1:9/mcp cannot be reached"),
     "no such era": ([SHOP, "--era", "future"], "there is no era 'future'"),
-    "no header": ([SHOP, "-H", "key"], "'key' is no header; write it as 'Name: value'"),
+    "no header": ([SHOP, "-H", "key"], "'key' is not a header; write it as 'Name: value'"),
 }
 
 

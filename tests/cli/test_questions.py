@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from enfilade.cli.questions import Asker
+from enfilade.cli.questions import QuestionPrompt
 from enfilade.testing import Answer, Question, accept, cancel, decline
 
 FORM = {
@@ -29,8 +29,8 @@ def asked(typed: list[str | None], interactive: bool = True, **question: Any) ->
         return next(lines)
 
     async def scenario() -> Answer:
-        asker = Asker(console, read, interactive, contextlib.nullcontext)
-        return await asker.ask(Question("elicitation", "Well \x1b[31m?", **question))
+        prompt = QuestionPrompt(console, read, interactive, contextlib.nullcontext)
+        return await prompt.ask(Question("elicitation", "Well \x1b[31m?", **question))
 
     console = Console(file=io.StringIO(), width=80)
     answer = asyncio.run(scenario())

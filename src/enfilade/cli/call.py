@@ -1,4 +1,4 @@
-"""`enfilade call TARGET TOOL name=value …`: call a tool once, as a client with a person in front of it would."""
+"""`enfilade call TARGET TOOL name=value …`: call a tool once, and ask its questions at the terminal."""
 
 import json
 import sys
@@ -9,13 +9,12 @@ from typing import Any, Final
 import click
 from rich.console import Console
 
-from enfilade.cli.command import Argument, Command, Option
-from enfilade.cli.console import plain, print_json, remarks, results, words
-from enfilade.cli.errors import CommandError
-from enfilade.cli.options import SERVER, era_option, header_option, timeout_option
-from enfilade.cli.progress_bar import Along
-from enfilade.cli.questions import Asker, read_line
-from enfilade.cli.result import Shown
+from enfilade.cli.command import Argument, Command, CommandError, Option
+from enfilade.cli.console import print_json, printable, rich_text, stderr_console, stdout_console
+from enfilade.cli.options import ERA, HEADER, SERVER, timeout_option
+from enfilade.cli.progress_bar import ProgressBar
+from enfilade.cli.questions import QuestionPrompt, read_line
+from enfilade.cli.result import ResultPrinter
 from enfilade.cli.targets import headers_of, is_file, target_of, with_client
 from enfilade.client.arguments import ArgumentError, read_arguments
 from enfilade.client.json_values import near
@@ -42,24 +41,24 @@ def _call(
     The exit status is 0; 1 if the tool failed; 2 if it could not be called.
     """
     _refuse_bare_command(target)
-    out, err = results(), remarks()
-    along = Along(err, tool)
-    asker = Asker(err, read_line, sys.stdin.isatty() and err.is_terminal, along.paused)
+    out, err = stdout_console(), stderr_console()
+    bar = ProgressBar(err, tool)
+    prompt = QuestionPrompt(err, read_line, sys.stdin.isatty() and err.is_terminal, bar.paused)
 
-    async def work(client: Any) -> Item:
-        whole = _read(await list_tools(client), tool, arguments, as_json)
-        return await _called(client, tool, whole, along, timeout)
+    async def call_once(client: Any) -> Item:
+        values = _read_arguments(await list_tools(client), tool, arguments, as_json)
+        return await _call_tool(client, tool, values, bar, timeout)
 
     result = with_client(
         target_of([target]),
-        work,
+        call_once,
         era=era,
         timeout=timeout,
         headers=headers_of(header),
         log_level=log_level,
-        logging_callback=along.log,
-        answers=asker.ask,
-        sampling=_model(err, sample),
+        logging_callback=bar.log,
+        answers=prompt.ask,
+        sampling=_sampling_answer(err, sample),
         roots=list(root) or None,
     )
     if raw:
@@ -67,7 +66,7 @@ def _call(
     elif result.get("isError"):
         _print_error(err, result)
     else:
-        Shown(out, err, save, tool).show(result)
+        ResultPrinter(out, save, tool).show(result)
     if result.get("isError"):
         raise SystemExit(1)
 
@@ -76,7 +75,7 @@ call: Final = Command(
     "call",
     _call,
     params=[
-        Argument(["target"], metavar="TARGET", type=click.Path(), help=SERVER.replace(", or after --", "")),
+        Argument(["target"], metavar="TARGET", type=click.Path(), help=SERVER.help.replace(", or after --", "")),
         Argument(["tool"], metavar="TOOL", help="The tool's name."),
         Argument(
             ["arguments"],
@@ -85,7 +84,7 @@ call: Final = Command(
             help="Arguments: name=value, name:=json, name=@file for the text of a file.",
         ),
         Option(["as_json", "--json"], metavar="OBJECT", help="All arguments as a JSON object, sent as it is."),
-        era_option(),
+        ERA,
         timeout_option(300.0),
         Option(["--raw"], is_flag=True, help="Print the whole result as JSON."),
         Option(
@@ -108,7 +107,7 @@ call: Final = Command(
             show_default=True,
             help="Show the server's log messages from this level on.",
         ),
-        header_option(),
+        HEADER,
     ],
     examples=[
         "call server.py add a=1 b=2",
@@ -119,81 +118,83 @@ call: Final = Command(
 
 
 def _refuse_bare_command(target: str) -> None:
-    """Refuse a command without quotes after `--`: nobody could tell where it ends and the tool's name begins.
+    """Refuse a command without quotes after `--`: it has no end that tells it from the tool's name.
 
     Raises:
-        CommandError: it is one.
+        CommandError: the target is such a command.
     """
-    words = sys.argv[1:]
-    if "--" not in words or words.index("--") > words.index(target) or " " in target:
+    argv = sys.argv[1:]
+    if "--" not in argv or argv.index("--") > argv.index(target) or " " in target:
         return
     if not target.startswith(("http://", "https://")) and not is_file(target):
         raise CommandError('put the command in quotes, as in `enfilade call "python server.py" TOOL NAME=VALUE`')
 
 
-def _read(tools: list[Item], tool: str, words: Sequence[str], as_json: str | None) -> dict[str, Any]:
-    """Return the arguments that were typed, as the tool wants them."""
-    described = _find(tools, tool)
-    given = _given(as_json)
+def _read_arguments(
+    tools: list[Item], tool: str, assignments: Sequence[str], as_json: str | None
+) -> dict[str, Any]:
+    """Return the arguments of the command line, with the types that the tool's schema has."""
+    schema = _find_tool(tools, tool).get("inputSchema", {})
+    values = _read_object(as_json)
     try:
-        return read_arguments(words, described.get("inputSchema", {}), given)
+        return read_arguments(assignments, schema, values)
     except ArgumentError as error:
         raise CommandError(f"{tool}: {error}") from None
 
 
-async def _called(client: Any, tool: str, arguments: dict[str, Any], along: Along, timeout: float) -> Item:
-    """Call the tool; an error of the protocol is a failure of the tool, unless there was no answer at all."""
+async def _call_tool(client: Any, tool: str, arguments: dict[str, Any], bar: ProgressBar, timeout: float) -> Item:
+    """Call the tool. A JSON-RPC error counts as a failure of the tool, a missing response does not."""
     from mcp import MCPError
     from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT
 
     try:
-        result = await client.call_tool(tool, arguments, progress_callback=along.progress)
-        found: Item = result.model_dump(by_alias=True, exclude_none=True, mode="json")
-        return found
+        result = await client.call_tool(tool, arguments, progress_callback=bar.progress)
+        dumped: Item = result.model_dump(by_alias=True, exclude_none=True, mode="json")
+        return dumped
     except MCPError as error:
         if error.code == REQUEST_TIMEOUT:
             raise CommandError(
-                f"{tool} has not answered within {timeout:g} s; --timeout gives it more"
+                f"{tool} has not answered within {timeout:g} s; --timeout SECONDS gives it more"
             ) from error
         if error.code == CONNECTION_CLOSED:
             raise CommandError(
-                f"the server went away while it ran {tool}; what it has logged may say why"
+                f"the server closed the connection while it ran {tool}; its log may say why"
             ) from error
-        raise CommandError(plain(f"{tool} failed: {error} ({error.code})"), status=1) from error
+        raise CommandError(printable(f"{tool} failed: {error} ({error.code})"), status=1) from error
     finally:
-        along.end()
+        bar.end()
 
 
-def _given(text: str | None) -> dict[str, Any] | None:
+def _read_object(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError as error:
-        raise CommandError(f"--json takes a JSON object, and this is no JSON: {error}") from None
-    if not isinstance(found, dict):
+        raise CommandError(f"--json takes a JSON object, and this is not JSON: {error}") from None
+    if not isinstance(value, dict):
         raise CommandError(f'--json takes a JSON object, such as \'{{"name": "value"}}\', not {text!r}')
-    return found
+    return value
 
 
-def _find(tools: list[Item], name: str) -> Item:
-    known = [tool["name"] for tool in tools]
-    if name not in known:
-        hint = near(name, known) or (f"; it has {', '.join(known[:20])}" if known else "; it has none")
-        raise CommandError(plain(f"the server has no tool {name!r}{hint}"))
-    return tools[known.index(name)]
+def _find_tool(tools: list[Item], name: str) -> Item:
+    names = [tool["name"] for tool in tools]
+    if name not in names:
+        hint = near(name, names) or (f"; it has {', '.join(names[:20])}" if names else "; it has none")
+        raise CommandError(printable(f"the server has no tool {name!r}{hint}"))
+    return tools[names.index(name)]
 
 
-def _model(err: Console, sample: str | None) -> Callable[[Question], Any]:
-    """Return what answers for the client's model, which is not there."""
+def _sampling_answer(err: Console, sample: str | None) -> Callable[[Question], Any]:
+    """Return the function that answers sampling requests, as this client has no model."""
 
     def answer(question: Question) -> Any:
         if sample is not None:
             return sample
         from mcp_types import ErrorData
 
-        err.print(words(f"The server asks the model: {question.message}", "yellow"))
-        err.print("There is none here: declined; --sample TEXT says what it would answer.")
+        err.print(rich_text(f"The server asks the model: {question.message}", "yellow"))
+        err.print("There is no model here: declined. --sample TEXT answers in its place.")
         return ErrorData(code=-1, message="there is no model here")
 
     return answer
@@ -201,4 +202,6 @@ def _model(err: Console, sample: str | None) -> Callable[[Question], Any]:
 
 def _print_error(err: Console, result: Item) -> None:
     texts = [block["text"] for block in result.get("content", ()) if block["type"] == "text"]
-    err.print(words("\n".join(texts) or "the tool failed without a word", "red"), soft_wrap=not err.is_terminal)
+    err.print(
+        rich_text("\n".join(texts) or "the tool failed without a message", "red"), soft_wrap=not err.is_terminal
+    )

@@ -1,4 +1,4 @@
-"""`enfilade check TARGET`: find what hosts and models will trip over, and what breaks the clients you have."""
+"""`enfilade check TARGET`: report problems of a server for hosts, models and existing clients."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,10 @@ import click
 from rich.console import Console
 from rich.padding import Padding
 
-from enfilade.cli.command import Command, Option
-from enfilade.cli.console import remarks, tables, words
-from enfilade.cli.errors import CommandError
-from enfilade.cli.options import header_option, server_argument, timeout_option
-from enfilade.cli.targets import headers_of, is_file, reported, target_of
+from enfilade.cli.command import Command, CommandError, Option
+from enfilade.cli.console import rich_text, stderr_console, table_console
+from enfilade.cli.options import HEADER, SERVER, timeout_option
+from enfilade.cli.targets import headers_of, is_file, one_line_errors, target_of
 from enfilade.lint import snapshot as snapshots
 from enfilade.lint.findings import FAILING, Finding, fails
 from enfilade.lint.run import Outcome, as_github, as_json, check as check_server, counts, why
@@ -44,15 +43,16 @@ def _check(
         raise CommandError(f"--fail-on takes {', '.join(FAILING)}, not {fail_on!r}")
     if save and snapshot is None:
         raise CommandError("--save stores the surface in a file; say which with --snapshot FILE")
-    console = tables()
+    console = table_console()
     try:
-        before = snapshots.load(snapshot) if snapshot is not None and not save else None
-        with contextlib.redirect_stdout(sys.stderr), reported():
-            found = target_of(target)
-            outcome = asyncio.run(check_server(found, before=before, headers=headers_of(header), timeout=timeout))
+        stored = snapshots.load(snapshot) if snapshot is not None and not save else None
+        with contextlib.redirect_stdout(sys.stderr), one_line_errors():
+            outcome = asyncio.run(
+                check_server(target_of(target), before=stored, headers=headers_of(header), timeout=timeout)
+            )
         if save and snapshot is not None:
             snapshots.save(outcome.surface, snapshot)
-            remarks().print(words(f"Stored in {snapshot}."))
+            stderr_console().print(rich_text(f"Stored in {snapshot}."))
     except snapshots.SnapshotError as error:
         raise CommandError(str(error)) from None
     _print(console, outcome, output, _file_of(target))
@@ -64,7 +64,7 @@ check: Final = Command(
     "check",
     _check,
     params=[
-        server_argument(),
+        SERVER,
         Option(
             ["--snapshot"],
             type=click.Path(path_type=Path),
@@ -86,7 +86,7 @@ check: Final = Command(
             metavar="warning|error|breaking",
             help="Exit with status 1 for warnings and errors, for errors, or only for what breaks clients.",
         ),
-        header_option(),
+        HEADER,
         timeout_option(30.0),
     ],
     examples=[
@@ -98,7 +98,7 @@ check: Final = Command(
 
 
 def _file_of(target: Sequence[str]) -> str | None:
-    """Return the file that a target names, for annotations."""
+    """Return the file that a target names, for the annotations of GitHub."""
     word = target[0] if target else ""
     file = word if word.endswith(".py") else word.rpartition(":")[0]
     return file if len(target) == 1 and file.endswith(".py") and is_file(word) else None
@@ -112,23 +112,23 @@ def _print(console: Console, outcome: Outcome, output: str, file: str | None) ->
     else:
         for _, group in groupby(outcome.findings, lambda finding: (finding.severity, finding.rule)):
             _print_group(console, list(group))
-        console.print(words(_summary(outcome)), soft_wrap=not console.is_terminal)  # a program reads it as a line
+        console.print(rich_text(_summary(outcome)), soft_wrap=not console.is_terminal)
 
 
 def _print_group(console: Console, findings: list[Finding]) -> None:
-    """Print what one rule has found, and once what to do about it."""
+    """Print the findings of one rule, and once how to fix them."""
     first = findings[0]
-    console.print(words(first.severity, _COLOURS[first.severity]), words(first.rule, "bold"))
+    console.print(rich_text(first.severity, _COLOURS[first.severity]), rich_text(first.rule, "bold"))
     for finding in findings:
-        console.print(Padding(words(f"{finding.where}: {finding.problem}"), (0, 0, 0, 2), expand=False))
+        console.print(Padding(rich_text(f"{finding.where}: {finding.problem}"), (0, 0, 0, 2), expand=False))
     for line in (why(first), f"→ {first.fix}"):
         if line:
-            console.print(Padding(words(line, "dim"), (0, 0, 0, 4), expand=False))
+            console.print(Padding(rich_text(line, "dim"), (0, 0, 0, 4), expand=False))
     console.print()
 
 
 def _summary(outcome: Outcome) -> str:
-    found = ", ".join(
+    totals = ", ".join(
         f"{count} {name}{'s' * (count > 1 and name != 'breaking')}"
         for name, count in counts(outcome).items()
         if count
@@ -136,4 +136,4 @@ def _summary(outcome: Outcome) -> str:
     tools = len(outcome.surface.tools)
     cost = f"{tools} tool{'s' * (tools != 1)}, about {outcome.tokens:,} tokens (bytes/4)"
     name = outcome.surface.server.get("name", "the server")
-    return f"{name}: {cost}; {' and '.join(outcome.eras)}. {found or 'Nothing found'}."
+    return f"{name}: {cost}; {' and '.join(outcome.eras)}. {totals or 'Nothing found'}."

@@ -1,7 +1,7 @@
-"""Commands on click: the layout of a help page, errors of one line, exit statuses, completion.
+"""Commands on click: arguments and options, help pages, errors of one line, exit statuses.
 
-Easy to get wrong: click's versions. They word and print help and errors differently, so both are written here and
-only the parsed parameters are click's.
+Easy to get wrong: click's versions. They lay out help pages and errors differently, so both are written here and
+click only parses.
 """
 
 import inspect
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from enfilade.cli.errors import CommandError, print_error
-from enfilade.loading import LoadError
+from enfilade.loading import LoadError, describe_error
+from enfilade.setting_sources import load
 from enfilade.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -25,8 +25,20 @@ Row = tuple[str, str]  # a name, and its description
 
 #: Help pages use the width of the terminal, and at most so many columns.
 _CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
-#: As a shell has it for a process that Ctrl-C has ended.
+#: Exit status of a process that Ctrl-C has ended, as shells report it.
 _INTERRUPTED: Final = 130
+
+
+class CommandError(Exception):
+    """A command cannot continue. The user reads the text, without a traceback.
+
+    Attributes:
+        status: the command's exit status.
+    """
+
+    def __init__(self, text: str, status: int = 2) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class Argument(click.Argument):
@@ -76,12 +88,7 @@ class Command(click.Command):
     """
 
     def __init__(
-        self,
-        name: str | None,
-        callback: Callable[..., None],
-        *,
-        examples: Sequence[str] = (),
-        **attributes: Any,
+        self, name: str | None, callback: Callable[..., None], *, examples: Sequence[str] = (), **attributes: Any
     ) -> None:
         attributes.setdefault("help", inspect.getdoc(callback))
         super().__init__(name, callback=callback, context_settings=_CONTEXT, **attributes)
@@ -175,6 +182,29 @@ def run_command(command: click.Command, name: str | None = None) -> None:
         raise SystemExit(getattr(error, "status", 2)) from None
     if isinstance(status, int) and status:
         raise SystemExit(status)
+
+
+def print_error(text: str) -> None:
+    """Print an error on stderr, in red if that is a terminal and `NO_COLOR` is not set."""
+    from rich.console import Console  # imported on an error only: `enfilade run` works without it
+
+    console = Console(stderr=True, highlight=False)
+    # A terminal would break a long line within a word; a program reads it as a line.
+    console.print(text, style="red", markup=False, soft_wrap=not console.is_terminal)
+
+
+def text_of(error: Exception, log_level: str | None = None) -> str:
+    """Return the text of an error for the user; at log level `debug` with all frames of its traceback.
+
+    Args:
+        error: a `LoadError` or `SettingsError`.
+        log_level: from the command line; None for the level that the environment sets.
+    """
+    try:
+        level = load({}, None, {"log_level": log_level}).log_level
+    except SettingsError:  # this one is reported when the settings of the app are loaded
+        level = "info"
+    return describe_error(error, level)
 
 
 def _sentence(error: click.ClickException) -> str:

@@ -1,4 +1,4 @@
-"""`enfilade configure CLIENT [TARGET]`: tell a client of a server, or let it forget one."""
+"""`enfilade configure CLIENT [TARGET]`: register a server with a client, or remove it."""
 
 import shlex
 import sys
@@ -10,9 +10,8 @@ import click
 from rich.console import Console
 
 from enfilade.app import MCPApp
-from enfilade.cli.command import Argument, Command, Option
-from enfilade.cli.errors import CommandError, text_of
-from enfilade.cli.options import file_argument
+from enfilade.cli.command import Argument, Command, CommandError, Option, text_of
+from enfilade.cli.options import FILE
 from enfilade.client_config import ClientFileError, name_of
 from enfilade.client_config.clients import Client
 from enfilade.client_config.entry import Server
@@ -62,14 +61,14 @@ def _configure(
             raise CommandError(
                 "say which client: enfilade configure CLIENT; enfilade configure --list shows them"
             )
-        known = client_named(client)
-        location = location_of(known, places, None if user is None else "user" if user else "project", config)
+        chosen = client_named(client)
+        location = location_of(chosen, places, None if user is None else "user" if user else "project", config)
         over_http = {"transport": transport, "host": host, "port": port, "path": path}
         if remove:
-            change = plan_removal(known, name or _server(known, target, None, None, {}, []).name, location)
+            change = plan_removal(chosen, name or _server(chosen, target, None, None, {}, []).name, location)
         else:
-            server = _server(known, target, name, url, over_http, list(env))
-            change = plan_addition(known, server, places, location)
+            server = _server(chosen, target, name, url, over_http, list(env))
+            change = plan_addition(chosen, server, places, location)
         _carry_out(console, change, dry_run=dry_run, force=force)
     except (ClientFileError, LoadError, SettingsError) as error:
         raise CommandError(text_of(error)) from None
@@ -80,7 +79,7 @@ configure: Final = Command(
     _configure,
     params=[
         Argument(["client"], metavar="CLIENT", required=False, help="Which client; --list shows them."),
-        file_argument(),
+        FILE,
         Option(["--name"], help="Name of the server in the client (default: the app's)."),
         Option(
             ["--config"], type=click.Path(path_type=Path), help="Change this file instead of the client's own."
@@ -125,30 +124,30 @@ def _server(
     over_http: dict[str, str | int | None],
     env: list[str],
 ) -> Server:
-    """Return the server that is meant. A client that connects to none starts it, unless that was ruled out."""
+    """Return the server to register. A client without HTTP starts it, unless the options say otherwise."""
     if url is not None and name is not None:
         return Server(name=name, url=url, env=env)
     app = load_app(target)
     warn_of_unknown_variables()
     name = name or name_of(app.name)
     if not name:
-        raise CommandError("the app's name has no letters for this; say what the client calls it by --name")
+        raise CommandError("a client cannot use the app's name, which has no letters; give another with --name")
     if url is not None:
         return Server(name=name, url=url, env=env)
-    told = {key: value for key, value in over_http.items() if value is not None}
-    if set(told) - {"transport"}:
-        told.setdefault("transport", "http")
-    settings = load({}, app.settings, told)
-    starts = told.get("transport") == "stdio" or (not told and client.entry.http is None)
+    options = {key: value for key, value in over_http.items() if value is not None}
+    if set(options) - {"transport"}:
+        options.setdefault("transport", "http")
+    settings = load({}, app.settings, options)
+    starts = options.get("transport") == "stdio" or (not options and client.entry.http is None)
     if settings.transport == "http" and not starts:
-        return Server(name=name, url=settings.url, env=env, started_by=_run_command(target, told))
+        return Server(name=name, url=settings.url, env=env, started_by=_run_command(target, options))
     return _started(app, name, env)
 
 
 def _run_command(target: str | None, options: dict[str, str | int]) -> str:
-    """Return the command that starts a server as it was described here."""
-    words = [f"--{key}={value}" for key, value in options.items()]
-    return shlex.join(["enfilade", "run", *([] if target is None else [target]), *words])
+    """Return the command that starts a server with these options."""
+    arguments = [f"--{key}={value}" for key, value in options.items()]
+    return shlex.join(["enfilade", "run", *([] if target is None else [target]), *arguments])
 
 
 def _started(app: MCPApp, name: str, env: list[str]) -> Server:
@@ -166,8 +165,8 @@ def _started(app: MCPApp, name: str, env: list[str]) -> Server:
 def _carry_out(console: Console, change: Change, *, dry_run: bool, force: bool) -> None:
     title, path = change.client.title, change.file.path
     if not change.changes:
-        said = "already configured" if change.state == "same" else "nothing to remove"
-        console.print(f"{title}: {said} in {path}", markup=False)
+        state = "already configured" if change.state == "same" else "nothing to remove"
+        console.print(f"{title}: {state} in {path}", markup=False)
         return
     if dry_run or (change.state == "other" and not force):
         for line in change.diff():
@@ -176,9 +175,9 @@ def _carry_out(console: Console, change: Change, *, dry_run: bool, force: bool) 
         if change.state == "other" and not force:
             _ask(path)
         copy = change.write()
-        what = "removed from" if change.state == "gone" else "configured in"
+        outcome = "removed from" if change.state == "gone" else "configured in"
         console.print(
-            f"{title}: {what} {path}" + ("" if copy is None else f" (before: {copy.name})"), markup=False
+            f"{title}: {outcome} {path}" + ("" if copy is None else f" (before: {copy.name})"), markup=False
         )
     for note in change.notes:
         console.print(f"  {note}", markup=False)
@@ -187,7 +186,11 @@ def _carry_out(console: Console, change: Change, *, dry_run: bool, force: bool) 
 
 
 def _ask(path: Path) -> None:
-    """Ask whether another entry of that name may go."""
+    """Ask whether to replace another entry of that name.
+
+    Raises:
+        CommandError: the answer is no, or there is no terminal.
+    """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise CommandError(
             f"{path} has another entry of that name; --force replaces it, --name takes another name"
@@ -197,9 +200,10 @@ def _ask(path: Path) -> None:
 
 
 def _list(console: Console, places: Places) -> None:
-    for each in installations(places):
-        here = "found" if each.is_present else ""
-        console.print(f"{each.client.name:<15} {here:<6} {each.scope:<8} {each.display_path}", markup=False)
-        for name in each.servers:
+    for installation in installations(places):
+        state = "found" if installation.is_present else ""
+        title, scope = installation.client.name, installation.scope
+        console.print(f"{title:<15} {state:<6} {scope:<8} {installation.display_path}", markup=False)
+        for name in installation.servers:
             console.print(f"{'':<31} {name}", style="dim", markup=False)
-    console.print("\nTo tell a client of this project's server: enfilade configure CLIENT", markup=False)
+    console.print("\nTo register this project's server: enfilade configure CLIENT", markup=False)

@@ -1,7 +1,7 @@
-"""Where commands print: results on stdout, all else on stderr, both without colour where nobody would see it.
+"""Consoles of the commands: results on stdout, everything else on stderr, colours only on terminals.
 
-Easy to get wrong: a server is a stranger. What it says may hold codes that move the cursor or rename the window,
-so everything of it passes through `plain` first, and never through rich's markup.
+Easy to get wrong: texts of a server. They may hold codes that move the cursor or rename the window, so each
+passes through `printable` first, and never through rich's markup.
 """
 
 import json
@@ -17,19 +17,19 @@ _TRAILING: Final = re.compile(r"[ \t]+(?=\n)")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-def results() -> Console:
-    """Return the console for what a command was asked for."""
+def stdout_console() -> Console:
+    """Return the console for results."""
     return Console(file=sys.stdout, highlight=False)
 
 
-def tables() -> Console:
-    """Return the console for tables and indented text: a file or a pipe gets no blanks at the ends of lines."""
+def table_console() -> Console:
+    """Return the console for tables and indented text. Files and pipes get no blanks at the ends of lines."""
     piped = not sys.stdout.isatty()
     return Console(file=cast(IO[str], _Trimmed(sys.stdout)) if piped else sys.stdout, highlight=False)
 
 
 class _Trimmed:
-    """A text file to which lines are written without blanks at their ends; the rest is the file's own."""
+    """A text file that drops blanks at the ends of lines as they are written."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
@@ -41,19 +41,19 @@ class _Trimmed:
         return getattr(self._file, name)
 
 
-def remarks() -> Console:
-    """Return the console for what is said along the way."""
+def stderr_console() -> Console:
+    """Return the console for questions, log lines, progress and errors."""
     return Console(file=sys.stderr, highlight=False)
 
 
-def plain(text: object) -> str:
-    """Return a text of somebody else's without what would control the terminal."""
+def printable(text: object) -> str:
+    """Return a text without control characters."""
     return _CONTROLS.sub("", str(text).replace("\r\n", "\n"))
 
 
-def words(text: object, style: str = "") -> Text:
-    """Return somebody else's text for rich, which finds no markup in it."""
-    return Text(plain(text), style=style)
+def rich_text(text: object, style: str = "") -> Text:
+    """Return a text of a server for rich, without control characters and with no markup."""
+    return Text(printable(text), style=style)
 
 
 def print_json(console: Console, value: Any) -> None:

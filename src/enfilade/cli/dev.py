@@ -2,9 +2,8 @@
 
 from typing import Final
 
-from enfilade.cli.command import Command, Option
-from enfilade.cli.errors import CommandError, text_of
-from enfilade.cli.options import file_argument
+from enfilade.cli.command import Command, CommandError, Option, text_of
+from enfilade.cli.options import FILE
 from enfilade.dev.serve import develop
 from enfilade.discovery import load_app
 from enfilade.loading import LoadError
@@ -27,7 +26,7 @@ dev: Final = Command(
     "dev",
     _dev,
     params=[
-        file_argument(),
+        FILE,
         Option(["--host"], help="Address to bind (default 127.0.0.1)."),
         Option(["--port", "-p"], type=int, help="Port to bind (default 8000)."),
         Option(["--path"], help="Path of the endpoint (default /mcp)."),

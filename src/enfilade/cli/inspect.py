@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from enfilade.cli.command import Command, Option
-from enfilade.cli.console import plain, print_json, tables, words
-from enfilade.cli.options import era_option, header_option, server_argument, timeout_option
+from enfilade.cli.console import print_json, printable, rich_text, table_console
+from enfilade.cli.options import ERA, HEADER, SERVER, timeout_option
 from enfilade.cli.targets import headers_of, target_of, with_client
 from enfilade.client.json_values import alternatives, type_name
 from enfilade.client.surface import Item, Surface, read_surface
@@ -20,7 +20,7 @@ from enfilade.wire.revisions import STATELESS
 
 def _inspect(target: Sequence[str], as_json: bool, era: str, header: Sequence[str], timeout: float) -> None:
     """Show what a server offers: tools with their arguments, resources, prompts, instructions."""
-    console = tables()
+    console = table_console()
     surface = with_client(
         target_of(target), read_surface, era=era, headers=headers_of(header), timeout=timeout, log_level=None
     )
@@ -34,10 +34,10 @@ inspect: Final = Command(
     "inspect",
     _inspect,
     params=[
-        server_argument(),
+        SERVER,
         Option(["as_json", "--json"], is_flag=True, help="Print JSON, under the protocol's names."),
-        era_option(),
-        header_option(),
+        ERA,
+        HEADER,
         timeout_option(30.0),
     ],
     examples=[
@@ -51,7 +51,7 @@ inspect: Final = Command(
 # -- The surface as text: readable at 80 columns, and without a terminal ---
 Row = tuple[str, str, str, str]  # name, type, whether it is required or its default, description
 
-#: What annotations of a tool mean to people, by what is said.
+#: Annotations of a tool, by name and value, in plain words.
 _HINTS: Final = {
     ("readOnlyHint", True): "reads only",
     ("readOnlyHint", False): "changes things",
@@ -64,36 +64,36 @@ _HINTS: Final = {
 
 
 def print_surface(console: Console, surface: Surface) -> None:
-    """Print all that a server tells of itself."""
+    """Print the surface of a server."""
     console.print(_heading(surface))
     if surface.instructions:
-        console.print(Padding(words(surface.instructions), (0, 0, 0, 2), expand=False))
+        console.print(Padding(rich_text(surface.instructions), (0, 0, 0, 2), expand=False))
     console.print(Padding(_capabilities(surface.capabilities), (0, 0, 0, 2), expand=False))
     _print_section(console, "Tools", [_tool(tool) for tool in surface.tools])
-    _print_section(console, "Resources", [_listed(each, each.get("uri", "")) for each in surface.resources])
+    _print_section(console, "Resources", [_resource(item, item.get("uri", "")) for item in surface.resources])
     _print_section(
-        console, "Templates", [_listed(each, each.get("uriTemplate", "")) for each in surface.templates]
+        console, "Templates", [_resource(item, item.get("uriTemplate", "")) for item in surface.templates]
     )
     _print_section(console, "Prompts", [_prompt(prompt) for prompt in surface.prompts])
 
 
 def _heading(surface: Surface) -> Text:
-    name = plain(surface.server.get("title") or surface.server.get("name") or "a server without a name")
+    name = printable(surface.server.get("title") or surface.server.get("name") or "a server without a name")
     era = "stateless" if surface.revision in STATELESS else "session"
     return Text.assemble(
         (name, "bold"),
         " ",
-        plain(surface.server.get("version", "")),
+        printable(surface.server.get("version", "")),
         "  ",
         (f"{surface.revision} ({era})", "cyan"),
     )
 
 
 def _capabilities(capabilities: Item) -> Text:
-    found = [
+    names = [
         f"{name} ({', '.join(_flags(value))})" if _flags(value) else name for name, value in capabilities.items()
     ]
-    return Text.assemble(("can: ", "dim"), plain(", ".join(found) or "nothing"))
+    return Text.assemble(("can: ", "dim"), printable(", ".join(names) or "nothing"))
 
 
 def _flags(value: Any) -> list[str]:
@@ -110,128 +110,135 @@ def _print_section(console: Console, title: str, entries: list[Group]) -> None:
 
 
 def _entry(name: str, *lines: Any) -> Group:
-    return Group(words(name, "bold green"), *(Padding(line, (0, 0, 0, 2)) for line in lines if line))
+    return Group(rich_text(name, "bold green"), *(Padding(line, (0, 0, 0, 2)) for line in lines if line))
 
 
 def _tool(tool: Item) -> Group:
     schema = tool.get("inputSchema", {})
-    rows = list(_inner("", schema, schema, frozenset()))
+    rows = list(_member_rows("", schema, schema, frozenset()))
     output = tool.get("outputSchema")
     returned = _returned(output) if isinstance(output, Mapping) else []
     return _entry(
         tool["name"],
-        words(tool.get("description") or "(no description)"),
-        words(_hints(tool.get("annotations") or {}), "yellow"),
+        rich_text(tool.get("description") or "(no description)"),
+        rich_text(_hints(tool.get("annotations") or {}), "yellow"),
         _table(rows),
         *returned,
     )
 
 
 def _returned(output: Mapping[str, Any]) -> list[Any]:
-    """Return the line that says what a tool returns, and a table of the members of objects in that."""
+    """Return a line with the type of a result, and a table of the members of its objects."""
     members = output.get("properties")
     if isinstance(members, Mapping) and members:
-        line = ", ".join(f"{key}: {type_name(part, output)}" for key, part in members.items())
+        line = ", ".join(f"{key}: {type_name(member, output)}" for key, member in members.items())
     else:
         members, line = {}, type_name(output, output)
-    rows = [row for row in _inner("", output, output, frozenset()) if row[0] not in members]
-    shown = [(name, kind, "" if needed == "required" else "optional", text) for name, kind, needed, text in rows]
-    return [words(f"→ {line}", "dim"), _table(shown)]
+    rows = [row for row in _member_rows("", output, output, frozenset()) if row[0] not in members]
+    marked = [(name, kind, "" if state == "required" else "optional", text) for name, kind, state, text in rows]
+    return [rich_text(f"→ {line}", "dim"), _table(marked)]
 
 
 def _rows(
     name: str,
-    part: Mapping[str, Any],
+    schema: Mapping[str, Any],
     required: bool,
     root: Mapping[str, Any],
     within: frozenset[int] = frozenset(),
 ) -> Iterator[Row]:
     """Yield a row for an argument, and one for each member of the objects in it.
 
-    Its name leads there: `contact.city`, `lines[].text` in an array, `pair[0].text` at a place in it,
+    A name is a path: `contact.city`, `lines[].text` in an array, `pair[0].text` at an index of it,
     `people{}.city` under any key.
 
     Args:
         name: of the argument or member.
-        part: its schema.
-        required: whether it has to be there.
-        root: the schema that references lead into.
-        within: the objects that this one is in, so that one that contains itself is shown once.
+        schema: of the argument or member.
+        required: whether it is required.
+        root: the schema that references resolve in.
+        within: ids of the enclosing objects, so that a recursive one is shown once.
     """
-    yield name, type_name(part, root), _needed(part, required), str(part.get("description", ""))
-    yield from _inner(name, part, root, within)
+    yield name, type_name(schema, root), _requirement(schema, required), str(schema.get("description", ""))
+    yield from _member_rows(name, schema, root, within)
 
 
-def _inner(name: str, part: Mapping[str, Any], root: Mapping[str, Any], within: frozenset[int]) -> Iterator[Row]:
-    """Yield the rows of what lies within a value."""
-    for path, objects in _objects(name, alternatives(part, root), root, within).items():
-        inside = within | {id(each["properties"]) for each in objects}
-        members = {key: member for each in objects for key, member in each["properties"].items()}
+def _member_rows(
+    name: str, schema: Mapping[str, Any], root: Mapping[str, Any], within: frozenset[int]
+) -> Iterator[Row]:
+    """Yield the rows of the members of a value."""
+    for path, objects in _objects(name, alternatives(schema, root), root, within).items():
+        inside = within | {id(item["properties"]) for item in objects}
+        members = {key: member for item in objects for key, member in item["properties"].items()}
         for key, member in members.items():
-            needed = all(key in each.get("required", ()) for each in objects)
-            schema = member if isinstance(member, Mapping) else {}
-            yield from _rows(f"{path}.{key}" if path else key, schema, needed, root, inside)
+            required = all(key in item.get("required", ()) for item in objects)
+            member_schema = member if isinstance(member, Mapping) else {}
+            yield from _rows(f"{path}.{key}" if path else key, member_schema, required, root, inside)
 
 
 def _objects(
     name: str, options: Iterable[Mapping[str, Any]], root: Mapping[str, Any], within: frozenset[int]
 ) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the objects with named members that a value is or holds, by the way to them."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    """Return the objects with named members that a value is or contains, by their path."""
+    by_path: dict[str, list[Mapping[str, Any]]] = {}
     for option in options:
         if isinstance(option.get("properties"), Mapping) and id(option["properties"]) not in within:
-            found.setdefault(name, []).append(option)
-        for step, held in _contents(option):
-            if id(held) not in within:
-                deeper = _objects(name + step, alternatives(held, root), root, within | {id(held)})
-                for path, objects in deeper.items():
-                    found.setdefault(path, []).extend(objects)
-    return found
+            by_path.setdefault(name, []).append(option)
+        for step, element in _elements(option):
+            if id(element) not in within:
+                nested = _objects(name + step, alternatives(element, root), root, within | {id(element)})
+                for path, objects in nested.items():
+                    by_path.setdefault(path, []).extend(objects)
+    return by_path
 
 
-def _contents(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the schemas of what an array or a mapping holds, each with the step that leads there."""
-    places = schema.get("prefixItems")
-    numbered = list(enumerate(places)) if isinstance(places, list) else []
+def _elements(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the schemas of the elements of an array or a mapping, each with its step of the path."""
+    prefix = schema.get("prefixItems")
+    numbered = list(enumerate(prefix)) if isinstance(prefix, list) else []
     patterns = schema.get("patternProperties")
     steps = [
-        *((f"[{number}]", held) for number, held in numbered),
+        *((f"[{index}]", element) for index, element in numbered),
         ("[]", schema.get("items")),
         ("{}", schema.get("additionalProperties")),
-        *(("{}", held) for held in (patterns.values() if isinstance(patterns, Mapping) else ())),
+        *(("{}", element) for element in (patterns.values() if isinstance(patterns, Mapping) else ())),
     ]
-    yield from ((step, held) for step, held in steps if isinstance(held, Mapping))
+    yield from ((step, element) for step, element in steps if isinstance(element, Mapping))
 
 
-def _needed(part: Mapping[str, Any], required: bool) -> str:
+def _requirement(schema: Mapping[str, Any], required: bool) -> str:
     if required:
         return "required"
-    return f"= {part['default']!r}" if "default" in part else "optional"
+    return f"= {schema['default']!r}" if "default" in schema else "optional"
 
 
 def _hints(annotations: Mapping[str, Any]) -> str:
-    return ", ".join(said for (key, value), said in _HINTS.items() if annotations.get(key) is value)
+    return ", ".join(hint for (key, value), hint in _HINTS.items() if annotations.get(key) is value)
 
 
-def _listed(each: Item, address: str) -> Group:
-    kind = f"  ({each['mimeType']})" if each.get("mimeType") else ""
+def _resource(item: Item, uri: str) -> Group:
+    kind = f"  ({item['mimeType']})" if item.get("mimeType") else ""
     return _entry(
-        address, words(f"{each.get('title') or each['name']}{kind}"), words(each.get("description") or "")
+        uri, rich_text(f"{item.get('title') or item['name']}{kind}"), rich_text(item.get("description") or "")
     )
 
 
 def _prompt(prompt: Item) -> Group:
     rows = [
-        (each["name"], "string", "required" if each.get("required") else "optional", each.get("description", ""))
-        for each in prompt.get("arguments") or ()
+        (
+            entry["name"],
+            "string",
+            "required" if entry.get("required") else "optional",
+            entry.get("description", ""),
+        )
+        for entry in prompt.get("arguments") or ()
     ]
-    return _entry(prompt["name"], words(prompt.get("description") or ""), _table(rows))
+    return _entry(prompt["name"], rich_text(prompt.get("description") or ""), _table(rows))
 
 
 def _table(rows: Iterable[Row]) -> Table | None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-    for style, whole in (("cyan", True), ("magenta", False), ("dim", False), ("", False)):
-        table.add_column(style=style, overflow="fold", no_wrap=whole)
+    for style, no_wrap in (("cyan", True), ("magenta", False), ("dim", False), ("", False)):
+        table.add_column(style=style, overflow="fold", no_wrap=no_wrap)
     for row in rows:
-        table.add_row(*(words(cell) for cell in row))
+        table.add_row(*(rich_text(cell) for cell in row))
     return table if table.row_count else None

@@ -11,11 +11,6 @@ import click
 from enfilade.cli.command import Argument, Option
 from enfilade.settings import Field, fields
 
-#: What `target_of` understands.
-SERVER: Final = (
-    "FILE[:NAME], a project's folder, a URL, or the command that starts a server (in quotes, or after --)."
-)
-
 #: Settings without an option.
 WITHOUT_OPTION: Final = frozenset({"secret", "tool_names"})
 
@@ -49,33 +44,35 @@ _HELP: Final = {
     "store": "Where state is kept: memory:// (default), sqlite:///file.db, redis://host:6379/0.",
     "log_level": "debug, info (default), warning, error or critical.",
 }
-
-
-def file_argument() -> Argument:
-    """Return the argument that chooses the file of an app."""
-    return Argument(
-        ["target"],
-        metavar="FILE[:NAME]",
-        type=click.Path(),
-        required=False,
-        help="Python file, and the app's name in it if there are several; or a project's folder "
-        "(default: this one).",
-    )
-
-
-def server_argument() -> Argument:
-    """Return the argument that chooses a server to connect to; several words are a command."""
-    return Argument(["target"], metavar="TARGET", type=click.Path(), nargs=-1, help=SERVER)
-
-
-def header_option() -> Option:
-    """Return the option for HTTP headers, which may be repeated."""
-    return Option(
-        ["header", "--header", "-H"],
-        multiple=True,
-        metavar="'NAME: VALUE'",
-        help="Send this header with each HTTP request. May be repeated.",
-    )
+#: The file of an app.
+FILE: Final = Argument(
+    ["target"],
+    metavar="FILE[:NAME]",
+    type=click.Path(),
+    required=False,
+    help="Python file, and the app's name in it if there are several; or a project's folder (default: this one).",
+)
+#: A server to connect to, as `target_of` reads it.
+SERVER: Final = Argument(
+    ["target"],
+    metavar="TARGET",
+    type=click.Path(),
+    nargs=-1,
+    help="FILE[:NAME], a project's folder, a URL, or the command that starts a server (in quotes, or after --).",
+)
+HEADER: Final = Option(
+    ["header", "--header", "-H"],
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="Send this header with each HTTP request. May be repeated.",
+)
+ERA: Final = Option(
+    ["--era"],
+    default="auto",
+    show_default=True,
+    metavar="auto|stateless|session",
+    help="Use the stateless revision (2026-07-28) or one with sessions (up to 2025-11-25).",
+)
 
 
 def timeout_option(default: float) -> Option:
@@ -91,17 +88,6 @@ def timeout_option(default: float) -> Option:
         show_default=True,
         metavar="SECONDS",
         help="Wait at most so long for each response.",
-    )
-
-
-def era_option() -> Option:
-    """Return the option that chooses between the session-based and the stateless revisions of the protocol."""
-    return Option(
-        ["--era"],
-        default="auto",
-        show_default=True,
-        metavar="auto|stateless|session",
-        help="Use the stateless revision (2026-07-28) or one with sessions (up to 2025-11-25).",
     )
 
 

@@ -1,7 +1,6 @@
-"""What a call shows while it runs: a bar for its progress, and the server's log lines.
+"""Progress of a call and log lines of the server, on stderr while the call runs.
 
-Easy to get wrong: whose output this is. All of it goes to stderr, so that a result can be piped, and without a
-terminal a report of progress is a line like any other.
+At a terminal progress is a bar; elsewhere each report is a line.
 """
 
 import contextlib
@@ -11,7 +10,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from enfilade.cli.console import plain, words
+from enfilade.cli.console import printable, rich_text
 
 _COLOURS: Final = {
     "debug": "dim",
@@ -23,50 +22,49 @@ _COLOURS: Final = {
 }
 
 
-class Along:
+class ProgressBar:
     """Shows progress and log lines.
 
     Args:
         console: for stderr.
-        what: what is called.
+        title: what is called.
     """
 
-    def __init__(self, console: Console, what: str) -> None:
+    def __init__(self, console: Console, title: str) -> None:
         self._console = console
-        self._what = plain(what)
+        self._title = printable(title)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
     async def log(self, params: Any) -> None:
-        """Show a log line; `logging_callback` of the client."""
+        """Print a log message; `logging_callback` of the client."""
         logger = f"{params.logger}: " if params.logger else ""
         style = _COLOURS.get(params.level, "")
-        self._console.print(words(f"{params.level:<8} {logger}{params.data}", style))
+        self._console.print(rich_text(f"{params.level:<8} {logger}{params.data}", style))
 
-    async def progress(self, done: float, total: float | None, message: str | None) -> None:
-        """Show how far it is; `progress_callback` of a call."""
+    async def progress(self, progress: float, total: float | None, message: str | None) -> None:
+        """Show a progress notification; `progress_callback` of a call."""
         if not self._console.is_terminal:
-            of = "" if total is None else f"/{total:g}"
-            self._console.print(words(f"{done:g}{of} {message or ''}".rstrip()))
+            self._console.print(rich_text(f"{_fraction(progress, total)} {message or ''}".rstrip()))
             return
         if self._bar is None or self._task is None:
             self._bar = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                TextColumn("{task.fields[far]}", markup=False),
+                TextColumn("{task.fields[fraction]}", markup=False),
                 TimeElapsedColumn(),
                 console=self._console,
                 transient=True,
             )
-            self._task = self._bar.add_task(self._what, total=total, far="")
+            self._task = self._bar.add_task(self._title, total=total, fraction="")
             self._bar.start()
-        far = f"{done:g}" if total is None else f"{done:g}/{total:g}"
-        described = plain(message or self._what).replace("\n", " ")
-        self._bar.update(self._task, completed=done, total=total, description=described, far=far)
+        description = printable(message or self._title).replace("\n", " ")
+        fraction = _fraction(progress, total)
+        self._bar.update(self._task, completed=progress, total=total, description=description, fraction=fraction)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the screen to a question."""
+        """Hide the bar while a question is on the screen."""
         if self._bar is None:
             yield
             return
@@ -77,7 +75,11 @@ class Along:
             self._bar.start()
 
     def end(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _fraction(progress: float, total: float | None) -> str:
+    return f"{progress:g}" if total is None else f"{progress:g}/{total:g}"

@@ -11,8 +11,7 @@ from typing import Final, Literal, get_args
 
 import click
 
-from enfilade.cli.command import Argument, Command, Option
-from enfilade.cli.errors import CommandError, print_error
+from enfilade.cli.command import Argument, Command, CommandError, Option, print_error
 from enfilade.scaffold import (
     ContainerOptions,
     Names,
@@ -52,7 +51,7 @@ def _new(
 ) -> None:
     """Make a new server: a Python package with tools and tests that works as it is.
 
-    At a terminal it asks for what was not said.
+    At a terminal it asks for the name and options that are not given.
     """
     asks = not yes and sys.stdin.isatty() and sys.stdout.isatty()
     if name is None and not asks:
@@ -66,13 +65,14 @@ def _new(
             transport = transport or _ask_transport()
             full = click.confirm("Show everything there is?", default=False) if full is None else full
             docker = click.confirm("Add files for containers?", default=False) if docker is None else docker
-        chosen = transport or "http"
-        plan = Plan(names=names, transport=chosen, full=bool(full), docker=bool(docker), origin=origin)
-        _tell_building(origin)
-        place = make_project(plan, directory)
+        plan = Plan(
+            names=names, transport=transport or "http", full=bool(full), docker=bool(docker), origin=origin
+        )
+        _announce_build(origin)
+        folder = make_project(plan, directory)
     except ScaffoldError as error:
         raise CommandError(str(error)) from None
-    _tell(plan, place)
+    _print_next_steps(plan, folder)
 
 
 new: Final = Command(
@@ -106,7 +106,7 @@ new: Final = Command(
 
 
 def _ask_name(directory: Path) -> Names:
-    """Ask until there is a good name."""
+    """Ask until the name is valid and its folder is free."""
     while True:
         try:
             names = names_of(click.prompt("What is the server called?"))
@@ -128,8 +128,8 @@ def _ask_transport() -> Transport:
         print_error(f"{answer!r} is not one of them")
 
 
-def _tell_building(origin: Origin) -> None:
-    """Say that a wheel is built, as that can take a while."""
+def _announce_build(origin: Origin) -> None:
+    """Print that a wheel is built, because that takes seconds."""
     if origin.source is None or origin.source.suffix == ".whl":
         return
     from rich.console import Console
@@ -137,14 +137,14 @@ def _tell_building(origin: Origin) -> None:
     Console(highlight=False, soft_wrap=True).print("Enfilade came from a folder: building a wheel of it.")
 
 
-def _tell(plan: Plan, place: Path) -> None:
+def _print_next_steps(plan: Plan, folder: Path) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"Made {plan.names.title} in {place}.", markup=False, style="green")
+    console.print(f"Made {plan.names.title} in {folder}.", markup=False, style="green")
     console.print(f"It gets Enfilade from {plan.origin.description}.", markup=False)
     console.print("\nNext:\n")
-    steps = next_steps(plan, place)
+    steps = next_steps(plan, folder)
     width = max(len(command) for command, why in steps if why)
     for command, why in steps:
         console.print(f"  {command.ljust(width)}  {why and f'# {why}'}".rstrip(), markup=False)

@@ -16,11 +16,11 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from enfilade.cli.console import plain, words
+from enfilade.cli.console import printable, rich_text
 from enfilade.client.form_fields import LEFT_OUT, Field, fields_of
 from enfilade.client.scripted_answers import Answer, Question, accept, cancel, decline
 
-#: What may be typed instead of an answer.
+#: Input that refuses a form or cancels it.
 _WAYS_OUT: Final = {"!decline": decline, "!cancel": cancel}
 _CONSENT: Final = {
     **dict.fromkeys(("y", "yes"), accept),
@@ -29,56 +29,56 @@ _CONSENT: Final = {
 }
 
 
-class Asker:
-    """Asks a person what a server wants to know.
+class QuestionPrompt:
+    """Asks the user the questions of a server.
 
     Args:
-        console: where the questions are shown.
-        read: reads a line that the person types; None when there is no more.
-        interactive: whether there is a person at all.
-        quiet: pauses what else moves on the screen.
+        console: shows the questions.
+        read_answer: reads a line of input; None at the end of input.
+        interactive: whether there is a terminal to ask at.
+        pause: hides the progress bar while a question is on the screen.
     """
 
     def __init__(
         self,
         console: Console,
-        read: Callable[[], Awaitable[str | None]],
+        read_answer: Callable[[], Awaitable[str | None]],
         interactive: bool,
-        quiet: Callable[[], AbstractContextManager[Any]],
+        pause: Callable[[], AbstractContextManager[Any]],
     ) -> None:
         self._console = console
-        self._read = read
+        self._read_answer = read_answer
         self._interactive = interactive
-        self._quiet = quiet
-        self._one = asyncio.Lock()  # several questions may come at once, but there is one person
+        self._pause = pause
+        self._lock = asyncio.Lock()  # questions may arrive together, and are asked one by one
 
     async def ask(self, question: Question) -> Answer:
-        """Return what the person answers."""
+        """Return the user's answer."""
         if not self._interactive:
-            self._console.print(words(f"The server asks: {question.message}", "yellow"))
-            self._console.print("This is no terminal, so nobody can be asked: declined.")
+            self._console.print(rich_text(f"The server asks: {question.message}", "yellow"))
+            self._console.print("This is not a terminal, so nobody can be asked: declined.")
             return decline()
-        async with self._one:
-            with self._quiet():
-                self._console.print(words(f"The server asks: {question.message}", "bold yellow"))
+        async with self._lock:
+            with self._pause():
+                self._console.print(rich_text(f"The server asks: {question.message}", "bold yellow"))
                 if question.url is not None:
                     self._console.print("It wants you to visit this page:")
-                    self._console.print(words(question.url, "underline"), soft_wrap=True)
+                    self._console.print(rich_text(question.url, "underline"), soft_wrap=True)
                     return await self._consent("Did you, or will you?")
                 fields = fields_of(question.schema or {})
                 return await (self._form(fields) if fields else self._consent("Accept?"))
 
     async def _consent(self, prompt: str) -> Answer:
         while True:
-            text = await self._typed(f"{prompt} [y/N/c to cancel] ")
+            text = await self._prompt(f"{prompt} [y/N/c to cancel] ")
             if text is None:
                 return cancel()
             if (answer := _CONSENT.get(text.lower())) is not None:
                 return answer()
-            self._console.print("y for yes, n for no, c to go away without an answer", style="red")
+            self._console.print("y for yes, n for no, c to cancel", style="red")
 
     async def _form(self, fields: list[Field]) -> Answer:
-        self._console.print("!decline refuses, !cancel goes away without an answer.", style="dim")
+        self._console.print("!decline refuses the form, !cancel cancels it.", style="dim")
         content: dict[str, Any] = {}
         for field in fields:
             self._introduce(field)
@@ -91,17 +91,19 @@ class Asker:
 
     def _introduce(self, field: Field) -> None:
         if field.schema.get("description"):
-            self._console.print(words(field.schema["description"], "dim"))
+            self._console.print(rich_text(field.schema["description"], "dim"))
         for number, (value, title) in enumerate(field.choices, start=1):
             named = f"  ({value})" if str(value) != title else ""
-            self._console.print(words(f"  {number}  {title}{named}"))
+            self._console.print(rich_text(f"  {number}  {title}{named}"))
 
     async def _field(self, field: Field) -> Any:
         while True:
             default = field.schema.get("default")
-            usual = "" if default is None else f", {_shown(default)} if empty"
-            left = "" if field.required or default is not None else ", may be empty"
-            text = await self._typed(f"{plain(field.title)} [{plain(field.wanted + usual + left)}]: ")
+            fallback = "" if default is None else f", {_shown(default)} if empty"
+            optional = "" if field.required or default is not None else ", may be empty"
+            text = await self._prompt(
+                f"{printable(field.title)} [{printable(field.wanted + fallback + optional)}]: "
+            )
             if text is None:
                 return cancel()
             if text in _WAYS_OUT:
@@ -109,12 +111,12 @@ class Asker:
             try:
                 return field.read(text)
             except ValueError as error:
-                self._console.print(words(str(error), "red"))
+                self._console.print(rich_text(str(error), "red"))
 
-    async def _typed(self, prompt: str) -> str | None:
-        self._console.print(words(prompt, "bold"), end="")
+    async def _prompt(self, prompt: str) -> str | None:
+        self._console.print(rich_text(prompt, "bold"), end="")
         self._console.file.flush()
-        text = await self._read()
+        text = await self._read_answer()
         return None if text is None else text.strip()
 
 

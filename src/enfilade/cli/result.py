@@ -1,7 +1,6 @@
-"""What a tool returned, for people: texts as texts, structured content laid out, media kept or summed up.
+"""The result of a tool as text: structured content as JSON, media as files or as a summary.
 
-Easy to get wrong: to say everything twice. Structured content comes with a text that says the same, for clients
-that know no better.
+Easy to get wrong: printing a value twice. Structured content comes with a text of the same value.
 """
 
 import base64
@@ -13,40 +12,38 @@ from typing import Any
 
 from rich.console import Console
 
-from enfilade.cli.console import plain, print_json, words
+from enfilade.cli.console import print_json, printable, rich_text
 
 Block = Mapping[str, Any]
 
 
-class Shown:
-    """Prints results.
+class ResultPrinter:
+    """Prints the result of a tool.
 
     Args:
         console: for stdout.
-        remarks: for stderr.
-        folder: where media are kept; None for nowhere.
-        name: what their files are called.
+        folder: for the files of media; None to write none.
+        name: first part of the names of these files.
     """
 
-    def __init__(self, console: Console, remarks: Console, folder: Path | None, name: str) -> None:
+    def __init__(self, console: Console, folder: Path | None, name: str) -> None:
         self._console = console
-        self._remarks = remarks
         self._folder = folder
         self._name = "".join(c if c.isalnum() else "-" for c in name)
-        self._kept = 0
+        self._file_count = 0
 
     def show(self, result: Mapping[str, Any]) -> None:
-        """Print the content of a result, as the protocol has it."""
+        """Print the content of a result; structured content replaces the text that repeats it."""
         structured = result.get("structuredContent")
-        said = False
+        is_printed = False
         for block in result.get("content", ()):
-            if structured is not None and block["type"] == "text" and _says(block["text"], structured):
-                if not said:
+            if structured is not None and block["type"] == "text" and _repeats(block["text"], structured):
+                if not is_printed:
                     self._structured(structured)
-                said = True
+                is_printed = True
             else:
                 self._block(block)
-        if structured is not None and not said:
+        if structured is not None and not is_printed:
             self._structured(structured)
 
     def _structured(self, structured: Any) -> None:
@@ -57,7 +54,7 @@ class Shown:
             print_json(self._console, structured if alone is None else alone)
 
     def _text(self, text: str) -> None:
-        self._console.print(words(text), soft_wrap=True)
+        self._console.print(rich_text(text), soft_wrap=True)
 
     def _block(self, block: Block) -> None:
         kind = block["type"]
@@ -67,7 +64,7 @@ class Shown:
             self._data(kind, block["data"], block.get("mimeType"))
         elif kind == "resource" and "blob" in block["resource"]:
             self._data(
-                plain(block["resource"]["uri"]), block["resource"]["blob"], block["resource"].get("mimeType")
+                printable(block["resource"]["uri"]), block["resource"]["blob"], block["resource"].get("mimeType")
             )
         elif kind == "resource":
             self._text(block["resource"].get("text", ""))
@@ -76,27 +73,27 @@ class Shown:
         else:
             print_json(self._console, block)
 
-    def _data(self, what: str, encoded: str, mime_type: str | None) -> None:
+    def _data(self, title: str, encoded: str, mime_type: str | None) -> None:
         data = base64.b64decode(encoded)
-        said = f"[{what}, {plain(mime_type or 'of unknown type')}, {len(data):,} bytes"
+        summary = f"[{title}, {printable(mime_type or 'of unknown type')}, {len(data):,} bytes"
         if self._folder is None:
-            self._text(f"{said}; --save DIR keeps it]")
+            self._text(f"{summary}; --save DIR writes it to a file]")
             return
-        self._kept += 1
+        self._file_count += 1
         self._folder.mkdir(parents=True, exist_ok=True)
         suffix = mimetypes.guess_extension((mime_type or "").partition(";")[0]) or ".bin"
-        path = self._folder / f"{self._name}-{self._kept}{suffix}"
+        path = self._folder / f"{self._name}-{self._file_count}{suffix}"
         path.write_bytes(data)
-        self._text(f"{said}: {path}]")
+        self._text(f"{summary}: {path}]")
 
 
-def _says(text: str, structured: Any) -> bool:
-    """Whether a text is what structured content says, too."""
+def _repeats(text: str, structured: Any) -> bool:
+    """Whether a text has the same value as the structured content."""
     alone = structured.get("result") if isinstance(structured, dict) else None
     if text == alone:
         return True
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return False
-    return found in (structured, alone)
+    return value in (structured, alone)

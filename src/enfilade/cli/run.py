@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from enfilade.app import MCPApp
-from enfilade.cli.command import Command, Option
-from enfilade.cli.errors import CommandError, text_of
-from enfilade.cli.options import file_argument, setting_options
+from enfilade.cli.command import Command, CommandError, Option, text_of
+from enfilade.cli.options import FILE, setting_options
 from enfilade.client_config import name_of
 from enfilade.discovery import load_app
 from enfilade.launch import check_processes
@@ -55,7 +54,7 @@ run: Final = Command(
     "run",
     _run,
     params=[
-        file_argument(),
+        FILE,
         Option(["--module", "-m"], metavar="MODULE[:NAME]", help="Serve this module instead of a file."),
         Option(
             ["--directory"],

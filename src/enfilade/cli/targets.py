@@ -1,4 +1,4 @@
-"""From the words of a command line to a connected client: a file, a command, a URL.
+"""Targets of the command line, a file, a command or a URL, and clients that are connected to them.
 
 Easy to get wrong: whatever an app prints in this process would end up among the results, so while it is loaded
 and used, its standard output is our standard error.
@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from enfilade.cli.errors import CommandError, text_of
+from enfilade.cli.command import CommandError, text_of
 from enfilade.client.connect import connect
 from enfilade.client.errors import ConnectError, innermost
 from enfilade.client.targets import Command, Target
@@ -22,48 +22,47 @@ from enfilade.loading import LoadError
 from enfilade.setting_sources import warn_of_unknown_variables
 from enfilade.settings import SettingsError
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
-def target_of(given: Sequence[str]) -> Target:
-    """Return what words name: no word is the server of this directory, several are a command.
+def target_of(arguments: Sequence[str]) -> Target:
+    """Return the target that arguments name: none is the server of this directory, several are a command.
 
     Raises:
         CommandError: there is no such app, or it cannot be loaded.
     """
-    if len(given) > 1:
-        return Command(list(given))
-    word = given[0] if given else None
-    if word is not None and word.startswith(("http://", "https://")):
-        return word
-    if word is not None and not is_file(word):
-        return Command(_words(word))
-    if word is not None and " " in word and not Path(word).exists():
-        raise CommandError(
-            f"there is no file {word!r} here, and no program {_words(word)[0]!r} that it could be the command of"
-        )
+    if len(arguments) > 1:
+        return Command(list(arguments))
+    target = arguments[0] if arguments else None
+    if target is not None and target.startswith(("http://", "https://")):
+        return target
+    if target is not None and not is_file(target):
+        return Command(_split(target))
+    if target is not None and " " in target and not Path(target).exists():
+        raise CommandError(f"there is no file {target!r} here, and no program {_split(target)[0]!r} to start")
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            app = load_app(word)
+            app = load_app(target)
             warn_of_unknown_variables()
             return app
     except (LoadError, SettingsError) as error:
         raise CommandError(text_of(error)) from None
 
 
-def is_file(word: str) -> bool:
-    """Whether a word is a Python file, there or not, rather than a command.
+def is_file(target: str) -> bool:
+    """Whether a target is a Python file, existing or not, rather than a command.
 
-    `python server.py` ends as a file does, and is a command where no file is called so.
+    `python server.py` has the suffix of a file, and is a command unless a file has that name.
     """
-    if " " in word and not Path(word).exists() and shutil.which(_words(word)[0]):
+    if " " in target and not Path(target).exists() and shutil.which(_split(target)[0]):
         return False
-    file = word.rpartition(":")[0] if not word.endswith(".py") and ".py:" in word else word
-    return file.endswith(".py") or Path(file).exists() or (" " not in word and "/" not in word and "." in word)
+    file = target.rpartition(":")[0] if not target.endswith(".py") and ".py:" in target else target
+    looks_like_file = " " not in target and "/" not in target and "." in target
+    return file.endswith(".py") or Path(file).exists() or looks_like_file
 
 
-def _words(command: str) -> list[str]:
-    """Return the words of a command in quotes.
+def _split(command: str) -> list[str]:
+    """Return the arguments of a command that is one text.
 
     Raises:
         CommandError: a quotation mark in it is not closed.
@@ -71,47 +70,47 @@ def _words(command: str) -> list[str]:
     try:
         return shlex.split(command, posix=sys.platform != "win32") or [""]
     except ValueError as error:
-        raise CommandError(f"{command!r} is no command: {error}") from None
+        raise CommandError(f"{command!r} is not a command: {error}") from None
 
 
-def headers_of(given: Sequence[str]) -> dict[str, str]:
+def headers_of(lines: Sequence[str]) -> dict[str, str]:
     """Return HTTP headers from lines of `Name: value`.
 
     Raises:
-        CommandError: a line is none.
+        CommandError: a line has another form.
     """
-    found: dict[str, str] = {}
-    for line in given:
+    headers: dict[str, str] = {}
+    for line in lines:
         name, colon, value = line.partition(":")
         if not colon or not name.strip():
-            raise CommandError(f"{line!r} is no header; write it as 'Name: value'")
-        found[name.strip()] = value.strip()
-    return found
+            raise CommandError(f"{line!r} is not a header; write it as 'Name: value'")
+        headers[name.strip()] = value.strip()
+    return headers
 
 
-def with_client(target: Target, work: Callable[[Any], Awaitable[Found]], **options: Any) -> Found:
-    """Connect to a target and do something with the client.
+def with_client(target: Target, work: Callable[[Any], Awaitable[Result]], **options: Any) -> Result:
+    """Connect to a target and return the result of a function that uses the client.
 
     Args:
         target: from `target_of`.
-        work: is given the client.
+        work: the function; its argument is the client.
         options: of `enfilade.testing.connect`.
 
     Raises:
-        CommandError: it cannot be reached, or does not speak MCP as it should.
+        CommandError: the server cannot be reached, or breaks the protocol.
     """
 
-    async def scenario() -> Found:
+    async def connect_and_work() -> Result:
         async with connect(target, **options) as client:
             return await work(client)
 
-    with contextlib.redirect_stdout(sys.stderr), reported():
-        return asyncio.run(scenario())
+    with contextlib.redirect_stdout(sys.stderr), one_line_errors():
+        return asyncio.run(connect_and_work())
 
 
 @contextlib.contextmanager
-def reported() -> Any:
-    """Turn what can go wrong between a client and a server into one line."""
+def one_line_errors() -> Any:
+    """Raise each error between a client and a server as a `CommandError` of one line."""
     try:
         yield
     except CommandError:
@@ -131,5 +130,5 @@ def _line(error: BaseException) -> str:
     if type(error).__name__ == "MCPError":
         return f"the server refused: {error}"
     if type(error).__name__ == "ValidationError":
-        return f"the server sent what the protocol does not know: {error}"
+        return f"the server sent a message that breaks the protocol: {error}"
     return f"{type(error).__name__}: {error}"
