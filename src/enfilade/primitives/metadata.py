@@ -150,7 +150,7 @@ def _message(kind: type[_M], members: Mapping[str, Any] | Dumped, label: str) ->
 
 
 # -- caching hints ---------------------------------------------------------------------------------------------
-R = TypeVar("R", bound=CacheableResult)
+_ResultT = TypeVar("_ResultT", bound=CacheableResult)
 
 
 class Caching(Struct, frozen=True):
@@ -173,7 +173,7 @@ class Caching(Struct, frozen=True):
         if self.scope not in ("public", "private"):
             raise ValueError(f'a cache scope is "public" or "private", not {self.scope!r}')
 
-    def on(self, result: R) -> R:
+    def apply_to(self, result: _ResultT) -> _ResultT:
         """Return the result with these hints (R-2A0)."""
         return replace(result, ttl_ms=round(self.ttl * 1000), cache_scope=self.scope)
 

@@ -41,9 +41,9 @@ class Prompt:
 
     Attributes:
         name: the name as listed.
-        definition: all that `prompts/list` says about it, in the newest revision's terms.
+        definition: its entry in `prompts/list`, in the newest revision.
         handler: the function.
-        completers: what suggests values, by argument.
+        completers: the sources of suggested values, by argument.
         arguments: the names of its arguments, in order.
     """
 
@@ -99,7 +99,7 @@ def prompt_from_function(
         description: what the prompt is for; the docstring by default.
         icons: each with an https or data URI (R-560).
         meta: the `_meta` of the definition.
-        complete: what suggests values, by argument: a function, a list, an Enum.
+        complete: the sources of suggested values, by argument: a function, a list, an Enum.
 
     Raises:
         TypeError: the function cannot be a prompt; names the parameter and says what to do.

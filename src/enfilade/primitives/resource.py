@@ -1,10 +1,10 @@
-"""Resources and resource templates: what can be read by URI, and the functions behind it.
+"""Resources and resource templates: their definitions, and the functions that return their contents.
 
 A resource has one URI and no arguments; a template has a variable in its URI for each argument of its function.
 
-Easy to get wrong: the values of a template come from a stranger and often end up in a path. So a value that
-would lead out of a directory (`..`, an absolute path) is refused before the function sees it, encoded or not,
-unless its author asked for it by name.
+Easy to get wrong: the values of a template come from the client and often end up in a path. So a value that
+would lead out of a directory (`..`, an absolute path) is refused before the function gets it, encoded or not,
+unless its author lists the variable in `verbatim=`.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class Resource:
 
     Attributes:
         uri: its URI.
-        definition: all that `resources/list` says about it, in the newest revision's terms.
-        handler: gives its contents.
-        caching: hints for whoever has read it.
-        measure: returns its present size in bytes (None if that is not known), where it changes by itself.
+        definition: its entry in `resources/list`, in the newest revision.
+        handler: returns its contents.
+        caching: hints for clients that read it.
+        measure: returns its current size in bytes (None if unknown), for resources whose size changes.
     """
 
     uri: str
@@ -76,7 +76,7 @@ class Resource:
 
     @property
     def canonical_uri(self) -> str:
-        """The spelling under which clients find it that spell it in another way."""
+        """The canonical form of its URI, by which it is found under other spellings."""
         return canonical(self.uri)
 
     def result(self, value: Any, uri: str) -> wire.ReadResourceResult:
@@ -94,12 +94,12 @@ class ResourceTemplate:
 
     Attributes:
         uri_template: its template, and the name under which it is registered.
-        definition: all that `resources/templates/list` says about it, in the newest revision's terms.
-        handler: gives the contents of one of the family.
-        completers: what suggests values, by argument.
+        definition: its entry in `resources/templates/list`, in the newest revision.
+        handler: returns the contents of a matching resource.
+        completers: the sources of suggested values, by argument.
         arguments: the variables of the template, in order.
-        caching: hints for whoever has read one.
-        members: returns those of the family that are listed as resources, if any are; it may take its time.
+        caching: hints for clients that read one.
+        members: returns the matching resources to list, if any; it may block.
     """
 
     uri_template: str
@@ -119,11 +119,11 @@ class ResourceTemplate:
         return self.handler.origin
 
     def match(self, uri: str, *, any_query: bool = False) -> dict[str, str | list[str]] | None:
-        """Return the values that a URI gives to the variables; None if it is none of the family.
+        """Return the values of the variables in a URI; None if it does not match.
 
         Args:
             uri: the URI.
-            any_query: pass over query members that the template does not name, if it has a query at all.
+            any_query: ignore query members that the template does not name, if it has a query.
         """
         raw = self._template.match(uri, any_query=any_query)
         if raw is None:
@@ -174,7 +174,7 @@ def takes_list(property_schema: Mapping[str, Any], schema: Mapping[str, Any]) ->
 
 
 def _items(raw: str | None, variable: Variable) -> list[str] | None:
-    """Return the items of a list, decoded after they were parted; None if one cannot be decoded."""
+    """Return the items of a list, decoded after they were split; None if one cannot be decoded."""
     if raw is None:
         return []
     items = [decoded(item) for item in re.split(f"[{re.escape(variable.separators)}]", raw)]
@@ -197,21 +197,21 @@ def resource_from_function(
     meta: Mapping[str, Any] | None = None,
     caching: Caching = NO_CACHING,
 ) -> Resource:
-    """Make a resource of a callable without arguments (but for the context).
+    """Make a resource of a callable without parameters except the context.
 
     Args:
         fn: sync or async; returns text, bytes, data, or contents.
-        uri: where it is read.
+        uri: its URI.
         context_type: parameters annotated with this class take the context.
         name: the name to list; the function's own by default.
         title: a name for people.
-        description: what it holds; the docstring by default.
+        description: its description; the docstring by default.
         mime_type: its media type; guessed from the URI or the return annotation by default.
-        size: in bytes, if it is known and stays.
-        annotations: for whom it is, how much it matters, when it changed.
+        size: in bytes, if it is known and does not change.
+        annotations: its `audience`, `priority` and `last_modified`.
         icons: each with an https or data URI (R-560).
         meta: the `_meta` of the definition.
-        caching: hints for whoever has read it.
+        caching: hints for clients that read it.
 
     Raises:
         TypeError: the function has parameters.
@@ -258,7 +258,7 @@ def define_resource(
 
     Raises:
         TypeError: an option is of another type.
-        ValueError: something in it is not legal.
+        ValueError: an option is not legal.
     """
     check_uri(uri)
     check_options(
@@ -311,14 +311,14 @@ def template_from_function(
         fn: sync or async, with a parameter for each variable of the template.
         uri_template: RFC 6570.
         mime_type: their media type, if all have the same; guessed from the return annotation by default.
-        complete: what suggests values, by variable: a function, a list, an Enum.
+        complete: the sources of suggested values, by variable: a function, a list, an Enum.
         verbatim: variables whose values may hold `..` or an absolute path.
-        members: returns those that are to be listed as resources.
+        members: returns the resources to list.
         context_type, name, title, description, annotations, icons, meta, caching: as of
             `resource_from_function`.
 
     Raises:
-        TypeError: the function's parameters are not the template's variables; names the first at fault.
+        TypeError: the function's parameters differ from the template's variables; names the first difference.
         ValueError: the template, an icon or an annotation is not legal.
     """
     label = describe(fn)

@@ -1,14 +1,14 @@
 """A tool: one Python function with its definition, ready to be called with raw JSON.
 
-`tool_from_function` does everything dear, once. A `Tool` then does three things per call, which the server
-puts together: `bind` (raw arguments → values), `call` (values → whatever the function returns), `result`
-(that → the result to send).
+`tool_from_function` does everything that takes long, once. A `Tool` then does three things per call, which the
+server combines: `bind` (raw arguments → values), `call` (values → what the function returns), `result` (that →
+the result to send).
 
-What takes pydantic is made later where nothing can be wrong with it (see `schema/signature.py`), and at once
-everywhere else, so that every mistake shows when the tool is registered.
+Schemas of plain types, which cannot fail, are built later (see `schema/signature.py`); all others are built at
+once, so that every mistake shows when the tool is registered.
 
-Easy to get wrong: `call` does not await (see `handler.py`); whoever calls it awaits what can be awaited, and only
-then makes the result.
+Easy to get wrong: `call` does not await (see `handler.py`); the caller awaits the result if it can be awaited,
+and only then calls `result`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from enfilade.primitives.values import arguments as _arguments, structured_output as _structured
     from enfilade.primitives.values.arguments import ArgumentReader, RawArguments
     from enfilade.primitives.values.results import ResultWriter
-else:  # with pydantic, which takes long to load; the last is needed for mistakes alone
+else:  # they import pydantic, which takes long to load; logging is for errors only
     _arguments = LazyModule("enfilade.primitives.values.arguments")
     _explicit_schema = LazyModule("enfilade.primitives.schema.explicit_schema")
     _references = LazyModule("enfilade.primitives.schema.references")
@@ -62,7 +62,7 @@ class Tool(Handler, frozen=True, eq=False):
 
     Attributes:
         name: the name as listed.
-        secrets: the names of the secrets that it gets to see.
+        secrets: the names of the secrets that it can read.
         timeout: seconds that a call may take; None for no limit of its own.
     """
 
@@ -147,7 +147,7 @@ def tool_from_function(
             default.
         output_schema: a hand-made schema, published as it is; results are checked against it.
         structured_output: False for results without structured content, True to insist on an output schema.
-        requires_secrets: names of the secrets that a call of it gets to see.
+        requires_secrets: names of the secrets that its calls can read.
         timeout: seconds that a call may take.
         schema_refs: leave the references in derived schemas, in place of writing out what they refer to.
 
@@ -177,18 +177,16 @@ def tool_from_function(
         raise ValueError(
             "input_schema says itself whether a call may have additionalProperties; leave the option out"
         )
-    tool_name = raw_name(fn) if name is None else name
-    if name is None and tool_name == "<lambda>":
-        raise ValueError("a lambda has no name that a tool could have; give it one with name=")
-    check_tool_name(tool_name)
+    tool_name = _name_of(fn, name)
     signature = read_signature(fn, context_type, allow_extra=input_schema is not None)
     published = documented_names(signature, published=input_schema is None)
     docstring = read_docstring(docstring_of(fn), published)
     reader = _reader(tool_name, signature, docstring, label, input_schema, additional_properties)
     writer = _writer(signature.returns, label, structured_output, output_schema)
     if signature.unresolved and output_schema is None and structured_output is not False:
-        said = "%s; until then its results have no output schema"
-        logging.getLogger("enfilade").warning(said, signature.unresolved)
+        logging.getLogger("enfilade").warning(
+            "%s; until then its results have no output schema", signature.unresolved
+        )
     outline = wire.Tool(
         name=tool_name,
         title=title or UNSET,
@@ -198,12 +196,7 @@ def tool_from_function(
         icons=read_icons(icons),
         meta=dict(meta) if meta else UNSET,
     )
-    sketched = replace(  # what will stand in a schema that is made later can be looked at without it
-        outline,
-        input_schema=_published_texts(docstring, signature) if isinstance(reader, LazyObject) else reader.schema,
-        output_schema=UNSET if isinstance(writer, LazyObject) else writer.schema or UNSET,
-    )
-    check_sendable(sketched, label)
+    check_sendable(_preview(outline, reader, writer, docstring, signature), label)
     return Tool(
         name=tool_name,
         fn=fn,
@@ -229,6 +222,38 @@ def tool_from_function(
     )
 
 
+def _name_of(fn: Callable[..., Any], name: str | None) -> str:
+    """Return the name to list.
+
+    Raises:
+        ValueError: it is not legal for a tool.
+    """
+    tool_name = raw_name(fn) if name is None else name
+    if name is None and tool_name == "<lambda>":
+        raise ValueError("a lambda has no name that a tool could have; give it one with name=")
+    check_tool_name(tool_name)
+    return tool_name
+
+
+def _preview(
+    outline: wire.Tool,
+    reader: ArgumentReader | ExplicitSchemaReader,
+    writer: ResultWriter,
+    docstring: Docstring,
+    signature: Signature,
+) -> wire.Tool:
+    """Return the outline with its schemas, or with the texts of a schema that is built later."""
+    texts = {
+        "parameters": docstring.parameters,
+        "more": [list(texts_of(parameter)) for parameter in signature.parameters],
+    }
+    return replace(
+        outline,
+        input_schema=texts if isinstance(reader, LazyObject) else reader.schema,
+        output_schema=UNSET if isinstance(writer, LazyObject) else writer.schema or UNSET,
+    )
+
+
 def _define(
     outline: wire.Tool,
     reader: ArgumentReader | ExplicitSchemaReader,
@@ -237,20 +262,13 @@ def _define(
     keep_input: bool,
     keep_output: bool,
 ) -> wire.Tool:
-    """Return what is listed: the outline with its schemas, which are made now if they were not before."""
+    """Return the definition to list: the outline with its schemas, which are built now if they are not yet."""
     input_schema, output_schema = reader.schema, writer.schema
     if "$defs" in input_schema and not keep_input:
         input_schema = _references.inline_references(input_schema)
     if output_schema is not None and "$defs" in output_schema and not keep_output:
         output_schema = _references.inline_references(output_schema)
     return replace(outline, input_schema=input_schema, output_schema=output_schema or UNSET)
-
-
-def _published_texts(docstring: Docstring, signature: Signature) -> dict[str, Any]:
-    return {
-        "parameters": docstring.parameters,
-        "more": [list(texts_of(parameter)) for parameter in signature.parameters],
-    }
 
 
 def _reader(

@@ -96,7 +96,7 @@ class PaginatedList:
         members: dict[str, Any] = {self._field: list(entries[start:end])}
         if end < len(entries):
             members["next_cursor"] = encode_cursor(end)
-        return self._caching.on(self._kind(**members))
+        return self._caching.apply_to(self._kind(**members))
 
 
 def encode_cursor(position: int) -> str:

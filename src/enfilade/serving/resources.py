@@ -136,7 +136,7 @@ class Resources:
                     raise
                 raise not_found(error, request) from error
         first_round = params.input_responses is UNSET and params.request_state is UNSET  # R-2A2
-        return source.caching.on(result) if first_round and source.caching is not NO_CACHING else result
+        return source.caching.apply_to(result) if first_round and source.caching is not NO_CACHING else result
 
     def _match(self, uri: str) -> "tuple[Resource | ResourceTemplate, Bind, dict[str, Any]] | None":
         """Return the resource or template of a URI, the function that binds its values, and these values.

@@ -44,7 +44,7 @@ def repaired(values: Any, paths: Iterable[tuple[Step, ...]], schema: Mapping[str
         if not path or not isinstance(text, str):
             continue
         subschema = descend(schema, path, schema)
-        target = _Target.of(subschema, schema)
+        target = _Target.from_schema(subschema, schema)
         value = target.meant_by(text)
         if value is text:
             continue
@@ -64,7 +64,7 @@ class _Target(NamedTuple):
     choices: Mapping[str, Any]
 
     @classmethod
-    def of(cls, schema: Mapping[str, Any] | None, root: Mapping[str, Any]) -> _Target:
+    def from_schema(cls, schema: Mapping[str, Any] | None, root: Mapping[str, Any]) -> _Target:
         choices = [choice for choice in _choices(schema, root) if not isinstance(choice, str)]
         return cls(frozenset(types_of(schema, root)), {to_json(choice).decode(): choice for choice in choices})
 

@@ -99,7 +99,7 @@ def error_sentences(
         kind: what the arguments are for; those of a prompt are strings, of JSON where need be (R-530).
     """
     faults = meant_faults(faults_in(error.errors(include_url=False, include_input=False), arguments))
-    sentences = _Sentences(arguments, schema, kind).of(faults)
+    sentences = _Sentences(arguments, schema, kind).for_faults(faults)
     if len(sentences) > _MOST:
         return [*sentences[:_MOST], f"and {len(sentences) - _MOST} more"]
     return sentences
@@ -113,27 +113,29 @@ class _Sentences:
         self._schema = schema
         self._kind = kind
 
-    def of(self, faults: Iterable[Fault | Alternatives]) -> list[str]:
-        """Return a sentence for each place, in order."""
-        sentences: dict[Any, list[Fault] | Alternatives] = {}
-        for index, each in enumerate(faults):
-            if isinstance(each, Alternatives):
-                sentences[index] = each
+    def for_faults(self, faults: Iterable[Fault | Alternatives]) -> list[str]:
+        """Return a sentence for each position, in order."""
+        groups: dict[Any, list[Fault] | Alternatives] = {}
+        for index, fault in enumerate(faults):
+            if isinstance(fault, Alternatives):
+                groups[index] = fault
             else:
-                cast(list[Fault], sentences.setdefault((each.path, each.in_key), [])).append(each)
+                cast(list[Fault], groups.setdefault((fault.path, fault.in_key), [])).append(fault)
         return [
-            self._of_alternatives(each) if isinstance(each, Alternatives) else self._of_place(each[0].path, each)
-            for each in sentences.values()
+            self._of_alternatives(group)
+            if isinstance(group, Alternatives)
+            else self._of_position(group[0].path, group)
+            for group in groups.values()
         ]
 
     def _of_alternatives(self, value: Alternatives) -> str:
-        members = [" and ".join(self.of(faults)[:_MOST_ALTERNATIVES]) for faults in value.faults]
+        members = [" and ".join(self.for_faults(faults)[:_MOST_ALTERNATIVES]) for faults in value.faults]
         alternatives = ", or ".join(members[:_MOST_ALTERNATIVES])
         more = "" if len(members) <= _MOST_ALTERNATIVES else ", or more"
         alternatives = shortened(alternatives + more, LONGEST)
         return f"{format_path(value.path)} fits none of its alternatives: either {alternatives}"
 
-    def _of_place(self, path: tuple[Step, ...], faults: Sequence[Fault]) -> str:
+    def _of_position(self, path: tuple[Step, ...], faults: Sequence[Fault]) -> str:
         kinds = {fault.kind for fault in faults}
         if not path:
             return self._of_root(faults[0])
