@@ -6,13 +6,25 @@ import decimal
 import enum
 import uuid
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import attrs
 import msgspec
 import pydantic
+import pydantic.dataclasses
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    RootModel,
+    WrapSerializer,
+    computed_field,
+    field_serializer,
+    model_serializer,
+)
+from typing_extensions import TypedDict
 
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.values import structured_output
@@ -143,6 +155,121 @@ def test_a_model_that_lacks_a_field(annotation: Any, value: Any, path: str) -> N
     with pytest.raises(ReturnedValueError) as caught:
         result_of(value, annotation)
     assert f'"{path}" is missing' in str(caught.value)
+
+
+class Serialized(BaseModel):
+    a: int = 1
+
+    @field_serializer("a")
+    def written(self, value: int) -> str:
+        return None  # type: ignore[return-value]
+
+
+class Computed(BaseModel):
+    @computed_field
+    def day(self) -> datetime.date:
+        return None  # type: ignore[return-value]
+
+
+class ComputedModel(BaseModel):
+    @computed_field
+    def inner(self) -> Inner:
+        return Inner.model_construct(b="y")
+
+
+class ComputedLimit(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    @computed_field
+    def size(self) -> Annotated[int, Field(gt=0)]:
+        return 0
+
+
+class WholeModel(BaseModel):
+    a: int = 1
+
+    @model_serializer
+    def written(self) -> dict[str, int]:
+        return {"a": None}  # type: ignore[dict-item]
+
+
+Plain = Annotated[int, PlainSerializer(lambda value: None, return_type=str)]
+Wrapped = Annotated[int, WrapSerializer(lambda value, write: None, return_type=str)]
+
+
+@dataclasses.dataclass
+class WithPlain:
+    a: Plain
+
+
+BY_FUNCTIONS: dict[str, tuple[Any, Any, str]] = {
+    "field serializer": (Serialized, Serialized(), '"a" should be string'),
+    "computed field": (Computed, Computed(), '"day" should be '),
+    "computed model": (ComputedModel, ComputedModel(), '"inner.a" is missing'),
+    "computed with a limit": (ComputedLimit, ComputedLimit(), '"size" should be '),
+    "model serializer": (WholeModel, WholeModel(), '"a" should be integer'),
+    "PlainSerializer": (Plain, 1, '"result" should be string'),
+    "WrapSerializer": (Wrapped, 1, '"result" should be string'),
+    "in a list": (list[Plain], [1], r'"result\[0\]" should be string'),
+    "in a dataclass": (WithPlain, WithPlain(1), '"a" should be string'),
+    "in a dict": (dict[str, Wrapped], {"k": 1}, '"k" should be string'),
+}
+
+
+@pytest.mark.parametrize(("annotation", "value", "message"), BY_FUNCTIONS.values(), ids=BY_FUNCTIONS)
+def test_what_functions_of_the_author_write_is_checked(annotation: Any, value: Any, message: str) -> None:
+    with pytest.raises(ReturnedValueError, match=message):
+        result_of(value, annotation)
+
+
+def test_what_functions_of_the_author_write_is_sent_where_it_fits() -> None:
+    class Both(BaseModel):
+        a: Annotated[int, PlainSerializer(lambda value: None, return_type=str | None)] = 1
+
+        @computed_field
+        def b(self) -> int | None:
+            return None
+
+    assert data_of(result_of(Both(), Both)) == {"a": None, "b": None}
+
+
+def require_missing(schema: dict[str, Any]) -> None:
+    schema["required"] = ["missing"]
+
+
+class ExtraDict(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"required": ["missing"]})
+    a: int = 1
+
+
+class ExtraFunction(BaseModel):
+    model_config = ConfigDict(json_schema_extra=require_missing)
+    a: int = 1
+
+
+@pydantic.dataclasses.dataclass(config=ConfigDict(json_schema_extra=require_missing))
+class ExtraDataclass:
+    a: int = 1
+
+
+class ExtraTyped(TypedDict):
+    __pydantic_config__ = ConfigDict(json_schema_extra=require_missing)  # type: ignore[misc]
+    a: int
+
+
+EXTRAS: dict[str, tuple[Any, Any]] = {
+    "dict": (ExtraDict, ExtraDict()),
+    "function": (ExtraFunction, ExtraFunction()),
+    "dataclass": (ExtraDataclass, ExtraDataclass()),
+    "TypedDict": (ExtraTyped, {"a": 1}),
+}
+
+
+@pytest.mark.parametrize(("kind", "value"), EXTRAS.values(), ids=EXTRAS)
+def test_the_schema_that_a_config_changes_is_checked(kind: Any, value: Any) -> None:
+    for annotation, returned in ((kind, value), (list[kind], [value])):
+        with pytest.raises(ReturnedValueError, match='missing" is missing'):
+            result_of(returned, annotation)
 
 
 COMPLETE: dict[str, tuple[Any, Any]] = {

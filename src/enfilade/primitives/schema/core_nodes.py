@@ -38,7 +38,28 @@ MANY: Final = (
     "items_schema",
     "arguments_schema",
 )
+# Types that a serializer checks as a validator does, but for None.
+_PLAIN_TYPES: Final = frozenset(
+    {
+        *(
+            "any",
+            "none",
+            "nullable",
+            "union",
+            "str",
+            "int",
+            "float",
+            "bool",
+            "bytes",
+            "decimal",
+            "uuid",
+            "literal",
+        ),
+        *("date", "time", "datetime", "timedelta", "list", "set", "frozenset", "dict"),
+    }
+)
 _LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
+_WITH_OPTIONS: Final = ("model", "dataclass", "typed-dict")
 _ANNOTATIONS: Final = frozenset(
     {"title", "description", "examples", "deprecated", "readOnly", "writeOnly", "$comment"}
 )
@@ -48,9 +69,31 @@ def may_differ(schema: Any) -> bool:
     """Return whether the JSON of a validated value may break the schema that is published for it.
 
     It may where subclasses or sums of flags are written, where NaN is a string, where the published schema was
-    changed by hand, and where limits stand in an object that can be changed, or made without validation.
+    changed by hand, where limits stand in an object that can be changed, or made without validation, and where a
+    function of the author's writes more than plain values: what it returns is never validated.
     """
-    return any(_is_doubtful(node, within) for node, within in nodes(schema, None))
+    if any(_is_doubtful(node, within) for node, within in nodes(schema, None)):
+        return True
+    return any(
+        node["type"] not in _PLAIN_TYPES or _is_doubtful(node, within)
+        for returned in _written_by_functions(schema)
+        for node, within in nodes(returned, "open")
+    )
+
+
+def may_write_none(schema: Any) -> bool:
+    """Return whether a function of the author's may write None, which serializers accept for every type."""
+    return any(returned["type"] != "any" for returned in _written_by_functions(schema))
+
+
+def _written_by_functions(schema: Any) -> Iterator[Node]:
+    """Yield the schemas of what serializer functions and computed fields return."""
+    for node, _ in nodes(schema, None):
+        if node["type"] == "computed-field":
+            yield node["return_schema"]
+        writes = node.get("serialization") or {}
+        if "return_schema" in writes and not is_pydantics(writes.get("function")):
+            yield writes["return_schema"]
 
 
 def holds_anything(schema: Any) -> bool:
@@ -138,12 +181,28 @@ def _is_doubtful(node: Node, within: str | None) -> bool:
         return True
     if within == "open" and any(limit in node for limit in _LIMITS):
         return True
+    options = _options_of(node)
+    if options.get("json_schema_mode_override") == "validation" or _changes_schema(
+        options.get("json_schema_extra")
+    ):
+        return True
     return _is_published_otherwise(node.get("metadata") or {})
 
 
+def _options_of(node: Node) -> Mapping[str, Any]:
+    """Return the options (`ConfigDict`) of the class that a node is for; core schemas hold few of them."""
+    kind = node.get("cls")
+    options: Any = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None)
+    return options if isinstance(options, Mapping) and node["type"] in _WITH_OPTIONS else {}
+
+
+def _changes_schema(extra: Any) -> bool:
+    """Return whether a `json_schema_extra` changes more than texts and extensions."""
+    return callable(extra) or any(not key.startswith("x-") and key not in _ANNOTATIONS for key in extra or ())
+
+
 def _is_published_otherwise(metadata: Mapping[str, Any]) -> bool:
-    extra = metadata.get("pydantic_js_extra")
-    if callable(extra) or any(not key.startswith("x-") and key not in _ANNOTATIONS for key in extra or ()):
+    if _changes_schema(metadata.get("pydantic_js_extra")):
         return True
     functions: list[Callable[..., Any]] = [
         *metadata.get("pydantic_js_functions", ()),

@@ -25,7 +25,7 @@ from pydantic_core import PydanticSerializationError, ValidationError, from_json
 
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.questions.input_required import without_input_required
-from enfilade.primitives.schema.core_nodes import holds_anything, holds_objects, may_differ
+from enfilade.primitives.schema.core_nodes import holds_anything, holds_objects, may_differ, may_write_none
 from enfilade.primitives.schema.core_schemas import for_results, serializer_of, validator_of
 from enfilade.primitives.schema.json_schema import SchemaChecker, format_path
 from enfilade.primitives.schema.portable import portable
@@ -130,7 +130,8 @@ class TypedWriter:
         self._checker = SchemaChecker(self.schema or {}, derived=True)
         self._may_differ = may_differ(core_schema)
         self._core_schema = core_schema if holds_anything(core_schema) else None
-        self._has_numbers = b'"number"' in _encode(self.schema)
+        # NaN becomes null, and a function of the author's may return None for any type.
+        self._is_null_doubtful = b'"number"' in _encode(self.schema) or may_write_none(core_schema)
         self._unchecked = UncheckedFields(core_schema) if holds_objects(core_schema) else None
         # A value of exactly this class is neither an iterator nor a result.
         self._kind = get_origin(returns) or returns
@@ -181,8 +182,7 @@ class TypedWriter:
                 if self._core_schema is not None and (b"-" in data or b"_" in data):  # perhaps URL-safe base64
                     data = self._write_anything(validated, by_alias=True, warnings="error", fallback=fallback)
             has_null = b"null" in data
-            # NaN becomes null.
-            if not (self._may_differ or (has_null and self._has_numbers)) and (
+            if not (self._may_differ or (has_null and self._is_null_doubtful)) and (
                 self._unchecked is None or not self._unchecked.may_be_wrong(validated[0], data, has_null)
             ):
                 return data[1:-1]
