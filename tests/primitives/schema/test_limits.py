@@ -13,9 +13,9 @@ from annotated_types import Gt, Len
 from pydantic import AfterValidator, BaseModel, Field
 from typing_extensions import TypedDict
 
-from enfilade.primitives.errors import ArgumentsError
+from enfilade.primitives.errors import ArgumentsError, ReturnedValueError
 from enfilade.primitives.schema.references import walk
-from support.servers.tools_in_process import make, received
+from support.servers.tools_in_process import data_of, make, received, result_of
 
 
 class Size(IntEnum):
@@ -132,6 +132,18 @@ def test_anything_with_a_limit_never_fails_inside(limit: Any) -> None:
     assert refused
 
 
+@pytest.mark.parametrize("limit", [Field(gt=0), Field(max_length=2), Field(multiple_of=3), Field(pattern="^a")])
+def test_a_result_of_any_type_with_a_limit_never_fails_inside(limit: Any) -> None:
+    refused = 0
+    for value in (5, -5, "aaaa", "b", None, True, 1.5, [1, 2, 3], {"a": 1}):
+        try:
+            assert data_of(result_of([value], list[Annotated[Any, limit]])) == {"result": [value]}
+        except ReturnedValueError as error:
+            refused += 1
+            assert "result[0]" in str(error)  # noqa: PT017 - some values are refused, and some are not
+    assert refused
+
+
 @pytest.mark.parametrize(
     ("annotation", "kind"),
     [
@@ -153,6 +165,10 @@ def test_a_limit_that_a_member_cannot_have_is_refused(annotation: Any, kind: str
         TypeError, match=rf'fn\(\), parameter "x": the limit .* cannot be checked of {kind}; write'
     ):
         tool_of(annotation)
+    with pytest.raises(
+        TypeError, match=rf"give\(\), the result: the limit .* cannot be checked of {kind}; write"
+    ):
+        result_of(None, annotation)
 
 
 def test_a_limit_after_a_function_is_not_about_what_callers_send() -> None:

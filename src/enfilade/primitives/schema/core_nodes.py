@@ -251,11 +251,19 @@ _INSIDE: Final[Mapping[str, str]] = {
 }
 
 
-def with_limits_checked(node: Node) -> Node:
+class LimitError(TypeError):
+    """A limit that a member of its type can never meet."""
+
+
+def with_limits_checked(node: Node, *, sent: bool) -> Node:
     """Return a node whose limits refuse a value that cannot be compared as a validation error.
 
+    Args:
+        node: the node of a type.
+        sent: the type is that of a result, to which a limit after a function of the author's applies.
+
     Raises:
-        TypeError: a member of the type can never meet a limit; says which.
+        LimitError: a member of the type can never meet a limit; says which.
     """
     if node["type"] == "chain" and len(node["steps"]) > 1:
         first, *steps = node["steps"]
@@ -269,7 +277,7 @@ def with_limits_checked(node: Node) -> Node:
         if isinstance(limit, (int, float)):
             _refuse_without(name, limit, node["schema"])
     checked = _reporting(node)
-    if _is_changed(node["schema"]):
+    if not sent and _is_changed(node["schema"]):
         metadata = {key: value for key, value in node.get("metadata", {}).items() if key != "pydantic_js_updates"}
         checked = {**checked, "metadata": metadata}
     return checked
@@ -303,7 +311,7 @@ def _refuse_without(name: str, limit: Any, schema: Node) -> None:
         has_no_length = name in _LENGTHS and isinstance(kind, type) and not hasattr(kind, "__len__")
         if leaf["type"] in _WITHOUT[name] or (has_no_length and leaf["type"] != "is-instance-of-any"):
             type_name = kind.__name__ if isinstance(kind, type) else leaf["type"].replace("none", "None")
-            raise TypeError(
+            raise LimitError(
                 f"the limit {name}={limit!r} cannot be checked of {type_name}; write it beside the type that has "
                 f"it, such as Annotated[str, Field(max_length=3)] | int"
             )

@@ -71,7 +71,11 @@ def for_arguments(schema: Any) -> Any:
 
 
 def for_results(schema: Any) -> Any:
-    """Return the core schema by which results are written; the same object if nothing changes."""
+    """Return the core schema by which results are written; the same object if nothing changes.
+
+    Raises:
+        LimitError: a member of a type can never meet a limit that stands on the type.
+    """
     return _Rewriter("results").rewrite(schema)
 
 
@@ -195,7 +199,7 @@ class _Rewriter:
                 f"take its name, such as Literal[…], and look the class up in the function"
             )
         if kind in ("function-after", "chain"):
-            return with_limits_checked(node)
+            return with_limits_checked(node, sent=False)
         if kind in _CHOICES:
             return argument_choice(node)
         if kind == "datetime" and node.get("tz_constraint") == "naive":  # date-time has an offset
@@ -219,6 +223,8 @@ def _result(node: Node) -> Any:
         return result_choice(node)
     if node["type"] == "json":
         return _json_or_value(node)
+    if node["type"] in ("function-after", "chain"):
+        node = with_limits_checked(node, sent=True)
     writes = node.get("serialization")
     if writes and _is_silent(writes):
         return {**node, "serialization": {**writes, "return_schema": core_schema.any_schema()}}

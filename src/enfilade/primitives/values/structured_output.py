@@ -25,7 +25,13 @@ from pydantic_core import PydanticSerializationError, ValidationError, from_json
 
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.questions.input_required import without_input_required
-from enfilade.primitives.schema.core_nodes import holds_anything, holds_objects, may_differ, may_write_none
+from enfilade.primitives.schema.core_nodes import (
+    LimitError,
+    holds_anything,
+    holds_objects,
+    may_differ,
+    may_write_none,
+)
 from enfilade.primitives.schema.core_schemas import for_results, serializer_of, validator_of
 from enfilade.primitives.schema.json_schema import SchemaChecker, format_path
 from enfilade.primitives.schema.portable import portable
@@ -81,7 +87,8 @@ def writer_for(
         schema: a hand-made output schema, in place of the annotation's.
 
     Raises:
-        TypeError: an output schema is required and the annotation has none.
+        TypeError: an output schema is required and the annotation has none, or a limit in the annotation cannot be
+            checked of one of its members.
         ValueError: the hand-made schema is not allowed for a tool.
     """
     if schema is not None:
@@ -95,6 +102,8 @@ def writer_for(
     else:
         try:
             return TypedWriter(returns)
+        except LimitError as error:
+            raise TypeError(f"{label}, the result: {error}") from None
         except Exception as error:  # pydantic or a type's own hook may raise anything
             why = f"its return annotation has no JSON Schema ({str(error).splitlines()[0]})"
         if structured is None:
