@@ -87,8 +87,8 @@ def writer_for(
         schema: a hand-made output schema, in place of the annotation's.
 
     Raises:
-        TypeError: an output schema is required and the annotation has none, or a limit in the annotation cannot be
-            checked of one of its members.
+        TypeError: an output schema is required and the annotation has none, or a limit in the annotation cannot
+            be checked of one of its members.
         ValueError: the hand-made schema is not allowed for a tool.
     """
     if schema is not None:
