@@ -15,8 +15,10 @@ FILES = sorted(file for folder in ("http", "bridge") for file in (TRANSPORTS / f
 HOOKS = {"Principal", "authenticated_user"}
 #: The one function that is an ASGI application, by file.
 APPLICATIONS = {"bridge/transport.py": "handle_request"}
-#: Where a scope is handed to hooks of hosts, who may read it.
-HANDED_ON = {"http/endpoint.py", "bridge/messages.py", "bridge/post.py", "bridge/transport.py"}
+#: Where a scope is an argument for hooks of hosts, who may read it.
+HANDED_ON = {"http/endpoint.py", "bridge/post.py", "bridge/transport.py"}
+#: Where it is a field that hosts read.
+SCOPE_FIELD = "bridge/messages.py"
 
 NAMES = {"scope", "receive", "send", "Scope", "Receive", "Send", "AsgiExchange"}
 ATTRIBUTES = {"scope", "_scope", "_receive", "_send"}
@@ -34,6 +36,9 @@ def mentions(tree: ast.AST, name: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.AsyncFunctionDef) and node.name == APPLICATIONS.get(name):
             allowed |= set(ast.walk(node))
+        if isinstance(node, ast.Call) and name in HANDED_ON:
+            arguments = (*node.args, *(keyword.value for keyword in node.keywords))
+            allowed |= {each for each in arguments if isinstance(each, ast.Attribute) and each.attr == "scope"}
     imported = NAMES | HOOKS if name in APPLICATIONS else HOOKS
     for node in ast.walk(tree):
         if node in allowed:
@@ -42,10 +47,10 @@ def mentions(tree: ast.AST, name: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names if alias.name not in imported)
         elif isinstance(node, ast.Name | ast.arg):
             word = node.id if isinstance(node, ast.Name) else node.arg
-            if word in NAMES and not (word == "scope" and name in HANDED_ON):
+            if word in NAMES and not (word == "scope" and name == SCOPE_FIELD):
                 yield word
         elif isinstance(node, ast.Attribute):
-            if node.attr in ATTRIBUTES and not (node.attr == "scope" and name in HANDED_ON):
+            if node.attr in ATTRIBUTES and not (node.attr == "scope" and name == SCOPE_FIELD):
                 yield ast.unparse(node)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(MESSAGES):
             yield repr(node.value)
@@ -70,6 +75,17 @@ def test_no_file_knows_asgi(file: Path) -> None:
 )
 def test_a_mention_would_be_seen(code: str, expected: list[str]) -> None:
     assert sorted(mentions(ast.parse(code), "http/post.py")) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("principal(exchange.scope)\nMessage(scope=exchange.scope)", []),
+        ("exchange.scope['user']\nexchange.scope.get('client')", ["exchange.scope"] * 2),
+    ],
+)
+def test_a_scope_is_handed_on_and_not_read(code: str, expected: list[str]) -> None:
+    assert list(mentions(ast.parse(code), "http/endpoint.py")) == expected
 
 
 def test_an_application_is_let_off_and_nothing_beside_it() -> None:
