@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from enfilade.client.arguments import ArgumentError as ArgumentError
-    from enfilade.client.errors import ConnectError as ConnectError
+    from enfilade.client.connect import ConnectError as ConnectError
     from enfilade.client.scripted_answers import OutOfAnswersError as OutOfAnswersError
     from enfilade.client.surface import EndlessListError as EndlessListError
     from enfilade.loading import LoadError as LoadError
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 #: The exceptions, by the module that has them. Type checkers read the imports above; a test compares the two.
 _EXPORTS = {
     "enfilade.client.arguments": ("ArgumentError",),
-    "enfilade.client.errors": ("ConnectError",),
+    "enfilade.client.connect": ("ConnectError",),
     "enfilade.client.scripted_answers": ("OutOfAnswersError",),
     "enfilade.client.surface": ("EndlessListError",),
     "enfilade.loading": ("LoadError",),

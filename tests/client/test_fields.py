@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from enfilade.client.form_fields import LEFT_OUT, Field, fields_of
+from enfilade.client.json_values import OMITTED, Field, fields_of
 
 TITLED = [{"const": "a", "title": "Alpha"}, {"const": "b", "title": "Beta"}]
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ READ: list[tuple[str, str, Any]] = [
     ("several", "b, 1", ["b", "r"]),
     ("titles", "alpha,2", ["a", "b"]),
     ("usual", "", 7),
-    ("text", "", LEFT_OUT),
+    ("text", "", OMITTED),
 ]
 REFUSED: list[tuple[str, str, str]] = [
     ("text", "a", "shorter than 2"),
@@ -70,7 +70,7 @@ def test_the_fields_of_a_form() -> None:
     fields = fields_of({"properties": SCHEMAS, "required": ["flag"]})
     assert [each.name for each in fields] == list(SCHEMAS)
     assert [each.name for each in fields if each.required] == ["flag"]
-    assert {each.name: each.wanted for each in fields} == {
+    assert {each.name: each.hint for each in fields} == {
         "text": "string",
         "mail": "email",
         "count": "integer",

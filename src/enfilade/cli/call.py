@@ -17,7 +17,7 @@ from enfilade.cli.questions import QuestionPrompt, read_line
 from enfilade.cli.result import ResultPrinter
 from enfilade.cli.targets import headers_of, is_file, target_of, with_client
 from enfilade.client.arguments import ArgumentError, read_arguments
-from enfilade.client.json_values import near
+from enfilade.client.json_values import suggestion
 from enfilade.client.scripted_answers import Question
 from enfilade.client.surface import Item, list_tools
 
@@ -180,7 +180,7 @@ def _read_object(text: str | None) -> dict[str, Any] | None:
 def _find_tool(tools: list[Item], name: str) -> Item:
     names = [tool["name"] for tool in tools]
     if name not in names:
-        hint = near(name, names) or (f"; it has {', '.join(names[:20])}" if names else "; it has none")
+        hint = suggestion(name, names) or (f"; it has {', '.join(names[:20])}" if names else "; it has none")
         raise CommandError(printable(f"the server has no tool {name!r}{hint}"))
     return tools[names.index(name)]
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from enfilade.cli.console import printable, rich_text
-from enfilade.client.form_fields import LEFT_OUT, Field, fields_of
+from enfilade.client.json_values import OMITTED, Field, fields_of
 from enfilade.client.scripted_answers import Answer, Question, accept, cancel, decline
 
 #: Input that refuses a form or cancels it.
@@ -85,7 +85,7 @@ class QuestionPrompt:
             value = await self._field(field)
             if isinstance(value, Answer):
                 return value
-            if value is not LEFT_OUT:
+            if value is not OMITTED:
                 content[field.name] = value
         return accept(content)
 
@@ -102,7 +102,7 @@ class QuestionPrompt:
             fallback = "" if default is None else f", {_shown(default)} if empty"
             optional = "" if field.required or default is not None else ", may be empty"
             text = await self._prompt(
-                f"{printable(field.title)} [{printable(field.wanted + fallback + optional)}]: "
+                f"{printable(field.title)} [{printable(field.hint + fallback + optional)}]: "
             )
             if text is None:
                 return cancel()

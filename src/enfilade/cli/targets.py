@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from enfilade.cli.command import CommandError, text_of
-from enfilade.client.connect import connect
-from enfilade.client.errors import ConnectError, innermost
+from enfilade.client.connect import ConnectError, connect, innermost
 from enfilade.client.targets import Command, Target
 from enfilade.discovery import load_app
 from enfilade.loading import LoadError

@@ -1,1 +1,1 @@
-"""The official client as tests, the command line and the checks use it."""
+"""The official MCP client with scripted answers, for tests, the command line and the lint rules."""

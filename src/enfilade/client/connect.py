@@ -1,6 +1,12 @@
-"""`connect`: the official client at the other end of any transport, in either era.
+"""`connect`: the official client, connected to a server over any transport, in either era.
 
-Easy to get wrong: an era that is merely preferred. A test of one era must not pass because the other was spoken.
+Easy to get wrong:
+- The era must be enforced: a test of one era must not pass because the other one was negotiated.
+- Plugins of pytest run the set-up and the tear-down of an asynchronous fixture in two tasks, but the cancel
+  scopes of the official client must be left in the task that entered them. So the client lives in a task of its
+  own, which ends before the caller goes on, however the caller ends.
+- The task groups of the official client wrap exceptions in groups, sometimes twice; the innermost one is
+  reported.
 """
 
 from __future__ import annotations
@@ -10,12 +16,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
-from enfilade.client.errors import ConnectError, innermost, require_client
-from enfilade.client.held import held
-from enfilade.client.scripted_answers import Given, Script
-from enfilade.client.targets import Approach, Command, Opened, Target, Transport, opened, transport_to
+from enfilade.client.scripted_answers import Answers, Script
+from enfilade.client.targets import (
+    Command,
+    ConnectionOptions,
+    OpenedServer,
+    Target,
+    Transport,
+    choose_transport,
+    opened,
+)
 from enfilade.wire.revisions import STATELESS
 
 if TYPE_CHECKING:
@@ -23,22 +35,30 @@ if TYPE_CHECKING:
 
 Era: TypeAlias = Literal["stateless", "session", "auto"]
 
-#: By era, the mode of `mcp.Client`. It asks a server what it speaks where a pinned revision would ask nothing.
+#: The mode of `mcp.Client` by era. `auto` negotiates, where a pinned revision would not ask the server.
 _MODES: Final = {"stateless": "auto", "session": "legacy", "auto": "auto"}
+
+Value = TypeVar("Value")
+
+MORE_PACKAGES: Final = 'this needs more packages: pip install "enfilade[dev]"'
+
+
+class ConnectError(Exception):
+    """A server cannot be reached, or does not support the era; the text says which and why."""
 
 
 class Connect(Protocol):
-    """The type of the fixture `mcp_connect`: `connect` for the app, the era and the transport of a test."""
+    """The type of the fixture `mcp_connect`: `connect` with the app, the era and the transport of a test."""
 
     def __call__(
         self,
         *,
-        answers: Given | None = None,
-        sampling: Given | None = None,
+        answers: Answers | None = None,
+        sampling: Answers | None = None,
         roots: Sequence[str | Path] | None = None,
         **options: Any,
     ) -> AbstractAsyncContextManager[Connected]:
-        """Connect the official client; all options are those of `connect`."""
+        """Connect the official client; the options are those of `connect`."""
 
 
 @asynccontextmanager
@@ -47,8 +67,8 @@ async def connect(
     *,
     era: Era = "auto",
     transport: Transport | None = None,
-    answers: Given | None = None,
-    sampling: Given | None = None,
+    answers: Answers | None = None,
+    sampling: Answers | None = None,
     roots: Sequence[str | Path] | None = None,
     log_level: str | None = "debug",
     timeout: float | None = 30.0,
@@ -60,90 +80,94 @@ async def connect(
     """Connect the official client to a server.
 
     Args:
-        target: an `MCPApp`; a host that holds one, which is any ASGI application, such as FastAPI's; a `Command`
-            that starts a server on its pipes; or the URL of one.
-        era: `stateless` (2026-07-28), `session` (`initialize`), or `auto` for what the server prefers.
-        transport: how to reach an app: `memory` (default), `http` on a free port, or `stdio` in another process.
-            A host is reached over http, with its own middleware and lifespan.
-        answers: to elicitation, in order: `accept({…})`, `decline()`, `cancel()` or the fields of a form; or a
-            function of the `Question`, `async` or not. None for a client that cannot be asked.
-        sampling: texts that the client's model says, in order, or a function. None for a client without a model.
-        roots: the directories that the user has opened.
-        log_level: the least level of log messages that the server is asked for; None to ask for none.
-        timeout: seconds that each answer may take, and the whole handshake with a command or a URL; None for no
+        target: an `MCPApp`; a host, which is any ASGI application that contains one, such as FastAPI's; a
+            `Command` that starts a server over stdio; or the URL of a server.
+        era: `stateless` (2026-07-28), `session` (`initialize`), or `auto` for the one that the server prefers.
+        transport: the transport to an app: `memory` (default), `http` on a free port, or `stdio` in another
+            process. A host is served over HTTP, with its own middleware and lifespan.
+        answers: answers to elicitation in order: `accept({…})`, `decline()`, `cancel()` or the fields of a form;
+            or a function of the `Question`, `async` or not. None for a client without elicitation.
+        sampling: replies of the client's model in order, or a function. None for a client without sampling.
+        roots: the directories that the client offers as roots.
+        log_level: the lowest level of log messages that the server is asked for; None for no log messages.
+        timeout: limit in seconds for each response, and for the handshake with a command or a URL; None for no
             limit.
-        headers: of each HTTP request; with them, an app is reached over http.
-        principal: who the client is, as if a host had authenticated them: `ctx.peer.principal`.
-        path: of the endpoint in a host, where its routes do not say it.
-        options: passed to `mcp.Client` as they are.
+        headers: headers of each HTTP request; with them, an app is served over HTTP.
+        principal: the user of the client, as if a host had authenticated them: `ctx.peer.principal`.
+        path: the path of the endpoint in a host, if it cannot be found in its routes.
+        options: passed to `mcp.Client` unchanged.
 
     Yields:
-        The client, with `logs`, `progress`, `questions` and `answers_left`. What is raised while it is connected
-        arrives as it was raised. It may be left in another task than it was entered in, of the same event loop.
+        The client, with `logs`, `progress`, `questions` and `answers_left`. Exceptions in the block are raised
+        unchanged. The block may be left in another task than it was entered in, of the same event loop.
 
     Raises:
-        ConnectError: the server cannot be reached, or does not speak that era.
-        LoadError: over stdio, the app is made where no other process could find it.
+        ConnectError: the server cannot be reached, or does not support the era.
+        LoadError: over stdio, another process could not import the app.
         ModuleNotFoundError: the official client is not installed.
         TypeError: the target is none of these.
-        ValueError: there is no such era or transport, or it does not lead there; or a host holds no app that can
-            be found, or several.
+        ValueError: there is no such era or transport, or the target does not support it; or a host contains no
+            app that can be found, or several.
     """
     require_client()
     if era not in _MODES:
         raise ValueError(f"there is no era {era!r}; use 'stateless', 'session' or 'auto'")
     from enfilade.client.recording_client import Connected
 
-    approach = Approach(headers, principal, path)
-    way = transport_to(target, transport, approach)
+    connection_options = ConnectionOptions(headers, principal, path)
+    transport = choose_transport(target, transport, connection_options)
     script = Script(answers, sampling, roots)
 
     @asynccontextmanager
     async def connected() -> AsyncIterator[tuple[Connected, str]]:
-        async with opened(target, way, approach) as found:
+        async with opened(target, transport, connection_options) as server:
             client = Connected(
-                found.streams,
+                server.streams,
                 script,
                 **{"mode": _MODES[era], "log_level": log_level, "read_timeout_seconds": timeout, **options},
             )
-            ours = not isinstance(target, str | Command) and way != "stdio"
-            async with _Reached(client, found, ours, timeout):
-                yield client, found.name
+            in_process = not isinstance(target, str | Command) and transport != "stdio"
+            async with _ClientSession(client, server, in_process, timeout):
+                yield client, server.name
 
-    async with held(connected()) as (client, name):
-        await _agree(client, era, log_level, name)
+    async with in_own_task(connected()) as (client, name):
+        await _check_era(client, era, log_level, name)
         yield client
         client.check_answers()
 
 
-class _Reached:
-    """Enters a client, and says what is wrong with the server if that fails; what an app here raises says it.
+class _ClientSession:
+    """Enters a client, and turns a failure of the handshake into a `ConnectError` with the reason.
 
     Args:
-        client: to be entered.
-        found: the way to the server.
-        ours: whether it is an app in this process, whose lifespan may take as long as it takes.
-        timeout: seconds for the handshake with any other; None for no limit. The official client asks twice, and
-            has a longer limit of its own for the first question (`server/discover`).
+        client: the client to enter.
+        server: the server.
+        in_process: whether it is an app in this process: its exceptions are raised unchanged, and its lifespan
+        may
+            take any time.
+        timeout: limit in seconds for the handshake with any other server; None for no limit. The official client
+            sends two requests, and has a longer limit of its own for the first one (`server/discover`).
     """
 
-    def __init__(self, client: Connected, found: Opened, ours: bool, timeout: float | None) -> None:
+    def __init__(self, client: Connected, server: OpenedServer, in_process: bool, timeout: float | None) -> None:
         self._client = client
-        self._found = found
-        self._ours = ours
-        self._timeout = None if ours else timeout
+        self._server = server
+        self._in_process = in_process
+        self._timeout = None if in_process else timeout
 
     async def __aenter__(self) -> Connected:
-        # No cancel scope of anyio's: those that the client enters here stay open beyond this block.
+        # No cancel scope of anyio: scopes that the client enters here stay open beyond this block.
         limit = asyncio.timeout(self._timeout)
         try:
             async with limit:
                 await self._client.__aenter__()
         except Exception as error:
-            if self._ours:
+            if self._in_process:
                 raise innermost(error) from None
-            late = TimeoutError(f"it has not answered within {self._timeout:g} s") if limit.expired() else None
-            raise ConnectError(self._why(late or innermost(error))) from error
+            cause = innermost(error)
+            if limit.expired():
+                cause = TimeoutError(f"it has not answered within {self._timeout:g} s")
+            raise ConnectError(self._describe(cause)) from error
         return self._client
 
     async def __aexit__(
@@ -151,16 +175,16 @@ class _Reached:
     ) -> None:
         await self._client.__aexit__(kind, error, trace)
 
-    def _why(self, error: BaseException) -> str:
-        text = f"{self._found.name} cannot be reached: {str(error) or type(error).__name__}"
+    def _describe(self, error: BaseException) -> str:
+        text = f"{self._server.name} cannot be reached: {str(error) or type(error).__name__}"
         if self._client.noise:
             text += "; it prints to its standard output, where only messages belong"
-        words = self._found.last_words()
-        return f"{text}\n\nIt said:\n{words}" if words else text
+        output = self._server.last_output()
+        return f"{text}\n\nIt said:\n{output}" if output else text
 
 
-async def _agree(client: Connected, era: Era, log_level: str | None, name: str) -> None:
-    """See to it that the era is spoken that was asked for, and that log messages come in it."""
+async def _check_era(client: Connected, era: Era, log_level: str | None, name: str) -> None:
+    """Check the negotiated era, and ask for log messages in a session."""
     stateless = client.protocol_version in STATELESS
     if era == "stateless" and not stateless:
         raise ConnectError(f"{name} does not speak {STATELESS[0]}; it speaks {client.protocol_version}")
@@ -169,3 +193,77 @@ async def _agree(client: Connected, era: Era, log_level: str | None, name: str) 
 
         params = SetLevelRequestParams.model_validate({"level": log_level})
         await client.session.send_request(SetLevelRequest(params=params), EmptyResult)
+
+
+@asynccontextmanager
+async def in_own_task(manager: AbstractAsyncContextManager[Value]) -> AsyncIterator[Value]:
+    """Enter a context manager in a task of its own, and leave it in that task when the caller leaves.
+
+    Args:
+        manager: the context manager. Exceptions of the caller's block are not passed to it.
+
+    Yields:
+        The value of the manager.
+
+    Raises:
+        BaseException: an exception of the manager when it is entered or left.
+    """
+    entered: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+    leave = asyncio.Event()
+
+    async def run() -> None:
+        async with manager as value:
+            entered.set_result(value)
+            await leave.wait()
+
+    task = asyncio.create_task(run())
+    futures: tuple[asyncio.Future[Any], ...] = (task, entered)
+    try:
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+        if not entered.done():
+            entered.cancel()
+            await task  # raises the exception of the manager
+        yield entered.result()
+    except BaseException:
+        leave.set()
+        if not entered.done() or entered.cancelled():
+            task.cancel()  # the manager may still be waiting to be entered
+        await _wait_for_end(task)
+        raise
+    leave.set()
+    await _wait_for_end(task)
+    task.result()
+
+
+async def _wait_for_end(task: asyncio.Task[None]) -> None:
+    """Wait until a task has ended, even if the scope of the caller was cancelled."""
+    from anyio import CancelScope
+
+    with CancelScope(shield=True):
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            raise
+    if not task.cancelled():
+        task.exception()  # an exception of the caller takes precedence
+
+
+def require_client() -> None:
+    """Check that the official client is installed, in a version that supports both eras.
+
+    Raises:
+        ModuleNotFoundError: it is not; the text says what to install.
+    """
+    try:
+        from mcp import Client  # noqa: F401 - older versions have none
+    except ImportError as error:
+        raise ModuleNotFoundError(MORE_PACKAGES) from error
+
+
+def innermost(error: BaseException) -> BaseException:
+    """Return the first exception inside nested exception groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

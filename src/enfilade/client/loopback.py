@@ -1,41 +1,47 @@
-"""An ASGI application behind a real socket of 127.0.0.1, served by uvicorn in the running event loop.
+"""Serve an app, or a host that contains apps, on a port of 127.0.0.1, by uvicorn in the running event loop.
 
-Easy to get wrong: uvicorn's own loop takes over signals, and looks for its end ten times a second. So its start
-and its stop are called here, with nothing in between, and a test costs milliseconds.
+A host is any ASGI application that contains an app: FastAPI, Starlette, and middleware around them.
+
+Easy to get wrong:
+- uvicorn's main loop takes over signals, and checks for its end ten times a second. So only its start-up and its
+  shutdown are called, and a test costs milliseconds.
+- The lifespan of a host is run here, not by uvicorn, so that its exceptions reach the test unchanged.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from enfilade.app import MCPApp
 from enfilade.startup import uvicorn_import
 from enfilade.transports.http11.server import http_protocol
 
 uvicorn_import.import_uvicorn()
-import uvicorn  # noqa: E402 - as lean as that has made it
+import uvicorn  # noqa: E402 - without its command line, by the call above
+
+_MAX_DEPTH: Final = 16  # of nested hosts and middleware
+_NEEDS_PATH: Final = "say where it is by path=, such as path='/mcp'"
 
 
 @asynccontextmanager
 async def served(target: Any, principal: str | None = None) -> AsyncIterator[str]:
-    """Serve an app, or a host that holds apps, on a free port, and yield the URL of its root.
+    """Serve an app, or a host that contains apps, on a free port, and yield the URL of its root.
 
     Args:
         target: an `MCPApp`, or any ASGI application.
-        principal: who each request comes from, as if a host had authenticated them; None for nobody.
+        principal: the user of each request, as if a host had authenticated them; None for none.
     """
     async with AsyncExitStack() as stack:
         state: dict[str, Any] = {}
         apps = [target] if isinstance(target, MCPApp) else []
         if not apps:
-            from enfilade.client.hosts import apps_of, lifespan_of
-
             state = await stack.enter_async_context(lifespan_of(target))
             apps = apps_of(target)
-        for app in apps:  # whose lifespans a host does not run; one that is up already is left as it is
+        for app in apps:  # a host does not run their lifespans; one that is running already is not run again
             await stack.enter_async_context(app.running())
         server = _server(target if principal is None else _as_user(target, principal))
         server.lifespan.state = state
@@ -55,7 +61,7 @@ def _server(asgi: Any) -> uvicorn.Server:
         asgi,
         http=http_protocol(),
         ws="none",
-        lifespan="off",  # ours has it, and lets what it raises arrive
+        lifespan="off",  # it is run above, so that its exceptions reach the test
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=1,
@@ -68,7 +74,7 @@ def _server(asgi: Any) -> uvicorn.Server:
 
 
 class _User:
-    """A user as Starlette's authentication leaves one in the scope."""
+    """A user in the scope, in the form of Starlette's authentication."""
 
     is_authenticated = True
 
@@ -83,3 +89,87 @@ def _as_user(asgi: Any, name: str) -> Callable[..., Any]:
         await asgi({**scope, "user": user}, receive, send)
 
     return authenticated
+
+
+def contained_app(host: Any) -> tuple[MCPApp, str]:
+    """Return the app in a host, and the path of its endpoint there.
+
+    Raises:
+        ValueError: no app is found, or several.
+    """
+    apps = {path: app for app, path in _apps(host, "", _MAX_DEPTH)}
+    name = type(host).__name__
+    if not apps:
+        raise ValueError(f"no MCPApp is found among the routes of this {name}; {_NEEDS_PATH}")
+    if len(apps) > 1:
+        raise ValueError(f"this {name} holds several MCPApps, at {', '.join(sorted(apps))}; {_NEEDS_PATH}")
+    path, app = apps.popitem()
+    return app, path
+
+
+def apps_of(host: Any) -> list[MCPApp]:
+    """Return all apps in a host, without duplicates."""
+    return list({id(app): app for app, _ in _apps(host, "", _MAX_DEPTH)}.values())
+
+
+def _apps(holder: Any, prefix: str, depth: int) -> Iterator[tuple[MCPApp, str]]:
+    """Yield apps and their paths: in routes, behind middleware, and behind their bound methods."""
+    owner = getattr(holder, "__self__", None)
+    if isinstance(owner, MCPApp):
+        holder = owner
+    if isinstance(holder, MCPApp):
+        yield holder, _endpoint(holder, prefix)
+    elif depth and isinstance(routes := getattr(holder, "routes", None), list | tuple):
+        for route in routes:
+            path = str(getattr(route, "path", ""))
+            exact = not hasattr(route, "routes")  # a route matches its path only, a mount all paths below
+            inner = getattr(route, "app", None) or getattr(route, "endpoint", None)
+            for app, endpoint in _apps(inner, prefix + path.partition("{")[0].rstrip("/"), depth - 1):
+                yield app, (prefix + path.partition("{")[0]).rstrip("/") or "/" if exact else endpoint
+    elif depth and (inner := getattr(holder, "app", None)) is not None:
+        yield from _apps(inner, prefix, depth - 1)
+
+
+def _endpoint(app: MCPApp, prefix: str) -> str:
+    """Return the path of a mounted app's endpoint: below the mount, or the mount's own path with a slash."""
+    own = app.settings.path
+    return f"{prefix}/" if prefix.endswith(own) else f"{prefix}{own}"
+
+
+@asynccontextmanager
+async def lifespan_of(host: Any) -> AsyncIterator[dict[str, Any]]:
+    """Run the lifespan of an ASGI application, if it has one, and yield its state for requests."""
+    state: dict[str, Any] = {}
+    to_host: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    from_host: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
+    task = asyncio.ensure_future(host(scope, to_host.get, from_host.put))
+    has_lifespan = await _lifespan_step("startup", task, to_host, from_host)
+    try:
+        yield state
+    finally:
+        if has_lifespan:
+            await _lifespan_step("shutdown", task, to_host, from_host)
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def _lifespan_step(step: str, task: asyncio.Future[Any], to_host: Any, from_host: Any) -> bool:
+    """Run a step of a lifespan; return False if the host has none.
+
+    Raises:
+        BaseException: an exception of the host in this step.
+        RuntimeError: the host reports a failure without an exception.
+    """
+    to_host.put_nowait({"type": f"lifespan.{step}"})
+    answer = asyncio.ensure_future(from_host.get())
+    await asyncio.wait({task, answer}, return_when=asyncio.FIRST_COMPLETED)
+    if not answer.done():
+        answer.cancel()
+        return False  # it has ended, or does not support lifespans and has raised
+    message = answer.result()
+    if not message["type"].endswith(".failed"):
+        return True
+    await asyncio.wait({task}, timeout=1)
+    error = task.exception() if task.done() and not task.cancelled() else None
+    raise error or RuntimeError(f"the host's lifespan failed: {message.get('message', '')}".rstrip())

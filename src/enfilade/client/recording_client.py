@@ -1,7 +1,7 @@
-"""The official client, which also remembers: logs, progress, questions.
+"""The official client, which also records log messages, progress and questions.
 
-Easy to get wrong: a failure of the script (no answer left) reaches the server as an error, and comes back as a
-result like any other. Whatever asks the server for something here looks for such a failure first.
+Easy to get wrong: if the script has no answer left, the server gets an error, and may return a normal result. So
+each request here raises such a failure before it returns the result.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class LogMessage:
 
     Attributes:
         level: `debug` to `emergency`.
-        data: what was logged.
-        logger: who logged it; None if the server does not say.
+        data: the logged value.
+        logger: the name of the logger; None if the server sends none.
     """
 
     level: str
@@ -38,9 +38,9 @@ class Report:
     """A report of progress.
 
     Attributes:
-        progress: how far it is.
-        total: how far it will be; None if nobody knows.
-        message: what is being done.
+        progress: the progress so far.
+        total: the final progress; None if unknown.
+        message: a description of the current step.
     """
 
     progress: float
@@ -49,12 +49,12 @@ class Report:
 
 
 class Connected(Client):
-    """The official `mcp.Client`, connected, with an ear for what a server says along the way.
+    """The official `mcp.Client`, connected, which records what the server sends besides responses.
 
     Attributes:
         logs: log messages so far, oldest first.
         progress: reports of progress so far.
-        noise: what came that was no message, such as lines that a server prints to its standard output.
+        noise: errors of input that was no message, such as lines that a server prints to its standard output.
     """
 
     def __init__(self, server: Any, script: Script, **options: Any) -> None:
@@ -73,37 +73,37 @@ class Connected(Client):
 
     @property
     def questions(self) -> list[Question]:
-        """What the server has asked so far."""
+        """The questions of the server so far."""
         return self._script.questions
 
     @property
     def answers_left(self) -> list[Any]:
-        """Answers that were given and not asked for; `assert not client.answers_left`."""
-        return self._script.left
+        """Answers that the server has not asked for; `assert not client.answers_left`."""
+        return self._script.remaining
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any] | None = None, *args: Any, **options: Any
     ) -> CallToolResult:
-        """Call a tool, as `mcp.Client` does, and remember its progress.
+        """Call a tool, as `mcp.Client` does, and record its progress.
 
         Raises:
-            OutOfAnswersError: the tool asked more than there are answers.
+            OutOfAnswersError: the tool asked more questions than there are answers.
         """
-        given = args[1] if len(args) > 1 else options.pop("progress_callback", None)
+        callback = args[1] if len(args) > 1 else options.pop("progress_callback", None)
 
-        async def reported(progress: float, total: float | None, message: str | None) -> None:
+        async def record(progress: float, total: float | None, message: str | None) -> None:
             self.progress.append(Report(progress, total, message))
-            if given is not None:
-                await given(progress, total, message)
+            if callback is not None:
+                await callback(progress, total, message)
 
-        options["progress_callback"] = reported
+        options["progress_callback"] = record
         return await self._checked(super().call_tool(name, arguments, *args[:1], **options))
 
     async def get_prompt(self, *args: Any, **options: Any) -> GetPromptResult:
-        """Fill in a prompt, as `mcp.Client` does.
+        """Get a prompt, as `mcp.Client` does.
 
         Raises:
-            OutOfAnswersError: the prompt asked more than there are answers.
+            OutOfAnswersError: the prompt asked more questions than there are answers.
         """
         return await self._checked(super().get_prompt(*args, **options))
 
@@ -111,15 +111,15 @@ class Connected(Client):
         """Read a resource, as `mcp.Client` does.
 
         Raises:
-            OutOfAnswersError: the resource asked more than there are answers.
+            OutOfAnswersError: the resource asked more questions than there are answers.
         """
         return await self._checked(super().read_resource(*args, **options))
 
     def check_answers(self) -> None:
-        """Raise what went wrong with an answer, if anything did.
+        """Raise the failure of an answer, if there was one.
 
         Raises:
-            OutOfAnswersError: the server asked more than there are answers.
+            OutOfAnswersError: the server asked more questions than there are answers.
         """
         if (failure := self._script.take_failure()) is not None:
             raise failure

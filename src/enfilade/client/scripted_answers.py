@@ -1,7 +1,7 @@
-"""What a scripted client answers to a server's questions, and what it was asked.
+"""Answers to a server's questions by a script, and a record of the questions.
 
-Easy to get wrong: who notices that an answer is missing. A client that merely fails makes the server report an
-error, which a test may not look at; so the failure is kept, and raised out of the call that led to the question.
+Easy to get wrong: a missing answer must fail the test. An error response alone makes the server report an error,
+which a test may not check; so the failure is stored, and raised from the call that led to the question.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from mcp_types import CreateMessageResult, ElicitResult, ErrorData
 
 Kind = Literal["elicitation", "sampling", "roots"]
 
-_REFUSED = -32603  # internal error: the script ends here, whatever the server makes of it
+_INTERNAL_ERROR: Final = -32603  # the code for a question without an answer
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a user does with a question.
+    """The reaction of a user to a question.
 
     Attributes:
         action: `accept`, `decline` or `cancel`.
-        content: the fields of the form, if it was accepted.
+        content: the fields of an accepted form.
     """
 
     action: Literal["accept", "decline", "cancel"]
@@ -34,7 +34,7 @@ class Answer:
 
 
 def accept(content: Mapping[str, Any] | None = None) -> Answer:
-    """The user fills in the form, or visits the page.
+    """Return the answer of a user who fills in the form, or visits the page.
 
     Args:
         content: the fields of the form by name; None for a page.
@@ -43,25 +43,25 @@ def accept(content: Mapping[str, Any] | None = None) -> Answer:
 
 
 def decline() -> Answer:
-    """The user says no."""
+    """Return the answer of a user who declines."""
     return Answer("decline")
 
 
 def cancel() -> Answer:
-    """The user goes away without an answer."""
+    """Return the answer of a user who cancels."""
     return Answer("cancel")
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a server asked.
+    """A question of a server.
 
     Attributes:
         kind: `elicitation`, `sampling` or `roots`.
-        message: the words of the question; of sampling, the text of the last message.
-        schema: of the form, if it is one.
-        url: the page to visit, if it is one.
-        params: all of it, as the official client has it; None for roots.
+        message: the text of the question; for sampling, the text of the last message.
+        schema: the schema of the form; None for other questions.
+        url: the URL of the page to visit; None for other questions.
+        params: the parameters as the official client parses them; None for roots.
     """
 
     kind: Kind
@@ -72,62 +72,66 @@ class Question:
 
 
 class OutOfAnswersError(AssertionError):
-    """A server asked more than the test has answers for."""
+    """A server asked more questions than the test has answers for."""
 
 
-Given: TypeAlias = Sequence[Any] | Callable[[Question], Any]
+Answers: TypeAlias = Sequence[Any] | Callable[[Question], Any]
 
 
 class Script:
     """Answers a server's questions, in order.
 
     Args:
-        answers: to elicitation: `accept(…)`, `decline()`, `cancel()` or the fields of a form; or a function of
-            the `Question`, `async` or not. None for a client that cannot be asked.
-        sampling: texts that the client's model says, or whole `CreateMessageResult`s; or a function.
-        roots: the directories that the user has opened, as paths or `file:` URIs.
+        answers: answers to elicitation: `accept(…)`, `decline()`, `cancel()` or the fields of a form; or a
+            function of the `Question`, `async` or not. None for a client without elicitation.
+        sampling: replies of the client's model as texts or `CreateMessageResult`s; or a function.
+        roots: the directories that the client offers as roots, as paths or `file:` URIs.
 
     Attributes:
-        questions: what was asked so far.
-        failure: what went wrong with an answer; None if nothing did.
+        questions: the questions so far.
+        failure: the first failure of an answer; None if there was none.
     """
 
-    def __init__(self, answers: Given | None, sampling: Given | None, roots: Sequence[str | Path] | None) -> None:
+    def __init__(
+        self, answers: Answers | None, sampling: Answers | None, roots: Sequence[str | Path] | None
+    ) -> None:
         self.questions: list[Question] = []
         self.failure: Exception | None = None
-        self._given: dict[Kind, Given] = {}
-        for kind, given in (("elicitation", answers), ("sampling", sampling)):
-            if given is not None:
-                self._given[kind] = given if callable(given) else list(given)  # type: ignore[index]
+        self._answers: dict[Kind, Answers] = {}
+        for kind, replies in (("elicitation", answers), ("sampling", sampling)):
+            if replies is not None:
+                self._answers[kind] = replies if callable(replies) else list(replies)  # type: ignore[index]
         self._roots = None if roots is None else [_uri(root) for root in roots]
 
     @property
-    def left(self) -> list[Any]:
-        """Answers that nobody asked for."""
-        return [each for given in self._given.values() if not callable(given) for each in given]
+    def remaining(self) -> list[Any]:
+        """The answers that were not asked for."""
+        return [answer for answers in self._answers.values() if not callable(answers) for answer in answers]
 
     def callbacks(self) -> dict[str, Any]:
-        """Return the callbacks of `mcp.Client`; a client without one declares that it cannot be asked."""
-        found: dict[str, Any] = {}
-        if "elicitation" in self._given:
-            found["elicitation_callback"] = self._elicit
-        if "sampling" in self._given:
-            found["sampling_callback"] = self._sample
+        """Return the callbacks of `mcp.Client`; the client declares a capability for each of them."""
+        callbacks: dict[str, Any] = {}
+        if "elicitation" in self._answers:
+            callbacks["elicitation_callback"] = self._elicit
+        if "sampling" in self._answers:
+            callbacks["sampling_callback"] = self._sample
         if self._roots is not None:
-            found["list_roots_callback"] = self._list_roots
-        return found
+            callbacks["list_roots_callback"] = self._list_roots
+        return callbacks
 
     def take_failure(self) -> Exception | None:
-        """Return what went wrong, once."""
+        """Return the failure, and clear it."""
         failure, self.failure = self.failure, None
         return failure
 
     async def _elicit(self, context: Any, params: Any) -> Any:
         schema, url = getattr(params, "requested_schema", None), getattr(params, "url", None)
-        return await self._answered(Question("elicitation", params.message, schema, url, params), _elicited)
+        return await self._answer(
+            Question("elicitation", params.message, schema, url, params), _elicitation_result
+        )
 
     async def _sample(self, context: Any, params: Any) -> Any:
-        return await self._answered(Question("sampling", _last_words(params), params=params), _sampled)
+        return await self._answer(Question("sampling", _last_text(params), params=params), _sampling_result)
 
     async def _list_roots(self, context: Any) -> Any:
         from mcp_types import ListRootsResult
@@ -135,7 +139,7 @@ class Script:
         self.questions.append(Question("roots", "roots"))
         return ListRootsResult.model_validate({"roots": [{"uri": uri} for uri in self._roots or ()]})
 
-    async def _answered(self, question: Question, as_result: Callable[[Any], Any]) -> Any:
+    async def _answer(self, question: Question, as_result: Callable[[Any], Any]) -> Any:
         self.questions.append(question)
         try:
             return as_result(await self._next(question))
@@ -144,20 +148,20 @@ class Script:
             return _error(f"no answer: {error}")
 
     async def _next(self, question: Question) -> Any:
-        given = self._given[question.kind]
-        if callable(given):
-            answer = given(question)
+        answers = self._answers[question.kind]
+        if callable(answers):
+            answer = answers(question)
             return await answer if inspect.isawaitable(answer) else answer
-        if not given:
-            asked = [each.message for each in self.questions if each.kind == question.kind]
+        if not answers:
+            messages = [earlier.message for earlier in self.questions if earlier.kind == question.kind]
             raise OutOfAnswersError(
                 f"the server asked {question.message!r} ({question.kind}), and no answer is left; "
-                f"it has asked {len(asked)} in all: {', '.join(map(repr, asked))}"
+                f"it has asked {len(messages)} in all: {', '.join(map(repr, messages))}"
             )
-        return given.pop(0)  # type: ignore[attr-defined]  # a list of our own
+        return answers.pop(0)  # type: ignore[attr-defined]  # a list, made in the constructor
 
 
-def _elicited(answer: Any) -> ElicitResult | ErrorData:
+def _elicitation_result(answer: Any) -> ElicitResult | ErrorData:
     from mcp_types import ElicitResult, ErrorData
 
     if isinstance(answer, ElicitResult | ErrorData):
@@ -170,7 +174,7 @@ def _elicited(answer: Any) -> ElicitResult | ErrorData:
     return ElicitResult(action=answer.action, content=content)
 
 
-def _sampled(answer: Any) -> CreateMessageResult | ErrorData:
+def _sampling_result(answer: Any) -> CreateMessageResult | ErrorData:
     from mcp_types import CreateMessageResult, ErrorData, TextContent
 
     if not isinstance(answer, str):
@@ -184,10 +188,10 @@ def _sampled(answer: Any) -> CreateMessageResult | ErrorData:
 def _error(message: str) -> ErrorData:
     from mcp_types import ErrorData
 
-    return ErrorData(code=_REFUSED, message=message)
+    return ErrorData(code=_INTERNAL_ERROR, message=message)
 
 
-def _last_words(params: Any) -> str:
+def _last_text(params: Any) -> str:
     content = params.messages[-1].content if params.messages else None
     blocks: list[Any] = content if isinstance(content, list) else [content]
     return " ".join(block.text for block in blocks if hasattr(block, "text"))

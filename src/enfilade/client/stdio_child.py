@@ -1,8 +1,9 @@
-"""A process of its own for an app that is tested over stdio.
+"""The process that serves an app which is tested over stdio.
 
-It is `python -m enfilade.client.stdio_child MODULE FILE NAME TOOLS`, with the tools that the app has in the test.
+It is started as `python -m enfilade.client.stdio_child MODULE FILE NAME TOOLS`, with the names of the tools that
+the app has in the test.
 
-Easy to get wrong: whatever the file prints while it is imported must not get into the pipe of the protocol.
+Easy to get wrong: output of the file while it is imported must not reach standard output, which carries messages.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from enfilade.loading import LoadError, Source
 
 
 def main() -> None:
-    """Serve the app that the arguments name."""
+    """Serve the app that the arguments specify."""
     module, file, name, tools = sys.argv[1:]
     with contextlib.redirect_stdout(sys.stderr):
         try:
@@ -23,8 +24,8 @@ def main() -> None:
             raise SystemExit(str(error)) from None
     missing = set(filter(None, tools.split(","))) - {tool.name for tool in app.tools}
     if missing:
-        said = f"{Path(file).name} makes the app without {', '.join(sorted(missing))}"
-        raise SystemExit(f"{said}: over stdio, import there what adds tools to it")
+        problem = f"{Path(file).name} makes the app without {', '.join(sorted(missing))}"
+        raise SystemExit(f"{problem}: over stdio, import there what adds tools to it")
     app.run("stdio", log_level="warning")
 
 

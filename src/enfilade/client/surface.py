@@ -1,6 +1,6 @@
-"""The surface of a server: all that it tells a client of itself, as plain data.
+"""The surface of a server: its capabilities and lists, as plain data.
 
-Easy to get wrong: a list whose pages lead in a circle. A cursor that comes again ends the reading.
+Easy to get wrong: a list with an endless sequence of pages. A repeated cursor is an error.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class EndlessListError(Exception):
 
 
 class Surface(Struct, kw_only=True):
-    """What a server offers, under the protocol's names.
+    """The surface of a server, with the protocol's names.
 
     Attributes:
-        revision: of the protocol, as it was agreed on.
-        server: name, version and so on; empty if the server does not say.
-        capabilities: what it is capable of.
-        instructions: how to use it.
-        tools: as listed, all pages.
-        resources: as listed.
-        templates: as listed.
-        prompts: as listed.
+        revision: the negotiated protocol revision.
+        server: the server's name, version and other information; empty if it sends none.
+        capabilities: the capabilities of the server.
+        instructions: the instructions of the server.
+        tools: the listed tools, of all pages.
+        resources: the listed resources.
+        templates: the listed resource templates.
+        prompts: the listed prompts.
     """
 
     revision: str = ""
@@ -49,38 +49,38 @@ class Surface(Struct, kw_only=True):
 
 
 async def read_surface(client: Client) -> Surface:
-    """Ask a server for all that it offers.
+    """Request the surface of a server.
 
     Raises:
         EndlessListError: the pages of a list do not end.
-        mcp.MCPError: it answers with an error.
-        pydantic.ValidationError: what it answers is against the protocol.
+        mcp.MCPError: the server responds with an error.
+        pydantic.ValidationError: a response violates the protocol.
     """
-    can = client.server_capabilities
+    capabilities = client.server_capabilities
     surface = Surface(
         revision=client.protocol_version,
         server=_plain(client.server_info) if client.server_info is not None else {},
-        capabilities=_plain(can),
+        capabilities=_plain(capabilities),
         instructions=client.instructions,
     )
-    if can.tools is not None:
+    if capabilities.tools is not None:
         surface.tools = await list_tools(client)
-    if can.resources is not None:
+    if capabilities.resources is not None:
         surface.resources = await _all("resources/list", client.list_resources, "resources")
         surface.templates = await _all(
             "resources/templates/list", client.list_resource_templates, "resource_templates"
         )
-    if can.prompts is not None:
+    if capabilities.prompts is not None:
         surface.prompts = await _all("prompts/list", client.list_prompts, "prompts")
     return surface
 
 
 async def list_tools(client: Client) -> list[Item]:
-    """Return all pages of the tools that a server lists.
+    """Return the tools that a server lists, of all pages.
 
     Raises:
-        EndlessListError: they do not end.
-        mcp.MCPError: it answers with an error.
+        EndlessListError: the pages do not end.
+        mcp.MCPError: the server responds with an error.
     """
     return await _all("tools/list", client.list_tools, "tools")
 
@@ -89,10 +89,10 @@ def arguments_of(tool: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], 
     """Return the arguments of a listed tool: name, schema, whether it is required."""
     schema = tool.get("inputSchema", {})
     required = set(schema.get("required", ()))
-    return [(name, part, name in required) for name, part in schema.get("properties", {}).items()]
+    return [(name, argument, name in required) for name, argument in schema.get("properties", {}).items()]
 
 
-async def _all(method: str, ask: Callable[..., Awaitable[Any]], key: str) -> list[Item]:
+async def _all(method: str, request_page: Callable[..., Awaitable[Any]], key: str) -> list[Item]:
     from mcp import MCPError
 
     items: list[Item] = []
@@ -100,7 +100,7 @@ async def _all(method: str, ask: Callable[..., Awaitable[Any]], key: str) -> lis
     cursor: str | None = None
     while True:
         try:
-            page = await ask(cursor=cursor)
+            page = await request_page(cursor=cursor)
         except MCPError as error:
             if error.code == _METHOD_NOT_FOUND and not seen:
                 return []
@@ -117,5 +117,5 @@ async def _all(method: str, ask: Callable[..., Awaitable[Any]], key: str) -> lis
 
 
 def _plain(model: Any) -> Item:
-    found: Item = model.model_dump(by_alias=True, exclude_none=True, mode="json")
-    return found
+    item: Item = model.model_dump(by_alias=True, exclude_none=True, mode="json")
+    return item

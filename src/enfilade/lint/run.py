@@ -12,8 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from enfilade.client.connect import Era, connect
-from enfilade.client.errors import ConnectError, innermost
+from enfilade.client.connect import ConnectError, Era, connect, innermost
 from enfilade.client.surface import EndlessListError, Surface, read_surface
 from enfilade.client.targets import Target
 from enfilade.lint import schema_rules, surface_rules

@@ -1,7 +1,9 @@
-"""The other end of the wire: a client that answers by a script, for tests and for the command line.
+"""A client with scripted answers, for tests of a server: the public names of `enfilade.client`.
 
-This is only the face: it hands names on, each imported when it is first asked for. Easy to get wrong: pytest
-loads the plugin of this room in every run of everybody who has Enfilade installed, so nothing is imported here.
+Each name is imported when it is first read.
+
+Easy to get wrong: pytest loads the plugin of this package in every environment with Enfilade, so nothing may be
+imported here.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,8 +13,7 @@ if TYPE_CHECKING:
         ArgumentError as ArgumentError,
         read_arguments as read_arguments,
     )
-    from enfilade.client.connect import Connect as Connect, connect as connect
-    from enfilade.client.errors import ConnectError as ConnectError
+    from enfilade.client.connect import Connect as Connect, ConnectError as ConnectError, connect as connect
     from enfilade.client.recording_client import (
         Connected as Connected,
         LogMessage as LogMessage,
@@ -32,11 +33,10 @@ if TYPE_CHECKING:
     )
     from enfilade.client.targets import Command as Command
 
-#: The public names, by the module that has them. Type checkers read the imports above.
+#: The public names by module. Type checkers read the imports above.
 _EXPORTS = {
     "enfilade.client.arguments": ("ArgumentError", "read_arguments"),
-    "enfilade.client.connect": ("Connect", "connect"),
-    "enfilade.client.errors": ("ConnectError",),
+    "enfilade.client.connect": ("Connect", "ConnectError", "connect"),
     "enfilade.client.recording_client": ("Connected", "LogMessage", "Report"),
     "enfilade.client.scripted_answers": (
         "Answer",
@@ -51,7 +51,7 @@ _EXPORTS = {
 }
 _LAZY_EXPORTS = dict(sorted((name, module) for module, names in _EXPORTS.items() for name in names))
 
-if not TYPE_CHECKING:  # type checkers would take every name for one that there is
+if not TYPE_CHECKING:  # type checkers would accept every name
     __all__ = list(_LAZY_EXPORTS)
 
     def __getattr__(name: str) -> Any:

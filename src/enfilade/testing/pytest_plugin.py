@@ -5,8 +5,8 @@ A project defines one fixture, `mcp_app`, which returns its `MCPApp` (or a `Comm
 with the official client; `mcp_connect` is for tests that run an event loop of their own, or in that of another
 plugin, such as pytest-asyncio.
 
-Easy to get wrong: pytest loads this in every run of everybody who has Enfilade installed. It imports nothing but
-pytest, and adds nothing to tests that do not ask for its fixtures.
+Easy to get wrong: pytest loads this plugin in every environment with Enfilade. It imports only pytest, and does
+not change tests without its fixtures.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _ERAS: Final = ("stateless", "session")
 _TRANSPORTS: Final = ("memory", "stdio", "http")
 
-#: What a test asks for to be run once for each era and transport.
-_ASKS: Final = "mcp_era"
+#: The fixture by which a test is run once for each era and transport.
+_PARAMETRIZED: Final = "mcp_era"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,43 +49,43 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for a client once for each era and transport."""
-    if _ASKS not in metafunc.fixturenames:
+    """Run a test with a client once for each era and transport."""
+    if _PARAMETRIZED not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("mcp")
-    said = {} if marker is None else marker.kwargs
-    if "transports" not in said and said.get("headers"):  # which only HTTP has
-        said = {**said, "transports": ["http"]}
-    eras = _chosen("eras", said.get("eras"), metafunc.config.getini("mcp_eras"), _ERAS)
+    options = {} if marker is None else marker.kwargs
+    if "transports" not in options and options.get("headers"):  # only HTTP has headers
+        options = {**options, "transports": ["http"]}
+    eras = _chosen("eras", options.get("eras"), metafunc.config.getini("mcp_eras"), _ERAS)
     transports = _chosen(
-        "transports", said.get("transports"), metafunc.config.getini("mcp_transports"), _TRANSPORTS
+        "transports", options.get("transports"), metafunc.config.getini("mcp_transports"), _TRANSPORTS
     )
     pairs = list(product(eras, transports))
     ids = [f"{era}-{transport}" for era, transport in pairs]
     metafunc.parametrize(("mcp_era", "mcp_transport"), pairs, ids=ids, scope="function", indirect=True)
-    if _any_backend(metafunc):  # by a mark, which outranks the parameters that the fixture has itself
+    if _any_backend(metafunc):  # a mark takes precedence over the parameters of the fixture
         ids = [getattr(pytest, "HIDDEN_PARAM", "asyncio")]
         metafunc.definition.add_marker(pytest.mark.parametrize("anyio_backend", ["asyncio"], ids=ids))
 
 
-def _chosen(what: str, said: Any, usual: Sequence[str], known: Sequence[str]) -> Sequence[str]:
-    chosen = [said] if isinstance(said, str) else usual if said is None else list(said)
-    unknown = [each for each in chosen if each not in known]
+def _chosen(option: str, value: Any, default: Sequence[str], choices: Sequence[str]) -> Sequence[str]:
+    chosen = [value] if isinstance(value, str) else default if value is None else list(value)
+    unknown = [name for name in chosen if name not in choices]
     if unknown or not chosen:
-        found = f"no {what}" if not chosen else f"no {unknown[0]!r} among {what}"
-        raise pytest.UsageError(f"there is {found} of mcp_client; choose from {', '.join(known)}")
+        problem = f"no {option}" if not chosen else f"no {unknown[0]!r} among {option}"
+        raise pytest.UsageError(f"there is {problem} of mcp_client; choose from {', '.join(choices)}")
     return chosen
 
 
 def _any_backend(metafunc: pytest.Metafunc) -> bool:
-    """Whether anyio would run the test once for each of its backends; a server needs asyncio."""
+    """Return whether anyio would run the test once for each of its backends; a server needs asyncio."""
     definitions = getattr(metafunc, "_arg2fixturedefs", {}).get("anyio_backend")
     return definitions is not None and definitions[-1].params is not None
 
 
 @pytest.fixture
 def mcp_app() -> Any:
-    """The server to be tested; a project defines a fixture of this name."""
+    """The server under test; a project defines a fixture of this name."""
     raise pytest.UsageError(
         "define a fixture `mcp_app` in conftest.py, which returns your MCPApp, and mcp_client connects to it"
     )
@@ -93,13 +93,13 @@ def mcp_app() -> Any:
 
 @pytest.fixture
 def mcp_era(request: pytest.FixtureRequest) -> str:
-    """The era that the test's client speaks: `stateless` or `session`."""
+    """The era of the test's client: `stateless` or `session`."""
     return str(request.param)
 
 
 @pytest.fixture
 def mcp_transport(request: pytest.FixtureRequest) -> str:
-    """The transport that the test's client takes: `memory`, `http` or `stdio`."""
+    """The transport of the test's client: `memory`, `http` or `stdio`."""
     return str(request.param)
 
 
@@ -117,13 +117,15 @@ def mcp_connect(request: pytest.FixtureRequest, mcp_app: Any, mcp_era: str, mcp_
 
 
 def _is_app(target: Any) -> bool:
-    """Whether a target can be reached by any transport; a command, a URL and a host have one each."""
+    """Return whether a target supports all transports; a command, a URL and a host support one each."""
     return hasattr(target, "running")
 
 
 def _check_runner(request: pytest.FixtureRequest) -> None:
-    """Fail if pytest-asyncio runs the test: in its event loop, not the client's, each call would wait."""
-    if "pytest_asyncio" in sys.modules and request.node.get_closest_marker("asyncio"):  # auto mode marks it, too
+    """Fail if pytest-asyncio runs the test: its event loop is not the client's, so each call would hang."""
+    if "pytest_asyncio" in sys.modules and request.node.get_closest_marker(
+        "asyncio"
+    ):  # auto mode sets the mark as well
         pytest.fail(
             "pytest-asyncio runs this test in an event loop of its own, and mcp_client is in that of anyio: take "
             "mcp_connect instead (`async with mcp_connect() as client:`), or let anyio run the test, without the "
