@@ -91,14 +91,20 @@ class ServerAccess(msgspec.Struct, frozen=True):
         return result
 
 
-class ToolCalls:
-    """Other tools of the same server, called as a client would call them: middleware, limits and all."""
+class _ServerCalls:
+    """Calls of one handler to its own server."""
 
     __slots__ = ("_request", "_server")
 
     def __init__(self, request: Request, server: ServerAccess) -> None:
         self._request = request
         self._server = server
+
+
+class ToolCalls(_ServerCalls):
+    """Other tools of the same server, called as a client would call them: middleware, limits and all."""
+
+    __slots__ = ()
 
     def list(self) -> Sequence[Tool]:
         """Return the definitions of the server's tools, in listed order."""
@@ -152,14 +158,10 @@ class ToolCalls:
             return CallToolResult(content=[TextContent(text=error.message)], is_error=True)
 
 
-class ResourceReads:
+class ResourceReads(_ServerCalls):
     """The server's own resources."""
 
-    __slots__ = ("_request", "_server")
-
-    def __init__(self, request: Request, server: ServerAccess) -> None:
-        self._request = request
-        self._server = server
+    __slots__ = ()
 
     def list(self) -> Sequence[Resource]:
         """Return the definitions of the server's resources, in listed order; files are looked up."""
@@ -189,14 +191,10 @@ class ResourceReads:
             raise _as_raised(error, ResourceError) from error.__cause__
 
 
-class PromptGets:
+class PromptGets(_ServerCalls):
     """The server's own prompts."""
 
-    __slots__ = ("_request", "_server")
-
-    def __init__(self, request: Request, server: ServerAccess) -> None:
-        self._request = request
-        self._server = server
+    __slots__ = ()
 
     def list(self) -> Sequence[Prompt]:
         """Return the definitions of the server's prompts, in listed order."""
