@@ -55,14 +55,16 @@ def check_options(label: str, **options: object) -> None:
             raise TypeError(f"{label}: {name} is {expected}, not {value!r}")
 
 
-class Dumped(Protocol):
+class DumpableModel(Protocol):
     """A model of pydantic, such as `ToolAnnotations`, `Annotations` and `Icon` of the official SDK."""
 
     def model_dump(self, *, mode: str, by_alias: bool, exclude_none: bool) -> dict[str, Any]:
         """Return its members as JSON has them."""
 
 
-def read_annotations(hints: ToolAnnotations | Mapping[str, Any] | Dumped | None) -> ToolAnnotations | UnsetType:
+def read_annotations(
+    hints: ToolAnnotations | Mapping[str, Any] | DumpableModel | None,
+) -> ToolAnnotations | UnsetType:
     """Return a tool's hints.
 
     Raises:
@@ -74,7 +76,7 @@ def read_annotations(hints: ToolAnnotations | Mapping[str, Any] | Dumped | None)
 
 
 def read_content_annotations(
-    annotations: Annotations | Mapping[str, Any] | Dumped | None,
+    annotations: Annotations | Mapping[str, Any] | DumpableModel | None,
 ) -> Annotations | UnsetType:
     """Return the annotations of a resource: `audience`, `priority`, `last_modified`.
 
@@ -90,7 +92,7 @@ def read_content_annotations(
     return annotations
 
 
-def read_icons(icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None) -> list[Icon] | UnsetType:
+def read_icons(icons: Sequence[Icon | Mapping[str, Any] | DumpableModel | str] | None) -> list[Icon] | UnsetType:
     """Return icons; a string is the icon's `src`.
 
     Raises:
@@ -121,13 +123,13 @@ def check_sendable(definition: Message, label: str) -> None:
         raise ValueError(f"{label}: its definition cannot be written as JSON ({error})") from error
 
 
-def _icon(icon: Icon | Mapping[str, Any] | Dumped | str) -> Icon:
+def _icon(icon: Icon | Mapping[str, Any] | DumpableModel | str) -> Icon:
     if isinstance(icon, str):
         return Icon(src=icon)
     return icon if isinstance(icon, Icon) else _message(Icon, icon, "icon")
 
 
-def _message(kind: type[_M], members: Mapping[str, Any] | Dumped, label: str) -> _M:
+def _message(kind: type[_M], members: Mapping[str, Any] | DumpableModel, label: str) -> _M:
     """Read a mapping with Python names or wire names, or a model of pydantic, into a wire type.
 
     Raises:

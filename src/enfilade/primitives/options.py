@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from enfilade.primitives.completion import Source
-    from enfilade.primitives.metadata import Dumped
+    from enfilade.primitives.metadata import DumpableModel
     from enfilade.wire.content import Annotations, Icon
     from enfilade.wire.message import CacheScope
     from enfilade.wire.tools import ToolAnnotations
@@ -26,7 +26,7 @@ class Options(TypedDict, total=False):
     """Its name for people."""
     description: str | None
     """What it does or holds, for the model; by default the docstring's text."""
-    icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None
+    icons: Sequence[Icon | Mapping[str, Any] | DumpableModel | str] | None
     """Pictures, https or data URIs."""
     meta: Mapping[str, Any] | None
     """Members of the definition's `_meta`; of a resource also for contents that have none of their own."""
@@ -37,7 +37,7 @@ class ToolOptions(Options, total=False):
 
     desc: str | None
     """Another spelling of `description`."""
-    annotations: ToolAnnotations | Mapping[str, Any] | Dumped | None
+    annotations: ToolAnnotations | Mapping[str, Any] | DumpableModel | None
     """Hints such as `readOnlyHint`, as a dict or as `ToolAnnotations` of ours or of the official SDK."""
     input_schema: Mapping[str, Any] | None
     """A hand-made JSON Schema to publish in place of the derived one."""
@@ -63,7 +63,7 @@ class PromptOptions(Options, total=False):
 class DirectoryOptions(Options, total=False):
     """What `app.add_directory` takes, and every resource."""
 
-    annotations: Annotations | Mapping[str, Any] | Dumped | None
+    annotations: Annotations | Mapping[str, Any] | DumpableModel | None
     """For whom it is (`audience`), how much it matters (`priority`), `last_modified`."""
     ttl: float
     """Seconds for which clients may keep what they read; 0 by default."""

@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from enfilade.primitives.completion import Completer, Source, completers_for
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.handler import Handler, handler_of
-from enfilade.primitives.metadata import Dumped, check_options, check_sendable, read_icons
+from enfilade.primitives.metadata import DumpableModel, check_options, check_sendable, read_icons
 from enfilade.primitives.names import check_prompt_name
 from enfilade.primitives.schema.docstrings import docstring_of, documented_names, read_docstring
 from enfilade.primitives.schema.json_schema import expectation
@@ -84,7 +84,7 @@ def prompt_from_function(
     name: str | None = None,
     title: str | None = None,
     description: str | None = None,
-    icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None = None,
+    icons: Sequence[Icon | Mapping[str, Any] | DumpableModel | str] | None = None,
     meta: Mapping[str, Any] | None = None,
     complete: Mapping[str, Source] | None = None,
 ) -> Prompt:

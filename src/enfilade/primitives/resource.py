@@ -24,7 +24,7 @@ from enfilade.primitives.handler import Handler, handler_of
 from enfilade.primitives.metadata import (
     NO_CACHING,
     Caching,
-    Dumped,
+    DumpableModel,
     check_options,
     check_sendable,
     read_content_annotations,
@@ -192,8 +192,8 @@ def resource_from_function(
     description: str | None = None,
     mime_type: str | None = None,
     size: int | None = None,
-    annotations: Annotations | Mapping[str, Any] | Dumped | None = None,
-    icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None = None,
+    annotations: Annotations | Mapping[str, Any] | DumpableModel | None = None,
+    icons: Sequence[Icon | Mapping[str, Any] | DumpableModel | str] | None = None,
     meta: Mapping[str, Any] | None = None,
     caching: Caching = NO_CACHING,
 ) -> Resource:
@@ -250,8 +250,8 @@ def define_resource(
     description: str | None = None,
     mime_type: str | None = None,
     size: int | None = None,
-    annotations: Annotations | Mapping[str, Any] | Dumped | None = None,
-    icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None = None,
+    annotations: Annotations | Mapping[str, Any] | DumpableModel | None = None,
+    icons: Sequence[Icon | Mapping[str, Any] | DumpableModel | str] | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> wire.Resource:
     """Return the definition of a resource, checked.
@@ -297,8 +297,8 @@ def template_from_function(
     title: str | None = None,
     description: str | None = None,
     mime_type: str | None = None,
-    annotations: Annotations | Mapping[str, Any] | Dumped | None = None,
-    icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None = None,
+    annotations: Annotations | Mapping[str, Any] | DumpableModel | None = None,
+    icons: Sequence[Icon | Mapping[str, Any] | DumpableModel | str] | None = None,
     meta: Mapping[str, Any] | None = None,
     caching: Caching = NO_CACHING,
     complete: Mapping[str, Source] | None = None,

@@ -22,7 +22,13 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from enfilade.primitives.handler import Handler
-from enfilade.primitives.metadata import Dumped, check_options, check_sendable, read_annotations, read_icons
+from enfilade.primitives.metadata import (
+    DumpableModel,
+    check_options,
+    check_sendable,
+    read_annotations,
+    read_icons,
+)
 from enfilade.primitives.names import check_tool_name, secret_names
 from enfilade.primitives.schema.docstrings import Docstring, docstring_of, documented_names, read_docstring
 from enfilade.primitives.schema.signature import (
@@ -119,8 +125,8 @@ def tool_from_function(
     name: str | None = None,
     title: str | None = None,
     description: str | None = None,
-    annotations: wire.ToolAnnotations | Mapping[str, Any] | Dumped | None = None,
-    icons: Sequence[Icon | Mapping[str, Any] | Dumped | str] | None = None,
+    annotations: wire.ToolAnnotations | Mapping[str, Any] | DumpableModel | None = None,
+    icons: Sequence[Icon | Mapping[str, Any] | DumpableModel | str] | None = None,
     meta: Mapping[str, Any] | None = None,
     input_schema: Mapping[str, Any] | None = None,
     additional_properties: bool = False,

@@ -235,7 +235,7 @@ def test_what_holds_no_value_of_any_type_is_written_once(monkeypatch: pytest.Mon
     def again(*_: Any) -> None:
         raise AssertionError("written again")
 
-    monkeypatch.setattr(structured_output.TypedWriter, "_write_anything", property(again))
+    monkeypatch.setattr(structured_output.TypedWriter, "_serialize_any", property(again))
     kind = pathlib.Path if isinstance(value, pathlib.Path) else type(value)
     result_of(value, kind)
     with pytest.raises(AssertionError, match="written again"):

@@ -33,9 +33,9 @@ from enfilade.primitives.schema.type_aliases import classes_in
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
-    from enfilade.primitives import other_frameworks as _frameworks, registration_checks as _unawaited
+    from enfilade.primitives import other_frameworks as _frameworks, registration_checks as _registration_checks
 else:  # for plain functions that take the context, and for functions that were written for others
-    _unawaited = LazyModule("enfilade.primitives.registration_checks")
+    _registration_checks = LazyModule("enfilade.primitives.registration_checks")
     _frameworks = LazyModule("enfilade.primitives.other_frameworks")
 
 EMPTY: Final = inspect.Parameter.empty
@@ -135,7 +135,7 @@ def read_signature(
         else:
             parameters.append(Parameter(parameter.name, annotation, parameter.default))
     if contexts and not is_async(fn):
-        _unawaited.refuse_unawaited(fn, contexts, label)
+        _registration_checks.refuse_unawaited(fn, contexts, label)
     returns, unresolved = _read_result(scope, raw.return_annotation, label, is_provider=is_provider)
     return Signature(
         tuple(parameters), tuple(contexts), tuple(dependencies), tuple(positional), extra, returns, unresolved

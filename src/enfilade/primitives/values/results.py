@@ -86,7 +86,7 @@ class ResultWriter(Protocol):
         """
 
 
-class FreeWriter:
+class UntypedWriter:
     """Writes results without a schema."""
 
     schema = None

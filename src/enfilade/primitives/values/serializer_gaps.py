@@ -93,12 +93,12 @@ def without_models(value: Any, encode: Encode, fallback: Encode) -> Any:
     return value if plainer is value else without_models(plainer, encode, fallback)
 
 
-def encoding_anything(schema: Any, encode: Encode) -> Any:
+def with_encoded_any(schema: Any, encode: Encode) -> Any:
     """Return a core schema that writes values of any type by a function; for serializers only."""
-    return _encoding(schema, _Anything(encode), is_open=False)
+    return _encoding(schema, _AnyEncoding(encode), is_open=False)
 
 
-class _Anything:
+class _AnyEncoding:
     """The way in which values of any type are written, as a serialization and as a core schema."""
 
     def __init__(self, encode: Encode) -> None:
@@ -108,7 +108,7 @@ class _Anything:
         self.schema = core_schema.any_schema(serialization=self.writes)
 
 
-def _encoding(schema: Any, any_type: _Anything, *, is_open: bool) -> Any:
+def _encoding(schema: Any, any_type: _AnyEncoding, *, is_open: bool) -> Any:
     """Return a copy of a part of a core schema; `is_open` says that the model around it allows more fields."""
     if isinstance(schema, (list, tuple)):
         return type(schema)(_encoding(node, any_type, is_open=is_open) for node in schema)
@@ -130,7 +130,7 @@ def _encoding(schema: Any, any_type: _Anything, *, is_open: bool) -> Any:
     return changed
 
 
-def _encoding_member(key: str, member: Any, any_type: _Anything, is_open: bool) -> Any:
+def _encoding_member(key: str, member: Any, any_type: _AnyEncoding, is_open: bool) -> Any:
     if key in MANY and isinstance(member, dict) and not isinstance(member.get("type"), str):
         return {name: _encoding(node, any_type, is_open=is_open) for name, node in member.items()}
     # Keys of objects are texts, whatever their type.
@@ -195,7 +195,7 @@ def _traits(kind: type) -> _Traits:
 
 @lru_cache(maxsize=256)
 def _serializer(kind: type, encode: Encode) -> SchemaSerializer:
-    return serializer_of(encoding_anything(for_results(TypeAdapter(kind).core_schema), encode))
+    return serializer_of(with_encoded_any(for_results(TypeAdapter(kind).core_schema), encode))
 
 
 # -- fields that are missing or None ---------------------------------------------------------------------------

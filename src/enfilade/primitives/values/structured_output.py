@@ -49,9 +49,9 @@ from enfilade.primitives.values.json_encoding import (
     with_clean_text,
 )
 from enfilade.primitives.values.results import (
-    FreeWriter,
     ResultWriter,
     ToolResult,
+    UntypedWriter,
     as_list,
     declares_content,
     explicit_result,
@@ -92,9 +92,9 @@ def writer_for(
         ValueError: the hand-made schema is not allowed for a tool.
     """
     if schema is not None:
-        return GivenWriter(schema, label=label)
+        return ExplicitSchemaWriter(schema, label=label)
     if structured is False:
-        return FreeWriter(structured=False)
+        return UntypedWriter(structured=False)
     returns = without_input_required(returns)
     bare = strip(returns)
     if any(bare is untyped for untyped in _NOTHING) or _needs_no_schema(bare) or declares_content(bare):
@@ -114,7 +114,7 @@ def writer_for(
             )
     if structured:
         raise TypeError(f"{label}: {why}")
-    return FreeWriter()
+    return UntypedWriter()
 
 
 class TypedWriter:
@@ -185,11 +185,11 @@ class TypedWriter:
         """Return the JSON of the value, checked where the serializer alone does not guarantee the schema."""
         try:
             if self._core_schema is not None and _gaps.holds_bytes_in_models(validated[0]):
-                data = self._write_anything(validated, by_alias=True, warnings="error", fallback=fallback)
+                data = self._serialize_any(validated, by_alias=True, warnings="error", fallback=fallback)
             else:
                 data = self._serialize(validated, by_alias=True, warnings="error", fallback=fallback)
                 if self._core_schema is not None and (b"-" in data or b"_" in data):  # perhaps URL-safe base64
-                    data = self._write_anything(validated, by_alias=True, warnings="error", fallback=fallback)
+                    data = self._serialize_any(validated, by_alias=True, warnings="error", fallback=fallback)
             has_null = b"null" in data
             if not (self._may_differ or (has_null and self._is_null_doubtful)) and (
                 self._unchecked is None or not self._unchecked.may_be_wrong(validated[0], data, has_null)
@@ -223,9 +223,9 @@ class TypedWriter:
         )
 
     @cached_property
-    def _write_anything(self) -> Callable[..., bytes]:
+    def _serialize_any(self) -> Callable[..., bytes]:
         """Write bytes in the standard alphabet also among values of any type, and in the models there."""
-        return serializer_of(_gaps.encoding_anything(self._core_schema, encoded)).to_json
+        return serializer_of(_gaps.with_encoded_any(self._core_schema, encoded)).to_json
 
     def _serialize_again(self, validated: Any, reason: Exception) -> bytes:
         try:
@@ -252,7 +252,7 @@ class TypedWriter:
         return f"The tool returned what its return annotation does not allow: {'; '.join(sentences)}"
 
 
-class GivenWriter:
+class ExplicitSchemaWriter:
     """Writes results by a hand-made output schema."""
 
     wrapped = False
