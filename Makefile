@@ -32,14 +32,14 @@ run: $(VENV)/.installed  ## serve the quickstart on http://127.0.0.1:8000/mcp
 	$(BIN)/enfilade run examples/quickstart/server.py --transport http --host $(HOST) --port $(PORT) --path /mcp
 
 test: lint tools  ## everything CI checks: style, types, rooms, all tests with real clients and the conformance suite; other Pythons
-	$(PY) tests/pythons.py --jobs $(JOBS) $(OTHERS)
+	$(PY) tests/support/pythons.py --jobs $(JOBS) $(OTHERS)
 	ENFILADE_TOOLS=required ENFILADE_MATRIX=$${ENFILADE_MATRIX:-$(CELLS)} $(PY) -m pytest $(SIDE_BY_SIDE)
 
 matrix: tools  ## the real clients and the conformance suite alone: every kind of store, one worker and four
 	ENFILADE_TOOLS=required ENFILADE_MATRIX=all $(PY) -m pytest $(SIDE_BY_SIDE) $(MATRIX)
 
 pythons: $(VENV)/.dev  ## the parts that need no other program, on every Python that is found, with warnings as errors
-	$(PY) tests/pythons.py --jobs $(JOBS)
+	$(PY) tests/support/pythons.py --jobs $(JOBS)
 
 lint: $(VENV)/.dev  ## style, types and rooms
 	$(BIN)/ruff check
@@ -68,7 +68,7 @@ dist: $(VENV)/.dev  ## build the sdist and the wheel into dist/, and check them 
 	$(PY) -m twine check --strict dist/*
 
 tools: $(VENV)/.dev  ## install the real clients and the conformance suite into .tools/
-	$(PY) tests/tooling.py
+	$(PY) tests/support/tooling.py
 
 clean:  ## remove everything that was installed or built here
 	rm -rf $(VENV) .pythons .tools .bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

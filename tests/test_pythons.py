@@ -1,4 +1,4 @@
-"""`tests/pythons.py` finds the Pythons of a machine, whatever else is there, and says which it skips."""
+"""`tests/support/pythons.py` finds the Pythons of a machine, whatever else is there, and says which it skips."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import pythons
+from support import pythons
 
 needs_scripts = pytest.mark.skipif(os.name == "nt", reason="stands in for programs by scripts of a shell")
 

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 
 import pytest
 
-import tooling
 from clients.drivers import DRIVERS, STDIO, Driver, Place, Play, Report, drive, place_name
+from support import tooling
 from support.proxy import recording_app
 from support.servers.processes import ROOT
 from support.stores.matrix import Cell, Cells, chosen_cells

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tooling
+from support import tooling
 from support.stores.matrix import Cell
 
 HERE = Path(__file__).resolve().parent

@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-import tooling
 from clients.drivers import HERE
 from enfilade import MCPApp
+from support import tooling
 from support.harness import Serving
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import tooling
 from clients.drivers import DRIVERS, HERE, Driver, drive
+from support import tooling
 from support.schemas.supported_types import BASE
 
 TYPESCRIPT = [each for each in DRIVERS if each.name in ("typescript-v1", "typescript-v2-auto")]

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-import tooling
 from conformance import suite
 from conformance.scenarios import SCENARIOS
+from support import tooling
 from support.servers.processes import ROOT
 from support.stores.matrix import CELLS, Cell, Cells
 

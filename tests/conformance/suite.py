@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import tooling
+from support import tooling
 
 HERE = Path(__file__).resolve().parent
 BASELINE = HERE / "expected-failures.yml"

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from enfilade.transports.http.sessions import FRESH
+from enfilade.timings import Timings
 from support.cluster.server_processes import Fleet
 from support.faults.servers import ELICITS, LOOPS, client_of, opened
 from support.harness import eventually
 from support.http_client.connection import Reply
 from support.http_client.resuming_client import ResumingClient, get_stream, seeded
+
+#: Seconds after which a worker asks the store again for a session that it knows.
+FRESHNESS = Timings().session_freshness
 
 
 def at(index: int, client: ResumingClient, tool: str) -> Reply:
@@ -71,9 +74,9 @@ def test_what_changes_in_a_session_counts_everywhere(fleet: Fleet, round: int) -
     for level in ("debug", "warning", "debug"):
         client.session.ask("logging/setLevel", {"level": level})
         told = level == "debug"
-        eventually(lambda: everywhere(lambda reply: (b"psst" in reply.body) == told), timeout=0.8 * FRESH)
+        eventually(lambda: everywhere(lambda reply: (b"psst" in reply.body) == told), timeout=0.8 * FRESHNESS)
     assert client.session.delete().status == 204
-    eventually(lambda: everywhere(lambda reply: reply.status == 404), timeout=0.8 * FRESH)
+    eventually(lambda: everywhere(lambda reply: reply.status == 404), timeout=0.8 * FRESHNESS)
 
 
 @pytest.mark.parametrize("round", range(LOOPS))

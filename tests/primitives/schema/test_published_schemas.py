@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
-import tooling
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.schema.references import walk
 from enfilade.primitives.tool import Tool, tool_from_function
 from enfilade.serving.context import Context
+from support import tooling
 from support.schemas.foreign_validators import ForeignValidators, foreign_validators
 from support.schemas.instances import instances
 from support.schemas.supported_types import BASE, Supported, cases, classes, spoiled

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-import tooling
 from enfilade.primitives.schema.regex_dialect import is_portable, means_the_same
+from support import tooling
 
 PORTABLE = [
     *(

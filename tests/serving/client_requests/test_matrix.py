@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-import tooling
 from clients.drivers import DRIVERS, STATELESS, STDIO, Driver, Report, drive, place_name
+from support import tooling
 from support.proxy import recording_app
 from support.proxy.restarting_relay import Relay
 from support.servers.processes import ROOT

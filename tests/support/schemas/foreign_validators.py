@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-import tooling
+from support import tooling
 
 _SCRIPT = Path(__file__).parents[2] / "clients/node/schemas.mjs"
 

@@ -20,7 +20,7 @@ from typing import Any, Self
 import pytest
 
 from support.servers.processes import HOST, free_port
-from tooling import required
+from support.tooling import required
 
 _START = 10.0
 _STOP = 10.0

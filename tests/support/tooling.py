@@ -1,9 +1,9 @@
 """The programs of other projects that the tests drive, kept in `.tools/`: where they are and how they get there.
 
-`python tests/tooling.py` installs what is missing and is quick when nothing is. It needs only the standard
-library and the project's own environment, which brings Node from PyPI: the machine need not have Node. The easy
-thing to get wrong: a stamp names what it was made from, so editing a lock file or switching Python installs anew,
-and an installation that broke off leaves no stamp behind.
+`python tests/support/tooling.py` installs what is missing and is quick when nothing is. It needs only the
+standard library and the project's own environment, which brings Node from PyPI. Easy to get wrong: a stamp
+names what a tool was made from, so editing a lock file or switching Python installs it again, and an
+installation that failed leaves no stamp.
 """
 
 import functools
@@ -17,7 +17,7 @@ import venv
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
 NODE_DRIVERS = ROOT / "tests" / "clients" / "node"
 PYTHON_V1 = TOOLS / "python-v1"
@@ -69,7 +69,7 @@ def required() -> bool:
 
 def _present(path: Path, what: str) -> Path:
     if not path.exists():
-        raise ToolMissing(f"{what} is not installed: run `python tests/tooling.py` (expected {path}).")
+        raise ToolMissing(f"{what} is not installed: run `python tests/support/tooling.py` (expected {path}).")
     return path
 
 

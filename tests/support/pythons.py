@@ -1,6 +1,6 @@
 """Run the parts of the tests that need no other program on other Pythons, with every warning an error.
 
-    python tests/pythons.py [--jobs 2] [3.12 3.13 …]
+    python tests/support/pythons.py [--jobs 2] [3.12 3.13 …]
 
 Each Python has an environment of its own, in `.pythons/`, which is made once and again when `pyproject.toml`
 changes. All parts run in one process there, so that they cannot depend on who ran before. Without versions,
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".pythons"
 OLDEST, NEWEST = 11, 20
 #: What runs there, in this order. Servers in other processes, stores and clients run on one Python only.
