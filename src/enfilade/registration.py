@@ -420,14 +420,14 @@ class Registration:
 
     # -- completion --------------------------------------------------------------------------------------------
 
-    def completion(self, of: str, argument: str) -> Callable[[F], F]:
+    def completion(self, reference: str, argument: str) -> Callable[[F], F]:
         """Let a function suggest values for an argument: `@app.completion("greet", "name")`.
 
         The function takes what was typed (as `value`, or as its only parameter), the arguments that are settled
         (as `arguments`) and `Context`, or any of these, and returns a list of strings, best first.
 
         Args:
-            of: a prompt by its name, or a resource template by its template; registered before.
+            reference: a prompt by its name, or a resource template by its template; registered before.
             argument: the argument.
 
         Raises:
@@ -436,19 +436,21 @@ class Registration:
         """
 
         def register(fn: F) -> F:
-            self._complete(of, argument, fn)
+            self._complete(reference, argument, fn)
             return fn
 
         return register
 
-    def _complete(self, of: str, argument: str, source: Source) -> None:
-        prompt, template = self.prompts.get(of), self.templates.get(of)
+    def _complete(self, reference: str, argument: str, source: Source) -> None:
+        prompt, template = self.prompts.get(reference), self.templates.get(reference)
         item = prompt or template
         if item is None:
-            raise ValueError(f'there is no prompt or resource template "{of}" to complete; register it first')
+            raise ValueError(
+                f'there is no prompt or resource template "{reference}" to complete; register it first'
+            )
         if argument not in item.arguments:
             known = ", ".join(item.arguments) or "none"
-            raise ValueError(f'"{of}" has no argument "{argument}" to complete; it has: {known}')
+            raise ValueError(f'"{reference}" has no argument "{argument}" to complete; it has: {known}')
         completers = {**item.completers, argument: _completion.completer_of(source, Context)}
         if prompt is not None:
             self.prompts.update(replace(prompt, completers=completers))

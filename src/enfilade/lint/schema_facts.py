@@ -1,4 +1,4 @@
-"""Facts about a JSON Schema: its depth and references, and places that validators refuse or read differently.
+"""Facts about a JSON Schema: its depth and references, and locations that validators refuse or read differently.
 
 A property may be called `$ref` or `enum`: a keyword counts only where a schema stands. A fact is reported only if
 the schema alone proves it; where a reference leads elsewhere, nothing is.
@@ -67,8 +67,8 @@ _BOUNDS: Final = (
 _STEPS: Final = {"items": "[]", "prefixItems": "[]", "additionalProperties": "{}"}
 
 
-def children(schema: Schema, place: str = "") -> Iterator[tuple[str, str, Schema]]:
-    """Yield the schemas directly within a schema: the keyword that leads there, the place, the schema."""
+def children(schema: Schema, location: str = "") -> Iterator[tuple[str, str, Schema]]:
+    """Yield the schemas directly within a schema: the keyword that leads there, the location, the schema."""
     names = {
         id(member): f"{start}{name}"
         for key, start in (("properties", ""), ("$defs", "$defs."), ("definitions", "definitions."))
@@ -77,23 +77,25 @@ def children(schema: Schema, place: str = "") -> Iterator[tuple[str, str, Schema
     }
     for key, subschema in subschemas(schema):
         if (name := names.get(id(subschema))) is not None:
-            yield key, f"{place}.{name}" if place else name, subschema
+            yield key, f"{location}.{name}" if location else name, subschema
         else:
-            yield key, place + _STEPS.get(key, ""), subschema
+            yield key, location + _STEPS.get(key, ""), subschema
 
 
-def located(schema: Schema, skip: frozenset[str] = frozenset(), place: str = "") -> Iterator[tuple[str, Schema]]:
-    """Yield a schema and all within it, each with its place: `filter.tags[]`, or `$defs.Point.x`.
+def located(
+    schema: Schema, skip: frozenset[str] = frozenset(), location: str = ""
+) -> Iterator[tuple[str, Schema]]:
+    """Yield a schema and all within it, each with its location: `filter.tags[]`, or `$defs.Point.x`.
 
     Args:
         schema: the schema.
         skip: keywords that are not followed.
-        place: of the schema itself.
+        location: of the schema itself.
     """
-    yield place, schema
-    for key, inner_place, subschema in children(schema, place):
+    yield location, schema
+    for key, inner_location, subschema in children(schema, location):
         if key not in skip:
-            yield from located(subschema, skip, inner_place)
+            yield from located(subschema, skip, inner_location)
 
 
 def references(schema: Schema) -> list[str]:
@@ -160,57 +162,57 @@ def invalidity(schema: Schema) -> str | None:
 
 
 def foreign_patterns(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the place of each regular expression that ECMA-262 refuses, and the expression."""
-    for place, part in located(schema):
+    """Yield the location of each regular expression that ECMA-262 refuses, and the expression."""
+    for location, part in located(schema):
         named = part.get("patternProperties")
         for pattern in (part.get("pattern"), *(named if isinstance(named, Mapping) else ())):
             if isinstance(pattern, str) and not is_portable(pattern):
-                yield place, pattern
+                yield location, pattern
 
 
 def unknown_formats(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the place of each format that validators do not know, and the format."""
-    for place, part in located(schema):
+    """Yield the location of each format that validators do not know, and the format."""
+    for location, part in located(schema):
         if isinstance(part.get("format"), str) and part["format"] not in KNOWN_FORMATS:
-            yield place, part["format"]
+            yield location, part["format"]
 
 
 def often_broken_formats(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the place of each format that the server of a result may well break, and the format."""
-    for place, part in located(schema):
+    """Yield the location of each format that the server of a result may well break, and the format."""
+    for location, part in located(schema):
         if part.get("format") in OFTEN_BROKEN:
-            yield place, part["format"]
+            yield location, part["format"]
 
 
 def unknown_keywords(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the place of each keyword that no draft has, and the keyword; `x-…` is for whoever likes it."""
-    for place, part in located(schema):
+    """Yield the location of each keyword that no draft has, and the keyword; `x-…` is for whoever likes it."""
+    for location, part in located(schema):
         for keyword in part:
             if keyword not in KNOWN_KEYWORDS and not keyword.startswith("x-"):
-                yield place, keyword
+                yield location, keyword
 
 
 def wrong_defaults(schema: Schema) -> Iterator[str]:
-    """Yield the place of each default that its own schema refuses."""
+    """Yield the location of each default that its own schema refuses."""
     definitions = _without("default", _definitions(schema))
-    for place, part in located(schema):
+    for location, part in located(schema):
         if "default" in part and not _fits(part["default"], {**definitions, **_without("default", part)}):
-            yield place
+            yield location
 
 
 def arrays_without_items(schema: Schema) -> Iterator[str]:
-    """Yield the place of each array that does not say what its items are."""
-    for place, part in located(schema):
+    """Yield the location of each array that does not say what its items are."""
+    for location, part in located(schema):
         kind = part.get("type")
         if (kind == "array" or (isinstance(kind, list) and "array" in kind)) and "items" not in part:
-            yield place
+            yield location
 
 
 def contradictions(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the place of each schema that no value can match, and why."""
+    """Yield the location of each schema that no value can match, and why."""
     definitions = _definitions(schema)
-    for place, part in located(schema, skip=frozenset({"not", "if"})):  # where that may be intended
-        yield from ((place, why) for why in _contradictions(part, definitions))
+    for location, part in located(schema, skip=frozenset({"not", "if"})):  # where that may be intended
+        yield from ((location, why) for why in _contradictions(part, definitions))
 
 
 def _contradictions(part: Schema, definitions: dict[str, Any]) -> Iterator[str]:
@@ -240,37 +242,37 @@ def _contradictions(part: Schema, definitions: dict[str, Any]) -> Iterator[str]:
 
 
 def odd_choices(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the place of each enum with values that its other keywords refuse, or twice the same, and which."""
+    """Yield the location of each enum with values that its other keywords refuse, or duplicates, and which."""
     definitions = _definitions(schema)
-    for place, part in located(schema):
+    for location, part in located(schema):
         values = part.get("enum")
         if not isinstance(values, list):
             continue
         refused = [value for value in values if not _fits_beside(value, "enum", part, definitions)]
         if refused and len(refused) < len(values):  # all of them are a contradiction
-            yield place, f"lists {', '.join(map(repr, refused))}, which its other keywords refuse"
+            yield location, f"lists {', '.join(map(repr, refused))}, which its other keywords refuse"
         written = [repr(value) for value in values]
         if twice := [text for text in dict.fromkeys(written) if written.count(text) > 1]:
-            yield place, f"lists {', '.join(twice)} more than once"
+            yield location, f"lists {', '.join(twice)} more than once"
 
 
 def undescribed_requirements(
-    schema: Schema, place: str = "", around: frozenset[str] | None = frozenset()
+    schema: Schema, location: str = "", around: frozenset[str] | None = frozenset()
 ) -> Iterator[tuple[str, str]]:
-    """Yield the place of each name in `required` that no schema of the same value describes, and the name.
+    """Yield the location of each name in `required` that no schema of the same value describes, and the name.
 
     Args:
         schema: the schema.
-        place: where it stands.
+        location: where it stands.
         around: the properties that the schemas around it describe for the same value; None if that is not known.
     """
     names = _described_names(schema)
     known = None if names is None or around is None else around | names
     if known is not None and schema.get("additionalProperties") is not False:  # else it is a contradiction
-        yield from ((place, name) for name in _required(schema) if name not in known)
-    for key, inner_place, subschema in children(schema, place):
+        yield from ((location, name) for name in _required(schema) if name not in known)
+    for key, inner_location, subschema in children(schema, location):
         same_value = key in _SAME_VALUE
-        yield from undescribed_requirements(subschema, inner_place, known if same_value else frozenset())
+        yield from undescribed_requirements(subschema, inner_location, known if same_value else frozenset())
 
 
 def _described_names(schema: Schema) -> frozenset[str] | None:

@@ -22,7 +22,7 @@ Problems = Iterator[tuple[str, str]]  # the place in a schema, and what is wrong
 
 
 def schema_rule(
-    id: str, severity: Severity, why: str, fix: str, *, of: tuple[str, ...] = _INPUT + _OUTPUT
+    id: str, severity: Severity, why: str, fix: str, *, schemas: tuple[str, ...] = _INPUT + _OUTPUT
 ) -> Callable[[Callable[[Schema], Problems]], Rule]:
     """Return a decorator that makes a rule of a function that looks at one schema.
 
@@ -31,13 +31,13 @@ def schema_rule(
         severity: see `Rule`.
         why: see `Rule`.
         fix: see `Rule`.
-        of: which schemas of a tool it looks at.
+        schemas: which schemas of a tool it looks at.
     """
 
     def decorate(find: Callable[[Schema], Problems]) -> Rule:
         def find_in_tools(surface: Surface) -> Hits:
             for tool in surface.tools:
-                for key in of:
+                for key in schemas:
                     schema = tool.get(key)
                     for place, problem in find(schema) if isinstance(schema, dict) else ():
                         yield label(tool), f"{key}, {place} {problem}" if place else f"{key} {problem}"
@@ -63,7 +63,7 @@ def valid(schema: Schema) -> Problems:
     "error",
     why="Arguments are an object; the protocol demands type 'object' at the top of an input schema.",
     fix="put the value into a property of an object",
-    of=_INPUT,
+    schemas=_INPUT,
 )
 def is_object(schema: Schema) -> Problems:
     if schema.get("type") != "object":
@@ -117,7 +117,7 @@ def keywords(schema: Schema) -> Problems:
     "warning",
     why="Several model APIs refuse anyOf, oneOf, allOf, not and enum at the top of a tool's schema.",
     fix="make it one object, with the alternatives in a property, or several tools",
-    of=_INPUT,
+    schemas=_INPUT,
 )
 def combined(schema: Schema) -> Problems:
     if combinations := [key for key in _COMBINATIONS if key in schema]:
@@ -129,7 +129,7 @@ def combined(schema: Schema) -> Problems:
     "note",
     why="Some hosts do not follow $ref, and show their model arguments without a type.",
     fix="write the type out where it is used, if such hosts matter",
-    of=_INPUT,
+    schemas=_INPUT,
 )
 def local_references(schema: Schema) -> Problems:
     targets = [target for target in facts.used_references(schema) if target.startswith("#")]
@@ -209,7 +209,7 @@ def formats(schema: Schema) -> Problems:
     "note",
     why="Clients refuse a result for a date-time without an offset and the like, when the tool has run.",
     fix="leave the format out, unless whatever is sent surely keeps to RFC 3339 or ECMA-262",
-    of=_OUTPUT,
+    schemas=_OUTPUT,
 )
 def output_formats(schema: Schema) -> Problems:
     for place, name in facts.often_broken_formats(schema):
