@@ -19,8 +19,6 @@ MOST_FILES, UNBOUNDED = 22, {"wire"}
 #: Words that say nothing of what a value is: participles, pronouns and adverbs.
 VAGUE = {
     *(
-        "after",
-        "before",
         "each",
         "found",
         "given",
