@@ -30,7 +30,7 @@ JSON = st.recursive(
 class Kept:
     """An outlet that keeps what it gets."""
 
-    crowded = False
+    is_congested = False
 
     def __init__(self) -> None:
         self.messages: list[bytes] = []
@@ -42,7 +42,7 @@ class Kept:
     def send(self, message: bytes) -> bool:
         return self.push(message)
 
-    async def drained(self) -> None:
+    async def wait_for_room(self) -> None:
         raise AssertionError("there is room")
 
     def close_connection(self, retry: float | None) -> bool:

@@ -53,7 +53,7 @@ class Outlet(Protocol):
         """Send a question, which is never dropped; False if this outlet can carry none."""
         ...
 
-    async def drained(self) -> None:
+    async def wait_for_room(self) -> None:
         """Return once the reader has caught up far enough, or counts as gone."""
         ...
 
@@ -66,7 +66,7 @@ class Outlet(Protocol):
         ...
 
     @property
-    def crowded(self) -> bool:
+    def is_congested(self) -> bool:
         """Whether a sender that can wait should wait."""
         ...
 
@@ -74,7 +74,7 @@ class Outlet(Protocol):
 class NullOutlet:
     """An outlet that drops everything: a JSON response has no room for notifications (R-272)."""
 
-    crowded = False
+    is_congested = False
 
     def push(self, message: bytes) -> bool:
         return False
@@ -82,7 +82,7 @@ class NullOutlet:
     def send(self, message: bytes) -> bool:
         return False
 
-    async def drained(self) -> None:
+    async def wait_for_room(self) -> None:
         return
 
     def close_connection(self, retry: float | None) -> bool:

@@ -62,9 +62,9 @@ class AwaitableSend:
 
     def __await__(self) -> Generator[Any, Any, None]:
         outlet = self._outlet
-        if outlet is None or not outlet.crowded:
+        if outlet is None or not outlet.is_congested:
             return _AT_ONCE
-        return outlet.drained().__await__()
+        return outlet.wait_for_room().__await__()
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a sent message is neither true nor false: whether the client received it is not known")

@@ -23,7 +23,7 @@ class Serveable(Protocol):
 class _DirectOutlet:
     """Passes each message of the server to the client at once."""
 
-    crowded = False
+    is_congested = False
 
     def __init__(self, deliver: Any) -> None:
         self._deliver = deliver
@@ -39,7 +39,7 @@ class _DirectOutlet:
     def close_connection(self, retry: float | None) -> bool:
         return False
 
-    async def drained(self) -> None:
+    async def wait_for_room(self) -> None:
         return
 
     async def write(self, message: bytes) -> None:

@@ -136,7 +136,7 @@ class Connection:
 
         def send_change(change: Change) -> bool:
             message = notification_of(change, peer.revision, self._session.watched)
-            return not self._outlet.crowded and self._outlet.push(message)
+            return not self._outlet.is_congested and self._outlet.push(message)
 
         self._listener = Listener(
             lambda change: change.uri is None or change.uri in self._session.watched,

@@ -104,14 +104,14 @@ class Writer:
         threading.Thread(target=self._run, name="enfilade-stdout", daemon=True).start()
 
     @property
-    def crowded(self) -> bool:
+    def is_congested(self) -> bool:
         return self._waiting > HIGH_WATER and not self._done.done()
 
     def close_connection(self, retry: float | None) -> bool:
         return False
 
-    async def drained(self) -> None:
-        if self.crowded:
+    async def wait_for_room(self) -> None:
+        if self.is_congested:
             if self._room is None:
                 self._room = self._loop.create_future()
             await asyncio.wait((self._room,), timeout=5.0)

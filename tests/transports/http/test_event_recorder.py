@@ -47,7 +47,7 @@ async def event_log(store: SharedMemory) -> AsyncIterator[SealedEventLog]:
 async def written(recorder: StreamRecorder) -> None:
     async with asyncio.timeout(20):
         while recorder.stream in recorder._log and recorder.unwritten:
-            await recorder.drained()
+            await recorder.wait_written()
 
 
 async def name_of(recorder: StreamRecorder) -> str:
@@ -283,7 +283,7 @@ class TestFailures:
         for _ in range(20):
             recorder.record(big, droppable=True)
         outcome = recorder.record(b"outcome", droppable=False)
-        assert recorder.crowded
+        assert recorder.is_congested
         assert 0 < recorder._pending.dropped < 20
         go.set()
         recorder.end(CONCLUDED)

@@ -259,7 +259,7 @@ def test_over_a_pipe_as_well() -> None:
             written.append(message)
 
         class Outlet:
-            crowded = False
+            is_congested = False
 
             def push(self, message: bytes) -> bool:
                 written.append(message)
@@ -267,7 +267,7 @@ def test_over_a_pipe_as_well() -> None:
 
             send = push
 
-            async def drained(self) -> None:
+            async def wait_for_room(self) -> None:
                 return
 
             def close_connection(self, retry: float | None) -> bool:

@@ -458,12 +458,12 @@ async def test_a_pipe_that_is_not_read_loses_no_change() -> None:
     async with asyncio.timeout(30):
         while not pipe.written:
             await asyncio.sleep(0.001)
-        pipe.crowded = True
+        pipe.is_congested = True
         for _ in range(3):
             app.change(["tools"])
             await asyncio.sleep(0.06)
         assert len(pipe.written) == 1
-        pipe.crowded = False
+        pipe.is_congested = False
         while len(pipe.written) < 2:
             await asyncio.sleep(0.001)
     await connection.close()
@@ -476,7 +476,7 @@ class Pipe:
     """Takes what a connection sends."""
 
     def __init__(self) -> None:
-        self.crowded = False
+        self.is_congested = False
         self.written: list[bytes] = []
 
     def push(self, message: bytes) -> bool:
@@ -485,7 +485,7 @@ class Pipe:
 
     send = push
 
-    async def drained(self) -> None:
+    async def wait_for_room(self) -> None:
         return
 
     async def write(self, message: bytes) -> None:

@@ -268,7 +268,7 @@ class SealedEventLog:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while unwritten := [recorder for recorder in self._open.values() if recorder.unwritten]:
-                    await asyncio.gather(*(recorder.drained() for recorder in unwritten))
+                    await asyncio.gather(*(recorder.wait_written() for recorder in unwritten))
 
     def _claim(self, body: tuple[str, str, str, bool]) -> None:
         """Let a reader have a stream, if this worker still writes it."""

@@ -217,11 +217,11 @@ class StreamRecorder:
         return bool(self._pending.messages or self._pending.end)
 
     @property
-    def crowded(self) -> bool:
+    def is_congested(self) -> bool:
         """Whether a producer that can wait should wait for the log."""
         return self._pending.size > LOG_HIGH_WATER
 
-    async def drained(self) -> None:
+    async def wait_written(self) -> None:
         """Return once the log has taken what was waiting, or after a second."""
         self.write()
         if self._task is not None:
@@ -241,7 +241,7 @@ class StreamRecorder:
         if self._prefix is None:
             if self._head is not None and not self._waited:
                 self._waited = True  # once: a log that is out of order must not slow down what it cannot keep
-                await self.drained()
+                await self.wait_written()
             self._prefix = self._log.event_id_prefix(*self._identity)
         return self._prefix
 

@@ -143,12 +143,12 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
     # -- the outlet ------------------------------------------------------------------------------------------
 
     @property
-    def crowded(self) -> bool:
-        return self._stream is not None and self._stream.crowded
+    def is_congested(self) -> bool:
+        return self._stream is not None and self._stream.is_congested
 
-    async def drained(self) -> None:
+    async def wait_for_room(self) -> None:
         if self._stream is not None:
-            await self._stream.drained()
+            await self._stream.wait_for_room()
 
     def push(self, message: bytes) -> bool:
         """Send a notification, which turns the response into a stream if the client takes one."""

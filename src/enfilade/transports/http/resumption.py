@@ -117,8 +117,8 @@ class StreamReaders:
             while True:
                 for position, message in batch.messages:
                     stream.replay(position, message, start.prefix)
-                    if stream.crowded:
-                        await stream.drained()
+                    if stream.is_congested:
+                        await stream.wait_for_room()
                     if stream.over_capacity or not stream.connected:  # or a large batch waits
                         return ReadOutcome(INTERRUPTED, position)
                 if batch.end:

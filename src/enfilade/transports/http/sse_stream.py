@@ -28,9 +28,10 @@ no recorder, and after `finish` or `release` (`_accepting` is False then).
 progress and never waits, the response is written in one piece with its length, after the log has it. That takes
 neither a task nor a timer.
 
-*Back-pressure.* Above `HIGH_WATER` bytes, producers that can wait should (`crowded`, `drained`); they wait for a
-limited time, after which the reader counts as stalled and nobody waits for it. Above `capacity`, notifications
-are dropped and counted; the outcome of the request never is. A stalled reader slows down its own stream only.
+*Back-pressure.* Above `HIGH_WATER` bytes, producers that can wait should (`is_congested`, `wait_for_room`); they
+wait for a limited time, after which the reader counts as stalled and nobody waits for it. Above `capacity`,
+notifications are dropped and counted; the outcome of the request never is. A stalled reader slows down its own
+stream only.
 
 *Keep-alive.* A comment is sent after a pause, so that proxies keep the connection open and a client that has gone
 is noticed (R-270). `KeepAliveTimer` uses one timer for the whole life of the stream.
@@ -203,17 +204,17 @@ class EventStream(msgspec.Struct, eq=False):
         return self._buffer.size > self.options.capacity
 
     @property
-    def crowded(self) -> bool:
+    def is_congested(self) -> bool:
         """Whether a producer that can wait should wait, for the reader or for the log."""
         buffer = self._buffer
         if buffer.size > HIGH_WATER and not buffer.stalled and self.state is not CLOSED:
             return True
-        return self._stream_recorder is not None and self._stream_recorder.crowded
+        return self._stream_recorder is not None and self._stream_recorder.is_congested
 
-    async def drained(self) -> None:
+    async def wait_for_room(self) -> None:
         """Wait until reader and log have taken what was waiting, for at most `Timings.reader_wait`."""
-        if self._stream_recorder is not None and self._stream_recorder.crowded:
-            await self._stream_recorder.drained()
+        if self._stream_recorder is not None and self._stream_recorder.is_congested:
+            await self._stream_recorder.wait_written()
         if self._buffer.size > HIGH_WATER and self.state is not CLOSED:
             await self._buffer.wait_for_room(self.options.timings.reader_wait)
 

@@ -321,7 +321,7 @@ class StandaloneStreams:
             return change.uri is None or change.uri in streaming.get(key, ())
 
         def send_change(change: Change) -> bool:
-            if stream is None or stream.crowded:
+            if stream is None or stream.is_congested:
                 return False
             return stream.push(notification_of(change, revision, streaming.get(key, {})))
 
