@@ -1,4 +1,4 @@
-"""`python -m enfilade`: the command, where no script of that name is to be found."""
+"""`python -m enfilade`: the command line, where the script `enfilade` is not on the path."""
 
 from enfilade.cli import main
 

@@ -1,12 +1,14 @@
-"""Finding the server of a project: from nothing, from a folder, from a file or from the name of a module.
+"""Find the server of a project: in the working directory, a folder, a file or a module.
 
-A project says where its server is, in `pyproject.toml`:
+A project declares its server in `pyproject.toml`:
 
     [tool.enfilade]
     server = "src/notes/server.py:app"
 
-or has it where others have theirs: in `server.py`, or else in `src/NAME/server.py`. The easy thing to get wrong
-is to guess: where several servers are possible, none is taken, and the error says how to choose.
+or has it in a usual place: `server.py`, or else `src/NAME/server.py`.
+
+Easy to get wrong: guessing. If several servers are possible, none is chosen, and the error says how to choose
+one.
 """
 
 from pathlib import Path
@@ -18,18 +20,18 @@ import msgspec
 from enfilade.app import MCPApp
 from enfilade.loading import LoadError, import_file, import_named
 
-#: What the variable of an app is usually called, the most usual first.
+#: Usual names of the variable of an app, in order of precedence.
 USUAL_NAMES: Final = ("app", "mcp", "server")
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be served.
+    """A server to load.
 
     Attributes:
-        folder: the project's folder, or the one that a module is looked for in.
-        file: the Python file; None if a module is named.
-        module: the module's name, with dots; empty if a file is named.
-        name: the variable in it; empty for the usual one.
+        folder: the folder of the project, or the one that contains the module.
+        file: the Python file; None for a module.
+        module: the dotted name of the module; empty for a file.
+        name: the variable of the app; empty for the usual names.
     """
 
     folder: Path
@@ -38,38 +40,38 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
 
     def __str__(self) -> str:
-        """Return what a user would call it."""
+        """Return the file or the module, for messages."""
         return self.module if self.file is None else self.file.as_posix()
 
 
 def load_app(target: str | None = None, module: str | None = None) -> MCPApp:
-    """Return the app that is to be served.
+    """Load an app.
 
     Args:
         target: `FILE`, `FILE:NAME`, a project's folder or `FOLDER:NAME`; None for the working directory.
         module: the name of a module instead, or `MODULE:NAME`.
 
-    Without a name it is the variable called `app`, `mcp` or `server`, or else the only app there. The file's
-    folder, or the one that its package is in, comes first on the import path, as when Python runs it. An
+    Without a name the app is the variable `app`, `mcp` or `server`, or else the only app in the module. The
+    folder of the file, or of its package, comes first on the import path, as when Python runs the file. An
     `if __name__ == "__main__"` block does not run.
 
     Raises:
-        LoadError: there is no such file, module or app, or several; or it fails, or offers nothing
-            and has no lifespan that could add something.
-        SettingsError: the file makes an app with a setting that cannot be.
+        LoadError: there is no such file, module or app, or several; or its import fails; or the app has no tools,
+            resources and prompts, and no lifespan that could add some.
+        SettingsError: the file makes an app with an invalid setting.
     """
-    found = find_target(target, module)
-    app = _pick(_imported(found), found)
-    offers = any(len(offered) for offered in (app.tools, app.resources, app.templates, app.prompts))
-    if not offers and not app.has_lifespan:  # which may add what there is to offer
+    resolved = find_target(target, module)
+    app = _select_app(_import(resolved), resolved)
+    is_empty = not any(len(registry) for registry in (app.tools, app.resources, app.templates, app.prompts))
+    if is_empty and not app.has_lifespan:  # a lifespan may register tools
         raise LoadError(
-            f"{str(found)!r} has an app that offers nothing; add a tool with @app.tool, a resource or a prompt"
+            f"{str(resolved)!r} has an app that offers nothing; add a tool with @app.tool, a resource or a prompt"
         )
     return app
 
 
 def find_target(target: str | None = None, module: str | None = None) -> Target:
-    """Return what is to be served, without importing it. Arguments are those of `load_app`.
+    """Find a server without importing it. The arguments are those of `load_app`.
 
     Raises:
         LoadError: there is no such file, or no server or several of them in a folder.
@@ -83,47 +85,48 @@ def find_target(target: str | None = None, module: str | None = None) -> Target:
     file, name = _split(target)
     path = Path(file)
     if path.is_dir():
-        found = _discover(path)
-        return msgspec.structs.replace(found, name=name) if name else found
-    return Target(folder=path.parent, file=_checked(path, file), name=name)
+        discovered = _discover(path)
+        return msgspec.structs.replace(discovered, name=name) if name else discovered
+    return Target(folder=path.parent, file=_check_file(path, file), name=name)
 
 
 def _discover(folder: Path) -> Target:
-    """Return the server of a project."""
+    """Return the server of a project, declared or in a usual place."""
     declared = _declared(folder)
     if declared is not None:
         return declared
     if (folder / "server.py").is_file():
         return Target(folder=folder, file=folder / "server.py")
-    found = sorted(folder.glob("src/*/server.py"))
-    if len(found) == 1:
-        return Target(folder=folder, file=found[0])
+    candidates = sorted(folder.glob("src/*/server.py"))
+    if len(candidates) == 1:
+        return Target(folder=folder, file=candidates[0])
     where = "here" if folder == Path() else f"in {str(folder)!r}"
-    if not found:
+    if not candidates:
         raise LoadError(
             f"there is no server {where}: looked for [tool.enfilade] in pyproject.toml, for server.py and for "
             "src/*/server.py; give the Python file, as in `enfilade run FILE`, or make a server with "
             "`enfilade new NAME`"
         )
-    inside = [path.relative_to(folder).as_posix() for path in found]
+    paths = [path.relative_to(folder).as_posix() for path in candidates]
     raise LoadError(
-        f"there are several servers {where}: {', '.join(inside)}; give one of them, as in "
-        f"`enfilade run {found[0].as_posix()}`, or write "
-        f'`server = "{inside[0]}"` under [tool.enfilade] in pyproject.toml'
+        f"there are several servers {where}: {', '.join(paths)}; give one of them, as in "
+        f"`enfilade run {candidates[0].as_posix()}`, or write "
+        f'`server = "{paths[0]}"` under [tool.enfilade] in pyproject.toml'
     )
 
 
 def _declared(folder: Path) -> Target | None:
-    """Return what a project says of itself, if it does."""
+    """Return the server that `pyproject.toml` declares, if it does."""
     file = folder / "pyproject.toml"
     if not file.is_file():
         return None
     table = read_pyproject(file).get("tool", {}).get("enfilade", {})
-    said = {key: table[key] for key in ("server", "module") if key in table} if isinstance(table, dict) else {}
-    if not said:
+    keys = [key for key in ("server", "module") if key in table] if isinstance(table, dict) else []
+    if not keys:
         return None
-    key, value = next(iter(said.items()))
-    if len(said) > 1 or not isinstance(value, str) or not value:
+    key = keys[0]
+    value = table[key]
+    if len(keys) > 1 or not isinstance(value, str) or not value:
         raise LoadError(
             f"{str(file)!r} must have one of these under [tool.enfilade], as a text: "
             'server = "src/NAME/server.py:app" or module = "NAME.server"'
@@ -133,15 +136,15 @@ def _declared(folder: Path) -> Target | None:
     name_of_file, name = _split(value)
     path = folder / name_of_file
     return Target(
-        folder=folder, file=_checked(path, name_of_file, f", which {str(file)!r} has as the server"), name=name
+        folder=folder, file=_check_file(path, name_of_file, f", which {str(file)!r} has as the server"), name=name
     )
 
 
 def read_pyproject(file: Path) -> dict[str, Any]:
-    """Return what a `pyproject.toml` says.
+    """Return the content of a `pyproject.toml`.
 
     Raises:
-        LoadError: it cannot be read.
+        LoadError: it cannot be read or parsed.
     """
     import tomllib
 
@@ -151,19 +154,19 @@ def read_pyproject(file: Path) -> dict[str, Any]:
         raise LoadError(f"{str(file)!r} cannot be read: {error}") from None
 
 
-def _module_target(folder: Path, said: str) -> Target:
-    module, _, name = said.partition(":")
-    if not all(part.isidentifier() for part in module.split(".")) or not (name.isidentifier() or ":" not in said):
-        raise LoadError(f"{said!r} is no name of a module; it looks like NAME.server or NAME.server:app")
+def _module_target(folder: Path, spec: str) -> Target:
+    module, _, name = spec.partition(":")
+    if not all(word.isidentifier() for word in module.split(".")) or not (name.isidentifier() or ":" not in spec):
+        raise LoadError(f"{spec!r} is no name of a module; it looks like NAME.server or NAME.server:app")
     return Target(folder=folder, module=module, name=name)
 
 
-def _checked(path: Path, said: str, why: str = "") -> Path:
+def _check_file(path: Path, spec: str, reason: str = "") -> Path:
     if not path.is_file():
-        advice = "" if why else "; give the path of the Python file that makes the MCPApp"
-        raise LoadError(f"there is no file {said!r}{why or ' here'}{advice}")
+        advice = "" if reason else "; give the path of the Python file that makes the MCPApp"
+        raise LoadError(f"there is no file {spec!r}{reason or ' here'}{advice}")
     if path.suffix != ".py":
-        raise LoadError(f"{said!r} is not a Python file; give the one that makes the MCPApp")
+        raise LoadError(f"{spec!r} is not a Python file; give the one that makes the MCPApp")
     return path
 
 
@@ -173,19 +176,21 @@ def _split(target: str) -> tuple[str, str]:
     return (file, name) if colon and name.isidentifier() and len(file) > 1 else (target, "")
 
 
-def _imported(found: Target) -> ModuleType:
-    return import_named(found.module, found.folder) if found.file is None else import_file(found.file)
+def _import(target: Target) -> ModuleType:
+    return import_named(target.module, target.folder) if target.file is None else import_file(target.file)
 
 
-def _pick(module: ModuleType, found: Target) -> MCPApp:
+def _select_app(module: ModuleType, target: Target) -> MCPApp:
     apps = {key: value for key, value in vars(module).items() if isinstance(value, MCPApp)}
-    where = str(found)
-    if found.name:
-        if found.name in apps:
-            return apps[found.name]
-        other = vars(module).get(found.name)
-        what = f"that is of type {type(other).__name__}, not an MCPApp" if other is not None else _choices(apps)
-        raise LoadError(f"{where!r} has no app called {found.name!r}: {what}")
+    where = str(target)
+    if target.name:
+        if target.name in apps:
+            return apps[target.name]
+        other = vars(module).get(target.name)
+        problem = (
+            f"that is of type {type(other).__name__}, not an MCPApp" if other is not None else _choices(apps)
+        )
+        raise LoadError(f"{where!r} has no app called {target.name!r}: {problem}")
     for name in USUAL_NAMES:
         if name in apps:
             return apps[name]

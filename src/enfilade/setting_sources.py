@@ -1,14 +1,14 @@
-"""Where the values of settings come from, and which source wins.
+"""The sources of settings, and their precedence.
 
-Strongest first:
+Highest first:
 
     the command line ▸ the environment ▸ `.env` ▸ code ▸ the default
 
-Code is whatever the author of the server wrote: arguments of `run()` and `run_async()`, then those of `MCPApp`,
-then a `Settings` object. The closer a source is to the person who starts this one process, the stronger it is.
+Code means the arguments of `run()` and `run_async()`, then those of `MCPApp`, then a `Settings` object. The
+person who starts a process outranks the author of the server.
 
-Easy to get wrong: which `.env`. It is the one in the working directory, or else in the nearest directory above
-that holds a `pyproject.toml`.
+Easy to get wrong: which `.env` is read. It is the one in the working directory, or else the one in the nearest
+parent directory with a `pyproject.toml`.
 """
 
 import logging
@@ -23,9 +23,9 @@ from enfilade.settings import PREFIX, Settings, SettingsError, closest, describe
 
 log = logging.getLogger("enfilade")
 
-#: Of other settings, an empty variable counts as one that is not set.
+#: Settings that may be empty; an empty variable of any other setting counts as not set.
 _MAY_BE_EMPTY: Final = frozenset({"health_path", "ready_path"})
-#: Variables of this project's own tests and soak runs, which start servers in the environment that they run in.
+#: Variables of this project's own tests and soak runs, which servers inherit from them.
 OF_THE_TESTS: Final = frozenset(
     PREFIX + name for name in ("FAULT_LOOPS", "MATRIX", "SCHEMAS", "SEED", "SOAK_SECONDS", "TOOLS")
 )
@@ -37,13 +37,13 @@ def load(
     """Return the settings in force.
 
     Args:
-        code: arguments that the author of the server wrote, by setting; None means "not given".
-        base: what `code` is laid over.
-        command_line: what was typed to start the process, by setting; None means "not given".
+        code: arguments in the code of the server by setting; None means "not set".
+        base: the settings that `code` overrides.
+        command_line: values of command line options by setting; None means "not set".
 
     Raises:
-        SettingsError: a value that cannot be; the text says which, and which source it is from.
-        TypeError: there is no such setting, or `base` is no `Settings`.
+        SettingsError: a value is invalid; the text has the setting and the source.
+        TypeError: there is no such setting, or `base` is no `Settings` object.
     """
     if base is not None and not isinstance(base, Settings):
         names = [f"{name}=..." for name in base] if isinstance(base, Mapping) else []
@@ -67,52 +67,54 @@ def load(
 
 
 def refuse_unknown(function: str, options: Mapping[str, Any], arguments: Collection[str]) -> None:
-    """Refuse a setting, or what nearly is one, as an argument of a function that does not take it.
+    """Refuse a setting, or a misspelled one, as an argument of a function that does not accept it.
 
     Args:
-        function: its name.
-        options: what it was called with.
-        arguments: what it takes.
+        function: the name of the function.
+        options: the keyword arguments of the call.
+        arguments: the names of its parameters.
 
     Raises:
-        TypeError: one of them is a setting; the text says how to give it. What is none is left to the function.
+        TypeError: one of the options is a setting; the text says how to set it. Other names are not checked.
     """
-    shown, before, after = ("MCPApp", "", "") if function == "__init__" else (function, "MCPApp(", ")")
+    is_constructor = function == "__init__"
+    display_name = "MCPApp" if is_constructor else function
     settings = Settings.__struct_fields__
     for name, value in options.items():
         meant = name if name in settings else closest(name, (*arguments, *settings))
         if name in arguments or meant is None:
             continue
-        asked = "it is a setting" if meant == name else f"did you mean {meant!r}"
+        question = "it is a setting" if meant == name else f"did you mean {meant!r}"
         if meant in arguments:
-            raise TypeError(f"{shown}() has no argument {name!r}; {asked}?")
-        given = repr(value) if isinstance(value, bool | int | float) else "..."
-        advice = f"write {before}settings=Settings({meant}={given}){after}"
+            raise TypeError(f"{display_name}() has no argument {name!r}; {question}?")
+        literal = repr(value) if isinstance(value, bool | int | float) else "..."
+        call = f"settings=Settings({meant}={literal})"
+        advice = f"write {call if is_constructor else f'MCPApp({call})'}"
         link = ": " if meant == name else "? It is a setting: "
-        raise TypeError(f"{shown}() has no argument {name!r}; {asked}{link}{advice}")
+        raise TypeError(f"{display_name}() has no argument {name!r}; {question}{link}{advice}")
 
 
 def parse(name: str, text: str) -> Any:
-    """Return the value of a setting from its text in a variable or an option; lists are separated by commas."""
+    """Return the value of a setting for its text in a variable or an option; lists are separated by commas."""
     if get_origin(fields()[name].kind) is tuple:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        return tuple(entry.strip() for entry in text.split(",") if entry.strip())
     return text.strip()
 
 
 def _from_environment() -> dict[str, tuple[str, str]]:
-    """Return what the environment and `.env` set: by setting, the text and where it stands."""
+    """Return the settings in the environment and `.env`: the text and its source, by setting."""
     in_file = _dotenv()
-    found: dict[str, tuple[str, str]] = {}
+    values: dict[str, tuple[str, str]] = {}
     for name in Settings.__struct_fields__:
         key = PREFIX + name.upper()
         text = os.environ.get(key, in_file.get(key))
         if text or (text is not None and name in _MAY_BE_EMPTY):
-            found[name] = (text, key if key in os.environ else f"{key} in .env")
-    return found
+            values[name] = (text, key if key in os.environ else f"{key} in .env")
+    return values
 
 
 def _dotenv() -> Mapping[str, str | None]:
-    """Return the variables of the `.env` that counts; none if there is no such file.
+    """Return the variables in the `.env` file; none if there is no such file.
 
     Raises:
         SettingsError: the file cannot be read.
@@ -130,20 +132,20 @@ def _dotenv() -> Mapping[str, str | None]:
 
 
 def find_dotenv(start: Path | None = None) -> Path | None:
-    """Return the `.env` that counts for a directory, by default the working directory."""
-    here = (start or Path.cwd()).resolve()
-    if (here / ".env").is_file():
-        return here / ".env"
-    for directory in here.parents:
+    """Return the `.env` file for a directory, by default the working directory; None if there is none."""
+    folder = (start or Path.cwd()).resolve()
+    if (folder / ".env").is_file():
+        return folder / ".env"
+    for directory in folder.parents:
         if (directory / "pyproject.toml").is_file():
             return directory / ".env" if (directory / ".env").is_file() else None
     return None
 
 
 def warn_of_unknown_variables() -> None:
-    """Log a warning for each `ENFILADE_*` variable that is no setting, and each line of `.env` that sets nothing.
+    """Log a warning for each `ENFILADE_*` variable that is no setting, and each line of `.env` without effect.
 
-    It belongs to the start of a server, not to its import, and not to its workers, which would repeat it.
+    It is called when a server starts, not when its file is imported, and not in workers, which would repeat it.
     """
     for name, origin in _unknown_variables():
         log.warning("%s%s is no setting of this version, so it has no effect%s", name, origin, _suggestion(name))
@@ -155,19 +157,18 @@ def warn_of_unknown_variables() -> None:
 
 
 def _unknown_variables() -> Iterator[tuple[str, str]]:
-    """Yield the names of variables that look like settings and are none, with " in .env" for those there."""
-    known = {PREFIX + name.upper() for name in Settings.__struct_fields__} | OF_THE_TESTS
+    """Yield the names of variables with our prefix that are no settings; " in .env" marks those in the file."""
+    valid_names = {PREFIX + name.upper() for name in Settings.__struct_fields__} | OF_THE_TESTS
     in_file = _dotenv()
     for name in sorted({*os.environ, *in_file}):
-        here = name in os.environ
-        is_set = bool(
-            os.environ[name] if here else in_file[name]
-        )  # compose files pass on variables that are empty
-        if is_set and name.upper().startswith(PREFIX) and name not in known:
-            yield name, "" if here else " in .env"
+        in_environment = name in os.environ
+        # Compose files pass on variables that are empty.
+        is_set = bool(os.environ[name] if in_environment else in_file[name])
+        if is_set and name.upper().startswith(PREFIX) and name not in valid_names:
+            yield name, "" if in_environment else " in .env"
 
 
 def _suggestion(name: str) -> str:
-    """Return the end of the warning: the setting that may have been meant."""
+    """Return the end of the warning: the most similar setting."""
     near = closest(name.upper().removeprefix(PREFIX).lower(), Settings.__struct_fields__)
     return f"; did you mean {PREFIX}{near.upper()}?" if near else ""

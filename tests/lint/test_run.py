@@ -121,11 +121,11 @@ def test_a_snapshot_is_what_was_stored(tmp_path: Path) -> None:
     snapshot.save(surface, file)
     assert snapshot.load(file).tools == surface.tools
     assert "1.2.3" not in file.read_text(encoding="utf-8")  # a release alone changes nothing
-    outcome = asyncio.run(check(asking_server.app, before=snapshot.load(file)))
+    outcome = asyncio.run(check(asking_server.app, baseline=snapshot.load(file)))
     assert not fails(outcome.findings, "breaking")
     asking_server.app.remove_prompt("greet")
     try:
-        outcome = asyncio.run(check(asking_server.app, before=snapshot.load(file)))
+        outcome = asyncio.run(check(asking_server.app, baseline=snapshot.load(file)))
     finally:
         asking_server.app.add_prompt(asking_server.greet)
     assert [each.where for each in outcome.findings if each.severity == "breaking"] == ["server", "prompt greet"]

@@ -48,7 +48,7 @@ def _check(
         stored = snapshots.load(snapshot) if snapshot is not None and not save else None
         with contextlib.redirect_stdout(sys.stderr), one_line_errors():
             outcome = asyncio.run(
-                check_server(target_of(target), before=stored, headers=headers_of(header), timeout=timeout)
+                check_server(target_of(target), baseline=stored, headers=headers_of(header), timeout=timeout)
             )
         if save and snapshot is not None:
             snapshots.save(outcome.surface, snapshot)

@@ -1,1 +1,1 @@
-"""`enfilade check`: mistakes in a server that hosts, models and clients would otherwise find."""
+"""Lint rules for a server (`enfilade check`): mistakes that cause trouble in hosts, models and clients."""

@@ -1,7 +1,7 @@
-"""Changes between two surfaces, and which of them break clients.
+"""Compare two surfaces, and classify the changes that break clients.
 
-The direction matters. A client that sends what it always sent breaks where a server requires more (arguments);
-one that reads breaks where a server gives less (results).
+Easy to get wrong: the direction. Clients send arguments, so a server breaks them if it requires more; they read
+results, so it breaks them if it returns less.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from enfilade.lint.findings import Finding
 
 Schema = Mapping[str, Any]
 Direction = Literal["sent", "read"]
-Change = tuple[bool, str, str]  # whether it breaks clients, where, what has changed
+Change = tuple[bool, str, str]  # whether it breaks clients, the location, the change
 
 _FIXES: Final = {
     True: "keep what was there beside the new, or tell the clients and store a new snapshot",
     False: "store a new snapshot when you are content with it",
 }
-#: Bounds by keyword: whether a larger value is narrower.
+#: Bounds by keyword: whether a larger value is stricter.
 _BOUNDS: Final = {
     "minimum": True,
     "exclusiveMinimum": True,
@@ -32,11 +32,11 @@ _BOUNDS: Final = {
     "maxLength": False,
     "maxItems": False,
 }
-_DEEPEST: Final = 20
+_MAX_DEPTH: Final = 20
 
 
 def compare(old: Surface, new: Surface) -> list[Finding]:
-    """Return the changes from one surface to another; `breaking` is the severity of those that break clients."""
+    """Return the changes from one surface to another; those that break clients have the severity `breaking`."""
     return [
         Finding(
             rule="removed-or-narrowed" if breaking else "changed",
@@ -94,8 +94,8 @@ def _tool(where: str, old: Item, new: Item) -> Iterator[Change]:
 
 
 def _prompt(where: str, old: Item, new: Item) -> Iterator[Change]:
-    old_required = {each["name"]: bool(each.get("required")) for each in old.get("arguments") or ()}
-    new_required = {each["name"]: bool(each.get("required")) for each in new.get("arguments") or ()}
+    old_required = {argument["name"]: bool(argument.get("required")) for argument in old.get("arguments") or ()}
+    new_required = {argument["name"]: bool(argument.get("required")) for argument in new.get("arguments") or ()}
     for name in old_required.keys() - new_required.keys():
         yield True, f"{where}, argument {name}", "was removed"
     for name, required in new_required.items():
@@ -117,9 +117,9 @@ class _Comparison:
     """Compares two schemas.
 
     Args:
-        direction: whether clients send such values, or read them.
-        old: the root that references of the old schema lead into.
-        new: that of the new one.
+        direction: whether clients send the values, or read them.
+        old: the root of the old schema, in which references are resolved.
+        new: the root of the new schema.
     """
 
     def __init__(self, direction: Direction, old: Schema, new: Schema) -> None:
@@ -127,17 +127,17 @@ class _Comparison:
         self._roots = old, new
 
     def schema(self, where: str, old: Schema, new: Schema, depth: int = 0) -> Iterator[Change]:
-        """Yield the changes of a schema and of all within it."""
+        """Yield the changes of a schema and its subschemas."""
         old_options, new_options = alternatives(old, self._roots[0]), alternatives(new, self._roots[1])
         yield from self._types(where, old_options, new_options)
         yield from self._values(where, old_options, new_options)
         if len(old_options) == 1 and len(new_options) == 1:
             yield from self._bounds(where, old_options[0], new_options[0])
         old_object, new_object = _of_kind("object", old_options), _of_kind("object", new_options)
-        if old_object is not None and new_object is not None and depth < _DEEPEST:
+        if old_object is not None and new_object is not None and depth < _MAX_DEPTH:
             yield from self._properties(where, old_object, new_object, depth)
         old_array, new_array = _of_kind("array", old_options), _of_kind("array", new_options)
-        if old_array is not None and new_array is not None and depth < _DEEPEST:
+        if old_array is not None and new_array is not None and depth < _MAX_DEPTH:
             items = _schema(old_array.get("items")), _schema(new_array.get("items"))
             yield from self.schema(f"{where}, items", *items, depth + 1)
 
@@ -182,18 +182,18 @@ class _Comparison:
         old_required, new_required = set(old.get("required") or ()), set(new.get("required") or ())
         noun = "argument" if self._sent and depth == 0 else "property"
         for name in old_members:
-            place = f"{where}, {noun} {name}"
+            member = f"{where}, {noun} {name}"
             if name not in new_members:
-                yield True, place, "was removed"
+                yield True, member, "was removed"
                 continue
             if name in new_required - old_required:
-                yield self._sent, place, "is required now"
+                yield self._sent, member, "is required now"
             elif name in old_required - new_required:
-                yield not self._sent, place, "may be left out now"
+                yield not self._sent, member, "may be left out now"
             old_member, new_member = _schema(old_members[name]), _schema(new_members[name])
             if "default" in old_member and old_member["default"] != new_member.get("default"):
-                yield False, place, "has another default"
-            yield from self.schema(place, old_member, new_member, depth + 1)
+                yield False, member, "has another default"
+            yield from self.schema(member, old_member, new_member, depth + 1)
         for name in new_members:
             if name not in old_members:
                 breaking = name in new_required and self._sent
@@ -216,13 +216,13 @@ def _of_kind(kind: str, options: list[Schema]) -> Schema | None:
 
 
 def _types_of(options: list[Schema]) -> frozenset[str]:
-    """Return the types that values may have; empty for any."""
+    """Return the possible types of a value; empty for any."""
     types: set[str] = set()
     for option in options:
-        named = kinds(option) or [_type_of_value(value) for value, _ in choices(option)]
-        if not named:
+        option_types = kinds(option) or [_type_of_value(value) for value, _ in choices(option)]
+        if not option_types:
             return frozenset()
-        types.update(named)
+        types.update(option_types)
     return frozenset(types)
 
 
@@ -239,7 +239,7 @@ def _covers(wide: frozenset[str], narrow: frozenset[str]) -> bool:
 
 
 def _values_of(options: list[Schema]) -> set[str] | None:
-    """Return the listed values, or None if there are others as well."""
+    """Return the enumerated values; None if other values are possible."""
     lists = [choices(option) for option in options]
     return {repr(value) for listed in lists for value, _ in listed} if all(lists) else None
 

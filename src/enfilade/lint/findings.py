@@ -1,7 +1,7 @@
-"""Findings, and the rules that make them.
+"""Findings, and rules, which produce them.
 
-A rule is a function with a decorator: what it looks for, how severe that is, why, and how to fix it stand
-together. A change of the surface has a severity of its own (`breaking`), so that a build can fail for that alone.
+A rule is a function with a decorator that has its severity, its reason and the fix. A change of the surface has a
+severity of its own (`breaking`), so that a build can fail for such changes alone.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from enfilade.client.surface import Surface
 
 Severity = Literal["error", "breaking", "warning", "note"]
 FailOn = Literal["error", "warning", "breaking"]
-Hits = Iterator[tuple[str, str]]  # where, and what is wrong there
+Hits = Iterator[tuple[str, str]]  # the location, and the problem
 Find = Callable[[Surface], Hits]
 
-#: Most severe first.
+#: The severities, highest first.
 SEVERITIES: Final[tuple[Severity, ...]] = ("error", "breaking", "warning", "note")
 
 #: Severities that fail a build, by the option `--fail-on`.
@@ -35,11 +35,11 @@ class Finding(Struct, frozen=True, kw_only=True, rename={"problem": "said", "fix
 
     Attributes:
         rule: the rule's id.
-        severity: `error` (against the protocol), `breaking` (clients of the last snapshot fail), `warning` (some
-            host or model has trouble), `note` (may be intended).
-        where: the part of the server, such as `tool add, argument a`.
-        problem: what is wrong.
-        fix: what to do about it.
+        severity: `error` (violates the protocol), `breaking` (clients of the last snapshot fail), `warning`
+            (causes trouble in some host or model), `note` (may be intended).
+        where: the location in the server, such as `tool add, argument a`.
+        problem: the problem.
+        fix: the advice.
     """
 
     rule: str
@@ -50,14 +50,14 @@ class Finding(Struct, frozen=True, kw_only=True, rename={"problem": "said", "fix
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """A rule for what a server offers.
+    """A rule for the surface of a server.
 
     Attributes:
         id: its name.
-        severity: of its findings.
-        why: who has trouble, and which. A rule without a reason is no rule.
-        fix: what to do about a finding.
-        find: yields where in a surface what is wrong.
+        severity: the severity of its findings.
+        why: the trouble that it prevents, and for whom.
+        fix: the advice for a finding.
+        find: yields the locations and problems in a surface.
     """
 
     id: str
@@ -67,13 +67,13 @@ class Rule(Struct, frozen=True, kw_only=True):
     find: Find
 
     def findings(self, surface: Surface) -> Iterator[Finding]:
-        """Yield what the rule finds in a surface."""
+        """Yield the findings of the rule in a surface."""
         for where, problem in self.find(surface):
             yield Finding(rule=self.id, severity=self.severity, where=where, problem=problem, fix=self.fix)
 
 
 def rule(id: str, severity: Severity, why: str, fix: str) -> Callable[[Find], Rule]:
-    """Return a decorator that makes a function a rule; arguments are the attributes of `Rule`."""
+    """Return a decorator that turns a function into a rule; the arguments are attributes of `Rule`."""
 
     def decorate(find: Find) -> Rule:
         return Rule(id=id, severity=severity, why=why, fix=fix, find=find)
@@ -82,15 +82,15 @@ def rule(id: str, severity: Severity, why: str, fix: str) -> Callable[[Find], Ru
 
 
 def rules_in(module: ModuleType) -> list[Rule]:
-    """Return the rules of a module, in the order in which they are written."""
+    """Return the rules of a module in source order."""
     return [value for value in vars(module).values() if isinstance(value, Rule)]
 
 
 def sorted_by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings, most severe first, otherwise in order."""
+    """Return findings by descending severity, otherwise in their order."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def fails(findings: Iterable[Finding], fail_on: FailOn) -> bool:
-    """Whether a build should fail for these findings."""
+    """Return whether a build should fail for these findings."""
     return any(finding.severity in FAILING[fail_on] for finding in findings)

@@ -1,7 +1,7 @@
-"""Whether a server keeps to the protocol: asked in each era, by requests that change nothing.
+"""Conformance probes: requests without side effects, in each era.
 
-No tool of somebody else's is run: arguments that are no object are sent to tools that require some, which no
-server can run with them, and otherwise to a tool that does not exist.
+No tool of the server is run: arguments that are not an object are sent to tools with required arguments, which
+cannot run with them, or else to a tool that does not exist.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _METHOD_NOT_FOUND: Final = -32601
 _NO_SUCH_METHOD: Final = "enfilade/no-such-method"
 _NO_SUCH_TOOL: Final = "enfilade_no_such_tool"
-_MOST_TOOLS: Final = 20  # that are called with arguments that are no object
+_MAX_PROBED_TOOLS: Final = 20  # that are called with arguments that are not an object
 
 _FIXES: Final = {
     "unknown-method": "answer methods that you do not know with the JSON-RPC error -32601",
@@ -31,13 +31,13 @@ _FIXES: Final = {
 
 
 async def probe(client: Connected, surface: Surface) -> list[Finding]:
-    """Return what is wrong with how a server answers in the era that its client speaks."""
+    """Return the findings about a server's responses in the era of its client."""
     return [finding async for finding in _probe(client, surface)]
 
 
-def missing_era(era: str, why: str) -> Finding:
-    """Return the finding that a server does not speak an era."""
-    return _finding("era", "note", era, why)
+def missing_era(era: str, reason: str) -> Finding:
+    """Return the finding that a server does not support an era."""
+    return _finding("era", "note", era, reason)
 
 
 async def _probe(client: Connected, surface: Surface) -> AsyncIterator[Finding]:
@@ -49,9 +49,9 @@ async def _probe(client: Connected, surface: Surface) -> AsyncIterator[Finding]:
         code = await _error_of(client, "tools/call", {"name": _NO_SUCH_TOOL, "arguments": {}})
         if code is None:
             yield _finding("unknown-tool", "error", where, "a call of a tool that does not exist succeeds")
-        for tool in surface.tools[:_MOST_TOOLS]:
-            needs = tool.get("inputSchema", {}).get("required")
-            name = tool["name"] if needs else _NO_SUCH_TOOL
+        for tool in surface.tools[:_MAX_PROBED_TOOLS]:
+            required = tool.get("inputSchema", {}).get("required")
+            name = tool["name"] if required else _NO_SUCH_TOOL
             code = await _error_of(client, "tools/call", {"name": name, "arguments": "no object"})
             if code is None:
                 yield _finding(
@@ -71,19 +71,19 @@ async def _probe_after_errors(client: Connected, where: str) -> AsyncIterator[Fi
 
 
 async def _error_of(client: Connected, method: str, params: dict[str, Any]) -> int | None:
-    """Return the error that a request is answered with; None if it succeeds. A failed call counts as an error."""
+    """Return the error code of a response; None if the request succeeds, 0 if a tool reports a failure."""
     from mcp import MCPError
     from mcp_types import Request
     from pydantic import RootModel, ValidationError
 
     request: Request[dict[str, Any], str] = Request(method=method, params=params)
     try:
-        answer = await client.session.send_request(request, RootModel[dict[str, Any]])
+        response = await client.session.send_request(request, RootModel[dict[str, Any]])
     except MCPError as error:
         return error.code
-    except ValidationError:  # an answer, of whatever kind
+    except ValidationError:  # a result of another form
         return None
-    return 0 if answer.root.get("isError") else None
+    return 0 if response.root.get("isError") else None
 
 
 def _answer(code: int | None) -> str:

@@ -1,4 +1,4 @@
-"""A check of a server: in each era, by every rule, and against a snapshot; and its outcome for programs.
+"""Check a server in both eras, by all rules and against a snapshot; the outcome as JSON and for GitHub Actions.
 
 An era that fails is a finding. If both fail, nothing was checked, and that is an error.
 """
@@ -33,10 +33,10 @@ class Outcome(Struct, kw_only=True):
     """The outcome of a check.
 
     Attributes:
-        surface: what the server offers.
-        eras: those that it speaks.
-        tokens: about how many tokens of a model's context its list of tools takes.
-        findings: most severe first.
+        surface: the surface of the server.
+        eras: the eras that it supports.
+        tokens: estimated number of tokens of its list of tools in a model's context.
+        findings: the findings, highest severity first.
     """
 
     surface: Surface
@@ -46,27 +46,27 @@ class Outcome(Struct, kw_only=True):
 
 
 def apply_rules(surface: Surface) -> list[Finding]:
-    """Return what the rules find in a surface."""
+    """Return the findings of all rules in a surface."""
     return [finding for rule in RULES for finding in rule.findings(surface)]
 
 
 async def check(
     target: Target,
     *,
-    before: Surface | None = None,
+    baseline: Surface | None = None,
     headers: Mapping[str, str] | None = None,
     timeout: float | None = 30.0,
 ) -> Outcome:
     """Check a server.
 
     Args:
-        target: as for `enfilade.testing.connect`.
-        before: what it offered when the last snapshot was stored.
-        headers: of each HTTP request.
-        timeout: seconds that each response may take.
+        target: the server, as for `enfilade.testing.connect`.
+        baseline: the surface of an earlier snapshot, for the comparison.
+        headers: headers of each HTTP request.
+        timeout: limit in seconds for each response.
 
     Raises:
-        ConnectError: it cannot be reached in any era.
+        ConnectError: the server cannot be reached in any era.
         LoadError, ModuleNotFoundError: as for `connect`.
     """
     surface: Surface | None = None
@@ -87,8 +87,8 @@ async def check(
         raise failure
     if surface is not None:
         findings.extend(apply_rules(surface))
-        if before is not None:
-            findings.extend(compare(before, surface))
+        if baseline is not None:
+            findings.extend(compare(baseline, surface))
     surface = surface or Surface()
     return Outcome(
         surface=surface, eras=eras, tokens=tokens_of_all(surface.tools), findings=sorted_by_severity(findings)
@@ -116,13 +116,15 @@ def _bad_list(rule: str, where: str, problem: str, fix: str) -> Finding:
 
 
 def why(finding: Finding) -> str:
-    """Return who has trouble with what was found; empty if the finding says so itself."""
+    """Return the reason of a finding's rule; empty if the finding explains itself."""
     return _REASONS.get(finding.rule, "")
 
 
 def counts(outcome: Outcome) -> dict[str, int]:
-    """Return how many findings there are of each severity."""
-    return {each: sum(finding.severity == each for finding in outcome.findings) for each in SEVERITIES}
+    """Return the number of findings by severity."""
+    return {
+        severity: sum(finding.severity == severity for finding in outcome.findings) for severity in SEVERITIES
+    }
 
 
 def as_json(outcome: Outcome) -> str:
@@ -133,19 +135,19 @@ def as_json(outcome: Outcome) -> str:
         "tools": len(outcome.surface.tools),
         "tokens": outcome.tokens,
         "counts": counts(outcome),
-        "findings": [{**msgspec.to_builtins(each), "why": why(each)} for each in outcome.findings],
+        "findings": [{**msgspec.to_builtins(finding), "why": why(finding)} for finding in outcome.findings],
     }
     return json.dumps(report, indent=2, ensure_ascii=False)
 
 
 def as_github(outcome: Outcome, file: str | None) -> str:
-    """Return commands for GitHub Actions, a line for each finding.
+    """Return commands for GitHub Actions, one line for each finding.
 
     Args:
-        outcome: of a check.
-        file: the file that is annotated; None for the run as a whole.
+        outcome: the outcome of a check.
+        file: the file to annotate; None for the run.
     """
-    return "\n".join(_github_command(each, file) for each in outcome.findings)
+    return "\n".join(_github_command(finding, file) for finding in outcome.findings)
 
 
 def _github_command(finding: Finding, file: str | None) -> str:
@@ -155,8 +157,8 @@ def _github_command(finding: Finding, file: str | None) -> str:
     return f"::{_GITHUB_LEVELS[finding.severity]} {location}title={title}::{text}"
 
 
-def _escaped(text: str, more: str = "") -> str:
-    """Escape what would end a command, such as the end of a line."""
-    for character in f"%\r\n{more}":  # % first, for the others bring it in
+def _escaped(text: str, separators: str = "") -> str:
+    """Escape characters that would end a command or its property."""
+    for character in f"%\r\n{separators}":  # % first, because the escapes contain it
         text = text.replace(character, f"%{ord(character):02X}")
     return text

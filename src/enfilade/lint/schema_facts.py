@@ -1,7 +1,9 @@
-"""Facts about a JSON Schema: its depth and references, and locations that validators refuse or read differently.
+"""Facts about a JSON Schema: depth, references, and subschemas that validators refuse or interpret differently.
 
-A property may be called `$ref` or `enum`: a keyword counts only where a schema stands. A fact is reported only if
-the schema alone proves it; where a reference leads elsewhere, nothing is.
+A subschema is located by its path, such as `filter.tags[]` or `$defs.Point.x`.
+
+Easy to get wrong: a property may be called `$ref` or `enum`; a keyword counts only in a schema. A fact is
+reported only if the schema alone proves it, and nothing is reported behind a reference to another document.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ from enfilade.primitives.schema.portable import KNOWN_FORMATS
 from enfilade.primitives.schema.references import Schema, map_subschemas, subschemas, walk
 from enfilade.primitives.schema.regex_dialect import is_portable
 
-#: Formats of which many languages write texts that others refuse.
+#: Formats whose texts, as many languages write them, are refused by others.
 OFTEN_BROKEN: Final = ("date-time", "duration", "regex", "time")
-#: Keywords of 2020-12 and of the drafts before it, and `nullable`, which validators know from OpenAPI.
+#: Keywords of 2020-12 and earlier drafts, and `nullable`, which validators accept because of OpenAPI.
 KNOWN_KEYWORDS: Final = frozenset(
     {
         *(
@@ -51,11 +53,11 @@ KNOWN_KEYWORDS: Final = frozenset(
     }
 )
 
-#: Keywords that lead to a value within the value, and so make it deeper.
+#: Keywords with schemas for nested values, which add a level of depth.
 _INWARD: Final = frozenset({"properties", "items", "additionalProperties", "patternProperties", "prefixItems"})
-#: Keywords that lead to further schemas of the same value.
+#: Keywords with further schemas for the same value.
 _SAME_VALUE: Final = frozenset({"anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentSchemas"})
-#: Lower and upper bounds, and whether equal ones leave nothing.
+#: Lower and upper bounds, and whether equal ones exclude every value.
 _BOUNDS: Final = (
     *((f"min{noun}", f"max{noun}", False) for noun in ("Length", "Items", "Properties", "Contains")),
     ("minimum", "maximum", False),
@@ -67,8 +69,8 @@ _BOUNDS: Final = (
 _STEPS: Final = {"items": "[]", "prefixItems": "[]", "additionalProperties": "{}"}
 
 
-def children(schema: Schema, location: str = "") -> Iterator[tuple[str, str, Schema]]:
-    """Yield the schemas directly within a schema: the keyword that leads there, the location, the schema."""
+def children(schema: Schema, path: str = "") -> Iterator[tuple[str, str, Schema]]:
+    """Yield the direct subschemas of a schema: the keyword, the path, the subschema."""
     names = {
         id(member): f"{start}{name}"
         for key, start in (("properties", ""), ("$defs", "$defs."), ("definitions", "definitions."))
@@ -77,38 +79,36 @@ def children(schema: Schema, location: str = "") -> Iterator[tuple[str, str, Sch
     }
     for key, subschema in subschemas(schema):
         if (name := names.get(id(subschema))) is not None:
-            yield key, f"{location}.{name}" if location else name, subschema
+            yield key, f"{path}.{name}" if path else name, subschema
         else:
-            yield key, location + _STEPS.get(key, ""), subschema
+            yield key, path + _STEPS.get(key, ""), subschema
 
 
-def located(
-    schema: Schema, skip: frozenset[str] = frozenset(), location: str = ""
-) -> Iterator[tuple[str, Schema]]:
-    """Yield a schema and all within it, each with its location: `filter.tags[]`, or `$defs.Point.x`.
+def located(schema: Schema, skip: frozenset[str] = frozenset(), path: str = "") -> Iterator[tuple[str, Schema]]:
+    """Yield a schema and all its subschemas, each with its path.
 
     Args:
         schema: the schema.
-        skip: keywords that are not followed.
-        location: of the schema itself.
+        skip: keywords whose subschemas are not visited.
+        path: the path of the schema itself.
     """
-    yield location, schema
-    for key, inner_location, subschema in children(schema, location):
+    yield path, schema
+    for key, inner_path, subschema in children(schema, path):
         if key not in skip:
-            yield from located(subschema, skip, inner_location)
+            yield from located(subschema, skip, inner_path)
 
 
 def references(schema: Schema) -> list[str]:
-    """Return what a schema and those within it refer to."""
-    return [each["$ref"] for each in walk(schema) if isinstance(each.get("$ref"), str)]
+    """Return the references in a schema and its subschemas."""
+    return [subschema["$ref"] for subschema in walk(schema) if isinstance(subschema.get("$ref"), str)]
 
 
 def depth(schema: Schema) -> int:
-    """Return how many levels of objects and arrays there are, definitions left aside."""
+    """Return the number of levels of objects and arrays, without definitions."""
     return max(
         (
-            depth(each) + (key in _INWARD)
-            for key, each in subschemas(schema)
+            depth(subschema) + (key in _INWARD)
+            for key, subschema in subschemas(schema)
             if key not in ("$defs", "definitions")
         ),
         default=0,
@@ -116,29 +116,29 @@ def depth(schema: Schema) -> int:
 
 
 def used_references(schema: Schema) -> list[str]:
-    """Return what a schema refers to, also through its definitions, but not from one that nothing uses."""
+    """Return the references in a schema, including those in definitions that it uses."""
     return list(_reachable("#", _targets(schema)))
 
 
 def is_recursive(schema: Schema) -> bool:
-    """Whether a schema, or a definition that it uses, leads back to itself."""
+    """Return whether a schema, or a definition that it uses, refers to itself."""
     targets = _targets(schema)
     return any(used in _reachable(used, targets) for used in ("#", *_reachable("#", targets)))
 
 
 def _targets(schema: Schema) -> dict[str, list[str]]:
-    """Return what the root and each definition refer to, by the reference that leads to them."""
+    """Return the references in the root and in each definition, by the reference of that definition."""
     root = {key: value for key, value in schema.items() if key not in ("$defs", "definitions")}
     definitions = {
-        f"#/{key}/{name}": references(each) if isinstance(each, Mapping) else []
+        f"#/{key}/{name}": references(definition) if isinstance(definition, Mapping) else []
         for key in ("$defs", "definitions")
-        for name, each in (schema.get(key) or {}).items()
+        for name, definition in (schema.get(key) or {}).items()
     }
     return {"#": references(root), **definitions}
 
 
 def _reachable(start: str, targets: Mapping[str, list[str]]) -> dict[str, None]:
-    """Return the references that lead on from one, in the order in which they are met."""
+    """Return the references that are reachable from one, in order of discovery."""
     seen: dict[str, None] = {}
     pending = list(targets.get(start, ()))
     while pending:
@@ -150,11 +150,11 @@ def _reachable(start: str, targets: Mapping[str, list[str]]) -> dict[str, None]:
 
 
 def invalidity(schema: Schema) -> str | None:
-    """Return why something is no valid JSON Schema (2020-12 unless it names another draft), or None."""
+    """Return why a schema is not valid (2020-12 unless it names another draft); None if it is."""
     if any(not target.startswith("#") for target in references(schema)):
-        return None  # another rule has that
+        return None  # another rule reports this
     try:
-        # Not `meta.validate`: it would fetch what a stranger's `$schema` names.
+        # Not `meta.validate`: it would fetch the URL in `$schema`, which is not trusted.
         jsonschema_rs.validator_for(dict(schema), retriever=refuse_elsewhere)
     except ValueError as error:
         return str(getattr(error, "message", error)).splitlines()[0]
@@ -162,121 +162,125 @@ def invalidity(schema: Schema) -> str | None:
 
 
 def foreign_patterns(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the location of each regular expression that ECMA-262 refuses, and the expression."""
-    for location, part in located(schema):
-        named = part.get("patternProperties")
-        for pattern in (part.get("pattern"), *(named if isinstance(named, Mapping) else ())):
+    """Yield the path and the text of each regular expression that is invalid in ECMA-262."""
+    for path, subschema in located(schema):
+        properties = subschema.get("patternProperties")
+        for pattern in (subschema.get("pattern"), *(properties if isinstance(properties, Mapping) else ())):
             if isinstance(pattern, str) and not is_portable(pattern):
-                yield location, pattern
+                yield path, pattern
 
 
 def unknown_formats(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the location of each format that validators do not know, and the format."""
-    for location, part in located(schema):
-        if isinstance(part.get("format"), str) and part["format"] not in KNOWN_FORMATS:
-            yield location, part["format"]
+    """Yield the path and the name of each format that validators do not know."""
+    for path, subschema in located(schema):
+        if isinstance(subschema.get("format"), str) and subschema["format"] not in KNOWN_FORMATS:
+            yield path, subschema["format"]
 
 
 def often_broken_formats(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the location of each format that the server of a result may well break, and the format."""
-    for location, part in located(schema):
-        if part.get("format") in OFTEN_BROKEN:
-            yield location, part["format"]
+    """Yield the path and the name of each format that results often violate."""
+    for path, subschema in located(schema):
+        if subschema.get("format") in OFTEN_BROKEN:
+            yield path, subschema["format"]
 
 
 def unknown_keywords(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the location of each keyword that no draft has, and the keyword; `x-…` is for whoever likes it."""
-    for location, part in located(schema):
-        for keyword in part:
+    """Yield the path and the name of each keyword that is in no draft; `x-…` is allowed."""
+    for path, subschema in located(schema):
+        for keyword in subschema:
             if keyword not in KNOWN_KEYWORDS and not keyword.startswith("x-"):
-                yield location, keyword
+                yield path, keyword
 
 
 def wrong_defaults(schema: Schema) -> Iterator[str]:
-    """Yield the location of each default that its own schema refuses."""
+    """Yield the path of each default that is invalid by its own schema."""
     definitions = _without("default", _definitions(schema))
-    for location, part in located(schema):
-        if "default" in part and not _fits(part["default"], {**definitions, **_without("default", part)}):
-            yield location
+    for path, subschema in located(schema):
+        if "default" in subschema and not _fits(
+            subschema["default"], {**definitions, **_without("default", subschema)}
+        ):
+            yield path
 
 
 def arrays_without_items(schema: Schema) -> Iterator[str]:
-    """Yield the location of each array that does not say what its items are."""
-    for location, part in located(schema):
-        kind = part.get("type")
-        if (kind == "array" or (isinstance(kind, list) and "array" in kind)) and "items" not in part:
-            yield location
+    """Yield the path of each array without a schema for its items."""
+    for path, subschema in located(schema):
+        kind = subschema.get("type")
+        if (kind == "array" or (isinstance(kind, list) and "array" in kind)) and "items" not in subschema:
+            yield path
 
 
 def contradictions(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the location of each schema that no value can match, and why."""
+    """Yield the path of each schema that no value can match, and the reason."""
     definitions = _definitions(schema)
-    for location, part in located(schema, skip=frozenset({"not", "if"})):  # where that may be intended
-        yield from ((location, why) for why in _contradictions(part, definitions))
+    for path, subschema in located(schema, skip=frozenset({"not", "if"})):  # there it may be intended
+        yield from ((path, reason) for reason in _contradictions(subschema, definitions))
 
 
-def _contradictions(part: Schema, definitions: dict[str, Any]) -> Iterator[str]:
-    values = part.get("enum")
+def _contradictions(subschema: Schema, definitions: dict[str, Any]) -> Iterator[str]:
+    values = subschema.get("enum")
     if isinstance(values, list):
         if not values:
             yield "has an enum without values"
-        elif not any(_fits_beside(value, "enum", part, definitions) for value in values):
+        elif not any(_fits_beside(value, "enum", subschema, definitions) for value in values):
             yield "has an enum of which its other keywords allow no value"
-    if "const" in part and not _fits_beside(part["const"], "const", part, definitions):
+    if "const" in subschema and not _fits_beside(subschema["const"], "const", subschema, definitions):
         yield "has a const that its other keywords refuse"
-    if part.get("not") in ({}, True):
+    if subschema.get("not") in ({}, True):
         yield "has a not that refuses everything"
     for low, high, is_open in _BOUNDS:
-        least, most = _number(part.get(low)), _number(part.get(high))
+        least, most = _number(subschema.get(low)), _number(subschema.get(high))
         if least is not None and most is not None and (least > most or (is_open and least == most)):
             yield f"has {low} {least} and {high} {most}"
-    for name in _required(part):
-        if _properties(part).get(name) is False:
+    for name in _required(subschema):
+        if _properties(subschema).get(name) is False:
             yield f"requires {name}, for which it allows no value"
         elif (
-            part.get("additionalProperties") is False
-            and name not in _properties(part)
-            and not part.get("patternProperties")
+            subschema.get("additionalProperties") is False
+            and name not in _properties(subschema)
+            and not subschema.get("patternProperties")
         ):
             yield f"requires {name}, and allows no such property"
 
 
 def odd_choices(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the location of each enum with values that its other keywords refuse, or duplicates, and which."""
+    """Yield the path of each enum with invalid or duplicate values, and the problem."""
     definitions = _definitions(schema)
-    for location, part in located(schema):
-        values = part.get("enum")
+    for path, subschema in located(schema):
+        values = subschema.get("enum")
         if not isinstance(values, list):
             continue
-        refused = [value for value in values if not _fits_beside(value, "enum", part, definitions)]
-        if refused and len(refused) < len(values):  # all of them are a contradiction
-            yield location, f"lists {', '.join(map(repr, refused))}, which its other keywords refuse"
-        written = [repr(value) for value in values]
-        if twice := [text for text in dict.fromkeys(written) if written.count(text) > 1]:
-            yield location, f"lists {', '.join(twice)} more than once"
+        refused = [value for value in values if not _fits_beside(value, "enum", subschema, definitions)]
+        if refused and len(refused) < len(values):  # if all are refused, it is a contradiction
+            yield path, f"lists {', '.join(map(repr, refused))}, which its other keywords refuse"
+        texts = [repr(value) for value in values]
+        if duplicates := [text for text in dict.fromkeys(texts) if texts.count(text) > 1]:
+            yield path, f"lists {', '.join(duplicates)} more than once"
 
 
 def undescribed_requirements(
-    schema: Schema, location: str = "", around: frozenset[str] | None = frozenset()
+    schema: Schema, path: str = "", outer_names: frozenset[str] | None = frozenset()
 ) -> Iterator[tuple[str, str]]:
-    """Yield the location of each name in `required` that no schema of the same value describes, and the name.
+    """Yield the path and the name of each entry of `required` that no schema of the same value describes.
 
     Args:
         schema: the schema.
-        location: where it stands.
-        around: the properties that the schemas around it describe for the same value; None if that is not known.
+        path: its path.
+        outer_names: the properties that enclosing schemas describe for the same value; None if unknown.
     """
     names = _described_names(schema)
-    known = None if names is None or around is None else around | names
-    if known is not None and schema.get("additionalProperties") is not False:  # else it is a contradiction
-        yield from ((location, name) for name in _required(schema) if name not in known)
-    for key, inner_location, subschema in children(schema, location):
+    described = None if names is None or outer_names is None else outer_names | names
+    if (
+        described is not None and schema.get("additionalProperties") is not False
+    ):  # otherwise it is a contradiction
+        yield from ((path, name) for name in _required(schema) if name not in described)
+    for key, inner_path, subschema in children(schema, path):
         same_value = key in _SAME_VALUE
-        yield from undescribed_requirements(subschema, inner_location, known if same_value else frozenset())
+        yield from undescribed_requirements(subschema, inner_path, described if same_value else frozenset())
 
 
 def _described_names(schema: Schema) -> frozenset[str] | None:
-    """Return the properties that a schema and those of the same value within it have; None if any name is one."""
+    """Return the properties in a schema and its subschemas for the same value; None if any name is possible."""
     if "$ref" in schema or "$dynamicRef" in schema or schema.get("patternProperties"):
         return None
     if isinstance(schema.get("additionalProperties"), Mapping):
@@ -284,10 +288,10 @@ def _described_names(schema: Schema) -> frozenset[str] | None:
     names = set(_properties(schema))
     for key, subschema in subschemas(schema):
         if key in _SAME_VALUE:
-            more = _described_names(subschema)
-            if more is None:
+            inner_names = _described_names(subschema)
+            if inner_names is None:
                 return None
-            names |= more
+            names |= inner_names
     return frozenset(names)
 
 
@@ -310,20 +314,20 @@ def _number(value: Any) -> int | float | None:
 
 
 def _without(key: str, schema: Schema) -> dict[str, Any]:
-    """Return a schema without a keyword, nor one in it."""
+    """Return a schema without a keyword, in its subschemas as well."""
     return map_subschemas(
-        {name: value for name, value in schema.items() if name != key}, lambda each: _without(key, each)
+        {name: value for name, value in schema.items() if name != key}, lambda subschema: _without(key, subschema)
     )
 
 
-def _fits_beside(value: Any, key: str, part: Schema, definitions: Mapping[str, Any]) -> bool:
-    """Whether a value fits a schema but for one keyword of it."""
-    return _fits(value, {**definitions, **{name: each for name, each in part.items() if name != key}})
+def _fits_beside(value: Any, key: str, subschema: Schema, definitions: Mapping[str, Any]) -> bool:
+    """Return whether a value is valid by a schema without one of its keywords."""
+    return _fits(value, {**definitions, **{name: member for name, member in subschema.items() if name != key}})
 
 
 def _fits(value: Any, schema: Schema) -> bool:
     try:
         validator = jsonschema_rs.validator_for(dict(schema), retriever=refuse_elsewhere, validate_formats=True)
         return validator.is_valid(value)
-    except ValueError:  # no valid schema, which is another rule's
+    except ValueError:  # the schema is invalid, which another rule reports
         return True

@@ -1,4 +1,4 @@
-"""Rules for the schemas of arguments and results; what they ask of a schema is in `schema_facts`."""
+"""Rules for the schemas of arguments and results, based on `schema_facts`."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from enfilade.lint.surface_rules import label
 from enfilade.primitives.schema.references import Schema
 
 DEEPEST_SCHEMA: Final = 5
-LONGEST_SHOWN: Final = 60  # characters of somebody else's text in a finding
+MAX_EXCERPT: Final = 60  # characters of a foreign text in a finding
 
 _INPUT: Final = ("inputSchema",)
 _OUTPUT: Final = ("outputSchema",)
 _COMBINATIONS: Final = ("anyOf", "oneOf", "allOf", "not", "enum", "if")
 
-Problems = Iterator[tuple[str, str]]  # the place in a schema, and what is wrong there
+Problems = Iterator[tuple[str, str]]  # the path in a schema, and the problem
 
 
 def schema_rule(
-    id: str, severity: Severity, why: str, fix: str, *, schemas: tuple[str, ...] = _INPUT + _OUTPUT
+    id: str, severity: Severity, why: str, fix: str, *, members: tuple[str, ...] = _INPUT + _OUTPUT
 ) -> Callable[[Callable[[Schema], Problems]], Rule]:
-    """Return a decorator that makes a rule of a function that looks at one schema.
+    """Return a decorator that turns a function of one schema into a rule.
 
     Args:
-        id: as in `Rule`, and so are the next three.
-        severity: see `Rule`.
-        why: see `Rule`.
-        fix: see `Rule`.
-        schemas: which schemas of a tool it looks at.
+        id: as in `Rule`.
+        severity: as in `Rule`.
+        why: as in `Rule`.
+        fix: as in `Rule`.
+        members: the members of a tool whose schemas are checked.
     """
 
     def decorate(find: Callable[[Schema], Problems]) -> Rule:
         def find_in_tools(surface: Surface) -> Hits:
             for tool in surface.tools:
-                for key in schemas:
+                for key in members:
                     schema = tool.get(key)
-                    for place, problem in find(schema) if isinstance(schema, dict) else ():
-                        yield label(tool), f"{key}, {place} {problem}" if place else f"{key} {problem}"
+                    for path, problem in find(schema) if isinstance(schema, dict) else ():
+                        yield label(tool), f"{key}, {path} {problem}" if path else f"{key} {problem}"
 
         return Rule(id=id, severity=severity, why=why, fix=fix, find=find_in_tools)
 
@@ -63,7 +63,7 @@ def valid(schema: Schema) -> Problems:
     "error",
     why="Arguments are an object; the protocol demands type 'object' at the top of an input schema.",
     fix="put the value into a property of an object",
-    schemas=_INPUT,
+    members=_INPUT,
 )
 def is_object(schema: Schema) -> Problems:
     if schema.get("type") != "object":
@@ -97,8 +97,8 @@ def choices(schema: Schema) -> Problems:
     fix="describe it under properties, or take it out of required",
 )
 def required(schema: Schema) -> Problems:
-    for place, name in facts.undescribed_requirements(schema):
-        yield place, f"requires {_shown(name)}, which is no property"
+    for path, name in facts.undescribed_requirements(schema):
+        yield path, f"requires {_excerpt(name)}, which is no property"
 
 
 @schema_rule(
@@ -108,8 +108,8 @@ def required(schema: Schema) -> Problems:
     fix="take it out, say it in the description, or let its name begin with x-",
 )
 def keywords(schema: Schema) -> Problems:
-    for place, keyword in facts.unknown_keywords(schema):
-        yield place, f"has the keyword {_shown(keyword)}"
+    for path, keyword in facts.unknown_keywords(schema):
+        yield path, f"has the keyword {_excerpt(keyword)}"
 
 
 @schema_rule(
@@ -117,7 +117,7 @@ def keywords(schema: Schema) -> Problems:
     "warning",
     why="Several model APIs refuse anyOf, oneOf, allOf, not and enum at the top of a tool's schema.",
     fix="make it one object, with the alternatives in a property, or several tools",
-    schemas=_INPUT,
+    members=_INPUT,
 )
 def combined(schema: Schema) -> Problems:
     if combinations := [key for key in _COMBINATIONS if key in schema]:
@@ -129,7 +129,7 @@ def combined(schema: Schema) -> Problems:
     "note",
     why="Some hosts do not follow $ref, and show their model arguments without a type.",
     fix="write the type out where it is used, if such hosts matter",
-    schemas=_INPUT,
+    members=_INPUT,
 )
 def local_references(schema: Schema) -> Problems:
     targets = [target for target in facts.used_references(schema) if target.startswith("#")]
@@ -178,8 +178,8 @@ def depth(schema: Schema) -> Problems:
     fix="write it without (?P<…>), (?i), \\A, \\Z and the like; or check it in the tool, and describe it",
 )
 def patterns(schema: Schema) -> Problems:
-    for place, pattern in facts.foreign_patterns(schema):
-        yield place, f"has the pattern {_shown(pattern)}"
+    for path, pattern in facts.foreign_patterns(schema):
+        yield path, f"has the pattern {_excerpt(pattern)}"
 
 
 @schema_rule(
@@ -189,8 +189,8 @@ def patterns(schema: Schema) -> Problems:
     fix="leave the default out, or allow it (null too, by anyOf with type null)",
 )
 def defaults(schema: Schema) -> Problems:
-    for place in facts.wrong_defaults(schema):
-        yield place, "has a default that its own schema refuses"
+    for path in facts.wrong_defaults(schema):
+        yield path, "has a default that its own schema refuses"
 
 
 @schema_rule(
@@ -200,8 +200,8 @@ def defaults(schema: Schema) -> Problems:
     fix="say in the description what the text is like",
 )
 def formats(schema: Schema) -> Problems:
-    for place, name in facts.unknown_formats(schema):
-        yield place, f"has the format {_shown(name)}"
+    for path, name in facts.unknown_formats(schema):
+        yield path, f"has the format {_excerpt(name)}"
 
 
 @schema_rule(
@@ -209,11 +209,11 @@ def formats(schema: Schema) -> Problems:
     "note",
     why="Clients refuse a result for a date-time without an offset and the like, when the tool has run.",
     fix="leave the format out, unless whatever is sent surely keeps to RFC 3339 or ECMA-262",
-    schemas=_OUTPUT,
+    members=_OUTPUT,
 )
 def output_formats(schema: Schema) -> Problems:
-    for place, name in facts.often_broken_formats(schema):
-        yield place, f"has the format {name}"
+    for path, name in facts.often_broken_formats(schema):
+        yield path, f"has the format {name}"
 
 
 @schema_rule(
@@ -223,9 +223,9 @@ def output_formats(schema: Schema) -> Problems:
     fix='add "items", beside "prefixItems" too; {} is anything',
 )
 def items(schema: Schema) -> Problems:
-    for place in facts.arrays_without_items(schema):
-        yield place, "is an array without items"
+    for path in facts.arrays_without_items(schema):
+        yield path, "is an array without items"
 
 
-def _shown(text: str) -> str:
-    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+def _excerpt(text: str) -> str:
+    return text if len(text) <= MAX_EXCERPT else f"{text[: MAX_EXCERPT - 1]}…"

@@ -1,6 +1,6 @@
-"""A surface in a file, which a later run compares with: JSON that people can read and diff.
+"""Store a surface in a file, as readable JSON, for the comparison of a later run.
 
-The protocol's revision and the server's version are left out: clients do not rely on them, and a release alone
+The protocol's revision and the server's version are omitted: clients do not rely on them, and a release alone
 must not change a snapshot.
 """
 
@@ -13,7 +13,7 @@ import msgspec
 from enfilade.client.surface import Surface
 
 _FORMAT: Final = 1
-_LEFT_OUT: Final = ("revision", "server")
+_OMITTED: Final = ("revision", "server")
 
 
 class SnapshotError(Exception):
@@ -21,13 +21,13 @@ class SnapshotError(Exception):
 
 
 def save(surface: Surface, file: Path) -> None:
-    """Write a surface into a file.
+    """Write a surface to a file.
 
     Raises:
         SnapshotError: it cannot be written.
     """
     members: dict[str, Any] = msgspec.to_builtins(surface)
-    for key in _LEFT_OUT:
+    for key in _OMITTED:
         del members[key]
     text = json.dumps({"snapshot": _FORMAT, **members}, indent=2, ensure_ascii=False, sort_keys=True)
     try:
@@ -38,10 +38,10 @@ def save(surface: Surface, file: Path) -> None:
 
 
 def load(file: Path) -> Surface:
-    """Return the surface that a file holds.
+    """Return the surface in a file.
 
     Raises:
-        SnapshotError: there is none, or it is no snapshot.
+        SnapshotError: the file does not exist, or is no snapshot.
     """
     try:
         members = json.loads(file.read_text(encoding="utf-8"))

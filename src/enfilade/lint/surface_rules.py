@@ -1,8 +1,8 @@
 """Rules for names, descriptions, defaults and the cost of a list of tools.
 
-A client puts name, description and input schema of each tool before its model; output schemas and annotations
-are for the client itself. The cost is estimated: compact JSON in bytes, divided by four, which is near what
-tokenizers make of English and JSON, and the same for everybody.
+A client gives name, description and input schema of each tool to its model; output schemas and annotations are
+for the client itself. The cost is an estimate: the bytes of compact JSON divided by four, which is close to the
+results of tokenizers for English and JSON, and independent of the model.
 """
 
 import json
@@ -24,7 +24,7 @@ BYTES_PER_TOKEN: Final = 4
 _PROTOCOL_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _HOST_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _MODEL_READS: Final = ("name", "description", "inputSchema")
-#: How well-known kinds of credentials begin or look.
+#: The forms of well-known kinds of credentials.
 _SECRET_SHAPES: Final = re.compile(
     r"(sk|pk|rk)[-_][A-Za-z0-9_-]{16,}"  # keys of model and payment services
     r"|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
@@ -41,18 +41,20 @@ _PLACEHOLDERS: Final = re.compile(r"(?i)|none|null|default|changeme|example.*|yo
 
 
 def tokens_of(tool: Mapping[str, Any]) -> int:
-    """Return about how many tokens of a model's context one tool takes."""
-    shown = {key: tool[key] for key in _MODEL_READS if key in tool}
-    return math.ceil(len(json.dumps(shown, separators=(",", ":"), ensure_ascii=False).encode()) / BYTES_PER_TOKEN)
+    """Return the estimated number of tokens of a tool in a model's context."""
+    visible = {key: tool[key] for key in _MODEL_READS if key in tool}
+    return math.ceil(
+        len(json.dumps(visible, separators=(",", ":"), ensure_ascii=False).encode()) / BYTES_PER_TOKEN
+    )
 
 
 def tokens_of_all(tools: Iterable[Mapping[str, Any]]) -> int:
-    """Return about how many tokens of a model's context a list of tools takes."""
+    """Return the estimated number of tokens of a list of tools in a model's context."""
     return sum(tokens_of(tool) for tool in tools)
 
 
 def label(tool: Mapping[str, Any]) -> str:
-    """Return what findings call a tool."""
+    """Return the location of a tool in findings."""
     return f"tool {tool['name']}"
 
 
@@ -204,7 +206,7 @@ def secret_default(surface: Surface) -> Hits:
 
 
 def _secret_defaults(schema: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield the arguments whose defaults look like secrets, nested ones with dots."""
+    """Yield the paths of arguments whose defaults look like secrets."""
     for name, member in (schema.get("properties") or {}).items():
         if not isinstance(member, Mapping):
             continue
