@@ -6,6 +6,7 @@ import datetime
 import enum
 import math
 import pathlib
+import re
 import types
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
@@ -26,12 +27,14 @@ from pydantic import (
     RootModel,
     SerializeAsAny,
     WithJsonSchema,
+    computed_field,
     field_serializer,
     model_serializer,
 )
 
 from enfilade.primitives.errors import ArgumentsError, ReturnedValueError
 from enfilade.primitives.values import structured_output
+from enfilade.primitives.values.results import ToolResult
 from support.servers.tools_in_process import answered, data_of, make, received, result_of, text_of
 
 RAW = b"\xff\xfe\xfb"
@@ -639,12 +642,96 @@ def test_the_labels_of_pandas_rows_are_sent() -> None:
     assert data_of(result_of({"s": repeated})) == {"s": [{"index": "a", "value": 1}, {"index": "a", "value": 2}]}
 
 
-def test_numbers_of_pandas_rows_are_not_sent() -> None:
+def test_numbers_of_pandas_rows_are_sent_unless_they_count_from_zero() -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    years = pd.Series([5, 6], index=[2020, 2021])
+    assert data_of(result_of({"s": years})) == {"s": {"2020": 5, "2021": 6}}
+    assert data_of(result_of(years, dict[int, int])) == {"2020": 5, "2021": 6}
+    assert data_of(result_of({"s": pd.Series([5, 6])})) == {"s": [5, 6]}
+    table = pd.DataFrame({"v": [1, 2, 3]})
+    assert data_of(result_of({"rows": table[:2]})) == {"rows": [{"v": 1}, {"v": 2}]}
+    for part in (table[table["v"] != 2], table.sort_values("v", ascending=False)[::-2]):
+        assert data_of(result_of({"rows": part})) == {"rows": [{"index": 0, "v": 1}, {"index": 2, "v": 3}]}
+
+
+def test_numbers_of_pandas_rows_are_left_out_where_a_type_has_no_place_for_them() -> None:
     pd = pytest.importorskip("pandas", reason="pandas is not installed")
     table = pd.DataFrame({"v": [1, 2, 3]})
-    for part in (table[table["v"] != 2], table.sort_values("v", ascending=False)[::-2]):
-        assert data_of(result_of({"rows": part})) == {"rows": [{"v": 1}, {"v": 3}]}
-        assert data_of(result_of(part["v"], list[int])) == {"result": [1, 3]}
+    part = table[table["v"] != 2]
+    assert data_of(result_of(part["v"], list[int])) == {"result": [1, 3]}
+    assert data_of(result_of({"v": [part["v"]]}, dict[str, list[list[int]]])) == {"v": [[1, 3]]}
+    assert data_of(result_of(part, list[dict[Literal["v"], int]])) == {"result": [{"v": 1}, {"v": 3}]}
+
+
+class TwoOfOneName(BaseModel):
+    a: int = Field(1, serialization_alias="x")
+    b: int = Field(2, serialization_alias="x")
+
+
+def computed_twice(self: Any) -> int:
+    return 1
+
+
+EQUAL_KEYS: list[Any] = [
+    *({1: "a", "1": "b"}, {True: 1, "true": 2}, {None: 1, "None": 2}, {1.5: 1, "1.5": 2}, {(1, 2): 1, "1,2": 2}),
+    {datetime.date(2020, 1, 1): 1, "2020-01-01": 2},
+]
+
+
+@pytest.mark.parametrize("value", EQUAL_KEYS, ids=str)
+def test_keys_that_are_equal_in_json_are_an_error(value: Any) -> None:
+    name = next(key for key in value if isinstance(key, str))
+    message = re.escape(f'{name}": two keys or fields have this name in JSON')
+    returned: list[tuple[Any, Any]] = [
+        *((value, Any), (value, dict), ({"k": [value]}, dict[str, Any]), ([value], list[dict[Any, Any]])),
+        (Anything(x=value), Any),
+        (Anything(x=value), Anything),
+    ]
+    for result, annotation in returned:
+        with pytest.raises(ReturnedValueError, match=message):
+            result_of(result, annotation)
+    with pytest.raises(ReturnedValueError, match=message):
+        result_of(ToolResult(structured_content={"k": value}))
+
+
+@pytest.mark.parametrize("annotation", [None, Any, dict])
+def test_equal_keys_beside_bytes_are_an_error(annotation: Any) -> None:
+    value = {1: b"\xff\xfe\xfd", "1": "a-b"}
+    for returned in (value, {"m": Anything(x=value)}, {"m": [value]}):
+        with pytest.raises(ReturnedValueError, match="What it returned cannot be sent"):
+            result_of(returned, annotation)
+
+
+def test_keys_of_a_union_are_an_error_where_they_are_equal() -> None:
+    assert data_of(result_of({1: "a", "2": "b"}, dict[int | str, str])) == {"1": "a", "2": "b"}
+    with pytest.raises(ReturnedValueError, match='"1": two keys or fields'):
+        result_of({1: "a", "1": "b"}, dict[int | str, str])
+
+
+def test_labels_of_pandas_that_are_equal_in_json_are_an_error() -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    for value in (pd.Series(["a", "b"], index=[1, "1"]), pd.DataFrame([[1, 2]], columns=[1, "1"])):
+        with pytest.raises(ReturnedValueError, match='1": two keys or fields have this name'):
+            result_of({"t": value})
+    missing = pd.Series([1, 2], index=[float("nan"), "a"])
+    assert data_of(result_of({"s": missing})) == {"s": {"NaN": 1, "a": 2}}
+    table = pd.DataFrame([[1, 2]], columns=[float("nan"), "b"])
+    assert data_of(result_of({"t": table})) == {"t": [{"NaN": 1, "b": 2}]}
+
+
+def test_two_fields_of_one_name_are_refused_at_registration() -> None:
+    computed = type("Computed", (BaseModel,), {"c": computed_field(alias="c_")(property(computed_twice))})
+    assert data_of(result_of(computed(), computed)) == {"c_": 1}
+    for annotation in (TwoOfOneName, list[TwoOfOneName]):
+        with pytest.raises(TypeError, match='the result: 2 of its fields are called "x" in JSON'):
+            result_of(TwoOfOneName(), annotation)
+    with pytest.raises(ReturnedValueError, match=r'"m\.x": two keys or fields have this name'):
+        result_of({"m": TwoOfOneName()})
+
+
+@pytest.mark.parametrize("number", [1e300, 1e-7, 1e16, 10**30, -0.0, 5.0, 123456789.123])
+def test_numbers_of_other_forms_are_no_equal_keys(number: float) -> None:
+    assert data_of(result_of({"n": [number], "m": {"n": number}})) == {"n": [number], "m": {"n": number}}
 
 
 def test_a_pandas_table_with_two_columns_of_one_name_is_an_error() -> None:

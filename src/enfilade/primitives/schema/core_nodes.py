@@ -11,6 +11,7 @@ that stands after a function of the author's is about what that function returns
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from enum import Flag
 from functools import partial
@@ -58,6 +59,8 @@ _PLAIN_TYPES: Final = frozenset(
         *("date", "time", "datetime", "timedelta", "list", "set", "frozenset", "dict"),
     }
 )
+# Types of keys of which no two are the same text.
+_DISTINCT: Final = frozenset({"str", "int", "bool", "date", "uuid", "bytes"})
 _LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
 _WITH_OPTIONS: Final = ("model", "dataclass", "typed-dict")
 _ANNOTATIONS: Final = frozenset(
@@ -110,6 +113,35 @@ def holds_anything(schema: Any) -> bool:
 def allows_more(node: Node) -> bool:
     """Return whether objects of a type may have more members than it names."""
     return (node.get("config") or {}).get("extra_fields_behavior") == "allow"
+
+
+def may_repeat_names(schema: Any) -> bool:
+    """Return whether an object in JSON may get two members of one name, as `{1: "a", "1": "b"}` does."""
+    return holds_anything(schema) or any(
+        node["type"] == "dict" and node.get("keys_schema", {}).get("type") not in _DISTINCT
+        for node, _ in nodes(schema, None)
+    )
+
+
+def refuse_repeated_names(node: Node) -> None:
+    """Refuse a class of which two fields are written under one name.
+
+    Raises:
+        AnnotationError: says which name.
+    """
+    fields = node["fields"]
+    named = fields.items() if isinstance(fields, dict) else [(field["name"], field) for field in fields]
+    names = [
+        field.get("serialization_alias", name)
+        for name, field in named
+        if not (field.get("serialization_exclude") or "serialization_exclude_if" in field)
+    ]
+    names += [field.get("alias", field["property_name"]) for field in node.get("computed_fields", ())]
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise AnnotationError(
+                f'{times} of its fields are called "{name}" in JSON; give each an alias of its own'
+            )
 
 
 def holds_objects(schema: Any) -> bool:
@@ -251,8 +283,8 @@ _INSIDE: Final[Mapping[str, str]] = {
 }
 
 
-class LimitError(TypeError):
-    """A limit that a member of its type can never meet."""
+class AnnotationError(TypeError):
+    """A return type of which some values can never be sent; the text says what to write."""
 
 
 def with_limits_checked(node: Node, *, sent: bool) -> Node:
@@ -263,7 +295,7 @@ def with_limits_checked(node: Node, *, sent: bool) -> Node:
         sent: the type is that of a result, to which a limit after a function of the author's applies.
 
     Raises:
-        LimitError: a member of the type can never meet a limit; says which.
+        AnnotationError: a member of the type can never meet a limit; says which.
     """
     if node["type"] == "chain" and len(node["steps"]) > 1:
         first, *steps = node["steps"]
@@ -311,7 +343,7 @@ def _refuse_without(name: str, limit: Any, schema: Node) -> None:
         has_no_length = name in _LENGTHS and isinstance(kind, type) and not hasattr(kind, "__len__")
         if leaf["type"] in _WITHOUT[name] or (has_no_length and leaf["type"] != "is-instance-of-any"):
             type_name = kind.__name__ if isinstance(kind, type) else leaf["type"].replace("none", "None")
-            raise LimitError(
+            raise AnnotationError(
                 f"the limit {name}={limit!r} cannot be checked of {type_name}; write it beside the type that has "
                 f"it, such as Annotated[str, Field(max_length=3)] | int"
             )

@@ -43,6 +43,7 @@ from enfilade.primitives.schema.core_nodes import (
     is_own,
     is_pydantics,
     published_by,
+    refuse_repeated_names,
     with_limits_checked,
 )
 from enfilade.primitives.schema.type_aliases import TYPE_ARGUMENTS
@@ -58,6 +59,7 @@ Options = Mapping[str, Any]
 
 _NO_OPTIONS: Final[Options] = {}
 _WITH_OPTIONS: Final = ("model", "dataclass", "typed-dict")
+_WITH_FIELDS: Final = ("model-fields", "dataclass-args", "typed-dict")
 _BYTES_OPTIONS: Final = {"arguments": "val_json_bytes", "results": "ser_json_bytes"}
 
 
@@ -74,7 +76,7 @@ def for_results(schema: Any) -> Any:
     """Return the core schema by which results are written; the same object if nothing changes.
 
     Raises:
-        LimitError: a member of a type can never meet a limit that stands on the type.
+        AnnotationError: a member of a type can never meet a limit, or two fields are written under one name.
     """
     return _Rewriter("results").rewrite(schema)
 
@@ -225,6 +227,8 @@ def _result(node: Node) -> Any:
         return _json_or_value(node)
     if node["type"] in ("function-after", "chain"):
         node = with_limits_checked(node, sent=True)
+    if node["type"] in _WITH_FIELDS:
+        refuse_repeated_names(node)
     writes = node.get("serialization")
     if writes and _is_silent(writes):
         return {**node, "serialization": {**writes, "return_schema": core_schema.any_schema()}}

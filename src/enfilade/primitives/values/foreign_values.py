@@ -82,22 +82,48 @@ def _of_table(value: Any) -> Any:
 
 
 def _of_pandas(value: Any) -> Any:
-    """Return a Series or DataFrame as lists and dicts, with the labels of its rows unless they only number them.
+    """Return a Series or DataFrame as lists and dicts, with the labels of its rows unless they count from zero.
 
     Raises:
         ValueError: two columns, or a column and the labels, have one name.
     """
     is_series = not hasattr(value, "columns")
     index = value.index
-    is_numbered = index.nlevels == 1 and index.name is None and str(index.dtype).startswith("int")
+    is_numbered = _has_numbers(index) and index.tolist() == list(range(len(index)))
     if is_series and (is_numbered or (index.nlevels == 1 and index.is_unique)):
         items = value.tolist()
-        return items if is_numbered else dict(zip(index.tolist(), items, strict=True))
+        return items if is_numbered else dict(zip(map(_label, index.tolist()), items, strict=True))
     table = value.to_frame("value" if value.name is None else value.name) if is_series else value
     labels = [] if is_numbered else _label_names(index)
     if len({*labels, *table.columns}) < len(labels) + len(table.columns):
         raise ValueError(SAME_NAME)
-    return (table if is_numbered else table.reset_index(names=labels)).to_dict("records")
+    table = table if is_numbered else table.reset_index(names=labels)
+    return table.set_axis([_label(name) for name in table.columns], axis="columns").to_dict("records")
+
+
+def _has_numbers(index: Any) -> bool:
+    """Return whether the labels of rows are integers without a name."""
+    return index.nlevels == 1 and index.name is None and str(index.dtype).startswith("int")
+
+
+def _label(label: Any) -> Any:
+    """Return a label as the key of an object; NaN and NaT become texts of these names."""
+    if isinstance(label, float) and math.isnan(label):
+        return "NaN"
+    return str(label) if type(label).__name__ in _NOTHING else label
+
+
+def without_row_numbers(value: Any) -> Any:
+    """Return a value in whose pandas objects integer labels without a name are replaced by positions.
+
+    Rows that were filtered or sorted have such labels, and a list of their values does not need them.
+    """
+    kind = type(value)
+    if kind is dict:
+        return {key: without_row_numbers(member) for key, member in value.items()}
+    if kind in (list, tuple):
+        return kind(map(without_row_numbers, value))
+    return value.reset_index(drop=True) if hasattr(value, "reset_index") and _has_numbers(value.index) else value
 
 
 def _label_names(index: Any) -> list[Any]:

@@ -9,7 +9,11 @@ a `ReturnedValueError` with its path and the name of its type, because its repr 
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
 
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.startup.lazy import LazyModule, lazy_pattern
@@ -26,8 +30,11 @@ else:
     _gaps = LazyModule("enfilade.primitives.values.serializer_gaps")
     _phrases = LazyModule("enfilade.primitives.schema.json_schema")
 
+_to_json: Final = msgspec.json.Encoder().encode
+_from_json: Final = msgspec.json.Decoder().decode
 _UNKNOWN: Final = "JSON cannot hold an object of type "
 _UNKNOWN_TYPE: Final = lazy_pattern(_UNKNOWN + r"([\w.<>]+)")
+_STRING: Final = frozenset({str})
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _STANDARD: Final = str.maketrans("-_", "+/")
 _DEEPEST: Final = 50  # steps of a path that are looked for
@@ -48,17 +55,64 @@ def json_bytes(value: Any) -> bytes:
     try:
         if _gaps.holds_bytes_in_models(value):
             value = _gaps.without_models(value, encoded, fallback)
-        return _standard(value, _compact(value))
+        data = _compact(value)
+        refuse_repeated_names(value, data)
+        return _standard(value, data)
     except (ValueError, TypeError, RecursionError) as error:
         reason = error
     try:
         # Once before, for the keys of dicts, and once after, for the members of dataclasses and models.
         plainer = with_clean_text(_foreign.plain_values(value))
+        with suppress(ValueError):  # half a surrogate pair in an object, which only the next line can write
+            refuse_repeated_names(plainer, _compact(plainer))
         return pydantic_core.to_json(with_clean_text(_jsonable(plainer)), inf_nan_mode="null")
     except RecursionError:
         raise encoding_error(reason, value) from reason
     except (ValueError, TypeError) as error:
         raise encoding_error(error, value) from error
+
+
+def refuse_repeated_names(value: Any, data: bytes) -> None:
+    """Refuse JSON in which an object has two members of one name: clients would read only one of them.
+
+    Args:
+        value: the value, which decides whether the JSON needs to be read at all.
+        data: its JSON.
+
+    Raises:
+        ReturnedValueError: names the member.
+    """
+    kind = type(value)
+    if kind in _SCALARS or b":" not in data:
+        return
+    if kind is dict and _STRING.issuperset(map(type, value)) and _SCALARS.issuperset(map(type, value.values())):
+        return
+    try:
+        # An object that lost a member is shorter. Numbers may be written otherwise, so this alone proves nothing.
+        if len(_to_json(_from_json(data))) == len(data):
+            return
+    except (ValueError, RecursionError):
+        pass
+    if path := _repeated_name(json.loads(data, object_pairs_hook=_Pairs)):
+        place = _phrases.format_path(path)
+        raise ReturnedValueError(
+            f"What it returned cannot be sent, at {place}: two keys or fields have this name in JSON"
+        )
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The members of an object in JSON, with those that are repeated."""
+
+
+def _repeated_name(value: Any) -> tuple[Step, ...]:
+    """Return the path to the first member of an object that has the name of another; empty if there is none."""
+    if isinstance(value, _Pairs):
+        names = [name for name, _ in value]
+        repeated = next((name for index, name in enumerate(names) if name in names[:index]), None)
+        if repeated is not None:
+            return (repeated,)
+    steps: Any = value if isinstance(value, _Pairs) else enumerate(value) if isinstance(value, list) else ()
+    return next(((step, *path) for step, member in steps if (path := _repeated_name(member))), ())
 
 
 def encoded(value: Any) -> Any:
@@ -67,6 +121,7 @@ def encoded(value: Any) -> Any:
         return value
     if _gaps.holds_bytes_in_models(value):
         value = _gaps.without_models(value, encoded, fallback)
+    refuse_repeated_names(value, _compact(value))
     return _jsonable(value)
 
 

@@ -26,10 +26,11 @@ from pydantic_core import PydanticSerializationError, ValidationError, from_json
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.questions.input_required import without_input_required
 from enfilade.primitives.schema.core_nodes import (
-    LimitError,
+    AnnotationError,
     holds_anything,
     holds_objects,
     may_differ,
+    may_repeat_names,
     may_write_none,
 )
 from enfilade.primitives.schema.core_schemas import for_results, serializer_of, validator_of
@@ -46,6 +47,7 @@ from enfilade.primitives.values.json_encoding import (
     fallback,
     is_surrogate_error,
     json_bytes,
+    refuse_repeated_names,
     with_clean_text,
 )
 from enfilade.primitives.values.results import (
@@ -87,8 +89,8 @@ def writer_for(
         schema: a hand-made output schema, in place of the annotation's.
 
     Raises:
-        TypeError: an output schema is required and the annotation has none, or a limit in the annotation cannot
-            be checked of one of its members.
+        TypeError: an output schema is required and the annotation has none, or it has a limit that one of its
+            members cannot have, or a class with two fields of one name.
         ValueError: the hand-made schema is not allowed for a tool.
     """
     if schema is not None:
@@ -102,7 +104,7 @@ def writer_for(
     else:
         try:
             return TypedWriter(returns)
-        except LimitError as error:
+        except AnnotationError as error:
             raise TypeError(f"{label}, the result: {error}") from None
         except Exception as error:  # pydantic or a type's own hook may raise anything
             why = f"its return annotation has no JSON Schema ({str(error).splitlines()[0]})"
@@ -142,6 +144,7 @@ class TypedWriter:
         # NaN becomes null, and a function of the author's may return None for any type.
         self._is_null_doubtful = b'"number"' in _encode(self.schema) or may_write_none(core_schema)
         self._unchecked = UncheckedFields(core_schema) if holds_objects(core_schema) else None
+        self._may_repeat_names = may_repeat_names(core_schema)
         # A value of exactly this class is neither an iterator nor a result.
         self._kind = get_origin(returns) or returns
         self._plain = returns if returns in (str, int, bool, float) else None
@@ -159,12 +162,25 @@ class TypedWriter:
             if (own_result := explicit_result(value, self._checker)) is not None:
                 return own_result
             if hasattr(value, "reset_index"):  # of pandas; as a list it would lose the labels of its rows
-                value = _table_value(value)
+                value = self._table_value(value)
         data = self._serialized(self._validated(value))
+        if self._may_repeat_names:
+            refuse_repeated_names(value, data)
         return CallToolResult(
             content=[TextContent(text=text_of_json(data))],
             structured_content=msgspec.Raw(b'{"result":%b}' % data if self.wrapped else data),
         )
+
+    def _table_value(self, table: Any) -> Any:
+        """Return a table of pandas with its labels; without integer labels if the type has no place for them."""
+        labelled, without_numbers = _table_value(table), _foreign.without_row_numbers(table)
+        if without_numbers is table:
+            return labelled
+        try:
+            self._validated(labelled)
+        except ReturnedValueError:
+            return _table_value(without_numbers)
+        return labelled
 
     def _validated(self, value: Any) -> Any:
         try:
@@ -172,12 +188,14 @@ class TypedWriter:
         except ValidationError as error:
             # Some releases of pydantic refuse half a surrogate pair here, others only when it is serialized. And
             # numbers of numpy, views and the like may have plainer values that fit.
-            try:
-                return self._validate((with_clean_text(_foreign.plain_values(value)),))
-            except ValidationError:
-                raise ReturnedValueError(self._mismatch(error)) from error
-            except ValueError as fault:
-                raise encoding_error(fault, value) from error
+            for plainer in (value, _foreign.without_row_numbers(value)):
+                try:
+                    return self._validate((with_clean_text(_foreign.plain_values(plainer)),))
+                except ValidationError:
+                    continue
+                except ValueError as fault:
+                    raise encoding_error(fault, value) from error
+            raise ReturnedValueError(self._mismatch(error)) from error
         except RecursionError as error:
             raise encoding_error(error) from error
 
@@ -189,6 +207,7 @@ class TypedWriter:
             else:
                 data = self._serialize(validated, by_alias=True, warnings="error", fallback=fallback)
                 if self._core_schema is not None and (b"-" in data or b"_" in data):  # perhaps URL-safe base64
+                    refuse_repeated_names(validated, data)  # the function below joins equal keys
                     data = self._serialize_any(validated, by_alias=True, warnings="error", fallback=fallback)
             has_null = b"null" in data
             if not (self._may_differ or (has_null and self._is_null_doubtful)) and (
