@@ -27,6 +27,7 @@ MISTAKES = {
     "run --reload=yes": "Option '--reload' does not take a value; see enfilade run --help",
     "serve server.py": "No such command 'serve'; see enfilade --help",
     "--colour": "No such option: --colour; see enfilade --help",
+    "--show-completion": "Option '--show-completion' requires an argument; see enfilade --help",
     "call server.py": "Missing argument 'TOOL'; see enfilade call --help",
     "new tea -t carrier": "Invalid value for '--transport' / '-t': 'carrier' is not one of 'http', 'stdio'; see",
     "dev --port x": "Invalid value for '--port' / '-p'",

@@ -1,4 +1,4 @@
-"""The `enfilade` command: one file per verb or two, and no logic that a library user cannot reach.
+"""The `enfilade` command. Its verbs are thin layers over functions that users of the library can call.
 
 Easy to get wrong: imports. A server answers only after all of them, so each verb imports what it needs. This
 module is imported by the scripts of projects and imports nothing.

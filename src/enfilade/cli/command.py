@@ -72,9 +72,8 @@ class Option(click.Option):
             return super().shell_complete(ctx, incomplete)
         from click.shell_completion import CompletionItem
 
-        return [
-            CompletionItem(value) for value in (self.metavar or "").split("|") if value.startswith(incomplete)
-        ]
+        values = (self.metavar or "").split("|")
+        return [CompletionItem(value) for value in values if value.startswith(incomplete)]
 
 
 class Command(click.Command):
@@ -175,7 +174,7 @@ def run_command(command: click.Command, name: str | None = None) -> None:
         print_error(f"{title}: ended without an answer to its question")
         raise SystemExit(1) from None
     except click.ClickException as error:
-        print_error(f"{title}: {_sentence(error)}")
+        print_error(f"{title}: {_sentence(error, title)}")
         raise SystemExit(error.exit_code) from None
     except (CommandError, LoadError, SettingsError) as error:
         print_error(f"{title}: {error}")
@@ -207,17 +206,17 @@ def text_of(error: Exception, log_level: str | None = None) -> str:
     return describe_error(error, level)
 
 
-def _sentence(error: click.ClickException) -> str:
+def _sentence(error: click.ClickException, title: str) -> str:
     """Return an error of the command line on one line, with the command that shows what is right."""
     if isinstance(error, click.NoSuchOption):
         similar = " or ".join(error.possibilities or ())
         message = f"No such option: {error.option_name}" + (f"; did you mean {similar}?" if similar else "")
     else:
         message = " ".join(error.format_message().split())
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    if context is None:
+    if not isinstance(error, click.UsageError):
         return message
-    return f"{message.rstrip('.')}{'' if message.endswith('?') else ';'} see {context.command_path} --help"
+    command = title if error.ctx is None else error.ctx.command_path
+    return f"{message.rstrip('.')}{'' if message.endswith('?') else ';'} see {command} --help"
 
 
 def _write_head(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -14,18 +14,10 @@ from enfilade.settings import Field, fields
 #: Settings without an option.
 WITHOUT_OPTION: Final = frozenset({"secret", "tool_names"})
 
-#: The groups of the help, with their settings. What is in none of them is a limit.
+#: The groups of the help page, with their settings. All other settings are limits.
 _GROUPS: Final = {
     "Serving": (
-        "transport",
-        "host",
-        "port",
-        "path",
-        "health_path",
-        "ready_path",
-        "workers",
-        "store",
-        "log_level",
+        *("transport", "host", "port", "path", "health_path", "ready_path", "workers", "store", "log_level"),
     ),
     "Who may call": ("allowed_hosts", "allowed_origins", "allow_localhost"),
     "Sessions and streams": (
@@ -35,7 +27,7 @@ _GROUPS: Final = {
 }
 _GROUP_OF: Final = {name: group for group, names in _GROUPS.items() for name in names}
 _SHORT: Final = {"transport": "-t", "port": "-p", "workers": "-w"}
-#: Texts where the description of the setting says less than can be said here.
+#: Help texts for options that need another text than the description of the setting.
 _HELP: Final = {
     "transport": "stdio (default, unless the app says otherwise) or http.",
     "host": "Address to bind (default 127.0.0.1).",

@@ -29,8 +29,8 @@ from enfilade.scaffold import (
     write_containers,
 )
 
-Transport = Literal["http", "stdio"]
-_TRANSPORTS: Final[tuple[Transport, ...]] = get_args(Transport)
+_Transport = Literal["http", "stdio"]
+_TRANSPORTS: Final[tuple[_Transport, ...]] = get_args(_Transport)
 _ORIGIN: Final = Option(
     ["--enfilade"],
     default="",
@@ -42,7 +42,7 @@ _ORIGIN: Final = Option(
 
 def _new(
     name: str | None,
-    transport: Transport | None,
+    transport: _Transport | None,
     full: bool | None,
     docker: bool | None,
     directory: Path,
@@ -117,12 +117,11 @@ def _ask_name(directory: Path) -> Names:
             return names
 
 
-def _ask_transport() -> Transport:
+def _ask_transport() -> _Transport:
     """Ask until the answer is a transport."""
     while True:
-        answer: str = click.prompt(
-            f"What should `enfilade run` serve, {' or '.join(_TRANSPORTS)}?", default="http"
-        )
+        question = f"What should `enfilade run` serve, {' or '.join(_TRANSPORTS)}?"
+        answer: str = click.prompt(question, default="http")
         if answer in _TRANSPORTS:
             return answer
         print_error(f"{answer!r} is not one of them")
@@ -150,7 +149,6 @@ def _print_next_steps(plan: Plan, folder: Path) -> None:
         console.print(f"  {command.ljust(width)}  {why and f'# {why}'}".rstrip(), markup=False)
 
 
-# -- `enfilade docker`: write the files that put a project into containers, by way of `enfilade.scaffold` ---
 def _docker(path: Path, valkey: bool, enfilade: str, force: bool) -> None:
     """Write a Dockerfile, compose.yaml and .dockerignore for a project."""
     try:

@@ -1,7 +1,7 @@
 """Targets of the command line, a file, a command or a URL, and clients that are connected to them.
 
-Easy to get wrong: whatever an app prints in this process would end up among the results, so while it is loaded
-and used, its standard output is our standard error.
+Easy to get wrong: what an app prints. It would mix with the results, so stdout is redirected to stderr while an
+app is loaded and used.
 """
 
 import asyncio
