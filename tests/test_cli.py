@@ -1,4 +1,4 @@
-"""`enfilade`: what it says, what it serves, and that a mistake ends in one sentence and exit code 2.
+"""`enfilade run`: what it prints and serves; a mistake ends with one sentence and exit status 2.
 
 Each case is a process, as it is for whoever types it.
 """
@@ -77,10 +77,10 @@ def environment(**variables: str) -> dict[str, str]:
     return {"PYTHONPATH": str(ROOT / "src"), "NO_COLOR": "1", "COLUMNS": "200", **variables}
 
 
-def enfilade_says(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def enfilade_says(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end; its input has ended already, so that a server ends, too."""
     return subprocess.run(
-        enfilade_command(*words),
+        enfilade_command(*arguments),
         cwd=folder,
         env={**os.environ, **environment(**variables)},
         stdin=subprocess.DEVNULL,
@@ -146,21 +146,21 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
 def outcomes(folder: Path) -> dict[str, subprocess.CompletedProcess[str]]:
     """Make every mistake once, several at a time: starting Python is what takes the time here."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = pool.map(lambda case: enfilade_says(folder, "run", *case[0]), MISTAKES.values())
-        return dict(zip(MISTAKES, done, strict=True))
+        completed = pool.map(lambda case: enfilade_says(folder, "run", *case[0]), MISTAKES.values())
+        return dict(zip(MISTAKES, completed, strict=True))
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_explained(mistake: str, outcomes: dict[str, subprocess.CompletedProcess[str]]) -> None:
-    done = outcomes[mistake]
-    assert done.returncode == 2
-    assert done.stderr.startswith("enfilade: ")
-    assert MISTAKES[mistake][1] in done.stderr
-    assert done.stdout == ""
+    completed = outcomes[mistake]
+    assert completed.returncode == 2
+    assert completed.stderr.startswith("enfilade: ")
+    assert MISTAKES[mistake][1] in completed.stderr
+    assert completed.stdout == ""
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "expected"),
     [
         ({"ENFILADE_PORT": "abc"}, "port (ENFILADE_PORT): Input should be a valid integer"),
         (
@@ -171,11 +171,13 @@ def test_a_mistake_is_explained(mistake: str, outcomes: dict[str, subprocess.Com
     ],
     ids=["port", "secret", "store"],
 )
-def test_a_mistake_in_the_environment_is_explained(folder: Path, variables: dict[str, str], said: str) -> None:
-    done = enfilade_says(folder, "run", "server.py", **variables)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_mistake_in_the_environment_is_explained(
+    folder: Path, variables: dict[str, str], expected: str
+) -> None:
+    completed = enfilade_says(folder, "run", "server.py", **variables)
+    assert (completed.returncode, completed.stdout) == (2, "")
+    assert expected in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
 def test_the_traceback_of_a_failing_file_begins_in_that_file(folder: Path) -> None:
@@ -199,13 +201,13 @@ def test_an_app_without_tools_is_greeted_by_its_name(capsys: pytest.CaptureFixtu
 
 def test_version(folder: Path) -> None:
     for option in ("--version", "-V"):
-        done = enfilade_says(folder, option)
-        assert (done.returncode, done.stdout) == (0, f"enfilade {enfilade.__version__}\n")
+        completed = enfilade_says(folder, option)
+        assert (completed.returncode, completed.stdout) == (0, f"enfilade {enfilade.__version__}\n")
 
 
 def test_help(folder: Path) -> None:
-    done = enfilade_says(folder, "run", "--help")
-    assert done.returncode == 0
+    completed = enfilade_says(folder, "run", "--help")
+    assert completed.returncode == 0
     for word in (
         "FILE[:NAME]",
         "--transport",
@@ -217,14 +219,14 @@ def test_help(folder: Path) -> None:
         "--reload",
         "--store",
     ):
-        assert word in done.stdout
-    assert "The options given here outrank ENFILADE_* environment variables" in done.stdout
+        assert word in completed.stdout
+    assert "The options given here outrank ENFILADE_* environment variables" in completed.stdout
 
 
 def test_without_a_verb_it_shows_the_verbs(folder: Path) -> None:
-    done = enfilade_says(folder)
-    assert "run" in done.stdout
-    assert "Serve an MCP server" in done.stdout
+    completed = enfilade_says(folder)
+    assert "run" in completed.stdout
+    assert "Serve an MCP server" in completed.stdout
 
 
 @pytest.mark.parametrize(
@@ -241,13 +243,13 @@ def test_without_a_verb_it_shows_the_verbs(folder: Path) -> None:
 )
 def test_stdio(folder: Path, target: str, found: tuple[str, list[str]]) -> None:
     """It finds the app, and what the file imports from beside it; the `__main__` block does not run."""
-    words = enfilade_command("run", str(folder / target))
-    parameters = StdioServerParameters(command=words[0], args=words[1:], env=environment())
+    arguments = enfilade_command("run", str(folder / target))
+    parameters = StdioServerParameters(command=arguments[0], args=arguments[1:], env=environment())
     assert asyncio.run(opened(Client(parameters))) == found
 
 
 @pytest.mark.parametrize(
-    ("words", "variables", "path"),
+    ("arguments", "variables", "path"),
     [
         (["server.py", "-t", "http", "-p", "{port}"], {}, "/mcp"),
         (["server.py", "--transport", "streamable-http", "--port", "{port}", "--path", "/x"], {}, "/x"),
@@ -273,21 +275,21 @@ def test_stdio(folder: Path, target: str, found: tuple[str, list[str]]) -> None:
         "workers",
     ],
 )
-def test_http(folder: Path, words: list[str], variables: dict[str, str], path: str) -> None:
-    command = enfilade_command("run", str(folder / words[0]), *words[1:])
+def test_http(folder: Path, arguments: list[str], variables: dict[str, str], path: str) -> None:
+    command = enfilade_command("run", str(folder / arguments[0]), *arguments[1:])
     with ServerProcess(command, env=environment(**variables), path=path) as server:
         name, tools = asyncio.run(opened(Client(server.url)))
         greeting = server.output
-    assert (name, tools) == ("Main" if words[0] == "server.py" else "Port", ["origin"])
+    assert (name, tools) == ("Main" if arguments[0] == "server.py" else "Port", ["origin"])
     assert server.url in greeting
     assert f"claude mcp add --transport http {name.lower()} {server.url}" in greeting
 
 
 def test_the_greeting_is_on_stderr_alone(folder: Path) -> None:
     """Whoever pipes the output of a server gets none of it."""
-    words = enfilade_command("run", str(folder / "server.py"), "-t", "http", "-p", "0")
+    arguments = enfilade_command("run", str(folder / "server.py"), "-t", "http", "-p", "0")
     process = subprocess.Popen(
-        words, env={**os.environ, **environment()}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        arguments, env={**os.environ, **environment()}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     for line in process.stderr:
@@ -353,19 +355,19 @@ def test_every_option_sets_its_setting(option: Option) -> None:
     field = fields()[option.name]
     long = option.opts[0]
     if field.kind is bool:
-        words, value = [option.secondary_opts[0] if field.default else long], not field.default
+        arguments, value = [option.secondary_opts[0] if field.default else long], not field.default
     elif get_origin(field.kind) is Literal:
         value = get_args(field.kind)[-1]
-        words = [long, value]
+        arguments = [long, value]
     elif get_origin(field.kind) is tuple:
         value = (
             ("https://a.example", "https://b.example") if "origin" in option.name else ("a.example", "b.example")
         )
-        words = [long, ", ".join(value)]
+        arguments = [long, ", ".join(value)]
     else:
         value = OTHERWISE[field.kind]
-        words = [long, str(value)]
-    parameters = run.make_context("run", words).params
+        arguments = [long, str(value)]
+    parameters = run.make_context("run", arguments).params
     settings = load({}, Settings(), {name: text for name, text in parameters.items() if name in fields()})
     assert getattr(settings, option.name) == value != field.default
     assert [name for name in fields() if getattr(settings, name) != fields()[name].default] == [option.name]
@@ -401,5 +403,5 @@ def test_the_module_can_be_run_without_the_script() -> None:
 def test_an_app_without_tools_is_served_if_it_offers_anything_else(tmp_path: Path, offered: str) -> None:
     file = tmp_path / "server.py"
     file.write_text(f"from enfilade import MCPApp\napp = MCPApp('Tea')\n{offered}", encoding="utf-8")
-    done = enfilade_says(tmp_path, "run", file.name)
-    assert (done.returncode, done.stderr) == (0, "")
+    completed = enfilade_says(tmp_path, "run", file.name)
+    assert (completed.returncode, completed.stderr) == (0, "")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from support.cli.runner import Line
+from support.cli.runner import CommandLine
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Line:
-    """`enfilade …`, typed in this process."""
-    return Line(monkeypatch, capsys)
+def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Run `enfilade` in this process."""
+    return CommandLine(monkeypatch, capsys)

@@ -38,9 +38,9 @@ def script(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(file)
 
 
-def run(script: str, *words: str) -> subprocess.CompletedProcess[str]:
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, script, *words],
+        [sys.executable, script, *arguments],
         env=environment(COLUMNS="80"),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -55,9 +55,9 @@ async def tools_of(client: Client) -> list[str]:
         return [tool.name for tool in (await client.list_tools()).tools]
 
 
-@pytest.mark.parametrize("words", [["--transport", "stdio"], ["--log-level=error", "-tstdio"]])
-def test_it_serves_over_stdio_when_asked(script: str, words: list[str]) -> None:
-    parameters = StdioServerParameters(command=sys.executable, args=[script, *words], env=environment())
+@pytest.mark.parametrize("arguments", [["--transport", "stdio"], ["--log-level=error", "-tstdio"]])
+def test_it_serves_over_stdio_when_asked(script: str, arguments: list[str]) -> None:
+    parameters = StdioServerParameters(command=sys.executable, args=[script, *arguments], env=environment())
     assert asyncio.run(tools_of(Client(parameters))) == ["brew"]
 
 
@@ -70,18 +70,18 @@ def test_it_serves_over_http_when_asked(script: str, more: list[str]) -> None:
 
 
 def test_its_help_has_every_option_that_it_takes(script: str) -> None:
-    shown = run(script, "--help")
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert "Serve Tea shop, an MCP server" in shown.stdout
+    output = run(script, "--help")
+    assert (output.returncode, output.stderr) == (0, "")
+    assert "Serve Tea shop, an MCP server" in output.stdout
     for option in run_command.params:
         for word in (*option.opts, *option.secondary_opts):
             if word.startswith("--"):
-                is_shown = re.search(rf"{word}(?![\w-])", shown.stdout) is not None
+                is_shown = re.search(rf"{word}(?![\w-])", output.stdout) is not None
                 assert is_shown is (option.name not in CHOOSING), word
 
 
 @pytest.mark.parametrize(
-    ("words", "error"),
+    ("arguments", "error"),
     [
         (["server.py"], "unexpected extra argument"),
         (["--module", "shop"], "No such option: --module"),
@@ -93,7 +93,7 @@ def test_its_help_has_every_option_that_it_takes(script: str) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_other_words_are_refused(script: str, words: list[str], error: str) -> None:
-    refused = run(script, *words)
+def test_other_words_are_refused(script: str, arguments: list[str], error: str) -> None:
+    refused = run(script, *arguments)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert error in " ".join(refused.stderr.split())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cli.runner import SHOP, Line, at_terminal, spawned
+from support.cli.runner import SHOP, CommandLine, at_terminal, spawned
 from support.servers.asking_server import PIXEL
 
 PACKED = "x ['a', 'b'] [1, 2] wood 0.5"
@@ -39,40 +39,40 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
 
 @pytest.mark.parametrize("era", ["stateless", "session"])
 @pytest.mark.parametrize("case", CALLS)
-def test_a_call(case: str, era: str, typed: Line) -> None:
-    words, out = CALLS[case]
-    said = typed("call", SHOP, *words, "--era", era)
-    assert (said.status, said.out, said.err) == (0, out, "")
+def test_a_call(case: str, era: str, run_cli: CommandLine) -> None:
+    arguments, out = CALLS[case]
+    result = run_cli("call", SHOP, *arguments, "--era", era)
+    assert (result.status, result.out, result.err) == (0, out, "")
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_a_mistake_and_its_status(case: str, typed: Line) -> None:
-    words, status, expected = MISTAKES[case]
-    said = typed("call", SHOP, *words)
-    assert (said.status, said.out) == (status, "")
-    assert expected in said.err
-    assert "\x1b" not in said.err
-    assert "Traceback" not in said.err
+def test_a_mistake_and_its_status(case: str, run_cli: CommandLine) -> None:
+    arguments, status, expected = MISTAKES[case]
+    result = run_cli("call", SHOP, *arguments)
+    assert (result.status, result.out) == (status, "")
+    assert expected in result.err
+    assert "\x1b" not in result.err
+    assert "Traceback" not in result.err
 
 
-def test_the_whole_result(typed: Line) -> None:
-    found = json.loads(typed("call", SHOP, "add", "a=1", "--raw").out)
+def test_the_whole_result(run_cli: CommandLine) -> None:
+    found = json.loads(run_cli("call", SHOP, "add", "a=1", "--raw").out)
     assert found["structuredContent"] == {"result": 2}
-    failed = typed("call", SHOP, "fail", "--raw")
+    failed = run_cli("call", SHOP, "fail", "--raw")
     assert (failed.status, json.loads(failed.out)["isError"]) == (1, True)
 
 
-def test_data_are_kept(typed: Line, tmp_path: Path) -> None:
-    said = typed("call", SHOP, "picture", "--save", str(tmp_path / "new"))
+def test_data_are_kept(run_cli: CommandLine, tmp_path: Path) -> None:
+    result = run_cli("call", SHOP, "picture", "--save", str(tmp_path / "new"))
     assert (tmp_path / "new" / "picture-1.png").read_bytes() == PIXEL
-    assert "picture-1.png" in said.out
+    assert "picture-1.png" in result.out
 
 
 def test_what_happens_along_the_way_is_on_stderr() -> None:
     """Without a terminal there is nobody to ask, so the question is declined, and this is said."""
-    said = spawned("call", SHOP, "order", "item=tea", "--era", "session")
-    assert (said.status, json.loads(said.out)) == (0, {"action": "decline"})
-    assert said.err.splitlines() == [
+    result = spawned("call", SHOP, "order", "item=tea", "--era", "session")
+    assert (result.status, json.loads(result.out)) == (0, {"action": "decline"})
+    assert result.err.splitlines() == [
         "info     packing [31m[red]it[/red]",
         "1/2 packed",
         "The server asks: How much tea?",
@@ -80,13 +80,13 @@ def test_what_happens_along_the_way_is_on_stderr() -> None:
     ]
 
 
-def test_a_server_that_does_not_answer_in_time(typed: Line, tmp_path: Path) -> None:
+def test_a_server_that_does_not_answer_in_time(run_cli: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "slow_server.py"
     text = "import asyncio\nfrom enfilade import MCPApp\napp = MCPApp()\n@app.tool\nasync def wait() -> None:\n"
     file.write_text(f"{text}    await asyncio.sleep(60)\n", encoding="utf-8")
-    said = typed("call", str(file), "wait", "--timeout", "0.3")
-    assert said.status == 2
-    assert "wait has not answered within 0.3 s; --timeout SECONDS gives it more" in said.err
+    result = run_cli("call", str(file), "wait", "--timeout", "0.3")
+    assert result.status == 2
+    assert "wait has not answered within 0.3 s; --timeout SECONDS gives it more" in result.err
 
 
 terminal = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are of POSIX")
@@ -94,7 +94,7 @@ terminal = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals 
 
 @terminal
 def test_a_form_at_the_terminal() -> None:
-    said = at_terminal(
+    result = at_terminal(
         ["call", SHOP, "order", "item=tea", "--era", "session"],
         [
             ("name [string]:", "Ada"),
@@ -108,8 +108,8 @@ def test_a_form_at_the_terminal() -> None:
             ("[numbers or names, separated by commas", "1,lemon"),
         ],
     )
-    assert said.status == 0, said.err
-    assert json.loads(said.out) == {
+    assert result.status == 0, result.err
+    assert json.loads(result.out) == {
         "item": "tea",
         "name": "Ada",
         "amount": 2,
@@ -118,24 +118,24 @@ def test_a_form_at_the_terminal() -> None:
         "size": "l",
         "extras": ["milk", "lemon"],
     }
-    assert "The server asks: How much tea?" in said.err
-    assert "1  Small  (s)" in said.err
-    assert "packing [31m[red]it[/red]" in said.err
+    assert "The server asks: How much tea?" in result.err
+    assert "1  Small  (s)" in result.err
+    assert "packing [31m[red]it[/red]" in result.err
 
 
 @terminal
 def test_a_page_to_visit_at_the_terminal() -> None:
     replies = [("Did you, or will you? [y/N/c to cancel]", "maybe"), ("y for yes", "y")]
-    said = at_terminal(["call", SHOP, "pay"], replies, {"NO_COLOR": "1"})
-    assert (said.status, said.out) == (0, "accept\n"), said.err
-    assert "https://pay.example/1" in said.err
+    result = at_terminal(["call", SHOP, "pay"], replies, {"NO_COLOR": "1"})
+    assert (result.status, result.out) == (0, "accept\n"), result.err
+    assert "https://pay.example/1" in result.err
 
 
 @terminal
 def test_a_call_that_ends_while_somebody_types_ends() -> None:
-    said = at_terminal(
+    result = at_terminal(
         ["call", SHOP, "order", "item=tea", "--era", "session", "--timeout", "0.5"], [("name [string]:", "A" * 3)]
     )
-    assert said.status == 2
-    assert "has not answered within 0.5 s" in said.err
-    assert "Fatal" not in said.err
+    assert result.status == 2
+    assert "has not answered within 0.5 s" in result.err
+    assert "Fatal" not in result.err

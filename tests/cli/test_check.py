@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cli.runner import SHOP, Line
+from support.cli.runner import SHOP, CommandLine
 from support.servers.processes import ROOT
 
 SERVER = '''
@@ -31,45 +31,45 @@ def server(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_server_that_is_as_it_should_be(typed: Line) -> None:
-    said = typed("check", str(ROOT / "examples/quickstart/server.py:app"), "--fail-on", "error")
-    assert (said.status, said.err) == (0, "")
-    assert "quickstart: 3 tools, about" in said.out
-    assert "stateless and session." in said.out
-    *found, total = said.out.splitlines()
+def test_a_server_that_is_as_it_should_be(run_cli: CommandLine) -> None:
+    result = run_cli("check", str(ROOT / "examples/quickstart/server.py:app"), "--fail-on", "error")
+    assert (result.status, result.err) == (0, "")
+    assert "quickstart: 3 tools, about" in result.out
+    assert "stateless and session." in result.out
+    *found, total = result.out.splitlines()
     assert max(map(len, found)) <= 80
     assert re.fullmatch(
         r"quickstart: 3 tools, about .* stateless and session\. .*\.", total
     )  # a line, however long
 
 
-def test_notes_fail_nothing(server: Path, typed: Line) -> None:
-    said = typed("check", str(server))
-    assert said.status == 0
-    assert "note annotations" in said.out
-    assert "→ say so by annotations" in said.out
+def test_notes_fail_nothing(server: Path, run_cli: CommandLine) -> None:
+    result = run_cli("check", str(server))
+    assert result.status == 0
+    assert "note annotations" in result.out
+    assert "→ say so by annotations" in result.out
 
 
-def test_warnings_fail_unless_only_errors_count(typed: Line) -> None:
-    said = typed("check", SHOP)
-    assert said.status == 1
-    assert "warning argument-description\n  tool pack: no description of box, sizes, kind, weight\n" in said.out
-    assert typed("check", SHOP, "--fail-on", "error").status == 0
+def test_warnings_fail_unless_only_errors_count(run_cli: CommandLine) -> None:
+    result = run_cli("check", SHOP)
+    assert result.status == 1
+    assert "warning argument-description\n  tool pack: no description of box, sizes, kind, weight\n" in result.out
+    assert run_cli("check", SHOP, "--fail-on", "error").status == 0
 
 
-def test_a_change_that_breaks_clients(server: Path, typed: Line, tmp_path: Path) -> None:
+def test_a_change_that_breaks_clients(server: Path, run_cli: CommandLine, tmp_path: Path) -> None:
     snapshot = tmp_path / "surface.json"
-    stored = typed("check", str(server), "--snapshot", str(snapshot), "--save")
+    stored = run_cli("check", str(server), "--snapshot", str(snapshot), "--save")
     assert (stored.status, "Stored in" in stored.err) == (0, True)
-    assert typed("check", str(server), "--snapshot", str(snapshot), "--fail-on", "breaking").status == 0
+    assert run_cli("check", str(server), "--snapshot", str(snapshot), "--fail-on", "breaking").status == 0
     server.write_text(SERVER.replace("b: int = 1", "b: int"), encoding="utf-8")
-    words = ("check", str(server), "--snapshot", str(snapshot), "--fail-on", "breaking")
-    said = typed(*words)
-    assert said.status == 1
-    assert "breaking removed-or-narrowed\n  tool add, argument b: is required now" in said.out
-    found = json.loads(typed(*words, "--format", "json").out)
+    arguments = ("check", str(server), "--snapshot", str(snapshot), "--fail-on", "breaking")
+    result = run_cli(*arguments)
+    assert result.status == 1
+    assert "breaking removed-or-narrowed\n  tool add, argument b: is required now" in result.out
+    found = json.loads(run_cli(*arguments, "--format", "json").out)
     assert found["counts"]["breaking"] == 1
-    lines = typed(*words, "--format", "github").out.splitlines()
+    lines = run_cli(*arguments, "--format", "github").out.splitlines()
     assert lines[0].startswith("::error file=")
     assert lines[0].endswith("store a new snapshot)")
     assert "sums_server.py,title=removed-or-narrowed%3A tool add%2C argument b::is required now" in lines[0]
@@ -89,8 +89,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_could_not_be_checked_has_another_status(mistake: str, typed: Line) -> None:
-    words, expected = MISTAKES[mistake]
-    said = typed("check", *words)
-    assert (said.status, said.out) == (2, "")
-    assert expected in said.err
+def test_what_could_not_be_checked_has_another_status(mistake: str, run_cli: CommandLine) -> None:
+    arguments, expected = MISTAKES[mistake]
+    result = run_cli("check", *arguments)
+    assert (result.status, result.out) == (2, "")
+    assert expected in result.err

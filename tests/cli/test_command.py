@@ -10,7 +10,7 @@ import pytest
 
 from enfilade.cli.command import Argument, Command, run_command
 from enfilade.cli.verbs import command_line
-from support.cli.runner import Line, spawned
+from support.cli.runner import CommandLine, spawned
 from support.cli.terminal import needs_terminal
 from support.servers.processes import enfilade_command, environment
 
@@ -35,24 +35,24 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("line", MISTAKES)
-def test_a_mistake_in_the_words_is_one_line(line: str, typed: Line) -> None:
-    said = typed(*line.split())
-    assert (said.status, said.out) == (2, "")
-    assert said.err.count("\n") == 1
-    assert said.err.startswith(f"enfilade: {MISTAKES[line]}")
-    assert said.err.endswith("--help\n")
+def test_a_mistake_in_the_words_is_one_line(line: str, run_cli: CommandLine) -> None:
+    result = run_cli(*line.split())
+    assert (result.status, result.out) == (2, "")
+    assert result.err.count("\n") == 1
+    assert result.err.startswith(f"enfilade: {MISTAKES[line]}")
+    assert result.err.endswith("--help\n")
 
 
-def test_no_verb_shows_the_verbs(typed: Line) -> None:
-    said = typed()
-    assert (said.status, said.err) == (2, "")
-    assert said.out == typed("--help").out
+def test_no_verb_shows_the_verbs(run_cli: CommandLine) -> None:
+    result = run_cli()
+    assert (result.status, result.err) == (2, "")
+    assert result.out == run_cli("--help").out
 
 
-def test_a_long_value_is_a_mistake_too(typed: Line) -> None:
-    said = typed("run", "server.py", "-p", "9" * 5000)
-    assert (said.status, said.out) == (2, "")
-    assert "Traceback" not in said.err
+def test_a_long_value_is_a_mistake_too(run_cli: CommandLine) -> None:
+    result = run_cli("run", "server.py", "-p", "9" * 5000)
+    assert (result.status, result.out) == (2, "")
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.parametrize(
@@ -80,24 +80,24 @@ def test_an_end_before_the_end_has_a_status(
     assert capsys.readouterr().err.strip() == text
 
 
-def complete(*words: str) -> list[str]:
+def complete(*arguments: str) -> list[str]:
     """Return what bash would offer in place of the last word."""
-    done = subprocess.run(
+    completed = subprocess.run(
         enfilade_command(),
         env=environment(
             _ENFILADE_COMPLETE="bash_complete",
-            COMP_WORDS=" ".join(["enfilade", *words]),
-            COMP_CWORD=str(len(words)),
+            COMP_WORDS=" ".join(["enfilade", *arguments]),
+            COMP_CWORD=str(len(arguments)),
         ),
         capture_output=True,
         encoding="utf-8",
         check=True,
     )
-    return [line.partition(",")[2] for line in done.stdout.splitlines()]
+    return [line.partition(",")[2] for line in completed.stdout.splitlines()]
 
 
 @pytest.mark.parametrize(
-    ("words", "offered"),
+    ("arguments", "offered"),
     [
         (["in"], ["inspect"]),
         (["run", "--max-"], ["--max-connections", "--max-requests", "--max-streams", "--max-questions"]),
@@ -108,41 +108,41 @@ def complete(*words: str) -> list[str]:
     ],
     ids=" ".join,
 )
-def test_shells_complete(words: list[str], offered: list[str]) -> None:
-    assert complete(*words) == offered
+def test_shells_complete(arguments: list[str], offered: list[str]) -> None:
+    assert complete(*arguments) == offered
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_script_for_completion_is_printed(shell: str) -> None:
-    done = spawned("--show-completion", shell)
-    assert (done.status, done.err) == (0, "")
-    assert f"_ENFILADE_COMPLETE={shell}_complete" in done.out
+    completed = spawned("--show-completion", shell)
+    assert (completed.status, completed.err) == (0, "")
+    assert f"_ENFILADE_COMPLETE={shell}_complete" in completed.out
 
 
 @needs_terminal
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["run", "--colour"]], ids=" ".join)
-def test_colours_are_for_terminals_without_no_color(words: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["run", "--colour"]], ids=" ".join)
+def test_colours_are_for_terminals_without_no_color(arguments: list[str], tmp_path: Path) -> None:
     def coloured(piped: bool, **variables: str) -> bool:
-        command = enfilade_command(*words)
+        command = enfilade_command(*arguments)
         env = {**environment(TERM="xterm-256color", **variables)}
         if piped:
-            done = subprocess.run(command, env=env, capture_output=True, check=False)
-            return b"\x1b[" in done.stdout + done.stderr
+            completed = subprocess.run(command, env=env, capture_output=True, check=False)
+            return b"\x1b[" in completed.stdout + completed.stderr
         import pty
 
         master, slave = pty.openpty()
         process = subprocess.Popen(command, env=env, stdin=slave, stdout=slave, stderr=slave)
         os.close(slave)
-        shown = b""
+        output = b""
         try:
             while data := os.read(master, 65_536):
-                shown += data
+                output += data
         except OSError:  # the other end is closed
             pass
         finally:
             os.close(master)
         process.wait()
-        return b"\x1b[" in shown
+        return b"\x1b[" in output
 
     assert coloured(piped=False)
     assert not coloured(piped=False, NO_COLOR="1")

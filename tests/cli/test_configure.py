@@ -42,12 +42,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def configure(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def configure(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     home = str(folder / "home")
     env = {"PYTHONPATH": str(ROOT / "src"), "HOME": home, "USERPROFILE": home, "COLUMNS": "80"}
     unset = ("XDG_CONFIG_HOME", "CLAUDE_CONFIG_DIR", "WSL_DISTRO_NAME", "NO_COLOR", "FORCE_COLOR")
     return subprocess.run(
-        enfilade_command("configure", *words),
+        enfilade_command("configure", *arguments),
         cwd=folder,
         env={**{key: value for key, value in os.environ.items() if key not in unset}, **env, **variables},
         stdin=subprocess.DEVNULL,
@@ -65,10 +65,10 @@ def test_from_nothing_to_a_client_that_calls_and_back(folder: Path) -> None:
     assert (dry.returncode, dry.stderr, file.exists()) == (0, "", False)
     assert dry.stdout.startswith(f"--- /dev/null\n+++ {file}\n@@ ")
     assert "\x1b" not in dry.stdout
-    done = configure(folder, "cursor", "server.py", "--env", "API_KEY")
-    assert done.returncode == 0, done.stderr
-    assert f"Cursor: configured in {file}\n" in done.stdout
-    assert "API_KEY: set it where Cursor is started" in done.stdout
+    completed = configure(folder, "cursor", "server.py", "--env", "API_KEY")
+    assert completed.returncode == 0, completed.stderr
+    assert f"Cursor: configured in {file}\n" in completed.stdout
+    assert "API_KEY: set it where Cursor is started" in completed.stdout
     entry = json.loads(file.read_text(encoding="utf-8"))["mcpServers"]["the-sums"]
     assert entry["env"] == {"API_KEY": "${env:API_KEY}"}
     assert called(entry["command"], entry["args"]) == str(folder)
@@ -96,7 +96,7 @@ def called(command: str, args: list[str]) -> str:
     ]
     lines = "".join(json.dumps({"jsonrpc": "2.0", **each}) + "\n" for each in requests)
     env = {"PATH": "", "PYTHONPATH": str(ROOT / "src"), "SYSTEMROOT": os.environ.get("SYSTEMROOT", "")}
-    done = subprocess.run(
+    completed = subprocess.run(
         [command, *args],
         cwd=Path(sys.prefix),
         env=env,
@@ -105,7 +105,7 @@ def called(command: str, args: list[str]) -> str:
         encoding="utf-8",
         check=True,
     )
-    answer = next(each for line in done.stdout.splitlines() if (each := json.loads(line)).get("id") == 2)
+    answer = next(each for line in completed.stdout.splitlines() if (each := json.loads(line)).get("id") == 2)
     text: str = answer["result"]["structuredContent"]["result"]
     return text
 
@@ -114,13 +114,13 @@ def test_another_entry_of_that_name_needs_force(folder: Path) -> None:
     file = folder / "other.json"
     text = '{"mcpServers": {"the-sums": {"command": "mine"}}}'
     file.write_text(text, encoding="utf-8")
-    words = ("claude-desktop", "server.py", "--config", "other.json")
-    refused = configure(folder, *words)
+    arguments = ("claude-desktop", "server.py", "--config", "other.json")
+    refused = configure(folder, *arguments)
     assert refused.returncode == 2
     assert f"-{text}" in refused.stdout
     assert "has another entry of that name; --force replaces it" in refused.stderr
     assert file.read_text(encoding="utf-8") == text
-    forced = configure(folder, *words, "--force")
+    forced = configure(folder, *arguments, "--force")
     assert forced.returncode == 0, forced.stderr
     assert "mine" not in file.read_text(encoding="utf-8")
     assert (folder / "other.json.bak").read_text(encoding="utf-8") == text
@@ -131,10 +131,10 @@ def test_another_entry_of_that_name_needs_force(folder: Path) -> None:
 def test_on_a_terminal_one_is_asked(folder: Path, answer: str, status: int, kept: bool) -> None:
     file = folder / f"asked-{answer}.json"
     file.write_text('{"mcpServers": {"far": {"command": "mine"}}}', encoding="utf-8")
-    words = ["configure", "cursor", "--name", "far", "--url", "http://x/mcp", "--config", str(file)]
-    said = at_terminal(words, [("Replace it?", answer)], piped=False)
-    assert said.status == status
-    assert '"command": "mine"' in said.err
+    arguments = ["configure", "cursor", "--name", "far", "--url", "http://x/mcp", "--config", str(file)]
+    result = at_terminal(arguments, [("Replace it?", answer)], piped=False)
+    assert result.status == status
+    assert '"command": "mine"' in result.err
     assert ("mine" in file.read_text(encoding="utf-8")) == kept
 
 
@@ -150,13 +150,13 @@ HTTP = {
 }
 
 
-@pytest.mark.parametrize(("words", "name", "url"), HTTP.values(), ids=HTTP)
+@pytest.mark.parametrize(("arguments", "name", "url"), HTTP.values(), ids=HTTP)
 def test_by_http(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], name: str, url: str
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], name: str, url: str
 ) -> None:
     file = tmp_path / "mcp.json"
     monkeypatch.chdir(folder)
-    command_line.main(["configure", "claude-code", *words, "--config", str(file)], standalone_mode=False)
+    command_line.main(["configure", "claude-code", *arguments, "--config", str(file)], standalone_mode=False)
     assert json.loads(file.read_text(encoding="utf-8")) == {"mcpServers": {name: {"type": "http", "url": url}}}
 
 
@@ -170,13 +170,17 @@ STARTS = {
 }
 
 
-@pytest.mark.parametrize(("words", "command"), STARTS.values(), ids=STARTS)
-def test_a_client_that_connects_needs_a_server_that_runs(folder: Path, words: list[str], command: str) -> None:
+@pytest.mark.parametrize(("arguments", "command"), STARTS.values(), ids=STARTS)
+def test_a_client_that_connects_needs_a_server_that_runs(
+    folder: Path, arguments: list[str], command: str
+) -> None:
     (folder / "http.py").write_text(SERVER.replace("port=8123", "transport='http'"), encoding="utf-8")
-    shown = configure(folder, "claude-code", *words, "--config", "starts.json", "--dry-run")
-    assert f"Claude Code does not start it: `{command}` must be running" in shown.stdout, shown
-    assert "With --transport stdio the client starts it" in shown.stdout
-    started = configure(folder, "claude-code", words[0], "-t", "stdio", "--config", "starts.json", "--dry-run")
+    output = configure(folder, "claude-code", *arguments, "--config", "starts.json", "--dry-run")
+    assert f"Claude Code does not start it: `{command}` must be running" in output.stdout, output
+    assert "With --transport stdio the client starts it" in output.stdout
+    started = configure(
+        folder, "claude-code", arguments[0], "-t", "stdio", "--config", "starts.json", "--dry-run"
+    )
     assert "must be running" not in started.stdout
     elsewhere = ["--name", "far", "--url", "https://example.com/mcp", "--config", "starts.json", "--dry-run"]
     assert "must be running" not in configure(folder, "claude-code", *elsewhere).stdout
@@ -185,8 +189,8 @@ def test_a_client_that_connects_needs_a_server_that_runs(folder: Path, words: li
 def test_an_app_of_another_name_is_named(folder: Path) -> None:
     text = SERVER.replace("app", "sums")
     (folder / "named.py").write_text(text, encoding="utf-8")
-    shown = configure(folder, "zed", "named.py", "--dry-run")
-    assert f'"{folder / "named.py"}:sums"' in shown.stdout, shown.stderr
+    output = configure(folder, "zed", "named.py", "--dry-run")
+    assert f'"{folder / "named.py"}:sums"' in output.stdout, output.stderr
 
 
 def test_a_server_that_serves_http_by_itself(folder: Path) -> None:
@@ -204,24 +208,24 @@ def test_a_server_that_serves_http_by_itself(folder: Path) -> None:
     assert (insisted.returncode, insisted.stdout) == (2, "")
 
 
-@pytest.mark.parametrize("words", [["claude-desktop"], ["zed", "-t", "stdio"]], ids=["must", "shall"])
-def test_a_server_that_a_client_starts_speaks_stdio_to_it(tmp_path: Path, words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["claude-desktop"], ["zed", "-t", "stdio"]], ids=["must", "shall"])
+def test_a_server_that_a_client_starts_speaks_stdio_to_it(tmp_path: Path, arguments: list[str]) -> None:
     """The option in the client's file outranks `.env`, which says http."""
     (tmp_path / "server.py").write_text(SERVER, encoding="utf-8")
     (tmp_path / ".env").write_text("ENFILADE_TRANSPORT=http\n", encoding="utf-8")
-    client, *more = words
-    done = configure(tmp_path, client, "server.py", *more, "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert '+        "--transport",\n+        "stdio",' in done.stdout
+    client, *more = arguments
+    completed = configure(tmp_path, client, "server.py", *more, "--dry-run")
+    assert completed.returncode == 0, completed.stderr
+    assert '+        "--transport",\n+        "stdio",' in completed.stdout
 
 
 def test_a_change_shows_no_secret_of_a_neighbour(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "mcp.json"
     there = {"mcpServers": {"other": {"command": "other", "env": {"TOKEN": "hunter2"}}}}
     file.write_text(json.dumps(there, indent=2), encoding="utf-8")
-    shown = configure(folder, "cursor", "server.py", "--config", str(file), "--dry-run")
-    assert '+    "the-sums": {' in shown.stdout
-    assert "hunter2" not in shown.stdout
+    output = configure(folder, "cursor", "server.py", "--config", str(file), "--dry-run")
+    assert '+    "the-sums": {' in output.stdout
+    assert "hunter2" not in output.stdout
 
 
 MISTAKES = {
@@ -232,18 +236,21 @@ MISTAKES = {
     "stdio alone": (["claude-desktop", "--name", "x", "--url", "http://x/mcp"], "under Connectors"),
     "a bad name": (["cursor", "server.py", "--name", "a b"], "'a b' is no name for a server"),
     "a bad transport": (["cursor", "server.py", "-t", "pigeon"], "Input should be 'stdio' or 'http'"),
-    "a broken file": (["cursor", "server.py", "--config", "server.py"], "Line 2, column 1: 'import' is no value"),
+    "a broken file": (
+        ["cursor", "server.py", "--config", "server.py"],
+        "Line 2, column 1: 'import' is no value",
+    ),
 }
 
 
-@pytest.mark.parametrize(("words", "said"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize(("arguments", "expected"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_explained(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+    folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
 ) -> None:
     monkeypatch.chdir(folder)
     with pytest.raises(CommandError) as caught:
-        command_line.main(["configure", *words], standalone_mode=False)
-    assert said in str(caught.value)
+        command_line.main(["configure", *arguments], standalone_mode=False)
+    assert expected in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert caught.value.status == 2
 
@@ -251,10 +258,10 @@ def test_a_mistake_is_explained(
 def test_the_list(folder: Path) -> None:
     (folder / "home" / ".gemini").mkdir()
     (folder / "home" / ".gemini" / "settings.json").write_text('{"mcpServers": {"there": {}}}', encoding="utf-8")
-    done = configure(folder, "--list")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    completed = configure(folder, "--list")
+    assert completed.returncode == 0, completed.stderr
+    lines = completed.stdout.splitlines()
     row = next(index for index, line in enumerate(lines) if line.split()[:3] == ["gemini", "found", "user"])
     assert lines[row + 1].strip() == "there"
     assert all(len(line) <= 80 for line in lines)
-    assert "\x1b" not in done.stdout
+    assert "\x1b" not in completed.stdout

@@ -53,8 +53,8 @@ def environment(**variables: str) -> dict[str, str]:
 
 def test_in_a_pipe_a_session_goes_on_while_code_changes_and_breaks(tmp_path: Path) -> None:
     file = written(tmp_path)
-    words = enfilade_command("dev", "server.py", "-p", "{port}")
-    with ServerProcess(words, port=free_port(), cwd=tmp_path, env=environment(), start_timeout=90) as server:
+    arguments = enfilade_command("dev", "server.py", "-p", "{port}")
+    with ServerProcess(arguments, port=free_port(), cwd=tmp_path, env=environment(), start_timeout=90) as server:
         eventually(lambda: "Stop with Ctrl-C." in server.output)
         assert f"Sums 1.2  {server.url}" in server.output
         assert re.search(r"^  add    Add two numbers, however", server.output, re.MULTILINE)
@@ -152,16 +152,16 @@ async def call(port: int) -> None:
 def test_on_a_terminal(tmp_path: Path, columns: int, no_color: str) -> None:
     """Lines fit; who asks stands beside the line where there is room for it, and else above."""
     written(tmp_path)
-    with terminal(tmp_path, columns, **({"NO_COLOR": no_color} if no_color else {})) as shown:
-        eventually(lambda: listens(shown.port), shown.plain, timeout=90)
-        asyncio.run(call(shown.port))
-        eventually(lambda: "tool error" in shown.plain, shown.plain)
-        eventually(lambda: "failed with an internal error" in shown.plain)
-        lines = shown.plain.splitlines()
-        said = [
+    with terminal(tmp_path, columns, **({"NO_COLOR": no_color} if no_color else {})) as output:
+        eventually(lambda: listens(output.port), output.plain, timeout=90)
+        asyncio.run(call(output.port))
+        eventually(lambda: "tool error" in output.plain, output.plain)
+        eventually(lambda: "failed with an internal error" in output.plain)
+        lines = output.plain.splitlines()
+        expected = [
             line for line in lines if "File " not in line and str(tmp_path) not in line
         ]  # those are for copying
-        assert max(map(len, said)) <= columns
+        assert max(map(len, expected)) <= columns
         assert any(line.startswith("  add    Add two numbers") and line.endswith("…") for line in lines) == (
             columns == 80
         )
@@ -169,9 +169,9 @@ def test_on_a_terminal(tmp_path: Path, columns: int, no_color: str) -> None:
         above = [line for line in lines if line.strip().startswith(f"── {who}")]
         beside = [line for line in lines if re.search(rf"tools/call add .* ok +{who}", line)]
         assert (len(above), len(beside)) == ((1, 0) if columns == 80 else (0, 1))
-        coloured = re.search(r"\x1b\[(3\d|38;[\d;]+)m", shown.shown)
+        coloured = re.search(r"\x1b\[(3\d|38;[\d;]+)m", output.shown)
         assert (coloured is None) == bool(no_color)
-    assert shown.process.returncode == 0
+    assert output.process.returncode == 0
 
 
 def listens(port: int) -> bool:
@@ -182,7 +182,7 @@ def listens(port: int) -> bool:
 
 
 def test_a_mistake_is_explained(tmp_path: Path) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         enfilade_command("dev", "nowhere.py"),
         cwd=tmp_path,
         env=environment(),
@@ -191,5 +191,5 @@ def test_a_mistake_is_explained(tmp_path: Path) -> None:
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("enfilade: there is no file 'nowhere.py' here")
+    assert (completed.returncode, completed.stdout) == (2, "")
+    assert completed.stderr.startswith("enfilade: there is no file 'nowhere.py' here")

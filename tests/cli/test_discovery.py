@@ -49,8 +49,8 @@ PACKAGE = {
 }
 
 
-def server(shown: str = "Found", name: str = "app") -> str:
-    return SERVER.format(name=name, shown=shown)
+def server(app_name: str = "Found", name: str = "app") -> str:
+    return SERVER.format(name=name, shown=app_name)
 
 
 def declares(line: str) -> str:
@@ -98,10 +98,10 @@ FOUND: dict[str, tuple[dict[str, str], str, str]] = {
 
 @pytest.mark.parametrize("case", FOUND)
 def test_finds(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files, shown, name = FOUND[case]
+    files, output, name = FOUND[case]
     monkeypatch.chdir(lay_out(tmp_path, files))
     found = find_target()
-    assert (str(found), found.name) == (shown, name)
+    assert (str(found), found.name) == (output, name)
 
 
 def test_finds_in_another_folder(tmp_path: Path) -> None:
@@ -173,19 +173,19 @@ MISTAKES_WHEN_IMPORTED: dict[str, tuple[dict[str, str], list[str], str]] = {
 
 @pytest.mark.parametrize("case", MISTAKES)
 def test_says_what_is_wrong(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files, words, said = MISTAKES[case]
+    files, arguments, expected = MISTAKES[case]
     monkeypatch.chdir(lay_out(tmp_path, files))
-    parameters = run.make_context("run", words).params
+    parameters = run.make_context("run", arguments).params
     with pytest.raises(LoadError) as caught:
         find_target(parameters["target"], parameters["module"])
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize("case", MISTAKES_WHEN_IMPORTED)
 def test_says_what_is_wrong_when_it_is_imported(case: str, tmp_path: Path) -> None:
-    files, words, said = MISTAKES_WHEN_IMPORTED[case]
-    done = subprocess.run(
-        enfilade_command("run", *words),
+    files, arguments, expected = MISTAKES_WHEN_IMPORTED[case]
+    completed = subprocess.run(
+        enfilade_command("run", *arguments),
         cwd=lay_out(tmp_path, files),
         env=environment(),
         stdin=subprocess.DEVNULL,
@@ -193,9 +193,9 @@ def test_says_what_is_wrong_when_it_is_imported(case: str, tmp_path: Path) -> No
         encoding="utf-8",
         check=False,
     )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
-    assert "importlib" not in done.stderr
+    assert (completed.returncode, completed.stdout) == (2, "")
+    assert expected in completed.stderr
+    assert "importlib" not in completed.stderr
 
 
 NAMES = {
@@ -209,14 +209,14 @@ NAMES = {
 
 @pytest.mark.parametrize("case", NAMES)
 def test_takes_the_usual_variable(case: str, tmp_path: Path) -> None:
-    text, shown = NAMES[case]
+    text, output = NAMES[case]
     code = "from enfilade.discovery import load_app; print(load_app().name)"
     lay_out(tmp_path, {"server.py": text})
-    assert printed(code, tmp_path) == shown
+    assert printed(code, tmp_path) == output
 
 
 def printed(code: str, folder: Path) -> str:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
         env=environment(),
@@ -224,7 +224,7 @@ def printed(code: str, folder: Path) -> str:
         encoding="utf-8",
         check=True,
     )
-    return done.stdout.strip()
+    return completed.stdout.strip()
 
 
 @pytest.mark.parametrize(
@@ -261,8 +261,8 @@ async def boiled(client: Client) -> object:
 def test_serves_a_package_that_is_not_installed(way: str, tmp_path: Path) -> None:
     """Relative imports and imports of itself work, and there is one copy of everything."""
     lay_out(tmp_path, PACKAGE)
-    words = enfilade_command("run", *WAYS[way])
-    parameters = StdioServerParameters(command=words[0], args=words[1:], env=environment(), cwd=tmp_path)
+    arguments = enfilade_command("run", *WAYS[way])
+    parameters = StdioServerParameters(command=arguments[0], args=arguments[1:], env=environment(), cwd=tmp_path)
     assert asyncio.run(boiled(Client(parameters))) == {"result": 95}
 
 
@@ -320,7 +320,7 @@ def test_run_loads_no_other_verb_and_no_tables(tmp_path: Path) -> None:
         unwanted = {"rich", *(f"enfilade.cli.{verb}" for verb in verbs)}
         print(unwanted & set(sys.modules) or "nothing", file=sys.stderr)
     """
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         cwd=tmp_path,
         env=environment(),
@@ -329,4 +329,4 @@ def test_run_loads_no_other_verb_and_no_tables(tmp_path: Path) -> None:
         encoding="utf-8",
         check=True,
     )
-    assert done.stderr.splitlines()[-1] == "nothing"
+    assert completed.stderr.splitlines()[-1] == "nothing"

@@ -12,9 +12,9 @@ SERVER = "from enfilade import MCPApp\napp = MCPApp()\n"
 
 def test_it_says_what_it_wrote_and_what_comes_next(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(SERVER, encoding="utf-8")
-    done = spawned("docker", cwd=tmp_path)
-    assert (done.status, done.err) == (0, "")
-    assert done.out == (
+    completed = spawned("docker", cwd=tmp_path)
+    assert (completed.status, completed.err) == (0, "")
+    assert completed.out == (
         "Wrote Dockerfile, compose.yaml, .dockerignore.\n"
         "The image gets Enfilade from the wheel in vendor/: commit it with the project.\n"
         "\nNext:\n\n"
@@ -27,11 +27,11 @@ def test_it_says_what_it_wrote_and_what_comes_next(tmp_path: Path) -> None:
 def test_in_another_folder_with_valkey_and_not_twice(tmp_path: Path) -> None:
     (tmp_path / "tea").mkdir()
     (tmp_path / "tea/server.py").write_text(SERVER, encoding="utf-8")
-    done = spawned("docker", "tea", "--valkey", "--enfilade", "enfilade>=0.1", cwd=tmp_path)
-    assert done.status == 0, done.err
-    assert "The image gets Enfilade from a package index: enfilade>=0.1.\n" in done.out
+    completed = spawned("docker", "tea", "--valkey", "--enfilade", "enfilade>=0.1", cwd=tmp_path)
+    assert completed.status == 0, completed.err
+    assert "The image gets Enfilade from a package index: enfilade>=0.1.\n" in completed.out
     assert '"enfilade[redis]>=0.1"' in (tmp_path / "tea/Dockerfile").read_text(encoding="utf-8")
-    assert "  cd tea\n" in done.out
+    assert "  cd tea\n" in completed.out
     assert "redis://valkey:6379/0" in (tmp_path / "tea/compose.yaml").read_text(encoding="utf-8")
     again = spawned("docker", "tea", cwd=tmp_path)
     assert (again.status, again.out) == (2, "")
@@ -43,7 +43,7 @@ def test_in_another_folder_with_valkey_and_not_twice(tmp_path: Path) -> None:
 
 
 def test_without_a_server_it_says_how_to_make_one(tmp_path: Path) -> None:
-    done = spawned("docker", cwd=tmp_path)
-    assert (done.status, done.out) == (2, "")
-    assert "there is no server here: looked for" in done.err
-    assert "`enfilade new NAME`" in done.err
+    completed = spawned("docker", cwd=tmp_path)
+    assert (completed.status, completed.out) == (2, "")
+    assert "there is no server here: looked for" in completed.err
+    assert "`enfilade new NAME`" in completed.err

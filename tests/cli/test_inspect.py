@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from support.cli.runner import SHOP, Line
+from support.cli.runner import SHOP, CommandLine
 from support.servers.processes import ServerProcess, python_command
 
 
-def test_for_people(typed: Line) -> None:
-    said = typed("inspect", SHOP)
-    assert (said.status, said.err) == (0, "")
-    for words in (
+def test_for_people(run_cli: CommandLine) -> None:
+    result = run_cli("inspect", SHOP)
+    assert (result.status, result.err) == (0, "")
+    for arguments in (
         "Shop 1.2.3  2026-07-28 (stateless)",
         "Be [bold]nice[/bold].",
         "Tools (8)",
@@ -32,35 +32,35 @@ def test_for_people(typed: Line) -> None:
         "prices  (text/plain)",
         "Greet somebody.",
     ):
-        assert words in said.out, said.out
-    assert max(map(len, said.out.splitlines())) <= 80
-    assert "\x1b" not in said.out
+        assert arguments in result.out, result.out
+    assert max(map(len, result.out.splitlines())) <= 80
+    assert "\x1b" not in result.out
 
 
-def test_for_programs(typed: Line) -> None:
-    found = json.loads(typed("inspect", f"{SHOP}:app", "--json", "--era", "session").out)
+def test_for_programs(run_cli: CommandLine) -> None:
+    found = json.loads(run_cli("inspect", f"{SHOP}:app", "--json", "--era", "session").out)
     assert found["revision"] == "2025-11-25"
     assert found["tools"][0]["inputSchema"]["required"] == ["a"]
     assert found["resources"][0]["uri"] == "shop://prices"
 
 
-def test_what_a_file_prints_is_no_result(typed: Line, tmp_path: Path) -> None:
+def test_what_a_file_prints_is_no_result(run_cli: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "noisy.py"
     file.write_text("print('hello')\nfrom support.servers.asking_server import app\n", encoding="utf-8")
-    said = typed("inspect", str(file), "--json")
-    assert said.err == "hello\n"
-    assert json.loads(said.out)["server"]["name"] == "Shop"
+    result = run_cli("inspect", str(file), "--json")
+    assert result.err == "hello\n"
+    assert json.loads(result.out)["server"]["name"] == "Shop"
 
 
-def test_a_command_and_a_url(typed: Line) -> None:
-    words = python_command("examples/quickstart/server.py")
-    said = typed("inspect", "--", *words)
-    assert (said.status, "quickstart 1.0.0" in said.out) == (0, True), said
+def test_a_command_and_a_url(run_cli: CommandLine) -> None:
+    arguments = python_command("examples/quickstart/server.py")
+    result = run_cli("inspect", "--", *arguments)
+    assert (result.status, "quickstart 1.0.0" in result.out) == (0, True), result
     command = "import sys; sys.argv[1:] = ['http']; sys.path.insert(0, 'tests')\n"
     command += "from support.servers.asking_server import app; app.run('http', port={port}, log_level='warning')"
     with ServerProcess([sys.executable, "-c", command.replace("{port}", "{port}")]) as server:
-        said = typed("inspect", server.url, "--json")
-    assert json.loads(said.out)["server"]["version"] == "1.2.3"
+        result = run_cli("inspect", server.url, "--json")
+    assert json.loads(result.out)["server"]["version"] == "1.2.3"
 
 
 MISTAKES: dict[str, tuple[list[str], str]] = {
@@ -79,16 +79,16 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_ends_in_one_line(mistake: str, typed: Line) -> None:
-    words, expected = MISTAKES[mistake]
-    said = typed("inspect", *words)
-    assert (said.status, said.out) == (2, "")
-    assert said.err.startswith("enfilade: ")
-    assert expected in said.err
-    assert "Traceback" not in said.err
+def test_a_mistake_ends_in_one_line(mistake: str, run_cli: CommandLine) -> None:
+    arguments, expected = MISTAKES[mistake]
+    result = run_cli("inspect", *arguments)
+    assert (result.status, result.out) == (2, "")
+    assert result.err.startswith("enfilade: ")
+    assert expected in result.err
+    assert "Traceback" not in result.err
 
 
-def test_headers_go_with_each_request(typed: Line) -> None:
+def test_headers_go_with_each_request(run_cli: CommandLine) -> None:
     sent: list[tuple[str, str | None]] = []
 
     class Refusing(BaseHTTPRequestHandler):
@@ -96,15 +96,15 @@ def test_headers_go_with_each_request(typed: Line) -> None:
             sent.append((self.path, self.headers["X-Key"]))
             self.send_error(403)
 
-        def log_message(self, *words: object) -> None:
+        def log_message(self, *arguments: object) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        said = typed("inspect", f"http://127.0.0.1:{server.server_port}/mcp", "-H", "X-Key: a:b")
+        result = run_cli("inspect", f"http://127.0.0.1:{server.server_port}/mcp", "-H", "X-Key: a:b")
         server.shutdown()
-    assert said.status == 2
-    assert "cannot be reached" in said.err
+    assert result.status == 2
+    assert "cannot be reached" in result.err
     assert set(sent) == {("/mcp", "a:b")}
 
 
@@ -117,27 +117,27 @@ class Address(BaseModel):
     city: Annotated[str, Field(description="the town")]
     code: str = ""
 
-class Line(BaseModel):
+class CommandLine(BaseModel):
     text: str
 
 class Contact(BaseModel):
     address: Address
-    lines: list[Line] = []
+    lines: list[CommandLine] = []
     friend: "Contact | None" = None
 
 app = MCPApp("nested")
 
 @app.tool
-def add(contact: Contact, more: list[Line] | None = None) -> str:
+def add(contact: Contact, more: list[CommandLine] | None = None) -> str:
     "Add a contact."
     return contact.address.city
 """
 
 
-def test_objects_in_arguments_are_opened_up(typed: Line, tmp_path: Path) -> None:
+def test_objects_in_arguments_are_opened_up(run_cli: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "nested.py").write_text(NESTED, encoding="utf-8")
-    said = typed("inspect", str(tmp_path / "nested.py")).out
-    rows = [line.split(maxsplit=1) for line in said.splitlines() if line.startswith("    ")]
+    expected = run_cli("inspect", str(tmp_path / "nested.py")).out
+    rows = [line.split(maxsplit=1) for line in expected.splitlines() if line.startswith("    ")]
     found = {name: " ".join(rest.split()) for name, rest in (row for row in rows if len(row) == 2)}
     assert found["contact"] == "object required"
     assert found["contact.address.city"] == "string required the town"
@@ -145,7 +145,7 @@ def test_objects_in_arguments_are_opened_up(typed: Line, tmp_path: Path) -> None
     assert found["contact.lines[].text"] == "string required"
     assert found["contact.friend"] == "object | null = None"
     assert found["more[].text"] == "string required"
-    assert said.count("friend.friend.friend") == 0
+    assert expected.count("friend.friend.friend") == 0
 
 
 HELD = """
@@ -194,10 +194,10 @@ RETURNED = {
 
 
 @pytest.mark.parametrize("returned", RETURNED)
-def test_whatever_holds_objects_is_opened_up(returned: str, typed: Line, tmp_path: Path) -> None:
+def test_whatever_holds_objects_is_opened_up(returned: str, run_cli: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "held.py").write_text(HELD.replace("{returned}", returned), encoding="utf-8")
-    shown = typed("inspect", str(tmp_path / "held.py")).out
-    arguments, _, result = shown.partition("→ ")
+    output = run_cli("inspect", str(tmp_path / "held.py")).out
+    arguments, _, result = output.partition("→ ")
     rows = {line.split()[0]: " ".join(line.split()[1:]) for line in arguments.splitlines() if line.split()}
     for name, (kind, ways) in ARGUMENTS.items():
         assert rows[name] == f"{kind} required"
@@ -209,47 +209,47 @@ def test_whatever_holds_objects_is_opened_up(returned: str, typed: Line, tmp_pat
     below = {row.split()[0]: " ".join(row.split()[1:]) for row in result.splitlines()[1:] if row.split()}
     for name, kind in members.items():
         assert below[name].startswith(kind), below
-    assert "near[].near[]" not in shown
+    assert "near[].near[]" not in output
 
 
 @pytest.mark.parametrize("verb", ["inspect", "check", "call"])
 def test_a_variable_that_is_no_setting_is_named(
-    verb: str, typed: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    verb: str, run_cli: CommandLine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("ENFILADE_PROT", "9000")
-    typed(verb, SHOP, *(["add", "a=1"] if verb == "call" else []))
+    run_cli(verb, SHOP, *(["add", "a=1"] if verb == "call" else []))
     assert "ENFILADE_PROT is no setting of this version" in caplog.text
 
 
 @pytest.mark.parametrize("verb", ["inspect", "check", "call"])
-def test_neither_a_file_nor_a_command(verb: str, typed: Line) -> None:
-    said = typed(verb, "nopython up.py", *(["add"] if verb == "call" else []))
-    assert said.status == 2
-    assert "there is no file 'nopython up.py' here, and no program 'nopython'" in said.err
+def test_neither_a_file_nor_a_command(verb: str, run_cli: CommandLine) -> None:
+    result = run_cli(verb, "nopython up.py", *(["add"] if verb == "call" else []))
+    assert result.status == 2
+    assert "there is no file 'nopython up.py' here, and no program 'nopython'" in result.err
 
 
 @pytest.mark.parametrize("verb", ["inspect", "check"])
-def test_a_pipe_gets_no_blanks_at_the_ends_of_lines(verb: str, typed: Line) -> None:
-    lines = typed(verb, SHOP).out.splitlines()
+def test_a_pipe_gets_no_blanks_at_the_ends_of_lines(verb: str, run_cli: CommandLine) -> None:
+    lines = run_cli(verb, SHOP).out.splitlines()
     assert len(lines) > 5
     assert [line for line in lines if line != line.rstrip()] == []
 
 
 @pytest.mark.parametrize("verb", ["inspect", "check"])
 def test_a_command_may_end_like_a_file(
-    verb: str, typed: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    verb: str, run_cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a server.py").write_text(NESTED, encoding="utf-8")
     (tmp_path / "up.py").write_text(f"{NESTED}\nif __name__ == '__main__':\n    app.run()\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     command = shlex.join([sys.executable, "up.py"])
-    for words in ([command], ["--", sys.executable, "up.py"], ["a server.py"], ["up.py"]):
-        said = typed(verb, *words)
-        assert "nested" in said.out, (words, said)
-    assert "there is no file 'no server.py' here" in typed(verb, "no server.py").err
+    for arguments in ([command], ["--", sys.executable, "up.py"], ["a server.py"], ["up.py"]):
+        result = run_cli(verb, *arguments)
+        assert "nested" in result.out, (arguments, result)
+    assert "there is no file 'no server.py' here" in run_cli(verb, "no server.py").err
 
 
-def test_a_quotation_mark_that_is_not_closed(typed: Line) -> None:
-    said = typed("inspect", f"{sys.executable} -c 'import")
-    assert (said.status, said.err.startswith("enfilade: ")) == (2, True)
-    assert "No closing quotation" in said.err
+def test_a_quotation_mark_that_is_not_closed(run_cli: CommandLine) -> None:
+    result = run_cli("inspect", f"{sys.executable} -c 'import")
+    assert (result.status, result.err.startswith("enfilade: ")) == (2, True)
+    assert "No closing quotation" in result.err

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from support.cli.runner import Line, at_terminal, spawned
+from support.cli.runner import CommandLine, at_terminal, spawned
 from support.cli.terminal import needs_terminal
 from support.servers.processes import ROOT
 
 
 def test_it_says_what_it_made_and_what_comes_next(tmp_path: Path) -> None:
-    done = spawned("new", "The simple server name", cwd=tmp_path)
-    assert (done.status, done.err) == (0, "")
-    assert done.out == (
+    completed = spawned("new", "The simple server name", cwd=tmp_path)
+    assert (completed.status, completed.err) == (0, "")
+    assert completed.out == (
         "Enfilade came from a folder: building a wheel of it.\n"
         "Made The simple server name in the-simple-server-name.\n"
         "It gets Enfilade from the wheel in vendor/: commit it with the project.\n"
@@ -36,14 +36,14 @@ def test_it_says_what_it_made_and_what_comes_next(tmp_path: Path) -> None:
 
 def test_everything_that_can_be_said(tmp_path: Path) -> None:
     (tmp_path / "some where").mkdir()
-    words = ["new", "tea", "--transport", "stdio", "--full", "--docker", "--directory", "some where", "--yes"]
-    words += ["--enfilade", "enfilade>=0.1"]
-    done = spawned(*words, cwd=tmp_path, FORCE_COLOR="1")
-    assert done.status == 0, done.err
+    arguments = ["new", "tea", "--transport", "stdio", "--full", "--docker", "--directory", "some where", "--yes"]
+    arguments += ["--enfilade", "enfilade>=0.1"]
+    completed = spawned(*arguments, cwd=tmp_path, FORCE_COLOR="1")
+    assert completed.status == 0, completed.err
     made = tmp_path / "some where" / "tea"
-    assert "\x1b[32mMade tea in some where/tea.\x1b[0m" in done.out  # in colour, when that is asked for
-    assert "  cd 'some where/tea'\n" in done.out
-    assert "It gets Enfilade from a package index: enfilade>=0.1.\n" in done.out
+    assert "\x1b[32mMade tea in some where/tea.\x1b[0m" in completed.out  # in colour, when that is asked for
+    assert "  cd 'some where/tea'\n" in completed.out
+    assert "It gets Enfilade from a package index: enfilade>=0.1.\n" in completed.out
     assert 'transport="stdio"' in (made / "src/tea/server.py").read_text(encoding="utf-8")
     assert (made / "Dockerfile").is_file()
     assert (made / "src/tea/prompts.py").is_file()
@@ -61,18 +61,18 @@ MISTAKES = {
 
 @pytest.mark.parametrize("case", MISTAKES)
 def test_a_mistake_is_explained(case: str, tmp_path: Path) -> None:
-    words, said = MISTAKES[case]
+    arguments, expected = MISTAKES[case]
     (tmp_path / "taken").write_text("mine", encoding="utf-8")
-    done = spawned("new", *words, cwd=tmp_path, NO_COLOR="1", COLUMNS="200")
-    assert (done.status, done.out) == (2, "")
-    assert said in done.err
-    assert "Traceback" not in done.err
+    completed = spawned("new", *arguments, cwd=tmp_path, NO_COLOR="1", COLUMNS="200")
+    assert (completed.status, completed.out) == (2, "")
+    assert expected in completed.err
+    assert "Traceback" not in completed.err
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
-@pytest.mark.parametrize("words", [["new", "tea", "--enfilade", str(ROOT)], ["new", "tea"]], ids=len)
+@pytest.mark.parametrize("arguments", [["new", "tea", "--enfilade", str(ROOT)], ["new", "tea"]], ids=len)
 def test_without_jinja2_nothing_is_begun(
-    words: list[str], typed: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], run_cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No wheel is built, or said to be."""
     from enfilade.scaffold import render
@@ -80,7 +80,7 @@ def test_without_jinja2_nothing_is_begun(
     monkeypatch.setitem(sys.modules, "jinja2", None)
     monkeypatch.chdir(tmp_path)
     render._environment.cache_clear()
-    refused = typed(*words)
+    refused = run_cli(*arguments)
     assert (refused.status, refused.out) == (2, "")
     assert refused.err.startswith('enfilade: this needs more packages: pip install "enfilade[dev]"')
     assert list(tmp_path.iterdir()) == []
@@ -98,9 +98,9 @@ def test_at_a_terminal_it_asks(tmp_path: Path) -> None:
         ("Show everything there is? [y/N]: ", "n"),
         ("Add files for containers? [y/N]: ", "y"),
     ]
-    said = at_terminal(["new"], replies, cwd=tmp_path, piped=False)
-    assert said.status == 0, said.err
-    assert "Made Tea shop in tea-shop." in said.err
+    result = at_terminal(["new"], replies, cwd=tmp_path, piped=False)
+    assert result.status == 0, result.err
+    assert "Made Tea shop in tea-shop." in result.err
     assert (tmp_path / "tea-shop/compose.yaml").is_file()
     assert not (tmp_path / "tea-shop/src/tea_shop/prompts.py").exists()
     assert 'transport="stdio"' in (tmp_path / "tea-shop/src/tea_shop/server.py").read_text(encoding="utf-8")
@@ -108,7 +108,7 @@ def test_at_a_terminal_it_asks(tmp_path: Path) -> None:
 
 @needs_terminal
 @pytest.mark.parametrize(
-    ("words", "replies"),
+    ("arguments", "replies"),
     [
         (["tea", "--yes"], []),
         (["tea", "-t", "http", "--minimal"], [("Add files for containers? [y/N]: ", "")]),
@@ -116,18 +116,20 @@ def test_at_a_terminal_it_asks(tmp_path: Path) -> None:
     ids=["yes", "what was said"],
 )
 def test_at_a_terminal_it_asks_no_more_than_it_must(
-    words: list[str], replies: list[tuple[str, str]], tmp_path: Path
+    arguments: list[str], replies: list[tuple[str, str]], tmp_path: Path
 ) -> None:
-    said = at_terminal(["new", *words], replies, cwd=tmp_path, piped=False)
-    assert said.status == 0, said.err
-    assert said.err.count("?") == len(replies)
+    result = at_terminal(["new", *arguments], replies, cwd=tmp_path, piped=False)
+    assert result.status == 0, result.err
+    assert result.err.count("?") == len(replies)
     assert (tmp_path / "tea/pyproject.toml").is_file()
 
 
 @needs_terminal
 def test_at_a_terminal_errors_are_wrapped_between_words(tmp_path: Path) -> None:
-    said = at_terminal(["new", "3d printer", "--yes"], [], cwd=tmp_path, piped=False)
-    lines = said.err.splitlines()
+    result = at_terminal(["new", "3d printer", "--yes"], [], cwd=tmp_path, piped=False)
+    lines = result.err.splitlines()
     assert len(lines) > 1, "a longer text is needed"
     assert max(map(len, lines)) <= 80
-    assert " ".join(said.err.split()) == " ".join(spawned("new", "3d printer", "--yes", cwd=tmp_path).err.split())
+    assert " ".join(result.err.split()) == " ".join(
+        spawned("new", "3d printer", "--yes", cwd=tmp_path).err.split()
+    )

@@ -57,15 +57,15 @@ CASES: list[tuple[list[str | None], dict[str, Any], Answer]] = [
 def test_what_is_typed_becomes_the_answer(
     typed: list[str | None], question: dict[str, Any], answer: Answer
 ) -> None:
-    found, shown = asked(typed, **question)
+    found, output = asked(typed, **question)
     assert found == answer
-    assert "\x1b" not in shown
-    assert question.get("url", "") in shown
+    assert "\x1b" not in output
+    assert question.get("url", "") in output
 
 
 def test_a_form_shows_what_is_asked() -> None:
-    _, shown = asked(["Ada", "1"], schema=FORM)
-    for words in (
+    _, output = asked(["Ada", "1"], schema=FORM)
+    for arguments in (
         "The server asks: Well [31m?",
         "!decline refuses",
         "as on the [b]card[/b]",
@@ -73,10 +73,10 @@ def test_a_form_shows_what_is_asked() -> None:
         "1  Small  (s)",
         "size [number or name, s if empty]:",
     ):
-        assert words in shown
+        assert arguments in output
 
 
 def test_nobody_is_taken_for_somebody() -> None:
-    answer, shown = asked([], interactive=False, schema=FORM)
+    answer, output = asked([], interactive=False, schema=FORM)
     assert answer == decline()
-    assert "nobody can be asked: declined" in shown
+    assert "nobody can be asked: declined" in output

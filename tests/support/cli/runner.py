@@ -1,7 +1,7 @@
-"""The command line, typed: in this process where that is quick, in one of its own, and at a terminal.
+"""Run the command: in this process, which is quick, in a process of its own, and at a terminal.
 
-Easy to get wrong: a terminal shows what it was sent long before the program reads on. So whoever types waits for
-the words that ask for it.
+Easy to get wrong: when to type. A terminal shows input long before the program reads it, so each reply waits for
+the prompt that it answers.
 """
 
 import contextlib
@@ -29,22 +29,22 @@ _CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @dataclass
-class Said:
-    """What a command has said, and its exit status."""
+class Outcome:
+    """The output of a command, and its exit status."""
 
     status: int
     out: str
     err: str
 
 
-class Line:
+class CommandLine:
     """The command line, in this process."""
 
     def __init__(self, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._patch = patch
         self._capsys = capsys
 
-    def __call__(self, *words: str) -> Said:
+    def __call__(self, *words: str) -> Outcome:
         self._patch.setattr(sys, "argv", ["enfilade", *words])
         self._patch.setattr(sys, "stdin", io.StringIO())
         self._patch.setenv("COLUMNS", "80")
@@ -64,17 +64,17 @@ class Line:
                 del sys.modules[name]
             sys.modules.update(modules)  # a file that was loaded again stands for itself no longer
         found = self._capsys.readouterr()
-        return Said(status, found.out, found.err)
+        return Outcome(status, found.out, found.err)
 
 
 def _is_users(module: object) -> bool:
-    """Whether a module is a file that a command was given, and no library."""
+    """Whether a module is a file of a test, and not a library."""
     file = Path(str(getattr(module, "__file__", None) or sys.prefix))
     libraries = [sys.prefix, sys.base_prefix, str(ROOT / "src")]
     return not any(file.is_relative_to(folder) for folder in libraries)
 
 
-def spawned(*words: str, cwd: Path | None = None, **variables: str) -> Said:
+def spawned(*words: str, cwd: Path | None = None, **variables: str) -> Outcome:
     """Run the command as a process of its own, without a terminal."""
     done = subprocess.run(
         enfilade_command(*words),
@@ -86,7 +86,7 @@ def spawned(*words: str, cwd: Path | None = None, **variables: str) -> Said:
         timeout=PATIENCE,
         check=False,
     )
-    return Said(done.returncode, done.stdout, done.stderr)
+    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 def at_terminal(
@@ -96,7 +96,7 @@ def at_terminal(
     *,
     cwd: Path | None = None,
     piped: bool = True,
-) -> Said:
+) -> Outcome:
     """Run the command at a pseudo-terminal, and type.
 
     Args:
@@ -137,7 +137,7 @@ def at_terminal(
                     continue
             break
         out = process.stdout.read().decode() if process.stdout is not None else ""
-        return Said(process.wait(PATIENCE), out, shown.replace("\r\n", "\n"))
+        return Outcome(process.wait(PATIENCE), out, shown.replace("\r\n", "\n"))
     finally:
         watchdog.cancel()
         process.kill()
