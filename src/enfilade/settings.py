@@ -122,14 +122,14 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
     port: Annotated[int, Meta(ge=0, le=65535, description="port that `run()` binds; 0 for a free one")] = 8000
     path: Annotated[str, Meta(pattern="^/", description="path of the endpoint")] = "/mcp"
     health_path: Annotated[
-        str, Meta(pattern="^(/.*)?$", description="where probes ask whether the server lives; empty for nowhere")
+        str, Meta(pattern="^(/.*)?$", description="path of the liveness probe; empty for none")
     ] = "/healthz"
     ready_path: Annotated[
-        str, Meta(pattern="^(/.*)?$", description="where probes ask whether to send requests; empty for nowhere")
+        str, Meta(pattern="^(/.*)?$", description="path of the readiness probe; empty for none")
     ] = "/readyz"
-    workers: Annotated[int, Meta(ge=1, description="processes that `run()` serves http with")] = 1
+    workers: Annotated[int, Meta(ge=1, description="worker processes of `run()` over http")] = 1
     log_level: Annotated[
-        LogLevel, Meta(description="what the server logs to stderr when it is started by `run()`")
+        LogLevel, Meta(description="level of the log on stderr when `run()` starts the server")
     ] = "info"
     tool_names: Annotated[
         Literal["plain", "qualified"], Meta(description="list tools as written, or as Server_Tool")
@@ -138,18 +138,18 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
         tuple[Secret, ...],
         Meta(description="encrypts sessions; the same in all workers, newest first, at least 32 bytes each"),
     ] = ()
-    store: Annotated[str, Meta(description="where state lives that clients cannot carry")] = "memory://"
+    store: Annotated[str, Meta(description="URL of the store for state that clients cannot carry")] = "memory://"
     allowed_hosts: Annotated[
         Texts,
         Meta(
-            description="Host names served besides loopback, `*.example.com` and `*` included",
+            description="accepted Host names besides loopback; `*.example.com` and `*` are possible",
             extra={"entries": "host"},
         ),
     ] = ()
     allowed_origins: Annotated[
         Texts,
         Meta(
-            description="browser origins served besides loopback and the server's own",
+            description="accepted browser origins besides loopback and the server's own",
             extra={"entries": "origin"},
         ),
     ] = ()
@@ -157,54 +157,57 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
         bool, Meta(description="sessions for clients up to 2025-11-25; off: each request is independent")
     ] = True
     session_ttl: Annotated[float, Meta(gt=0, description="idle time after which a session may end")] = 86_400.0
-    json_response: Annotated[bool, Meta(description="never stream to clients that take JSON")] = False
-    stream_grace: Annotated[float, Meta(ge=0, description="silence after which an answer becomes a stream")] = 1.0
+    json_response: Annotated[bool, Meta(description="never send a stream to clients that accept JSON")] = False
+    stream_grace: Annotated[
+        float, Meta(ge=0, description="time without a response after which a stream is opened")
+    ] = 1.0
     resumable: Annotated[
-        bool, Meta(description="keep the events of streams, so that a client that was cut off can resume")
+        bool, Meta(description="store the events of streams, so that a disconnected client can resume")
     ] = True
     stream_age: Annotated[
         float, Meta(gt=0, description="how long a stream can be resumed after its last event")
     ] = 3600.0
     stream_retry: Annotated[
-        float, Meta(ge=0, description="after how long a client that was cut off should come back")
+        float, Meta(ge=0, description="time after which a disconnected client should reconnect")
     ] = 1.0
-    keep_alive: Annotated[float, Meta(gt=0, description="silence on a stream after which a comment is sent")] = (
-        15.0
-    )
+    keep_alive: Annotated[
+        float, Meta(gt=0, description="idle time on a stream after which a keep-alive comment is sent")
+    ] = 15.0
     stream_buffer: Annotated[
-        int, Meta(ge=1024, description="what may wait for a slow reader before notifications are dropped")
+        int, Meta(ge=1024, description="bytes that may wait for a slow client before notifications are dropped")
     ] = 1024 * 1024
-    request_timeout: Annotated[float, Meta(ge=0, description="longest a request may take; 0 for no limit")] = 0.0
+    request_timeout: Annotated[float, Meta(ge=0, description="longest duration of a request; 0 for no limit")] = (
+        0.0
+    )
     drain_delay: Annotated[
-        float, Meta(ge=0, description="how long http goes on taking requests once it is told to stop")
+        float, Meta(ge=0, description="how long http accepts requests after a stop signal")
     ] = 0.25
     shutdown_timeout: Annotated[
-        float, Meta(ge=0, description="what requests get to finish when the server stops")
+        float, Meta(ge=0, description="time for requests in flight to finish when the server stops")
     ] = 10.0
     lifespan_timeout: Annotated[
-        float, Meta(ge=0, description="what the lifespan gets to put things away when the server stops")
+        float, Meta(ge=0, description="time for the lifespan to clean up when the server stops")
     ] = 5.0
     body_limit: Annotated[int, Meta(ge=1024, description="largest message")] = 4 * 1024 * 1024
     header_timeout: Annotated[
         float,
-        Meta(
-            gt=0, description="longest that the head of an HTTP request may take, from accept or its first byte"
-        ),
+        Meta(gt=0, description="longest time for the head of an HTTP request, from accept or its first byte"),
     ] = 10.0
     body_timeout: Annotated[
-        float, Meta(gt=0, description="longest that the body of an HTTP request may make no progress")
+        float, Meta(gt=0, description="longest time without progress in the body of an HTTP request")
     ] = 30.0
     body_rate: Annotated[
         int, Meta(ge=0, description="bytes per second below which the body of a request is too slow; 0 for any")
     ] = 256
     idle_timeout: Annotated[
-        float, Meta(gt=0, description="longest that an HTTP connection may be idle between requests")
+        float, Meta(gt=0, description="longest idle time of an HTTP connection between requests")
     ] = 75.0
     write_timeout: Annotated[
-        float, Meta(gt=0, description="longest that a client may leave a response unread")
+        float, Meta(gt=0, description="longest time in which a client may not read its response")
     ] = 30.0
     max_connections: Annotated[
-        int, Meta(ge=0, description="HTTP connections per worker; 0 for what the limit of descriptors allows")
+        int,
+        Meta(ge=0, description="HTTP connections per worker; 0 for as many as the limit of descriptors allows"),
     ] = 0
     max_requests: Annotated[int, Meta(ge=1, description="HTTP requests in flight per worker")] = 1000
     max_streams: Annotated[
@@ -224,19 +227,20 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
         ),
     ] = 64 * 1024 * 1024
     response_memory: Annotated[
-        int, Meta(ge=1024, description="bytes of responses in a worker that wait for clients which do not read")
+        int, Meta(ge=1024, description="bytes of responses in a worker that wait for slow clients")
     ] = 256 * 1024 * 1024
     discard_limit: Annotated[
         int, Meta(ge=0, description="bytes read from a client after its request was refused")
     ] = 64 * 1024
     worker_timeout: Annotated[
-        float, Meta(ge=0, description="silence after which a hung worker is replaced; 0 for never")
+        float,
+        Meta(ge=0, description="time after which a worker that answers no ping is replaced; 0 for never"),
     ] = 60.0
     allow_localhost: Annotated[
-        bool, Meta(description="serve Host and Origin of loopback besides what is allowed")
+        bool, Meta(description="accept Host and Origin of loopback besides the allowed ones")
     ] = True
     page_size: Annotated[int, Meta(ge=1, description="entries per page of a list")] = 100
-    tool_threads: Annotated[int, Meta(ge=1, description="plain `def` tools that may run at once")] = 40
+    tool_threads: Annotated[int, Meta(ge=1, description="threads for plain `def` tools")] = 40
 
     @property
     def url(self) -> str:

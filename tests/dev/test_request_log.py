@@ -162,7 +162,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "origin": ({"origin": "https://evil.example"}, "POST /mcp refused 403", "is not allowed", ""),
     "host": ({"host": "evil.example"}, "POST /mcp refused 421", "is not allowed", ""),
-    "no session": ({}, "tools/call talk refused 400", "Missing session ID", "a client of the session era begins"),
+    "no session": (
+        {},
+        "tools/call talk refused 400",
+        "Missing session ID",
+        "a client up to 2025-11-25 sends initialize",
+    ),
     "lost session": (
         {"mcp_session_id": "lost"},
         "tools/call talk refused 404",
@@ -190,7 +195,7 @@ def test_methods_that_nobody_offers_and_wrong_paths(told: Told) -> None:
     lines = told.lines(5)
     assert lines[1].startswith("prompts/print error -32601")
     assert [line for line in lines if line.startswith("POST / refused 404")]
-    assert "give the client the whole URL, with the path" in lines
+    assert "configure the client with the complete URL, including the path" in lines
 
 
 # -- lines ------------------------------------------------------------------------------------------------------
@@ -257,8 +262,8 @@ def test_what_clients_send_is_safe_to_show(sent: str, shown: str) -> None:
         (400, "Parse error: the body is not valid UTF-8 JSON", "the body must be one JSON-RPC message"),
         (400, "Unsupported protocol version '1'", "the MCP-Protocol-Version header"),
         (400, "anything", None),
-        (413, "anything", "send less"),
-        (503, "anything", "the store is out of reach"),
+        (413, "anything", "send a smaller body"),
+        (503, "anything", "the store is unavailable"),
         (418, "anything", None),
     ],
 )

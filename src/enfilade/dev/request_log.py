@@ -68,23 +68,23 @@ _ADVICE: Final[tuple[tuple[int, str, str], ...]] = (
     (
         400,
         "session id",
-        "a client of the session era begins with initialize, and sends Mcp-Session-Id from then on",
+        "a client up to 2025-11-25 sends initialize first, and Mcp-Session-Id with all later requests",
     ),
-    (400, "protocol version", "the MCP-Protocol-Version header must name a revision that is served"),
-    (400, "header", "headers and body must say the same: look at Mcp-Method, Mcp-Name and MCP-Protocol-Version"),
+    (400, "protocol version", "the MCP-Protocol-Version header must have a supported revision"),
+    (400, "header", "headers and body must agree: check Mcp-Method, Mcp-Name and MCP-Protocol-Version"),
     (400, "json", "the body must be one JSON-RPC message, in UTF-8"),
-    (400, "_meta", "since 2026-07-28 each request says in _meta which revision and client it is"),
+    (400, "_meta", "since 2026-07-28 each request has its revision and client in _meta"),
     (
         404,
         "session",
-        "the session has ended, or another secret sealed it; the client should send initialize again",
+        "the session has ended, or was sealed with another secret; the client should send initialize again",
     ),
-    (404, "endpoint", "give the client the whole URL, with the path"),
-    (404, "method", "the client asked for what this server does not offer; it may only be trying"),
+    (404, "endpoint", "configure the client with the complete URL, including the path"),
+    (404, "method", "the server does not support this method; the client may only be testing for it"),
     (406, "", "send Accept: application/json, text/event-stream"),
-    (413, "", "send less, or set ENFILADE_BODY_LIMIT"),
-    (500, "", "the log above has the whole failure under the id"),
-    (503, "", "the store is out of reach, or the server is stopping; the log above says which"),
+    (413, "", "send a smaller body, or raise ENFILADE_BODY_LIMIT"),
+    (500, "", "the log above has the traceback under the id"),
+    (503, "", "the store is unavailable, or the server is stopping; see the log above"),
 )
 
 _exchange: Final[ContextVar[HttpExchange | None]] = ContextVar("exchange", default=None)
@@ -245,7 +245,7 @@ def _describe_failure(request: Request, error: BaseException) -> tuple[str, Kind
         return "cancelled", "warning", ()
     if isinstance(error, RpcError):
         return f"error {error.code}", "failure", (error.message,)
-    return "error -32603", "failure", (f"{type(error).__name__}: the log has the whole failure",)
+    return "error -32603", "failure", (f"{type(error).__name__}: the log has the traceback",)
 
 
 def _describe_peer(peer: Peer) -> str:
