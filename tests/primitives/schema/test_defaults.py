@@ -113,7 +113,7 @@ LOST = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "default"), LOST, ids=str)
+@pytest.mark.parametrize(("annotation", "default"), LOST, ids=lambda value: re.sub(r" at 0x\w+", "", str(value)))
 def test_a_default_that_would_come_back_otherwise_is_left_out(annotation: Any, default: Any) -> None:
     tool = taking(annotation, default)
     schema = tool.definition.input_schema

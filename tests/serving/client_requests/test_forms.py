@@ -385,7 +385,7 @@ def test_what_no_form_can_ask_for(wanted: Any) -> None:
         (print, "a form cannot ask for"),
         (type("Plain", (), {}), "a form cannot ask for Plain: no JSON can be read as its type"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 @pytest.mark.filterwarnings("ignore::pydantic.warnings.ArbitraryTypeWarning")
 def test_what_is_no_type_is_refused(wanted: Any, words: str) -> None:
