@@ -9,8 +9,8 @@ import hypothesis
 import pytest
 
 from enfilade.timings import Timings
-from support.harness import LINES, Http, Line, Serving, open_line
-from support.servers.probe_server import Workbench
+from support.harness import CLIENT_KINDS, Http, McpClient, Serving, open_client
+from support.servers.probe_server import ProbeServer
 
 # A machine that is busy with something else is no reason for a property not to hold.
 hypothesis.settings.register_profile("enfilade", deadline=None)
@@ -46,15 +46,15 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def workbench() -> Workbench:
+def workbench() -> ProbeServer:
     """The server behind `http`, for tests that look inside; it soon gives up on readers that do not read."""
-    workbench = Workbench()
+    workbench = ProbeServer()
     workbench._timings = Timings(reader_wait=0.2)
     return workbench
 
 
 @pytest.fixture(scope="session")
-def serving(workbench: Workbench) -> Iterator[Serving]:
+def serving(workbench: ProbeServer) -> Iterator[Serving]:
     with Serving(workbench) as serving:
         yield serving
 
@@ -64,8 +64,8 @@ def http(serving: Serving) -> Http:
     return serving.http
 
 
-@pytest.fixture(params=LINES, scope="module")
-def line(request: pytest.FixtureRequest, serving: Serving) -> Iterator[Line]:
+@pytest.fixture(params=CLIENT_KINDS, scope="module")
+def line(request: pytest.FixtureRequest, serving: Serving) -> Iterator[McpClient]:
     """Each way to a server in turn: both eras, both transports."""
-    with open_line(request.param, serving.http) as line:
+    with open_client(request.param, serving.http) as line:
         yield line

@@ -15,7 +15,7 @@ from mcp.types import ElicitResult, TextContent
 from support.harness import eventually
 from support.http_client.connection import Http
 from support.http_client.resuming_client import ResumingClient
-from support.proxy.round_robin_proxy import Hopping
+from support.proxy.round_robin_proxy import RoundRobinProxy
 from support.servers.processes import ServerProcess, python_command
 
 EXAMPLE = "examples/bring_your_own_server/server.py"
@@ -78,7 +78,7 @@ def test_a_client_that_cannot_be_asked_is_not_left_waiting(server: ServerProcess
 def test_the_official_client_resumes_a_call_that_was_cut_off(server: ServerProcess) -> None:
     heard: list[float] = []
 
-    async def visit(proxy: Hopping) -> str:
+    async def visit(proxy: RoundRobinProxy) -> str:
         async def progress(done: float, total: float | None, message: str | None) -> None:
             heard.append(done)
             if done == 10:
@@ -87,7 +87,7 @@ def test_the_official_client_resumes_a_call_that_was_cut_off(server: ServerProce
         async with Client(f"http://127.0.0.1:{proxy.port}/mcp", mode="legacy") as client:
             return text(await client.call_tool("count", {"to": 200}, progress_callback=progress))
 
-    with Hopping([server.port]) as proxy:
+    with RoundRobinProxy([server.port]) as proxy:
         assert asyncio.run(visit(proxy)) == "counted to 200"
     assert heard == list(range(1, 201))
 

@@ -7,20 +7,20 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.cluster.server_processes import Fleet
-from support.harness import WORKBENCH, eventually
+from support.cluster.server_processes import ProcessCluster
+from support.harness import PROBE_SERVER, eventually
 from support.servers.processes import enfilade_command
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    command = enfilade_command("run", f"{WORKBENCH}:app", "--transport", "http", "--port", "{port}")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
+    command = enfilade_command("run", f"{PROBE_SERVER}:app", "--transport", "http", "--port", "{port}")
     store: Path = tmp_path_factory.mktemp("fleet") / "store.db"
-    with Fleet(3, command, f"sqlite:///{store}") as fleet:
+    with ProcessCluster(3, command, f"sqlite:///{store}") as fleet:
         yield fleet
 
 
-def served(fleet: Fleet, count: int) -> list[int | None]:
+def served(fleet: ProcessCluster, count: int) -> list[int | None]:
     """Return who serves some requests, all of which must be served well."""
     before = len(fleet.proxy.log)
     for _ in range(count):
@@ -28,13 +28,13 @@ def served(fleet: Fleet, count: int) -> list[int | None]:
     return [hop.backend for hop in fleet.proxy.log[before:]]
 
 
-def test_servers_take_turns(fleet: Fleet) -> None:
+def test_servers_take_turns(fleet: ProcessCluster) -> None:
     first = served(fleet, 6)
     assert sorted(set(first)) == [0, 1, 2]
     assert first[:3] == first[3:]
 
 
-def test_a_server_that_was_killed_or_stopped_is_passed_over_until_it_is_back(fleet: Fleet) -> None:
+def test_a_server_that_was_killed_or_stopped_is_passed_over_until_it_is_back(fleet: ProcessCluster) -> None:
     pids = fleet.pids()
     fleet.kill(1)
     assert (fleet.running, set(served(fleet, 4))) == ([0, 2], {0, 2})
@@ -45,22 +45,22 @@ def test_a_server_that_was_killed_or_stopped_is_passed_over_until_it_is_back(fle
     assert not set(fleet.pids([1, 2])) & set(pids)
 
 
-def test_sessions_outlive_the_restart_of_all(fleet: Fleet) -> None:
+def test_sessions_outlive_the_restart_of_all(fleet: ProcessCluster) -> None:
     session = fleet.http.initialize()
     fleet.restart(0, 1, 2)
     assert [session.ask("tools/list", id=id).status for id in (1, 2, 3)] == [200] * 3
 
 
 def test_nothing_is_left_running(tmp_path: Path) -> None:
-    command = enfilade_command("run", f"{WORKBENCH}:app", "--transport", "http", "--port", "{port}")
-    with Fleet(2, command, f"sqlite:///{tmp_path / 'store.db'}") as fleet:
+    command = enfilade_command("run", f"{PROBE_SERVER}:app", "--transport", "http", "--port", "{port}")
+    with ProcessCluster(2, command, f"sqlite:///{tmp_path / 'store.db'}") as fleet:
         pids = fleet.pids()
     eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
 
 
 def test_when_one_of_them_cannot_start_none_is_left(tmp_path: Path) -> None:
-    good = enfilade_command("run", f"{WORKBENCH}:app", "--transport", "http", "--port", "{port}")
-    fleet = Fleet(
+    good = enfilade_command("run", f"{PROBE_SERVER}:app", "--transport", "http", "--port", "{port}")
+    fleet = ProcessCluster(
         2, lambda index: good if index else [sys.executable, "-c", "1"], f"sqlite:///{tmp_path / 'x.db'}"
     )
     with pytest.raises(RuntimeError, match="the server ended"), fleet:

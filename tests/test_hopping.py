@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from support.harness import Http, Serving, eventually
-from support.http_client.connection import Waiting
-from support.proxy.round_robin_proxy import HOST, Hop, Hopping
+from support.http_client.connection import PendingReply
+from support.proxy.round_robin_proxy import HOST, ProxiedExchange, RoundRobinProxy
 
 PIECE = b"0123456789abcdef" * 4096
 
@@ -69,8 +69,8 @@ def backends(running: list[Backend]) -> list[Backend]:
 
 
 @pytest.fixture
-def proxy(backends: list[Backend]) -> Iterator[Hopping]:
-    with Hopping([backend.serving.port for backend in backends]) as proxy:
+def proxy(backends: list[Backend]) -> Iterator[RoundRobinProxy]:
+    with RoundRobinProxy([backend.serving.port for backend in backends]) as proxy:
         yield proxy
 
 
@@ -79,7 +79,7 @@ def names(http: Http, count: int, **headers: str) -> list[str | None]:
     return [http.request("POST", b"{}", dict(fields)).header("x-name") for _ in range(count)]
 
 
-def begin(proxy: Hopping, path: str = "/stream", **headers: str) -> Waiting:
+def begin(proxy: RoundRobinProxy, path: str = "/stream", **headers: str) -> PendingReply:
     """Send a GET whose response does not end, and wait for its beginning."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     waiting = Http(proxy.port).start("GET", b"", dict(fields), path=path)
@@ -88,20 +88,22 @@ def begin(proxy: Hopping, path: str = "/stream", **headers: str) -> Waiting:
 
 
 def by_session(session: str) -> Any:
-    def which(hop: Hop) -> bool:
+    def which(hop: ProxiedExchange) -> bool:
         return hop.session == session
 
     return which
 
 
-def test_every_request_goes_to_another_backend_than_the_one_before(proxy: Hopping) -> None:
+def test_every_request_goes_to_another_backend_than_the_one_before(proxy: RoundRobinProxy) -> None:
     http = Http(proxy.port)
     assert names(http, 7) == ["0", "1", "2", "0", "1", "2", "0"]
     assert [hop.backend for hop in proxy.log] == [0, 1, 2, 0, 1, 2, 0]
     assert {(hop.status, hop.verb) for hop in proxy.log} == {(200, "POST")}
 
 
-def test_a_session_never_meets_the_same_backend_twice_in_a_row_whoever_comes_between(proxy: Hopping) -> None:
+def test_a_session_never_meets_the_same_backend_twice_in_a_row_whoever_comes_between(
+    proxy: RoundRobinProxy,
+) -> None:
     http = Http(proxy.port)
     with ThreadPoolExecutor(4) as threads:
         served = list(threads.map(lambda name: names(http, 20, mcp_session_id=name), ["a", "b", "c", "d"]))
@@ -109,7 +111,7 @@ def test_a_session_never_meets_the_same_backend_twice_in_a_row_whoever_comes_bet
         assert [pair for pair in pairwise(each) if pair[0] == pair[1]] == []
 
 
-def test_the_request_after_initialize_goes_elsewhere_too(proxy: Hopping) -> None:
+def test_the_request_after_initialize_goes_elsewhere_too(proxy: RoundRobinProxy) -> None:
     http = Http(proxy.port)
     opening = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize"}).encode()
     first = http.request("POST", opening)
@@ -117,11 +119,11 @@ def test_the_request_after_initialize_goes_elsewhere_too(proxy: Hopping) -> None
     assert names(http, 1, mcp_session_id="opened") != [first.header("x-name")]
 
 
-def test_a_pinned_request_goes_where_it_must(proxy: Hopping) -> None:
+def test_a_pinned_request_goes_where_it_must(proxy: RoundRobinProxy) -> None:
     assert names(Http(proxy.port), 3, x_backend="1") == ["1", "1", "1"]
 
 
-def test_bodies_arrive_whole_with_a_length_and_in_chunks(proxy: Hopping, backends: list[Backend]) -> None:
+def test_bodies_arrive_whole_with_a_length_and_in_chunks(proxy: RoundRobinProxy, backends: list[Backend]) -> None:
     Http(proxy.port).request("POST", PIECE * 20)
     connection = http.client.HTTPConnection(HOST, proxy.port, timeout=30)
     connection.request("POST", "/mcp", body=iter([PIECE] * 20), encode_chunked=True)
@@ -129,18 +131,18 @@ def test_bodies_arrive_whole_with_a_length_and_in_chunks(proxy: Hopping, backend
     assert [backends[0].bodies, backends[1].bodies] == [[PIECE * 20]] * 2
 
 
-def test_a_large_response_arrives_whole(proxy: Hopping) -> None:
+def test_a_large_response_arrives_whole(proxy: RoundRobinProxy) -> None:
     assert Http(proxy.port).request("GET", path="/flood").body == PIECE * 256 + b"last"
 
 
-def test_what_a_backend_has_sent_is_passed_on_while_it_thinks(proxy: Hopping) -> None:
+def test_what_a_backend_has_sent_is_passed_on_while_it_thinks(proxy: RoundRobinProxy) -> None:
     waiting = begin(proxy)
     assert waiting.response.read1() == b"first"
 
 
-@pytest.mark.parametrize("leave", [Waiting.cut, Waiting.reset])
+@pytest.mark.parametrize("leave", [PendingReply.cut, PendingReply.reset])
 def test_a_client_that_leaves_takes_the_backends_connection_with_it(
-    proxy: Hopping, backends: list[Backend], leave: Any
+    proxy: RoundRobinProxy, backends: list[Backend], leave: Any
 ) -> None:
     leave(begin(proxy))
     assert backends[0].gone.wait(30)
@@ -148,7 +150,7 @@ def test_a_client_that_leaves_takes_the_backends_connection_with_it(
 
 
 def test_a_backend_that_dies_within_a_response_cuts_the_client_off() -> None:
-    with socket.create_server((HOST, 0)) as listener, Hopping([listener.getsockname()[1]]) as proxy:
+    with socket.create_server((HOST, 0)) as listener, RoundRobinProxy([listener.getsockname()[1]]) as proxy:
         waiting = Http(proxy.port).start("GET")
         connection, _ = listener.accept()
         connection.recv(65536)
@@ -160,7 +162,7 @@ def test_a_backend_that_dies_within_a_response_cuts_the_client_off() -> None:
 
 
 def test_a_backend_that_dies_before_its_response_leaves_the_client_without_one() -> None:
-    with socket.create_server((HOST, 0)) as listener, Hopping([listener.getsockname()[1]]) as proxy:
+    with socket.create_server((HOST, 0)) as listener, RoundRobinProxy([listener.getsockname()[1]]) as proxy:
         waiting = Http(proxy.port).start("GET")
         connection, _ = listener.accept()
         connection.close()
@@ -168,7 +170,7 @@ def test_a_backend_that_dies_before_its_response_leaves_the_client_without_one()
             _ = waiting.response
 
 
-def test_backends_that_are_out_or_refuse_are_passed_over(proxy: Hopping) -> None:
+def test_backends_that_are_out_or_refuse_are_passed_over(proxy: RoundRobinProxy) -> None:
     proxy.take_out(1)
     assert names(Http(proxy.port), 3) == ["0", "2", "0"]
     proxy.put_back(1)
@@ -181,13 +183,13 @@ def test_backends_that_are_out_or_refuse_are_passed_over(proxy: Hopping) -> None
 def test_without_any_backend_the_answer_is_502() -> None:
     with socket.create_server((HOST, 0)) as closed:
         port = closed.getsockname()[1]
-    with Hopping([port]) as proxy:
+    with RoundRobinProxy([port]) as proxy:
         assert Http(proxy.port).request("POST", b"{}").status == 502
 
 
 @pytest.mark.parametrize(("reset", "broken"), [(True, ConnectionResetError), (False, http.client.IncompleteRead)])
 def test_connections_are_cut_one_clients_or_all(
-    proxy: Hopping, backends: list[Backend], reset: bool, broken: type[Exception]
+    proxy: RoundRobinProxy, backends: list[Backend], reset: bool, broken: type[Exception]
 ) -> None:
     mine, other, third = (begin(proxy, mcp_session_id=name) for name in ("mine", "other", "third"))
     assert [each.response.read1() for each in (mine, other, third)] == [b"first"] * 3
@@ -202,7 +204,9 @@ def test_connections_are_cut_one_clients_or_all(
     third.close()
 
 
-def test_a_server_learns_nothing_of_a_client_that_is_stranded(proxy: Hopping, backends: list[Backend]) -> None:
+def test_a_server_learns_nothing_of_a_client_that_is_stranded(
+    proxy: RoundRobinProxy, backends: list[Backend]
+) -> None:
     stranded, other = begin(proxy), begin(proxy)
     assert stranded.response.read1() == b"first"
     assert proxy.strand(lambda hop: hop.backend == 0) == 1
@@ -214,7 +218,7 @@ def test_a_server_learns_nothing_of_a_client_that_is_stranded(proxy: Hopping, ba
 
 
 def test_a_stalled_direction_lets_nothing_through_until_it_is_let_go(
-    proxy: Hopping, backends: list[Backend]
+    proxy: RoundRobinProxy, backends: list[Backend]
 ) -> None:
     with proxy.stalled("down", by_session("slow")):
         slow = Http(proxy.port).start("POST", b"{}", {"mcp-session-id": "slow"})
@@ -224,7 +228,7 @@ def test_a_stalled_direction_lets_nothing_through_until_it_is_let_go(
     assert slow.read().header("x-name") == "0"
 
 
-def test_a_stalled_reader_is_felt_by_the_backend(proxy: Hopping) -> None:
+def test_a_stalled_reader_is_felt_by_the_backend(proxy: RoundRobinProxy) -> None:
     with proxy.stalled("down"):
         waiting = Http(proxy.port).start("GET", path="/flood")
         eventually(lambda: proxy.log and proxy.log[0].status == 200)

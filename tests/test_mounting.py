@@ -27,7 +27,7 @@ from starlette.routing import Mount, Route
 
 from enfilade import Context, MCPApp
 from support.docs.pages import ROOT, table
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import BOTH, INITIALIZE
 from support.servers.processes import HOST, ServerProcess
 
@@ -231,7 +231,7 @@ def test_paths_below_a_root_path_of_the_server(host: Callable[[Diary], Any]) -> 
 )
 def test_a_prefix_ends_where_a_segment_ends(root_path: str, path: str, status: int) -> None:
     async def answer() -> int:
-        asgi = Asgi(MCPApp("Tea"), path)
+        asgi = AsgiClient(MCPApp("Tea"), path)
         scope = asgi.scope({"content-type": "application/json", "accept": BOTH})
         return (await asgi.send({**scope, "root_path": root_path}, json.dumps(INITIALIZE).encode())).status
 

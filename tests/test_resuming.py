@@ -11,7 +11,7 @@ import pytest
 from support.harness import Serving
 from support.http_client.resuming_client import Hung, Lost, Refused, ResumingClient, Stream, seeded
 from support.http_client.sse_reader import EventReader
-from support.proxy.round_robin_proxy import Hopping
+from support.proxy.round_robin_proxy import RoundRobinProxy
 
 RESULT = {"content": [], "isError": False}
 REFUSAL = b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "no"}}'
@@ -123,7 +123,7 @@ def test_a_stream_that_ends_early_is_resumed_after_its_last_event(server: Script
 
 def test_a_stream_that_is_cut_is_resumed_too_by_whoever_cuts_it(server: Scripted) -> None:
     server.begin([event(0, None), event(1, step(1)), "hang", event(3, step(2)), "hang", event(5, DONE)])
-    with Hopping([server.serving.port]) as proxy:
+    with RoundRobinProxy([server.serving.port]) as proxy:
         stream = ResumingClient(proxy.port).call("any")
         next(stream)
         stream.cut(reset=True)

@@ -26,7 +26,7 @@ from mcp.types import ElicitResult
 
 from enfilade import Settings
 from enfilade.transports.http11.server import ServerOptions
-from support.cluster.server_processes import Fleet
+from support.cluster.server_processes import ProcessCluster
 from support.http_client.resuming_client import ResumingClient
 from support.servers.processes import HOST, ROOT, enfilade_command, free_port
 from support.stores.valkey_server import Valkey
@@ -176,14 +176,14 @@ def nginx(folder: Path, ports: list[int]) -> Iterator[str]:
 @pytest.fixture(params=["turns", "nginx"], scope="module")
 def scaled(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Fleet, str]]:
+) -> Iterator[tuple[ProcessCluster, str]]:
     """The two servers, and the URL of what stands before them. Whoever stops one starts it again."""
     folder = tmp_path_factory.mktemp("scaled")
     with Valkey(folder) as valkey:
         store = environment()["ENFILADE_STORE"].replace("redis://valkey:6379", f"redis://{HOST}:{valkey.port}")
         assert str(valkey.port) in store
         env = {name: value for name, value in variables().items() if name != "ENFILADE_STORE"}
-        with Fleet(2, command(), store, env) as fleet:
+        with ProcessCluster(2, command(), store, env) as fleet:
             if request.param == "turns":
                 yield fleet, fleet.url
             else:
@@ -201,7 +201,7 @@ async def text_of(client: Client, tool: str, **arguments: Any) -> str:
 
 
 @both_eras
-def test_every_server_serves_the_same_client(scaled: tuple[Fleet, str], mode: str) -> None:
+def test_every_server_serves_the_same_client(scaled: tuple[ProcessCluster, str], mode: str) -> None:
     async def call() -> set[str]:
         async with Client(scaled[1], mode=mode) as client:
             return {await text_of(client, "served_by") for _ in range(6)}
@@ -211,7 +211,7 @@ def test_every_server_serves_the_same_client(scaled: tuple[Fleet, str], mode: st
 
 
 @both_eras
-def test_an_answer_finds_the_question_of_another_server(scaled: tuple[Fleet, str], mode: str) -> None:
+def test_an_answer_finds_the_question_of_another_server(scaled: tuple[ProcessCluster, str], mode: str) -> None:
     """Ten times, as the answer may meet the right server by chance."""
     heard: list[float] = []
 
@@ -233,7 +233,7 @@ def test_an_answer_finds_the_question_of_another_server(scaled: tuple[Fleet, str
     asyncio.run(call())
 
 
-def test_a_client_that_hung_up_gets_its_result_from_any_server(scaled: tuple[Fleet, str]) -> None:
+def test_a_client_that_hung_up_gets_its_result_from_any_server(scaled: tuple[ProcessCluster, str]) -> None:
     async def call() -> list[str]:
         async with Client(scaled[1], mode=HANDSHAKE) as client:
             return [await text_of(client, "steep", seconds=0.3) for _ in range(4)]
@@ -241,7 +241,7 @@ def test_a_client_that_hung_up_gets_its_result_from_any_server(scaled: tuple[Fle
     assert asyncio.run(call()) == ["steeped for 0.3 seconds"] * 4
 
 
-def test_a_stream_that_is_cut_goes_on_at_the_other_server(scaled: tuple[Fleet, str]) -> None:
+def test_a_stream_that_is_cut_goes_on_at_the_other_server(scaled: tuple[ProcessCluster, str]) -> None:
     client = ResumingClient(int(re.findall(r":(\d+)/", scaled[1])[0]))
     with client.call("brew", cups=20) as stream:  # this client cannot be asked, so there is an error at once
         assert stream.finish()["result"]["isError"]
@@ -257,7 +257,7 @@ def test_a_stream_that_is_cut_goes_on_at_the_other_server(scaled: tuple[Fleet, s
         assert [each["progress"] for each in stream.sent("notifications/progress")] == list(range(21))
 
 
-def test_a_server_that_is_lost_takes_no_session_with_it(scaled: tuple[Fleet, str]) -> None:
+def test_a_server_that_is_lost_takes_no_session_with_it(scaled: tuple[ProcessCluster, str]) -> None:
     """Each of the two is killed and started again; the session goes on at whichever is there."""
     fleet, url = scaled
 
@@ -273,7 +273,7 @@ def test_a_server_that_is_lost_takes_no_session_with_it(scaled: tuple[Fleet, str
     asyncio.run(call())
 
 
-def test_the_servers_are_replaced_one_by_one_and_no_call_fails(scaled: tuple[Fleet, str]) -> None:
+def test_the_servers_are_replaced_one_by_one_and_no_call_fails(scaled: tuple[ProcessCluster, str]) -> None:
     """What a rolling update does, under load: SIGTERM, wait for the end, start anew."""
     fleet, url = scaled
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.harness import WORKBENCH, Http, Stdio
+from support.harness import PROBE_SERVER, Http, Stdio
 from support.http_client.resuming_client import ResumingClient
 from support.proxy import recording_app
 from support.servers.processes import ServerProcess
@@ -22,7 +22,7 @@ def entries(log: Path) -> list[tuple[str | None, str | None]]:
 
 
 def test_http(log: Path) -> None:
-    with ServerProcess(recording_app.command(f"{WORKBENCH}:app", "http", "{port}", log)) as server:
+    with ServerProcess(recording_app.command(f"{PROBE_SERVER}:app", "http", "{port}", log)) as server:
         http = Http(server.port)
         session = http.initialize("2025-06-18")
         assert (
@@ -44,7 +44,7 @@ def test_http(log: Path) -> None:
 
 
 def test_stdio(log: Path) -> None:
-    with Stdio(recording_app.command(WORKBENCH, "stdio", None, log)) as stdio:
+    with Stdio(recording_app.command(PROBE_SERVER, "stdio", None, log)) as stdio:
         stdio.initialize("2025-06-18")
         assert "result" in stdio.ask("tools/list", id=7)
         assert "result" in stdio.ask("tools/list", id=8, claim="2026-07-28")
@@ -93,7 +93,7 @@ def test_a_response_that_left_another_worker_finds_its_request(tmp_path: Path) -
 
 
 def test_what_is_resumed_is_recorded_with_its_session(log: Path) -> None:
-    with ServerProcess(recording_app.command(f"{WORKBENCH}:app", "http", "{port}", log)) as server:
+    with ServerProcess(recording_app.command(f"{PROBE_SERVER}:app", "http", "{port}", log)) as server:
         client = ResumingClient(server.port, hurry=True)
         stream = client.call("wait", name="w")
         stream.begin()

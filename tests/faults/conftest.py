@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster.server_processes import Fleet
-from support.faults.servers import faulty_fleet
+from support.cluster.server_processes import ProcessCluster
+from support.faults.servers import faulty_cluster
 from support.stores.valkey_server import Valkey
 
 KINDS = ("sqlite", "redis")
@@ -25,13 +25,13 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def _fleet(store: str) -> Iterator[Fleet]:
-    with faulty_fleet(3, store) as fleet:
+def _fleet(store: str) -> Iterator[ProcessCluster]:
+    with faulty_cluster(3, store) as fleet:
         yield fleet
 
 
 @pytest.fixture
-def fleet(_fleet: Fleet) -> Fleet:
+def fleet(_fleet: ProcessCluster) -> ProcessCluster:
     """Three servers; one of them may be gone, but not two, whatever the test before has done to them."""
     if len(_fleet.running) < 2:
         _fleet.start(*(set(range(3)) - set(_fleet.running)))

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from enfilade import Settings
-from support.harness import WORKBENCH, Http, Line, Serving, Stdio, StdioLine, eventually
+from support.harness import PROBE_SERVER, Http, McpClient, Serving, Stdio, StdioMcpClient, eventually
 from support.http_client.connection import BOTH
-from support.servers.probe_server import Workbench
+from support.servers.probe_server import ProbeServer
 from support.servers.processes import ServerProcess, python_command
 
 IN_A_SESSION_OR_PIPE = ["http-session", "stdio-session", "stdio-stateless"]
@@ -27,7 +27,7 @@ LOG_ALL = {"io.modelcontextprotocol/logLevel": "debug"}
 
 
 @pytest.fixture
-def name(request: pytest.FixtureRequest, line: Line) -> str:
+def name(request: pytest.FixtureRequest, line: McpClient) -> str:
     """A name for the journal that no other test uses."""
     return f"{request.node.name}-{line.revision}".replace(" ", "-")
 
@@ -75,7 +75,9 @@ class TestStalling:
             connection.close()
 
     @pytest.mark.parametrize("line", SESSION_OR_STATELESS, indirect=True)
-    def test_a_reader_that_never_reads_hurts_only_itself(self, serving: Serving, line: Line, name: str) -> None:
+    def test_a_reader_that_never_reads_hurts_only_itself(
+        self, serving: Serving, line: McpClient, name: str
+    ) -> None:
         """D6, S9: 13 MB of notifications for somebody who does not read: the tool ends, others are served."""
         meta = LOG_ALL if line.stateless else None
         waiting = line.starts("flood", name=name, messages=200, size=64 * 1024, meta=meta)
@@ -84,13 +86,13 @@ class TestStalling:
         del waiting
 
     @pytest.mark.parametrize("line", ["stdio-session", "stdio-stateless"], indirect=True)
-    def test_a_pipe_that_is_not_read_is_not_filled_for_ever(self, line: StdioLine, name: str) -> None:
+    def test_a_pipe_that_is_not_read_is_not_filled_for_ever(self, line: StdioMcpClient, name: str) -> None:
         """S9: notifications that find no room are dropped, results never are."""
         meta = LOG_ALL if line.stateless else None
         assert line.call("flood", name=name, messages=200, size=64 * 1024, meta=meta).text == "flooded"
         assert line.call("echo", text="x").text == "x"
 
-    def test_a_blocking_tool_blocks_nobody(self, line: Line, name: str) -> None:
+    def test_a_blocking_tool_blocks_nobody(self, line: McpClient, name: str) -> None:
         """D36, R-415: a `def` tool that blocks its thread delays neither a ping nor another call."""
         blocked = line.starts("block", name=name)
         line.until(name, "entered")
@@ -108,7 +110,7 @@ class TestCancellation:
     """D42, R-361…R-364, R-406."""
 
     @pytest.mark.parametrize("tool", ["wait", "tell"])
-    def test_no_response_and_the_others_go_on(self, line: Line, name: str, tool: str) -> None:
+    def test_no_response_and_the_others_go_on(self, line: McpClient, name: str, tool: str) -> None:
         """Trap 1: only the id of the same type is meant."""
         meta = LOG_ALL if line.stateless else None
         number = line.starts(tool, id=500, name=f"{name}-number", meta=meta)
@@ -123,13 +125,13 @@ class TestCancellation:
         if line.over_http:
             assert number().response is None, "R-362: the response ends without an answer"
         else:
-            assert isinstance(line, StdioLine)
+            assert isinstance(line, StdioMcpClient)
             line.stdio.take_notifications()
             assert line.call("echo", text="next").text == "next"
             assert line.stdio.stashed == [], "nothing came for the cancelled id"
         assert line.call("echo", id=500, text="the id is free again").text == "the id is free again"
 
-    def test_a_plain_function(self, line: Line, name: str) -> None:
+    def test_a_plain_function(self, line: McpClient, name: str) -> None:
         """The thread cannot be stopped, but nobody is kept waiting and its result goes nowhere."""
         blocked = line.starts("block", id=600, name=name)
         line.until(name, "entered")
@@ -138,7 +140,7 @@ class TestCancellation:
             assert blocked().response is None
         line.call("release", name=name)
         line.until(name, "finished")
-        if isinstance(line, StdioLine):
+        if isinstance(line, StdioMcpClient):
             assert line.stdio.stashed == []
 
     @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ class TestCancellation:
         [None, {}, *({"requestId": id} for id in ("nobody", 5, "700", None, 1.5, []))],
         ids=str,
     )
-    def test_what_cancels_nothing(self, line: Line, params: Any, name: str) -> None:
+    def test_what_cancels_nothing(self, line: McpClient, params: Any, name: str) -> None:
         """R-363: unknown and malformed ones are ignored in silence."""
         waiting = line.starts("wait", id=700, name=name)
         line.until(name, "entered")
@@ -187,7 +189,7 @@ def test_delete_ends_what_runs(http: Http, tool: str) -> None:
 @pytest.mark.parametrize("line", ["http-session", "http-stateless"])
 def test_a_deadline_over_http(line: str, tool: str) -> None:
     """Idea 5: a request that takes too long ends in an error, and its handler is cancelled."""
-    with Serving(Workbench(settings=Settings(request_timeout=0.2))) as serving:
+    with Serving(ProbeServer(settings=Settings(request_timeout=0.2))) as serving:
         call = {"name": tool, "arguments": {"name": "late"}}
         if line == "http-stateless":
             reply = serving.http.modern("tools/call", call, meta=LOG_ALL)
@@ -201,7 +203,7 @@ def test_a_deadline_over_http(line: str, tool: str) -> None:
 
 @pytest.mark.parametrize("claim", [None, "2026-07-28"], ids=["session", "stateless"])
 def test_a_deadline_over_stdio(claim: str | None) -> None:
-    with Stdio([sys.executable, str(WORKBENCH), "stdio"], {"ENFILADE_REQUEST_TIMEOUT": "0.2"}) as stdio:
+    with Stdio([sys.executable, str(PROBE_SERVER), "stdio"], {"ENFILADE_REQUEST_TIMEOUT": "0.2"}) as stdio:
         if claim is None:
             stdio.initialize()
         answer = stdio.ask("tools/call", {"name": "wait", "arguments": {"name": "late"}}, claim=claim)
@@ -211,7 +213,7 @@ def test_a_deadline_over_stdio(claim: str | None) -> None:
 
 
 @pytest.mark.parametrize("tool", ["leave", "leave_from_the_loop"])
-def test_sys_exit_in_a_tool_is_one_failed_call(line: Line, tool: str) -> None:
+def test_sys_exit_in_a_tool_is_one_failed_call(line: McpClient, tool: str) -> None:
     outcome = line.call(tool)
     assert outcome.result["isError"] is True
     assert line.call("echo", text="still here").text == "still here"
@@ -225,7 +227,7 @@ class TestProcesses:
     def test_sigterm_over_http(self, tool: str) -> None:
         """A running tool keeps the server no longer than `shutdown_timeout`, and its caller is told."""
         env = {"ENFILADE_SHUTDOWN_TIMEOUT": "1"}
-        with ServerProcess(python_command(WORKBENCH, "http", "{port}"), env=env) as server:
+        with ServerProcess(python_command(PROBE_SERVER, "http", "{port}"), env=env) as server:
             http = Http(server.port)
             waiting = http.start_modern("tools/call", {"name": tool, "arguments": {"name": "x"}})
             eventually(lambda: journal(http, "x") == ["entered"])
@@ -245,7 +247,7 @@ class TestProcesses:
 
     def test_a_killed_server_comes_back_with_its_sessions(self) -> None:
         """Idea 2, D9: kill -9 and a restart lose no session; another secret loses all of them."""
-        command = python_command(WORKBENCH, "http", "{port}")
+        command = python_command(PROBE_SERVER, "http", "{port}")
         env = {"ENFILADE_SECRET": "a secret that always stays the same"}
         with ServerProcess(command, env=env) as server:
             session = Http(server.port).initialize("2025-06-18")
@@ -259,7 +261,7 @@ class TestProcesses:
 
     @pytest.fixture
     def pipe(self) -> Iterator[Stdio]:
-        with Stdio([sys.executable, str(WORKBENCH), "stdio"]) as stdio:
+        with Stdio([sys.executable, str(PROBE_SERVER), "stdio"]) as stdio:
             stdio.initialize()
             yield stdio
 
@@ -277,28 +279,28 @@ class TestProcesses:
         for id in range(50):
             pipe.request("tools/call", {"name": "add", "arguments": {"a": id, "b": 1}}, id=id)
         assert pipe.end() == 0
-        sums = {message["id"]: message["result"]["structuredContent"]["result"] for message in pipe.rest()}
+        sums = {message["id"]: message["result"]["structuredContent"]["result"] for message in pipe.read_to_end()}
         assert sums == {id: id + 1 for id in range(50)}
 
     def test_a_last_line_without_its_end(self, pipe: Stdio) -> None:
         assert pipe.process.stdin is not None
         pipe.process.stdin.write(b'{"jsonrpc":"2.0","id":1,"method":"no/such"}')
         assert pipe.end() == 0
-        assert [message["id"] for message in pipe.rest()] == [1]
+        assert [message["id"] for message in pipe.read_to_end()] == [1]
 
     def test_nothing_else_gets_into_the_pipe(self, pipe: Stdio) -> None:
         """D32, R-401: print, raw writes and child processes go to stderr."""
         answer = pipe.ask("tools/call", {"name": "scribble", "arguments": {}})
         assert answer["result"]["content"][0]["text"] == "scribbled"
         assert pipe.end() == 0
-        assert pipe.rest() == []
+        assert pipe.read_to_end() == []
         for text in ("printed", "written", "from below", "from a child"):
             assert text in pipe.log
 
     def test_a_client_that_is_gone(self) -> None:
         """Nobody takes the output any more, and then the input ends, too."""
         reading, writing = os.pipe()
-        command = [sys.executable, str(WORKBENCH), "stdio"]
+        command = [sys.executable, str(PROBE_SERVER), "stdio"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=writing, stderr=subprocess.PIPE) as process:
             os.close(writing)
             assert process.stdin is not None

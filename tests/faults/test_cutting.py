@@ -8,19 +8,19 @@ from collections.abc import Callable
 
 import pytest
 
-from support.cluster.server_processes import Fleet
+from support.cluster.server_processes import ProcessCluster
 from support.faults.servers import ELICITS, LOOPS, check_whole, client_of, numbers
 from support.http_client.resuming_client import Stream, seeded
-from support.proxy.round_robin_proxy import Hop
+from support.proxy.round_robin_proxy import ProxiedExchange
 
 EVENTS = 1000
 CUTS = 20
 
 
-def ways_to_cut(fleet: Fleet, stream: Stream, token: str) -> list[Callable[[], object]]:
+def ways_to_cut(fleet: ProcessCluster, stream: Stream, token: str) -> list[Callable[[], object]]:
     """Return what may happen to the connection of a stream."""
 
-    def its(hop: Hop) -> bool:
+    def its(hop: ProxiedExchange) -> bool:
         return hop.session == token and hop.status is not None
 
     return [
@@ -33,7 +33,7 @@ def ways_to_cut(fleet: Fleet, stream: Stream, token: str) -> list[Callable[[], o
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_a_client_is_cut_off_twenty_times_within_a_thousand_events(fleet: Fleet, round: int) -> None:
+def test_a_client_is_cut_off_twenty_times_within_a_thousand_events(fleet: ProcessCluster, round: int) -> None:
     """R-351: each time it comes back to another worker than before, for exactly what it has not seen."""
     chance = seeded()
     client = client_of(fleet, chance)
@@ -47,7 +47,9 @@ def test_a_client_is_cut_off_twenty_times_within_a_thousand_events(fleet: Fleet,
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_a_client_comes_back_while_its_old_connection_seems_to_be_there(fleet: Fleet, round: int) -> None:
+def test_a_client_comes_back_while_its_old_connection_seems_to_be_there(
+    fleet: ProcessCluster, round: int
+) -> None:
     """R-351, D23: whoever comes for the rest gets it, and the connection before ends without the outcome."""
     chance = seeded()
     client = client_of(fleet, chance)
@@ -65,7 +67,7 @@ def test_a_client_comes_back_while_its_old_connection_seems_to_be_there(fleet: F
 
 @pytest.mark.parametrize("round", range(LOOPS))
 def test_the_user_is_asked_and_answers_while_the_client_is_cut_off(
-    fleet: Fleet, round: int, tmp_path_factory: pytest.TempPathFactory
+    fleet: ProcessCluster, round: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """R-325, R-334: the call goes on without its client, which finds the outcome when it comes back."""
     client = client_of(fleet, seeded(), ELICITS)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster.server_processes import Fleet
-from support.faults.servers import LOOPS, faulty_fleet
+from support.cluster.server_processes import ProcessCluster
+from support.faults.servers import LOOPS, faulty_cluster
 from support.harness import eventually
 from support.http_client.connection import Http, HttpSession
 from support.stores.valkey_server import Valkey
@@ -31,14 +31,14 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 
 @pytest.fixture(scope="module")
-def fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Fleet]]:
+def fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ProcessCluster]]:
     """Two servers for each store, started when they are first needed."""
     with ExitStack() as stack:
-        started: dict[str, Fleet] = {}
+        started: dict[str, ProcessCluster] = {}
 
-        def of(url: str) -> Fleet:
+        def of(url: str) -> ProcessCluster:
             if url not in started:
-                started[url] = stack.enter_context(faulty_fleet(2, url))
+                started[url] = stack.enter_context(faulty_cluster(2, url))
             return started[url]
 
         yield of
@@ -77,7 +77,7 @@ def probe(port: int) -> int:
     return status
 
 
-def status_of_call(fleet: Fleet, session: HttpSession, index: int) -> int:
+def status_of_call(fleet: ProcessCluster, session: HttpSession, index: int) -> int:
     params = {"name": "echo", "arguments": {"text": "there?"}}
     return session.ask("tools/call", params, id="there", x_backend=str(index)).status
 
@@ -86,7 +86,7 @@ def status_of_call(fleet: Fleet, session: HttpSession, index: int) -> int:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("round", range(LOOPS))
 def test_the_store_is_emptied_and_a_worker_is_replaced(
-    fleets: Callable[[str], Fleet], file: Path, valkey: Valkey, way: str, round: int
+    fleets: Callable[[str], ProcessCluster], file: Path, valkey: Valkey, way: str, round: int
 ) -> None:
     """R-310, R-315: no session that was or is given out is lost, whoever gave it; what was ended stays ended."""
     fleet = fleets(f"sqlite:///{file}" if way in OF_SQLITE else valkey.url)

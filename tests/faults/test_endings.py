@@ -23,7 +23,7 @@ from support.faults.servers import LOOPS
 from support.harness import eventually
 from support.http_client.connection import Http
 from support.servers.processes import ServerProcess, python_command
-from support.stdio_client.slow_reader import LIMIT, SCRIPT, Child
+from support.stdio_client.slow_reader import LIMIT, SCRIPT, SlowReader
 
 SHORT = {"ENFILADE_SHUTDOWN_TIMEOUT": "0.2", "ENFILADE_LIFESPAN_TIMEOUT": "0.3"}
 LONG = {"ENFILADE_SHUTDOWN_TIMEOUT": "600", "ENFILADE_LIFESPAN_TIMEOUT": "600"}
@@ -69,7 +69,7 @@ def test_it_ends_whatever_handlers_do(how: str | signal.Signals, round: int, tmp
     tools = [tool for tool in HANDLERS if not (tool == "backtrack" and how == "input")]
 
     def end(position: int, tool: str) -> int:
-        with Child(tmp_path, SHORT, READERS[(position + round) % 2]) as child:
+        with SlowReader(tmp_path, SHORT, READERS[(position + round) % 2]) as child:
             child.enter(tool)
             return child.end(how)
 
@@ -82,7 +82,7 @@ def test_it_ends_whatever_handlers_do(how: str | signal.Signals, round: int, tmp
 @loops
 @pytest.mark.parametrize("stubborn", ["lifespan", "exit", "startup"])
 def test_it_ends_whatever_else_does_not(stubborn: str, round: int, tmp_path: Path) -> None:
-    with Child(tmp_path, {**SHORT, "STUBBORN": stubborn}) as child:
+    with SlowReader(tmp_path, {**SHORT, "STUBBORN": stubborn}) as child:
         child.initialize()
         if stubborn == "startup":
             eventually(child.reached.exists, timeout=LIMIT)
@@ -101,7 +101,7 @@ def test_a_second_signal_ends_at_once(
     tool: str, first: signal.Signals, second: signal.Signals, round: int, tmp_path: Path
 ) -> None:
     """The time that the first one gives is not over for ten minutes; a blocked loop has no say in it."""
-    with Child(tmp_path, LONG, ()) as child:
+    with SlowReader(tmp_path, LONG, ()) as child:
         child.enter(tool)
         child.process.send_signal(first)
         while True:  # until the first one was taken, the second is the first
@@ -119,7 +119,7 @@ def test_it_ends_while_it_is_flooded(how: str | signal.Signals, round: int, tmp_
 
     def end(tool: str | None, reads: tuple[str, ...]) -> int:
         patient = {} if tool is not None else {"ENFILADE_LIFESPAN_TIMEOUT": "30"}  # thousands are still answered
-        with Child(tmp_path, {**SHORT, **patient}, reads) as child:
+        with SlowReader(tmp_path, {**SHORT, **patient}, reads) as child:
             child.initialize()
             if tool is not None:
                 child.enter(tool)
@@ -138,7 +138,7 @@ def test_it_ends_while_it_is_flooded(how: str | signal.Signals, round: int, tmp_
 
 
 @contextmanager
-def flood(child: Child) -> Iterator[Callable[[], int]]:
+def flood(child: SlowReader) -> Iterator[Callable[[], int]]:
     """Send pings as fast as the server takes them; yield what tells how many bytes it has taken."""
     assert child.process.stdin is not None
     pipe = child.process.stdin.fileno()
@@ -169,7 +169,7 @@ def flood(child: Child) -> Iterator[Callable[[], int]]:
 @loops
 def test_nobody_reads_the_output_any_more(round: int, tmp_path: Path) -> None:
     """Nothing can be answered, so nobody waits for calls, nor for the end of the input."""
-    with Child(tmp_path, {**LONG, "ENFILADE_LIFESPAN_TIMEOUT": "5"}, ("stderr",)) as child:
+    with SlowReader(tmp_path, {**LONG, "ENFILADE_LIFESPAN_TIMEOUT": "5"}, ("stderr",)) as child:
         child.enter("nap", seconds=3600)
         assert child.process.stdout is not None
         child.process.stdout.close()
@@ -184,7 +184,7 @@ class TestTheEndOfTheInput:
 
     @loops
     def test_calls_get_to_finish(self, round: int, tmp_path: Path) -> None:
-        with Child(tmp_path, {"ENFILADE_SHUTDOWN_TIMEOUT": "60"}) as child:
+        with SlowReader(tmp_path, {"ENFILADE_SHUTDOWN_TIMEOUT": "60"}) as child:
             child.initialize()
             child.call("nap", seconds=1.5)
             assert child.end("input") == 0
@@ -192,7 +192,7 @@ class TestTheEndOfTheInput:
 
     @loops
     def test_a_signal_shortens_the_time(self, round: int, tmp_path: Path) -> None:
-        with Child(tmp_path, LONG) as child:
+        with SlowReader(tmp_path, LONG) as child:
             child.enter("nap", seconds=3600)
             child.close_input()
             time.sleep(0.1)
@@ -203,11 +203,11 @@ class TestTheEndOfTheInput:
     @pytest.mark.parametrize("tool", ["nap", "deaf", "tidy"])
     def test_what_is_cut_off_gets_an_error(self, tool: str, round: int, tmp_path: Path) -> None:
         """Exactly one outcome, also where the handler does not hear of it."""
-        with Child(tmp_path, SHORT) as child:
+        with SlowReader(tmp_path, SHORT) as child:
             child.enter(tool, **({"seconds": 3600} if tool == "nap" else {}))
             assert child.end("input") == 0
             assert "stopping" in child.messages[1]["error"]["message"]
-            assert bytes(child.said["stdout"]).count(b'"id":1,') == 1
+            assert bytes(child.output["stdout"]).count(b'"id":1,') == 1
 
 
 @posix

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from enfilade.timings import Timings
-from support.cluster.server_processes import Fleet
+from support.cluster.server_processes import ProcessCluster
 from support.faults.servers import ELICITS, LOOPS, client_of, opened
 from support.harness import eventually
 from support.http_client.connection import Reply
@@ -25,14 +25,14 @@ def at(index: int, client: ResumingClient, tool: str) -> Reply:
     return client.session.ask("tools/call", {"name": tool, "arguments": {}}, x_backend=str(index))
 
 
-def held(fleet: Fleet, client: ResumingClient) -> set[str]:
+def held(fleet: ProcessCluster, client: ResumingClient) -> set[str]:
     """Return what is being held, at any worker."""
     inside = [at(index, client, "inside").result["structuredContent"] for index in fleet.running]
     return {name for each in inside for name in each["held"]}
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_an_answer_finds_its_question(fleet: Fleet, tmp_path: Path, round: int) -> None:
+def test_an_answer_finds_its_question(fleet: ProcessCluster, tmp_path: Path, round: int) -> None:
     """R-334."""
     client = client_of(fleet, seeded(), ELICITS)
     with client.call("charge", ledger=str(tmp_path / "ledger")) as stream:
@@ -45,7 +45,7 @@ def test_an_answer_finds_its_question(fleet: Fleet, tmp_path: Path, round: int) 
 
 @pytest.mark.parametrize("how", ["cancelled", "deleted"])
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_work_is_cancelled_from_elsewhere(fleet: Fleet, round: int, how: str) -> None:
+def test_work_is_cancelled_from_elsewhere(fleet: ProcessCluster, round: int, how: str) -> None:
     """R-316, R-363: by `notifications/cancelled`, and by the end of the session, which is told to the caller."""
     client, watcher = client_of(fleet, seeded()), client_of(fleet, seeded())
     name = f"{how} {client.session.token[:16]}"
@@ -61,7 +61,7 @@ def test_work_is_cancelled_from_elsewhere(fleet: Fleet, round: int, how: str) ->
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_what_changes_in_a_session_counts_everywhere(fleet: Fleet, round: int) -> None:
+def test_what_changes_in_a_session_counts_everywhere(fleet: ProcessCluster, round: int) -> None:
     """R-316, D27: the log level, and that it is over; all workers have known the session before.
 
     They are told, and do not find out when they look again: that would be too late for this test.
@@ -80,7 +80,7 @@ def test_what_changes_in_a_session_counts_everywhere(fleet: Fleet, round: int) -
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_a_change_reaches_the_streams_of_all_workers(fleet: Fleet, round: int) -> None:
+def test_a_change_reaches_the_streams_of_all_workers(fleet: ProcessCluster, round: int) -> None:
     """R-331: whoever announces it, and wherever it was asked for."""
     clients = [client_of(fleet, seeded()) for _ in range(4)]
     for client in clients:
@@ -95,7 +95,7 @@ def test_a_change_reaches_the_streams_of_all_workers(fleet: Fleet, round: int) -
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_a_session_has_one_stream_among_all_workers(fleet: Fleet, round: int) -> None:
+def test_a_session_has_one_stream_among_all_workers(fleet: ProcessCluster, round: int) -> None:
     """R-330, R-333, D23: a new GET takes it over, with or without an event id, wherever it is asked for."""
     client = client_of(fleet, seeded())
     client.session.ask("resources/subscribe", {"uri": "note://a"})

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from support.exchanges import parsed
-from support.harness import Http, HttpLine, StdioLine
+from support.harness import Http, HttpMcpClient, StdioMcpClient
 from support.http_client.connection import HeaderValue, stateless_meta
 
 EXAMPLES = 120
@@ -111,7 +111,7 @@ ONCE = settings(
 
 
 @pytest.mark.parametrize("line", ["http-session", "http-stateless"], indirect=True)
-def test_over_http(line: HttpLine, http: Http) -> None:
+def test_over_http(line: HttpMcpClient, http: Http) -> None:
     @ONCE
     @given(bodies)
     def run(body: bytes) -> None:
@@ -138,7 +138,7 @@ def test_over_http(line: HttpLine, http: Http) -> None:
 
 
 @pytest.mark.parametrize("line", ["stdio-session", "stdio-stateless"], indirect=True)
-def test_over_stdio(line: StdioLine) -> None:
+def test_over_stdio(line: StdioMcpClient) -> None:
     """A request behind each message comes back once, and before it at most the one answer."""
     stdio = line.stdio
     count = 0
@@ -162,4 +162,4 @@ def test_over_stdio(line: StdioLine) -> None:
 
     run()
     assert stdio.end() == 0
-    assert stdio.rest() == [], "nothing was left over"
+    assert stdio.read_to_end() == [], "nothing was left over"

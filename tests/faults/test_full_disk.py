@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster.server_processes import Fleet
+from support.cluster.server_processes import ProcessCluster
 from support.faults.servers import (
     LOOPS,
     SCRIPT,
@@ -23,7 +23,7 @@ from support.faults.servers import (
     check_whole,
     check_whole_or_unknown,
     client_of,
-    faulty_fleet,
+    faulty_cluster,
     numbers,
 )
 from support.harness import eventually
@@ -66,13 +66,13 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fleet(file: Path) -> Iterator[Fleet]:
-    with faulty_fleet(2, f"sqlite:///{file}") as fleet:
+def fleet(file: Path) -> Iterator[ProcessCluster]:
+    with faulty_cluster(2, f"sqlite:///{file}") as fleet:
         yield fleet
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_files_may_not_grow(fleet: Fleet, file: Path, round: int) -> None:
+def test_files_may_not_grow(fleet: ProcessCluster, file: Path, round: int) -> None:
     chance = seeded()
     client, asker = client_of(fleet, chance), client_of(fleet, chance)
     check_serves(fleet, client)

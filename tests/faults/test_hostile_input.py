@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from support.harness import WORKBENCH, Http, Line, Stdio, StdioLine
+from support.harness import PROBE_SERVER, Http, McpClient, Stdio, StdioMcpClient
 from support.http_client.connection import stateless_meta
 
 PARSE, INVALID, NO_METHOD, BAD_PARAMS, MISMATCH = -32700, -32600, -32601, -32602, -32020
@@ -36,26 +36,26 @@ class Row:
     """
 
     name: str
-    body: Callable[[Line], bytes]
+    body: Callable[[McpClient], bytes]
     expected: tuple[int | str, ...]
     id: Any = 1
     method: str = "tools/call"
     tool: str | None = "echo"
 
 
-def members(line: Line, *more: bytes) -> bytes:
+def members(line: McpClient, *more: bytes) -> bytes:
     """Return the params of a request in the era of a line."""
     meta = b'"_meta":' + json.dumps(stateless_meta()).encode()
     return b"{" + b",".join([*more, *([meta] if line.stateless else [])]) + b"}"
 
 
-Body = Callable[[Line], bytes]
+Body = Callable[[McpClient], bytes]
 
 
 def call(arguments: bytes = b'{"text":"x"}', *, id: bytes = b"1", tool: bytes = b'"echo"') -> Body:
     """Return what makes a `tools/call` of raw parts."""
 
-    def make(line: Line) -> bytes:
+    def make(line: McpClient) -> bytes:
         params = members(line, b'"name":' + tool, b'"arguments":' + arguments)
         return b'{"jsonrpc":"2.0","id":' + id + b',"method":"tools/call","params":' + params + b"}"
 
@@ -179,7 +179,7 @@ def outcome(message: dict[str, Any]) -> int | str:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_one_clear_outcome(line: Line, row: Row) -> None:
+def test_one_clear_outcome(line: McpClient, row: Row) -> None:
     message = line.raw(row.body(line), method=row.method, name=row.tool)
     assert outcome(message) in row.expected, message
     if outcome(message) == PARSE:
@@ -193,7 +193,7 @@ def test_one_clear_outcome(line: Line, row: Row) -> None:
     assert "tools" in line.ask("tools/list").result
 
 
-def test_what_cannot_be_said_in_the_other_era(line: Line) -> None:
+def test_what_cannot_be_said_in_the_other_era(line: McpClient) -> None:
     """D41: null params are no params; only the stateless era misses the metadata that would be in them."""
     body = b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":null}'
     if line.stateless and not line.over_http:
@@ -201,7 +201,7 @@ def test_what_cannot_be_said_in_the_other_era(line: Line) -> None:
     assert outcome(line.raw(body, method="tools/list")) == (BAD_PARAMS if line.stateless else OK)
 
 
-def test_one_and_its_text_are_two_ids(line: Line) -> None:
+def test_one_and_its_text_are_two_ids(line: McpClient) -> None:
     """D5, trap 1: `1` and `"1"` in flight together, answered in the other order."""
     number, text = line.starts("wait", id=1, name="number"), line.starts("wait", id="1", name="text")
     line.until("number", "entered")
@@ -212,7 +212,7 @@ def test_one_and_its_text_are_two_ids(line: Line) -> None:
     assert (number().text, text().text) == ("number released", "text released")
 
 
-def test_the_same_id_twice_in_flight(line: Line) -> None:
+def test_the_same_id_twice_in_flight(line: McpClient) -> None:
     """D5b, R-307, R-210, R-413: both are served, and neither disturbs the other.
 
     Clients must not do so, but some that people have do: each conversation of a shared session counts from 1.
@@ -237,9 +237,9 @@ def test_80_megabytes_over_http(http: Http) -> None:
     assert http.modern("tools/list").status == 200
 
 
-def test_80_megabytes_over_stdio(line: Line) -> None:
+def test_80_megabytes_over_stdio(line: McpClient) -> None:
     """D20: a line that is too long is skipped, not collected."""
-    if not isinstance(line, StdioLine):
+    if not isinstance(line, StdioMcpClient):
         pytest.skip("a line is of stdio")
     process = psutil.Process(line.stdio.process.pid)
     before = process.memory_info().rss
@@ -258,7 +258,7 @@ def test_lines_around_the_limit() -> None:
         return body[:-1] + b" " * (size - len(body)) + b"}"
 
     env = {"ENFILADE_BODY_LIMIT": str(limit)}
-    with Stdio([sys.executable, str(WORKBENCH), "stdio"], env) as stdio:
+    with Stdio([sys.executable, str(PROBE_SERVER), "stdio"], env) as stdio:
         stdio.send(padded(limit))
         assert stdio.read() == {"jsonrpc": "2.0", "id": "long", "result": {}}
         for size in (limit + 1, 10 * limit, 200_000):

@@ -22,7 +22,13 @@ from enfilade.state.event_store import EventCallback, EventMessage, EventStore
 from enfilade.state.tokens import Seal
 from enfilade.timings import Timings
 from enfilade.transports.http import event_log, event_recorder
-from support.cluster.in_process_workers import Client, Connection, Crew, SharedMemory, crew_of
+from support.cluster.in_process_workers import (
+    ClusterClient,
+    InProcessCluster,
+    SharedMemory,
+    WorkerResponse,
+    running_cluster,
+)
 from support.exchanges import Message
 from support.http_client.resuming_client import seeded
 
@@ -65,10 +71,10 @@ class Treacherous(EventStore):
 class Visitor:
     """One session, what it has said and heard, and the ids that it was given."""
 
-    def __init__(self, client: Client, number: int, user: str | None) -> None:
+    def __init__(self, client: ClusterClient, number: int, user: str | None) -> None:
         self.client, self.number, self.user = client, number, user
         self.calls = 0
-        self.open: list[Connection] = []
+        self.open: list[WorkerResponse] = []
         self.ids: list[str] = []
         self.questions: list[Message] = []
 
@@ -82,7 +88,7 @@ class Visitor:
             found = {int(mark) for mark in MARK.findall(connection.body.decode())}
             assert found <= {self.number}, f"session {self.number} read what was said to {found}"
             self.ids += [id for id in connection.ids if id not in self.ids]
-            for message in connection.heard:
+            for message in connection.received:
                 if message.get("method") == "elicitation/create" and message not in self.questions:
                     self.questions.append(message)
 
@@ -95,7 +101,7 @@ class Play:
         came_back: how many came with one of their own, and were let in.
     """
 
-    def __init__(self, crew: Crew, visitors: list[Visitor], chance: random.Random) -> None:
+    def __init__(self, crew: InProcessCluster, visitors: list[Visitor], chance: random.Random) -> None:
         self.crew, self.visitors, self.chance = crew, visitors, chance
         self.refused = self.came_back = 0
 
@@ -145,14 +151,14 @@ class Play:
                 note = f"mark-{visitor.number}-note"
                 answer = {"action": "accept", "content": {"sure": True, "note": note}}
                 question = self.chance.choice(of.questions)
-                await client.post({"jsonrpc": "2.0", "id": question["id"], "result": answer}, worker).over()
+                await client.post({"jsonrpc": "2.0", "id": question["id"], "result": answer}, worker).finish()
         elif act == "release":
             self.crew.release(f"mark-{visitor.number}-{self.chance.randint(1, max(1, visitor.calls))}")
         elif act == "steal":
             other = self.chance.choice(self.visitors)
             if other.user != visitor.user and other.ids:
-                thief = Client(self.crew, other.client.token, "2025-11-25", x_user=visitor.user)
-                stolen = await thief.get(self.chance.choice(other.ids), worker).over()
+                thief = ClusterClient(self.crew, other.client.token, "2025-11-25", x_user=visitor.user)
+                stolen = await thief.get(self.chance.choice(other.ids), worker).finish()
                 assert stolen.status == 404
         else:
             await self.come_back(visitor, worker)
@@ -188,10 +194,10 @@ class Play:
         """Let all come back once more, with ids of their own and then with those of the next."""
         calls = []
         for visitor in self.visitors:
-            calls.append(await visitor.client.call("say", name=visitor.mark(), count=2).over())
+            calls.append(await visitor.client.call("say", name=visitor.mark(), count=2).finish())
         for visitor, call, foreign in zip(self.visitors, calls, calls[1:] + calls[:1], strict=True):
-            again = await visitor.client.get(call.ids[0], len(self.crew.apps) - 1).over()
-            assert again.said == call.said
+            again = await visitor.client.get(call.ids[0], len(self.crew.apps) - 1).finish()
+            assert again.texts == call.texts
             assert await visitor.client.refused(foreign.ids[0]) == 400
 
 
@@ -201,7 +207,7 @@ def by_header(scope: Any) -> str | None:
 
 
 async def play(stores: list[Any], chance: random.Random, steps: int = STEPS, **options: Any) -> Play:
-    async with crew_of(stores, QUICK, **options) as crew:
+    async with running_cluster(stores, QUICK, **options) as crew:
         for app in crew.apps:
             app.endpoint._principal = by_header
         visitors = []
@@ -242,12 +248,12 @@ async def test_nobody_reads_what_was_said_to_another(kind: str, turn: int, tmp_p
 
 async def leaks(stores: list[Any], **options: Any) -> bool:
     """Say whether what one session was told reaches another that comes with its event id, or is handed it."""
-    async with crew_of(stores, **options) as crew:
+    async with running_cluster(stores, **options) as crew:
         one, other = await crew.client(), await crew.client()
-        told = await one.call("say", name="mark-1-1", count=3).over()
-        own = await other.call("say", name="mark-2-1", count=3).over()
+        told = await one.call("say", name="mark-1-1", count=3).finish()
+        own = await other.call("say", name="mark-2-1", count=3).finish()
         bodies = [
-            (await other.get(id, worker).over()).body
+            (await other.get(id, worker).finish()).body
             for id in (told.ids[0], own.ids[0])
             for worker in range(len(stores))
         ]

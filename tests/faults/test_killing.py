@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from support.cluster.server_processes import Fleet
+from support.cluster.server_processes import ProcessCluster
 from support.faults.servers import (
     ELICITS,
     LOOPS,
@@ -29,13 +29,13 @@ from support.faults.servers import (
 )
 from support.harness import eventually
 from support.http_client.resuming_client import Lost, ResumingClient, Stream, seeded
-from support.proxy.round_robin_proxy import Hop
+from support.proxy.round_robin_proxy import ProxiedExchange
 
 EVENTS = 200
 PAUSE = 0.002
 
 
-def _unanswered(hop: Hop) -> bool:
+def _unanswered(hop: ProxiedExchange) -> bool:
     """Whether a server has a request, and has not said anything yet."""
     return hop.verb == "POST" and hop.backend is not None and hop.status is None
 
@@ -49,7 +49,7 @@ def check_told_again(client: ResumingClient, stream: Stream, chance: random.Rand
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_the_worker_that_serves_a_stream_is_killed(fleet: Fleet, round: int) -> None:
+def test_the_worker_that_serves_a_stream_is_killed(fleet: ProcessCluster, round: int) -> None:
     """At any moment, from before the first event to after the last."""
     chance = seeded()
     client = client_of(fleet, chance)
@@ -88,7 +88,7 @@ def _writes_held_up(store: str, seconds: float) -> Iterator[None]:
 
 @pytest.mark.parametrize("round", range(LOOPS))
 def test_the_worker_is_killed_at_its_first_event_while_the_store_is_slow(
-    fleet: Fleet, store: str, round: int
+    fleet: ProcessCluster, store: str, round: int
 ) -> None:
     """R-351: no event is given out before the store knows of its stream, however soon its worker dies then."""
     client = client_of(fleet, seeded())
@@ -100,7 +100,7 @@ def test_the_worker_is_killed_at_its_first_event_while_the_store_is_slow(
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_the_worker_is_killed_before_it_has_said_anything(fleet: Fleet, round: int) -> None:
+def test_the_worker_is_killed_before_it_has_said_anything(fleet: ProcessCluster, round: int) -> None:
     """A request without an event has nothing to be resumed by: its connection breaks, and nothing hangs."""
     client = client_of(fleet, seeded())
     request = client.call("nap", seconds=60)
@@ -113,7 +113,7 @@ def test_the_worker_is_killed_before_it_has_said_anything(fleet: Fleet, round: i
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_a_worker_that_reads_a_stream_for_another_is_killed(fleet: Fleet, round: int) -> None:
+def test_a_worker_that_reads_a_stream_for_another_is_killed(fleet: ProcessCluster, round: int) -> None:
     """The work goes on where it is, and the client comes back for all of it."""
     chance = seeded()
     client = client_of(fleet, chance)
@@ -132,7 +132,7 @@ def test_a_worker_that_reads_a_stream_for_another_is_killed(fleet: Fleet, round:
 @pytest.mark.parametrize("cut", [False, True], ids=["connected", "cut"])
 @pytest.mark.parametrize("round", range(LOOPS))
 def test_the_worker_is_killed_while_it_waits_for_the_user(
-    fleet: Fleet, tmp_path: Path, round: int, cut: bool
+    fleet: ProcessCluster, tmp_path: Path, round: int, cut: bool
 ) -> None:
     """The call ends with the error; the answer that comes afterwards is taken, and nothing is charged."""
     ledger = tmp_path / "ledger"
@@ -149,7 +149,7 @@ def test_the_worker_is_killed_while_it_waits_for_the_user(
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_the_seat_of_a_killed_worker_is_free(fleet: Fleet, round: int) -> None:
+def test_the_seat_of_a_killed_worker_is_free(fleet: ProcessCluster, round: int) -> None:
     """R-330: the one stream that a session may have open by GET is not taken by the dead."""
     client = client_of(fleet, seeded())
     client.session.ask("resources/subscribe", {"uri": "note://a"})

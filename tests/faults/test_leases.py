@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster.server_processes import Fleet
+from support.cluster.server_processes import ProcessCluster
 from support.faults.servers import COMMAND, LOOPS, SETTINGS, check_whole, client_of
 from support.http_client.resuming_client import seeded
 
@@ -16,16 +16,16 @@ LEASE = 2.0
 
 
 @pytest.fixture(scope="module")
-def leased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def leased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
     """Two servers."""
     folder: Path = tmp_path_factory.mktemp("leased")
     settings = {**SETTINGS, "FAULTY_LEASE": str(LEASE)}
-    with Fleet(2, COMMAND, f"sqlite:///{folder / 'shared.db'}", settings) as fleet:
+    with ProcessCluster(2, COMMAND, f"sqlite:///{folder / 'shared.db'}", settings) as fleet:
         yield fleet
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_a_worker_that_lives_longer_than_a_lease_is_alive(leased: Fleet, round: int) -> None:
+def test_a_worker_that_lives_longer_than_a_lease_is_alive(leased: ProcessCluster, round: int) -> None:
     """R-351: whoever reads its stream at another worker waits for it, and gets all of it."""
     client = client_of(leased, seeded())
     with client.call("count", n=2, pause=2 * LEASE) as stream:

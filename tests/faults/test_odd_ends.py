@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from support.harness import HttpLine, Line, StdioLine, eventually
+from support.harness import HttpMcpClient, McpClient, StdioMcpClient, eventually
 
 ODD = [
     "crash",
@@ -19,7 +19,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("tool", ODD)
-def test_one_failed_call(line: Line, tool: str) -> None:
+def test_one_failed_call(line: McpClient, tool: str) -> None:
     """Also where Python's own machinery of iterators and cancellation gets in the way."""
     outcome = line.call(tool)
     assert outcome.result["isError"] is True
@@ -30,7 +30,7 @@ def test_one_failed_call(line: Line, tool: str) -> None:
 @pytest.mark.parametrize("line", ["http-session", "http-stateless"], indirect=True)
 @pytest.mark.parametrize("tool", ["crash", "fail_together"])
 def test_the_log_has_what_the_client_is_not_told(
-    line: HttpLine, tool: str, caplog: pytest.LogCaptureFixture
+    line: HttpMcpClient, tool: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """R-719: the id leads from the one to the other."""
     with caplog.at_level(logging.ERROR, "enfilade"):
@@ -43,7 +43,7 @@ def test_the_log_has_what_the_client_is_not_told(
 
 
 @pytest.mark.parametrize("line", ["stdio-session", "stdio-stateless"], indirect=True)
-def test_the_log_goes_to_stderr(line: StdioLine) -> None:
+def test_the_log_goes_to_stderr(line: StdioMcpClient) -> None:
     text = line.call("crash").text
     correlation = re.findall(r"[0-9a-f]{12}", text)[0]
     assert "swordfish" not in text
@@ -51,7 +51,7 @@ def test_the_log_goes_to_stderr(line: StdioLine) -> None:
     eventually(lambda: "swordfish" in line.stdio.log)
 
 
-def test_nothing_comes_after_the_end(line: Line) -> None:
+def test_nothing_comes_after_the_end(line: McpClient) -> None:
     """R-2B0, trap 21: work that a tool left behind has nobody to report to any more."""
     log_level = {"io.modelcontextprotocol/logLevel": "debug"} if line.stateless else {}
     outcome = line.call("outlive", meta={"progressToken": "outlive", **log_level})

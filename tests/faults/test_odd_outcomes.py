@@ -14,7 +14,7 @@ import pytest
 from enfilade import MCPApp
 from enfilade.wire.revisions import HANDSHAKE
 from support.exchanges import Message
-from support.harness import LINES, HttpLine, Line, Serving, open_line
+from support.harness import CLIENT_KINDS, HttpMcpClient, McpClient, Serving, open_client
 from support.http_client.connection import BOTH, Http, request_of
 from support.servers.processes import ROOT
 from support.servers.raising_server import DONE, RAISED, WAY, WAYS, WHERE, end, raising_app
@@ -44,9 +44,9 @@ def http(served: Serving) -> Http:
     return served.http
 
 
-@pytest.fixture(params=LINES, scope="module")
-def line(request: pytest.FixtureRequest, served: Serving) -> Iterator[Line]:
-    with open_line(request.param, served.http, SCRIPT) as line:
+@pytest.fixture(params=CLIENT_KINDS, scope="module")
+def line(request: pytest.FixtureRequest, served: Serving) -> Iterator[McpClient]:
+    with open_client(request.param, served.http, SCRIPT) as line:
         yield line
 
 
@@ -71,7 +71,7 @@ def check_cancelled(response: Message | None) -> None:
     )
 
 
-def check(line: Line, way: str, response: Message | None) -> None:
+def check(line: McpClient, way: str, response: Message | None) -> None:
     """Check the one outcome of a way to end."""
     if way == "cancelled-by-its-child" and line.over_http:  # whose task may be its host's to cancel
         check_cancelled(response)
@@ -79,13 +79,13 @@ def check(line: Line, way: str, response: Message | None) -> None:
         check_masked(response)
 
 
-def check_alive(line: Line) -> None:
+def check_alive(line: McpClient) -> None:
     assert line.call("echo", text="still here").text == "still here"
 
 
 class TestEveryWay:
     @pytest.mark.parametrize("way", WAYS)
-    def test_in_tools(self, line: Line, way: str) -> None:
+    def test_in_tools(self, line: McpClient, way: str) -> None:
         for tool in IN_ANY_WAY:
             outcome = line.call(tool, way=way)
             check(line, way, outcome.response)
@@ -94,18 +94,18 @@ class TestEveryWay:
         check_alive(line)
 
     @pytest.mark.parametrize("way", RAISED)
-    def test_in_threads(self, line: Line, way: str) -> None:
+    def test_in_threads(self, line: McpClient, way: str) -> None:
         check(line, way, line.call("plain", way=way).response)
         check_alive(line)
 
     @pytest.mark.parametrize("way", WAYS)
-    def test_in_what_a_tool_calls(self, line: Line, way: str) -> None:
+    def test_in_what_a_tool_calls(self, line: McpClient, way: str) -> None:
         for tool in ROUNDABOUT:
             check(line, way, line.call(tool, way=way).response)
         check_alive(line)
 
     @pytest.mark.parametrize("way", WAYS)
-    def test_in_resources_prompts_and_completions(self, line: Line, way: str) -> None:
+    def test_in_resources_prompts_and_completions(self, line: McpClient, way: str) -> None:
         prompt = {"type": "ref/prompt", "name": "ends"}
         completion = {"ref": prompt, "argument": {"name": "way", "value": way}}
         check(line, way, line.ask("resources/read", {"uri": f"odd://{way}"}).response)
@@ -114,7 +114,7 @@ class TestEveryWay:
         check_alive(line)
 
     @pytest.mark.parametrize("way", WAYS)
-    def test_in_middleware(self, line: Line, way: str) -> None:
+    def test_in_middleware(self, line: McpClient, way: str) -> None:
         for where in ("middleware", "middleware, on the way back"):
             for method, params in (
                 ("tools/list", {}),
@@ -124,14 +124,14 @@ class TestEveryWay:
         check_alive(line)
 
     @pytest.mark.parametrize("way", WAYS)
-    def test_in_dependencies(self, line: Line, way: str) -> None:
+    def test_in_dependencies(self, line: McpClient, way: str) -> None:
         plainly = ("entering_plainly", "leaving_plainly") if way in RAISED else ()
         for tool in ("entering", "leaving", *plainly):
             check(line, way, line.call(tool, meta={WAY: way}).response)
         check_alive(line)
 
     @pytest.mark.parametrize("way", RAISED)
-    def test_in_lookups_of_secrets(self, line: Line, way: str) -> None:
+    def test_in_lookups_of_secrets(self, line: McpClient, way: str) -> None:
         check(line, way, line.call(f"secret_{way.replace('-', '_')}").response)
         check_alive(line)
 
@@ -184,14 +184,14 @@ class TestAnswerModes:
         fields: dict[str, Any] = {"mcp-session-id": session.token, "last-event-id": last_id, "accept": STREAM}
         resumed = http.start("GET", b"", fields)
         resumed.asked.note(request_of("tools/call", {}, 1, None))
-        check(HttpLine(http, session), way, resumed.read().response)
+        check(HttpMcpClient(http, session), way, resumed.read().response)
 
 
-def test_the_log_has_the_whole(line: Line, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_the_whole(line: McpClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("ERROR", "enfilade"):
         text = line.call("at_once", way="panic").text
     id = re.findall(r"[0-9a-f]{12}", text)[0]
-    if isinstance(line, HttpLine):
+    if isinstance(line, HttpMcpClient):
         (record,) = caplog.records
         assert id in record.getMessage()
         assert record.exc_info is not None
@@ -201,7 +201,7 @@ def test_the_log_has_the_whole(line: Line, caplog: pytest.LogCaptureFixture) -> 
 @pytest.mark.parametrize(
     ("kind", "text"), [("one", "City not found: try 'Bern'"), ("two", "first\nsecond"), ("mixed", None)]
 )
-def test_what_tasks_side_by_side_tell_the_model(line: Line, kind: str, text: str | None) -> None:
+def test_what_tasks_side_by_side_tell_the_model(line: McpClient, kind: str, text: str | None) -> None:
     """A group of nothing but `ToolError` is their texts; one with anything else is masked."""
     outcome = line.call("groups", kind=kind)
     if text is None:

@@ -15,19 +15,19 @@ from typing import Any
 import pytest
 
 from enfilade import Context, MCPApp, Request, Settings
-from support.harness import Http, HttpLine, Line, Serving, eventually
+from support.harness import Http, HttpMcpClient, McpClient, Serving, eventually
 from support.http_client.connection import request_of
 from support.http_client.resuming_client import get_stream
-from support.servers.changing_server import Heard, Listening, get, start_get
-from support.servers.probe_server import Workbench
+from support.servers.changing_server import ChangingServer, OpenStream, get, start_get
+from support.servers.probe_server import ProbeServer
 
 INVALID, BAD_PARAMS, NO_METHOD = -32600, -32602, -32601
 
 
 @pytest.fixture(scope="module")
-def changing() -> Iterator[tuple[Listening, Http]]:
+def changing() -> Iterator[tuple[ChangingServer, Http]]:
     """A server whose lists and resources change when it is told to."""
-    app = Listening()
+    app = ChangingServer()
     with Serving(app) as serving:
         serving.http.modern("tools/list")
         yield app, serving.http
@@ -71,36 +71,36 @@ def test_d1_what_a_call_causes_comes_with_it(http: Http, asking: Http) -> None:
         assert next(events)["result"]["content"][0]["text"] == "True"
 
 
-def test_d2_a_last_event_id_is_no_server_error(changing: tuple[Listening, Http]) -> None:
+def test_d2_a_last_event_id_is_no_server_error(changing: tuple[ChangingServer, Http]) -> None:
     """An EventSource that reconnects with an old id is refused in words; without, it gets a live stream."""
     app, http = changing
     session = http.initialize()
     with get_stream(session, "7") as refused:
         assert (refused.status, refused.read().error["code"]) == (400, -32600)
-    with Heard(get_stream(session, None)) as heard:
+    with OpenStream(get_stream(session, None)) as heard:
         app.change(["tools"])
         assert heard.until("tools") == []
 
 
-def test_d3_nobody_hears_of_another_session(changing: tuple[Listening, Http]) -> None:
+def test_d3_nobody_hears_of_another_session(changing: tuple[ChangingServer, Http]) -> None:
     """Whatever event id it names, a session has no more than its own."""
     app, http = changing
     mine, other = http.initialize(), http.initialize()
     other.ask("resources/subscribe", {"uri": "note://other"})
     with get(other) as heard:
-        lines = heard.waiting.lines()
+        lines = heard.reply.lines()
         id = next(line for line in lines if line.startswith(b"id: ")).removeprefix(b"id: ").decode()
         app.change(["note://other", "tools"])
         assert heard.until("tools") == ["note://other"]
     for last in ("1", "2", "_GET_stream", other.token, id, f"{id[:-1]}1"):
         with get_stream(mine, last) as refused:
             assert (refused.status, refused.read().error["code"]) == (400, -32600)
-    with Heard(get_stream(mine, None)) as heard:
+    with OpenStream(get_stream(mine, None)) as heard:
         app.change(["note://other", "prompts"])
         assert heard.until("prompts") == []
 
 
-def test_d4_no_id_takes_the_place_of_a_stream(changing: tuple[Listening, Http]) -> None:
+def test_d4_no_id_takes_the_place_of_a_stream(changing: tuple[ChangingServer, Http]) -> None:
     """A request with an odd id is answered, and the GET stream goes on."""
     app, http = changing
     session = http.initialize()
@@ -113,7 +113,7 @@ def test_d4_no_id_takes_the_place_of_a_stream(changing: tuple[Listening, Http]) 
 
 def test_d5_a_number_is_not_its_text(http: Http) -> None:
     """Both callers get their answer, and so does a second request with the same id (D5b, R-307)."""
-    line = HttpLine(http, http.initialize())
+    line = HttpMcpClient(http, http.initialize())
     number, text = (line.starts("wait", id=id, name=f"d5-{type(id).__name__}") for id in (1001, "1001"))
     for kind in ("int", "str"):
         line.until(f"d5-{kind}", "entered")
@@ -125,7 +125,7 @@ def test_d5_a_number_is_not_its_text(http: Http) -> None:
 
 def test_d6_a_reader_that_does_not_read_holds_up_nobody() -> None:
     """Its GET stream is full, and every other request of the same session is answered."""
-    app = Listening(settings=Settings(stream_buffer=2048))
+    app = ChangingServer(settings=Settings(stream_buffer=2048))
     with Serving(app) as serving:
         session = serving.http.initialize()
         with start_get(session) as waiting:
@@ -139,20 +139,20 @@ def test_d6_a_reader_that_does_not_read_holds_up_nobody() -> None:
 
 
 @pytest.mark.parametrize("id", ["", 0, "0", "null"])
-def test_d7_every_id_is_answered(line: Line, id: Any) -> None:
+def test_d7_every_id_is_answered(line: McpClient, id: Any) -> None:
     """With a result and with an error, and with its own type."""
     for outcome in (line.call("echo", id=id, text="here"), line.ask("zzz/zzz", id=id)):
         assert outcome.response is not None
         assert (type(outcome.response["id"]), outcome.response["id"]) == (type(id), id)
 
 
-def test_d8_of_two_streams_none_is_dead(changing: tuple[Listening, Http]) -> None:
+def test_d8_of_two_streams_none_is_dead(changing: tuple[ChangingServer, Http]) -> None:
     """Of several the newest hears everything; the others end in order."""
     app, http = changing
     session = http.initialize()
     *older, newest = (get(session) for _ in range(3))
     for heard in older:
-        heard.rest()
+        heard.read_to_end()
     with newest as heard:
         heard.until("resources")  # the last of what may have been missed
         app.change(["tools"])
@@ -181,7 +181,7 @@ def test_d9_an_unknown_session_is_404(http: Http) -> None:
 
 def test_d10_delete_ends_a_session_and_its_calls(http: Http) -> None:
     """The work is cancelled, its stream ends without a server error, and others go on."""
-    session, line = http.initialize(), HttpLine(http, None)
+    session, line = http.initialize(), HttpMcpClient(http, None)
     with session.start("tools/call", {"name": "wait", "arguments": {"name": "d10"}}) as waiting:
         line.until("d10", "entered")
         assert session.delete().status == 204
@@ -191,7 +191,7 @@ def test_d10_delete_ends_a_session_and_its_calls(http: Http) -> None:
     assert line.call("echo", text="here").text == "here"
 
 
-def test_d11_changes_reach_http(changing: tuple[Listening, Http]) -> None:
+def test_d11_changes_reach_http(changing: tuple[ChangingServer, Http]) -> None:
     """What is advertised as `listChanged` comes, also when a tool is really added."""
     app, http = changing
     session = http.initialize()
@@ -204,7 +204,7 @@ def test_d11_changes_reach_http(changing: tuple[Listening, Http]) -> None:
 
 def test_d12_what_is_refused_leaves_nothing() -> None:
     """No session, no stream, no task: neither of rejected requests nor of an ended session."""
-    app = Listening()
+    app = ChangingServer()
     with Serving(app) as serving:
         http = serving.http
         session = http.initialize()
@@ -240,7 +240,7 @@ def test_d13_progress_goes_to_its_own_call(http: Http) -> None:
         assert steps[-1]["progress"] == 5
 
 
-def test_d16_what_is_advertised_is_served(changing: tuple[Listening, Http]) -> None:
+def test_d16_what_is_advertised_is_served(changing: tuple[ChangingServer, Http]) -> None:
     """Each capability has its method, and a server without something does not advertise it."""
     app, http = changing
     session = http.initialize()
@@ -275,7 +275,7 @@ def test_d27_a_level_is_the_clients_own(http: Http) -> None:
     assert levels == {name: logging.getLogger(name).level for name in levels}
 
 
-def test_d33_errors_tell_no_internals(line: Line) -> None:
+def test_d33_errors_tell_no_internals(line: McpClient) -> None:
     """Neither a path nor a trace, nor what the exception said."""
     for outcome in (
         line.call("crash"),
@@ -363,11 +363,11 @@ def test_d41_a_clients_mistake_is_no_internal_error(http: Http, params: Any) -> 
     assert reply.error["code"] == BAD_PARAMS or params == []
 
 
-def test_d42_stop_means_stop(line: Line) -> None:
+def test_d42_stop_means_stop(line: McpClient) -> None:
     """A cancelled call ends; over HTTP without a session, the end of the connection is the cancellation."""
     name = f"d42-{type(line).__name__}-{line.stateless}"
     params = {"name": "wait", "arguments": {"name": name}}
-    if isinstance(line, HttpLine) and line.stateless:
+    if isinstance(line, HttpMcpClient) and line.stateless:
         stop = line.http.start_modern("tools/call", params).cut
     else:
         line.start("tools/call", params, id=name)
@@ -396,12 +396,12 @@ def test_d42_a_question_that_is_given_up_is_taken_back() -> None:
 @pytest.mark.parametrize("stateless", [True, False], ids=["stateless", "session"])
 def test_d43_a_long_call_has_its_head_early(stateless: bool) -> None:
     """It is read while the tool still waits to be released."""
-    app = Workbench(settings=Settings(stream_grace=0.01))
+    app = ProbeServer(settings=Settings(stream_grace=0.01))
     with Serving(app) as serving:
         start = serving.http.start_modern if stateless else serving.http.initialize().start
         with start("tools/call", {"name": "wait", "arguments": {"name": "d43"}}) as waiting:
             assert (waiting.status, waiting.header("content-type")) == (200, "text/event-stream")
-            assert "d43 finished" not in app.bench.journal
-            app.bench.door("d43").set()
+            assert "d43 finished" not in app.calls.journal
+            app.calls.gate("d43").set()
             (message,) = waiting.events()
     assert message["result"]["content"][0]["text"] == "d43 released"

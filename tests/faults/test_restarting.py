@@ -6,12 +6,12 @@ and not in the memory of a server that happens to live.
 
 import pytest
 
-from support.cluster.server_processes import Fleet
+from support.cluster.server_processes import ProcessCluster
 from support.faults.servers import LOOPS, check_serves, check_whole, client_of, numbers, opened
 from support.http_client.resuming_client import ResumingClient, seeded
 
 
-def restart(fleet: Fleet, how: str) -> None:
+def restart(fleet: ProcessCluster, how: str) -> None:
     """Let all servers go, and start them again."""
     indexes = fleet.running
     if how == "killed":
@@ -31,7 +31,7 @@ def heard(client: ResumingClient, tool: str) -> list[str]:
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_sessions_and_finished_streams_outlive_all_servers(fleet: Fleet, round: int, how: str) -> None:
+def test_sessions_and_finished_streams_outlive_all_servers(fleet: ProcessCluster, round: int, how: str) -> None:
     """R-310, R-351: log level, what is watched, what was ended, and every event of a stream that is over."""
     chance = seeded()
     client, ended = client_of(fleet, chance), client_of(fleet, chance)

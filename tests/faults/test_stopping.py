@@ -12,8 +12,8 @@ from typing import Self
 
 import pytest
 
-from support.cluster.server_processes import Fleet
-from support.faults.servers import LOOPS, check_whole, client_of, faulty_fleet, numbers, opened
+from support.cluster.server_processes import ProcessCluster
+from support.faults.servers import LOOPS, check_whole, client_of, faulty_cluster, numbers, opened
 from support.harness import eventually
 from support.http_client.resuming_client import ResumingClient, seeded
 
@@ -29,13 +29,13 @@ EVENTS = 400
 
 
 @pytest.fixture(scope="module")
-def fleet(store: str) -> Iterator[Fleet]:
+def fleet(store: str) -> Iterator[ProcessCluster]:
     """Servers that wait for their last stream however long it takes; the test kills one that does not end."""
-    with faulty_fleet(3, store, shutdown_timeout=600, drain_delay=DRAIN_DELAY) as fleet:
+    with faulty_cluster(3, store, shutdown_timeout=600, drain_delay=DRAIN_DELAY) as fleet:
         yield fleet
 
 
-def stop(fleet: Fleet, index: int) -> list[int]:
+def stop(fleet: ProcessCluster, index: int) -> list[int]:
     """Stop a server, and take note of it somewhat later, as a load balancer does that asks from time to time."""
     noticed = threading.Timer(NOTICED, fleet.proxy.take_out, [index])
     noticed.start()
@@ -44,7 +44,7 @@ def stop(fleet: Fleet, index: int) -> list[int]:
     return exits
 
 
-def start(fleet: Fleet, index: int) -> None:
+def start(fleet: ProcessCluster, index: int) -> None:
     """Start it again."""
     fleet.start(index)
     fleet.proxy.put_back(index)
@@ -53,7 +53,7 @@ def start(fleet: Fleet, index: int) -> None:
 class Load:
     """Clients that call without a pause, as long as the `with` block lasts."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: ProcessCluster) -> None:
         self._over = threading.Event()
         self.answered = 0
         self.failures: list[str] = []
@@ -88,7 +88,7 @@ class Load:
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_workers_are_stopped_one_after_the_other(fleet: Fleet, round: int) -> None:
+def test_workers_are_stopped_one_after_the_other(fleet: ProcessCluster, round: int) -> None:
     """Every request is answered; work in flight ends well; the streams of sessions go on at another worker."""
     chance = seeded()
     listener = client_of(fleet, chance)
@@ -110,7 +110,7 @@ def test_workers_are_stopped_one_after_the_other(fleet: Fleet, round: int) -> No
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_a_worker_is_stopped_that_reads_a_stream_for_another(fleet: Fleet, round: int) -> None:
+def test_a_worker_is_stopped_that_reads_a_stream_for_another(fleet: ProcessCluster, round: int) -> None:
     """It lets the client go, which comes back elsewhere; the work is not done here, so nothing is waited for."""
     client = client_of(fleet, seeded())
     with client.call("count", n=1_000_000, pause=0.01) as stream:

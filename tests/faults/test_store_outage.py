@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from support.cluster.server_processes import Fleet
+from support.cluster.server_processes import ProcessCluster
 from support.faults.servers import (
     LOOPS,
     check_refused,
@@ -19,7 +19,7 @@ from support.faults.servers import (
     check_whole,
     check_whole_or_unknown,
     client_of,
-    faulty_fleet,
+    faulty_cluster,
     numbers,
 )
 from support.harness import eventually
@@ -49,15 +49,15 @@ def valkey(how: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valke
 
 
 @pytest.fixture(scope="module")
-def fleet(valkey: Valkey) -> Iterator[Fleet]:
-    with faulty_fleet(2, valkey.url, secret=SECRET) as fleet:
+def fleet(valkey: Valkey) -> Iterator[ProcessCluster]:
+    with faulty_cluster(2, valkey.url, secret=SECRET) as fleet:
         yield fleet
 
 
 class Traffic:
     """Plain calls of one session at all workers, one after the other, as long as the `with` block lasts."""
 
-    def __init__(self, fleet: Fleet, client: ResumingClient) -> None:
+    def __init__(self, fleet: ProcessCluster, client: ResumingClient) -> None:
         self._fleet, self._client = fleet, client
         self._over = threading.Event()
         self.outcomes: list[bytes | int] = []
@@ -101,7 +101,7 @@ def check_what_needs_the_store(client: ResumingClient, unused: ResumingClient, e
 
 
 @pytest.mark.parametrize("round", range(LOOPS if LOOPS > 3 else 1))
-def test_the_store_is_gone_for_a_while(how: str, valkey: Valkey, fleet: Fleet, round: int) -> None:
+def test_the_store_is_gone_for_a_while(how: str, valkey: Valkey, fleet: ProcessCluster, round: int) -> None:
     """Calls go on, what needs the store is refused, streams end well, and then everything is as before."""
     chance = seeded()
     client, unused = client_of(fleet, chance), client_of(fleet, chance)
@@ -132,7 +132,7 @@ def test_the_store_is_gone_for_a_while(how: str, valkey: Valkey, fleet: Fleet, r
     _check_full_service(fleet, [client, unused, opened])
 
 
-def _check_full_service(fleet: Fleet, clients: list[ResumingClient]) -> None:
+def _check_full_service(fleet: ProcessCluster, clients: list[ResumingClient]) -> None:
     """Fail unless everything is as before, for sessions from before, within and after."""
     for client in [*clients, ResumingClient(fleet.port, hurry=True)]:
         eventually(lambda: client.session.ask("logging/setLevel", {"level": "info"}, id="level").status == 200)

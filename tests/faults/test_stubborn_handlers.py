@@ -14,7 +14,7 @@ import pytest
 from enfilade import Settings
 from enfilade.timings import Timings
 from support.faults.servers import LOOPS
-from support.harness import LINES, HttpLine, Line, Serving, Stdio, StdioLine, eventually
+from support.harness import CLIENT_KINDS, HttpMcpClient, McpClient, Serving, Stdio, StdioMcpClient, eventually
 from support.http_client.connection import BOTH, Http, request_of
 from support.servers.processes import ROOT, ServerProcess, python_command
 from support.servers.raising_server import raising_app
@@ -37,7 +37,7 @@ def round(request: pytest.FixtureRequest) -> int:
 
 
 @contextmanager
-def line_with(kind: str, **limits: float) -> Iterator[Line]:
+def line_with(kind: str, **limits: float) -> Iterator[McpClient]:
     """Open a line to a server of its own, since what is stubborn stays until it is let go."""
     with ExitStack() as stack:
         if kind.startswith("http"):
@@ -52,14 +52,14 @@ def line_with(kind: str, **limits: float) -> Iterator[Line]:
                     raise
 
             http = stack.enter_context(Serving(watched)).http
-            yield HttpLine(http, http.initialize() if kind == "http-session" else None)
+            yield HttpMcpClient(http, http.initialize() if kind == "http-session" else None)
             assert failed == []
         else:
             env = {f"ENFILADE_{name.upper()}": str(value) for name, value in limits.items()}
             stdio = stack.enter_context(Stdio([sys.executable, SCRIPT, "stdio"], env))
             if kind == "stdio-session":
                 stdio.initialize()
-            yield StdioLine(stdio, stateless=kind == "stdio-stateless")
+            yield StdioMcpClient(stdio, stateless=kind == "stdio-stateless")
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +71,18 @@ def http() -> Iterator[Http]:
         serving.http.modern_call("let_go")
 
 
-def check_silent(line: Line) -> None:
+def check_silent(line: McpClient) -> None:
     """Let everything stubborn end, and check that nothing comes of it any more."""
     assert line.call("let_go").text == "done"
     outcome = line.call("echo", text="here")
     assert (outcome.text, outcome.notifications) == ("here", [])
-    if isinstance(line, StdioLine):
+    if isinstance(line, StdioMcpClient):
         assert line.stdio.stashed == []
         line.stdio.end()
-        assert line.stdio.rest() == []
+        assert line.stdio.read_to_end() == []
 
 
-@pytest.mark.parametrize("kind", LINES)
+@pytest.mark.parametrize("kind", CLIENT_KINDS)
 @pytest.mark.parametrize("tool", ["stubborn", "stubborn_reporting", "swallow"])
 def test_a_deadline_answers_all_the_same(kind: str, tool: str) -> None:
     with line_with(kind, request_timeout=0.2) as line:
@@ -92,7 +92,7 @@ def test_a_deadline_answers_all_the_same(kind: str, tool: str) -> None:
         check_silent(line)
 
 
-@pytest.mark.parametrize("kind", LINES)
+@pytest.mark.parametrize("kind", CLIENT_KINDS)
 def test_the_time_limit_of_a_tool_answers_all_the_same(kind: str) -> None:
     with line_with(kind) as line:
         outcome = line.call("stubborn_within_a_limit")
@@ -134,7 +134,7 @@ def test_the_round_of_a_handler_that_goes_on_ends_in_its_questions(kind: str) ->
 def test_a_batch_waits_for_none_of_them() -> None:
     """R-340: the others have their results, and the stubborn one its deadline."""
     with line_with("http-session", request_timeout=0.2) as line:
-        assert isinstance(line, HttpLine)
+        assert isinstance(line, HttpMcpClient)
         for accept in (JSON, STREAM, BOTH):
             session = line.http.initialize("2025-03-26")
             good = {"name": "echo", "arguments": {"text": "good"}}
@@ -213,7 +213,7 @@ def test_the_log_is_gone_and_calls_have_their_outcomes(how: str, transport: str)
         else:
             server = stack.enter_context(ServerProcess(python_command(SCRIPT, "http", "{port}")))
             http = Http(server.port)
-            line = HttpLine(http, http.initialize())
+            line = HttpMcpClient(http, http.initialize())
         assert line.call("break_the_log", how=how).text == how
         for _ in range(3):
             for tool in ("at_once", "later", "plain"):

@@ -17,7 +17,7 @@ from support.faults.servers import LOOPS
 from support.harness import eventually
 from support.http_client.connection import Http
 from support.servers.processes import environment, free_port, python_command
-from support.stdio_client.slow_reader import LIMIT, SCRIPT, Child
+from support.stdio_client.slow_reader import LIMIT, SCRIPT, SlowReader
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes of another kind")
 
@@ -30,7 +30,7 @@ PRINTED = 3
 DROPPED = re.compile(r" WARNING enfilade: (\d+) lines were dropped, because stderr was not read\n")
 
 
-def read_all(child: Child) -> str:
+def read_all(child: SlowReader) -> str:
     """Read what waits on stderr until the server has ended."""
     assert child.process.stderr is not None
     reader = threading.Thread(target=child._read, args=("stderr",), daemon=True)
@@ -43,7 +43,7 @@ def read_all(child: Child) -> str:
 @loops
 def test_calls_that_fail_go_on_for_ever(round: int, tmp_path: Path) -> None:
     """Each is logged with a traceback of a kilobyte; after 64 of them the pipe is full."""
-    with Child(tmp_path, SHORT, ("stdout",)) as child:
+    with SlowReader(tmp_path, SHORT, ("stdout",)) as child:
         child.initialize()
         for calls in (range(250), range(250, 500)):
             for id in calls:
@@ -58,7 +58,7 @@ def test_calls_that_fail_go_on_for_ever(round: int, tmp_path: Path) -> None:
 @loops
 def test_what_is_dropped_is_counted(round: int, tmp_path: Path) -> None:
     """Every line of the log arrives or is counted, in the format of the log."""
-    with Child(tmp_path, SHORT, ("stdout",)) as child:
+    with SlowReader(tmp_path, SHORT, ("stdout",)) as child:
         child.initialize()
         calls = 1500
         for start in range(0, calls, 500):  # fewer at once than may be in flight
@@ -81,7 +81,7 @@ def test_what_is_dropped_is_counted(round: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [100_000, 3_000_000])
 def test_a_tool_that_writes_holds_nobody_up(by: str, size: int, round: int, tmp_path: Path) -> None:
     """`print` and other writers in an `async def` tool, which runs in the event loop."""
-    with Child(tmp_path, SHORT, ("stdout",)) as child:
+    with SlowReader(tmp_path, SHORT, ("stdout",)) as child:
         child.initialize()
         child.call("chatter", size=size, by=by)
         child.send(id="ping", method="ping")
@@ -93,7 +93,7 @@ def test_a_tool_that_writes_holds_nobody_up(by: str, size: int, round: int, tmp_
 @loops
 def test_all_arrives_where_somebody_reads(round: int, tmp_path: Path) -> None:
     """No line is lost at the end, nor cut."""
-    with Child(tmp_path, SHORT) as child:
+    with SlowReader(tmp_path, SHORT) as child:
         child.initialize()
         for id in range(20):
             child.call("chatter", id=id, size=79 * 500, by=("print", "stderr", "native")[id % 3])
@@ -109,11 +109,11 @@ def test_all_arrives_where_somebody_reads(round: int, tmp_path: Path) -> None:
 def test_stdout_is_the_protocol_s(command: str, round: int, tmp_path: Path) -> None:
     """R-401: from before the app is imported, by `enfilade run`, until after the lifespan and exit handlers."""
     more = {} if command == "run" else {"command": [sys.executable, str(SCRIPT)]}
-    with Child(tmp_path, {**SHORT, "STUBBORN": "talk"}, **more) as child:
+    with SlowReader(tmp_path, {**SHORT, "STUBBORN": "talk"}, **more) as child:
         child.initialize()
         child.call("chatter", size=100, by="print")
         assert child.end("input") == 0
-        said = bytes(child.said["stdout"])
+        said = bytes(child.output["stdout"])
         if command == "script":  # run() cannot know what came before it, or comes after it
             assert said.startswith(b"printed while it is imported\n")
             said = said.removeprefix(b"printed while it is imported\n").removesuffix(b"printed at the exit\n")
@@ -128,7 +128,7 @@ def test_stdout_is_the_protocol_s(command: str, round: int, tmp_path: Path) -> N
 @pytest.mark.parametrize("faulthandler", ["0", "1"])
 def test_a_crash_is_told(faulthandler: str, round: int, tmp_path: Path) -> None:
     """A fault in native code: the frames that led there are on the real stderr."""
-    with Child(tmp_path, {"STUBBORN_FAULTHANDLER": faulthandler}) as child:
+    with SlowReader(tmp_path, {"STUBBORN_FAULTHANDLER": faulthandler}) as child:
         child.initialize()
         child.call("crash")
         assert child.wait() == -signal.SIGSEGV
@@ -139,7 +139,7 @@ def test_a_crash_is_told(faulthandler: str, round: int, tmp_path: Path) -> None:
 @loops
 def test_a_tool_that_closes_stderr(round: int, tmp_path: Path) -> None:
     """A failing call still has its outcome, and the log its line."""
-    with Child(tmp_path, SHORT) as child:
+    with SlowReader(tmp_path, SHORT) as child:
         child.initialize()
         child.call("close_stderr", id=1)
         assert "result" in child.answer(1)

@@ -29,8 +29,8 @@ from typing import Any
 import psutil
 
 from support.cluster.mixed_traffic import Traffic
-from support.cluster.server_processes import Fleet
-from support.faults.servers import faulty_fleet
+from support.cluster.server_processes import ProcessCluster
+from support.faults.servers import faulty_cluster
 from support.http_client.connection import Http
 from support.http_client.resuming_client import Lost, Refused
 from support.stores.valkey_server import Valkey
@@ -81,7 +81,7 @@ class Soak:
         seed: of everything that is left to chance.
     """
 
-    def __init__(self, fleet: Fleet, inventory: Inventory, seed: int) -> None:
+    def __init__(self, fleet: ProcessCluster, inventory: Inventory, seed: int) -> None:
         self._fleet, self._inventory, self._chance = fleet, inventory, random.Random(seed)
         self._over = threading.Event()
         self._kills = 0
@@ -232,7 +232,7 @@ def main(kinds: list[str]) -> int:
         seed = int(os.environ.get("ENFILADE_SEED") or random.SystemRandom().getrandbits(32))
         print(f"{kind}: {SECONDS:g} s, ENFILADE_SEED={seed}", flush=True)
         with tempfile.TemporaryDirectory() as folder, STORES[kind](Path(folder)) as (url, inventory):
-            with faulty_fleet(3, url, **SETTINGS) as fleet:
+            with faulty_cluster(3, url, **SETTINGS) as fleet:
                 soak = Soak(fleet, inventory, seed)
                 soak.run(SECONDS)
                 well = soak.report() and well

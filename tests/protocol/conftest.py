@@ -6,13 +6,13 @@ import pytest
 
 from enfilade.wire.revisions import ALL
 from support.every_revision import open_revision
-from support.harness import Http, Line, Serving
-from support.servers.content_server import Gallery
+from support.harness import Http, McpClient, Serving
+from support.servers.content_server import ContentServer
 
 
 @pytest.fixture(scope="session")
 def gallery() -> Iterator[Serving]:
-    with Serving(Gallery()) as serving:
+    with Serving(ContentServer()) as serving:
         yield serving
 
 
@@ -22,7 +22,7 @@ def gallery_http(gallery: Serving) -> Http:
 
 
 @pytest.fixture(params=ALL, scope="module")
-def each(request: pytest.FixtureRequest, gallery_http: Http) -> Iterator[Line]:
+def each(request: pytest.FixtureRequest, gallery_http: Http) -> Iterator[McpClient]:
     """A line in each revision in turn."""
     with open_revision(request.param, gallery_http) as line:
         yield line

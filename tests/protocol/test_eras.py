@@ -14,12 +14,12 @@ import pytest
 
 from enfilade import Caching, Context, MCPApp, Settings
 from enfilade.wire.revisions import HANDSHAKE, LATEST_STATELESS, STATELESS
-from support.every_revision import GALLERY, open_revision
-from support.harness import WORKBENCH, Http, HttpLine, Line, Serving, Stdio, open_line
-from support.http_client.asgi_calls import Asgi
+from support.every_revision import CONTENT_SERVER, open_revision
+from support.harness import PROBE_SERVER, Http, HttpMcpClient, McpClient, Serving, Stdio, open_client
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import CLIENT, HttpSession, request_of, stateless_meta
 from support.rounds import Call, server, text_of, value
-from support.servers.changing_server import ACKNOWLEDGED, Listening, get, listen, start_listen
+from support.servers.changing_server import ACKNOWLEDGED, ChangingServer, get, listen, start_listen
 from support.servers.content_server import SECRET
 from support.servers.processes import python_command
 
@@ -47,7 +47,7 @@ def test_101_102_both_eras_at_once(http: Http) -> None:
 @pytest.mark.parametrize("line_kind", ["http-stateless", "stdio-stateless"])
 def test_103_nothing_is_inferred_from_before(gallery_http: Http, line_kind: str) -> None:
     """R-103, R-408: what one request declares is not known of the next."""
-    with open_line(line_kind, gallery_http, GALLERY) as line:
+    with open_client(line_kind, gallery_http, CONTENT_SERVER) as line:
         asked = line.call("ask", meta=FORMS).result
         assert asked["resultType"] == "input_required"
         assert line.call("ask").error["code"] == -32021
@@ -58,7 +58,7 @@ def test_103_nothing_is_inferred_from_before(gallery_http: Http, line_kind: str)
 @pytest.mark.parametrize("kind", ["http-stateless", "stdio-stateless"])
 def test_107_117_118_283_285_discover(gallery_http: Http, kind: str) -> None:
     """R-107, R-117, R-118, R-283, R-285: its whole shape, over both transports."""
-    with open_line(kind, gallery_http, GALLERY) as line:
+    with open_client(kind, gallery_http, CONTENT_SERVER) as line:
         result = line.ask("server/discover").result
     assert set(result) == {"resultType", "supportedVersions", "capabilities", "ttlMs", "cacheScope", "_meta"}
     assert result["supportedVersions"] == list(STATELESS)
@@ -153,7 +153,7 @@ def test_274_275_29b_every_result_says_what_it_is(gallery_http: Http) -> None:
 
 def test_279_280_a_cancelled_request_hears_nothing(gallery_http: Http) -> None:
     """R-277, R-279, R-280: over stdio, where it could; neither a response nor a cancellation of the server's."""
-    with Stdio(python_command(GALLERY)) as stdio:
+    with Stdio(python_command(CONTENT_SERVER)) as stdio:
         params = {"name": "linger", "arguments": {}}
         stdio.request("tools/call", params, id=1, meta={**INFO, "progressToken": 1}, claim=LATEST_STATELESS)
         assert [stdio.read()["method"] for _ in range(2)] == ["notifications/progress", "notifications/message"]
@@ -164,7 +164,7 @@ def test_279_280_a_cancelled_request_hears_nothing(gallery_http: Http) -> None:
         }:
             assert stdio.take_notifications() == []
         stdio.close_input()
-        assert stdio.rest() == []
+        assert stdio.read_to_end() == []
 
 
 @pytest.mark.anyio
@@ -212,7 +212,7 @@ async def test_2a4_715_lists_depend_on_nobody() -> None:
     app = MCPApp("lists", caching={"tools/list": Caching(ttl=60, scope="public")})
     app.add_text_resource("note://a", "a")
     app.tool(lambda: "x", name="x")
-    asgi = Asgi(app)
+    asgi = AsgiClient(app)
     first = (await asgi.modern("tools/list")).result
     await asgi.modern("tools/call", {"name": "x"})
     await asgi.initialize()
@@ -222,7 +222,7 @@ async def test_2a4_715_lists_depend_on_nobody() -> None:
     assert (private["ttlMs"], private["cacheScope"]) == (0, "private")
 
 
-def test_2b1_progress_is_limited(line: Line) -> None:
+def test_2b1_progress_is_limited(line: McpClient) -> None:
     """R-2B1: of many reports a few are sent, and the last is one of them."""
     steps = line.call("report", steps=4000, meta={"progressToken": 1}).sent("notifications/progress")
     assert len(steps) < 2000
@@ -231,7 +231,7 @@ def test_2b1_progress_is_limited(line: Line) -> None:
 
 def test_2b3_2b6_2ca_what_a_listen_never_hears() -> None:
     """R-2B3, R-2B6, R-2CA: no log of anybody's call, nothing from before; and logging is declared."""
-    app = Listening()
+    app = ChangingServer()
 
     @app.tool
     async def shout(ctx: Context) -> str:
@@ -245,14 +245,14 @@ def test_2b3_2b6_2ca_what_a_listen_never_hears() -> None:
             app.change(["tools"])
             assert early.until("tools") == []
             with listen(http, "s", toolsListChanged=True, promptsListChanged=True) as heard:
-                assert len(HttpLine(http, None).call("shout", meta=INFO).sent("notifications/message")) == 1
+                assert len(HttpMcpClient(http, None).call("shout", meta=INFO).sent("notifications/message")) == 1
                 app.change(["prompts"])
                 assert heard.until("prompts") == []
 
 
 def test_2c5_any_uri_may_be_watched() -> None:
     """R-2C5: also one that the server does not know; the notification names it as it was asked for."""
-    app = Listening()
+    app = ChangingServer()
     with (
         Serving(app) as serving,
         start_listen(serving.http, 1, resourceSubscriptions=["note://nobody"]) as waiting,
@@ -364,7 +364,7 @@ def test_366_ping(gallery_http: Http, revision: str) -> None:
 
 def test_404_no_requests_in_the_stateless_era() -> None:
     """R-404: a question is part of the result, and what came out is that alone."""
-    with open_line("stdio-stateless", script=GALLERY) as line:
+    with open_client("stdio-stateless", script=CONTENT_SERVER) as line:
         outcome = line.call("ask", meta=FORMS)
     assert outcome.result["resultType"] == "input_required"
     assert outcome.notifications == []
@@ -372,7 +372,7 @@ def test_404_no_requests_in_the_stateless_era() -> None:
 
 def test_405_407_questions_and_cancellation_in_the_session_era() -> None:
     """R-405, R-407, R-361: both directions on one pipe; what is cancelled is not answered."""
-    with Stdio(python_command(GALLERY)) as stdio:
+    with Stdio(python_command(CONTENT_SERVER)) as stdio:
         params = {"protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}}, "clientInfo": CLIENT}
         stdio.ask("initialize", params, id=0)
         stdio.request("tools/call", {"name": "ask"}, id=1)
@@ -386,12 +386,12 @@ def test_405_407_questions_and_cancellation_in_the_session_era() -> None:
         while stdio.ask("tools/call", {"name": "stopped"}, id=3)["result"]["structuredContent"] != {"result": 1}:
             pass
         stdio.close_input()
-        assert [message for message in stdio.rest() if message.get("id") == 2] == []
+        assert [message for message in stdio.read_to_end() if message.get("id") == 2] == []
 
 
 def test_416_the_oldest_revision() -> None:
     """R-416, E-59: the same lines, and its own vocabulary."""
-    with Stdio(python_command(GALLERY)) as stdio:
+    with Stdio(python_command(CONTENT_SERVER)) as stdio:
         result = stdio.initialize("2024-11-05")["result"]
         assert result["protocolVersion"] == "2024-11-05"
         assert result["serverInfo"] == {"name": "gallery", "version": "1.0.0"}
@@ -401,7 +401,7 @@ def test_416_the_oldest_revision() -> None:
 
 def test_417_no_headers_no_rules_for_them() -> None:
     """R-417: `x-mcp-header` is published, and has no effect on a call."""
-    with open_line("stdio-stateless", script=WORKBENCH) as line:
+    with open_client("stdio-stateless", script=PROBE_SERVER) as line:
         tool = next(each for each in line.ask("tools/list").result["tools"] if each["name"] == "region")
         assert tool["inputSchema"]["properties"]["region"]["x-mcp-header"] == "Region"
         assert line.call("region", region="eu").text == "eu 0 False"
@@ -434,7 +434,7 @@ async def test_710_paths_stay_inside(tmp_path: Path, path: str) -> None:
         (tmp_path / "shelf" / "link").symlink_to(tmp_path / "secret")
     app = MCPApp("shelf")
     app.add_directory("shelf://", tmp_path / "shelf")
-    asgi = Asgi(app)
+    asgi = AsgiClient(app)
     assert (await asgi.modern("resources/read", {"uri": "shelf://book"})).result["contents"][0][
         "text"
     ] == "a book"
@@ -443,7 +443,7 @@ async def test_710_paths_stay_inside(tmp_path: Path, path: str) -> None:
     assert SECRET.encode() not in answered.body
 
 
-def test_712_the_log_tells_no_secrets(each: Line) -> None:
+def test_712_the_log_tells_no_secrets(each: McpClient) -> None:
     """R-712, R-719: what breaks is not logged to the client, whatever level it asked for."""
     meta = {PREFIX + "logLevel": "debug"} if each.stateless else None
     if not each.stateless:

@@ -15,8 +15,8 @@ from enfilade import Context, MCPApp, SamplingMessage, TextContent, sampling, ur
 from enfilade.wire.content import ToolResultContent, ToolUseContent
 from enfilade.wire.revisions import ALL, LATEST_STATELESS
 from support.every_revision import open_revision, opening_of
-from support.harness import Http, Line
-from support.http_client.asgi_calls import Asgi
+from support.harness import Http, McpClient
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import stateless_meta
 from support.rounds import EVERYTHING, Call, server
 from support.servers.content_server import BIG, META, SECRET, SOUND
@@ -67,7 +67,7 @@ METHODS: list[tuple[str, dict[str, Any] | None, tuple[str, str] | None]] = [
 
 @pytest.mark.parametrize(("method", "params", "span"), METHODS, ids=[f"5.1-{row[0]}" for row in METHODS])
 def test_a_method_is_served_where_it_exists(
-    each: Line, method: str, params: dict[str, Any] | None, span: tuple[str, str] | None
+    each: McpClient, method: str, params: dict[str, Any] | None, span: tuple[str, str] | None
 ) -> None:
     """§5.1, R-214, R-533: and elsewhere there is no such method; list methods need no params in a session."""
     outcome = each.ask(method, params)
@@ -338,7 +338,7 @@ CODES: list[tuple[str, str, dict[str, Any], int, int, int]] = [
     ids=[f"5.3-{row[0]}" for row in CODES],
 )
 def test_the_code_is_that_of_the_revision(
-    each: Line, method: str, params: dict[str, Any], codes: tuple[int, int, int]
+    each: McpClient, method: str, params: dict[str, Any], codes: tuple[int, int, int]
 ) -> None:
     """§5.3, R-523, trap 24: and what broke is not told to the client."""
     outcome = each.ask(method, params)
@@ -349,7 +349,7 @@ def test_the_code_is_that_of_the_revision(
         assert outcome.error["data"] == NOWHERE
 
 
-def test_53_arguments_that_do_not_fit_are_for_the_model(each: Line) -> None:
+def test_53_arguments_that_do_not_fit_are_for_the_model(each: McpClient) -> None:
     """SEP-1303, C-03: a result that the model can read and act on, in every revision."""
     outcome = each.call("measure", width="wide")
     assert outcome.result["isError"] is True
@@ -357,7 +357,7 @@ def test_53_arguments_that_do_not_fit_are_for_the_model(each: Line) -> None:
     assert "structuredContent" not in outcome.result
 
 
-def test_518_what_a_tool_raises_is_a_result(each: Line) -> None:
+def test_518_what_a_tool_raises_is_a_result(each: McpClient) -> None:
     """R-518, R-719: without its words, which may be anything."""
     outcome = each.call("crash")
     assert outcome.result["isError"] is True
@@ -371,7 +371,7 @@ def test_53_a_level_that_is_none(gallery_http: Http) -> None:
 
 
 @pytest.mark.parametrize("tool", ["write", "ask", "visit"])
-def test_53_a_capability_that_the_client_lacks(each: Line, tool: str) -> None:
+def test_53_a_capability_that_the_client_lacks(each: McpClient, tool: str) -> None:
     """R-289, R-290, R-303, R-540: it is not asked; stateless clients are told what they would have to declare."""
     outcome = each.call(tool)
     if each.stateless:
@@ -391,7 +391,7 @@ async def test_213_what_a_server_does_not_have_it_does_not_serve(method: str) ->
 
     But lists are empty there: clients ask for all of them, whatever the capabilities say.
     """
-    asgi = Asgi(MCPApp("empty"))
+    asgi = AsgiClient(MCPApp("empty"))
     answered = await asgi.modern(method, {"name": "x", "uri": "x:y"})
     assert (answered.status, answered.response["error"]["code"]) == (404, NO_METHOD)
     opened = await asgi.initialize()
@@ -412,7 +412,7 @@ async def test_213_what_a_server_does_not_have_it_does_not_serve(method: str) ->
     [(GUIDE, "visitor"), ({"type": "ref/resource", "uri": "gallery://{room}"}, "room")],
     ids=["531-prompt", "531-template"],
 )
-def test_531_completion(each: Line, ref: dict[str, Any], argument: str) -> None:
+def test_531_completion(each: McpClient, ref: dict[str, Any], argument: str) -> None:
     """R-531: of both kinds of reference, in all revisions; the context of older ones is empty."""
     asked = {"ref": ref, "argument": {"name": argument, "value": ""}}
     found = each.ask("completion/complete", asked).result["completion"]

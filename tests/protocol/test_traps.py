@@ -14,31 +14,31 @@ import pytest
 
 from enfilade import Context, Settings
 from enfilade.wire.revisions import ALL, HANDSHAKE, LATEST_HANDSHAKE, LATEST_STATELESS, STATELESS
-from support.harness import Http, HttpLine, Line, Serving
+from support.harness import Http, HttpMcpClient, McpClient, Serving
 from support.http_client.connection import CLIENT, HttpSession, request_of, stateless_meta
 from support.rounds import Call, server, text_of, value
-from support.servers.changing_server import ACKNOWLEDGED, EVERYTHING, Listening, get, id_of, listen
-from support.servers.probe_server import Workbench
+from support.servers.changing_server import ACKNOWLEDGED, EVERYTHING, ChangingServer, get, id_of, listen
+from support.servers.probe_server import ProbeServer
 
 PREFIX = "io.modelcontextprotocol/"
 PARSE, INVALID, NO_METHOD, BAD_PARAMS, MISMATCH, BAD_VERSION = -32700, -32600, -32601, -32602, -32020, -32022
 
 
 @pytest.fixture(scope="module")
-def changing() -> Iterator[tuple[Listening, Http]]:
+def changing() -> Iterator[tuple[ChangingServer, Http]]:
     """A server whose lists and resources change when it is told to."""
-    app = Listening()
+    app = ChangingServer()
     with Serving(app) as serving:
         serving.http.modern("tools/list")
         yield app, serving.http
 
 
-def opened(name: str, line: Line) -> None:
+def opened(name: str, line: McpClient) -> None:
     """Let a waiting call of the workbench go."""
     line.call("release", name=name)
 
 
-def test_trap_1_one_is_not_its_text(line: Line) -> None:
+def test_trap_1_one_is_not_its_text(line: McpClient) -> None:
     """R-276, D5: both are in flight together, and each gets its own answer."""
     name = f"trap-1-{type(line).__name__}-{line.stateless}"
     number = line.starts("wait", id=101, name=f"{name}-number")
@@ -53,11 +53,11 @@ def test_trap_1_one_is_not_its_text(line: Line) -> None:
 def test_trap_2_an_id_that_is_in_flight(http: Http) -> None:
     """R-209, R-210, R-307, D5b: all are served, each on its own POST, in a session as well as stateless."""
     session = http.initialize()
-    line = HttpLine(http, session)
+    line = HttpMcpClient(http, session)
     first = line.starts("wait", id=7, name="trap-2")
     line.until("trap-2", "entered")
     assert line.call("add", id=7, a=1, b=2).text == "3"
-    stateless = HttpLine(http, None)
+    stateless = HttpMcpClient(http, None)
     assert stateless.call("add", id=7, a=1, b=2).text == "3"
     opened("trap-2", stateless)
     assert first().text == "trap-2 released"
@@ -65,7 +65,7 @@ def test_trap_2_an_id_that_is_in_flight(http: Http) -> None:
 
 
 @pytest.mark.parametrize("id", [None, True, 1.5], ids=["null", "true", "1.5"])
-def test_trap_3_an_id_that_is_none(line: Line, id: Any) -> None:
+def test_trap_3_an_id_that_is_none(line: McpClient, id: Any) -> None:
     """R-209, E-33, D17: an invalid request and never a notification."""
     meta = stateless_meta() if line.stateless else None
     body = json.dumps(request_of("tools/list", {}, id, meta)).encode()
@@ -84,19 +84,19 @@ def test_trap_4_202_has_no_body(http: Http) -> None:
         assert (reply.status, reply.body, reply.header("content-type")) == (202, b"", None)
 
 
-def test_trap_5_each_notification_on_its_own_stream(changing: tuple[Listening, Http]) -> None:
+def test_trap_5_each_notification_on_its_own_stream(changing: tuple[ChangingServer, Http]) -> None:
     """R-266, R-2C4, R-330: what a call causes goes with it, what changes goes to who listens, and never both."""
     app, http = changing
     session = http.initialize()
     with get(session) as heard, listen(http, "trap-5", **EVERYTHING) as listened:
-        for line, what in ((HttpLine(http, session), "tools"), (HttpLine(http, None), "resources")):
+        for line, what in ((HttpMcpClient(http, session), "tools"), (HttpMcpClient(http, None), "resources")):
             assert line.call("change", what=[what]).notifications == []
         app.change(["prompts"])
         for stream in (heard, listened):
             assert stream.until("prompts") == ["tools", "resources"]
 
 
-def test_trap_6_one_copy_for_each(changing: tuple[Listening, Http]) -> None:
+def test_trap_6_one_copy_for_each(changing: tuple[ChangingServer, Http]) -> None:
     """R-330, R-2C6: a session has it once; each listen has a copy of its own, with its own id."""
     app, http = changing
     with (
@@ -136,15 +136,15 @@ def test_trap_7_accept(http: Http, accept: Any, status: int) -> None:
 @pytest.mark.parametrize("stateless", [True, False], ids=["stateless", "session"])
 def test_trap_8_comments_keep_a_stream_alive(stateless: bool) -> None:
     """R-270, R-271, R-36B: comments, and no event without data."""
-    app = Workbench(settings=Settings(keep_alive=0.02, stream_grace=0.02, resumable=False))
+    app = ProbeServer(settings=Settings(keep_alive=0.02, stream_grace=0.02, resumable=False))
     with Serving(app) as serving:
-        line = HttpLine(serving.http, None if stateless else serving.http.initialize())
+        line = HttpMcpClient(serving.http, None if stateless else serving.http.initialize())
         params = {"name": "wait", "arguments": {"name": "trap-8"}}
         start = serving.http.start_modern if line.session is None else line.session.start
         with start("tools/call", params) as waiting:
             lines = waiting.lines()
             assert next(lines).startswith(b":")
-            app.bench.door("trap-8").set()
+            app.calls.gate("trap-8").set()
             rest = list(lines)
     assert rest
     assert all(each == b"" or each[:1] == b":" or each.split(b": ")[1:] not in ([], [b""]) for each in rest)
@@ -256,7 +256,7 @@ def test_trap_14_no_session_before_the_body_is_good(http: Http, body: bytes) -> 
 
 def test_trap_15_a_disconnect_means_two_things(http: Http) -> None:
     """R-277, R-325: it cancels a stateless call, and a session's call goes on."""
-    line, session = HttpLine(http, None), http.initialize()
+    line, session = HttpMcpClient(http, None), http.initialize()
     params = [{"name": "wait", "arguments": {"name": f"trap-15-{era}"}} for era in ("stateless", "session")]
     stateless = http.start_modern("tools/call", params[0])
     kept = session.start("tools/call", params[1])
@@ -283,7 +283,7 @@ def test_trap_16_no_event_is_empty(gallery_http: Http, revision: str) -> None:
 
 
 @pytest.mark.parametrize("last", ["0", "1", "_GET_stream", "someone-elses"])
-def test_trap_17_nothing_is_replayed(changing: tuple[Listening, Http], last: str) -> None:
+def test_trap_17_nothing_is_replayed(changing: tuple[ChangingServer, Http], last: str) -> None:
     """R-352, R-355, R-717, D3: whatever a client makes up, it hears nothing of before."""
     app, http = changing
     one, other = http.initialize(), http.initialize()
@@ -326,7 +326,7 @@ def answer(session: HttpSession, question: dict[str, Any], value: Any) -> None:
     assert session.post({"jsonrpc": "2.0", "id": question["id"], "result": result}).status == 202
 
 
-def test_trap_19_nothing_of_one_era_in_the_other(each: Line) -> None:
+def test_trap_19_nothing_of_one_era_in_the_other(each: McpClient) -> None:
     """R-274, R-275, R-501: on every stateless result, the empty ones included, and on none of a session."""
     asked = [
         ("tools/list", None),
@@ -349,22 +349,22 @@ def test_trap_19_nothing_of_one_era_in_the_other(each: Line) -> None:
 
 def test_trap_19_the_last_word_of_a_listen() -> None:
     """R-2C7: the result that ends a listen is a result like any other."""
-    app = Listening()
+    app = ChangingServer()
     with Serving(app) as serving, listen(serving.http, "trap-19", toolsListChanged=True) as heard:
         serving.run(_end(app))
-        (last,) = heard.rest()
+        (last,) = heard.read_to_end()
     assert last["result"]["resultType"] == "complete"
     assert set(last["result"]["_meta"]) == {PREFIX + "subscriptionId", PREFIX + "serverInfo"}
 
 
-def _end(app: Listening) -> Any:
+def _end(app: ChangingServer) -> Any:
     async def end() -> None:
         app.changes.end()
 
     return end
 
 
-def test_trap_20_null_and_absent(each: Line) -> None:
+def test_trap_20_null_and_absent(each: McpClient) -> None:
     """R-502: a null that was said is sent; what was not said is absent."""
     assert "nextCursor" not in each.ask("tools/list").result
     meta = {PREFIX + "logLevel": "info"} if each.stateless else None
@@ -375,7 +375,7 @@ def test_trap_20_null_and_absent(each: Line) -> None:
 
 
 @pytest.mark.parametrize("token", [7, "7", 0, ""])
-def test_trap_21_progress(each: Line, token: Any) -> None:
+def test_trap_21_progress(each: McpClient, token: Any) -> None:
     """R-2B0: it rises, its token keeps its type, and nothing comes after the response."""
     reported = each.call("report", meta={"progressToken": token}).sent("notifications/progress")
     assert [(type(step["progressToken"]), step["progressToken"]) for step in reported] == [
@@ -385,7 +385,7 @@ def test_trap_21_progress(each: Line, token: Any) -> None:
     assert each.call("report").sent("notifications/progress") == [], "and none without a token"
 
 
-def test_trap_21_nothing_after_the_response(line: Line) -> None:
+def test_trap_21_nothing_after_the_response(line: McpClient) -> None:
     """R-279: what a tool leaves behind says nothing more."""
     meta: dict[str, Any] = {"progressToken": "late"}
     if line.stateless:
@@ -398,7 +398,7 @@ def test_trap_21_nothing_after_the_response(line: Line) -> None:
 @pytest.mark.parametrize("id", [5, "5"])
 def test_trap_22_listen(id: Any) -> None:
     """R-2C1, R-2C3, R-2C4: a stream in JSON mode too; the acknowledgement first; only what was asked for."""
-    app = Listening(settings=Settings(json_response=True))
+    app = ChangingServer(settings=Settings(json_response=True))
     with Serving(app) as serving:
         serving.http.modern("tools/list")
         with listen(serving.http, id, toolsListChanged=True) as heard:
@@ -408,7 +408,7 @@ def test_trap_22_listen(id: Any) -> None:
     assert (type(id_of(message)), id_of(message)) == (type(id), id)
 
 
-def test_trap_22_nothing_is_lost_before_the_acknowledgement(changing: tuple[Listening, Http]) -> None:
+def test_trap_22_nothing_is_lost_before_the_acknowledgement(changing: tuple[ChangingServer, Http]) -> None:
     """R-2C9: whoever has the acknowledgement has everything from then on."""
     app, http = changing
     with http.start_modern(
@@ -457,7 +457,7 @@ SITUATIONS = [
     ("method", "params", "codes"), [r[1:] for r in SITUATIONS], ids=[r[0] for r in SITUATIONS]
 )
 def test_trap_24_one_meaning_for_each_revision(
-    each: Line, method: str, params: Any, codes: list[int | None]
+    each: McpClient, method: str, params: Any, codes: list[int | None]
 ) -> None:
     """§5.3: the same request, and what each revision makes of it; `test_features.py` has all of it."""
     response = each.ask(method, params).response
@@ -465,7 +465,7 @@ def test_trap_24_one_meaning_for_each_revision(
     assert response.get("error", {}).get("code") == codes[ALL.index(each.revision)]
 
 
-def test_trap_24_structured_content(each: Line) -> None:
+def test_trap_24_structured_content(each: McpClient) -> None:
     """R-504: an array is structured content for those who know that; nobody else gets it."""
     result = each.call("bare").result
     assert result.get("structuredContent") == ([1, 2] if each.stateless else None)

@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from support.scaffold.installing import Shelf
+from support.scaffold.installing import OfflinePackages
 
 
 @pytest.fixture(scope="session")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> OfflinePackages:
     if os.name == "nt":
         pytest.skip("needs symbolic links, which not everybody may make there")
-    return Shelf(tmp_path_factory.mktemp("shelf"))
+    return OfflinePackages(tmp_path_factory.mktemp("shelf"))

@@ -32,7 +32,7 @@ from enfilade.scaffold import (
 from enfilade.setting_sources import load
 from enfilade.transports.http11.server import ServerOptions
 from support.scaffold.image import Image, instructions
-from support.scaffold.installing import Shelf
+from support.scaffold.installing import OfflinePackages
 from support.servers.processes import ROOT, ServerProcess, free_port
 
 SERVER = """
@@ -123,7 +123,7 @@ def hadolint(folder: Path) -> str:
 
 
 @pytest.fixture
-def image(tmp_path: Path, shelf: Shelf) -> Image:
+def image(tmp_path: Path, shelf: OfflinePackages) -> Image:
     return Image(tmp_path / "image" / "root", shelf)
 
 

@@ -24,7 +24,7 @@ from mcp import Client, StdioServerParameters
 from enfilade import Settings
 from enfilade.discovery import find_target
 from enfilade.scaffold import Plan, ScaffoldError, make_project, names_of, next_steps, project
-from support.scaffold.installing import Shelf, finished
+from support.scaffold.installing import OfflinePackages, run_to_end
 from support.servers.processes import ROOT, ServerProcess, enfilade_command
 
 SMALL = {
@@ -128,7 +128,7 @@ async def tools_of(client: Client) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def installed(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def installed(shelf: OfflinePackages, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return a project and the programs of an environment that it was installed into, `pip install .`."""
     folder = tmp_path_factory.mktemp("installed")
     place = make_project(PLANS["full"][0], folder)
@@ -137,12 +137,14 @@ def installed(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return place, programs
 
 
-def test_an_installed_project_is_imported(installed: tuple[Path, Path], shelf: Shelf, tmp_path: Path) -> None:
+def test_an_installed_project_is_imported(
+    installed: tuple[Path, Path], shelf: OfflinePackages, tmp_path: Path
+) -> None:
     place, programs = installed
     code = "import the_simple_server_name.tools.text as t, enfilade; print(t.__file__, enfilade.__file__)"
-    printed = finished([str(programs / "python"), "-c", code], shelf.env, tmp_path).split()
+    printed = run_to_end([str(programs / "python"), "-c", code], shelf.env, tmp_path).split()
     assert all(str(programs.parent) in path for path in printed), printed
-    said = finished([str(programs / "python"), "evals/eval_tools.py"], shelf.env, place)
+    said = run_to_end([str(programs / "python"), "evals/eval_tools.py"], shelf.env, place)
     assert said == "2 cases can be met\n"
 
 
@@ -152,7 +154,7 @@ def test_an_installed_project_is_imported(installed: tuple[Path, Path], shelf: S
     ids=" ".join,
 )
 def test_an_installed_project_is_served_over_stdio(
-    words: list[str], installed: tuple[Path, Path], shelf: Shelf
+    words: list[str], installed: tuple[Path, Path], shelf: OfflinePackages
 ) -> None:
     place, programs = installed
     parameters = StdioServerParameters(
@@ -166,7 +168,7 @@ def test_an_installed_project_is_served_over_stdio(
 
 
 def test_an_installed_project_is_served_from_anywhere(
-    installed: tuple[Path, Path], shelf: Shelf, tmp_path: Path
+    installed: tuple[Path, Path], shelf: OfflinePackages, tmp_path: Path
 ) -> None:
     _, programs = installed
     command = [str(programs / "enfilade"), "run", "-m", "the_simple_server_name.server", "-p", "{port}"]

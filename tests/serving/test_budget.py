@@ -21,7 +21,7 @@ from enfilade.state.tokens import Seal
 from enfilade.timings import Timings
 from enfilade.transports import request_parsing
 from enfilade.wire import jsonrpc
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import BOTH, modern_headers, request_of, stateless_meta
 
 
@@ -123,7 +123,9 @@ def runner(meter: Meter) -> Iterator[asyncio.Runner]:
         yield runner
 
 
-def ready(asgi: Asgi, era: str, method: str, params: dict[str, Any], token: str) -> tuple[dict[str, Any], bytes]:
+def ready(
+    asgi: AsgiClient, era: str, method: str, params: dict[str, Any], token: str
+) -> tuple[dict[str, Any], bytes]:
     """Return scope and body of a request, made before anything is counted."""
     message = request_of(method, params, 1, stateless_meta() if era == "stateless" else None)
     headers = modern_headers(message) if era == "stateless" else {"mcp-session-id": token}
@@ -133,7 +135,7 @@ def ready(asgi: Asgi, era: str, method: str, params: dict[str, Any], token: str)
 
 async def spend(app: MCPApp, meter: Meter, era: str, method: str, params: dict[str, Any]) -> Any:
     """Serve a request twice and count the second time."""
-    asgi = Asgi(app)
+    asgi = AsgiClient(app)
     token = (await asgi.initialize()).headers["mcp-session-id"]
     await asgi.send(*ready(asgi, era, method, params, token))
     scope, body = ready(asgi, era, method, params, token)

@@ -13,7 +13,7 @@ from enfilade.serving.cluster import WorkerChannel
 from enfilade.state.process_identity import process_namespace
 from enfilade.state.store import StoreError
 from enfilade.timings import Timings
-from support.cluster.in_process_workers import Crew, SharedMemory, crew_of
+from support.cluster.in_process_workers import InProcessCluster, SharedMemory, running_cluster
 from support.http_client.connection import modern_headers, request_of, stateless_meta
 
 pytestmark = pytest.mark.anyio
@@ -161,105 +161,107 @@ class TestLeases:
 
 
 @pytest.fixture(params=["together", "sqlite"])
-async def crew(request: pytest.FixtureRequest, tmp_path: Path, store: SharedMemory) -> AsyncIterator[Crew]:
+async def crew(
+    request: pytest.FixtureRequest, tmp_path: Path, store: SharedMemory
+) -> AsyncIterator[InProcessCluster]:
     url = f"sqlite:///{tmp_path / 'state.db'}"
-    async with crew_of([store] * 3 if request.param == "together" else [url] * 3) as crew:
+    async with running_cluster([store] * 3 if request.param == "together" else [url] * 3) as crew:
         yield crew
 
 
 class TestWorkers:
     """What arrives at one worker and is meant for another, and the other way round."""
 
-    async def test_a_change_is_told_by_all(self, crew: Crew) -> None:
+    async def test_a_change_is_told_by_all(self, crew: InProcessCluster) -> None:
         """R-369: to each session once."""
         streams = []
         for worker in range(3):
             client = await crew.client(worker=worker)
-            await client.start("resources/subscribe", {"uri": "note://a"}, worker).over()
+            await client.start("resources/subscribe", {"uri": "note://a"}, worker).finish()
             streams.append(await client.open(worker))
         crew.apps[1].change(["note://b", "note://a", "tools"])
         for stream in streams:
-            await stream.has(2)
-            assert sorted(stream.said) == ["note://a", "notifications/tools/list_changed"]
+            await stream.wait_for(2)
+            assert sorted(stream.texts) == ["note://a", "notifications/tools/list_changed"]
 
-    async def test_an_answer_finds_its_question(self, crew: Crew) -> None:
+    async def test_an_answer_finds_its_question(self, crew: InProcessCluster) -> None:
         """R-334."""
         client = await crew.client()
         crew.release("a")
         call = client.call("ask", name="a")
-        await call.has(2)
-        await client.answer(call.heard[1], 1)
-        await call.over()
-        assert call.said[-1] == "a accept"
+        await call.wait_for(2)
+        await client.answer(call.received[1], 1)
+        await call.finish()
+        assert call.texts[-1] == "a accept"
 
-    async def test_an_answer_to_anothers_question_counts_for_nothing(self, crew: Crew) -> None:
+    async def test_an_answer_to_anothers_question_counts_for_nothing(self, crew: InProcessCluster) -> None:
         """R-334, D3: an id is of no use in another session, wherever it is said."""
         client, stranger = await crew.client(), await crew.client()
         crew.release("a")
         call = client.call("ask", name="a")
-        await call.has(2)
-        question = call.heard[1]
+        await call.wait_for(2)
+        question = call.received[1]
         for worker in range(3):
             await stranger.answer(question, worker, "decline")
             nearly = question["id"][:-1] + ("1" if question["id"].endswith("0") else "0")
             for id in ("ask", "ask-x-y-z", "", 5, nearly, question["id"] + "00"):
                 await client.answer({"id": id} if id != "" else {"id": "none"}, worker, "decline")
         await client.answer(question, 2)
-        await call.over()
-        assert call.said[-1] == "a accept"
+        await call.finish()
+        assert call.texts[-1] == "a accept"
         for app in crew.apps:
             assert len(app.endpoint.services.asker) == 0
 
-    async def test_a_cancellation_finds_its_request(self, crew: Crew) -> None:
+    async def test_a_cancellation_finds_its_request(self, crew: InProcessCluster) -> None:
         """R-361, R-363, R-364: of its own session, and with an id of its type."""
         client, stranger = await crew.client(), await crew.client()
         call = client.call("say", name="a", count=2, hold=1)
-        await call.has(1)
+        await call.wait_for(1)
         await stranger.notify("notifications/cancelled", {"requestId": 1}, 2)
         for id in ("1", 2):
             await client.notify("notifications/cancelled", {"requestId": id}, 2)
         await client.notify("notifications/cancelled", {"requestId": 1}, 1)
-        await call.over()
-        assert (call.said, crew.apps[0].ended) == (["a 0"], ["a cancelled"])
+        await call.finish()
+        assert (call.texts, crew.apps[0].ended) == (["a 0"], ["a cancelled"])
 
-    async def test_an_ended_session_is_ended_everywhere(self, crew: Crew) -> None:
+    async def test_an_ended_session_is_ended_everywhere(self, crew: InProcessCluster) -> None:
         """R-315, R-316: from the next request on, although each worker knew it as alive."""
         client = await crew.client()
         call = client.call("say", name="a", count=2, hold=1)
-        await call.has(1)
+        await call.wait_for(1)
         stream = await client.open(1)
         for worker in range(3):
-            assert (await client.start("ping", {}, worker).over()).status == 200
+            assert (await client.start("ping", {}, worker).finish()).status == 200
         assert await client.delete(2) == 204
-        statuses = [(await client.start("ping", {}, worker).over()).status for worker in range(3)]
+        statuses = [(await client.start("ping", {}, worker).finish()).status for worker in range(3)]
         assert statuses == [404] * 3
-        await call.over()
-        await stream.over()
+        await call.finish()
+        await stream.finish()
         assert crew.apps[0].ended == ["a cancelled"]
 
-    async def test_a_log_level_holds_everywhere(self, crew: Crew) -> None:
+    async def test_a_log_level_holds_everywhere(self, crew: InProcessCluster) -> None:
         """R-367."""
         client = await crew.client()
         for worker in range(3):
-            assert len((await client.call("say", worker, name="a", count=1).over()).heard) == 2
-        await client.start("logging/setLevel", {"level": "error"}, 1).over()
+            assert len((await client.call("say", worker, name="a", count=1).finish()).received) == 2
+        await client.start("logging/setLevel", {"level": "error"}, 1).finish()
         for worker in range(3):
-            assert b'"info"' not in (await client.call("say", worker, name="a", count=1).over()).body
+            assert b'"info"' not in (await client.call("say", worker, name="a", count=1).finish()).body
 
-    async def test_what_is_watched_is_watched_everywhere(self, crew: Crew) -> None:
+    async def test_what_is_watched_is_watched_everywhere(self, crew: InProcessCluster) -> None:
         """R-368: while the stream is open at another worker."""
         client = await crew.client()
         stream = await client.open(0)
-        await client.start("resources/subscribe", {"uri": "note://a"}, 1).over()
+        await client.start("resources/subscribe", {"uri": "note://a"}, 1).finish()
         streaming = crew.apps[0].endpoint.services.sessions.streaming
         await stream.until(lambda: any(streaming.values()))
         crew.apps[2].change(["note://a"])
-        await stream.has(1)
-        await client.start("resources/unsubscribe", {"uri": "note://a"}, 2).over()
+        await stream.wait_for(1)
+        await client.start("resources/unsubscribe", {"uri": "note://a"}, 2).finish()
         await stream.until(lambda: not any(streaming.values()))
         crew.apps[1].change(["note://a", "tools"])
-        await stream.has(2)
-        assert stream.said == ["note://a", "notifications/tools/list_changed"]
+        await stream.wait_for(2)
+        assert stream.texts == ["note://a", "notifications/tools/list_changed"]
 
 
 class TestLostMessages:
@@ -267,35 +269,35 @@ class TestLostMessages:
 
     async def test_an_answer_is_found_by_looking(self, store: SharedMemory) -> None:
         """R-334."""
-        async with crew_of([store, store], timings=Timings(poll_interval=0.05)) as crew:
+        async with running_cluster([store, store], timings=Timings(poll_interval=0.05)) as crew:
             client = await crew.client()
             crew.release("a")
             call = client.call("ask", name="a")
-            await call.has(2)
+            await call.wait_for(2)
             store.bus.deaf = True
-            await client.answer(call.heard[1], 1)
-            await call.over()
-            assert call.said[-1] == "a accept"
+            await client.answer(call.received[1], 1)
+            await call.finish()
+            assert call.texts[-1] == "a accept"
 
     async def test_a_stream_is_resumed_by_looking(self, store: SharedMemory) -> None:
         """R-351: nothing depends on being woken."""
-        async with crew_of([store, store]) as crew:
+        async with running_cluster([store, store]) as crew:
             client = await crew.client()
             call = client.call("say", name="a", count=3, hold=1)
-            await call.has(1)
+            await call.wait_for(1)
             store.bus.deaf = True
             await call.cut()
             again = await client.resume(call.ids[0], 1)
-            await again.has(1)
+            await again.wait_for(1)
             crew.release("a")
-            await again.over()
-            assert again.said == ["a 0", "a 1", "a 2", "a done"]
+            await again.finish()
+            assert again.texts == ["a 0", "a 1", "a 2", "a done"]
 
     async def test_who_listens_is_told_of_all_that_may_have_changed(self, store: SharedMemory) -> None:
         """R-331, R-369, R-2C1: of no more than it asked for."""
-        async with crew_of([store, store]) as crew:
+        async with running_cluster([store, store]) as crew:
             client = await crew.client()
-            await client.start("resources/subscribe", {"uri": "note://a"}, 1).over()
+            await client.start("resources/subscribe", {"uri": "note://a"}, 1).finish()
             stream = await client.open(1)
             wanted = {"toolsListChanged": True, "resourceSubscriptions": ["note://b"]}
             listening = request_of("subscriptions/listen", {"notifications": wanted}, 1, stateless_meta())
@@ -304,29 +306,29 @@ class TestLostMessages:
             store.bus.deaf = True
             crew.apps[0].change(["tools", "note://a", "note://b"])
             store.bus.say_so()
-            await stream.until(lambda: "note://a" in stream.said)
+            await stream.until(lambda: "note://a" in stream.texts)
             await listens.until(lambda: b"note://b" in listens.body)
             lists = [f"notifications/{each}/list_changed" for each in ("tools", "resources")]
-            assert stream.said == [*lists, "note://a"]
+            assert stream.texts == [*lists, "note://a"]
             told = [each["method"] for each in listens.messages]
             assert sorted(told[1:]) == ["notifications/resources/updated", lists[0]]
 
     async def test_after_a_gap_nothing_is_relied_on(self, store: SharedMemory) -> None:
         """R-315, R-367, R-368: what was missed is looked up at the next request, and for open streams at once."""
-        async with crew_of([store, store]) as crew:
+        async with running_cluster([store, store]) as crew:
             client = await crew.client()
             ended = await crew.client()
             stream = await client.open(1)
             for each in (client, ended):
-                assert (await each.start("ping", {}, 1).over()).status == 200
+                assert (await each.start("ping", {}, 1).finish()).status == 200
             store.bus.deaf = True
             assert await ended.delete(0) == 204
-            await client.start("resources/subscribe", {"uri": "note://a"}, 0).over()
-            await client.start("logging/setLevel", {"level": "error"}, 0).over()
-            assert (await ended.start("ping", {}, 1).over()).status == 200, "nobody has told it"
+            await client.start("resources/subscribe", {"uri": "note://a"}, 0).finish()
+            await client.start("logging/setLevel", {"level": "error"}, 0).finish()
+            assert (await ended.start("ping", {}, 1).finish()).status == 200, "nobody has told it"
             store.bus.deaf = False
             store.bus.say_so()
-            assert (await ended.start("ping", {}, 1).over()).status == 404
-            assert b'"info"' not in (await client.call("say", 1, name="a", count=1).over()).body
+            assert (await ended.start("ping", {}, 1).finish()).status == 404
+            assert b'"info"' not in (await client.call("say", 1, name="a", count=1).finish()).body
             crew.apps[1].change(["note://a"])
-            await stream.until(lambda: stream.said[-1:] == ["note://a"])
+            await stream.until(lambda: stream.texts[-1:] == ["note://a"])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.harness import Line, Outcome, Stdio
+from support.harness import McpClient, Outcome, Stdio
 from support.servers import resource_server as served
 
 PROMPT = {"type": "ref/prompt", "name": "recommend"}
@@ -14,7 +14,7 @@ BOOK = {"type": "ref/resource", "uri": "library://{shelf}/{title}{?page}"}
 LOANS = {"type": "ref/resource", "uri": "loans://{reader}{/days*}"}
 
 
-def complete(line: Line, ref: dict[str, str], name: str, value: str, **more: Any) -> Outcome:
+def complete(line: McpClient, ref: dict[str, str], name: str, value: str, **more: Any) -> Outcome:
     return line.ask("completion/complete", {"ref": ref, "argument": {"name": name, "value": value}, **more})
 
 
@@ -31,17 +31,17 @@ def complete(line: Line, ref: dict[str, str], name: str, value: str, **more: Any
     ],
     ids=["enum", "enum, typed", "literal", "nothing known", "template", "template, nothing known", "given list"],
 )
-def test_suggests(library: Line, ref: dict[str, str], name: str, value: str, values: list[str]) -> None:
+def test_suggests(library: McpClient, ref: dict[str, str], name: str, value: str, values: list[str]) -> None:
     found = complete(library, ref, name, value).result["completion"]
     assert found == {"values": values, "total": len(values), "hasMore": False}
 
 
-def test_a_function_knows_what_is_settled(library: Line) -> None:
+def test_a_function_knows_what_is_settled(library: McpClient) -> None:
     found = complete(library, PROMPT, "known", "E", context={"arguments": {"shelf": "facts"}})
     assert found.result["completion"]["values"] == [f"E of facts in {library.revision}"]
 
 
-def test_no_more_than_a_hundred(library: Line) -> None:
+def test_no_more_than_a_hundred(library: McpClient) -> None:
     found = complete(library, COVER, "cover", "x").result["completion"]
     assert (len(found["values"]), found["values"][1], found["total"], found["hasMore"]) == (100, "x1", 250, True)
 
@@ -57,14 +57,14 @@ def test_no_more_than_a_hundred(library: Line) -> None:
     ],
     ids=["prompt", "template", "no template", "argument", "kind"],
 )
-def test_wrong_references(library: Line, ref: dict[str, str], name: str, why: str) -> None:
+def test_wrong_references(library: McpClient, ref: dict[str, str], name: str, why: str) -> None:
     """R-531, protocol §5.3: -32602."""
     error = complete(library, ref, name, "x").error
     assert error["code"] == -32602
     assert why in error["message"]
 
 
-def test_failures_are_masked(library: Line) -> None:
+def test_failures_are_masked(library: McpClient) -> None:
     """R-719."""
     assert complete(library, COVER, "cover", "crash").error["message"].startswith("Internal error (id ")
 

@@ -10,7 +10,7 @@ import pytest
 from enfilade import Context, MCPApp, ToolError
 from enfilade.serving import chaining
 from support.exchanges import Message
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import modern_headers, request_of, stateless_meta
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 Body = Callable[[Context], Any]
 
 
-def serve(body: Body) -> Asgi:
+def serve(body: Body) -> AsgiClient:
     """Return a server whose one tool does what `body` does."""
     app = MCPApp("context")
 
@@ -29,11 +29,11 @@ def serve(body: Body) -> Asgi:
             await done
         return "done"
 
-    return Asgi(app)
+    return AsgiClient(app)
 
 
 async def sent(
-    asgi: Asgi,
+    asgi: AsgiClient,
     *,
     meta: dict[str, Any] | None = None,
     level: str | None = None,
@@ -109,7 +109,7 @@ class TestProgress:
             await ctx.progress.report(9)
             return "done"
 
-        messages = await sent(Asgi(app), meta={"progressToken": "p"})
+        messages = await sent(AsgiClient(app), meta={"progressToken": "p"})
         assert [message["params"]["progress"] for message in messages] == [5, 8, 9]
 
     async def test_two_calls_at_once_have_nothing_to_do_with_each_other(self) -> None:
@@ -124,7 +124,7 @@ class TestProgress:
                 await ctx.progress.report(step)
             return "done"
 
-        asgi = Asgi(app)
+        asgi = AsgiClient(app)
         few, many = await asyncio.gather(
             sent(asgi, meta={"progressToken": 1}, steps=2), sent(asgi, meta={"progressToken": "1"}, steps=5)
         )
@@ -186,7 +186,7 @@ class TestLog:
                 ctx.progress.report(number)
             return "done"
 
-        messages = await sent(Asgi(app), level="info", meta={"progressToken": "p"})
+        messages = await sent(AsgiClient(app), level="info", meta={"progressToken": "p"})
         logged = [
             message["params"]["data"] for message in messages if message["method"] == "notifications/message"
         ]
@@ -228,7 +228,7 @@ class TestAboutTheCall:
 
 
 @pytest.fixture
-def chained() -> Asgi:
+def chained() -> AsgiClient:
     """Tools that call tools."""
     app = MCPApp("Chained Tools")
 
@@ -255,17 +255,17 @@ def chained() -> Asgi:
     async def who(ctx: Context) -> dict[str, Any]:
         return {"id": ctx.request_id, "revision": ctx.peer.revision}
 
-    return Asgi(app)
+    return AsgiClient(app)
 
 
-async def called(asgi: Asgi, tool: str, /, **arguments: Any) -> dict[str, Any]:
+async def called(asgi: AsgiClient, tool: str, /, **arguments: Any) -> dict[str, Any]:
     return (await asgi.modern("tools/call", {"name": tool, "arguments": arguments})).result
 
 
 class TestChaining:
     """P7, D34, D35."""
 
-    async def test_a_deep_chain(self, chained: Asgi) -> None:
+    async def test_a_deep_chain(self, chained: AsgiClient) -> None:
         """D35: it ends in an error, not in a wrong number and not in the depths of the stack."""
         limit = chaining.MAXIMUM_DEPTH
         assert (await called(chained, "descend", depth=limit))["structuredContent"] == {"result": limit}
@@ -285,17 +285,17 @@ class TestChaining:
         ids=["failing", "listed name", "wrong arguments", "qualified name", "a tool that is not there"],
     )
     async def test_a_result_comes_back(
-        self, chained: Asgi, tool: str, arguments: dict[str, Any], error: bool, text: str
+        self, chained: AsgiClient, tool: str, arguments: dict[str, Any], error: bool, text: str
     ) -> None:
         """A failed call is a result with `is_error`, returned and not raised by `call_raw`."""
         found = (await called(chained, "relay", tool=tool, arguments=arguments))["structuredContent"]
         assert found["error"] is error
         assert text in found["text"]
 
-    async def test_the_list(self, chained: Asgi) -> None:
+    async def test_the_list(self, chained: AsgiClient) -> None:
         found = (await called(chained, "names"))["structuredContent"]["result"]
         assert found == ["descend", "relay", "refuse", "names", "who"]
 
-    async def test_it_is_the_same_call(self, chained: Asgi) -> None:
+    async def test_it_is_the_same_call(self, chained: AsgiClient) -> None:
         found = (await called(chained, "relay", tool="who", arguments={}))["structuredContent"]
         assert found["text"].replace(" ", "") == '{"id":1,"revision":"2026-07-28"}'.replace(" ", "")

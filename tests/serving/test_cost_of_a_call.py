@@ -23,7 +23,7 @@ from uvicorn.server import ServerState
 
 from enfilade import Context, MCPApp
 from enfilade.transports.http11.protocol import HttpProtocol
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import BOTH, modern_headers, request_of, stateless_meta
 
 BASELINE = Path(__file__).with_name("cost_of_a_call.json")
@@ -152,7 +152,7 @@ class HttpWire(Wire):
 
 
 async def wire_of(era: str, tool: str, arguments: dict[str, Any], kind: type[Wire] = Wire) -> Wire:
-    asgi = Asgi(app)
+    asgi = AsgiClient(app)
     stateless = era == "stateless"
     meta = {**(stateless_meta() if stateless else {}), **({"progressToken": 1} if tool == "count" else {})}
     message = request_of("tools/call", {"name": tool, "arguments": arguments}, 1, meta or None)

@@ -16,7 +16,7 @@ from enfilade.serving.execution import TimeLimit, ToolTimeoutError
 from enfilade.serving.request import Request
 from enfilade.timings import Timings
 from enfilade.wire.message import RequestParams
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import modern_headers, request_of, stateless_meta
 from support.servers.calls_in_process import messages, result, text
 
@@ -203,7 +203,7 @@ async def test_the_requests_deadline_outranks_the_limit_of_the_tool(caplog: pyte
             seen.append(ctx.cancelled)
 
     call = request_of("tools/call", {"name": "work", "arguments": {}}, 1, stateless_meta())
-    (answer,) = (await Asgi(app).post(call, **modern_headers(call))).messages
+    (answer,) = (await AsgiClient(app).post(call, **modern_headers(call))).messages
     assert answer["error"]["code"] == -32603
     assert answer["error"]["message"] == "The request took longer than 0.02 seconds and was stopped"
     assert seen == [True]
@@ -241,7 +241,7 @@ async def test_the_log_says_that_a_handler_goes_on(caplog: pytest.LogCaptureFixt
         return "done"
 
     call = request_of("tools/call", {"name": "work", "arguments": {}}, 1, stateless_meta())
-    posting = asyncio.create_task(Asgi(app).post(call, **modern_headers(call)))
+    posting = asyncio.create_task(AsgiClient(app).post(call, **modern_headers(call)))
     while len(caplog.records) < 2:
         await asyncio.sleep(0.005)
     assert caplog.records[1].getMessage() == (

@@ -13,12 +13,12 @@ from enfilade.wire.content import TextContent
 from enfilade.wire.jsonrpc import RpcError
 from enfilade.wire.message import Message
 from enfilade.wire.tools import CallToolResult
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 
 pytestmark = pytest.mark.anyio
 
 
-def app_with(*middleware: Any) -> Asgi:
+def app_with(*middleware: Any) -> AsgiClient:
     app = MCPApp("middleware", middleware=middleware)
 
     @app.tool
@@ -31,10 +31,10 @@ def app_with(*middleware: Any) -> Asgi:
         second = await ctx.tools.call("leaf")
         return f"{first} {second}"
 
-    return Asgi(app)
+    return AsgiClient(app)
 
 
-async def call(asgi: Asgi, tool: str = "leaf") -> Any:
+async def call(asgi: AsgiClient, tool: str = "leaf") -> Any:
     return await asgi.modern("tools/call", {"name": tool, "arguments": {}})
 
 

@@ -14,7 +14,7 @@ from starlette.routing import Mount
 
 from enfilade import Context, MCPApp
 from support.harness import Serving, Stdio
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 
 pytestmark = pytest.mark.anyio
 
@@ -66,7 +66,7 @@ def test_in_a_host_that_says_nothing_of_its_lifespan() -> None:
 
 async def test_many_first_requests_start_it_once() -> None:
     watched = Watched()
-    asgi = Asgi(watched.app)
+    asgi = AsgiClient(watched.app)
     call = {"name": "look", "arguments": {}}
     answers = await asyncio.gather(*(asgi.modern("tools/call", call) for _ in range(20)))
     assert {answered.result["content"][0]["text"] for answered in answers} == {"'the pool'"}
@@ -91,7 +91,7 @@ def test_one_loop_after_another() -> None:
 
     async def use() -> None:
         async with watched.app.running():
-            answered = await Asgi(watched.app).modern("tools/call", {"name": "look", "arguments": {}})
+            answered = await AsgiClient(watched.app).modern("tools/call", {"name": "look", "arguments": {}})
             assert answered.status == 200
 
     for _ in range(2):
@@ -142,7 +142,7 @@ def test_over_stdio(tmp_path: Path, busy: bool, end: str) -> None:
             assert stdio.process.wait(30) == 0
         else:
             assert stdio.end() == 0
-        stdio.rest()
+        stdio.read_to_end()
         for reader in stdio.readers:
             reader.join(10)
         assert [line for line in stdio.log.split() if line in ("up", "down")] == ["up", "down"]
@@ -201,7 +201,7 @@ class TestFailures:
 
     async def test_a_start_that_fails_fails_the_request_of_a_silent_host(self) -> None:
         """And the next request tries again."""
-        asgi = Asgi(self.failing("up"))
+        asgi = AsgiClient(self.failing("up"))
         for _ in range(2):
             answered = await asgi.modern("tools/list")
             assert (answered.status, answered.response["error"]["code"]) == (500, -32603)

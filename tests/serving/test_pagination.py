@@ -13,8 +13,8 @@ from enfilade.serving.pagination import decode_cursor, encode_cursor
 from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import RpcError
 from enfilade.wire.message import PaginatedRequestParams
-from support.harness import Line
-from support.http_client.asgi_calls import Asgi
+from support.harness import McpClient
+from support.http_client.asgi_calls import AsgiClient
 
 LISTS = {
     "tools/list": "tools",
@@ -38,7 +38,7 @@ def make(monkeypatch: pytest.MonkeyPatch, entries: int = 7, **options: Any) -> M
 
 async def pages(app: MCPApp, method: str) -> list[dict[str, Any]]:
     """Return every page of a list, one after the other."""
-    client = Asgi(app)
+    client = AsgiClient(app)
     found: list[dict[str, Any]] = []
     params: dict[str, Any] = {}
     while not found or "nextCursor" in found[-1]:
@@ -118,7 +118,7 @@ async def test_a_cursor_is_good_for_another_worker(monkeypatch: pytest.MonkeyPat
     other = MCPApp()
     for number in range(7):
         other.add_tool(lambda: "", name=f"t{number}")
-    found = await Asgi(other).modern("tools/list", {"cursor": cursor})
+    found = await AsgiClient(other).modern("tools/list", {"cursor": cursor})
     assert [each["name"] for each in found.result["tools"]] == ["t3", "t4"]
 
 
@@ -151,7 +151,7 @@ def test_cursors_come_back(position: int) -> None:
 
 @pytest.mark.parametrize("method", LISTS)
 @pytest.mark.parametrize("cursor", [c for k, c in BAD_CURSORS.items() if k != "half a surrogate"])
-def test_a_cursor_that_was_never_given_out(library: Line, method: str, cursor: str) -> None:
+def test_a_cursor_that_was_never_given_out(library: McpClient, method: str, cursor: str) -> None:
     """R-532: -32602; what an empty one means is in `test_leniency.py`."""
     error = library.ask(method, {"cursor": cursor}).error
     assert (error["code"], error["message"]) == (-32602, "Invalid params: unknown cursor")

@@ -8,7 +8,7 @@ import pytest
 from enfilade import MCPApp
 from enfilade.primitives.tool import Tool
 from enfilade.timings import Timings
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 
 
 def app_with_tools() -> MCPApp:
@@ -106,7 +106,7 @@ def test_what_cannot_be_built_yet_is_built_by_its_first_call(
         stop.set()
         await serving
         params = {"name": "one", "arguments": {"text": "built now"}}
-        answered = await Asgi(app).modern("tools/call", params)
+        answered = await AsgiClient(app).modern("tools/call", params)
         assert answered.result["content"][0]["text"] == "built now"
 
     with caplog.at_level("WARNING", "enfilade.serving"):

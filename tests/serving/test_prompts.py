@@ -7,10 +7,10 @@ from mcp_types import ElicitResult
 from pydantic import BaseModel
 
 from enfilade import Context, MCPApp, connect
-from support.harness import Line, Outcome
+from support.harness import McpClient, Outcome
 
 
-def get(line: Line, name: str, **arguments: Any) -> Outcome:
+def get(line: McpClient, name: str, **arguments: Any) -> Outcome:
     return line.ask("prompts/get", {"name": name, "arguments": arguments})
 
 
@@ -18,7 +18,7 @@ def texts(outcome: Outcome) -> list[str]:
     return [message["content"]["text"] for message in outcome.result["messages"]]
 
 
-def test_lists_prompts(library: Line) -> None:
+def test_lists_prompts(library: McpClient) -> None:
     found = library.ask("prompts/list").result["prompts"]
     assert [each["name"] for each in found] == ["recommend", "describe", "refuse"]
     assert found[0] == {
@@ -40,7 +40,7 @@ def test_lists_prompts(library: Line) -> None:
     }
 
 
-def test_arguments_arrive_as_their_types_say(library: Line) -> None:
+def test_arguments_arrive_as_their_types_say(library: McpClient) -> None:
     found = get(
         library, "recommend", shelf="facts", pages="50", mood="dark", since="2026-01-01", known='["Emma"]'
     )
@@ -49,7 +49,7 @@ def test_arguments_arrive_as_their_types_say(library: Line) -> None:
     assert found.result["description"] == "Ask for a book."
 
 
-def test_without_arguments(library: Line) -> None:
+def test_without_arguments(library: McpClient) -> None:
     """Also where there is no member for them."""
     found = library.ask("prompts/get", {"name": "describe"}).result["messages"]
     assert [message["content"]["type"] for message in found] == ["image", "text", "text"]
@@ -70,26 +70,26 @@ def test_without_arguments(library: Line) -> None:
     ],
     ids=["unknown prompt", "missing", "no choice", "unknown argument", "no string"],
 )
-def test_wrong_requests(library: Line, name: str, arguments: dict[str, Any], why: str) -> None:
+def test_wrong_requests(library: McpClient, name: str, arguments: dict[str, Any], why: str) -> None:
     """R-530: -32602, with the argument's name."""
     error = get(library, name, **arguments).error
     assert error["code"] == -32602
     assert why in error["message"]
 
 
-def test_words_for_the_client(library: Line) -> None:
+def test_words_for_the_client(library: McpClient) -> None:
     assert get(library, "refuse", how="told").error == {"code": -32603, "message": "Not today"}
 
 
 @pytest.mark.parametrize("how", ["crash"])
-def test_failures_are_masked(library: Line, how: str) -> None:
+def test_failures_are_masked(library: McpClient, how: str) -> None:
     """R-719."""
     error = get(library, "refuse", how=how).error
     assert error["code"] == -32603
     assert error["message"].startswith("Internal error (id ")
 
 
-def test_caching_hints(library: Line) -> None:
+def test_caching_hints(library: McpClient) -> None:
     """R-2A0: of the list; a prompt itself has none."""
     listed = library.ask("prompts/list").result
     assert (listed.get("ttlMs"), listed.get("cacheScope")) == (
@@ -98,7 +98,7 @@ def test_caching_hints(library: Line) -> None:
     assert "ttlMs" not in get(library, "describe").result
 
 
-def test_handlers_use_what_the_server_has(library: Line) -> None:
+def test_handlers_use_what_the_server_has(library: McpClient) -> None:
     arguments = {"shelf": "facts", "pages": 7, "known": ["Emma"]}
     found = library.call("fill_in", name="recommend", arguments=arguments)
     assert "FACTS 7 light None ['Emma']" in found.text

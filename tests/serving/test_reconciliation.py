@@ -9,7 +9,7 @@ import pytest
 from enfilade.state.memory import MemoryKeys
 from enfilade.state.store import ENDED, StoreError
 from enfilade.timings import Timings
-from support.cluster.in_process_workers import Client, Crew, SharedMemory, crew_of
+from support.cluster.in_process_workers import ClusterClient, InProcessCluster, SharedMemory, running_cluster
 from support.stores.opened import until
 
 pytestmark = pytest.mark.anyio
@@ -42,16 +42,16 @@ def counted_gets(store: SharedMemory, monkeypatch: pytest.MonkeyPatch) -> list[s
     return asked
 
 
-async def status(client: Client, worker: int) -> int:
-    return (await client.start("ping", {}, worker).over()).status
+async def status(client: ClusterClient, worker: int) -> int:
+    return (await client.start("ping", {}, worker).finish()).status
 
 
-async def ready(crew: Crew) -> list[str | None]:
+async def ready(crew: InProcessCluster) -> list[str | None]:
     return [await app.endpoint.ready() for app in crew.apps]
 
 
-async def started(store: SharedMemory, timings: Timings | None = None) -> Crew:
-    crew = Crew([store], timings)
+async def started(store: SharedMemory, timings: Timings | None = None) -> InProcessCluster:
+    crew = InProcessCluster([store], timings)
     await crew.apps[0].endpoint.start()
     return crew
 
@@ -60,7 +60,7 @@ async def test_a_probe_puts_back_what_is_missing_and_says_so_once(
     store: SharedMemory, caplog: pytest.LogCaptureFixture
 ) -> None:
     """R-315: each worker restores the ends that it knows, also those that were lost before another had looked."""
-    async with crew_of([store, store]) as crew:
+    async with running_cluster([store, store]) as crew:
         ended = await crew.client(worker=0)
         assert await ended.delete(0) == 204
         secret = await store.keys.get("secret")
@@ -69,7 +69,7 @@ async def test_a_probe_puts_back_what_is_missing_and_says_so_once(
             assert await ready(crew) == [None, None]
         assert await store.keys.get("secret") == secret
         late = await started(store)
-        late_ended = Client(late, ended.token, ended.revision)
+        late_ended = ClusterClient(late, ended.token, ended.revision)
         assert await status(late_ended, 0) == 404, "a new worker finds its end in the store"
         await late.stop()
     assert [record.message.startswith(EMPTIED) for record in caplog.records] == [True, True], (
@@ -79,28 +79,32 @@ async def test_a_probe_puts_back_what_is_missing_and_says_so_once(
 
 async def test_a_worker_that_starts_while_the_store_is_empty_waits_for_the_secret(store: SharedMemory) -> None:
     """R-310: so that no session is given out that others do not know; and none is refused that they gave out."""
-    async with crew_of([store]) as crew:
+    async with running_cluster([store]) as crew:
         old = await crew.client()
         lose_everything(store)
         late = await started(store)
         fresh = await late.client()
-        assert await status(Client(late, old.token, old.revision), 0) == 200
-        assert await status(Client(crew, fresh.token, fresh.revision), 0) == 200
+        assert await status(ClusterClient(late, old.token, old.revision), 0) == 200
+        assert await status(ClusterClient(crew, fresh.token, fresh.revision), 0) == 200
         await late.stop()
 
 
 async def test_sessions_of_both_are_served_although_no_message_arrives(store: SharedMemory) -> None:
     """R-310: a secret that is not known is looked for in the store."""
-    async with crew_of([store], timings=Timings(secret_wait=0.0)) as crew:
+    async with running_cluster([store], timings=Timings(secret_wait=0.0)) as crew:
         old = await crew.client()
         lose_everything(store)
         store.bus.deaf = True
         late = await started(store, Timings(secret_wait=0.0))
         fresh = await late.client()
-        assert await status(Client(late, old.token, old.revision), 0) == 404, "nobody has put it back yet"
-        assert await status(Client(crew, fresh.token, fresh.revision), 0) == 200, "it was found in the store"
+        assert await status(ClusterClient(late, old.token, old.revision), 0) == 404, "nobody has put it back yet"
+        assert await status(ClusterClient(crew, fresh.token, fresh.revision), 0) == 200, (
+            "it was found in the store"
+        )
         late.apps[0].endpoint._reconciler._next_poll = 0.0
-        assert await status(Client(late, old.token, old.revision), 0) == 200, "the first has put it back by that"
+        assert await status(ClusterClient(late, old.token, old.revision), 0) == 200, (
+            "the first has put it back by that"
+        )
         await late.stop()
 
 
@@ -108,14 +112,14 @@ async def test_a_worker_that_made_a_secret_expects_the_others(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R-315: whoever calls before the others are back at the store waits, and is refused only after that."""
-    async with crew_of([store], timings=Timings(secret_wait=3600.0)) as crew:
+    async with running_cluster([store], timings=Timings(secret_wait=3600.0)) as crew:
         old = await crew.client()
         lose_everything(store)
         store.bus.deaf = True  # as after an outage in which the first worker has lost its connection
         late = await started(store, Timings(secret_wait=3600.0))
         asked = counted_gets(store, monkeypatch)
-        calls = [asyncio.create_task(status(Client(late, old.token, old.revision), 0)) for _ in range(5)]
-        stranger = asyncio.create_task(status(Client(late, "c3RyYW5nZXI", old.revision), 0))
+        calls = [asyncio.create_task(status(ClusterClient(late, old.token, old.revision), 0)) for _ in range(5)]
+        stranger = asyncio.create_task(status(ClusterClient(late, "c3RyYW5nZXI", old.revision), 0))
         await asyncio.sleep(0.3)
         assert not any(each.done() for each in calls)
         assert await ready(crew) == [None]  # which puts the secret back
@@ -131,7 +135,7 @@ async def test_whoever_comes_while_a_look_is_under_way_waits_for_it(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R-315: two requests with a secret that is not known here; neither is refused because the other one asks."""
-    async with crew_of([store], timings=Timings(secret_wait=0.0)) as crew:
+    async with running_cluster([store], timings=Timings(secret_wait=0.0)) as crew:
         lose_everything(store)
         store.bus.deaf = True
         late = await started(store, Timings(secret_wait=0.0))
@@ -143,14 +147,14 @@ async def test_whoever_comes_while_a_look_is_under_way_waits_for_it(
             return await plain(key)
 
         monkeypatch.setattr(store.keys, "get", slow)
-        calls = [status(Client(crew, fresh.token, fresh.revision), 0) for _ in range(5)]
+        calls = [status(ClusterClient(crew, fresh.token, fresh.revision), 0) for _ in range(5)]
         assert await asyncio.gather(*calls) == [200] * 5
         await late.stop()
 
 
 async def test_ends_are_put_back_before_the_secret(store: SharedMemory) -> None:
     """R-315: with the secret alone, another worker would take a session for live that was ended."""
-    async with crew_of([store]) as crew:
+    async with running_cluster([store]) as crew:
         ended = await crew.client()
         assert await ended.delete(0) == 204
         lose_everything(store)
@@ -170,7 +174,7 @@ async def test_ends_are_put_back_before_the_secret(store: SharedMemory) -> None:
 
 async def test_who_puts_a_secret_back_tells_the_others(store: SharedMemory) -> None:
     """So that they accept it at once, and not only at their next look."""
-    async with crew_of([store], timings=Timings(lease_renewal=3600.0)) as crew:
+    async with running_cluster([store], timings=Timings(lease_renewal=3600.0)) as crew:
         old = await crew.client()
         lose_everything(store)
         store.bus.deaf = True
@@ -186,15 +190,15 @@ async def test_who_puts_a_secret_back_tells_the_others(store: SharedMemory) -> N
 async def test_strangers_do_not_make_a_worker_ask_the_store_each_time(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with crew_of([store], timings=Timings(secret_wait=0.0)) as crew:
+    async with running_cluster([store], timings=Timings(secret_wait=0.0)) as crew:
         asked = counted_gets(store, monkeypatch)
         for number in range(20):
-            assert await status(Client(crew, f"forged{number}", "2025-11-25"), 0) == 404
+            assert await status(ClusterClient(crew, f"forged{number}", "2025-11-25"), 0) == 404
         assert asked.count("secret") == 1
 
 
 async def test_it_is_looked_after_at_each_renewal_and_after_each_gap(store: SharedMemory) -> None:
-    async with crew_of([store], timings=Timings(lease_renewal=0.02)):
+    async with running_cluster([store], timings=Timings(lease_renewal=0.02)):
         secret = await store.keys.get("secret")
         lose_everything(store)
 
@@ -203,7 +207,7 @@ async def test_it_is_looked_after_at_each_renewal_and_after_each_gap(store: Shar
                 await asyncio.sleep(0.005)
 
         await asyncio.wait_for(is_back(), 20)
-    async with crew_of([store], timings=Timings(lease_renewal=3600.0)):
+    async with running_cluster([store], timings=Timings(lease_renewal=3600.0)):
         lose_everything(store)
         store.bus.say_so()
         await asyncio.wait_for(is_back(), 20)
@@ -212,7 +216,7 @@ async def test_it_is_looked_after_at_each_renewal_and_after_each_gap(store: Shar
 async def test_not_ready_while_the_store_does_not_take_the_secret(
     store: SharedMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with crew_of([store]) as crew:
+    async with running_cluster([store]) as crew:
         lose_everything(store)
         with monkeypatch.context() as patch:
 
@@ -230,7 +234,7 @@ async def test_an_outage_within_is_made_up_for(
 ) -> None:
     """The ends of sessions are restored although the store failed after it had taken the secret."""
     caplog.set_level(logging.DEBUG, "enfilade.serving")
-    async with crew_of([store], timings=Timings(agreement_retries=(0.0, 0.0, 0.0, 0.0))) as crew:
+    async with running_cluster([store], timings=Timings(agreement_retries=(0.0, 0.0, 0.0, 0.0))) as crew:
         client = await crew.client()
         assert await client.delete() == 204
         session_key = f"session:{next(iter(crew.apps[0].endpoint.services.sessions._ended))}"
@@ -256,7 +260,7 @@ async def test_what_is_remembered_of_ended_sessions_is_bounded(
     from enfilade.transports.http import sessions
 
     monkeypatch.setattr(sessions, "_ENDED", 3)
-    async with crew_of([store]) as crew:
+    async with running_cluster([store]) as crew:
         for _ in range(5):
             assert await (await crew.client()).delete() == 204
         known = crew.apps[0].endpoint.services.sessions
@@ -266,7 +270,7 @@ async def test_what_is_remembered_of_ended_sessions_is_bounded(
 
 
 async def test_a_given_secret_is_not_put_into_the_store_but_ended_sessions_are(store: SharedMemory) -> None:
-    async with crew_of([store], secret="a secret of thirty-two characters") as crew:
+    async with running_cluster([store], secret="a secret of thirty-two characters") as crew:
         client = await crew.client()
         assert await client.delete() == 204
         lose_everything(store)
@@ -278,14 +282,14 @@ async def test_a_given_secret_is_not_put_into_the_store_but_ended_sessions_are(s
 
 async def test_a_resource_watched_while_the_bus_was_lost_is_told_of_afterwards(store: SharedMemory) -> None:
     """R-367: a change of it may have been missed, and one notification too many does no harm."""
-    async with crew_of([store, store]) as crew:
+    async with running_cluster([store, store]) as crew:
         client = await crew.client()
         stream = await client.open(1)
         store.bus.deaf = True
-        await client.start("resources/subscribe", {"uri": "note://a"}, 0).over()
-        await client.call("change", 0, what=["note://a"]).over()
+        await client.start("resources/subscribe", {"uri": "note://a"}, 0).finish()
+        await client.call("change", 0, what=["note://a"]).finish()
         await asyncio.sleep(4 * Timings().change_debounce)  # until the message about the change is lost as well
-        assert "note://a" not in stream.said
+        assert "note://a" not in stream.texts
         store.bus.deaf = False
         store.bus.say_so()
-        await stream.until(lambda: "note://a" in stream.said)
+        await stream.until(lambda: "note://a" in stream.texts)

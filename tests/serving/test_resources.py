@@ -13,8 +13,8 @@ from mcp.shared.exceptions import MCPError
 from enfilade import Context, Depends, MCPApp, PromptError, Request, ResourceError, ToolError, connect
 from enfilade.wire.content import TextResourceContents
 from enfilade.wire.revisions import HANDSHAKE
-from support.harness import Line, Outcome, Stdio
-from support.http_client.asgi_calls import Asgi
+from support.harness import McpClient, Outcome, Stdio
+from support.http_client.asgi_calls import AsgiClient
 from support.servers import resource_server as served
 from support.servers.resource_server import PIXEL
 
@@ -22,16 +22,16 @@ NOT_FOUND = {False: -32002, True: -32602}
 """Code by whether the client is stateless (protocol §5.3)."""
 
 
-def read(line: Line, uri: str) -> Outcome:
+def read(line: McpClient, uri: str) -> Outcome:
     return line.ask("resources/read", {"uri": uri})
 
 
-def contents(line: Line, uri: str) -> list[dict[str, Any]]:
+def contents(line: McpClient, uri: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = read(line, uri).result["contents"]
     return found
 
 
-def test_lists_resources_and_no_templates(library: Line) -> None:
+def test_lists_resources_and_no_templates(library: McpClient) -> None:
     found = library.ask("resources/list").result["resources"]
     assert [each["uri"] for each in found] == [
         "library://rules",
@@ -50,7 +50,7 @@ def test_lists_resources_and_no_templates(library: Line) -> None:
     assert found[2]["_meta"] == {"example.org/a": 1}
 
 
-def test_lists_templates(library: Line) -> None:
+def test_lists_templates(library: McpClient) -> None:
     found = library.ask("resources/templates/list").result["resourceTemplates"]
     assert [each["uriTemplate"] for each in found] == [
         "library://{shelf}/{title}{?page}",
@@ -65,25 +65,25 @@ def test_lists_templates(library: Line) -> None:
     }
 
 
-def test_reads_text(library: Line) -> None:
+def test_reads_text(library: McpClient) -> None:
     assert contents(library, "library://rules") == [
         {"uri": "library://rules", "mimeType": "text/plain", "text": "Be quiet."}
     ]
 
 
-def test_reads_bytes(library: Line) -> None:
+def test_reads_bytes(library: McpClient) -> None:
     (found,) = contents(library, "library://stamp")
     assert base64.b64decode(found.pop("blob")) == PIXEL
     assert found == {"uri": "library://stamp", "mimeType": "image/png"}
 
 
-def test_reads_data(library: Line) -> None:
+def test_reads_data(library: McpClient) -> None:
     (found,) = contents(library, "library://catalogue")
     assert found["mimeType"] == "application/json"
     assert json.loads(found["text"])[1] == {"title": "Ulysses", "pages": 736}
 
 
-def test_reads_several_contents(library: Line) -> None:
+def test_reads_several_contents(library: McpClient) -> None:
     """R-522."""
     assert [each["uri"] for each in contents(library, "library://hall")] == [
         "library://hall/clock",
@@ -99,12 +99,12 @@ def test_reads_several_contents(library: Line) -> None:
         ("LIBRARY://fiction/Zo%c3%ab", "FICTION: 'Zoë', page 1"),
     ],
 )
-def test_reads_by_template(library: Line, uri: str, text: str) -> None:
+def test_reads_by_template(library: McpClient, uri: str, text: str) -> None:
     """The contents have the URI that was asked for, however it was spelled."""
     assert contents(library, uri) == [{"uri": uri, "mimeType": "text/plain", "text": text}]
 
 
-def test_a_template_may_read_another_resource(library: Line) -> None:
+def test_a_template_may_read_another_resource(library: McpClient) -> None:
     (found,) = contents(library, "loans://Ada/2026-01-01/2026-01-02")
     assert json.loads(found["text"]) == {
         "reader": "Ada",
@@ -116,14 +116,14 @@ def test_a_template_may_read_another_resource(library: Line) -> None:
 @pytest.mark.parametrize(
     "uri", ["library://nothing", "nowhere://x", "library://fiction/x/y", "", "no URI", "failing://"]
 )
-def test_what_is_not_there(library: Line, uri: str) -> None:
+def test_what_is_not_there(library: McpClient, uri: str) -> None:
     """R-523, trap 24: a code for each revision, with the URI, and never empty contents."""
     error = read(library, uri).error
     assert error["code"] == NOT_FOUND[library.stateless]
     assert error["data"] == {"uri": uri}
 
 
-def test_what_its_author_says_is_not_there(library: Line) -> None:
+def test_what_its_author_says_is_not_there(library: McpClient) -> None:
     """R-523."""
     error = read(library, "failing://gone").error
     assert error["code"] == NOT_FOUND[library.stateless]
@@ -144,7 +144,7 @@ def test_every_revision_of_the_session_era(revision: str) -> None:
         assert stdio.ask("resources/read", {"uri": "library://nothing"})["error"]["code"] == -32002
 
 
-def test_what_another_resource_says_is_not_there(library: Line) -> None:
+def test_what_another_resource_says_is_not_there(library: McpClient) -> None:
     """The URI of the error is the one that the client asked for."""
     error = read(library, "failing://inner").error
     assert error["code"] == NOT_FOUND[library.stateless]
@@ -152,7 +152,7 @@ def test_what_another_resource_says_is_not_there(library: Line) -> None:
     assert error["data"] == {"uri": "failing://inner"}
 
 
-def test_values_that_do_not_fit(library: Line) -> None:
+def test_values_that_do_not_fit(library: McpClient) -> None:
     error = read(library, "library://poetry/x?page=one").error
     assert error["code"] == -32602
     assert '"shelf" should be "fiction" or "facts", got string "poetry"' in error["message"]
@@ -161,19 +161,19 @@ def test_values_that_do_not_fit(library: Line) -> None:
 
 
 @pytest.mark.parametrize("title", ["..", "%2e%2e", "%2Fetc%2Fpasswd", "..%5Cx"])
-def test_values_that_lead_out(library: Line, title: str) -> None:
+def test_values_that_lead_out(library: McpClient, title: str) -> None:
     """R-520."""
     error = read(library, f"library://fiction/{title}").error
     assert (error["code"], "may hold neither" in error["message"]) == (-32602, True)
 
 
-def test_words_for_the_client(library: Line) -> None:
+def test_words_for_the_client(library: McpClient) -> None:
     error = read(library, "failing://told").error
     assert error == {"code": -32603, "message": "The key is lost", "data": {"key": 7, "uri": "failing://told"}}
 
 
 @pytest.mark.parametrize("how", ["crash", "leave"])
-def test_failures_are_masked(library: Line, how: str) -> None:
+def test_failures_are_masked(library: McpClient, how: str) -> None:
     """R-719: no exception's text leaves the server, and no handler ends it."""
     error = read(library, f"failing://{how}").error
     assert error["code"] == -32603
@@ -181,11 +181,11 @@ def test_failures_are_masked(library: Line, how: str) -> None:
     assert contents(library, "library://rules")
 
 
-def test_a_uri_without_end(library: Line) -> None:
+def test_a_uri_without_end(library: McpClient) -> None:
     assert read(library, "a://" + "x" * 10_000).error["code"] == -32602
 
 
-def test_caching_hints(library: Line) -> None:
+def test_caching_hints(library: McpClient) -> None:
     """R-2A0, R-2A3, trap 19: of lists and of resources, with safe defaults, for those who know them alone."""
     hints = [
         library.ask(method, params).result
@@ -201,7 +201,7 @@ def test_caching_hints(library: Line) -> None:
     assert found == (known if library.stateless else [(None, None)] * 4)
 
 
-def test_handlers_use_what_the_server_has(library: Line) -> None:
+def test_handlers_use_what_the_server_has(library: McpClient) -> None:
     assert library.call("fetch", uri="library://rules").text == "Be quiet."
     gone = library.call("fetch", uri="library://nothing").result
     assert gone["isError"] is True
@@ -214,7 +214,7 @@ def test_handlers_use_what_the_server_has(library: Line) -> None:
     assert json.loads(library.call("inventory").text)[:2] == ["library://rules", "library://stamp"]
 
 
-def test_subscribing_is_offered(library: Line) -> None:
+def test_subscribing_is_offered(library: McpClient) -> None:
     """R-213: what is advertised has a handler."""
     if not library.stateless:
         assert library.ask("resources/subscribe", {"uri": "library://rules"}).result == {}
@@ -282,7 +282,7 @@ async def test_files_are_listed_as_they_are(mode: str, tmp_path: Path) -> None:
 async def test_middleware_sees_every_request() -> None:
     """Chained reads, too."""
     seen: list[str] = []
-    app = served.Library()
+    app = served.ResourceServer()
 
     @app.add_middleware
     async def watch(request: Request, call_next: Any) -> Any:
@@ -372,7 +372,7 @@ async def test_its_meta_stands_in_the_list_and_in_what_is_read() -> None:
     app.add_resource(lambda name: b"x", "ui://pages/{name}", name="family", meta=meta)
     app.add_text_resource("ui://text", "<p>", meta=meta)
     app.add_text_resource("ui://plain", "<p>")
-    asgi = Asgi(app)
+    asgi = AsgiClient(app)
 
     async def read(uri: str) -> list[Any]:
         found = (await asgi.modern("resources/read", {"uri": uri})).result

@@ -33,7 +33,7 @@ from enfilade.wire.lifecycle import (
 )
 from enfilade.wire.revisions import HANDSHAKE, STATELESS
 from enfilade.wire.subscriptions import SubscriptionFilter
-from support.exchanges import Asked, parsed
+from support.exchanges import SentRequests, parsed
 
 pytestmark = pytest.mark.anyio
 
@@ -288,7 +288,7 @@ def test_the_message_is_legal_in_every_revision(change: Change, revision: str) -
     """R-2C3: in the stateless era it says whose it is, before that it must not."""
     meta = {"io.modelcontextprotocol/subscriptionId": 7} if revision in STATELESS else None
     message = parsed(notification_of(change, revision, {}, meta))
-    Asked(revision).check(message)
+    SentRequests(revision).check(message)
     assert message["method"] == change.method
     params = message.get("params", {})
     assert (params.get("uri"), params.get("_meta")) == (change.uri, meta)

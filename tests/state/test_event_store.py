@@ -15,7 +15,7 @@ from enfilade.state.event_store import EventCallback, EventMessage, EventStore, 
 from enfilade.state.store import StoreError
 from enfilade.timings import Timings
 from enfilade.transports.http import resumption
-from support.cluster.in_process_workers import Client, Connection, Crew, crew_of
+from support.cluster.in_process_workers import ClusterClient, InProcessCluster, WorkerResponse, running_cluster
 
 pytestmark = pytest.mark.anyio
 
@@ -166,48 +166,48 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> list[Any]:
     return ["memory://"] if request.param == "memory" else [f"sqlite:///{tmp_path / 'state.db'}"] * 2
 
 
-async def whole(client: Client, name: str) -> Connection:
-    return await client.call("say", name=name, count=5).over()
+async def whole(client: ClusterClient, name: str) -> WorkerResponse:
+    return await client.call("say", name=name, count=5).finish()
 
 
 @pytest.mark.parametrize("make", GOOD.values(), ids=GOOD)
 async def test_it_is_all_that_is_needed(stores: list[Any], make: Callable[[], Plain]) -> None:
     """S15, S16, S17, S46, R-351: from every position, at any worker, into the present, to the end."""
-    async with crew_of(stores, event_store=make()) as crew:
+    async with running_cluster(stores, event_store=make()) as crew:
         client = await crew.client()
         call = await whole(client, "a")
         assert [event.id is not None for event in call.events] == [True] * 7
         for at, id in enumerate(call.ids):
-            again = await client.get(id, len(stores) - 1).over()
+            again = await client.get(id, len(stores) - 1).finish()
             assert again.events == call.events[at + 1 :]
         call = client.call("say", name="b", count=4, hold=2)
-        await call.has(2)
+        await call.wait_for(2)
         await call.cut()
         again = await client.resume(call.ids[0], len(stores) - 1)
-        await again.has(2)
+        await again.wait_for(2)
         crew.release("b")
-        await again.over()
-        assert again.said == ["b 0", "b 1", "b 2", "b 3", "b done"]
+        await again.finish()
+        assert again.texts == ["b 0", "b 1", "b 2", "b 3", "b done"]
 
 
 @pytest.mark.parametrize("make", [*GOOD.values(), *BAD.values()], ids=[*GOOD, *BAD])
 async def test_nobody_hears_anothers_words_and_nobody_hangs(stores: list[Any], make: Callable[[], Plain]) -> None:
     """R-352, R-717, D3: with every id of every session, at every worker."""
     timings = Timings(log_retries=0.2, reader_poll=0.02)
-    async with crew_of(stores, timings, event_store=make()) as crew:
+    async with running_cluster(stores, timings, event_store=make()) as crew:
         clients = [await crew.client() for _ in range(3)]
         names = ["alice", "bob", "carol"]
         calls = [await whole(client, name) for client, name in zip(clients, names, strict=True)]
         for name, call in zip(names, calls, strict=True):
-            assert call.said == [*(f"{name} {number}" for number in range(5)), f"{name} done"]
+            assert call.texts == [*(f"{name} {number}" for number in range(5)), f"{name} done"]
         for client, name in zip(clients, names, strict=True):
             for of, call in zip(names, calls, strict=True):
                 for id in call.ids[::2]:
-                    again = await client.get(id, len(stores) - 1).over()
+                    again = await client.get(id, len(stores) - 1).finish()
                     check(again, name, own=of == name)
 
 
-def check(again: Connection, name: str, *, own: bool) -> None:
+def check(again: WorkerResponse, name: str, *, own: bool) -> None:
     """Check what somebody came back to: its own words, in order, or a refusal that tells nothing."""
     assert b"secret-password" not in again.body
     if not own:
@@ -216,7 +216,7 @@ def check(again: Connection, name: str, *, own: bool) -> None:
         assert again.status in (400, 503), again.body
         assert "message" in again.error
         return
-    log_lines = [each for each in again.said if each != "error -32603"]
+    log_lines = [each for each in again.texts if each != "error -32603"]
     assert all(each.startswith(f"{name} ") for each in log_lines), again.body
     rising = [f"{name} {number}" for number in range(5)] + [f"{name} done"]
     assert log_lines == [each for each in rising if each in log_lines]
@@ -227,17 +227,17 @@ async def test_a_store_that_keeps_nothing_costs_only_resumption(
     make: Callable[[], Plain],
 ) -> None:
     """R-350: no ids are given that would lead nowhere."""
-    async with crew_of(["memory://"], Timings(log_retries=0.1), event_store=make()) as crew:
+    async with running_cluster(["memory://"], Timings(log_retries=0.1), event_store=make()) as crew:
         client = await crew.client()
         call = await whole(client, "a")
-        assert call.said == [*(f"a {number}" for number in range(5)), "a done"]
+        assert call.texts == [*(f"a {number}" for number in range(5)), "a done"]
         assert call.ids == []
 
 
 async def test_what_it_is_given_says_nothing() -> None:
     """R-703: it is sealed, and printable, and streams of sessions have names unlike each other."""
     store = Plain()
-    async with crew_of(["memory://"], event_store=store) as crew:
+    async with running_cluster(["memory://"], event_store=store) as crew:
         clients = [await crew.client() for _ in range(2)]
         for client in clients:
             for _ in range(2):
@@ -326,13 +326,13 @@ async def test_a_crew_of_one_store(tmp_path: Path) -> None:
     """A store object that two workers share, as one of a database would be."""
     url = f"sqlite:///{tmp_path / 'state.db'}"
     store = Plain()
-    crew: Crew
-    async with crew_of([url, url], event_store=store) as crew:
+    crew: InProcessCluster
+    async with running_cluster([url, url], event_store=store) as crew:
         client = await crew.client()
         call = client.call("say", name="a", count=2, hold=1)
-        await call.has(1)
+        await call.wait_for(1)
         await call.cut()
         again = await client.resume(call.ids[0], 1)
         await crew.lose(0)
-        await again.over()
-        assert again.heard[-1]["error"]["message"] == resumption.GONE_TEXT
+        await again.finish()
+        assert again.received[-1]["error"]["message"] == resumption.GONE_TEXT

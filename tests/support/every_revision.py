@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from enfilade.wire.revisions import STATELESS
-from support.harness import HttpLine, Line, Stdio, StdioLine
+from support.harness import HttpMcpClient, McpClient, Stdio, StdioMcpClient
 from support.http_client.connection import Http
 
-GALLERY = Path(__file__).parent / "servers/content_server.py"
+CONTENT_SERVER = Path(__file__).parent / "servers/content_server.py"
 STDIO_ONLY = "2024-11-05"
 
 
 @contextmanager
-def open_revision(revision: str, http: Http, script: Path = GALLERY) -> Iterator[Line]:
+def open_revision(revision: str, http: Http, script: Path = CONTENT_SERVER) -> Iterator[McpClient]:
     """Open a line to a server in one revision.
 
     Args:
@@ -23,20 +23,20 @@ def open_revision(revision: str, http: Http, script: Path = GALLERY) -> Iterator
         http: where it is served over HTTP.
         script: what serves it over stdio.
     """
-    line: Line
+    line: McpClient
     if revision in STATELESS:
-        yield HttpLine(http, None)
+        yield HttpMcpClient(http, None)
     elif revision == STDIO_ONLY:
         with Stdio([sys.executable, str(script)]) as stdio:
             stdio.initialize(revision)
-            line = StdioLine(stdio, stateless=False)
+            line = StdioMcpClient(stdio, stateless=False)
             line.revision = revision
             yield line
     else:
-        yield HttpLine(http, http.initialize(revision))
+        yield HttpMcpClient(http, http.initialize(revision))
 
 
-def opening_of(line: Line, http: Http) -> dict[str, Any]:
+def opening_of(line: McpClient, http: Http) -> dict[str, Any]:
     """Return what the server says of itself in the line's revision."""
     if line.stateless:
         return line.ask("server/discover").result
@@ -44,6 +44,6 @@ def opening_of(line: Line, http: Http) -> dict[str, Any]:
     params = {"protocolVersion": line.revision, "capabilities": {}, "clientInfo": client}
     if line.over_http:
         return http.post({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).result
-    with Stdio([sys.executable, str(GALLERY)]) as stdio:
+    with Stdio([sys.executable, str(CONTENT_SERVER)]) as stdio:
         result: dict[str, Any] = stdio.initialize(line.revision)["result"]
         return result

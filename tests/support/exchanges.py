@@ -19,7 +19,7 @@ SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
 Message = dict[str, Any]
 
 
-def typed(id: Any) -> tuple[type, Any]:
+def typed_id(id: Any) -> tuple[type, Any]:
     """Return an id as a key that keeps its JSON type."""
     return type(id), id
 
@@ -37,7 +37,7 @@ def _int(digits: str) -> int | None:
     return int(digits) if len(digits) < 4000 else None
 
 
-def claim_of(message: Any) -> str | None:
+def claimed_revision(message: Any) -> str | None:
     """Return the protocol version in a request's own metadata."""
     params = message.get("params") if isinstance(message, dict) else None
     meta = params.get("_meta") if isinstance(params, dict) else None
@@ -53,7 +53,7 @@ def subscription_of(message: Any) -> Any:
 
 
 @dataclass
-class Asked:
+class SentRequests:
     """What the server was asked in one HTTP request, or so far over one pipe.
 
     Attributes:
@@ -70,7 +70,7 @@ class Asked:
             if isinstance(each, dict) and "id" in each and isinstance(each.get("method"), str):
                 id = each["id"]
                 if isinstance(id, int | str):
-                    self.methods[typed(id)] = each["method"]
+                    self.methods[typed_id(id)] = each["method"]
 
     def check(self, message: Message) -> None:
         """Check a message of the server.
@@ -79,14 +79,14 @@ class Asked:
             AssertionError: it is not legal in the revision of the exchange.
         """
         answers = "id" in message and "method" not in message
-        method = self.methods.get(typed(message["id"])) if answers else None
+        method = self.methods.get(typed_id(message["id"])) if answers else None
         revision = self.revision
         if method == "initialize" and "result" in message:
             revision = message["result"]["protocolVersion"]
         check_outgoing(revision or LATEST_HANDSHAKE, message, method)
 
 
-class Piped:
+class PipeExchange:
     """What the server was asked over one pipe, where a session and stateless requests may interleave.
 
     A message without an id does not say what it belongs to, unless it is of a listen; once there is a session, it
@@ -94,14 +94,14 @@ class Piped:
     """
 
     def __init__(self) -> None:
-        self.session = Asked(None)
+        self.session = SentRequests(None)
         self._stateless: str | None = None
-        self._by_id: dict[tuple[type, Any], Asked] = {}
+        self._by_id: dict[tuple[type, Any], SentRequests] = {}
 
-    def came(self, message: Any) -> None:
+    def note_request(self, message: Any) -> None:
         """Note what the client asks for."""
-        claim = claim_of(message)
-        fresh = Asked(None)
+        claim = claimed_revision(message)
+        fresh = SentRequests(None)
         if claim is not None:
             self._stateless = fresh.revision = claim if claim in STATELESS else LATEST_STATELESS
         fresh.note(message)
@@ -109,23 +109,23 @@ class Piped:
         asked.methods.update(fresh.methods)
         self._by_id.update(dict.fromkeys(fresh.methods, asked))
 
-    def left(self, message: Message) -> Asked:
+    def request_of(self, message: Message) -> SentRequests:
         """Return what a message of the server is an answer to, and note what it says of the session."""
         asked = self.session
         listen = subscription_of(message)
         if "method" in message and listen is not None:
-            asked = self._by_id.get(typed(listen), self.session)
+            asked = self._by_id.get(typed_id(listen), self.session)
         elif "method" in message and self.session.revision is None and self._stateless:
-            asked = Asked(self._stateless)
+            asked = SentRequests(self._stateless)
         elif "method" not in message:
-            asked = self._by_id.get(typed(message.get("id")), self.session)
+            asked = self._by_id.get(typed_id(message.get("id")), self.session)
         result = message.get("result")
         if asked is self.session and isinstance(result, dict) and "protocolVersion" in result:
             self.session.revision = result["protocolVersion"]
         return asked
 
 
-def asked_over_http(body: bytes, fields: Mapping[str, str], sessions: Mapping[str, str]) -> Asked:
+def requests_over_http(body: bytes, fields: Mapping[str, str], sessions: Mapping[str, str]) -> SentRequests:
     """Return what an HTTP request asks for.
 
     Args:
@@ -134,13 +134,13 @@ def asked_over_http(body: bytes, fields: Mapping[str, str], sessions: Mapping[st
         sessions: revision by session id, as far as sessions have been seen to open.
     """
     message = parsed(body)
-    asked = Asked(_revision(message, fields, sessions))
+    asked = SentRequests(_revision(message, fields, sessions))
     asked.note(message)
     return asked
 
 
 def _revision(message: Any, fields: Mapping[str, str], sessions: Mapping[str, str]) -> str:
-    claim = claim_of(message)
+    claim = claimed_revision(message)
     if claim is not None:
         return claim if claim in STATELESS else LATEST_STATELESS
     version = fields.get("mcp-protocol-version", "").strip()

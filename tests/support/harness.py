@@ -2,7 +2,7 @@
 
 Nothing here is an MCP client that could be lenient or put things right: what a test says is what is sent, and
 every message that comes back is checked against the official schema of its revision before the test sees it.
-`open_line` gives the same few verbs for both eras over both transports, for behaviour that must not differ.
+`open_client` gives the same few verbs for both eras over both transports, for behaviour that must not differ.
 """
 
 import asyncio
@@ -21,16 +21,26 @@ import uvicorn
 
 from enfilade.wire.revisions import LATEST_HANDSHAKE, LATEST_STATELESS
 from support.exchanges import Message
-from support.http_client.connection import HeaderValue, Http, HttpSession, Waiting
+from support.http_client.connection import HeaderValue, Http, HttpSession, PendingReply
 from support.stdio_client.connection import Stdio
 
-__all__ = ["LINES", "WORKBENCH", "Http", "Line", "Outcome", "Serving", "Stdio", "eventually", "open_line"]
+__all__ = [
+    "CLIENT_KINDS",
+    "PROBE_SERVER",
+    "Http",
+    "McpClient",
+    "Outcome",
+    "Serving",
+    "Stdio",
+    "eventually",
+    "open_client",
+]
 
 T = TypeVar("T")
 
-WORKBENCH = Path(__file__).parent / "servers/probe_server.py"
+PROBE_SERVER = Path(__file__).parent / "servers/probe_server.py"
 
-LINES = ("http-session", "http-stateless", "stdio-session", "stdio-stateless")
+CLIENT_KINDS = ("http-session", "http-stateless", "stdio-session", "stdio-stateless")
 
 
 def eventually(look: Callable[[], T], what: str = "it did not happen", timeout: float = 30.0) -> T:
@@ -118,7 +128,7 @@ class Outcome:
         return [message["params"] for message in self.notifications if message["method"] == method]
 
 
-class Line(ABC):
+class McpClient(ABC):
     """One client's way to a server; ids count up by themselves unless a test names one."""
 
     revision: str
@@ -182,7 +192,7 @@ class Line(ABC):
         return self._count
 
 
-class HttpLine(Line):
+class HttpMcpClient(McpClient):
     over_http = True
 
     def __init__(self, http: Http, session: HttpSession | None) -> None:
@@ -207,7 +217,7 @@ class HttpLine(Line):
         return lambda: self._outcome(waiting)
 
     @staticmethod
-    def _outcome(waiting: Waiting) -> Outcome:
+    def _outcome(waiting: PendingReply) -> Outcome:
         messages = waiting.read().messages
         notifications = [message for message in messages if "method" in message]
         responses = [message for message in messages if "method" not in message]
@@ -231,7 +241,7 @@ class HttpLine(Line):
         assert (reply.status, reply.body) == (202, b"")
 
 
-class StdioLine(Line):
+class StdioMcpClient(McpClient):
     over_http = False
 
     def __init__(self, stdio: Stdio, *, stateless: bool) -> None:
@@ -260,8 +270,8 @@ class StdioLine(Line):
 
 
 @contextmanager
-def open_line(kind: str, http: Http | None = None, script: Path = WORKBENCH) -> Iterator[Line]:
-    """Open one of `LINES` to a workbench, or to another server.
+def open_client(kind: str, http: Http | None = None, script: Path = PROBE_SERVER) -> Iterator[McpClient]:
+    """Open one of `CLIENT_KINDS` to a workbench, or to another server.
 
     Args:
         kind: which.
@@ -271,12 +281,12 @@ def open_line(kind: str, http: Http | None = None, script: Path = WORKBENCH) -> 
     with ExitStack() as stack:
         if kind.startswith("http"):
             if http is None:
-                from support.servers.probe_server import Workbench
+                from support.servers.probe_server import ProbeServer
 
-                http = stack.enter_context(Serving(Workbench())).http
-            yield HttpLine(http, http.initialize() if kind == "http-session" else None)
+                http = stack.enter_context(Serving(ProbeServer())).http
+            yield HttpMcpClient(http, http.initialize() if kind == "http-session" else None)
         else:
             stdio = stack.enter_context(Stdio([sys.executable, str(script), "stdio"]))
             if kind == "stdio-session":
                 stdio.initialize()
-            yield StdioLine(stdio, stateless=kind == "stdio-stateless")
+            yield StdioMcpClient(stdio, stateless=kind == "stdio-stateless")

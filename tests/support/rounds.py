@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from enfilade import MCPApp
-from support.http_client.asgi_calls import Answered, Asgi
+from support.http_client.asgi_calls import AsgiClient, AsgiReply
 from support.http_client.connection import HeaderValue, modern_headers, request_of, stateless_meta
 
 EVERYTHING = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}, "context": {}}, "roots": {}}
@@ -56,7 +56,7 @@ class Call:
         capabilities: Mapping[str, Any] = EVERYTHING,
         headers: Mapping[str, HeaderValue] | None = None,
     ) -> None:
-        self.asgi = Asgi(app)
+        self.asgi = AsgiClient(app)
         self.method = method
         self.params = dict(params or {"name": name, "arguments": dict(arguments or {})})
         self.capabilities = capabilities
@@ -64,7 +64,7 @@ class Call:
         self.state: str | None = None
         self.rounds: list[dict[str, Any]] = []
 
-    async def round(self, responses: Any = None, *, app: Any = None, **changes: Any) -> Answered:
+    async def round(self, responses: Any = None, *, app: Any = None, **changes: Any) -> AsgiReply:
         """Send the call, with the state of the round before and these answers.
 
         Args:
@@ -80,7 +80,7 @@ class Call:
         params.update(changes)
         meta = stateless_meta(clientCapabilities=self.capabilities)
         message = request_of(self.method, params, len(self.rounds) + 1, meta)
-        asgi = self.asgi if app is None else Asgi(app)
+        asgi = self.asgi if app is None else AsgiClient(app)
         answered = await asgi.post(message, **{**modern_headers(message), **self.headers})
         result = answered.response.get("result", {})
         if result.get("resultType") == "input_required":
@@ -94,7 +94,7 @@ class Call:
         asked: dict[str, Any] = self.rounds[-1].get("inputRequests", {})
         return asked
 
-    async def play(self, answer: Callable[[str, dict[str, Any]], Any], *, most: int = 20) -> Answered:
+    async def play(self, answer: Callable[[str, dict[str, Any]], Any], *, most: int = 20) -> AsgiReply:
         """Answer every question until there is a result.
 
         Args:
@@ -119,7 +119,7 @@ def words(question: Mapping[str, Any]) -> str:
     return str(params.get("message", question["method"]))
 
 
-def text_of(answered: Answered) -> str:
+def text_of(answered: AsgiReply) -> str:
     """Return the text of a tool's result."""
     return "".join(block["text"] for block in answered.result["content"])
 

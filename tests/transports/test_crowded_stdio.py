@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from enfilade.transports import stdio
-from support.harness import WORKBENCH
+from support.harness import PROBE_SERVER
 
 KIB, MIB = 1024, 1024 * 1024
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
@@ -26,7 +26,7 @@ PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
 
 @pytest.fixture
 def server() -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, str(WORKBENCH), "stdio"]
+    command = [sys.executable, str(PROBE_SERVER), "stdio"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
         try:

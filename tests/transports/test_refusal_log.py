@@ -17,7 +17,7 @@ from enfilade.transports import refusal_log
 from enfilade.transports.http11.server import http_protocol
 from enfilade.transports.refusal_log import RefusalLog
 from support.harness import Serving, Stdio, eventually
-from support.http_client.connection import CLIENT, HttpSession, Waiting, request_of
+from support.http_client.connection import CLIENT, HttpSession, PendingReply, request_of
 
 Lines = Callable[[], list[str]]
 
@@ -63,7 +63,7 @@ def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
         yield look
 
 
-def listen(session: HttpSession) -> Waiting:
+def listen(session: HttpSession) -> PendingReply:
     fields = {name.replace("_", "-"): value for name, value in session.headers.items()}
     return session.http.start("GET", b"", {**fields, "accept": "text/event-stream"})
 

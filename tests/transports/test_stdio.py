@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from enfilade.wire.revisions import STATELESS
-from support.harness import WORKBENCH, Stdio
+from support.harness import PROBE_SERVER, Stdio
 from support.http_client.connection import CLIENT, request_of, stateless_meta
 
 MODERN = "2026-07-28"
@@ -87,7 +87,7 @@ CONVERSATIONS: dict[str, list[Row]] = {
 
 @pytest.mark.parametrize("rows", CONVERSATIONS.values(), ids=CONVERSATIONS.keys())
 def test_conversation(rows: list[Row]) -> None:
-    with Stdio([sys.executable, str(WORKBENCH), "stdio"]) as stdio:
+    with Stdio([sys.executable, str(PROBE_SERVER), "stdio"]) as stdio:
         for body, expected in rows:
             stdio.send(body)
             answer = stdio.read()
@@ -102,12 +102,12 @@ def test_conversation(rows: list[Row]) -> None:
                     expected.data,
                 )
         assert stdio.end() == 0, "R-403"
-        assert stdio.rest() == []
+        assert stdio.read_to_end() == []
 
 
 @pytest.fixture(scope="module")
 def pipe() -> Iterator[Stdio]:
-    with Stdio([sys.executable, str(WORKBENCH), "stdio"]) as stdio:
+    with Stdio([sys.executable, str(PROBE_SERVER), "stdio"]) as stdio:
         yield stdio
 
 
@@ -124,7 +124,7 @@ def pipe() -> Iterator[Stdio]:
 )
 def test_negotiation(requested: str, answered: str) -> None:
     """R-109, R-110, E-59: the client's own revision if it has a handshake that is known, else the newest."""
-    with Stdio([sys.executable, str(WORKBENCH), "stdio"]) as stdio:
+    with Stdio([sys.executable, str(PROBE_SERVER), "stdio"]) as stdio:
         assert stdio.initialize(requested)["result"]["protocolVersion"] == answered
         assert "result" in stdio.ask("tools/call", {"name": "add", "arguments": {"a": 1, "b": 2}}, id=2)
 

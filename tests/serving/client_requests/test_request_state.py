@@ -16,7 +16,7 @@ from starlette.authentication import SimpleUser
 
 from enfilade import Context, InputRequired, MCPApp, elicitation
 from enfilade.serving.client_requests import request_state
-from support.http_client.asgi_calls import Answered, Asgi
+from support.http_client.asgi_calls import AsgiClient, AsgiReply
 from support.http_client.connection import request_of, stateless_meta
 from support.rounds import Call, server, text_of, value
 
@@ -93,7 +93,7 @@ async def suspended(app: Any = APP, **how: Any) -> Call:
     return call
 
 
-def refused(answered: Answered) -> None:
+def refused(answered: AsgiReply) -> None:
     """Check that a state was refused before anything ran."""
     assert answered.response.get("error") == REFUSED, answered.response
     assert answered.status == 400
@@ -239,7 +239,7 @@ async def test_who_opens_a_state(app: MCPApp, accepted: bool) -> None:
 async def test_a_session_token_is_no_state() -> None:
     """Nor is a state a session's token: each is sealed for its purpose."""
     call = await suspended()
-    asgi = Asgi(APP)
+    asgi = AsgiClient(APP)
     token = (await asgi.initialize()).headers["mcp-session-id"]
     state, call.state = call.state, token
     refused(await call.round({"question-1": value(True)}))
@@ -279,7 +279,7 @@ async def test_arguments_that_nobody_can_read_are_no_failure_of_the_server() -> 
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
     headers = {"mcp_protocol_version": "2026-07-28", "mcp_method": "tools/call", "mcp_name": "pay"}
     for junk in (b"[" * 900 + b"]" * 900, b"1" * 5000):
-        refused(await Asgi(APP).post(body.replace(b'"NOTE"', junk), **headers))
+        refused(await AsgiClient(APP).post(body.replace(b'"NOTE"', junk), **headers))
 
 
 @pytest.mark.anyio
@@ -300,7 +300,7 @@ async def test_nothing_of_the_journal_can_be_read() -> None:
 @pytest.mark.anyio
 async def test_a_session_has_no_state_to_attack() -> None:
     """R-286: in a session the member means nothing, and is not looked at."""
-    asgi = Asgi(APP)
+    asgi = AsgiClient(APP)
     token = (await asgi.initialize(capabilities={})).headers["mcp-session-id"]
     params = {"name": "confirm", "arguments": {}, "requestState": "x", "inputResponses": {"confirm": 1}}
     answered = await asgi.post(

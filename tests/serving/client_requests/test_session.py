@@ -13,7 +13,7 @@ import pytest
 
 from enfilade import Choices, Context
 from support.harness import Serving, eventually
-from support.http_client.connection import Http, HttpSession, Waiting, request_of
+from support.http_client.connection import Http, HttpSession, PendingReply, request_of
 from support.rounds import EVERYTHING, server, value, written
 
 ended: list[str] = []
@@ -79,7 +79,7 @@ def session(http: Http) -> HttpSession:
     return http.initialize(capabilities=EVERYTHING)
 
 
-def begin(session: HttpSession, tool: str) -> tuple[Waiting, Iterator[dict[str, Any]], dict[str, Any]]:
+def begin(session: HttpSession, tool: str) -> tuple[PendingReply, Iterator[dict[str, Any]], dict[str, Any]]:
     """Call a tool and return the call, its stream and the first question on it."""
     waiting = session.start("tools/call", {"name": tool, "arguments": {}})
     events = waiting.events()

@@ -14,7 +14,7 @@ from enfilade.state.store import Store, StoreError
 from enfilade.timings import Timings
 from support.servers.processes import HOST
 from support.stores.opened import opened, until
-from support.stores.valkey_server import Lossy, Valkey
+from support.stores.valkey_server import LossyProxy, Valkey
 
 pytestmark = pytest.mark.anyio
 
@@ -191,7 +191,7 @@ async def test_connections_that_are_cut_cost_no_operation(tmp_path: Path) -> Non
 
 async def test_what_was_done_although_its_answer_was_lost_is_done_once(shared_valkey: Valkey) -> None:
     heard: list[bytes] = []
-    async with Lossy(shared_valkey) as way, opened(f"redis://{HOST}:{way.port}/0?prefix=lossy") as store:
+    async with LossyProxy(shared_valkey) as way, opened(f"redis://{HOST}:{way.port}/0?prefix=lossy") as store:
         store.bus.subscribe("topic", heard.append)
         await store.bus.publish("topic", b"first")
         await store.log.open("stream", b"head")

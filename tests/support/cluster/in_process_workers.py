@@ -1,7 +1,7 @@
 """Several workers in one event loop: apps that share nothing but a store, and clients that turn to any of them.
 
 What a request meets is as in real processes, except that no socket is between: a client that goes away says so,
-or (`Connection.reading`) stops to read. Easy to get wrong: a worker that is stopped here is still in memory.
+or (`WorkerResponse.reading`) stops to read. Easy to get wrong: a worker that is stopped here is still in memory.
 `lose` makes it as dead to the others as one that was killed.
 """
 
@@ -18,11 +18,11 @@ from enfilade.serving.subscriptions import TOOLS, updated
 from enfilade.state.memory import MemoryBus, MemoryStore
 from enfilade.state.store import LogLimits, Store
 from enfilade.timings import Timings
-from support.exchanges import Asked, Message
-from support.http_client.asgi_calls import Asgi
+from support.exchanges import Message, SentRequests
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import BOTH, HeaderValue, request_of
 from support.http_client.sse_reader import Event, EventReader
-from support.servers.changing_server import Held
+from support.servers.changing_server import PausableRequest
 
 
 @dataclass
@@ -68,7 +68,7 @@ class SharedMemory(MemoryStore):
         self.bus: FaultyBus = FaultyBus()
 
 
-class Talker(MCPApp):
+class WorkerApp(MCPApp):
     """A server whose tools talk as long as they are told to. What a gate's name stands for, all workers share."""
 
     def __init__(self, gates: dict[str, asyncio.Event], **options: Any) -> None:
@@ -127,10 +127,10 @@ class Talker(MCPApp):
         return what
 
 
-class Connection(Held):
+class WorkerResponse(PausableRequest):
     """One request to one worker, and what has come back so far."""
 
-    def __init__(self, app: Talker, scope: dict[str, Any], body: bytes, asked: Asked) -> None:
+    def __init__(self, app: WorkerApp, scope: dict[str, Any], body: bytes, asked: SentRequests) -> None:
         super().__init__(app, scope, body)
         self._asked = asked
         self._whole = asyncio.Event()
@@ -140,7 +140,7 @@ class Connection(Held):
         return list(EventReader().feed(self.body))
 
     @property
-    def heard(self) -> list[Message]:
+    def received(self) -> list[Message]:
         """The messages so far, each legal in the session's revision."""
         found: list[Message] = []
         for each in self.events:
@@ -154,9 +154,9 @@ class Connection(Held):
         return [each.id for each in self.events if each.id is not None]
 
     @property
-    def said(self) -> list[str]:
+    def texts(self) -> list[str]:
         """What was logged, without padding, and texts of results."""
-        return [text for message in self.heard if (text := said(message))]
+        return [text for message in self.received if (text := text_of_message(message))]
 
     @property
     def error(self) -> dict[str, Any]:
@@ -164,12 +164,12 @@ class Connection(Held):
         error: dict[str, Any] = json.loads(self.body)["error"]
         return error
 
-    async def has(self, count: int) -> None:
+    async def wait_for(self, count: int) -> None:
         """Wait for that many messages, and check that there are not more."""
-        await self.until(lambda: len(self.heard) >= count)
-        assert len(self.heard) == count, self.heard
+        await self.until(lambda: len(self.received) >= count)
+        assert len(self.received) == count, self.received
 
-    async def over(self) -> "Connection":
+    async def finish(self) -> "WorkerResponse":
         """Wait for the end of the response, or of its serving if the client has left."""
         whole = asyncio.ensure_future(self._whole.wait())
         done, _ = await asyncio.wait((self.task, whole), timeout=30, return_when=asyncio.FIRST_COMPLETED)
@@ -187,11 +187,11 @@ class Connection(Held):
 
     async def cut(self) -> None:
         """Leave; the server notices at once."""
-        self.go()
+        self.leave()
         await asyncio.sleep(0)
 
 
-def said(message: Message) -> str:
+def text_of_message(message: Message) -> str:
     """Return what a message says, in a word."""
     if message.get("method") == "notifications/message":
         return str(message["params"]["data"]).rstrip()
@@ -202,47 +202,49 @@ def said(message: Message) -> str:
     return str(message["result"]["content"][0]["text"])
 
 
-class Client:
+class ClusterClient:
     """A session, which may turn to any worker."""
 
-    def __init__(self, crew: "Crew", token: str, revision: str, **headers: HeaderValue) -> None:
-        self.crew, self.token, self.revision = crew, token, revision
-        self._asked = Asked(revision)
+    def __init__(self, crew: "InProcessCluster", token: str, revision: str, **headers: HeaderValue) -> None:
+        self.cluster, self.token, self.revision = crew, token, revision
+        self._asked = SentRequests(revision)
         self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
         self._ids = iter(range(1, 1_000_000))
 
-    def _send(self, worker: int, verb: str, message: Any, **headers: HeaderValue) -> Connection:
-        asgi = self.crew.asgis[worker]
+    def _send(self, worker: int, verb: str, message: Any, **headers: HeaderValue) -> WorkerResponse:
+        asgi = self.cluster.asgis[worker]
         body = b"" if message is None else json.dumps(message).encode()
         self._asked.note(message)
         fields: dict[str, HeaderValue] = {"mcp-session-id": self.token, **self._headers}
         if verb == "POST":
             fields |= {"content-type": "application/json", "accept": BOTH}
         fields |= {name.replace("_", "-"): value for name, value in headers.items()}
-        connection = Connection(asgi.app, asgi.scope(fields, verb), body, self._asked)
-        self.crew.connections.append(connection)
+        connection = WorkerResponse(asgi.app, asgi.scope(fields, verb), body, self._asked)
+        self.cluster.connections.append(connection)
         return connection
 
-    def post(self, message: Message | list[Message], worker: int = 0, **headers: HeaderValue) -> Connection:
+    def post(self, message: Message | list[Message], worker: int = 0, **headers: HeaderValue) -> WorkerResponse:
         return self._send(worker, "POST", message, **headers)
 
-    def start(self, method: str, params: dict[str, Any], worker: int = 0, **headers: HeaderValue) -> Connection:
+    def start(
+        self, method: str, params: dict[str, Any], worker: int = 0, **headers: HeaderValue
+    ) -> WorkerResponse:
         return self.post(request_of(method, params, next(self._ids), None), worker, **headers)
 
-    def call(self, tool: str, /, worker: int = 0, **arguments: Any) -> Connection:
+    def call(self, tool: str, /, worker: int = 0, **arguments: Any) -> WorkerResponse:
         return self.start("tools/call", {"name": tool, "arguments": arguments}, worker)
 
-    def get(self, last_id: str | bytes | None = None, worker: int = 0, **headers: HeaderValue) -> Connection:
+    def get(self, last_id: str | bytes | None = None, worker: int = 0, **headers: HeaderValue) -> WorkerResponse:
         return self._send(worker, "GET", None, last_event_id=last_id, accept="text/event-stream", **headers)
 
-    async def resume(self, last_id: str, worker: int = 0) -> Connection:
+    async def resume(self, last_id: str, worker: int = 0) -> WorkerResponse:
         """Come back for the rest, and wait until it is agreed to."""
         connection = self.get(last_id, worker)
         await connection.until(lambda: connection.status)
         assert connection.status == 200, connection.body
         return connection
 
-    async def open(self, worker: int = 0) -> Connection:
+    async def open(self, worker: int = 0) -> WorkerResponse:
         """Open the session's own stream."""
         connection = self.get(None, worker)
         await connection.until(lambda: connection.status)
@@ -251,25 +253,25 @@ class Client:
 
     async def refused(self, last_id: str | bytes | None, worker: int = 0) -> int:
         """Return the status of a GET that is refused, with a JSON-RPC error and nothing else."""
-        connection = await self.get(last_id, worker).over()
+        connection = await self.get(last_id, worker).finish()
         assert connection.error["code"] == -32600, connection.body
         assert b"event:" not in connection.body
         return connection.status
 
     async def notify(self, method: str, params: dict[str, Any], worker: int = 0) -> None:
-        done = await self.post({"jsonrpc": "2.0", "method": method, "params": params}, worker).over()
+        done = await self.post({"jsonrpc": "2.0", "method": method, "params": params}, worker).finish()
         assert done.status == 202
 
     async def answer(self, question: Message, worker: int = 0, action: str = "accept") -> None:
         content = {"content": {"sure": True}} if action == "accept" else {}
         answer = {"jsonrpc": "2.0", "id": question["id"], "result": {"action": action, **content}}
-        assert (await self.post(answer, worker).over()).status == 202
+        assert (await self.post(answer, worker).finish()).status == 202
 
     async def delete(self, worker: int = 0) -> int:
-        return (await self._send(worker, "DELETE", None).over()).status
+        return (await self._send(worker, "DELETE", None).finish()).status
 
 
-class Crew:
+class InProcessCluster:
     """Workers that share a store.
 
     Args:
@@ -284,11 +286,11 @@ class Crew:
 
     def __init__(self, stores: Sequence[Store | str], timings: Timings | None = None, **options: Any) -> None:
         self._gates: dict[str, asyncio.Event] = {}
-        self.apps = [Talker(self._gates, store=store, **options) for store in stores]
+        self.apps = [WorkerApp(self._gates, store=store, **options) for store in stores]
         for app in self.apps:
             app._timings = timings
-        self.asgis = [Asgi(app) for app in self.apps]
-        self.connections: list[Connection] = []
+        self.asgis = [AsgiClient(app) for app in self.apps]
+        self.connections: list[WorkerResponse] = []
 
     def set_event_log_timings(self, timings: Timings) -> None:
         """Give the event logs of all workers other time limits."""
@@ -301,11 +303,13 @@ class Crew:
         """Open a gate."""
         self._gates.setdefault(name, asyncio.Event()).set()
 
-    async def client(self, revision: str = "2025-11-25", worker: int = 0, **headers: HeaderValue) -> Client:
+    async def client(
+        self, revision: str = "2025-11-25", worker: int = 0, **headers: HeaderValue
+    ) -> ClusterClient:
         """Open a session; it can elicit."""
         capabilities = {"elicitation": {}}
         answered = await self.asgis[worker].initialize(revision, capabilities, **headers)
-        return Client(self, answered.headers["mcp-session-id"], revision, **headers)
+        return ClusterClient(self, answered.headers["mcp-session-id"], revision, **headers)
 
     async def lose(self, worker: int) -> None:
         """Let a worker be dead to the others, as if by kill -9: what it does from now on nobody sees."""
@@ -323,7 +327,7 @@ class Crew:
 
     async def stop(self) -> None:
         for connection in self.connections:
-            connection.go()
+            connection.leave()
             connection.reading.set()
             connection.task.cancel()
         await asyncio.gather(*(each.task for each in self.connections), return_exceptions=True)
@@ -332,11 +336,11 @@ class Crew:
 
 
 @contextlib.asynccontextmanager
-async def crew_of(
+async def running_cluster(
     stores: Sequence[Store | str], timings: Timings | None = None, **options: Any
-) -> AsyncIterator[Crew]:
+) -> AsyncIterator[InProcessCluster]:
     """Have some workers for the length of a block."""
-    crew = Crew(stores, timings, **options)
+    crew = InProcessCluster(stores, timings, **options)
     for app in crew.apps:
         await app.endpoint.start()
     try:

@@ -9,7 +9,7 @@ import os
 import random
 from collections.abc import Callable
 
-from support.cluster.server_processes import Fleet
+from support.cluster.server_processes import ProcessCluster
 from support.faults.servers import ELICITS, check_whole_or_given_up, numbers
 from support.http_client.connection import Http
 from support.http_client.resuming_client import ResumingClient, get_stream
@@ -20,7 +20,7 @@ PATIENCE = 20.0
 class Traffic:
     """What one client does, at random, again and again."""
 
-    def __init__(self, fleet: Fleet, chance: random.Random) -> None:
+    def __init__(self, fleet: ProcessCluster, chance: random.Random) -> None:
         self._fleet, self._chance = fleet, chance
         self._http = Http(fleet.port)
         self.deeds: list[Callable[[], None]] = [

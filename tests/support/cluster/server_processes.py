@@ -1,6 +1,6 @@
 """Several servers that share a store, each a process of its own, behind a proxy that lets them take turns.
 
-    with Fleet(4, [sys.executable, "server.py", "--port", "{port}"], store) as fleet:
+    with ProcessCluster(4, [sys.executable, "server.py", "--port", "{port}"], store) as fleet:
         fleet.kill(2)
 
 Each is started, killed, stopped and restarted by its index, which is also its index in the proxy. Easy to get
@@ -13,11 +13,11 @@ from contextlib import ExitStack
 from typing import Self
 
 from support.http_client.connection import Http
-from support.proxy.round_robin_proxy import Hopping
+from support.proxy.round_robin_proxy import RoundRobinProxy
 from support.servers.processes import ServerProcess
 
 
-class Fleet:
+class ProcessCluster:
     """The servers and the proxy, for the length of a `with` block.
 
     Args:
@@ -42,7 +42,7 @@ class Fleet:
         words = command if callable(command) else lambda _: command
         settings = {"ENFILADE_STORE": store, **(env or {})}
         self.servers = [ServerProcess(words(index), env=settings, start_timeout=90.0) for index in range(count)]
-        self.proxy = Hopping([server.port for server in self.servers])
+        self.proxy = RoundRobinProxy([server.port for server in self.servers])
         self.url = self.proxy.url
         self._running: set[int] = set()
 

@@ -9,7 +9,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from support.cluster.server_processes import Fleet
+from support.cluster.server_processes import ProcessCluster
 from support.exchanges import Message
 from support.http_client.connection import Reply
 from support.http_client.resuming_client import Refused, ResumingClient, Stream, get_stream
@@ -32,13 +32,15 @@ SETTINGS = {"ENFILADE_STREAM_RETRY": "0.05", "NO_COLOR": "1"}
 """A client that was cut off comes back soon, as there is no crowd of them here."""
 
 
-def faulty_fleet(count: int, store: str, **settings: object) -> Fleet:
+def faulty_cluster(count: int, store: str, **settings: object) -> ProcessCluster:
     """Return servers to be started that share a store; settings are those of the servers, in lower case."""
     named = {f"ENFILADE_{name.upper()}": str(value) for name, value in settings.items()}
-    return Fleet(count, COMMAND, store, {**SETTINGS, **named})
+    return ProcessCluster(count, COMMAND, store, {**SETTINGS, **named})
 
 
-def client_of(fleet: Fleet, chance: random.Random, capabilities: dict[str, Any] | None = None) -> ResumingClient:
+def client_of(
+    fleet: ProcessCluster, chance: random.Random, capabilities: dict[str, Any] | None = None
+) -> ResumingClient:
     """Open a session, for a client that resumes at once or when it is told to, as chance has it."""
     return ResumingClient(fleet.port, capabilities=capabilities, hurry=chance.random() < 0.5)
 
@@ -50,7 +52,7 @@ def opened(client: ResumingClient) -> Stream:
     return Stream(client.session, waiting, None, hurry=True)
 
 
-def serving_get(fleet: Fleet) -> int:
+def serving_get(fleet: ProcessCluster) -> int:
     """Return the index of the server that got the last GET."""
     (*_, last) = [hop for hop in fleet.proxy.log if hop.verb == "GET"]
     assert last.backend is not None
@@ -121,7 +123,7 @@ def check_given_up(outcome: Message) -> None:
     assert outcome["error"]["message"].startswith(GONE)
 
 
-def check_serves(fleet: Fleet, client: ResumingClient) -> None:
+def check_serves(fleet: ProcessCluster, client: ResumingClient) -> None:
     """Fail unless every server that runs serves this session."""
     for index in fleet.running:
         params = {"name": "echo", "arguments": {"text": "there?"}}

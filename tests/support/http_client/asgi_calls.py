@@ -9,14 +9,14 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from support.exchanges import Message, asked_over_http, messages_of
+from support.exchanges import Message, messages_of, requests_over_http
 from support.http_client.connection import BOTH, CLIENT, HeaderValue, modern_headers, request_of, stateless_meta
 
 NO_SESSIONS: dict[str, str] = {}
 
 
 @dataclass
-class Answered:
+class AsgiReply:
     """A whole response, and how many ASGI messages it took."""
 
     status: int
@@ -40,7 +40,7 @@ class Answered:
         return result
 
 
-class Asgi:
+class AsgiClient:
     """Calls an MCP endpoint as a server would.
 
     Args:
@@ -75,7 +75,7 @@ class Asgi:
             "server": ("127.0.0.1", 8000),
         }
 
-    async def send(self, scope: dict[str, Any], body: bytes) -> Answered:
+    async def send(self, scope: dict[str, Any], body: bytes) -> AsgiReply:
         """Send a request that is ready, and return the response unchecked: for tests that count every step."""
         unread = [{"type": "http.request", "body": body, "more_body": False}]
         sent: list[MutableMapping[str, Any]] = []
@@ -92,27 +92,29 @@ class Asgi:
         await self.app(scope, receive, send)
         head = {name.decode("latin-1"): value.decode("latin-1") for name, value in sent[0]["headers"]}
         whole = b"".join(message.get("body", b"") for message in sent)
-        return Answered(sent[0]["status"], head, whole, len(sent))
+        return AsgiReply(sent[0]["status"], head, whole, len(sent))
 
-    async def post(self, message: Any, **headers: HeaderValue) -> Answered:
+    async def post(self, message: Any, **headers: HeaderValue) -> AsgiReply:
         """POST a message; every message of the response is checked."""
         body = message if isinstance(message, bytes) else json.dumps(message).encode()
         fields: dict[str, HeaderValue] = {"content-type": "application/json", "accept": BOTH, **headers}
         answered = await self.send(self.scope(fields), body)
         plain = {name.replace("_", "-"): value for name, value in fields.items() if isinstance(value, str)}
-        asked = asked_over_http(body, plain, self.sessions)
+        asked = requests_over_http(body, plain, self.sessions)
         for each in answered.messages:
             asked.check(each)
         return answered
 
-    async def modern(self, method: str, params: dict[str, Any] | None = None, **headers: HeaderValue) -> Answered:
+    async def modern(
+        self, method: str, params: dict[str, Any] | None = None, **headers: HeaderValue
+    ) -> AsgiReply:
         """Send a stateless request with the headers that are due."""
         message = request_of(method, params, 1, stateless_meta())
         return await self.post(message, **{**modern_headers(message), **headers})
 
     async def initialize(
         self, revision: str = "2025-11-25", capabilities: dict[str, Any] | None = None, **headers: HeaderValue
-    ) -> Answered:
+    ) -> AsgiReply:
         """Open a session."""
         params = {"protocolVersion": revision, "capabilities": capabilities or {}, "clientInfo": CLIENT}
         answered = await self.post(request_of("initialize", params, 1, None), **headers)
@@ -122,6 +124,6 @@ class Asgi:
 
     async def ask(
         self, token: str, method: str, params: dict[str, Any] | None = None, **headers: HeaderValue
-    ) -> Answered:
+    ) -> AsgiReply:
         """Send a request within a session."""
         return await self.post(request_of(method, params, 1, None), mcp_session_id=token, **headers)

@@ -87,7 +87,7 @@ class Exchange:
         self._gone.set()
         self._reads.set()
 
-    async def begun(self) -> int:
+    async def wait_for_status(self) -> int:
         """Return the status, as soon as there is one."""
         await self._until(lambda: self.status != 0)
         return self.status
@@ -105,7 +105,7 @@ class Exchange:
         message: Message = json.loads(event.data)
         return message
 
-    async def whole(self) -> "Exchange":
+    async def wait_for_end(self) -> "Exchange":
         """Wait for the end of the response."""
         async with asyncio.timeout(TIMEOUT):
             await self.served
@@ -118,13 +118,13 @@ class Exchange:
         return parsed(self.body)
 
     @property
-    def rest(self) -> list[Message]:
+    def unread_messages(self) -> list[Message]:
         """What has come on the stream and was not read."""
         events, self._events = self._events, []
         return [json.loads(event.data) for event in events if event.data]
 
 
-class Wire:
+class AsgiConnection:
     """Requests to one ASGI application.
 
     Args:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from enfilade.wire.headers import NAMED_BY
 from enfilade.wire.revisions import LATEST_HANDSHAKE, LATEST_STATELESS
-from support.exchanges import Asked, Message, asked_over_http, event_data, messages_of
+from support.exchanges import Message, SentRequests, event_data, messages_of, requests_over_http
 
 TIMEOUT = 60.0
 
@@ -46,7 +46,7 @@ INITIALIZE = request_of(
 )
 
 
-class Waiting:
+class PendingReply:
     """A request that was sent, and whatever comes back for it.
 
     Args:
@@ -55,7 +55,9 @@ class Waiting:
         sessions: where a session that it opens is noted.
     """
 
-    def __init__(self, connection: http.client.HTTPConnection, asked: Asked, sessions: dict[str, str]) -> None:
+    def __init__(
+        self, connection: http.client.HTTPConnection, asked: SentRequests, sessions: dict[str, str]
+    ) -> None:
         self._connection = connection
         self._socket: socket.socket = connection.sock
         self.asked = asked
@@ -184,7 +186,7 @@ class Http:
         headers: dict[str, HeaderValue] | None = None,
         *,
         path: str | None = None,
-    ) -> Waiting:
+    ) -> PendingReply:
         """Send a request and wait for nothing."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         connection.putrequest(verb, path or self.path, skip_host=True, skip_accept_encoding=True)
@@ -198,7 +200,7 @@ class Http:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.send(body)
         plain = {name: value for name, value in fields.items() if isinstance(value, str)}
-        return Waiting(connection, asked_over_http(body, plain, self.sessions), self.sessions)
+        return PendingReply(connection, requests_over_http(body, plain, self.sessions), self.sessions)
 
     def request(
         self,
@@ -211,7 +213,7 @@ class Http:
         """Send a request and wait for the whole response."""
         return self.start(verb, body, headers, path=path).read()
 
-    def start_post(self, message: Any, **headers: HeaderValue) -> Waiting:
+    def start_post(self, message: Any, **headers: HeaderValue) -> PendingReply:
         """POST a message (or bytes, as they are); `mcp_method="x"` is the header `Mcp-Method`."""
         body = message if isinstance(message, bytes) else json.dumps(message).encode()
         fields: dict[str, HeaderValue] = {"content-type": "application/json", "accept": BOTH}
@@ -229,7 +231,7 @@ class Http:
         id: Any = 1,
         meta: dict[str, Any] | None = None,
         **headers: HeaderValue,
-    ) -> Waiting:
+    ) -> PendingReply:
         """Send a stateless request, with the headers that are due unless others are given."""
         message = request_of(method, params, id, {**stateless_meta(), **(meta or {})})
         return self.start_post(message, **{**modern_headers(message), **headers})
@@ -284,7 +286,7 @@ class HttpSession:
         id: Any = 1,
         meta: dict[str, Any] | None = None,
         **headers: HeaderValue,
-    ) -> Waiting:
+    ) -> PendingReply:
         """Send a request of the session."""
         return self.http.start_post(request_of(method, params, id, meta), **{**self.headers, **headers})
 
@@ -298,7 +300,7 @@ class HttpSession:
         """POST any message within the session."""
         return self.http.post(message, **{**self.headers, **headers})
 
-    def start_post(self, message: Any) -> Waiting:
+    def start_post(self, message: Any) -> PendingReply:
         """POST any message within the session, and wait for nothing."""
         return self.http.start_post(message, **self.headers)
 

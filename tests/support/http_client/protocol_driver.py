@@ -30,7 +30,7 @@ class Verdict(NamedTuple):
     lives: bool
 
 
-class Wire(asyncio.Transport):
+class RecordingTransport(asyncio.Transport):
     """A transport without a socket."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Wire(asyncio.Transport):
 class Echo:
     """Answers a request with what it got of it, once it has all of it."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: RecordingTransport) -> None:
         self.wire = wire
         self.served: list[bytes] = []
 
@@ -123,7 +123,7 @@ class Driver:
 
     async def judge(self, segments: Sequence[bytes]) -> Verdict:
         """Return what becomes of these bytes when they come in these segments."""
-        wire = Wire()
+        wire = RecordingTransport()
         self._echo = echo = Echo(wire)
         state = ServerState()
         connection = self._protocol(config=self._config, server_state=state, app_state={})
@@ -143,7 +143,7 @@ class Driver:
         assert not [task for task in state.tasks if not task.done()]
         return Verdict(statuses_of(bytes(wire.written), echo.served), tuple(echo.served), lives)
 
-    async def _settle(self, wire: Wire) -> None:
+    async def _settle(self, wire: RecordingTransport) -> None:
         quiet, before = 0, -1
         while quiet < _QUIET:
             await asyncio.sleep(0)

@@ -188,7 +188,7 @@ class Client:
             lines.append(self.file.readline())
         return b"".join(lines)
 
-    def rest(self) -> bytes:
+    def read_to_end(self) -> bytes:
         """Everything until the server closes the connection."""
         return self.file.read()
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from enfilade.wire.revisions import LATEST_HANDSHAKE
 from support.exchanges import Message, parsed
-from support.http_client.connection import HeaderValue, Http, HttpSession, Reply, Waiting
+from support.http_client.connection import HeaderValue, Http, HttpSession, PendingReply, Reply
 from support.http_client.sse_reader import EventReader
 
 TIMEOUT = 60.0
@@ -79,7 +79,13 @@ class Stream:
     """
 
     def __init__(
-        self, session: HttpSession, waiting: Waiting, id: Any, timeout: float = TIMEOUT, *, hurry: bool = False
+        self,
+        session: HttpSession,
+        waiting: PendingReply,
+        id: Any,
+        timeout: float = TIMEOUT,
+        *,
+        hurry: bool = False,
     ) -> None:
         self._session, self.request_id, self._hurry = session, id, hurry
         self.asked = waiting.asked
@@ -94,7 +100,7 @@ class Stream:
         self.outcome: Message | None = None
         self.served_by: list[str | None] = []
         self.troubles: list[int | str] = []
-        self._waiting: Waiting | None = waiting
+        self._waiting: PendingReply | None = waiting
         self._begun = False
 
     def __iter__(self) -> Self:
@@ -172,7 +178,7 @@ class Stream:
             raise Hung(f"the stream took too long; {len(self.messages)} messages, troubles: {self.troubles}")
         return left
 
-    def _read(self, waiting: Waiting) -> None:
+    def _read(self, waiting: PendingReply) -> None:
         """Take in what has come; whatever ends the connection leaves none."""
         try:
             waiting.limit(self._left())
@@ -191,7 +197,7 @@ class Stream:
         for event in self._events.feed(data):
             self._take(event.id, event.data, event.retry)
 
-    def _begin(self, waiting: Waiting) -> None:
+    def _begin(self, waiting: PendingReply) -> None:
         """Look at the head of a response."""
         status, streams = waiting.status, (waiting.header("content-type") or "").startswith("text/event-stream")
         if status == 200 and streams:
@@ -237,7 +243,7 @@ class Stream:
             self.troubles.append(type(broken).__name__)
 
 
-def get_stream(session: HttpSession, last_id: str | None, **headers: HeaderValue) -> Waiting:
+def get_stream(session: HttpSession, last_id: str | None, **headers: HeaderValue) -> PendingReply:
     """Send a GET: for the session's own stream, or for what follows an event."""
     fields = {**session.headers, **headers, "accept": "text/event-stream", "last_event_id": last_id}
     return session.http.start("GET", b"", {name.replace("_", "-"): value for name, value in fields.items()})

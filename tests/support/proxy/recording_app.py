@@ -23,7 +23,7 @@ from typing import IO, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a process of its own finds `support`
 
-from support.exchanges import Asked, Piped, asked_over_http, messages_of, parsed, typed
+from support.exchanges import PipeExchange, SentRequests, messages_of, parsed, requests_over_http, typed_id
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -64,13 +64,13 @@ def validate_log(*paths: str | Path) -> int:
         known = entry.get("unanswered", [])
         if entry.get("method") is not None:  # it may leave a second time, on a stream that is resumed
             known = [(entry["message"]["id"], entry["method"])]
-        asked_in |= {(entry.get("session"), typed(id)): method for id, method in known}
+        asked_in |= {(entry.get("session"), typed_id(id)): method for id, method in known}
     messages = [(place, entry) for place, entry in entries if "unanswered" not in entry]
     for place, entry in messages:
         assert "unreadable" not in entry, f"{place}: no JSON-RPC left the server: {entry['unreadable']!r}"
-        asked, message = Asked(entry["revision"]), entry["message"]
+        asked, message = SentRequests(entry["revision"]), entry["message"]
         if answers(message):
-            id = typed(message["id"])
+            id = typed_id(message["id"])
             method = entry["method"] or asked_in.get((entry.get("session"), id))
             if method is not None:
                 asked.methods[id] = method
@@ -91,14 +91,14 @@ class Recorder:
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - it stays open as long as the process
         self._lock = threading.Lock()
 
-    def record(self, asked: Asked, message: dict[str, Any], session: str | None = None) -> None:
-        method = asked.methods.get(typed(message["id"])) if answers(message) else None
+    def record(self, asked: SentRequests, message: dict[str, Any], session: str | None = None) -> None:
+        method = asked.methods.get(typed_id(message["id"])) if answers(message) else None
         entry = {"revision": asked.revision, "method": method, "message": message}
         self._write(entry if session is None else {**entry, "session": session})
 
-    def record_unanswered(self, session: str, asked: Asked, messages: list[dict[str, Any]]) -> None:
+    def record_unanswered(self, session: str, asked: SentRequests, messages: list[dict[str, Any]]) -> None:
         """Note what was asked in a session and not answered there: the response may leave another worker."""
-        answered = {typed(message["id"]) for message in messages if answers(message)}
+        answered = {typed_id(message["id"]) for message in messages if answers(message)}
         left = [(id[1], method) for id, method in asked.methods.items() if id not in answered]
         if left:
             self._write({"session": session, "unanswered": left})
@@ -142,7 +142,7 @@ def tapped(asgi: Any, recorder: Recorder) -> Any:
             await asgi(scope, receiving, sending)
         finally:
             fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            asked = asked_over_http(bytes(came), fields, sessions)
+            asked = requests_over_http(bytes(came), fields, sessions)
             _record(recorder, asked, head, bytes(left), sessions, fields.get("mcp-session-id"))
 
     return serve
@@ -150,7 +150,7 @@ def tapped(asgi: Any, recorder: Recorder) -> Any:
 
 def _record(
     recorder: Recorder,
-    asked: Asked,
+    asked: SentRequests,
     head: dict[str, str],
     body: bytes,
     sessions: dict[str, str],
@@ -194,16 +194,16 @@ def serve_stdio(file: str, recorder: Recorder) -> int:
     assert child.stdin is not None
     assert child.stdout is not None
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    piped = Piped()
+    piped = PipeExchange()
 
     def left(line: bytes) -> None:
         message = parsed(line)
         if isinstance(message, dict):
-            recorder.record(piped.left(message), message)
+            recorder.record(piped.request_of(message), message)
         else:
             recorder.record_unreadable(line)
 
-    came = (sys.stdin.buffer, child.stdin, lambda line: piped.came(parsed(line)))
+    came = (sys.stdin.buffer, child.stdin, lambda line: piped.note_request(parsed(line)))
     threading.Thread(target=_pass_on, args=came, daemon=True).start()
     _pass_on(child.stdout, sys.stdout.buffer, left)
     code = child.wait()

@@ -37,7 +37,7 @@ Direction = Literal["up", "down"]
 
 
 @dataclass(eq=False)
-class Hop:
+class ProxiedExchange:
     """One request that came through.
 
     Attributes:
@@ -55,7 +55,7 @@ class Hop:
     ended: str | None = None
 
 
-Which = Callable[[Hop], bool]
+Which = Callable[[ProxiedExchange], bool]
 EVERY: Which = lambda _: True  # noqa: E731 - a default that reads well
 
 
@@ -78,13 +78,13 @@ class _Side:
 
 @dataclass(eq=False)
 class _Crossing:
-    hop: Hop
+    hop: ProxiedExchange
     client: _Side
     backend: _Side
     stranded: bool = False
 
 
-class Hopping:
+class RoundRobinProxy:
     """The proxy, on a free port of this machine, for the length of a `with` block.
 
     Args:
@@ -104,7 +104,7 @@ class Hopping:
         self._socket = socket.create_server((HOST, 0), backlog=1024)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://{HOST}:{self.port}/mcp"
-        self.log: list[Hop] = []
+        self.log: list[ProxiedExchange] = []
         self._up: Future[None] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
@@ -150,7 +150,7 @@ class Hopping:
         finally:
             self._in_loop(lambda: self._let_go(stall))
 
-    def under_way(self, which: Which = EVERY) -> list[Hop]:
+    def under_way(self, which: Which = EVERY) -> list[ProxiedExchange]:
         """Return the requests that are not over."""
         return [hop for hop in list(self.log) if hop.ended is None and which(hop)]
 
@@ -200,7 +200,7 @@ class Hopping:
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError, OSError):
             client.close(reset=True)
             return
-        hop = Hop(head.split(b" ", 1)[0].decode("latin-1"), field(head, "mcp-session-id"))
+        hop = ProxiedExchange(head.split(b" ", 1)[0].decode("latin-1"), field(head, "mcp-session-id"))
         self.log.append(hop)
         backend = await self._connect(hop, field(head, PIN))
         if backend is None:
@@ -216,7 +216,7 @@ class Hopping:
         if not crossing.stranded:  # what is stranded stays until the proxy ends
             self._crossings.discard(crossing)
 
-    async def _connect(self, hop: Hop, pin: str | None) -> _Side | None:
+    async def _connect(self, hop: ProxiedExchange, pin: str | None) -> _Side | None:
         """Return a connection to the backend whose turn it is; those that refuse lose their turn."""
         count, last = len(self._backends), self._last.get(hop.session or "")
         turns = [(self._next + turn) % count for turn in range(count)]
@@ -269,7 +269,7 @@ class Hopping:
         client.writer.write(rewritten(head, {"connection"}, {"connection": "close", SERVED_BY: str(hop.backend)}))
         return await self._pass_on(hop, "down", backend, client)
 
-    async def _pass_on(self, hop: Hop, direction: Direction, source: _Side, target: _Side) -> str:
+    async def _pass_on(self, hop: ProxiedExchange, direction: Direction, source: _Side, target: _Side) -> str:
         """Pass bytes on as they come; return how it ended: `end`, `reset`, or `unwritable` if by the target."""
         while True:
             try:
@@ -285,7 +285,7 @@ class Hopping:
             except OSError:
                 return "unwritable"
 
-    async def _gate(self, hop: Hop, direction: Direction) -> None:
+    async def _gate(self, hop: ProxiedExchange, direction: Direction) -> None:
         while any(stalled == direction and which(hop) for stalled, which in self._stalls):
             await self._freed.wait()
 

@@ -19,7 +19,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.scaffold.installing import BASE_PYTHON, Shelf
+from support.scaffold.installing import BASE_PYTHON, OfflinePackages
 
 _INSTRUCTION = re.compile(r"([A-Z]+)\s+(.*)", re.DOTALL)
 _OWN_PATHS = re.compile(r"(?<![\w.$}/-])/(opt|data|build|app|tmp)\b")
@@ -79,7 +79,7 @@ class Image:
     """
 
     root: Path
-    shelf: Shelf
+    shelf: OfflinePackages
     env: dict[str, str] = field(default_factory=dict)
     folder: Path = Path()
     user: str = "root"

@@ -17,7 +17,7 @@ BASE_PYTHON = getattr(sys, "_base_executable", sys.executable)
 BIN = "Scripts" if os.name == "nt" else "bin"
 
 
-class Shelf:
+class OfflinePackages:
     """The libraries of the tests, and a wheel of ours.
 
     Args:
@@ -31,7 +31,9 @@ class Shelf:
         for entry in Path(sysconfig.get_path("purelib")).iterdir():
             if "enfilade" not in entry.name and entry.suffix != ".pth":
                 (self.libraries / entry.name).symlink_to(entry)
-        finished([sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(self.wheels), str(ROOT)], self.env)
+        run_to_end(
+            [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(self.wheels), str(ROOT)], self.env
+        )
 
     @property
     def env(self) -> dict[str, str]:
@@ -49,16 +51,16 @@ class Shelf:
 
     def environment(self, folder: Path) -> Path:
         """Make a virtual environment, and return the folder of its programs."""
-        finished([BASE_PYTHON, "-m", "venv", "--without-pip", str(folder)], self.env)
+        run_to_end([BASE_PYTHON, "-m", "venv", "--without-pip", str(folder)], self.env)
         return folder / BIN
 
     def install(self, programs: Path, *words: str, cwd: Path) -> None:
         """Install something into an environment, as `pip install` does there."""
         pip = [sys.executable, "-m", "pip", "--python", str(programs.parent), "install", *words]
-        finished(pip, self.env, cwd)
+        run_to_end(pip, self.env, cwd)
 
 
-def finished(words: list[str], env: dict[str, str], cwd: Path | None = None) -> str:
+def run_to_end(words: list[str], env: dict[str, str], cwd: Path | None = None) -> str:
     """Run something to its end, and return what it printed.
 
     Raises:

@@ -5,7 +5,7 @@ from typing import Any
 
 from enfilade import MCPApp
 from support.exchanges import Message
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import modern_headers, request_of, stateless_meta
 
 
@@ -13,7 +13,7 @@ async def messages(app: MCPApp, tool: str, **arguments: Any) -> list[Message]:
     """Call a tool, with its progress and all log messages asked for, and return all that came."""
     meta = {**stateless_meta(logLevel="debug"), "progressToken": "token"}
     call = request_of("tools/call", {"name": tool, "arguments": arguments}, "call", meta)
-    return (await Asgi(app).post(call, **modern_headers(call))).messages
+    return (await AsgiClient(app).post(call, **modern_headers(call))).messages
 
 
 async def result(app: MCPApp, tool: str, **arguments: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The server whose changes tests listen to, and ways to listen that leave nothing to a client's good will.
 
-It runs inside the tests (`Listening()`) and as a process of its own (`python changing_server.py stdio`). Easy to
-get wrong: that something does *not* come cannot be seen by waiting. `Heard.until` reads up to a change that is
-known to come last, and says what came before it.
+It runs inside the tests (`ChangingServer()`) and as a process of its own (`python changing_server.py stdio`).
+Easy to get wrong: waiting cannot show that a message does *not* come. `OpenStream.until` reads up to a change
+that is announced last, and returns what came before it.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from enfilade.serving.subscriptions import PROMPTS, RESOURCES, TOOLS, updated
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a process of its own finds `support`
 
 from support.exchanges import SUBSCRIPTION_ID, Message, messages_of
-from support.http_client.connection import Http, HttpSession, Waiting
+from support.http_client.connection import Http, HttpSession, PendingReply
 
 FILE = Path(__file__)
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
@@ -32,7 +32,7 @@ EVERYTHING = {
 LISTS = {"tools": TOOLS, "prompts": PROMPTS, "resources": RESOURCES}
 
 
-class Listening(MCPApp):
+class ChangingServer(MCPApp):
     """A server with something of each kind, which changes when it is told to."""
 
     def __init__(self, **options: Any) -> None:
@@ -52,7 +52,7 @@ class Listening(MCPApp):
         return "Good morning!"
 
 
-def told_by(message: Message) -> str:
+def change_name(message: Message) -> str:
     """Return what a notification tells of, by the name that tests give it."""
     for name, change in LISTS.items():
         if message.get("method") == change.method:
@@ -67,15 +67,15 @@ def id_of(message: Message) -> Any:
     return message.get("params", message.get("result"))["_meta"][SUBSCRIPTION_ID]
 
 
-class Heard:
+class OpenStream:
     """An open stream over HTTP.
 
     Args:
         waiting: the request that opened it.
     """
 
-    def __init__(self, waiting: Waiting) -> None:
-        self.waiting = waiting
+    def __init__(self, waiting: PendingReply) -> None:
+        self.reply = waiting
         assert (waiting.status, waiting.header("content-type")) == (200, "text/event-stream")
         self._events = waiting.events()
 
@@ -83,7 +83,7 @@ class Heard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.waiting.close()
+        self.reply.close()
 
     def next(self) -> Message:
         """Return the next message."""
@@ -91,38 +91,38 @@ class Heard:
 
     def until(self, last: str) -> list[str]:
         """Return what is told of up to a change that was announced last, without that one."""
-        return list(iter(lambda: told_by(self.next()), last))
+        return list(iter(lambda: change_name(self.next()), last))
 
-    def rest(self) -> list[Message]:
+    def read_to_end(self) -> list[Message]:
         """Return what comes until the server ends the stream."""
         return list(self._events)
 
 
-def start_listen(http: Http, id: Any = "s-1", /, **wanted: Any) -> Waiting:
+def start_listen(http: Http, id: Any = "s-1", /, **wanted: Any) -> PendingReply:
     """Start a listen over HTTP."""
     return http.start_modern("subscriptions/listen", {"notifications": wanted}, id=id)
 
 
-def listen(http: Http, id: Any = "s-1", /, **wanted: Any) -> Heard:
+def listen(http: Http, id: Any = "s-1", /, **wanted: Any) -> OpenStream:
     """Open a listen, and check and skip its acknowledgement."""
-    heard = Heard(start_listen(http, id, **wanted))
+    heard = OpenStream(start_listen(http, id, **wanted))
     ack = heard.next()
     assert (ack["method"], id_of(ack)) == (ACKNOWLEDGED, id)
     return heard
 
 
-def start_get(session: HttpSession, accept: str | None = "text/event-stream") -> Waiting:
+def start_get(session: HttpSession, accept: str | None = "text/event-stream") -> PendingReply:
     """Start the GET of a session."""
     fields = {name.replace("_", "-"): value for name, value in session.headers.items()}
     return session.http.start("GET", b"", {**fields, "accept": accept})
 
 
-def get(session: HttpSession) -> Heard:
+def get(session: HttpSession) -> OpenStream:
     """Open the GET stream of a session."""
-    return Heard(start_get(session))
+    return OpenStream(start_get(session))
 
 
-class Held:
+class PausableRequest:
     """One request to an ASGI application, by a client that reads only while `reading` is set.
 
     Args:
@@ -149,7 +149,7 @@ class Held:
         """What has been read so far."""
         return iter(messages_of("text/event-stream", self.body))
 
-    def go(self) -> None:
+    def leave(self) -> None:
         """Leave."""
         self._gone.set()
 
@@ -175,7 +175,7 @@ class Held:
             self.body += message.get("body", b"")
 
 
-app = Listening()
+app = ChangingServer()
 
 if __name__ == "__main__":
     app.run(sys.argv[1], port=int(sys.argv[2]) if len(sys.argv) > 2 else None)

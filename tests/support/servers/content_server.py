@@ -1,6 +1,6 @@
 """A server that has one of everything, so that what each revision gets to see of it can be compared.
 
-It runs inside the tests (`Gallery()`) and as a process of its own (`python content_server.py`), because
+It runs inside the tests (`ContentServer()`) and as a process of its own (`python content_server.py`), because
 2024-11-05 is served over stdio only. Easy to get wrong: a field that no exhibit has is a field that no test can
 find leaking, so a new field of a definition or of content belongs on one of these.
 """
@@ -56,11 +56,15 @@ class Wishes(BaseModel):
     size: Annotated[str, Choices({"s": "Small", "l": "Large"})] = "s"
 
 
-class Gallery(MCPApp):
+class ContentServer(MCPApp):
     """The server, with its exhibits."""
 
     def __init__(self, **options: Any) -> None:
-        shown: dict[str, Any] = {"title": "The Gallery", "icons": ICONS, "website_url": "https://example.org"}
+        shown: dict[str, Any] = {
+            "title": "The ContentServer",
+            "icons": ICONS,
+            "website_url": "https://example.org",
+        }
         super().__init__("gallery", "1.0.0", **{**shown, **options})
         self.cancelled = 0
         _add_tools(self)
@@ -118,7 +122,7 @@ def _add_tools(app: MCPApp) -> None:
         raise RuntimeError(f"the password is {SECRET}")
 
 
-def _add_talking_tools(app: Gallery) -> None:
+def _add_talking_tools(app: ContentServer) -> None:
     @app.tool
     async def report(ctx: Context) -> str:
         """Report progress and log."""
@@ -219,4 +223,4 @@ def _add_prompts(app: MCPApp) -> None:
 
 
 if __name__ == "__main__":
-    Gallery().run("stdio")
+    ContentServer().run("stdio")

@@ -1,6 +1,6 @@
 """The server that the tests of the doorways and of faults talk to: each tool does one thing that can be observed.
 
-It runs inside the tests (`Workbench()`) and as a process of its own (`python probe_server.py stdio`), with
+It runs inside the tests (`ProbeServer()`) and as a process of its own (`python probe_server.py stdio`), with
 the same tools, so that one test holds for every way in. `journal` tells what became of the calls that nobody got
 an answer to. Settings come from the environment (`ENFILADE_...`) as for any server.
 """
@@ -23,14 +23,14 @@ PATIENCE = 60.0
 """Seconds after which a tool that nobody releases gives up, so that a failing test ends."""
 
 
-class Bench:
+class CallJournal:
     """What the tools of one server share: who has entered, who is let go, and what became of each call."""
 
     def __init__(self) -> None:
         self.journal: list[str] = []
         self._doors: dict[str, threading.Event] = {}
 
-    def door(self, name: str) -> threading.Event:
+    def gate(self, name: str) -> threading.Event:
         return self._doors.setdefault(name, threading.Event())
 
     @contextmanager
@@ -47,20 +47,20 @@ class Bench:
     async def opened(self, name: str) -> None:
         """Wait until `release` was called for a name; polled, because doors are opened from threads as well."""
         async with asyncio.timeout(PATIENCE):
-            while not self.door(name).is_set():
+            while not self.gate(name).is_set():
                 await asyncio.sleep(0.005)
 
 
-class Workbench(MCPApp):
+class ProbeServer(MCPApp):
     """The server, with what its tools share."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("workbench", "1.0.0", **options)
-        self.bench = Bench()
+        self.calls = CallJournal()
         _add_plain_tools(self)
         _add_tools_that_end_oddly(self)
-        _add_waiting_tools(self, self.bench)
-        _add_talking_tools(self, self.bench)
+        _add_waiting_tools(self, self.calls)
+        _add_talking_tools(self, self.calls)
 
 
 def _add_plain_tools(app: MCPApp) -> None:
@@ -156,7 +156,7 @@ async def _fail() -> None:
     raise RuntimeError("one of several")
 
 
-def _add_waiting_tools(app: MCPApp, bench: Bench) -> None:
+def _add_waiting_tools(app: MCPApp, bench: CallJournal) -> None:
     @app.tool
     async def wait(name: str) -> str:
         """Wait to be released."""
@@ -168,7 +168,7 @@ def _add_waiting_tools(app: MCPApp, bench: Bench) -> None:
     def block(name: str) -> str:
         """Wait to be released, and block the thread meanwhile."""
         with bench.recorded(name):
-            if not bench.door(name).wait(PATIENCE):
+            if not bench.gate(name).wait(PATIENCE):
                 raise ToolError("nobody came")
         return f"{name} released"
 
@@ -181,7 +181,7 @@ def _add_waiting_tools(app: MCPApp, bench: Bench) -> None:
     @app.tool
     async def release(name: str) -> str:
         """Let a waiting call go."""
-        bench.door(name).set()
+        bench.gate(name).set()
         return name
 
     @app.tool
@@ -190,7 +190,7 @@ def _add_waiting_tools(app: MCPApp, bench: Bench) -> None:
         return [entry.partition(" ")[2] for entry in bench.journal if entry.startswith(f"{name} ")]
 
 
-def _add_talking_tools(app: MCPApp, bench: Bench) -> None:
+def _add_talking_tools(app: MCPApp, bench: CallJournal) -> None:
     @app.tool
     async def report(steps: int, ctx: Context) -> str:
         """Report progress and log a message for each step."""
@@ -227,7 +227,7 @@ def _add_talking_tools(app: MCPApp, bench: Bench) -> None:
         return "scribbled"
 
 
-app = Workbench()
+app = ProbeServer()
 
 if __name__ == "__main__":
     app.run(sys.argv[1], port=int(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -1,7 +1,7 @@
 """The server that the tests of resources, prompts and completion talk to: each entry is one thing to observe.
 
-It runs inside the tests (`Library()`) and as a process of its own (`python resource_server.py stdio`), with the
-same entries, so that one test holds for every way in.
+It runs inside the tests (`ResourceServer()`) and as a process of its own (`python resource_server.py stdio`),
+with the same entries, so that one test holds for every transport.
 """
 
 import sys
@@ -40,7 +40,7 @@ class Book(BaseModel):
     pages: int
 
 
-class Library(MCPApp):
+class ResourceServer(MCPApp):
     """The server."""
 
     def __init__(self, **options: object) -> None:
@@ -163,7 +163,7 @@ def _add_tools(app: MCPApp) -> None:
         return [each.uri for each in ctx.resources.list()] + [each.name for each in ctx.prompts.list()]
 
 
-app = Library()
+app = ResourceServer()
 
 if __name__ == "__main__":
     app.run(sys.argv[1], port=int(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, Self
 
 from enfilade.wire.revisions import LATEST_HANDSHAKE
-from support.exchanges import Message, Piped, parsed, typed
+from support.exchanges import Message, PipeExchange, parsed, typed_id
 from support.http_client.connection import CLIENT, request_of, stateless_meta
 
 TIMEOUT = 60.0
@@ -32,7 +32,7 @@ class Stdio:
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.stashed: list[Message] = []
         self._stderr: list[bytes] = []
-        self._piped = Piped()
+        self._piped = PipeExchange()
 
     def __enter__(self) -> Self:
         pipe = subprocess.PIPE
@@ -77,7 +77,7 @@ class Stdio:
     def send(self, message: Any) -> None:
         """Send a message, or bytes as they are, as one line."""
         body = message if isinstance(message, bytes) else json.dumps(message).encode()
-        self._piped.came(parsed(body))
+        self._piped.note_request(parsed(body))
         assert self.process.stdin is not None
         self.process.stdin.write(body + b"\n")
         self.process.stdin.flush()
@@ -113,11 +113,11 @@ class Stdio:
     def answer(self, id: Any) -> Message:
         """Return the response to an id, whatever comes in between."""
         for position, message in enumerate(self.stashed):
-            if "method" not in message and typed(message.get("id")) == typed(id):
+            if "method" not in message and typed_id(message.get("id")) == typed_id(id):
                 return self.stashed.pop(position)
         while True:
             message = self._next()
-            if "method" not in message and typed(message.get("id")) == typed(id):
+            if "method" not in message and typed_id(message.get("id")) == typed_id(id):
                 return message
             self.stashed.append(message)
 
@@ -137,7 +137,7 @@ class Stdio:
         assert line is not None, f"the server has ended: {self.log}"
         assert line.endswith(b"\n"), f"half a line: {line!r}"
         message = json.loads(line)
-        self._piped.left(message).check(message)
+        self._piped.request_of(message).check(message)
         return message  # type: ignore[no-any-return]
 
     # -- ending ------------------------------------------------------------------------------------------------
@@ -152,11 +152,11 @@ class Stdio:
         self.close_input()
         return self.process.wait(TIMEOUT)
 
-    def rest(self) -> list[Message]:
+    def read_to_end(self) -> list[Message]:
         """Return every message up to the end of the output."""
         found, self.stashed = self.stashed, []
         while (line := self._lines.get(timeout=TIMEOUT)) is not None:
             message = json.loads(line)
-            self._piped.left(message).check(message)
+            self._piped.request_of(message).check(message)
             found.append(message)
         return found

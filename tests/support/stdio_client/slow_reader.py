@@ -20,7 +20,7 @@ SCRIPT = ROOT / "tests/support/faults/stubborn_server.py"
 LIMIT = 60.0
 
 
-class Child:
+class SlowReader:
     """A server process and its client, which reads what it is told to.
 
     Args:
@@ -39,7 +39,7 @@ class Child:
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=whole, **more)
         self._messages: dict[Any, Any] = {}
         self._seen = 0
-        self.said: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
+        self.output: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._readers = [threading.Thread(target=self._read, args=(name,), daemon=True) for name in reads]
         for reader in self._readers:
             reader.start()
@@ -60,7 +60,7 @@ class Child:
     def _read(self, name: str) -> None:
         pipe = getattr(self.process, name)
         while chunk := os.read(pipe.fileno(), 65536):
-            self.said[name] += chunk
+            self.output[name] += chunk
 
     def send(self, **message: Any) -> None:
         assert self.process.stdin is not None
@@ -83,8 +83,8 @@ class Child:
     @property
     def messages(self) -> dict[Any, Any]:
         """What has come on stdout, by id: whole messages, and nothing else."""
-        end = self.said["stdout"].rfind(b"\n") + 1
-        for line in bytes(self.said["stdout"][self._seen : end]).splitlines():
+        end = self.output["stdout"].rfind(b"\n") + 1
+        for line in bytes(self.output["stdout"][self._seen : end]).splitlines():
             message = json.loads(line)
             self._messages[message.get("id")] = message
         self._seen = max(self._seen, end)
@@ -97,7 +97,7 @@ class Child:
 
     @property
     def log(self) -> str:
-        return bytes(self.said["stderr"]).decode()
+        return bytes(self.output["stderr"]).decode()
 
     def close_input(self) -> None:
         assert self.process.stdin is not None

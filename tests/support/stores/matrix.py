@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from support.cluster.server_processes import Fleet
+from support.cluster.server_processes import ProcessCluster
 from support.proxy import recording_app
 from support.servers.processes import ServerProcess
 from support.stores.valkey_server import Valkey
@@ -90,7 +90,7 @@ class Cells:
             with ServerProcess(command(0), env=env) as server:
                 yield server.url
         else:
-            with Fleet(cell.workers, command, store, env) as fleet:
+            with ProcessCluster(cell.workers, command, store, env) as fleet:
                 yield fleet.url
 
     def validate_logs(self) -> int:

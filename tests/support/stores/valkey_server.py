@@ -154,7 +154,7 @@ class Valkey:
         self.stop()
 
 
-class Lossy:
+class LossyProxy:
     """A way to a server on which answers can get lost, together with the connection."""
 
     def __init__(self, valkey: Valkey) -> None:

@@ -33,7 +33,7 @@ from enfilade import (
 from enfilade.timings import Timings
 from enfilade.transports.http.response import ResponseOptions
 from enfilade.transports.http.services import HttpOptions
-from support.http_client.asgi_connection import TIMEOUT, Exchange, Wire, notification, request, result
+from support.http_client.asgi_connection import TIMEOUT, AsgiConnection, Exchange, notification, request, result
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,7 @@ def progress(step: int) -> dict[str, Any]:
 class Peer:
     """A transport between its two sides: the loop's streams and HTTP."""
 
-    def __init__(self, transport: HTTPStreamableTransport, read: Any, write: Any, wire: Wire) -> None:
+    def __init__(self, transport: HTTPStreamableTransport, read: Any, write: Any, wire: AsgiConnection) -> None:
         self.transport, self.read, self.write, self.wire = transport, read, write, wire
 
     async def next(self) -> Any:
@@ -71,7 +71,7 @@ class Peer:
         opened = self.wire.ask(0, "initialize", mcp_session_id=None)
         await self.next()
         await self.say(result(0, protocolVersion=revision, capabilities={}))
-        assert (await opened.whole()).status == 200
+        assert (await opened.wait_for_end()).status == 200
         self.wire.fields["mcp_protocol_version"] = revision
 
 
@@ -81,7 +81,7 @@ async def peer(id: str | None = ID, *arguments: Any, messages: Any = None, **opt
     before = asyncio.all_tasks()
     transport = HTTPStreamableTransport(id, *arguments, **options)
     async with transport.connect(*([messages] if messages else [])) as (read, write):
-        yield Peer(transport, read, write, Wire(transport.handle_request, mcp_session_id=id))
+        yield Peer(transport, read, write, AsgiConnection(transport.handle_request, mcp_session_id=id))
     await asyncio.sleep(0)
     left = [task for task in asyncio.all_tasks() - before if not task.done()]
     assert [task for task in left if "Exchange" not in repr(task.get_coro())] == []
@@ -96,21 +96,21 @@ class TestChannels:
         async with peer() as it:
             exchanges = [it.wire.post(notification("notifications/x", number=number)) for number in range(101)]
             for exchange in exchanges[:100]:
-                assert (await exchange.whole()).status == 202
+                assert (await exchange.wait_for_end()).status == 202
             assert not exchanges[100].served.done()
             assert [(await it.next())["params"]["number"] for _ in range(101)] == list(range(101))
-            assert (await exchanges[100].whole()).status == 202
+            assert (await exchanges[100].wait_for_end()).status == 202
 
     async def test_s2_the_end_of_the_session_wakes_the_loop_and_whoever_waits_for_it(self) -> None:
         async with peer() as it:
             for _ in range(100):
-                await it.wire.post(notification("notifications/x")).whole()
+                await it.wire.post(notification("notifications/x")).wait_for_end()
             waiting = it.wire.post(notification("notifications/x"))
             with anyio.fail_after(TIMEOUT):
                 while not it.read.statistics().tasks_waiting_send:
                     await asyncio.sleep(0)
             await it.transport.terminate()
-            assert (await waiting.whole()).status == 404
+            assert (await waiting.wait_for_end()).status == 404
             for _ in range(100):
                 await it.next()
             with pytest.raises(anyio.EndOfStream):
@@ -124,16 +124,16 @@ class TestChannels:
             assert await it.next() == request(2)
             for id, exchange in ((1, first), (2, second)):
                 await it.say(result(id))
-                await exchange.whole()
+                await exchange.wait_for_end()
 
     async def test_a_loop_may_read_text(self) -> None:
         async with peer(messages=as_text) as it:
-            await it.wire.post(notification("notifications/x", word="é")).whole()
+            await it.wire.post(notification("notifications/x", word="é")).wait_for_end()
             assert json.loads(await it.next())["params"] == {"word": "é"}
 
     async def test_s18_before_connect_there_is_a_clear_error(self) -> None:
         transport = HTTPStreamableTransport(ID)
-        exchange = Wire(transport.handle_request, mcp_session_id=ID).ask(1)
+        exchange = AsgiConnection(transport.handle_request, mcp_session_id=ID).ask(1)
         with pytest.raises(RuntimeError, match="connect"):
             await exchange.served
         assert exchange.status == 500
@@ -149,14 +149,16 @@ class TestChannels:
     async def test_s47_leaving_connect_answers_who_waits_and_leaves_nothing(self) -> None:
         async with peer(event_store=MemoryEventStore()) as it:
             asked, own, stalled = await it.asked(1), it.wire.get(), await it.asked(2)
-            assert await own.begun() == 200
+            assert await own.wait_for_status() == 200
             stalled.stall()
             await it.say(notification("notifications/message", data="x" * 100), 2)
-        assert (await asked.whole()).rest[-1]["error"]["message"].startswith("Session not found")
-        await own.whole()
+        assert (
+            (await asked.wait_for_end()).unread_messages[-1]["error"]["message"].startswith("Session not found")
+        )
+        await own.wait_for_end()
         await asyncio.wait_for(stalled.served, TIMEOUT)
         assert it.transport.is_terminated
-        assert (await it.wire.ask(3).whole()).status == 404
+        assert (await it.wire.ask(3).wait_for_end()).status == 404
 
     @pytest.mark.parametrize("id", ["a b", "é", "", "a\n", "\x7f"])
     def test_s14_other_characters_are_refused(self, id: str) -> None:
@@ -167,15 +169,15 @@ class TestChannels:
         async with peer() as it:
             asked = await it.asked(1)
             it.write.close()
-            assert "error" in (await asked.whole()).rest[-1]
-            assert (await it.wire.ask(2).whole()).status == 404
+            assert "error" in (await asked.wait_for_end()).unread_messages[-1]
+            assert (await it.wire.ask(2).wait_for_end()).status == 404
 
 
 class TestAnswers:
     async def test_s37_a_stream_begins_before_its_answer(self) -> None:
         async with peer() as it:
             asked = await it.asked(1)
-            assert await asked.begun() == 200
+            assert await asked.wait_for_status() == 200
             assert asked.headers["content-type"] == "text/event-stream"
             assert asked.headers["mcp-session-id"] == ID
             assert "no-transform" in asked.headers["cache-control"]
@@ -183,14 +185,14 @@ class TestAnswers:
             assert await asked.message() == progress(1)
             await it.say(result(1))
             assert await asked.message() == result(1)
-            assert (await asked.whole()).rest == []
+            assert (await asked.wait_for_end()).unread_messages == []
 
     async def test_s5_json_is_one_object_whatever_is_said_meanwhile(self) -> None:
         async with peer(is_json_response_enabled=True) as it:
             asked = await it.asked(1)
             await it.say(progress(1), 1)
             await it.say(result(1, done=True))
-            assert (await asked.whole()).json == result(1, done=True)
+            assert (await asked.wait_for_end()).json == result(1, done=True)
 
     async def test_json_takes_no_question_and_the_loop_is_told(self) -> None:
         async with peer(is_json_response_enabled=True) as it:
@@ -199,7 +201,7 @@ class TestAnswers:
             refusal = await it.next()
             assert (refusal["id"], refusal["error"]["code"]) == ("q", -32600)
             await it.say(result(1))
-            await asked.whole()
+            await asked.wait_for_end()
 
     async def test_s4_d1_what_a_request_causes_comes_on_its_stream(self) -> None:
         async with peer() as it:
@@ -210,7 +212,7 @@ class TestAnswers:
             assert (await second.message())["id"] == "q"
             await it.say(result("1", which="text"))
             await it.say(result(1, which="number"))
-            assert [(await each.whole()).rest for each in (first, second)] == [
+            assert [(await each.wait_for_end()).unread_messages for each in (first, second)] == [
                 [result(1, which="number")],
                 [result("1", which="text")],
             ]
@@ -218,26 +220,26 @@ class TestAnswers:
     async def test_d5_ids_keep_their_type_and_d5b_none_is_in_flight_twice(self) -> None:
         async with peer(is_json_response_enabled=True) as it:
             exchanges = {id: await it.asked(id) for id in (0, "0", "")}
-            again = await it.wire.ask(0).whole()
+            again = await it.wire.ask(0).wait_for_end()
             assert (again.status, again.json["error"]["code"], again.json["id"]) == (400, -32600, 0)
             for id, exchange in exchanges.items():
                 await it.say(result(id, name=repr(id)))
-                assert (await exchange.whole()).json == result(id, name=repr(id))
+                assert (await exchange.wait_for_end()).json == result(id, name=repr(id))
 
     async def test_s13_d4_no_id_means_the_get_stream(self) -> None:
         async with peer() as it:
             own = it.wire.get()
-            await own.begun()
+            await own.wait_for_status()
             asked = await it.asked("_GET_stream")
             await it.say(CHANGED)
             assert await own.message() == CHANGED
             await it.say(result("_GET_stream"))
-            assert (await asked.whole()).rest == [result("_GET_stream")]
+            assert (await asked.wait_for_end()).unread_messages == [result("_GET_stream")]
 
     async def test_d6_a_slow_reader_slows_only_its_own_stream(self) -> None:
         async with peer() as it:
             slow, own = await it.asked(1), it.wire.get()
-            await own.begun()
+            await own.wait_for_status()
             slow.stall()
             own.stall()
             for step in range(40):
@@ -245,29 +247,29 @@ class TestAnswers:
                 await it.say(notification("notifications/message", data="y" * 1_000_000, step=step))
             quick = await it.asked(2)
             await it.say(result(2))
-            assert (await quick.whole()).rest == [result(2)]
+            assert (await quick.wait_for_end()).unread_messages == [result(2)]
             await it.say(result(1))
             slow.cut()
             own.cut()
-            await slow.whole()
+            await slow.wait_for_end()
 
     async def test_a_cancelled_request_gets_no_answer_and_the_loop_hears_of_it(self) -> None:
         async with peer() as it:
             asked = await it.asked(7)
             cancelled = notification("notifications/cancelled", requestId=7)
-            assert (await it.wire.post(cancelled).whole()).status == 202
+            assert (await it.wire.post(cancelled).wait_for_end()).status == 202
             assert await it.next() == cancelled
-            assert (await asked.whole()).rest == []
+            assert (await asked.wait_for_end()).unread_messages == []
             await it.say(result(7))
             again = await it.asked(7)
             await it.say(result(7, second=True))
-            assert (await again.whole()).rest == [result(7, second=True)]
+            assert (await again.wait_for_end()).unread_messages == [result(7, second=True)]
 
     async def test_a_deadline_ends_a_request_and_the_loop_hears_of_it(self) -> None:
         async with peer(is_json_response_enabled=True, options=plain_json(request_timeout=0.05)) as it:
             asked = await it.asked(1)
             assert (await it.next())["params"] == {"requestId": 1}
-            assert "longer than" in (await asked.whole()).json["error"]["message"]
+            assert "longer than" in (await asked.wait_for_end()).json["error"]["message"]
 
     async def test_work_survives_its_client(self) -> None:
         async with peer() as it:
@@ -276,9 +278,9 @@ class TestAnswers:
             await it.say(progress(1), 1)
             ping = await it.asked(2)
             await it.say(result(2))
-            await ping.whole()
+            await ping.wait_for_end()
             await it.say(result(1))
-            await asked.whole()
+            await asked.wait_for_end()
 
 
 class TestOwnStream:
@@ -289,17 +291,17 @@ class TestOwnStream:
             assert await own.message() == CHANGED
             await it.say(request(1, "roots/list"))
             assert (await own.message())["method"] == "roots/list"
-            assert (await it.wire.post(result(1, roots=[])).whole()).status == 202
+            assert (await it.wire.post(result(1, roots=[])).wait_for_end()).status == 202
             assert await it.next() == result(1, roots=[])
             own.cut()
 
     async def test_d8_the_newer_of_two_gets_has_it_and_the_older_ends(self) -> None:
         async with peer() as it:
             older = it.wire.get()
-            assert await older.begun() == 200
+            assert await older.wait_for_status() == 200
             newer = it.wire.get()
-            assert await newer.begun() == 200
-            await older.whole()
+            assert await newer.wait_for_status() == 200
+            await older.wait_for_end()
             await it.say(CHANGED)
             assert await newer.message() == CHANGED
             newer.cut()
@@ -308,13 +310,13 @@ class TestOwnStream:
         async with peer() as it:
             for _ in range(3):
                 own = it.wire.get()
-                assert await own.begun() == 200
+                assert await own.wait_for_status() == 200
                 own.cut()
 
     async def test_d2_a_last_event_id_without_a_store_is_a_plain_get(self) -> None:
         async with peer() as it:
             own = it.wire.get("7")
-            assert await own.begun() == 200
+            assert await own.wait_for_status() == 200
             await it.say(CHANGED)
             assert await own.message() == CHANGED
             own.cut()
@@ -346,7 +348,7 @@ class TestRefusals:
     )
     async def test_s19_s32_d17_what_is_no_message_is_never_accepted(self, body: bytes) -> None:
         async with peer() as it:
-            refused = await it.wire.post(body).whole()
+            refused = await it.wire.post(body).wait_for_end()
             assert (refused.status, refused.json["error"]["code"]) == (400, -32600)
             assert refused.json["id"] in (None, 1)  # D18: none is made up
             assert refused.headers["mcp-session-id"] == ID
@@ -354,12 +356,12 @@ class TestRefusals:
     @pytest.mark.parametrize("body", [b"", b"{", b'"\xff"', b"[" * 100_000, b'{"jsonrpc":"2.0",\n'])
     async def test_s31_d20_bad_json_is_the_clients_fault(self, body: bytes) -> None:
         async with peer() as it:
-            refused = await it.wire.post(body).whole()
+            refused = await it.wire.post(body).wait_for_end()
             assert (refused.status, refused.json["error"]["code"]) == (400, -32700)
 
     async def test_s31_a_body_has_a_limit(self) -> None:
         async with peer(options=HttpOptions(body_limit=100)) as it:
-            assert (await it.wire.post(b" " * 101).whole()).status == 413
+            assert (await it.wire.post(b" " * 101).wait_for_end()).status == 413
 
     @pytest.mark.parametrize(
         ("accept", "content", "status"),
@@ -380,7 +382,7 @@ class TestRefusals:
         async with peer(ID, None, json_mode) as it:
             exchange = await it.wire.post(
                 notification("notifications/x"), accept=accept, content_type=content
-            ).whole()
+            ).wait_for_end()
             assert exchange.status == status
             assert (exchange.body == b"") == (status == 202)  # S22
 
@@ -390,17 +392,17 @@ class TestRefusals:
         async with peer() as it:
             body = json.dumps(request(1)).encode() if verb == "POST" else b""
             fields = {"accept": "*/*", "content_type": "application/json", "mcp_session_id": id}
-            refused = await it.wire.start(verb, body, **fields).whole()
+            refused = await it.wire.start(verb, body, **fields).wait_for_end()
             assert refused.status == status
             assert refused.json["error"]["code"] == -32600
 
     async def test_s33_initialize_needs_no_session_but_not_a_wrong_one(self) -> None:
         async with peer(is_json_response_enabled=True) as it:
-            assert (await it.wire.ask(1, "initialize", mcp_session_id="other").whole()).status == 404
+            assert (await it.wire.ask(1, "initialize", mcp_session_id="other").wait_for_end()).status == 404
             opened = it.wire.ask(1, "initialize", mcp_session_id=None)
             await it.next()
             await it.say(result(1, protocolVersion="2025-06-18"))
-            assert (await opened.whole()).headers["mcp-session-id"] == ID
+            assert (await opened.wait_for_end()).headers["mcp-session-id"] == ID
 
     @pytest.mark.parametrize("version", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
     async def test_d14_any_revision_with_sessions_is_taken(self, version: str) -> None:
@@ -409,20 +411,20 @@ class TestRefusals:
             await it.initialize("2025-06-18")
             asked = await it.asked(1, mcp_protocol_version=version)
             await it.say(result(1))
-            assert (await asked.whole()).status == 200
+            assert (await asked.wait_for_end()).status == 200
 
     @pytest.mark.parametrize("version", ["1999-01-01", "2026-07-28"])
     async def test_d14_an_unknown_revision_is_refused(self, version: str) -> None:
         async with peer() as it:
             await it.initialize("2025-11-25")
-            refused = await it.wire.ask(1, mcp_protocol_version=version).whole()
+            refused = await it.wire.ask(1, mcp_protocol_version=version).wait_for_end()
             assert refused.status == 400
             assert "Unsupported protocol version" in refused.json["error"]["message"]
 
     @pytest.mark.parametrize(("verb", "id"), [("PUT", ID), ("PATCH", ID), ("OPTIONS", ID), ("DELETE", None)])
     async def test_s43_other_verbs_are_not_offered(self, verb: str, id: str | None) -> None:
         async with peer(id) as it:
-            refused = await it.wire.start(verb).whole()
+            refused = await it.wire.start(verb).wait_for_end()
             assert (refused.status, refused.headers["allow"]) == (405, "GET, POST, DELETE")
             assert refused.json["error"]["code"] == -32600
 
@@ -438,10 +440,10 @@ class TestRefusals:
     async def test_s44_d15_foreign_hosts_and_origins_are_kept_out(self) -> None:
         async with peer(allowed_origins=["https://app.example"]) as it:
             for host in ("evil.example", "[::1]evil.example", "[::1%evil]", "localhost:80@evil", "localhost\xa0"):
-                assert (await it.wire.ask(1, host=host).whole()).status == 421
+                assert (await it.wire.ask(1, host=host).wait_for_end()).status == 421
             for origin in ("https://evil.example", "http://evil@localhost", "http://localhost/evil", "null"):
-                assert (await it.wire.ask(1, origin=origin).whole()).status == 403
-            allowed = await it.wire.start("OPTIONS", origin="https://app.example").whole()
+                assert (await it.wire.ask(1, origin=origin).wait_for_end()).status == 403
+            allowed = await it.wire.start("OPTIONS", origin="https://app.example").wait_for_end()
             assert (allowed.status, allowed.headers["access-control-allow-origin"]) == (
                 204,
                 "https://app.example",
@@ -449,9 +451,9 @@ class TestRefusals:
 
     async def test_d46_a_session_belongs_to_who_opened_it(self) -> None:
         async with peer(principal=lambda scope: dict(scope["headers"]).get(b"user", b"").decode()) as it:
-            await it.wire.post(notification("notifications/x"), user="ann").whole()
-            assert (await it.wire.post(notification("notifications/x"), user="bob").whole()).status == 404
-            assert (await it.wire.post(notification("notifications/x"), user="ann").whole()).status == 202
+            await it.wire.post(notification("notifications/x"), user="ann").wait_for_end()
+            assert (await it.wire.post(notification("notifications/x"), user="bob").wait_for_end()).status == 404
+            assert (await it.wire.post(notification("notifications/x"), user="ann").wait_for_end()).status == 202
 
 
 class TestEnd:
@@ -460,14 +462,14 @@ class TestEnd:
     ) -> None:
         async with peer(is_json_response_enabled=True) as it:
             asked, own = await it.asked(5), it.wire.get()
-            await own.begun()
+            await own.wait_for_status()
             assert not it.transport.is_terminated
-            assert (await it.wire.start("DELETE").whole()).status == 204
+            assert (await it.wire.start("DELETE").wait_for_end()).status == 204
             assert it.transport.is_terminated
-            assert ((await asked.whole()).status, asked.json["id"]) == (404, 5)
-            await own.whole()
+            assert ((await asked.wait_for_end()).status, asked.json["id"]) == (404, 5)
+            await own.wait_for_end()
             for verb in ("GET", "POST", "DELETE", "PUT"):
-                gone = await it.wire.start(verb, accept="*/*").whole()
+                gone = await it.wire.start(verb, accept="*/*").wait_for_end()
                 assert (gone.status, gone.json["error"]["code"]) == (404, -32600)
             with pytest.raises(anyio.EndOfStream):
                 await it.next()
@@ -504,7 +506,7 @@ class TestWriting:
         async with peer() as it:
             asked = await it.asked(1)
             await it.say(written)
-            assert (await asked.whole()).rest == [result(1, a=None)]
+            assert (await asked.wait_for_end()).unread_messages == [result(1, a=None)]
 
     async def test_s4_the_sdk_says_which_request_a_message_belongs_to(self) -> None:
         async with peer(messages=as_session_message) as it:
@@ -515,7 +517,7 @@ class TestWriting:
             await it.say(SessionMessage(said, ServerMessageMetadata(related_request_id=1)))
             assert (await asked.message())["method"] == "notifications/message"
             await it.say(SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=1, result={})))
-            await asked.whole()
+            await asked.wait_for_end()
 
     @pytest.mark.parametrize(
         "junk", [None, 7, object(), "", "not JSON", b"\xff", [], "[]", {"foo": 1}, ValueError()]
@@ -527,7 +529,7 @@ class TestWriting:
             asked = await it.asked(1)
             await it.say(junk)
             await it.say(result(1))
-            assert (await asked.whole()).rest == [result(1)]
+            assert (await asked.wait_for_end()).unread_messages == [result(1)]
         assert [each.levelname for each in caplog.records if each.name.startswith("enfilade")] == ["ERROR"]
 
     @pytest.mark.parametrize(
@@ -548,7 +550,7 @@ class TestWriting:
         async with peer(timings=Timings(answer_grace=0.05)) as it:
             asked = await it.asked(1)
             await it.say(answer)
-            (error,) = (await asked.whole()).rest
+            (error,) = (await asked.wait_for_end()).unread_messages
             assert (error["id"], error["error"]["code"]) == (1, -32603)
             assert "object at" not in error["error"]["message"]
 
@@ -560,11 +562,11 @@ class TestWriting:
             await it.say(request("late", "roots/list"), 2)
             assert (await it.next())["error"]["code"] == -32600
             await it.say(result(1))
-            assert (await asked.whole()).rest == [result(1)]
+            assert (await asked.wait_for_end()).unread_messages == [result(1)]
 
     async def test_s35_d21_a_notification_is_there_before_it_is_accepted(self) -> None:
         async with peer() as it:
-            assert (await it.wire.post(notification("notifications/initialized")).whole()).status == 202
+            assert (await it.wire.post(notification("notifications/initialized")).wait_for_end()).status == 202
             assert it.read.receive_nowait()["method"] == "notifications/initialized"
 
 
@@ -612,9 +614,9 @@ class TestResuming:
             await it.say(progress(3), 1)
             assert (await again.message())["params"]["progress"] == 3
             await it.say(result(1))
-            assert [await again.message(), (await again.whole()).rest] == [result(1), []]
-            over = await it.wire.get(seen.id).whole()  # once more, from the log alone
-            assert over.rest == [*map(progress, (1, 2, 3)), result(1)]
+            assert [await again.message(), (await again.wait_for_end()).unread_messages] == [result(1), []]
+            over = await it.wire.get(seen.id).wait_for_end()  # once more, from the log alone
+            assert over.unread_messages == [*map(progress, (1, 2, 3)), result(1)]
 
     async def test_d23_the_own_stream_can_be_resumed_and_is_free_afterwards(self, events: EventStore) -> None:
         async with peer(event_store=events) as it:
@@ -628,13 +630,13 @@ class TestResuming:
                 assert await again.message() == CHANGED
                 again.cut()
             plain = it.wire.get()
-            assert await plain.begun() == 200
+            assert await plain.wait_for_status() == 200
             plain.cut()
 
     @pytest.mark.parametrize("wrong", ["7", "unknown", "0" * 24 + "-" + "A" * 16 + ".1", "é"])
     async def test_d24_an_unknown_id_is_refused(self, wrong: str) -> None:
         async with peer(event_store=MemoryEventStore()) as it:
-            refused = await it.wire.get(wrong).whole()
+            refused = await it.wire.get(wrong).wait_for_end()
             assert (refused.status, refused.json["error"]["code"]) == (400, -32600)
 
     async def test_d3_ids_count_in_their_own_session_only(self) -> None:
@@ -646,14 +648,14 @@ class TestResuming:
                 asked = await one.asked(1)
                 at = (await asked.event()).id
                 await one.say(result(1, whose="one"))
-                await asked.whole()
-                refused = await two.wire.get(at).whole()
+                await asked.wait_for_end()
+                refused = await two.wire.get(at).wait_for_end()
                 assert (refused.status, b"whose" in refused.body) == (400, False)
                 own = two.wire.get()
                 at_two = (await own.event()).id
                 own.cut()
                 events.foreign = anchor_of(at)  # the store itself mixes up its streams
-                mixed = await two.wire.get(at_two).whole()
+                mixed = await two.wire.get(at_two).wait_for_end()
                 assert (mixed.status, b"whose" in mixed.body) == (503, False)
 
     @pytest.mark.parametrize("hangs", [True, False])
@@ -662,10 +664,10 @@ class TestResuming:
             asked = await it.asked(1)
             await it.say(progress(1), 1)
             await it.say(result(1))
-            assert (await asked.whole()).rest == [progress(1), result(1)]
+            assert (await asked.wait_for_end()).unread_messages == [progress(1), result(1)]
             again = await it.asked(2)
             await it.say(result(2))
-            assert (await again.whole()).rest == [result(2)]
+            assert (await again.wait_for_end()).unread_messages == [result(2)]
 
     async def test_after_a_restart_what_was_kept_is_there_and_the_rest_is_said_to_be_lost(
         self, tmp_path: Path
@@ -675,8 +677,8 @@ class TestResuming:
         for store in (SqliteEventStore(kept), SqliteEventStore(kept)):
             async with peer(event_store=store, secret=secret) as it:
                 if ids:
-                    again = await it.wire.get(ids[0]).whole()
-                    first, last = again.rest
+                    again = await it.wire.get(ids[0]).wait_for_end()
+                    first, last = again.unread_messages
                     assert first == progress(1)
                     assert "error" in last
                     assert last["id"] == 1
@@ -710,7 +712,7 @@ class TestStateless:
             asked = it.wire.post(self.ask(), **self.HEADERS)
             assert (await it.next())["params"]["_meta"] == self.META
             await it.say({"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "no"}})
-            assert (await asked.whole()).status == 404
+            assert (await asked.wait_for_end()).status == 404
 
     async def test_headers_must_agree_with_the_body(self) -> None:
         async with peer(None) as it:
@@ -719,7 +721,7 @@ class TestStateless:
                 {"mcp_method": None},
                 {"mcp_protocol_version": "2025-06-18"},
             ):
-                refused = await it.wire.post(self.ask(), **{**self.HEADERS, **wrong}).whole()
+                refused = await it.wire.post(self.ask(), **{**self.HEADERS, **wrong}).wait_for_end()
                 assert (refused.status, refused.json["error"]["code"]) == (400, -32020)
 
     async def test_its_client_that_goes_cancels_it(self) -> None:
@@ -728,16 +730,16 @@ class TestStateless:
             await it.next()
             asked.cut()
             assert (await it.next())["method"] == "notifications/cancelled"
-            await asked.whole()
+            await asked.wait_for_end()
 
     async def test_a_session_does_not_take_it(self) -> None:
         async with peer() as it:
-            refused = await it.wire.post(self.ask(), **self.HEADERS).whole()
+            refused = await it.wire.post(self.ask(), **self.HEADERS).wait_for_end()
             assert refused.status == 400
             assert "Unsupported protocol version" in refused.json["error"]["message"]
 
     async def test_a_get_or_delete_of_that_era_is_not_offered(self) -> None:
         async with peer(None) as it:
             for verb in ("GET", "DELETE"):
-                refused = await it.wire.start(verb, mcp_protocol_version="2026-07-28").whole()
+                refused = await it.wire.start(verb, mcp_protocol_version="2026-07-28").wait_for_end()
                 assert (refused.status, refused.headers["allow"]) == (405, "POST")

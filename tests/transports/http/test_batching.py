@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from support.exchanges import Message, typed
-from support.harness import WORKBENCH, Http, Stdio, eventually
+from support.exchanges import Message, typed_id
+from support.harness import PROBE_SERVER, Http, Stdio, eventually
 from support.http_client.connection import BOTH, CLIENT, HttpSession, Reply, request_of
 
 BATCHING = "2025-03-26"
@@ -43,7 +43,7 @@ def session(http: Http) -> HttpSession:
 def by_id(messages: list[Message]) -> dict[Any, Any]:
     """Return outcomes by typed id: an error's code, or the result. No id may come twice."""
     responses = [message for message in messages if "method" not in message]
-    outcomes = {typed(each["id"]): each.get("result", each.get("error", {}).get("code")) for each in responses}
+    outcomes = {typed_id(each["id"]): each.get("result", each.get("error", {}).get("code")) for each in responses}
     assert len(outcomes) == len(responses)
     return {id: outcome for (_, id), outcome in outcomes.items()}
 
@@ -161,7 +161,7 @@ class TestStdio:
 
     @pytest.fixture
     def pipe(self) -> Iterator[Stdio]:
-        with Stdio([sys.executable, str(WORKBENCH), "stdio"]) as stdio:
+        with Stdio([sys.executable, str(PROBE_SERVER), "stdio"]) as stdio:
             stdio.initialize(BATCHING)
             yield stdio
 
@@ -172,7 +172,7 @@ class TestStdio:
         assert pipe.answer(None)["error"]["code"] == INVALID
         assert pipe.answer(6)["error"]["code"] == NO_METHOD
         assert pipe.end() == 0
-        assert pipe.rest() == []
+        assert pipe.read_to_end() == []
 
     @pytest.mark.parametrize(
         ("element", "id"),

@@ -10,7 +10,7 @@ import pytest
 from enfilade import Context, MCPApp, Settings
 from enfilade.transports.asgi import AsgiExchange
 from enfilade.transports.exchange import DisconnectedError, HttpExchange
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import INITIALIZE, modern_headers, request_of, stateless_meta
 from support.http_client.memory_exchange import MemoryExchange, post
 
@@ -216,7 +216,7 @@ class TestWithoutAsgi:
     async def test_the_response_is_that_of_asgi(self, served: Served, message: dict[str, Any]) -> None:
         exchange = post(message, modern_headers(message).items())
         await served.serve(exchange)
-        answered = await Asgi(served.app).post(message, **modern_headers(message))
+        answered = await AsgiClient(served.app).post(message, **modern_headers(message))
         assert (exchange.status, exchange.body) == (answered.status, answered.body)
         assert exchange.response_headers == answered.headers
 

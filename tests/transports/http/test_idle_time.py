@@ -18,9 +18,9 @@ from enfilade.state.store import StoreError
 from enfilade.timings import Timings
 from enfilade.transports.http import sessions as sessions_module
 from support.cluster.in_process_workers import FaultyBus, SharedMemory
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import Http, HttpSession
-from support.servers.changing_server import Held, get
+from support.servers.changing_server import PausableRequest, get
 from support.servers.processes import ServerProcess, enfilade_command
 
 HOUR = 3600.0
@@ -88,7 +88,7 @@ class Worker:
     def __init__(self, store: SharedMemory, idle: float = 8 * HOUR) -> None:
         self.app = MCPApp(secret=SECRET, store=store, settings=Settings(session_ttl=idle))
         self.app.tool(self.hold)
-        self.asgi = Asgi(self.app)
+        self.asgi = AsgiClient(self.app)
         self.held = asyncio.Event()
         self.keys = Counting(self.app.endpoint.worker_channel.store.keys)
         self.app.endpoint.worker_channel.store = SimpleNamespace(  # type: ignore[assignment]  # the same, counted
@@ -292,7 +292,7 @@ class TestInUse:
         fields: Any = {"mcp-session-id": token, "content-type": "application/json", "accept": "*/*"}
         call = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hold","arguments":{}}}'
         verb, body = ("GET", b"") if kind == "stream" else ("POST", call)
-        held = Held(one.app, one.asgi.scope(fields, verb), body)
+        held = PausableRequest(one.app, one.asgi.scope(fields, verb), body)
         await held.until(lambda: len(one.app.endpoint.services.in_flight) or held.status)
         one.keys.taken()
         for _ in range(100):
@@ -302,7 +302,7 @@ class TestInUse:
         assert one.keys.taken().count("swap") in (12, 13), "fifty hours have twelve and a half halves of eight"
         assert await other.status(token) == 200
         one.held.set()
-        held.go()
+        held.leave()
         await held.task
         clock.ahead += 0.4 * HOUR  # it ended after the last look
         one.look()
@@ -320,13 +320,13 @@ class TestInUse:
         """At the last look the use was not due to be written down; at the next one it is over, and is."""
         one, other = Worker(store), Worker(store)
         token = await one.opened()
-        held = Held(one.app, one.asgi.scope({"mcp-session-id": token}, "GET"))
+        held = PausableRequest(one.app, one.asgi.scope({"mcp-session-id": token}, "GET"))
         await held.until(lambda: held.status)
         clock.ahead = 3.9 * HOUR
         one.look()
         await self.settled(one)
         clock.ahead = 4.3 * HOUR
-        held.go()
+        held.leave()
         await held.task
         clock.ahead = 4.4 * HOUR
         one.look()
@@ -343,7 +343,7 @@ class TestInUse:
         one, other = Worker(store), Worker(store)
         await other.app.endpoint.start()
         token = await one.opened()
-        held = Held(one.app, one.asgi.scope({"mcp-session-id": token}, "GET"))
+        held = PausableRequest(one.app, one.asgi.scope({"mcp-session-id": token}, "GET"))
         await held.until(lambda: held.status)
         bus: FaultyBus = store.bus
         bus.deaf = True
@@ -358,7 +358,7 @@ class TestInUse:
     async def test_a_store_that_is_away_ends_no_stream(self, store: SharedMemory, clock: Clock) -> None:
         one = Worker(store)
         token = await one.opened()
-        held = Held(one.app, one.asgi.scope({"mcp-session-id": token}, "GET"))
+        held = PausableRequest(one.app, one.asgi.scope({"mcp-session-id": token}, "GET"))
         await held.until(lambda: held.status)
         one.keys.away = True
         for _ in range(10):
@@ -368,18 +368,18 @@ class TestInUse:
         assert not held.task.done()
         one.keys.away = False
         assert await one.status(token) == 200
-        held.go()
+        held.leave()
         await held.task
 
     async def test_its_own_timer_looks(self, store: SharedMemory) -> None:
         """Sixteen times in the idle time; and no more once the worker has stopped."""
         one = Worker(store, idle=0.8)
         token = await one.opened()
-        held = Held(one.app, one.asgi.scope({"mcp-session-id": token}, "GET"))
+        held = PausableRequest(one.app, one.asgi.scope({"mcp-session-id": token}, "GET"))
         await held.until(lambda: held.status)
         await held.until(lambda: "swap" in one.keys.asked)
         assert one.app.endpoint._session_use._timer is not None
-        held.go()
+        held.leave()
         await held.task
         await one.app.endpoint.stop(0.1)
         assert one.app.endpoint._session_use._timer is None
@@ -463,7 +463,7 @@ class TestServers:
             used = time.monotonic()
             assert alive(called)
             pinged.check()
-            stream.waiting.close()
+            stream.reply.close()
             assert alive(streamed)
         with place() as server:
             again = [

@@ -15,7 +15,7 @@ from enfilade import MCPApp
 from enfilade.transports.message_connection import Connection
 from enfilade.transports.message_size import check_values
 from enfilade.wire.jsonrpc import RpcError
-from support.http_client.asgi_calls import Answered, Asgi
+from support.http_client.asgi_calls import AsgiClient, AsgiReply
 from support.http_client.connection import BOTH, request_of
 
 SIZE = 4_000_000
@@ -90,9 +90,9 @@ def mine(members: bytes) -> bytes:
     return b'{"jsonrpc":"2.0","id":"mine",%s}' % (members % ARRAYS)
 
 
-async def send(body: bytes, *, initialized: bool = True) -> tuple[Answered, int]:
+async def send(body: bytes, *, initialized: bool = True) -> tuple[AsgiReply, int]:
     """Return the answer, and the most bytes that were allocated at once for it beside the message."""
-    asgi = Asgi(app)
+    asgi = AsgiClient(app)
     token = (await asgi.initialize()).headers["mcp-session-id"]
     for tool in ("hello", "keep", "length", "by_hand", "anything"):
         await asgi.ask(token, "tools/call", {"name": tool, "arguments": {}})

@@ -13,19 +13,19 @@ import pytest
 from enfilade import Settings
 from support.exchanges import Message
 from support.harness import Serving, eventually
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import BOTH, Http, modern_headers, request_of, stateless_meta
 from support.servers.changing_server import (
     ACKNOWLEDGED,
     EVERYTHING,
     FILE,
-    Heard,
-    Held,
-    Listening,
+    ChangingServer,
+    OpenStream,
+    PausableRequest,
+    change_name,
     id_of,
     listen,
     start_listen,
-    told_by,
 )
 from support.servers.processes import ServerProcess, python_command
 from support.stdio_client.connection import Stdio
@@ -35,19 +35,19 @@ IDS = [1, "1", 0, "", -7, 2**53, "s-7", "ü"]
 
 
 @pytest.fixture(scope="module")
-def app() -> Listening:
-    return Listening()
+def app() -> ChangingServer:
+    return ChangingServer()
 
 
 @pytest.fixture(scope="module")
-def serving(app: Listening) -> Iterator[Serving]:
+def serving(app: ChangingServer) -> Iterator[Serving]:
     with Serving(app) as serving:
         serving.http.modern("tools/list")
         yield serving
 
 
 @pytest.fixture(autouse=True)
-def nobody_is_left(app: Listening) -> Iterator[None]:
+def nobody_is_left(app: ChangingServer) -> Iterator[None]:
     """Whatever a test did, when its clients have gone nobody listens any more."""
     yield
     eventually(lambda: len(app.changes) == 0, "a listener was left")
@@ -55,14 +55,14 @@ def nobody_is_left(app: Listening) -> Iterator[None]:
 
 class TestAck:
     @pytest.mark.parametrize("id", IDS, ids=lambda id: f"{id!r}")
-    def test_comes_first_and_everything_says_whose_it_is(self, app: Listening, http: Http, id: Any) -> None:
+    def test_comes_first_and_everything_says_whose_it_is(self, app: ChangingServer, http: Http, id: Any) -> None:
         """R-2C1, R-2C3, trap 1: the id of the request, with its JSON type, on each message."""
-        with Heard(start_listen(http, id, **EVERYTHING)) as heard:
+        with OpenStream(start_listen(http, id, **EVERYTHING)) as heard:
             ack = heard.next()
             app.change(["tools", "note://a"])
             messages = [ack, heard.next(), heard.next()]
             app.changes.end()
-            (result,) = heard.rest()
+            (result,) = heard.read_to_end()
         assert ack["method"] == ACKNOWLEDGED
         assert [(type(id_of(each)), id_of(each)) for each in [*messages, result]] == [(type(id), id)] * 4
         assert (type(result["id"]), result["id"]) == (type(id), id)
@@ -81,7 +81,7 @@ class TestAck:
     )
     def test_says_what_is_honoured(self, http: Http, wanted: dict[str, Any], honoured: dict[str, Any]) -> None:
         """R-2C0, R-2C2: never an error."""
-        with Heard(start_listen(http, **wanted)) as heard:
+        with OpenStream(start_listen(http, **wanted)) as heard:
             assert heard.next()["params"]["notifications"] == honoured
 
     @pytest.mark.parametrize(
@@ -104,26 +104,26 @@ class TestAck:
 
     def test_a_server_without_something_does_not_honour_it(self) -> None:
         """R-2C2: narrowed to what is advertised."""
-        app = Listening()
+        app = ChangingServer()
         app.remove_prompt("greet")
         app.remove_resource("note://a")
-        with Serving(app) as serving, Heard(start_listen(serving.http, **EVERYTHING)) as heard:
+        with Serving(app) as serving, OpenStream(start_listen(serving.http, **EVERYTHING)) as heard:
             assert heard.next()["params"]["notifications"] == {"toolsListChanged": True}
 
     @pytest.mark.anyio
     async def test_what_changes_before_it_is_read_is_not_lost(self) -> None:
         """R-2C9, trap 22: attached before the ack, which nevertheless comes first."""
-        app = Listening()
+        app = ChangingServer()
         held = open_held(app, on_head=lambda: app.change(["tools"]))
         await held.until(lambda: len(list(held.messages)) == 2)
         ack, change = held.messages
-        assert (ack["method"], told_by(change)) == (ACKNOWLEDGED, "tools")
+        assert (ack["method"], change_name(change)) == (ACKNOWLEDGED, "tools")
         await left(held, app)
 
 
 class TestStream:
     @pytest.mark.parametrize("kind", ["tools", "prompts", "resources", "note://a"])
-    def test_what_was_not_asked_for_never_comes(self, app: Listening, http: Http, kind: str) -> None:
+    def test_what_was_not_asked_for_never_comes(self, app: ChangingServer, http: Http, kind: str) -> None:
         """R-2C4."""
         everything = dict(zip(["tools", "prompts", "resources", "note://a"], EVERYTHING, strict=True))
         fence = "prompts" if kind != "prompts" else "tools"
@@ -131,12 +131,12 @@ class TestStream:
         with listen(http, **wanted) as heard:
             app.change(["tools", "prompts", "resources", "note://a", "note://c"])
             app.change([fence])
-            told = {told_by(heard.next()), told_by(heard.next())}
+            told = {change_name(heard.next()), change_name(heard.next())}
             assert told == {kind, fence}
             app.change([kind])
             assert heard.until(kind) == []
 
-    def test_real_changes_announce_themselves(self, app: Listening, http: Http) -> None:
+    def test_real_changes_announce_themselves(self, app: ChangingServer, http: Http) -> None:
         """R-2CB, P20: what is advertised is delivered, for each list, and once for what comes together."""
         with listen(http, **EVERYTHING) as heard:
             app.add_tool(lambda: "", name="passing")
@@ -148,17 +148,17 @@ class TestStream:
             app.notify_resource_updated("note://a")
             assert heard.until("note://a") == ["tools", "resources", "prompts"]
 
-    def test_from_any_thread(self, app: Listening, http: Http) -> None:
+    def test_from_any_thread(self, app: ChangingServer, http: Http) -> None:
         """R-2CB: also from the thread of a plain `def` tool."""
         with listen(http, **EVERYTHING) as heard:
             threads = [threading.Thread(target=app.change, args=([each],)) for each in ("note://a", "note://b")]
             for thread in threads:
                 thread.start()
-            assert sorted([told_by(heard.next()), told_by(heard.next())]) == ["note://a", "note://b"]
+            assert sorted([change_name(heard.next()), change_name(heard.next())]) == ["note://a", "note://b"]
             http.modern_call("change", what=["prompts"])
             assert heard.until("prompts") == []
 
-    def test_each_of_two_listens_gets_its_own_copy(self, app: Listening, http: Http) -> None:
+    def test_each_of_two_listens_gets_its_own_copy(self, app: ChangingServer, http: Http) -> None:
         """R-2C6, trap 6: one client, three listens, two of which differ in the type of their id alone."""
         with (
             listen(http, 7, toolsListChanged=True) as number,
@@ -167,7 +167,7 @@ class TestStream:
         ):
             app.change(["tools", "prompts"])
             found = [[number.next()], [text.next(), text.next()], [other.next()]]
-        assert [[(id_of(each), told_by(each)) for each in heard] for heard in found] == [
+        assert [[(id_of(each), change_name(each)) for each in heard] for heard in found] == [
             [(7, "tools")],
             [("7", "tools"), ("7", "prompts")],
             [("other", "prompts")],
@@ -176,17 +176,17 @@ class TestStream:
     @pytest.mark.parametrize("accept", [BOTH, "text/event-stream", "*/*"])
     def test_is_a_stream_even_in_json_mode(self, accept: str) -> None:
         """R-272, trap 22."""
-        app = Listening(settings=Settings(json_response=True))
+        app = ChangingServer(settings=Settings(json_response=True))
         with Serving(app) as serving:
             waiting = serving.http.start_modern(
                 "subscriptions/listen", {"notifications": {"toolsListChanged": True}}, accept=accept
             )
-            with Heard(waiting) as heard:
+            with OpenStream(waiting) as heard:
                 assert heard.next()["method"] == ACKNOWLEDGED
                 app.change(["tools"])
-                assert told_by(heard.next()) == "tools"
+                assert change_name(heard.next()) == "tools"
 
-    def test_a_client_that_takes_only_json_is_told(self, http: Http, app: Listening) -> None:
+    def test_a_client_that_takes_only_json_is_told(self, http: Http, app: ChangingServer) -> None:
         """R-2C1, E-36."""
         reply = http.modern("subscriptions/listen", {"notifications": {}}, accept="application/json")
         assert (reply.status, reply.error["code"]) == (406, INVALID_REQUEST)
@@ -194,9 +194,9 @@ class TestStream:
 
     def test_is_kept_alive_and_has_no_deadline(self) -> None:
         """R-270: silence is normal here."""
-        app = Listening(settings=Settings(keep_alive=0.02, request_timeout=0.05))
+        app = ChangingServer(settings=Settings(keep_alive=0.02, request_timeout=0.05))
         with Serving(app) as serving, listen(serving.http, toolsListChanged=True) as heard:
-            lines = heard.waiting.lines()
+            lines = heard.reply.lines()
             comments = [line for line, _ in zip(lines, range(12), strict=False) if line]
             assert len(comments) >= 5
             assert all(line.startswith(b":") for line in comments)
@@ -211,7 +211,7 @@ class TestStream:
 
 class TestEnd:
     @pytest.mark.parametrize("way", ["cut", "reset"])
-    def test_a_client_that_goes_leaves_nothing(self, app: Listening, serving: Serving, way: str) -> None:
+    def test_a_client_that_goes_leaves_nothing(self, app: ChangingServer, serving: Serving, way: str) -> None:
         """R-277, D12: no listener and no task, whether it says goodbye or not."""
 
         async def tasks() -> int:
@@ -221,20 +221,20 @@ class TestEnd:
         listens = [listen(serving.http, number, **EVERYTHING) for number in range(10)]
         assert len(app.changes) == 10
         for heard in listens:
-            getattr(heard.waiting, way)()
+            getattr(heard.reply, way)()
         eventually(lambda: len(app.changes) == 0)
         eventually(lambda: serving.run(tasks) <= before, "a task was left")
 
-    def test_the_servers_end_is_a_result(self, app: Listening, http: Http) -> None:
+    def test_the_servers_end_is_a_result(self, app: ChangingServer, http: Http) -> None:
         """R-2C7, C-01: the result, with the server's name, and no `notifications/cancelled`."""
         with listen(http, "s-7", **EVERYTHING) as heard:
             app.changes.end()
-            (result,) = heard.rest()
+            (result,) = heard.read_to_end()
         meta = result["result"].pop("_meta")
         assert result == {"jsonrpc": "2.0", "id": "s-7", "result": {"resultType": "complete"}}
         assert meta["io.modelcontextprotocol/serverInfo"]["name"] == "listening"
 
-    def test_there_is_a_limit(self, app: Listening, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_there_is_a_limit(self, app: ChangingServer, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
         """R-2C9: -32603 in place of the ack; who is in stays in, and a place that is left is free."""
         monkeypatch.setattr(app.changes, "_limit", 2)
         with listen(http, 1, toolsListChanged=True) as first, listen(http, 2, toolsListChanged=True) as second:
@@ -251,7 +251,7 @@ class TestEnd:
     @pytest.mark.anyio
     async def test_a_reader_that_is_too_slow_is_sent_off(self) -> None:
         """R-2C9: rather than miss something it hears of its end, and others hear everything."""
-        app = Listening(settings=Settings(stream_buffer=2048))
+        app = ChangingServer(settings=Settings(stream_buffer=2048))
         uris = [f"note://{number}" for number in range(100)]
         slow, quick = open_held(app, resourceSubscriptions=uris), open_held(app, promptsListChanged=True)
         for held in (slow, quick):
@@ -266,7 +266,7 @@ class TestEnd:
         ack, *heard, last = slow.messages
         assert ack["method"] == ACKNOWLEDGED
         assert last["result"]["resultType"] == "complete"
-        told = [told_by(message) for message in heard]
+        told = [change_name(message) for message in heard]
         assert told == uris[: len(told)]
         assert 0 < len(told) < 100
         await quick.until(lambda: len(list(quick.messages)) == 3)
@@ -278,22 +278,22 @@ class TestEnd:
         with ServerProcess(python_command(str(FILE), "http", "{port}")) as server:
             with listen(Http(server.port), "s-7", **EVERYTHING) as heard:
                 server.process.send_signal(signal.SIGTERM)
-                (result,) = heard.rest()
+                (result,) = heard.read_to_end()
                 assert (result["id"], id_of(result)) == ("s-7", "s-7")
             server.process.wait(30)
             assert "timeout" not in server.output.lower()
 
 
-def open_held(app: Listening, on_head: Any = None, **wanted: Any) -> Held:
+def open_held(app: ChangingServer, on_head: Any = None, **wanted: Any) -> PausableRequest:
     """Listen without a socket in between."""
     message = request_of("subscriptions/listen", {"notifications": wanted or EVERYTHING}, 1, stateless_meta())
     fields = {"content-type": "application/json", "accept": BOTH, **modern_headers(message)}
-    return Held(app, Asgi(app).scope(fields), json.dumps(message).encode(), on_head)
+    return PausableRequest(app, AsgiClient(app).scope(fields), json.dumps(message).encode(), on_head)
 
 
-async def left(held: Held, app: Listening) -> None:
+async def left(held: PausableRequest, app: ChangingServer) -> None:
     """Let a client go, and see that nothing is left of it."""
-    held.go()
+    held.leave()
     await held.task
     assert len(app.changes) == 0
 
@@ -320,7 +320,7 @@ class TestOverStdio:
 
     def until(self, stdio: Stdio, last: str) -> list[Message]:
         found = [stdio.read()]
-        while told_by(found[-1]) != last:
+        while change_name(found[-1]) != last:
             found.append(stdio.read())
         return found
 
@@ -329,7 +329,7 @@ class TestOverStdio:
         self.listen(stdio, 7, toolsListChanged=True)
         self.listen(stdio, "7", toolsListChanged=True, resourceSubscriptions=["note://a"])
         found = self.change(stdio, "prompts", "tools", "note://b", "note://a")
-        told = sorted((str(type(id_of(each))), told_by(each)) for each in found)
+        told = sorted((str(type(id_of(each))), change_name(each)) for each in found)
         assert told == [("<class 'int'>", "tools"), ("<class 'str'>", "note://a"), ("<class 'str'>", "tools")]
 
     def test_without_a_listen_nothing_comes(self, stdio: Stdio) -> None:
@@ -337,7 +337,7 @@ class TestOverStdio:
         for number in range(3):
             stdio.ask("tools/call", {"name": "change", "arguments": {"what": ["tools"]}}, id=number, claim=CLAIM)
         self.listen(stdio, "late", promptsListChanged=True)
-        assert [told_by(each) for each in self.change(stdio, "tools", "prompts")] == ["prompts"]
+        assert [change_name(each) for each in self.change(stdio, "tools", "prompts")] == ["prompts"]
         assert stdio.stashed == []
 
     def test_is_cancelled_by_a_notification(self, stdio: Stdio) -> None:
@@ -360,7 +360,7 @@ class TestOverStdio:
             stdio.process.send_signal(signal.SIGTERM)
         else:
             stdio.close_input()
-        rest = stdio.rest()
+        rest = stdio.read_to_end()
         assert sorted((str(each["id"]), str(id_of(each))) for each in rest) == [("7", "7"), ("x", "x")]
         assert all(each["result"]["resultType"] == "complete" for each in rest)
         assert stdio.process.wait(30) == 0
@@ -373,5 +373,5 @@ class TestOverStdio:
             "tools/call", {"name": "change", "arguments": {"what": ["tools", "prompts"]}}, id=8, claim=CLAIM
         )
         found = [stdio.read(), stdio.read(), stdio.read()]
-        tagged = sorted((told_by(each), "_meta" in each.get("params", {})) for each in found)
+        tagged = sorted((change_name(each), "_meta" in each.get("params", {})) for each in found)
         assert tagged == [("prompts", False), ("prompts", True), ("tools", False)]

@@ -7,7 +7,7 @@ import pytest
 from enfilade import Settings
 from support.harness import Http, Serving
 from support.http_client.connection import BOTH, HeaderValue
-from support.servers.probe_server import Workbench
+from support.servers.probe_server import ProbeServer
 
 INVALID = -32600
 
@@ -132,7 +132,7 @@ class TestMediaTypes:
 
 @pytest.fixture(scope="module")
 def json_only() -> Iterator[Http]:
-    with Serving(Workbench(settings=Settings(json_response=True))) as serving:
+    with Serving(ProbeServer(settings=Settings(json_response=True))) as serving:
         yield serving.http
 
 

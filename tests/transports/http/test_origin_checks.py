@@ -12,7 +12,7 @@ from enfilade import Settings
 from enfilade.transports.http11.protocol import HttpProtocol
 from support.harness import Http, Serving
 from support.http_client.connection import HeaderValue, Reply, modern_headers, request_of, stateless_meta
-from support.servers.probe_server import Workbench
+from support.servers.probe_server import ProbeServer
 
 INVALID = -32600
 
@@ -223,7 +223,7 @@ def public() -> Iterator[Http]:
         allowed_origins=("https://app.example", "https://Port.example:443/", "chrome-extension://abcdef"),
         body_limit=2048,
     )
-    with Serving(Workbench(settings=settings)) as serving:
+    with Serving(ProbeServer(settings=settings)) as serving:
         yield serving.http
 
 
@@ -261,7 +261,7 @@ class TestNamedHosts:
 
     def test_any(self) -> None:
         settings = Settings(allowed_hosts=("*",), allowed_origins=("*",))
-        with Serving(Workbench(settings=settings)) as serving:
+        with Serving(ProbeServer(settings=settings)) as serving:
             reply = serving.http.modern("tools/list", host="any.example", origin="https://other.example")
             assert reply.status == 200
             assert reply.header("access-control-allow-origin") == "https://other.example", "R-720: never * "
@@ -340,7 +340,7 @@ def received(connection: socket.socket) -> bytes:
 @pytest.fixture(scope="module")
 def run_by_us() -> Iterator[Http]:
     """A server as `run()` starts it: only its own protocol shows the application what a target names."""
-    with Serving(Workbench(), http=HttpProtocol) as serving:
+    with Serving(ProbeServer(), http=HttpProtocol) as serving:
         yield serving.http
 
 

@@ -22,15 +22,15 @@ from support.http_client.connection import (
     HeaderValue,
     Http,
     HttpSession,
+    PendingReply,
     Reply,
-    Waiting,
     request_of,
 )
 from support.http_client.memory_exchange import MemoryExchange
 
 INTERNAL = -32603
 
-Call = Callable[[], Waiting]
+Call = Callable[[], PendingReply]
 
 
 class Held:
@@ -86,7 +86,7 @@ def held(**settings: Any) -> Iterator[Held]:
             made.let_go()
 
 
-def hold_in_session(session: HttpSession, id: int) -> Waiting:
+def hold_in_session(session: HttpSession, id: int) -> PendingReply:
     return session.start("tools/call", {"name": "hold", "arguments": {}}, id=id)
 
 
@@ -273,12 +273,12 @@ class TestStreams:
         assert (len(quota), quota._sessions, quota._principals, quota._addresses) == (0, {}, {}, {})
 
 
-def _get(session: HttpSession, **more: HeaderValue) -> Waiting:
+def _get(session: HttpSession, **more: HeaderValue) -> PendingReply:
     fields: dict[str, HeaderValue] = {**session.headers, "accept": "text/event-stream", **more}
     return session.http.start("GET", b"", {name.replace("_", "-"): value for name, value in fields.items()})
 
 
-def _listen(http: Http, **more: HeaderValue) -> Waiting:
+def _listen(http: Http, **more: HeaderValue) -> PendingReply:
     return http.start_modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, **more)
 
 
@@ -369,7 +369,7 @@ class TestBodies:
             memory = server.app.endpoint.services.bodies.memory
             session = server.http.initialize("2025-03-26")
 
-            def large(id: int) -> Waiting:
+            def large(id: int) -> PendingReply:
                 params = {"name": "hold", "arguments": {"padding": "x" * 300_000}}
                 if kind == "stateless":
                     return server.http.start_modern("tools/call", params, id=id)

@@ -8,27 +8,27 @@ import pytest
 
 from enfilade import MCPApp, Settings
 from enfilade.state.memory import MemoryKeys
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import request_of
 
 pytestmark = pytest.mark.anyio
 
 
-def server(remembered: int) -> tuple[Asgi, Any]:
+def server(remembered: int) -> tuple[AsgiClient, Any]:
     app = MCPApp("many", settings=Settings(secret="the secret of all the sessions there are"))
     sessions = app.endpoint.services.sessions
     sessions._cache_size = remembered
-    return Asgi(app), sessions
+    return AsgiClient(app), sessions
 
 
-async def opened(asgi: Asgi, **capabilities: Any) -> bytes:
+async def opened(asgi: AsgiClient, **capabilities: Any) -> bytes:
     """Open a session and use it, so that it is kept."""
     token = (await asgi.initialize(capabilities=capabilities)).headers["mcp-session-id"]
     await used(asgi, token.encode())
     return token.encode()
 
 
-async def used(asgi: Asgi, token: bytes) -> None:
+async def used(asgi: AsgiClient, token: bytes) -> None:
     assert (await asgi.post(request_of("ping", None, 1, None), mcp_session_id=token.decode())).status == 200
 
 
@@ -70,7 +70,7 @@ async def test_the_uris_that_a_client_watches_are_bounded_together() -> None:
     """They are one record, which is written anew with each: a thousand of 3 KB took 21 ms at the last."""
     app = MCPApp("watching")
     app.resource("note://{name}")(lambda name: name)
-    asgi = Asgi(app)
+    asgi = AsgiClient(app)
     token = (await asgi.initialize()).headers["mcp-session-id"]
     codes = []
     for number in range(100):
@@ -87,7 +87,7 @@ async def test_the_uris_that_a_client_watches_are_not_kept_with_its_session() ->
     """The store has them; 4,096 sessions with as many as each may have would take two gigabytes."""
     app = MCPApp("watching")
     app.resource("note://{name}")(lambda name: name)
-    asgi = Asgi(app)
+    asgi = AsgiClient(app)
     tracemalloc.start()
     try:
         for number in range(40):
@@ -111,21 +111,21 @@ class TestFloods:
 
     SECRET = "the secret of all the sessions there are"
 
-    def worker(self, **options: Any) -> tuple[Asgi, MemoryKeys]:
+    def worker(self, **options: Any) -> tuple[AsgiClient, MemoryKeys]:
         app = MCPApp("flooded", settings=Settings(secret=self.SECRET), **options)
         app.add_text_resource("note://a", "a note")
         keys = app.store.keys
         assert isinstance(keys, MemoryKeys)
-        return Asgi(app), keys
+        return AsgiClient(app), keys
 
-    async def end(self, asgi: Asgi, token: bytes) -> int:
+    async def end(self, asgi: AsgiClient, token: bytes) -> int:
         return (await asgi.send(asgi.scope({"mcp-session-id": token.decode()}, "DELETE"), b"")).status
 
-    async def status(self, asgi: Asgi, token: bytes, method: str = "ping", **params: Any) -> int:
+    async def status(self, asgi: AsgiClient, token: bytes, method: str = "ping", **params: Any) -> int:
         body = request_of(method, params or None, 1, None)
         return (await asgi.post(body, mcp_session_id=token.decode())).status
 
-    async def level(self, asgi: Asgi, token: bytes) -> str | None:
+    async def level(self, asgi: AsgiClient, token: bytes) -> str | None:
         """Return what a worker finds that knows nothing of the session yet."""
         session = await asgi.app.endpoint.services.sessions.find(token, None)
         assert session is not None

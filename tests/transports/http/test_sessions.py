@@ -20,27 +20,27 @@ from starlette.routing import Mount
 
 from enfilade import Settings
 from enfilade.transports.http import sessions as transport
-from support.exchanges import asked_over_http
+from support.exchanges import requests_over_http
 from support.harness import Http, Serving
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import CLIENT, request_of
-from support.servers.probe_server import Workbench
+from support.servers.probe_server import ProbeServer
 
 pytestmark = pytest.mark.anyio
 
 OLD, NEW = "the secret that was last month's", "the new secret that is this month's"
 
 
-def worker(*secrets: str, **options: Any) -> Asgi:
+def worker(*secrets: str, **options: Any) -> AsgiClient:
     """Return one more worker, or a restarted one: it shares nothing with the others but the secret."""
-    return Asgi(Workbench(settings=Settings(secret=secrets, **options)))
+    return AsgiClient(ProbeServer(settings=Settings(secret=secrets, **options)))
 
 
-async def opened(worker: Asgi, **options: Any) -> str:
+async def opened(worker: AsgiClient, **options: Any) -> str:
     return (await worker.initialize(**options)).headers["mcp-session-id"]
 
 
-async def status(worker: Asgi, token: str, **headers: str) -> int:
+async def status(worker: AsgiClient, token: str, **headers: str) -> int:
     worker.sessions[token] = "2025-11-25"
     return (await worker.ask(token, "ping", **headers)).status
 
@@ -255,7 +255,7 @@ class ByHeader(AuthenticationBackend):
 def guarded() -> Any:
     """A workbench in a host that authenticates."""
     host = Starlette(
-        routes=[Mount("/", app=Workbench())],
+        routes=[Mount("/", app=ProbeServer())],
         middleware=[Middleware(AuthenticationMiddleware, backend=ByHeader())],
     )
     with Serving(host) as serving:
@@ -291,8 +291,8 @@ class TestPrincipals:
 
 async def test_a_log_level_is_one_sessions_own() -> None:
     """D27, R-367: and holds on every worker that shares the store."""
-    app = Workbench(settings=Settings(secret=OLD))
-    one, other = Asgi(app), Asgi(Workbench(settings=Settings(secret=OLD), store=app.store))
+    app = ProbeServer(settings=Settings(secret=OLD))
+    one, other = AsgiClient(app), AsgiClient(ProbeServer(settings=Settings(secret=OLD), store=app.store))
     quiet, loud = await opened(one), await opened(one)
     assert (await one.ask(quiet, "logging/setLevel", {"level": "error"})).result == {}
     for asgi in (one, other):
@@ -315,8 +315,8 @@ async def test_an_unknown_log_level(level: Any) -> None:
 class TestEnd:
     async def test_every_use_after_delete_is_404(self) -> None:
         """R-315, R-316, S41: also on a worker that shares the store; the others are untouched."""
-        app = Workbench(settings=Settings(secret=OLD))
-        one, other = Asgi(app), Asgi(Workbench(settings=Settings(secret=OLD), store=app.store))
+        app = ProbeServer(settings=Settings(secret=OLD))
+        one, other = AsgiClient(app), AsgiClient(ProbeServer(settings=Settings(secret=OLD), store=app.store))
         ended, kept = await opened(one), await opened(one)
         answered = await one.send(one.scope({"mcp-session-id": ended}, "DELETE"), b"")
         assert (answered.status, answered.body) == (204, b"")
@@ -329,10 +329,10 @@ class TestWithoutSessions:
     """`sessions=False`: R-310, each request of the session era stands alone."""
 
     @pytest.fixture
-    def alone(self) -> Asgi:
-        return Asgi(Workbench(settings=Settings(sessions=False)))
+    def alone(self) -> AsgiClient:
+        return AsgiClient(ProbeServer(settings=Settings(sessions=False)))
 
-    async def test_no_id_is_given_and_none_is_asked_for(self, alone: Asgi) -> None:
+    async def test_no_id_is_given_and_none_is_asked_for(self, alone: AsgiClient) -> None:
         answered = await alone.initialize("2025-06-18")
         assert answered.result["protocolVersion"] == "2025-06-18"
         assert "mcp-session-id" not in answered.headers
@@ -343,22 +343,22 @@ class TestWithoutSessions:
         }
 
     @pytest.mark.parametrize("version", [None, "2025-03-26", "2025-06-18", "2025-11-25"])
-    async def test_the_header_says_what_is_spoken(self, alone: Asgi, version: str | None) -> None:
+    async def test_the_header_says_what_is_spoken(self, alone: AsgiClient, version: str | None) -> None:
         """R-112, R-113: without a header it is 2025-03-26."""
         answered = await alone.post(request_of("tools/list", None, 1, None), mcp_protocol_version=version)
         fields = {} if version is None else {"mcp-protocol-version": version}
-        asked_over_http(b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}', fields, {}).check(answered.response)
+        requests_over_http(b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}', fields, {}).check(answered.response)
         described = "outputSchema" in answered.result["tools"][0]
         assert described == (version is not None and version >= "2025-06-18")
 
-    async def test_an_id_of_somebody_elses_making_is_ignored(self, alone: Asgi) -> None:
+    async def test_an_id_of_somebody_elses_making_is_ignored(self, alone: AsgiClient) -> None:
         assert (await alone.ask("of-another-server", "ping")).status == 200
         assert (await alone.initialize(mcp_session_id="of-another-server")).status == 200
 
     @pytest.mark.parametrize("verb", ["GET", "DELETE"])
-    async def test_there_is_nothing_to_get_or_delete(self, alone: Asgi, verb: str) -> None:
+    async def test_there_is_nothing_to_get_or_delete(self, alone: AsgiClient, verb: str) -> None:
         answered = await alone.send(alone.scope({}, verb), b"")
         assert (answered.status, answered.headers["allow"]) == (405, "POST")
 
-    async def test_the_stateless_era_does_not_care(self, alone: Asgi) -> None:
+    async def test_the_stateless_era_does_not_care(self, alone: AsgiClient) -> None:
         assert (await alone.modern("tools/list")).status == 200

@@ -17,9 +17,18 @@ from enfilade.timings import Timings
 from enfilade.transports.http import standalone_stream
 from support.exchanges import Message
 from support.harness import Serving, eventually
-from support.http_client.asgi_calls import Asgi
+from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import CLIENT, Http, HttpSession, request_of
-from support.servers.changing_server import FILE, Heard, Held, Listening, get, listen, start_get, told_by
+from support.servers.changing_server import (
+    FILE,
+    ChangingServer,
+    OpenStream,
+    PausableRequest,
+    change_name,
+    get,
+    listen,
+    start_get,
+)
 from support.servers.processes import ServerProcess, python_command
 from support.stdio_client.connection import Stdio
 
@@ -29,22 +38,22 @@ INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
 
 @pytest.fixture(scope="module")
-def app() -> Listening:
+def app() -> ChangingServer:
     """Its streams end soon after their client has gone; `test_resumption.py` is about those that do not."""
-    app = Listening()
+    app = ChangingServer()
     app._timings = Timings(stream_retention=0.05)
     return app
 
 
 @pytest.fixture(scope="module")
-def serving(app: Listening) -> Iterator[Serving]:
+def serving(app: ChangingServer) -> Iterator[Serving]:
     with Serving(app) as serving:
         serving.http.modern("tools/list")
         yield serving
 
 
 @pytest.fixture(autouse=True)
-def nobody_is_left(app: Listening) -> Iterator[None]:
+def nobody_is_left(app: ChangingServer) -> Iterator[None]:
     """Whatever a test did, when its clients have gone nobody listens any more."""
     yield
     eventually(lambda: (len(app.changes), len(app.endpoint.streams)) == (0, 0), "a stream was left")
@@ -52,7 +61,7 @@ def nobody_is_left(app: Listening) -> Iterator[None]:
 
 @pytest.mark.parametrize("revision", SESSIONS)
 class TestStream:
-    def test_brings_what_changes(self, app: Listening, http: Http, revision: str) -> None:
+    def test_brings_what_changes(self, app: ChangingServer, http: Http, revision: str) -> None:
         """S7, D11, R-369: lists to everybody, and of the resources those that it watches."""
         session = http.initialize(revision)
         with get(session) as heard:
@@ -60,7 +69,7 @@ class TestStream:
             app.change(["tools", "note://b", "prompts", "note://a", "resources"])
             assert heard.until("resources") == ["tools", "prompts", "note://a"]
 
-    def test_has_no_trace_of_the_stateless_era(self, app: Listening, http: Http, revision: str) -> None:
+    def test_has_no_trace_of_the_stateless_era(self, app: ChangingServer, http: Http, revision: str) -> None:
         """Trap 19, R-2C3: no subscription id; the schema of the revision is checked for every message."""
         session = http.initialize(revision)
         session.ask("resources/subscribe", {"uri": "note://a"})
@@ -73,7 +82,7 @@ class TestStream:
                 "params": {"uri": "note://a"},
             }
 
-    def test_a_call_has_nothing_on_it(self, app: Listening, http: Http, revision: str) -> None:
+    def test_a_call_has_nothing_on_it(self, app: ChangingServer, http: Http, revision: str) -> None:
         """R-330, R-332, trap 5: and no change comes on the stream of a call."""
         session = http.initialize(revision)
         with get(session) as heard:
@@ -84,7 +93,7 @@ class TestStream:
 
 class TestLingering:
     def test_few_streams_go_on_without_their_clients(
-        self, app: Listening, http: Http, monkeypatch: pytest.MonkeyPatch
+        self, app: ChangingServer, http: Http, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Sessions are free, so whoever opens many and leaves must not take the streams of others."""
         monkeypatch.setattr(app.endpoint.services.event_log, "timings", Timings(stream_retention=3600.0))
@@ -100,7 +109,7 @@ class TestLingering:
 
 
 class TestPlace:
-    def test_each_session_has_its_own(self, app: Listening, http: Http) -> None:
+    def test_each_session_has_its_own(self, app: ChangingServer, http: Http) -> None:
         """R-330, R-368, trap 6: one copy for each session, and what is watched is the session's own."""
         one, other = http.initialize(), http.initialize()
         one.ask("resources/subscribe", {"uri": "note://a"})
@@ -110,13 +119,13 @@ class TestPlace:
             assert (first.until("tools"), second.until("tools")) == (["note://a"], ["note://b"])
 
     @pytest.mark.parametrize("revision", SESSIONS)
-    def test_is_one_and_the_newest(self, app: Listening, http: Http, revision: str) -> None:
+    def test_is_one_and_the_newest(self, app: ChangingServer, http: Http, revision: str) -> None:
         """S7, D8, R-330, R-333: a new GET takes the stream over, and the old one ends in order."""
         session = http.initialize(revision)
         older = get(session)
         for _ in range(2):
             newer = get(session)
-            assert older.rest() == []
+            assert older.read_to_end() == []
             older = newer
         with older as heard:
             heard.until("resources")  # what a client that comes back may have missed
@@ -124,17 +133,17 @@ class TestPlace:
             assert heard.until("tools") == []
             assert len(app.changes) == 1
 
-    def test_of_several_at_once_one_has_it(self, app: Listening, http: Http) -> None:
+    def test_of_several_at_once_one_has_it(self, app: ChangingServer, http: Http) -> None:
         """D8, S39: none looks open and is dead; what comes is heard on the one that has it."""
         session = http.initialize()
         waiting = [start_get(session) for _ in range(6)]
-        heard = [Heard(each) for each in waiting]
+        heard = [OpenStream(each) for each in waiting]
         eventually(lambda: len(app.changes) == 1)
         session.ask("resources/subscribe", {"uri": "note://last"})
         app.change(["note://last"])
 
-        def hears(each: Heard) -> bool:
-            return any(told_by(message) == "note://last" for message in each._events)
+        def hears(each: OpenStream) -> bool:
+            return any(change_name(message) == "note://last" for message in each._events)
 
         with ThreadPoolExecutor(6) as threads:  # five of them end, and one goes on
             assert sorted(threads.map(hears, heard)) == [*[False] * 5, True]
@@ -142,17 +151,17 @@ class TestPlace:
             each.close()
 
     @pytest.mark.parametrize("way", ["cut", "reset"])
-    def test_is_free_at_once_when_its_client_has_gone(self, app: Listening, http: Http, way: str) -> None:
+    def test_is_free_at_once_when_its_client_has_gone(self, app: ChangingServer, http: Http, way: str) -> None:
         """S7: also if the connection broke without a goodbye. Ten times, since it is a race."""
         session = http.initialize()
         for _ in range(10):
             heard = get(session)
-            getattr(heard.waiting, way)()
+            getattr(heard.reply, way)()
         with get(session) as heard:
             app.change(["tools"])
             assert heard.until("tools") == []
 
-    def test_leaves_no_task(self, app: Listening, serving: Serving) -> None:
+    def test_leaves_no_task(self, app: ChangingServer, serving: Serving) -> None:
         """D12."""
 
         async def tasks() -> int:
@@ -162,11 +171,11 @@ class TestPlace:
         streams = [get(serving.http.initialize()) for _ in range(10)]
         assert len(app.changes) == 10
         for heard in streams:
-            heard.waiting.cut()
+            heard.reply.cut()
         eventually(lambda: len(app.endpoint.streams) == 0)
         eventually(lambda: serving.run(tasks) <= before, "a task was left")
 
-    def test_there_is_a_limit(self, app: Listening, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_there_is_a_limit(self, app: ChangingServer, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
         """R-2C9: refused in plain words, and the place of the session is not lost by it."""
         monkeypatch.setattr(app.changes, "_limit", 1)
         session = http.initialize()
@@ -214,7 +223,7 @@ class TestRefusals:
         assert (reply.status, reply.error["code"]) == (status, code)
         assert (reply.header("allow") == "POST") == (status == 405)
 
-    def test_a_stranger(self, app: Listening, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_stranger(self, app: ChangingServer, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
         """R-317: for another user the session does not exist."""
         session = http.initialize()
         monkeypatch.setattr(app.endpoint, "_principal", lambda scope: "somebody else")
@@ -222,42 +231,42 @@ class TestRefusals:
 
 
 class TestEnd:
-    def test_with_the_session(self, app: Listening, http: Http) -> None:
+    def test_with_the_session(self, app: ChangingServer, http: Http) -> None:
         """R-315, R-316: DELETE ends the stream in order, and it cannot be opened again."""
         session, other = http.initialize(), http.initialize()
         with get(session) as heard, get(other) as others:
             assert session.delete().status == 204
             app.change(["tools"])
-            assert heard.rest() == []
+            assert heard.read_to_end() == []
             assert others.until("tools") == []
         assert start_get(session).read().status == 404
 
     @pytest.mark.anyio
     async def test_an_end_in_the_middle_of_opening(self) -> None:
         """D8: a DELETE that comes while the GET looks into the store leaves no stream behind."""
-        app = Listening(store=SlowStore())
-        asgi = Asgi(app)
+        app = ChangingServer(store=SlowStore())
+        asgi = AsgiClient(app)
         token = (await asgi.initialize()).headers["mcp-session-id"]
-        opening = Held(app, asgi.scope({"mcp-session-id": token}, "GET"))
-        ending = Held(app, asgi.scope({"mcp-session-id": token}, "DELETE"))
+        opening = PausableRequest(app, asgi.scope({"mcp-session-id": token}, "GET"))
+        ending = PausableRequest(app, asgi.scope({"mcp-session-id": token}, "DELETE"))
         await ending.task
         await opening.task
         assert ending.status == 204
         assert opening.status in (200, 404)
         assert (len(app.changes), len(app.endpoint.streams)) == (0, 0)
 
-    def test_with_the_server(self, app: Listening, http: Http) -> None:
+    def test_with_the_server(self, app: ChangingServer, http: Http) -> None:
         """R-332: there is no response on it, only its end."""
         with get(http.initialize()) as heard:
             app.changes.end()
-            assert heard.rest() == []
+            assert heard.read_to_end() == []
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that can be caught")
     def test_a_server_that_is_stopped_does_not_wait_for_it(self) -> None:
         with ServerProcess(python_command(str(FILE), "http", "{port}")) as server:
             with get(Http(server.port).initialize()) as heard:
                 server.process.send_signal(signal.SIGTERM)
-                assert heard.rest() == []
+                assert heard.read_to_end() == []
             server.process.wait(30)
             assert "timeout" not in server.output.lower()
 
@@ -289,7 +298,7 @@ class TestWatching:
     def subscribe(self, session: HttpSession, uri: str, verb: str = "subscribe") -> None:
         assert session.ask(f"resources/{verb}", {"uri": uri}).result == {}
 
-    def test_ends_when_it_is_asked_to(self, app: Listening, http: Http) -> None:
+    def test_ends_when_it_is_asked_to(self, app: ChangingServer, http: Http) -> None:
         session = http.initialize()
         with get(session) as heard:
             for uri in ("note://a", "note://b", "note://a"):
@@ -299,7 +308,7 @@ class TestWatching:
             app.change(["note://a", "note://b", "tools"])
             assert heard.until("tools") == ["note://b"]
 
-    def test_outlasts_the_stream(self, app: Listening, http: Http) -> None:
+    def test_outlasts_the_stream(self, app: ChangingServer, http: Http) -> None:
         """What was watched before the stream was opened, or while it was not."""
         session = http.initialize()
         self.subscribe(session, "note://before")
@@ -311,7 +320,7 @@ class TestWatching:
             app.change(["note://between", "note://before", "tools"])
             assert heard.until("tools") == ["note://between", "note://before"]
 
-    def test_a_resource_that_is_not_there_may_come(self, app: Listening, http: Http) -> None:
+    def test_a_resource_that_is_not_there_may_come(self, app: ChangingServer, http: Http) -> None:
         """C-23: what does not exist yet can be watched."""
         session = http.initialize()
         self.subscribe(session, "note://later")
@@ -319,7 +328,7 @@ class TestWatching:
             app.change(["note://later"])
             assert heard.until("note://later") == []
 
-    def test_a_uri_keeps_the_clients_spelling(self, app: Listening, http: Http) -> None:
+    def test_a_uri_keeps_the_clients_spelling(self, app: ChangingServer, http: Http) -> None:
         session = http.initialize()
         self.subscribe(session, "note://Z%c3%bcrich")
         with get(session) as heard:
@@ -335,39 +344,39 @@ class TestWatching:
     @pytest.mark.anyio
     async def test_requests_side_by_side_lose_nothing(self) -> None:
         """R-367, R-368: each changes what the session remembers, and none what another has changed."""
-        app = Listening(store=SlowStore())
-        asgi = Asgi(app)
+        app = ChangingServer(store=SlowStore())
+        asgi = AsgiClient(app)
         token = (await asgi.initialize()).headers["mcp-session-id"]
         uris = [f"note://{number}" for number in range(5)]
         asked = [request_of("resources/subscribe", {"uri": uri}, uri, None) for uri in uris]
         asked.append(request_of("logging/setLevel", {"level": "error"}, 1, None))
         replies = await asyncio.gather(*(asgi.post(each, mcp_session_id=token) for each in asked))
         assert [each.result for each in replies] == [{}] * 6
-        held = Held(app, asgi.scope({"mcp-session-id": token}, "GET"))
+        held = PausableRequest(app, asgi.scope({"mcp-session-id": token}, "GET"))
         late = asyncio.ensure_future(asgi.ask(token, "resources/subscribe", {"uri": "note://late"}))
         await held.until(lambda: held.status == 200)
         await late
         app.change([*uris, "note://late"])
         await held.until(lambda: len(list(held.messages)) == 6)
-        assert [told_by(each) for each in held.messages] == [*uris, "note://late"]
+        assert [change_name(each) for each in held.messages] == [*uris, "note://late"]
         kept = [value for value, _ in app.store.keys._entries.values()]  # type: ignore[attr-defined]
         assert [b'"error"' in value for value in kept] == [True]
-        held.go()
+        held.leave()
         await held.task
 
     @pytest.mark.anyio
     async def test_an_ended_session_stays_ended(self) -> None:
         """R-315: a request that came in before the DELETE does not bring it back."""
-        app = Listening(store=SlowStore())
-        asgi = Asgi(app)
+        app = ChangingServer(store=SlowStore())
+        asgi = AsgiClient(app)
         token = (await asgi.initialize()).headers["mcp-session-id"]
-        ending = Held(app, asgi.scope({"mcp-session-id": token}, "DELETE"))
+        ending = PausableRequest(app, asgi.scope({"mcp-session-id": token}, "DELETE"))
         await asyncio.gather(asgi.ask(token, "resources/subscribe", {"uri": "note://a"}), ending.task)
         assert (await asgi.ask(token, "ping")).status == 404
 
     def test_is_not_there_without_resources(self) -> None:
         """P20, D16: what is not advertised is not served."""
-        app = Listening()
+        app = ChangingServer()
         app.remove_resource("note://a")
         with Serving(app) as serving:
             reply = serving.http.initialize().ask("resources/subscribe", {"uri": "note://a"})
@@ -378,11 +387,11 @@ class TestWithoutSessions:
     """`sessions=False`: R-310, there is no stream, and so nothing is promised."""
 
     @pytest.fixture
-    def alone(self) -> Asgi:
-        return Asgi(Listening(settings=Settings(sessions=False)))
+    def alone(self) -> AsgiClient:
+        return AsgiClient(ChangingServer(settings=Settings(sessions=False)))
 
     @pytest.mark.anyio
-    async def test_changes_are_not_advertised(self, alone: Asgi) -> None:
+    async def test_changes_are_not_advertised(self, alone: AsgiClient) -> None:
         """P20, R-2CB: but they are to the stateless era, which can listen."""
         assert (await alone.initialize()).result["capabilities"] == {
             "tools": {},
@@ -396,14 +405,14 @@ class TestWithoutSessions:
 
     @pytest.mark.anyio
     @pytest.mark.parametrize("method", ["resources/subscribe", "resources/unsubscribe"])
-    async def test_nothing_can_be_watched(self, alone: Asgi, method: str) -> None:
+    async def test_nothing_can_be_watched(self, alone: AsgiClient, method: str) -> None:
         answered = await alone.ask("none", method, {"uri": "note://a"})
         assert answered.response["error"]["code"] == METHOD_NOT_FOUND
 
     @pytest.mark.anyio
-    async def test_get_is_not_there(self, alone: Asgi) -> None:
+    async def test_get_is_not_there(self, alone: AsgiClient) -> None:
         """R-331."""
-        held = Held(alone.app, alone.scope({}, "GET"))
+        held = PausableRequest(alone.app, alone.scope({}, "GET"))
         await held.task
         assert held.status == 405
 
@@ -420,9 +429,9 @@ class TestOverStdio:
         """Let something change, and return what is told of up to the answer to a later request."""
         stdio.ask("tools/call", {"name": "change", "arguments": {"what": what}}, id="change")
         found: list[Message] = []
-        while not found or told_by(found[-1]) != what[-1]:
+        while not found or change_name(found[-1]) != what[-1]:
             found.append(stdio.read())
-        return [told_by(message) for message in found]
+        return [change_name(message) for message in found]
 
     @pytest.mark.parametrize("revision", ["2024-11-05", *SESSIONS])
     def test_begins_when_the_client_is_ready(self, stdio: Stdio, revision: str) -> None:
@@ -447,7 +456,7 @@ async def test_a_pipe_that_is_not_read_loses_no_change() -> None:
     """S9: it waits until there is room, and is then told once."""
     from enfilade.transports.message_connection import Connection
 
-    app = Listening()
+    app = ChangingServer()
     pipe = Pipe()
     connection = Connection(app.dispatcher, pipe, pipe.write, timings=Timings(change_retry=0.001))
     connection.feed(
@@ -492,7 +501,7 @@ class Pipe:
         self.written.append(message)
 
 
-def test_from_any_thread(app: Listening, http: Http) -> None:
+def test_from_any_thread(app: ChangingServer, http: Http) -> None:
     """R-369."""
     with get(http.initialize()) as heard:
         threads = [threading.Thread(target=app.change, args=(["tools"],)) for _ in range(8)]

@@ -11,7 +11,7 @@ from enfilade.state.open import open_store
 from enfilade.state.store import Store, StoreError
 from enfilade.transports.http.sse_stream import EventStream, StreamOptions
 from enfilade.transports.http.stream_lock import StreamLock, StreamLocks
-from support.cluster.in_process_workers import FaultyBus, SharedMemory, crew_of
+from support.cluster.in_process_workers import FaultyBus, SharedMemory, running_cluster
 from support.http_client.memory_exchange import MemoryExchange
 
 pytestmark = pytest.mark.anyio
@@ -157,15 +157,15 @@ async def test_a_message_that_is_lost(said: bool) -> None:
 @pytest.mark.parametrize("worker", [0, 1])
 async def test_a_client_that_comes_back_is_served_at_once(tmp_path: Path, worker: int) -> None:
     """S7: its old connection, which nobody has missed, ends; what it may have missed is told (R-369)."""
-    async with crew_of([f"sqlite:///{tmp_path / 'state.db'}"] * 2) as crew:
+    async with running_cluster([f"sqlite:///{tmp_path / 'state.db'}"] * 2) as crew:
         client = await crew.client("2025-06-18")
         first = await client.open(0)
         first.reading.clear()  # nobody reads there, but the connection stands
         crew.apps[0].change(["tools"])
         second = await client.open(worker)
-        await first.over()
-        await second.until(lambda: "notifications/tools/list_changed" in second.said)
-        before = len(second.heard)
+        await first.finish()
+        await second.until(lambda: "notifications/tools/list_changed" in second.texts)
+        before = len(second.received)
         crew.apps[0].change(["tools"])
-        await second.has(before + 1)
-        assert first.heard == []
+        await second.wait_for(before + 1)
+        assert first.received == []

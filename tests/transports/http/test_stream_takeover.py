@@ -17,9 +17,9 @@ import pytest
 from enfilade import Context, MCPApp, Settings
 from enfilade.serving.subscriptions import TOOLS, updated
 from enfilade.wire.revisions import HANDSHAKE, LATEST_STATELESS
-from support.harness import WORKBENCH, Serving, eventually
-from support.http_client.connection import BOTH, Http, HttpSession, Waiting, stateless_meta
-from support.servers.changing_server import get, listen, told_by
+from support.harness import PROBE_SERVER, Serving, eventually
+from support.http_client.connection import BOTH, Http, HttpSession, PendingReply, stateless_meta
+from support.servers.changing_server import change_name, get, listen
 from support.servers.processes import python_command
 from support.stdio_client.connection import Stdio
 
@@ -88,7 +88,7 @@ def first_bytes(http: Http, verb: str, body: bytes, **fields: str) -> bytes:
     return rest.partition(b"\r\n")[2]  # behind the size of the chunk
 
 
-def id_of_a_message(waiting: Waiting) -> str:
+def id_of_a_message(waiting: PendingReply) -> str:
     """Read up to the first event that has an id and is not only the beginning of its stream."""
     ids = (line[4:].decode() for line in waiting.lines() if line.startswith(b"id: "))
     return next(each for each in ids if not each.endswith(".0"))
@@ -155,10 +155,10 @@ class TestTakeover:
             with ExitStack() as kept:
                 for _ in range(3):  # each takes over from the one before, which is kept open too
                     heard = kept.enter_context(get(session))
-                    heard.waiting.limit(LIMIT)
+                    heard.reply.limit(LIMIT)
                     heard.until("resources")  # the last of what may have been missed
                     app.changes.announce(TOOLS)
-                    assert told_by(heard.next()) == "tools"
+                    assert change_name(heard.next()) == "tools"
             half.settimeout(LIMIT)
             old = b""
             while not old.endswith(b"0\r\n\r\n"):  # it ends in order
@@ -174,8 +174,8 @@ class TestTakeover:
         session.ask("resources/subscribe", {"uri": "note://a"})
         first = get(session)
         app.changes.announce(TOOLS)
-        lines = first.waiting.lines()
-        last_id = id_of_a_message(first.waiting)
+        lines = first.reply.lines()
+        last_id = id_of_a_message(first.reply)
         app.changes.announce(updated("note://a"))
         next(line for line in lines if b"note://a" in line)
         with get(session), http.start("GET", b"", resuming(session, last_id)) as again:
@@ -235,7 +235,7 @@ class TestSameId:
 
     def test_over_stdio_both_are_answered(self) -> None:
         """One pipe carries both answers; which is which only their results tell."""
-        with Stdio(python_command(str(WORKBENCH), "stdio")) as pipe:
+        with Stdio(python_command(str(PROBE_SERVER), "stdio")) as pipe:
             pipe.initialize()
             pipe.send(call(1, "wait", name="one"))
             pipe.send(call(1, "wait", name="two"))

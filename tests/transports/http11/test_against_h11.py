@@ -118,15 +118,15 @@ def test_and_so_over_sockets(run: Any, loop: str) -> None:
                 with contextlib.suppress(TimeoutError):
                     got += client.socket.recv(65536)
             else:
-                got = client.rest()
+                got = client.read_to_end()
             assert statuses_of(got, verdict.served) == verdict.statuses, name
             client.close()
 
 
 async def echo_of_all(scope: Any, receive: Any, send: Any) -> None:
-    from support.http_client.protocol_driver import Echo, Wire
+    from support.http_client.protocol_driver import Echo, RecordingTransport
 
-    await Echo(Wire())(scope, receive, send)
+    await Echo(RecordingTransport())(scope, receive, send)
 
 
 # -- random requests -----------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ class TestRoom:
                 assert clients[-1].ask("/echo") == (200, b"")
                 known_idle(server, number + 1)
             assert server.client().ask("/echo") == (200, b"")
-            assert clients[0].rest() == b"", "closed in good order"
+            assert clients[0].read_to_end() == b"", "closed in good order"
             for client in clients[1:]:
                 assert client.ask("/echo") == (200, b"")
 
@@ -88,7 +88,7 @@ class TestRoom:
             eventually(lambda: slow.progress and slow._slots.sweep.clock - slow.progress.since > 2 * UNIT)
             assert server.client().ask("/echo") == (200, b"")
             with contextlib.suppress(ConnectionResetError):
-                assert half.rest() == b""
+                assert half.read_to_end() == b""
             assert idle.ask("/echo") == (200, b"")
 
     def test_one_at_work_never_does(self, loop: str) -> None:
@@ -104,7 +104,7 @@ class TestRoom:
             )
             assert found.headers["content-type"] == "application/json"
             assert b"The server has no connection left" in found.read()
-            assert late.rest() == b""
+            assert late.read_to_end() == b""
             server.app.go.set()
             assert [client.response().read() for client in busy] == [b"held"] * 3
             known_idle(server, 3)
@@ -146,7 +146,7 @@ class TestBodies:
             clients = self.sending(server, "/record", 500, 100, 1000)
             assert server.client().ask("/echo", method="POST", body=b"{}") == (200, b"{}")
             with contextlib.suppress(ConnectionResetError):
-                assert clients[1].rest() == b""
+                assert clients[1].read_to_end() == b""
             for client, rest in ((clients[0], 59_500), (clients[2], 59_000)):
                 client.socket.sendall(b"x" * rest)
                 assert client.response().read() == b"60000"
@@ -165,7 +165,7 @@ class TestBodies:
             assert clients[1].response().read() == b"not wanted"
             assert server.client().ask("/echo", method="POST", body=b"{}") == (200, b"{}")
             with contextlib.suppress(ConnectionResetError):
-                assert clients[1].rest() == b""
+                assert clients[1].read_to_end() == b""
 
 
 class TestProbes:
@@ -177,7 +177,7 @@ class TestProbes:
                 probe.send("/healthz?from=somewhere")
                 found = probe.response()
                 assert (found.status, found.headers["connection"]) == (200, "close")
-                assert probe.rest() == b""
+                assert probe.read_to_end() == b""
 
     def test_also_when_the_reserve_is_full_of_half_heads(self, loop: str) -> None:
         with full(loop, 2) as server:

@@ -47,7 +47,7 @@ def check_timed_out(client: Client) -> None:
     found = client.response()
     assert (found.status, found.headers["connection"]) == (408, "close")
     assert found.read() == b"The request did not become complete in time."
-    assert client.rest() == b""
+    assert client.read_to_end() == b""
 
 
 class TestHeads:
@@ -71,7 +71,7 @@ class TestHeads:
     def test_a_connection_that_says_nothing_gets_no_response(self, loop: str) -> None:
         """The client would take it for the response to its next request."""
         with Limited(loop, header_timeout=UNIT) as server:
-            assert server.client().rest() == b""
+            assert server.client().read_to_end() == b""
 
     def test_of_a_connection_that_was_used(self, loop: str) -> None:
         with Limited(loop, header_timeout=UNIT) as server:
@@ -107,7 +107,7 @@ class TestIdle:
         with Limited(loop, idle_timeout=UNIT) as server:
             client = server.client()
             assert client.ask("/echo") == (200, b"")
-            assert client.rest() == b""
+            assert client.read_to_end() == b""
 
     def test_empty_lines_do_not_keep_it_open(self, loop: str) -> None:
         """RFC 9112 §2.2: they may come before a request, and are none."""
@@ -126,7 +126,7 @@ class TestIdle:
             sweeps(server, 3)
             server.app.go.set()
             assert client.response().read() == b"onetwo"
-            assert client.rest() == b""
+            assert client.read_to_end() == b""
 
     def test_each_request_begins_it_anew(self, loop: str) -> None:
         with Limited(loop, idle_timeout=8 * UNIT) as server:
@@ -143,7 +143,7 @@ class TestIdle:
         with Server(http=HttpProtocol, timeout_keep_alive=UNIT) as server:
             client = server.client()
             assert client.ask("/echo") == (200, b"")
-            assert client.rest() == b""
+            assert client.read_to_end() == b""
 
 
 class TestBodies:
@@ -239,7 +239,7 @@ class TestBodies:
             client = server.client()
             client.send("/stream", "Content-Length: 100", method="POST")
             assert client.head().startswith(b"HTTP/1.1 200 ")
-            assert client.rest() == b""
+            assert client.read_to_end() == b""
 
 
 class TestReaders:
@@ -324,7 +324,7 @@ class TestCosts:
             client = server.client()
             assert client.ask("/echo") == (200, b"")
             slots = next(iter(server.state.connections))._slots
-            assert client.rest() == b""
+            assert client.read_to_end() == b""
             eventually(lambda: slots.sweep._timer is None)
             assert server.client().ask("/echo") == (200, b"")
             assert slots.sweep._timer is not None

@@ -29,7 +29,7 @@ from enfilade.transports.http11.protocol import ConnectionState, HttpProtocol
 from enfilade.transports.http11.reader import MAX_FIELDS, MAX_HEAD
 from enfilade.transports.refusal_log import RefusalLog
 from support.harness import Serving, eventually
-from support.http_client.protocol_driver import Driver, Verdict, Wire
+from support.http_client.protocol_driver import Driver, RecordingTransport, Verdict
 from support.http_client.raw_http import Client, Server, request
 
 LOOPS = ["asyncio"] if sys.platform == "win32" else ["asyncio", "uvloop"]
@@ -52,7 +52,7 @@ def refusal(client: Client) -> int:
     found = client.response()
     assert found.headers["connection"] == "close"
     assert len(found.read()) == int(found.headers["content-length"]) > 0
-    assert client.rest() == b""
+    assert client.read_to_end() == b""
     return found.status
 
 
@@ -147,7 +147,7 @@ class TestTargets:
         eventually(lambda: server.app.seen == ["/held"])
         server.app.go.set()
         assert client.response("CONNECT").status == 200
-        assert client.rest().count(b"HTTP/1.1 400 ") == 1
+        assert client.read_to_end().count(b"HTTP/1.1 400 ") == 1
         assert server.app.seen == ["/held"]
 
 
@@ -281,7 +281,7 @@ class TestOrder:
         client.send("/stream", "Transfer-Encoding: chunked", method="POST")
         eventually(lambda: server.app.seen == ["/stream", "started"])
         client.socket.sendall(b"no size\r\n")
-        assert client.rest().endswith(b"transfer-encoding: chunked\r\n\r\n")
+        assert client.read_to_end().endswith(b"transfer-encoding: chunked\r\n\r\n")
         server.app.go.set()
 
 
@@ -333,7 +333,7 @@ class TestTurns:
 
     def test_others_have_theirs_in_between(self) -> None:
         async def sizes() -> list[int]:
-            wire = Wire()
+            wire = RecordingTransport()
             config = uvicorn.Config(None, log_config=None)  # type: ignore[arg-type]
             config.connection_limits = self.LIMITS  # type: ignore[attr-defined]  # ours
             connection = HttpProtocol(config, ServerState(), {})
@@ -368,7 +368,7 @@ class TestTurns:
         client.socket.sendall(CHUNKED + chunked[0] + b"0\r\n\r\n")
         client.socket.shutdown(socket.SHUT_WR)
         assert client.response().read() == bodies[0]
-        assert client.rest() == b""
+        assert client.read_to_end() == b""
 
     def test_a_body_that_the_application_does_not_read_is_not_read_on(self, server: Server) -> None:
         client = server.client()
@@ -387,7 +387,7 @@ class TestOldVersions:
         server.app.go.set()
         client = server.client()
         client.send("/stream", "Connection: keep-alive", version="1.0")
-        head, _, body = client.rest().partition(b"\r\n\r\n")
+        head, _, body = client.read_to_end().partition(b"\r\n\r\n")
         assert (b"chunked" in head, b"connection: close" in head, body) == (False, True, b"onetwo")
 
     def test_no_100_in_http_10(self, server: Server) -> None:
@@ -450,7 +450,7 @@ class TestClosing:
         assert client.response().read() == b"held"
         found = client.response()
         assert (found.read(), found.headers["connection"]) == (b"last", "close")
-        assert client.rest() == b""
+        assert client.read_to_end() == b""
 
     def test_one_that_waits_too_long_is_gone(self, server: Server) -> None:
         client = server.client()
@@ -458,7 +458,7 @@ class TestClosing:
         eventually(lambda: server.app.seen == ["/wait"])
         client.socket.shutdown(socket.SHUT_WR)
         eventually(lambda: server.app.seen == ["/wait", "http.disconnect", "sent in silence"])
-        assert client.rest() == b""
+        assert client.read_to_end() == b""
 
 
 def test_a_bad_request_is_logged_with_its_peer(
@@ -481,7 +481,7 @@ def test_an_app_that_goes_on_after_a_refusal_does_no_harm(server: Server) -> Non
     client = server.client()
     client.send("/echo", "Expect: 100-continue", "Transfer-Encoding: chunked", method="POST")
     client.socket.sendall(b"no size\r\n")
-    assert client.rest().startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 400 "))
+    assert client.read_to_end().startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 400 "))
     eventually(lambda: server.state.tasks == set())
     assert asyncio.run_coroutine_threadsafe(asyncio.sleep(0), server.loop).result(10) is None  # type: ignore[arg-type]
 
@@ -510,7 +510,7 @@ class TestMemory:
         """Each chunk on its own would be an object of 35 bytes and a place in a list."""
 
         async def sizes() -> tuple[int, int]:
-            wire = Wire()
+            wire = RecordingTransport()
             connection = HttpProtocol(uvicorn.Config(None, log_config=None), ServerState(), {})  # type: ignore[arg-type]
             connection._app = connection._plain_app = lambda *_: asyncio.sleep(60)  # type: ignore[attr-defined]
             wire.protocol = connection
@@ -645,7 +645,7 @@ class TestTrailers:
         client.socket.sendall(request("/echo?1", "Connection: close") + request("/echo?2") * 3)
         found = client.response()
         assert (found.status, found.headers["connection"]) == (200, "close")
-        assert found.read() == client.rest() == b""
+        assert found.read() == client.read_to_end() == b""
         assert server.app.seen == ["/echo"]
 
 

@@ -92,7 +92,7 @@ def test_the_response_is_what_uvicorn_sends(path: str, method: str, version: str
             client.send(path, "Connection: keep-alive", method=method, version=version)
             if b"connection: close" not in (head := client.head()).lower():
                 client.send("/echo", "Connection: close")
-            answers.append(head + client.rest())
+            answers.append(head + client.read_to_end())
     if (path, method, version) == ("/stream", "GET", "1.0"):  # RFC 9112 §6.1: no chunks in HTTP/1.0
         answers[0] = answers[0].replace(b"transfer-encoding: chunked\r\n", b"")
         answers[0] = answers[0].replace(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n", b"onetwo")
@@ -163,7 +163,7 @@ class TestRequests:
         found = client.response()
         assert (found.status, found.headers["connection"]) == (400, "close")
         assert found.read() == b"Invalid HTTP request received."
-        assert client.rest() == b""
+        assert client.read_to_end() == b""
         assert server.app.seen == []
 
     def test_a_head_without_an_end_is_refused(self, ours: Server) -> None:
@@ -227,7 +227,7 @@ class TestPipelining:
         client.socket.sendall(request("/says_close") + request("/echo"))
         assert b"\r\nconnection: Close\r\n" in client.head()
         with contextlib.suppress(ConnectionResetError):
-            assert client.rest() == b""
+            assert client.read_to_end() == b""
         assert server.app.seen == ["/says_close"]
 
     def test_a_disconnect_is_told_to_the_one_that_runs(self, ours: Server) -> None:
@@ -288,7 +288,7 @@ class TestResponses:
         found = client.response()
         assert (found.status, found.headers["connection"]) == (500, "close")
         assert found.read() == b"Internal Server Error"
-        assert client.rest() == b""
+        assert client.read_to_end() == b""
 
     @pytest.mark.parametrize(
         ("path", "sent"),
@@ -299,7 +299,7 @@ class TestResponses:
         """So that what came is not taken for the whole."""
         client = server.client()
         client.send(path)
-        head, _, body = client.rest().partition(b"\r\n\r\n")
+        head, _, body = client.read_to_end().partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 ")
         assert body == sent
 
@@ -307,7 +307,7 @@ class TestResponses:
     def test_a_head_that_would_be_two_is_not_sent(self, server: Server, path: str) -> None:
         client = server.client()
         client.send(path)
-        assert client.rest() == b""
+        assert client.read_to_end() == b""
 
 
 class TestTheEnd:
@@ -317,7 +317,7 @@ class TestTheEnd:
                 client = server.client()
                 assert client.ask("/echo") == (200, b"")
                 assert client.ask("/echo") == (200, b"")
-                assert client.rest() == b""
+                assert client.read_to_end() == b""
 
     def test_a_server_that_stops_finishes_what_it_has_and_closes_the_rest(self, server: Server) -> None:
         server._server.config.timeout_graceful_shutdown = 60
@@ -326,11 +326,11 @@ class TestTheEnd:
         busy.send("/held")
         eventually(lambda: server.app.seen == ["/echo", "/held"] and len(server.state.connections) == 3)
         server.stop()
-        assert (idle.rest(), used.rest()) == (b"", b"")
+        assert (idle.read_to_end(), used.read_to_end()) == (b"", b"")
         server.app.go.set()
         found = busy.response()
         assert (found.read(), found.headers["connection"]) == (b"held", "close")
-        assert busy.rest() == b""
+        assert busy.read_to_end() == b""
 
     def test_what_does_not_end_is_cancelled(self, server: Server, request: pytest.FixtureRequest) -> None:
         ours = "HttpProtocol-" in request.node.name
