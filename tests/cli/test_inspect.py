@@ -117,18 +117,18 @@ class Address(BaseModel):
     city: Annotated[str, Field(description="the town")]
     code: str = ""
 
-class CommandLine(BaseModel):
+class Line(BaseModel):
     text: str
 
 class Contact(BaseModel):
     address: Address
-    lines: list[CommandLine] = []
+    lines: list[Line] = []
     friend: "Contact | None" = None
 
 app = MCPApp("nested")
 
 @app.tool
-def add(contact: Contact, more: list[CommandLine] | None = None) -> str:
+def add(contact: Contact, more: list[Line] | None = None) -> str:
     "Add a contact."
     return contact.address.city
 """
