@@ -291,3 +291,84 @@ def test_a_complete_object_is_not_checked_against_the_schema(
 
     monkeypatch.setattr(structured_output, "refuse_problems", refuse)
     result_of(value, annotation)
+
+
+# -- dataclasses among values of any type ----------------------------------------------------------------------
+@dataclasses.dataclass
+class Masked:
+    token: Annotated[bytes, PlainSerializer(lambda value: "***", return_type=str)]
+
+
+@dataclasses.dataclass(slots=True)
+class MaskedSlots:
+    token: Annotated[str, PlainSerializer(lambda value: "***", return_type=str)]
+
+
+class Opaque:
+    """A class of which pydantic knows nothing."""
+
+
+@dataclasses.dataclass
+class MaskedBesideOthers:
+    token: Annotated[str, PlainSerializer(lambda value: "***", return_type=str)]
+    other: Annotated[Opaque, Field(exclude=True)]
+
+
+@dataclasses.dataclass
+class Renamed:
+    a: Annotated[int, Field(serialization_alias="A")]
+    hidden: Annotated[int, Field(exclude=True)] = 5
+
+
+@dataclasses.dataclass
+class InHex:
+    __pydantic_config__ = ConfigDict(ser_json_bytes="hex")
+    data: bytes
+
+
+@dataclasses.dataclass
+class Nesting:
+    inner: Masked
+
+
+class Words(BaseModel):
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+    x: float
+
+
+class Constants(BaseModel):
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+    x: float
+
+
+class Open(BaseModel):
+    x: Any
+
+
+NAN = float("nan")
+OWN_FORMS: dict[str, tuple[Any, Any]] = {
+    "serializer": (Masked(b"secret"), {"token": "***"}),
+    "slots": (MaskedSlots("secret"), {"token": "***"}),
+    "beside a class without a schema": (MaskedBesideOthers("secret", Opaque()), {"token": "***"}),
+    "alias and exclude": (Renamed(1), {"A": 1}),
+    "config": (InHex(b"\xff"), {"data": "ff"}),
+    "nested": (Nesting(Masked(b"secret")), {"inner": {"token": "***"}}),
+    "NaN as a string": (Words(x=NAN), {"x": "NaN"}),
+    "NaN as a constant": (Constants(x=NAN), {"x": None}),
+    "a plain dataclass": (Around(Inner(a=1)), {"inner": {"a": 1, "b": "x"}}),
+}
+
+
+@pytest.mark.parametrize(("value", "expected"), OWN_FORMS.values(), ids=OWN_FORMS)
+def test_objects_among_values_of_any_type_are_written_by_their_own_type(value: Any, expected: Any) -> None:
+    assert data_of(result_of(value)) == expected
+    assert data_of(result_of({"k": [value]})) == {"k": [expected]}
+    assert data_of(result_of({"k": value}, dict[str, Any])) == {"k": expected}
+    assert data_of(result_of([value], list[Any])) == {"result": [expected]}
+    assert data_of(result_of(Open(x=value), Open)) == {"x": expected}
+    assert data_of(result_of(Open(x=[value]))) == {"x": [expected]}
+
+
+def test_the_type_of_a_field_is_not_checked_among_values_of_any_type() -> None:
+    wrong: Any = MaskedSlots(token=5)  # type: ignore[arg-type]
+    assert data_of(result_of({"k": wrong})) == {"k": {"token": "***"}}

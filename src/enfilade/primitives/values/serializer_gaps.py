@@ -3,27 +3,28 @@
 - Bytes in models among values of any type (`Any`, `dict`, no annotation at all): such a model is written by its
   own serializer, in which bytes are text. Where a type names its models, `core_schemas.py` changes how they are
   written.
+- Dataclasses of the standard library there: pydantic writes their fields without the serializers of these.
 - Fields that are missing, or None against their type. Objects are not validated again when they are returned;
   `model_construct`, `del` and plain assignment make models that lack a field, and a dataclass takes None for any
   field.
 
-Easy to get wrong: the cost. The first search runs for every result with such values, of which most hold no model;
-msgspec decides that several times faster than a search in Python. The second search may report too much, because
-what it reports is then checked against the published schema.
+Easy to get wrong: the cost. The first search runs for every result with such values, of which most hold no
+object; marshal decides that several times faster than a search in Python. The second search may report too much,
+because what it reports is then checked against the published schema.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import marshal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-import msgspec
-from pydantic import TypeAdapter
-from pydantic_core import SchemaSerializer, core_schema
+from pydantic import ConfigDict, TypeAdapter
+from pydantic_core import SchemaSerializer, core_schema, from_json
 
 from enfilade.primitives.schema.core_nodes import (
     MANY,
@@ -42,8 +43,6 @@ _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _BYTES: Final = frozenset({bytes, bytearray})
 _LISTS: Final = frozenset({list, tuple, set, frozenset})
 
-_encode: Final = msgspec.json.Encoder().encode  # raises for unknown types
-
 Encode = Callable[[Any], Any]
 
 
@@ -55,7 +54,8 @@ def holds_bytes_in_models(value: Any) -> bool:
     waiting: list[tuple[list[Any], bool]] = [([value], False)]
     while waiting:
         values, in_model = waiting.pop()
-        for kind in set(map(type, values)) - _SCALARS:
+        kinds: set[Any] = set(map(type, values)) - _SCALARS
+        for kind in kinds:
             if kind in _BYTES:
                 if in_model:
                     return True
@@ -63,7 +63,7 @@ def holds_bytes_in_models(value: Any) -> bool:
             new = [member for member in values if type(member) is kind and id(member) not in seen[in_model]]
             seen[in_model].update(map(id, new))
             is_model = hasattr(kind, "__pydantic_serializer__")
-            if is_model and _traits(kind).is_changed:
+            if (is_model or dataclasses.is_dataclass(kind)) and _traits(kind).is_changed:
                 return True
             waiting.append((_members(kind, new), in_model or is_model))
     return False
@@ -80,17 +80,24 @@ def without_models(value: Any, encode: Encode, fallback: Encode) -> Any:
     kind: Any = type(value)
     if kind in _SCALARS or not holds_bytes_in_models(value):
         return value
-    if hasattr(kind, "__pydantic_serializer__"):
-        serializer = _serializer(kind, encode)
-        return serializer.to_python(value, mode="json", by_alias=True, warnings="none", fallback=fallback)
-    if kind is dict:
-        return {key: without_models(member, encode, fallback) for key, member in value.items()}
+    is_dataclass = dataclasses.is_dataclass(kind)
+    if hasattr(kind, "__pydantic_serializer__") or (is_dataclass and _traits(kind).is_changed):
+        return _written(_serializer(kind, encode), value, fallback)
+    if kind is dict or is_dataclass:
+        members = value.items() if kind is dict else children(value)
+        return {key: without_models(member, encode, fallback) for key, member in members}
     if kind in _LISTS:
         return [without_models(item, encode, fallback) for item in value]
-    if dataclasses.is_dataclass(kind):
-        return {name: without_models(member, encode, fallback) for name, member in children(value)}
     plainer = plain_value(value)
     return value if plainer is value else without_models(plainer, encode, fallback)
+
+
+def _written(serializer: SchemaSerializer, value: Any, fallback: Encode) -> Any:
+    """Return the plain JSON values of an object, read from JSON text: only there NaN may become a string."""
+    try:
+        return from_json(serializer.to_json(value, by_alias=True, warnings="none", fallback=fallback))
+    except ValueError:  # half of a surrogate pair
+        return serializer.to_python(value, mode="json", by_alias=True, warnings="none", fallback=fallback)
 
 
 def with_encoded_any(schema: Any, encode: Encode) -> Any:
@@ -140,10 +147,10 @@ def _encoding_member(key: str, member: Any, any_type: _AnyEncoding, is_open: boo
 
 
 def _is_without_objects(value: Any) -> bool:
-    """Return whether a value consists of types that msgspec knows, of which no model is one."""
+    """Return whether a value consists of Python's own scalars and containers: the fastest look at all of it."""
     try:
-        _encode(value)
-    except (TypeError, ValueError, OverflowError, RecursionError, AttributeError):
+        marshal.dumps(value)
+    except ValueError:
         return False
     return True
 
@@ -182,8 +189,8 @@ class _Traits(NamedTuple):
 @lru_cache(maxsize=256)
 def _traits(kind: type) -> _Traits:
     try:
-        schema = TypeAdapter(kind).core_schema
-        is_changed = for_results(schema) is not schema
+        schema = _core_schema(kind)
+        is_changed = for_results(schema) is not schema or _is_written_otherwise(kind, schema)
     except (TypeError, NameError, ValueError):  # it names an unknown type, or cannot be written
         return _Traits(False, (), False)
     if not holds_anything(schema):
@@ -195,7 +202,35 @@ def _traits(kind: type) -> _Traits:
 
 @lru_cache(maxsize=256)
 def _serializer(kind: type, encode: Encode) -> SchemaSerializer:
-    return serializer_of(with_encoded_any(for_results(TypeAdapter(kind).core_schema), encode))
+    return serializer_of(with_encoded_any(for_results(_core_schema(kind)), encode))
+
+
+def _core_schema(kind: type) -> Any:
+    """Return the core schema of a model or a dataclass; fields of a dataclass may have types without a schema."""
+    if hasattr(kind, "__pydantic_serializer__"):
+        return TypeAdapter(kind).core_schema
+    holder: Any = TypeAdapter(tuple[kind], config=ConfigDict(arbitrary_types_allowed=True)).core_schema  # type: ignore[valid-type]
+    if holder["type"] == "definitions":
+        return {**holder, "schema": holder["schema"]["items_schema"][0]}
+    return holder["items_schema"][0]
+
+
+def _is_written_otherwise(kind: type, schema: Any) -> bool:
+    """Return whether objects of a class are written otherwise among values of any type than by their own type.
+
+    Pydantic ignores the serializers, aliases and options of a dataclass of the standard library there. And NaN,
+    which a model may write, is no JSON.
+    """
+    is_plain = not hasattr(kind, "__pydantic_serializer__")
+    for node, _ in nodes(schema, None):
+        options = node.get("config") or {}
+        if options.get("ser_json_inf_nan", "null") != "null":
+            return True
+        if is_plain and ("serialization" in node or any(name.startswith("serialization_") for name in node)):
+            return True
+        if is_plain and any(name.startswith("ser_") for name in options):
+            return True
+    return False
 
 
 # -- fields that are missing or None ---------------------------------------------------------------------------
