@@ -209,7 +209,7 @@ def _private_folder(stack: ExitStack) -> Path:
         return stack.enter_context(private_folder())
     except OSError as error:
         raise SettingsError(
-            f"Invalid settings: there is no place for what workers share ({error}); give store=sqlite:///file.db"
+            f"Invalid settings: no folder can be made for the store of the workers ({error}); set store=sqlite:///file.db"
         ) from None
 
 

@@ -47,7 +47,7 @@ def test_notes_fail_nothing(server: Path, run_cli: CommandLine) -> None:
     result = run_cli("check", str(server))
     assert result.status == 0
     assert "note annotations" in result.out
-    assert "→ say so by annotations" in result.out
+    assert "→ declare it with annotations" in result.out
 
 
 def test_warnings_fail_unless_only_errors_count(run_cli: CommandLine) -> None:

@@ -88,7 +88,7 @@ def test_a_change_in_between_is_noticed(file: Path) -> None:
     ours = change(file)
     theirs = BEFORE.replace(b"1.0", b"2.0")
     file.write_bytes(theirs)
-    with pytest.raises(ClientFileError, match="was changed by somebody else just now"):
+    with pytest.raises(ClientFileError, match="was changed by another program meanwhile"):
         ours.write()
     assert file.read_bytes() == theirs
     assert os.listdir(file.parent) == ["mcp.json"]
@@ -97,7 +97,7 @@ def test_a_change_in_between_is_noticed(file: Path) -> None:
 def test_a_file_that_comes_or_goes_in_between_is_noticed(file: Path, tmp_path: Path) -> None:
     gone, come = change(file), change(tmp_path / "new.json")
     (tmp_path / "new.json").write_bytes(b"{}")
-    with pytest.raises(ClientFileError, match="changed by somebody else"):
+    with pytest.raises(ClientFileError, match="changed by another program"):
         come.write()
     file.unlink()
     with pytest.raises(ClientFileError, match="cannot be written"):

@@ -216,7 +216,7 @@ class ClientFile(msgspec.Struct, frozen=True):
                 if copy is not None:
                     copy.unlink()
                 raise ClientFileError(
-                    f"{self.path} was changed by somebody else just now; look at it and try again"
+                    f"{self.path} was changed by another program meanwhile; check it and try again"
                 )
             os.replace(name, target)
         except BaseException:

@@ -18,8 +18,8 @@ Direction = Literal["sent", "read"]
 Change = tuple[bool, str, str]  # whether it breaks clients, the location, the change
 
 _FIXES: Final = {
-    True: "keep what was there beside the new, or tell the clients and store a new snapshot",
-    False: "store a new snapshot when you are content with it",
+    True: "keep the old form beside the new one, or inform the clients and store a new snapshot",
+    False: "store a new snapshot if the change is intended",
 }
 #: Bounds by keyword: whether a larger value is stricter.
 _BOUNDS: Final = {
@@ -52,7 +52,7 @@ def compare(old: Surface, new: Surface) -> list[Finding]:
 def _changes(old: Surface, new: Surface) -> Iterator[Change]:
     for capability in old.capabilities:
         if capability not in new.capabilities:
-            yield True, "server", f"is not capable of {capability} any more"
+            yield True, "server", f"no longer has the capability {capability}"
     yield from _lists("tool", old.tools, new.tools, "name", _tool)
     yield from _lists("prompt", old.prompts, new.prompts, "name", _prompt)
     yield from _lists("resource", old.resources, new.resources, "uri", _member("mimeType"))
@@ -73,7 +73,7 @@ def _lists(
             yield True, where, "was removed"
             continue
         if item.get("description") != new_items[name].get("description"):
-            yield False, where, "is described in other words"
+            yield False, where, "has another description"
         yield from compare_items(where, item, new_items[name])
     for name in new_items.keys() - old_items.keys():
         yield False, f"{noun} {name}", "is new"
@@ -84,7 +84,7 @@ def _tool(where: str, old: Item, new: Item) -> Iterator[Change]:
     yield from _Comparison("sent", old_input, new_input).schema(where, old_input, new_input)
     old_output, new_output = old.get("outputSchema"), new.get("outputSchema")
     if old_output is not None and new_output is None:
-        yield True, f"{where}, result", "has no structure any more"
+        yield True, f"{where}, result", "no longer has a structure"
     elif old_output is not None and new_output is not None:
         yield from _Comparison("read", old_output, new_output).schema(f"{where}, result", old_output, new_output)
     elif new_output is not None:
@@ -154,11 +154,11 @@ class _Comparison:
             return
         if old is None or new is None:
             narrower = old is None
-            change = "must be one of a list now" if narrower else "may be other than what was listed"
+            change = "must now be one of a list" if narrower else "may now have values outside of the old list"
             yield narrower and self._sent, where, change
             return
         for value in sorted(old - new):
-            yield self._sent, where, f"has no value {value} any more"
+            yield self._sent, where, f"no longer has the value {value}"
         for value in sorted(new - old):
             yield False, where, f"has a new value {value}"
 
@@ -189,7 +189,7 @@ class _Comparison:
             if name in new_required - old_required:
                 yield self._sent, member, "is required now"
             elif name in old_required - new_required:
-                yield not self._sent, member, "may be left out now"
+                yield not self._sent, member, "is optional now"
             old_member, new_member = _schema(old_members[name]), _schema(new_members[name])
             if "default" in old_member and old_member["default"] != new_member.get("default"):
                 yield False, member, "has another default"
@@ -203,7 +203,7 @@ class _Comparison:
             and new.get("additionalProperties") is False
             and self._sent
         ):
-            yield True, where, "takes no other properties any more"
+            yield True, where, "no longer accepts other properties"
 
 
 def _schema(value: Any) -> Schema:

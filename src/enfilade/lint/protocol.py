@@ -21,12 +21,12 @@ _NO_SUCH_TOOL: Final = "enfilade_no_such_tool"
 _MAX_PROBED_TOOLS: Final = 20  # that are called with arguments that are not an object
 
 _FIXES: Final = {
-    "unknown-method": "answer methods that you do not know with the JSON-RPC error -32601",
+    "unknown-method": "answer unknown methods with the JSON-RPC error -32601",
     "unknown-tool": "answer a call of a tool that does not exist with an error",
-    "malformed-arguments": "check arguments before you use them, and answer with an error",
+    "malformed-arguments": "validate arguments, and answer invalid ones with an error",
     "ping": "answer ping with an empty result",
     "alive": "an error in one request must not end the connection",
-    "era": "nothing, if all of your clients speak the other one",
+    "era": "nothing, if all of your clients support the other one",
 }
 
 
@@ -55,7 +55,10 @@ async def _probe(client: Connected, surface: Surface) -> AsyncIterator[Finding]:
             code = await _error_of(client, "tools/call", {"name": name, "arguments": "no object"})
             if code is None:
                 yield _finding(
-                    "malformed-arguments", "error", f"{where}, tool {name}", "takes arguments that are none"
+                    "malformed-arguments",
+                    "error",
+                    f"{where}, tool {name}",
+                    "accepts arguments that are not an object",
                 )
     async for finding in _probe_after_errors(client, where):
         yield finding

@@ -102,11 +102,11 @@ async def _check_era(
         try:
             surface = await read_surface(client)
         except EndlessListError as error:
-            fix = "end with a page without cursor"
+            fix = "end the list with a page without a cursor"
             return None, [_bad_list("endless-list", client.protocol_version, str(error), fix)]
         except Exception as error:
             problem = " ".join(str(innermost(error)).split())[:300]
-            fix = "answer lists as the protocol has them"
+            fix = "answer list requests as the protocol specifies"
             return None, [_bad_list("list", client.protocol_version, problem, fix)]
         return surface, await probe(client, surface)
 

@@ -50,18 +50,18 @@ def schema_rule(
 @schema_rule(
     "schema-valid",
     "error",
-    why="Clients check calls and results against the schema, and drop a tool whose schema is none.",
-    fix="mend the schema; it is JSON Schema 2020-12 unless it names another by $schema",
+    why="Clients validate calls and results by the schema, and drop a tool with an invalid one.",
+    fix="correct the schema; it is JSON Schema 2020-12 unless $schema names another draft",
 )
 def valid(schema: Schema) -> Problems:
     if (reason := facts.invalidity(schema)) is not None:
-        yield "", f"is no valid JSON Schema: {reason}"
+        yield "", f"is not a valid JSON Schema: {reason}"
 
 
 @schema_rule(
     "schema-object",
     "error",
-    why="Arguments are an object; the protocol demands type 'object' at the top of an input schema.",
+    why="Arguments are an object; the protocol requires type 'object' at the top of an input schema.",
     fix="put the value into a property of an object",
     members=_INPUT,
 )
@@ -74,7 +74,7 @@ def is_object(schema: Schema) -> Problems:
     "schema-never",
     "error",
     why="No value fits, so the tool can never be called; and clients refuse an enum without values.",
-    fix="let the keywords allow something, or leave out those that exclude each other",
+    fix="change the keywords so that they allow a value, or remove those that exclude each other",
 )
 def satisfiable(schema: Schema) -> Problems:
     yield from facts.contradictions(schema)
@@ -84,7 +84,7 @@ def satisfiable(schema: Schema) -> Problems:
     "schema-enum",
     "warning",
     why="A model may choose any value of the list, and the call is refused; some model APIs refuse the tool.",
-    fix="list each value once, and only values of the type that stands beside the list",
+    fix="list each value once, and only values that the other keywords allow",
 )
 def choices(schema: Schema) -> Problems:
     yield from facts.odd_choices(schema)
@@ -93,8 +93,8 @@ def choices(schema: Schema) -> Problems:
 @schema_rule(
     "schema-required",
     "warning",
-    why="A model must send what is described nowhere; strict validators, such as Ajv's, refuse the schema.",
-    fix="describe it under properties, or take it out of required",
+    why="A model must send a value without a description; strict validators such as Ajv refuse the schema.",
+    fix="describe it under properties, or remove it from required",
 )
 def required(schema: Schema) -> Problems:
     for path, name in facts.undescribed_requirements(schema):
@@ -104,8 +104,8 @@ def required(schema: Schema) -> Problems:
 @schema_rule(
     "schema-keyword",
     "warning",
-    why="Strict validators, such as Ajv's, refuse a keyword that JSON Schema does not have; others ignore it.",
-    fix="take it out, say it in the description, or let its name begin with x-",
+    why="Strict validators such as Ajv refuse keywords that JSON Schema does not have; others ignore them.",
+    fix="remove it, move it to the description, or prefix its name with x-",
 )
 def keywords(schema: Schema) -> Problems:
     for path, keyword in facts.unknown_keywords(schema):
@@ -127,8 +127,8 @@ def combined(schema: Schema) -> Problems:
 @schema_rule(
     "schema-reference",
     "note",
-    why="Some hosts do not follow $ref, and show their model arguments without a type.",
-    fix="write the type out where it is used, if such hosts matter",
+    why="Some hosts do not resolve $ref, and show arguments without a type to their model.",
+    fix="write the type where it is used, if such hosts matter",
     members=_INPUT,
 )
 def local_references(schema: Schema) -> Problems:
@@ -140,8 +140,8 @@ def local_references(schema: Schema) -> Problems:
 @schema_rule(
     "schema-remote-reference",
     "error",
-    why="A client must not fetch what a schema refers to, so nobody can check it.",
-    fix="copy what it refers to into $defs",
+    why="A client must not fetch other documents, so it cannot validate by this schema.",
+    fix="copy the referenced schema into $defs",
 )
 def remote_references(schema: Schema) -> Problems:
     for target in dict.fromkeys(facts.references(schema)):
@@ -152,8 +152,8 @@ def remote_references(schema: Schema) -> Problems:
 @schema_rule(
     "schema-recursive",
     "warning",
-    why="Hosts that write references out never come to an end, or refuse the tool.",
-    fix="bound the depth, or take the structure as JSON text",
+    why="Hosts that expand references do not terminate, or refuse the tool.",
+    fix="limit the depth, or accept the structure as JSON text",
 )
 def recursive(schema: Schema) -> Problems:
     if facts.is_recursive(schema):
@@ -163,8 +163,8 @@ def recursive(schema: Schema) -> Problems:
 @schema_rule(
     "schema-depth",
     "warning",
-    why=f"Beyond {DEEPEST_SCHEMA} levels some model APIs refuse a schema, and models err in it.",
-    fix="flatten it, or make several tools",
+    why=f"Beyond {DEEPEST_SCHEMA} levels some model APIs refuse a schema, and models make mistakes.",
+    fix="flatten it, or split the tool",
 )
 def depth(schema: Schema) -> Problems:
     if (levels := facts.depth(schema)) > DEEPEST_SCHEMA:
@@ -174,8 +174,8 @@ def depth(schema: Schema) -> Problems:
 @schema_rule(
     "schema-pattern",
     "error",
-    why="A pattern is ECMA-262's; clients refuse the tool for any other, and some of them the whole list.",
-    fix="write it without (?P<…>), (?i), \\A, \\Z and the like; or check it in the tool, and describe it",
+    why="A pattern must follow ECMA-262; clients refuse a tool with any other, some of them the whole list.",
+    fix="write it without (?P<…>), (?i), \\A, \\Z and the like; or check it in the tool and describe it",
 )
 def patterns(schema: Schema) -> Problems:
     for path, pattern in facts.foreign_patterns(schema):
@@ -185,8 +185,8 @@ def patterns(schema: Schema) -> Problems:
 @schema_rule(
     "schema-default",
     "warning",
-    why="Hosts fill in defaults, and the call is refused for what its own schema does not allow.",
-    fix="leave the default out, or allow it (null too, by anyOf with type null)",
+    why="Hosts fill in defaults, and the call is refused because the schema does not allow them.",
+    fix="remove the default, or allow it (null by anyOf with type null)",
 )
 def defaults(schema: Schema) -> Problems:
     for path in facts.wrong_defaults(schema):
@@ -196,8 +196,8 @@ def defaults(schema: Schema) -> Problems:
 @schema_rule(
     "schema-format",
     "note",
-    why="Validators know the formats of JSON Schema, and warn of any other or refuse it.",
-    fix="say in the description what the text is like",
+    why="Validators know the formats of JSON Schema, and warn about others or refuse them.",
+    fix="describe the form of the text in the description",
 )
 def formats(schema: Schema) -> Problems:
     for path, name in facts.unknown_formats(schema):
@@ -207,8 +207,8 @@ def formats(schema: Schema) -> Problems:
 @schema_rule(
     "schema-output-format",
     "note",
-    why="Clients refuse a result for a date-time without an offset and the like, when the tool has run.",
-    fix="leave the format out, unless whatever is sent surely keeps to RFC 3339 or ECMA-262",
+    why="Clients refuse a result with a date-time without an offset and the like, after the tool has run.",
+    fix="remove the format, unless all values conform to RFC 3339 or ECMA-262",
     members=_OUTPUT,
 )
 def output_formats(schema: Schema) -> Problems:
@@ -219,8 +219,8 @@ def output_formats(schema: Schema) -> Problems:
 @schema_rule(
     "schema-items",
     "warning",
-    why="Some hosts and model APIs refuse an array that does not say what its items are.",
-    fix='add "items", beside "prefixItems" too; {} is anything',
+    why="Some hosts and model APIs refuse an array without a schema for its items.",
+    fix='add "items", also beside "prefixItems"; {} allows any value',
 )
 def items(schema: Schema) -> Problems:
     for path in facts.arrays_without_items(schema):

@@ -62,19 +62,19 @@ def label(tool: Mapping[str, Any]) -> str:
     "tool-name",
     "error",
     why="The protocol allows 1 to 128 of A-Z a-z 0-9 _ . - in the name of a tool.",
-    fix="rename it, and keep to letters, digits, _ and -",
+    fix="rename it; use only letters, digits, _ and -",
 )
 def tool_name(surface: Surface) -> Hits:
     for tool in surface.tools:
         if not _PROTOCOL_NAME.fullmatch(tool["name"]):
-            yield label(tool), f"{len(tool['name'])} characters, or others than A-Z a-z 0-9 _ . -"
+            yield label(tool), f"{len(tool['name'])} characters, or characters other than A-Z a-z 0-9 _ . -"
 
 
 @rule(
     "tool-name-for-hosts",
     "warning",
-    why="Model APIs take ^[a-zA-Z0-9_-]{1,64}$; hosts refuse or rename what does not fit.",
-    fix="take a name of at most 64 letters, digits, _ and -",
+    why="Model APIs accept ^[a-zA-Z0-9_-]{1,64}$; hosts refuse or rename other tools.",
+    fix="use a name of at most 64 letters, digits, _ and -",
 )
 def tool_name_for_hosts(surface: Surface) -> Hits:
     for tool in surface.tools:
@@ -85,8 +85,8 @@ def tool_name_for_hosts(surface: Surface) -> Hits:
 @rule(
     "same-name",
     "error",
-    why="A client finds what it calls by its name, so only one of several can be reached.",
-    fix="give each a name of its own",
+    why="Clients call by name, so only one of several can be reached.",
+    fix="give each one a unique name",
 )
 def same_name(surface: Surface) -> Hits:
     prompts, resources = ("prompt", surface.prompts, "name"), ("resource", surface.resources, "uri")
@@ -100,15 +100,15 @@ def same_name(surface: Surface) -> Hits:
 @rule(
     "near-name",
     "warning",
-    why="A model takes one for the other, and some hosts make the same name of both.",
-    fix="make the names differ by a word",
+    why="A model confuses them, and some hosts map both to the same name.",
+    fix="make the names differ in a word",
 )
 def near_name(surface: Surface) -> Hits:
     seen: dict[str, str] = {}
     for name in dict.fromkeys(tool["name"] for tool in surface.tools):
         letters = re.sub(r"[^a-z0-9]", "", name.lower())
         if letters in seen:
-            yield f"tool {name}", f"is {seen[letters]} but for case or punctuation"
+            yield f"tool {name}", f"differs from {seen[letters]} only in case or punctuation"
         seen.setdefault(letters, name)
 
 
@@ -116,7 +116,7 @@ def near_name(surface: Surface) -> Hits:
     "tool-description",
     "warning",
     why="A model chooses a tool by its description.",
-    fix="say in a sentence or two what it does, and when to use it",
+    fix="describe in a sentence or two what it does and when to use it",
 )
 def tool_description(surface: Surface) -> Hits:
     for tool in surface.tools:
@@ -128,7 +128,7 @@ def tool_description(surface: Surface) -> Hits:
     "long-description",
     "warning",
     why=f"Some hosts cut descriptions off after {LONGEST_DESCRIPTION} characters, and all of it costs.",
-    fix="say what decides whether to call it; move the rest to a resource or the instructions",
+    fix="keep what is needed to choose the tool; move the rest to a resource or the instructions",
 )
 def long_description(surface: Surface) -> Hits:
     for tool in surface.tools:
@@ -157,7 +157,7 @@ def _is_described(schema: Any) -> bool:
 @rule(
     "many-tools",
     "warning",
-    why=f"Some hosts offer {MOST_TOOLS} tools and no more, and models choose worse among many.",
+    why=f"Some hosts offer at most {MOST_TOOLS} tools, and models choose worse among many.",
     fix="merge tools, or split the server",
 )
 def many_tools(surface: Surface) -> Hits:
@@ -168,8 +168,8 @@ def many_tools(surface: Surface) -> Hits:
 @rule(
     "tool-cost",
     "warning",
-    why="The list of tools stands before every question, and takes its room.",
-    fix="shorten descriptions, flatten schemas, drop tools that nobody needs",
+    why="The list of tools is part of every request to a model, and uses up its context.",
+    fix="shorten descriptions, flatten schemas, remove unused tools",
 )
 def tool_cost(surface: Surface) -> Hits:
     total = tokens_of_all(surface.tools)
@@ -183,20 +183,20 @@ def tool_cost(surface: Surface) -> Hits:
 @rule(
     "annotations",
     "note",
-    why="Hosts ask their user before each call of a tool that does not say that it only reads.",
-    fix="say so by annotations: readOnlyHint, destructiveHint, idempotentHint, openWorldHint",
+    why="Hosts ask the user before each call of a tool that is not declared as read-only.",
+    fix="declare it with annotations: readOnlyHint, destructiveHint, idempotentHint, openWorldHint",
 )
 def annotations(surface: Surface) -> Hits:
     for tool in surface.tools:
         if not any(key.endswith("Hint") for key in tool.get("annotations") or {}):
-            yield label(tool), "does not say whether it changes anything"
+            yield label(tool), "does not declare whether it changes anything"
 
 
 @rule(
     "secret-default",
     "error",
     why="A default is shown to every client and every model.",
-    fix="take it out and change it; a tool gets secrets from the server's environment",
+    fix="remove it and revoke it; a tool gets secrets from the server's environment",
 )
 def secret_default(surface: Surface) -> Hits:
     for tool in surface.tools:
