@@ -147,3 +147,26 @@ def test_what_gets_no_answer(pipe: Stdio, line: Any) -> None:
     pipe.send(line)
     pipe.send(asked(id="next"))
     assert pipe.read()["id"] == "next"
+
+
+SLOW_HANDSHAKE = """
+import asyncio
+from enfilade import MCPApp
+
+async def slow(request, call_next):
+    await asyncio.sleep(0.2)
+    return await call_next(request)
+
+app = MCPApp("slow", middleware=[slow])
+app.run(transport="stdio")
+"""
+
+
+def test_initialize_is_never_cancelled() -> None:
+    """R-305: or its client would wait for ever."""
+    cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+    with Stdio([sys.executable, "-c", SLOW_HANDSHAKE]) as stdio:
+        stdio.send(opening())
+        stdio.send(cancel)
+        stdio.send(plain("ping", id=2))
+        assert [stdio.read()["id"] for _ in range(2)] == [1, 2]

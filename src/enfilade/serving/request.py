@@ -2,7 +2,7 @@
 
 A transport makes a `Request`, which lives until its outcome is known. Everything that its handler sends meanwhile
 (progress, log messages) goes to the outlet of this request and to no other. Easy to get wrong: the end. A
-finished request sends nothing more (R-2B0, trap 21).
+finished request sends nothing more (R-2B0).
 """
 
 import asyncio
@@ -149,7 +149,7 @@ class Request(msgspec.Struct, eq=False):
 
     @property
     def raw_meta(self) -> dict[str, Any]:
-        """The whole `_meta` of the request as the client sent it."""
+        """The whole `_meta` of the request as the client sent it, with keys that nobody here knows (R-505)."""
         raw = getattr(self.params, "meta", UNSET)
         if not isinstance(raw, Raw):
             return {}
@@ -203,7 +203,7 @@ class Request(msgspec.Struct, eq=False):
         return self.phase is not _ACTIVE or (self.parent is not None and self.parent.is_done)
 
     def notify(self, method: str, params: Message) -> None:
-        """Send a notification on this request's own stream; dropped once the request is finished.
+        """Send a notification on this request's own stream (R-266, R-324); dropped once it is finished.
 
         Callable from the thread of a plain `def` handler as well.
         """
@@ -242,11 +242,11 @@ class Request(msgspec.Struct, eq=False):
             return False
 
     def cancel(self, reason: str | None = None, *, verdict: RpcError | None = None) -> bool:
-        """Cancel the request: its handler gets `asyncio.CancelledError`, and nothing more is sent for it.
+        """Cancel the request: its handler gets `asyncio.CancelledError` (R-278), and nothing more is sent for it.
 
         Args:
             reason: for the handler.
-            verdict: the error that the caller gets; None for no answer (R-279, R-361).
+            verdict: the error that the caller gets; None for no answer (R-279, R-361, R-406).
 
         Returns:
             Whether the request was active.
@@ -334,10 +334,10 @@ class Request(msgspec.Struct, eq=False):
 class InFlight:
     """The requests that have no outcome yet, by scope and typed id.
 
-    The scope is a session or a connection: the same id means another request in another scope (R-716). The same
-    id twice within one scope is against the protocol (R-307), but real clients do it, such as hosts that share
-    one session among conversations and number each of these from 1. Each request has an outcome of its own, so
-    all are served; a cancellation means the newest.
+    The scope is a session or a connection: the same id means another request in another scope (R-210, R-716). The
+    same id twice within one scope is against the protocol (R-307, R-413), but real clients do it, such as hosts
+    that share one session among conversations and number each of these from 1. Each request has an outcome of its
+    own, so all are served; a cancellation means the newest.
     """
 
     def __init__(self) -> None:
@@ -388,7 +388,7 @@ class InFlight:
     def cancel(self, scope: str | None, params: CancelledNotificationParams) -> bool:
         """Handle `notifications/cancelled`; return whether the request was here (R-363)."""
         request = self._requests.get((scope, params.request_id))
-        if request is not None:
+        if request is not None and request.method != "initialize":  # which is never cancelled (R-305)
             request.cancel(None if params.reason is UNSET else params.reason)
         return request is not None
 
