@@ -139,14 +139,14 @@ def build_dispatcher(
 
 
 def _capabilities(registered: Registration, dispatcher: Dispatcher) -> ServerCapabilities:
-    """Return what is served at present, and nothing that is not."""
+    """Return what is served at present, and nothing that is not (R-284, R-510, R-520)."""
     readable = len(registered.resources) > 0 or len(registered.templates) > 0
     return ServerCapabilities(
         tools=ToolsCapability(list_changed=True),
         resources=ResourcesCapability(subscribe=True, list_changed=True) if readable else UNSET,
         prompts=PromptsCapability(list_changed=True) if len(registered.prompts) > 0 else UNSET,
         completions={} if dispatcher.offers("completion/complete", LATEST_STATELESS) else UNSET,
-        logging={},
+        logging={},  # log messages are sent, so this is declared (R-2B6)
     )
 
 

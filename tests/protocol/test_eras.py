@@ -1,6 +1,6 @@
 """Protocol §1–§4 and §7: the rows about the two eras side by side that no doorway's own tests show.
 
-Rows that say what a client owes, or what a server of one era alone does (R-108), have no test: this one serves
+Rows that say what a client owes, or what a server of one era alone does, have no test: this one serves
 both. Easy to get wrong: "never remembered" is shown only by a request that would be answered differently if
 something had been, so each such test first sends what could be remembered.
 """
@@ -134,7 +134,7 @@ def test_273_an_error_has_its_status_until_the_head_is_out(early: bool) -> None:
 
 
 def test_274_275_29b_every_result_says_what_it_is(gallery_http: Http) -> None:
-    """R-274, R-275, R-29B: one that asks, too, as a body of its own or at the end of a stream."""
+    """R-274, R-275: one that asks, too, as a body of its own or at the end of a stream."""
     reply = gallery_http.modern("tools/call", {"name": "ask_in_two_rounds"}, meta={**FORMS, **INFO})
     assert reply.result["resultType"] == "input_required"
     assert reply.result["_meta"][PREFIX + "serverInfo"]["name"] == "gallery"
@@ -230,7 +230,7 @@ def test_2b1_progress_is_limited(line: McpClient) -> None:
 
 
 def test_2b3_2b6_2ca_what_a_listen_never_hears() -> None:
-    """R-2B3, R-2B6, R-2CA: no log of anybody's call, nothing from before; and logging is declared."""
+    """R-2B3, R-2B6: no log of anybody's call, nothing from before; and logging is declared."""
     app = ChangingServer()
 
     @app.tool
@@ -339,7 +339,7 @@ def test_327_errors_are_in_the_band(http: Http, method: str, params: dict[str, A
 
 @pytest.mark.parametrize("resumable", [True, False])
 def test_355_36b_what_a_stream_carries(resumable: bool) -> None:
-    """R-355, R-36B, R-269: no ids and no `retry` unless it can be resumed; and what proxies must be told."""
+    """R-355, R-269: no ids and no `retry` unless it can be resumed; and what proxies must be told."""
 
     async def tell(ctx: Context) -> str:
         await ctx.log.error("told")

@@ -135,7 +135,7 @@ def test_trap_7_accept(http: Http, accept: Any, status: int) -> None:
 
 @pytest.mark.parametrize("stateless", [True, False], ids=["stateless", "session"])
 def test_trap_8_comments_keep_a_stream_alive(stateless: bool) -> None:
-    """R-270, R-271, R-36B: comments, and no event without data."""
+    """R-270, R-271: comments, and no event without data."""
     app = ProbeServer(settings=Settings(keep_alive=0.02, stream_grace=0.02, resumable=False))
     with Serving(app) as serving:
         line = HttpMcpClient(serving.http, None if stateless else serving.http.initialize())
@@ -172,7 +172,7 @@ CHECKS: list[tuple[str, dict[str, Any], dict[str, Any], int, int]] = [
 def test_trap_9_the_order_of_checks(
     http: Http, meta: dict[str, Any], headers: dict[str, Any], status: int, code: int
 ) -> None:
-    """§1.6, R-276: each request has several things wrong and says the first; always with its id."""
+    """R-106, R-276: each request has several things wrong and says the first; always with its id."""
     fields = {"mcp_protocol_version": LATEST_STATELESS, "mcp_method": "zzz/zzz", **headers}
     reply = http.post(request_of("zzz/zzz", {}, "trap-9", meta), **fields)
     assert (reply.status, reply.error["code"], reply.response["id"]) == (status, code, "trap-9")

@@ -156,7 +156,7 @@ META = {SERVER_INFO: {"name": "n", "version": "1"}, RELATED_TASK: {"taskId": "t"
     ],
 )
 def test_meta(kind: Any, revision: str, keys: set[str]) -> None:
-    """Keys of the protocol go to those who know them, keys of the author to everybody, nulls included."""
+    """R-376, R-505: keys of the protocol go to those who know them, others to everybody, nulls included."""
     message = kind(meta=META)
     assert set(seen(message, revision)["_meta"]) == keys
 

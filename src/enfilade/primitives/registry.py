@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Items by name, in the order of registration.
+    """Items by name, in the order of registration, which is that of their list (R-2A5).
 
     Args:
         kind: what the items are, for error messages: `"tool"`.

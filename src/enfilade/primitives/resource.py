@@ -149,7 +149,7 @@ class ResourceTemplate:
         Raises:
             ArgumentsError: says everything that is wrong with the values.
         """
-        for name in values.keys() - self._verbatim:
+        for name in values.keys() - self._verbatim:  # no path leaves its directory (R-710)
             value = values[name]
             if any(map(escapes_root, [value] if isinstance(value, str) else value)):
                 raise ArgumentsError(f'"{name}" may hold neither ".." nor an absolute path')

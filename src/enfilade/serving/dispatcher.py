@@ -88,7 +88,7 @@ class Dispatcher:
         *,
         is_offered: Callable[[], bool] | None = None,
     ) -> None:
-        """Serve a method of the protocol, for the revisions that know it (protocol §5.1).
+        """Serve a method of the protocol, for the revisions that know it.
 
         Args:
             ready: returns prepared bytes; called first when there is no middleware.
@@ -166,7 +166,7 @@ class Dispatcher:
 
         Returns:
             The response and, where it is an error, that error; (None, None) if the request was cancelled and
-            nothing is to be sent for it (R-279, R-361).
+            nothing is to be sent for it (R-279, R-361, R-407).
 
         Raises:
             asyncio.CancelledError: the server itself is being stopped.

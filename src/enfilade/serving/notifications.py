@@ -178,7 +178,7 @@ def to_await(
 # Progress rises from report to report under one token (R-2B0). The token is that of the client's own request, so
 # tools that it calls in turn share one `ProgressStream` with it. A burst of reports is sent at once; beyond it
 # only the latest is kept until its turn comes. A report that still waits when the call ends is sent before the
-# result, so that 100 % arrives, and nothing is sent after the result (trap 21).
+# result, so that 100 % arrives, and nothing is sent after the result (R-2B0).
 
 
 class Progress:
@@ -315,12 +315,14 @@ def _knows_messages(revision: str) -> bool:
 # -- log messages ----------------------------------------------------------------------------------------------
 #
 # The level belongs to the request (stateless revision) or to the session, never to the process (D27), and a
-# message goes to the stream of the call that caused it. The server's own log is not touched here.
+# message goes to the stream of the call that caused it (R-2B3). The server's own log is not touched here.
 
 
 @advice_on_attributes(LOG_ATTRIBUTES)
 class ClientLog:
     """Sends log messages of one call, if the client asked for their level.
+
+    What the author logs is sent, without known secrets, and nothing else (R-712).
 
     `data` may be a text or any JSON value. With `extra`, `{"msg": data, "extra": extra}` is sent.
     """

@@ -1,7 +1,7 @@
 """Lists in pages: `tools/list`, `resources/list`, `resources/templates/list` and `prompts/list`.
 
-A page has the same bytes for all clients of a revision, so it is rendered once per revision and page, and again
-only after a change.
+A page has the same bytes for all clients of a revision, whatever came before (R-2A4), so it is rendered once per
+revision and page, and again only after a change.
 
 Easy to get wrong: the cursor. It means the same to every worker, so it holds the position and nothing of this
 process, and it is checked exactly (R-532). An empty cursor was never issued, but means the first page: clients

@@ -248,7 +248,7 @@ class Changes:
         return len(self._listeners)
 
     def announce(self, change: Change) -> None:
-        """Notify all listeners that match, at this worker and at others."""
+        """Notify all listeners that match, at this worker and at others (R-2CB)."""
         self._offer(change)
         if self._cluster_listener is not None:
             self._cluster_listener.offer(change)
@@ -340,6 +340,7 @@ class Subscriptions:
             raise RpcError(INTERNAL_ERROR, "There are too many subscriptions on this server; try again later")
         try:
             params = SubscriptionsAcknowledgedNotificationParams(notifications=honoured, meta=meta)
+            # First of its messages, on a stream or a pipe: nothing was awaited since `attach` (R-2C1, R-410).
             ack = encode_notification("notifications/subscriptions/acknowledged", encode(params, revision))
             if not request.channel.outlet.send(ack):
                 raise RpcError(INVALID_REQUEST, "Accept must allow text/event-stream to listen", status=406)

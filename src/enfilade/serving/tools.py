@@ -83,7 +83,7 @@ class Tools:
         if tool is None:
             raise RpcError(INVALID_PARAMS, f"Unknown tool: {params.name}")
         arguments = None if params.arguments is UNSET else params.arguments
-        if request.channel.param_headers is not None:
+        if request.channel.param_headers is not None:  # over stdio there are no headers (R-417)
             self._check_headers(tool, request.channel.param_headers, arguments)
         try:
             if tool.timeout is None:
@@ -122,7 +122,7 @@ class Tools:
         return [tool.definition for tool in self._registry]
 
     def _check_headers(self, tool: Tool, fields: Mapping[bytes, bytes], arguments: Raw | None) -> None:
-        """Check `Mcp-Param-*` for tools whose schema has it (R-255); the others cost one look-up."""
+        """Check `Mcp-Param-*` for tools whose listed schema has it (R-255, R-260); the others cost one look-up."""
         if self._mirrored_version != self._registry.version:
             self._mirrored_version = self._registry.version
             self._mirrored.clear()

@@ -3,7 +3,7 @@
 AES-256-GCM (through `cryptography`, loaded on first use) encrypts; HMAC-SHA256 signs what may be read but not
 forged. Each token has a purpose, which is authenticated but not sent, so that a token made for one use never
 opens in another. The easy thing to get wrong is rotation: the first secret encrypts and all of them decrypt, so a
-new secret is put in front, and the old one is removed after the longest lifetime of a token.
+new secret is put in front, and the old one is removed after the longest lifetime of a token (R-706).
 
 Workers without a configured secret share those in their store, see `Seal.agree`. The store has a list of secrets,
 and merging two lists gives the same result in any order, so workers converge, whoever writes first.

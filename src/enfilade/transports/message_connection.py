@@ -1,6 +1,6 @@
 """A conversation over one pair of pipes: the messages of stdio, in-process streams and their like.
 
-Without HTTP there are no headers, so the body alone decides the era (protocol §1.7), and the connection itself is
+Without HTTP there are no headers, so the body alone decides the era, and the connection itself is
 the session: what `initialize` negotiated holds until it closes. Every request runs in a task of its own, because
 a slow one must not delay a ping or a cancellation (R-415). Stateless requests may interleave with a session on
 the same pipe; they do not affect each other (R-408).
@@ -132,7 +132,10 @@ class Connection:
         unwatch(self._session.watched, uri)
 
     def _listen(self, peer: Peer) -> None:
-        """Notify a session-era client of changes, once it is initialized (R-304, R-369)."""
+        """Notify a session-era client of changes, once it is initialized (R-304, R-369).
+
+        A stateless client is told on its subscriptions only (R-411).
+        """
 
         def send_change(change: Change) -> bool:
             message = notification_of(change, peer.revision, self._session.watched)
@@ -152,7 +155,7 @@ class Connection:
             self._listener = None
 
     def feed(self, message: bytes) -> None:
-        """Take one message; its response, if it gets one, is written later. Never raises, never waits."""
+        """Take one message; its response, if it gets one, is written later. Never raises, never waits (E-57)."""
         try:
             if len(message) > LARGE:
                 check_values(message)
@@ -215,14 +218,14 @@ class Connection:
                 if isinstance(envelope, list):
                     raise invalid_request("a batch holds no batches")
                 if envelope.method == "initialize":
-                    raise invalid_request("initialize is never part of a batch", envelope.id)
+                    raise invalid_request("initialize is never part of a batch", envelope.id)  # R-305
             except RpcError as error:
                 self._refuse(None, error)
             else:
                 self._feed_one(envelope)
 
     def _feed_one(self, envelope: Envelope) -> None:
-        if envelope.method is UNSET:
+        if envelope.method is UNSET:  # the response to a question, as both sides may ask (R-405)
             self._asker.answer(None, envelope)
             return
         message = parse_message(envelope)
@@ -304,10 +307,11 @@ class Connection:
     # -- the two eras ------------------------------------------------------------------------------------------
 
     def _request(self, message: ParsedMessage) -> Request:
-        """Return the request, in the era that its body claims.
+        """Return the request, in the era that its body claims, whatever came before (R-102, E-10, E-50, E-55).
 
         Raises:
-            RpcError: it is not served (protocol §1.7).
+            RpcError: it is not served, such as one before the handshake (E-56), or discovery without the metadata
+                by which a client knows that it may go on statelessly (E-53).
         """
         method = message.method
         if message.claim or (self._session.peer is None and method == "server/discover"):
@@ -325,7 +329,7 @@ class Connection:
 
     def _stateless(self, message: ParsedMessage, method: str) -> Request:
         message.check_metadata()
-        message.check_version()
+        message.check_version()  # what is refused leaves the connection as it was (E-52)
         level = message.meta.log_level
         peer = message.stateless_peer(self._principal)
         request = self._make(message, method, peer, None if level is UNSET else level, stateless=True)
@@ -333,7 +337,7 @@ class Connection:
         return request
 
     def _initialize(self, message: ParsedMessage) -> Request:
-        """Open the session of this connection (E-51, E-54, E-59)."""
+        """Open the session of this connection, once (E-14, E-51, E-54, E-59, R-306)."""
         if self._served_stateless:
             raise unsupported(_requested(message))
         if self._session.peer is not None:

@@ -1,8 +1,8 @@
 """From an envelope to what a message says of itself: its params, its metadata, and its era.
 
 A *claim* is the protocol version in the body's `_meta`; a request with a claim belongs to the stateless era,
-whatever its method or headers say (protocol §1.4). The metadata is read even if the params are wrong elsewhere,
-because -32602 for the envelope outranks everything that follows (protocol §1.6).
+whatever its method or headers say. The metadata is read even if the params are wrong elsewhere, because -32602
+for the envelope outranks everything that follows.
 """
 
 from collections.abc import Mapping
@@ -116,7 +116,7 @@ class ParsedMessage(msgspec.Struct):
         return self.params
 
     def check_metadata(self) -> None:
-        """Check what the stateless era requires of every request (R-104).
+        """Check what the stateless era requires of every request (R-104, E-02, E-08).
 
         Raises:
             RpcError: INVALID_PARAMS with HTTP status 400, naming what is missing or wrong.
@@ -130,7 +130,7 @@ class ParsedMessage(msgspec.Struct):
             raise RpcError(INVALID_PARAMS, f"Invalid request metadata: {names} missing", status=400)
 
     def check_version(self) -> None:
-        """Check that the claimed revision is served statelessly (R-106).
+        """Check that the claimed revision is served statelessly (R-106, E-04), as no session-based one is (E-07).
 
         Raises:
             RpcError: UNSUPPORTED_VERSION with the lists the client needs.
@@ -139,7 +139,10 @@ class ParsedMessage(msgspec.Struct):
             raise unsupported(str(self.meta.protocol_version))
 
     def check_claim(self, fields: Mapping[bytes, bytes], version: str) -> None:
-        """Check what the stateless era requires of a POST, up to its method, in the order of protocol §1.6.
+        """Check what the stateless era requires of a POST, up to its method.
+
+        The order decides which error a request with several faults gets: its metadata first, then the version
+        header, which must be there and equal it (R-230, R-711, E-03, E-05, E-06), then the version itself.
 
         Args:
             fields: the headers, which must agree with the body.
@@ -157,7 +160,10 @@ class ParsedMessage(msgspec.Struct):
         http.check_method(fields, self.method)
 
     def stateless_peer(self, principal: str | None) -> Peer:
-        """Return the peer of a request that passed `check_metadata` and `check_version`."""
+        """Return the peer of a request that passed `check_metadata` and `check_version`.
+
+        All of it is from the request itself: nothing is remembered of earlier ones (R-103).
+        """
         meta = self.meta
         return Peer(
             revision=str(meta.protocol_version),
@@ -171,7 +177,7 @@ def parse_message(envelope: Envelope) -> ParsedMessage:
     """Parse a request or a notification."""
     id = envelope.id
     message = ParsedMessage(envelope.method or "", None if id is UNSET else id, _NO_META)
-    raw = _EMPTY if envelope.params is UNSET else envelope.params
+    raw = _EMPTY if envelope.params is UNSET else envelope.params  # lists need none in sessions (R-533)
     decoder = _DECODERS[message.method]
     try:
         message.params = params = decoder.decode(raw)
@@ -195,7 +201,7 @@ def version_of(fields: Mapping[bytes, bytes]) -> str:
 
 
 def unsupported(requested: str) -> RpcError:
-    """Return the UNSUPPORTED_VERSION error for a requested revision."""
+    """Return the UNSUPPORTED_VERSION error for a requested revision; it names those that are served (R-108)."""
     data: dict[str, Any] = {"supported": list(STATELESS), "requested": requested}
     return RpcError(UNSUPPORTED_VERSION, f"{UNSUPPORTED}: {requested}", data, status=400)
 
@@ -204,7 +210,7 @@ def check_version(version: str) -> None:
     """Check the version header of a request that makes no claim (R-114, E-18).
 
     In a session any revision with a handshake is accepted: messages follow the revision that was negotiated,
-    which the header cannot change, so a client that sends another one is not ambiguous.
+    which the header cannot change, so a client that sends another one is not ambiguous (E-19).
 
     Raises:
         RpcError: HTTP 400 with the text that released clients look for (R-115).

@@ -6,7 +6,7 @@ what waits for it is counted, notifications above `CAPACITY` are dropped, and no
 has caught up. Nor can a client flood the loop: at most `MOST_WAITING` × `LINES_AT_ONCE` lines wait for it, and
 none is handed over while too much waits for the client.
 
-The end:
+The end (R-403):
 
     end of input ─▶ calls get `shutdown_timeout`, and their responses are written ─▶ the rest is cancelled and
     refused ─▶ lifespan, at most `lifespan_timeout` ─▶ the process ends

@@ -103,6 +103,7 @@ class EmbeddedResource(Block, tag="resource", kw_only=True):
     annotations: Annotations | UnsetType = UNSET
 
 
+#: What results consist of (R-517).
 ContentBlock = TextContent | ImageContent | AudioContent | ResourceLink | EmbeddedResource
 
 

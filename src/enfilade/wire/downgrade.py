@@ -1,4 +1,4 @@
-"""Messages that an older revision cannot express, rewritten in terms that it has (protocol §5.2).
+"""Messages that an older revision cannot express, rewritten in terms that it has.
 
 Each entry of `REWRITES` turns a message into an equivalent one for the revisions of its span. Fields that a
 revision does not define are removed by the table in `field_revisions.py`.

@@ -34,7 +34,7 @@ class ElicitRequestFormParams(ElicitRequestParams, kw_only=True):
 
 
 class ElicitRequestURLParams(ElicitRequestParams, kw_only=True):
-    """A page to visit. `elicitation_id` is required by 2025-11-25 and unknown to 2026-07-28."""
+    """A page to visit. `elicitation_id` is required by 2025-11-25 and unknown to 2026-07-28 (R-547)."""
 
     mode: Literal["url"] = "url"
     url: str

@@ -188,7 +188,7 @@ FIELD_REVISIONS: Final[dict[type[Message], dict[Span, str]]] = {
 META_KEYS: Final[dict[str, Span]] = {
     lifecycle.SERVER_INFO: SINCE_0728,
     lifecycle.SUBSCRIPTION_ID: SINCE_0728,
-    lifecycle.RELATED_TASK: ONLY_1125,
+    lifecycle.RELATED_TASK: ONLY_1125,
     lifecycle.PREFIX + "model-immediate-response": ONLY_1125,
 }
 

@@ -29,7 +29,8 @@ LAST_EVENT_ID: Final = b"last-event-id"
 #: Methods whose `Mcp-Name` header is required, and the member of `params` it must equal (R-233).
 NAMED_BY: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
-#: Python's decoders let some wrong padding pass, even when told to be strict (trap 11).
+#: Python's decoders let some wrong padding pass, even when told to be strict. Unused bits of the last character
+#: may be set: such base64 is not canonical, but has one meaning (R-245).
 _BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _DECIMAL: Final = re.compile(r"-?\d{1,32}(\.\d{1,32})?", re.ASCII)
 
@@ -77,7 +78,7 @@ class HeaderCache(dict[K, V]):
 
 
 def read(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Return headers by lower-case name.
+    """Return headers by lower-case name, as names have no case (R-236).
 
     Repeated list headers (such as Accept) are joined by a comma as RFC 9110 allows.
 
@@ -118,7 +119,7 @@ def mismatch(reason: str) -> RpcError:
 
 
 def acceptable(accept: bytes) -> tuple[bool, bool]:
-    """Return whether a client accepts (JSON, an event stream), by its Accept header (RFC 9110 §12.5.1).
+    """Return whether a client accepts (JSON, an event stream), by its Accept header (RFC 9110 §12.5.1, R-208).
 
     The most specific range that matches a type decides; `q=0` refuses it. Of a long list only the first
     `_MOST_RANGES` are read.
@@ -158,7 +159,8 @@ def is_json(content_type: bytes) -> bool:
 def decode_sentinel(value: bytes) -> str:
     """Return the text of an `Mcp-Name` or `Mcp-Param-*` value, decoding `=?base64?…?=` where it is one.
 
-    A value without the exact prefix and suffix is literal (R-244).
+    It carries what ASCII cannot (R-240). A value without the exact prefix and suffix is literal (R-244), so a
+    client must encode a value that looks encoded (R-242).
 
     Raises:
         RpcError: HEADER_MISMATCH for invalid base64 or UTF-8 in a sentinel (R-243), or for characters that a
@@ -179,7 +181,7 @@ _DECODED: Final = HeaderCache(decode_sentinel, len)
 
 
 def check_method(fields: Mapping[bytes, bytes], method: str) -> None:
-    """Check `Mcp-Method` against the body (R-231, R-232).
+    """Check `Mcp-Method` against the body, with its case and without the space around it (R-231, R-232, R-236).
 
     Raises:
         RpcError: HEADER_MISMATCH.
@@ -192,7 +194,7 @@ def check_method(fields: Mapping[bytes, bytes], method: str) -> None:
 
 
 def check_name(fields: Mapping[bytes, bytes], method: str, params: Any) -> None:
-    """Check `Mcp-Name` against the body where the method defines it (R-231, R-233, R-241).
+    """Check `Mcp-Name` against the body where the method defines it, else ignore it (R-231, R-233, R-235, R-241).
 
     Args:
         params: the method's decoded params.
@@ -237,10 +239,10 @@ def mirrored_parameters(input_schema: Mapping[str, Any]) -> tuple[MirroredParame
 def check_mirrored(
     fields: Mapping[bytes, bytes], parameters: Iterable[MirroredParameter], arguments: Mapping[str, Any]
 ) -> None:
-    """Check every `Mcp-Param-*` header of a tool's schema against the arguments (R-255…R-259).
+    """Check every `Mcp-Param-*` header of a tool's schema against the arguments (R-255, R-257, R-258, R-259).
 
     Raises:
-        RpcError: HEADER_MISMATCH.
+        RpcError: HEADER_MISMATCH, without the values, since headers are logged (R-254).
     """
     for parameter in parameters:
         name = f"Mcp-Param-{parameter.header}"
@@ -248,7 +250,7 @@ def check_mirrored(
         value: Any = arguments
         for key in parameter.path:
             value = value.get(key) if isinstance(value, Mapping) else None
-        if value is None:
+        if value is None:  # null or absent: nothing to mirror (R-256)
             if header_value is not None:
                 raise mismatch(f"header {name} was sent, but the argument is absent")
             continue

@@ -15,7 +15,7 @@ InputRequest = ElicitRequest | CreateMessageRequest | ListRootsRequest
 
 
 class InputRequiredResult(Result, kw_only=True):
-    """The questions, by keys of the server's choice, and the state to send back with the answers.
+    """The questions, by keys of the server's choice in place of ids (R-288), and the state to send back.
 
     At least one of the two fields is set (R-287).
     """

@@ -26,7 +26,7 @@ HEADER_MISMATCH: Final = -32020
 MISSING_CLIENT_CAPABILITY: Final = -32021
 UNSUPPORTED_VERSION: Final = -32022
 
-#: HTTP status that 2026-07-28 prescribes for an error code; any other error has status 200 (protocol §1.8).
+#: HTTP status that 2026-07-28 prescribes for an error code; any other error has status 200.
 STATELESS_STATUS: Final = {
     PARSE_ERROR: 400,
     INVALID_REQUEST: 400,
@@ -107,15 +107,15 @@ _MOST_ELEMENTS: Final = 1024
 
 
 def decode(body: bytes | Raw) -> Envelope | list[Raw]:
-    """Parse one HTTP body or one stdio line.
+    """Parse one HTTP body or one stdio line, which is JSON in UTF-8 (R-215).
 
     Returns:
         The envelope, or for a JSON array its elements still raw.
 
     Raises:
-        RpcError: PARSE_ERROR for anything that is not UTF-8 JSON, INVALID_REQUEST for JSON that is no JSON-RPC
-            2.0 message; `id` is set where it could be read. A message nested beyond the parser's limit is an
-            INVALID_REQUEST if its id can be read, and a PARSE_ERROR otherwise.
+        RpcError: PARSE_ERROR for anything that is not UTF-8 JSON (E-31), INVALID_REQUEST for JSON that is no
+            JSON-RPC 2.0 message (E-32); `id` is set where it could be read. A message nested beyond the parser's
+            limit is an INVALID_REQUEST if its id can be read, and a PARSE_ERROR otherwise.
     """
     try:
         if type(body) is bytes and not body.isascii():
@@ -243,7 +243,7 @@ def invalid_request(reason: str, id: RequestId | UnsetType = UNSET) -> RpcError:
 
 
 def encode_id(id: RequestId | None) -> bytes:
-    """Return the id as JSON of its own type; None stands for an unreadable id (C-18)."""
+    """Return the id as JSON of its own type (R-276); None stands for an unreadable id (C-18)."""
     return b"%d" % id if type(id) is int else _encode(id)
 
 

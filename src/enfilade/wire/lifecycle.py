@@ -27,7 +27,7 @@ RELATED_TASK = PREFIX + "related-task"
 
 
 class Implementation(Message, kw_only=True):
-    """The name and version of a client or server."""
+    """The name and version of a client or server. Nothing is decided by them (R-105)."""
 
     name: str
     version: str
@@ -118,7 +118,7 @@ class InitializeResult(Result, kw_only=True):
 
 
 class DiscoverResult(CacheableResult, kw_only=True):
-    """The result of `server/discover`: that of `initialize` without a session."""
+    """The result of `server/discover`: that of `initialize` without a session, its server in `_meta` (R-285)."""
 
     supported_versions: list[str]
     capabilities: ServerCapabilities

@@ -62,8 +62,8 @@ class NotificationParams(Message, kw_only=True):
 class Result(Message, kw_only=True):
     """The fields of every result.
 
-    `result_type` is required since 2026-07-28 and not defined before. It is always set here; `projection.project`
-    removes it for an older peer, at the cost of a shallow copy.
+    `result_type` is required since 2026-07-28 (R-274) and not defined before. It is always set here;
+    `projection.project` removes it for an older peer, at the cost of a shallow copy.
     """
 
     meta: dict[str, Any] | UnsetType = msgspec.field(name="_meta", default=UNSET)

@@ -68,7 +68,10 @@ SEVERITY: dict[LoggingLevel, int] = {level: rank for rank, level in enumerate(ge
 
 
 class SetLevelRequestParams(RequestParams, kw_only=True):
-    """The least severe level that is sent (session-based revisions; in the stateless one it is in `_meta`)."""
+    """The least severe level that is sent (session-based revisions; in the stateless one it is in `_meta`).
+
+    Its type refuses an unknown level (R-2B5).
+    """
 
     level: LoggingLevel
 

@@ -34,7 +34,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def encode(message: Message, revision: str) -> bytes:
-    """Return a message as JSON for a peer of that revision.
+    """Return a message as JSON for a peer of that revision, which its session agreed on (R-302, R-416).
 
     Raises:
         InexpressibleError: the revision cannot express it.
@@ -98,7 +98,7 @@ def _reduction(kind: type[Message], revision: str, hidden: tuple[str, ...]) -> _
         for name, kinds in _nested(kind).items()
         if name not in hidden and any(_changes(inner, revision) for inner in kinds)
     )
-    foreign: frozenset[str] = frozenset()
+    foreign: frozenset[str] = frozenset()  # of the protocol; keys of an author are kept (R-505)
     if issubclass(kind, _WITH_PROTOCOL_META) and "meta" not in hidden:
         foreign = frozenset(key for key, span in META_KEYS.items() if revision not in span)
     if not (hidden or nested or foreign):

@@ -3,7 +3,7 @@
 `PARAMS` and `METHODS` have the same keys, the methods of a client. `SERVER_METHODS` has those of the server.
 
 Easy to get wrong: 2026-07-28 has no requests from the server. Its `sampling/createMessage`, `roots/list` and
-`elicitation/create` are sent in an `InputRequiredResult`, so their spans end before it.
+`elicitation/create` are sent in an `InputRequiredResult`, so their spans end before it (R-267).
 """
 
 from typing import Final
@@ -58,7 +58,7 @@ _CLIENT: Final[dict[str, tuple[type[Message], Span]]] = {
 #: The type of the parameters of a client's request or notification.
 PARAMS: Final[dict[str, type[Message]]] = {method: params for method, (params, _) in _CLIENT.items()}
 
-#: The revisions that define a client's request or notification (protocol §5.1).
+#: The revisions that define a client's request or notification; to any other it is an unknown method (R-214).
 METHODS: Final[dict[str, Span]] = {method: span for method, (_, span) in _CLIENT.items()}
 
 #: Lists that a server answers although it offers nothing of the kind, by revision. Clients of these revisions

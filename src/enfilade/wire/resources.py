@@ -93,7 +93,7 @@ class ResourceUpdatedNotificationParams(NotificationParams, kw_only=True):
 
 
 class NotFoundError(RpcError):
-    """No resource has the URI; each revision has its own error code for this (protocol §5.3, R-523).
+    """No resource has the URI; each revision has its own error code for this (R-523).
 
     Args:
         uri: the requested URI.

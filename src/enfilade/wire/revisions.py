@@ -74,6 +74,6 @@ def negotiate(requested: str) -> str:
 
     Returns:
         `requested` if it is served, otherwise the newest with a handshake, for the client to take or leave
-        (R-109). A stateless revision is never the answer: it has no handshake (R-110).
+        (R-109). A stateless revision is never the answer: it has no handshake (R-110, E-13).
     """
     return requested if requested in HANDSHAKE else LATEST_HANDSHAKE

@@ -1,6 +1,6 @@
 """Roots: the directories and files that the client's user has opened for the server.
 
-Easy to get wrong: a root's `uri` is a `file://` URI, not a path.
+Easy to get wrong: a root's `uri` is a `file://` URI, not a path (R-554).
 """
 
 from typing import Any

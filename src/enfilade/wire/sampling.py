@@ -1,7 +1,7 @@
 """Sampling: the server requests a completion from the client's model.
 
 Easy to get wrong: `content` is one block or an array of blocks; peers before 2025-11-25 know only the single
-block.
+block (R-552).
 """
 
 from typing import Any, Literal
@@ -47,7 +47,7 @@ class ToolChoice(Message, kw_only=True):
 
 
 class CreateMessageRequestParams(Message, kw_only=True):
-    """The request. `max_tokens` limits the completion."""
+    """The request. `max_tokens` limits the completion and is required (R-552)."""
 
     messages: list[SamplingMessage]
     max_tokens: int

@@ -1,7 +1,7 @@
 """Framing of server-sent events, as the Streamable HTTP transport uses them.
 
-The data of an event is one line of compact JSON, so it is never split. Keep-alives are comments, because an empty
-event breaks old parsers (trap 8).
+The data of an event is one line of compact JSON, so it is never split (R-271). Keep-alives are comments, because
+an empty event breaks old parsers.
 """
 
 from collections.abc import Iterable

@@ -23,7 +23,7 @@ class TaskMetadata(Message, kw_only=True):
 
 
 class RelatedTaskMetadata(Message, kw_only=True):
-    """The value of `_meta` key `io.modelcontextprotocol/related-task` (R-376)."""
+    """The value of `_meta` key `io.modelcontextprotocol/related-task`."""
 
     task_id: str
 
@@ -88,7 +88,7 @@ class GetTaskRequestParams(RequestParams, kw_only=True):
 
 
 class GetTaskPayloadRequestParams(RequestParams, kw_only=True):
-    """Which task to wait for; the result is that of the original request (R-374)."""
+    """Which task to wait for; the result is that of the original request."""
 
     task_id: str
 

@@ -93,6 +93,7 @@ def plain_json(**answers: Any) -> HttpOptions:
 
 class TestChannels:
     async def test_s2_order_is_kept_and_the_101st_message_waits(self) -> None:
+        """D21: 202 means that the loop gets the message before whatever comes next."""
         async with peer() as it:
             exchanges = [it.wire.post(notification("notifications/x", number=number)) for number in range(101)]
             for exchange in exchanges[:100]:

@@ -1,8 +1,8 @@
 """Protocol §1.5 over real sockets: what comes in over HTTP, and what is answered, row by row.
 
-E-39 (a session of another principal) is in `test_sessions.py`, where there are principals. E-40 (no credentials)
-has no row because the server asks for none. What the server does not offer (prompts, resources, subscriptions)
-is not in E-11 either: its answer depends on what a server has, not on the doorway.
+E-39 (a session of another principal) is in `test_sessions.py`, where there are principals. What the
+server does not offer (prompts, resources, subscriptions) is not in E-11: its answer depends on what a server has,
+not on the doorway.
 """
 
 from dataclasses import dataclass, field
@@ -133,7 +133,7 @@ ROWS = [
     Row("E-08 ping", 400, BAD_PARAMS, plain("ping"), named(method="ping"), 7, says="clientCapabilities"),
     Row("E-08 foreign meta", 400, BAD_PARAMS, plain(params={"_meta": {"progressToken": 1}}), named(), 7),
     Row("E-09", 400, BAD_PARAMS, opening(), named(method="initialize"), 7, says=LEGACY),
-    Row("E-09 says the modern ones too", 400, BAD_PARAMS, opening(), named(method="initialize"), 7, says=MODERN),
+    Row("E-09 R-108 the modern ones too", 400, BAD_PARAMS, opening(), named(method="initialize"), 7, says=MODERN),
     Row("E-10", 404, NO_METHOD, opening(meta=stateless_meta()), named(method="initialize"), 7),
     *(Row(f"E-11 {it}", 404, NO_METHOD, asked(it, id="x"), named(method=it), "x") for it in REMOVED),
     *(Row(f"E-12 {it}", 200, body=opening(it), id=7, mints=True) for it in SESSIONS),
@@ -229,7 +229,7 @@ def test_decision(row: Row, http: Http, live: dict[str, HttpSession]) -> None:
     assert reply.header("allow") == row.allow
     assert (reply.header("mcp-session-id") is not None) == row.mints, "R-310, R-318, R-203"
     if row.status == 202:
-        assert reply.body == b"", "trap 4"
+        assert reply.body == b"", "R-211"
         assert reply.header("content-type") is None
         return
     if row.code is None:

@@ -94,7 +94,7 @@ class NotAccepted(ToolError):  # noqa: N818 - it is an answer as much as an erro
 class Elicited(Generic[T_co]):
     """A user's answer.
 
-    It has no truth value, which could mean `accepted` or the truth value of `data`.
+    It has no truth value, which could mean `accepted` or the truth value of `data` (R-543).
 
     Attributes:
         action: `accept`, `decline` (a clear no) or `cancel` (closed without an answer).
@@ -281,7 +281,7 @@ def sampling(
 
 
 def roots() -> Question[list[Root]]:
-    """Return the question for the client's roots."""
+    """Return the question for the client's roots, which `ask.check` refuses if it has none (R-554)."""
     return Question(ListRootsRequest(params=NotificationParams()), lambda answer: answer.roots)
 
 

@@ -1,7 +1,7 @@
 """Arguments for a tool whose author wrote the input schema by hand (`input_schema=`).
 
-The schema is published unchanged, and every call is checked against it. Then the function gets what its
-parameters ask for:
+The schema is published unchanged, to clients of every revision (R-513), and every call is checked against it.
+Then the function gets what its parameters ask for:
 
 - parameters by name, each converted to its type as in any other tool (an unannotated one gets the JSON
   value);
@@ -94,7 +94,7 @@ class ExplicitSchemaReader:
         return {self._dict_parameter: converted} if self._dict_parameter else converted
 
     def _parsed(self, arguments: bytes) -> Any:
-        try:
+        try:  # at most 200 levels of nesting (R-563)
             values = from_json(arguments, allow_inf_nan=False)
         except ValueError as error:
             raise self._error(f"they are not valid JSON: {error}") from None

@@ -194,7 +194,7 @@ def _paths(errors: list[ValidationError], kinds: tuple[str, ...]) -> set[tuple[S
 def _compiled(schema: Mapping[str, Any]) -> Validator:
     import jsonschema_rs
 
-    dialect = str(schema.get("$schema", _DEFAULT_DIALECT)).rstrip("#")
+    dialect = str(schema.get("$schema", _DEFAULT_DIALECT)).rstrip("#")  # as declared (R-561)
     if dialect not in _DIALECTS:
         raise ValueError(f"$schema says {dialect!r}; known dialects are {one_of(_DIALECTS)}")
     make: Callable[..., Validator] = getattr(jsonschema_rs, _DIALECTS[dialect])
@@ -210,7 +210,7 @@ def _compiled(schema: Mapping[str, Any]) -> Validator:
 
 
 def refuse_elsewhere(uri: str) -> Any:
-    """Refuse to fetch a schema (R-562); the `retriever` of a validator.
+    """Refuse to fetch a schema (R-562), as nothing that somebody names is fetched (R-709): the `retriever`.
 
     Raises:
         ValueError: always.

@@ -34,7 +34,7 @@ _BYTES = (bytes, bytearray, memoryview)
 def read_result(
     value: Any, uri: str, mime_type: str | None, meta: Mapping[str, Any] | None = None
 ) -> ReadResourceResult:
-    """Return the result of reading a resource.
+    """Return the result of reading a resource, with bytes in base64 (R-520).
 
     Args:
         value: what its function returned.

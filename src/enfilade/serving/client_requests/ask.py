@@ -55,7 +55,7 @@ __all__ = ["Elicited", "Messages", "ask", "elicit", "elicit_url", "once", "roots
 
 
 async def ask(request: Request, question: Question[A], *, key: str | None, timeout: float | None) -> A:
-    """Ask the client on behalf of a request, and return the answer.
+    """Ask the client on behalf of a request, in whichever way its revision has, and return the answer (R-29C).
 
     Args:
         request: the handler's request.

@@ -1,8 +1,9 @@
 """`requestState`: the record of a stateless call, sealed, for the client to carry from round to round.
 
 In the stateless revision a call that asks something ends, and its retry runs the handler again from the top. The
-record answers the questions that were asked before. The client keeps it, so an attacker may change it (R-293): it
-is sealed, and bound to the server, the principal, the method, the arguments and a time of expiry (R-294).
+record answers the questions that were asked before. The client keeps it (R-2D0), so an attacker may change it
+(R-293): it is sealed, and bound to the server, the principal, the method, the arguments and a time of expiry
+(R-294).
 
 Easy to get wrong: the error for a refused state. There is one text for every cause, so that it reveals nothing
 (R-296).
@@ -173,7 +174,7 @@ def _refused() -> RpcError:
 
 
 def target_of(params: Any) -> bytes:
-    """Return a digest of what is called and with which arguments, whatever their order or spacing."""
+    """Return a digest of what is called with which arguments, in any order: the retry repeats it (R-291)."""
     names = [getattr(params, member, None) for member in ("name", "uri")]
     arguments = getattr(params, "arguments", UNSET)
     if isinstance(arguments, Raw):

@@ -1,9 +1,9 @@
 """One round of a call whose client carries the questions: the stateless revision.
 
 A round ends with the questions that the handler is waiting for. The client retries with the answers, the handler
-runs again from the top, and the record answers at once what was asked before. A question is identified by its
-text, the asking handler and a repeat counter, not by its position, so questions that are asked side by side may
-come in any order.
+runs again from the top, and the record answers at once what was asked before (R-29A). A question is identified by
+its text, the asking handler and a repeat counter, not by its position, so questions that are asked side by side
+may come in any order.
 
 When a round ends: a question is open (or the handler has returned its questions), no further question has come up
 for `_QUIET_TURNS` turns of the event loop, and no side effect of `once` is running. Then the task is cancelled,
@@ -124,7 +124,7 @@ class StatelessRound:
 
     def _record_answer(self, key: str, pending: PendingQuestion, result: bytes) -> None:
         answer = AnsweredQuestion(pending.method, pending.excerpt, result, pending.in_handler)
-        try:
+        try:  # only results come back: a client that refuses does not (R-299)
             response = decoded(pending.method, result)
             if pending.form is not None and isinstance(response, ElicitResult) and response.action == "accept":
                 form = _form.Form(msgspec.json.decode(pending.form))

@@ -199,7 +199,7 @@ class SessionAsker(NoAsker):
         waiter = self._waiters[key] = asyncio.get_running_loop().create_future()
         self._unanswered[client] += 1
         try:
-            if not outlet.send(question):
+            if not outlet.send(question):  # there is no way back in JSON mode, so this fails at once (R-326)
                 raise CannotAskError("This client takes plain JSON answers, so it cannot be asked anything")
             if not await self._wait_for_answer(waiter, key, timeout):
                 raise AskTimeoutError(f"The client did not answer within {timeout:g} seconds")
@@ -233,7 +233,7 @@ def _encoded_params(params: Message, revision: str) -> bytes:
 
 
 def _withdraw(outlet: Outlet, id: str, request: Request) -> None:
-    """Cancel a question at the client."""
+    """Cancel a question at the client: the only cancellation that is sent, and never a stateless one (R-280)."""
     params = CancelledNotificationParams(request_id=id, reason="no longer needed")
     outlet.send(encode_notification("notifications/cancelled", encode(params, request.peer.revision)))
 

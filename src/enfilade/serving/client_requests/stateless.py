@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 else:
     rounds = LazyModule("enfilade.serving.client_requests.rounds")
 
-#: The methods whose result may be a question (R-286).
+#: The methods whose result may be a question (R-286, R-519).
 MAY_RETURN_INPUT_REQUIRED: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 
 
 class StatelessAsker(NoAsker):
     """Asks by ending the round: for clients that keep no session.
+
+    Nothing is held here for a client that may never come back (R-292), so any worker serves the retry (R-2D1).
 
     Args:
         state_codec: seals the record of a call, for the client to carry.
@@ -47,7 +49,7 @@ class StatelessAsker(NoAsker):
     async def ask(
         self, request: Request, question: "Question[Any]", key: str | None, timeout: float | None
     ) -> Raw:
-        """Return the answer of an earlier round, or end this round with the question."""
+        """Return the answer of an earlier round, or end this round, without a request to the client (R-404)."""
         return await self._round_of(request.root).ask(request, question, key)
 
     async def ask_returned(self, request: Request, returned: "InputRequired") -> None:

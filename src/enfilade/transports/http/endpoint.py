@@ -3,9 +3,9 @@
     POST ─▶ Endpoint ─▶ Post ─▶ Request (with its Peer) ─▶ Dispatcher ─▶ PostResponse (JSON, until it must stream)
     GET  ─▶ Endpoint ─▶ StandaloneStreams (`standalone_stream.py`: also `Last-Event-ID`)
 
-A request is checked in a fixed order, because the protocol's statuses depend on it (protocol §1.6): Host and
-Origin, who is asking, the HTTP method, size and media types, JSON, JSON-RPC, and only then the era. Everything
-that has a status of its own (400, 403, 404) is decided before the first byte of a stream.
+A request is checked in a fixed order, because the protocol's statuses depend on it: Host and Origin, who is
+asking, the HTTP method, size and media types, JSON, JSON-RPC, and only then the era. Everything that has a status
+of its own (400, 403, 404) is decided before the first byte of a stream.
 """
 
 import asyncio
@@ -188,7 +188,7 @@ class Endpoint:
     # -- requests ----------------------------------------------------------------------------------------------
 
     async def serve(self, exchange: HttpExchange) -> None:
-        """Serve one HTTP request for the endpoint, whatever its path."""
+        """Serve one HTTP request for the endpoint, whatever its path: a POST (R-201), or another method."""
         headers: Headers = []
         try:
             if self._running_loop is not asyncio.get_running_loop():
@@ -230,7 +230,7 @@ class Endpoint:
         headers: Headers,
         principal: str | None,
     ) -> MethodTable[tuple[Awaitable[None], Holder] | None]:
-        """Return what serves each method besides POST."""
+        """Return what serves each method besides POST (R-320)."""
         if not self.options.sessions:
             return {}
         return {
@@ -290,7 +290,7 @@ async def serve_method(
     """Serve a request that is not a POST: GET, DELETE, a CORS preflight, 405 for the rest (E-22, E-23, E-24).
 
     `HTTPStreamableTransport` shares these decisions. Revision 2026-07-28 has POST only, so a request that names
-    it gets 405 with `Allow: POST`, also for methods that the endpoint serves to others.
+    it gets 405 with `Allow: POST`, also for methods that the endpoint serves to others (R-202).
 
     Args:
         exchange: the request with its response.

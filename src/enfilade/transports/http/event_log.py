@@ -302,7 +302,7 @@ class SealedEventLog:
     # -- event ids and seals -----------------------------------------------------------------------------------
 
     def event_id_prefix(self, session_id: str, number: str) -> bytes | None:
-        """Return what the event ids of a stream begin with; None while an external log has not named it."""
+        """Return what the event ids of a stream begin with (R-350); None while it has no name yet."""
         anchor = None
         if self.external_log is not None:
             anchor = self.external_log.anchor(stream_key(session_id, number))
@@ -318,7 +318,7 @@ class SealedEventLog:
         return number.encode() + b"-" + signature + encoded_anchor + b"."
 
     def parse_event_id(self, event_id: bytes, session_id: str) -> EventPosition:
-        """Return what an event id says.
+        """Return what an event id says, to the session that got it and to nobody else (R-717).
 
         Raises:
             RpcError: HTTP 400 if this session never got it.

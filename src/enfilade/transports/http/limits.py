@@ -1,5 +1,7 @@
 """How many requests may be in flight at an endpoint, and how many event streams may be open.
 
+Whatever a client can make the server hold has a limit (R-714); these are two of them.
+
 *Requests.* A request is counted from the moment it waits for anything until its outcome is sent: one that is
 answered at once has no moment in which another could be in flight beside it. So a plain call costs no counting.
 Nor does it cost a comparison: at the limit, `RequestLimit.responder` is replaced by one that refuses.

@@ -1,8 +1,8 @@
 """One POST, from its headers to its response.
 
 The era is read from the body: a claim in `_meta` makes a request stateless, `initialize` or a session id makes it
-one of a session, and headers are a cross-check (protocol §1.4). Both eras go the same way from there on. A
-request may contradict itself, its headers and its body; protocol §1.5 has a row for each case.
+one of a session, and headers are a cross-check. Both eras go the same way from there on. A request may contradict
+itself, its headers and its body; `docs/rules.md` has a row for each case.
 """
 
 import asyncio
@@ -97,7 +97,10 @@ class Post(msgspec.Struct, eq=False):
             await response.conclude(status, encode_error(id, error))
 
     async def _message(self, envelope: Envelope) -> None:
-        """Serve a request or take a notification, in the era it belongs to."""
+        """Serve a request or take a notification, in the era it belongs to (R-101).
+
+        The metadata in its body decides (R-102), also for `initialize` (E-10); the header only without it.
+        """
         message = parse_message(envelope)
         is_initialize = envelope.method == "initialize"
         self.stateless = message.claim or (self.verdict.version in STATELESS and not is_initialize)
@@ -135,7 +138,10 @@ class Post(msgspec.Struct, eq=False):
     # -- the stateless era -------------------------------------------------------------------------------------
 
     async def _stateless(self, message: ParsedMessage) -> None:
-        """Serve a request that carries its own metadata, in the order of checks of protocol §1.6."""
+        """Serve a request that carries its own metadata (E-01), after checks in a fixed order (E-11).
+
+        Session id and `Last-Event-ID` are those of other requests and are not read (E-20, E-21, R-203).
+        """
         method = message.method
         message.check_claim(self.fields, self.verdict.version)
         if not self.services.dispatcher.offers(method, self.verdict.version):
@@ -179,8 +185,9 @@ class Post(msgspec.Struct, eq=False):
         """Serve the handshake; only its success makes a session (E-12, R-318, R-319).
 
         A session id in the headers, live or not, is that of an earlier session: clients that were told that it
-        has ended keep the header at times. An unknown version header is that of a client which is newer than this
-        server, and its `initialize` is how the two agree.
+        has ended keep the header at times (E-14, E-15, R-306). An unknown version header is that of a client
+        which is newer than this server, and its `initialize` is how the two agree (R-360); one of a revision
+        without a handshake is refused (E-09).
         """
         if self.verdict.version in STATELESS:
             raise RpcError(
@@ -223,7 +230,7 @@ class Post(msgspec.Struct, eq=False):
         if self.services.options.sessions:
             session = await self.services.find_session(self.fields, self.principal)
             return session.peer, session
-        revision = self.verdict.version or ASSUMED_WITHOUT_HEADER
+        revision = self.verdict.version or ASSUMED_WITHOUT_HEADER  # R-112
         return Peer(revision=revision, principal=self.principal), None
 
     def _session_request(
@@ -252,7 +259,7 @@ class Post(msgspec.Struct, eq=False):
         return request
 
     async def _client_response(self, envelope: Envelope) -> None:
-        """Take a client's response to a request of ours: accepted in a session, matched or not (E-28, E-29)."""
+        """Take a client's response to a request of ours: 202 in a session, matched or not (E-28, E-29, R-321)."""
         if self.verdict.version in STATELESS:
             raise invalid_request("a response cannot be POSTed in this revision")
         peer, _ = await self._session_peer()
@@ -281,7 +288,7 @@ class Post(msgspec.Struct, eq=False):
     # -- batches (2025-03-26 only) -----------------------------------------------------------------------------
 
     async def _batch(self, elements: list[Raw]) -> None:
-        """Serve an array of messages (E-25…E-27, R-340…R-344)."""
+        """Serve an array of messages, in 2025-03-26 only (E-25, E-26, E-27, R-207, R-340, R-344)."""
         if len(elements) > self.services.options.batch_limit:
             raise invalid_request(f"a batch has at most {self.services.options.batch_limit} messages")
         if not elements or self.verdict.version in STATELESS or any(map(_claims, elements)):
@@ -302,7 +309,7 @@ class Post(msgspec.Struct, eq=False):
             raise asyncio.CancelledError
         if bodies:
             await response.conclude_batch(bodies)
-        else:
+        else:  # there was no request in it (R-341)
             await send_empty(self.exchange, 202, self.verdict.headers)
 
     async def _element(
@@ -329,7 +336,7 @@ class Post(msgspec.Struct, eq=False):
                 return None
             id = envelope.id
             if envelope.method == "initialize":
-                raise invalid_request("initialize is never part of a batch")
+                raise invalid_request("initialize is never part of a batch")  # R-305
             return await batch.respond(self._session_request(message, peer, session, response), outcome)
         except RpcError as error:
             return encode_error(id if error.id is UNSET else error.id, error)

@@ -65,7 +65,8 @@ class HeaderVerdict(msgspec.Struct, frozen=True, kw_only=True):
         """Check that the body can be read and the response understood.
 
         Raises:
-            RpcError: HTTP 415 for a body that is no JSON, 406 for a client that takes neither kind of response.
+            RpcError: HTTP 415 for a body that is no JSON (E-37), 406 for a client that takes neither kind of
+                response (E-36, R-328).
         """
         if self.media is not None:
             raise RpcError(INVALID_REQUEST, self.media[1], status=self.media[0])
@@ -233,8 +234,8 @@ class BodyReader:
             request: the request.
 
         Raises:
-            RpcError: HTTP 413 if it is too long or holds too many values; 415 if it is compressed; 400 if the
-                client went away before its end; 503 if the unfinished bodies of the process take too much.
+            RpcError: HTTP 413 if it is too long (E-38) or holds too many values; 415 if it is compressed; 400 if
+                the client went away before its end; 503 if the unfinished bodies of the process take too much.
         """
         if b"content-encoding" in fields:
             _check_coding(fields[b"content-encoding"])

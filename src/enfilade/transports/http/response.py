@@ -3,7 +3,8 @@
 A response that is ready at once costs two sends. A request that waits for anything costs a timer as well, which
 hardly ever fires: only if the handler takes longer than `Timings.slow_request` is its client watched, and only a
 notification, or a silence longer than the grace time, turns the response into an event stream. In the stateless
-era a disconnect cancels the request (R-277); in the session era it does not (R-325).
+era a disconnect cancels the request (R-277); in the session era it does not (R-325). As long as the head of a
+stream is not sent, an error can have its own HTTP status (R-273).
 """
 
 import asyncio
@@ -113,7 +114,7 @@ class _Waiting(msgspec.Struct, eq=False):
 
 
 class PostResponse(msgspec.Struct, eq=False, kw_only=True):
-    """The response to one request, and the outlet of its notifications.
+    """The response to one request, as JSON or as a stream (R-265, R-322), and the outlet of its notifications.
 
     Attributes:
         exchange: the request, whose body was read, and the response, of which nothing was sent yet.
@@ -213,7 +214,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
             await self.conclude(200 if error is None else self.status_of(error), body)
 
     def status_of(self, error: RpcError) -> int:
-        """Return the HTTP status of an error that is the outcome of a request (protocol §1.8, R-327)."""
+        """Return the HTTP status of an error that is the outcome of a request (R-327)."""
         if error.status is not None:
             return error.status
         return STATELESS_STATUS.get(error.code, 200) if self.stateless else 200
@@ -227,7 +228,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
                 await self._stream.finish(body)
         elif self._client_gone:
             return
-        elif body is None:  # cancelled by the client's own notification: the response ends without an outcome
+        elif body is None:  # cancelled by the client's own notification: it ends without an outcome (R-362)
             if self.accepts[1]:
                 await send_events(self.exchange, b"", self.headers)
             else:
@@ -347,7 +348,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
         The stream is opened only if the request waits for something: a complete response needs no writer task.
         """
         if self._stream is None and self._may_stream:
-            recorder = None
+            recorder = None  # a stateless stream is not in the log, so its events have no ids (R-204)
             if self.event_log is not None and self._session_id is not None:
                 id = None if self._request is None else self._request.id
                 recorder = ResponseRecorder(self.event_log, self._session_id, id)

@@ -77,8 +77,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         """Return the session that a request names.
 
         Raises:
-            RpcError: HTTP 400 without an id (R-313), 404 for anything that is no live session of this principal
-                (R-315, R-317).
+            RpcError: HTTP 400 without an id (R-313, E-16), 404 for anything that is no live session (R-315, E-17)
+                of this principal (R-317, E-39).
         """
         token = fields.get(http.SESSION_ID)
         if token is None:

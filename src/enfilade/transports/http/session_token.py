@@ -1,8 +1,8 @@
 """The sealed session id: a token that holds all that is fixed about a session at its handshake (R-310, R-311).
 
-Whoever has the secret can open it, so the session can be served after a restart and by another worker. It is sent
-as an HTTP header, so its length is bounded: texts are cut, and the settings of extensions are left out if need
-be.
+Only who has the secret can make one or open it (R-703), so the session can be served after a restart and by
+another worker. It is sent as an HTTP header, so its length is bounded: texts are cut, and the settings of
+extensions are left out if need be.
 """
 
 from typing import Final, NamedTuple

@@ -4,9 +4,9 @@ The id is a sealed token (`session_token.py`), so any worker can serve a session
 asked only for what changed since the handshake (ended, log level, last use, watched resources). Its record is
 cached for a while, so that a call costs no look-up; a worker that changes it tells the others.
 
-A session ends when it has not been used for `ttl` seconds. To know that without a write per request, the time of
-use is written only when the last known one is `ttl / 2` seconds old, and a session lives for `1.5 * ttl` seconds
-after the last known one: so it lives for at least `ttl` and at most `1.5 * ttl` seconds without use. The
+A session ends when it has not been used for `ttl` seconds (R-314). To know that without a write per request, the
+time of use is written only when the last known one is `ttl / 2` seconds old, and a session lives for `1.5 * ttl`
+seconds after the last known one: so it lives for at least `ttl` and at most `1.5 * ttl` seconds without use. The
 handshake is the first known use and stands in the token, so a session that is used for less than `ttl / 2` writes
 nothing at all. Sessions with a long call or an open stream are kept alive by `session_use.py`.
 
@@ -238,7 +238,7 @@ class Sessions:
             if session is None:
                 return None
             self._cache(self._cached, self._cache_size, token, session)
-        if session.peer.principal != principal:
+        if session.peer.principal != principal:  # having its id proves nothing
             return None
         session.last_call = time.monotonic()
         if session.fresh_until <= time.monotonic() and not await self._refresh(session):

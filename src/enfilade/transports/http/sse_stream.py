@@ -4,8 +4,8 @@ Theory of operation
 ===================
 An `EventStream` has two sides. Producers hand it messages (`push`, `push_always`) and never wait for the network.
 The connection side writes what waits in a bounded buffer to one HTTP response. With a recorder, each message goes
-into the event log as well, so the producing side can outlive its connection: a client that reconnects reads the
-rest from the log. `StreamState` is the state of the connection side:
+into the event log as well, so the producing side can outlive its connection (R-356): a client that reconnects
+reads the rest from the log. `StreamState` is the state of the connection side:
 
                     open              part               written, or 1 s later
               NEW ───────▶ OPEN ───────────▶ PARTING ─────────────────────────▶ CLOSED
@@ -75,7 +75,7 @@ HIGH_WATER: Final = 64 * 1024
 #: Timers that are due within so many seconds count as due.
 _TIMER_SLACK: Final = 0.002
 
-#: The headers of every event stream: proxies may neither hold events back nor transform them.
+#: The headers of every event stream: proxies may neither hold events back (R-269) nor transform them.
 SSE_HEADERS: Final[Headers] = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache, no-transform"),
@@ -288,7 +288,7 @@ class EventStream(msgspec.Struct, eq=False):
             asyncio.get_running_loop().call_later(self.options.timings.parting, self.abandon)
 
     async def finish(self, message: bytes | None, *, retry: float | None = None) -> None:
-        """Send the outcome, if there is one to send, and end the stream.
+        """Send the outcome, if there is one to send, and end the stream with it (R-268, R-323).
 
         Args:
             retry: seconds after which the client should reconnect; None to say nothing.

@@ -10,11 +10,11 @@ proxy that lost its client; the new GET steals the lock, and the old connection 
 
 `GetHandler` is shared with `HTTPStreamableTransport`; what is sent on the standalone stream is decided by its
 caller. Our own endpoint (`StandaloneStreams`) sends changes of lists and resources, and nothing else: whatever
-belongs to a call is sent on that call's stream.
+belongs to a call is sent on that call's stream, its response included (R-332).
 
 A stream that can be resumed is retained for a while without its client, so that no change is missed because of a
-short disconnect. A client that comes back later than that is told of every change that it may have missed,
-although nobody knows whether there was one.
+short disconnect (R-357). A client that comes back later than that is told of every change that it may have
+missed, although nobody knows whether there was one.
 """
 
 import asyncio
