@@ -52,7 +52,7 @@ class Handshake:
         )
 
     async def discover(self, request: Request) -> DiscoverResult:
-        """Handle `server/discover`, on any transport (R-107, R-283); the versions are the stateless ones (R-118)."""
+        """Handle `server/discover`, on any transport (R-107, R-283), with the stateless revisions (R-118)."""
         return DiscoverResult(
             supported_versions=list(STATELESS),
             capabilities=self._capabilities(),

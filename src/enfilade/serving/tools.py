@@ -122,7 +122,7 @@ class Tools:
         return [tool.definition for tool in self._registry]
 
     def _check_headers(self, tool: Tool, fields: Mapping[bytes, bytes], arguments: Raw | None) -> None:
-        """Check `Mcp-Param-*` for tools whose listed schema has it (R-255, R-260); the others cost one look-up."""
+        """Check `Mcp-Param-*` for tools whose listed schema has it (R-255, R-260); others cost one look-up."""
         if self._mirrored_version != self._registry.version:
             self._mirrored_version = self._registry.version
             self._mirrored.clear()

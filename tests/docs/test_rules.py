@@ -1,0 +1,47 @@
+"""Every rule that code or tests cite is in `docs/rules.md`, and every rule there is kept and tested."""
+
+from docs import rules
+from docs.rules import ROOT
+
+TABLE = {id: rule for section in rules.table().values() for id, rule in section.items()}
+CODE, TESTS = rules.cited(ROOT / "src" / "enfilade"), rules.cited(ROOT / "tests")
+#: Sections of rules about what the whole server does, which no single function keeps.
+OF_THE_WHOLE = {*rules.table()["reference"], *rules.table()["contradictions"]}
+
+
+def test_every_id_that_is_cited_has_its_row() -> None:
+    assert {*CODE, *TESTS} - TABLE.keys() == set()
+
+
+def test_every_rule_is_kept_by_code_that_cites_it() -> None:
+    assert TABLE.keys() - CODE.keys() - OF_THE_WHOLE == set()
+
+
+def test_every_rule_has_a_test_that_cites_it() -> None:
+    assert TABLE.keys() - TESTS.keys() == set()
+
+
+def test_the_page_is_the_one_that_is_made() -> None:
+    assert rules.PAGE.read_text(encoding="utf-8") == rules.page(), "run `python tests/docs/rules.py`"
+
+
+def test_a_place_is_named_by_its_function() -> None:
+    source = "# R-101\nclass One:\n    def two(self):\n        '''E-14'''\n        # D5b, and R-2C7\n"
+    folder = ROOT / "tests" / "support"
+    assert rules.ID.findall(source) == ["R-101", "E-14", "D5b", "R-2C7"]
+    assert rules.ID.findall("UTF-8 ISO-8601 S3Client XR-101 R-1011 E-1 P256K") == []
+    assert all(place.file.endswith(".py") for places in rules.cited(folder).values() for place in places)
+
+
+def test_sources_are_links() -> None:
+    assert rules.link("http@0728#Security & Endpoint").endswith(
+        "(https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#security-endpoint)"
+    )
+    assert rules.link("silent:cancellation@1125#Error Handling") == (
+        "*silent:* [2025-11-25 cancellation, Error Handling]"
+        "(https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/cancellation#error-handling)"
+    )
+    assert rules.link("rfc9110#15.5.6") == (
+        "[RFC 9110 §15.5.6](https://www.rfc-editor.org/rfc/rfc9110#section-15.5.6)"
+    )
+    assert all(rules.link(source).count("](https://") == 1 for source, _ in TABLE.values())
