@@ -42,9 +42,9 @@ HEAD: Final = call("echo")[:60]
 BODY: Final = call("echo", 4 * MB)
 KINDS: Final[dict[str, tuple[int, bytes]]] = {
     "half a head": (500, HEAD),
-    "idle after an answer": (500, call("echo")),
+    "idle after a response": (500, call("echo")),
     "a body of which 1 MB came": (50, BODY + b" " * MB),
-    "an answer of 16 MB, unread": (5, call("large")),
+    "a response of 16 MB, unread": (5, call("large")),
 }
 
 
