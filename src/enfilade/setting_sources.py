@@ -121,7 +121,7 @@ def _dotenv() -> Mapping[str, str | None]:
     """
     if (file := find_dotenv()) is None:
         return {}
-    from enfilade.serving.secrets import read_dotenv
+    from enfilade.dotenv_file import read_dotenv
 
     try:
         return read_dotenv(file)
@@ -150,7 +150,7 @@ def warn_of_unknown_variables() -> None:
     for name, origin in _unknown_variables():
         log.warning("%s%s is no setting of this version, so it has no effect%s", name, origin, _suggestion(name))
     if (file := find_dotenv()) is not None:
-        from enfilade.serving.secrets import lines_without_value
+        from enfilade.dotenv_file import lines_without_value
 
         for number in lines_without_value(file):
             log.warning("%s, line %d, has no effect; write NAME=value", file, number)

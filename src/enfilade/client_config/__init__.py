@@ -1,6 +1,6 @@
 """Register a server in the configuration files of MCP clients.
 
-This file has what other rooms need without the rest: the errors, and the names of servers.
+This file has what other packages need without the rest: the errors, and the names of servers.
 
 Easy to get wrong: the file belongs to another program. Everything in it but our entry stays as it is, byte for
 byte.

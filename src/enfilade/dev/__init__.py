@@ -3,5 +3,5 @@
     parent: watches files ─▶ replaces ─▶ worker: ObservedApp (ASGI) ─▶ app ─▶ observe (middleware) ─▶ handler
                                               └── requests that were refused    └── all other requests
 
-Easy to get wrong: a server that is not under development must not pay for this. No other room imports it.
+Easy to get wrong: a server that is not under development must not pay for this. No other package imports it.
 """

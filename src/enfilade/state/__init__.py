@@ -1,4 +1,4 @@
-"""What a worker may lose and get back: seals that clients carry, and keys that live behind one `store=` URL.
+"""What a worker may lose and get back: sealed tokens that clients carry, and the store behind one `store=` URL.
 
 Nothing here knows what a message means.
 """

@@ -1,4 +1,4 @@
 """The protocol as data: messages, revisions, envelopes, headers and event framing.
 
-Nothing here does I/O, awaits, or imports another room. Wire names (camelCase) exist only here.
+Nothing here does I/O, awaits, or imports another package. Wire names (camelCase) exist only here.
 """

@@ -27,7 +27,7 @@ ProgressToken = int | str
 
 
 class Message(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=False):
-    """The root of every type in this room."""
+    """The root of every message type."""
 
 
 class RequestParams(Message, kw_only=True):

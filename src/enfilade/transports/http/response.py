@@ -368,7 +368,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
 
 @types.coroutine
 def resume_handler(coroutine: Coroutine[Any, Any, T], awaited: Any, request: Request) -> Generator[Any, Any, T]:
-    """Do as `resume_coroutine` for a handler, and tell cancellations from outside from those of its own.
+    """Resume a handler, and tell cancellations from outside from its own; else as `sse_stream.resume_coroutine`.
 
     The task counts both alike. Those that are added while the coroutine runs are the handler's own, since nothing
     else runs then; those that are added between its steps come from outside.
@@ -376,7 +376,7 @@ def resume_handler(coroutine: Coroutine[Any, Any, T], awaited: Any, request: Req
     Args:
         coroutine: the handler, which has taken its first step.
         awaited: what that step yielded.
-        request: what it serves; the `outside` of its channel says how many cancellations came from outside.
+        request: what it serves; its channel counts the `external_cancellations`.
     """
     task = request.task
     assert task is not None

@@ -1,8 +1,8 @@
-"""Back-pressure on one connection, and the two ways to close it that the transport does not have.
+"""Flow control of one connection, and the two ways to close it that the transport does not have.
 
-Back-pressure: writers wait until the client reads; reading pauses until the application consumes. Most
-connections never wait, and an idle stream is one of thousands, so the event to wait on exists only while
-somebody waits.
+Writers wait until the client reads; reading pauses until the application consumes. The back-pressure of an event
+stream is in `http/sse_stream.py`. Most connections never wait, and an idle stream is one of thousands, so the
+event to wait on exists only while somebody waits.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Several processes on one listener: the parent that starts them, replaces them and stops them.
+"""Several processes on one listener: the parent that starts, restarts and stops workers.
 
 The parent owns the socket and serves nothing itself. It starts one worker, and the others once that one serves,
-so that an error in the app is reported once. A worker that ends is replaced. For new code (SIGHUP, or a changed
+so that an error in the app is reported once. A worker that ends is restarted. For new code (SIGHUP, or a changed
 file) a new worker is started first, and the old one stops when the new one serves; if the new one fails, the old
 one stays. A worker that hangs is killed (`Watchdog` in `worker.py`): nothing else ends a blocked event loop.
 
