@@ -36,7 +36,7 @@ class TestDisconnect:
     @pytest.mark.parametrize("tool", ["wait", "tell"])
     @pytest.mark.parametrize("accept", ["application/json", "text/event-stream", BOTH])
     def test_stateless_is_the_cancellation(self, http: Http, tool: str, accept: str) -> None:
-        """R-277, R-278, trap 15: before the first byte and on a stream, whatever form the answer would have."""
+        """R-277, R-278: before the first byte and on a stream, whatever form the answer would have."""
         name = f"cut-{tool}-{accept.replace(' ', '')}"
         call = {"name": tool, "arguments": {"name": name}}
         waiting = http.start_modern("tools/call", call, meta=LOG_ALL, accept=accept)

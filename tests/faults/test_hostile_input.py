@@ -202,7 +202,7 @@ def test_what_cannot_be_said_in_the_other_era(line: McpClient) -> None:
 
 
 def test_one_and_its_text_are_two_ids(line: McpClient) -> None:
-    """D5, trap 1: `1` and `"1"` in flight together, answered in the other order."""
+    """D5: `1` and `"1"` in flight together, answered in the other order."""
     number, text = line.starts("wait", id=1, name="number"), line.starts("wait", id="1", name="text")
     line.until("number", "entered")
     line.until("text", "entered")

@@ -52,7 +52,7 @@ def test_the_log_goes_to_stderr(line: StdioMcpClient) -> None:
 
 
 def test_nothing_comes_after_the_end(line: McpClient) -> None:
-    """R-2B0, trap 21: work that a tool left behind has nobody to report to any more."""
+    """R-2B0: work that a tool left behind has nobody to report to any more."""
     log_level = {"io.modelcontextprotocol/logLevel": "debug"} if line.stateless else {}
     outcome = line.call("outlive", meta={"progressToken": "outlive", **log_level})
     assert [params["progress"] for params in outcome.sent("notifications/progress")] == [1]

@@ -1,6 +1,6 @@
-"""Protocol §1–§4 and §7: the rows about the two eras side by side that no doorway's own tests show.
+"""Both kinds of revisions side by side: the rules that no transport's own tests show.
 
-Rows that say what a client owes, or what a server of one era alone does, have no test: this one serves
+Rules that say what a client owes, or what a server of one era alone does, have no test: this one serves
 both. Easy to get wrong: "never remembered" is shown only by a request that would be answered differently if
 something had been, so each such test first sends what could be remembered.
 """
@@ -29,7 +29,7 @@ FORMS = {PREFIX + "clientCapabilities": {"elicitation": {}}}
 INFO = {PREFIX + "logLevel": "info"}
 
 
-# -- §1: both eras on one endpoint ---------------------------------------------------------------------------
+# -- both eras on one endpoint -------------------------------------------------------------------------------
 
 
 def test_101_102_both_eras_at_once(http: Http) -> None:
@@ -65,7 +65,7 @@ def test_107_117_118_283_285_discover(gallery_http: Http, kind: str) -> None:
     assert result["_meta"][PREFIX + "serverInfo"]["name"] == "gallery"
 
 
-# -- §2: the stateless era over HTTP ---------------------------------------------------------------------------
+# -- the stateless era over HTTP -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("verb", "status"), [("POST", 200), ("GET", 405), ("DELETE", 405), ("PUT", 405)])
@@ -263,7 +263,7 @@ def test_2c5_any_uri_may_be_watched() -> None:
         assert next(events)["params"]["uri"] == "note://nobody"
 
 
-# -- §3: the session era over HTTP -----------------------------------------------------------------------------
+# -- the session era over HTTP ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("revision", HANDSHAKE)
@@ -359,7 +359,7 @@ def test_366_ping(gallery_http: Http, revision: str) -> None:
         assert line.ask("ping").result == {}
 
 
-# -- §4: stdio ------------------------------------------------------------------------------------------------
+# -- stdio ----------------------------------------------------------------------------------------------------
 
 
 def test_404_no_requests_in_the_stateless_era() -> None:
@@ -407,7 +407,7 @@ def test_417_no_headers_no_rules_for_them() -> None:
         assert line.call("region", region="eu").text == "eu 0 False"
 
 
-# -- §7: security ---------------------------------------------------------------------------------------------
+# -- security -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

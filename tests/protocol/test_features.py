@@ -1,7 +1,7 @@
-"""Protocol §5.1–§5.9 over the wire: what each revision is served, told and spared, row by row.
+"""The features of each revision over the wire: what it is served, told and spared, row by row.
 
-The matrix of §5.2 is a table of fields with the revisions that know them; the codes of §5.3 are one table over
-all revisions. Every message is checked against the schema of its revision as well (`harness.py`). Easy to get
+The matrix is a table of fields with the revisions that know them; the codes of errors are one table over all
+revisions. Every message is checked against the schema of its revision as well (`harness.py`). Easy to get
 wrong: a field that is absent proves nothing unless the same row finds it present elsewhere, so each row has both.
 """
 
@@ -39,7 +39,7 @@ def named(items: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return next(item for item in items if item["name"] == name)
 
 
-# -- §5.1: methods --------------------------------------------------------------------------------------------
+# -- methods --------------------------------------------------------------------------------------------------
 
 GUIDE = {"type": "ref/prompt", "name": "guide"}
 
@@ -69,7 +69,7 @@ METHODS: list[tuple[str, dict[str, Any] | None, tuple[str, str] | None]] = [
 def test_a_method_is_served_where_it_exists(
     each: McpClient, method: str, params: dict[str, Any] | None, span: tuple[str, str] | None
 ) -> None:
-    """§5.1, R-214, R-533: and elsewhere there is no such method; list methods need no params in a session."""
+    """R-214, R-533: and elsewhere there is no such method; list methods need no params in a session."""
     outcome = each.ask(method, params)
     if span is not None and knows(span, each.revision):
         assert "result" in (outcome.response or {}), outcome.response
@@ -84,7 +84,7 @@ def test_533_the_stateless_era_needs_params_for_its_metadata(gallery_http: Http)
     assert (reply.status, reply.error["code"]) == (400, BAD_PARAMS)
 
 
-# -- §5.2: the matrix -----------------------------------------------------------------------------------------
+# -- the matrix -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", params=ALL)
@@ -193,12 +193,12 @@ FIELDS: list[tuple[str, tuple[str, str], Look, str]] = [
 def test_a_field_is_sent_to_those_who_know_it(
     seen: dict[str, Any], span: tuple[str, str], look: Look, name: str
 ) -> None:
-    """§5.2, R-501: present where the revision has it, and nowhere else."""
+    """R-501: present where the revision has it, and nowhere else."""
     assert (name in look(seen)) == knows(span, seen["revision"])
 
 
 def test_each_kind_of_content_or_what_stands_for_it(seen: dict[str, Any]) -> None:
-    """§5.2, R-517: what a revision has no word for comes as a text that says what it was."""
+    """R-517: what a revision has no word for comes as a text that says what it was."""
     revision, blocks = seen["revision"], seen["blocks"]
     audio = "audio" if knows(SINCE_0326, revision) else "text"
     link = "resource_link" if knows(SINCE_0618, revision) else "text"
@@ -211,7 +211,7 @@ def test_each_kind_of_content_or_what_stands_for_it(seen: dict[str, Any]) -> Non
 
 
 def test_a_title_that_has_no_field_is_a_hint(seen: dict[str, Any]) -> None:
-    """§5.2: 2025-03-26 keeps a tool's title among its annotations."""
+    """R-501: 2025-03-26 keeps a tool's title among its annotations."""
     hints = seen["tool"].get("annotations", {})
     assert hints.get("title") == ("Show" if seen["revision"] == Y0326 else None)
 
@@ -246,7 +246,7 @@ def test_505_foreign_keys_of_meta_pass(seen: dict[str, Any]) -> None:
 
 
 def test_21_progress_rises(seen: dict[str, Any]) -> None:
-    """§5.9, trap 21: the token keeps its type, and a report that is no further is not one."""
+    """R-2B0: the token keeps its type, and a report that is no further is not one."""
     assert [(each["progressToken"], each["progress"]) for each in seen["progress"]] == [("t", 0.5), ("t", 2)]
 
 
@@ -295,7 +295,7 @@ def test_522_525_several_contents_and_annotations(seen: dict[str, Any]) -> None:
         assert notes["lastModified"] == "2026-01-01T00:00:00Z"
 
 
-# -- §5.3: codes ----------------------------------------------------------------------------------------------
+# -- codes ----------------------------------------------------------------------------------------------------
 
 NOWHERE = {"uri": "nowhere://x"}
 COMPLETE = {"argument": {"name": "visitor", "value": ""}}
@@ -340,7 +340,7 @@ CODES: list[tuple[str, str, dict[str, Any], int, int, int]] = [
 def test_the_code_is_that_of_the_revision(
     each: McpClient, method: str, params: dict[str, Any], codes: tuple[int, int, int]
 ) -> None:
-    """§5.3, R-523, trap 24: and what broke is not told to the client."""
+    """R-523: and what broke is not told to the client."""
     outcome = each.ask(method, params)
     wanted = codes[0] if each.revision <= Y0618 else codes[1] if each.revision == Y1125 else codes[2]
     assert outcome.error["code"] == wanted
@@ -404,7 +404,7 @@ async def test_213_what_a_server_does_not_have_it_does_not_serve(method: str) ->
         assert answered.response["error"]["code"] == NO_METHOD
 
 
-# -- §5.6: completion -----------------------------------------------------------------------------------------
+# -- completion -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -419,7 +419,7 @@ def test_531_completion(each: McpClient, ref: dict[str, Any], argument: str) -> 
     assert found["values"] == (["Ada", "Alan"] if ref is GUIDE else ["east"])
 
 
-# -- §5.7, §5.8: questions ------------------------------------------------------------------------------------
+# -- questions ------------------------------------------------------------------------------------------------
 
 
 def question_in(http: Http, revision: str, tool: str, capabilities: dict[str, Any]) -> dict[str, Any]:
@@ -438,7 +438,7 @@ def question_in(http: Http, revision: str, tool: str, capabilities: dict[str, An
 
 @pytest.mark.parametrize("revision", [Y0618, Y1125, Y0728])
 def test_540_542_forms(gallery_http: Http, revision: str) -> None:
-    """R-540, R-542, §5.2: defaults and titled choices as each revision has them; 2025-06-18 has no mode."""
+    """R-540, R-542: defaults and titled choices as each revision has them; 2025-06-18 has no mode."""
     params = question_in(gallery_http, revision, "ask", {"elicitation": {}})["params"]
     fields = params["requestedSchema"]["properties"]
     assert (fields["sure"]["type"], fields["sure"]["default"]) == ("boolean", True)
@@ -461,7 +461,7 @@ def test_541_544_546_547_pages(gallery_http: Http, revision: str) -> None:
 
 @pytest.mark.parametrize("revision", [Y0618, Y0326])
 def test_541_pages_are_impossible_for_older_clients(gallery_http: Http, revision: str) -> None:
-    """§5.2, R-541: and a form is no substitute, so the tool fails in words."""
+    """R-541: and a form is no substitute, so the tool fails in words."""
     reply = gallery_http.initialize(revision, EVERYTHING).call("visit")
     assert [message.get("method") for message in reply.messages] == [None]
     assert reply.result["isError"] is True

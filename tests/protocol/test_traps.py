@@ -1,4 +1,4 @@
-"""Protocol §8: the 25 traps, one test named by each number; where a trap is deep, other tests go deeper.
+"""The 25 traps of the protocol, one test named by each number; where a trap is deep, other tests go deeper.
 
 Traps 16 and 17 are of streams that can be resumed. None is offered here, and that is what their tests show: no
 event ids, no empty event to begin with, no replay. Easy to get wrong: most traps are of messages that must *not*
@@ -459,7 +459,7 @@ SITUATIONS = [
 def test_trap_24_one_meaning_for_each_revision(
     each: McpClient, method: str, params: Any, codes: list[int | None]
 ) -> None:
-    """§5.3: the same request, and what each revision makes of it; `test_features.py` has all of it."""
+    """R-501: the same request, and what each revision makes of it; `test_features.py` has all of it."""
     response = each.ask(method, params).response
     assert response is not None
     assert response.get("error", {}).get("code") == codes[ALL.index(each.revision)]
@@ -502,7 +502,7 @@ REFUSED: list[tuple[str, str, bytes, dict[str, Any]]] = [
     ("verb", "body", "headers"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED]
 )
 def test_trap_25_every_refusal_is_json_rpc(http: Http, verb: str, body: bytes, headers: dict[str, Any]) -> None:
-    """§1.3: a page of text makes a client of both eras fall back to `initialize`."""
+    """S51: a page of text makes a client of both eras fall back to `initialize`."""
     reply = http.request(verb, body, {"content-type": "application/json", **headers})
     assert 400 <= reply.status < 500
     assert reply.header("content-type") == "application/json"

@@ -58,7 +58,7 @@ def test_no_more_than_a_hundred(library: McpClient) -> None:
     ids=["prompt", "template", "no template", "argument", "kind"],
 )
 def test_wrong_references(library: McpClient, ref: dict[str, str], name: str, why: str) -> None:
-    """R-531, protocol §5.3: -32602."""
+    """R-531: -32602."""
     error = complete(library, ref, name, "x").error
     assert error["code"] == -32602
     assert why in error["message"]
@@ -70,7 +70,7 @@ def test_failures_are_masked(library: McpClient) -> None:
 
 
 def test_the_oldest_revision_is_served_without_being_told() -> None:
-    """Protocol §5.2: 2024-11-05 has the method and not the capability."""
+    """R-501: 2024-11-05 has the method and not the capability."""
     with Stdio([sys.executable, served.__file__, "stdio"]) as stdio:
         offered = stdio.initialize("2024-11-05")["result"]["capabilities"]
         assert "completions" not in offered

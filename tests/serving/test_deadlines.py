@@ -66,7 +66,7 @@ async def test_a_tool_in_time_is_not_disturbed() -> None:
 
 
 async def test_a_thread_sees_that_it_was_given_up() -> None:
-    """A thread cannot be stopped from outside; nothing it says afterwards is sent (trap 21)."""
+    """A thread cannot be stopped from outside; nothing it says afterwards is sent."""
     app = MCPApp()
     saw = threading.Event()
 

@@ -19,7 +19,7 @@ from support.servers import resource_server as served
 from support.servers.resource_server import PIXEL
 
 NOT_FOUND = {False: -32002, True: -32602}
-"""Code by whether the client is stateless (protocol §5.3)."""
+"""Code by whether the client is stateless."""
 
 
 def read(line: McpClient, uri: str) -> Outcome:
@@ -117,7 +117,7 @@ def test_a_template_may_read_another_resource(library: McpClient) -> None:
     "uri", ["library://nothing", "nowhere://x", "library://fiction/x/y", "", "no URI", "failing://"]
 )
 def test_what_is_not_there(library: McpClient, uri: str) -> None:
-    """R-523, trap 24: a code for each revision, with the URI, and never empty contents."""
+    """R-523: a code for each revision, with the URI, and never empty contents."""
     error = read(library, uri).error
     assert error["code"] == NOT_FOUND[library.stateless]
     assert error["data"] == {"uri": uri}
@@ -133,7 +133,7 @@ def test_what_its_author_says_is_not_there(library: McpClient) -> None:
 
 @pytest.mark.parametrize("revision", HANDSHAKE)
 def test_every_revision_of_the_session_era(revision: str) -> None:
-    """Protocol §5.2, §5.3: each in its own words, which the harness holds against its schema."""
+    """R-501: each in its own words, which the harness holds against its schema."""
     with Stdio([sys.executable, served.__file__, "stdio"]) as stdio:
         stdio.initialize(revision)
         for method in ("resources/list", "resources/templates/list", "prompts/list"):
@@ -186,7 +186,7 @@ def test_a_uri_without_end(library: McpClient) -> None:
 
 
 def test_caching_hints(library: McpClient) -> None:
-    """R-2A0, R-2A3, trap 19: of lists and of resources, with safe defaults, for those who know them alone."""
+    """R-2A0, R-2A3: of lists and of resources, with safe defaults, for those who know them alone."""
     hints = [
         library.ask(method, params).result
         for method, params in [

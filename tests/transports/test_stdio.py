@@ -1,4 +1,4 @@
-"""Protocol §1.7 over real pipes: what comes in as a line, and what is answered, row by row.
+"""The cases E-50 to E-59 over real pipes: what comes in as a line, and what is answered, row by row.
 
 Each row is a whole conversation with a process of its own, because on stdio the process is the conversation.
 """

@@ -90,7 +90,7 @@ def encoded(text: str) -> bytes:
 
 
 class TestSentinel:
-    """R-240…R-245, R-258, trap 11."""
+    """R-240…R-245, R-258."""
 
     @given(st.text())
     def test_every_text_can_be_sent(self, text: str) -> None:

@@ -23,7 +23,7 @@ def failure(body: bytes) -> RpcError:
     "id", ["0", "-1", "1", "9007199254740993", '""', '"1"', '"é"', '"a\\u0000b"', '"\\ud83d\\ude00"']
 )
 def test_an_id_keeps_its_type_and_value(id: str) -> None:
-    """R-276, trap 1."""
+    """R-276."""
     envelope = decode(b'{"jsonrpc":"2.0","id":' + id.encode() + b',"method":"m"}')
     assert isinstance(envelope, Envelope)
     assert envelope.id is not UNSET
@@ -33,7 +33,7 @@ def test_an_id_keeps_its_type_and_value(id: str) -> None:
 
 @pytest.mark.parametrize("id", ["null", "true", "false", "1.5", "1.0", "1e0", "[]", "{}"])
 def test_what_is_no_id(id: str) -> None:
-    """E-33, trap 3, R-209: neither an id nor a notification."""
+    """E-33, R-209: neither an id nor a notification."""
     error = failure(b'{"jsonrpc":"2.0","id":' + id.encode() + b',"method":"m"}')
     assert (error.code, error.id) == (INVALID_REQUEST, UNSET)
 

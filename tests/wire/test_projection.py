@@ -1,4 +1,4 @@
-"""What each revision sees, field by field and replacement by replacement (protocol §5.2).
+"""What each revision sees, field by field and replacement by replacement.
 
 That the outcome is legal is for `tests/schemas/test_every_revision.py`; here is that it is the intended one.
 """

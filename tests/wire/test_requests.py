@@ -1,4 +1,4 @@
-"""The table of methods, against protocol §5.1 and against the official package."""
+"""The table of methods, against the specification and against the official package."""
 
 import mcp_types.methods as official
 import msgspec

@@ -24,7 +24,7 @@ def test_shape() -> None:
 
 
 def test_keep_alive_is_a_comment() -> None:
-    """R-270, trap 8: no event, and nothing that an old parser could stumble over."""
+    """R-270: no event, and nothing that an old parser could stumble over."""
     assert KEEP_ALIVE.startswith(b":")
     assert KEEP_ALIVE.endswith(b"\n\n")
     assert b"data" not in KEEP_ALIVE

@@ -31,7 +31,7 @@ class Hat(Enum):
 
 
 FIELDS = [
-    # the five shapes of choices (protocol §5.2, SEP-1330)
+    # the five shapes of choices (SEP-1330)
     ("untitled single", Literal["a", "b"], {"type": "string", "enum": ["a", "b"]}, "a", "a"),
     ("one text", Literal["a"], {"type": "string", "enum": ["a"]}, "a", "a"),
     ("an Enum", Color, {"type": "string", "enum": ["red", "blue"]}, "red", Color.RED),
@@ -479,7 +479,7 @@ def test_a_schema_is_sent_as_it_is() -> None:
     ids=str,
 )
 def test_what_2025_06_18_sees(wanted: Any, field: dict[str, Any]) -> None:
-    """§5.2, R-540: titles as `enumNames`, and no `mode`."""
+    """R-540: titles as `enumNames`, and no `mode`."""
     params = ElicitRequestFormParams(message="?", requested_schema=Form(wanted).schema)
     seen: Any = project(params, "2025-06-18")
     assert seen.requested_schema["properties"]["value"] == field
@@ -487,7 +487,7 @@ def test_what_2025_06_18_sees(wanted: Any, field: dict[str, Any]) -> None:
 
 
 def test_defaults_are_left_out_for_2025_06_18_except_of_booleans() -> None:
-    """§5.2."""
+    """R-501: 2025-06-18 defines no others."""
     params = ElicitRequestFormParams(message="?", requested_schema=Form(Model).schema)
     with pytest.raises(InexpressibleError, match="several"):
         project(params, "2025-06-18")

@@ -104,7 +104,7 @@ def asked(report: Report) -> list[Any]:
 
 
 def test_one_function_for_every_client(driver: Driver, target: list[str], tmp_path: Path) -> None:
-    """R-29A, R-29C, SEP-2260, trap 23: an answer may come to another worker than the one that asked."""
+    """R-29A, R-29C, SEP-2260: an answer may come to another worker than the one that asked."""
     run_errands(driver, target, tmp_path)
 
 

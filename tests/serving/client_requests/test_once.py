@@ -1,4 +1,4 @@
-"""Side effects under `ctx.once`: once per call, in both eras, whatever else happens meanwhile (trap 23)."""
+"""Side effects under `ctx.once`: once per call, in both eras, whatever else happens meanwhile."""
 
 import asyncio
 import logging

@@ -168,7 +168,7 @@ async def test_a_state_that_was_not_changed_is_accepted() -> None:
     ],
 )
 async def test_a_state_is_good_for_its_own_request_only(method: str, params: dict[str, Any]) -> None:
-    """R-294, trap 23."""
+    """R-294."""
     call = await suspended()
     other = Call(APP, method=method, params=params)
     other.state = call.state

@@ -234,7 +234,7 @@ def test_a_server_without_streams_or_sessions_cannot_ask(options: dict[str, Any]
 def test_who_cannot_be_asked_is_not_asked(
     http: Http, revision: str, declared: dict[str, Any], tool: str, text: str
 ) -> None:
-    """R-289, R-303, R-540, R-550, §5.2: in words that say what is missing."""
+    """R-289, R-303, R-540, R-550: in words that say what is missing."""
     reply = http.initialize(revision, declared).call(tool)
     assert reply.result["isError"]
     assert text in reply.result["content"][0]["text"]
@@ -263,7 +263,7 @@ TITLED = {"type": "string", "oneOf": [{"const": "s", "title": "Small"}, {"const"
 def test_forms_in_the_words_of_the_revision(
     http: Http, revision: str, mode: str | None, field: dict[str, Any]
 ) -> None:
-    """R-540, §5.2."""
+    """R-540."""
     session = http.initialize(revision, {"elicitation": {}})
     waiting, events, question = begin(session, "size")
     assert question["params"].get("mode") == mode

@@ -1,4 +1,4 @@
-"""Protocol §1.5 over real sockets: what comes in over HTTP, and what is answered, row by row.
+"""The cases E-01 to E-38 over real sockets: what comes in over HTTP, and what is answered, row by row.
 
 E-39 (a session of another principal) is in `test_sessions.py`, where there are principals. What the
 server does not offer (prompts, resources, subscriptions) is not in E-11: its answer depends on what a server has,
@@ -249,7 +249,7 @@ def test_the_newest_handshake_revision_is_offered(row: Row, http: Http) -> None:
 
 
 def test_the_order_of_checks(http: Http) -> None:
-    """§1.6: a request with every fault is told the first one; with that put right, it is told the next."""
+    """A request with every fault is told the first one; with that put right, it is told the next."""
     request = asked("tools/call", params={"name": "add", "arguments": {"a": 1}})
     meta = request["params"]["_meta"]
     fields: dict[str, Any] = {

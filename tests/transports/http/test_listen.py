@@ -56,7 +56,7 @@ def nobody_is_left(app: ChangingServer) -> Iterator[None]:
 class TestAck:
     @pytest.mark.parametrize("id", IDS, ids=lambda id: f"{id!r}")
     def test_comes_first_and_everything_says_whose_it_is(self, app: ChangingServer, http: Http, id: Any) -> None:
-        """R-2C1, R-2C3, trap 1: the id of the request, with its JSON type, on each message."""
+        """R-2C1, R-2C3: the id of the request, with its JSON type, on each message."""
         with OpenStream(start_listen(http, id, **EVERYTHING)) as heard:
             ack = heard.next()
             app.change(["tools", "note://a"])
@@ -112,7 +112,7 @@ class TestAck:
 
     @pytest.mark.anyio
     async def test_what_changes_before_it_is_read_is_not_lost(self) -> None:
-        """R-2C9, trap 22: attached before the ack, which nevertheless comes first."""
+        """R-2C9: attached before the ack, which nevertheless comes first."""
         app = ChangingServer()
         held = open_held(app, on_head=lambda: app.change(["tools"]))
         await held.until(lambda: len(list(held.messages)) == 2)
@@ -159,7 +159,7 @@ class TestStream:
             assert heard.until("prompts") == []
 
     def test_each_of_two_listens_gets_its_own_copy(self, app: ChangingServer, http: Http) -> None:
-        """R-2C6, trap 6: one client, three listens, two of which differ in the type of their id alone."""
+        """R-2C6: one client, three listens, two of which differ in the type of their id alone."""
         with (
             listen(http, 7, toolsListChanged=True) as number,
             listen(http, "7", toolsListChanged=True, promptsListChanged=True) as text,
@@ -175,7 +175,7 @@ class TestStream:
 
     @pytest.mark.parametrize("accept", [BOTH, "text/event-stream", "*/*"])
     def test_is_a_stream_even_in_json_mode(self, accept: str) -> None:
-        """R-272, trap 22."""
+        """R-272."""
         app = ChangingServer(settings=Settings(json_response=True))
         with Serving(app) as serving:
             waiting = serving.http.start_modern(
@@ -204,7 +204,7 @@ class TestStream:
             assert heard.until("tools") == []
 
     def test_the_session_era_has_no_such_method(self, http: Http) -> None:
-        """Protocol §5.1."""
+        """R-214: each revision has its own methods."""
         reply = http.initialize().ask("subscriptions/listen", {"notifications": {}})
         assert (reply.status, reply.error["code"]) == (200, -32601)
 

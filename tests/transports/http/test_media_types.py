@@ -45,7 +45,7 @@ ACCEPT: list[tuple[HeaderValue, str | None, str | None]] = [
 
 
 class TestMediaTypes:
-    """R-208, R-265, R-328, trap 7, D19, S27…S30."""
+    """R-208, R-265, R-328, D19, S27…S30."""
 
     @pytest.mark.parametrize("era", ["session", "stateless"])
     @pytest.mark.parametrize(("accept", "at_once", "streaming"), ACCEPT, ids=str)

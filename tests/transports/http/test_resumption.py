@@ -70,7 +70,7 @@ class TestIds:
     async def test_a_stream_is_primed_for_those_who_understand(
         self, crew: InProcessCluster, revision: str
     ) -> None:
-        """R-353, R-354, trap 16: an event without data, with an id and a pause, for 2025-11-25 only."""
+        """R-353, R-354: an event without data, with an id and a pause, for 2025-11-25 only."""
         client = await crew.client(revision)
         call = await client.call("say", name="a", count=2).finish()
         stream = await client.open()

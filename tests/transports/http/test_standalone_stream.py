@@ -83,7 +83,7 @@ class TestStream:
             }
 
     def test_a_call_has_nothing_on_it(self, app: ChangingServer, http: Http, revision: str) -> None:
-        """R-330, R-332, trap 5: and no change comes on the stream of a call."""
+        """R-330, R-332: and no change comes on the stream of a call."""
         session = http.initialize(revision)
         with get(session) as heard:
             reply = session.call("change", what=["tools", "prompts"])
@@ -110,7 +110,7 @@ class TestLingering:
 
 class TestPlace:
     def test_each_session_has_its_own(self, app: ChangingServer, http: Http) -> None:
-        """R-330, R-368, trap 6: one copy for each session, and what is watched is the session's own."""
+        """R-330, R-368: one copy for each session, and what is watched is the session's own."""
         one, other = http.initialize(), http.initialize()
         one.ask("resources/subscribe", {"uri": "note://a"})
         with get(one) as first, get(other) as second:
