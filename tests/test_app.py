@@ -54,7 +54,7 @@ def add(a: int, b: int) -> int:
 def test_constructor_arguments_reach_the_client(mode: str) -> None:
     app = MCPApp(
         "library",
-        "3.1.4",
+        version="3.1.4",
         title="The Library",
         instructions="Look before you lend.",
         website_url="https://library.example",
@@ -82,7 +82,33 @@ def test_what_was_not_given_is_not_sent(mode: str) -> None:
         assert client.server_info is not None
         return client.server_info.model_dump(by_alias=True, exclude_unset=True), client.instructions
 
-    assert visit(MCPApp("bare", "1"), mode, scenario) == ({"name": "bare", "version": "1"}, None)
+    assert visit(MCPApp("bare", version="1"), mode, scenario) == ({"name": "bare", "version": "1"}, None)
+
+
+@pytest.mark.parametrize("option", ["name", "version", "instructions", "title", "website_url", "icons"])
+def test_an_option_of_another_type_is_refused(option: str) -> None:
+    options: dict[str, Any] = {option: 5}
+    with pytest.raises(TypeError, match=rf"MCPApp\(\): {option} is a .*, not 5"):
+        MCPApp(**options)
+
+
+@pytest.mark.parametrize("option", ["name", "version"])
+def test_an_empty_name_or_version_is_refused(option: str) -> None:
+    for value in ("", " "):
+        options: dict[str, Any] = {option: value}
+        with pytest.raises(ValueError, match=rf"MCPApp\(\): {option} is empty"):
+            MCPApp(**options)
+    nothing: dict[str, Any] = {option: None}
+    with pytest.raises(TypeError, match=rf"MCPApp\(\): {option} is a string, not None"):
+        MCPApp(**nothing)
+
+
+def test_icons_of_the_server_are_read_as_those_of_a_tool() -> None:
+    assert MCPApp(icons=[{"src": PIXEL}, PIXEL]).icons == [Icon(src=PIXEL), Icon(src=PIXEL)]
+    wrongs: list[Any] = [["x"], [5], ["http://example.com/a.png"], PIXEL]
+    for wrong in wrongs:
+        with pytest.raises(ValueError, match="icon"):
+            MCPApp(icons=wrong)
 
 
 @both_eras

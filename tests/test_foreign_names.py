@@ -173,10 +173,11 @@ def test_no_middleware_is_fine() -> None:
     assert text(called(app, "work")) == "done"
 
 
-def test_instructions_in_the_second_place_are_no_version() -> None:
-    with pytest.raises(ValueError, match=r"'Ask for books by title\.' is no version; .* instructions="):
-        MCPApp("Library", "Ask for books by title.")
-    assert MCPApp("Library", "2.0 beta").version == "2.0 beta"
+@pytest.mark.parametrize("second", ["Ask for books by title.", "Books", "2.0"])
+def test_neither_instructions_nor_a_version_are_given_by_position(second: str) -> None:
+    app: Any = MCPApp
+    with pytest.raises(TypeError, match=r"by position: name; .* such as version=\.\.\., instructions=\.\.\."):
+        app("Library", second)
 
 
 class Hooks:

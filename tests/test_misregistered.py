@@ -60,7 +60,11 @@ def test_a_resource_without_a_uri_is_refused(register: Callable[[MCPApp], Any]) 
             "add_resource() takes 2 arguments by position: fn, uri",
         ),
         (lambda app: app.run("http", "127.0.0.1"), "run() takes one argument by position: transport; give"),
-        (lambda app: MCPApp("a", "1", "title"), "MCPApp() takes 2 arguments by position: name, version; give"),
+        (
+            lambda app: MCPApp("a", "Ask for books."),  # type: ignore[misc]
+            "MCPApp() takes one argument by position: name; give the others by name, such as version=..., "
+            "instructions=...",
+        ),
         (lambda app: tool("name", "description"), "@tool takes one argument by position, the name; write"),
     ],
 )
@@ -129,7 +133,7 @@ def test_what_is_no_attribute_is_not_listed_and_nothing_else_is_suggested() -> N
 
 
 def test_what_the_constructor_took_can_be_read() -> None:
-    app = MCPApp("a", "2", title="A", instructions="Ask.", website_url="https://example.com")
+    app = MCPApp("a", version="2", title="A", instructions="Ask.", website_url="https://example.com")
     assert (app.name, app.version, app.title, app.instructions) == ("a", "2", "A", "Ask.")
     assert (app.website_url, app.icons) == ("https://example.com", ())
     assert (MCPApp().title, MCPApp().instructions, MCPApp().website_url) == (None, None, None)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from enfilade.primitives.foreign_names import APP_ATTRIBUTES
-from enfilade.primitives.metadata import check_cacheable
+from enfilade.primitives.metadata import check_cacheable, check_options, check_required_texts, read_icons
 from enfilade.primitives.other_frameworks import advice_on_arguments, advice_on_attributes, check_middleware
 from enfilade.primitives.schema.signature import read_provider
 from enfilade.registration import Registration
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from enfilade import assembly as _assembly, setting_sources as _sources
-    from enfilade.primitives.metadata import Caching
+    from enfilade.primitives.metadata import Caching, DumpableModel
     from enfilade.serving import failures as _failures
     from enfilade.serving.dispatcher import Dispatcher, Middleware
     from enfilade.serving.execution import HandlerRunner
@@ -88,8 +88,8 @@ class MCPApp(Registration):
     Args:
         name: who the server says it is.
         version: its own version.
-        title: its name for people.
         instructions: how to use it, for the client's model.
+        title: its name for people.
         icons: pictures of it, https or data URIs.
         website_url: where to read about it.
         host: address `run()` binds over http.
@@ -114,19 +114,20 @@ class MCPApp(Registration):
 
     Raises:
         SettingsError: a setting has a value it cannot have.
-        TypeError: there is no such argument; the text says what to write, and how to give it if it is a setting.
-        ValueError: the version is a sentence.
+        TypeError: there is no such argument, and the text says what to write, and how to give it if it is a
+            setting; or an argument has another type.
+        ValueError: the name or the version is empty, or an icon comes from elsewhere than an https or data URI.
     """
 
     @advice_on_arguments("server", refuse_first=_refuse_settings)
     def __init__(
         self,
         name: str = "enfilade",
-        version: str = "0.1.0",
         *,
-        title: str | None = None,
+        version: str = "0.1.0",
         instructions: str | None = None,
-        icons: Sequence[Icon] | None = None,
+        title: str | None = None,
+        icons: Sequence[Icon | Mapping[str, Any] | DumpableModel | str] | None = None,
         website_url: str | None = None,
         host: str | None = None,
         port: int | None = None,
@@ -158,10 +159,8 @@ class MCPApp(Registration):
         }
         self.settings = _sources.load(code_settings, settings)
         name_main_module(sys._getframe(1))
-        if len(str(version).split()) > 2:  # the second argument of FastMCP
-            raise ValueError(
-                f"{version[:60]!r} is no version; what the client's model is told is instructions=..."
-            )
+        check_required_texts("MCPApp()", name=name, version=version)
+        check_options("MCPApp()", instructions=instructions, title=title, website_url=website_url, icons=icons)
         super().__init__(name, qualified=self.settings.tool_names == "qualified", schema_refs=schema_refs)
         self.version = version
         self._instructions = instructions
@@ -170,7 +169,7 @@ class MCPApp(Registration):
             version=version,
             title=UNSET if title is None else title,
             website_url=UNSET if website_url is None else website_url,
-            icons=UNSET if icons is None else list(icons),
+            icons=read_icons(icons),
         )
         self._middleware = list(middleware or ())
         for function in self._middleware:

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from enfilade import MCPApp
 from support.schemas.supported_types import BASE, Supported
 
-app = MCPApp("types", "1.2.3")
+app = MCPApp("types", version="1.2.3")
 
 
 def add(name: str, case: Supported) -> None:

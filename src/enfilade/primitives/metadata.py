@@ -27,6 +27,7 @@ _Types = tuple[type, ...]
 # The types of each option of a registration, and their description in errors.
 _OPTIONS: Final[Mapping[str, tuple[_Types, str]]] = {
     **dict.fromkeys(("name", "title", "description", "mime_type"), ((str,), "a string")),
+    **dict.fromkeys(("version", "instructions", "website_url"), ((str,), "a string")),
     **dict.fromkeys(("meta", "input_schema", "output_schema"), ((Mapping,), "a dict")),
     **dict.fromkeys(("structured_output", "additional_properties", "schema_refs"), ((bool,), "True or False")),
     "icons": ((Sequence,), "a list of icons, each a dict, an Icon or a URI"),
@@ -53,6 +54,23 @@ def check_options(label: str, **options: object) -> None:
         is_odd_bool = isinstance(value, bool) and bool not in types
         if value is not None and (is_odd_bool or not isinstance(value, types)):
             raise TypeError(f"{label}: {name} is {expected}, not {value!r}")
+
+
+def check_required_texts(label: str, **options: object) -> None:
+    """Check that options are strings, and not empty.
+
+    Args:
+        label: what errors call the function.
+
+    Raises:
+        TypeError: one of them is no string.
+        ValueError: one of them is empty.
+    """
+    for name, value in options.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{label}: {name} is a string, not {value!r}")
+        if not value.strip():
+            raise ValueError(f"{label}: {name} is empty")
 
 
 class DumpableModel(Protocol):

@@ -59,7 +59,7 @@ def advice_on_arguments(
         def call(*args: Any, **arguments: Any) -> Any:
             if len(args) > len(positional):
                 owner, _, name = fn.__qualname__.rpartition(".")
-                _refuse_position(owner if name == "__init__" else name, positional)
+                _refuse_position(owner if name == "__init__" else name, positional, parameters[len(positional) :])
             if arguments.keys() <= own_names:
                 return fn(*args, **arguments)
             if refuse_first is not None:
@@ -73,13 +73,15 @@ def advice_on_arguments(
     return decorate
 
 
-def _refuse_position(function: str, positional: Sequence[str]) -> NoReturn:
-    """Refuse more arguments by position than a function takes."""
+def _refuse_position(function: str, positional: Sequence[str], by_name: Sequence[str]) -> NoReturn:
+    """Refuse more arguments by position than a function takes; names some of the others."""
+    examples = ["description"] if "description" in by_name else by_name[:2]
     names = [name for name in positional if name != "self"]
     takes = f"{len(names)} arguments" if len(names) > 1 else "one argument" if names else "no arguments"
     raise TypeError(
         f"{function}() takes {takes} by position"
-        f"{': ' if names else ''}{', '.join(names)}; give the others by name, such as description=..."
+        f"{': ' if names else ''}{', '.join(names)}; "
+        f"give the others by name, such as {', '.join(f'{name}=...' for name in examples)}"
     )
 
 

@@ -47,10 +47,13 @@ class ElicitRequest(Message, tag_field="method", tag="elicitation/create", kw_on
 
 
 class ElicitResult(Message, kw_only=True):
-    """The user's answer; `content` comes with `accept` of a form only."""
+    """The user's answer; `content` comes with `accept` of a form only.
+
+    No revision allows null in it, but clients send it for a field that was left empty; the form decides about it.
+    """
 
     action: Literal["accept", "decline", "cancel"]
-    content: dict[str, str | int | float | bool | list[str]] | UnsetType = UNSET
+    content: dict[str, str | int | float | bool | list[str] | None] | UnsetType = UNSET
     meta: dict[str, Any] | UnsetType = msgspec.field(name="_meta", default=UNSET)
 
 

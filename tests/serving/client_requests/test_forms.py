@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 
 from enfilade import AnswerError, Choices, ToolError
 from enfilade.primitives.questions.form import Form
+from enfilade.primitives.questions.question import decoded, elicited
 from enfilade.wire.elicitation import ElicitRequestFormParams
 from enfilade.wire.projection import InexpressibleError, project
 
@@ -275,6 +276,52 @@ def test_what_may_be_null_may_be_left_out() -> None:
         form.read({})
     with pytest.raises(AnswerError, match='"age" should be integer'):
         form.read({"name": "Ada", "age": "old"})
+
+
+@dataclass
+class Visitor:
+    name: str
+    age: int | None = None
+    count: int = 5
+
+
+NULLABLE = {"type": "object", "properties": {"n": {"type": ["string", "null"]}, "t": {"type": "string"}}}
+
+
+def answer_of(response_type: Any, content: dict[str, Any]) -> Any:
+    """Return what a handler reads of an answer that a client sent as JSON."""
+    sent = msgspec.json.encode({"action": "accept", "content": content})
+    return elicited(decoded("elicitation/create", sent), Form(response_type)).data
+
+
+@pytest.mark.parametrize(
+    ("response_type", "content", "expected"),
+    [
+        (Visitor, {"name": "Ada", "age": None}, Visitor("Ada")),
+        (str | None, {"value": None}, None),
+        (NULLABLE, {"n": None}, {"n": None}),
+        (Open, {"name": "Ada", "age": None}, Open(age=None, size=None, color=None, hat=Hat.NONE, name="Ada")),
+        (None, {"extra": None}, None),
+    ],
+)
+def test_null_in_an_answer_is_none_where_the_field_may_be(
+    response_type: Any, content: dict[str, Any], expected: Any
+) -> None:
+    assert answer_of(response_type, content) == expected
+
+
+@pytest.mark.parametrize(
+    ("response_type", "content", "field"),
+    [
+        (Visitor, {"name": None}, "name"),
+        (Visitor, {"name": "Ada", "count": None}, "count"),
+        (str, {"value": None}, "value"),
+        (NULLABLE, {"t": None}, "t"),
+    ],
+)
+def test_null_for_any_other_field_names_it(response_type: Any, content: dict[str, Any], field: str) -> None:
+    with pytest.raises(AnswerError, match=f'"{field}" should be .*, got null'):
+        answer_of(response_type, content)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class WorkerApp(MCPApp):
     """A server whose tools talk as long as they are told to. What a gate's name stands for, all workers share."""
 
     def __init__(self, gates: dict[str, asyncio.Event], **options: Any) -> None:
-        super().__init__("talker", "1.0.0", **options)
+        super().__init__("talker", version="1.0.0", **options)
         self._gates = gates
         self.parted: list[bool] = []
         self.ended: list[str] = []

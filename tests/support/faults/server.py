@@ -20,7 +20,7 @@ from enfilade.timings import Timings
 
 HELD: set[str] = set()
 
-app = MCPApp("faulty", "1.0.0", log_level="warning")
+app = MCPApp("faulty", version="1.0.0", log_level="warning")
 if "FAULTY_LEASE" in os.environ:  # seconds, in place of 12, so that a test need not last that long
     lease = float(os.environ["FAULTY_LEASE"])
     app._timings = Timings(lease=lease, lease_renewal=lease / 6, lease_grace=lease / 2)

@@ -36,7 +36,7 @@ class ChangingServer(MCPApp):
     """A server with something of each kind, which changes when it is told to."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("listening", "1.0.0", **options)
+        super().__init__("listening", version="1.0.0", **options)
         self.add_text_resource("note://a", "a note")
         self.tool(self.change)
         self.prompt(self.greet)

@@ -65,7 +65,7 @@ class ContentServer(MCPApp):
             "icons": ICONS,
             "website_url": "https://example.org",
         }
-        super().__init__("gallery", "1.0.0", **{**shown, **options})
+        super().__init__("gallery", version="1.0.0", **{**shown, **options})
         self.cancelled = 0
         _add_tools(self)
         _add_talking_tools(self)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from enfilade import Context, MCPApp, text_of
 
-app = MCPApp("matrix", "1.0.0")
+app = MCPApp("matrix", version="1.0.0")
 
 
 @app.tool

@@ -55,7 +55,7 @@ class ProbeServer(MCPApp):
     """The server, with what its tools share."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("workbench", "1.0.0", **options)
+        super().__init__("workbench", version="1.0.0", **options)
         self.calls = CallJournal()
         _add_plain_tools(self)
         _add_tools_that_end_oddly(self)

@@ -44,7 +44,7 @@ class ResourceServer(MCPApp):
     """The server."""
 
     def __init__(self, **options: object) -> None:
-        super().__init__("library", "1.0.0", caching=CACHING, **options)  # type: ignore[arg-type]
+        super().__init__("library", version="1.0.0", caching=CACHING, **options)  # type: ignore[arg-type]
         _add_resources(self)
         _add_templates(self)
         _add_failures(self)
