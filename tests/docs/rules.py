@@ -7,7 +7,7 @@ Easy to get wrong: the id of a rule must look like no other word, or the page li
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,8 +26,8 @@ HEAD = """# Rules
 Every rule of the protocol that the code keeps, by the id under which code and tests cite it: what it says, where
 it comes from, which function keeps it, and which tests show that. *Silent* before a source means that the
 specification leaves the matter open there, and that the sentence is the choice of this project. Files are those
-below `src/enfilade/` and `tests/`; a file without a function cites the rule for more than one of them. The words
-are explained in the [glossary](glossary.md).
+below `src/enfilade/` and `tests/`; one without the name of a function cites the rule for several of them. The
+words are explained in the [glossary](glossary.md).
 
 <!-- Written by tests/docs/rules.py from docs/rules.toml: change that table, or the places that cite a rule. -->
 """
@@ -85,7 +85,7 @@ class Place(NamedTuple):
     """Where a rule is cited."""
 
     file: str
-    name: str  # of the function or class, dotted; empty for a whole file
+    name: str  # of the function, class or constant, dotted; empty for a whole file
 
     def __str__(self) -> str:
         return f"`{self.file}:{self.name}`" if self.name else f"`{self.file}`"
@@ -104,8 +104,9 @@ def cited(folder: Path) -> dict[str, list[Place]]:
         text = file.read_text(encoding="utf-8")
         if file.relative_to(folder).as_posix() in _EXAMPLES or not ID.search(text):
             continue
-        spans = list(_spans(ast.parse(text)))
-        for number, line in enumerate(text.splitlines(), 1):
+        lines = text.splitlines()
+        spans = list(_spans(ast.parse(text), lines))
+        for number, line in enumerate(lines, 1):
             for match in ID.finditer(line):
                 inner = [name for first, last, name in spans if first <= number <= last]
                 place = Place(file.relative_to(folder).as_posix(), inner[-1] if inner else "")
@@ -115,16 +116,26 @@ def cited(folder: Path) -> dict[str, list[Place]]:
     return places
 
 
-def _spans(tree: ast.AST, within: str = "") -> Iterator[tuple[int, int, str]]:
-    """Yield the first line, the last line and the dotted name of each function and class, outer before inner."""
+def _spans(tree: ast.AST, lines: Sequence[str], within: str = "") -> Iterator[tuple[int, int, str]]:
+    """Yield the first line, the last line and the dotted name of each function, class and constant.
+
+    Outer ones come before inner ones. The comment above a constant is part of it.
+    """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             name = f"{within}.{node.name}".lstrip(".")
             first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
             yield first, node.end_lineno or node.lineno, name
-            yield from _spans(node, name)
+            yield from _spans(node, lines, name)
+        elif (
+            isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(tree, ast.Module)
+        ):
+            first = node.lineno
+            while first > 1 and lines[first - 2].startswith("#"):
+                first -= 1
+            yield first, node.end_lineno or node.lineno, node.target.id
         else:
-            yield from _spans(node, within)
+            yield from _spans(node, lines, within)
 
 
 def link(source: str) -> str:

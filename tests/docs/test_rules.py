@@ -1,5 +1,7 @@
 """Every rule that code or tests cite is in `docs/rules.md`, and every rule there is kept and tested."""
 
+from pathlib import Path
+
 from docs import rules
 from docs.rules import ROOT
 
@@ -25,12 +27,21 @@ def test_the_page_is_the_one_that_is_made() -> None:
     assert rules.PAGE.read_text(encoding="utf-8") == rules.page(), "run `python tests/docs/rules.py`"
 
 
-def test_a_place_is_named_by_its_function() -> None:
-    source = "# R-101\nclass One:\n    def two(self):\n        '''E-14'''\n        # D5b, and R-2C7\n"
-    folder = ROOT / "tests" / "support"
-    assert rules.ID.findall(source) == ["R-101", "E-14", "D5b", "R-2C7"]
+def test_a_place_is_named_by_its_function(tmp_path: Path) -> None:
+    source = (
+        "# R-101\n\n#: Two. R-36A\nLIMIT: int = 2\n\nclass One:\n"
+        "    def two(self):\n        '''E-14'''\n        return 2  # D5b, and R-2C7\n"
+    )
+    (tmp_path / "a.py").write_text(source, encoding="utf-8")
+    places = {id: str(*places) for id, places in rules.cited(tmp_path).items()}
+    assert places == {
+        "R-101": "`a.py`",
+        "R-36A": "`a.py:LIMIT`",
+        "E-14": "`a.py:One.two`",
+        "D5b": "`a.py:One.two`",
+        "R-2C7": "`a.py:One.two`",
+    }
     assert rules.ID.findall("UTF-8 ISO-8601 S3Client XR-101 R-1011 E-1 P256K") == []
-    assert all(place.file.endswith(".py") for places in rules.cited(folder).values() for place in places)
 
 
 def test_sources_are_links() -> None:
