@@ -1,4 +1,4 @@
-"""A workbench for whoever wants one: over HTTP one for all tests, over stdio one for each file."""
+"""A probe server for all tests: over HTTP one for all tests, over stdio one for each file."""
 
 import signal
 import sys
@@ -46,16 +46,16 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def workbench() -> ProbeServer:
+def probe_server() -> ProbeServer:
     """The server behind `http`, for tests that look inside; it soon gives up on readers that do not read."""
-    workbench = ProbeServer()
-    workbench._timings = Timings(reader_wait=0.2)
-    return workbench
+    probe_server = ProbeServer()
+    probe_server._timings = Timings(reader_wait=0.2)
+    return probe_server
 
 
 @pytest.fixture(scope="session")
-def serving(workbench: ProbeServer) -> Iterator[Serving]:
-    with Serving(workbench) as serving:
+def serving(probe_server: ProbeServer) -> Iterator[Serving]:
+    with Serving(probe_server) as serving:
         yield serving
 
 
@@ -65,7 +65,7 @@ def http(serving: Serving) -> Http:
 
 
 @pytest.fixture(params=CLIENT_KINDS, scope="module")
-def line(request: pytest.FixtureRequest, serving: Serving) -> Iterator[McpClient]:
-    """Each way to a server in turn: both eras, both transports."""
-    with open_client(request.param, serving.http) as line:
-        yield line
+def client(request: pytest.FixtureRequest, serving: Serving) -> Iterator[McpClient]:
+    """A client for each era and transport in turn."""
+    with open_client(request.param, serving.http) as client:
+        yield client

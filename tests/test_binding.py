@@ -36,7 +36,7 @@ SCRIPTS = {"script": "1", "script with workers": "2"}
 
 
 @pytest.fixture
-def taken() -> Iterator[int]:
+def occupied_port() -> Iterator[int]:
     """A port that another program has."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
@@ -50,10 +50,10 @@ def command(way: str, folder: Path, port: int) -> list[str]:
 
 
 @pytest.mark.parametrize("way", [*WAYS, *SCRIPTS])
-def test_a_port_in_use_is_one_line_and_the_end(tmp_path: Path, taken: int, way: str) -> None:
+def test_a_port_in_use_is_one_line_and_the_end(tmp_path: Path, occupied_port: int, way: str) -> None:
     done = subprocess.run(
-        command(way, tmp_path, taken),
-        env={**os.environ, **environment(taken), "ENFILADE_LOG_LEVEL": "info"},
+        command(way, tmp_path, occupied_port),
+        env={**os.environ, **environment(occupied_port), "ENFILADE_LOG_LEVEL": "info"},
         capture_output=True,
         encoding="utf-8",
         timeout=90,
@@ -62,7 +62,7 @@ def test_a_port_in_use_is_one_line_and_the_end(tmp_path: Path, taken: int, way: 
     assert done.returncode == 3
     assert done.stdout == ""
     (line,) = done.stderr.strip().splitlines()
-    assert f"port {taken} of 127.0.0.1 is in use" in line
+    assert f"port {occupied_port} of 127.0.0.1 is in use" in line
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -114,6 +114,6 @@ def test_a_host_that_cannot_be_is_said(host: str, said: str) -> None:
         bind(host, 0)
 
 
-def test_a_port_that_one_address_lacks_leaves_none_bound(taken: int) -> None:
-    with pytest.raises(ListenError, match=f"port {taken} of 127.0.0.1 is in use"):
-        bind("127.0.0.1", taken)
+def test_a_port_that_one_address_lacks_leaves_none_bound(occupied_port: int) -> None:
+    with pytest.raises(ListenError, match=f"port {occupied_port} of 127.0.0.1 is in use"):
+        bind("127.0.0.1", occupied_port)

@@ -82,20 +82,20 @@ MOST = {
 
 
 @pytest.fixture(scope="module")
-def bare() -> set[str]:
+def modules_of_python() -> set[str]:
     """Return what Python loads by itself."""
     return modules_after("pass")
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory, bare: set[str]) -> dict[str, set[str]]:
+def stages(tmp_path_factory: pytest.TempPathFactory, modules_of_python: set[str]) -> dict[str, set[str]]:
     """Return what a server has loaded at each stage, as it says over HTTP, beyond what Python loads by itself."""
     script = tmp_path_factory.mktemp("counting") / "server.py"
     script.write_text(SERVER, encoding="utf-8")
     with ServerProcess([sys.executable, str(script), "{port}"], port=free_port()) as server:
         answer = Http(server.port).initialize().call("loaded")
     found = answer.response["result"]["structuredContent"]["result"]
-    return {stage: set(names) - bare for stage, names in zip(MOST, found, strict=True)}
+    return {stage: set(names) - modules_of_python for stage, names in zip(MOST, found, strict=True)}
 
 
 def modules_after(statement: str) -> set[str]:
@@ -105,8 +105,8 @@ def modules_after(statement: str) -> set[str]:
     return set(done.stdout.decode().split())
 
 
-def test_the_face_is_but_a_face(bare: set[str]) -> None:
-    loaded = modules_after("import enfilade") - bare
+def test_the_face_is_but_a_face(modules_of_python: set[str]) -> None:
+    loaded = modules_after("import enfilade") - modules_of_python
     assert {name for name in loaded if name.startswith("enfilade")} == {"enfilade", "enfilade._version"}
     assert loaded & {"asyncio", "msgspec", *NEVER, *SERVING, *DECLARING, *CALLING} == set()
     assert len(loaded) <= 40, sorted(loaded)

@@ -174,7 +174,7 @@ def nginx(folder: Path, ports: list[int]) -> Iterator[str]:
 
 
 @pytest.fixture(params=["turns", "nginx"], scope="module")
-def scaled(
+def scaled_out(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[ProcessCluster, str]]:
     """The two servers, and the URL of what stands before them. Whoever stops one starts it again."""
@@ -183,12 +183,12 @@ def scaled(
         store = environment()["ENFILADE_STORE"].replace("redis://valkey:6379", f"redis://{HOST}:{valkey.port}")
         assert str(valkey.port) in store
         env = {name: value for name, value in variables().items() if name != "ENFILADE_STORE"}
-        with ProcessCluster(2, command(), store, env) as fleet:
+        with ProcessCluster(2, command(), store, env) as cluster:
             if request.param == "turns":
-                yield fleet, fleet.url
+                yield cluster, cluster.url
             else:
-                with nginx(folder, [server.port for server in fleet.servers]) as url:
-                    yield fleet, url
+                with nginx(folder, [server.port for server in cluster.servers]) as url:
+                    yield cluster, url
 
 
 both_eras = pytest.mark.parametrize("mode", [HANDSHAKE, STATELESS])
@@ -201,17 +201,19 @@ async def text_of(client: Client, tool: str, **arguments: Any) -> str:
 
 
 @both_eras
-def test_every_server_serves_the_same_client(scaled: tuple[ProcessCluster, str], mode: str) -> None:
+def test_every_server_serves_the_same_client(scaled_out: tuple[ProcessCluster, str], mode: str) -> None:
     async def call() -> set[str]:
-        async with Client(scaled[1], mode=mode) as client:
+        async with Client(scaled_out[1], mode=mode) as client:
             return {await text_of(client, "served_by") for _ in range(6)}
 
     pids = {int(each.rpartition("/")[2]) for each in asyncio.run(call())}
-    assert pids == set(scaled[0].pids())
+    assert pids == set(scaled_out[0].pids())
 
 
 @both_eras
-def test_an_answer_finds_the_question_of_another_server(scaled: tuple[ProcessCluster, str], mode: str) -> None:
+def test_an_answer_finds_the_question_of_another_server(
+    scaled_out: tuple[ProcessCluster, str], mode: str
+) -> None:
     """Ten times, as the answer may meet the right server by chance."""
     heard: list[float] = []
 
@@ -223,7 +225,7 @@ def test_an_answer_finds_the_question_of_another_server(scaled: tuple[ProcessClu
         heard.append(done)
 
     async def call() -> None:
-        async with Client(scaled[1], mode=mode, elicitation_callback=yes) as client:
+        async with Client(scaled_out[1], mode=mode, elicitation_callback=yes) as client:
             for _ in range(10):
                 heard.clear()
                 result = await client.call_tool("brew", {"cups": 2}, progress_callback=progress)
@@ -233,16 +235,16 @@ def test_an_answer_finds_the_question_of_another_server(scaled: tuple[ProcessClu
     asyncio.run(call())
 
 
-def test_a_client_that_hung_up_gets_its_result_from_any_server(scaled: tuple[ProcessCluster, str]) -> None:
+def test_a_client_that_hung_up_gets_its_result_from_any_server(scaled_out: tuple[ProcessCluster, str]) -> None:
     async def call() -> list[str]:
-        async with Client(scaled[1], mode=HANDSHAKE) as client:
+        async with Client(scaled_out[1], mode=HANDSHAKE) as client:
             return [await text_of(client, "steep", seconds=0.3) for _ in range(4)]
 
     assert asyncio.run(call()) == ["steeped for 0.3 seconds"] * 4
 
 
-def test_a_stream_that_is_cut_goes_on_at_the_other_server(scaled: tuple[ProcessCluster, str]) -> None:
-    client = ResumingClient(int(re.findall(r":(\d+)/", scaled[1])[0]))
+def test_a_stream_that_is_cut_goes_on_at_the_other_server(scaled_out: tuple[ProcessCluster, str]) -> None:
+    client = ResumingClient(int(re.findall(r":(\d+)/", scaled_out[1])[0]))
     with client.call("brew", cups=20) as stream:  # this client cannot be asked, so there is an error at once
         assert stream.finish()["result"]["isError"]
     able = ResumingClient(client.http.port, capabilities={"elicitation": {}})
@@ -257,36 +259,36 @@ def test_a_stream_that_is_cut_goes_on_at_the_other_server(scaled: tuple[ProcessC
         assert [each["progress"] for each in stream.sent("notifications/progress")] == list(range(21))
 
 
-def test_a_server_that_is_lost_takes_no_session_with_it(scaled: tuple[ProcessCluster, str]) -> None:
+def test_a_server_that_is_lost_takes_no_session_with_it(scaled_out: tuple[ProcessCluster, str]) -> None:
     """Each of the two is killed and started again; the session goes on at whichever is there."""
-    fleet, url = scaled
+    cluster, url = scaled_out
 
     async def call() -> None:
         async with Client(url, mode=HANDSHAKE) as client:
             assert await text_of(client, "served_by")
             for lost in range(2):
-                fleet.kill(lost)
+                cluster.kill(lost)
                 left = {int((await text_of(client, "served_by")).rpartition("/")[2]) for _ in range(4)}
-                assert left == set(fleet.pids())
-                fleet.start(lost)
+                assert left == set(cluster.pids())
+                cluster.start(lost)
 
     asyncio.run(call())
 
 
-def test_the_servers_are_replaced_one_by_one_and_no_call_fails(scaled: tuple[ProcessCluster, str]) -> None:
+def test_the_servers_are_replaced_one_by_one_and_no_call_fails(scaled_out: tuple[ProcessCluster, str]) -> None:
     """What a rolling update does, under load: SIGTERM, wait for the end, start anew."""
-    fleet, url = scaled
+    cluster, url = scaled_out
 
     async def replace(ready: asyncio.Barrier) -> None:
         await ready.wait()
         for index in range(2):
-            await asyncio.get_running_loop().run_in_executor(None, fleet.restart, index)
+            await asyncio.get_running_loop().run_in_executor(None, cluster.restart, index)
 
     async def calls(ready: asyncio.Barrier, replacing: "asyncio.Task[None]") -> set[int]:
         async with Client(url, mode=HANDSHAKE) as client:
             found = {int((await text_of(client, "served_by")).rpartition("/")[2])}
             await ready.wait()
-            while not replacing.done() or not found >= set(fleet.pids()):
+            while not replacing.done() or not found >= set(cluster.pids()):
                 found.add(int((await text_of(client, "served_by")).rpartition("/")[2]))
         return found
 
@@ -297,7 +299,7 @@ def test_the_servers_are_replaced_one_by_one_and_no_call_fails(scaled: tuple[Pro
         await replacing
         return found
 
-    before = set(fleet.pids())
+    before = set(cluster.pids())
     for found in asyncio.run(all_calls()):
         assert found & before
-        assert found >= set(fleet.pids())
+        assert found >= set(cluster.pids())

@@ -25,7 +25,7 @@ from support.servers.processes import ServerProcess, enfilade_command
 
 
 @pytest.fixture(autouse=True)
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty folder, without variables of the machine."""
     for name in os.environ:
         if name.startswith(PREFIX):
@@ -52,7 +52,7 @@ def one() -> int: "one"; return 1
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_precedence(door: str, nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precedence(door: str, empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sources are added from the weakest to the strongest; each time the last one sets the port that is served.
 
     The door is the real one: all that is replaced is what would listen on that port.
@@ -72,8 +72,8 @@ def test_precedence(door: str, nowhere: Path, monkeypatch: pytest.MonkeyPatch) -
         if name == "environment":
             monkeypatch.setenv("ENFILADE_PORT", str(ports[name]))
         if name == "dotenv":
-            (nowhere / ".env").write_text(f"ENFILADE_PORT={ports[name]}\n", encoding="utf-8")
-        enter(door, nowhere, {each: ports[each] for each in present})
+            (empty_folder / ".env").write_text(f"ENFILADE_PORT={ports[name]}\n", encoding="utf-8")
+        enter(door, empty_folder, {each: ports[each] for each in present})
         assert served.pop() == (8000 if name is None else ports[name]), name
         assert not served
     assert present == set(DOORS[door])
@@ -172,8 +172,8 @@ def test_a_bad_variable_is_explained(name: str, text: str, said: str, monkeypatc
     assert said in str(caught.value)
 
 
-def test_a_bad_variable_in_a_file_is_explained(nowhere: Path) -> None:
-    (nowhere / ".env").write_text("ENFILADE_PORT=abc\n", encoding="utf-8")
+def test_a_bad_variable_in_a_file_is_explained(empty_folder: Path) -> None:
+    (empty_folder / ".env").write_text("ENFILADE_PORT=abc\n", encoding="utf-8")
     with pytest.raises(SettingsError, match=r"port \(ENFILADE_PORT in \.env\): Input should be a valid integer"):
         load({})
 
@@ -342,13 +342,13 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("transport", ["stdio", "http"])
-def test_a_store_in_a_directory_that_is_not_there_is_refused_at_start(transport: str, nowhere: Path) -> None:
+def test_a_store_in_a_directory_that_is_not_there_is_refused_at_start(transport: str, empty_folder: Path) -> None:
     app = MCPApp("Tea", store="sqlite:///nodir/x.db")
     with pytest.raises(SettingsError) as caught:
         app.run(transport, port=0)
     assert str(caught.value) == (
-        f"Invalid settings: store='sqlite:///nodir/x.db': there is no directory {nowhere.resolve() / 'nodir'}; "
-        "make it, or name another file"
+        "Invalid settings: store='sqlite:///nodir/x.db': there is no directory "
+        f"{empty_folder.resolve() / 'nodir'}; make it, or name another file"
     )
 
 
@@ -376,13 +376,13 @@ NO_NAMES = {
 @pytest.mark.parametrize(("name", "text"), NO_NAMES)
 @pytest.mark.parametrize("source", ["environment", "dotenv", "code", "option"])
 def test_a_name_that_no_client_can_send_is_refused(
-    name: str, text: str, source: str, nowhere: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, text: str, source: str, empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, typed = f"ENFILADE_{name.upper()}", {name: text} if source == "option" else {}
     if source == "environment":
         monkeypatch.setenv(key, text)
     if source == "dotenv":
-        (nowhere / ".env").write_text(f"{key}='{text}'\n", encoding="utf-8")
+        (empty_folder / ".env").write_text(f"{key}='{text}'\n", encoding="utf-8")
     origin = {"environment": key, "dotenv": f"{key} in .env", "code": "argument"}
     shown = re.escape(f"{name} ({origin.get(source, '--' + name.replace('_', '-'))}): {text!r} is not a")
     with pytest.raises(SettingsError, match=rf"{shown}.*; write {NO_NAMES[name, text]}"):
@@ -422,14 +422,14 @@ def tree(root: Path, *files: str) -> None:
     ],
     ids=["working-directory", "project", "project-further-up", "no-project", "not-past-the-nearest-project"],
 )
-def test_which_file_counts(nowhere: Path, files: list[str], found: str | None) -> None:
-    tree(nowhere, "a/b/server.py", *files)
-    assert find_dotenv(nowhere / "a" / "b") == (None if found is None else nowhere.resolve() / found)
+def test_which_file_counts(empty_folder: Path, files: list[str], found: str | None) -> None:
+    tree(empty_folder, "a/b/server.py", *files)
+    assert find_dotenv(empty_folder / "a" / "b") == (None if found is None else empty_folder.resolve() / found)
 
 
-def test_the_file_is_read_as_it_is(nowhere: Path) -> None:
+def test_the_file_is_read_as_it_is(empty_folder: Path) -> None:
     """Quotes and comments are the format's; a dollar sign is the author's."""
-    (nowhere / ".env").write_text(
+    (empty_folder / ".env").write_text(
         "# settings\nENFILADE_SECRET='$HOME-0123456789abcdef0123456789abcdef'\nexport ENFILADE_PORT=7 # here\n",
         encoding="utf-8",
     )
@@ -438,39 +438,39 @@ def test_the_file_is_read_as_it_is(nowhere: Path) -> None:
     assert settings.port == 7
 
 
-def test_the_file_does_not_reach_the_environment(nowhere: Path) -> None:
-    (nowhere / ".env").write_text("ENFILADE_PORT=7\nTOKEN=secret\n", encoding="utf-8")
+def test_the_file_does_not_reach_the_environment(empty_folder: Path) -> None:
+    (empty_folder / ".env").write_text("ENFILADE_PORT=7\nTOKEN=secret\n", encoding="utf-8")
     load({})
     assert "ENFILADE_PORT" not in os.environ
     assert "TOKEN" not in os.environ
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_a_file_in_another_encoding_is_refused_in_one_line(nowhere: Path, encoding: str) -> None:
-    (nowhere / ".env").write_text("NAME=café\n", encoding=encoding)
+def test_a_file_in_another_encoding_is_refused_in_one_line(empty_folder: Path, encoding: str) -> None:
+    (empty_folder / ".env").write_text("NAME=café\n", encoding=encoding)
     with pytest.raises(SettingsError) as caught:
         load({})
-    file = nowhere.resolve() / ".env"
+    file = empty_folder.resolve() / ".env"
     assert str(caught.value) == f"Invalid settings: {file} is not UTF-8; save it as UTF-8"
 
 
-def test_a_mark_at_the_start_of_the_file_is_no_part_of_a_name(nowhere: Path) -> None:
-    (nowhere / ".env").write_text("ENFILADE_PORT=7\n", encoding="utf-8-sig")
+def test_a_mark_at_the_start_of_the_file_is_no_part_of_a_name(empty_folder: Path) -> None:
+    (empty_folder / ".env").write_text("ENFILADE_PORT=7\n", encoding="utf-8-sig")
     assert load({}).port == 7
 
 
 def test_lines_that_set_nothing_are_warned_of_when_a_server_starts(
-    nowhere: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The warning names the line and does not show it, for it may be a secret."""
     monkeypatch.setattr("enfilade.launch.launch", lambda *_, **__: None)
     text = "\n# a comment\nENFILADE_PORT 9000\n\nTOKEN\nENFILADE_PATH: /x\nEMPTY=\nexport OK=1\n"
-    (nowhere / ".env").write_text(text, encoding="utf-8")
+    (empty_folder / ".env").write_text(text, encoding="utf-8")
     app = MCPApp("Tea")
     app.add_tool(lambda: 1, name="pour")
     assert caplog.messages == []  # to import a server is not to start it
     app.run("http")
-    file = nowhere.resolve() / ".env"
+    file = empty_folder.resolve() / ".env"
     assert caplog.messages == [f"{file}, line {number}, has no effect; write NAME=value" for number in (3, 5, 6)]
 
 
@@ -494,7 +494,7 @@ def test_an_unknown_variable_is_warned_of_when_a_server_starts(
     place: str,
     name: str,
     end: str,
-    nowhere: Path,
+    empty_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -502,7 +502,7 @@ def test_an_unknown_variable_is_warned_of_when_a_server_starts(
     if place == "environment":
         monkeypatch.setenv(name, "1")
     else:
-        (nowhere / ".env").write_text(f"{name}=1\nENFILADE_PORT=7\nOTHER=1\n", encoding="utf-8")
+        (empty_folder / ".env").write_text(f"{name}=1\nENFILADE_PORT=7\nOTHER=1\n", encoding="utf-8")
     app = MCPApp("Tea")
     app.add_tool(lambda: 1, name="pour")  # a server that offers nothing says so
     assert caplog.messages == []  # to import a server is not to start it
@@ -540,11 +540,11 @@ def test_the_variables_of_the_tests_are_those_that_they_read() -> None:
 @pytest.mark.parametrize(
     "words", [["run", "server.py", "-t", "http", "-w", "2"], ["dev", "server.py"]], ids=["run", "dev"]
 )
-def test_it_is_said_once_however_many_processes_serve(words: list[str], nowhere: Path) -> None:
+def test_it_is_said_once_however_many_processes_serve(words: list[str], empty_folder: Path) -> None:
     text = SERVER.format(constructor=None, settings=None)
-    (nowhere / "server.py").write_text(text, encoding="utf-8")
+    (empty_folder / "server.py").write_text(text, encoding="utf-8")
     command = enfilade_command(*words, "-p", "{port}")
-    with ServerProcess(command, cwd=nowhere, env={"ENFILADE_PROT": "1", "NO_COLOR": "1"}) as server:
+    with ServerProcess(command, cwd=empty_folder, env={"ENFILADE_PROT": "1", "NO_COLOR": "1"}) as server:
         Http(server.port).initialize()
         server.stop()
         assert server.output.count("ENFILADE_PROT is no setting") == 1

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from clients.drivers import DRIVERS, STDIO, Driver, Place, Play, Report, drive, place_name
+from clients.drivers import DRIVERS, STDIO, Driver, PlayScript, Report, ServerLocation, drive, location_name
 from support import tooling
 from support.proxy import recording_app
 from support.servers.processes import ROOT
@@ -20,7 +20,7 @@ SERVERS = {
 
 
 @pytest.fixture(scope="session")
-def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+def play_script(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayScript]:
     """Return a function that plays a script with a client at a place, once: what came of it is kept.
 
     Only the servers of one cell run at a time. Every message that left a server on the way is held against the
@@ -29,25 +29,25 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
     folder = tmp_path_factory.mktemp("clients")
     meeting = folder / "meeting"
     meeting.mkdir()
-    reports: dict[tuple[Driver, str, Place], Report | AssertionError] = {}
+    reports: dict[tuple[Driver, str, ServerLocation], Report | AssertionError] = {}
     urls: dict[tuple[Cell, str], str] = {}
 
-    def target(script: str, place: Place) -> list[str]:
-        if place == STDIO:
+    def target(script: str, location: ServerLocation) -> list[str]:
+        if location == STDIO:
             return ["stdio", *recording_app.command(SERVERS[script], "stdio", None, folder / "stdio.jsonl")]
-        assert isinstance(place, Cell)
-        if any(cell != place for cell, _ in urls):
+        assert isinstance(location, Cell)
+        if any(cell != location for cell, _ in urls):
             servers.close()
             urls.clear()
-        if (place, script) not in urls:
-            urls[place, script] = servers.enter_context(cells.serve(place, SERVERS[script]))
-        return ["http", urls[place, script]]
+        if (location, script) not in urls:
+            urls[location, script] = servers.enter_context(cells.serve(location, SERVERS[script]))
+        return ["http", urls[location, script]]
 
-    def play_once(driver: Driver, script: str, place: Place) -> Report:
-        key = (driver, script, place)
+    def play_once(driver: Driver, script: str, location: ServerLocation) -> Report:
+        key = (driver, script, location)
         if key not in reports:
             try:
-                reports[key] = drive(driver, script, target(script, place))
+                reports[key] = drive(driver, script, target(script, location))
             except AssertionError as failure:
                 reports[key] = failure
         report = reports[key]
@@ -61,10 +61,10 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
         assert cells.validate_logs() > len(reports)
 
 
-@pytest.fixture(scope="session", params=[*chosen_cells(), STDIO], ids=place_name)
-def place(request: pytest.FixtureRequest) -> Place:
+@pytest.fixture(scope="session", params=[*chosen_cells(), STDIO], ids=location_name)
+def location(request: pytest.FixtureRequest) -> ServerLocation:
     """Return where a client meets the server: a cell of the matrix, or a pair of pipes."""
-    chosen: Place = request.param
+    chosen: ServerLocation = request.param
     return chosen
 
 

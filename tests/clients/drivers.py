@@ -103,20 +103,20 @@ class Report:
 
 STDIO = "stdio"
 
-Place = Cell | str
+ServerLocation = Cell | str
 """Where a client meets a server: in a cell of the matrix, over HTTP, or over `STDIO`."""
 
 
-def place_name(place: Place) -> str:
-    return place.name if isinstance(place, Cell) else place
+def location_name(location: ServerLocation) -> str:
+    return location.name if isinstance(location, Cell) else location
 
 
-Play = Callable[[Driver, str, Place], Report]
+PlayScript = Callable[[Driver, str, ServerLocation], Report]
 """Plays a script (the second) with a client at a place."""
 
 
 def drive(driver: Driver, script: str, target: Sequence[str]) -> Report:
-    """Play a script with a client and return what it saw.
+    """PlayScript a script with a client and return what it saw.
 
     Args:
         driver: The client.

@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 
-from clients.drivers import Driver, Place, Play, Report
+from clients.drivers import Driver, PlayScript, Report, ServerLocation
 
 PLACE = {"city": "Riga", "latitude": 56.95, "longitude": 24.11, "aliases": ["Rīga", "Рига"]}
 INVALID_PARAMS = -32602
 
 
 @pytest.fixture
-def report(play: Play, driver: Driver, place: Place) -> Report:
+def report(play_script: PlayScript, driver: Driver, location: ServerLocation) -> Report:
     """What one client saw of `server.py` at one place."""
-    return play(driver, "calls.json", place)
+    return play_script(driver, "calls.json", location)
 
 
 def test_agrees_on_the_newest_revision_it_knows(report: Report, driver: Driver) -> None:
@@ -121,9 +121,9 @@ def test_log_messages_arrive_from_the_asked_level_up(report: Report) -> None:
     assert report.logs() == [("info", "kettle on"), ("warning", "kettle boiling"), ("error", "kettle dry")]
 
 
-def test_the_quickstart_works(play: Play, driver: Driver, place: Place) -> None:
+def test_the_quickstart_works(play_script: PlayScript, driver: Driver, location: ServerLocation) -> None:
     """The newcomer's server, as the command line serves it."""
-    report = play(driver, "quickstart.json", place)
+    report = play_script(driver, "quickstart.json", location)
     assert list(report.tools) == ["add", "forecast", "countdown"]
     assert report.calls["add"]["structuredContent"] == {"result": 42}
     assert report.calls["forecast"]["structuredContent"] == {"city": "Lisbon", "celsius": 21.5, "sky": "clear"}
@@ -132,7 +132,9 @@ def test_the_quickstart_works(play: Play, driver: Driver, place: Place) -> None:
     assert report.logs() == [("info", "Counting down from 3")]
 
 
-def test_changes_reach_the_clients_user(play: Play, driver: Driver, place: Place) -> None:
+def test_changes_reach_the_clients_user(
+    play_script: PlayScript, driver: Driver, location: ServerLocation
+) -> None:
     """R-369, R-368, R-2CB, D11: by the session's stream or by a listen, whichever the client's era has."""
-    report = play(driver, "changes.json", place)
+    report = play_script(driver, "changes.json", location)
     assert report.changes() == {"tools", "prompts", "resources", "note://today"}

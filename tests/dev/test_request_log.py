@@ -18,7 +18,7 @@ from support.harness import Serving, eventually
 from support.http_client.connection import Http
 
 
-class Told:
+class ObservedServer:
     """A watched app on a real socket, and what is shown of it."""
 
     def __init__(self) -> None:
@@ -35,9 +35,9 @@ class Told:
 
 
 @pytest.fixture
-def told() -> Told:
-    told = Told()
-    app, reached = told.app, told.reached
+def observed() -> ObservedServer:
+    observed = ObservedServer()
+    app, reached = observed.app, observed.reached
 
     @app.tool
     async def talk(ctx: Context) -> str:
@@ -80,14 +80,14 @@ def told() -> Told:
         """Return all notes."""
         return "nothing"
 
-    return told
+    return observed
 
 
 STATELESS = "stateless 2026-07-28"
 
 
-def test_outcomes_in_both_eras(told: Told) -> None:
-    with Serving(ObservedApp(told.app, told.screen)) as serving:
+def test_outcomes_in_both_eras(observed: ObservedServer) -> None:
+    with Serving(ObservedApp(observed.app, observed.screen)) as serving:
         session = serving.http.initialize()
         session.call("fail")
         session.call("deny")
@@ -95,7 +95,7 @@ def test_outcomes_in_both_eras(told: Told) -> None:
         session.ask("resources/read", {"uri": "notes://all"})
         session.delete()
         serving.http.modern_call("fail")
-    lines = told.lines(11)
+    lines = observed.lines(11)
     era = "session 2025-11-25 harness 1"
     assert lines == [
         f"initialize ok {era}",
@@ -112,8 +112,8 @@ def test_outcomes_in_both_eras(told: Told) -> None:
     ]
 
 
-def test_notes_are_shown_and_sent_to_those_alone_who_asked(told: Told) -> None:
-    with Serving(ObservedApp(told.app, told.screen)) as serving:
+def test_notes_are_shown_and_sent_to_those_alone_who_asked(observed: ObservedServer) -> None:
+    with Serving(ObservedApp(observed.app, observed.screen)) as serving:
         quiet = serving.http.modern_call("talk")
         params = {"name": "talk", "arguments": {}}
         meta = {"progressToken": "p", "io.modelcontextprotocol/logLevel": "debug"}
@@ -125,7 +125,7 @@ def test_notes_are_shown_and_sent_to_those_alone_who_asked(told: Told) -> None:
         "notifications/progress",
         None,
     ]
-    lines = told.lines(8)
+    lines = observed.lines(8)
     assert lines[0] == 'talk: debug: {"step":1}'
     assert lines[2:4] == ['talk: debug: {"step":1}', "talk: 1 of 4 a quarter"]
     assert lines[5] == 'outer: debug: {"step":1}'
@@ -133,23 +133,23 @@ def test_notes_are_shown_and_sent_to_those_alone_who_asked(told: Told) -> None:
     assert lines[7].startswith("tools/call outer ok")
 
 
-def test_who_gives_up_is_told_of(told: Told) -> None:
-    with Serving(ObservedApp(told.app, told.screen)) as serving:
+def test_who_gives_up_is_told_of(observed: ObservedServer) -> None:
+    with Serving(ObservedApp(observed.app, observed.screen)) as serving:
         session = serving.http.initialize()
         with session.start_post(
             {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "wait", "arguments": {}}}
         ):
-            assert told.reached.wait(30)
+            assert observed.reached.wait(30)
             session.cancel(7)
-            assert told.lines(2)[1].startswith("tools/call wait cancelled session")
+            assert observed.lines(2)[1].startswith("tools/call wait cancelled session")
 
 
-def test_a_question_of_the_stateless_era_is_no_failure(told: Told) -> None:
-    with Serving(ObservedApp(told.app, told.screen)) as serving:
+def test_a_question_of_the_stateless_era_is_no_failure(observed: ObservedServer) -> None:
+    with Serving(ObservedApp(observed.app, observed.screen)) as serving:
         meta = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
         reply = serving.http.modern("tools/call", {"name": "ask", "arguments": {}}, meta=meta)
     assert reply.result["resultType"] == "input_required"
-    assert told.lines(1)[0].startswith(f"tools/call ask asks the client {STATELESS}")
+    assert observed.lines(1)[0].startswith(f"tools/call ask asks the client {STATELESS}")
 
 
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "talk", "arguments": {}}}
@@ -179,20 +179,22 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
 
 
 @pytest.mark.parametrize(("headers", "line", "said", "advised"), REFUSED.values(), ids=REFUSED)
-def test_a_refusal_is_explained(told: Told, headers: dict[str, Any], line: str, said: str, advised: str) -> None:
-    with Serving(ObservedApp(told.app, told.screen)) as serving:
+def test_a_refusal_is_explained(
+    observed: ObservedServer, headers: dict[str, Any], line: str, said: str, advised: str
+) -> None:
+    with Serving(ObservedApp(observed.app, observed.screen)) as serving:
         serving.http.post(CALL, **headers)
-    lines = told.lines(3 if advised else 2)
+    lines = observed.lines(3 if advised else 2)
     assert lines[0] == line
     assert said in lines[1]
     assert [each.startswith(advised) for each in lines[2:]] == ([True] if advised else [])
 
 
-def test_methods_that_nobody_offers_and_wrong_paths(told: Told) -> None:
-    with Serving(ObservedApp(told.app, told.screen)) as serving:
+def test_methods_that_nobody_offers_and_wrong_paths(observed: ObservedServer) -> None:
+    with Serving(ObservedApp(observed.app, observed.screen)) as serving:
         serving.http.initialize().ask("prompts/print")
         Http(serving.port, "/").post(CALL)
-    lines = told.lines(5)
+    lines = observed.lines(5)
     assert lines[1].startswith("prompts/print error -32601")
     assert [line for line in lines if line.startswith("POST / refused 404")]
     assert "configure the client with the complete URL, including the path" in lines

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(PATIENCE + 20)
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def python_of_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the Python of all pages, and with what is stated about the public face."""
     folder = tmp_path_factory.mktemp("types")
     for page in PAGES:
@@ -52,13 +52,13 @@ def pyright(folder: Path, names: Sequence[str]) -> list[str]:
     return checked("pyright", "--pythonpath", sys.executable, "-p", str(folder), cwd=folder)
 
 
-def test_mypy_takes_pages_and_the_public_face(written: Path) -> None:
+def test_mypy_takes_pages_and_the_public_face(python_of_pages: Path) -> None:
     """The examples are checked with the source, by `make lint`."""
-    assert mypy(written, PACKAGE, FACE.name) == []
+    assert mypy(python_of_pages, PACKAGE, FACE.name) == []
 
 
-def test_pyright_takes_pages_examples_and_the_public_face(written: Path) -> None:
-    assert pyright(written, [PACKAGE, FACE.name, str(ROOT / "examples")]) == []
+def test_pyright_takes_pages_examples_and_the_public_face(python_of_pages: Path) -> None:
+    assert pyright(python_of_pages, [PACKAGE, FACE.name, str(ROOT / "examples")]) == []
 
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])

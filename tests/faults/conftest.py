@@ -25,14 +25,14 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def _fleet(store: str) -> Iterator[ProcessCluster]:
-    with faulty_cluster(3, store) as fleet:
-        yield fleet
+def _cluster(store: str) -> Iterator[ProcessCluster]:
+    with faulty_cluster(3, store) as cluster:
+        yield cluster
 
 
 @pytest.fixture
-def fleet(_fleet: ProcessCluster) -> ProcessCluster:
+def cluster(_cluster: ProcessCluster) -> ProcessCluster:
     """Three servers; one of them may be gone, but not two, whatever the test before has done to them."""
-    if len(_fleet.running) < 2:
-        _fleet.start(*(set(range(3)) - set(_fleet.running)))
-    return _fleet
+    if len(_cluster.running) < 2:
+        _cluster.start(*(set(range(3)) - set(_cluster.running)))
+    return _cluster

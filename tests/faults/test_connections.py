@@ -1,7 +1,7 @@
 """Clients that leave, stall, cancel or come back, and servers that are stopped in the middle.
 
 The two eras part here: in the stateless one a disconnect is the cancellation (R-277), in the session era it is
-not (R-325). A test never waits for a time to pass, only for something to have happened, which the workbench's
+not (R-325). A test never waits for a time to pass, only for something to have happened, which the probe server's
 journal tells.
 """
 
@@ -27,9 +27,9 @@ LOG_ALL = {"io.modelcontextprotocol/logLevel": "debug"}
 
 
 @pytest.fixture
-def name(request: pytest.FixtureRequest, line: McpClient) -> str:
+def name(request: pytest.FixtureRequest, client: McpClient) -> str:
     """A name for the journal that no other test uses."""
-    return f"{request.node.name}-{line.revision}".replace(" ", "-")
+    return f"{request.node.name}-{client.revision}".replace(" ", "-")
 
 
 class TestDisconnect:
@@ -74,86 +74,86 @@ class TestStalling:
         for connection in connections:
             connection.close()
 
-    @pytest.mark.parametrize("line", SESSION_OR_STATELESS, indirect=True)
+    @pytest.mark.parametrize("client", SESSION_OR_STATELESS, indirect=True)
     def test_a_reader_that_never_reads_hurts_only_itself(
-        self, serving: Serving, line: McpClient, name: str
+        self, serving: Serving, client: McpClient, name: str
     ) -> None:
         """D6, S9: 13 MB of notifications for somebody who does not read: the tool ends, others are served."""
-        meta = LOG_ALL if line.stateless else None
-        waiting = line.starts("flood", name=name, messages=200, size=64 * 1024, meta=meta)
-        line.until(name, "finished")
-        assert line.call("echo", text="x").text == "x"
+        meta = LOG_ALL if client.stateless else None
+        waiting = client.starts("flood", name=name, messages=200, size=64 * 1024, meta=meta)
+        client.until(name, "finished")
+        assert client.call("echo", text="x").text == "x"
         del waiting
 
-    @pytest.mark.parametrize("line", ["stdio-session", "stdio-stateless"], indirect=True)
-    def test_a_pipe_that_is_not_read_is_not_filled_for_ever(self, line: StdioMcpClient, name: str) -> None:
+    @pytest.mark.parametrize("client", ["stdio-session", "stdio-stateless"], indirect=True)
+    def test_a_pipe_that_is_not_read_is_not_filled_for_ever(self, client: StdioMcpClient, name: str) -> None:
         """S9: notifications that find no room are dropped, results never are."""
-        meta = LOG_ALL if line.stateless else None
-        assert line.call("flood", name=name, messages=200, size=64 * 1024, meta=meta).text == "flooded"
-        assert line.call("echo", text="x").text == "x"
+        meta = LOG_ALL if client.stateless else None
+        assert client.call("flood", name=name, messages=200, size=64 * 1024, meta=meta).text == "flooded"
+        assert client.call("echo", text="x").text == "x"
 
-    def test_a_blocking_tool_blocks_nobody(self, line: McpClient, name: str) -> None:
+    def test_a_blocking_tool_blocks_nobody(self, client: McpClient, name: str) -> None:
         """D36, R-415: a `def` tool that blocks its thread delays neither a ping nor another call."""
-        blocked = line.starts("block", name=name)
-        line.until(name, "entered")
-        if line.stateless:
-            assert "tools" in line.ask("tools/list").result
+        blocked = client.starts("block", name=name)
+        client.until(name, "entered")
+        if client.stateless:
+            assert "tools" in client.ask("tools/list").result
         else:
-            assert line.ask("ping").result == {}
-        assert line.call("add", a=1, b=2).text == "3", "another `def` tool"
-        line.call("release", name=name)
+            assert client.ask("ping").result == {}
+        assert client.call("add", a=1, b=2).text == "3", "another `def` tool"
+        client.call("release", name=name)
         assert blocked().text == f"{name} released"
 
 
-@pytest.mark.parametrize("line", IN_A_SESSION_OR_PIPE, indirect=True)
+@pytest.mark.parametrize("client", IN_A_SESSION_OR_PIPE, indirect=True)
 class TestCancellation:
     """D42, R-361…R-364, R-406."""
 
     @pytest.mark.parametrize("tool", ["wait", "tell"])
-    def test_no_response_and_the_others_go_on(self, line: McpClient, name: str, tool: str) -> None:
+    def test_no_response_and_the_others_go_on(self, client: McpClient, name: str, tool: str) -> None:
         """Trap 1: only the id of the same type is meant."""
-        meta = LOG_ALL if line.stateless else None
-        number = line.starts(tool, id=500, name=f"{name}-number", meta=meta)
-        text = line.starts(tool, id="500", name=f"{name}-text", meta=meta)
-        line.until(f"{name}-number", "entered")
-        line.until(f"{name}-text", "entered")
-        line.notify("notifications/cancelled", {"requestId": 500, "reason": "enough"})
-        line.until(f"{name}-number", "cancelled")
-        assert line.journal(f"{name}-text") == ["entered"]
-        line.call("release", name=f"{name}-text")
+        meta = LOG_ALL if client.stateless else None
+        number = client.starts(tool, id=500, name=f"{name}-number", meta=meta)
+        text = client.starts(tool, id="500", name=f"{name}-text", meta=meta)
+        client.until(f"{name}-number", "entered")
+        client.until(f"{name}-text", "entered")
+        client.notify("notifications/cancelled", {"requestId": 500, "reason": "enough"})
+        client.until(f"{name}-number", "cancelled")
+        assert client.journal(f"{name}-text") == ["entered"]
+        client.call("release", name=f"{name}-text")
         assert text().response is not None
-        if line.over_http:
+        if client.over_http:
             assert number().response is None, "R-362: the response ends without an answer"
         else:
-            assert isinstance(line, StdioMcpClient)
-            line.stdio.take_notifications()
-            assert line.call("echo", text="next").text == "next"
-            assert line.stdio.stashed == [], "nothing came for the cancelled id"
-        assert line.call("echo", id=500, text="the id is free again").text == "the id is free again"
+            assert isinstance(client, StdioMcpClient)
+            client.stdio.take_notifications()
+            assert client.call("echo", text="next").text == "next"
+            assert client.stdio.stashed == [], "nothing came for the cancelled id"
+        assert client.call("echo", id=500, text="the id is free again").text == "the id is free again"
 
-    def test_a_plain_function(self, line: McpClient, name: str) -> None:
+    def test_a_plain_function(self, client: McpClient, name: str) -> None:
         """The thread cannot be stopped, but nobody is kept waiting and its result goes nowhere."""
-        blocked = line.starts("block", id=600, name=name)
-        line.until(name, "entered")
-        line.notify("notifications/cancelled", {"requestId": 600})
-        if line.over_http:
+        blocked = client.starts("block", id=600, name=name)
+        client.until(name, "entered")
+        client.notify("notifications/cancelled", {"requestId": 600})
+        if client.over_http:
             assert blocked().response is None
-        line.call("release", name=name)
-        line.until(name, "finished")
-        if isinstance(line, StdioMcpClient):
-            assert line.stdio.stashed == []
+        client.call("release", name=name)
+        client.until(name, "finished")
+        if isinstance(client, StdioMcpClient):
+            assert client.stdio.stashed == []
 
     @pytest.mark.parametrize(
         "params",
         [None, {}, *({"requestId": id} for id in ("nobody", 5, "700", None, 1.5, []))],
         ids=str,
     )
-    def test_what_cancels_nothing(self, line: McpClient, params: Any, name: str) -> None:
+    def test_what_cancels_nothing(self, client: McpClient, params: Any, name: str) -> None:
         """R-363: unknown and malformed ones are ignored in silence."""
-        waiting = line.starts("wait", id=700, name=name)
-        line.until(name, "entered")
-        line.notify("notifications/cancelled", params)
-        line.call("release", name=name)
+        waiting = client.starts("wait", id=700, name=name)
+        client.until(name, "entered")
+        client.notify("notifications/cancelled", params)
+        client.call("release", name=name)
         assert waiting().text == f"{name} released"
 
 
@@ -186,12 +186,12 @@ def test_delete_ends_what_runs(http: Http, tool: str) -> None:
 
 
 @pytest.mark.parametrize("tool", ["wait", "tell", "block"])
-@pytest.mark.parametrize("line", ["http-session", "http-stateless"])
-def test_a_deadline_over_http(line: str, tool: str) -> None:
+@pytest.mark.parametrize("client_kind", ["http-session", "http-stateless"])
+def test_a_deadline_over_http(client_kind: str, tool: str) -> None:
     """Idea 5: a request that takes too long ends in an error, and its handler is cancelled."""
     with Serving(ProbeServer(settings=Settings(request_timeout=0.2))) as serving:
         call = {"name": tool, "arguments": {"name": "late"}}
-        if line == "http-stateless":
+        if client_kind == "http-stateless":
             reply = serving.http.modern("tools/call", call, meta=LOG_ALL)
         else:
             reply = serving.http.initialize().ask("tools/call", call)
@@ -213,10 +213,10 @@ def test_a_deadline_over_stdio(claim: str | None) -> None:
 
 
 @pytest.mark.parametrize("tool", ["leave", "leave_from_the_loop"])
-def test_sys_exit_in_a_tool_is_one_failed_call(line: McpClient, tool: str) -> None:
-    outcome = line.call(tool)
+def test_sys_exit_in_a_tool_is_one_failed_call(client: McpClient, tool: str) -> None:
+    outcome = client.call(tool)
     assert outcome.result["isError"] is True
-    assert line.call("echo", text="still here").text == "still here"
+    assert client.call("echo", text="still here").text == "still here"
 
 
 class TestProcesses:

@@ -17,7 +17,7 @@ EVENTS = 1000
 CUTS = 20
 
 
-def ways_to_cut(fleet: ProcessCluster, stream: Stream, token: str) -> list[Callable[[], object]]:
+def ways_to_cut(cluster: ProcessCluster, stream: Stream, token: str) -> list[Callable[[], object]]:
     """Return what may happen to the connection of a stream."""
 
     def its(hop: ProxiedExchange) -> bool:
@@ -26,19 +26,19 @@ def ways_to_cut(fleet: ProcessCluster, stream: Stream, token: str) -> list[Calla
     return [
         stream.cut,
         lambda: stream.cut(reset=True),
-        lambda: fleet.proxy.cut(its),
-        lambda: fleet.proxy.cut(its, reset=False),
-        lambda: fleet.proxy.strand(its),
+        lambda: cluster.proxy.cut(its),
+        lambda: cluster.proxy.cut(its, reset=False),
+        lambda: cluster.proxy.strand(its),
     ]
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_a_client_is_cut_off_twenty_times_within_a_thousand_events(fleet: ProcessCluster, round: int) -> None:
+def test_a_client_is_cut_off_twenty_times_within_a_thousand_events(cluster: ProcessCluster, round: int) -> None:
     """R-351: each time it comes back to another worker than before, for exactly what it has not seen."""
     chance = seeded()
-    client = client_of(fleet, chance)
+    client = client_of(cluster, chance)
     with client.call("count", n=EVENTS, pause=0.0005, size=chance.choice([0, 0, 300])) as stream:
-        ways = ways_to_cut(fleet, stream, client.session.token)
+        ways = ways_to_cut(cluster, stream, client.session.token)
         for at in sorted(chance.sample(range(1, EVENTS), CUTS)):
             stream.until(lambda _: len(numbers(stream)) >= at)
             chance.choice(ways)()
@@ -48,11 +48,11 @@ def test_a_client_is_cut_off_twenty_times_within_a_thousand_events(fleet: Proces
 
 @pytest.mark.parametrize("round", range(LOOPS))
 def test_a_client_comes_back_while_its_old_connection_seems_to_be_there(
-    fleet: ProcessCluster, round: int
+    cluster: ProcessCluster, round: int
 ) -> None:
     """R-351, D23: whoever comes for the rest gets it, and the connection before ends without the outcome."""
     chance = seeded()
-    client = client_of(fleet, chance)
+    client = client_of(cluster, chance)
     params = {"name": "count", "arguments": {"n": 200, "pause": 0.002}}
     waiting = client.session.start("tools/call", params, id="first")
     with Stream(client.session, waiting, "first") as first:
@@ -67,10 +67,10 @@ def test_a_client_comes_back_while_its_old_connection_seems_to_be_there(
 
 @pytest.mark.parametrize("round", range(LOOPS))
 def test_the_user_is_asked_and_answers_while_the_client_is_cut_off(
-    fleet: ProcessCluster, round: int, tmp_path_factory: pytest.TempPathFactory
+    cluster: ProcessCluster, round: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """R-325, R-334: the call goes on without its client, which finds the outcome when it comes back."""
-    client = client_of(fleet, seeded(), ELICITS)
+    client = client_of(cluster, seeded(), ELICITS)
     ledger = tmp_path_factory.mktemp("ledger") / "ledger"
     with client.call("charge", ledger=str(ledger)) as stream:
         question = stream.until(lambda message: message.get("method") == "elicitation/create")

@@ -31,7 +31,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 
 @pytest.fixture(scope="module")
-def fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ProcessCluster]]:
+def cluster_on(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ProcessCluster]]:
     """Two servers for each store, started when they are first needed."""
     with ExitStack() as stack:
         started: dict[str, ProcessCluster] = {}
@@ -77,7 +77,7 @@ def probe(port: int) -> int:
     return status
 
 
-def status_of_call(fleet: ProcessCluster, session: HttpSession, index: int) -> int:
+def status_of_call(cluster: ProcessCluster, session: HttpSession, index: int) -> int:
     params = {"name": "echo", "arguments": {"text": "there?"}}
     return session.ask("tools/call", params, id="there", x_backend=str(index)).status
 
@@ -86,23 +86,23 @@ def status_of_call(fleet: ProcessCluster, session: HttpSession, index: int) -> i
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("round", range(LOOPS))
 def test_the_store_is_emptied_and_a_worker_is_replaced(
-    fleets: Callable[[str], ProcessCluster], file: Path, valkey: Valkey, way: str, round: int
+    cluster_on: Callable[[str], ProcessCluster], file: Path, valkey: Valkey, way: str, round: int
 ) -> None:
     """R-310, R-315: no session that was or is given out is lost, whoever gave it; what was ended stays ended."""
-    fleet = fleets(f"sqlite:///{file}" if way in OF_SQLITE else valkey.url)
-    old = Http(fleet.port).initialize()
-    ended = Http(fleet.port).initialize()
+    cluster = cluster_on(f"sqlite:///{file}" if way in OF_SQLITE else valkey.url)
+    old = Http(cluster.port).initialize()
+    ended = Http(cluster.port).initialize()
     assert ended.delete().status == 204
-    assert [status_of_call(fleet, ended, index) for index in (0, 1)] == [404, 404]
+    assert [status_of_call(cluster, ended, index) for index in (0, 1)] == [404, 404]
     killed = round % 2
     empty(way, file, valkey)
-    fleet.kill(killed)
-    fleet.start(killed)
-    sessions = [Http(fleet.port).initialize() for _ in range(16)]
+    cluster.kill(killed)
+    cluster.start(killed)
+    sessions = [Http(cluster.port).initialize() for _ in range(16)]
     for number, session in enumerate([old, *sessions]):
-        seen = [status_of_call(fleet, session, index) for index in (0, 1)]
-        assert seen == [200, 200], (number, seen, fleet.output())
-    assert [status_of_call(fleet, ended, index) for index in (0, 1)] == [404, 404]
+        seen = [status_of_call(cluster, session, index) for index in (0, 1)]
+        assert seen == [200, 200], (number, seen, cluster.output())
+    assert [status_of_call(cluster, ended, index) for index in (0, 1)] == [404, 404]
     for index in (0, 1):
-        eventually(lambda index=index: probe(fleet.servers[index].port) == 200)  # type: ignore[misc]
-    assert fleet.servers[1 - killed].output.count("the store was emptied") >= 1
+        eventually(lambda index=index: probe(cluster.servers[index].port) == 200)  # type: ignore[misc]
+    assert cluster.servers[1 - killed].output.count("the store was emptied") >= 1

@@ -110,19 +110,19 @@ ONCE = settings(
 )
 
 
-@pytest.mark.parametrize("line", ["http-session", "http-stateless"], indirect=True)
-def test_over_http(line: HttpMcpClient, http: Http) -> None:
+@pytest.mark.parametrize("client", ["http-session", "http-stateless"], indirect=True)
+def test_over_http(client: HttpMcpClient, http: Http) -> None:
     @ONCE
     @given(bodies)
     def run(body: bytes) -> None:
         message = parsed(body)
         method = message.get("method") if isinstance(message, dict) else None
         spoken = isinstance(method, str) and method.isascii() and method.isprintable()
-        headers: dict[str, HeaderValue] = {"mcp_protocol_version": line.revision}
+        headers: dict[str, HeaderValue] = {"mcp_protocol_version": client.revision}
         if spoken:
             headers["mcp_method"] = method
-        if line.session is not None:
-            headers = line.session.headers
+        if client.session is not None:
+            headers = client.session.headers
         reply = http.post(body, **headers)
         if reply.status == 202:
             assert reply.body == b""
@@ -134,13 +134,13 @@ def test_over_http(line: HttpMcpClient, http: Http) -> None:
             assert ("error" in response) or answer_is_due(body), body
 
     run()
-    assert "tools" in line.ask("tools/list").result
+    assert "tools" in client.ask("tools/list").result
 
 
-@pytest.mark.parametrize("line", ["stdio-session", "stdio-stateless"], indirect=True)
-def test_over_stdio(line: StdioMcpClient) -> None:
+@pytest.mark.parametrize("client", ["stdio-session", "stdio-stateless"], indirect=True)
+def test_over_stdio(client: StdioMcpClient) -> None:
     """A request behind each message comes back once, and before it at most the one answer."""
-    stdio = line.stdio
+    stdio = client.stdio
     count = 0
 
     @ONCE

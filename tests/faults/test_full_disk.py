@@ -66,19 +66,19 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fleet(file: Path) -> Iterator[ProcessCluster]:
-    with faulty_cluster(2, f"sqlite:///{file}") as fleet:
-        yield fleet
+def cluster(file: Path) -> Iterator[ProcessCluster]:
+    with faulty_cluster(2, f"sqlite:///{file}") as cluster:
+        yield cluster
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_files_may_not_grow(fleet: ProcessCluster, file: Path, round: int) -> None:
+def test_files_may_not_grow(cluster: ProcessCluster, file: Path, round: int) -> None:
     chance = seeded()
-    client, asker = client_of(fleet, chance), client_of(fleet, chance)
-    check_serves(fleet, client)
+    client, asker = client_of(cluster, chance), client_of(cluster, chance)
+    check_serves(cluster, client)
 
     def limit(size: int) -> None:
-        for index in fleet.running:
+        for index in cluster.running:
             params = {"name": "limit_files", "arguments": {"size": size}}
             assert not asker.session.ask("tools/call", params, x_backend=str(index)).result.get("isError")
 
@@ -90,14 +90,14 @@ def test_files_may_not_grow(fleet: ProcessCluster, file: Path, round: int) -> No
             check_refused(
                 first_refusal(lambda: client.session.ask("logging/setLevel", {"level": "debug"}, id="level"))
             )
-            check_serves(fleet, client)
+            check_serves(cluster, client)
             streams_go_on(client)
             cut.cut()
         finally:
             limit(-1)
         check_whole_or_unknown(cut, 200)
     serves_again(client)
-    check_serves(fleet, asker)
+    check_serves(cluster, asker)
     assert client.session.call("check_file", file=str(file)).result["content"][0]["text"] == "ok"
 
 

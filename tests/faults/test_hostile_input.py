@@ -43,10 +43,10 @@ class Row:
     tool: str | None = "echo"
 
 
-def members(line: McpClient, *more: bytes) -> bytes:
+def members(client: McpClient, *more: bytes) -> bytes:
     """Return the params of a request in the era of a line."""
     meta = b'"_meta":' + json.dumps(stateless_meta()).encode()
-    return b"{" + b",".join([*more, *([meta] if line.stateless else [])]) + b"}"
+    return b"{" + b",".join([*more, *([meta] if client.stateless else [])]) + b"}"
 
 
 Body = Callable[[McpClient], bytes]
@@ -55,8 +55,8 @@ Body = Callable[[McpClient], bytes]
 def call(arguments: bytes = b'{"text":"x"}', *, id: bytes = b"1", tool: bytes = b'"echo"') -> Body:
     """Return what makes a `tools/call` of raw parts."""
 
-    def make(line: McpClient) -> bytes:
-        params = members(line, b'"name":' + tool, b'"arguments":' + arguments)
+    def make(client: McpClient) -> bytes:
+        params = members(client, b'"name":' + tool, b'"arguments":' + arguments)
         return b'{"jsonrpc":"2.0","id":' + id + b',"method":"tools/call","params":' + params + b"}"
 
     return make
@@ -179,8 +179,8 @@ def outcome(message: dict[str, Any]) -> int | str:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_one_clear_outcome(line: McpClient, row: Row) -> None:
-    message = line.raw(row.body(line), method=row.method, name=row.tool)
+def test_one_clear_outcome(client: McpClient, row: Row) -> None:
+    message = client.raw(row.body(client), method=row.method, name=row.tool)
     assert outcome(message) in row.expected, message
     if outcome(message) == PARSE:
         assert message["id"] is None, "C-18: what cannot be parsed has no readable id"
@@ -190,41 +190,41 @@ def test_one_clear_outcome(line: McpClient, row: Row) -> None:
     assert len(text) < 300_000, "an error does not repeat everything that was sent"
     assert "Traceback" not in text
     assert "/" + "site-packages" not in text
-    assert "tools" in line.ask("tools/list").result
+    assert "tools" in client.ask("tools/list").result
 
 
-def test_what_cannot_be_said_in_the_other_era(line: McpClient) -> None:
+def test_what_cannot_be_said_in_the_other_era(client: McpClient) -> None:
     """D41: null params are no params; only the stateless era misses the metadata that would be in them."""
     body = b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":null}'
-    if line.stateless and not line.over_http:
+    if client.stateless and not client.over_http:
         pytest.skip("on stdio the metadata is what makes the era")
-    assert outcome(line.raw(body, method="tools/list")) == (BAD_PARAMS if line.stateless else OK)
+    assert outcome(client.raw(body, method="tools/list")) == (BAD_PARAMS if client.stateless else OK)
 
 
-def test_one_and_its_text_are_two_ids(line: McpClient) -> None:
+def test_one_and_its_text_are_two_ids(client: McpClient) -> None:
     """D5: `1` and `"1"` in flight together, answered in the other order."""
-    number, text = line.starts("wait", id=1, name="number"), line.starts("wait", id="1", name="text")
-    line.until("number", "entered")
-    line.until("text", "entered")
-    line.call("release", name="text")
-    line.until("text", "finished")
-    line.call("release", name="number")
+    number, text = client.starts("wait", id=1, name="number"), client.starts("wait", id="1", name="text")
+    client.until("number", "entered")
+    client.until("text", "entered")
+    client.call("release", name="text")
+    client.until("text", "finished")
+    client.call("release", name="number")
     assert (number().text, text().text) == ("number released", "text released")
 
 
-def test_the_same_id_twice_in_flight(line: McpClient) -> None:
+def test_the_same_id_twice_in_flight(client: McpClient) -> None:
     """D5b, R-307, R-210, R-413: both are served, and neither disturbs the other.
 
     Clients must not do so, but some that people have do: each conversation of a shared session counts from 1.
     """
-    name = f"twice-{line.revision}-{line.over_http}"
-    first = line.starts("wait", id="same", name=name)
-    line.until(name, "entered")
-    second = line.call("echo", id="same", text="me too")
+    name = f"twice-{client.revision}-{client.over_http}"
+    first = client.starts("wait", id="same", name=name)
+    client.until(name, "entered")
+    second = client.call("echo", id="same", text="me too")
     assert second.text == "me too"
-    line.call("release", name=name)
+    client.call("release", name=name)
     assert first().text == f"{name} released"
-    assert line.call("echo", id="same", text="again").text == "again", "a finished id may come again"
+    assert client.call("echo", id="same", text="again").text == "again", "a finished id may come again"
 
 
 def test_80_megabytes_over_http(http: Http) -> None:
@@ -237,16 +237,16 @@ def test_80_megabytes_over_http(http: Http) -> None:
     assert http.modern("tools/list").status == 200
 
 
-def test_80_megabytes_over_stdio(line: McpClient) -> None:
+def test_80_megabytes_over_stdio(client: McpClient) -> None:
     """D20: a line that is too long is skipped, not collected."""
-    if not isinstance(line, StdioMcpClient):
+    if not isinstance(client, StdioMcpClient):
         pytest.skip("a line is of stdio")
-    process = psutil.Process(line.stdio.process.pid)
+    process = psutil.Process(client.stdio.process.pid)
     before = process.memory_info().rss
-    message = line.raw(b" " * (80 * 1024 * 1024) + b"{}")
+    message = client.raw(b" " * (80 * 1024 * 1024) + b"{}")
     assert (outcome(message), message["id"]) == (INVALID, None)
     assert process.memory_info().rss - before < 40 * 1024 * 1024
-    assert "tools" in line.ask("tools/list").result
+    assert "tools" in client.ask("tools/list").result
 
 
 def test_lines_around_the_limit() -> None:

@@ -101,8 +101,8 @@ class Play:
         came_back: how many came with one of their own, and were let in.
     """
 
-    def __init__(self, crew: InProcessCluster, visitors: list[Visitor], chance: random.Random) -> None:
-        self.crew, self.visitors, self.chance = crew, visitors, chance
+    def __init__(self, cluster: InProcessCluster, visitors: list[Visitor], chance: random.Random) -> None:
+        self.cluster, self.visitors, self.chance = cluster, visitors, chance
         self.refused = self.came_back = 0
 
     def any_id(self, visitor: Visitor) -> tuple[str, bool]:
@@ -128,7 +128,7 @@ class Play:
 
     async def step(self, visitor: Visitor) -> None:
         """Let one of the visitors do something at one of the workers."""
-        worker = self.chance.randrange(len(self.crew.apps))
+        worker = self.chance.randrange(len(self.cluster.apps))
         act = self.chance.choice(
             ["say", "say", "ask", "open", "back", "back", "back", "cut", "answer", "steal", "release"]
         )
@@ -136,7 +136,7 @@ class Play:
         if act in ("say", "ask"):
             mark = visitor.mark()
             if act == "ask":
-                self.crew.release(mark)
+                self.cluster.release(mark)
                 visitor.open.append(client.call("ask", worker, name=mark))
             else:
                 hold = self.chance.choice([-1, 1, 2])
@@ -153,11 +153,11 @@ class Play:
                 question = self.chance.choice(of.questions)
                 await client.post({"jsonrpc": "2.0", "id": question["id"], "result": answer}, worker).finish()
         elif act == "release":
-            self.crew.release(f"mark-{visitor.number}-{self.chance.randint(1, max(1, visitor.calls))}")
+            self.cluster.release(f"mark-{visitor.number}-{self.chance.randint(1, max(1, visitor.calls))}")
         elif act == "steal":
             other = self.chance.choice(self.visitors)
             if other.user != visitor.user and other.ids:
-                thief = ClusterClient(self.crew, other.client.token, "2025-11-25", x_user=visitor.user)
+                thief = ClusterClient(self.cluster, other.client.token, "2025-11-25", x_user=visitor.user)
                 stolen = await thief.get(self.chance.choice(other.ids), worker).finish()
                 assert stolen.status == 404
         else:
@@ -183,7 +183,7 @@ class Play:
                 visitor.check()
         for visitor in self.visitors:
             for call in range(1, visitor.calls + 1):
-                self.crew.release(f"mark-{visitor.number}-{call}")
+                self.cluster.release(f"mark-{visitor.number}-{call}")
         await asyncio.sleep(0)
         for visitor in self.visitors:
             for each in visitor.open:
@@ -196,7 +196,7 @@ class Play:
         for visitor in self.visitors:
             calls.append(await visitor.client.call("say", name=visitor.mark(), count=2).finish())
         for visitor, call, foreign in zip(self.visitors, calls, calls[1:] + calls[:1], strict=True):
-            again = await visitor.client.get(call.ids[0], len(self.crew.apps) - 1).finish()
+            again = await visitor.client.get(call.ids[0], len(self.cluster.apps) - 1).finish()
             assert again.texts == call.texts
             assert await visitor.client.refused(foreign.ids[0]) == 400
 
@@ -207,14 +207,14 @@ def by_header(scope: Any) -> str | None:
 
 
 async def play(stores: list[Any], chance: random.Random, steps: int = STEPS, **options: Any) -> Play:
-    async with running_cluster(stores, QUICK, **options) as crew:
-        for app in crew.apps:
+    async with running_cluster(stores, QUICK, **options) as cluster:
+        for app in cluster.apps:
             app.endpoint._principal = by_header
         visitors = []
         for number, user in enumerate(USERS * 2):
-            client = await crew.client(worker=number % len(stores), x_user=user)
+            client = await cluster.client(worker=number % len(stores), x_user=user)
             visitors.append(Visitor(client, number, user))
-        stage = Play(crew, visitors, chance)
+        stage = Play(cluster, visitors, chance)
         await stage.run(steps)
         if "event_store" not in options:
             await stage.everybody_has_what_is_theirs()
@@ -248,8 +248,8 @@ async def test_nobody_reads_what_was_said_to_another(kind: str, turn: int, tmp_p
 
 async def leaks(stores: list[Any], **options: Any) -> bool:
     """Say whether what one session was told reaches another that comes with its event id, or is handed it."""
-    async with running_cluster(stores, **options) as crew:
-        one, other = await crew.client(), await crew.client()
+    async with running_cluster(stores, **options) as cluster:
+        one, other = await cluster.client(), await cluster.client()
         told = await one.call("say", name="mark-1-1", count=3).finish()
         own = await other.call("say", name="mark-2-1", count=3).finish()
         bodies = [

@@ -49,13 +49,15 @@ def check_told_again(client: ResumingClient, stream: Stream, chance: random.Rand
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_the_worker_that_serves_a_stream_is_killed(fleet: ProcessCluster, round: int) -> None:
+def test_the_worker_that_serves_a_stream_is_killed(cluster: ProcessCluster, round: int) -> None:
     """At any moment, from before the first event to after the last."""
     chance = seeded()
-    client = client_of(fleet, chance)
+    client = client_of(cluster, chance)
     with client.call("count", n=EVENTS, pause=PAUSE) as stream:
         next(stream)
-        killed = threading.Timer(chance.uniform(0, 1.2 * EVENTS * PAUSE), fleet.kill, (int(stream.served_by[0]),))
+        killed = threading.Timer(
+            chance.uniform(0, 1.2 * EVENTS * PAUSE), cluster.kill, (int(stream.served_by[0]),)
+        )
         killed.start()
         try:
             check_whole_or_given_up(stream, EVENTS)
@@ -63,7 +65,7 @@ def test_the_worker_that_serves_a_stream_is_killed(fleet: ProcessCluster, round:
             killed.join()
     if stream.outcome is not None:
         check_told_again(client, stream, chance)
-    check_serves(fleet, client)
+    check_serves(cluster, client)
 
 
 @contextlib.contextmanager
@@ -88,35 +90,35 @@ def _writes_held_up(store: str, seconds: float) -> Iterator[None]:
 
 @pytest.mark.parametrize("round", range(LOOPS))
 def test_the_worker_is_killed_at_its_first_event_while_the_store_is_slow(
-    fleet: ProcessCluster, store: str, round: int
+    cluster: ProcessCluster, store: str, round: int
 ) -> None:
     """R-351: no event is given out before the store knows of its stream, however soon its worker dies then."""
-    client = client_of(fleet, seeded())
+    client = client_of(cluster, seeded())
     with _writes_held_up(store, 0.4), client.call("count", n=EVENTS, pause=0.05) as stream:
         next(stream)
-        fleet.kill(int(stream.served_by[0]))
+        cluster.kill(int(stream.served_by[0]))
         assert not check_whole_or_given_up(stream, EVENTS)
-    check_serves(fleet, client)
+    check_serves(cluster, client)
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_the_worker_is_killed_before_it_has_said_anything(fleet: ProcessCluster, round: int) -> None:
+def test_the_worker_is_killed_before_it_has_said_anything(cluster: ProcessCluster, round: int) -> None:
     """A request without an event has nothing to be resumed by: its connection breaks, and nothing hangs."""
-    client = client_of(fleet, seeded())
+    client = client_of(cluster, seeded())
     request = client.call("nap", seconds=60)
-    (serving,) = eventually(lambda: [hop.backend for hop in fleet.proxy.under_way(_unanswered)])
+    (serving,) = eventually(lambda: [hop.backend for hop in cluster.proxy.under_way(_unanswered)])
     assert serving is not None
-    fleet.kill(serving)
+    cluster.kill(serving)
     with pytest.raises(Lost):
         request.finish()
-    check_serves(fleet, client)
+    check_serves(cluster, client)
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_a_worker_that_reads_a_stream_for_another_is_killed(fleet: ProcessCluster, round: int) -> None:
+def test_a_worker_that_reads_a_stream_for_another_is_killed(cluster: ProcessCluster, round: int) -> None:
     """The work goes on where it is, and the client comes back for all of it."""
     chance = seeded()
-    client = client_of(fleet, chance)
+    client = client_of(cluster, chance)
     with client.call("count", n=EVENTS, pause=PAUSE) as stream:
         at = chance.randrange(1, EVENTS // 2)
         stream.until(lambda _: len(numbers(stream)) >= at)
@@ -125,36 +127,36 @@ def test_a_worker_that_reads_a_stream_for_another_is_killed(fleet: ProcessCluste
             next(stream)
         reader, worker = int(stream.served_by[1]), int(stream.served_by[0])
         assert reader != worker
-        fleet.kill(reader)
+        cluster.kill(reader)
         check_whole(stream, EVENTS)
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["connected", "cut"])
 @pytest.mark.parametrize("round", range(LOOPS))
 def test_the_worker_is_killed_while_it_waits_for_the_user(
-    fleet: ProcessCluster, tmp_path: Path, round: int, cut: bool
+    cluster: ProcessCluster, tmp_path: Path, round: int, cut: bool
 ) -> None:
     """The call ends with the error; the answer that comes afterwards is taken, and nothing is charged."""
     ledger = tmp_path / "ledger"
-    client = client_of(fleet, seeded(), ELICITS)
+    client = client_of(cluster, seeded(), ELICITS)
     with client.call("charge", ledger=str(ledger)) as stream:
         question = stream.until(lambda message: message.get("method") == "elicitation/create")
         if cut:
             stream.cut()
-        fleet.kill(int(stream.served_by[0]))
+        cluster.kill(int(stream.served_by[0]))
         check_given_up(stream.finish())
     assert client.answer(question, {"action": "accept", "content": {"sure": True}}).status == 202
-    check_serves(fleet, client)
+    check_serves(cluster, client)
     assert not ledger.exists()
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_the_seat_of_a_killed_worker_is_free(fleet: ProcessCluster, round: int) -> None:
+def test_the_seat_of_a_killed_worker_is_free(cluster: ProcessCluster, round: int) -> None:
     """R-330: the one stream that a session may have open by GET is not taken by the dead."""
-    client = client_of(fleet, seeded())
+    client = client_of(cluster, seeded())
     client.session.ask("resources/subscribe", {"uri": "note://a"})
     with opened(client):
-        fleet.kill(serving_get(fleet))
+        cluster.kill(serving_get(cluster))
     with opened(client) as second:
         assert client.session.call("announce", uri="note://a").status == 200
         told = second.until(lambda message: message.get("method") == "notifications/resources/updated")

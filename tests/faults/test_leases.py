@@ -16,18 +16,18 @@ LEASE = 2.0
 
 
 @pytest.fixture(scope="module")
-def leased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
+def leased_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
     """Two servers."""
     folder: Path = tmp_path_factory.mktemp("leased")
     settings = {**SETTINGS, "FAULTY_LEASE": str(LEASE)}
-    with ProcessCluster(2, COMMAND, f"sqlite:///{folder / 'shared.db'}", settings) as fleet:
-        yield fleet
+    with ProcessCluster(2, COMMAND, f"sqlite:///{folder / 'shared.db'}", settings) as cluster:
+        yield cluster
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_a_worker_that_lives_longer_than_a_lease_is_alive(leased: ProcessCluster, round: int) -> None:
+def test_a_worker_that_lives_longer_than_a_lease_is_alive(leased_cluster: ProcessCluster, round: int) -> None:
     """R-351: whoever reads its stream at another worker waits for it, and gets all of it."""
-    client = client_of(leased, seeded())
+    client = client_of(leased_cluster, seeded())
     with client.call("count", n=2, pause=2 * LEASE) as stream:
         next(stream)
         stream.cut()

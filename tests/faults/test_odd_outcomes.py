@@ -45,9 +45,9 @@ def http(served: Serving) -> Http:
 
 
 @pytest.fixture(params=CLIENT_KINDS, scope="module")
-def line(request: pytest.FixtureRequest, served: Serving) -> Iterator[McpClient]:
-    with open_client(request.param, served.http, SCRIPT) as line:
-        yield line
+def client(request: pytest.FixtureRequest, served: Serving) -> Iterator[McpClient]:
+    with open_client(request.param, served.http, SCRIPT) as client:
+        yield client
 
 
 def check_masked(response: Message | None) -> None:
@@ -71,69 +71,69 @@ def check_cancelled(response: Message | None) -> None:
     )
 
 
-def check(line: McpClient, way: str, response: Message | None) -> None:
+def check(client: McpClient, way: str, response: Message | None) -> None:
     """Check the one outcome of a way to end."""
-    if way == "cancelled-by-its-child" and line.over_http:  # whose task may be its host's to cancel
+    if way == "cancelled-by-its-child" and client.over_http:  # whose task may be its host's to cancel
         check_cancelled(response)
     else:
         check_masked(response)
 
 
-def check_alive(line: McpClient) -> None:
-    assert line.call("echo", text="still here").text == "still here"
+def check_alive(client: McpClient) -> None:
+    assert client.call("echo", text="still here").text == "still here"
 
 
 class TestEveryWay:
     @pytest.mark.parametrize("way", WAYS)
-    def test_in_tools(self, line: McpClient, way: str) -> None:
+    def test_in_tools(self, client: McpClient, way: str) -> None:
         for tool in IN_ANY_WAY:
-            outcome = line.call(tool, way=way)
-            check(line, way, outcome.response)
+            outcome = client.call(tool, way=way)
+            check(client, way, outcome.response)
             if way != "cancelled-by-its-child":
                 assert "result" in (outcome.response or {}), "the model reads of it"
-        check_alive(line)
+        check_alive(client)
 
     @pytest.mark.parametrize("way", RAISED)
-    def test_in_threads(self, line: McpClient, way: str) -> None:
-        check(line, way, line.call("plain", way=way).response)
-        check_alive(line)
+    def test_in_threads(self, client: McpClient, way: str) -> None:
+        check(client, way, client.call("plain", way=way).response)
+        check_alive(client)
 
     @pytest.mark.parametrize("way", WAYS)
-    def test_in_what_a_tool_calls(self, line: McpClient, way: str) -> None:
+    def test_in_what_a_tool_calls(self, client: McpClient, way: str) -> None:
         for tool in ROUNDABOUT:
-            check(line, way, line.call(tool, way=way).response)
-        check_alive(line)
+            check(client, way, client.call(tool, way=way).response)
+        check_alive(client)
 
     @pytest.mark.parametrize("way", WAYS)
-    def test_in_resources_prompts_and_completions(self, line: McpClient, way: str) -> None:
+    def test_in_resources_prompts_and_completions(self, client: McpClient, way: str) -> None:
         prompt = {"type": "ref/prompt", "name": "ends"}
         completion = {"ref": prompt, "argument": {"name": "way", "value": way}}
-        check(line, way, line.ask("resources/read", {"uri": f"odd://{way}"}).response)
-        check(line, way, line.ask("prompts/get", {"name": "ends", "arguments": {"way": way}}).response)
-        check(line, way, line.ask("completion/complete", completion).response)
-        check_alive(line)
+        check(client, way, client.ask("resources/read", {"uri": f"odd://{way}"}).response)
+        check(client, way, client.ask("prompts/get", {"name": "ends", "arguments": {"way": way}}).response)
+        check(client, way, client.ask("completion/complete", completion).response)
+        check_alive(client)
 
     @pytest.mark.parametrize("way", WAYS)
-    def test_in_middleware(self, line: McpClient, way: str) -> None:
+    def test_in_middleware(self, client: McpClient, way: str) -> None:
         for where in ("middleware", "middleware, on the way back"):
             for method, params in (
                 ("tools/list", {}),
                 ("tools/call", {"name": "echo", "arguments": {"text": "x"}}),
             ):
-                check(line, way, line.ask(method, params, meta={WAY: way, WHERE: where}).response)
-        check_alive(line)
+                check(client, way, client.ask(method, params, meta={WAY: way, WHERE: where}).response)
+        check_alive(client)
 
     @pytest.mark.parametrize("way", WAYS)
-    def test_in_dependencies(self, line: McpClient, way: str) -> None:
+    def test_in_dependencies(self, client: McpClient, way: str) -> None:
         plainly = ("entering_plainly", "leaving_plainly") if way in RAISED else ()
         for tool in ("entering", "leaving", *plainly):
-            check(line, way, line.call(tool, meta={WAY: way}).response)
-        check_alive(line)
+            check(client, way, client.call(tool, meta={WAY: way}).response)
+        check_alive(client)
 
     @pytest.mark.parametrize("way", RAISED)
-    def test_in_lookups_of_secrets(self, line: McpClient, way: str) -> None:
-        check(line, way, line.call(f"secret_{way.replace('-', '_')}").response)
-        check_alive(line)
+    def test_in_lookups_of_secrets(self, client: McpClient, way: str) -> None:
+        check(client, way, client.call(f"secret_{way.replace('-', '_')}").response)
+        check_alive(client)
 
 
 class TestAnswerModes:
@@ -187,11 +187,11 @@ class TestAnswerModes:
         check(HttpMcpClient(http, session), way, resumed.read().response)
 
 
-def test_the_log_has_the_whole(line: McpClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_the_whole(client: McpClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("ERROR", "enfilade"):
-        text = line.call("at_once", way="panic").text
+        text = client.call("at_once", way="panic").text
     id = re.findall(r"[0-9a-f]{12}", text)[0]
-    if isinstance(line, HttpMcpClient):
+    if isinstance(client, HttpMcpClient):
         (record,) = caplog.records
         assert id in record.getMessage()
         assert record.exc_info is not None
@@ -201,9 +201,9 @@ def test_the_log_has_the_whole(line: McpClient, caplog: pytest.LogCaptureFixture
 @pytest.mark.parametrize(
     ("kind", "text"), [("one", "City not found: try 'Bern'"), ("two", "first\nsecond"), ("mixed", None)]
 )
-def test_what_tasks_side_by_side_tell_the_model(line: McpClient, kind: str, text: str | None) -> None:
+def test_what_tasks_side_by_side_tell_the_model(client: McpClient, kind: str, text: str | None) -> None:
     """A group of nothing but `ToolError` is their texts; one with anything else is masked."""
-    outcome = line.call("groups", kind=kind)
+    outcome = client.call("groups", kind=kind)
     if text is None:
         check_masked(outcome.response)
     else:

@@ -113,13 +113,13 @@ def test_d4_no_id_takes_the_place_of_a_stream(changing: tuple[ChangingServer, Ht
 
 def test_d5_a_number_is_not_its_text(http: Http) -> None:
     """Both callers get their answer, and so does a second request with the same id (D5b, R-307)."""
-    line = HttpMcpClient(http, http.initialize())
-    number, text = (line.starts("wait", id=id, name=f"d5-{type(id).__name__}") for id in (1001, "1001"))
+    client = HttpMcpClient(http, http.initialize())
+    number, text = (client.starts("wait", id=id, name=f"d5-{type(id).__name__}") for id in (1001, "1001"))
     for kind in ("int", "str"):
-        line.until(f"d5-{kind}", "entered")
-    assert line.call("echo", id=1001, text="again").text == "again"
+        client.until(f"d5-{kind}", "entered")
+    assert client.call("echo", id=1001, text="again").text == "again"
     for kind in ("int", "str"):
-        line.call("release", id=f"release {kind}", name=f"d5-{kind}")
+        client.call("release", id=f"release {kind}", name=f"d5-{kind}")
     assert (number().text, text().text) == ("d5-int released", "d5-str released")
 
 
@@ -139,9 +139,9 @@ def test_d6_a_reader_that_does_not_read_holds_up_nobody() -> None:
 
 
 @pytest.mark.parametrize("id", ["", 0, "0", "null"])
-def test_d7_every_id_is_answered(line: McpClient, id: Any) -> None:
+def test_d7_every_id_is_answered(client: McpClient, id: Any) -> None:
     """With a result and with an error, and with its own type."""
-    for outcome in (line.call("echo", id=id, text="here"), line.ask("zzz/zzz", id=id)):
+    for outcome in (client.call("echo", id=id, text="here"), client.ask("zzz/zzz", id=id)):
         assert outcome.response is not None
         assert (type(outcome.response["id"]), outcome.response["id"]) == (type(id), id)
 
@@ -275,12 +275,12 @@ def test_d27_a_level_is_the_clients_own(http: Http) -> None:
     assert levels == {name: logging.getLogger(name).level for name in levels}
 
 
-def test_d33_errors_tell_no_internals(line: McpClient) -> None:
+def test_d33_errors_tell_no_internals(client: McpClient) -> None:
     """Neither a path nor a trace, nor what the exception said."""
     for outcome in (
-        line.call("crash"),
-        line.call("add", a=1),
-        line.ask("tools/call", {"name": "add", "arguments": 5}),
+        client.call("crash"),
+        client.call("add", a=1),
+        client.ask("tools/call", {"name": "add", "arguments": 5}),
     ):
         text = json.dumps(outcome.response)
         assert not any(
@@ -363,18 +363,18 @@ def test_d41_a_clients_mistake_is_no_internal_error(http: Http, params: Any) -> 
     assert reply.error["code"] == BAD_PARAMS or params == []
 
 
-def test_d42_stop_means_stop(line: McpClient) -> None:
+def test_d42_stop_means_stop(client: McpClient) -> None:
     """A cancelled call ends; over HTTP without a session, the end of the connection is the cancellation."""
-    name = f"d42-{type(line).__name__}-{line.stateless}"
+    name = f"d42-{type(client).__name__}-{client.stateless}"
     params = {"name": "wait", "arguments": {"name": name}}
-    if isinstance(line, HttpMcpClient) and line.stateless:
-        stop = line.http.start_modern("tools/call", params).cut
+    if isinstance(client, HttpMcpClient) and client.stateless:
+        stop = client.http.start_modern("tools/call", params).cut
     else:
-        line.start("tools/call", params, id=name)
-        stop = partial(line.notify, "notifications/cancelled", {"requestId": name})
-    line.until(name, "entered")
+        client.start("tools/call", params, id=name)
+        stop = partial(client.notify, "notifications/cancelled", {"requestId": name})
+    client.until(name, "entered")
     stop()
-    line.until(name, "cancelled")
+    client.until(name, "cancelled")
 
 
 def test_d42_a_question_that_is_given_up_is_taken_back() -> None:

@@ -11,15 +11,15 @@ from support.faults.servers import LOOPS, check_serves, check_whole, client_of, 
 from support.http_client.resuming_client import ResumingClient, seeded
 
 
-def restart(fleet: ProcessCluster, how: str) -> None:
+def restart(cluster: ProcessCluster, how: str) -> None:
     """Let all servers go, and start them again."""
-    indexes = fleet.running
+    indexes = cluster.running
     if how == "killed":
         for index in indexes:
-            fleet.kill(index)
+            cluster.kill(index)
     else:
-        fleet.stop(*indexes)
-    fleet.start(*range(len(fleet.servers)))
+        cluster.stop(*indexes)
+    cluster.start(*range(len(cluster.servers)))
 
 
 def heard(client: ResumingClient, tool: str) -> list[str]:
@@ -31,10 +31,10 @@ def heard(client: ResumingClient, tool: str) -> list[str]:
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_sessions_and_finished_streams_outlive_all_servers(fleet: ProcessCluster, round: int, how: str) -> None:
+def test_sessions_and_finished_streams_outlive_all_servers(cluster: ProcessCluster, round: int, how: str) -> None:
     """R-310, R-351: log level, what is watched, what was ended, and every event of a stream that is over."""
     chance = seeded()
-    client, ended = client_of(fleet, chance), client_of(fleet, chance)
+    client, ended = client_of(cluster, chance), client_of(cluster, chance)
     assert ended.session.delete().status == 204
     client.session.ask("logging/setLevel", {"level": "debug"})
     client.session.ask("resources/subscribe", {"uri": "note://a"})
@@ -42,8 +42,8 @@ def test_sessions_and_finished_streams_outlive_all_servers(fleet: ProcessCluster
         check_whole(stream, 50)
     with client.listen(stream.ids[0], of=stream) as before:
         check_whole(before, 50)  # now all of it is in the store
-    restart(fleet, how)
-    check_serves(fleet, client)
+    restart(cluster, how)
+    check_serves(cluster, client)
     assert heard(client, "whisper") == ["psst"]
     assert ended.session.call("whisper").status == 404
     seen = chance.randrange(len(stream.ids) - 1)

@@ -29,35 +29,35 @@ EVENTS = 400
 
 
 @pytest.fixture(scope="module")
-def fleet(store: str) -> Iterator[ProcessCluster]:
+def cluster(store: str) -> Iterator[ProcessCluster]:
     """Servers that wait for their last stream however long it takes; the test kills one that does not end."""
-    with faulty_cluster(3, store, shutdown_timeout=600, drain_delay=DRAIN_DELAY) as fleet:
-        yield fleet
+    with faulty_cluster(3, store, shutdown_timeout=600, drain_delay=DRAIN_DELAY) as cluster:
+        yield cluster
 
 
-def stop(fleet: ProcessCluster, index: int) -> list[int]:
+def stop(cluster: ProcessCluster, index: int) -> list[int]:
     """Stop a server, and take note of it somewhat later, as a load balancer does that asks from time to time."""
-    noticed = threading.Timer(NOTICED, fleet.proxy.take_out, [index])
+    noticed = threading.Timer(NOTICED, cluster.proxy.take_out, [index])
     noticed.start()
-    exits = fleet.stop(index)
+    exits = cluster.stop(index)
     noticed.join()
     return exits
 
 
-def start(fleet: ProcessCluster, index: int) -> None:
+def start(cluster: ProcessCluster, index: int) -> None:
     """Start it again."""
-    fleet.start(index)
-    fleet.proxy.put_back(index)
+    cluster.start(index)
+    cluster.proxy.put_back(index)
 
 
 class Load:
     """Clients that call without a pause, as long as the `with` block lasts."""
 
-    def __init__(self, fleet: ProcessCluster) -> None:
+    def __init__(self, cluster: ProcessCluster) -> None:
         self._over = threading.Event()
         self.answered = 0
         self.failures: list[str] = []
-        clients = [ResumingClient(fleet.port) for _ in range(CALLERS)]
+        clients = [ResumingClient(cluster.port) for _ in range(CALLERS)]
         self._threads = [threading.Thread(target=self._call, args=(client,)) for client in clients]
 
     def __enter__(self) -> Self:
@@ -88,39 +88,39 @@ class Load:
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_workers_are_stopped_one_after_the_other(fleet: ProcessCluster, round: int) -> None:
+def test_workers_are_stopped_one_after_the_other(cluster: ProcessCluster, round: int) -> None:
     """Every request is answered; work in flight ends well; the streams of sessions go on at another worker."""
     chance = seeded()
-    listener = client_of(fleet, chance)
+    listener = client_of(cluster, chance)
     listener.session.ask("resources/subscribe", {"uri": "note://a"})
-    with Load(fleet) as load, opened(listener) as own:
+    with Load(cluster) as load, opened(listener) as own:
         for index in chance.sample(range(3), 3):
             before = load.answered
             eventually(lambda: load.answered > before + chance.randrange(20, 100))
-            with client_of(fleet, chance).call("count", n=EVENTS, pause=0.002) as stream:
+            with client_of(cluster, chance).call("count", n=EVENTS, pause=0.002) as stream:
                 stream.until(lambda _: len(numbers(stream)) >= chance.randrange(1, 100))
-                assert stop(fleet, index) == STOPPED
+                assert stop(cluster, index) == STOPPED
                 check_whole(stream, EVENTS)
             listener.session.call("announce", uri="note://a")
             own.until(lambda message: message.get("method") == "notifications/resources/updated")
-            start(fleet, index)
+            start(cluster, index)
     assert load.failures == []
     assert len(own.served_by) > 1
     assert own.retry == 0.05
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_a_worker_is_stopped_that_reads_a_stream_for_another(fleet: ProcessCluster, round: int) -> None:
+def test_a_worker_is_stopped_that_reads_a_stream_for_another(cluster: ProcessCluster, round: int) -> None:
     """It lets the client go, which comes back elsewhere; the work is not done here, so nothing is waited for."""
-    client = client_of(fleet, seeded())
+    client = client_of(cluster, seeded())
     with client.call("count", n=1_000_000, pause=0.01) as stream:
         next(stream)
         stream.cut()
         while len(stream.served_by) < 2:
             next(stream)
         reader = int(stream.served_by[1])
-        assert stop(fleet, reader) == STOPPED
-        start(fleet, reader)
+        assert stop(cluster, reader) == STOPPED
+        start(cluster, reader)
         seen = len(numbers(stream))
         stream.until(lambda _: len(numbers(stream)) > seen + 50)
         assert numbers(stream) == list(range(1, len(numbers(stream)) + 1))

@@ -37,28 +37,28 @@ SECRET = "a secret that does not live in the store"
 
 
 @pytest.fixture(scope="module", params=["stopped-durable", "killed-forgetful", "frozen-durable"])
-def how(request: pytest.FixtureRequest) -> str:
+def outage(request: pytest.FixtureRequest) -> str:
     """What happens to the store, and whether it has its data when it is back."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def valkey(how: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    with Valkey(tmp_path_factory.mktemp("valkey"), durable=how.endswith("durable")) as valkey:
+def valkey(outage: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with Valkey(tmp_path_factory.mktemp("valkey"), durable=outage.endswith("durable")) as valkey:
         yield valkey
 
 
 @pytest.fixture(scope="module")
-def fleet(valkey: Valkey) -> Iterator[ProcessCluster]:
-    with faulty_cluster(2, valkey.url, secret=SECRET) as fleet:
-        yield fleet
+def cluster(valkey: Valkey) -> Iterator[ProcessCluster]:
+    with faulty_cluster(2, valkey.url, secret=SECRET) as cluster:
+        yield cluster
 
 
 class Traffic:
     """Plain calls of one session at all workers, one after the other, as long as the `with` block lasts."""
 
-    def __init__(self, fleet: ProcessCluster, client: ResumingClient) -> None:
-        self._fleet, self._client = fleet, client
+    def __init__(self, cluster: ProcessCluster, client: ResumingClient) -> None:
+        self._fleet, self._client = cluster, client
         self._over = threading.Event()
         self.outcomes: list[bytes | int] = []
         self._thread = threading.Thread(target=self._call)
@@ -101,42 +101,42 @@ def check_what_needs_the_store(client: ResumingClient, unused: ResumingClient, e
 
 
 @pytest.mark.parametrize("round", range(LOOPS if LOOPS > 3 else 1))
-def test_the_store_is_gone_for_a_while(how: str, valkey: Valkey, fleet: ProcessCluster, round: int) -> None:
+def test_the_store_is_gone_for_a_while(outage: str, valkey: Valkey, cluster: ProcessCluster, round: int) -> None:
     """Calls go on, what needs the store is refused, streams end well, and then everything is as before."""
     chance = seeded()
-    client, unused = client_of(fleet, chance), client_of(fleet, chance)
-    pids = fleet.pids()
-    check_serves(fleet, client)
+    client, unused = client_of(cluster, chance), client_of(cluster, chance)
+    pids = cluster.pids()
+    check_serves(cluster, client)
     with client.call("count", n=20) as over:
         check_whole(over, 20)
     with (
-        Traffic(fleet, client) as traffic,
+        Traffic(cluster, client) as traffic,
         client.call("count", n=EVENTS, pause=0.1) as connected,
         client.call("count", n=EVENTS, pause=0.1) as cut,
     ):
         cut.until(lambda _: len(numbers(cut)) >= chance.randrange(1, 20))
-        what, _, _ = how.partition("-")
+        what, _, _ = outage.partition("-")
         {"stopped": valkey.stop, "killed": valkey.kill, "frozen": valkey.pause}[what]()
         back = threading.Timer(OUTAGE, valkey.resume if what == "frozen" else valkey.start)
         back.start()
         check_what_needs_the_store(client, unused, over.ids[0])
         traffic.goes_on()
-        opened = ResumingClient(fleet.port, hurry=True)
+        opened = ResumingClient(cluster.port, hurry=True)
         cut.cut(reset=True)
         check_whole(connected, EVENTS)
         back.join()
         check_whole_or_unknown(cut, EVENTS)
     assert [each for each in traffic.outcomes if each != 200] == []
-    assert fleet.pids() == pids
-    assert all(fleet.servers[index].process.poll() is None for index in fleet.running)
-    _check_full_service(fleet, [client, unused, opened])
+    assert cluster.pids() == pids
+    assert all(cluster.servers[index].process.poll() is None for index in cluster.running)
+    _check_full_service(cluster, [client, unused, opened])
 
 
-def _check_full_service(fleet: ProcessCluster, clients: list[ResumingClient]) -> None:
+def _check_full_service(cluster: ProcessCluster, clients: list[ResumingClient]) -> None:
     """Fail unless everything is as before, for sessions from before, within and after."""
-    for client in [*clients, ResumingClient(fleet.port, hurry=True)]:
+    for client in [*clients, ResumingClient(cluster.port, hurry=True)]:
         eventually(lambda: client.session.ask("logging/setLevel", {"level": "info"}, id="level").status == 200)
-        check_serves(fleet, client)
+        check_serves(cluster, client)
         with client.call("count", n=200, pause=0.001) as stream:
             stream.until(lambda _: len(numbers(stream)) >= 50)
             stream.cut()

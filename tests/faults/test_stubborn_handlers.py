@@ -71,15 +71,15 @@ def http() -> Iterator[Http]:
         serving.http.modern_call("let_go")
 
 
-def check_silent(line: McpClient) -> None:
+def check_silent(client: McpClient) -> None:
     """Let everything stubborn end, and check that nothing comes of it any more."""
-    assert line.call("let_go").text == "done"
-    outcome = line.call("echo", text="here")
+    assert client.call("let_go").text == "done"
+    outcome = client.call("echo", text="here")
     assert (outcome.text, outcome.notifications) == ("here", [])
-    if isinstance(line, StdioMcpClient):
-        assert line.stdio.stashed == []
-        line.stdio.end()
-        assert line.stdio.read_to_end() == []
+    if isinstance(client, StdioMcpClient):
+        assert client.stdio.stashed == []
+        client.stdio.end()
+        assert client.stdio.read_to_end() == []
 
 
 @pytest.mark.parametrize("kind", CLIENT_KINDS)
@@ -209,14 +209,14 @@ def test_the_log_is_gone_and_calls_have_their_outcomes(how: str, transport: str)
     """stderr closed by a tool, in any way, or a handler of the log that raises."""
     with ExitStack() as stack:
         if transport == "stdio":
-            line = stack.enter_context(line_with("stdio-session"))
+            client = stack.enter_context(line_with("stdio-session"))
         else:
             server = stack.enter_context(ServerProcess(python_command(SCRIPT, "http", "{port}")))
             http = Http(server.port)
-            line = HttpMcpClient(http, http.initialize())
-        assert line.call("break_the_log", how=how).text == how
+            client = HttpMcpClient(http, http.initialize())
+        assert client.call("break_the_log", how=how).text == how
         for _ in range(3):
             for tool in ("at_once", "later", "plain"):
-                assert line.call(tool, way="panic").result["isError"] is True
-            assert line.ask("resources/read", {"uri": "odd://base"}).error["code"] == -32603
-        assert line.call("echo", text="here").text == "here"
+                assert client.call(tool, way="panic").result["isError"] is True
+            assert client.ask("resources/read", {"uri": "odd://base"}).error["code"] == -32603
+        assert client.call("echo", text="here").text == "here"

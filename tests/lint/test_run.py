@@ -54,18 +54,18 @@ def python(code: str) -> Command:
 
 
 @pytest.fixture(scope="module")
-def good() -> Outcome:
+def outcome_of_good_server() -> Outcome:
     return asyncio.run(check(asking_server.app))
 
 
-def test_a_good_server_keeps_to_the_protocol_in_both_eras(good: Outcome) -> None:
-    assert good.eras == ["stateless", "session"]
-    assert {each.severity for each in good.findings} == {"warning", "note"}
-    assert "argument-description" in {each.rule for each in good.findings}
-    assert good.tokens > 0
+def test_a_good_server_keeps_to_the_protocol_in_both_eras(outcome_of_good_server: Outcome) -> None:
+    assert outcome_of_good_server.eras == ["stateless", "session"]
+    assert {each.severity for each in outcome_of_good_server.findings} == {"warning", "note"}
+    assert "argument-description" in {each.rule for each in outcome_of_good_server.findings}
+    assert outcome_of_good_server.tokens > 0
 
 
-def test_the_tools_of_a_server_are_not_run(good: Outcome) -> None:
+def test_the_tools_of_a_server_are_not_run(outcome_of_good_server: Outcome) -> None:
     calls: list[int] = []
     asking_server.app.add_tool(lambda: calls.append(1), name="bomb")
     try:

@@ -76,13 +76,13 @@ class Soak:
     """One run on one store.
 
     Args:
-        fleet: its servers.
+        cluster: its servers.
         inventory: looks into the store.
         seed: of everything that is left to chance.
     """
 
-    def __init__(self, fleet: ProcessCluster, inventory: Inventory, seed: int) -> None:
-        self._fleet, self._inventory, self._chance = fleet, inventory, random.Random(seed)
+    def __init__(self, cluster: ProcessCluster, inventory: Inventory, seed: int) -> None:
+        self._fleet, self._inventory, self._chance = cluster, inventory, random.Random(seed)
         self._over = threading.Event()
         self._kills = 0
         self._killing = False
@@ -232,8 +232,8 @@ def main(kinds: list[str]) -> int:
         seed = int(os.environ.get("ENFILADE_SEED") or random.SystemRandom().getrandbits(32))
         print(f"{kind}: {SECONDS:g} s, ENFILADE_SEED={seed}", flush=True)
         with tempfile.TemporaryDirectory() as folder, STORES[kind](Path(folder)) as (url, inventory):
-            with faulty_cluster(3, url, **SETTINGS) as fleet:
-                soak = Soak(fleet, inventory, seed)
+            with faulty_cluster(3, url, **SETTINGS) as cluster:
+                soak = Soak(cluster, inventory, seed)
                 soak.run(SECONDS)
                 well = soak.report() and well
     return 0 if well else 1

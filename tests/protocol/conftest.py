@@ -1,4 +1,4 @@
-"""The gallery for all tests of the protocol: one server, and a line to it in each revision."""
+"""The content server for all tests of the protocol: one server, and a client of it in each revision."""
 
 from collections.abc import Iterator
 
@@ -11,18 +11,18 @@ from support.servers.content_server import ContentServer
 
 
 @pytest.fixture(scope="session")
-def gallery() -> Iterator[Serving]:
+def content_server() -> Iterator[Serving]:
     with Serving(ContentServer()) as serving:
         yield serving
 
 
 @pytest.fixture(scope="session")
-def gallery_http(gallery: Serving) -> Http:
-    return gallery.http
+def content_http(content_server: Serving) -> Http:
+    return content_server.http
 
 
 @pytest.fixture(params=ALL, scope="module")
-def each(request: pytest.FixtureRequest, gallery_http: Http) -> Iterator[McpClient]:
-    """A line in each revision in turn."""
-    with open_revision(request.param, gallery_http) as line:
-        yield line
+def each_client(request: pytest.FixtureRequest, content_http: Http) -> Iterator[McpClient]:
+    """A client of each revision in turn."""
+    with open_revision(request.param, content_http) as client:
+        yield client

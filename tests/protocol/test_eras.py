@@ -45,21 +45,21 @@ def test_101_102_both_eras_at_once(http: Http) -> None:
 
 
 @pytest.mark.parametrize("line_kind", ["http-stateless", "stdio-stateless"])
-def test_103_nothing_is_inferred_from_before(gallery_http: Http, line_kind: str) -> None:
+def test_103_nothing_is_inferred_from_before(content_http: Http, line_kind: str) -> None:
     """R-103, R-408: what one request declares is not known of the next."""
-    with open_client(line_kind, gallery_http, CONTENT_SERVER) as line:
-        asked = line.call("ask", meta=FORMS).result
+    with open_client(line_kind, content_http, CONTENT_SERVER) as client:
+        asked = client.call("ask", meta=FORMS).result
         assert asked["resultType"] == "input_required"
-        assert line.call("ask").error["code"] == -32021
-        assert len(line.call("report", meta=INFO).sent("notifications/message")) == 1
-        assert line.call("report").sent("notifications/message") == []
+        assert client.call("ask").error["code"] == -32021
+        assert len(client.call("report", meta=INFO).sent("notifications/message")) == 1
+        assert client.call("report").sent("notifications/message") == []
 
 
 @pytest.mark.parametrize("kind", ["http-stateless", "stdio-stateless"])
-def test_107_117_118_283_285_discover(gallery_http: Http, kind: str) -> None:
+def test_107_117_118_283_285_discover(content_http: Http, kind: str) -> None:
     """R-107, R-117, R-118, R-283, R-285: its whole shape, over both transports."""
-    with open_client(kind, gallery_http, CONTENT_SERVER) as line:
-        result = line.ask("server/discover").result
+    with open_client(kind, content_http, CONTENT_SERVER) as client:
+        result = client.ask("server/discover").result
     assert set(result) == {"resultType", "supportedVersions", "capabilities", "ttlMs", "cacheScope", "_meta"}
     assert result["supportedVersions"] == list(STATELESS)
     assert result["_meta"][PREFIX + "serverInfo"]["name"] == "gallery"
@@ -97,16 +97,16 @@ REMOVED = ("initialize", "ping", "logging/setLevel", "resources/subscribe", "res
 
 
 @pytest.mark.parametrize("method", [*REMOVED, "tasks/get", "tasks/list", "tasks/result", "tasks/cancel"])
-def test_214_what_is_gone(gallery_http: Http, method: str) -> None:
+def test_214_what_is_gone(content_http: Http, method: str) -> None:
     """R-214: 404, with the id."""
-    reply = gallery_http.modern(method, {"uri": "gallery://hall", "level": "info"}, id="gone")
+    reply = content_http.modern(method, {"uri": "gallery://hall", "level": "info"}, id="gone")
     assert (reply.status, reply.error["code"], reply.response["id"]) == (404, NO_METHOD, "gone")
 
 
-def test_266_267_268_the_stream_of_a_call(gallery_http: Http) -> None:
+def test_266_267_268_the_stream_of_a_call(content_http: Http) -> None:
     """R-266, R-267, R-268: its own notifications, then its response, then the end; and no request."""
     meta = {**INFO, **FORMS, "progressToken": 1}
-    messages = gallery_http.modern("tools/call", {"name": "report"}, meta=meta).messages
+    messages = content_http.modern("tools/call", {"name": "report"}, meta=meta).messages
     assert [message.get("method") for message in messages] == [
         "notifications/progress",
         "notifications/message",
@@ -133,9 +133,9 @@ def test_273_an_error_has_its_status_until_the_head_is_out(early: bool) -> None:
     assert (reply.status, reply.error["code"]) == (400 if early else 200, -32021)
 
 
-def test_274_275_29b_every_result_says_what_it_is(gallery_http: Http) -> None:
+def test_274_275_29b_every_result_says_what_it_is(content_http: Http) -> None:
     """R-274, R-275: one that asks, too, as a body of its own or at the end of a stream."""
-    reply = gallery_http.modern("tools/call", {"name": "ask_in_two_rounds"}, meta={**FORMS, **INFO})
+    reply = content_http.modern("tools/call", {"name": "ask_in_two_rounds"}, meta={**FORMS, **INFO})
     assert reply.result["resultType"] == "input_required"
     assert reply.result["_meta"][PREFIX + "serverInfo"]["name"] == "gallery"
     assert reply.header("content-type") == "application/json"
@@ -145,13 +145,13 @@ def test_274_275_29b_every_result_says_what_it_is(gallery_http: Http) -> None:
         "requestState": reply.result["requestState"],
         "inputResponses": {key: value(True)},
     }
-    reply = gallery_http.modern("tools/call", params, meta={**FORMS, **INFO}, id=2)
+    reply = content_http.modern("tools/call", params, meta={**FORMS, **INFO}, id=2)
     assert reply.header("content-type") == "text/event-stream"
     assert [message.get("method") for message in reply.messages] == ["notifications/message", None]
     assert reply.result["resultType"] == "input_required"
 
 
-def test_279_280_a_cancelled_request_hears_nothing(gallery_http: Http) -> None:
+def test_279_280_a_cancelled_request_hears_nothing(content_http: Http) -> None:
     """R-277, R-279, R-280: over stdio, where it could; neither a response nor a cancellation of the server's."""
     with Stdio(python_command(CONTENT_SERVER)) as stdio:
         params = {"name": "linger", "arguments": {}}
@@ -222,9 +222,9 @@ async def test_2a4_715_lists_depend_on_nobody() -> None:
     assert (private["ttlMs"], private["cacheScope"]) == (0, "private")
 
 
-def test_2b1_progress_is_limited(line: McpClient) -> None:
+def test_2b1_progress_is_limited(client: McpClient) -> None:
     """R-2B1: of many reports a few are sent, and the last is one of them."""
-    steps = line.call("report", steps=4000, meta={"progressToken": 1}).sent("notifications/progress")
+    steps = client.call("report", steps=4000, meta={"progressToken": 1}).sent("notifications/progress")
     assert len(steps) < 2000
     assert steps[-1]["progress"] == 4000
 
@@ -267,13 +267,13 @@ def test_2c5_any_uri_may_be_watched() -> None:
 
 
 @pytest.mark.parametrize("revision", HANDSHAKE)
-def test_301_302_the_handshake(gallery_http: Http, revision: str) -> None:
+def test_301_302_the_handshake(content_http: Http, revision: str) -> None:
     """R-301, R-302: it answers in the revision that was agreed on, and so does everything after it."""
     params = {"protocolVersion": revision, "capabilities": {}, "clientInfo": CLIENT}
-    result = gallery_http.post(request_of("initialize", params, 1, None)).result
+    result = content_http.post(request_of("initialize", params, 1, None)).result
     assert set(result) == {"protocolVersion", "capabilities", "serverInfo"}
     assert result["protocolVersion"] == revision
-    session = gallery_http.initialize(revision)
+    session = content_http.initialize(revision)
     tool = session.ask("tools/list").result["tools"][0]
     assert ("title" in tool, "icons" in tool) == (revision >= "2025-06-18", revision >= "2025-11-25")
 
@@ -294,18 +294,18 @@ def test_306_a_second_handshake(http: Http, token: str) -> None:
 
 @pytest.mark.parametrize("agreed", HANDSHAKE)
 @pytest.mark.parametrize("said", [None, *HANDSHAKE])
-def test_114_a_session_keeps_its_revision(gallery_http: Http, agreed: str, said: str | None) -> None:
+def test_114_a_session_keeps_its_revision(content_http: Http, agreed: str, said: str | None) -> None:
     """E-19, R-302: the header of another revision is taken, and what is sent is of the one agreed on."""
-    session = gallery_http.initialize(agreed)
+    session = content_http.initialize(agreed)
     message = request_of("tools/list", {}, 1, None)
-    tool = gallery_http.post(message, mcp_session_id=session.token, mcp_protocol_version=said).result["tools"][0]
+    tool = content_http.post(message, mcp_session_id=session.token, mcp_protocol_version=said).result["tools"][0]
     assert ("title" in tool, "icons" in tool) == (agreed >= "2025-06-18", agreed >= "2025-11-25")
     assert ("annotations" in tool) == (agreed >= "2025-03-26")
 
 
-def test_320_322_323_324_the_verbs_and_the_answers(gallery_http: Http) -> None:
+def test_320_322_323_324_the_verbs_and_the_answers(content_http: Http) -> None:
     """R-320, R-322, R-323, R-324: POST and GET; one object, or a stream that ends with the response."""
-    session = gallery_http.initialize()
+    session = content_http.initialize()
     assert session.ask("tools/list").header("content-type") == "application/json"
     reply = session.ask("tools/call", {"name": "report"}, meta={"progressToken": 1})
     assert reply.header("content-type") == "text/event-stream"
@@ -353,10 +353,10 @@ def test_355_36b_what_a_stream_carries(resumable: bool) -> None:
 
 
 @pytest.mark.parametrize("revision", HANDSHAKE)
-def test_366_ping(gallery_http: Http, revision: str) -> None:
+def test_366_ping(content_http: Http, revision: str) -> None:
     """R-366: nothing but an empty result."""
-    with open_revision(revision, gallery_http) as line:
-        assert line.ask("ping").result == {}
+    with open_revision(revision, content_http) as client:
+        assert client.ask("ping").result == {}
 
 
 # -- stdio ----------------------------------------------------------------------------------------------------
@@ -364,8 +364,8 @@ def test_366_ping(gallery_http: Http, revision: str) -> None:
 
 def test_404_no_requests_in_the_stateless_era() -> None:
     """R-404: a question is part of the result, and what came out is that alone."""
-    with open_client("stdio-stateless", script=CONTENT_SERVER) as line:
-        outcome = line.call("ask", meta=FORMS)
+    with open_client("stdio-stateless", script=CONTENT_SERVER) as client:
+        outcome = client.call("ask", meta=FORMS)
     assert outcome.result["resultType"] == "input_required"
     assert outcome.notifications == []
 
@@ -401,10 +401,10 @@ def test_416_the_oldest_revision() -> None:
 
 def test_417_no_headers_no_rules_for_them() -> None:
     """R-417: `x-mcp-header` is published, and has no effect on a call."""
-    with open_client("stdio-stateless", script=PROBE_SERVER) as line:
-        tool = next(each for each in line.ask("tools/list").result["tools"] if each["name"] == "region")
+    with open_client("stdio-stateless", script=PROBE_SERVER) as client:
+        tool = next(each for each in client.ask("tools/list").result["tools"] if each["name"] == "region")
         assert tool["inputSchema"]["properties"]["region"]["x-mcp-header"] == "Region"
-        assert line.call("region", region="eu").text == "eu 0 False"
+        assert client.call("region", region="eu").text == "eu 0 False"
 
 
 # -- security -------------------------------------------------------------------------------------------------
@@ -443,12 +443,12 @@ async def test_710_paths_stay_inside(tmp_path: Path, path: str) -> None:
     assert SECRET.encode() not in answered.body
 
 
-def test_712_the_log_tells_no_secrets(each: McpClient) -> None:
+def test_712_the_log_tells_no_secrets(each_client: McpClient) -> None:
     """R-712, R-719: what breaks is not logged to the client, whatever level it asked for."""
-    meta = {PREFIX + "logLevel": "debug"} if each.stateless else None
-    if not each.stateless:
-        each.ask("logging/setLevel", {"level": "debug"})
-    outcome = each.call("crash", meta=meta)
+    meta = {PREFIX + "logLevel": "debug"} if each_client.stateless else None
+    if not each_client.stateless:
+        each_client.ask("logging/setLevel", {"level": "debug"})
+    outcome = each_client.call("crash", meta=meta)
     assert SECRET not in json.dumps([outcome.response, outcome.notifications])
-    if not each.stateless:
-        each.ask("logging/setLevel", {"level": "info"})
+    if not each_client.stateless:
+        each_client.ask("logging/setLevel", {"level": "info"})

@@ -67,20 +67,20 @@ METHODS: list[tuple[str, dict[str, Any] | None, tuple[str, str] | None]] = [
 
 @pytest.mark.parametrize(("method", "params", "span"), METHODS, ids=[f"5.1-{row[0]}" for row in METHODS])
 def test_a_method_is_served_where_it_exists(
-    each: McpClient, method: str, params: dict[str, Any] | None, span: tuple[str, str] | None
+    each_client: McpClient, method: str, params: dict[str, Any] | None, span: tuple[str, str] | None
 ) -> None:
     """R-214, R-533: and elsewhere there is no such method; list methods need no params in a session."""
-    outcome = each.ask(method, params)
-    if span is not None and knows(span, each.revision):
+    outcome = each_client.ask(method, params)
+    if span is not None and knows(span, each_client.revision):
         assert "result" in (outcome.response or {}), outcome.response
     else:
         assert outcome.error["code"] == NO_METHOD
 
 
-def test_533_the_stateless_era_needs_params_for_its_metadata(gallery_http: Http) -> None:
+def test_533_the_stateless_era_needs_params_for_its_metadata(content_http: Http) -> None:
     """R-533: without params there is no `_meta`, and without that no answer but an error."""
     headers = {"mcp_protocol_version": LATEST_STATELESS, "mcp_method": "tools/list"}
-    reply = gallery_http.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, **headers)
+    reply = content_http.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, **headers)
     assert (reply.status, reply.error["code"]) == (400, BAD_PARAMS)
 
 
@@ -88,16 +88,16 @@ def test_533_the_stateless_era_needs_params_for_its_metadata(gallery_http: Http)
 
 
 @pytest.fixture(scope="module", params=ALL)
-def seen(request: pytest.FixtureRequest, gallery_http: Http) -> Iterator[dict[str, Any]]:
-    """All that a client of one revision gets to see of the gallery."""
-    with open_revision(request.param, gallery_http) as line:
+def seen(request: pytest.FixtureRequest, content_http: Http) -> Iterator[dict[str, Any]]:
+    """All that a client of one revision gets to see of the content server."""
+    with open_revision(request.param, content_http) as client:
         meta = {"progressToken": "t"}
-        if line.stateless:
+        if client.stateless:
             meta[PREFIX + "logLevel"] = "info"
-        report = line.call("report", meta=meta)
-        opening = opening_of(line, gallery_http)
+        report = client.call("report", meta=meta)
+        opening = opening_of(client, content_http)
         listed = {
-            key: line.ask(method).result
+            key: client.ask(method).result
             for key, method in (
                 ("tools", "tools/list"),
                 ("prompts", "prompts/list"),
@@ -106,9 +106,9 @@ def seen(request: pytest.FixtureRequest, gallery_http: Http) -> Iterator[dict[st
             )
         }
         server = opening.get("serverInfo") or opening["_meta"][PREFIX + "serverInfo"]
-        shown = line.call("show").result
+        shown = client.call("show").result
         yield {
-            "revision": line.revision,
+            "revision": client.revision,
             "opening": opening,
             "server": server,
             "listed": listed,
@@ -119,12 +119,12 @@ def seen(request: pytest.FixtureRequest, gallery_http: Http) -> Iterator[dict[st
             "template": named(listed["resourceTemplates"]["resourceTemplates"], "room"),
             "shown": shown,
             "blocks": shown["content"],
-            "measured": line.call("measure").result,
-            "counted": line.call("count").result,
-            "bare": line.call("bare").result,
-            "nothing": line.call("nothing").result,
-            "read": line.ask("resources/read", {"uri": "gallery://both"}).result,
-            "got": line.ask("prompts/get", {"name": "guide", "arguments": {"visitor": "Ada"}}).result,
+            "measured": client.call("measure").result,
+            "counted": client.call("count").result,
+            "bare": client.call("bare").result,
+            "nothing": client.call("nothing").result,
+            "read": client.ask("resources/read", {"uri": "gallery://both"}).result,
+            "got": client.ask("prompts/get", {"name": "guide", "arguments": {"visitor": "Ada"}}).result,
             "progress": report.sent("notifications/progress"),
             "log": report.sent("notifications/message"),
         }
@@ -338,43 +338,45 @@ CODES: list[tuple[str, str, dict[str, Any], int, int, int]] = [
     ids=[f"5.3-{row[0]}" for row in CODES],
 )
 def test_the_code_is_that_of_the_revision(
-    each: McpClient, method: str, params: dict[str, Any], codes: tuple[int, int, int]
+    each_client: McpClient, method: str, params: dict[str, Any], codes: tuple[int, int, int]
 ) -> None:
     """R-523: and what broke is not told to the client."""
-    outcome = each.ask(method, params)
-    wanted = codes[0] if each.revision <= Y0618 else codes[1] if each.revision == Y1125 else codes[2]
+    outcome = each_client.ask(method, params)
+    wanted = (
+        codes[0] if each_client.revision <= Y0618 else codes[1] if each_client.revision == Y1125 else codes[2]
+    )
     assert outcome.error["code"] == wanted
     assert SECRET not in json.dumps(outcome.error)
     if params is NOWHERE:
         assert outcome.error["data"] == NOWHERE
 
 
-def test_53_arguments_that_do_not_fit_are_for_the_model(each: McpClient) -> None:
+def test_53_arguments_that_do_not_fit_are_for_the_model(each_client: McpClient) -> None:
     """SEP-1303, C-03: a result that the model can read and act on, in every revision."""
-    outcome = each.call("measure", width="wide")
+    outcome = each_client.call("measure", width="wide")
     assert outcome.result["isError"] is True
     assert '"width"' in outcome.text
     assert "structuredContent" not in outcome.result
 
 
-def test_518_what_a_tool_raises_is_a_result(each: McpClient) -> None:
+def test_518_what_a_tool_raises_is_a_result(each_client: McpClient) -> None:
     """R-518, R-719: without its words, which may be anything."""
-    outcome = each.call("crash")
+    outcome = each_client.call("crash")
     assert outcome.result["isError"] is True
     assert SECRET not in json.dumps(outcome.response)
 
 
-def test_53_a_level_that_is_none(gallery_http: Http) -> None:
+def test_53_a_level_that_is_none(content_http: Http) -> None:
     """R-2B5: of a stateless request."""
-    reply = gallery_http.modern("tools/list", meta=LOUD)
+    reply = content_http.modern("tools/list", meta=LOUD)
     assert (reply.status, reply.error["code"]) == (400, BAD_PARAMS)
 
 
 @pytest.mark.parametrize("tool", ["write", "ask", "visit"])
-def test_53_a_capability_that_the_client_lacks(each: McpClient, tool: str) -> None:
+def test_53_a_capability_that_the_client_lacks(each_client: McpClient, tool: str) -> None:
     """R-289, R-290, R-303, R-540: it is not asked; stateless clients are told what they would have to declare."""
-    outcome = each.call(tool)
-    if each.stateless:
+    outcome = each_client.call(tool)
+    if each_client.stateless:
         wanted = {"write": {"sampling": {}}, "ask": {"elicitation": {}}, "visit": {"elicitation": {"url": {}}}}
         assert (outcome.error["code"], outcome.error["data"]) == (-32021, {"requiredCapabilities": wanted[tool]})
     else:
@@ -412,10 +414,10 @@ async def test_213_what_a_server_does_not_have_it_does_not_serve(method: str) ->
     [(GUIDE, "visitor"), ({"type": "ref/resource", "uri": "gallery://{room}"}, "room")],
     ids=["531-prompt", "531-template"],
 )
-def test_531_completion(each: McpClient, ref: dict[str, Any], argument: str) -> None:
+def test_531_completion(each_client: McpClient, ref: dict[str, Any], argument: str) -> None:
     """R-531: of both kinds of reference, in all revisions; the context of older ones is empty."""
     asked = {"ref": ref, "argument": {"name": argument, "value": ""}}
-    found = each.ask("completion/complete", asked).result["completion"]
+    found = each_client.ask("completion/complete", asked).result["completion"]
     assert found["values"] == (["Ada", "Alan"] if ref is GUIDE else ["east"])
 
 
@@ -437,9 +439,9 @@ def question_in(http: Http, revision: str, tool: str, capabilities: dict[str, An
 
 
 @pytest.mark.parametrize("revision", [Y0618, Y1125, Y0728])
-def test_540_542_forms(gallery_http: Http, revision: str) -> None:
+def test_540_542_forms(content_http: Http, revision: str) -> None:
     """R-540, R-542: defaults and titled choices as each revision has them; 2025-06-18 has no mode."""
-    params = question_in(gallery_http, revision, "ask", {"elicitation": {}})["params"]
+    params = question_in(content_http, revision, "ask", {"elicitation": {}})["params"]
     fields = params["requestedSchema"]["properties"]
     assert (fields["sure"]["type"], fields["sure"]["default"]) == ("boolean", True)
     assert all(("default" in fields[name]) == (revision >= Y1125) for name in ("name", "count", "size"))
@@ -451,36 +453,36 @@ def test_540_542_forms(gallery_http: Http, revision: str) -> None:
 
 
 @pytest.mark.parametrize("revision", [Y1125, Y0728])
-def test_541_544_546_547_pages(gallery_http: Http, revision: str) -> None:
+def test_541_544_546_547_pages(content_http: Http, revision: str) -> None:
     """R-541, R-544, R-546, R-547: a page for what is secret; with an id in 2025-11-25 alone."""
-    params = question_in(gallery_http, revision, "visit", EVERYTHING)["params"]
+    params = question_in(content_http, revision, "visit", EVERYTHING)["params"]
     assert (params["mode"], params["url"]) == ("url", "https://example.org/sign-in")
     assert ("elicitationId" in params) == (revision == Y1125)
     assert "requestedSchema" not in params
 
 
 @pytest.mark.parametrize("revision", [Y0618, Y0326])
-def test_541_pages_are_impossible_for_older_clients(gallery_http: Http, revision: str) -> None:
+def test_541_pages_are_impossible_for_older_clients(content_http: Http, revision: str) -> None:
     """R-541: and a form is no substitute, so the tool fails in words."""
-    reply = gallery_http.initialize(revision, EVERYTHING).call("visit")
+    reply = content_http.initialize(revision, EVERYTHING).call("visit")
     assert [message.get("method") for message in reply.messages] == [None]
     assert reply.result["isError"] is True
 
 
 @pytest.mark.parametrize("revision", [Y0326, Y0618, Y1125, Y0728])
-def test_552_sampling(gallery_http: Http, revision: str) -> None:
+def test_552_sampling(content_http: Http, revision: str) -> None:
     """R-550, R-552: messages and the most that may be written; one block is no array."""
-    asked = question_in(gallery_http, revision, "write", {"sampling": {}})
+    asked = question_in(content_http, revision, "write", {"sampling": {}})
     assert asked["method"] == "sampling/createMessage"
     assert asked["params"]["messages"] == [{"role": "user", "content": {"type": "text", "text": "Write"}}]
     assert isinstance(asked["params"]["maxTokens"], int)
     assert {"tools", "toolChoice", "includeContext"}.isdisjoint(asked["params"])
 
 
-def test_519_a_result_may_ask(gallery_http: Http) -> None:
+def test_519_a_result_may_ask(content_http: Http) -> None:
     """R-519, R-287: with neither content nor caching."""
     meta = stateless_meta(clientCapabilities={"elicitation": {}})
-    result = gallery_http.modern("tools/call", {"name": "explicit"}, meta=meta).result
+    result = content_http.modern("tools/call", {"name": "explicit"}, meta=meta).result
     assert result["resultType"] == "input_required"
     assert {"content", "ttlMs", "cacheScope"}.isdisjoint(result)
 

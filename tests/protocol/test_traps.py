@@ -33,43 +33,43 @@ def changing() -> Iterator[tuple[ChangingServer, Http]]:
         yield app, serving.http
 
 
-def opened(name: str, line: McpClient) -> None:
-    """Let a waiting call of the workbench go."""
-    line.call("release", name=name)
+def opened(name: str, client: McpClient) -> None:
+    """Let a waiting call of the probe server go."""
+    client.call("release", name=name)
 
 
-def test_trap_1_one_is_not_its_text(line: McpClient) -> None:
+def test_trap_1_one_is_not_its_text(client: McpClient) -> None:
     """R-276, D5: both are in flight together, and each gets its own answer."""
-    name = f"trap-1-{type(line).__name__}-{line.stateless}"
-    number = line.starts("wait", id=101, name=f"{name}-number")
-    text = line.starts("wait", id="101", name=f"{name}-text")
+    name = f"trap-1-{type(client).__name__}-{client.stateless}"
+    number = client.starts("wait", id=101, name=f"{name}-number")
+    text = client.starts("wait", id="101", name=f"{name}-text")
     for kind in ("number", "text"):
-        line.until(f"{name}-{kind}", "entered")
-    opened(f"{name}-text", line)
-    opened(f"{name}-number", line)
+        client.until(f"{name}-{kind}", "entered")
+    opened(f"{name}-text", client)
+    opened(f"{name}-number", client)
     assert (text().text, number().text) == (f"{name}-text released", f"{name}-number released")
 
 
 def test_trap_2_an_id_that_is_in_flight(http: Http) -> None:
     """R-209, R-210, R-307, D5b: all are served, each on its own POST, in a session as well as stateless."""
     session = http.initialize()
-    line = HttpMcpClient(http, session)
-    first = line.starts("wait", id=7, name="trap-2")
-    line.until("trap-2", "entered")
-    assert line.call("add", id=7, a=1, b=2).text == "3"
+    client = HttpMcpClient(http, session)
+    first = client.starts("wait", id=7, name="trap-2")
+    client.until("trap-2", "entered")
+    assert client.call("add", id=7, a=1, b=2).text == "3"
     stateless = HttpMcpClient(http, None)
     assert stateless.call("add", id=7, a=1, b=2).text == "3"
     opened("trap-2", stateless)
     assert first().text == "trap-2 released"
-    assert line.call("add", id=7, a=1, b=2).text == "3", "an id that has been answered may come again"
+    assert client.call("add", id=7, a=1, b=2).text == "3", "an id that has been answered may come again"
 
 
 @pytest.mark.parametrize("id", [None, True, 1.5], ids=["null", "true", "1.5"])
-def test_trap_3_an_id_that_is_none(line: McpClient, id: Any) -> None:
+def test_trap_3_an_id_that_is_none(client: McpClient, id: Any) -> None:
     """R-209, E-33, D17: an invalid request and never a notification."""
-    meta = stateless_meta() if line.stateless else None
+    meta = stateless_meta() if client.stateless else None
     body = json.dumps(request_of("tools/list", {}, id, meta)).encode()
-    answer = line.raw(body, method="tools/list")
+    answer = client.raw(body, method="tools/list")
     assert (answer["id"], answer["error"]["code"]) == (None, INVALID)
 
 
@@ -138,9 +138,9 @@ def test_trap_8_comments_keep_a_stream_alive(stateless: bool) -> None:
     """R-270, R-271: comments, and no event without data."""
     app = ProbeServer(settings=Settings(keep_alive=0.02, stream_grace=0.02, resumable=False))
     with Serving(app) as serving:
-        line = HttpMcpClient(serving.http, None if stateless else serving.http.initialize())
+        client = HttpMcpClient(serving.http, None if stateless else serving.http.initialize())
         params = {"name": "wait", "arguments": {"name": "trap-8"}}
-        start = serving.http.start_modern if line.session is None else line.session.start
+        start = serving.http.start_modern if client.session is None else client.session.start
         with start("tools/call", params) as waiting:
             lines = waiting.lines()
             assert next(lines).startswith(b":")
@@ -220,10 +220,10 @@ def test_trap_11_the_base64_sentinel(http: Http, value: str, header: str, status
     assert status == 200 or reply.error["code"] == MISMATCH
 
 
-def test_trap_12_no_stream_before_its_status_is_known(gallery_http: Http) -> None:
+def test_trap_12_no_stream_before_its_status_is_known(content_http: Http) -> None:
     """R-273, R-290: a handler that needs what the client lacks can still choose the status."""
     for tool in ("write", "ask"):
-        reply = gallery_http.modern("tools/call", {"name": tool}, accept="application/json, text/event-stream")
+        reply = content_http.modern("tools/call", {"name": tool}, accept="application/json, text/event-stream")
         assert (reply.status, reply.error["code"]) == (400, -32021)
         assert reply.header("content-type") == "application/json"
 
@@ -269,9 +269,9 @@ def test_trap_15_a_disconnect_means_two_things(http: Http) -> None:
 
 
 @pytest.mark.parametrize("revision", HANDSHAKE)
-def test_trap_16_no_event_is_empty(gallery_http: Http, revision: str) -> None:
+def test_trap_16_no_event_is_empty(content_http: Http, revision: str) -> None:
     """R-353: a stream begins with an empty event for 2025-11-25 and never else, since older parsers fail."""
-    session = gallery_http.initialize(revision)
+    session = content_http.initialize(revision)
     with session.start("tools/call", {"name": "report"}, meta={"progressToken": 1}) as waiting:
         lines = list(waiting.lines())
     fields = {each.partition(b":")[0] for each in lines if each and not each.startswith(b":")}
@@ -302,9 +302,9 @@ def test_trap_17_nothing_is_replayed(changing: tuple[ChangingServer, Http], last
         assert next(events)["method"] == "notifications/prompts/list_changed"
 
 
-def test_trap_18_ids_of_the_server_are_its_own(gallery_http: Http) -> None:
+def test_trap_18_ids_of_the_server_are_its_own(content_http: Http) -> None:
     """R-334: they may equal a client's; the answer comes in another message and finds the right handler."""
-    session = gallery_http.initialize(capabilities={"elicitation": {}})
+    session = content_http.initialize(capabilities={"elicitation": {}})
     with session.start("tools/call", {"name": "ask_in_two_rounds"}, id=1) as waiting:
         events = waiting.events()
         first = next(events)
@@ -326,7 +326,7 @@ def answer(session: HttpSession, question: dict[str, Any], value: Any) -> None:
     assert session.post({"jsonrpc": "2.0", "id": question["id"], "result": result}).status == 202
 
 
-def test_trap_19_nothing_of_one_era_in_the_other(each: McpClient) -> None:
+def test_trap_19_nothing_of_one_era_in_the_other(each_client: McpClient) -> None:
     """R-274, R-275, R-501: on every stateless result, the empty ones included, and on none of a session."""
     asked = [
         ("tools/list", None),
@@ -336,14 +336,14 @@ def test_trap_19_nothing_of_one_era_in_the_other(each: McpClient) -> None:
     asked += [("prompts/get", {"name": "guide", "arguments": {"visitor": "Ada"}})]
     asked += (
         [("server/discover", None)]
-        if each.stateless
+        if each_client.stateless
         else [("ping", None), ("logging/setLevel", {"level": "info"})]
     )
     for method, params in asked:
-        result = each.ask(method, params).result
-        assert (result.get("resultType") == "complete") == each.stateless, method
-        assert (PREFIX + "serverInfo" in result.get("_meta", {})) == each.stateless, method
-        if not each.stateless:
+        result = each_client.ask(method, params).result
+        assert (result.get("resultType") == "complete") == each_client.stateless, method
+        assert (PREFIX + "serverInfo" in result.get("_meta", {})) == each_client.stateless, method
+        if not each_client.stateless:
             assert {"resultType", "ttlMs", "cacheScope"}.isdisjoint(result), method
 
 
@@ -364,35 +364,35 @@ def _end(app: ChangingServer) -> Any:
     return end
 
 
-def test_trap_20_null_and_absent(each: McpClient) -> None:
+def test_trap_20_null_and_absent(each_client: McpClient) -> None:
     """R-502: a null that was said is sent; what was not said is absent."""
-    assert "nextCursor" not in each.ask("tools/list").result
-    meta = {PREFIX + "logLevel": "info"} if each.stateless else None
-    (logged,) = each.call("report", meta=meta).sent("notifications/message")
+    assert "nextCursor" not in each_client.ask("tools/list").result
+    meta = {PREFIX + "logLevel": "info"} if each_client.stateless else None
+    (logged,) = each_client.call("report", meta=meta).sent("notifications/message")
     assert logged["data"] is None
-    result = each.call("nothing").result
-    assert result.get("structuredContent", "absent") == (None if each.stateless else "absent")
+    result = each_client.call("nothing").result
+    assert result.get("structuredContent", "absent") == (None if each_client.stateless else "absent")
 
 
 @pytest.mark.parametrize("token", [7, "7", 0, ""])
-def test_trap_21_progress(each: McpClient, token: Any) -> None:
+def test_trap_21_progress(each_client: McpClient, token: Any) -> None:
     """R-2B0: it rises, its token keeps its type, and nothing comes after the response."""
-    reported = each.call("report", meta={"progressToken": token}).sent("notifications/progress")
+    reported = each_client.call("report", meta={"progressToken": token}).sent("notifications/progress")
     assert [(type(step["progressToken"]), step["progressToken"]) for step in reported] == [
         (type(token), token)
     ] * 2
     assert [step["progress"] for step in reported] == [0.5, 2]
-    assert each.call("report").sent("notifications/progress") == [], "and none without a token"
+    assert each_client.call("report").sent("notifications/progress") == [], "and none without a token"
 
 
-def test_trap_21_nothing_after_the_response(line: McpClient) -> None:
+def test_trap_21_nothing_after_the_response(client: McpClient) -> None:
     """R-279: what a tool leaves behind says nothing more."""
     meta: dict[str, Any] = {"progressToken": "late"}
-    if line.stateless:
+    if client.stateless:
         meta[PREFIX + "logLevel"] = "debug"
-    outcome = line.call("outlive", meta=meta)
+    outcome = client.call("outlive", meta=meta)
     assert [step["progress"] for step in outcome.sent("notifications/progress")] == [1]
-    assert line.call("echo", text="after").notifications == []
+    assert client.call("echo", text="after").notifications == []
 
 
 @pytest.mark.parametrize("id", [5, "5"])
@@ -457,18 +457,18 @@ SITUATIONS = [
     ("method", "params", "codes"), [r[1:] for r in SITUATIONS], ids=[r[0] for r in SITUATIONS]
 )
 def test_trap_24_one_meaning_for_each_revision(
-    each: McpClient, method: str, params: Any, codes: list[int | None]
+    each_client: McpClient, method: str, params: Any, codes: list[int | None]
 ) -> None:
     """R-501: the same request, and what each revision makes of it; `test_features.py` has all of it."""
-    response = each.ask(method, params).response
+    response = each_client.ask(method, params).response
     assert response is not None
-    assert response.get("error", {}).get("code") == codes[ALL.index(each.revision)]
+    assert response.get("error", {}).get("code") == codes[ALL.index(each_client.revision)]
 
 
-def test_trap_24_structured_content(each: McpClient) -> None:
+def test_trap_24_structured_content(each_client: McpClient) -> None:
     """R-504: an array is structured content for those who know that; nobody else gets it."""
-    result = each.call("bare").result
-    assert result.get("structuredContent") == ([1, 2] if each.stateless else None)
+    result = each_client.call("bare").result
+    assert result.get("structuredContent") == ([1, 2] if each_client.stateless else None)
 
 
 def test_trap_25_lists_are_in_step(http: Http) -> None:

@@ -8,7 +8,7 @@ from support.scaffold.installing import OfflinePackages
 
 
 @pytest.fixture(scope="session")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> OfflinePackages:
+def offline_packages(tmp_path_factory: pytest.TempPathFactory) -> OfflinePackages:
     if os.name == "nt":
         pytest.skip("needs symbolic links, which not everybody may make there")
     return OfflinePackages(tmp_path_factory.mktemp("shelf"))

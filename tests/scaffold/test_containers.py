@@ -123,8 +123,8 @@ def hadolint(folder: Path) -> str:
 
 
 @pytest.fixture
-def image(tmp_path: Path, shelf: OfflinePackages) -> Image:
-    return Image(tmp_path / "image" / "root", shelf)
+def image(tmp_path: Path, offline_packages: OfflinePackages) -> Image:
+    return Image(tmp_path / "image" / "root", offline_packages)
 
 
 def package(folder: Path) -> Path:

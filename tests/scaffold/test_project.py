@@ -128,23 +128,23 @@ async def tools_of(client: Client) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def installed(shelf: OfflinePackages, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def installed(offline_packages: OfflinePackages, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return a project and the programs of an environment that it was installed into, `pip install .`."""
     folder = tmp_path_factory.mktemp("installed")
     place = make_project(PLANS["full"][0], folder)
-    programs = shelf.environment(folder / "venv")
-    shelf.install(programs, ".", cwd=place)
+    programs = offline_packages.environment(folder / "venv")
+    offline_packages.install(programs, ".", cwd=place)
     return place, programs
 
 
 def test_an_installed_project_is_imported(
-    installed: tuple[Path, Path], shelf: OfflinePackages, tmp_path: Path
+    installed: tuple[Path, Path], offline_packages: OfflinePackages, tmp_path: Path
 ) -> None:
     place, programs = installed
     code = "import the_simple_server_name.tools.text as t, enfilade; print(t.__file__, enfilade.__file__)"
-    printed = run_to_end([str(programs / "python"), "-c", code], shelf.env, tmp_path).split()
+    printed = run_to_end([str(programs / "python"), "-c", code], offline_packages.env, tmp_path).split()
     assert all(str(programs.parent) in path for path in printed), printed
-    said = run_to_end([str(programs / "python"), "evals/eval_tools.py"], shelf.env, place)
+    said = run_to_end([str(programs / "python"), "evals/eval_tools.py"], offline_packages.env, place)
     assert said == "2 cases can be met\n"
 
 
@@ -154,13 +154,13 @@ def test_an_installed_project_is_imported(
     ids=" ".join,
 )
 def test_an_installed_project_is_served_over_stdio(
-    words: list[str], installed: tuple[Path, Path], shelf: OfflinePackages
+    words: list[str], installed: tuple[Path, Path], offline_packages: OfflinePackages
 ) -> None:
     place, programs = installed
     parameters = StdioServerParameters(
         command=str(programs / words[0]),
         args=words[1:],
-        env=shelf.env,
+        env=offline_packages.env,
         cwd=place,
     )
     tools = asyncio.run(tools_of(Client(parameters)))
@@ -168,11 +168,11 @@ def test_an_installed_project_is_served_over_stdio(
 
 
 def test_an_installed_project_is_served_from_anywhere(
-    installed: tuple[Path, Path], shelf: OfflinePackages, tmp_path: Path
+    installed: tuple[Path, Path], offline_packages: OfflinePackages, tmp_path: Path
 ) -> None:
     _, programs = installed
     command = [str(programs / "enfilade"), "run", "-m", "the_simple_server_name.server", "-p", "{port}"]
-    with ServerProcess(command, env=shelf.env, cwd=tmp_path) as running:
+    with ServerProcess(command, env=offline_packages.env, cwd=tmp_path) as running:
         assert "greet" in asyncio.run(tools_of(Client(running.url)))
         assert f"claude mcp add --transport http the-simple-server-name {running.url}" in running.output
 

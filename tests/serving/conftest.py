@@ -1,4 +1,4 @@
-"""A library for whoever wants one: the server whose entries are resources, prompts and completions."""
+"""The resource server for all tests of this room: its entries are resources, prompts and completions."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +10,13 @@ from support.servers import resource_server as served
 
 
 @pytest.fixture(scope="session")
-def library_http() -> Iterator[Http]:
+def resource_http() -> Iterator[Http]:
     with Serving(served.ResourceServer()) as serving:
         yield serving.http
 
 
 @pytest.fixture(params=CLIENT_KINDS, scope="module")
-def library(request: pytest.FixtureRequest, library_http: Http) -> Iterator[McpClient]:
-    """Each way to a library in turn: both eras, both transports."""
-    with open_client(request.param, library_http, Path(served.__file__)) as line:
-        yield line
+def resource_client(request: pytest.FixtureRequest, resource_http: Http) -> Iterator[McpClient]:
+    """A client of the resource server for each era and transport in turn."""
+    with open_client(request.param, resource_http, Path(served.__file__)) as client:
+        yield client

@@ -161,43 +161,43 @@ class TestLeases:
 
 
 @pytest.fixture(params=["together", "sqlite"])
-async def crew(
+async def cluster(
     request: pytest.FixtureRequest, tmp_path: Path, store: SharedMemory
 ) -> AsyncIterator[InProcessCluster]:
     url = f"sqlite:///{tmp_path / 'state.db'}"
-    async with running_cluster([store] * 3 if request.param == "together" else [url] * 3) as crew:
-        yield crew
+    async with running_cluster([store] * 3 if request.param == "together" else [url] * 3) as cluster:
+        yield cluster
 
 
 class TestWorkers:
     """What arrives at one worker and is meant for another, and the other way round."""
 
-    async def test_a_change_is_told_by_all(self, crew: InProcessCluster) -> None:
+    async def test_a_change_is_told_by_all(self, cluster: InProcessCluster) -> None:
         """R-369: to each session once."""
         streams = []
         for worker in range(3):
-            client = await crew.client(worker=worker)
+            client = await cluster.client(worker=worker)
             await client.start("resources/subscribe", {"uri": "note://a"}, worker).finish()
             streams.append(await client.open(worker))
-        crew.apps[1].change(["note://b", "note://a", "tools"])
+        cluster.apps[1].change(["note://b", "note://a", "tools"])
         for stream in streams:
             await stream.wait_for(2)
             assert sorted(stream.texts) == ["note://a", "notifications/tools/list_changed"]
 
-    async def test_an_answer_finds_its_question(self, crew: InProcessCluster) -> None:
+    async def test_an_answer_finds_its_question(self, cluster: InProcessCluster) -> None:
         """R-334."""
-        client = await crew.client()
-        crew.release("a")
+        client = await cluster.client()
+        cluster.release("a")
         call = client.call("ask", name="a")
         await call.wait_for(2)
         await client.answer(call.received[1], 1)
         await call.finish()
         assert call.texts[-1] == "a accept"
 
-    async def test_an_answer_to_anothers_question_counts_for_nothing(self, crew: InProcessCluster) -> None:
+    async def test_an_answer_to_anothers_question_counts_for_nothing(self, cluster: InProcessCluster) -> None:
         """R-334, D3: an id is of no use in another session, wherever it is said."""
-        client, stranger = await crew.client(), await crew.client()
-        crew.release("a")
+        client, stranger = await cluster.client(), await cluster.client()
+        cluster.release("a")
         call = client.call("ask", name="a")
         await call.wait_for(2)
         question = call.received[1]
@@ -209,12 +209,12 @@ class TestWorkers:
         await client.answer(question, 2)
         await call.finish()
         assert call.texts[-1] == "a accept"
-        for app in crew.apps:
+        for app in cluster.apps:
             assert len(app.endpoint.services.asker) == 0
 
-    async def test_a_cancellation_finds_its_request(self, crew: InProcessCluster) -> None:
+    async def test_a_cancellation_finds_its_request(self, cluster: InProcessCluster) -> None:
         """R-361, R-363, R-364: of its own session, and with an id of its type."""
-        client, stranger = await crew.client(), await crew.client()
+        client, stranger = await cluster.client(), await cluster.client()
         call = client.call("say", name="a", count=2, hold=1)
         await call.wait_for(1)
         await stranger.notify("notifications/cancelled", {"requestId": 1}, 2)
@@ -222,11 +222,11 @@ class TestWorkers:
             await client.notify("notifications/cancelled", {"requestId": id}, 2)
         await client.notify("notifications/cancelled", {"requestId": 1}, 1)
         await call.finish()
-        assert (call.texts, crew.apps[0].ended) == (["a 0"], ["a cancelled"])
+        assert (call.texts, cluster.apps[0].ended) == (["a 0"], ["a cancelled"])
 
-    async def test_an_ended_session_is_ended_everywhere(self, crew: InProcessCluster) -> None:
+    async def test_an_ended_session_is_ended_everywhere(self, cluster: InProcessCluster) -> None:
         """R-315, R-316: from the next request on, although each worker knew it as alive."""
-        client = await crew.client()
+        client = await cluster.client()
         call = client.call("say", name="a", count=2, hold=1)
         await call.wait_for(1)
         stream = await client.open(1)
@@ -237,29 +237,29 @@ class TestWorkers:
         assert statuses == [404] * 3
         await call.finish()
         await stream.finish()
-        assert crew.apps[0].ended == ["a cancelled"]
+        assert cluster.apps[0].ended == ["a cancelled"]
 
-    async def test_a_log_level_holds_everywhere(self, crew: InProcessCluster) -> None:
+    async def test_a_log_level_holds_everywhere(self, cluster: InProcessCluster) -> None:
         """R-367."""
-        client = await crew.client()
+        client = await cluster.client()
         for worker in range(3):
             assert len((await client.call("say", worker, name="a", count=1).finish()).received) == 2
         await client.start("logging/setLevel", {"level": "error"}, 1).finish()
         for worker in range(3):
             assert b'"info"' not in (await client.call("say", worker, name="a", count=1).finish()).body
 
-    async def test_what_is_watched_is_watched_everywhere(self, crew: InProcessCluster) -> None:
+    async def test_what_is_watched_is_watched_everywhere(self, cluster: InProcessCluster) -> None:
         """R-368: while the stream is open at another worker."""
-        client = await crew.client()
+        client = await cluster.client()
         stream = await client.open(0)
         await client.start("resources/subscribe", {"uri": "note://a"}, 1).finish()
-        streaming = crew.apps[0].endpoint.services.sessions.streaming
+        streaming = cluster.apps[0].endpoint.services.sessions.streaming
         await stream.until(lambda: any(streaming.values()))
-        crew.apps[2].change(["note://a"])
+        cluster.apps[2].change(["note://a"])
         await stream.wait_for(1)
         await client.start("resources/unsubscribe", {"uri": "note://a"}, 2).finish()
         await stream.until(lambda: not any(streaming.values()))
-        crew.apps[1].change(["note://a", "tools"])
+        cluster.apps[1].change(["note://a", "tools"])
         await stream.wait_for(2)
         assert stream.texts == ["note://a", "notifications/tools/list_changed"]
 
@@ -269,9 +269,9 @@ class TestLostMessages:
 
     async def test_an_answer_is_found_by_looking(self, store: SharedMemory) -> None:
         """R-334."""
-        async with running_cluster([store, store], timings=Timings(poll_interval=0.05)) as crew:
-            client = await crew.client()
-            crew.release("a")
+        async with running_cluster([store, store], timings=Timings(poll_interval=0.05)) as cluster:
+            client = await cluster.client()
+            cluster.release("a")
             call = client.call("ask", name="a")
             await call.wait_for(2)
             store.bus.deaf = True
@@ -281,22 +281,22 @@ class TestLostMessages:
 
     async def test_a_stream_is_resumed_by_looking(self, store: SharedMemory) -> None:
         """R-351: nothing depends on being woken."""
-        async with running_cluster([store, store]) as crew:
-            client = await crew.client()
+        async with running_cluster([store, store]) as cluster:
+            client = await cluster.client()
             call = client.call("say", name="a", count=3, hold=1)
             await call.wait_for(1)
             store.bus.deaf = True
             await call.cut()
             again = await client.resume(call.ids[0], 1)
             await again.wait_for(1)
-            crew.release("a")
+            cluster.release("a")
             await again.finish()
             assert again.texts == ["a 0", "a 1", "a 2", "a done"]
 
     async def test_who_listens_is_told_of_all_that_may_have_changed(self, store: SharedMemory) -> None:
         """R-331, R-369, R-2C1: of no more than it asked for."""
-        async with running_cluster([store, store]) as crew:
-            client = await crew.client()
+        async with running_cluster([store, store]) as cluster:
+            client = await cluster.client()
             await client.start("resources/subscribe", {"uri": "note://a"}, 1).finish()
             stream = await client.open(1)
             wanted = {"toolsListChanged": True, "resourceSubscriptions": ["note://b"]}
@@ -304,7 +304,7 @@ class TestLostMessages:
             listens = client.post(listening, 1, mcp_session_id=None, **modern_headers(listening))
             await listens.until(lambda: listens.body)
             store.bus.deaf = True
-            crew.apps[0].change(["tools", "note://a", "note://b"])
+            cluster.apps[0].change(["tools", "note://a", "note://b"])
             store.bus.say_so()
             await stream.until(lambda: "note://a" in stream.texts)
             await listens.until(lambda: b"note://b" in listens.body)
@@ -315,9 +315,9 @@ class TestLostMessages:
 
     async def test_after_a_gap_nothing_is_relied_on(self, store: SharedMemory) -> None:
         """R-315, R-367, R-368: what was missed is looked up at the next request, and for open streams at once."""
-        async with running_cluster([store, store]) as crew:
-            client = await crew.client()
-            ended = await crew.client()
+        async with running_cluster([store, store]) as cluster:
+            client = await cluster.client()
+            ended = await cluster.client()
             stream = await client.open(1)
             for each in (client, ended):
                 assert (await each.start("ping", {}, 1).finish()).status == 200
@@ -330,5 +330,5 @@ class TestLostMessages:
             store.bus.say_so()
             assert (await ended.start("ping", {}, 1).finish()).status == 404
             assert b'"info"' not in (await client.call("say", 1, name="a", count=1).finish()).body
-            crew.apps[1].change(["note://a"])
+            cluster.apps[1].change(["note://a"])
             await stream.until(lambda: stream.texts[-1:] == ["note://a"])

@@ -14,8 +14,8 @@ BOOK = {"type": "ref/resource", "uri": "library://{shelf}/{title}{?page}"}
 LOANS = {"type": "ref/resource", "uri": "loans://{reader}{/days*}"}
 
 
-def complete(line: McpClient, ref: dict[str, str], name: str, value: str, **more: Any) -> Outcome:
-    return line.ask("completion/complete", {"ref": ref, "argument": {"name": name, "value": value}, **more})
+def complete(client: McpClient, ref: dict[str, str], name: str, value: str, **more: Any) -> Outcome:
+    return client.ask("completion/complete", {"ref": ref, "argument": {"name": name, "value": value}, **more})
 
 
 @pytest.mark.parametrize(
@@ -31,18 +31,20 @@ def complete(line: McpClient, ref: dict[str, str], name: str, value: str, **more
     ],
     ids=["enum", "enum, typed", "literal", "nothing known", "template", "template, nothing known", "given list"],
 )
-def test_suggests(library: McpClient, ref: dict[str, str], name: str, value: str, values: list[str]) -> None:
-    found = complete(library, ref, name, value).result["completion"]
+def test_suggests(
+    resource_client: McpClient, ref: dict[str, str], name: str, value: str, values: list[str]
+) -> None:
+    found = complete(resource_client, ref, name, value).result["completion"]
     assert found == {"values": values, "total": len(values), "hasMore": False}
 
 
-def test_a_function_knows_what_is_settled(library: McpClient) -> None:
-    found = complete(library, PROMPT, "known", "E", context={"arguments": {"shelf": "facts"}})
-    assert found.result["completion"]["values"] == [f"E of facts in {library.revision}"]
+def test_a_function_knows_what_is_settled(resource_client: McpClient) -> None:
+    found = complete(resource_client, PROMPT, "known", "E", context={"arguments": {"shelf": "facts"}})
+    assert found.result["completion"]["values"] == [f"E of facts in {resource_client.revision}"]
 
 
-def test_no_more_than_a_hundred(library: McpClient) -> None:
-    found = complete(library, COVER, "cover", "x").result["completion"]
+def test_no_more_than_a_hundred(resource_client: McpClient) -> None:
+    found = complete(resource_client, COVER, "cover", "x").result["completion"]
     assert (len(found["values"]), found["values"][1], found["total"], found["hasMore"]) == (100, "x1", 250, True)
 
 
@@ -57,16 +59,16 @@ def test_no_more_than_a_hundred(library: McpClient) -> None:
     ],
     ids=["prompt", "template", "no template", "argument", "kind"],
 )
-def test_wrong_references(library: McpClient, ref: dict[str, str], name: str, why: str) -> None:
+def test_wrong_references(resource_client: McpClient, ref: dict[str, str], name: str, why: str) -> None:
     """R-531: -32602."""
-    error = complete(library, ref, name, "x").error
+    error = complete(resource_client, ref, name, "x").error
     assert error["code"] == -32602
     assert why in error["message"]
 
 
-def test_failures_are_masked(library: McpClient) -> None:
+def test_failures_are_masked(resource_client: McpClient) -> None:
     """R-719."""
-    assert complete(library, COVER, "cover", "crash").error["message"].startswith("Internal error (id ")
+    assert complete(resource_client, COVER, "cover", "crash").error["message"].startswith("Internal error (id ")
 
 
 def test_the_oldest_revision_is_served_without_being_told() -> None:

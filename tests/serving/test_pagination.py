@@ -151,9 +151,9 @@ def test_cursors_come_back(position: int) -> None:
 
 @pytest.mark.parametrize("method", LISTS)
 @pytest.mark.parametrize("cursor", [c for k, c in BAD_CURSORS.items() if k != "half a surrogate"])
-def test_a_cursor_that_was_never_given_out(library: McpClient, method: str, cursor: str) -> None:
+def test_a_cursor_that_was_never_given_out(resource_client: McpClient, method: str, cursor: str) -> None:
     """R-532: -32602; what an empty one means is in `test_leniency.py`."""
-    error = library.ask(method, {"cursor": cursor}).error
+    error = resource_client.ask(method, {"cursor": cursor}).error
     assert (error["code"], error["message"]) == (-32602, "Invalid params: unknown cursor")
 
 

@@ -10,16 +10,16 @@ from enfilade import Context, MCPApp, connect
 from support.harness import McpClient, Outcome
 
 
-def get(line: McpClient, name: str, **arguments: Any) -> Outcome:
-    return line.ask("prompts/get", {"name": name, "arguments": arguments})
+def get(client: McpClient, name: str, **arguments: Any) -> Outcome:
+    return client.ask("prompts/get", {"name": name, "arguments": arguments})
 
 
 def texts(outcome: Outcome) -> list[str]:
     return [message["content"]["text"] for message in outcome.result["messages"]]
 
 
-def test_lists_prompts(library: McpClient) -> None:
-    found = library.ask("prompts/list").result["prompts"]
+def test_lists_prompts(resource_client: McpClient) -> None:
+    found = resource_client.ask("prompts/list").result["prompts"]
     assert [each["name"] for each in found] == ["recommend", "describe", "refuse"]
     assert found[0] == {
         "name": "recommend",
@@ -40,18 +40,18 @@ def test_lists_prompts(library: McpClient) -> None:
     }
 
 
-def test_arguments_arrive_as_their_types_say(library: McpClient) -> None:
+def test_arguments_arrive_as_their_types_say(resource_client: McpClient) -> None:
     found = get(
-        library, "recommend", shelf="facts", pages="50", mood="dark", since="2026-01-01", known='["Emma"]'
+        resource_client, "recommend", shelf="facts", pages="50", mood="dark", since="2026-01-01", known='["Emma"]'
     )
     assert texts(found) == ["FACTS 50 dark datetime.date(2026, 1, 1) ['Emma']", "Let me see."]
     assert [message["role"] for message in found.result["messages"]] == ["user", "assistant"]
     assert found.result["description"] == "Ask for a book."
 
 
-def test_without_arguments(library: McpClient) -> None:
+def test_without_arguments(resource_client: McpClient) -> None:
     """Also where there is no member for them."""
-    found = library.ask("prompts/get", {"name": "describe"}).result["messages"]
+    found = resource_client.ask("prompts/get", {"name": "describe"}).result["messages"]
     assert [message["content"]["type"] for message in found] == ["image", "text", "text"]
 
 
@@ -70,39 +70,39 @@ def test_without_arguments(library: McpClient) -> None:
     ],
     ids=["unknown prompt", "missing", "no choice", "unknown argument", "no string"],
 )
-def test_wrong_requests(library: McpClient, name: str, arguments: dict[str, Any], why: str) -> None:
+def test_wrong_requests(resource_client: McpClient, name: str, arguments: dict[str, Any], why: str) -> None:
     """R-530: -32602, with the argument's name."""
-    error = get(library, name, **arguments).error
+    error = get(resource_client, name, **arguments).error
     assert error["code"] == -32602
     assert why in error["message"]
 
 
-def test_words_for_the_client(library: McpClient) -> None:
-    assert get(library, "refuse", how="told").error == {"code": -32603, "message": "Not today"}
+def test_words_for_the_client(resource_client: McpClient) -> None:
+    assert get(resource_client, "refuse", how="told").error == {"code": -32603, "message": "Not today"}
 
 
 @pytest.mark.parametrize("how", ["crash"])
-def test_failures_are_masked(library: McpClient, how: str) -> None:
+def test_failures_are_masked(resource_client: McpClient, how: str) -> None:
     """R-719."""
-    error = get(library, "refuse", how=how).error
+    error = get(resource_client, "refuse", how=how).error
     assert error["code"] == -32603
     assert error["message"].startswith("Internal error (id ")
 
 
-def test_caching_hints(library: McpClient) -> None:
+def test_caching_hints(resource_client: McpClient) -> None:
     """R-2A0: of the list; a prompt itself has none."""
-    listed = library.ask("prompts/list").result
+    listed = resource_client.ask("prompts/list").result
     assert (listed.get("ttlMs"), listed.get("cacheScope")) == (
-        (1500, "private") if library.stateless else (None, None)
+        (1500, "private") if resource_client.stateless else (None, None)
     )
-    assert "ttlMs" not in get(library, "describe").result
+    assert "ttlMs" not in get(resource_client, "describe").result
 
 
-def test_handlers_use_what_the_server_has(library: McpClient) -> None:
+def test_handlers_use_what_the_server_has(resource_client: McpClient) -> None:
     arguments = {"shelf": "facts", "pages": 7, "known": ["Emma"]}
-    found = library.call("fill_in", name="recommend", arguments=arguments)
+    found = resource_client.call("fill_in", name="recommend", arguments=arguments)
     assert "FACTS 7 light None ['Emma']" in found.text
-    refused = library.call("fill_in", name="nothing", arguments={}).result
+    refused = resource_client.call("fill_in", name="nothing", arguments={}).result
     assert (refused["isError"], refused["content"][0]["text"]) == (True, "Unknown prompt: nothing")
 
 

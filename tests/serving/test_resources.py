@@ -22,17 +22,17 @@ NOT_FOUND = {False: -32002, True: -32602}
 """Code by whether the client is stateless."""
 
 
-def read(line: McpClient, uri: str) -> Outcome:
-    return line.ask("resources/read", {"uri": uri})
+def read(client: McpClient, uri: str) -> Outcome:
+    return client.ask("resources/read", {"uri": uri})
 
 
-def contents(line: McpClient, uri: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = read(line, uri).result["contents"]
+def contents(client: McpClient, uri: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read(client, uri).result["contents"]
     return found
 
 
-def test_lists_resources_and_no_templates(library: McpClient) -> None:
-    found = library.ask("resources/list").result["resources"]
+def test_lists_resources_and_no_templates(resource_client: McpClient) -> None:
+    found = resource_client.ask("resources/list").result["resources"]
     assert [each["uri"] for each in found] == [
         "library://rules",
         "library://stamp",
@@ -50,8 +50,8 @@ def test_lists_resources_and_no_templates(library: McpClient) -> None:
     assert found[2]["_meta"] == {"example.org/a": 1}
 
 
-def test_lists_templates(library: McpClient) -> None:
-    found = library.ask("resources/templates/list").result["resourceTemplates"]
+def test_lists_templates(resource_client: McpClient) -> None:
+    found = resource_client.ask("resources/templates/list").result["resourceTemplates"]
     assert [each["uriTemplate"] for each in found] == [
         "library://{shelf}/{title}{?page}",
         "loans://{reader}{/days*}",
@@ -65,27 +65,27 @@ def test_lists_templates(library: McpClient) -> None:
     }
 
 
-def test_reads_text(library: McpClient) -> None:
-    assert contents(library, "library://rules") == [
+def test_reads_text(resource_client: McpClient) -> None:
+    assert contents(resource_client, "library://rules") == [
         {"uri": "library://rules", "mimeType": "text/plain", "text": "Be quiet."}
     ]
 
 
-def test_reads_bytes(library: McpClient) -> None:
-    (found,) = contents(library, "library://stamp")
+def test_reads_bytes(resource_client: McpClient) -> None:
+    (found,) = contents(resource_client, "library://stamp")
     assert base64.b64decode(found.pop("blob")) == PIXEL
     assert found == {"uri": "library://stamp", "mimeType": "image/png"}
 
 
-def test_reads_data(library: McpClient) -> None:
-    (found,) = contents(library, "library://catalogue")
+def test_reads_data(resource_client: McpClient) -> None:
+    (found,) = contents(resource_client, "library://catalogue")
     assert found["mimeType"] == "application/json"
     assert json.loads(found["text"])[1] == {"title": "Ulysses", "pages": 736}
 
 
-def test_reads_several_contents(library: McpClient) -> None:
+def test_reads_several_contents(resource_client: McpClient) -> None:
     """R-522."""
-    assert [each["uri"] for each in contents(library, "library://hall")] == [
+    assert [each["uri"] for each in contents(resource_client, "library://hall")] == [
         "library://hall/clock",
         "library://hall",
     ]
@@ -99,13 +99,13 @@ def test_reads_several_contents(library: McpClient) -> None:
         ("LIBRARY://fiction/Zo%c3%ab", "FICTION: 'Zoë', page 1"),
     ],
 )
-def test_reads_by_template(library: McpClient, uri: str, text: str) -> None:
+def test_reads_by_template(resource_client: McpClient, uri: str, text: str) -> None:
     """The contents have the URI that was asked for, however it was spelled."""
-    assert contents(library, uri) == [{"uri": uri, "mimeType": "text/plain", "text": text}]
+    assert contents(resource_client, uri) == [{"uri": uri, "mimeType": "text/plain", "text": text}]
 
 
-def test_a_template_may_read_another_resource(library: McpClient) -> None:
-    (found,) = contents(library, "loans://Ada/2026-01-01/2026-01-02")
+def test_a_template_may_read_another_resource(resource_client: McpClient) -> None:
+    (found,) = contents(resource_client, "loans://Ada/2026-01-01/2026-01-02")
     assert json.loads(found["text"]) == {
         "reader": "Ada",
         "days": ["2026-01-01", "2026-01-02"],
@@ -116,17 +116,17 @@ def test_a_template_may_read_another_resource(library: McpClient) -> None:
 @pytest.mark.parametrize(
     "uri", ["library://nothing", "nowhere://x", "library://fiction/x/y", "", "no URI", "failing://"]
 )
-def test_what_is_not_there(library: McpClient, uri: str) -> None:
+def test_what_is_not_there(resource_client: McpClient, uri: str) -> None:
     """R-523: a code for each revision, with the URI, and never empty contents."""
-    error = read(library, uri).error
-    assert error["code"] == NOT_FOUND[library.stateless]
+    error = read(resource_client, uri).error
+    assert error["code"] == NOT_FOUND[resource_client.stateless]
     assert error["data"] == {"uri": uri}
 
 
-def test_what_its_author_says_is_not_there(library: McpClient) -> None:
+def test_what_its_author_says_is_not_there(resource_client: McpClient) -> None:
     """R-523."""
-    error = read(library, "failing://gone").error
-    assert error["code"] == NOT_FOUND[library.stateless]
+    error = read(resource_client, "failing://gone").error
+    assert error["code"] == NOT_FOUND[resource_client.stateless]
     assert error["message"] == "It was sold"
     assert error["data"] == {"uri": "failing://gone", "year": 1990}
 
@@ -144,16 +144,16 @@ def test_every_revision_of_the_session_era(revision: str) -> None:
         assert stdio.ask("resources/read", {"uri": "library://nothing"})["error"]["code"] == -32002
 
 
-def test_what_another_resource_says_is_not_there(library: McpClient) -> None:
+def test_what_another_resource_says_is_not_there(resource_client: McpClient) -> None:
     """The URI of the error is the one that the client asked for."""
-    error = read(library, "failing://inner").error
-    assert error["code"] == NOT_FOUND[library.stateless]
+    error = read(resource_client, "failing://inner").error
+    assert error["code"] == NOT_FOUND[resource_client.stateless]
     assert error["message"] == "Resource not found: library://nothing"
     assert error["data"] == {"uri": "failing://inner"}
 
 
-def test_values_that_do_not_fit(library: McpClient) -> None:
-    error = read(library, "library://poetry/x?page=one").error
+def test_values_that_do_not_fit(resource_client: McpClient) -> None:
+    error = read(resource_client, "library://poetry/x?page=one").error
     assert error["code"] == -32602
     assert '"shelf" should be "fiction" or "facts", got string "poetry"' in error["message"]
     assert '"page" should be integer, got string "one"' in error["message"]
@@ -161,34 +161,34 @@ def test_values_that_do_not_fit(library: McpClient) -> None:
 
 
 @pytest.mark.parametrize("title", ["..", "%2e%2e", "%2Fetc%2Fpasswd", "..%5Cx"])
-def test_values_that_lead_out(library: McpClient, title: str) -> None:
+def test_values_that_lead_out(resource_client: McpClient, title: str) -> None:
     """R-520."""
-    error = read(library, f"library://fiction/{title}").error
+    error = read(resource_client, f"library://fiction/{title}").error
     assert (error["code"], "may hold neither" in error["message"]) == (-32602, True)
 
 
-def test_words_for_the_client(library: McpClient) -> None:
-    error = read(library, "failing://told").error
+def test_words_for_the_client(resource_client: McpClient) -> None:
+    error = read(resource_client, "failing://told").error
     assert error == {"code": -32603, "message": "The key is lost", "data": {"key": 7, "uri": "failing://told"}}
 
 
 @pytest.mark.parametrize("how", ["crash", "leave"])
-def test_failures_are_masked(library: McpClient, how: str) -> None:
+def test_failures_are_masked(resource_client: McpClient, how: str) -> None:
     """R-719: no exception's text leaves the server, and no handler ends it."""
-    error = read(library, f"failing://{how}").error
+    error = read(resource_client, f"failing://{how}").error
     assert error["code"] == -32603
     assert error["message"].startswith("Internal error (id ")
-    assert contents(library, "library://rules")
+    assert contents(resource_client, "library://rules")
 
 
-def test_a_uri_without_end(library: McpClient) -> None:
-    assert read(library, "a://" + "x" * 10_000).error["code"] == -32602
+def test_a_uri_without_end(resource_client: McpClient) -> None:
+    assert read(resource_client, "a://" + "x" * 10_000).error["code"] == -32602
 
 
-def test_caching_hints(library: McpClient) -> None:
+def test_caching_hints(resource_client: McpClient) -> None:
     """R-2A0, R-2A3: of lists and of resources, with safe defaults, for those who know them alone."""
     hints = [
-        library.ask(method, params).result
+        resource_client.ask(method, params).result
         for method, params in [
             ("resources/list", None),
             ("resources/templates/list", None),
@@ -198,27 +198,27 @@ def test_caching_hints(library: McpClient) -> None:
     ]
     found = [(each.get("ttlMs"), each.get("cacheScope")) for each in hints]
     known = [(60_000, "public"), (0, "private"), (3_600_000, "public"), (0, "private")]
-    assert found == (known if library.stateless else [(None, None)] * 4)
+    assert found == (known if resource_client.stateless else [(None, None)] * 4)
 
 
-def test_handlers_use_what_the_server_has(library: McpClient) -> None:
-    assert library.call("fetch", uri="library://rules").text == "Be quiet."
-    gone = library.call("fetch", uri="library://nothing").result
+def test_handlers_use_what_the_server_has(resource_client: McpClient) -> None:
+    assert resource_client.call("fetch", uri="library://rules").text == "Be quiet."
+    gone = resource_client.call("fetch", uri="library://nothing").result
     assert gone["isError"] is True
     assert gone["content"][0]["text"] == "Resource not found: library://nothing"
-    lost = library.call("fetch", uri="failing://told").result
+    lost = resource_client.call("fetch", uri="failing://told").result
     assert (lost["isError"], lost["content"][0]["text"]) == (True, "The key is lost")
-    wrong = library.call("fetch", uri="library://poetry/x").result
+    wrong = resource_client.call("fetch", uri="library://poetry/x").result
     assert (wrong["isError"], '"shelf" should be' in wrong["content"][0]["text"]) == (True, True)
-    assert library.call("fetch", uri="failing://crash").error["message"].startswith("Internal error (id ")
-    assert json.loads(library.call("inventory").text)[:2] == ["library://rules", "library://stamp"]
+    assert resource_client.call("fetch", uri="failing://crash").error["message"].startswith("Internal error (id ")
+    assert json.loads(resource_client.call("inventory").text)[:2] == ["library://rules", "library://stamp"]
 
 
-def test_subscribing_is_offered(library: McpClient) -> None:
+def test_subscribing_is_offered(resource_client: McpClient) -> None:
     """R-213: what is advertised has a handler."""
-    if not library.stateless:
-        assert library.ask("resources/subscribe", {"uri": "library://rules"}).result == {}
-        assert library.ask("resources/unsubscribe", {"uri": "library://rules"}).result == {}
+    if not resource_client.stateless:
+        assert resource_client.ask("resources/subscribe", {"uri": "library://rules"}).result == {}
+        assert resource_client.ask("resources/unsubscribe", {"uri": "library://rules"}).result == {}
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])

@@ -173,8 +173,8 @@ async def whole(client: ClusterClient, name: str) -> WorkerResponse:
 @pytest.mark.parametrize("make", GOOD.values(), ids=GOOD)
 async def test_it_is_all_that_is_needed(stores: list[Any], make: Callable[[], Plain]) -> None:
     """S15, S16, S17, S46, R-351: from every position, at any worker, into the present, to the end."""
-    async with running_cluster(stores, event_store=make()) as crew:
-        client = await crew.client()
+    async with running_cluster(stores, event_store=make()) as cluster:
+        client = await cluster.client()
         call = await whole(client, "a")
         assert [event.id is not None for event in call.events] == [True] * 7
         for at, id in enumerate(call.ids):
@@ -185,7 +185,7 @@ async def test_it_is_all_that_is_needed(stores: list[Any], make: Callable[[], Pl
         await call.cut()
         again = await client.resume(call.ids[0], len(stores) - 1)
         await again.wait_for(2)
-        crew.release("b")
+        cluster.release("b")
         await again.finish()
         assert again.texts == ["b 0", "b 1", "b 2", "b 3", "b done"]
 
@@ -194,8 +194,8 @@ async def test_it_is_all_that_is_needed(stores: list[Any], make: Callable[[], Pl
 async def test_nobody_hears_anothers_words_and_nobody_hangs(stores: list[Any], make: Callable[[], Plain]) -> None:
     """R-352, R-717, D3: with every id of every session, at every worker."""
     timings = Timings(log_retries=0.2, reader_poll=0.02)
-    async with running_cluster(stores, timings, event_store=make()) as crew:
-        clients = [await crew.client() for _ in range(3)]
+    async with running_cluster(stores, timings, event_store=make()) as cluster:
+        clients = [await cluster.client() for _ in range(3)]
         names = ["alice", "bob", "carol"]
         calls = [await whole(client, name) for client, name in zip(clients, names, strict=True)]
         for name, call in zip(names, calls, strict=True):
@@ -227,8 +227,8 @@ async def test_a_store_that_keeps_nothing_costs_only_resumption(
     make: Callable[[], Plain],
 ) -> None:
     """R-350: no ids are given that would lead nowhere."""
-    async with running_cluster(["memory://"], Timings(log_retries=0.1), event_store=make()) as crew:
-        client = await crew.client()
+    async with running_cluster(["memory://"], Timings(log_retries=0.1), event_store=make()) as cluster:
+        client = await cluster.client()
         call = await whole(client, "a")
         assert call.texts == [*(f"a {number}" for number in range(5)), "a done"]
         assert call.ids == []
@@ -237,12 +237,12 @@ async def test_a_store_that_keeps_nothing_costs_only_resumption(
 async def test_what_it_is_given_says_nothing() -> None:
     """R-703: it is sealed, and printable, and streams of sessions have names unlike each other."""
     store = Plain()
-    async with running_cluster(["memory://"], event_store=store) as crew:
-        clients = [await crew.client() for _ in range(2)]
+    async with running_cluster(["memory://"], event_store=store) as cluster:
+        clients = [await cluster.client() for _ in range(2)]
         for client in clients:
             for _ in range(2):
                 await whole(client, "in plain words")
-        event_log = crew.apps[0].endpoint.services.event_log
+        event_log = cluster.apps[0].endpoint.services.event_log
         assert event_log is not None
         await event_log.flush(10)
         assert len({stream for stream, _ in store.events}) == 4
@@ -326,13 +326,13 @@ async def test_a_crew_of_one_store(tmp_path: Path) -> None:
     """A store object that two workers share, as one of a database would be."""
     url = f"sqlite:///{tmp_path / 'state.db'}"
     store = Plain()
-    crew: InProcessCluster
-    async with running_cluster([url, url], event_store=store) as crew:
-        client = await crew.client()
+    cluster: InProcessCluster
+    async with running_cluster([url, url], event_store=store) as cluster:
+        client = await cluster.client()
         call = client.call("say", name="a", count=2, hold=1)
         await call.wait_for(1)
         await call.cut()
         again = await client.resume(call.ids[0], 1)
-        await crew.lose(0)
+        await cluster.lose(0)
         await again.finish()
         assert again.received[-1]["error"]["message"] == resumption.GONE_TEXT

@@ -16,34 +16,34 @@ STDIO_ONLY = "2024-11-05"
 
 @contextmanager
 def open_revision(revision: str, http: Http, script: Path = CONTENT_SERVER) -> Iterator[McpClient]:
-    """Open a line to a server in one revision.
+    """Open a client of a server in one revision.
 
     Args:
         revision: which.
         http: where it is served over HTTP.
         script: what serves it over stdio.
     """
-    line: McpClient
+    client: McpClient
     if revision in STATELESS:
         yield HttpMcpClient(http, None)
     elif revision == STDIO_ONLY:
         with Stdio([sys.executable, str(script)]) as stdio:
             stdio.initialize(revision)
-            line = StdioMcpClient(stdio, stateless=False)
-            line.revision = revision
-            yield line
+            client = StdioMcpClient(stdio, stateless=False)
+            client.revision = revision
+            yield client
     else:
         yield HttpMcpClient(http, http.initialize(revision))
 
 
-def opening_of(line: McpClient, http: Http) -> dict[str, Any]:
-    """Return what the server says of itself in the line's revision."""
-    if line.stateless:
-        return line.ask("server/discover").result
-    client = {"name": "harness", "version": "1"}
-    params = {"protocolVersion": line.revision, "capabilities": {}, "clientInfo": client}
-    if line.over_http:
+def opening_of(client: McpClient, http: Http) -> dict[str, Any]:
+    """Return what the server says of itself in the revision of a client."""
+    if client.stateless:
+        return client.ask("server/discover").result
+    client_info = {"name": "harness", "version": "1"}
+    params = {"protocolVersion": client.revision, "capabilities": {}, "clientInfo": client_info}
+    if client.over_http:
         return http.post({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).result
     with Stdio([sys.executable, str(CONTENT_SERVER)]) as stdio:
-        result: dict[str, Any] = stdio.initialize(line.revision)["result"]
+        result: dict[str, Any] = stdio.initialize(client.revision)["result"]
         return result

@@ -129,7 +129,7 @@ class Outcome:
 
 
 class McpClient(ABC):
-    """One client's way to a server; ids count up by themselves unless a test names one."""
+    """A client of one server, in one era over one transport; ids count up unless a test names one."""
 
     revision: str
     stateless: bool
@@ -179,12 +179,12 @@ class McpClient(ABC):
         return self.start("tools/call", {"name": tool, "arguments": arguments}, id=id, meta=meta)
 
     def journal(self, name: str) -> list[str]:
-        """Return what became of the workbench's calls of a name."""
+        """Return what became of the probe server's calls of a name."""
         found: list[str] = self.call("journal", name=name).result["structuredContent"]["result"]
         return found
 
     def until(self, name: str, entry: str) -> None:
-        """Wait until the workbench's journal has an entry."""
+        """Wait until the probe server's journal has an entry."""
         eventually(lambda: entry in self.journal(name), f"{name} never {entry}")
 
     def next_id(self) -> int:
@@ -271,11 +271,11 @@ class StdioMcpClient(McpClient):
 
 @contextmanager
 def open_client(kind: str, http: Http | None = None, script: Path = PROBE_SERVER) -> Iterator[McpClient]:
-    """Open one of `CLIENT_KINDS` to a workbench, or to another server.
+    """Open one of `CLIENT_KINDS` to a probe server, or to another server.
 
     Args:
         kind: which.
-        http: where it is served over HTTP already; by default a workbench is started.
+        http: where it is served over HTTP already; by default a probe server is started.
         script: what serves it over stdio.
     """
     with ExitStack() as stack:

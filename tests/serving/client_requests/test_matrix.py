@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from clients.drivers import DRIVERS, STATELESS, STDIO, Driver, Report, drive, place_name
+from clients.drivers import DRIVERS, STATELESS, STDIO, Driver, Report, drive, location_name
 from support import tooling
 from support.proxy import recording_app
 from support.proxy.restarting_relay import Relay
@@ -72,7 +72,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cells]:
     cells.validate_logs()
 
 
-@pytest.fixture(scope="module", params=[*chosen_cells(), STDIO], ids=place_name)
+@pytest.fixture(scope="module", params=[*chosen_cells(), STDIO], ids=location_name)
 def target(request: pytest.FixtureRequest, cells: Cells, log: Path) -> Iterator[list[str]]:
     """Return where a client finds the tool: at the servers of a cell, or over stdio."""
     if request.param == STDIO:

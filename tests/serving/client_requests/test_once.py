@@ -14,10 +14,10 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(params=["stateless", "session"])
-async def play(request: pytest.FixtureRequest) -> Any:
+async def call_and_accept(request: pytest.FixtureRequest) -> Any:
     """Return a function that calls a tool and says yes to whatever it asks."""
 
-    async def play(app: Any, name: str, **arguments: Any) -> str:
+    async def call_and_accept(app: Any, name: str, **arguments: Any) -> str:
         if request.param == "stateless":
             return text_of(await Call(app, name, arguments).play(lambda *_: value(True)))
 
@@ -28,10 +28,10 @@ async def play(request: pytest.FixtureRequest) -> Any:
             result = await client.call_tool(name, arguments)
             return str(result.content[0].text)
 
-    return play
+    return call_and_accept
 
 
-async def test_it_happens_once_however_many_rounds_there_are(play: Any) -> None:
+async def test_it_happens_once_however_many_rounds_there_are(call_and_accept: Any) -> None:
     done: list[str] = []
 
     async def tool(ctx: Context) -> str:
@@ -47,11 +47,11 @@ async def test_it_happens_once_however_many_rounds_there_are(play: Any) -> None:
         await ctx.elicit("Stapled?", bool)
         return str(receipt)
 
-    assert await play(server(tool), "tool") == "{'receipt': 1}"
+    assert await call_and_accept(server(tool), "tool") == "{'receipt': 1}"
     assert done == ["charge"]
 
 
-async def test_a_plain_function_will_do(play: Any) -> None:
+async def test_a_plain_function_will_do(call_and_accept: Any) -> None:
     done: list[int] = []
 
     async def tool(ctx: Context) -> str:
@@ -59,10 +59,10 @@ async def test_a_plain_function_will_do(play: Any) -> None:
         await ctx.elicit("Sure?", bool)
         return str(number)
 
-    assert await play(server(tool), "tool") == "1"
+    assert await call_and_accept(server(tool), "tool") == "1"
 
 
-async def test_two_at_the_same_time_happen_once(play: Any) -> None:
+async def test_two_at_the_same_time_happen_once(call_and_accept: Any) -> None:
     done: list[str] = []
 
     async def tool(ctx: Context) -> str:
@@ -74,11 +74,11 @@ async def test_two_at_the_same_time_happen_once(play: Any) -> None:
         told = await asyncio.gather(*(ctx.once("charge", charge) for _ in range(3)), ctx.elicit("Sure?", bool))
         return str(told[:3])
 
-    assert await play(server(tool), "tool") == "[1, 1, 1]"
+    assert await call_and_accept(server(tool), "tool") == "[1, 1, 1]"
     assert done == ["begun"]
 
 
-async def test_a_round_does_not_end_in_the_middle_of_it(play: Any) -> None:
+async def test_a_round_does_not_end_in_the_middle_of_it(call_and_accept: Any) -> None:
     """A question that is asked meanwhile waits: a charge that was begun is not taken for undone."""
     done: list[str] = []
 
@@ -92,11 +92,11 @@ async def test_a_round_does_not_end_in_the_middle_of_it(play: Any) -> None:
         charged, _ = await asyncio.gather(ctx.once("charge", charge), ctx.elicit("Sure?", bool))
         return charged
 
-    assert await play(server(tool), "tool") == "charged"
+    assert await call_and_accept(server(tool), "tool") == "charged"
     assert done == ["begun", "finished"]
 
 
-async def test_what_failed_has_not_happened(play: Any) -> None:
+async def test_what_failed_has_not_happened(call_and_accept: Any) -> None:
     done: list[str] = []
 
     async def tool(ctx: Context) -> str:
@@ -112,11 +112,11 @@ async def test_what_failed_has_not_happened(play: Any) -> None:
             await ctx.elicit("Again?", bool)
         return str(await ctx.once("charge", charge))
 
-    assert await play(server(tool), "tool") == "charged"
+    assert await call_and_accept(server(tool), "tool") == "charged"
     assert done == ["tried", "tried"]
 
 
-async def test_each_tool_has_keys_of_its_own(play: Any) -> None:
+async def test_each_tool_has_keys_of_its_own(call_and_accept: Any) -> None:
     """P8: a tool that is called twice by another does it twice, and each of them once."""
     done: list[int] = []
 
@@ -131,22 +131,22 @@ async def test_each_tool_has_keys_of_its_own(play: Any) -> None:
             await ctx.tools.call("pay", {"amount": amount})
         return "paid"
 
-    assert await play(server(pay, pay_all), "pay_all") == "paid"
+    assert await call_and_accept(server(pay, pay_all), "pay_all") == "paid"
     assert done == [0, 5, 7, 5]
 
 
-async def test_it_cannot_ask(play: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_cannot_ask(call_and_accept: Any, caplog: pytest.LogCaptureFixture) -> None:
     """It would have to run again for the answer."""
 
     async def tool(ctx: Context) -> str:
         return str(await ctx.once("charge", lambda: ctx.elicit("Sure?", bool)))
 
     with caplog.at_level(logging.ERROR):
-        assert "internal error" in await play(server(tool), "tool")
+        assert "internal error" in await call_and_accept(server(tool), "tool")
     assert "ask before ctx.once" in caplog.text
 
 
-async def test_it_cannot_run_itself(play: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_cannot_run_itself(call_and_accept: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def tool(ctx: Context) -> str:
         async def charge() -> Any:
             return await ctx.once("charge", charge)
@@ -154,11 +154,11 @@ async def test_it_cannot_run_itself(play: Any, caplog: pytest.LogCaptureFixture)
         return str(await ctx.once("charge", charge))
 
     with caplog.at_level(logging.ERROR):
-        assert "internal error" in await play(server(tool), "tool")
+        assert "internal error" in await call_and_accept(server(tool), "tool")
     assert "runs itself" in caplog.text
 
 
-async def test_its_result_must_be_something_json_can_carry(play: Any) -> None:
+async def test_its_result_must_be_something_json_can_carry(call_and_accept: Any) -> None:
     async def tool(ctx: Context) -> str:
         try:
             await ctx.once("charge", object)
@@ -166,4 +166,4 @@ async def test_its_result_must_be_something_json_can_carry(play: Any) -> None:
             return error.message
         return "fine"
 
-    assert "JSON cannot hold an object of type object" in await play(server(tool), "tool")
+    assert "JSON cannot hold an object of type object" in await call_and_accept(server(tool), "tool")

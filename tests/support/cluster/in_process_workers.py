@@ -205,8 +205,8 @@ def text_of_message(message: Message) -> str:
 class ClusterClient:
     """A session, which may turn to any worker."""
 
-    def __init__(self, crew: "InProcessCluster", token: str, revision: str, **headers: HeaderValue) -> None:
-        self.cluster, self.token, self.revision = crew, token, revision
+    def __init__(self, cluster: "InProcessCluster", token: str, revision: str, **headers: HeaderValue) -> None:
+        self.cluster, self.token, self.revision = cluster, token, revision
         self._asked = SentRequests(revision)
         self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
         self._ids = iter(range(1, 1_000_000))
@@ -340,10 +340,10 @@ async def running_cluster(
     stores: Sequence[Store | str], timings: Timings | None = None, **options: Any
 ) -> AsyncIterator[InProcessCluster]:
     """Have some workers for the length of a block."""
-    crew = InProcessCluster(stores, timings, **options)
-    for app in crew.apps:
+    cluster = InProcessCluster(stores, timings, **options)
+    for app in cluster.apps:
         await app.endpoint.start()
     try:
-        yield crew
+        yield cluster
     finally:
-        await crew.stop()
+        await cluster.stop()

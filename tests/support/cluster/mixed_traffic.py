@@ -20,9 +20,9 @@ PATIENCE = 20.0
 class Traffic:
     """What one client does, at random, again and again."""
 
-    def __init__(self, fleet: ProcessCluster, chance: random.Random) -> None:
-        self._fleet, self._chance = fleet, chance
-        self._http = Http(fleet.port)
+    def __init__(self, cluster: ProcessCluster, chance: random.Random) -> None:
+        self._fleet, self._chance = cluster, chance
+        self._http = Http(cluster.port)
         self.deeds: list[Callable[[], None]] = [
             self.plain,
             self.plain,

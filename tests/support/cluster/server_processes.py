@@ -1,7 +1,7 @@
 """Several servers that share a store, each a process of its own, behind a proxy that lets them take turns.
 
-    with ProcessCluster(4, [sys.executable, "server.py", "--port", "{port}"], store) as fleet:
-        fleet.kill(2)
+    with ProcessCluster(4, [sys.executable, "server.py", "--port", "{port}"], store) as cluster:
+        cluster.kill(2)
 
 Each is started, killed, stopped and restarted by its index, which is also its index in the proxy. Easy to get
 wrong: a server that is restarted has its old port, so the proxy finds it again without being told.

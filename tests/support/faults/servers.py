@@ -39,10 +39,10 @@ def faulty_cluster(count: int, store: str, **settings: object) -> ProcessCluster
 
 
 def client_of(
-    fleet: ProcessCluster, chance: random.Random, capabilities: dict[str, Any] | None = None
+    cluster: ProcessCluster, chance: random.Random, capabilities: dict[str, Any] | None = None
 ) -> ResumingClient:
     """Open a session, for a client that resumes at once or when it is told to, as chance has it."""
-    return ResumingClient(fleet.port, capabilities=capabilities, hurry=chance.random() < 0.5)
+    return ResumingClient(cluster.port, capabilities=capabilities, hurry=chance.random() < 0.5)
 
 
 def opened(client: ResumingClient) -> Stream:
@@ -52,9 +52,9 @@ def opened(client: ResumingClient) -> Stream:
     return Stream(client.session, waiting, None, hurry=True)
 
 
-def serving_get(fleet: ProcessCluster) -> int:
+def serving_get(cluster: ProcessCluster) -> int:
     """Return the index of the server that got the last GET."""
-    (*_, last) = [hop for hop in fleet.proxy.log if hop.verb == "GET"]
+    (*_, last) = [hop for hop in cluster.proxy.log if hop.verb == "GET"]
     assert last.backend is not None
     return last.backend
 
@@ -123,9 +123,9 @@ def check_given_up(outcome: Message) -> None:
     assert outcome["error"]["message"].startswith(GONE)
 
 
-def check_serves(fleet: ProcessCluster, client: ResumingClient) -> None:
+def check_serves(cluster: ProcessCluster, client: ResumingClient) -> None:
     """Fail unless every server that runs serves this session."""
-    for index in fleet.running:
+    for index in cluster.running:
         params = {"name": "echo", "arguments": {"text": "there?"}}
         reply = client.session.ask("tools/call", params, id="serves", x_backend=str(index))
-        assert reply.result["content"][0]["text"] == "there?", fleet.output()
+        assert reply.result["content"][0]["text"] == "there?", cluster.output()

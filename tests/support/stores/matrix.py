@@ -1,9 +1,9 @@
 """The matrix: the same tests against every kind of store, with one worker and with several that take turns.
 
 A cell with several workers is the hard one: no two requests of a session in a row meet the same worker. Each
-server or fleet has a store of its own, so none sees what another left behind; those on redis share one Valkey and
-differ by prefix. The easy thing to get wrong is the record of what left the servers: each worker has a file of
-its own for it, as lines of several processes in one file would run into each other.
+server or cluster has its own store, so none sees what another left behind; those on redis share one Valkey and
+differ by prefix. Easy to get wrong: each worker records what left it in its own file, because lines of several
+processes in one file would mix.
 """
 
 import os
@@ -90,8 +90,8 @@ class Cells:
             with ServerProcess(command(0), env=env) as server:
                 yield server.url
         else:
-            with ProcessCluster(cell.workers, command, store, env) as fleet:
-                yield fleet.url
+            with ProcessCluster(cell.workers, command, store, env) as cluster:
+                yield cluster.url
 
     def validate_logs(self) -> int:
         """Check everything that left the servers so far; returns how many messages there were."""

@@ -401,7 +401,7 @@ IDLE = 2.0
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Callable[..., ServerProcess]:
+def start_server(tmp_path: Path) -> Callable[..., ServerProcess]:
     """Return what makes a server; they share a store and a secret."""
     file = tmp_path / "idle.py"
     file.write_text(FILE)
@@ -443,10 +443,10 @@ class Pinged:
 
 class TestServers:
     def test_sessions_in_use_outlive_their_idle_time_and_others_do_not(
-        self, place: Callable[..., ServerProcess]
+        self, start_server: Callable[..., ServerProcess]
     ) -> None:
         """By pings, by an open stream, by one long call; at two workers; and after a restart of all of them."""
-        with place("--workers", "2") as server:
+        with start_server("--workers", "2") as server:
             http = Http(server.port)
             streamed, called, idle = (http.initialize() for _ in range(3))
             stream = get(streamed)
@@ -465,7 +465,7 @@ class TestServers:
             pinged.check()
             stream.reply.close()
             assert alive(streamed)
-        with place() as server:
+        with start_server() as server:
             again = [
                 HttpSession(Http(server.port), each.token, each.revision) for each in (pinged.session, called)
             ]

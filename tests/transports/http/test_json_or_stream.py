@@ -208,23 +208,23 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def live(serving: Any) -> dict[str, HttpSession]:
+def live_sessions(serving: Any) -> dict[str, HttpSession]:
     """A session of each revision."""
     return {revision: serving.http.initialize(revision) for revision in SESSIONS}
 
 
-def send(row: Row, http: Http, live: dict[str, HttpSession]) -> Reply:
+def send(row: Row, http: Http, live_sessions: dict[str, HttpSession]) -> Reply:
     headers = dict(row.headers)
     if headers.get("mcp_session_id") == "session":
-        headers["mcp_session_id"] = live[row.session].token
+        headers["mcp_session_id"] = live_sessions[row.session].token
     if row.verb == "POST":
         return http.post(row.body, **headers)
     return http.request(row.verb, row.body, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_decision(row: Row, http: Http, live: dict[str, HttpSession]) -> None:
-    reply = send(row, http, live)
+def test_decision(row: Row, http: Http, live_sessions: dict[str, HttpSession]) -> None:
+    reply = send(row, http, live_sessions)
     assert reply.status == row.status, reply.body
     assert reply.header("allow") == row.allow
     assert (reply.header("mcp-session-id") is not None) == row.mints, "R-310, R-318, R-203"

@@ -253,7 +253,7 @@ class ByHeader(AuthenticationBackend):
 
 @pytest.fixture(scope="module")
 def guarded() -> Any:
-    """A workbench in a host that authenticates."""
+    """A probe server in a host that authenticates."""
     host = Starlette(
         routes=[Mount("/", app=ProbeServer())],
         middleware=[Middleware(AuthenticationMiddleware, backend=ByHeader())],
@@ -329,36 +329,36 @@ class TestWithoutSessions:
     """`sessions=False`: R-310, each request of the session era stands alone."""
 
     @pytest.fixture
-    def alone(self) -> AsgiClient:
+    def sessionless(self) -> AsgiClient:
         return AsgiClient(ProbeServer(settings=Settings(sessions=False)))
 
-    async def test_no_id_is_given_and_none_is_asked_for(self, alone: AsgiClient) -> None:
-        answered = await alone.initialize("2025-06-18")
+    async def test_no_id_is_given_and_none_is_asked_for(self, sessionless: AsgiClient) -> None:
+        answered = await sessionless.initialize("2025-06-18")
         assert answered.result["protocolVersion"] == "2025-06-18"
         assert "mcp-session-id" not in answered.headers
-        assert (await alone.post({"jsonrpc": "2.0", "method": "notifications/initialized"})).status == 202
+        assert (await sessionless.post({"jsonrpc": "2.0", "method": "notifications/initialized"})).status == 202
         call = request_of("tools/call", {"name": "add", "arguments": {"a": 1, "b": 2}}, 1, None)
-        assert (await alone.post(call, mcp_protocol_version="2025-06-18")).result["structuredContent"] == {
+        assert (await sessionless.post(call, mcp_protocol_version="2025-06-18")).result["structuredContent"] == {
             "result": 3
         }
 
     @pytest.mark.parametrize("version", [None, "2025-03-26", "2025-06-18", "2025-11-25"])
-    async def test_the_header_says_what_is_spoken(self, alone: AsgiClient, version: str | None) -> None:
+    async def test_the_header_says_what_is_spoken(self, sessionless: AsgiClient, version: str | None) -> None:
         """R-112, R-113: without a header it is 2025-03-26."""
-        answered = await alone.post(request_of("tools/list", None, 1, None), mcp_protocol_version=version)
+        answered = await sessionless.post(request_of("tools/list", None, 1, None), mcp_protocol_version=version)
         fields = {} if version is None else {"mcp-protocol-version": version}
         requests_over_http(b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}', fields, {}).check(answered.response)
         described = "outputSchema" in answered.result["tools"][0]
         assert described == (version is not None and version >= "2025-06-18")
 
-    async def test_an_id_of_somebody_elses_making_is_ignored(self, alone: AsgiClient) -> None:
-        assert (await alone.ask("of-another-server", "ping")).status == 200
-        assert (await alone.initialize(mcp_session_id="of-another-server")).status == 200
+    async def test_an_id_of_somebody_elses_making_is_ignored(self, sessionless: AsgiClient) -> None:
+        assert (await sessionless.ask("of-another-server", "ping")).status == 200
+        assert (await sessionless.initialize(mcp_session_id="of-another-server")).status == 200
 
     @pytest.mark.parametrize("verb", ["GET", "DELETE"])
-    async def test_there_is_nothing_to_get_or_delete(self, alone: AsgiClient, verb: str) -> None:
-        answered = await alone.send(alone.scope({}, verb), b"")
+    async def test_there_is_nothing_to_get_or_delete(self, sessionless: AsgiClient, verb: str) -> None:
+        answered = await sessionless.send(sessionless.scope({}, verb), b"")
         assert (answered.status, answered.headers["allow"]) == (405, "POST")
 
-    async def test_the_stateless_era_does_not_care(self, alone: AsgiClient) -> None:
-        assert (await alone.modern("tools/list")).status == 200
+    async def test_the_stateless_era_does_not_care(self, sessionless: AsgiClient) -> None:
+        assert (await sessionless.modern("tools/list")).status == 200

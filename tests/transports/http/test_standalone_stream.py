@@ -387,32 +387,32 @@ class TestWithoutSessions:
     """`sessions=False`: R-310, there is no stream, and so nothing is promised."""
 
     @pytest.fixture
-    def alone(self) -> AsgiClient:
+    def sessionless(self) -> AsgiClient:
         return AsgiClient(ChangingServer(settings=Settings(sessions=False)))
 
     @pytest.mark.anyio
-    async def test_changes_are_not_advertised(self, alone: AsgiClient) -> None:
+    async def test_changes_are_not_advertised(self, sessionless: AsgiClient) -> None:
         """P20, R-2CB: but they are to the stateless era, which can listen."""
-        assert (await alone.initialize()).result["capabilities"] == {
+        assert (await sessionless.initialize()).result["capabilities"] == {
             "tools": {},
             "prompts": {},
             "resources": {},
             "logging": {},
         }
-        discovered = (await alone.modern("server/discover")).result["capabilities"]
+        discovered = (await sessionless.modern("server/discover")).result["capabilities"]
         assert discovered["tools"] == {"listChanged": True}
         assert discovered["resources"] == {"listChanged": True, "subscribe": True}
 
     @pytest.mark.anyio
     @pytest.mark.parametrize("method", ["resources/subscribe", "resources/unsubscribe"])
-    async def test_nothing_can_be_watched(self, alone: AsgiClient, method: str) -> None:
-        answered = await alone.ask("none", method, {"uri": "note://a"})
+    async def test_nothing_can_be_watched(self, sessionless: AsgiClient, method: str) -> None:
+        answered = await sessionless.ask("none", method, {"uri": "note://a"})
         assert answered.response["error"]["code"] == METHOD_NOT_FOUND
 
     @pytest.mark.anyio
-    async def test_get_is_not_there(self, alone: AsgiClient) -> None:
+    async def test_get_is_not_there(self, sessionless: AsgiClient) -> None:
         """R-331."""
-        held = PausableRequest(alone.app, alone.scope({}, "GET"))
+        held = PausableRequest(sessionless.app, sessionless.scope({}, "GET"))
         await held.task
         assert held.status == 405
 

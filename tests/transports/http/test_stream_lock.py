@@ -17,7 +17,7 @@ from support.http_client.memory_exchange import MemoryExchange
 pytestmark = pytest.mark.anyio
 
 
-class Place:
+class LockingWorker:
     """A worker's locks."""
 
     def __init__(self, store: Store) -> None:
@@ -26,7 +26,7 @@ class Place:
 
 
 @pytest.fixture(params=["together", "sqlite"])
-async def places(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[Place]]:
+async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[LockingWorker]]:
     """Three workers."""
     if request.param == "together":
         stores: list[Store] = [SharedMemory()] * 3
@@ -34,18 +34,18 @@ async def places(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         stores = [open_store(f"sqlite:///{tmp_path / 'state.db'}") for _ in range(3)]
     for store in stores:
         await store.start()
-    places = [Place(store) for store in stores]
-    for place in places:
-        await place.worker_channel.start()
-    yield places
-    for place in places:
-        await place.worker_channel.stop()
+    workers = [LockingWorker(store) for store in stores]
+    for worker in workers:
+        await worker.worker_channel.start()
+    yield workers
+    for worker in workers:
+        await worker.worker_channel.stop()
     for store in stores:
         await store.close()
 
 
-async def holder(places: list[Place], session_id: str = "session") -> bytes | None:
-    return await places[0].worker_channel.store.keys.get(f"get:{session_id}")
+async def holder(workers: list[LockingWorker], session_id: str = "session") -> bytes | None:
+    return await workers[0].worker_channel.store.keys.get(f"get:{session_id}")
 
 
 async def settled(look: Callable[[], object]) -> None:
@@ -55,39 +55,39 @@ async def settled(look: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_the_newest_has_it(places: list[Place]) -> None:
+async def test_the_newest_has_it(workers: list[LockingWorker]) -> None:
     """R-330, R-333: wherever it is asked for, all others have lost it, and leaving takes nothing from it."""
-    other = await places[1].locks.steal("another session", 60)
+    other = await workers[1].locks.steal("another session", 60)
     taken: list[StreamLock] = []
-    for place in places * 2:
-        lock = await place.locks.steal("session", 60)
+    for worker in workers * 2:
+        lock = await worker.locks.steal("session", 60)
         assert lock.was_held == bool(taken), "whoever has it next may have missed something"
         taken.append(lock)
         await settled(lambda: [each.revoked for each in taken] == [True] * (len(taken) - 1) + [False])
-        assert await holder(places) == lock.holder
-    for place, lock in reversed(list(zip(places * 2, taken, strict=True))[:-1]):
-        await place.locks.release(lock)
-    assert await holder(places) == taken[-1].holder
-    await places[2].locks.release(taken[-1])
-    assert await holder(places) is None
-    assert not (await places[0].locks.steal("session", 60)).was_held
+        assert await holder(workers) == lock.holder
+    for worker, lock in reversed(list(zip(workers * 2, taken, strict=True))[:-1]):
+        await worker.locks.release(lock)
+    assert await holder(workers) == taken[-1].holder
+    await workers[2].locks.release(taken[-1])
+    assert await holder(workers) is None
+    assert not (await workers[0].locks.steal("session", 60)).was_held
     assert not other.revoked
 
 
-async def test_of_many_at_once_one_has_it(places: list[Place]) -> None:
+async def test_of_many_at_once_one_has_it(workers: list[LockingWorker]) -> None:
     """D8: between looking and taking there is nothing."""
     for number in range(10):
         name = f"session {number}"
-        locks = await asyncio.gather(*(place.locks.steal(name, 60) for place in places * 4))
+        locks = await asyncio.gather(*(worker.locks.steal(name, 60) for worker in workers * 4))
         await settled(lambda locks=locks: sum(not each.revoked for each in locks) == 1)  # type: ignore[misc]  # bound
         (living,) = (each for each in locks if not each.revoked)
-        assert await holder(places, name) == living.holder
+        assert await holder(workers, name) == living.holder
 
 
-async def test_a_stream_that_is_opened_after_its_seat_was_lost_ends_at_once(places: list[Place]) -> None:
+async def test_a_stream_that_is_opened_after_its_seat_was_lost_ends_at_once(workers: list[LockingWorker]) -> None:
     exchange = MemoryExchange()
-    lock = await places[0].locks.steal("session", 60)
-    await places[0].locks.steal("session", 60)
+    lock = await workers[0].locks.steal("session", 60)
+    await workers[0].locks.steal("session", 60)
     stream = EventStream(exchange, [], StreamOptions())
     lock.attach(stream)
     assert not stream.push(b"a change")
@@ -96,27 +96,27 @@ async def test_a_stream_that_is_opened_after_its_seat_was_lost_ends_at_once(plac
     assert exchange.has_ended
 
 
-async def test_the_seat_of_the_dead_is_taken(places: list[Place]) -> None:
+async def test_the_seat_of_the_dead_is_taken(workers: list[LockingWorker]) -> None:
     """Idea 2: nobody is waited for."""
-    await places[0].worker_channel.store.keys.put("get:session", b"nobody:1", 60)
-    lock = await places[1].locks.steal("session", 60)
-    assert (lock.was_held, await holder(places)) == (True, lock.holder)
+    await workers[0].worker_channel.store.keys.put("get:session", b"nobody:1", 60)
+    lock = await workers[1].locks.steal("session", 60)
+    assert (lock.was_held, await holder(workers)) == (True, lock.holder)
 
 
-async def test_a_seat_that_the_store_has_forgotten_is_lost_all_the_same(places: list[Place]) -> None:
+async def test_a_seat_that_the_store_has_forgotten_is_lost_all_the_same(workers: list[LockingWorker]) -> None:
     """A stream may be open for longer than the store remembers where."""
-    old = await places[0].locks.steal("session", 0.05)
+    old = await workers[0].locks.steal("session", 0.05)
     async with asyncio.timeout(20):
-        while await holder(places) is not None:
+        while await holder(workers) is not None:
             await asyncio.sleep(0.02)
-    other = await places[0].locks.steal("another session", 60)
-    new = await places[1].locks.steal("session", 60, may_be_forgotten=True)
+    other = await workers[0].locks.steal("another session", 60)
+    new = await workers[1].locks.steal("session", 60, may_be_forgotten=True)
     await settled(lambda: old.revoked)
     assert (other.revoked, new.revoked) == (False, False)
 
 
 async def test_a_store_that_does_not_say_takes_no_seat(
-    places: list[Place], monkeypatch: pytest.MonkeyPatch
+    workers: list[LockingWorker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It costs one request, and not the session's stream for ever."""
 
@@ -125,11 +125,11 @@ async def test_a_store_that_does_not_say_takes_no_seat(
 
     with monkeypatch.context() as broken:
         for verb in ("get", "put", "swap"):
-            broken.setattr(places[0].locks._keys, verb, refuse)
+            broken.setattr(workers[0].locks._keys, verb, refuse)
         with pytest.raises(StoreError):
-            await places[0].locks.steal("session", 60)
-    assert len(places[0].locks) == 0
-    await places[0].locks.steal("session", 60)
+            await workers[0].locks.steal("session", 60)
+    assert len(workers[0].locks) == 0
+    await workers[0].locks.steal("session", 60)
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["the gap is known", "the gap is not known"])
@@ -138,34 +138,34 @@ async def test_a_message_that_is_lost(said: bool) -> None:
     store = SharedMemory()
     bus: FaultyBus = store.bus
     await store.start()
-    places = [Place(store) for _ in range(2)]
-    for place in places:
-        await place.worker_channel.start()
-    old = await places[0].locks.steal("session", 60)
+    workers = [LockingWorker(store) for _ in range(2)]
+    for worker in workers:
+        await worker.worker_channel.start()
+    old = await workers[0].locks.steal("session", 60)
     bus.deaf = True
-    new = await places[1].locks.steal("session", 60)
+    new = await workers[1].locks.steal("session", 60)
     await asyncio.sleep(0.01)
     bus.deaf = False
     if said:
         bus.say_so()
         await settled(lambda: old.revoked)
     assert (old.revoked, new.revoked) == (said, False)
-    for place in places:
-        await place.worker_channel.stop()
+    for worker in workers:
+        await worker.worker_channel.stop()
 
 
 @pytest.mark.parametrize("worker", [0, 1])
 async def test_a_client_that_comes_back_is_served_at_once(tmp_path: Path, worker: int) -> None:
     """S7: its old connection, which nobody has missed, ends; what it may have missed is told (R-369)."""
-    async with running_cluster([f"sqlite:///{tmp_path / 'state.db'}"] * 2) as crew:
-        client = await crew.client("2025-06-18")
+    async with running_cluster([f"sqlite:///{tmp_path / 'state.db'}"] * 2) as cluster:
+        client = await cluster.client("2025-06-18")
         first = await client.open(0)
         first.reading.clear()  # nobody reads there, but the connection stands
-        crew.apps[0].change(["tools"])
+        cluster.apps[0].change(["tools"])
         second = await client.open(worker)
         await first.finish()
         await second.until(lambda: "notifications/tools/list_changed" in second.texts)
         before = len(second.received)
-        crew.apps[0].change(["tools"])
+        cluster.apps[0].change(["tools"])
         await second.wait_for(before + 1)
         assert first.received == []

@@ -301,46 +301,48 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def scarce(loop: str, tmp_path: Path) -> Any:
+def descriptor_limited_server(loop: str, tmp_path: Path) -> Any:
     script = tmp_path / "scarce.py"
     script.write_text(SERVER)
     with ServerProcess([sys.executable, str(script), "{port}", loop]) as server:
         yield server
 
 
-def test_half_heads_that_would_take_all_descriptors(scarce: ServerProcess) -> None:
+def test_half_heads_that_would_take_all_descriptors(descriptor_limited_server: ServerProcess) -> None:
     """150 of them, where 64 descriptors are allowed: probes are answered, and calls too once the old ones go."""
-    clients = [Client(scarce.port) for _ in range(150)]
+    clients = [Client(descriptor_limited_server.port) for _ in range(150)]
     for client in clients:
         with contextlib.suppress(OSError):
             client.socket.sendall(HALF)
     for _ in range(5):
-        status, _ = eventually(lambda: answered(scarce.port, "/healthz"))
+        status, _ = eventually(lambda: answered(descriptor_limited_server.port, "/healthz"))
         assert status == 200
-    eventually(lambda: answered(scarce.port, "/nothing")[0] == 404, "requests are refused for ever")
+    eventually(
+        lambda: answered(descriptor_limited_server.port, "/nothing")[0] == 404, "requests are refused for ever"
+    )
     for client in clients:
         client.close()
-    assert scarce.output.count("cannot accept") <= 1
+    assert descriptor_limited_server.output.count("cannot accept") <= 1
 
 
-def test_no_descriptor_is_left(scarce: ServerProcess) -> None:
+def test_no_descriptor_is_left(descriptor_limited_server: ServerProcess) -> None:
     """The application has opened files beyond all reason: no flood of lines, no spinning, and then it goes on."""
     from support.http_client.connection import Http
 
-    session = Http(scarce.port).initialize()
+    session = Http(descriptor_limited_server.port).initialize()
     assert session.call("use_up").status == 200
-    process = psutil.Process(scarce.pid)
+    process = psutil.Process(descriptor_limited_server.pid)
     eventually(lambda: process.num_fds() >= 64)
     clients = []
     before = process.cpu_times()
     for _ in range(30):
         with contextlib.suppress(OSError):
-            clients.append(Client(scarce.port))
+            clients.append(Client(descriptor_limited_server.port))
     eventually(lambda: process.num_fds() < 50)
     after = process.cpu_times()
     assert after.user + after.system - before.user - before.system < 1.5, "it spins"
-    eventually(lambda: answered(scarce.port, "/healthz")[0] == 200)
-    assert len(scarce.output.splitlines()) < 20, scarce.output
+    eventually(lambda: answered(descriptor_limited_server.port, "/healthz")[0] == 200)
+    assert len(descriptor_limited_server.output.splitlines()) < 20, descriptor_limited_server.output
     for client in clients:
         client.close()
 
