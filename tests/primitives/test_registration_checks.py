@@ -144,7 +144,40 @@ def said(value: int) -> str:
     return "a number"
 
 
-@pytest.mark.parametrize("fn", [said, Speaker().say], ids=["function", "method"])
+@functools.wraps(said)
+def passing_all(*args: Any, **kwargs: Any) -> str:
+    return said(*args, **kwargs)
+
+
+@functools.wraps(said)
+def passing_by_position(value: int) -> str:
+    return said(value)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [said, Speaker().say, functools.partial(said), functools.partial(passing_all), passing_all],
+    ids=["function", "method", "partial", "partial of a wrapper", "wrapper"],
+)
 def test_a_function_that_is_chosen_by_position_is_refused(fn: Any) -> None:
     with pytest.raises(TypeError, match="is chosen by the type of its first argument"):
+        make(fn)
+
+
+def test_a_wrapper_that_passes_the_first_argument_by_position_is_taken() -> None:
+    assert received(make(passing_by_position), {"value": 5}) == "a number"
+
+
+class Memberless(Enum):
+    """An Enum without members."""
+
+
+@pytest.mark.parametrize("annotation", [Memberless, list[Memberless], dict[str, Memberless | None]], ids=str)
+def test_a_result_that_no_value_can_be_is_refused(annotation: Any) -> None:
+    def fn() -> Any: ...
+
+    fn.__annotations__["return"] = annotation
+    with pytest.raises(
+        TypeError, match=r"fn\(\), the result: no value can be a Memberless, which has no members"
+    ):
         make(fn)

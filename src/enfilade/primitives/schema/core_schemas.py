@@ -39,6 +39,7 @@ from enfilade.primitives.schema.bytes_and_choices import (
 from enfilade.primitives.schema.core_nodes import (
     MANY,
     ONE,
+    AnnotationError,
     Node,
     is_own,
     is_pydantics,
@@ -76,7 +77,8 @@ def for_results(schema: Any) -> Any:
     """Return the core schema by which results are written; the same object if nothing changes.
 
     Raises:
-        AnnotationError: a member of a type can never meet a limit, or two fields are written under one name.
+        AnnotationError: a member of a type can never meet a limit, two fields are written under one name, or an
+            Enum has no members.
     """
     return _Rewriter("results").rewrite(schema)
 
@@ -229,6 +231,10 @@ def _result(node: Node) -> Any:
         node = with_limits_checked(node, sent=True)
     if node["type"] in _WITH_FIELDS:
         refuse_repeated_names(node)
+    if node["type"] == "is-instance" and isinstance(node["cls"], type) and issubclass(node["cls"], Enum):
+        raise AnnotationError(
+            f"no value can be a {node['cls'].__name__}, which has no members; use one that has some"
+        )
     writes = node.get("serialization")
     if writes and _is_silent(writes):
         return {**node, "serialization": {**writes, "return_schema": core_schema.any_schema()}}

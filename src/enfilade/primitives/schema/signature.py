@@ -277,9 +277,18 @@ def _variadic(parameter: inspect.Parameter, label: str, kind: str, *, allow_extr
 
 
 def _is_dispatched(fn: Any) -> bool:
-    """Whether a function is made by singledispatch, or by singledispatchmethod: an object from 3.14 on."""
-    from_functools = getattr(getattr(fn, "__code__", None), "co_filename", "") == _FUNCTOOLS
-    return hasattr(fn, "register") and (from_functools or type(fn).__module__ == "functools")
+    """Return whether a function is made by singledispatch or singledispatchmethod, or passes all arguments to one.
+
+    Partials that fill the first argument, and wrappers that name it, pass it by position.
+    """
+    code = getattr(fn, "__code__", None)
+    if isinstance(fn, functools.partial):
+        return not fn.args and _is_dispatched(fn.func)
+    from_functools = getattr(code, "co_filename", "") == _FUNCTOOLS
+    if hasattr(fn, "register") and (from_functools or type(fn).__module__ == "functools"):
+        return True
+    passes_all = code is not None and code.co_argcount + code.co_kwonlyargcount == 0
+    return passes_all and hasattr(fn, "__wrapped__") and _is_dispatched(fn.__wrapped__)
 
 
 def _inspect(fn: Callable[..., Any], label: str, kind: str, *, is_provider: bool) -> inspect.Signature:
