@@ -277,7 +277,7 @@ def _variadic(parameter: inspect.Parameter, label: str, kind: str, *, allow_extr
 
 
 def _is_dispatched(fn: Any) -> bool:
-    """Return whether a function is made by singledispatch or singledispatchmethod, or passes all arguments to one.
+    """Return whether a function is made by singledispatch(method), or passes all arguments to such a function.
 
     Partials that fill the first argument, and wrappers that name it, pass it by position.
     """
