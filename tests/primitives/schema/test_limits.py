@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 from annotated_types import Gt, Len
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 from typing_extensions import TypedDict
 
 from enfilade.primitives.errors import ArgumentsError, ReturnedValueError
@@ -169,6 +169,13 @@ def test_a_limit_that_a_member_cannot_have_is_refused(annotation: Any, kind: str
         TypeError, match=rf"give\(\), the result: the limit .* cannot be checked of {kind}; write"
     ):
         result_of(None, annotation)
+
+
+@pytest.mark.parametrize("option", ["strip_whitespace", "to_lower", "to_upper"])
+def test_a_change_of_text_is_named_where_a_member_is_no_text(option: str) -> None:
+    options: dict[str, Any] = {option: True}
+    with pytest.raises(TypeError, match=f"the limit {option}=True cannot be checked of int"):
+        tool_of(Annotated[str | int, StringConstraints(**options)])
 
 
 def test_a_limit_after_a_function_is_not_about_what_callers_send() -> None:

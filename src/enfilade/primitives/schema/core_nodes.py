@@ -262,6 +262,7 @@ COMPARISONS: Final[Mapping[str, str]] = {
     "le": "maximum",
     "multiple_of": "multipleOf",
 }
+_TEXT_OPTIONS: Final = ("pattern", "strip_whitespace", "to_lower", "to_upper")
 _LENGTHS: Final = ("min_length", "max_length")
 #: Limits of decimals, which JSON Schema does not have.
 DIGITS: Final = ("max_digits", "decimal_places")
@@ -334,14 +335,19 @@ def _pattern_of(step: Node) -> list[tuple[str, Any]]:
     if step["type"] != "function-wrap" or not is_pydantics(step["function"]["function"]):
         return []
     inner = step["schema"]
-    return [("pattern", inner.get("pattern"))] if inner["type"] == "str" else []
+    if inner["type"] != "str":
+        return []
+    name = next((name for name in _TEXT_OPTIONS if inner.get(name)), "pattern")
+    return [(name, inner.get(name))]
 
 
 def _refuse_without(name: str, limit: Any, schema: Node) -> None:
     for leaf in leaves(schema):
         kind: Any = leaf.get("cls")
         has_no_length = name in _LENGTHS and isinstance(kind, type) and not hasattr(kind, "__len__")
-        if leaf["type"] in _WITHOUT[name] or (has_no_length and leaf["type"] != "is-instance-of-any"):
+        if leaf["type"] in _WITHOUT.get(name, _WITHOUT["pattern"]) or (
+            has_no_length and leaf["type"] != "is-instance-of-any"
+        ):
             type_name = kind.__name__ if isinstance(kind, type) else leaf["type"].replace("none", "None")
             raise AnnotationError(
                 f"the limit {name}={limit!r} cannot be checked of {type_name}; write it beside the type that has "
