@@ -21,21 +21,21 @@ from enfilade.wire.message import Message
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
-both_eras = pytest.mark.parametrize("mode", ["legacy", "auto"])
+both_eras = pytest.mark.parametrize("era", ["session", "stateless"])
 
 
-def visit(app: MCPApp, mode: str, scenario: Any) -> Any:
+def visit(app: MCPApp, era: str, scenario: Any) -> Any:
     """Connect the official client and return what the scenario makes of it."""
 
     async def run() -> Any:
-        async with connect(app, mode=mode) as client:
+        async with connect(app, era=era) as client:
             return await scenario(client)
 
     return asyncio.run(run())
 
 
-def call(app: MCPApp, name: str, mode: str = "auto", **arguments: Any) -> Any:
-    return visit(app, mode, lambda client: client.call_tool(name, arguments))
+def call(app: MCPApp, name: str, era: str = "stateless", **arguments: Any) -> Any:
+    return visit(app, era, lambda client: client.call_tool(name, arguments))
 
 
 async def names(client: Client) -> list[str]:
@@ -51,7 +51,7 @@ def add(a: int, b: int) -> int:
 
 
 @both_eras
-def test_constructor_arguments_reach_the_client(mode: str) -> None:
+def test_constructor_arguments_reach_the_client(era: str) -> None:
     app = MCPApp(
         "library",
         version="3.1.4",
@@ -65,7 +65,7 @@ def test_constructor_arguments_reach_the_client(mode: str) -> None:
         assert client.server_info is not None
         return client.server_info.model_dump(by_alias=True, exclude_none=True), client.instructions
 
-    info, instructions = visit(app, mode, scenario)
+    info, instructions = visit(app, era, scenario)
     assert info == {
         "name": "library",
         "version": "3.1.4",
@@ -77,12 +77,12 @@ def test_constructor_arguments_reach_the_client(mode: str) -> None:
 
 
 @both_eras
-def test_what_was_not_given_is_not_sent(mode: str) -> None:
+def test_what_was_not_given_is_not_sent(era: str) -> None:
     async def scenario(client: Client) -> tuple[dict[str, Any], str | None]:
         assert client.server_info is not None
         return client.server_info.model_dump(by_alias=True, exclude_unset=True), client.instructions
 
-    assert visit(MCPApp("bare", version="1"), mode, scenario) == ({"name": "bare", "version": "1"}, None)
+    assert visit(MCPApp("bare", version="1"), era, scenario) == ({"name": "bare", "version": "1"}, None)
 
 
 @pytest.mark.parametrize("option", ["name", "version", "instructions", "title", "website_url", "icons"])
@@ -112,21 +112,21 @@ def test_icons_of_the_server_are_read_as_those_of_a_tool() -> None:
 
 
 @both_eras
-def test_only_what_is_served_is_advertised(mode: str) -> None:
+def test_only_what_is_served_is_advertised(era: str) -> None:
     """P20: nothing is advertised without a handler behind it."""
 
     async def scenario(client: Client) -> dict[str, Any]:
         found: dict[str, Any] = client.server_capabilities.model_dump(by_alias=True, exclude_none=True)
         return found
 
-    assert visit(MCPApp(), mode, scenario) == {"tools": {"listChanged": True}, "logging": {}}
+    assert visit(MCPApp(), era, scenario) == {"tools": {"listChanged": True}, "logging": {}}
 
 
 # -- tools come and go ---------------------------------------------------------------------------------------
 
 
 @both_eras
-def test_options_of_a_tool_reach_the_client(mode: str) -> None:
+def test_options_of_a_tool_reach_the_client(era: str) -> None:
     app = MCPApp()
 
     @app.tool(
@@ -146,7 +146,7 @@ def test_options_of_a_tool_reach_the_client(mode: str) -> None:
         found = (await client.list_tools()).tools[0].model_dump(by_alias=True, exclude_none=True)
         return {key: value for key, value in found.items() if key != "inputSchema"}
 
-    assert visit(app, mode, scenario) == {
+    assert visit(app, era, scenario) == {
         "name": "lend.book",
         "title": "Lend a book",
         "description": "Lend it.",
@@ -188,7 +188,7 @@ def test_methods_and_objects_are_tools() -> None:
 
 
 @both_eras
-def test_tools_come_and_go_while_the_server_runs(mode: str) -> None:
+def test_tools_come_and_go_while_the_server_runs(era: str) -> None:
     app = MCPApp()
     app.add_tool(add)
 
@@ -203,7 +203,7 @@ def test_tools_come_and_go_while_the_server_runs(mode: str) -> None:
             await client.call_tool("add", {"a": 1, "b": 2})
         return seen
 
-    assert visit(app, mode, scenario) == [["add"], ["add", "plus"], {"result": 3}, ["plus"]]
+    assert visit(app, era, scenario) == [["add"], ["add", "plus"], {"result": 3}, ["plus"]]
 
 
 def test_a_tool_that_is_not_there_cannot_be_removed() -> None:
@@ -265,13 +265,13 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @both_eras
 @pytest.mark.parametrize("by_name", [True, False], ids=["by-name", "by-module"])
-def test_a_module_that_is_not_installed(shelf: Path, mode: str, by_name: bool) -> None:
+def test_a_module_that_is_not_installed(shelf: Path, era: str, by_name: bool) -> None:
     app = MCPApp()
     added = app.add_tools_from_module("plain_shelf" if by_name else importlib.import_module("plain_shelf"))
     assert [each.name for each in added] == ["first", "second.tool"]
-    assert visit(app, mode, names) == ["first", "second.tool"]
-    assert call(app, "first", mode, word="ada").structured_content == {"result": "ADA"}
-    assert call(app, "second.tool", mode).structured_content == {"result": "True"}
+    assert visit(app, era, names) == ["first", "second.tool"]
+    assert call(app, "first", era, word="ada").structured_content == {"result": "ADA"}
+    assert call(app, "second.tool", era).structured_content == {"result": "True"}
     definition = app.tools.get("second.tool")
     assert definition is not None
     assert (definition.definition.title, definition.definition.meta) == ("The second", {"example.org/n": 2})
@@ -324,12 +324,12 @@ def whisper_secret() -> str:
 
 @both_eras
 @pytest.mark.parametrize("tool_names", ["plain", "qualified"])
-def test_the_qualified_name_is_understood_in_both_modes(mode: str, tool_names: str) -> None:
+def test_the_qualified_name_is_understood_in_both_modes(era: str, tool_names: str) -> None:
     app = MCPApp("The simple server name", tool_names=tool_names)
     app.add_tool(whisper_secret)
     qualified = "TheSimpleServerName_WhisperSecret"
-    assert visit(app, mode, names) == ["whisper_secret" if tool_names == "plain" else qualified]
-    assert call(app, qualified, mode).structured_content == {"result": "psst"}
+    assert visit(app, era, names) == ["whisper_secret" if tool_names == "plain" else qualified]
+    assert call(app, qualified, era).structured_content == {"result": "psst"}
 
 
 @pytest.mark.parametrize("tool_names", ["plain", "qualified"])
@@ -377,13 +377,13 @@ def test_middleware_runs_in_the_order_it_was_added() -> None:
         notes.clear()
         await client.call_tool("add", {"a": 1, "b": 2})
 
-    visit(app, "legacy", scenario)
+    visit(app, "session", scenario)
     within = ["first in", "second in", "third in", "third out", "second out", "first out"]
     assert notes[:8] == ["around in", *within, "around out"]
 
 
 @both_eras
-def test_middleware_sees_every_request_and_chained_calls(mode: str) -> None:
+def test_middleware_sees_every_request_and_chained_calls(era: str) -> None:
     """P8: a chained call goes the way of a client's call."""
     seen: list[tuple[str, bool]] = []
     app = MCPApp()
@@ -403,10 +403,10 @@ def test_middleware_sees_every_request_and_chained_calls(mode: str) -> None:
     async def ask(ctx: Context) -> str:
         return str(await ctx.tools.call("guest"))
 
-    assert call(app, "ask", mode).content[0].text == "ada"
+    assert call(app, "ask", era).content[0].text == "ada"
     assert ("tools/call", False) in seen
     assert ("tools/call", True) in seen
-    assert seen[0] == ("initialize" if mode == "legacy" else "server/discover", False)
+    assert seen[0] == ("initialize" if era == "session" else "server/discover", False)
 
 
 def test_middleware_that_comes_too_late_is_refused() -> None:
@@ -418,7 +418,7 @@ def test_middleware_that_comes_too_late_is_refused() -> None:
 
 
 @both_eras
-def test_middleware_that_fails_ends_the_request_alone(mode: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_middleware_that_fails_ends_the_request_alone(era: str, caplog: pytest.LogCaptureFixture) -> None:
     """D28: the caller gets an error with an id, the log has the rest, the next request is served."""
     app = MCPApp()
     app.add_tool(add)
@@ -436,7 +436,7 @@ def test_middleware_that_fails_ends_the_request_alone(mode: str, caplog: pytest.
         assert "disk" not in str(caught.value)
         return (await client.call_tool("add", {"a": 2, "b": 2})).structured_content, str(caught.value)
 
-    result, said = visit(app, mode, scenario)
+    result, said = visit(app, era, scenario)
     assert result == {"result": 4}
     (record,) = caplog.records
     assert said.partition("id ")[2].rstrip(")") in record.message
@@ -450,14 +450,14 @@ def test_what_a_test_raises_arrives_as_it_was_raised() -> None:
         raise LookupError("the assertion of a test")
 
     with pytest.raises(LookupError, match="the assertion of a test"):
-        visit(MCPApp(), "auto", scenario)
+        visit(MCPApp(), "stateless", scenario)
 
 
 # -- errors --------------------------------------------------------------------------------------------------
 
 
 @both_eras
-def test_the_model_reads_a_tool_error_and_never_another(mode: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_model_reads_a_tool_error_and_never_another(era: str, caplog: pytest.LogCaptureFixture) -> None:
     """D33: no text that nobody wrote for a stranger."""
     app = MCPApp()
 
@@ -467,11 +467,11 @@ def test_the_model_reads_a_tool_error_and_never_another(mode: str, caplog: pytes
             raise ToolError("Try again tomorrow.", meta={"example.org/retry": 1})
         raise ValueError("password=hunter2 in /srv/secrets.txt")
 
-    kind = call(app, "fail", mode, kindly=True)
+    kind = call(app, "fail", era, kindly=True)
     assert (kind.is_error, kind.content[0].text) == (True, "Try again tomorrow.")
     assert kind.meta["example.org/retry"] == 1
     assert not caplog.records
-    rude = call(app, "fail", mode, kindly=False)
+    rude = call(app, "fail", era, kindly=False)
     assert rude.is_error
     assert "hunter2" not in rude.model_dump_json()
     assert "/srv" not in rude.model_dump_json()

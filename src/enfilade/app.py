@@ -377,10 +377,10 @@ class MCPApp(Registration):
         """Answer probes, preflights of browsers, and that there is nothing else."""
         guard = _assembly.guard_of(self.settings)
         if not inner or inner not in (self.settings.health_path, self.settings.ready_path):
-            await _other_paths.answer_other_path(exchange, guard, inner, self.settings.path)
-        elif not await _other_paths.answer_preflight(exchange, guard):
+            await _other_paths.serve_other_path(exchange, guard, inner, self.settings.path)
+        elif not await _other_paths.serve_preflight(exchange, guard):
             unready = None if inner == self.settings.health_path else await self._unready()
-            await _other_paths.answer_probe(exchange, unready, _other_paths.origin_headers(guard, exchange))
+            await _other_paths.serve_probe(exchange, unready, _other_paths.origin_headers(guard, exchange))
 
     async def _unready(self) -> str | None:
         """Return why no requests should be sent here at present, or None if they should."""

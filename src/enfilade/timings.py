@@ -31,15 +31,15 @@ class Timings:
             once.
         parse_turn: of parsing the input of one connection, after which the event loop serves others.
         unread_progress: without progress after which a client counts as one that does not read its response.
-        answer_grace: in which calls may still get their own answer, after a session loop wrote an answer without
-            an id: the answer of one of them is lost.
+        response_grace: in which calls may still get their own response, after a session loop wrote a response
+            without an id: the response to one of them is lost.
         bridge_farewell: that requests have to get their answers when the session of a bridge is over, and events
             to get into their store.
         slow_request: after which a request counts as slow, so that its client is watched: most are answered
             before, and need no timers.
         farewell: for telling a client that the server gives up its request.
         reader_wait: for which a producer waits for a reader that does not read, before it counts as stalled.
-        parting: for which a connection may take its last bytes when another one resumes its stream.
+        detaching: for which a connection may take its last bytes when its stream continues without it.
         event_gathering: for which events are gathered before they are written to the log, unless the stream ends.
         log_retries: for which a log that refuses is tried again; its events are lost then.
         resume_lookup: between two looks for a stream that is not in the log yet, as its client was cut off at
@@ -83,12 +83,12 @@ class Timings:
     reserve_head: float = 2.0
     parse_turn: float = 0.0003
     unread_progress: float = 2.0
-    answer_grace: float = 2.0
+    response_grace: float = 2.0
     bridge_farewell: float = 1.0
     slow_request: float = 0.01
     farewell: float = 1.0
     reader_wait: float = 5.0
-    parting: float = 1.0
+    detaching: float = 1.0
     event_gathering: float = 0.02
     log_retries: float = 30.0
     resume_lookup: float = 0.05

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from mcp.types import CreateMessageResult, TextContent
 
+import enfilade
 from enfilade import MCPApp
 from enfilade.loading import LoadError
 from enfilade.testing import (
@@ -251,6 +252,12 @@ def test_auto_takes_what_the_server_has() -> None:
 def test_what_cannot_be_is_refused(target: Any, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         asyncio.run(_connected(target, **options))
+
+
+def test_the_era_has_one_name() -> None:
+    assert enfilade.connect is connect
+    with pytest.raises(TypeError, match="takes era= in place of mode="):
+        asyncio.run(_connected(asking_server.app, mode="legacy"))
 
 
 def test_over_stdio_an_app_must_be_in_a_file() -> None:

@@ -223,7 +223,7 @@ def test_what_is_no_server_is_refused() -> None:
 
 def test_there_is_one_connect() -> None:
     assert enfilade.connect is connect
-    assert asyncio.run(asked(make([]), mode="legacy")) == "None drinks tea"
+    assert asyncio.run(asked(make([]), era="session")) == "None drinks tea"
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -110,9 +110,9 @@ class Mood(BaseModel):
     mood: str
 
 
-@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.parametrize("era", ["session", "stateless"])
 @pytest.mark.anyio
-async def test_prompts_and_resources_may_ask(mode: str) -> None:
+async def test_prompts_and_resources_may_ask(era: str) -> None:
     """R-286: both of them, in both eras."""
     app = MCPApp()
 
@@ -129,7 +129,7 @@ async def test_prompts_and_resources_may_ask(mode: str) -> None:
     async def fine(context: Any, params: Any) -> ElicitResult:
         return ElicitResult(action="accept", content={"mood": "fine"})
 
-    async with connect(app, mode=mode, elicitation_callback=fine) as client:
+    async with connect(app, era=era, elicitation_callback=fine) as client:
         (message,) = (await client.get_prompt("cheer", {"name": "Ada"})).messages
         assert message.content.text == "Ada is fine"
         (contents,) = (await client.read_resource("mood://Max")).contents

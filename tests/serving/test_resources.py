@@ -221,23 +221,23 @@ def test_subscribing_is_offered(resource_client: McpClient) -> None:
         assert resource_client.ask("resources/unsubscribe", {"uri": "library://rules"}).result == {}
 
 
-@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.parametrize("era", ["session", "stateless"])
 @pytest.mark.anyio
-async def test_only_while_there_is_something(mode: str) -> None:
+async def test_only_while_there_is_something(era: str) -> None:
     """R-213: neither capability nor method without a resource, prompt or completion.
 
     In sessions the lists alone are served, and empty: clients ask for them whatever the capabilities say.
     """
 
     async def nothing(listed: Callable[[], Awaitable[Any]], member: str) -> None:
-        if mode == "legacy":
+        if era == "session":
             assert getattr(await listed(), member) == []
         else:
             with pytest.raises(MCPError, match="Method not found"):
                 await listed()
 
     app = MCPApp()
-    async with connect(app, mode=mode) as client:
+    async with connect(app, era=era) as client:
         offered = client.server_capabilities
         assert (offered.resources, offered.prompts, offered.completions) == (None, None, None)
         await nothing(client.session.list_resources, "resources")
@@ -252,16 +252,16 @@ async def test_only_while_there_is_something(mode: str) -> None:
         assert (await client.session.list_tools()).tools == [], "and nobody was told of a change that is no offer"
 
 
-@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.parametrize("era", ["session", "stateless"])
 @pytest.mark.anyio
-async def test_files_are_listed_as_they_are(mode: str, tmp_path: Path) -> None:
+async def test_files_are_listed_as_they_are(era: str, tmp_path: Path) -> None:
     """Nothing of a listing with files is kept; sizes are those of the moment."""
     app = MCPApp()
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.txt").write_text("a")
     app.add_directory("docs://", tmp_path / "docs", title="The docs")
     app.add_file_resource("log://today", tmp_path / "log.txt")
-    async with connect(app, mode=mode) as client:
+    async with connect(app, era=era) as client:
 
         async def sizes() -> dict[str, int | None]:
             return {each.uri: each.size for each in (await client.list_resources()).resources}
@@ -313,9 +313,9 @@ async def test_the_first_template_that_matches_is_read() -> None:
             assert found.text == text
 
 
-@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.parametrize("era", ["session", "stateless"])
 @pytest.mark.anyio
-async def test_a_circle_ends(mode: str) -> None:
+async def test_a_circle_ends(era: str) -> None:
     """D35."""
     app = MCPApp()
 
@@ -324,7 +324,7 @@ async def test_a_circle_ends(mode: str) -> None:
         result = await ctx.resources.read(f"round://{number + 1}")
         return result.contents[0].text or ""
 
-    async with connect(app, mode=mode) as client:
+    async with connect(app, era=era) as client:
         with pytest.raises(MCPError, match="more than 32 deep"):
             await client.read_resource("round://0")
 

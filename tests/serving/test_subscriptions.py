@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from enfilade import MCPApp
-from enfilade.primitives.uri.uris import MAX_LENGTH
+from enfilade.primitives.uri.uris import MAX_URI_LENGTH
 from enfilade.serving.subscriptions import (
     MOST_WATCHED,
     PROMPTS,
@@ -259,7 +259,7 @@ def test_a_client_watches_so_many_and_no_more() -> None:
     watch(watched, "note://0")
     assert len(watched) == MOST_WATCHED
     with pytest.raises(RpcError):
-        watch({}, "note://" + "x" * MAX_LENGTH)
+        watch({}, "note://" + "x" * MAX_URI_LENGTH)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ async def connect(
         headers: headers of each HTTP request; with them, an app is served over HTTP.
         principal: the user of the client, as if a host had authenticated them: `ctx.peer.principal`.
         path: the path of the endpoint in a host, if it cannot be found in its routes.
-        options: passed to `mcp.Client` unchanged.
+        options: passed to `mcp.Client` unchanged; all but `mode`, which the era decides.
 
     Yields:
         The client, with `logs`, `progress`, `questions` and `answers_left`. Exceptions in the block are raised
@@ -105,13 +105,15 @@ async def connect(
         ConnectError: the server cannot be reached, or does not support the era.
         LoadError: over stdio, another process could not import the app.
         ModuleNotFoundError: the official client is not installed.
-        TypeError: the target is none of these.
+        TypeError: the target is none of these; or `mode` is given in place of `era`.
         ValueError: there is no such era or transport, or the target does not support it; or a host contains no
             app that can be found, or several.
     """
     require_client()
     if era not in _MODES:
         raise ValueError(f"there is no era {era!r}; use 'stateless', 'session' or 'auto'")
+    if "mode" in options:
+        raise TypeError("connect() takes era= in place of mode=: use 'stateless', 'session' or 'auto'")
     from enfilade.client.recording_client import Connected
 
     connection_options = ConnectionOptions(headers, principal, path)
@@ -127,7 +129,7 @@ async def connect(
                 **{"mode": _MODES[era], "log_level": log_level, "read_timeout_seconds": timeout, **options},
             )
             in_process = not isinstance(target, str | Command) and transport != "stdio"
-            async with _ClientSession(client, server, in_process, timeout):
+            async with _EnteredClient(client, server, in_process, timeout):
                 yield client, server.name
 
     async with in_own_task(connected()) as (client, name):
@@ -136,7 +138,7 @@ async def connect(
         client.check_answers()
 
 
-class _ClientSession:
+class _EnteredClient:
     """Enters a client, and turns a failure of the handshake into a `ConnectError` with the reason.
 
     Args:

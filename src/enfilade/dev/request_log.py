@@ -30,7 +30,7 @@ _BODY_EXCERPT: Final = 64 * 1024  # bytes of a body that are examined
 _WITH_MESSAGES: Final = {"tools/call", "prompts/get", "resources/read", "completion/complete"}
 
 
-class HttpExchange(msgspec.Struct):
+class LoggedExchange(msgspec.Struct):
     """An HTTP request and its response.
 
     Attributes:
@@ -87,7 +87,7 @@ _ADVICE: Final[tuple[tuple[int, str, str], ...]] = (
     (503, "", "the store is unavailable, or the server is stopping; see the log above"),
 )
 
-_exchange: Final[ContextVar[HttpExchange | None]] = ContextVar("exchange", default=None)
+_exchange: Final[ContextVar[LoggedExchange | None]] = ContextVar("exchange", default=None)
 
 
 class ObservedApp:
@@ -153,7 +153,7 @@ class ObservedApp:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = HttpExchange()
+        exchange = LoggedExchange()
         started = time.perf_counter()
 
         async def receive_and_record() -> MutableMapping[str, Any]:
@@ -176,7 +176,7 @@ class ObservedApp:
             if not exchange.is_reported:
                 self._show_refusal(scope, exchange, (time.perf_counter() - started) * 1000)
 
-    def _show_refusal(self, scope: Scope, exchange: HttpExchange, milliseconds: float) -> None:
+    def _show_refusal(self, scope: Scope, exchange: LoggedExchange, milliseconds: float) -> None:
         code, message = _error_in(exchange.response_body)
         target = clean(f"{scope['method']} {scope['path']}")
         if exchange.status < 400 and code is None:

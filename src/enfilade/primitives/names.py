@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from enfilade.startup.lazy import lazy_pattern
 
-MAX_LENGTH: Final = 128
+MAX_NAME_LENGTH: Final = 128
 
 #: The prefix of the environment variables of the server's own settings.
 RESERVED: Final = "ENFILADE_"
@@ -56,7 +56,7 @@ def check_tool_name(name: str) -> None:
             f"and only letters A-Z a-z, digits, '_', '.' and '-' are allowed"
         )
     raise ValueError(
-        f"{name[:60] + '…'!r} cannot be a tool name: {len(name)} characters, and {MAX_LENGTH} are allowed"
+        f"{name[:60] + '…'!r} cannot be a tool name: {len(name)} characters, and {MAX_NAME_LENGTH} are allowed"
     )
 
 
@@ -70,9 +70,10 @@ def check_prompt_name(name: str) -> None:
         raise ValueError("a lambda has no name that a prompt could have; give it one with name=")
     if not name.strip() or not name.isprintable():
         raise ValueError(f"{name[:60]!r} cannot be a prompt name: it is empty, or not all of it can be printed")
-    if len(name) > MAX_LENGTH:
+    if len(name) > MAX_NAME_LENGTH:
         raise ValueError(
-            f"{name[:60] + '…'!r} cannot be a prompt name: {len(name)} characters, and {MAX_LENGTH} are allowed"
+            f"{name[:60] + '…'!r} cannot be a prompt name: {len(name)} characters, "
+            f"and {MAX_NAME_LENGTH} are allowed"
         )
 
 
@@ -102,11 +103,11 @@ def is_reserved_secret(name: str) -> bool:
 def qualified_name(server_name: str, tool_name: str) -> str:
     """Return the tool's name with the server's name before it, legal for any two names (P16)."""
     name = f"{_pascal_case(server_name) or 'Server'}_{_pascal_case(tool_name) or 'Tool'}"
-    if len(name) <= MAX_LENGTH:
+    if len(name) <= MAX_NAME_LENGTH:
         return name
     both_names = f"{server_name}\0{tool_name}".encode("utf-8", "surrogatepass")
     digest = hashlib.sha256(both_names).hexdigest()[:_DIGEST_LENGTH]
-    return f"{name[: MAX_LENGTH - _DIGEST_LENGTH - 1]}_{digest}"
+    return f"{name[: MAX_NAME_LENGTH - _DIGEST_LENGTH - 1]}_{digest}"
 
 
 def _pascal_case(name: str) -> str:

@@ -92,11 +92,11 @@ class NullOutlet:
 NOWHERE = NullOutlet()
 
 
-#: A JSON-RPC response, and its error if it is one; (None, None) if the request gets no answer.
+#: A JSON-RPC response, and its error if it is one; (None, None) if the request gets no response.
 Outcome = tuple[bytes | None, RpcError | None]
 
 
-class Session(Protocol):
+class SessionSettings(Protocol):
     """The settings that the client of a session makes for later requests."""
 
     async def set_log_level(self, level: LoggingLevel) -> None:
@@ -264,7 +264,7 @@ class Channel(msgspec.Struct, eq=False, kw_only=True):
 
     outlet: Outlet = NOWHERE
     log_level: LoggingLevel | None = None
-    session: Session | None = None
+    session: SessionSettings | None = None
     asker: Asker = NO_ASKER
     param_headers: Mapping[bytes, bytes] | None = None
     in_flight: InFlightTable | None = None

@@ -13,7 +13,7 @@ from msgspec import UNSET
 from enfilade.primitives.errors import ResourceNotFound
 from enfilade.primitives.metadata import NO_CACHING, Caching
 from enfilade.primitives.registry import Registry
-from enfilade.primitives.uri.uris import MAX_LENGTH, canonical, without_fragment
+from enfilade.primitives.uri.uris import MAX_URI_LENGTH, canonical, without_fragment
 from enfilade.serving.execution import HandlerRunner
 from enfilade.serving.failures import failures_as_errors, not_found, single_error
 from enfilade.serving.pagination import PaginatedList, Render
@@ -119,8 +119,8 @@ class Resources:
         """Handle `resources/read`."""
         params: ReadResourceRequestParams = request.params
         uri, revision = params.uri, request.peer.revision
-        if len(uri) > MAX_LENGTH:
-            raise RpcError(INVALID_PARAMS, f"Invalid params: the URI is longer than {MAX_LENGTH} characters")
+        if len(uri) > MAX_URI_LENGTH:
+            raise RpcError(INVALID_PARAMS, f"Invalid params: the URI is longer than {MAX_URI_LENGTH} characters")
         match = self._match(uri)
         if match is None:
             raise NotFoundError(uri, revision)

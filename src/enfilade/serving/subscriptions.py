@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from enfilade.primitives.uri.uris import MAX_LENGTH, canonical
-from enfilade.serving.channel import Session
+from enfilade.primitives.uri.uris import MAX_URI_LENGTH, canonical
+from enfilade.serving.channel import SessionSettings
 from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
@@ -97,8 +97,8 @@ def watch(watched: Watched, uri: str) -> None:
     Raises:
         RpcError: INVALID_PARAMS if there are too many, or if it is too long for a URI.
     """
-    if len(uri) > MAX_LENGTH:
-        raise RpcError(INVALID_PARAMS, f"Invalid params: the URI is longer than {MAX_LENGTH} characters")
+    if len(uri) > MAX_URI_LENGTH:
+        raise RpcError(INVALID_PARAMS, f"Invalid params: the URI is longer than {MAX_URI_LENGTH} characters")
     key = canonical(uri)
     if key not in watched and len(watched) >= MOST_WATCHED:
         raise RpcError(INVALID_PARAMS, f"Invalid params: a client may watch at most {MOST_WATCHED} resources")
@@ -375,7 +375,7 @@ class Subscriptions:
         return EmptyResult()
 
 
-def _session_of(request: Request) -> Session:
+def _session_of(request: Request) -> SessionSettings:
     """Return the session that stores the resources that a client watches.
 
     Raises:
@@ -395,7 +395,7 @@ def _watchable(uris: list[str] | UnsetType) -> list[str] | UnsetType:
     """Return as many of the resources as one client may watch."""
     if uris is UNSET:
         return uris
-    lengths = accumulate(map(len, short := [uri for uri in uris if len(uri) <= MAX_LENGTH][:MOST_WATCHED]))
+    lengths = accumulate(map(len, short := [uri for uri in uris if len(uri) <= MAX_URI_LENGTH][:MOST_WATCHED]))
     return [uri for uri, length in zip(short, lengths, strict=True) if length <= MOST_WATCHED_TEXT]
 
 

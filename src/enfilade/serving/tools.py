@@ -89,9 +89,9 @@ class Tools:
             if tool.timeout is None:
                 if not tool.secrets and request.redaction is None:
                     return await self._runner.run(request, tool, tool.bind, arguments, tool.result)
-                return await self._answer(request, tool, arguments)
+                return await self._run(request, tool, arguments)
             with TimeLimit(request, tool.name, tool.timeout, partial(self._overdue, request)):
-                return await self._answer(request, tool, arguments)
+                return await self._run(request, tool, arguments)
         except RpcError as error:
             error.message, error.data = redacted(request, error.message), redacted(request, error.data)
             raise
@@ -100,7 +100,7 @@ class Tools:
                 raise
             return tool_error_result(request, tool.name, error)
 
-    async def _answer(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
+    async def _run(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
         if not tool.secrets:
             result = await self._runner.run(request, tool, tool.bind, arguments, tool.result)
         else:

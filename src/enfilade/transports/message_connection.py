@@ -25,7 +25,7 @@ from enfilade.serving.request import InFlight, Request
 from enfilade.serving.subscriptions import Change, Listener, Watched, notification_of, unwatch, watch
 from enfilade.timings import Timings
 from enfilade.transports.http.limits import too_many_requests
-from enfilade.transports.message_size import LARGE, check_values
+from enfilade.transports.message_size import LARGE_MESSAGE, check_values
 from enfilade.transports.refusal_log import refusals
 from enfilade.transports.request_parsing import ParsedMessage, parse_message, unsupported
 from enfilade.wire.jsonrpc import (
@@ -38,7 +38,7 @@ from enfilade.wire.jsonrpc import (
     encode_error,
     invalid_request,
 )
-from enfilade.wire.notifications import LoggingLevel
+from enfilade.wire.notifications import DEFAULT_LOG_LEVEL, LoggingLevel
 from enfilade.wire.revisions import BATCHING, HANDSHAKE, LONGEST_BATCH, negotiate
 
 log = logging.getLogger("enfilade.transports")
@@ -47,14 +47,12 @@ log = logging.getLogger("enfilade.transports")
 CANCELLED_LIMIT: Final = 1.0
 #: The outcome of a request that is cut off because the server stops.
 STOPPING: Final = cut_off()
-#: Log level of clients that never set one.
-DEFAULT_LOG_LEVEL: Final[LoggingLevel] = "info"
 
 #: Methods that a client may call before the handshake and still initialize.
 _PROBES: Final = frozenset({"server/discover"})
 
 
-class ConnectionState(Enum):
+class OutputState(Enum):
     """What becomes of the outcomes of requests.
 
     In OPEN each is written. In REFUSING, after `close(refuse=True)`, requests that are cut off get an error. In
@@ -66,7 +64,7 @@ class ConnectionState(Enum):
     CLOSED = "closed"
 
 
-class _Session(msgspec.Struct, eq=False):
+class _SessionState(msgspec.Struct, eq=False):
     """What `initialize` and later requests of a session-era client have set.
 
     Attributes:
@@ -115,9 +113,9 @@ class Connection:
         self._listener: Listener | None = None
         self._asker = SessionAsker()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._session = _Session()
+        self._session = _SessionState()
         self._served_stateless = False
-        self._state = ConnectionState.OPEN
+        self._state = OutputState.OPEN
 
     async def set_log_level(self, level: LoggingLevel) -> None:
         """Remember the level for the rest of the connection (R-409)."""
@@ -157,7 +155,7 @@ class Connection:
     def feed(self, message: bytes) -> None:
         """Take one message; its response, if it gets one, is written later. Never raises, never waits (E-57)."""
         try:
-            if len(message) > LARGE:
+            if len(message) > LARGE_MESSAGE:
                 check_values(message)
             decoded = decode(message)
         except RpcError as error:
@@ -187,8 +185,8 @@ class Connection:
             refuse: answer the requests that are cut off with an error.
         """
         self._stop_listening()
-        if self._state is not ConnectionState.CLOSED:
-            self._state = ConnectionState.REFUSING if refuse else ConnectionState.OPEN
+        if self._state is not OutputState.CLOSED:
+            self._state = OutputState.REFUSING if refuse else OutputState.OPEN
         self._in_flight.mark_stopping()
         for task in self._tasks:
             task.cancel()
@@ -197,7 +195,7 @@ class Connection:
         if not self._tasks:
             return
         log.warning("requests given up, since their handlers ignore their cancellation: %d", len(self._tasks))
-        self._state = ConnectionState.CLOSED
+        self._state = OutputState.CLOSED
         for request in self._in_flight:
             if refuse and (request.verdict is not None or request.cancellation is None):
                 await self._write(encode_error(request.id, request.verdict or STOPPING))
@@ -270,7 +268,7 @@ class Connection:
         try:
             body, error = await self._dispatcher.respond(request)
         except asyncio.CancelledError:
-            if self._state is ConnectionState.REFUSING:
+            if self._state is OutputState.REFUSING:
                 await self._write(encode_error(request.id, STOPPING))
             raise
         finally:
@@ -281,7 +279,7 @@ class Connection:
         if error is not None and request.method == "initialize":
             self._session.peer = None
             self._stop_listening()
-        if body is not None and self._state is not ConnectionState.CLOSED:
+        if body is not None and self._state is not OutputState.CLOSED:
             await self._write(body)
 
     def _ended(self, request: Request, task: "asyncio.Task[None]") -> None:
@@ -292,13 +290,13 @@ class Connection:
         """
         request.finish()
         error = None if task.cancelled() else task.exception()
-        if error is not None and not ends_more(error) and self._state is not ConnectionState.CLOSED:
+        if error is not None and not ends_more(error) and self._state is not OutputState.CLOSED:
             failure = masked(error, f"{request.method} failed")
             self._refuse(request.id, failure)
 
     def _settle(self, outcome: Outcome) -> None:
         """Send an outcome while the handler goes on."""
-        if outcome[0] is not None and self._state is not ConnectionState.CLOSED:
+        if outcome[0] is not None and self._state is not OutputState.CLOSED:
             self._start(self._deliver(outcome[0]))
 
     async def _deliver(self, body: bytes) -> None:

@@ -14,7 +14,7 @@ from enfilade.transports.refusal_log import RefusalError
 from enfilade.wire.jsonrpc import INVALID_REQUEST, PARSE_ERROR, Envelope, RequestId, RpcError, decode
 
 #: Size in bytes up to which the values of a message are not counted.
-LARGE: Final = 64 * 1024
+LARGE_MESSAGE: Final = 64 * 1024
 
 #: Arrays and objects that any large message may hold.
 _FREE: Final = 65_536

@@ -12,7 +12,7 @@ from enfilade.wire.jsonrpc import RpcError
 
 log = logging.getLogger("enfilade.transports")
 
-Peer = tuple[str, int | None]
+Address = tuple[str, int | None]
 
 
 class RefusalError(RpcError):
@@ -41,11 +41,11 @@ class RefusalLog:
         self._interval = interval
         self._limits: dict[str | int | None, LimitedLog] = {}  # by setting, or by status without one
 
-    def warn(self, peer: Peer | None, status: int | None, reason: str, setting: str = "") -> None:
+    def warn(self, client_address: Address | None, status: int | None, reason: str, setting: str = "") -> None:
         """Log a refusal, or count it.
 
         Args:
-            peer: address of the client, if it has one.
+            client_address: address of the client, if it has one.
             status: of the HTTP response, if there is one.
             reason: what the client was told.
             setting: the name of the setting that is the reason; empty if there is none.
@@ -53,7 +53,7 @@ class RefusalLog:
         kind = setting or status
         if kind not in self._limits:
             self._limits[kind] = LimitedLog(log, self._interval)
-        sender = f"{peer[0]}:{peer[1]}" if peer else "a client"
+        sender = f"{client_address[0]}:{client_address[1]}" if client_address else "a client"
         response = reason if status is None else f"HTTP {status}: {reason}"
         limit = f" ({setting})" if setting else ""
         self._limits[kind].write(logging.WARNING, "%s - %s%s", sender, response, limit)
@@ -62,13 +62,13 @@ class RefusalLog:
 refusals: Final = RefusalLog()
 
 
-def log_refusal(peer: Peer | None, error: RpcError, status: int) -> None:
+def log_refusal(client_address: Address | None, error: RpcError, status: int) -> None:
     """Log that a request is refused, if a limit or a setting is the reason.
 
     Args:
-        peer: address of the client, if it has one.
+        client_address: address of the client, if it has one.
         error: the outcome of the request.
         status: of the response.
     """
     if isinstance(error, RefusalError):
-        refusals.warn(peer, status, error.message, error.setting)
+        refusals.warn(client_address, status, error.message, error.setting)

@@ -2,8 +2,8 @@
 
 `Reader` and `Writer` have a thread each, because a descriptor may be a pipe, a file or a console and only
 blocking calls work on all of them on every platform. A client that does not read never blocks the event loop:
-what waits for it is counted, notifications above `CAPACITY` are dropped, and no further line is read until it
-has caught up. Nor can a client flood the loop: at most `MOST_WAITING` × `LINES_AT_ONCE` lines wait for it, and
+what waits for it is counted, notifications above `OUTPUT_CAPACITY` are dropped, and no further line is read until
+it has caught up. Nor can a client flood the loop: at most `MOST_WAITING` × `LINES_AT_ONCE` lines wait for it, and
 none is handed over while too much waits for the client.
 
 The end (R-403):
@@ -42,9 +42,9 @@ log = logging.getLogger("enfilade.transports")
 server_log = logging.getLogger("enfilade")
 
 #: Bytes waiting for the client above which notifications are dropped and no line is read.
-CAPACITY: Final = 1024 * 1024
+OUTPUT_CAPACITY: Final = 1024 * 1024
 #: Bytes waiting for the client down to which that lasts.
-HIGH_WATER: Final = 64 * 1024
+OUTPUT_HIGH_WATER: Final = 64 * 1024
 #: Lines that are handed to the loop in one call, and calls that may wait for the loop.
 LINES_AT_ONCE: Final = 256
 MOST_WAITING: Final = 8
@@ -105,7 +105,7 @@ class Writer:
 
     @property
     def is_congested(self) -> bool:
-        return self._waiting > HIGH_WATER and not self._done.done()
+        return self._waiting > OUTPUT_HIGH_WATER and not self._done.done()
 
     def close_connection(self, retry: float | None) -> bool:
         return False
@@ -117,7 +117,7 @@ class Writer:
             await asyncio.wait((self._room,), timeout=5.0)
 
     def push(self, message: bytes) -> bool:
-        if self._waiting + len(message) > CAPACITY:
+        if self._waiting + len(message) > OUTPUT_CAPACITY:
             return False
         self._put(message)
         return True
@@ -137,13 +137,13 @@ class Writer:
 
     def _put(self, message: bytes) -> None:
         self._waiting += len(message) + 1
-        if self._waiting > CAPACITY:
+        if self._waiting > OUTPUT_CAPACITY:
             self.open_for_reading.clear()
         self._lines.put(message + b"\n")
 
     def _count_written(self, size: int) -> None:
         self._waiting -= size
-        if self._waiting <= HIGH_WATER:
+        if self._waiting <= OUTPUT_HIGH_WATER:
             self.open_for_reading.set()
             if self._room is not None and not self._room.done():
                 self._room.set_result(None)

@@ -25,11 +25,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from enfilade.transports.processes.server_log import CAPACITY, LineWriter, stderr_writer
+from enfilade.transports.processes.server_log import STDERR_CAPACITY, LineWriter, stderr_writer
 
 _FLUSH_TIMEOUT: Final = 0.5  # seconds that the reader of stderr gets at the end
 _READ_SIZE: Final = 64 * 1024  # bytes
-_DRAIN_TIMEOUT: Final = 0.3  # seconds in which the relay reads what is in its pipe
+_EMPTY_TIMEOUT: Final = 0.3  # seconds in which the relay reads what is in its pipe
 
 
 class StderrRelay:
@@ -67,17 +67,17 @@ class StderrRelay:
         Returns:
             Whether that was done.
         """
-        if not self._drain_pipe() or not self._writer.flush(limit):
+        if not self._wait_until_empty() or not self._writer.flush(limit):
             return False
         for standard in (1, 2):
             os.dup2(self._real_stderr, standard)  # which closes the pipe, unless a child process has it too
-        self._thread.join(_DRAIN_TIMEOUT)
+        self._thread.join(_EMPTY_TIMEOUT)
         self._writer.flush(limit)
         return True
 
-    def _drain_pipe(self) -> bool:
+    def _wait_until_empty(self) -> bool:
         """Wait until nothing is left in the pipe; return False if it is filled faster than it is read."""
-        deadline = time.monotonic() + _DRAIN_TIMEOUT
+        deadline = time.monotonic() + _EMPTY_TIMEOUT
         while time.monotonic() < deadline:
             if sys.platform == "win32" or not select.select([self._read_end], [], [], 0)[0]:
                 return True
@@ -232,7 +232,7 @@ def _enlarge(descriptor: int) -> None:
     try:
         import fcntl
 
-        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, CAPACITY)
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, STDERR_CAPACITY)
     except (ImportError, AttributeError, OSError):  # only Linux can, and not above the user's limit
         return
 

@@ -102,7 +102,7 @@ _READABLE: Final = 4096  # bytes at either end of a too deeply nested message th
 #: Most characters of an error's text that are sent.
 LONGEST_TEXT: Final = 2048
 
-_LARGE: Final = 64 * 1024  # bytes of an array up to which it may have any number of elements
+_LARGE_BATCH: Final = 64 * 1024  # bytes of an array up to which it may have any number of elements
 _MOST_ELEMENTS: Final = 1024
 
 
@@ -222,7 +222,7 @@ def _decode_array(body: bytes | Raw) -> list[Raw]:
     Raises:
         RpcError: INVALID_REQUEST for a long array, before all of its elements are created.
     """
-    if len(body) <= _LARGE:
+    if len(body) <= _LARGE_BATCH:
         return _decode_batch(body)
     elements = msgspec.structs.astuple(_first_elements().decode(body))
     if elements[-1] is not UNSET:

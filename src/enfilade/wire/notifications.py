@@ -62,6 +62,9 @@ class ProgressNotifications:
 
 LoggingLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
 
+#: The lowest level of log messages that a session gets until its client sets another one.
+DEFAULT_LOG_LEVEL: Final[LoggingLevel] = "info"
+
 # RFC 5424 severities, least severe first: a message is sent if it is at least as severe as the requested level
 # (R-2B4).
 SEVERITY: dict[LoggingLevel, int] = {level: rank for rank, level in enumerate(get_args(LoggingLevel))}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from enfilade.primitives.uri.uris import MAX_LENGTH, canonical, check_uri
+from enfilade.primitives.uri.uris import MAX_URI_LENGTH, canonical, check_uri
 
 SAME = {
     "scheme in capitals": ("HTTP://x/Y", "http://x/Y"),
@@ -54,7 +54,7 @@ def test_legal(uri: str) -> None:
         ("a://é", "contains 'é'; write it as %C3%A9"),
         ("a://x y", "write it as %20"),
         ("a://%x", "write it as %25"),
-        ("a://" + "x" * MAX_LENGTH, "is longer than"),
+        ("a://" + "x" * MAX_URI_LENGTH, "is longer than"),
     ],
 )
 def test_illegal(uri: str, why: str) -> None:

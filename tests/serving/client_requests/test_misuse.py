@@ -26,8 +26,8 @@ from enfilade.serving.notifications import Awaited
 
 pytestmark = pytest.mark.anyio
 
-ERAS = ["legacy", "auto"]
-each_era = pytest.mark.parametrize("mode", ERAS)
+ERAS = ["session", "stateless"]
+each_era = pytest.mark.parametrize("era", ERAS)
 
 #: Whatever a context offers that must be awaited, by its name in errors.
 AWAITED: dict[str, Callable[[Any], Awaitable[Any]]] = {
@@ -47,7 +47,7 @@ AWAITED: dict[str, Callable[[Any], Awaitable[Any]]] = {
 each_awaited = pytest.mark.parametrize("name", AWAITED)
 
 
-async def called(app: MCPApp, tool: str, *, mode: str = "auto", action: str = "accept", **arguments: Any) -> Any:
+async def called(app: MCPApp, tool: str, *, era: str = "auto", action: str = "accept", **arguments: Any) -> Any:
     """Call a tool; a user who accepts says yes."""
 
     async def user(context: Any, params: Any) -> ElicitResult:
@@ -56,7 +56,7 @@ async def called(app: MCPApp, tool: str, *, mode: str = "auto", action: str = "a
         return ElicitResult(action=action, content=content if action == "accept" else None)
 
     asked: list[str] = []
-    async with connect(app, mode=mode, elicitation_callback=user) as client:
+    async with connect(app, era=era, elicitation_callback=user) as client:
         result = await client.call_tool(tool, arguments)
     return result, result.content[0].text, asked
 
@@ -224,7 +224,7 @@ async def test_what_is_sent_at_once_has_no_truth_value_either(caplog: pytest.Log
 
 
 @each_era
-async def test_questions_side_by_side_are_tasks_as_any(mode: str) -> None:
+async def test_questions_side_by_side_are_tasks_as_any(era: str) -> None:
     """Whatever runs coroutines runs what a context gives out: tasks, gather, wait_for, a task group."""
     app = MCPApp()
 
@@ -238,7 +238,7 @@ async def test_questions_side_by_side_are_tasks_as_any(mode: str) -> None:
         assert "elicit" in repr(task)
         return [each.data for each in (first, second, third.result(), fourth, await task)]
 
-    result, _, asked = await called(app, "several", mode=mode)
+    result, _, asked = await called(app, "several", era=era)
     assert result.structured_content == {"result": [True] * 5}
     assert asked == ["1?", "2?", "3?", "4?", "5?"]
 
@@ -303,7 +303,7 @@ async def test_what_was_not_awaited_is_no_result(returns: Any, wrap: Any) -> Non
 @pytest.mark.parametrize(("action", "said"), [("decline", "declined"), ("cancel", "cancelled")])
 @pytest.mark.parametrize("tool", ["wipe", "visit", "explicit"])
 async def test_an_unguarded_tool_ends_and_the_model_reads_why(
-    mode: str, action: str, said: str, tool: str
+    era: str, action: str, said: str, tool: str
 ) -> None:
     app, done = MCPApp(), []
 
@@ -326,13 +326,13 @@ async def test_an_unguarded_tool_ends_and_the_model_reads_why(
             return InputRequired({"sure": elicitation("Really?", bool)})
         return f"wiped {ctx.input_responses['sure'].data}"
 
-    result, text, asked = await called(app, tool, mode=mode, action=action)
+    result, text, asked = await called(app, tool, era=era, action=action)
     assert (result.is_error, text) == (True, f"The user {said} what was asked, so this did not go on")
     assert (done, len(asked)) == ([], 1)
 
 
 @each_era
-async def test_an_answer_has_no_truth_value(mode: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_answer_has_no_truth_value(era: str, caplog: pytest.LogCaptureFixture) -> None:
     """`if await ctx.elicit("Really?")` asks, and would take a no for a yes."""
     app = MCPApp()
 
@@ -340,7 +340,7 @@ async def test_an_answer_has_no_truth_value(mode: str, caplog: pytest.LogCapture
     async def wipe(ctx: Context) -> str:
         return "wiped" if await ctx.elicit("Really?") else "kept"
 
-    result, text, asked = await called(app, "wipe", mode=mode, action="decline")
+    result, text, asked = await called(app, "wipe", era=era, action="decline")
     assert result.is_error
     assert "wiped" not in text
     assert asked == ["Really?"]

@@ -24,7 +24,7 @@ async def call_and_accept(request: pytest.FixtureRequest) -> Any:
         async def yes(context: Any, params: Any) -> ElicitResult:
             return ElicitResult(action="accept", content={"value": True})
 
-        async with connect(app, mode="legacy", elicitation_callback=yes) as client:
+        async with connect(app, era="session", elicitation_callback=yes) as client:
             result = await client.call_tool(name, arguments)
             return str(result.content[0].text)
 

@@ -71,7 +71,7 @@ async def session_client(app: Any, name: str, answers: dict[str, Any]) -> Any:
         return mcp.ListRootsResult.model_validate(ROOTS)
 
     callbacks = {"elicitation_callback": elicited, "sampling_callback": sampled, "list_roots_callback": rooted}
-    async with connect(app, mode="legacy", **callbacks) as client:
+    async with connect(app, era="session", **callbacks) as client:
         return await client.call_tool(name)
 
 
@@ -300,8 +300,8 @@ async def test_prompts_and_resources_may_ask() -> None:
     async def elicited(context: Any, params: Any) -> mcp.ElicitResult:
         return mcp.ElicitResult.model_validate(answers[params.message])
 
-    for mode in ("legacy", "auto"):
-        async with connect(app, mode=mode, elicitation_callback=elicited) as client:
+    for era in ("session", "stateless"):
+        async with connect(app, era=era, elicitation_callback=elicited) as client:
             prompt = await client.get_prompt("brief")
             assert prompt.messages[0].content.text == "Use this."
             read = await client.read_resource("note://x")

@@ -548,7 +548,7 @@ class TestWriting:
     )
     @pytest.mark.filterwarnings("ignore:Pydantic serializer")
     async def test_d7_d28_an_answer_that_cannot_be_delivered_leaves_nobody_waiting(self, answer: object) -> None:
-        async with peer(timings=Timings(answer_grace=0.05)) as it:
+        async with peer(timings=Timings(response_grace=0.05)) as it:
             asked = await it.asked(1)
             await it.say(answer)
             (error,) = (await asked.wait_for_end()).unread_messages

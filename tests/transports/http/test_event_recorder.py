@@ -14,8 +14,8 @@ from enfilade.timings import Timings
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.event_recorder import (
     CONCLUDED,
-    LOG_CAPACITY,
     NOT_ENDED,
+    RECORDER_CAPACITY,
     RELEASED,
     StreamHead,
     StreamRecorder,
@@ -279,7 +279,7 @@ class TestFailures:
 
         monkeypatch.setattr(store.log, "append", stalled)
         recorder = event_log.start_stream("session", is_response=True)
-        big = b"x" * (LOG_CAPACITY // 8)
+        big = b"x" * (RECORDER_CAPACITY // 8)
         for _ in range(20):
             recorder.record(big, droppable=True)
         outcome = recorder.record(b"outcome", droppable=False)

@@ -17,7 +17,7 @@ from enfilade import Context, Settings
 from enfilade.state.store import LogLimits, StoreError
 from enfilade.timings import Timings
 from enfilade.transports.http import resumption, sessions as session_module
-from enfilade.transports.http.sse_stream import HIGH_WATER, EventStream
+from enfilade.transports.http.sse_stream import STREAM_HIGH_WATER, EventStream
 from support.cluster.in_process_workers import (
     ClusterClient,
     InProcessCluster,
@@ -289,7 +289,7 @@ class TestAnswers:
         await again.until(lambda: sizes)
         for _ in range(50):
             await asyncio.sleep(0.002)
-        assert max(sizes) < HIGH_WATER + 10_000
+        assert max(sizes) < STREAM_HIGH_WATER + 10_000
         again.reading.set()
         await again.finish()
         assert again.texts == call.texts

@@ -226,7 +226,7 @@ async def test_what_comes_after_a_silence_is_written_by_a_new_task() -> None:
         assert asyncio.all_tasks() == others
     reader.open.clear()
     stream.push(b"3")
-    stream.part()
+    stream.detach()
     await asyncio.sleep(0)
     stream.send_keep_alive()  # too late: what ends the response is on its way
     reader.open.set()
@@ -415,8 +415,8 @@ async def in_state(state: StreamState, reader: Reader) -> EventStream:
     reader.open.clear()
     if state is not StreamState.NEW:
         stream.open()
-    if state is StreamState.PARTING:
-        stream.part()
+    if state is StreamState.DETACHING:
+        stream.detach()
     elif state is StreamState.CLOSING:
         _finishing.add(asyncio.ensure_future(stream.finish(b"outcome")))
         await asyncio.sleep(0)
@@ -430,20 +430,20 @@ async def in_state(state: StreamState, reader: Reader) -> EventStream:
     ("state", "event", "after"),
     [
         ("NEW", "open", "OPEN"),
-        ("NEW", "part", "PARTING"),
+        ("NEW", "detach", "DETACHING"),
         ("NEW", "abandon", "CLOSED"),
         ("OPEN", "open", "OPEN"),
-        ("OPEN", "part", "PARTING"),
+        ("OPEN", "detach", "DETACHING"),
         ("OPEN", "release", "OPEN"),
         ("OPEN", "abandon", "CLOSED"),
-        ("PARTING", "open", "PARTING"),
-        ("PARTING", "part", "PARTING"),
-        ("PARTING", "abandon", "CLOSED"),
+        ("DETACHING", "open", "DETACHING"),
+        ("DETACHING", "detach", "DETACHING"),
+        ("DETACHING", "abandon", "CLOSED"),
         ("CLOSING", "open", "CLOSING"),
-        ("CLOSING", "part", "CLOSING"),
+        ("CLOSING", "detach", "CLOSING"),
         ("CLOSING", "abandon", "CLOSED"),
         ("CLOSED", "open", "CLOSED"),
-        ("CLOSED", "part", "CLOSED"),
+        ("CLOSED", "detach", "CLOSED"),
         ("CLOSED", "release", "CLOSED"),
     ],
 )
@@ -454,7 +454,7 @@ async def test_what_leads_from_one_state_to_another(state: str, event: str, afte
     stream.abandon()
 
 
-@pytest.mark.parametrize("state", ["NEW", "OPEN", "PARTING", "CLOSED"])
+@pytest.mark.parametrize("state", ["NEW", "OPEN", "DETACHING", "CLOSED"])
 async def test_finish_leads_to_the_end_from_any_state(state: str) -> None:
     """A stream that is not connected any more ends in the log."""
     reader = Reader()
@@ -467,12 +467,12 @@ async def test_finish_leads_to_the_end_from_any_state(state: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "taken"), [("NEW", True), ("OPEN", True), ("PARTING", True), ("CLOSING", False), ("CLOSED", True)]
+    ("state", "taken"), [("NEW", True), ("OPEN", True), ("DETACHING", True), ("CLOSING", False), ("CLOSED", True)]
 )
 async def test_a_recorded_stream_takes_messages_until_it_is_finished_or_released(state: str, taken: bool) -> None:
     stream = await in_state(StreamState[state], Reader())
     assert stream.push(b"1") == taken
     stream.release()
     assert not stream.push(b"2")
-    assert not stream.push_always(b"3")
+    assert not stream.send(b"3")
     stream.abandon()

@@ -18,7 +18,7 @@ from msgspec import UNSET
 from enfilade.primitives.errors import AnswerError, ToolError
 from enfilade.primitives.foreign_names import SAMPLE_ATTRIBUTES
 from enfilade.primitives.other_frameworks import advice_on_arguments, advice_on_attributes
-from enfilade.primitives.uri.uris import check_page
+from enfilade.primitives.uri.uris import check_web_address
 from enfilade.startup.lazy import LazyModule
 from enfilade.wire.content import TextContent, ToolResultContent, ToolUseContent
 from enfilade.wire.elicitation import (
@@ -241,7 +241,7 @@ def url_elicitation(message: str, url: str) -> Question[Elicited[None]]:
     Raises:
         ValueError: it is no web address, or holds credentials (R-544).
     """
-    check_page(url)
+    check_web_address(url)
     params = ElicitRequestURLParams(message=message, url=url)
     return Question(ElicitRequest(params=params), lambda answer: Elicited(answer.action))
 

@@ -48,7 +48,7 @@ _CONTAINERS: Final[tuple[Any, ...]] = (*UNIONS, list, dict, set, frozenset)
 _VALUES: Final = (int, float, complex, bytes, list, tuple, dict, set, frozenset)
 
 
-class Scope:
+class Namespace:
     """The names that the annotations of one function may use.
 
     Args:

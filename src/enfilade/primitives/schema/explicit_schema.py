@@ -26,7 +26,7 @@ from enfilade.primitives.schema.mcp_headers import check_headers
 from enfilade.primitives.schema.signature import Signature
 from enfilade.primitives.schema.type_aliases import strip
 from enfilade.primitives.values.arguments import (
-    LARGE,
+    LARGE_ARGUMENTS,
     ArgumentReader,
     RawArguments,
     check_is_object,
@@ -77,7 +77,7 @@ class ExplicitSchemaReader:
             ArgumentsError: lists every fault.
         """
         raw = b"{}" if arguments is None else bytes(arguments)
-        if len(raw) > LARGE and self._names is not None:
+        if len(raw) > LARGE_ARGUMENTS and self._names is not None:
             raw = without_values(raw, self._names) or raw  # unknown names are refused without their values
         values = self._parsed(raw)
         problems = self._checker.problems(values)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Un
 
 from enfilade.primitives.depends import Depends, Kind, Provider, depends_of
 from enfilade.primitives.schema.annotations import (
-    Scope,
+    Namespace,
     body_of,
     function_of,
     is_context,
@@ -101,7 +101,7 @@ def read_signature(
     label = describe(fn)
     raw = _inspect(fn, label, kind, is_provider=is_provider)
     filled = _filled_by_partial(fn)
-    scope = Scope(body_of(fn), label, context_type, owner_of(fn))
+    namespace = Namespace(body_of(fn), label, context_type, owner_of(fn))
     parameters: list[Parameter] = []
     contexts: list[str] = []
     dependencies: list[tuple[str, Provider]] = []
@@ -117,7 +117,7 @@ def read_signature(
             _refuse_unbound(fn, parameter, label, kind)
         where = f'{label}, parameter "{parameter.name}"'
         is_free = parameter.annotation is EMPTY
-        annotation = Any if is_free else scope.resolve(parameter.annotation, f'parameter "{parameter.name}"')
+        annotation = Any if is_free else namespace.resolve(parameter.annotation, f'parameter "{parameter.name}"')
         if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             positional.append(parameter.name)
         if (provider := _depends(parameter, annotation, label)) is not None:
@@ -136,17 +136,17 @@ def read_signature(
             parameters.append(Parameter(parameter.name, annotation, parameter.default))
     if contexts and not is_async(fn):
         _registration_checks.refuse_unawaited(fn, contexts, label)
-    returns, unresolved = _read_result(scope, raw.return_annotation, label, is_provider=is_provider)
+    returns, unresolved = _read_result(namespace, raw.return_annotation, label, is_provider=is_provider)
     return Signature(
         tuple(parameters), tuple(contexts), tuple(dependencies), tuple(positional), extra, returns, unresolved
     )
 
 
-def _read_result(scope: Scope, annotation: Any, label: str, *, is_provider: bool) -> tuple[Any, str]:
+def _read_result(namespace: Namespace, annotation: Any, label: str, *, is_provider: bool) -> tuple[Any, str]:
     """Return the type of the result, and why it cannot be resolved; `EMPTY` without an annotation."""
     if annotation is EMPTY:
         return EMPTY, ""
-    returns, unresolved = scope.resolve_return(annotation)
+    returns, unresolved = namespace.resolve_return(annotation)
     if not is_provider and (kinds := _of_others(classes_in(returns))):
         _frameworks.refuse_types(kinds, f"{label}, the result", returned=True)
     return unwrap_awaitable(returns), unresolved

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from enfilade.primitives.uri.uris import MAX_LENGTH, canonical, check_characters, check_scheme, lowered
+from enfilade.primitives.uri.uris import MAX_URI_LENGTH, canonical, check_characters, check_scheme, lowered
 
 _EXPRESSION: Final = re.compile(r"\{([^{}]*)\}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -167,7 +167,7 @@ class UriTemplate:
             uri: the URI.
             any_query: ignore query members that the template does not name, if it has a query.
         """
-        if len(uri) > MAX_LENGTH:
+        if len(uri) > MAX_URI_LENGTH:
             return None
         text = canonical(uri)
         cut = self._last_cut(_Subject(text))

@@ -14,7 +14,7 @@ from typing import Final
 from enfilade.startup.lazy import lazy_pattern
 
 #: Nothing longer is looked up; this also bounds the work of matching.
-MAX_LENGTH: Final = 8192
+MAX_URI_LENGTH: Final = 8192
 
 _SCHEME: Final = lazy_pattern(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _PAGE: Final = lazy_pattern(r"https?://([^/?#]+)", re.IGNORECASE)
@@ -32,13 +32,13 @@ def check_uri(uri: str) -> None:
     Raises:
         ValueError: says what is wrong with it.
     """
-    if len(uri) > MAX_LENGTH:
-        raise ValueError(f'"{uri[:60]}…" is longer than {MAX_LENGTH} characters')
+    if len(uri) > MAX_URI_LENGTH:
+        raise ValueError(f'"{uri[:60]}…" is longer than {MAX_URI_LENGTH} characters')
     check_scheme(uri)
     check_characters(uri, uri)
 
 
-def check_page(url: str) -> None:
+def check_web_address(url: str) -> None:
     """Check that a user can be sent to an address: a web address without credentials (R-544).
 
     Raises:

@@ -52,7 +52,7 @@ else:  # loaded for errors only
 _MOST_ERRORS: Final = 1000
 
 #: Bytes of arguments above which unknown names are refused before any value is built.
-LARGE: Final = 64 * 1024
+LARGE_ARGUMENTS: Final = 64 * 1024
 _MOST_UNKNOWN: Final = 20  # unknown names that errors list or count
 
 _REPEATING: Final = ("list", "tuple", "set", "frozenset", "dict")  # types in pydantic's core schema
@@ -119,7 +119,7 @@ class ArgumentReader:
             ArgumentsError: lists everything that is wrong.
         """
         raw = b"{}" if arguments is None else bytes(arguments)
-        if len(raw) > LARGE:
+        if len(raw) > LARGE_ARGUMENTS:
             return self._read_large(raw)
         try:
             values: dict[str, Any] = self._validate(raw)

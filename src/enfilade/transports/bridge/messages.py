@@ -29,7 +29,7 @@ class InboundMessage(msgspec.Struct, frozen=True, kw_only=True):
         envelope: the same, decoded; its params, result or error are raw JSON.
         scope: of the HTTP request that brought it; None for a message of the transport itself.
         can_ask: whether requests to the client can be sent on the stream of this request.
-        close_stream: closes the connection of this request while its stream goes on (`EventStream.part`), after
+        close_stream: closes the connection of this request while its stream goes on (`EventStream.detach`), after
             which the client reconnects for the rest; None if it would not.
         close_server_stream: the same for the session's stream by GET.
         on_unanswered: to be called if this request will have no answer.
@@ -137,13 +137,13 @@ class UnreadableError(Exception):
     Args:
         reason: for the log.
         id: the id that it seems to have; None if it is unknown.
-        may_be_answer: whether it may have been meant as an answer.
+        may_be_response: whether it may have been meant as a response.
     """
 
-    def __init__(self, reason: str, id: RequestId | None, *, may_be_answer: bool) -> None:
+    def __init__(self, reason: str, id: RequestId | None, *, may_be_response: bool) -> None:
         super().__init__(reason)
         self.id = id
-        self.may_be_answer = may_be_answer
+        self.may_be_response = may_be_response
 
 
 def decode_written(written: object) -> OutboundMessage:
@@ -163,10 +163,11 @@ def decode_written(written: object) -> OutboundMessage:
         body = _json(message)
     except Exception as error:  # whatever a user's own class raises
         raise UnreadableError(
-            f"it cannot be written as JSON: {error!r}", _id_of(message), may_be_answer=True
+            f"it cannot be written as JSON: {error!r}", _id_of(message), may_be_response=True
         ) from error
     if body is None:
-        raise UnreadableError(f"{type(message).__name__} is not a message", _id_of(message), may_be_answer=False)
+        name = type(message).__name__
+        raise UnreadableError(f"{name} is not a message", _id_of(message), may_be_response=False)
     try:
         if b"\n" in body or b"\r" in body:
             body = msgspec.json.format(body, indent=-1)
@@ -174,7 +175,7 @@ def decode_written(written: object) -> OutboundMessage:
         if isinstance(envelope, list):
             raise invalid_request("several messages at once")
     except (RpcError, msgspec.DecodeError) as error:
-        raise UnreadableError(str(error), _id_in(body), may_be_answer=body.lstrip()[:1] == b"{") from None
+        raise UnreadableError(str(error), _id_in(body), may_be_response=body.lstrip()[:1] == b"{") from None
     return OutboundMessage(body, envelope, related)
 
 

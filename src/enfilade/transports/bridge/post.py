@@ -160,8 +160,8 @@ class BridgePost:
             envelope=envelope,
             scope=self._exchange.scope,
             can_ask=self._verdict.accepts[1] and not is_json_only and not stateless,
-            close_stream=(lambda: _part(response)) if is_polling else None,
-            close_server_stream=services.server_stream.part if is_polling else None,
+            close_stream=(lambda: _close_connection(response)) if is_polling else None,
+            close_server_stream=services.server_stream.detach if is_polling else None,
             on_unanswered=lambda: _end_call(self._loop, envelope),
         )
 
@@ -199,7 +199,7 @@ class BridgePost:
         await send_empty(self._exchange, 202, self._headers)
 
 
-def _part(response: PostResponse) -> None:
+def _close_connection(response: PostResponse) -> None:
     response.close_connection(None)
 
 

@@ -120,7 +120,7 @@ class ServerStream:
         """Send a message, or let it wait for a stream; return False if there is no room for it."""
         stream = self._stream
         if stream is not None and (stream.connected or self._event_log is not None):
-            return stream.push_always(message) if is_request else stream.push(message)
+            return stream.send(message) if is_request else stream.push(message)
         is_full = len(self._waiting) >= MAX_WAITING or (not is_request and self._size > MAX_WAITING_SIZE)
         if is_full or self._has_ended:
             self.dropped += 1
@@ -131,10 +131,10 @@ class ServerStream:
         self._size += len(message)
         return True
 
-    def part(self) -> None:
+    def detach(self) -> None:
         """End the connection, so that the client reconnects."""
         if self._stream is not None:
-            self._stream.part(0.0)
+            self._stream.detach(0.0)
 
     def end(self) -> None:
         """End the stream, because the session is over."""
@@ -164,7 +164,7 @@ class ServerStream:
             stream.record_to(recorder, priming=self._session.revision in POLLING)
         waiting, self._waiting, self._size = self._waiting, [], 0
         for message in waiting:
-            stream.push_always(message)
+            stream.send(message)
         is_retained = False
         try:
             await response.wait_until_over(self._end())

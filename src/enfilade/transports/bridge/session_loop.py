@@ -2,12 +2,12 @@
 
     POST ─▶ deliver ─▶ [100 messages] ─▶ the loop ─▶ [100 messages] ─▶ route ─▶ a call's stream, or the session's
 
-An answer goes to the call with the same id, of the same type; a message that names a call goes on that call's
+A response goes to the call with the same id, of the same type; a message that names a call goes on that call's
 stream; any other on the session's stream by GET. `route` never waits for a client, so a reader that stalls does
 not delay others (D6).
 
-Easy to get wrong: an answer that reaches no call, whose client would wait for ever. What cannot be decoded is
-searched for an id. If it has none, calls that have no answer `answer_grace` seconds later fail (D7, D28).
+Easy to get wrong: a response that reaches no call, whose client would wait for ever. What cannot be decoded is
+searched for an id. If it has none, calls that have no response `response_grace` seconds later fail (D7, D28).
 """
 
 import asyncio
@@ -20,6 +20,7 @@ import msgspec
 from anyio.streams.memory import MemoryObjectSendStream
 from msgspec import UNSET, Raw
 
+from enfilade.serving.channel import Outcome
 from enfilade.serving.request import InFlight, Request
 from enfilade.timings import Timings
 from enfilade.transports.bridge.messages import (
@@ -45,10 +46,8 @@ from enfilade.wire.jsonrpc import (
 
 log = logging.getLogger("enfilade.transports")
 
-LOST_ANSWER: Final = "The server's answer could not be read"
+LOST_RESPONSE: Final = "The server's answer could not be read"
 _CANNOT_ASK: Final = "The client cannot be asked: its request is over, or it takes plain JSON only"
-
-Outcome = tuple[bytes | None, RpcError | None]
 
 
 class _Error(msgspec.Struct):
@@ -114,7 +113,7 @@ class SessionLoop:
         inbox: the stream that the loop reads.
         convert: converts a message into what the loop reads.
         server_stream: the session's stream by GET.
-        timings: `answer_grace` is used.
+        timings: `response_grace` is used.
     """
 
     def __init__(
@@ -223,48 +222,48 @@ class SessionLoop:
             message = decode_written(written)
         except UnreadableError as error:
             log.error("the session loop wrote what is not a message: %s", error)
-            self._answer_lost(error.id, may_be_answer=error.may_be_answer)
+            self._fail_lost(error.id, may_be_response=error.may_be_response)
             return
         except Exception:  # a user's class may do anything, and routing goes on
             log.exception("the session loop wrote an object that raises when it is read")
             return
         if message.envelope.method is UNSET:
-            self._route_answer(message)
+            self._route_response(message)
         else:
             self._route_request(message)
 
-    def _route_answer(self, message: OutboundMessage) -> None:
+    def _route_response(self, message: OutboundMessage) -> None:
         id, error = message.envelope.id, message.envelope.error
         call = None if id is UNSET else self._calls.get(id)
         if call is None:
             log.warning("the session loop answered a request that is not in flight (id %r)", id)
-            self._answer_lost(None if id is UNSET else id, may_be_answer=id is UNSET)
+            self._fail_lost(None if id is UNSET else id, may_be_response=id is UNSET)
             return
         if isinstance(message.envelope.result, Raw) and call.on_result is not None:
             call.on_result(bytes(message.envelope.result))
         call.settle(message.body, _error_in(error) if isinstance(error, Raw) else None)
 
-    def _answer_lost(self, id: RequestId | None, *, may_be_answer: bool) -> None:
-        """Fail the calls whose answer may have been lost.
+    def _fail_lost(self, id: RequestId | None, *, may_be_response: bool) -> None:
+        """Fail the calls whose response may have been lost.
 
         Args:
             id: of the lost message, if it is known.
-            may_be_answer: whether it may be the answer to any call, if it is not.
+            may_be_response: whether it may be the response to any call, if the id is unknown.
         """
         if id is not None:
             for call_id, call in list(self._calls.items()):
                 if str(call_id) == str(id):
-                    call.fail(RpcError(INTERNAL_ERROR, LOST_ANSWER))
-        elif may_be_answer and self._calls:
+                    call.fail(RpcError(INTERNAL_ERROR, LOST_RESPONSE))
+        elif may_be_response and self._calls:
             self._maybe_lost.update(self._calls.values())
             if self._grace_timer is None:
-                grace = self._timings.answer_grace
+                grace = self._timings.response_grace
                 self._grace_timer = asyncio.get_running_loop().call_later(grace, self._fail_maybe_lost)
 
     def _fail_maybe_lost(self) -> None:
         calls, self._maybe_lost, self._grace_timer = self._maybe_lost, set(), None
         for call in calls:
-            call.fail(RpcError(INTERNAL_ERROR, LOST_ANSWER))
+            call.fail(RpcError(INTERNAL_ERROR, LOST_RESPONSE))
 
     def _route_request(self, message: OutboundMessage) -> None:
         """Route a request or notification of the loop."""

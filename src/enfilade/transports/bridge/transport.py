@@ -42,13 +42,13 @@ from enfilade.transports.http.origin_checks import Guard, check_each, check_host
 from enfilade.transports.http.request_checks import BodyReader, header_check_for
 from enfilade.transports.http.response import ResponseOptions, send_empty, send_json, with_retry_after
 from enfilade.transports.http.services import HttpOptions, session_not_found
-from enfilade.transports.http.standalone_stream import GetHandler
+from enfilade.transports.http.standalone_stream import GetEndpoint
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
 from enfilade.wire.revisions import POLLING
 
 #: Messages that wait in each of the two memory streams; the sender of one more waits.
-CAPACITY: Final = 100
+QUEUE_LENGTH: Final = 100
 
 _ALLOW: Final = b"GET, POST, DELETE"
 
@@ -124,7 +124,7 @@ class HTTPStreamableTransport:
             response_options=self._response_options,
             event_log=self._event_log,
         )
-        self._get_handler = GetHandler(self._worker_channel, self._event_log, self._response_options)
+        self._get_endpoint = GetEndpoint(self._worker_channel, self._event_log, self._response_options)
         self._loop: SessionLoop | None = None
         self._serving: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()
@@ -184,8 +184,8 @@ class HTTPStreamableTransport:
             raise RuntimeError(
                 "a transport is connected once, to one session loop; make another for another session"
             )
-        inbox, read = anyio.create_memory_object_stream[Any](CAPACITY)
-        write, outbox = anyio.create_memory_object_stream[object](CAPACITY)
+        inbox, read = anyio.create_memory_object_stream[Any](QUEUE_LENGTH)
+        write, outbox = anyio.create_memory_object_stream[object](QUEUE_LENGTH)
         self._loop = loop = SessionLoop(inbox, messages, self._server_stream, self._timings)
         routing = asyncio.get_running_loop().create_task(self._route(loop, outbox))
         try:
@@ -214,8 +214,8 @@ class HTTPStreamableTransport:
         self._server_stream.end()
         if self._loop is not None:
             self._loop.end()
-        if self._get_handler.readers is not None:
-            self._get_handler.readers.stop()
+        if self._get_endpoint.readers is not None:
+            self._get_endpoint.readers.stop()
 
     async def _stop(self, loop: SessionLoop) -> None:
         """Wait until the last requests have been answered, and stop all tasks."""
@@ -296,7 +296,7 @@ class HTTPStreamableTransport:
         session.check(fields)
         retry = self._response_options.retry if session.revision in POLLING else None
         serve, ttl = self._server_stream.serve, 0.0  # no other worker has this session
-        await self._get_handler.serve(session.key, serve, fields, headers, exchange, ttl=ttl, retry=retry)
+        await self._get_endpoint.serve(session.key, serve, fields, headers, exchange, ttl=ttl, retry=retry)
 
     async def _delete(self, response: HttpResponse, fields: dict[bytes, bytes], headers: Headers) -> None:
         self._single_session.check(fields)

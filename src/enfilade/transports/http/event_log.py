@@ -92,8 +92,8 @@ class SentEvents:
         self._worker_channel = worker_channel
         self._last_sent = last_sent
         self._open: dict[str, asyncio.Future[bool]] = {}
-        worker_channel.on("claim", self._answer)
-        worker_channel.on("verdict", self._take_answer)
+        worker_channel.on("claim", self._send_verdict)
+        worker_channel.on("verdict", self._take_verdict)
 
     async def was_sent(self, stream: str, position: int, worker: str, timeout: float) -> bool:
         """Return whether a worker has sent an event, as far as it says; True if it does not answer.
@@ -107,27 +107,27 @@ class SentEvents:
         if not self._worker_channel.shared or worker == self._worker_channel.worker:
             return True
         number = secrets.token_hex(8)
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._open[number] = answer
+        verdict: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._open[number] = verdict
         try:
             self._worker_channel.send("claim", [stream, position, self._worker_channel.worker, number], worker)
             async with asyncio.timeout(timeout):
-                return await answer
+                return await verdict
         except TimeoutError:
             return True
         finally:
             del self._open[number]
 
-    def _answer(self, body: tuple[str, int, str, str]) -> None:
+    def _send_verdict(self, body: tuple[str, int, str, str]) -> None:
         stream, position, worker, number = body
         last_sent = self._last_sent(stream)
         self._worker_channel.send("verdict", [number, last_sent is None or position <= last_sent], worker)
 
-    def _take_answer(self, body: tuple[str, bool]) -> None:
+    def _take_verdict(self, body: tuple[str, bool]) -> None:
         number, was_sent = body
-        answer = self._open.get(number)
-        if answer is not None and not answer.done():
-            answer.set_result(was_sent)
+        verdict = self._open.get(number)
+        if verdict is not None and not verdict.done():
+            verdict.set_result(was_sent)
 
 
 class SealedEventLog:

@@ -29,8 +29,8 @@ RELEASED: Final = 2
 
 #: Bytes not yet written above which a producer that can wait should wait, and above which notifications are
 #: dropped.
-LOG_HIGH_WATER: Final = 256 * 1024
-LOG_CAPACITY: Final = 4 * 1024 * 1024
+RECORDER_HIGH_WATER: Final = 256 * 1024
+RECORDER_CAPACITY: Final = 4 * 1024 * 1024
 
 #: Bytes of messages in one entry of the log, about.
 ENTRY_SIZE: Final = 128 * 1024
@@ -219,7 +219,7 @@ class StreamRecorder:
     @property
     def is_congested(self) -> bool:
         """Whether a producer that can wait should wait for the log."""
-        return self._pending.size > LOG_HIGH_WATER
+        return self._pending.size > RECORDER_HIGH_WATER
 
     async def wait_written(self) -> None:
         """Return once the log has taken what was waiting, or after a second."""
@@ -248,7 +248,7 @@ class StreamRecorder:
     def record(self, message: bytes, *, droppable: bool) -> int:
         """Take a message, without waiting, and return its position."""
         self.position += 1
-        if droppable and self._pending.size > LOG_CAPACITY:
+        if droppable and self._pending.size > RECORDER_CAPACITY:
             self._pending.dropped += 1
             message = b""
         self._pending.messages.append(message)

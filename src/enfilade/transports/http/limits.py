@@ -23,7 +23,7 @@ from msgspec import Raw
 from enfilade.serving.request import Request
 from enfilade.transports.http.request_checks import BodyMemory
 from enfilade.transports.http.response import Responder
-from enfilade.transports.message_size import LARGE
+from enfilade.transports.message_size import LARGE_MESSAGE
 from enfilade.transports.refusal_log import RefusalError, refusals
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
 
@@ -109,7 +109,7 @@ def _large_size(request: Request) -> int:
     """Return the bytes of the arguments of a request, as they came; 0 unless they are large."""
     arguments = getattr(request.params, "arguments", None)
     size = memoryview(arguments).nbytes if isinstance(arguments, Raw) else 0
-    return size if size > LARGE else 0
+    return size if size > LARGE_MESSAGE else 0
 
 
 def too_many_requests(limit: int) -> RefusalError:

@@ -51,7 +51,7 @@ def origin_headers(guard: Guard, request: HttpRequest) -> Headers:
     return [] if origin is None else cors(origin)
 
 
-async def answer_other_path(exchange: HttpExchange, guard: Guard, path: str, endpoint: str) -> None:
+async def serve_other_path(exchange: HttpExchange, guard: Guard, path: str, endpoint: str) -> None:
     """Answer a request for a path at which nothing is served: HTTP 404, or 204 for a preflight.
 
     Args:
@@ -60,7 +60,7 @@ async def answer_other_path(exchange: HttpExchange, guard: Guard, path: str, end
         path: the path without the prefix of a mount.
         endpoint: path of the MCP endpoint, for the message.
     """
-    if await answer_preflight(exchange, guard):
+    if await serve_preflight(exchange, guard):
         return
     headers = origin_headers(guard, exchange)
     if is_oauth(path):
@@ -70,7 +70,7 @@ async def answer_other_path(exchange: HttpExchange, guard: Guard, path: str, end
     await send_json(exchange, 404, encode_error(None, error), headers)
 
 
-async def answer_preflight(exchange: HttpExchange, guard: Guard) -> bool:
+async def serve_preflight(exchange: HttpExchange, guard: Guard) -> bool:
     """Answer the preflight of a page of an allowed origin; return whether the request was one."""
     if exchange.method != "OPTIONS":
         return False
@@ -105,7 +105,7 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
-async def answer_probe(exchange: HttpExchange, reason: str | None, headers: Headers) -> None:
+async def serve_probe(exchange: HttpExchange, reason: str | None, headers: Headers) -> None:
     """Answer a probe.
 
     Args:

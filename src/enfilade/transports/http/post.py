@@ -36,7 +36,7 @@ from enfilade.wire.jsonrpc import (
     invalid_request,
 )
 from enfilade.wire.lifecycle import InitializeRequestParams
-from enfilade.wire.notifications import LoggingLevel
+from enfilade.wire.notifications import DEFAULT_LOG_LEVEL
 from enfilade.wire.revisions import (
     ASSUMED_WITHOUT_HEADER,
     BATCHING,
@@ -46,9 +46,6 @@ from enfilade.wire.revisions import (
 )
 
 _CLOSE: Final = (b"connection", b"close")
-
-#: Level of log messages a session gets that never set one.
-DEFAULT_LOG_LEVEL: Final[LoggingLevel] = "info"
 
 
 class Post(msgspec.Struct, eq=False):

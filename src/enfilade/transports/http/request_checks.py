@@ -19,7 +19,7 @@ import msgspec
 
 from enfilade.transports.exchange import DisconnectedError, Headers, HttpRequest
 from enfilade.transports.http.origin_checks import Guard, cors
-from enfilade.transports.message_size import LARGE, check_values
+from enfilade.transports.message_size import LARGE_MESSAGE, check_values
 from enfilade.transports.refusal_log import RefusalError
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
@@ -165,7 +165,7 @@ class BodyMemory:
         body.chunks.append(chunk)
         body.size += len(chunk)
         self.held += len(chunk)
-        (self._large if body.size > LARGE else self._small)[body] = None
+        (self._large if body.size > LARGE_MESSAGE else self._small)[body] = None
         while self.held > self._limit:
             stalled = next(iter(self._large or self._small))
             self.release(stalled)
@@ -222,7 +222,7 @@ class BodyReader:
     def __init__(self, limit: int, memory: BodyMemory = SHARED) -> None:
         self._limit = limit
         self.memory = memory
-        self._plain = min(limit, LARGE)
+        self._plain = min(limit, LARGE_MESSAGE)
         # A length with fewer digits than the limit is no greater, and most are not looked at further than that.
         self._most_digits = len(str(limit)) - 1
 
@@ -246,7 +246,7 @@ class BodyReader:
             body, has_more = await request.read()
             if has_more or len(body) > self._plain:
                 body = await _read_rest(body, has_more, request, self._limit, self.memory)
-                if len(body) > LARGE:
+                if len(body) > LARGE_MESSAGE:
                     self.memory.check(len(body))
                     check_values(body)
         except DisconnectedError:

@@ -159,14 +159,14 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
     def send(self, message: bytes) -> bool:
         """Send a question; False if this client takes plain JSON only."""
         stream = self._stream or self._start_stream()
-        return stream is not None and stream.push_always(message)
+        return stream is not None and stream.send(message)
 
     def close_connection(self, retry: float | None) -> bool:
         """End the connection, for the client to reconnect for the rest, if it is one that does (R-354)."""
         stream = self._stream or self._start_stream()
         if stream is None or not self._client_reconnects:
             return False
-        stream.part(self.options.retry if retry is None else retry)
+        stream.detach(self.options.retry if retry is None else retry)
         return True
 
     # -- the response ----------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
             self._start_stream()
         if self._stream is not None:
             for body in bodies:
-                self._stream.push_always(body)
+                self._stream.send(body)
             await self._stream.finish(None)
         else:
             await send_json(self.exchange, 200, b"[" + b",".join(bodies) + b"]", self.headers)
@@ -269,7 +269,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
     def _abandon_stream(self, request: Request) -> None:
         """Leave nobody waiting: a client that comes back for the rest reads that the server stopped."""
         if self._stream is not None:
-            self._stream.push_always(encode_error(request.id, cut_off()))  # not taken, if it has its outcome
+            self._stream.send(encode_error(request.id, cut_off()))  # not taken, if it has its outcome
             self._stream.release()
             self._stream.abandon()
 

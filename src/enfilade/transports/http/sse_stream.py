@@ -2,13 +2,13 @@
 
 Theory of operation
 ===================
-An `EventStream` has two sides. Producers hand it messages (`push`, `push_always`) and never wait for the network.
+An `EventStream` has two sides. Producers hand it messages (`push`, `send`) and never wait for the network.
 The connection side writes what waits in a bounded buffer to one HTTP response. With a recorder, each message goes
 into the event log as well, so the producing side can outlive its connection (R-356): a client that reconnects
 reads the rest from the log. `StreamState` is the state of the connection side:
 
-                    open              part               written, or 1 s later
-              NEW ───────▶ OPEN ───────────▶ PARTING ─────────────────────────▶ CLOSED
+                    open              detach             written, or 1 s later
+              NEW ───────▶ OPEN ───────────▶ DETACHING ───────────────────────▶ CLOSED
                │             │ finish           │ finish                           ▲
                │ finish      └───────▶ CLOSING ◀┘                                  │
                └─────────────────────▶ CLOSING ────────────────────────────────────┘
@@ -17,7 +17,7 @@ reads the rest from the log. `StreamState` is the state of the connection side:
     state      a new message goes to        who writes to the connection
     NEW        the buffer                   nobody yet
     OPEN       the buffer and the log       a task, while something waits
-    PARTING    the log only                 the same task: what waits, then the end of the response
+    DETACHING  the log only                 the same task: what waits, then the end of the response
     CLOSING    nowhere, it is refused       the same task; or `finish` itself if the stream was NEW
     CLOSED     the log only                 nobody
 
@@ -28,10 +28,10 @@ no recorder, and after `finish` or `release` (`_accepting` is False then).
 progress and never waits, the response is written in one piece with its length, after the log has it. That takes
 neither a task nor a timer.
 
-*Back-pressure.* Above `HIGH_WATER` bytes, producers that can wait should (`is_congested`, `wait_for_room`); they
-wait for a limited time, after which the reader counts as stalled and nobody waits for it. Above `capacity`,
-notifications are dropped and counted; the outcome of the request never is. A stalled reader slows down its own
-stream only.
+*Back-pressure.* Above `STREAM_HIGH_WATER` bytes, producers that can wait should (`is_congested`,
+`wait_for_room`). They wait for a limited time, after which the reader counts as stalled and nobody waits for it.
+Above `capacity`, notifications are dropped and counted; the outcome of the request never is. A stalled reader
+slows down its own stream only.
 
 *Keep-alive.* A comment is sent after a pause, so that proxies keep the connection open and a client that has gone
 is noticed (R-270). `KeepAliveTimer` uses one timer for the whole life of the stream.
@@ -70,7 +70,7 @@ _stalled_log: Final = LimitedLog(log)
 T = TypeVar("T")
 
 #: Waiting bytes above which a producer that can wait should wait.
-HIGH_WATER: Final = 64 * 1024
+STREAM_HIGH_WATER: Final = 64 * 1024
 
 #: Timers that are due within so many seconds count as due.
 _TIMER_SLACK: Final = 0.002
@@ -106,13 +106,13 @@ class StreamState(Enum):
 
     NEW = "new"
     OPEN = "open"
-    PARTING = "parting"
+    DETACHING = "detaching"
     CLOSING = "closing"
     CLOSED = "closed"
 
 
-NEW, OPEN, PARTING, CLOSING, CLOSED = StreamState
-_ENDING: Final = (CLOSING, PARTING)  # the response ends after what waits
+NEW, OPEN, DETACHING, CLOSING, CLOSED = StreamState
+_ENDING: Final = (CLOSING, DETACHING)  # the response ends after what waits
 
 
 class SendBuffer(msgspec.Struct, eq=False):
@@ -207,7 +207,7 @@ class EventStream(msgspec.Struct, eq=False):
     def is_congested(self) -> bool:
         """Whether a producer that can wait should wait, for the reader or for the log."""
         buffer = self._buffer
-        if buffer.size > HIGH_WATER and not buffer.stalled and self.state is not CLOSED:
+        if buffer.size > STREAM_HIGH_WATER and not buffer.stalled and self.state is not CLOSED:
             return True
         return self._stream_recorder is not None and self._stream_recorder.is_congested
 
@@ -215,7 +215,7 @@ class EventStream(msgspec.Struct, eq=False):
         """Wait until reader and log have taken what was waiting, for at most `Timings.reader_wait`."""
         if self._stream_recorder is not None and self._stream_recorder.is_congested:
             await self._stream_recorder.wait_written()
-        if self._buffer.size > HIGH_WATER and self.state is not CLOSED:
+        if self._buffer.size > STREAM_HIGH_WATER and self.state is not CLOSED:
             await self._buffer.wait_for_room(self.options.timings.reader_wait)
 
     def push(self, message: bytes) -> bool:
@@ -239,7 +239,7 @@ class EventStream(msgspec.Struct, eq=False):
             self._wake_writer()
         return True
 
-    def push_always(self, message: bytes) -> bool:
+    def send(self, message: bytes) -> bool:
         """Take a message that must not be lost, whatever waits already; False if there is nobody to take it."""
         if not self._accepting:
             return False
@@ -261,7 +261,7 @@ class EventStream(msgspec.Struct, eq=False):
     def record_to(self, recorder: StreamRecorder, *, priming: bool) -> None:
         """Record what follows, under a new prefix; nothing may have gone into an earlier recorder."""
         self._framing = None
-        self._stream_recorder, recorder.on_claimed = recorder, self.part
+        self._stream_recorder, recorder.on_claimed = recorder, self.detach
         if priming:
             self._add_framed(PRIMING)
 
@@ -276,7 +276,7 @@ class EventStream(msgspec.Struct, eq=False):
                 self._closed.set_result(None)
         return self._closed
 
-    def part(self, retry: float | None = None) -> None:
+    def detach(self, retry: float | None = None) -> None:
         """End the connection, and let the stream go on in the log.
 
         Args:
@@ -284,8 +284,8 @@ class EventStream(msgspec.Struct, eq=False):
         """
         if self.connected:
             self.open()
-            self._end_response(PARTING, retry)
-            asyncio.get_running_loop().call_later(self.options.timings.parting, self.abandon)
+            self._end_response(DETACHING, retry)
+            asyncio.get_running_loop().call_later(self.options.timings.detaching, self.abandon)
 
     async def finish(self, message: bytes | None, *, retry: float | None = None) -> None:
         """Send the outcome, if there is one to send, and end the stream with it (R-268, R-323).
@@ -294,7 +294,7 @@ class EventStream(msgspec.Struct, eq=False):
             retry: seconds after which the client should reconnect; None to say nothing.
         """
         if message is not None:
-            self.push_always(message)
+            self.send(message)
         self._accepting = False
         if self._buffer.dropped:
             text = "notifications dropped for a slow reader: %d"

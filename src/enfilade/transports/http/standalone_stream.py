@@ -1,14 +1,14 @@
 """GET requests of a session: its standalone stream, and the resumption of any stream (R-331 ff, R-351).
 
-    GET without Last-Event-ID ──▶ GetHandler.serve ──▶ lock ──▶ SseResponse ──▶ serve_stream (changes)
-    GET with Last-Event-ID ─────▶ GetHandler.serve ──▶ SealedEventLog.resume ──▶ StreamReaders.follow
+    GET without Last-Event-ID ──▶ GetEndpoint.serve ──▶ lock ──▶ SseResponse ──▶ serve_stream (changes)
+    GET with Last-Event-ID ─────▶ GetEndpoint.serve ──▶ SealedEventLog.resume ──▶ StreamReaders.follow
                                   └─ of a standalone stream: lock first, and serve_stream afterwards
 
 One standalone stream per session is open at a time, since a message goes on exactly one stream (R-330), and it is
 the newest (R-333). A reconnecting client may still hold the lock through a dead connection, such as one behind a
 proxy that lost its client; the new GET steals the lock, and the old connection ends.
 
-`GetHandler` is shared with `HTTPStreamableTransport`; what is sent on the standalone stream is decided by its
+`GetEndpoint` is shared with `HTTPStreamableTransport`; what is sent on the standalone stream is decided by its
 caller. Our own endpoint (`StandaloneStreams`) sends changes of lists and resources, and nothing else: whatever
 belongs to a call is sent on that call's stream, its response included (R-332).
 
@@ -118,7 +118,7 @@ class ServeStream(Protocol):
         ...
 
 
-class GetHandler:
+class GetEndpoint:
     """Serves the GETs of this worker.
 
     Args:
@@ -273,17 +273,17 @@ class StandaloneStreams:
         self._worker_channel = worker_channel
         self._event_log = event_log
         self._offers = offers
-        self._handler = GetHandler(worker_channel, event_log, options)
-        self.readers = self._handler.readers
+        self._endpoint = GetEndpoint(worker_channel, event_log, options)
+        self.readers = self._endpoint.readers
         self._listeners: dict[str, list[Listener]] = {}
         self._retained: dict[Listener, None] = {}
 
     def __len__(self) -> int:
-        return len(self._handler.locks)
+        return len(self._endpoint.locks)
 
     def sessions(self) -> set[Session]:
         """Return the sessions that have a stream open by GET here."""
-        return {session for session in self._handler.open_responses.values() if isinstance(session, Session)}
+        return {session for session in self._endpoint.open_responses.values() if isinstance(session, Session)}
 
     def serve(
         self, session: Session, fields: dict[bytes, bytes], headers: Headers, exchange: HttpExchange
@@ -296,7 +296,7 @@ class StandaloneStreams:
             StoreError: the store does not answer.
         """
         ttl = session.longest_idle
-        return self._handler.serve(
+        return self._endpoint.serve(
             str(session.peer.session_id),
             partial(self._serve_changes, session),
             fields,

@@ -48,13 +48,13 @@ class StreamLock:
         """Set what is written to the connection; it ends at once if the lock was revoked meanwhile."""
         self.stream = stream
         if self.revoked:
-            stream.part()
+            stream.detach()
 
     def revoke(self) -> None:
         """End the connection: a newer one has stolen the lock."""
         self.revoked = True
         if self.stream is not None:
-            self.stream.part()
+            self.stream.detach()
 
 
 class StreamLocks:

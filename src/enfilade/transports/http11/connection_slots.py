@@ -79,7 +79,7 @@ class Reserve:
 
     def add(self, connection: TimedConnection) -> TimedConnection | None:
         """Add a connection; return the one to close, if there are too many now."""
-        self._networks.setdefault(network_of(connection.peer), {})[connection] = None
+        self._networks.setdefault(network_of(connection.client_address), {})[connection] = None
         self._count += 1
         if self._count <= self._size:
             return None
@@ -91,7 +91,7 @@ class Reserve:
 
     def discard(self, connection: TimedConnection) -> None:
         """Remove a connection: it is closed, or there is room for it below the limit."""
-        network = network_of(connection.peer)
+        network = network_of(connection.client_address)
         connections = self._networks.get(network, {})
         if connection in connections:
             del connections[connection]
@@ -100,19 +100,19 @@ class Reserve:
                 del self._networks[network]
 
 
-def network_of(peer: tuple[str, int] | None) -> str | bytes | None:
+def network_of(address: tuple[str, int] | None) -> str | bytes | None:
     """Return what addresses of one host have in common: the IPv4 address, or the first 64 bits in IPv6.
 
     Args:
-        peer: address of a client; None for a socket that has none.
+        address: of a client; None for a socket that has none.
     """
-    if peer is None or ":" not in peer[0]:
-        return peer and peer[0]
+    if address is None or ":" not in address[0]:
+        return address and address[0]
     try:
-        address = socket.inet_pton(socket.AF_INET6, peer[0].partition("%")[0])
+        packed = socket.inet_pton(socket.AF_INET6, address[0].partition("%")[0])
     except OSError:
-        return peer[0]
-    return address if address.startswith(b"\0" * 10 + b"\xff\xff") else address[:8]  # IPv4 mapped into IPv6
+        return address[0]
+    return packed if packed.startswith(b"\0" * 10 + b"\xff\xff") else packed[:8]  # IPv4 mapped into IPv6
 
 
 def _is_at_work(connection: TimedConnection) -> bool:
@@ -188,7 +188,8 @@ class ConnectionSlots:
             connection.transport.abort()
             return
         if phase is Phase.BODY and not connection.in_reserve:
-            refusals.warn(connection.peer, None, "A slow body made room for a new connection", "max_connections")
+            reason = "A slow body made room for a new connection"
+            refusals.warn(connection.client_address, None, reason, "max_connections")
         reset(connection.transport)
 
     def _next_victim(self, newcomer: TimedConnection) -> TimedConnection | None:

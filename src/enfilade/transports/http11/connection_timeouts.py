@@ -113,7 +113,7 @@ class TimedConnection(Protocol):
 
     transport: asyncio.Transport
     check_at: float
-    progress: "Progress | None"
+    progress: "ConnectionProgress | None"
     in_reserve: bool
     cycle: RequestCycle | None
     flow: Flow
@@ -129,7 +129,7 @@ class TimedConnection(Protocol):
         ...
 
     @property
-    def peer(self) -> tuple[str, int] | None:
+    def client_address(self) -> tuple[str, int] | None:
         """Address of the client."""
         ...
 
@@ -142,7 +142,7 @@ class TimedConnection(Protocol):
         ...
 
 
-class Progress:
+class ConnectionProgress:
     """What the sweep noted of one connection. Times are by the clock of the sweep.
 
     Attributes:
@@ -222,7 +222,7 @@ class Sweep:
         self._timer: asyncio.TimerHandle | None = None
         self._swept_at = 0.0
         self._aborted: list[tuple[str, int] | None] = []  # clients that did not read, in this sweep
-        self._checks: dict[Phase, Callable[[TimedConnection, Progress, float], float]] = {
+        self._checks: dict[Phase, Callable[[TimedConnection, ConnectionProgress, float], float]] = {
             Phase.HEAD: self._check_head,
             Phase.BODY: self._check_body,
             Phase.DISCARD: self._check_discarded_body,
@@ -261,14 +261,14 @@ class Sweep:
         clock = self.clock
         phase, progress = phase_of(connection), connection.progress
         if progress is None:
-            connection.progress = progress = Progress(phase, connection.cycle, clock)
+            connection.progress = progress = ConnectionProgress(phase, connection.cycle, clock)
         elif progress.phase is not phase or progress.cycle is not connection.cycle:
             progress.phase, progress.cycle, progress.received = phase, connection.cycle, (0, 0)
             progress.since = progress.phase_began = progress.checked_at = progress.window_began = clock
         elapsed, progress.checked_at = clock - progress.checked_at, clock
         if buffered := connection.transport.get_write_buffer_size():
             if self._is_stuck(connection, progress, buffered):
-                self._aborted.append(connection.peer)
+                self._aborted.append(connection.client_address)
                 reset(connection.transport)
                 return
             if phase is Phase.IDLE:  # it is not idle before the response has left
@@ -280,7 +280,7 @@ class Sweep:
 
     # -- one phase each: end the connection, or return the time of the next check ------------------------------
 
-    def _check_head(self, connection: TimedConnection, progress: Progress, _: float) -> float:
+    def _check_head(self, connection: TimedConnection, progress: ConnectionProgress, _: float) -> float:
         timeout, setting = self.limits.header_timeout, "header_timeout"
         if connection.in_reserve and timeout > self.limits.timings.reserve_head:
             timeout, setting = self.limits.timings.reserve_head, "max_connections"
@@ -288,7 +288,7 @@ class Sweep:
             connection.time_out(setting)
         return progress.since + timeout
 
-    def _check_body(self, connection: TimedConnection, progress: Progress, elapsed: float) -> float:
+    def _check_body(self, connection: TimedConnection, progress: ConnectionProgress, elapsed: float) -> float:
         cycle, limits, clock = connection.cycle, self.limits, self.clock
         assert cycle is not None
         received, at_start = progress.received
@@ -309,23 +309,23 @@ class Sweep:
             connection.time_out(exceeded)
         return clock
 
-    def _check_discarded_body(self, connection: TimedConnection, progress: Progress, _: float) -> float:
+    def _check_discarded_body(self, connection: TimedConnection, progress: ConnectionProgress, _: float) -> float:
         is_over = self.clock - progress.since >= self.limits.body_timeout
         if is_over and not connection.transport.is_closing():
             connection.transport.close()
         return progress.since + self.limits.body_timeout
 
-    def _check_response(self, connection: TimedConnection, progress: Progress, _: float) -> float:
+    def _check_response(self, connection: TimedConnection, progress: ConnectionProgress, _: float) -> float:
         return self.clock + self.limits.write_timeout / 3  # when the write buffer is checked
 
-    def _check_idle(self, connection: TimedConnection, progress: Progress, _: float) -> float:
+    def _check_idle(self, connection: TimedConnection, progress: ConnectionProgress, _: float) -> float:
         if self.clock - progress.since >= self.limits.idle_timeout:
             connection.transport.close()
         return progress.since + self.limits.idle_timeout
 
     # ----------------------------------------------------------------------------------------------------------
 
-    def _is_stuck(self, connection: TimedConnection, progress: Progress, buffered: int) -> bool:
+    def _is_stuck(self, connection: TimedConnection, progress: ConnectionProgress, buffered: int) -> bool:
         """Whether the client has taken nothing for `write_timeout`.
 
         The kernel's buffer counts too. The kernel asks for more only after a good part of its buffer has gone,
@@ -342,10 +342,10 @@ class Sweep:
         """Log one line for a sweep, however many connections it has ended."""
         *_, last = aborted = self._aborted
         self._aborted = []
-        peer = f"{last[0]}:{last[1]}" if last else "a client"
+        client_address = f"{last[0]}:{last[1]}" if last else "a client"
         text = "%s - gave up a response that nobody read for %g seconds (write_timeout)%s"
         more = f" ({len(aborted)} such connections)" if len(aborted) > 1 else ""
-        log.warning(text, peer, self.limits.write_timeout, more)
+        log.warning(text, client_address, self.limits.write_timeout, more)
 
 
 def _kernel_buffered(transport: asyncio.Transport) -> int:

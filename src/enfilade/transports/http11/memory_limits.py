@@ -167,7 +167,7 @@ class UnreadResponses:
         while self.held > self._limit and len(self._sizes) > 1:
             victim = self._choose_victim()
             self.remove(victim)
-            refusals.warn(victim.peer, None, _UNREAD_REASON, "response_memory")
+            refusals.warn(victim.client_address, None, _UNREAD_REASON, "response_memory")
             reset(victim.transport)
 
     def _choose_victim(self) -> TimedConnection:

@@ -17,7 +17,7 @@ The state of a connection says what happens to the bytes that arrive:
     HELD      the last waiting request has begun, or the turn has come            OPEN      _resume_parsing
     OPEN      what arrives is no request, or too large, or takes too long         REFUSED   _refuse
     HELD      the connections of the server hold too many bytes, or it times out  REFUSED   _refuse
-    REFUSED   all requests before it are answered: the refusal is written         CLOSING   _answer_refusal
+    REFUSED   all requests before it are answered: the refusal is written         CLOSING   _write_refusal
     any       the last response is complete, and the client may still send        CLOSING   _close
 
 `_refusal` is set in REFUSED and CLOSING. In addition the parser has a stage (`ParseStage`), each request its own
@@ -43,7 +43,7 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from enfilade.transports.http11.connection_slots import refuse_for_lack_of_room, slots_of
-from enfilade.transports.http11.connection_timeouts import Progress
+from enfilade.transports.http11.connection_timeouts import ConnectionProgress
 from enfilade.transports.http11.flow_control import Flow, LingeringClose
 from enfilade.transports.http11.memory_limits import WaitingRequests
 from enfilade.transports.http11.reader import (
@@ -157,7 +157,7 @@ class HttpProtocol(RequestReader):
         self._active: RequestCycle | None = None
         self._waiting: WaitingRequests | tuple[()] = ()
         self.check_at = 0.0
-        self.progress: Progress | None = None
+        self.progress: ConnectionProgress | None = None
         self.in_reserve = False
 
         self._state = _OPEN
@@ -384,7 +384,7 @@ class HttpProtocol(RequestReader):
             return
         if self._state is not _OPEN:
             if self._refusal is not None:
-                self._answer_refusal(self._refusal)
+                self._write_refusal(self._refusal)
                 return
             self._resume_parsing()
             if self._active is None or not self._active.response_complete:
@@ -507,10 +507,10 @@ class HttpProtocol(RequestReader):
         return self._refusal is not None
 
     @property
-    def peer(self) -> tuple[str, int] | None:
+    def client_address(self) -> tuple[str, int] | None:
         """Address of the client."""
-        peer: tuple[str, int] | None = self._scope["client"]
-        return peer
+        client_address: tuple[str, int] | None = self._scope["client"]
+        return client_address
 
     def may_discard(self, announced: int | None, received: int) -> bool:
         """Whether the rest of a body that the application does not want is so small that it can be read.
@@ -549,9 +549,9 @@ class HttpProtocol(RequestReader):
                     self._close()
                     return
         if active is None or active.response_complete:
-            self._answer_refusal(refusal)
+            self._write_refusal(refusal)
 
-    def _answer_refusal(self, refusal: RequestRefused) -> None:
+    def _write_refusal(self, refusal: RequestRefused) -> None:
         refusals.warn(self._scope["client"], refusal.status, refusal.reason, refusal.setting)
         self.transport.write(refusal_response(refusal.status, refusal.reason, self.default_head()))
         self._close()

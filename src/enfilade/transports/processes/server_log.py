@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Final
 
 #: Bytes that may wait for the reader of stderr.
-CAPACITY: Final = 1024 * 1024
+STDERR_CAPACITY: Final = 1024 * 1024
 #: `origin` is the logger's name, in a worker process with the process id: `enfilade`, `enfilade[4711]`.
 FORMAT: Final = "%(asctime)s %(levelname)s %(origin)s: %(message)s"
 
@@ -49,7 +49,7 @@ class LineWriter:
         notice: makes the line that says how many lines were dropped.
     """
 
-    def __init__(self, descriptor: int, capacity: int = CAPACITY) -> None:
+    def __init__(self, descriptor: int, capacity: int = STDERR_CAPACITY) -> None:
         self.notice: Callable[[int], bytes] = _default_notice
         self._descriptor = descriptor
         self._capacity = capacity

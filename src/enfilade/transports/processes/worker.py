@@ -89,7 +89,7 @@ class Watchdog:
             return self._since + self.limit / _PINGS_PER_TIMEOUT
         return self._since + self.timeout
 
-    def answered(self, now: float) -> None:
+    def mark_alive(self, now: float) -> None:
         """Note an answer, or the message that the worker serves."""
         self._state, self._since = WorkerState.RUNNING, now
 
@@ -159,7 +159,7 @@ class Worker:
         try:
             while not self._pipe_ended and self._pipe.poll():
                 self.is_serving = self._pipe.recv_bytes() == _UP or self.is_serving
-                self.watchdog.answered(time.monotonic())
+                self.watchdog.mark_alive(time.monotonic())
         except (EOFError, OSError):  # it is about to end
             self._pipe_ended = True
         return self.is_serving and not was_serving
@@ -240,11 +240,11 @@ def _work(pipe: Connection, listeners: list[socket.socket], load: Load, options:
 def _obey_parent(pipe: Connection, server: Server, loops: list[asyncio.AbstractEventLoop]) -> None:
     """Have the event loop answer each `PING`, until the parent sends `STOP` or is gone."""
 
-    def answer() -> None:
+    def send_pong() -> None:
         with suppress(OSError):  # the parent is gone, which ends this thread too
             pipe.send_bytes(_PONG)  # does not block: the parent pings again only after the answer
 
     with suppress(EOFError, OSError, RuntimeError):  # or the event loop is closed
         while pipe.recv_bytes() == _PING:
-            loops[0].call_soon_threadsafe(answer)
+            loops[0].call_soon_threadsafe(send_pong)
     server.should_exit = True
