@@ -1,6 +1,6 @@
 """Resumption of a stream after a disconnect: GET with `Last-Event-ID`, at any worker (R-351).
 
-`GetHandler` in `standalone_stream.py` reads the header, `parse_event_id` in `event_log.py` the id.
+`GetEndpoint` in `standalone_stream.py` reads the header, `parse_event_id` in `event_log.py` the id.
 
 A client that comes back is sent what the log has after the event that it names, and then what is added. The log
 is the only source, so nothing is lost or sent twice where the past meets the present. The worker that writes the
