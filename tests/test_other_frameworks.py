@@ -165,6 +165,7 @@ def test_types_of_the_protocol_and_own_classes_are_fine() -> None:
     app.add_prompt(with_result(list[SdkUserMessage]))
     json = TypeAliasType("json", "dict[str, json] | list[json] | str")  # type: ignore[misc]
     app.add_tool(with_parameter(json), name="c")
+    assert app.tools.names() == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 """Whose failure an exception is: that of one call, or the end of more."""
 
 import asyncio
+import io
 import logging
 import re
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -171,17 +171,24 @@ class TestTheLog:
             log.removeHandler(handler)
 
     def test_an_argument_that_cannot_be_written(self) -> None:
+        attempts: list[str] = []
+
         class Odd:
             def __str__(self) -> str:
+                attempts.append("written")
                 raise SystemExit
 
-        handler = logging.StreamHandler(sys.stderr)
+        screen = io.StringIO()
+        handler = logging.StreamHandler(screen)
         log = logging.getLogger("enfilade.odd")
         log.addHandler(handler)
         try:
             log_safely(log, logging.ERROR, "%s", Odd())
+            log_safely(log, logging.ERROR, "%s", "the next")
         finally:
             log.removeHandler(handler)
+        assert attempts, "the handler tried to write the argument"
+        assert screen.getvalue() == "the next\n"
 
 
 @pytest.mark.parametrize("kind", [EnfiladeError, ToolError, ResourceError, PromptError])

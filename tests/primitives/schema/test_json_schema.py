@@ -166,7 +166,9 @@ def test_references_stay_within_the_schema_r562(reference: str) -> None:
 
 
 def test_a_property_called_ref_is_no_reference() -> None:
-    SchemaChecker({"properties": {"$ref": {"type": "string"}}, "default": {"$ref": "#/none"}})
+    checker = SchemaChecker({"properties": {"$ref": {"type": "string"}}, "default": {"$ref": "#/none"}})
+    assert not checker.problems({"$ref": "text"})
+    assert checker.problems({"$ref": 1})
 
 
 def test_dialects_r561() -> None:

@@ -443,8 +443,9 @@ def test_what_cannot_differ_is_not_checked(monkeypatch: pytest.MonkeyPatch, valu
     def refuse(*_: Any) -> None:
         raise AssertionError("checked")
 
+    expected = data_of(result_of(value, annotation))
     monkeypatch.setattr(structured_output, "refuse_problems", refuse)
-    result_of(value, annotation)
+    assert data_of(result_of(value, annotation)) == expected
 
 
 # -- classes and values of other packages ----------------------------------------------------------------------
@@ -824,7 +825,7 @@ CALLABLE = {
 
 @pytest.mark.parametrize("annotation", CALLABLE.values(), ids=CALLABLE)
 def test_what_may_be_called_is_registered(annotation: Any) -> None:
-    tool_of(annotation)
+    assert list(tool_of(annotation).definition.input_schema["properties"]) == ["x"]
 
 
 def test_a_choice_with_a_default_may_be_left_out() -> None:

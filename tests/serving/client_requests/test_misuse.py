@@ -157,7 +157,9 @@ def test_a_plain_function_that_asks_is_refused_at_once(fn: Callable[..., Any], c
 
 @pytest.mark.parametrize("fn", [hands_it_on, asks_in_a_function_of_its_own, uses_what_acts_at_once])
 def test_what_may_be_right_is_not_refused(fn: Callable[..., Any]) -> None:
-    MCPApp().add_tool(fn)
+    app = MCPApp()
+    app.add_tool(fn)
+    assert app.tools.names() == [fn.__name__]
 
 
 def test_dependencies_that_ask() -> None:

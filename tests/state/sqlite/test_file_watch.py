@@ -74,8 +74,10 @@ async def test_a_change_is_noticed(tmp_path: Path, change: Callable[[Path], obje
     watching = Watching(path)
     await watching.notices()
     await watching.rests()
+    noticed = watching.noticed
     change(path)
     await watching.notices()
+    assert watching.noticed > noticed
     watching.watch.stop()
 
 

@@ -481,6 +481,10 @@ class TestEnd:
         async with peer() as it:
             await it.transport.terminate()
             await it.transport.terminate()
+            assert it.transport.is_terminated
+            assert (await it.wire.ask(1).wait_for_end()).status == 404
+            with pytest.raises(anyio.EndOfStream):
+                await it.next()
 
 
 class Reply(pydantic.BaseModel):

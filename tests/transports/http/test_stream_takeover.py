@@ -134,8 +134,8 @@ class TestFirstByte:
 
     def test_of_a_listen(self, http: Http) -> None:
         """R-2C1: what is acknowledged is said at once."""
-        with listen(http, toolsListChanged=True):
-            pass
+        with listen(http, toolsListChanged=True) as stream:
+            assert stream.reply.status == 200
 
 
 def other_half(http: Http, session: HttpSession) -> socket.socket:

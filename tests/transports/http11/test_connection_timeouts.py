@@ -174,6 +174,8 @@ class TestBodies:
             for _ in trickle(client, b"x"):
                 if server.slow_app.received[-1:] == [("http.disconnect", False)]:
                     break
+            eventually(lambda: server.connections() == 0)
+            assert server.slow_app.received[-1] == ("http.disconnect", False)
 
     def test_a_steady_body_that_is_fast_enough(self, loop: str) -> None:
         with Limited(loop, body_timeout=6 * UNIT, body_rate=int(20 / UNIT)) as server:

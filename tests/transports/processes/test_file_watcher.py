@@ -36,8 +36,11 @@ def test_a_server_that_dies_while_its_code_is_broken_waits_for_a_change(tmp_path
         eventually(lambda: "those that serve go on" in server.output, timeout=90)
         psutil.Process(pid).kill()
         eventually(lambda: not workers(server))
+        assert server.process.poll() is None, "the parent waits for a change"
         file.write_text(SERVER.replace("first", "mended"), encoding="utf-8")
         eventually(lambda: listens(server) and place(server)[1] == "mended", timeout=90)
+        (worker,) = workers(server)
+        assert worker != pid
 
 
 def listens(server: ServerProcess) -> bool:

@@ -244,7 +244,8 @@ def test_the_app_may_be_in_a_module_that_the_script_imports(tmp_path: Path) -> N
     _, guard, rest = TWO.partition("if __name__")
     text = f"import os\nfrom shop import app as mine\n{guard}{rest.replace('app.run', 'mine.run')}"
     with script(written(tmp_path, text)) as server:
-        all_seen(server, 2)
+        assert all_seen(server, 2) == workers(server)
+        assert place(server)[1] == "first"
 
 
 @pytest.mark.parametrize("module", ["shop", "shop.server"], ids=["package", "module-of-a-package"])
@@ -260,7 +261,8 @@ def test_the_script_may_be_a_module_that_python_runs(tmp_path: Path, module: str
     env = environment(port)
     env["PYTHONPATH"] += os.pathsep + str(tmp_path)
     with ServerProcess([sys.executable, "-m", module], port=port, env=env, start_timeout=90) as server:
-        all_seen(server, 2)
+        assert all_seen(server, 2) == workers(server)
+        assert place(server)[1] == "first"
 
 
 @posix
