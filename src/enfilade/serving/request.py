@@ -59,6 +59,7 @@ class RequestState(Enum):
 
 
 _ACTIVE: Final = RequestState.ACTIVE
+_ENDED: Final = RequestState.FINISHED
 _FINISHED: Final = frozenset({RequestState.FINISHED, RequestState.GIVEN_UP})
 _GIVEN_UP: Final = frozenset({RequestState.CANCELLED, RequestState.TIMED_OUT, RequestState.GIVEN_UP})
 
@@ -296,13 +297,11 @@ class Request(msgspec.Struct, eq=False):
         """Close the request: nothing more is sent for it, and its id is free again."""
         if self.progress is not None:
             self.progress.settle()
-        self.phase = RequestState.FINISHED if self.phase is _ACTIVE else RequestState.GIVEN_UP
+            self.progress = None  # it refers to this request, as do the next two
         channel = self.channel
-        channel.outlet, self.progress, channel.on_overdue = (
-            NOWHERE,
-            None,
-            None,
-        )  # they have references to this request
+        channel.outlet = NOWHERE
+        channel.on_overdue = None
+        self.phase = _ENDED if self.phase is _ACTIVE else RequestState.GIVEN_UP
         if channel.in_flight is not None:
             channel.in_flight.remove(self)
 

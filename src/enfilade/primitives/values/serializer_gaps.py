@@ -286,12 +286,13 @@ class UncheckedFields:
             data: its JSON. Where it is long, a check by the schema takes less time than a search.
             has_null: its JSON has null somewhere.
         """
-        kind = type(value)
-        if not has_null and kind in self._flat:
-            required = self._flat[kind]
-            return not required <= value.__dict__.keys() if required else False
-        if not (has_null or self._has_models):
-            return False
+        if not has_null:
+            kind = type(value)
+            if kind in self._flat:
+                required = self._flat[kind]
+                return not required <= value.__dict__.keys() if required else False
+            if not self._has_models:
+                return False
         return len(data) > _LONG or self._is_suspect(value, has_null)
 
     def _is_suspect(self, value: Any, has_null: bool, in_object: bool = False) -> bool:

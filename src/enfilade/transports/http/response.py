@@ -199,17 +199,17 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
                 self._waiting.stop()
                 if self._waiting.counted is not None and self.in_flight is not None:
                     self.in_flight.leave(self._waiting.counted)
-        if self._early_outcome is not None:
-            await asyncio.wait((self._early_outcome,))
-        elif (
-            error is None
-            and body is not None
+        if (
+            self._waiting is None
             and self._stream is None
+            and error is None
+            and body is not None
             and self.accepts[0]
-            and (self._waiting is None or not self._waiting.client_gone)
         ):
             # Nearly always; `send_json` written out.
             await self.exchange.send(200, [JSON, (b"content-length", b"%d" % len(body)), *self.headers], body)
+        elif self._early_outcome is not None:
+            await asyncio.wait((self._early_outcome,))
         else:
             await self.conclude(200 if error is None else self.status_of(error), body)
 

@@ -145,9 +145,10 @@ class SendBuffer(msgspec.Struct, eq=False):
     def wake_producers(self) -> None:
         """Let the producers that wait for room go on."""
         self.stalled = False
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
+        if self._room is not None:
+            room, self._room = self._room, None
+            if not room.done():
+                room.set_result(None)
 
 
 class EventStream(msgspec.Struct, eq=False):
@@ -376,9 +377,11 @@ class EventStream(msgspec.Struct, eq=False):
     # -- the writer --------------------------------------------------------------------------------------------
 
     def _add(self, chunk: bytes) -> None:
-        self._buffer.chunks.append(chunk)
-        self._buffer.size += len(chunk)
-        self._wake_writer()
+        buffer = self._buffer
+        buffer.chunks.append(chunk)
+        buffer.size += len(chunk)
+        if self.state is not NEW:
+            self._wake_writer()
 
     def _add_framed(self, chunk: "Framed") -> None:
         self._buffer.has_framed = True
