@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from enfilade.primitives.completion import (
-    Choices,
+    FixedValues,
     Suggester,
     choices_of,
     completer_of,
@@ -17,7 +17,7 @@ from enfilade.primitives.completion import (
 )
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.prompt import prompt_from_function
-from enfilade.wire.completion import Completion
+from enfilade.wire.prompts import Completion
 from support.servers.tools_in_process import CONTEXT, Context
 
 
@@ -65,7 +65,7 @@ def test_types_with_few_values(annotation: Any, values: tuple[str, ...] | None) 
 )
 def test_choices_are_ranked(typed: str, values: list[str]) -> None:
     """What begins so comes first, then what contains it; in the order given, whatever the case."""
-    found = Choices(("Paris", "Parma", "Berlin", "New Paris", "ÅRHUS")).suggest(typed)
+    found = FixedValues(("Paris", "Parma", "Berlin", "New Paris", "ÅRHUS")).suggest(typed)
     assert found.values == values
     assert (found.total, found.has_more) == (len(values), False)
 
@@ -111,7 +111,7 @@ def test_a_function_that_wants_more_is_refused() -> None:
 @pytest.mark.parametrize("source", [["a", "b"], ("a", "b"), {"a": 1, "b": 2}, Enum("E", {"A": "a", "B": "b"})])
 def test_lists_and_enums_are_choices(source: Any) -> None:
     made = completer_of(source, Context)
-    assert isinstance(made, Choices)
+    assert isinstance(made, FixedValues)
     assert made.values == ("a", "b")
 
 
@@ -149,4 +149,5 @@ def test_what_is_given_outranks_the_type() -> None:
         return ""
 
     made = prompt_from_function(paint, context_type=Context, complete={"color": ["red"], "name": ["Ada"]})
-    assert made.completers == {"color": Choices(("red",)), "name": Choices(("Ada",)), "size": Choices(("1", "2"))}
+    values = {"color": ("red",), "name": ("Ada",), "size": ("1", "2")}
+    assert made.completers == {name: FixedValues(texts) for name, texts in values.items()}

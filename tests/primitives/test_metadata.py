@@ -1,9 +1,12 @@
 """`metadata.py`: every option of a registration has its type, or is refused when it is given."""
 
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
+from enfilade import MCPApp
 from enfilade.primitives.prompt import prompt_from_function
 from enfilade.primitives.resource import resource_from_function, template_from_function
 from support.servers.tools_in_process import Context, make
@@ -65,3 +68,25 @@ def test_values_that_no_option_can_have() -> None:
         prompt_from_function(take, context_type=Context, complete={"x": 5})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="5 cannot be the name of a secret"):
         make(give, requires_secrets=[5])
+
+
+def test_an_object_in_place_of_an_option_is_named_by_its_type() -> None:
+    with pytest.raises(TypeError, match=r"^give\(\): title is a string, not an object$"):
+        make(give, title=object())
+    with pytest.raises(TypeError, match=r"^MCPApp\(\): name is a string, not a function$"):
+        MCPApp(name=give)  # type: ignore[arg-type]
+
+
+def test_one_icon_is_no_list_of_them() -> None:
+    with pytest.raises(ValueError, match="icons is a list; put the icon into one"):
+        make(give, icons={"src": "https://a.example/i"})
+
+
+def test_numbers_and_icons_may_be_of_any_kind() -> None:
+    for limit in (Decimal(3), Fraction(3)):
+        timeout = make(give, timeout=limit).timeout
+        assert type(timeout) is float
+        assert timeout == 3
+    for icons in ({"https://a.example/i"}, (src for src in ["https://a.example/i"])):
+        (icon,) = make(give, icons=icons).definition.icons
+        assert icon.src == "https://a.example/i"

@@ -1,15 +1,18 @@
 """`registration_checks.py`: types of which no JSON is a value are refused when a tool is registered."""
 
 import functools
+import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any
 
 import pytest
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, InstanceOf, JsonValue
 from typing_extensions import TypedDict
 
-from support.servers.tools_in_process import make, received
+from enfilade.primitives.errors import ArgumentsError
+from support.servers.tools_in_process import answered, data_of, make, received
 
 
 class Empty(Enum):
@@ -83,7 +86,7 @@ IMPOSSIBLE = [
     (set[list[int]], "a list has no hash"),
     (set[Model], "a Model has no hash"),
     (frozenset[Data], "a Data has no hash"),
-    (set[int | dict[str, int]], "a dict has no hash"),
+    (set[list[int] | dict[str, int]], "a list has no hash"),
     (Empty, "Empty, which has no members"),
     (Empty | None, "Empty, which has no members"),
     (list[Empty], "Empty, which has no members"),
@@ -110,6 +113,9 @@ POSSIBLE = [
     (set[FrozenData], [{"a": 1}], {FrozenData(1)}),
     (set[Any], [1], {1}),
     (set[Kind], ["cat"], {Kind.CAT}),
+    (set[str | list[str]], ["a"], {"a"}),
+    (frozenset[JsonValue], ["a"], frozenset({"a"})),
+    (InstanceOf[Kind], "cat", Kind.CAT),
     (PathOrName, {"c": 2, "d": 3}, PathOrName(c=2, d=3)),
 ]
 
@@ -117,6 +123,20 @@ POSSIBLE = [
 @pytest.mark.parametrize(("annotation", "sent", "value"), POSSIBLE, ids=str)
 def test_what_json_can_be_is_taken(annotation: Any, sent: Any, value: Any) -> None:
     assert received(taking(annotation), {"x": sent}) == value
+
+
+@pytest.mark.parametrize("sent", [{}, {"p": []}, {"p": {}}], ids=["nothing", "an empty array", "an object"])
+def test_what_is_also_read_from_a_path_is_missing_under_its_published_name(sent: Any) -> None:
+    for annotation, value, place in ((PathOrName, sent, "x.c"), (list[PathOrName], [sent], "x[0].c")):
+        with pytest.raises(ArgumentsError, match=re.escape(f'"{place}" is missing (expected integer)')):
+            received(taking(annotation), {"x": value})
+
+
+def test_a_parameter_that_is_also_read_from_a_path_is_missing_under_its_published_name() -> None:
+    def fn(a: Annotated[int, Field(validation_alias=AliasChoices(AliasPath("p", 0), "z"))]) -> None: ...
+
+    with pytest.raises(ArgumentsError, match=r'"z" is missing \(expected integer\)$'):
+        received(make(fn), {})
 
 
 def test_two_parameters_with_one_alias_are_refused() -> None:
@@ -168,6 +188,13 @@ def test_a_wrapper_that_passes_the_first_argument_by_position_is_taken() -> None
     assert received(make(passing_by_position), {"value": 5}) == "a number"
 
 
+def test_an_instance_of_an_enum_with_members_is_returned() -> None:
+    def fn() -> InstanceOf[Kind]:
+        return Kind.CAT
+
+    assert data_of(answered(make(fn))) == {"result": "cat"}
+
+
 class Memberless(Enum):
     """An Enum without members."""
 
@@ -181,3 +208,60 @@ def test_a_result_that_no_value_can_be_is_refused(annotation: Any) -> None:
         TypeError, match=r"fn\(\), the result: no value can be a Memberless, which has no members"
     ):
         make(fn)
+
+
+class AbstractShape(BaseModel, ABC):
+    """A model that cannot be made."""
+
+    @abstractmethod
+    def area(self) -> float: ...
+
+
+@dataclass
+class AbstractRecord(ABC):
+    """A dataclass that cannot be made."""
+
+    number: int
+
+    @abstractmethod
+    def area(self) -> float: ...
+
+
+@pytest.mark.parametrize("kind", [AbstractShape, AbstractRecord], ids=["model", "dataclass"])
+def test_an_abstract_class_is_no_parameter(kind: Any) -> None:
+    def fn(value: Any) -> None: ...
+
+    fn.__annotations__["value"] = list[kind]
+    with pytest.raises(TypeError, match="is abstract, so no value of it can be made; take its subclasses"):
+        make(fn)
+
+
+def test_an_async_function_with_a_cache_is_refused() -> None:
+    @functools.lru_cache
+    async def fn(value: int) -> int:
+        return value
+
+    with pytest.raises(TypeError, match="keeps a coroutine that can be awaited only once"):
+        make(fn)
+
+
+class Changeable(BaseModel):
+    """A model that has no hash."""
+
+
+@pytest.mark.parametrize("annotation", [list[int], dict[str, int], Changeable], ids=["list", "dict", "model"])
+def test_a_cache_of_arguments_without_a_hash_is_refused(annotation: Any) -> None:
+    def fn(value: Any) -> int:
+        return 1
+
+    fn.__annotations__["value"] = annotation
+    with pytest.raises(TypeError, match=r'parameter "value": a .* has no hash, and functools.cache needs one'):
+        make(functools.cache(fn))
+
+
+def test_a_cache_of_arguments_with_a_hash_is_taken() -> None:
+    @functools.lru_cache
+    def fn(value: tuple[int, ...]) -> int:
+        return sum(value)
+
+    assert data_of(answered(make(fn), {"value": [1, 2]})) == {"result": 3}

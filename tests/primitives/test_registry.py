@@ -83,7 +83,7 @@ def test_removing_what_is_not_there() -> None:
 def test_listeners_hear_of_each_change_once_until_they_stop() -> None:
     registry: Registry[Item] = Registry("tool")
     heard: list[int] = []
-    stop = registry.on_change(lambda: heard.append(registry.version))
+    stop = registry.on_change(lambda items: heard.append(registry.version))
     registry.add(Item("a"), Item("b"))
     registry.update(Item("a"))
     registry.remove("b")

@@ -21,7 +21,7 @@ from enfilade.primitives.resource import (
     template_from_function,
 )
 from enfilade.primitives.values.media import Audio, File, Image
-from enfilade.primitives.values.resource_contents import read_result
+from enfilade.primitives.values.results import read_result
 from enfilade.wire.content import (
     AudioContent,
     BlobResourceContents,
@@ -268,6 +268,10 @@ def test_an_item_that_leads_out_is_refused() -> None:
 
 def test_verbatim_values_are_the_authors_business() -> None:
     assert received(template(one, "a://{+a}", verbatim=["a"]), "a://../x") == "../x"
+
+
+def test_verbatim_names_may_come_from_a_generator() -> None:
+    assert received(template(one, "a://{+a}", verbatim=(name for name in "a")), "a://../x") == "../x"
 
 
 @pytest.mark.parametrize("tail", ["%ff", "x%00"])

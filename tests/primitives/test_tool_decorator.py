@@ -1,4 +1,4 @@
-"""`tool_decorator.py`: `@tool`, and finding the marked functions of any module (P1, P5, D51)."""
+"""`tool_decorator.py`: `@tool`, and finding the marked functions of any module (P1, P5)."""
 
 import functools
 import importlib

@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from enfilade.transports.http.origin_checks import Guard
+from enfilade.transports.http.origin_checks import HostOriginPolicy
 from enfilade.transports.http.request_checks import header_check_for
 from enfilade.wire.headers import _DECODED, CACHED_HEADERS, LONGEST_CACHED, HeaderCache, check_name, is_json
 from enfilade.wire.jsonrpc import RpcError
@@ -45,7 +45,7 @@ class TestCache:
 
 def test_thousands_of_long_headers_take_little() -> None:
     """1,200 Accept headers of 55 KB, each another one, took 55 MB for good."""
-    judged = header_check_for(Guard())
+    judged = header_check_for(HostOriginPolicy())
     base = {b"host": b"localhost", b"content-type": b"application/json"}
     tracemalloc.start()
     try:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from enfilade.wire.completion import CompleteRequestParams, PromptReference, ResourceTemplateReference
+from enfilade.wire.client_requests import CreateMessageResult
 from enfilade.wire.content import EmbeddedResource, ResourceContents, TextContent, TextResourceContents
 from enfilade.wire.lifecycle import ClientCapabilities, InitializeRequestParams, RequestMeta
 from enfilade.wire.message import EmptyResult, InputResponseRequestParams, RequestParams
@@ -16,7 +16,7 @@ from enfilade.wire.notifications import (
     ProgressNotificationParams,
     SetLevelRequestParams,
 )
-from enfilade.wire.sampling import CreateMessageResult
+from enfilade.wire.prompts import CompleteRequestParams, PromptReference, ResourceTemplateReference
 from enfilade.wire.tasks import Task
 from enfilade.wire.tools import CallToolRequestParams, CallToolResult
 
@@ -85,7 +85,7 @@ def test_unknown_members_are_ignored() -> None:
 
 @pytest.mark.parametrize("token", [1, "1", 2**60, ""])
 def test_token_keeps_its_type(token: int | str) -> None:
-    """R-2B0, R-506."""
+    """R-2B0."""
     text = msgspec.json.encode({"progressToken": token}).decode()
     assert decoded(RequestMeta, text).progress_token == token
     assert type(decoded(ProgressNotificationParams, text[:-1] + ',"progress":1}').progress_token) is type(token)
@@ -98,7 +98,7 @@ def test_ids_that_are_none(id: str) -> None:
 
 
 def test_request_meta() -> None:
-    """R-104, R-105: names with the protocol's prefix, and trace context without."""
+    """R-105: names with the protocol's prefix, and trace context without."""
     meta = decoded(
         RequestMeta,
         """{"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/logLevel": "notice",

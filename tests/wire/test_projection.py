@@ -9,6 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from enfilade.wire.client_requests import (
+    CreateMessageRequestParams,
+    ElicitRequestFormParams,
+    ElicitRequestURLParams,
+    InputRequiredResult,
+    SamplingMessage,
+    ToolChoice,
+)
 from enfilade.wire.content import (
     Annotations,
     AudioContent,
@@ -20,9 +28,6 @@ from enfilade.wire.content import (
     ToolResultContent,
     ToolUseContent,
 )
-from enfilade.wire.elicitation import ElicitRequestFormParams, ElicitRequestURLParams
-from enfilade.wire.field_revisions import FIELD_REVISIONS, spans
-from enfilade.wire.input_required import InputRequiredResult
 from enfilade.wire.lifecycle import (
     RELATED_TASK,
     SERVER_INFO,
@@ -32,11 +37,14 @@ from enfilade.wire.lifecycle import (
     ServerCapabilities,
 )
 from enfilade.wire.message import EmptyResult, Message, NotificationParams
-from enfilade.wire.notifications import ProgressNotificationParams
+from enfilade.wire.notifications import (
+    ProgressNotificationParams,
+    SubscriptionFilter,
+    SubscriptionsAcknowledgedNotificationParams,
+)
 from enfilade.wire.projection import InexpressibleError, encode, project
+from enfilade.wire.revision_tables import FIELD_REVISIONS, spans
 from enfilade.wire.revisions import ALL, HANDSHAKE
-from enfilade.wire.sampling import CreateMessageRequestParams, SamplingMessage, ToolChoice
-from enfilade.wire.subscriptions import SubscriptionFilter, SubscriptionsAcknowledgedNotificationParams
 from enfilade.wire.tools import CallToolResult, ListToolsResult, Tool, ToolAnnotations
 from support.schemas.outgoing import is_outgoing, outgoing_types
 

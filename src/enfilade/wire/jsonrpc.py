@@ -8,6 +8,7 @@ no other types, since `True == 1 == 1.0` in Python.
 """
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final, Literal
 
@@ -46,7 +47,14 @@ class RpcError(Exception):
         data: optional JSON-serializable detail.
         id: the request's id where it was readable; if unset, the sender adds it.
         status: HTTP status in place of `STATELESS_STATUS`, for errors before a message is dispatched.
+
+    Attributes:
+        headers: what an HTTP response with this error carries besides.
+        is_refusal: whether it refuses the request because of a limit or a setting.
     """
+
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    is_refusal = False
 
     def __init__(
         self,

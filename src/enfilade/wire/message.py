@@ -21,8 +21,7 @@ from msgspec import UNSET, UnsetType
 CacheScope = Literal["public", "private"]
 Role = Literal["user", "assistant"]
 
-# A request id and a progress token keep their JSON type: 1 and "1" are two different ids.
-RequestId = int | str
+# A progress token keeps its JSON type, as a request id does: 1 and "1" are two different tokens.
 ProgressToken = int | str
 
 

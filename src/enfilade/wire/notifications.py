@@ -1,18 +1,16 @@
 """Notifications about a request in flight: progress and log messages to the client, cancellation either way.
+And the subscription to notifications of changes.
 
 Easy to get wrong: a progress token keeps its JSON type, and `progress` must grow with every notification, also
 where the total is unknown (R-2B0).
 """
 
-from math import isfinite
 from typing import Any, Final, Literal, get_args
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
-from enfilade.wire.message import NotificationParams, ProgressToken, RequestId, RequestParams
-
-_encode: Final = msgspec.json.Encoder().encode
+from enfilade.wire.jsonrpc import RequestId
+from enfilade.wire.message import Message, NotificationParams, ProgressToken, RequestParams, Result
 
 
 class ProgressNotificationParams(NotificationParams, kw_only=True):
@@ -22,40 +20,6 @@ class ProgressNotificationParams(NotificationParams, kw_only=True):
     progress: int | float
     total: int | float | UnsetType = UNSET
     message: str | UnsetType = UNSET
-
-
-class ProgressNotifications:
-    """Encodes the notifications of one token; their constant part is encoded once.
-
-    Args:
-        token: of the request.
-        with_messages: whether the client's revision defines messages.
-    """
-
-    __slots__ = ("_head", "_tail", "_total", "_with_messages")
-
-    def __init__(self, token: ProgressToken, *, with_messages: bool) -> None:
-        self._head = (
-            b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":'
-            + _encode(token)
-            + b',"progress":'
-        )
-        self._with_messages = with_messages
-        self._total: float | None = None
-        self._tail = b"}}"
-
-    def encoded(self, progress: float, total: float | None, message: str | None) -> bytes:
-        """Return a notification, equal to `ProgressNotificationParams` with the same values.
-
-        A total that is not finite is omitted, as JSON has no number for it.
-        """
-        if total is not self._total:
-            is_finite = total is not None and isfinite(total)
-            self._tail = b',"total":' + _encode(total) + b"}}" if is_finite else b"}}"
-            self._total = total
-        if message is None or not self._with_messages:
-            return self._head + _encode(progress) + self._tail
-        return self._head + _encode(progress) + self._tail[:-2] + b',"message":' + _encode(message) + b"}}"
 
 
 # -- log messages ----------------------------------------------------------------------------------------------
@@ -98,3 +62,34 @@ class CancelledNotificationParams(NotificationParams, kw_only=True):
 
     request_id: RequestId | UnsetType = UNSET
     reason: str | UnsetType = UNSET
+
+
+# -- `subscriptions/listen` of 2026-07-28: one stream with the notifications that a client requested -------------
+#
+# Every message of the stream has the id of the listen request, with its JSON type, in
+# `_meta["io.modelcontextprotocol/subscriptionId"]` (R-2C3).
+
+
+class SubscriptionFilter(Message, kw_only=True):
+    """The requested or accepted notifications; absent ones are not requested."""
+
+    tools_list_changed: bool | UnsetType = UNSET
+    prompts_list_changed: bool | UnsetType = UNSET
+    resources_list_changed: bool | UnsetType = UNSET
+    resource_subscriptions: list[str] | UnsetType = UNSET
+
+
+class SubscriptionsListenRequestParams(RequestParams, kw_only=True):
+    """What to listen to."""
+
+    notifications: SubscriptionFilter
+
+
+class SubscriptionsAcknowledgedNotificationParams(NotificationParams, kw_only=True):
+    """The first message of the stream: the subset of the filter that is accepted."""
+
+    notifications: SubscriptionFilter
+
+
+class SubscriptionsListenResult(Result):
+    """The last message of the stream, when the server ends it."""

@@ -1,4 +1,5 @@
-"""Projection: a message as a revision defines it, by the tables of `field_revisions.py` and `downgrade.py`.
+"""Projection: a message as a revision defines it. Fields that it does not define are removed by the table of
+`revision_tables.py`; what must not get lost with them is rewritten in terms that it has (`REWRITES`).
 
 For every pair of revision and type the tables are compiled once into a function, or into None where no message of
 the type ever changes. Then a message costs one lookup, and a copy only if a field has to be removed; nested
@@ -9,28 +10,41 @@ modified. The result is the message itself or a shallow copy, to be encoded and 
 """
 
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, structs
+from msgspec import UNSET, Raw, structs
+from msgspec.structs import replace
 
-from enfilade.wire.downgrade import REWRITES, InexpressibleError, Rewrite
-from enfilade.wire.elicitation import ElicitRequestParams
-from enfilade.wire.field_revisions import META_KEYS, spans
+from enfilade.wire.client_requests import (
+    CreateMessageRequestParams,
+    ElicitRequestFormParams,
+    ElicitRequestParams,
+    InputRequiredResult,
+    SamplingMessage,
+)
+from enfilade.wire.content import AudioContent, ResourceLink, TextContent, ToolResultContent
 from enfilade.wire.message import Message, NotificationParams, Result
-from enfilade.wire.revisions import ALL
-from enfilade.wire.sampling import CreateMessageRequestParams
-
-__all__ = ["InexpressibleError", "encode", "project"]
+from enfilade.wire.revision_tables import META_KEYS, spans
+from enfilade.wire.revisions import ALL, ONLY_2024, UNTIL_0326, UNTIL_0618, UNTIL_1125, Span
+from enfilade.wire.tools import CallToolResult, Tool, ToolAnnotations
 
 _Transform = Callable[[Any], Message]
+Rewrite = Callable[[Any, str], Message]
+
+_BRACE: Final = ord("{")
 
 # The types whose `_meta` may contain keys of the protocol besides those of the author.
 _WITH_PROTOCOL_META: Final = (Result, NotificationParams, ElicitRequestParams, CreateMessageRequestParams)
 
 _transforms: Final[dict[str, dict[type, _Transform | None]]] = {revision: {} for revision in ALL}
 _encode: Final = msgspec.json.Encoder().encode
+
+
+class InexpressibleError(ValueError):
+    """The message has no equivalent in the peer's revision; a part of it would mean something else."""
 
 
 def encode(message: Message, revision: str) -> bytes:
@@ -190,3 +204,100 @@ def _messages(hint: Any) -> Iterator[type[Message]]:
 def _changes(kind: type[Message], revision: str) -> bool:
     """Whether some message of this type has to change for the revision."""
     return _compile(kind, revision) is not None
+
+
+# -- what a revision cannot express, in terms that it has --------------------------------------------------------
+
+
+def _audio(block: AudioContent, revision: str) -> TextContent:
+    note = f"[audio ({block.mime_type}) left out: protocol revision {revision} has no audio content]"
+    return TextContent(text=note, annotations=block.annotations)
+
+
+def _resource_link(block: ResourceLink, revision: str) -> TextContent:
+    text = f"{block.title or block.name}: {block.uri}"
+    if block.description:
+        text += f"\n{block.description}"
+    return TextContent(text=text, annotations=block.annotations)
+
+
+def _structured(message: CallToolResult | ToolResultContent, revision: str) -> Message:
+    """R-504: structured content had to be an object; any other value has its text copy in `content`."""
+    value = message.structured_content
+    if (type(value) is Raw and memoryview(value)[0] == _BRACE) or value is UNSET or _is_object(value):
+        return message
+    return replace(message, structured_content=UNSET)
+
+
+def _tool(tool: Tool, revision: str) -> Tool:
+    """R-504 for the output schema; in 2025-03-26, which has no `title`, it is one of the annotations."""
+    if tool.output_schema is not UNSET and tool.output_schema.get("type") != "object":
+        tool = replace(tool, output_schema=UNSET)
+    if revision == UNTIL_0326.last and tool.title is not UNSET:
+        annotations = ToolAnnotations() if tool.annotations is UNSET else tool.annotations
+        if annotations.title is UNSET:
+            tool = replace(tool, annotations=replace(annotations, title=tool.title))
+    return tool
+
+
+def _sampling_message(message: SamplingMessage, revision: str) -> SamplingMessage:
+    """Before 2025-11-25 a message has one block."""
+    if not isinstance(message.content, list):
+        return message
+    if len(message.content) != 1:
+        raise InexpressibleError(f"a sampling message has exactly one content block in {revision}")
+    return replace(message, content=message.content[0])
+
+
+def _sampling(params: CreateMessageRequestParams, revision: str) -> CreateMessageRequestParams:
+    if params.tools is not UNSET or params.tool_choice is not UNSET:
+        raise InexpressibleError(f"sampling has no tools in {revision}")
+    return params
+
+
+def _form(params: ElicitRequestFormParams, revision: str) -> ElicitRequestFormParams:
+    """Before 2025-11-25 only booleans have defaults in a form, and choices are a flat list with names."""
+    properties = params.requested_schema.get("properties", {})
+    schema = {
+        "type": "object",
+        **{key: value for key, value in params.requested_schema.items() if key == "required"},
+        "properties": {name: _form_field(name, field, revision) for name, field in properties.items()},
+    }
+    return replace(params, requested_schema=schema)
+
+
+def _form_field(name: str, field: Mapping[str, Any], revision: str) -> dict[str, Any]:
+    if field.get("type") == "array":
+        raise InexpressibleError(f"a form has no multiple choice in {revision}: {name!r}")
+    legacy = {key: value for key, value in field.items() if key not in ("default", "oneOf")}
+    if field.get("type") == "boolean" and "default" in field:
+        legacy["default"] = field["default"]
+    if "oneOf" in field:
+        legacy["enum"] = [choice["const"] for choice in field["oneOf"]]
+        legacy["enumNames"] = [choice.get("title", choice["const"]) for choice in field["oneOf"]]
+    return legacy
+
+
+def _interim(result: InputRequiredResult, revision: str) -> Message:
+    raise InexpressibleError(f"questions travel as requests of their own in {revision}, not in a result")
+
+
+def _is_object(value: Any) -> bool:
+    """Whether a value is encoded as a JSON object."""
+    if isinstance(value, Raw):
+        return bytes(value).lstrip().startswith(b"{")
+    return isinstance(value, dict | msgspec.Struct | Mapping) or is_dataclass(value)
+
+
+#: For each rewritten type, the revisions and the function.
+REWRITES: Final[dict[type[Message], tuple[Span, Rewrite]]] = {
+    AudioContent: (ONLY_2024, _audio),
+    ResourceLink: (UNTIL_0326, _resource_link),
+    Tool: (UNTIL_1125, _tool),
+    CallToolResult: (UNTIL_1125, _structured),
+    ToolResultContent: (UNTIL_1125, _structured),
+    SamplingMessage: (UNTIL_0618, _sampling_message),
+    CreateMessageRequestParams: (UNTIL_0618, _sampling),
+    ElicitRequestFormParams: (UNTIL_0618, _form),
+    InputRequiredResult: (UNTIL_1125, _interim),
+}

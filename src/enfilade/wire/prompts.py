@@ -1,4 +1,4 @@
-"""Prompts: listing them and filling them in.
+"""Prompts: listing them and filling them in, and completion while the user types.
 
 Easy to get wrong: the arguments of a prompt are strings, whatever type the author's function declares.
 """
@@ -9,7 +9,14 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from enfilade.wire.content import ContentBlock, Icon
-from enfilade.wire.message import InputResponseRequestParams, Message, PaginatedResult, Result, Role
+from enfilade.wire.message import (
+    InputResponseRequestParams,
+    Message,
+    PaginatedResult,
+    RequestParams,
+    Result,
+    Role,
+)
 
 
 class PromptArgument(Message, kw_only=True):
@@ -57,3 +64,56 @@ class GetPromptResult(Result, kw_only=True):
 
     description: str | UnsetType = UNSET
     messages: list[PromptMessage]
+
+
+# -- completion of their arguments, and of the variables of resource templates -----------------------------------
+#
+# At most 100 values are sent, whatever `total` is.
+
+
+class PromptReference(Message, tag_field="type", tag="ref/prompt", kw_only=True):
+    """A prompt, by name."""
+
+    name: str
+    title: str | UnsetType = UNSET
+
+
+class ResourceTemplateReference(Message, tag_field="type", tag="ref/resource", kw_only=True):
+    """A resource template, by its template (called ResourceReference before 2025-06-18)."""
+
+    uri: str
+
+
+class CompletionArgument(Message, kw_only=True):
+    """The argument being typed, and its value so far."""
+
+    name: str
+    value: str
+
+
+class CompletionContext(Message, kw_only=True):
+    """Arguments that the user has completed."""
+
+    arguments: dict[str, str] | UnsetType = UNSET
+
+
+class CompleteRequestParams(RequestParams, kw_only=True):
+    """What to complete."""
+
+    ref: PromptReference | ResourceTemplateReference
+    argument: CompletionArgument
+    context: CompletionContext | UnsetType = UNSET
+
+
+class Completion(Message, kw_only=True):
+    """Suggestions, best first. `total` may exceed their number; `has_more` says that there are more."""
+
+    values: list[str]
+    total: int | UnsetType = UNSET
+    has_more: bool | UnsetType = UNSET
+
+
+class CompleteResult(Result, kw_only=True):
+    """The answer."""
+
+    completion: Completion

@@ -77,3 +77,8 @@ def negotiate(requested: str) -> str:
         (R-109). A stateless revision is never the answer: it has no handshake (R-110, E-13).
     """
     return requested if requested in HANDSHAKE else LATEST_HANDSHAKE
+
+
+def kind_of(revision: str) -> str:
+    """Return `stateless` or `session`, for people."""
+    return "stateless" if revision in STATELESS else "session"

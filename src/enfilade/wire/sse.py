@@ -14,6 +14,11 @@ KEEP_ALIVE: Final = b": keep-alive\n\n"
 OPENING: Final = b":\n\n"
 
 
+#: Made with the prefix of a stream's event ids, which has no percent sign, the format of its events: position and
+#: message.
+EVENT_FORMAT: Final = b"id: %b%%d\nevent: message\ndata: %%b\n\n"
+
+
 def event(data: bytes) -> bytes:
     """Frame one JSON-RPC message, which must not contain a raw newline (compact JSON never does)."""
     return b"event: message\ndata: " + data + b"\n\n"
@@ -22,15 +27,6 @@ def event(data: bytes) -> bytes:
 def events(messages: Iterable[bytes]) -> bytes:
     """Frame several messages."""
     return b"event: message\ndata: " + b"\n\nevent: message\ndata: ".join(messages) + b"\n\n"
-
-
-def event_format(prefix: bytes) -> bytes:
-    """Return the format of the events of a stream, for a position and a message.
-
-    Args:
-        prefix: of the event ids; without a percent sign.
-    """
-    return b"id: %b%%d\nevent: message\ndata: %%b\n\n" % prefix
 
 
 def priming_event(id: bytes, retry: int) -> bytes:

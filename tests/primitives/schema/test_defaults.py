@@ -1,7 +1,9 @@
 """`schemas.py`: a default is published only if it gives the declared one when it is sent back."""
 
 import enum
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -12,7 +14,17 @@ from uuid import UUID
 import attrs
 import msgspec
 import pytest
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretBytes, SecretStr, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretBytes,
+    SecretStr,
+    StringConstraints,
+    WrapSerializer,
+)
 from typing_extensions import TypedDict
 
 from support.servers.tools_in_process import make, received
@@ -53,6 +65,11 @@ class Item:
 
 class Settings(TypedDict, total=False):
     secret: Annotated[SecretStr, Field(default=SecretStr("x"))]
+
+
+class Unmeasured(BaseModel):
+    a: float | None = math.nan
+    b: Any = math.nan
 
 
 class Colour(enum.Enum):
@@ -99,6 +116,11 @@ LOST = [
     (re.Pattern[str], re.compile("a", re.IGNORECASE)),
     (Any, date(2020, 1, 1)),
     (Any, b"abc"),
+    (Any, math.inf),
+    (object, -math.inf),
+    (float | None, math.inf),
+    (list[float], [math.inf]),
+    (float | str, -math.inf),
     (Any, {1}),
     (object, (1, 2)),
     (list[int] | tuple[int, ...], (1, 2)),
@@ -162,6 +184,24 @@ def test_a_published_default_comes_back(annotation: Any, default: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("annotation", "default", "published"),
+    [
+        (list[int], (), []),
+        (list[int] | None, (1, 2), [1, 2]),
+        (Sequence[int], (1, 2), [1, 2]),
+        (set[int], frozenset(), []),
+        (frozenset[int], {1}, [1]),
+        (tuple[int, ...], [1], [1]),
+    ],
+    ids=str,
+)
+def test_a_default_of_an_immutable_kind_is_published(annotation: Any, default: Any, published: Any) -> None:
+    tool = taking(annotation, default)
+    assert tool.definition.input_schema["properties"]["x"]["default"] == published
+    assert received(tool, {}) == default
+
+
+@pytest.mark.parametrize(
     ("annotation", "published"),
     [
         pytest.param(Login, {"user": "u"}, id="model"),
@@ -169,6 +209,7 @@ def test_a_published_default_comes_back(annotation: Any, default: Any) -> None:
         pytest.param(Record, {"a": 1, "on": "2020-01-01"}, id="struct"),
         pytest.param(Item, {"a": 1, "on": "2020-01-01"}, id="attrs"),
         pytest.param(Settings, {}, id="TypedDict"),
+        pytest.param(Unmeasured, {}, id="not a number"),
     ],
 )
 def test_the_same_goes_for_the_fields_of_classes(annotation: Any, published: dict[str, Any]) -> None:
@@ -177,3 +218,20 @@ def test_the_same_goes_for_the_fields_of_classes(annotation: Any, published: dic
     fn.__annotations__["x"] = annotation
     properties = make(fn).definition.input_schema["properties"]["x"]["properties"]
     assert {name: part["default"] for name, part in properties.items() if "default" in part} == published
+
+
+class Written(BaseModel):
+    items: list[Annotated[int, WrapSerializer(lambda value, handler: str(value))]] = [1]
+    nested: dict[str, list[Annotated[int, PlainSerializer(str)]]] = {"a": [1]}
+    whole: Annotated[int, PlainSerializer(str)] = 1
+    plain: list[int] = [1]
+
+
+def test_a_default_of_a_result_that_a_serializer_may_change_is_left_out() -> None:
+    def give() -> Written:
+        return Written()
+
+    published = make(give).definition.output_schema
+    assert isinstance(published, dict)
+    defaults = {name: member.get("default") for name, member in published["properties"].items()}
+    assert defaults == {"items": None, "nested": None, "whole": "1", "plain": [1]}

@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from enfilade.primitives.errors import ArgumentsError
+from enfilade.primitives.tool import Tool, tool_from_function
 from support.servers.tools_in_process import CONTEXT, Context, make, received
 
 SCHEMA = {
@@ -52,7 +53,7 @@ def with_context(ctx: Context, arguments: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("fn", [by_name, untyped, everything, some, as_dict, as_untyped, with_context])
-def test_schema_is_published_as_given_and_arguments_arrive(fn: Any) -> None:
+def test_schema_is_published_as_given_and_arguments_arrive_r513(fn: Any) -> None:
     tool = make(fn, input_schema=SCHEMA)
     assert tool.definition.input_schema == SCHEMA
     found = received(tool, {"n": 1, "text": "b"})
@@ -137,3 +138,52 @@ DISAGREEMENTS = {
 def test_schema_and_function_must_agree(fn: Any, schema: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make(fn, name="t", input_schema=schema)
+
+
+def unchecked(schema: dict[str, Any]) -> Tool:
+    """Make a tool without `make`, whose validator knows the patterns of Python alone."""
+    return tool_from_function(everything, context_type=Context, input_schema=schema)
+
+
+@pytest.mark.parametrize("pattern", [r"(?<n>a)\k<n>", "[^]", r"\0"])
+def test_patterns_that_only_ecma_262_knows_are_published_and_left_to_the_client(pattern: str) -> None:
+    text = {"type": "string", "pattern": pattern, "maxLength": 3}
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "array", "prefixItems": [True, {"allOf": [text]}]}},
+        "patternProperties": {pattern: {}},
+    }
+    tool = unchecked(schema)
+    assert tool.definition.input_schema == schema
+    assert received(tool, {"n": [1, "b"]}) == {"n": [1, "b"]}
+    with pytest.raises(ArgumentsError, match=r'"n\[1\]" should have at most 3 characters'):
+        received(tool, {"n": [1, "bbbb"]})
+
+
+CANNOT_BE_READ = {"pattern": "[^]"}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"properties": {"n": {"not": CANNOT_BE_READ}}},
+        {"properties": {"n": {"oneOf": [CANNOT_BE_READ, {"type": "string"}]}}},
+        {"properties": {"n": {"if": CANNOT_BE_READ, "then": {"type": "null"}}}},
+        {"properties": {"not": CANNOT_BE_READ, "n": {}}},
+        {"patternProperties": {"[^]": {}}, "additionalProperties": False},
+    ],
+    ids=["not", "oneOf", "if", "a property called not", "names"],
+)
+def test_what_such_a_pattern_decides_is_allowed(part: dict[str, Any]) -> None:
+    assert received(unchecked({"type": "object", **part}), {"n": "b"}) == {"n": "b"}
+
+
+def test_such_a_pattern_of_a_result_would_be_refused_by_clients_in_python() -> None:
+    schema = {"type": "object", "properties": {"n": CANNOT_BE_READ}}
+    with pytest.raises(ValueError, match="Python has no such pattern, at properties/n/pattern"):
+        make(by_name, output_schema=schema)
+
+
+def test_patterns_that_ecma_262_refuses_too_are_refused() -> None:
+    with pytest.raises(ValueError, match="this is no JSON Schema, at properties/n/pattern"):
+        make(everything, input_schema={"type": "object", "properties": {"n": {"pattern": "("}}})

@@ -1,11 +1,13 @@
 """`foreign_classes.py`: type arguments of Structs and attrs classes, in parameters, fields and results."""
 
-from typing import Annotated, Any, Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, NotRequired, TypeVar
 
 import attrs
 import msgspec
 import pytest
-from typing_extensions import TypeAliasType
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypeAliasType, TypedDict
 
 from enfilade.primitives.errors import ArgumentsError
 from support.servers.tools_in_process import answered, data_of, make, received
@@ -104,6 +106,56 @@ def test_each_use_has_its_own_arguments() -> None:
     assert properties["b"]["properties"]["value"] == {"type": "string"}
     assert properties["a"]["title"] == "Box[int]"
     assert received(tool, {"a": {"value": 1}, "b": {"value": "x"}}) == [1, "x"]
+
+
+class InModel(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    one: Box[int]
+    several: "dict[str, list[Box[str]]]" = {}
+    pages: Page[int] | None = None
+
+
+@dataclass
+class InDataclass:
+    one: Box[int]
+    several: "dict[str, list[Box[str]]]" = field(default_factory=dict)
+    pages: Page[int] | None = None
+
+
+class InTypedDict(TypedDict):
+    one: Box[int]
+    several: NotRequired["dict[str, list[Box[str]]]"]
+    pages: NotRequired[Page[int] | None]
+
+
+class Holder(BaseModel, Generic[T]):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    one: Box[T]
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [InModel, InDataclass, InTypedDict, list[InModel]],
+    ids=["model", "dataclass", "TypedDict", "list"],
+)
+def test_fields_of_other_classes_have_them_as_well(annotation: Any) -> None:
+    tool = tool_of(annotation)
+    wrapped = annotation == list[InModel]
+    good = {"one": {"value": 1}, "several": {"a": [{"value": "b"}]}, "pages": {"items": [1]}}
+    sent = data_of(answered(tool, {"x": [good] if wrapped else good}))
+    assert (sent["result"][0] if wrapped else sent)["several"] == good["several"]
+    for bad in ({"one": {"value": "a"}}, {"several": {"a": [{"value": 1}]}}, {"pages": {"items": ["a"]}}):
+        with pytest.raises(ArgumentsError, match=r'(value|items\[0\])" should be (integer|string), got'):
+            received(tool, {"x": [good | bad] if wrapped else good | bad})
+
+
+def test_a_generic_model_passes_its_argument_on() -> None:
+    tool = tool_of(Holder[int])
+    assert tool.definition.input_schema["properties"]["x"]["properties"]["one"]["title"] == "Box[int]"
+    with pytest.raises(ArgumentsError, match=r'"x\.one\.value" should be integer'):
+        received(tool, {"x": {"one": {"value": "a"}}})
 
 
 def test_without_arguments_a_field_takes_anything() -> None:

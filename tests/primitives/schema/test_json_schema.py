@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from enfilade.primitives.schema.json_schema import SchemaChecker
+from enfilade.primitives.schema.json_schema import SchemaChecker, expectation
 
 # Two names for each keyword, and every kind of value, each tried with each.
 SCHEMAS: list[Any] = [
@@ -187,3 +187,15 @@ def test_depth_is_bounded_r563() -> None:
 
 def test_many_problems_are_cut() -> None:
     assert len(SchemaChecker({"items": {"type": "string"}}).problems(list(range(100_000)))) == 10
+
+
+def test_a_derived_schema_that_is_wrong_is_blamed_and_not_the_value() -> None:
+    (problem,) = SchemaChecker({"type": "int"}, derived=True).problems(5)
+    assert str(problem).startswith("the value cannot be checked, since its schema is wrong: ")
+
+
+def test_a_type_that_holds_itself_is_described_once() -> None:
+    nested = {"anyOf": [{"type": "integer"}, {"type": "array", "items": {"$ref": "#/$defs/Nested"}}]}
+    root = {"$defs": {"Nested": nested, "Lists": {"type": "array", "items": {"$ref": "#/$defs/Lists"}}}}
+    assert expectation({"$ref": "#/$defs/Nested"}, root) == "integer or array"
+    assert expectation({"$ref": "#/$defs/Lists"}, root) == "array"

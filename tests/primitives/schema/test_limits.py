@@ -1,5 +1,6 @@
 """`core_nodes.py` and `portable.py`: limits on types where pydantic checks them by a function."""
 
+import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -111,6 +112,34 @@ def test_limits_of_a_union_stand_where_they_belong(annotation: Any, branches: li
 def test_no_keyword_is_unknown(annotation: Any) -> None:
     for part in published(tool_of(annotation)):
         assert [keyword for each in walk(part) for keyword in each if keyword in UNKNOWN] == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "words"),
+    [
+        (Field(max_length=3), 5, "should be text, an array or an object, and have at most 3 characters or items"),
+        (
+            Field(min_length=1),
+            None,
+            "should be text, an array or an object, and have at least 1 character or item",
+        ),
+        (Field(max_length=3), "long", "should have at most 3 characters"),
+        (Field(max_length=1), {"a": 1, "b": 2}, "should have at most 1 member"),
+        (Field(gt=3), "a", "should be a number, and be more than 3"),
+        (Field(gt=date(2020, 1, 1)), "a", "should be a value that can be compared, and be more than 2020-01-01"),
+        (Field(multiple_of=2), [], "should be a number, and be a multiple of 2"),
+        (Field(pattern="^a"), 5, "should be text, and match ^a"),
+        (StringConstraints(strip_whitespace=True), 5, "should be text"),
+        (Field(max_digits=3), "a", "should be a number, and have at most 3 digits"),
+    ],
+    ids=lambda case: case if isinstance(case, str) and "should" in case else "",
+)
+def test_an_error_of_anything_with_a_limit_names_the_limit(limit: Any, value: Any, words: str) -> None:
+    def fn(x: Any) -> Any: ...
+
+    fn.__annotations__["x"] = Annotated[Any, limit]
+    with pytest.raises(ArgumentsError, match=re.escape(f'"x" {words}, got ')):
+        received(make(fn), {"x": value})
 
 
 @pytest.mark.parametrize("limit", [Field(gt=0), Field(max_length=2), Field(multiple_of=3), Field(pattern="^a")])

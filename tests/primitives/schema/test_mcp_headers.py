@@ -138,7 +138,7 @@ def steps_to_register(model: Any, refused: str = "") -> int:
 
 def diamonds(depth: int, leaf: Any = int) -> Any:
     """Return a model that holds another one twice, which holds another one twice, and so on."""
-    model: Any = create_model("D0", a=(leaf, ...))
+    model: Any = create_model("Diamond", a=(leaf, ...))
     for number in range(1, depth):
         model = create_model(f"D{number}", left=(model, ...), right=(model, ...))
     return model

@@ -144,7 +144,7 @@ def test_formats_that_only_pydantic_knows_are_said_in_words_or_not() -> None:
         (int, "oops"),
         (datetime, datetime(2024, 1, 1)),
         (list[float], [float("inf")]),
-        (Annotated[float, Field(multiple_of=0.01)], 1.11),
+        (Annotated[float, Field(multiple_of=0.01)], 1.115),
         (Annotated[int, Field(ge=5)], 3),
     ],
 )

@@ -18,18 +18,16 @@ from support.schemas.instances import instances
 from support.schemas.supported_types import BASE, Supported, cases, classes, spoiled
 
 TYPES, VALUES, CLASSES = 250, 10, 100
+SAME_EACH_TIME = settings(
+    phases=[Phase.generate], derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+)
 
 
 @pytest.fixture(scope="module")
 def others() -> Iterator[ForeignValidators]:
     """The validators of both TypeScript clients, and Ajv."""
-    try:
-        with foreign_validators() as validators:
-            yield validators
-    except tooling.ToolMissing as missing:
-        if tooling.required():
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+    with tooling.or_skip(), foreign_validators() as validators:
+        yield validators
 
 
 def tool_of(case: Supported, default: Any = ...) -> Tool:
@@ -94,13 +92,7 @@ def check(case: Supported, data: st.DataObject, others: ForeignValidators) -> No
 
 
 @given(case=classes(), data=st.data())
-@settings(
-    max_examples=CLASSES,
-    phases=[Phase.generate],
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+@settings(SAME_EACH_TIME, max_examples=CLASSES)
 def test_objects_with_none_or_without_a_field(
     case: Supported, data: st.DataObject, others: ForeignValidators
 ) -> None:
@@ -119,13 +111,7 @@ def test_types_made_of_others(others: ForeignValidators) -> None:
     seen: list[str] = []
 
     @given(case=cases(), data=st.data())
-    @settings(
-        max_examples=TYPES,
-        phases=[Phase.generate],
-        derandomize=True,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @settings(SAME_EACH_TIME, max_examples=TYPES)
     def run(case: Supported, data: st.DataObject) -> None:
         check(case, data, others)
         seen.append(str(case.annotation))

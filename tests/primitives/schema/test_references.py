@@ -38,11 +38,11 @@ class Ride(BaseModel):
 def chain(length: int) -> dict[str, Any]:
     """Return a schema whose definitions use each other twice: written out it has 2**length parts."""
     definitions: dict[str, Any] = {
-        f"D{n}": {"properties": {key: {"$ref": f"#/$defs/D{n + 1}"} for key in "ab"}} for n in range(length)
+        f"Link{n}": {"properties": {key: {"$ref": f"#/$defs/Link{n + 1}"} for key in "ab"}} for n in range(length)
     }
     return {
-        "properties": {"x": {"$ref": "#/$defs/D0"}},
-        "$defs": {**definitions, f"D{length}": {"type": "integer"}},
+        "properties": {"x": {"$ref": "#/$defs/Link0"}},
+        "$defs": {**definitions, f"Link{length}": {"type": "integer"}},
     }
 
 

@@ -182,6 +182,21 @@ def test_context_in_any_spelling_and_place_d38(annotation: Any, kind: str) -> No
     assert received(tool, {"a": 1}) == (CONTEXT, 1)
 
 
+def test_a_context_without_annotation_is_an_argument_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    def forgotten(a: int, ctx):
+        return ctx, a
+
+    def text(a: int, ctx: str) -> str:
+        return ctx * a
+
+    assert list(make(forgotten).definition.input_schema["properties"]) == ["a", "ctx"]
+    assert 'forgotten(), parameter "ctx" has no annotation, so callers fill it' in caplog.text
+    assert "write ctx: Context" in caplog.text
+    caplog.clear()
+    make(text)
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("annotation", [SpecialContext, SpecialContext | None])
 def test_a_subclass_of_the_context_is_refused_with_advice(annotation: Any) -> None:
     def fn(a: int, ctx) -> None: ...
@@ -211,6 +226,16 @@ def test_a_class_method_that_is_registered_in_its_class_is_refused_with_advice()
         make(Shop.__dict__["inside"])
     assert received(make(Shop.outside), {"x": 1}) == 1
     assert received(make(Shop.free), {"x": 1}) == 1
+
+
+class Styles:
+    @staticmethod
+    def style(cls: str) -> str:  # noqa: PLW0211
+        return cls
+
+
+def test_a_parameter_called_cls_of_a_static_method_is_an_argument_if_it_has_a_type() -> None:
+    assert received(make(Styles.style), {"cls": "a"}) == "a"
 
 
 def test_a_parameter_called_cls_is_an_argument_outside_of_classes() -> None:

@@ -3,6 +3,7 @@
 import functools
 import sys
 from dataclasses import dataclass
+from enum import Enum
 from types import ModuleType
 from typing import (
     Annotated,
@@ -306,9 +307,29 @@ def kind_of(value: Any) -> Any:
     return value.get("kind") if isinstance(value, dict) else type(value).__name__
 
 
+class Sort(Enum):
+    SHAPE = "shape"
+    SQUARE = "square"
+
+
 def test_a_discriminator_that_is_a_function_names_its_tags() -> None:
     first, second = Annotated[Shape, Tag("shape")], Annotated[Square, Tag("square")]
     tool = taking(Annotated[first | second, Discriminator(kind_of)])  # type: ignore[operator, valid-type]
     assert received(tool, {"x": {"kind": "square", "side": 2}}) == Square(side=2)
-    with pytest.raises(ArgumentsError, match="the discriminator knows 'shape', 'square'"):
+    with pytest.raises(ArgumentsError, match='the discriminator knows "shape", "square"'):
         received(tool, {"x": {"kind": "circle", "side": 2}})
+
+
+@pytest.mark.parametrize("value", [{}, {"kind": None, "side": 2}], ids=["missing", "null"])
+def test_a_discriminator_that_gives_no_tag_names_its_tags(value: Any) -> None:
+    first, second = Annotated[Shape, Tag("shape")], Annotated[Square, Tag("square")]
+    tool = taking(list[Annotated[first | second, Discriminator(kind_of)]])  # type: ignore[operator, valid-type]
+    words = r'"x\[0\]" fits none of its alternatives \(the discriminator knows "shape", "square"\), got object'
+    with pytest.raises(ArgumentsError, match=words):
+        received(tool, {"x": [value]})
+
+
+def test_a_discriminator_may_give_members_of_an_enum() -> None:
+    first, second = Annotated[Shape, Tag(Sort.SHAPE)], Annotated[Square, Tag(Sort.SQUARE)]  # type: ignore[arg-type]
+    tool = taking(Annotated[first | second, Discriminator(lambda value: Sort(value["kind"]))])  # type: ignore[operator, valid-type]
+    assert received(tool, {"x": {"kind": "square", "side": 2}}) == Square(side=2)

@@ -133,6 +133,18 @@ SCHEMAS = {
     "constraints": (Annotated[int, Field(ge=1, le=9)], {"type": "integer", "minimum": 1, "maximum": 9}),
     "literal": (Literal[1, 2], {"type": "integer", "enum": [1, 2]}),
     "description as text": (Annotated[int, "how many"], {"type": "integer", "description": "how many"}),
+    "description as text beside null": (
+        Annotated[str, "why"] | None,
+        {"anyOf": [{"type": "string"}, {"type": "null"}], "description": "why"},
+    ),
+    "description as text in Optional": (
+        Optional[Annotated[Annotated[int, Field(ge=1)], "why"]],  # noqa: UP045
+        {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}], "description": "why"},
+    ),
+    "description as text around null": (
+        Annotated[Annotated[str, "within"] | None, "why"],
+        {"anyOf": [{"type": "string"}, {"type": "null"}], "description": "why"},
+    ),
     "description of Field": (Annotated[int, Field(description="n")], {"type": "integer", "description": "n"}),
     "title that an author gave": (Annotated[int, Field(title="Count")], {"type": "integer", "title": "Count"}),
     "bytes": (bytes, {"type": "string", "contentEncoding": "base64"}),
@@ -202,6 +214,16 @@ def test_a_default_that_json_cannot_hold_is_not_published(recwarn: pytest.Warnin
     tool = takes(Any, marker)
     assert tool.definition.input_schema["properties"]["x"] == {}
     assert received(tool) is marker
+    assert not recwarn.list
+
+
+class Wrong(BaseModel):
+    i: int = "oops"  # type: ignore[assignment]
+
+
+def test_a_default_that_holds_a_wrong_value_is_not_published(recwarn: pytest.WarningsRecorder) -> None:
+    tool = takes(Wrong, Wrong())
+    assert "default" not in tool.definition.input_schema["properties"]["x"]
     assert not recwarn.list
 
 
@@ -408,6 +430,15 @@ def test_hostile_input_is_an_arguments_error_and_a_short_one(raw: bytes) -> None
         with pytest.raises(ArgumentsError) as caught:
             make(fn).bind(raw, None)
         assert len(str(caught.value)) < 2000
+
+
+@pytest.mark.parametrize("levels", [205, 300, 900])
+def test_valid_arguments_that_are_nested_too_deeply_are_not_called_invalid_json(levels: int) -> None:
+    raw = b'{"x":' + b"[" * levels + b"1" + b"]" * levels + b"}"
+    explicit = make(lambda **others: others, name="t", input_schema={"type": "object"})
+    for tool in (takes(Any), explicit):
+        with pytest.raises(ArgumentsError, match=r": they are nested too deeply$"):
+            tool.bind(raw, None)
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,4 +1,4 @@
-"""`files.py`: what a client can read of a directory, and what it cannot (R-520)."""
+"""`media.py`, `Directory`: what a client can read of a directory, and what it cannot (R-520)."""
 
 import os
 import sys

@@ -294,6 +294,62 @@ def test_a_complete_object_is_not_checked_against_the_schema(
     assert data_of(result_of(value, annotation)) == expected
 
 
+class Note(BaseModel):
+    title: str
+    text: str | None = None
+    parent: "Note | None" = None
+
+
+class Hidden(BaseModel):
+    text: str | None = None
+    name: str = "a"
+
+    @field_serializer("text")
+    def write(self, text: str | None) -> str:
+        return "hidden"
+
+
+LONG = 300
+"""Of these objects, the JSON is too long for a search of each."""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param([Note(title="a", text="b", parent=Note(title="c"))], id="null where it may be"),
+        pytest.param([Note(title="a", text="b", parent=Note(title="c", text="d", parent=None))], id="nested"),
+    ],
+)
+def test_many_complete_objects_are_not_checked_against_the_schema(
+    monkeypatch: pytest.MonkeyPatch, value: list[Note]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("checked")
+
+    monkeypatch.setattr(structured_output, "refuse_problems", refuse)
+    assert len(data_of(result_of(value * LONG, list[Note]))["result"]) == LONG
+
+
+@pytest.mark.parametrize(
+    ("annotation", "first", "last", "message"),
+    [
+        pytest.param(Note, Note(title="a"), Note.model_construct(title=None), "title", id="None"),
+        pytest.param(Note, Note(title="a"), Note.model_construct(text="a"), "title", id="a missing field"),
+        pytest.param(
+            Note,
+            Note(title="a"),
+            Note(title="b", parent=Note.model_construct(title=None)),
+            "parent.title",
+            id="deep",
+        ),
+        pytest.param(Hidden, Hidden(), Hidden.model_construct(text="a", name=None), "name", id="a serializer"),
+    ],
+)
+def test_one_incomplete_object_among_many_is_found(annotation: Any, first: Any, last: Any, message: str) -> None:
+    with pytest.raises(ReturnedValueError, match=rf'"result\[{LONG}\].{message}" '):
+        result_of([first] * LONG + [last], list[annotation])
+
+
 # -- dataclasses among values of any type ----------------------------------------------------------------------
 @dataclasses.dataclass
 class Masked:

@@ -3,19 +3,31 @@
 import dataclasses
 import datetime
 import decimal
+import json
 import math
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Optional, TypeVar
 
 import msgspec
 import pytest
 from msgspec import UNSET
-from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    StrictBool,
+    StrictInt,
+    computed_field,
+    field_serializer,
+)
 from typing_extensions import TypeAliasType, TypedDict
 
-from enfilade.primitives.errors import ReturnedValueError
+from enfilade.primitives.errors import ReturnedValueError, ToolError
+from enfilade.primitives.schema.json_schema import SchemaChecker
 from enfilade.primitives.values.media import Image
 from enfilade.primitives.values.results import ToolResult
 from enfilade.wire.content import ImageContent, TextContent
@@ -182,13 +194,36 @@ def changed() -> Point:
 
 
 MISMATCHES = {
-    "text for int": (int, "a", 'it|"result" should be a valid integer.*, not str'),
-    "None for text": (str, None, '"result" should be a valid string, not NoneType'),
-    "int for text": (str, 5, '"result" should be a valid string, not int'),
-    "item": (list[int], [1, "a"], r'"result\[1\]" should be a valid integer'),
-    "constraint": (Annotated[int, Field(ge=1)], 0, "should be at least 1"),
+    "text for int": (int, "a", '"result" should be integer, got string$'),
+    "None for text": (str, None, '"result" should be string, got null$'),
+    "int for text": (str, 5, '"result" should be string, got integer$'),
+    "text for one of two": (
+        list[int | bool],
+        [1, "a"],
+        r'"result\[1\]" should be integer or boolean, got string$',
+    ),
+    "a number for a strict one of two": (
+        StrictInt | StrictBool | None,
+        1.0,
+        '"result" should be integer or boolean, got number$',
+    ),
+    "a tuple for one of two": (
+        dict[str, tuple[int | bool, ...]],
+        {"a": ("b",)},
+        r'"a\[0\]" should be integer or boolean, got string$',
+    ),
+    "item": (list[int], [1, "a"], r'"result\[1\]" should be integer'),
+    "constraint": (Annotated[int, Field(ge=1)], 0, "should be at least 1, got integer$"),
     "missing key": (Row, {}, '"id" is missing$'),
-    "list for model": (Point, [1], "should be a valid dictionary or instance of Point, not list"),
+    "list for model": (Point, [1], "it should be object, got array$"),
+    "another class": (Point, Box("a"), "it should be object, got a value of the class Box$"),
+    "a set for text": (str, {1}, '"result" should be string, got array$'),
+    "a key": (dict[int, str], {"x": "a"}, 'allow: the key "x" should be integer$'),
+    "a key of an inner map": (
+        list[dict[Literal["a"], int]],
+        [{"b": 1}],
+        r'allow: the key "b" of "result\[0\]" should be "a"$',
+    ),
     "nan": (float, math.nan, 'NaN for "result", which JSON cannot hold; return None'),
     "infinity in a model": (Point, Point(x=1, y=math.inf), 'Infinity for "y"'),
     "nan in a list": (list[float], [1.0, math.nan], r'NaN for "result\[1\]"'),
@@ -197,7 +232,7 @@ MISMATCHES = {
     "bytes that are no text, in a model of its own": (
         BaseModel,
         object(),
-        "should be a valid dictionary or instance",
+        "should be object, got a value of the class object",
     ),
     "object in a dict": (dict[str, Any], {"a": object()}, "an object of type object"),
 }
@@ -207,6 +242,36 @@ MISMATCHES = {
 def test_a_mismatch_is_an_error_that_says_what_was_declared_r514(returns: Any, value: Any, message: str) -> None:
     with pytest.raises(ReturnedValueError, match=message):
         result_of(value, returns)
+
+
+class WithField(BaseModel):
+    @computed_field
+    @property
+    def share(self) -> int:
+        raise ToolError("The warehouse does not answer; try again in a minute.")
+
+
+class WithSerializer(BaseModel):
+    share: int = 1
+
+    @field_serializer("share")
+    def _written(self, value: int) -> int:
+        raise ToolError("The warehouse does not answer; try again in a minute.")
+
+
+@pytest.mark.parametrize("kind", [WithField, WithSerializer])
+def test_what_a_model_raises_for_the_client_while_it_is_written_is_said(kind: type[BaseModel]) -> None:
+    for returns in (kind, list[kind], Any):  # type: ignore[valid-type]
+        with pytest.raises(ToolError, match=r"^The warehouse does not answer; try again in a minute\.$"):
+            result_of([kind()] if returns == list[kind] else kind(), returns)  # type: ignore[valid-type]
+
+
+def test_an_exception_of_a_validator_of_the_result_type_is_named_as_such() -> None:
+    names = Annotated[list[str], BeforeValidator(lambda text: text.split())]
+    with pytest.raises(AttributeError, match="split") as caught:
+        result_of(["a", "b"], names)
+    (note,) = caught.value.__notes__
+    assert "raised by the validator of the result type" in note
 
 
 def test_a_mismatch_does_not_show_the_value_d33() -> None:
@@ -327,3 +392,28 @@ def test_structured_content_is_ready_json() -> None:
     assert isinstance(result_of(5, int).structured_content, msgspec.Raw)
     assert isinstance(result_of(Point(x=1), Point).structured_content, msgspec.Raw)
     assert result_of("a", str).content == [TextContent(text="a")]
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [list, list[Any], list[object], tuple, Sequence, Iterable, list[Any] | None],
+    ids=["list", "of any", "of object", "tuple", "sequence", "iterable", "or none"],
+)
+def test_blocks_in_an_array_of_anything_are_content_in_order(annotation: Any) -> None:
+    def fn() -> Any:
+        return ["a", TextContent(text="b"), Image(data=b"x", format="png"), 3]
+
+    fn.__annotations__["return"] = annotation
+    tool = make(fn)
+    result = tool.result(fn())
+    assert [getattr(block, "text", "image") for block in result.content] == ["a", "b", "image", "3"]
+    sent = json.loads(bytes(result.structured_content))
+    assert sent["result"][:2] == ["a", {"type": "text", "text": "b"}]
+    assert not SchemaChecker(tool.definition.output_schema or {}).problems(sent)
+
+
+def test_an_integer_of_more_digits_than_python_writes_is_no_internal_error() -> None:
+    def fn() -> int:
+        return 10**5000
+
+    assert make(fn).result(fn()).content[0].text == "1" + "0" * 5000

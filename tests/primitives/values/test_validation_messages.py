@@ -12,10 +12,23 @@ from typing import Annotated, Any, Literal
 
 import attrs
 import pytest
-from pydantic import AfterValidator, BaseModel, ByteSize, Field, Json, PostgresDsn, StrictInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    Json,
+    PostgresDsn,
+    StrictBool,
+    StrictInt,
+    TypeAdapter,
+    model_validator,
+)
 
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.prompt import prompt_from_function
+from enfilade.primitives.schema import references
 from enfilade.primitives.values.repairs import repaired
 from support.servers.tools_in_process import CONTEXT, Context, make, received
 
@@ -147,6 +160,47 @@ KEYS = {
 
 @pytest.mark.parametrize(("annotation", "sent", "expected"), KEYS.values(), ids=KEYS)
 def test_a_wrong_key_is_called_a_key(annotation: Any, sent: Any, expected: str) -> None:
+    assert complaint(annotation, sent) == expected
+
+
+class Label(BaseModel):
+    model_config = ConfigDict(validate_default=True)
+    size: int = "large"  # type: ignore[assignment]
+
+
+class Parcel(BaseModel):
+    label: Label | None = None
+    weight: int = 1
+
+    @model_validator(mode="after")
+    def _weighs(self) -> Parcel:
+        if self.weight > 9:
+            TypeAdapter(int).validate_python("heavy")
+        return self
+
+
+OF_THE_AUTHOR = {
+    "default": (Label, {}, '"x.size" has a default that is not accepted (expected integer); give it a value'),
+    "default of one of two": (
+        Label | int,
+        {},
+        '"x.size" has a default that is not accepted (expected integer); give it a value',
+    ),
+    "default within": (
+        Parcel,
+        {"label": {}},
+        '"x.label.size" has a default that is not accepted (expected integer); give it a value',
+    ),
+    "validation within a validator": (
+        Parcel,
+        {"weight": 10},
+        '"x" is not accepted: a value within it should be integer, got object',
+    ),
+}
+
+
+@pytest.mark.parametrize(("annotation", "sent", "expected"), OF_THE_AUTHOR.values(), ids=OF_THE_AUTHOR)
+def test_what_was_not_sent_is_told_from_what_was(annotation: Any, sent: Any, expected: str) -> None:
     assert complaint(annotation, sent) == expected
 
 
@@ -314,6 +368,16 @@ PHRASES = {
         1.0,
         '"x" should be an integer, written without a point or an exponent, got integer 1.0',
     ),
+    "one of two strict types": (
+        StrictInt | StrictBool,
+        1.0,
+        '"x" should be integer or boolean, and an integer has no point or exponent, got integer 1.0',
+    ),
+    "a list of one of two": (
+        list[StrictInt | StrictBool],
+        True,
+        '"x" should be array of integer or boolean, got boolean true',
+    ),
     "an exponent": (
         int,
         1e20,
@@ -456,3 +520,36 @@ def test_no_complaint_shows_how_python_writes_values() -> None:
         assert "<" not in said, said
         assert "Kind" not in said, said
         assert "'" not in said, said
+
+
+class Node(BaseModel):
+    children: list[Node] = []
+    value: int = 0
+
+
+def test_the_work_for_an_error_grows_no_faster_than_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any client may send a value with many faults, each of them deep."""
+    steps = 0
+    one_step = references._behind_step
+
+    def counted(*arguments: Any) -> list[Any]:
+        nonlocal steps
+        steps += 1
+        return one_step(*arguments)
+
+    monkeypatch.setattr(references, "_behind_step", counted)
+
+    def steps_for(depth: int) -> int:
+        nonlocal steps
+        sent: dict[str, Any] = {"value": "x"}
+        for _ in range(depth):
+            sent = {"children": [sent], "value": "x"}
+        steps = 0
+        with pytest.raises(ArgumentsError, match=f"and {depth - 9} more$"):
+            received(make(grow), {"tree": sent})
+        return steps
+
+    assert 0 < steps_for(80) < 2.5 * steps_for(40)
+
+
+def grow(tree: Node) -> None: ...

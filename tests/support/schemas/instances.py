@@ -24,6 +24,10 @@ _TEXT = st.text(st.characters(codec="utf-8"), max_size=6)
 _ANYTHING = st.none() | st.booleans() | st.integers(-9, 9) | _TEXT | st.lists(st.integers(0, 3), max_size=2)
 
 
+def _deferred(schema: Any, root: dict[str, Any], depth: int) -> Values:
+    return st.deferred(lambda: instances(schema, root, depth))
+
+
 def instances(schema: Any, root: dict[str, Any], depth: int = 0) -> Values:
     """Return a strategy for instances of a schema; whoever uses them asks a validator whether they really are."""
     schema = follow(schema, root)
@@ -31,9 +35,7 @@ def instances(schema: Any, root: dict[str, Any], depth: int = 0) -> Values:
         return st.sampled_from(schema.get("enum", [schema.get("const")]))
     for key in ("anyOf", "oneOf"):
         if key in schema:
-            return st.one_of(
-                [st.deferred(lambda each=each: instances(each, root, depth + 1)) for each in schema[key]]
-            )
+            return st.one_of([_deferred(each, root, depth + 1) for each in schema[key]])
     kind = schema.get("type")
     match kind:
         case "null":

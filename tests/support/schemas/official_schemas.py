@@ -33,7 +33,8 @@ _OPEN_PROPERTIES = {"_meta", "inputSchema", "outputSchema", "experimental", "ext
 def definitions(revision: str) -> dict[str, Any]:
     """Return the named types of a revision's schema."""
     schema = _load(revision)
-    return schema.get("$defs") or schema["definitions"]
+    types: dict[str, Any] = schema.get("$defs") or schema["definitions"]
+    return types
 
 
 @cache
@@ -54,7 +55,8 @@ def complaint(revision: str, name: str, value: Any, *, closed: bool = False) -> 
 
 @cache
 def _load(revision: str) -> dict[str, Any]:
-    return json.loads((FOLDER / revision / "schema.json").read_text("utf-8"))
+    schema: dict[str, Any] = json.loads((FOLDER / revision / "schema.json").read_text("utf-8"))
+    return schema
 
 
 @cache

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 
 import enfilade.wire
 from enfilade.wire import (
-    completion,
-    elicitation,
+    client_requests,
     lifecycle,
     message,
     notifications,
-    requests,
-    roots,
-    sampling,
+    prompts,
+    revision_tables,
     tasks,
 )
 
@@ -28,21 +26,21 @@ _BOTH_WAYS = {
     tasks.TaskStatusNotificationParams,
 }
 
-_CLIENT_ONLY = (set(requests.PARAMS.values()) - _BOTH_WAYS) | {
+_CLIENT_ONLY = (set(revision_tables.PARAMS.values()) - _BOTH_WAYS) | {
     message.InputResponseRequestParams,
     lifecycle.RequestMeta,
     lifecycle.ClientCapabilities,
     lifecycle.RootsCapability,
     lifecycle.SamplingCapability,
     lifecycle.ElicitationCapability,
-    completion.PromptReference,
-    completion.ResourceTemplateReference,
-    completion.CompletionArgument,
-    completion.CompletionContext,
-    elicitation.ElicitResult,
-    sampling.CreateMessageResult,
-    roots.ListRootsResult,
-    roots.Root,
+    prompts.PromptReference,
+    prompts.ResourceTemplateReference,
+    prompts.CompletionArgument,
+    prompts.CompletionContext,
+    client_requests.ElicitResult,
+    client_requests.CreateMessageResult,
+    client_requests.ListRootsResult,
+    client_requests.Root,
     tasks.RelatedTaskMetadata,
 }
 

@@ -25,12 +25,15 @@ from pydantic import (
     BaseModel,
     ByteSize,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
     SecretStr,
+    Tag,
     WrapSerializer,
     create_model,
 )
+from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
 Values = st.SearchStrategy[Any]
@@ -75,6 +78,43 @@ class Cat(BaseModel):
 class Dog(BaseModel):
     kind: Literal["dog"] = "dog"
     name: str | None = None
+
+
+class Grade(enum.Enum):
+    GOOD = 1
+    FINE = 1  # noqa: PIE796 - an alias
+    BAD = 2
+
+
+class East(BaseModel):
+    a: int = 0
+
+
+class West(BaseModel):
+    b: int = 0
+
+
+def _side(value: Any) -> str:
+    """Return the tag of an East or a West, which have no property that is one."""
+    if isinstance(value, dict):
+        return "east" if "a" in value else "west"
+    return type(value).__name__.lower()
+
+
+class Silent(BaseModel):
+    kind: Literal["silent"] = Field("silent", exclude=True)
+    a: int = 1
+
+
+class Mute(BaseModel):
+    kind: Literal["mute"] = Field("mute", exclude=True)
+    b: int = 1
+
+
+class Secretive(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    shown: int = 1
+    hidden: SkipJsonSchema[int] = 2
 
 
 class Tree(BaseModel):
@@ -162,7 +202,7 @@ _BYTES = st.binary(max_size=6)
 _LETTERS = st.text("abcxyz", min_size=1, max_size=5)
 _INTEGERS = st.integers(-(2**53), 2**53)
 _FLOATS = st.floats(allow_nan=False, allow_infinity=False)
-_ZONES = st.sampled_from([None, UTC, timezone(timedelta(hours=5, minutes=30))])
+_ZONES: st.SearchStrategy[Any] = st.sampled_from([None, UTC, timezone(timedelta(hours=5, minutes=30))])
 _DATETIMES = st.datetimes(timezones=_ZONES, min_value=datetime(1000, 1, 1), max_value=datetime(9000, 1, 1))
 _TIMES = st.times(timezones=st.sampled_from([None, UTC]))
 _URLS = ("https://example.org/a?b=c#d", "http://a/b|c", "file:///tmp/x", "http://[::1]:80/é", "a:b")
@@ -221,14 +261,21 @@ BASE: dict[str, Supported] = {
     "StrEnum": Supported(Size, st.sampled_from(Size), as_key=True),
     "Flag": Supported(Access, st.integers(0, 7).map(Access), as_key=True),
     "IntFlag": Supported(Bits, st.integers(0, 3).map(Bits) | st.just(~Bits.ONE)),
+    "Enum with an alias": Supported(Grade, st.sampled_from(Grade), as_key=True),
     "Literal": Supported(Literal["a", 1, None], st.sampled_from(["a", 1, None])),
     "text choices": Supported(Literal["a", "b c"], st.sampled_from(["a", "b c"]), as_key=True),
     "positive": Supported(Annotated[int, Field(gt=0, le=100)], st.integers(1, 100)),
-    "steps": Supported(Annotated[float, Field(multiple_of=0.01)], st.integers(-999, 999).map(lambda n: n / 100)),
+    "steps": Supported(
+        Annotated[float, Field(multiple_of=0.01)], st.integers(-999, 999).map(lambda n: n / 100), told_whole=False
+    ),
+    "halves": Supported(Annotated[float, Field(multiple_of=0.5)], st.integers(-99, 99).map(lambda n: n / 2)),
     "tens": Supported(Annotated[int, Field(multiple_of=10)], st.integers(-99, 99).map(lambda n: n * 10)),
     "from infinity": Supported(Annotated[float, Field(ge=float("-inf"))], _FLOATS),
     "short text": Supported(
         Annotated[str, Field(min_length=1, max_length=3)], st.text("aé😀", min_size=1, max_size=3)
+    ),
+    "long text": Supported(
+        Annotated[str, Field(min_length=2, max_length=9)], st.text("aé😀", min_size=2, max_size=9), as_key=True
     ),
     "letters": Supported(Annotated[str, Field(pattern="^[a-z]+$")], _LETTERS, as_key=True),
     "digits": Supported(Annotated[str, Field(pattern=r"^\d+$")], st.text("0123٣", min_size=1, max_size=4)),
@@ -285,6 +332,24 @@ BASE: dict[str, Supported] = {
         st.builds(Red, colour=st.just(Colour.RED)) | st.builds(Blue, colour=st.just(Colour.BLUE)),
         hashable=False,
     ),
+    "union tagged by a function": Supported(
+        Annotated[Annotated[East, Tag("east")] | Annotated[West, Tag("west")], Discriminator(_side)],
+        st.builds(East) | st.builds(West),
+        hashable=False,
+        told_whole=False,  # an alternative may have a member that is the tag of another one
+    ),
+    "union with tags that are not sent": Supported(
+        Annotated[Silent | Mute, Field(discriminator="kind")], st.builds(Silent) | st.builds(Mute), hashable=False
+    ),
+    "set": Supported(set, st.sets(_TEXT | _INTEGERS, max_size=3), hashable=False, told_whole=False),
+    "None that is not told": Supported(
+        int | SkipJsonSchema[None],  # type: ignore[misc]
+        _INTEGERS | st.none(),
+    ),
+    "a field that is not told": Supported(
+        Secretive, st.builds(Secretive, hidden=_INTEGERS), hashable=False, told_whole=False
+    ),
+    "notes by hand": Supported(Annotated[int, Field(json_schema_extra={"examples": [1]})], _INTEGERS),
     "tagged union": Supported(
         Annotated[Cat | Dog, Field(discriminator="kind")], st.builds(Cat) | st.builds(Dog), hashable=False
     ),

@@ -2,7 +2,7 @@
 
 Three judges: the pydantic models of `mcp_types` (which know two shapes, 2025-11-25 for all handshake revisions
 and 2026-07-28), the revision's JSON Schema, and the same schema closed, so that no newer vocabulary reaches an
-older peer (R-501). The schemas judge only where their folder is present; see `schemafiles.py`.
+older peer (R-501). The schemas judge only where their folder is present; see `official_schemas.py`.
 
 Easy to get wrong: a response does not say what it answers, so its type follows from the method of the request.
 """
@@ -97,8 +97,8 @@ def check_outgoing(revision: str, message: dict[str, Any], request_method: str |
 def _check_envelope(message: dict[str, Any]) -> None:
     assert message.get("jsonrpc") == "2.0", "jsonrpc is not '2.0'"
     parts = set(message) - {"jsonrpc"}
-    shapes = ({"id", "result"}, {"id", "error"}, {"method", "id"}, {"method", "id", "params"})
-    shapes = (*shapes, {"error"}, {"method"}, {"method", "params"})
+    shapes = [{"id", "result"}, {"id", "error"}, {"method", "id"}, {"method", "id", "params"}]
+    shapes += [{"error"}, {"method"}, {"method", "params"}]
     assert parts in shapes, f"these members make no message: {sorted(parts)}"
     # C-18: the answer to what could not be read has the id null.
     if "id" in message and not ("error" in message and message["id"] is None):

@@ -19,13 +19,16 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import core_schema
 
 from enfilade.primitives.errors import AnswerError
-from enfilade.primitives.questions.choices import Choices
+from enfilade.primitives.questions import Choices
 from enfilade.primitives.registration_checks import reason_against
 from enfilade.primitives.schema.core_schemas import for_arguments, validator_of
 from enfilade.primitives.schema.json_schema import SchemaChecker
+from enfilade.primitives.schema.keyword_values import refuse_wrong_keywords
 from enfilade.primitives.schema.references import follow, object_schema
+from enfilade.primitives.schema.refused_annotations import is_type, refuse_no_type, shown
 from enfilade.primitives.schema.schemas import TidySchema
 from enfilade.primitives.schema.type_aliases import typed_dict
+from enfilade.primitives.type_errors import text_of_error
 
 # As for arguments: attrs classes and Structs are objects, and JSON has neither NaN nor infinities.
 _OPTIONS: Final = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
@@ -42,6 +45,10 @@ class Form:
             Struct, of which each field becomes a field of the form; any type that makes one field (`str`, `int`,
             `bool`, a date, an Enum, `Literal[...]`, a list of choices, or `Choices`); None for consent alone.
 
+    Attributes:
+        schema: what the client shows; it has no null.
+        nullable: the names of the fields that may be null in an answer.
+
     Raises:
         TypeError: the type does not fit a form, which names the field, or is no type.
     """
@@ -50,6 +57,7 @@ class Form:
         self._validate: Callable[[bytes], Any] | None = None
         self._checker: SchemaChecker | None = None
         self._single = False
+        self.nullable: frozenset[str] = frozenset()
         self._null_if_absent: frozenset[str] = frozenset()
         if response_type is None:
             self.schema: dict[str, Any] = {"type": "object", "properties": {}}
@@ -59,7 +67,8 @@ class Form:
         else:
             is_choice = isinstance(response_type, Choices)
             schema = self._from_type(response_type.annotation if is_choice else response_type)
-        self.schema, self._null_if_absent = form_schema(schema)
+        self.schema, self.nullable = form_schema(schema)
+        self._null_if_absent = self.nullable.intersection(schema.get("required", ()))
 
     def _from_schema(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a schema that was written by hand; answers are checked by it."""
@@ -80,13 +89,26 @@ class Form:
         """Return the schema of an object that is the type, or has it as its `value`; answers are read by it."""
         if isinstance(response_type, _VALUES):
             raise TypeError(f"a form asks for a type, and {response_type!r} is a value; {_CHOICES}")
+        if not is_type(response_type):
+            raise TypeError(
+                f"a form asks for a type, and {shown(response_type)} is none; give a class, such as bool, str "
+                f"or a model, not an object or a function; {_CHOICES}"
+            )
+        try:
+            refuse_no_type(response_type)
+        except TypeError as error:
+            raise TypeError(f"a form cannot ask for {shown(response_type)}: {error}") from None
         try:
             holder = typed_dict("Answer", {"value": response_type}, _OPTIONS)
             core = for_arguments(TypeAdapter(holder).core_schema)
             schema = TidySchema().generate(core)
         except Exception as error:  # of any kind, from pydantic or a hook of the type
-            reason = reason_against(response_type) or str(error).splitlines()[0]
+            reason = reason_against(response_type) or text_of_error(error)
             raise TypeError(f"a form cannot ask for {_shown(response_type)}: {reason}") from error
+        try:
+            refuse_wrong_keywords(schema, of_arguments=False)
+        except TypeError as error:
+            raise TypeError(f"a form cannot ask for {_shown(response_type)}: {error}") from None
         members = object_schema({**schema["properties"]["value"], "$defs": schema.get("$defs", {})})
         self._single = members is None or "properties" not in members
         self._validate = validator_of(core if self._single else _value_of(core)).validate_json
@@ -103,7 +125,7 @@ class Form:
         if self._checker is not None:
             if problems := self._checker.problems(complete):
                 raise AnswerError("The answer does not fit the question: " + "; ".join(map(str, problems)))
-            return values
+            return complete
         if self._validate is None:
             return None
         try:  # as JSON: a strict model takes the string of a date from JSON alone
@@ -154,7 +176,7 @@ _FORMATS: Final = ("email", "uri", "date", "date-time")
 
 
 def form_schema(schema: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
-    """Return the schema of a form, and the names of the required fields that are null if left out.
+    """Return the schema of a form, and the names of the fields that may be null, which it does not require.
 
     Args:
         schema: the schema of an object, with its `$defs`.
@@ -172,7 +194,7 @@ def form_schema(schema: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[st
     form: dict[str, Any] = {"type": "object", "properties": fields}
     if always := [name for name in required if name not in optional]:
         form["required"] = always
-    return form, frozenset(optional.intersection(required))
+    return form, frozenset(optional)
 
 
 def _field(name: str, schema: Any, root: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:

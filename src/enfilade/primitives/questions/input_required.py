@@ -17,14 +17,12 @@ from msgspec import Struct, field
 
 from enfilade.primitives.schema.type_aliases import strip
 from enfilade.startup.lazy import LazyModule
-from enfilade.wire.elicitation import ElicitResult
-from enfilade.wire.roots import ListRootsResult
+from enfilade.wire.client_requests import ElicitResult, ListRootsResult
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-    from enfilade.primitives.questions import form as _form, question as _question
-    from enfilade.primitives.questions.choices import Choices
+    from enfilade.primitives.questions import Choices, form as _form, question as _question
     from enfilade.primitives.questions.question import Elicited, Question, SpecialForm
 else:  # every server that serves loads this file, and few of them ask
     _form = LazyModule("enfilade.primitives.questions.form")

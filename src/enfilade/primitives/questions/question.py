@@ -18,27 +18,27 @@ from msgspec import UNSET
 from enfilade.primitives.errors import AnswerError, ToolError
 from enfilade.primitives.foreign_names import SAMPLE_ATTRIBUTES
 from enfilade.primitives.other_frameworks import advice_on_arguments, advice_on_attributes
-from enfilade.primitives.uri.uris import check_web_address
+from enfilade.primitives.uris import check_web_address
 from enfilade.startup.lazy import LazyModule
-from enfilade.wire.content import TextContent, ToolResultContent, ToolUseContent
-from enfilade.wire.elicitation import (
+from enfilade.wire.client_requests import (
+    CreateMessageRequest,
+    CreateMessageRequestParams,
+    CreateMessageResult,
     ElicitRequest,
     ElicitRequestFormParams,
     ElicitRequestURLParams,
     ElicitResult,
-)
-from enfilade.wire.input_required import InputRequest
-from enfilade.wire.message import Message, NotificationParams, decode_without_nulls
-from enfilade.wire.roots import ListRootsRequest, ListRootsResult, Root
-from enfilade.wire.sampling import (
-    CreateMessageRequest,
-    CreateMessageRequestParams,
-    CreateMessageResult,
+    InputRequest,
+    ListRootsRequest,
+    ListRootsResult,
     ModelHint,
     ModelPreferences,
+    Root,
     SamplingMessage,
     ToolChoice,
 )
+from enfilade.wire.content import TextContent, ToolResultContent, ToolUseContent
+from enfilade.wire.message import Message, NotificationParams, decode_without_nulls
 from enfilade.wire.tools import Tool
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeForm
 
-    from enfilade.primitives.questions import form as _form
-    from enfilade.primitives.questions.choices import Choices
+    from enfilade.primitives.questions import Choices, form as _form
     from enfilade.primitives.questions.form import Form
 
     #: `int | None` and `Literal[…]` for type checkers without `TypeForm`; `Any` would let values pass.
@@ -146,6 +145,7 @@ class Question(msgspec.Struct, Generic[A_co], frozen=True):
 
     request: InputRequest
     _parse: Callable[[Any], A_co]
+    _nullable: frozenset[str] = frozenset()
 
     @property
     def method(self) -> str:
@@ -165,10 +165,15 @@ class Question(msgspec.Struct, Generic[A_co], frozen=True):
 
     @property
     def form(self) -> bytes | None:
-        """The schema of the form that it shows, as JSON; None if it shows none."""
-        if isinstance(self.request, ElicitRequest) and self.request.params.requested_schema is not UNSET:
-            return msgspec.json.encode(self.request.params.requested_schema)
-        return None
+        """The schema of the answer to the form that it shows, with null, as JSON; None if it shows none."""
+        if not isinstance(self.request, ElicitRequest) or self.request.params.requested_schema is UNSET:
+            return None
+        schema = self.request.params.requested_schema
+        fields = {
+            name: {"anyOf": [field, {"type": "null"}]} if name in self._nullable else field
+            for name, field in schema.get("properties", {}).items()
+        }
+        return msgspec.json.encode({**schema, "properties": fields})
 
     def read(self, answer: msgspec.Raw | bytes) -> A_co:
         """Return the client's answer as what was asked for.
@@ -220,7 +225,7 @@ def elicitation(message: str, response_type: Any = None) -> Question[Elicited[An
     """
     form = _form.form_of(response_type)
     params = ElicitRequestFormParams(message=message, requested_schema=form.schema)
-    return Question(ElicitRequest(params=params), lambda answer: elicited(answer, form))
+    return Question(ElicitRequest(params=params), lambda answer: elicited(answer, form), form.nullable)
 
 
 def elicited(answer: ElicitResult, form: Form | None) -> Elicited[Any]:

@@ -17,35 +17,27 @@ import typing
 from collections.abc import Awaitable, Coroutine, Mapping
 from typing import (
     Any,
-    ClassVar,
     Final,
     Literal,
     LiteralString,
-    Never,
-    NoReturn,
-    NotRequired,
-    Required,
     Self,
+    TypeVar,
     get_args,
     get_origin,
 )
 
+from enfilade.primitives.schema.refused_annotations import shown, without_never
 from enfilade.primitives.schema.type_aliases import (
     UNIONS,
     check_aliases,
     rewritten,
     strip,
+    type_variables_of,
     with_metadata,
     with_type_arguments,
 )
 
 _MAX_MISSING: Final = 8
-# These qualify fields of classes and TypedDicts, and never parameters.
-_QUALIFIERS: Final[tuple[Any, ...]] = (Final, ClassVar, Required, NotRequired)
-# Their arguments are types; other classes may take anything in brackets.
-_CONTAINERS: Final[tuple[Any, ...]] = (*UNIONS, list, dict, set, frozenset)
-# Classes of values that authors write in place of a type.
-_VALUES: Final = (int, float, complex, bytes, list, tuple, dict, set, frozenset)
 
 
 class Namespace:
@@ -55,12 +47,13 @@ class Namespace:
         body: the plain function whose annotations are to be resolved.
         label: its name in error messages.
         context_type: the type of a name that is the context's and exists for type checkers only.
-        owner: the class that `Self` stands for, if the function is a method of one.
+        owner: the class that `Self` stands for, perhaps with type arguments, if the function is a method of one.
     """
 
-    def __init__(self, body: Any, label: str, context_type: type, owner: type | None = None) -> None:
+    def __init__(self, body: Any, label: str, context_type: type, owner: Any = None) -> None:
         self._label = label
-        self._owner = owner
+        self._owner = get_origin(owner) or owner
+        self._variables = _variables_of(owner, body)
         self._context_type = context_type
         self._globals: dict[str, Any] = getattr(body, "__globals__", {})
         self._locals = {**_enclosing_locals(body), **_closure(body), **_type_parameters(body)}
@@ -82,8 +75,10 @@ class Namespace:
         """Return the type that a special form stands for in this function."""
         if annotation is LiteralString:
             return str
+        if isinstance(annotation, TypeVar):
+            return self._variables.get(annotation, annotation)
         if annotation is not Self:
-            return with_type_arguments(annotation)
+            return with_type_arguments(without_never(annotation))
         if self._owner is None:
             raise TypeError("Self stands for a class, and this is no method of one; name the class")
         return self._owner
@@ -130,7 +125,7 @@ class Namespace:
 
     def _unresolved(self, annotation: Any, subject: str, reason: str) -> str:
         return (
-            f"{self._label}, {subject}: the annotation {_shown(annotation)} cannot be resolved ({reason}); "
+            f"{self._label}, {subject}: the annotation {shown(annotation)} cannot be resolved ({reason}); "
             f"define or import the type in the function's module, above it and outside of `if TYPE_CHECKING:`"
         )
 
@@ -145,31 +140,6 @@ class _Absent:
         if name.startswith("__"):
             raise AttributeError(name)
         return _Absent()
-
-
-def refuse_no_type(annotation: Any) -> None:
-    """Refuse the annotation of a parameter that is not a type.
-
-    Raises:
-        TypeError: says what the annotation is, and what to write.
-    """
-    bare = strip(annotation)
-    if (get_origin(bare) or bare) in _QUALIFIERS:
-        inner = ", ".join(map(_shown, get_args(bare))) or "its type"
-        raise TypeError(f"{_shown(bare)} is about the field of a class; annotate the parameter with {inner}")
-    if bare in (Never, NoReturn):
-        raise TypeError(f"no value is of the type {_shown(bare)}; annotate what callers send")
-    _refuse_values(bare, _shown(bare))
-
-
-def _refuse_values(annotation: Any, written: str) -> None:
-    bare, origin = strip(annotation), get_origin(annotation)
-    if bare is not None and (isinstance(bare, _VALUES) or inspect.isroutine(bare) or inspect.ismodule(bare)):
-        raise TypeError(
-            f"the annotation {written} is no type; write one, such as list[int], int | str or Literal[3]"
-        )
-    for argument in get_args(bare) if origin in _CONTAINERS else ():
-        _refuse_values(argument, written)
 
 
 def is_context(annotation: Any, context_type: type) -> bool:
@@ -189,14 +159,14 @@ def is_context(annotation: Any, context_type: type) -> bool:
         if kind is not context_type:
             name = context_type.__name__
             raise TypeError(
-                f"{_shown(annotation)} is a subclass of {name}, and a call brings a {name} itself; "
+                f"{shown(annotation)} is a subclass of {name}, and a call brings a {name} itself; "
                 f"annotate {name}, and write what {kind.__name__} adds as functions that take one"
             )
         return True
     members = [member for member in get_args(bare) if member is not type(None)]
     contexts = [is_context(member, context_type) for member in members]
     if any(contexts) and not all(contexts):
-        raise TypeError(f"{_shown(annotation)} is either the context or an argument; a parameter cannot be both")
+        raise TypeError(f"{shown(annotation)} is either the context or an argument; a parameter cannot be both")
     return any(contexts)
 
 
@@ -215,10 +185,6 @@ def unwrap_awaitable(annotation: Any) -> Any:
     if get_origin(annotation) in (Awaitable, Coroutine) and get_args(annotation):
         return get_args(annotation)[-1]
     return annotation
-
-
-def _shown(annotation: Any) -> str:
-    return repr(annotation) if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def _closure(body: Any) -> dict[str, Any]:
@@ -288,12 +254,29 @@ def body_of(fn: Any) -> Any:
     return types.SimpleNamespace(__globals__=vars(sys.modules.get(body.__module__, builtins)))
 
 
-def owner_of(fn: Any) -> type | None:
-    """Return the class that `Self` means in a method: that of its object, or the class it is bound to."""
+def owner_of(fn: Any) -> Any:
+    """Return the class that `Self` means in a method: that of its object, or the class it is bound to.
+
+    It has its type arguments if the object was made by `Store[int]()`.
+    """
     while isinstance(fn, functools.partial):
         fn = fn.func
     if inspect.isclass(fn):
         return fn
     if inspect.ismethod(fn):
-        return fn.__self__ if inspect.isclass(fn.__self__) else type(fn.__self__)
-    return None if inspect.isroutine(fn) else type(fn)
+        fn = fn.__self__
+        if inspect.isclass(fn):
+            return fn
+    elif inspect.isroutine(fn):
+        return None
+    return getattr(fn, "__dict__", {}).get("__orig_class__", type(fn))
+
+
+def _variables_of(owner: Any, body: Any) -> Mapping[Any, Any]:
+    """Return the types in place of the type variables of the generic class that has the method."""
+    name = getattr(body, "__name__", "")
+    is_generic = hasattr(get_origin(owner) or owner, "__orig_bases__")
+    for kind, arguments in type_variables_of(owner) if is_generic else ():
+        if name in vars(kind) and function_of(vars(kind)[name]) is body:
+            return arguments
+    return {}

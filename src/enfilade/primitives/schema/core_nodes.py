@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from enum import Flag
+from enum import Enum, Flag
 from functools import partial
 from typing import Any, Final
 
-from pydantic.json_schema import WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 Node = dict[str, Any]
@@ -62,6 +62,7 @@ _PLAIN_TYPES: Final = frozenset(
 # Types of keys of which no two are the same text.
 _DISTINCT: Final = frozenset({"str", "int", "bool", "date", "uuid", "bytes"})
 _LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
+_MARKS: Final = "pydantic_js_annotation_functions"
 _WITH_OPTIONS: Final = ("model", "dataclass", "typed-dict")
 _ANNOTATIONS: Final = frozenset(
     {"title", "description", "examples", "deprecated", "readOnly", "writeOnly", "$comment"}
@@ -117,10 +118,28 @@ def allows_more(node: Node) -> bool:
 
 def may_repeat_names(schema: Any) -> bool:
     """Return whether an object in JSON may get two members of one name, as `{1: "a", "1": "b"}` does."""
-    return holds_anything(schema) or any(
+    return holds_anything(schema) or has_other_keys(schema) or writes_own_names(schema)
+
+
+def has_other_keys(schema: Any) -> bool:
+    """Return whether two keys of an object may be the same text."""
+    return any(
         node["type"] == "dict" and node.get("keys_schema", {}).get("type") not in _DISTINCT
         for node, _ in nodes(schema, None)
     )
+
+
+def writes_own_names(schema: Any) -> bool:
+    """Return whether names in JSON may come from elsewhere than from keys and the fields of classes."""
+    for node, _ in nodes(schema, None):
+        if allows_more(node):
+            return True
+        if node["type"] == "computed-field" and may_repeat_names(node["return_schema"]):
+            return True
+        function = (node.get("serialization") or {}).get("function")
+        if function is not None and not is_pydantics(function):
+            return True
+    return False
 
 
 def refuse_repeated_names(node: Node) -> None:
@@ -147,6 +166,11 @@ def refuse_repeated_names(node: Node) -> None:
 def holds_objects(schema: Any) -> bool:
     """Return whether a value is or holds an object of a class, whose fields are not validated again."""
     return any(node["type"] in ("model", "dataclass") or is_own(node) for node, _ in nodes(schema, None))
+
+
+def is_without_members(kind: Any) -> bool:
+    """Return whether a class is an Enum that has no members."""
+    return isinstance(kind, type) and issubclass(kind, Enum) and not kind.__members__
 
 
 def takes_none(schema: Any) -> bool:
@@ -196,6 +220,20 @@ def published_by(node: Node, function: Callable[[Any, Any], dict[str, Any]]) -> 
     metadata = node.get("metadata") or {}
     functions = [*metadata.get("pydantic_js_functions", ()), function]
     return {**node, "metadata": {**metadata, "pydantic_js_functions": functions}}
+
+
+def shown_if_sent(node: Node) -> Node:
+    """Return a node without the mark that leaves it out of a JSON Schema: what is sent has to be in it."""
+    functions = (node.get("metadata") or {}).get(_MARKS) or ()
+    retained = [function for function in functions if not _leaves_out(function)]
+    if len(retained) == len(functions):
+        return node
+    return {**node, "metadata": {**node["metadata"], _MARKS: retained}}
+
+
+def _leaves_out(function: Any) -> bool:
+    mark: Any = SkipJsonSchema  # to type checkers it is a form that takes an argument
+    return isinstance(getattr(function, "__self__", None), mark)
 
 
 def is_own(node: Node) -> bool:
@@ -302,14 +340,14 @@ def with_limits_checked(node: Node, *, sent: bool) -> Node:
         first, *steps = node["steps"]
         for name, limit in ((key, pattern) for step in steps for key, pattern in _pattern_of(step)):
             _refuse_without(name, limit, first)
-        return {**node, "steps": [first, *(_reporting(step) if _pattern_of(step) else step for step in steps)]}
+        return {**node, "steps": [first, *(_reporting(step, _pattern_of(step)) for step in steps)]}
     limits = _limits_of(node)
     if not limits:
         return node
     for name, limit in limits.items():
         if isinstance(limit, (int, float)):
             _refuse_without(name, limit, node["schema"])
-    checked = _reporting(node)
+    checked = _reporting(node, list(limits.items()))
     if not sent and _is_changed(node["schema"]):
         metadata = {key: value for key, value in node.get("metadata", {}).items() if key != "pydantic_js_updates"}
         checked = {**checked, "metadata": metadata}
@@ -388,14 +426,19 @@ def _function_of(node: Node) -> Callable[..., Any]:
     return function.func if isinstance(function, partial) else function
 
 
-def _reporting(node: Node) -> Node:
-    """Return a node whose function raises a validation error in place of a `TypeError`."""
+def _reporting(node: Node, limits: list[tuple[str, Any]]) -> Node:
+    """Return a node whose function raises a validation error in place of a `TypeError`, if it checks a limit."""
+    if not limits:
+        return node
     check: Any = node["function"]["function"]
+    name, limit = limits[0]
 
     def checked(value: Any, *handler: Any) -> Any:
         try:
             return check(value, *handler)
         except TypeError:
-            raise PydanticCustomError("limit", "should be a value to which its limit applies") from None
+            raise PydanticCustomError(
+                "limit", "should be a value to which its limit applies", {"name": name, "limit": limit}
+            ) from None
 
     return {**node, "function": {**node["function"], "function": checked}}

@@ -9,7 +9,9 @@
 - the value of a `Json[…]` may be returned as it is, not only as text;
 - iterables are lists, so that every item is validated before the function runs;
 - attrs classes and msgspec Structs are objects;
-- a serializer function without a return annotation publishes nothing about its result.
+- what an author leaves out of a schema (`SkipJsonSchema`) is published where it is sent;
+- a serializer function without a return annotation publishes nothing about its result;
+- a union whose members have tags is read by the tag (`unions.py`).
 
 Easy to get wrong: pydantic-core uses the finished validator of a model in place of the rewritten schema, unless
 `_use_prebuilt=False` is given (`validator_of`, `serializer_of`).
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from functools import wraps
 from operator import is_
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -43,22 +46,26 @@ from enfilade.primitives.schema.core_nodes import (
     Node,
     is_own,
     is_pydantics,
+    is_without_members,
     published_by,
     refuse_repeated_names,
+    shown_if_sent,
     with_limits_checked,
 )
-from enfilade.primitives.schema.type_aliases import TYPE_ARGUMENTS
+from enfilade.primitives.schema.type_aliases import TYPE_ARGUMENTS, annotation_of
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
-    from enfilade.primitives.schema import foreign_classes as _foreign
+    from enfilade.primitives.schema import foreign_classes as _foreign, unions as _unions
 else:  # for few servers
     _foreign = LazyModule("enfilade.primitives.schema.foreign_classes")
+    _unions = LazyModule("enfilade.primitives.schema.unions")
 
 _CHOICES: Final = ("enum", "literal")
-Options = Mapping[str, Any]
+_NO_TAG: Final = "\0"
+ModelConfig = Mapping[str, Any]
 
-_NO_OPTIONS: Final[Options] = {}
+_NO_OPTIONS: Final[ModelConfig] = {}
 _WITH_OPTIONS: Final = ("model", "dataclass", "typed-dict")
 _WITH_FIELDS: Final = ("model-fields", "dataclass-args", "typed-dict")
 _BYTES_OPTIONS: Final = {"arguments": "val_json_bytes", "results": "ser_json_bytes"}
@@ -109,6 +116,7 @@ class _Rewriter:
         self._direction = direction
         self._foreign: dict[str, Any] = {}
         self._definitions: dict[str, Node] = {}
+        self._field: tuple[Any, str] | None = None  # the class and the name of the field that is visited
 
     def rewrite(self, schema: Any) -> Any:
         if schema["type"] == "definitions":
@@ -124,7 +132,9 @@ class _Rewriter:
         merged = {**self._foreign, **{definition["ref"]: definition for definition in rewritten["definitions"]}}
         return {**rewritten, "definitions": list(merged.values())}
 
-    def visit(self, node: Node, *, options: Options) -> Any:
+    def visit(self, node: Node, *, options: ModelConfig) -> Any:
+        if self._direction == "results":
+            node = shown_if_sent(node)
         kind = node["type"]
         if self._direction == "arguments" and DEPENDENCY in (node.get("metadata") or {}):
             raise TypeError(
@@ -136,45 +146,60 @@ class _Rewriter:
         if (encoder := encoder_of(node)) is not None:
             return encoding_itself(node, encoder) if self._direction == "results" else node
         if kind == "is-instance" and _foreign.is_foreign(node["cls"]):
-            return self._foreign_class((node.get("metadata") or {}).get(TYPE_ARGUMENTS, node["cls"]))
+            with_arguments = (node.get("metadata") or {}).get(TYPE_ARGUMENTS)
+            return self._foreign_class(with_arguments or annotation_of(node["cls"], self._field))
         if is_own(node):  # the check for the class in it must not become its schema again
             return {**node, "json_schema": self.visit(node["json_schema"], options=_NO_OPTIONS)} | {
                 "serialization": self._inside("serialization", node["serialization"], _NO_OPTIONS)
             }
+        field = self._field
+        if kind in _WITH_OPTIONS:
+            self._field = node.get("cls"), ""
         changed: Node = self._members(node, options)
+        self._field = field
         if kind == "bytes":
             changed = self._bytes(changed, options)
         if kind == "float" and self._direction == "results" and options.get("ser_json_inf_nan") == "strings":
             return published_by(changed, _number_or_name)
         if kind == "generator":
             return _list(changed) if self._direction == "arguments" else _written_list(changed)
-        return self._argument(changed) if self._direction == "arguments" else _result(changed)
+        return self._argument(changed) if self._direction == "arguments" else self._result(changed)
 
-    def _bytes(self, node: Node, options: Options) -> Any:
+    def _result(self, node: Node) -> Any:
+        return published_by(_result(node), _anything) if self._is_closed_base(node) else _result(node)
+
+    def _is_closed_base(self, node: Node) -> bool:
+        """Return whether subclasses are written of a class whose schema would forbid their fields."""
+        if (node.get("serialization") or {}).get("type") != "any":
+            return False
+        written = self._definitions.get(node.get("schema_ref", ""), node)
+        return (written.get("config") or {}).get("extra_fields_behavior") == "forbid"
+
+    def _bytes(self, node: Node, options: ModelConfig) -> Any:
         option = options.get(_BYTES_OPTIONS[self._direction])
         if option is None:
             return bytes_node(node)
         return bytes_written_by(option, node) if self._direction == "results" else node
 
-    def _members(self, node: Node, options: Options) -> Node:
+    def _members(self, node: Node, options: ModelConfig) -> Node:
         """Return a node with its members rewritten; the same object if none of them changes."""
         changed = {key: self._inside(key, value, options) for key, value in node.items()}
         return node if all(changed[key] is node[key] for key in node) else changed
 
-    def _inside(self, key: str, value: Any, options: Options) -> Any:
+    def _inside(self, key: str, value: Any, options: ModelConfig) -> Any:
         if key == "serialization":
             return self._members(value, options)
         if key in ONE and isinstance(value, dict):
             return self.visit(value, options=options)
         if key in MANY and isinstance(value, dict):
-            named = {name: self.visit(member, options=options) for name, member in value.items()}
+            named = {name: self._visit_field(name, member, options) for name, member in value.items()}
             return value if all(named[name] is value[name] for name in value) else named
         if key in MANY and isinstance(value, list):
             items = [self._item(item, options) for item in value]
             return value if all(map(is_, items, value)) else items
         return value
 
-    def _item(self, item: Any, options: Options) -> Any:
+    def _item(self, item: Any, options: ModelConfig) -> Any:
         """Return a rewritten item of a list: a schema, a schema with a label, or the name of a field."""
         if isinstance(item, tuple):
             labelled = self.visit(item[0], options=options)
@@ -182,8 +207,18 @@ class _Rewriter:
         if not isinstance(item, dict):
             return item
         if "type" in item:
-            return self.visit(item, options=options)
+            name = item["name"] if item["type"] == "dataclass-field" else ""
+            return self._visit_field(name, item, options)
         return self._members(item, options)
+
+    def _visit_field(self, name: str, node: Node, options: ModelConfig) -> Any:
+        """Visit a member of a node, which has a name if it is a field of a class."""
+        field = self._field
+        if name and field is not None:
+            self._field = field[0], name
+        visited = self.visit(node, options=options)
+        self._field = field
+        return visited
 
     def _foreign_class(self, kind: Any) -> Any:
         reference = _foreign.reference_of(kind)
@@ -196,6 +231,13 @@ class _Rewriter:
         return core_schema.definition_reference_schema(reference)
 
     def _argument(self, node: Node) -> Any:
+        return (
+            _unions.read_by_tag(node, self._definitions)
+            if node["type"] == "union"
+            else self._argument_but_union(node)
+        )
+
+    def _argument_but_union(self, node: Node) -> Any:
         kind = node["type"]
         if kind == "is-subclass":
             raise TypeError(
@@ -211,7 +253,9 @@ class _Rewriter:
         if kind == "dict" and "keys_schema" in node:
             return {**node, "keys_schema": self._of_keys(node["keys_schema"])}
         if kind == "tagged-union" and any(isinstance(tag, (Enum, bytes)) for tag in node["choices"]):
-            return {**node, "choices": {json_tag(tag): choice for tag, choice in node["choices"].items()}}
+            node = {**node, "choices": {json_tag(tag): choice for tag, choice in node["choices"].items()}}
+        if kind == "tagged-union" and callable(node["discriminator"]):
+            return {**node, "discriminator": _tagging(node["discriminator"])}
         return node
 
     def _of_keys(self, keys: Any) -> Any:
@@ -220,6 +264,17 @@ class _Rewriter:
         if choice["type"] not in _CHOICES:
             return keys
         return by_text({key: value for key, value in choice.items() if key != "ref"})
+
+
+def _tagging(discriminator: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a discriminator without None, for which errors would not name the tags."""
+
+    @wraps(discriminator)
+    def tag_of(value: Any) -> Any:
+        tag = discriminator(value)
+        return _NO_TAG if tag is None else json_tag(tag)
+
+    return tag_of
 
 
 def _result(node: Node) -> Any:
@@ -231,7 +286,7 @@ def _result(node: Node) -> Any:
         node = with_limits_checked(node, sent=True)
     if node["type"] in _WITH_FIELDS:
         refuse_repeated_names(node)
-    if node["type"] == "is-instance" and isinstance(node["cls"], type) and issubclass(node["cls"], Enum):
+    if node["type"] == "is-instance" and is_without_members(node["cls"]):
         raise AnnotationError(
             f"no value can be a {node['cls'].__name__}, which has no members; use one that has some"
         )
@@ -265,6 +320,11 @@ def _json_or_value(node: Node) -> Any:
 
 def _without_format(schema: Any, handler: Any) -> dict[str, Any]:
     return {key: value for key, value in handler(schema).items() if key != "format"}
+
+
+def _anything(schema: Any, handler: Any) -> dict[str, Any]:
+    """Return the schema of any value, for a class (`SerializeAsAny`) whose subclasses it would refuse."""
+    return {}
 
 
 def _number_or_name(schema: Any, handler: Any) -> dict[str, Any]:

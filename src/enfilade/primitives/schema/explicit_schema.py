@@ -30,6 +30,7 @@ from enfilade.primitives.values.arguments import (
     ArgumentReader,
     RawArguments,
     check_is_object,
+    unreadable_json,
     without_values,
 )
 from enfilade.startup.lazy import LazyModule
@@ -97,7 +98,7 @@ class ExplicitSchemaReader:
         try:  # at most 200 levels of nesting
             values = from_json(arguments, allow_inf_nan=False)
         except ValueError as error:
-            raise self._error(f"they are not valid JSON: {error}") from None
+            raise self._error(unreadable_json(error)) from None
         if values is None:
             return {}
         check_is_object(values, "tool", self._tool_name)

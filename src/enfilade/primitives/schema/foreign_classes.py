@@ -19,7 +19,14 @@ import msgspec
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic_core import PydanticCustomError, core_schema
 
-from enfilade.primitives.schema.type_aliases import rewritten, substituted, typed_dict, with_type_arguments
+from enfilade.primitives.schema.type_aliases import (
+    rewritten,
+    strip,
+    substituted,
+    type_variables_of,
+    typed_dict,
+    with_type_arguments,
+)
 from enfilade.primitives.values.foreign_values import is_attrs, members_of
 
 _MISSING: Final = object()
@@ -132,7 +139,11 @@ def _item(field: _Field) -> Any:
 
 
 def _title(annotation: Any, kind: type) -> str:
-    names = [getattr(argument, "__name__", str(argument)) for argument in get_args(annotation)]
+    names = []
+    for argument in map(strip, get_args(annotation)):
+        origin = get_origin(argument)
+        is_class = isinstance(origin, type)
+        names.append(_title(argument, origin) if is_class else getattr(argument, "__name__", str(argument)))
     return f"{kind.__name__}[{', '.join(names)}]" if names else kind.__name__
 
 
@@ -182,7 +193,7 @@ def _types_of(annotation: Any, kind: type) -> dict[str, Any]:
         raise TypeError(
             f'in {kind.__name__}, the name "{error.name}" is not known; import it in its module'
         ) from None
-    arguments = dict(_arguments_of(annotation))
+    arguments = dict(type_variables_of(annotation))
     for name, hint in hints.items():
         owner = next((base for base in kind.__mro__ if _declares(base, name)), kind)
         hints[name] = rewritten(substituted(hint, arguments.get(owner, {})), with_type_arguments)
@@ -195,16 +206,6 @@ def _declares(kind: type, name: str) -> bool:
 
         return name in get_annotations(kind, format=Format.FORWARDREF)
     return name in vars(kind).get("__annotations__", {})
-
-
-def _arguments_of(annotation: Any) -> Iterator[tuple[type, dict[Any, Any]]]:
-    """Yield a class and its bases, each with its type variables and the types in their place."""
-    kind = get_origin(annotation) or annotation
-    arguments = dict(zip(getattr(kind, "__parameters__", ()), get_args(annotation), strict=False))
-    yield kind, arguments
-    for base in vars(kind).get("__orig_bases__", kind.__bases__):
-        if isinstance(get_origin(base) or base, type):
-            yield from _arguments_of(substituted(base, arguments))
 
 
 def _with_limits(annotation: Any) -> Any:

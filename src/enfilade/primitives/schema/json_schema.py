@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from enfilade.primitives.schema.references import MISSING, Step, branches_of, descend, follow, value_at
 
@@ -64,26 +64,39 @@ class SchemaChecker:
         derived: it was made from Python types, so it is known to be valid and rarely needed: it is compiled when
             the first value has to be checked.
         member: what error messages say that an unknown member of the value itself is not.
+        only_readable: patterns that only ECMA-262 knows are refused too; else they are left to the client.
 
     Raises:
         ValueError: it is no JSON Schema, declares a dialect that is not known here, or refers to something
             outside of itself.
     """
 
-    def __init__(self, schema: Mapping[str, Any], *, derived: bool = False, member: str = "known here") -> None:
+    def __init__(
+        self,
+        schema: Mapping[str, Any],
+        *,
+        derived: bool = False,
+        member: str = "known here",
+        only_readable: bool = False,
+    ) -> None:
         self._schema = schema
+        self._only_readable = only_readable
         self._member = member
         if not derived:
             _ = self._validator
 
     @cached_property
     def _validator(self) -> Validator:
-        return _compiled(self._schema)
+        return _compiled(self._schema, self._only_readable)
 
     def problems(self, value: Any) -> list[Problem]:
         """Return the first few faults of a parsed value; an empty list if it is valid."""
         try:
-            errors = list(islice(self._validator.iter_errors(value), _MAX_PROBLEMS))
+            validator = self._validator
+        except ValueError as error:
+            return [Problem((), f"cannot be checked, since its schema is wrong: {error}")]
+        try:
+            errors = list(islice(validator.iter_errors(value), _MAX_PROBLEMS))
         except ValueError:  # nested deeper than the library goes, or text that is not Unicode
             return [Problem((), "is nested too deeply or holds text that is not valid Unicode")]
         return [problem for error in errors for problem in self._problems(error)][:_MAX_PROBLEMS]
@@ -191,7 +204,7 @@ def _paths(errors: list[ValidationError], kinds: tuple[str, ...]) -> set[tuple[S
     return paths
 
 
-def _compiled(schema: Mapping[str, Any]) -> Validator:
+def _compiled(schema: Mapping[str, Any], only_readable: bool) -> Validator:
     import jsonschema_rs
 
     dialect = str(schema.get("$schema", _DEFAULT_DIALECT)).rstrip("#")  # as declared (R-561)
@@ -201,12 +214,55 @@ def _compiled(schema: Mapping[str, Any]) -> Validator:
     try:
         return make(dict(schema), retriever=refuse_elsewhere, validate_formats=False)
     except jsonschema_rs.ValidationError as error:
+        readable = without_unreadable_pattern(schema, error)
+        if readable is not None and not only_readable:
+            return _compiled(readable, only_readable)
         if error.kind.name == "$ref":
             raise ValueError(
                 f"a $ref leads nowhere within the schema; define what it means under $defs ({error.message})"
             ) from None
         where = "/".join(map(str, error.instance_path)) or "its root"
+        if readable is not None:
+            raise ValueError(
+                f"Python has no such pattern, at {where}: {error.message}; "
+                f"clients in Python would refuse each result"
+            ) from None
         raise ValueError(f"this is no JSON Schema, at {where}: {error.message}") from None
+
+
+def without_unreadable_pattern(schema: Mapping[str, Any], error: ValidationError) -> Mapping[str, Any] | None:
+    """Return a schema without the pattern of which an error says that the library cannot read it.
+
+    Whatever the pattern could refuse is allowed then; that the client alone checks.
+
+    Returns:
+        None if the error is another one, or ECMA-262 does not know the pattern either.
+    """
+    from enfilade.primitives.schema.regex_dialect import is_portable
+
+    kind: Any = error.kind
+    pattern = error.instance
+    if kind.name != "format" or kind.format != "regex" or not is_portable(str(pattern)):
+        return None
+    steps = error.instance_path
+    for index, step in enumerate(steps):
+        if step in _REFUSES_WHAT_FITS and (index == 0 or steps[index - 1] not in _NAMES):
+            return cast(Mapping[str, Any], _without(schema, steps[: index + 1]))
+    readable = _without(schema, steps)
+    if steps[-2:] == ["patternProperties", pattern]:  # the names that it is for would be unknown
+        for keyword in ("additionalProperties", "unevaluatedProperties"):
+            readable = _without(readable, [*steps[:-2], keyword])
+    return cast(Mapping[str, Any], readable)
+
+
+def _without(schema: Any, steps: list[str | int]) -> Any:
+    """Return a copy of a schema without what is at a path."""
+    if isinstance(schema, Mapping):
+        first = str(steps[0])
+        if len(steps) > 1:
+            return {**schema, first: _without(schema[first], steps[1:])}
+        return {key: value for key, value in schema.items() if key != first}
+    return [_without(item, steps[1:]) if index == steps[0] else item for index, item in enumerate(schema)]
 
 
 def refuse_elsewhere(uri: str) -> Any:
@@ -244,6 +300,9 @@ _LIMITS: Final = {
     "pattern": ("match", ""),
 }
 LIMITS: Final = frozenset(_LIMITS)
+# Keywords by which a value may be refused because it fits a schema, and those whose members have names.
+_REFUSES_WHAT_FITS: Final = frozenset({"not", "oneOf", "if"})
+_NAMES: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 _KINDS: Final[dict[type, str]] = {
     type(None): "null",
     bool: "boolean",
@@ -290,18 +349,21 @@ def one_of(choices: Iterable[str]) -> str:
     return " or ".join(filter(None, [", ".join(every[:-1]), every[-1] if every else ""]))
 
 
-def expectation(schema: Any, root: Mapping[str, Any], depth: int = 0) -> str:
+def expectation(schema: Any, root: Mapping[str, Any], depth: int = 0, within: tuple[str, ...] = ()) -> str:
     """Return what a schema expects in a few words, such as `array of string`; empty if it takes anything."""
+    if isinstance(schema, Mapping) and (reference := schema.get("$ref")):
+        # A type that holds itself is described once.
+        schema, within = ({} if reference in within else schema), (*within, reference)
     schema = follow(schema, root)
     if depth > _MAX_DEPTH:
         return str(schema.get("type", "value"))
     if "const" in schema or "enum" in schema:
         return one_of(_literal(value) for value in schema.get("enum", [schema.get("const")]))
     if branches := schema.get("anyOf") or schema.get("oneOf"):
-        expectations = [expectation(branch, root, depth + 1) for branch in branches]
+        expectations = [expectation(branch, root, depth + 1, within) for branch in branches]
         return one_of(expectations) if all(expectations) else ""
     kind = schema.get("type", "")
-    if kind == "array" and (item := expectation(schema.get("items", {}), root, depth + 1)):
+    if kind == "array" and (item := expectation(schema.get("items", {}), root, depth + 1, within)):
         return f"array of {item}"
     if kind == "string" and (form := schema.get("format")):
         return f"string ({form})"

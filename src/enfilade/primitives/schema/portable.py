@@ -16,7 +16,7 @@ from typing import Any, Final
 from pydantic_core import from_json, to_json
 
 from enfilade.primitives.schema.core_nodes import COMPARISONS, DIGITS
-from enfilade.primitives.schema.references import Schema, follow, map_subschemas, walk
+from enfilade.primitives.schema.references import Schema, branches_of, follow, map_subschemas, walk
 from enfilade.primitives.schema.regex_dialect import is_portable, means_the_same
 
 #: The formats of JSON Schema and OpenAPI that validators know; Ajv warns about any other.
@@ -43,6 +43,8 @@ _FORMATS_IN_WORDS: Final = {
     "name-email": "An email address, or a name with one: Ann <ann@example.org>.",
     "multi-host-uri": "A URI.",
 }
+_SEVERAL: Final = 2
+_SMALLEST_STEP: Final = 1024  # as the denominator of a fraction
 _NUMBERS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 # Keywords that restrict nothing.
 _NOTES: Final = frozenset({"type", "title", "description", "default", "examples", "deprecated", "readOnly"})
@@ -73,13 +75,13 @@ def portable(schema: Schema, *, sent: bool = False) -> dict[str, Any]:
         new = _numbers(_patterns(_format(_standard_limits(map_subschemas(subschema, changed)), sent), sent), sent)
         if sent:
             new.pop("uniqueItems", None)  # values may be equal in JSON alone, such as hidden secrets
-        return _tagged(_with_items(new), sent)
+        return _with_items(_choices(new))
 
     published = changed(schema)
     definitions = published.get("$defs", {})
 
     def checked(subschema: Schema) -> dict[str, Any]:
-        new = _keys(map_subschemas(subschema, checked), published)
+        new = _tagged(_keys(map_subschemas(subschema, checked), published), published, sent)
         if "default" in new and not _fits(new["default"], new, definitions):
             del new["default"]
         return new
@@ -123,9 +125,29 @@ def _numbers(schema: dict[str, Any], sent: bool) -> dict[str, Any]:
     for key in _NUMBERS:
         limit = schema.get(key, 0)
         is_finite = type(limit) in (int, float) and abs(limit) < float("inf")
-        if not is_finite or (key == "multipleOf" and sent and limit % 1):
+        if not is_finite or (key == "multipleOf" and limit % 1 and (sent or not _is_exact(limit))):
             del schema[key]
     return schema
+
+
+def _is_exact(step: float) -> bool:
+    """Return whether other validators find no remainder in the multiples of a step: it is no rounded fraction."""
+    return step.as_integer_ratio()[1] <= _SMALLEST_STEP
+
+
+def _choices(schema: dict[str, Any]) -> dict[str, Any]:
+    """Leave out values that an `enum` has twice, as that of an Enum with aliases does."""
+    values = schema.get("enum")
+    if isinstance(values, list):
+        schema["enum"] = list({_identity(value): value for value in reversed(values)}.values())[::-1]
+    return schema
+
+
+def _identity(value: Any) -> tuple[str, Any]:
+    """Return what two values share if they are equal in JSON, where true is not 1, and 1.0 is."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return "number", value
+    return type(value).__name__, value if isinstance(value, str) else to_json(value)
 
 
 def _keys(schema: dict[str, Any], root: Schema) -> dict[str, Any]:
@@ -136,21 +158,57 @@ def _keys(schema: dict[str, Any], root: Schema) -> dict[str, Any]:
         schema["propertyNames"] = {
             "enum": [choice if isinstance(choice, str) else to_json(choice).decode() for choice in choices]
         }
-    elif names.get("type", "string") != "string":
-        del schema["propertyNames"]
+    elif names.get("type", "string") != "string" or names.keys() <= {"type"}:
+        schema.pop("propertyNames", None)
+    elif names.get("type") == "string" and "$ref" not in schema["propertyNames"]:  # which goes without saying
+        schema["propertyNames"] = {key: value for key, value in names.items() if key != "type"}
     return schema
 
 
-def _tagged(schema: dict[str, Any], sent: bool) -> dict[str, Any]:
-    """Replace `discriminator`, which is not in JSON Schema, by making the tag required in each alternative."""
+def _tagged(schema: dict[str, Any], root: Schema, sent: bool) -> dict[str, Any]:
+    """Replace `discriminator`, which is not in JSON Schema, by making the tag required in each alternative.
+
+    A value of two alternatives would break `oneOf`, so that is `anyOf` where no tag tells them apart.
+    """
     discriminator = schema.pop("discriminator", None)
-    tag = discriminator.get("propertyName") if isinstance(discriminator, Mapping) else None
-    if tag and not sent and "oneOf" in schema:
+    if not isinstance(discriminator, Mapping) or not isinstance(schema.get("oneOf"), list):
+        return schema
+    tag = discriminator.get("propertyName")
+    if tag and not sent:
         schema["oneOf"] = [
-            {**branch, "required": [*branch.get("required", ()), tag]} if "$ref" in branch else branch
+            {**branch, "required": list(dict.fromkeys([*branch.get("required", ()), tag]))}
             for branch in schema["oneOf"]
         ]
+    if not _are_apart(schema["oneOf"], root):
+        return {"anyOf" if key == "oneOf" else key: value for key, value in schema.items()}
     return schema
+
+
+def _are_apart(branches: list[Any], root: Schema) -> bool:
+    """Return whether no value fits two of these schemas, because a property that all require differs."""
+    tags = [_tags(branch, root) for branch in branches]
+    for name in tags[0] if tags else ():
+        values = [identity for each in tags for identity in each.get(name, ())]
+        if all(name in each for each in tags) and len(set(values)) == len(values):
+            return True
+    return len(branches) < _SEVERAL
+
+
+def _tags(branch: Schema, root: Schema) -> dict[str, set[tuple[str, Any]]]:
+    """Return the values of the required properties of an object that are choices, by name."""
+    target = follow(branch, root)
+    inner = [_tags(each, root) for each in branches_of(target)]
+    tags = {
+        name: set().union(*(each[name] for each in inner))
+        for name in (inner[0] if inner else ())
+        if all(name in each for each in inner)
+    }
+    required = {*target.get("required", ()), *branch.get("required", ())}
+    for name, value in target.get("properties", {}).items():
+        choice = follow(value, root)
+        if name in required and ("const" in choice or "enum" in choice):
+            tags[name] = set(map(_identity, choice.get("enum", [choice.get("const")])))
+    return tags
 
 
 def _with_items(schema: dict[str, Any]) -> dict[str, Any]:

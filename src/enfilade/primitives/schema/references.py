@@ -129,6 +129,29 @@ def descend(schema: Any, path: Iterable[Step], root: Schema) -> Schema | None:
     return current
 
 
+class SchemasByPath:
+    """The schemas of many values within one, looked up in one schema; each step is taken once.
+
+    Args:
+        root: the schema of the outermost value.
+    """
+
+    def __init__(self, root: Schema) -> None:
+        self._root = root
+        self._found: dict[tuple[Step, ...], Schema | None] = {(): follow(root, root)}
+
+    def at(self, path: tuple[Step, ...]) -> Schema | None:
+        """Return what `descend` returns for a path."""
+        known = len(path)
+        while path[:known] not in self._found:
+            known -= 1
+        schema = self._found[path[:known]]
+        for index in range(known, len(path)):
+            schema = None if schema is None else descend(schema, (path[index],), self._root)
+            self._found[path[: index + 1]] = schema
+        return schema
+
+
 def _behind_step(schema: Schema, step: Step, root: Schema, depth: int) -> list[Any]:
     """Return the schemas that the value behind one step can have."""
     if isinstance(step, int):

@@ -34,7 +34,7 @@ def is_portable(pattern: str) -> bool:
     """Return whether a pattern is surely valid in ECMA-262 with the flag `u`."""
     try:
         pattern.encode()
-        return _Reader(pattern).reads()
+        return _PatternReader(pattern).reads()
     except (_RefusedError, UnicodeEncodeError, RecursionError):
         return False
 
@@ -48,7 +48,7 @@ class _RefusedError(Exception):
     pass
 
 
-class _Reader:
+class _PatternReader:
     """Reads one pattern from left to right.
 
     Args:

@@ -8,7 +8,9 @@ asterisks, a field that is excluded is lost, a `date` in a union with `str` beco
 from __future__ import annotations
 
 import base64
+import math
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Flag
@@ -18,13 +20,15 @@ from operator import or_
 from typing import Any, Final
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, JsonSchemaWarningKind
-from pydantic_core import core_schema, to_json
+from pydantic_core import PydanticSerializationError, core_schema, to_json
 
-from enfilade.primitives.schema.core_nodes import Node, is_limit_of_text, nodes
+from enfilade.primitives.schema.core_nodes import Node, is_limit_of_text, is_pydantics, nodes
 from enfilade.primitives.schema.core_schemas import serializer_of, validator_of
 
+_HASHABLE: Final = ("string", "number", "boolean", "null")  # the types of JSON whose values have a hash
 _MOST_JOINED: Final = 16  # values of a Flag that are listed one by one
 _DECIMAL: Final = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 # What keys of a dict look like in JSON, by their type in pydantic's core schema.
 _KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
     "int": {"pattern": "^-?[0-9]+$"},
@@ -51,7 +55,16 @@ class TidySchema(GenerateJsonSchema):
 
     def encode_default(self, dft: Any) -> Any:
         """Return a default as it stands in JSON."""
-        return base64.b64encode(dft).decode() if isinstance(dft, bytes) else super().encode_default(dft)
+        if isinstance(dft, bytes):
+            return base64.b64encode(dft).decode()
+        if type(dft) in _SCALARS:
+            return super().encode_default(dft)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            try:
+                return super().encode_default(dft)
+            except UserWarning as wrong:  # an object with a wrong value
+                raise PydanticSerializationError(str(wrong)) from None
 
     def chain_schema(self, schema: core_schema.ChainSchema) -> JsonSchemaValue:
         """Return the schema of all steps; for a type with a limit on text, that of the type."""
@@ -64,6 +77,26 @@ class TidySchema(GenerateJsonSchema):
             name: definition for definition in schema["definitions"] if (name := definition.get("ref"))
         }
         return super().definitions_schema(schema)
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        """Return a choice of objects, which has a `discriminator` also where no property is the tag."""
+        published = super().tagged_union_schema(schema)
+        published.setdefault("discriminator", {})
+        return published
+
+    def set_schema(self, schema: core_schema.SetSchema) -> JsonSchemaValue:
+        """Return an array of different items."""
+        return self._of_hashable(super().set_schema(schema))
+
+    def frozenset_schema(self, schema: core_schema.FrozenSetSchema) -> JsonSchemaValue:
+        """Return an array of different items."""
+        return self._of_hashable(super().frozenset_schema(schema))
+
+    def _of_hashable(self, published: JsonSchemaValue) -> JsonSchemaValue:
+        """Say of items of any type that they are no arrays and objects, which have no hash in Python."""
+        if self.mode == "validation" and not published.get("items"):
+            published["items"] = {"anyOf": [{"type": kind} for kind in _HASHABLE]}
+        return published
 
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
         """Return an object for a TypedDict."""
@@ -92,10 +125,12 @@ class TidySchema(GenerateJsonSchema):
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         """Return a schema with its default, if sending it back gives that default."""
         published = super().default_schema(schema)
+        inner: Any = schema["schema"]
+        if self.mode == "serialization" and _is_rewritten(inner, self._core_definitions):
+            published.pop("default", None)
         if self.mode != "validation" or "default" not in schema:
             return published
         default: Any = schema["default"]
-        inner: Any = schema["schema"]
         if "default" not in published:
             try:
                 published["default"] = encoded(default, inner, self._core_definitions)
@@ -137,6 +172,8 @@ class TidySchema(GenerateJsonSchema):
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
         """Return an object, with a schema of its keys where they are integers, booleans or choices."""
         published = super().dict_schema(schema)
+        if "$ref" not in (bare := published.get("propertyNames") or {"$ref": ""}):
+            published["propertyNames"] = {"type": "string", **bare}  # which limits of text are about
         keys: Any = schema.get("keys_schema", {})
         names = _KEYS.get(keys.get("type", ""))
         if names is None and keys.get("type") in _CHOICES:
@@ -224,13 +261,15 @@ def comes_back(
         return True
     try:
         validator = validator_of(_complete(_holder(schema, config), definitions))
-        return _is_same(validator.validate_json(to_json({"value": published}))["value"], default)
+        sent_back = to_json({"value": published}, inf_nan_mode="null")
+        value = validator.validate_json(sent_back)["value"]
+        return _is_same(value if _tells_kinds_apart(schema) else _of_kind(default, value), default)
     except Exception:  # of a validator or a comparison of the author's
         return False
 
 
 def _is_plain(default: Any, schema: Node, config: Mapping[str, Any]) -> bool:
-    """Return whether a default surely comes back, so that no validator needs to be built."""
+    """Return whether a default certainly survives a JSON round trip, so that no validator needs to be built."""
     while schema["type"] == "nullable":
         if default is None:
             return True
@@ -238,9 +277,26 @@ def _is_plain(default: Any, schema: Node, config: Mapping[str, Any]) -> bool:
     kind = schema["type"]
     if type(default) is _EMPTY.get(kind) and not default:
         return True
-    if type(default) not in _PLAIN.get(kind, ()):
+    if type(default) not in _PLAIN.get(kind, ()) or (type(default) is float and not math.isfinite(default)):
+        return False  # NaN and infinities are written as null
+    if "multiple_of" in schema:  # which is not always published
         return False
     return not (kind == "str" and (_CHANGES & schema.keys() or _CHANGES_BY_CONFIG & config.keys()))
+
+
+def _tells_kinds_apart(schema: Node) -> bool:
+    """Return whether a function may get values of several kinds, and look at the kind."""
+    while schema["type"] == "nullable":
+        schema = schema["schema"]
+    return schema["type"] in ("any", "union", "tagged-union")
+
+
+def _of_kind(default: Any, value: Any) -> Any:
+    """Return a value as the kind of its default, which may be immutable: `()` for an empty list."""
+    for kinds in ((list, tuple), (set, frozenset)):
+        if type(default) in kinds and type(value) in kinds:
+            return type(default)(value)
+    return value
 
 
 def _is_same(value: Any, default: Any) -> bool:
@@ -260,6 +316,17 @@ def _mentions_reference(value: Any) -> bool:
     if isinstance(value, dict):
         return "$ref" in value or any(map(_mentions_reference, value.values()))
     return isinstance(value, list) and any(map(_mentions_reference, value))
+
+
+def _is_rewritten(schema: Node, definitions: Mapping[str, Node]) -> bool:
+    """Return whether a function of the author's may write a default otherwise than pydantic publishes it."""
+    for node, _ in nodes(_complete(schema, definitions), None):
+        writes = node.get("serialization") or {}
+        # Pydantic applies a function that replaces the serializer of the whole value.
+        is_applied = node is schema and writes.get("type") == "function-plain"
+        if "function" in writes and not is_applied and not is_pydantics(writes["function"]):
+            return True
+    return False
 
 
 def _holder(schema: Node, config: Mapping[str, Any]) -> Node:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -26,22 +27,34 @@ from enfilade.primitives.schema.annotations import (
     function_of,
     is_context,
     owner_of,
-    refuse_no_type,
     unwrap_awaitable,
 )
-from enfilade.primitives.schema.type_aliases import classes_in
+from enfilade.primitives.schema.refused_annotations import refuse_no_type
+from enfilade.primitives.schema.type_aliases import classes_in, strip
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
-    from enfilade.primitives import other_frameworks as _frameworks, registration_checks as _registration_checks
+    from enfilade.primitives import (
+        foreign_calls as _foreign_calls,
+        other_frameworks as _frameworks,
+        registration_checks as _registration_checks,
+    )
 else:  # for plain functions that take the context, and for functions that were written for others
+    _foreign_calls = LazyModule("enfilade.primitives.foreign_calls")
     _registration_checks = LazyModule("enfilade.primitives.registration_checks")
     _frameworks = LazyModule("enfilade.primitives.other_frameworks")
+
+log = logging.getLogger("enfilade.primitives")
 
 EMPTY: Final = inspect.Parameter.empty
 
 # Packages of other frameworks, whose classes are refused in a signature.
 _OTHERS: Final = frozenset({"fastapi", "fastmcp", "mcp", "starlette", "uncalled_for"})
+# Modules whose functions give nothing outside the requests of their framework.
+_DEPENDENCIES: Final = (
+    *("fastmcp", "fastmcp.dependencies", "fastmcp.server.dependencies", "fastmcp.server.elicitation"),
+    *("mcp.server", "mcp.server.elicitation", "mcp.server.auth.middleware.auth_context"),
+)
 _VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _FUNCTOOLS: Final = functools.singledispatch.__code__.co_filename
 
@@ -101,6 +114,8 @@ def read_signature(
     label = describe(fn)
     raw = _inspect(fn, label, kind, is_provider=is_provider)
     filled = _filled_by_partial(fn)
+    if _may_use_others(body_of(fn)):
+        _foreign_calls.refuse_foreign_calls((fn, body_of(fn)), label)
     namespace = Namespace(body_of(fn), label, context_type, owner_of(fn))
     parameters: list[Parameter] = []
     contexts: list[str] = []
@@ -133,13 +148,37 @@ def read_signature(
         if takes_context:
             contexts.append(parameter.name)
         else:
+            _warn_of_bare_context(parameter, where)
             parameters.append(Parameter(parameter.name, annotation, parameter.default))
-    if contexts and not is_async(fn):
-        _registration_checks.refuse_unawaited(fn, contexts, label)
+    _refuse_without_hash(parameters if hasattr(fn, "cache_parameters") else (), label)
+    if contexts:
+        _registration_checks.check_awaits(fn, contexts, label, is_async=is_async(fn))
     returns, unresolved = _read_result(namespace, raw.return_annotation, label, is_provider=is_provider)
     return Signature(
         tuple(parameters), tuple(contexts), tuple(dependencies), tuple(positional), extra, returns, unresolved
     )
+
+
+def _refuse_without_hash(parameters: Iterable[Parameter], label: str) -> None:
+    """Refuse parameters that functools.cache cannot look up.
+
+    Raises:
+        TypeError: names the parameter and says what to take.
+    """
+    for parameter in parameters:
+        annotation = strip(parameter.annotation)
+        kind = get_origin(annotation) or annotation
+        if isinstance(kind, type) and kind.__hash__ is None:
+            raise TypeError(
+                f'{label}, parameter "{parameter.name}": a {kind.__name__} has no hash, and functools.cache '
+                f"needs one; take a tuple or a frozen class, or keep results in a dict of your own"
+            )
+
+
+def _warn_of_bare_context(parameter: inspect.Parameter, where: str) -> None:
+    """Log that a parameter `ctx` without an annotation is an argument of callers; it may be meant as one."""
+    if parameter.name == "ctx" and parameter.annotation is EMPTY:
+        log.warning("%s has no annotation, so callers fill it; for the context, write ctx: Context", where)
 
 
 def _read_result(namespace: Namespace, annotation: Any, label: str, *, is_provider: bool) -> tuple[Any, str]:
@@ -150,6 +189,12 @@ def _read_result(namespace: Namespace, annotation: Any, label: str, *, is_provid
     if not is_provider and (kinds := _of_others(classes_in(returns))):
         _frameworks.refuse_types(kinds, f"{label}, the result", returned=True)
     return unwrap_awaitable(returns), unresolved
+
+
+def _may_use_others(body: Any) -> bool:
+    """Return whether functions of another framework are imported, or would be when the function runs."""
+    names = getattr(getattr(body, "__code__", None), "co_names", ())
+    return any(module in sys.modules or module in names for module in _DEPENDENCIES)
 
 
 def _of_others(kinds: Iterable[type]) -> list[type]:
@@ -181,12 +226,21 @@ def _refuse_unbound(fn: Any, first: inspect.Parameter, label: str, kind: str) ->
             f"{label} is a method without its object; register it from an instance: obj.{raw_name(fn)}"
         )
     owner = getattr(fn, "__qualname__", "").rpartition(".")[0]
-    if first.name == "cls" and inspect.isfunction(fn) and owner and not owner.endswith("<locals>"):
+    is_in_class = inspect.isfunction(fn) and bool(owner) and not owner.endswith("<locals>")
+    if first.name == "cls" and is_in_class and _may_be_class(first.annotation):
         method = f"{owner.rpartition('.')[2]}.{raw_name(fn)}"
         raise TypeError(
             f"{label} is a class method without its class; take the decorator off and register it below "
             f"the class: {_registering(method, kind)}"
         )
+
+
+def _may_be_class(annotation: Any) -> bool:
+    """Return whether a parameter may take a class; one of another type is an argument of a static method."""
+    text = annotation if isinstance(annotation, str) else ""
+    if annotation in (EMPTY, Any, type) or text.rpartition(".")[2] in ("Any", "type"):
+        return True
+    return get_origin(annotation) is type or text.startswith(("type[", "Type["))
 
 
 @contextmanager
@@ -296,14 +350,22 @@ def _inspect(fn: Callable[..., Any], label: str, kind: str, *, is_provider: bool
         raise TypeError(f"{label} is a class; register a function, a method or an instance that can be called")
     if isinstance(fn, classmethod):
         raise TypeError(f"{label} is a class method that is not bound yet; register it as Class.{raw_name(fn)}")
+    if not is_provider and (kinds := _of_others([type(fn)])):
+        _frameworks.refuse_registered(kinds[0])
     if not callable(fn):
-        raise TypeError(f"{label} cannot be called, so it cannot be a {kind}")
+        name = type(fn).__name__
+        raise TypeError(f"an object of the class {name} cannot be called, so it cannot be a {kind}")
     if _is_dispatched(fn):
         raise TypeError(
             f"{label} is chosen by the type of its first argument (singledispatch), which a call gives by name; "
             f"register a function that takes the union of the types and calls it"
         )
     body = function_of(fn)
+    if hasattr(fn, "cache_parameters") and inspect.iscoroutinefunction(body):
+        raise TypeError(
+            f"{label} is `async` and has a functools.cache, which keeps a coroutine that can be awaited only "
+            f"once; keep the values that it returns in a dict of your own"
+        )
     is_generator = inspect.isasyncgenfunction(body) or inspect.isgeneratorfunction(body)
     if is_generator and not is_provider:
         raise TypeError(

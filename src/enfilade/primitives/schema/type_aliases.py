@@ -233,6 +233,35 @@ def substituted(value: Any, arguments: Mapping[Any, Any]) -> Any:
         return value
 
 
+def type_variables_of(annotation: Any) -> Iterator[tuple[type, dict[Any, Any]]]:
+    """Yield a class and its bases, each with its type variables and the types in their place."""
+    kind = get_origin(annotation) or annotation
+    arguments = dict(zip(getattr(kind, "__parameters__", ()), get_args(annotation), strict=False))
+    yield kind, arguments
+    for base in vars(kind).get("__orig_bases__", kind.__bases__):
+        if isinstance(get_origin(base) or base, type):
+            yield from type_variables_of(substituted(base, arguments))
+
+
+def annotation_of(kind: type, field: tuple[Any, str] | None) -> Any:
+    """Return a generic class with the type arguments that it has in the annotation of a field; else the class.
+
+    Args:
+        kind: the class; pydantic drops the arguments of classes that it does not know.
+        field: the class and the name of the field in which it stands.
+    """
+    if field is None or not getattr(kind, "__parameters__", ()):
+        return kind
+    owner, name = field
+    fields = getattr(owner, "__pydantic_fields__", None) or {}
+    try:
+        annotation = fields[name].annotation if name in fields else get_type_hints(owner)[name]
+    except (NameError, KeyError, TypeError):
+        return kind
+    written = [part for part in parts_of(annotation) if get_origin(part) is kind]
+    return written[0] if written and all(part == written[0] for part in written) else kind
+
+
 def typed_dict(name: str, items: Mapping[str, Any], options: ConfigDict) -> Any:
     """Return a `TypedDict` made of data (which type checkers cannot follow), with options for pydantic."""
     from typing_extensions import TypedDict  # with pydantic alone, which takes it on any version of Python

@@ -31,22 +31,38 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, ValidationError, from_json, to_json
 
 from enfilade.primitives.errors import ArgumentsError, NotAnObjectError
-from enfilade.primitives.registration_checks import reason_against, refuse_impossible, refuse_uncallable
+from enfilade.primitives.registration_checks import (
+    published_names,
+    reason_against,
+    refuse_impossible,
+    refuse_uncallable,
+)
 from enfilade.primitives.schema.annotations import allows_none
+from enfilade.primitives.schema.core_nodes import AnnotationError
 from enfilade.primitives.schema.core_schemas import for_arguments, validator_of
-from enfilade.primitives.schema.json_schema import describe_value
+from enfilade.primitives.schema.json_schema import describe_value, format_path
+from enfilade.primitives.schema.keyword_values import refuse_wrong_keywords
 from enfilade.primitives.schema.mcp_headers import check_headers, write_out_headers
 from enfilade.primitives.schema.portable import portable
 from enfilade.primitives.schema.schemas import TidySchema
 from enfilade.primitives.schema.signature import EMPTY, Parameter
-from enfilade.primitives.schema.type_aliases import typed_dict
+from enfilade.primitives.schema.type_aliases import UNIONS, typed_dict
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
-    from enfilade.primitives.values import repairs as _repairs, validation_messages as _messages
-else:  # loaded for errors only
+    from enfilade.primitives import type_errors as _type_errors
+    from enfilade.primitives.schema import unions as _unions
+    from enfilade.primitives.values import (
+        faults as _faults,
+        repairs as _repairs,
+        validation_messages as _messages,
+    )
+else:  # loaded for errors only, and for recursive types
     _messages = LazyModule("enfilade.primitives.values.validation_messages")
+    _faults = LazyModule("enfilade.primitives.values.faults")
     _repairs = LazyModule("enfilade.primitives.values.repairs")
+    _type_errors = LazyModule("enfilade.primitives.type_errors")
+    _unions = LazyModule("enfilade.primitives.schema.unions")
 
 # A long array of wrong items can have a million errors; reading all of them would cost more than the call.
 _MOST_ERRORS: Final = 1000
@@ -56,6 +72,8 @@ LARGE_ARGUMENTS: Final = 64 * 1024
 _MOST_UNKNOWN: Final = 20  # unknown names that errors list or count
 
 _REPEATING: Final = ("list", "tuple", "set", "frozenset", "dict")  # types in pydantic's core schema
+
+_TOO_DEEP: Final = "they are nested too deeply"
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -107,8 +125,12 @@ class ArgumentReader:
             schema = TidySchema().generate(self._core_schema)
         except Exception as error:  # pydantic or a type's own hook may raise anything
             raise TypeError(_type_error(fields, label, error)) from error
+        try:
+            refuse_wrong_keywords(schema, of_arguments=True)
+        except AnnotationError as error:
+            raise TypeError(f"{label}, {error}") from None
         self.schema = _tidied({**schema, "additionalProperties": True} if extra == "ignore" else schema)
-        self._validate = validator_of(self._core_schema, adapter).validate_json
+        self._validate = self._bounded(validator_of(self._core_schema, adapter).validate_json)
         refuse_uncallable(self.schema, self._validate, label, self.schema.get("required", ()))
         self._is_open = extra != "forbid"
 
@@ -143,7 +165,27 @@ class ArgumentReader:
     @cached_property
     def _validate_large(self) -> Callable[[bytes], Any]:
         """Validation that stops at the first wrong item of an array or map: an error is larger than its item."""
-        return validator_of(failing_fast(self._core_schema)).validate_json
+        return self._bounded(validator_of(failing_fast(self._core_schema)).validate_json)
+
+    def _bounded(self, validate: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+        """Return a validation that refuses arguments for which a recursive union would be tried too often."""
+        schema = self._core_schema
+        if schema["type"] != "definitions" or not (branching := _unions.Branching(schema)):
+            return validate
+
+        def validated(arguments: bytes) -> Any:
+            most = _unions.MOST_ATTEMPTS + len(arguments)
+            try:
+                values = from_json(arguments)
+            except ValueError:  # the validation says what is wrong
+                return validate(arguments)
+            if isinstance(values, dict):
+                for name, value in values.items():
+                    if isinstance(value, (dict, list)) and branching.attempts(value, most) > most:
+                        raise self._error([f"{format_path([name])} is nested too deeply for its alternatives"])
+            return validate(arguments)
+
+        return validated
 
     def _read_again(
         self, arguments: bytes, error: ValidationError, validate: Callable[[bytes], Any]
@@ -159,12 +201,13 @@ class ArgumentReader:
         try:
             values = from_json(arguments)
         except ValueError as unreadable:
-            raise self._error([f"they are not valid JSON: {unreadable}"]) from None
+            raise self._error([unreadable_json(unreadable)]) from None
         check_is_object(values, self._kind, self._name)
         for _ in _repairs.rounds(len(arguments)):
             if error.error_count() > _MOST_ERRORS:
-                raise self._error([f"they are wrong in {error.error_count()} places"]) from None
-            faults = _messages.faults_in(error.errors(include_url=False, include_input=False), values)
+                break
+            details = error.errors(include_url=False, include_input=False)
+            faults = _faults.faults_in(details, values, self._published_names)
             repaired = self._repaired(values, faults)
             if repaired is None:
                 break
@@ -176,8 +219,10 @@ class ArgumentReader:
                 raise self._depth_error() from None
             else:
                 return result
+        if error.error_count() > _MOST_ERRORS:
+            unlisted = max(unlisted, error.error_count())
         count = [f"they are wrong in {unlisted} places"] if unlisted else []
-        sentences = _messages.error_sentences(error, values, self.schema, self._kind)
+        sentences = self._sentences(error, values)
         raise self._error([*count, *sentences]) from None
 
     def _first_errors(self, arguments: bytes, error: ValidationError) -> ValidationError:
@@ -203,11 +248,9 @@ class ArgumentReader:
             self._validate(outline)
         except ValidationError as error:
             if any(details["type"] == "extra_forbidden" for details in _listed(error)):
-                raise self._error(
-                    _messages.error_sentences(error, from_json(outline), self.schema, self._kind)
-                ) from None
+                raise self._error(self._sentences(error, from_json(outline))) from None
 
-    def _repaired(self, values: Any, faults: Iterable[_messages.Fault]) -> Any:
+    def _repaired(self, values: Any, faults: Iterable[_faults.Fault]) -> Any:
         """Return arguments with what came as strings, and is no string, in its place; None if there is none."""
         return _repairs.repaired(values, (fault.path for fault in faults if not fault.in_key), self.schema)
 
@@ -215,11 +258,25 @@ class ArgumentReader:
         """Return the arguments that error_sentences are about."""
         return repaired
 
+    def _sentences(self, error: ValidationError, values: Any) -> list[str]:
+        return _messages.error_sentences(error, values, self.schema, self._kind, self._published_names)
+
+    @cached_property
+    def _published_names(self) -> _faults.PublishedNames:
+        return published_names(self._core_schema)
+
     def _depth_error(self) -> ArgumentsError:
-        return self._error(["they are nested too deeply"])
+        return self._error([_TOO_DEEP])
 
     def _error(self, sentences: list[str]) -> ArgumentsError:
         return ArgumentsError(f'Invalid arguments for {self._kind} "{self._name}": {"; ".join(sentences)}')
+
+
+def unreadable_json(error: ValueError) -> str:
+    """Return what is wrong with arguments that pydantic's parser does not read."""
+    if str(error).startswith("recursion limit"):  # of 200 levels (R-563)
+        return _TOO_DEEP
+    return f"they are not valid JSON: {error}"
 
 
 def check_is_object(values: Any, kind: str, name: str) -> None:
@@ -241,7 +298,7 @@ class StringReader(ArgumentReader):
     member of an Enum. For lists and objects it is their JSON.
     """
 
-    def _repaired(self, values: Any, faults: Iterable[_messages.Fault]) -> Any:
+    def _repaired(self, values: Any, faults: Iterable[_faults.Fault]) -> Any:
         faults = list(faults)
         parsed = super()._repaired(values, faults)
         spelled = dict(values if parsed is None else parsed)
@@ -316,7 +373,7 @@ def _field(parameter: Parameter, description: str | None) -> Any:
 
 def _description(annotation: Any, default: Any, from_docstring: str | None) -> str | None:
     """Return the description by precedence: `Annotated[T, "text"]`, `Field(description=)`, the docstring's."""
-    metadata = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    metadata = _marks(annotation)
     for mark in reversed(metadata):
         if isinstance(mark, str):
             return mark
@@ -324,6 +381,17 @@ def _description(annotation: Any, default: Any, from_docstring: str | None) -> s
         if isinstance(mark, FieldInfo) and mark.description:
             return mark.description
     return from_docstring
+
+
+def _marks(annotation: Any) -> tuple[Any, ...]:
+    """Return the marks in `Annotated[T, …]`, and those of the only type beside None in a union."""
+    if get_origin(annotation) is Annotated:
+        inner, *marks = get_args(annotation)
+        return (*_marks(inner), *marks)
+    if get_origin(annotation) not in UNIONS:
+        return ()
+    members = [member for member in get_args(annotation) if member is not type(None)]
+    return tuple(mark for mark in _marks(members[0]) if isinstance(mark, str)) if len(members) == 1 else ()
 
 
 def _tidied(schema: dict[str, Any]) -> dict[str, Any]:
@@ -342,4 +410,4 @@ def _type_error(fields: Mapping[str, Any], label: str, error: Exception) -> str:
             return f'{label}, parameter "{name}": {reason}'
     if type(error) is TypeError:  # about several of them
         return f"{label}: {error}"
-    return f"{label}: its parameters cannot be described in JSON Schema ({str(error).splitlines()[0]})"
+    return f"{label}: its parameters cannot be described in JSON Schema ({_type_errors.text_of_error(error)})"

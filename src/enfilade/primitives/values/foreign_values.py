@@ -12,9 +12,12 @@ import dataclasses
 import math
 from collections import UserString
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, Set, ValuesView
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+if TYPE_CHECKING:
+    from enfilade.primitives.schema.references import Step
 
 #: The reason why the rows of a table cannot be objects.
 SAME_NAME: Final = "two columns of a table have the same name"
@@ -30,8 +33,6 @@ _PLAINER: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
 )
 _PLAIN: Final = frozenset({str, int, float, bool, type(None), bytes})
 _DEPTH: Final = 50
-
-Step = str | int
 
 
 def is_attrs(kind: type) -> bool:
@@ -159,8 +160,22 @@ def children(value: Any) -> Iterator[tuple[Step, Any]]:
     elif hasattr(type(value), "model_fields"):
         yield from vars(value).items()
         yield from (value.__pydantic_extra__ or {}).items()
-    elif isinstance(value, msgspec.Struct) or is_attrs(type(value)):
+    elif (isinstance(value, msgspec.Struct) or is_attrs(type(value))) and missing_member(value) is None:
         yield from members_of(value).items()
+
+
+def missing_member(value: Any) -> str | None:
+    """Return the name of the first field that a dataclass, attrs object or Struct lacks; None if it has all."""
+    kind = type(value)
+    if dataclasses.is_dataclass(kind):
+        names = [(field.name, field.name) for field in dataclasses.fields(kind)]
+    elif isinstance(value, msgspec.Struct):
+        names = list(zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True))
+    elif is_attrs(kind):
+        names = [(attribute.name, attribute.alias) for attribute in kind.__attrs_attrs__]
+    else:
+        return None
+    return next((key for name, key in names if not hasattr(value, name)), None)
 
 
 def first_non_finite(value: Any, depth: int = 0) -> tuple[tuple[Step, ...], str] | None:

@@ -9,13 +9,10 @@ a `ReturnedValueError` with its path and the name of its type, because its repr 
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import msgspec
-
-from enfilade.primitives.errors import ReturnedValueError
+from enfilade.primitives.errors import EnfiladeError, ReturnedValueError
 from enfilade.startup.lazy import LazyModule, lazy_pattern
 
 if TYPE_CHECKING:
@@ -23,15 +20,20 @@ if TYPE_CHECKING:
 
     from enfilade.primitives.schema import json_schema as _phrases
     from enfilade.primitives.schema.references import Step
-    from enfilade.primitives.values import foreign_values as _foreign, serializer_gaps as _gaps
+    from enfilade.primitives.values import (
+        foreign_values as _foreign,
+        repeated_names as _repeated,
+        serializer_gaps as _gaps,
+    )
 else:
     pydantic_core = LazyModule("pydantic_core")
     _foreign = LazyModule("enfilade.primitives.values.foreign_values")
+    _repeated = LazyModule("enfilade.primitives.values.repeated_names")
     _gaps = LazyModule("enfilade.primitives.values.serializer_gaps")
     _phrases = LazyModule("enfilade.primitives.schema.json_schema")
 
-_to_json: Final = msgspec.json.Encoder().encode
-_from_json: Final = msgspec.json.Decoder().decode
+#: What errors call a value unless they are told.
+RETURNED: Final = "What it returned"
 _UNKNOWN: Final = "JSON cannot hold an object of type "
 _UNKNOWN_TYPE: Final = lazy_pattern(_UNKNOWN + r"([\w.<>]+)")
 _STRING: Final = frozenset({str})
@@ -46,8 +48,13 @@ _REASONS: Final = {
 }
 
 
-def json_bytes(value: Any) -> bytes:
+def json_bytes(value: Any, subject: str = RETURNED, *, may_repeat_names: bool = False) -> bytes:
     """Return the value as compact JSON; bytes become base64.
+
+    Args:
+        value: any value.
+        subject: what errors call it.
+        may_repeat_names: two members of an object may have one name; else this is an error.
 
     Raises:
         ReturnedValueError: JSON cannot hold the value; names the place and the type at fault.
@@ -56,9 +63,10 @@ def json_bytes(value: Any) -> bytes:
         if _gaps.holds_bytes_in_models(value):
             value = _gaps.without_models(value, encoded, fallback)
         data = _compact(value)
-        refuse_repeated_names(value, data)
+        if not may_repeat_names:
+            refuse_repeated_names(value, data, subject)
         return _standard(value, data)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = error
     try:
         # Once before, for the keys of dicts, and once after, for the members of dataclasses and models.
@@ -67,17 +75,18 @@ def json_bytes(value: Any) -> bytes:
             refuse_repeated_names(plainer, _compact(plainer))
         return pydantic_core.to_json(with_clean_text(_jsonable(plainer)), inf_nan_mode="null")
     except RecursionError:
-        raise encoding_error(reason, value) from reason
-    except (ValueError, TypeError) as error:
-        raise encoding_error(error, value) from error
+        raise encoding_error(reason, value, subject) from reason
+    except (ValueError, TypeError, AttributeError) as error:
+        raise encoding_error(error, value, subject) from error
 
 
-def refuse_repeated_names(value: Any, data: bytes) -> None:
+def refuse_repeated_names(value: Any, data: bytes, subject: str = RETURNED) -> None:
     """Refuse JSON in which an object has two members of one name: clients would read only one of them.
 
     Args:
         value: the value, which decides whether the JSON needs to be read at all.
         data: its JSON.
+        subject: what errors call it.
 
     Raises:
         ReturnedValueError: names the member.
@@ -87,32 +96,8 @@ def refuse_repeated_names(value: Any, data: bytes) -> None:
         return
     if kind is dict and _STRING.issuperset(map(type, value)) and _SCALARS.issuperset(map(type, value.values())):
         return
-    try:
-        # An object that lost a member is shorter. Numbers may be written otherwise, so this alone proves nothing.
-        if len(_to_json(_from_json(data))) == len(data):
-            return
-    except (ValueError, RecursionError):
-        pass
-    if path := _repeated_name(json.loads(data, object_pairs_hook=_Pairs)):
-        place = _phrases.format_path(path)
-        raise ReturnedValueError(
-            f"What it returned cannot be sent, at {place}: two keys or fields have this name in JSON"
-        )
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """The members of an object in JSON, with those that are repeated."""
-
-
-def _repeated_name(value: Any) -> tuple[Step, ...]:
-    """Return the path to the first member of an object that has the name of another; empty if there is none."""
-    if isinstance(value, _Pairs):
-        names = [name for name, _ in value]
-        repeated = next((name for index, name in enumerate(names) if name in names[:index]), None)
-        if repeated is not None:
-            return (repeated,)
-    steps: Any = value if isinstance(value, _Pairs) else enumerate(value) if isinstance(value, list) else ()
-    return next(((step, *path) for step, member in steps if (path := _repeated_name(member))), ())
+    if _repeated.may_repeat_names(value, len(data)):
+        _repeated.refuse_repeated_names_in(data, subject)
 
 
 def encoded(value: Any) -> Any:
@@ -173,6 +158,11 @@ def fallback(value: Any) -> Any:
     return plainer
 
 
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold a text: it cannot hold half of a surrogate pair, which JSON may have."""
+    return clean(text) is text
+
+
 def clean(text: str) -> str:
     """Return text that UTF-8 can hold: pairs of surrogates joined, single ones replaced."""
     if text.isascii():
@@ -200,24 +190,42 @@ def is_surrogate_error(error: Exception) -> bool:
     return "surrogates not allowed" in str(error)
 
 
-def encoding_error(error: Exception, value: Any = None) -> ReturnedValueError:
-    """Return the error that says why a value could not be serialized, and where, without showing the value."""
+def encoding_error(error: Exception, value: Any = None, subject: str = RETURNED) -> EnfiladeError:
+    """Return the error that says why a value could not be serialized, and where, without showing the value.
+
+    One with a text for the client, which a computed field or a serializer of the value raised, is that error.
+    """
     text = str(error) or type(error).__name__
     path: tuple[Step, ...] = ()
     if unknown := _UNKNOWN_TYPE.search(text):
-        path = _path_of_fault(value)
+        path, _ = _fault_in(value)
         why = f"{_UNKNOWN}{unknown[1]}"
     else:
         why = next((reason for fragment, reason in _REASONS.items() if fragment.lower() in text.lower()), "")
         if not why:
-            path = _path_of_fault(value)
+            if (raised := _raised_in(value)) is not None:
+                return raised
+            path, owner = _fault_in(value)
             why = _foreign.SAME_NAME if _foreign.SAME_NAME in text else "JSON cannot hold it"
+            if (name := _foreign.missing_member(owner)) is not None:
+                path, why = (*path, name), "the object has no such attribute; give it a value"
     where = f", at {_phrases.format_path(path)}" if path else ""
-    return ReturnedValueError(f"What it returned cannot be sent{where}: {why}")
+    return ReturnedValueError(f"{subject} cannot be sent{where}: {why}")
 
 
-def _path_of_fault(value: Any) -> tuple[Step, ...]:
-    """Return the path to the innermost value that cannot be serialized."""
+def _raised_in(value: Any) -> EnfiladeError | None:
+    """Return what a computed field or a serializer of a value raises for the client; JSON has only its text."""
+    try:
+        pydantic_core.to_jsonable_python(value, fallback=fallback)
+    except EnfiladeError as error:
+        return error
+    except Exception as error:
+        return error.__cause__ if isinstance(error.__cause__, EnfiladeError) else None
+    return None
+
+
+def _fault_in(value: Any) -> tuple[tuple[Step, ...], Any]:
+    """Return the path to the innermost value that cannot be serialized, and the value."""
     path: list[Step] = []
     while len(path) < _DEEPEST:
         for step, child in _foreign.children(value):
@@ -227,12 +235,12 @@ def _path_of_fault(value: Any) -> tuple[Step, ...]:
                 break
         else:
             break
-    return tuple(path)
+    return tuple(path), value
 
 
 def _is_writable(value: Any) -> bool:
     try:
         _compact(with_clean_text(_foreign.plain_values(value)))
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         return is_surrogate_error(error)
     return True

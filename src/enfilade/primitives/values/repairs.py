@@ -14,7 +14,15 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from enfilade.primitives.schema.references import Step, branches_of, descend, follow, types_of, value_at
+from enfilade.primitives.schema.references import (
+    SchemasByPath,
+    Step,
+    branches_of,
+    descend,
+    follow,
+    types_of,
+    value_at,
+)
 
 #: How often arguments are read again, because strings of JSON may contain further ones: at least, at most, and
 #: the limit of all bytes that are read.
@@ -39,11 +47,12 @@ def repaired(values: Any, paths: Iterable[tuple[Step, ...]], schema: Mapping[str
         schema: of the arguments.
     """
     result: Any = None
+    schemas = SchemasByPath(schema)
     for path in dict.fromkeys(paths):
         text = value_at(values, path)
         if not path or not isinstance(text, str):
             continue
-        subschema = descend(schema, path, schema)
+        subschema = schemas.at(path)
         target = _Target.from_schema(subschema, schema)
         value = target.meant_by(text)
         if value is text:

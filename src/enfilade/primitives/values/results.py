@@ -1,6 +1,6 @@
-"""From the value that a function returns to content blocks, and to the result of a tool without an output schema.
+"""From returned values to content blocks, results of tools without an output schema, and contents of resources.
 
-How a value is converted:
+How the value of a tool is converted:
 
 - `None`: a result without content;
 - a string: one text block, as it is;
@@ -15,12 +15,15 @@ How a value is converted:
 Objects of the official SDK are recognized by their classes (models of pydantic from a package called `mcp`); the
 package itself is never imported.
 
-Easy to get wrong: a result with `isError` reports a failure, so its structured content need not match the schema
-(R-514).
+Easy to get wrong:
+- A result with `isError` reports a failure, so its structured content need not match the schema (R-514).
+- None is not an empty resource. A function that returns `None` has most likely forgotten its `return`, and a
+  client must not be told that a resource exists and is empty (R-523).
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard, get_origin
@@ -34,9 +37,20 @@ from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.other_frameworks import advice_on_arguments, is_converted, refuse_value
 from enfilade.primitives.schema.type_aliases import parts_of
 from enfilade.primitives.values.json_encoding import clean, json_bytes
-from enfilade.primitives.values.media import Audio, File, Image, Media
-from enfilade.wire.content import Block, ContentBlock, EmbeddedResource, TextContent
+from enfilade.primitives.values.media import Audio, File, Image, Media, sniff_mime_type
+from enfilade.wire.content import (
+    AudioContent,
+    BlobResourceContents,
+    Block,
+    ContentBlock,
+    EmbeddedResource,
+    ImageContent,
+    ResourceContents,
+    TextContent,
+    TextResourceContents,
+)
 from enfilade.wire.message import Message
+from enfilade.wire.resources import ReadResourceResult
 from enfilade.wire.tools import CallToolResult
 
 if TYPE_CHECKING:
@@ -202,7 +216,8 @@ def block_of(value: Any) -> ContentBlock | None:
             return _with_clean_text(msgspec.convert(sdk_dict(value), ContentBlock))
         except msgspec.ValidationError as error:
             name = type(value).__name__
-            raise ReturnedValueError(f"A {name} was returned, which is no content block") from error
+            advice = "; return it alone, or the blocks of its content" if name == "CallToolResult" else ""
+            raise ReturnedValueError(f"A {name} was returned, which is no content block{advice}") from error
     return None
 
 
@@ -221,7 +236,7 @@ def blocks_in(value: Any) -> list[ContentBlock] | None:
         return []
     if (block := block_of(value)) is not None:
         return [block]
-    if isinstance(value, (list, tuple)) and any(map(_is_block, value)):
+    if isinstance(value, (list, tuple)) and any(map(is_block, value)):
         return [block_of(item) or TextContent(text=text_of(item)) for item in value]
     return None
 
@@ -275,7 +290,8 @@ def _is_content_class(annotation: Any) -> bool:
     return is_class and (issubclass(annotation, (Message, Media)) or is_sdk_class(annotation))
 
 
-def _is_block(value: Any) -> bool:
+def is_block(value: Any) -> bool:
+    """Return whether a value is a content block, or becomes one: ours, media, or the official SDK's."""
     return isinstance(value, (Block, Media)) or is_sdk_object(value)
 
 
@@ -290,3 +306,86 @@ def _with_clean_text(block: Any) -> ContentBlock:
             return msgspec.structs.replace(block, resource=msgspec.structs.replace(block.resource, text=text))
     unchanged: ContentBlock = block
     return unchanged
+
+
+# -- contents of resources -------------------------------------------------------------------------------------
+_BYTES = (bytes, bytearray, memoryview)
+
+
+def read_result(
+    value: Any, uri: str, mime_type: str | None, meta: Mapping[str, Any] | None = None
+) -> ReadResourceResult:
+    """Return the result of reading a resource, with bytes in base64 (R-520).
+
+    Args:
+        value: what its function returned.
+        uri: the requested URI.
+        mime_type: the media type of strings, bytes and data; guessed by default.
+        meta: the `_meta` of contents that have none of their own.
+
+    Raises:
+        ReturnedValueError: a resource cannot have this value.
+        ToolError: a file cannot be read.
+    """
+    if is_sdk_object(value) and type(value).__name__ == "ReadResourceResult":
+        value = msgspec.convert(sdk_dict(value), ReadResourceResult)
+    if isinstance(value, ReadResourceResult):
+        return value
+    value = as_list(value)
+    if isinstance(value, (list, tuple)) and any(map(_is_explicit, value)):
+        contents = [_contents_of(item, uri, mime_type) for item in value]
+    else:
+        contents = [_contents_of(value, uri, mime_type)]
+    return ReadResourceResult(contents=[_with_meta(item, meta) for item in contents] if meta else contents)
+
+
+def _with_meta(contents: ResourceContents, meta: Mapping[str, Any]) -> ResourceContents:
+    return contents if contents.meta is not UNSET else msgspec.structs.replace(contents, meta=dict(meta))
+
+
+def _contents_of(value: Any, uri: str, mime_type: str | None) -> ResourceContents:
+    if isinstance(value, str):
+        return TextResourceContents(uri=uri, mime_type=mime_type or "text/plain", text=clean(value))
+    if isinstance(value, _BYTES):
+        data = bytes(value)
+        guess = mime_type or sniff_mime_type(data) or "application/octet-stream"
+        return BlobResourceContents(uri=uri, mime_type=guess, blob=base64.b64encode(data).decode("ascii"))
+    if value is None:
+        raise ReturnedValueError("It returned nothing; raise ResourceNotFound where there is nothing to read")
+    return _explicit_contents(value, uri) or TextResourceContents(
+        uri=uri, mime_type=mime_type or "application/json", text=json_bytes(value).decode()
+    )
+
+
+def _explicit_contents(value: Any, uri: str) -> ResourceContents | None:
+    """Return the contents for a value of a protocol type, ours or the official SDK's; None for plain data."""
+    if is_sdk_object(value):
+        value = _from_sdk(sdk_dict(value), type(value).__name__)
+    if isinstance(value, EmbeddedResource):
+        value = value.resource
+    if isinstance(value, ResourceContents):
+        return value if value.text is UNSET else msgspec.structs.replace(value, text=clean(value.text))
+    if isinstance(value, Media):
+        return value.to_contents(uri)
+    if isinstance(value, (ImageContent, AudioContent)):
+        return BlobResourceContents(uri=uri, mime_type=value.mime_type, blob=value.data)
+    if isinstance(value, TextContent):
+        return TextResourceContents(uri=uri, mime_type="text/plain", text=clean(value.text))
+    return None
+
+
+def _from_sdk(members: Mapping[str, Any], name: str) -> Any:
+    kinds: tuple[Any, ...] = (TextContent | ImageContent | AudioContent | EmbeddedResource,)
+    if "type" not in members:
+        kinds = (TextResourceContents, BlobResourceContents)
+    for kind in kinds:
+        try:
+            return msgspec.convert(members, kind)
+        except msgspec.ValidationError:
+            continue
+    raise ReturnedValueError(f"It returned a {name}, which is nothing that a resource can hold")
+
+
+def _is_explicit(value: Any) -> bool:
+    kinds = (ResourceContents, EmbeddedResource, Media, ImageContent, AudioContent, TextContent, *_BYTES)
+    return isinstance(value, kinds) or is_sdk_object(value)

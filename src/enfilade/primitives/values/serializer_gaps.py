@@ -21,24 +21,31 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import chain
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 from pydantic_core import SchemaSerializer, core_schema, from_json
 
+from enfilade.primitives.other_frameworks import refuse_in_data
 from enfilade.primitives.schema.core_nodes import (
     MANY,
     ONE,
     Node,
     allows_more,
+    has_other_keys,
     holds_anything,
     is_own,
+    is_pydantics,
     nodes,
     takes_none,
+    writes_own_names,
 )
 from enfilade.primitives.schema.core_schemas import for_results, serializer_of
 from enfilade.primitives.values.foreign_values import children, is_attrs, plain_value
 
+# What pydantic raises for a class that names an unknown type, or that cannot be written.
+_UNREADABLE: Final = (TypeError, NameError, ValueError, PydanticUserError)
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _BYTES: Final = frozenset({bytes, bytearray})
 _LISTS: Final = frozenset({list, tuple, set, frozenset})
@@ -47,8 +54,12 @@ Encode = Callable[[Any], Any]
 
 
 def holds_bytes_in_models(value: Any) -> bool:
-    """Return whether a model with bytes is in a value, or is the value."""
-    if _is_without_objects(value):
+    """Return whether a model with bytes is in a value, or is the value.
+
+    Raises:
+        ReturnedValueError: the result of a tool is in it, or what another framework has for one.
+    """
+    if is_without_objects(value):
         return False
     seen: dict[bool, set[int]] = {False: set(), True: set()}  # by whether it was in a model; values may be cyclic
     waiting: list[tuple[list[Any], bool]] = [([value], False)]
@@ -60,12 +71,13 @@ def holds_bytes_in_models(value: Any) -> bool:
                 if in_model:
                     return True
                 continue
+            refuse_in_data(kind)
             new = [member for member in values if type(member) is kind and id(member) not in seen[in_model]]
             seen[in_model].update(map(id, new))
             is_model = hasattr(kind, "__pydantic_serializer__")
-            if (is_model or dataclasses.is_dataclass(kind)) and _traits(kind).is_changed:
+            if (is_model or dataclasses.is_dataclass(kind)) and traits_of(kind).is_changed:
                 return True
-            waiting.append((_members(kind, new), in_model or is_model))
+            waiting.append((members_of_kind(kind, new), in_model or is_model))
     return False
 
 
@@ -81,7 +93,7 @@ def without_models(value: Any, encode: Encode, fallback: Encode) -> Any:
     if kind in _SCALARS or not holds_bytes_in_models(value):
         return value
     is_dataclass = dataclasses.is_dataclass(kind)
-    if hasattr(kind, "__pydantic_serializer__") or (is_dataclass and _traits(kind).is_changed):
+    if hasattr(kind, "__pydantic_serializer__") or (is_dataclass and traits_of(kind).is_changed):
         return _written(_serializer(kind, encode), value, fallback)
     if kind is dict or is_dataclass:
         members = value.items() if kind is dict else children(value)
@@ -146,7 +158,7 @@ def _encoding_member(key: str, member: Any, any_type: _AnyEncoding, is_open: boo
     return member
 
 
-def _is_without_objects(value: Any) -> bool:
+def is_without_objects(value: Any) -> bool:
     """Return whether a value consists of Python's own scalars and containers: the fastest look at all of it."""
     try:
         marshal.dumps(value)
@@ -155,14 +167,14 @@ def _is_without_objects(value: Any) -> bool:
     return True
 
 
-def _members(kind: Any, values: list[Any]) -> list[Any]:
+def members_of_kind(kind: Any, values: list[Any]) -> list[Any]:
     """Return the members of values of one class that may be, or hold, models with bytes."""
     if kind is dict:
         return list(chain.from_iterable(owner.values() for owner in values))
     if kind in _LISTS:
         return list(chain.from_iterable(values))
     if hasattr(kind, "__pydantic_serializer__"):
-        traits = _traits(kind)
+        traits = traits_of(kind)
         members = [getattr(owner, name, None) for name in traits.fields for owner in values]
         if traits.allows_more:
             members += chain.from_iterable((owner.__pydantic_extra__ or {}).values() for owner in values)
@@ -179,25 +191,28 @@ class _Traits(NamedTuple):
         is_changed: it is written otherwise than by pydantic alone.
         fields: those that may hold anything.
         allows_more: its objects may have fields that it does not name.
+        may_repeat_names: the JSON of an object may have two members of one name, whatever is in these fields.
     """
 
     is_changed: bool
     fields: tuple[str, ...]
     allows_more: bool
+    may_repeat_names: bool
 
 
 @lru_cache(maxsize=256)
-def _traits(kind: type) -> _Traits:
+def traits_of(kind: type) -> _Traits:
     try:
         schema = _core_schema(kind)
         is_changed = for_results(schema) is not schema or _is_written_otherwise(kind, schema)
-    except (TypeError, NameError, ValueError):  # it names an unknown type, or cannot be written
-        return _Traits(False, (), False)
+    except _UNREADABLE:
+        return _Traits(False, (), False, True)
+    may_repeat = has_other_keys(schema) or writes_own_names(schema)
     if not holds_anything(schema):
-        return _Traits(is_changed, (), False)
+        return _Traits(is_changed, (), False, may_repeat)
     has_extras = hasattr(kind, "__pydantic_extra__") and any(allows_more(node) for node, _ in nodes(schema, None))
     names: Iterable[str] = getattr(kind, "__pydantic_fields__", ())
-    return _Traits(is_changed, tuple(names), has_extras)
+    return _Traits(is_changed, tuple(names), has_extras, may_repeat)
 
 
 @lru_cache(maxsize=256)
@@ -252,12 +267,14 @@ class _Fields(NamedTuple):
 
     Attributes:
         required: those that a model has in its `__dict__`.
+        nullable: those that are null in JSON if they are None.
         not_null: those whose type does not allow None.
         with_models: those that may hold models.
         with_items: those that may hold models, or containers with None in them.
     """
 
     required: frozenset[str]
+    nullable: tuple[str, ...]
     not_null: tuple[str, ...]
     with_models: tuple[str, ...]
     with_items: tuple[str, ...]
@@ -277,13 +294,14 @@ class UncheckedFields:
         # The required fields of classes without models in them; nearly every result is of such a class.
         self._flat = {kind: fields.required for kind, fields in self._classes.items() if not fields.with_models}
         self._has_models = any(fields.required for fields in self._classes.values())
+        self._are_written_plainly = not any(map(_is_written_by_author, (node for node, _ in nodes(schema, None))))
 
     def may_be_wrong(self, value: Any, data: bytes, has_null: bool) -> bool:
         """Return whether a value may differ from its type by a missing field or by None.
 
         Args:
             value: the value, which was validated.
-            data: its JSON. Where it is long, a check by the schema takes less time than a search.
+            data: its JSON. Where it is long, a check by the schema takes less time than a search of each object.
             has_null: its JSON has null somewhere.
         """
         if not has_null:
@@ -293,7 +311,38 @@ class UncheckedFields:
                 return not required <= value.__dict__.keys() if required else False
             if not self._has_models:
                 return False
-        return len(data) > _LONG or self._is_suspect(value, has_null)
+        if len(data) > _LONG:
+            return not (self._are_written_plainly and self._is_complete(value, data.count(b"null")))
+        return self._is_suspect(value, has_null)
+
+    def _is_complete(self, value: Any, nulls: int) -> bool:
+        """Return whether models surely have all fields, and all nulls in the JSON are those of nullable fields.
+
+        Args:
+            value: the value, of which all objects of a class are looked at together.
+            nulls: how often its JSON has null, in strings as well.
+        """
+        values = [value]
+        while values:
+            kinds: set[Any] = set(map(type, values))
+            members: list[Any] = []
+            for kind in kinds - _LEAVES:
+                owners = values if len(kinds) == 1 else [owner for owner in values if type(owner) is kind]
+                if (fields := self._classes.get(kind)) is not None:
+                    if fields.required and not all(fields.required <= owner.__dict__.keys() for owner in owners):
+                        return False
+                    for name in fields.nullable if nulls else ():
+                        nulls -= list(map(type, map(attrgetter(name), owners))).count(type(None))
+                    for name in fields.with_models:
+                        members += map(attrgetter(name), owners)
+                elif kind is dict:
+                    members += chain.from_iterable(owner.values() for owner in owners)
+                elif kind in _LISTS:
+                    members += chain.from_iterable(owners)
+                elif kind is not type(None):
+                    return False
+            values = members
+        return nulls == 0
 
     def _is_suspect(self, value: Any, has_null: bool, in_object: bool = False) -> bool:
         kind = type(value)
@@ -324,17 +373,33 @@ def _described(node: Node) -> tuple[type, _Fields] | None:
     if is_own(node):
         kind: Any = node["python_schema"]["cls"]
         names = getattr(kind, "__struct_fields__", None) or [field.name for field in kind.__attrs_attrs__]
-        return kind, _Fields(frozenset(), tuple(names), tuple(names), tuple(names))
+        return kind, _Fields(frozenset(), (), tuple(names), tuple(names), tuple(names))
     if node["type"] not in ("model", "dataclass"):
         return None
     fields = {"root": node["schema"]} if node.get("root_model") else _fields_of(node["schema"])
     sent = {name: field for name, field in fields.items() if not field.get("serialization_exclude")}
     return node["cls"], _Fields(
         frozenset(sent) if node["type"] == "model" else frozenset(),
+        tuple(name for name, field in sent.items() if _is_nullable(field)),
         tuple(name for name, field in sent.items() if not takes_none(field)),
         tuple(name for name, field in sent.items() if _holds(field, _MAY_HOLD_MODELS)),
         tuple(name for name, field in sent.items() if _holds(field, _MAY_HOLD_MODELS | _HOLD_ITEMS)),
     )
+
+
+def _is_nullable(field: Node) -> bool:
+    """Return whether a field is null in JSON if it is None; only of the plainest types is this said."""
+    while field["type"] in ("model-field", "dataclass-field", "default"):
+        field = field["schema"]
+    return bool(field["type"] == "nullable")
+
+
+def _is_written_by_author(node: Node) -> bool:
+    """Return whether a function of the author's, or the class of a value, decides what is written for it."""
+    writes = node.get("serialization") or {}
+    function = writes.get("function")
+    is_authors = function is not None and not is_pydantics(function)
+    return is_authors or writes.get("type") == "any" or "serialization_exclude_if" in node
 
 
 def _fields_of(schema: Any) -> dict[str, Node]:

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Never, NoReturn, cast, get_args, get_origin
 
 import msgspec
+from msgspec import Raw
 from pydantic import ConfigDict, TypeAdapter
 from pydantic_core import PydanticSerializationError, ValidationError, from_json
 
@@ -32,15 +33,19 @@ from enfilade.primitives.schema.core_nodes import (
     may_differ,
     may_repeat_names,
     may_write_none,
+    writes_own_names,
 )
 from enfilade.primitives.schema.core_schemas import for_results, serializer_of, validator_of
 from enfilade.primitives.schema.json_schema import SchemaChecker, format_path
+from enfilade.primitives.schema.keyword_values import refuse_wrong_keywords
 from enfilade.primitives.schema.portable import portable
 from enfilade.primitives.schema.references import object_schema, wrapped_schema
+from enfilade.primitives.schema.refused_annotations import refuse_no_type
 from enfilade.primitives.schema.schemas import TidySchema
 from enfilade.primitives.schema.signature import EMPTY
 from enfilade.primitives.schema.type_aliases import strip
 from enfilade.primitives.values.json_encoding import (
+    RETURNED,
     clean,
     encoded,
     encoding_error,
@@ -55,8 +60,11 @@ from enfilade.primitives.values.results import (
     ToolResult,
     UntypedWriter,
     as_list,
+    block_of,
+    blocks_of,
     declares_content,
     explicit_result,
+    is_block,
     refuse_problems,
     text_of_json,
 )
@@ -66,15 +74,27 @@ from enfilade.wire.content import TextContent
 from enfilade.wire.tools import CallToolResult
 
 if TYPE_CHECKING:
-    from enfilade.primitives.values import foreign_values as _foreign, serializer_gaps as _gaps
+    from enfilade.primitives import type_errors as _type_errors
+    from enfilade.primitives.values import (
+        foreign_values as _foreign,
+        repeated_names as _repeated,
+        serializer_gaps as _gaps,
+    )
 else:  # for values that fail validation, and for those of any type
     _foreign = LazyModule("enfilade.primitives.values.foreign_values")
+    _type_errors = LazyModule("enfilade.primitives.type_errors")
+    _repeated = LazyModule("enfilade.primitives.values.repeated_names")
     _gaps = LazyModule("enfilade.primitives.values.serializer_gaps")
 
 log = logging.getLogger("enfilade.primitives")
 
 _NOTHING: Final = (EMPTY, None, type(None), Any, object)
 _encode: Final = msgspec.json.Encoder().encode
+#: For the log, where an exception of a validator would look like one of the tool.
+_IN_VALIDATOR: Final = (
+    "It was raised by the validator of the result type, which is applied to what the tool returned. If that has "
+    "been validated before, annotate the result with a type without this validator"
+)
 
 
 def writer_for(
@@ -99,6 +119,11 @@ def writer_for(
         return UntypedWriter(structured=False)
     returns = without_input_required(returns)
     bare = strip(returns)
+    if bare not in (Never, NoReturn):
+        try:
+            refuse_no_type(returns)
+        except TypeError as error:
+            raise TypeError(f"{label}, the result: {error}") from None
     if any(bare is untyped for untyped in _NOTHING) or _needs_no_schema(bare) or declares_content(bare):
         why = "structured_output=True needs a return annotation that says what the data is"
     else:
@@ -107,7 +132,7 @@ def writer_for(
         except AnnotationError as error:
             raise TypeError(f"{label}, the result: {error}") from None
         except Exception as error:  # pydantic or a type's own hook may raise anything
-            why = f"its return annotation has no JSON Schema ({str(error).splitlines()[0]})"
+            why = f"its return annotation has no JSON Schema ({_type_errors.text_of_error(error)})"
         if structured is None:
             log.warning(
                 "%s: %s; its results are sent without an output schema. "
@@ -130,6 +155,7 @@ class TypedWriter:
         (inner,) = schema["prefixItems"]
         if "$defs" in schema:
             inner = {**inner, "$defs": schema["$defs"]}
+        refuse_wrong_keywords(inner, of_arguments=False)
         inner = portable(inner, sent=True)
         bare = object_schema(inner)
         self.schema: dict[str, Any] | None = bare or wrapped_schema(inner)
@@ -145,8 +171,10 @@ class TypedWriter:
         self._is_null_doubtful = b'"number"' in _encode(self.schema) or may_write_none(core_schema)
         self._unchecked = UncheckedFields(core_schema) if holds_objects(core_schema) else None
         self._may_repeat_names = may_repeat_names(core_schema)
-        # A value of exactly this class is neither an iterator nor a result.
-        self._kind = get_origin(returns) or returns
+        self._writes_own_names = writes_own_names(core_schema)
+        self._may_hold_blocks = _may_hold_blocks(inner)
+        # A value of exactly this class is neither an iterator nor a result, and has no blocks in it.
+        self._kind = None if self._may_hold_blocks else get_origin(returns) or returns
         self._plain = returns if returns in (str, int, bool, float) else None
 
     def write(self, value: Any) -> CallToolResult:
@@ -161,14 +189,17 @@ class TypedWriter:
             value = as_list(value)
             if (own_result := explicit_result(value, self._checker)) is not None:
                 return own_result
+            if self._may_hold_blocks and (own_result := _result_of_blocks(value)) is not None:
+                return own_result
             if hasattr(value, "reset_index"):  # of pandas; as a list it would lose the labels of its rows
                 value = self._table_value(value)
-        data = self._serialized(self._validated(value))
+        validated = self._validated(value)
+        data = self._serialized(validated)
         if self._may_repeat_names:
-            refuse_repeated_names(value, data)
+            self._refuse_repeated_names(validated[0], data)
         return CallToolResult(
             content=[TextContent(text=text_of_json(data))],
-            structured_content=msgspec.Raw(b'{"result":%b}' % data if self.wrapped else data),
+            structured_content=Raw(b'{"result":%b}' % data if self.wrapped else data),
         )
 
     def _table_value(self, table: Any) -> Any:
@@ -195,20 +226,20 @@ class TypedWriter:
                     continue
                 except ValueError as fault:
                     raise encoding_error(fault, value) from error
-            raise ReturnedValueError(self._mismatch(error)) from error
+            raise ReturnedValueError(self._mismatch(error, value)) from error
         except RecursionError as error:
             raise encoding_error(error) from error
+        except Exception as error:
+            error.add_note(_IN_VALIDATOR)
+            raise
 
     def _serialized(self, validated: Any) -> bytes:
         """Return the JSON of the value, checked where the serializer alone does not guarantee the schema."""
         try:
-            if self._core_schema is not None and _gaps.holds_bytes_in_models(validated[0]):
-                data = self._serialize_any(validated, by_alias=True, warnings="error", fallback=fallback)
-            else:
+            if self._core_schema is None:
                 data = self._serialize(validated, by_alias=True, warnings="error", fallback=fallback)
-                if self._core_schema is not None and (b"-" in data or b"_" in data):  # perhaps URL-safe base64
-                    refuse_repeated_names(validated, data)  # the function below joins equal keys
-                    data = self._serialize_any(validated, by_alias=True, warnings="error", fallback=fallback)
+            else:
+                data = self._serialized_with_any(validated)
             has_null = b"null" in data
             if not (self._may_differ or (has_null and self._is_null_doubtful)) and (
                 self._unchecked is None or not self._unchecked.may_be_wrong(validated[0], data, has_null)
@@ -218,6 +249,21 @@ class TypedWriter:
             data = self._serialize_again(validated, error)
         self._check(data, validated)
         return data[1:-1]
+
+    def _serialized_with_any(self, validated: Any) -> bytes:
+        """Return the JSON of a value with values of any type in it, and its bytes in the standard alphabet."""
+        if not _gaps.holds_bytes_in_models(validated[0]):
+            data = self._serialize(validated, by_alias=True, warnings="error", fallback=fallback)
+            if b"-" not in data and b"_" not in data:  # which URL-safe base64 may have
+                return data
+            self._refuse_repeated_names(validated[0], data[1:-1])  # the function below joins equal keys
+        return self._serialize_any(validated, by_alias=True, warnings="error", fallback=fallback)
+
+    def _refuse_repeated_names(self, validated: Any, data: bytes) -> None:
+        if self._writes_own_names:
+            _repeated.refuse_repeated_names_in(data, RETURNED)
+        else:
+            refuse_repeated_names(validated, data)
 
     def _check(self, data: bytes, validated: Any) -> None:
         try:
@@ -254,20 +300,17 @@ class TypedWriter:
                 )
             try:
                 return self._serialize(validated, by_alias=True, warnings="none", fallback=fallback)
-            except (ValueError, TypeError):  # such as NaT, which says that it is a date
+            except (ValueError, TypeError, AttributeError):  # such as NaT, which says that it is a date
                 plainer = _foreign.plain_values(validated)
                 return self._serialize(plainer, by_alias=True, warnings="none", fallback=fallback)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise encoding_error(error, validated[0]) from error
 
-    def _mismatch(self, error: ValidationError) -> str:
-        from enfilade.primitives.values.validation_messages import message_of  # loaded for errors only
+    def _mismatch(self, error: ValidationError, value: Any) -> str:
+        from enfilade.primitives.values.validation_messages import returned_sentences  # loaded for errors only
 
-        sentences = []
-        for details in error.errors(include_url=False)[:10]:
-            path = ("result", *details["loc"][1:]) if self.wrapped else details["loc"][1:]
-            actual = "" if details["type"] == "missing" else f", not {type(details['input']).__name__}"
-            sentences.append(f"{format_path(path) if path else 'it'} {message_of(details)}{actual}")
+        start = ("result",) if self.wrapped else ()
+        sentences = returned_sentences(error, (value,), start, self.schema or {})
         return f"The tool returned what its return annotation does not allow: {'; '.join(sentences)}"
 
 
@@ -282,7 +325,7 @@ class ExplicitSchemaWriter:
                 f'{label}: output_schema needs "type": "object" at its root, as older clients ask for (R-504)'
             )
         self.schema: dict[str, Any] | None = schema
-        self._checker = SchemaChecker(schema)
+        self._checker = SchemaChecker(schema, only_readable=True)
 
     def write(self, value: Any) -> CallToolResult:
         """Return the result for a value that matches the schema once it is JSON.
@@ -310,12 +353,18 @@ def _scalar_result(value: Any) -> CallToolResult | None:
     else:
         try:
             data = _encode(value)
-        except OverflowError:
+        except (OverflowError, ValueError):  # thousands of digits
             return None
         text = data.decode()
-    return CallToolResult(
-        content=[TextContent(text=text)], structured_content=msgspec.Raw(b'{"result":%b}' % data)
-    )
+    return CallToolResult(content=[TextContent(text=text)], structured_content=Raw(b'{"result":%b}' % data))
+
+
+def _result_of_blocks(values: Any) -> CallToolResult | None:
+    """Return the result for an array of anything with blocks in it, which are in its data, too; None without."""
+    if not isinstance(values, (list, tuple)) or not any(map(is_block, values)):
+        return None
+    data = b",".join(_encode(block_of(value)) if is_block(value) else json_bytes(value) for value in values)
+    return CallToolResult(content=blocks_of(values), structured_content=Raw(b'{"result":[%b]}' % data))
 
 
 def _table_value(value: Any) -> Any:
@@ -323,6 +372,14 @@ def _table_value(value: Any) -> Any:
         return _foreign.plain_value(value)
     except ValueError as error:
         raise encoding_error(error) from error
+
+
+def _may_hold_blocks(schema: Mapping[str, Any]) -> bool:
+    """Return whether a schema, or a member of its union, is that of an array of anything, which may be blocks."""
+    if branches := schema.get("anyOf"):
+        return any(map(_may_hold_blocks, branches))
+    limits = schema.keys() - {"type", "items", "title", "description"}
+    return schema.get("type") == "array" and not limits and not schema.get("items")
 
 
 def _needs_no_schema(annotation: Any) -> bool:

@@ -1,8 +1,14 @@
-"""Matches URIs against URI templates (RFC 6570): the values whose expansion would be the URI.
+"""URIs in one canonical form, and URI templates (RFC 6570) that they are matched against.
 
-Libraries for RFC 6570 expand templates; a server needs the reverse, which the RFC does not define. All operators
-are supported (`{x}`, `{+x}`, `{#x}`, `{.x}`, `{/x}`, `{;x}`, `{?x}`, `{&x}`), several variables in one expression
-and explosion (`{x*}`). A prefix (`{x:3}`) is refused, because the rest of its value cannot be recovered.
+Clients do not send back the exact text that was listed. Some write `%7e` for `~` or `%c3` for `%C3`, some do not
+escape letters outside ASCII, and neither a scheme nor the host of a web address has a case (RFC 3986 §6.2.2). So
+the canonical form is looked up, and the response has the URI as it was requested. In other schemes the host is
+often a value whose case matters.
+
+Libraries for RFC 6570 expand templates; a server needs the reverse, which the RFC does not define: the values
+whose expansion would be the URI. All operators are supported (`{x}`, `{+x}`, `{#x}`, `{.x}`, `{/x}`, `{;x}`,
+`{?x}`, `{&x}`), several variables in one expression and explosion (`{x*}`). A prefix (`{x:3}`) is refused,
+because the rest of its value cannot be recovered.
 
 Two extensions of the RFC: `{x*}` also takes several segments of a path, and the members of a query may come in
 any order.
@@ -17,10 +23,23 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from enfilade.primitives.uri.uris import MAX_URI_LENGTH, canonical, check_characters, check_scheme, lowered
+from enfilade.startup.lazy import lazy_pattern
+
+#: Nothing longer is looked up; this also bounds the work of matching.
+MAX_URI_LENGTH: Final = 8192
+
+_SCHEME: Final = lazy_pattern(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+_PAGE: Final = lazy_pattern(r"https?://([^/?#]+)", re.IGNORECASE)
+_ILLEGAL: Final = lazy_pattern(r"[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]|%(?![0-9A-Fa-f]{2})")
+_HOST: Final = lazy_pattern(r"(https?://(?:[^/?#]*@)?)([^/?#]*)")
+_ESCAPE_OR_UPPER: Final = lazy_pattern(r"(%[0-9A-F]{2})|[A-Z]+")
+_ESCAPE: Final = lazy_pattern(r"%([0-9A-Fa-f]{2})")
+_TO_ESCAPE: Final = lazy_pattern(r"[^\x21-\x7e]+")
+_UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 _EXPRESSION: Final = re.compile(r"\{([^{}]*)\}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -30,6 +49,96 @@ _OPERATORS: Final = "+#./;?&"
 _STOPS: Final = {"": "/?#", "/": "/?#", ".": "/?#.", ";": "/?#;"}
 # An exploded value includes the separators of its items.
 _STOPS_EXPLODED: Final = {"": "?#", "/": "?#", ".": "/?#"}
+
+
+def check_uri(uri: str) -> None:
+    """Refuse a text that is not an absolute URI (R-521).
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
+    if len(uri) > MAX_URI_LENGTH:
+        raise ValueError(f'"{uri[:60]}…" is longer than {MAX_URI_LENGTH} characters')
+    check_scheme(uri)
+    check_characters(uri, uri)
+
+
+def check_web_address(url: str) -> None:
+    """Check that a user can be sent to an address: a web address without credentials (R-544).
+
+    Raises:
+        ValueError: says what is wrong with it, and does not repeat credentials.
+    """
+    page = _PAGE.match(url)
+    if page is None:
+        raise ValueError("a page for the user to visit needs a web address, such as https://example.org/sign-in")
+    if "@" in page[1]:
+        raise ValueError("the address of a page for the user to visit must not hold credentials")
+    check_characters(url, url)
+
+
+def check_scheme(uri: str) -> None:
+    """Refuse a text that does not begin with a scheme.
+
+    Raises:
+        ValueError: shows the text with one.
+    """
+    if not _SCHEME.match(uri):
+        raise ValueError(f'"{uri}" is no URI: it needs a scheme, as in "resource://{uri.lstrip("/:")}"')
+
+
+def check_characters(text: str, uri: str) -> None:
+    """Refuse characters that a URI cannot have.
+
+    Args:
+        text: the part to check.
+        uri: the whole, for the error.
+
+    Raises:
+        ValueError: names the first such character and how to write it.
+    """
+    if bad := _ILLEGAL.search(text):
+        raise ValueError(f'"{uri}" is no URI: it contains {bad[0]!r}; write it as {_escaped(bad)}')
+
+
+@lru_cache(maxsize=64)  # each template of a server asks for that of the URI which is looked up
+def canonical(text: str) -> str:
+    """Return the canonical form of a URI, or of a part of one."""
+    if "%" in text:
+        text = _ESCAPE.sub(_unescaped, text)
+    if not text.isascii() or not text.isprintable() or " " in text:
+        text = _TO_ESCAPE.sub(_escaped, text)
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        return text
+    if not scheme[0].islower():
+        text = scheme[0].lower() + text[scheme.end() :]
+    if host := _HOST.match(text):
+        return host[1] + lowered(host[2]) + text[host.end() :]
+    return text
+
+
+def lowered(host: str) -> str:
+    """Return a host, or a part of one, in lower case; escapes stay in upper case."""
+    return host if host.islower() else _ESCAPE_OR_UPPER.sub(lambda piece: piece[1] or piece[0].lower(), host)
+
+
+def without_fragment(uri: str) -> str:
+    """Return a URI without its fragment, which identifies a part of the resource (RFC 3986 §3.5)."""
+    return uri.partition("#")[0]
+
+
+def _escaped(characters: re.Match[str]) -> str:
+    return "%" + characters[0].encode("utf-8", "replace").hex("%").upper()
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    """Return an unreserved character without its escape; other escapes in upper case."""
+    character = chr(int(escape[1], 16))
+    return character if character in _UNRESERVED else escape[0].upper()
+
+
+# -- templates -------------------------------------------------------------------------------------------------
 
 
 class Variable(NamedTuple):
@@ -154,6 +263,7 @@ class UriTemplate:
             end = expression.end()
             self._add_expression(expression[1], text[end:])
         self._add_text(text[end:])
+        self._texts = tuple(part.text for part in self._parts if isinstance(part, _Text))
 
     def __repr__(self) -> str:
         return f"UriTemplate({self.template!r})"
@@ -170,6 +280,8 @@ class UriTemplate:
         if len(uri) > MAX_URI_LENGTH:
             return None
         text = canonical(uri)
+        if not self._has_texts(text):
+            return None
         cut = self._last_cut(_Subject(text))
         if cut is None:
             return None
@@ -186,9 +298,21 @@ class UriTemplate:
             cut = cut.previous
         return {name: values[name] for name in self.variables if name in values}
 
+    def _has_texts(self, uri: str) -> bool:
+        """Whether a URI has all literal text in order, which most that do not match have not; this is cheap."""
+        if not uri.startswith(self._texts[0]):
+            return False
+        end = 0
+        for text in self._texts:
+            begin = uri.find(text, end)
+            if begin < 0:
+                return False
+            end = begin + len(text)
+        return True
+
     def _last_cut(self, subject: _Subject) -> _Cut | None:
         """Return the last part of a match of the whole URI, values as long as they can be; None without one."""
-        waiting: list[_Cut] = []
+        waiting: list[tuple[int, int, Iterator[int], _Cut | None]] = []  # with the ends to try, longest first
         lowest: dict[tuple[int, int], int] = {}
 
         def enter(part: int, start: int, previous: _Cut | None) -> None:
@@ -196,11 +320,16 @@ class UriTemplate:
                 # Ends that were tried from an earlier start within the same run of characters lead nowhere.
                 stop = lowest.get((part, ends.stop), ends.stop)
                 lowest[part, ends.stop] = min(ends.start, stop)
-                waiting.extend(_Cut(part, begin, end, previous) for end in range(ends.start, stop))
+                waiting.append((part, begin, reversed(range(ends.start, stop)), previous))
 
         enter(0, 0, None)
         while waiting:
-            cut = waiting.pop()
+            part, begin, ends, previous = waiting[-1]
+            end = next(ends, None)
+            if end is None:
+                waiting.pop()
+                continue
+            cut = _Cut(part, begin, end, previous)
             if cut.part + 1 < len(self._parts):
                 enter(cut.part + 1, cut.end, cut)
             elif cut.end == len(subject.text):

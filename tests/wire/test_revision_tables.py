@@ -4,7 +4,7 @@ import mcp_types.methods as official
 import msgspec
 import pytest
 
-from enfilade.wire.requests import METHODS, PARAMS, SERVER_METHODS
+from enfilade.wire.revision_tables import METHODS, PARAMS, SERVER_METHODS
 from enfilade.wire.revisions import ALL, EVERY, ONLY_1125, SINCE_0618, UNTIL_0618, Span
 
 NOT_IN_THE_PACKAGE = ("tasks/", "notifications/tasks/")

@@ -1,17 +1,34 @@
-"""The revisions that define each field of each type: the allow-list behind `projection.project` (R-501).
+"""The tables by revision: the methods with the types of their parameters, and the fields of each type.
 
-A row names the attributes that a type adds to those of its parents, grouped by the revisions that define them. A
-field without a row is sent to no peer, and a test fails for it, so that a forgotten field cannot leak.
+`PARAMS` and `METHODS` have the same keys, the methods of a client. `SERVER_METHODS` has those of the server.
+`FIELD_REVISIONS` is the allow-list behind `projection.project` (R-501). A row names the attributes that a type
+adds to those of its parents, grouped by the revisions that define them. A field without a row is sent to no peer,
+and a test fails for it, so that a forgotten field cannot leak.
 
-Easy to get wrong: the rows say what a peer *may* receive. What must not get lost although a revision has no field
-for it (a title, a sound) is rewritten by `downgrade.py` before fields are removed.
+Easy to get wrong:
+- 2026-07-28 has no requests from the server. Its `sampling/createMessage`, `roots/list` and `elicitation/create`
+  are sent in an `InputRequiredResult`, so their spans end before it (R-267).
+- The rows say what a peer *may* receive. What must not get lost although a revision has no field for it (a title,
+  a sound) is rewritten by `projection.REWRITES` before fields are removed.
 """
 
 from functools import cache
 from typing import Final
 
 from enfilade.wire import lifecycle
-from enfilade.wire.completion import CompleteResult, Completion
+from enfilade.wire.client_requests import (
+    CreateMessageRequest,
+    CreateMessageRequestParams,
+    ElicitationCompleteNotificationParams,
+    ElicitRequest,
+    ElicitRequestParams,
+    InputRequiredResult,
+    ListRootsRequest,
+    ModelHint,
+    ModelPreferences,
+    SamplingMessage,
+    ToolChoice,
+)
 from enfilade.wire.content import (
     Annotations,
     AudioContent,
@@ -25,22 +42,46 @@ from enfilade.wire.content import (
     ToolResultContent,
     ToolUseContent,
 )
-from enfilade.wire.elicitation import ElicitationCompleteNotificationParams, ElicitRequest, ElicitRequestParams
-from enfilade.wire.input_required import InputRequiredResult
-from enfilade.wire.message import CacheableResult, Message, NotificationParams, PaginatedResult, Result
+from enfilade.wire.lifecycle import InitializeRequestParams
+from enfilade.wire.message import (
+    CacheableResult,
+    Message,
+    NotificationParams,
+    PaginatedRequestParams,
+    PaginatedResult,
+    RequestParams,
+    Result,
+)
 from enfilade.wire.notifications import (
     CancelledNotificationParams,
     LoggingMessageNotificationParams,
     ProgressNotificationParams,
+    SetLevelRequestParams,
+    SubscriptionFilter,
+    SubscriptionsAcknowledgedNotificationParams,
+    SubscriptionsListenRequestParams,
 )
-from enfilade.wire.prompts import GetPromptResult, ListPromptsResult, Prompt, PromptArgument, PromptMessage
+from enfilade.wire.prompts import (
+    CompleteRequestParams,
+    CompleteResult,
+    Completion,
+    GetPromptRequestParams,
+    GetPromptResult,
+    ListPromptsResult,
+    Prompt,
+    PromptArgument,
+    PromptMessage,
+)
 from enfilade.wire.resources import (
     ListResourcesResult,
     ListResourceTemplatesResult,
+    ReadResourceRequestParams,
     ReadResourceResult,
     Resource,
     ResourceTemplate,
     ResourceUpdatedNotificationParams,
+    SubscribeRequestParams,
+    UnsubscribeRequestParams,
 )
 from enfilade.wire.revisions import (
     EVERY,
@@ -52,25 +93,94 @@ from enfilade.wire.revisions import (
     UNTIL_1125,
     Span,
 )
-from enfilade.wire.roots import ListRootsRequest
-from enfilade.wire.sampling import (
-    CreateMessageRequest,
-    CreateMessageRequestParams,
-    ModelHint,
-    ModelPreferences,
-    SamplingMessage,
-    ToolChoice,
-)
-from enfilade.wire.subscriptions import SubscriptionFilter, SubscriptionsAcknowledgedNotificationParams
 from enfilade.wire.tasks import (
+    CancelTaskRequestParams,
     CreateTaskResult,
+    GetTaskPayloadRequestParams,
+    GetTaskRequestParams,
     GetTaskResult,
     ListTasksResult,
     Task,
     TaskMetadata,
     TaskStatusNotificationParams,
 )
-from enfilade.wire.tools import CallToolResult, ListToolsResult, Tool, ToolAnnotations, ToolExecution
+from enfilade.wire.tools import (
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    Tool,
+    ToolAnnotations,
+    ToolExecution,
+)
+
+# -- methods ---------------------------------------------------------------------------------------------------
+
+_CLIENT: Final[dict[str, tuple[type[Message], Span]]] = {
+    "initialize": (InitializeRequestParams, UNTIL_1125),
+    "ping": (RequestParams, UNTIL_1125),
+    "server/discover": (RequestParams, SINCE_0728),
+    "tools/list": (PaginatedRequestParams, EVERY),
+    "tools/call": (CallToolRequestParams, EVERY),
+    "prompts/list": (PaginatedRequestParams, EVERY),
+    "prompts/get": (GetPromptRequestParams, EVERY),
+    "resources/list": (PaginatedRequestParams, EVERY),
+    "resources/templates/list": (PaginatedRequestParams, EVERY),
+    "resources/read": (ReadResourceRequestParams, EVERY),
+    "resources/subscribe": (SubscribeRequestParams, UNTIL_1125),
+    "resources/unsubscribe": (UnsubscribeRequestParams, UNTIL_1125),
+    "subscriptions/listen": (SubscriptionsListenRequestParams, SINCE_0728),
+    "completion/complete": (CompleteRequestParams, EVERY),
+    "logging/setLevel": (SetLevelRequestParams, UNTIL_1125),
+    "tasks/get": (GetTaskRequestParams, ONLY_1125),
+    "tasks/result": (GetTaskPayloadRequestParams, ONLY_1125),
+    "tasks/list": (PaginatedRequestParams, ONLY_1125),
+    "tasks/cancel": (CancelTaskRequestParams, ONLY_1125),
+    "notifications/initialized": (NotificationParams, UNTIL_1125),
+    "notifications/cancelled": (CancelledNotificationParams, EVERY),
+    "notifications/progress": (ProgressNotificationParams, UNTIL_1125),
+    "notifications/roots/list_changed": (NotificationParams, UNTIL_1125),
+    "notifications/tasks/status": (TaskStatusNotificationParams, ONLY_1125),
+}
+
+#: The type of the parameters of a client's request or notification.
+PARAMS: Final[dict[str, type[Message]]] = {method: params for method, (params, _) in _CLIENT.items()}
+
+#: The revisions that define a client's request or notification; to any other it is an unknown method (R-214).
+METHODS: Final[dict[str, Span]] = {method: span for method, (_, span) in _CLIENT.items()}
+
+#: Lists that a server answers although it offers nothing of the kind, by revision. Clients of these revisions
+#: request all lists whatever the capabilities are, and fail if one fails. In 2026-07-28 a list that is not
+#: offered is not found (R-213).
+EMPTY_LISTS: Final[dict[str, Span]] = dict.fromkeys(
+    ("prompts/list", "resources/list", "resources/templates/list"), UNTIL_1125
+)
+
+#: The revisions that define each kind of question to a client, as a request or within a result.
+CLIENT_REQUESTS: Final[dict[str, Span]] = {
+    "sampling/createMessage": EVERY,
+    "roots/list": EVERY,
+    "elicitation/create": SINCE_0618,
+}
+
+#: The revisions that define a request or notification of the server.
+SERVER_METHODS: Final[dict[str, Span]] = {
+    "ping": UNTIL_1125,
+    "sampling/createMessage": UNTIL_1125,
+    "roots/list": UNTIL_1125,
+    "elicitation/create": Span("2025-06-18", "2025-11-25"),
+    "notifications/cancelled": EVERY,
+    "notifications/progress": EVERY,
+    "notifications/message": EVERY,
+    "notifications/tools/list_changed": EVERY,
+    "notifications/prompts/list_changed": EVERY,
+    "notifications/resources/list_changed": EVERY,
+    "notifications/resources/updated": EVERY,
+    "notifications/subscriptions/acknowledged": SINCE_0728,
+    "notifications/elicitation/complete": ONLY_1125,
+    "notifications/tasks/status": ONLY_1125,
+}
+
+# -- fields ----------------------------------------------------------------------------------------------------
 
 _TASK: Final = "task_id status status_message created_at last_updated_at ttl poll_interval"
 

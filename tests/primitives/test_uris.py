@@ -2,7 +2,7 @@
 
 import pytest
 
-from enfilade.primitives.uri.uris import MAX_URI_LENGTH, canonical, check_uri
+from enfilade.primitives.uris import MAX_URI_LENGTH, canonical, check_uri
 
 SAME = {
     "scheme in capitals": ("HTTP://x/Y", "http://x/Y"),

@@ -1,1 +1,0 @@
-"""URIs of resources, and URI templates."""
