@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from enfilade.client.surface import Surface
-from enfilade.lint.comparison import compare
+from enfilade.lint.snapshot import compare
 
 
 def taking(part: dict[str, Any] | None, required: bool = False, **more: Any) -> Surface:

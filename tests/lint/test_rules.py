@@ -27,6 +27,11 @@ def with_argument(part: dict[str, Any], name: str = "a", **more: Any) -> dict[st
     return {"type": "object", "properties": {name: {"description": "It.", **part}}, **more}
 
 
+def branch(*names: str, **more: Any) -> dict[str, Any]:
+    members = {name: {"type": "integer", "description": "It."} for name in names}
+    return {"type": "object", "description": "It.", "properties": members, **more}
+
+
 def nested(levels: int) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "integer", "description": "It."}
     for _ in range(levels):
@@ -124,6 +129,16 @@ CASES: dict[str, tuple[str, Surface, str]] = {
     "a date-time in a result": (
         "schema-output-format",
         tools(tool(outputSchema=with_argument({"type": "string", "format": "date-time"}))),
+        "tool add",
+    ),
+    "nothing that fits both": (
+        "schema-overlap",
+        tools(tool(schema=with_argument({"oneOf": [branch("x"), branch("y")]}))),
+        "tool add",
+    ),
+    "an object that fits both": (
+        "schema-overlap",
+        tools(tool(schema=with_argument({"oneOf": [branch("x", required=["x"]), branch("x", "y")]}))),
         "tool add",
     ),
     "an array without items": ("schema-items", tools(tool(schema=with_argument({"type": "array"}))), "tool add"),
@@ -236,6 +251,35 @@ CASES: dict[str, tuple[str, Surface, str]] = {
 }
 
 HARMLESS = {
+    "branches that differ": tools(
+        tool(
+            schema=with_argument(
+                {"oneOf": [branch("x", required=["x"]), branch("y", required=["y"], additionalProperties=False)]}
+            )
+        )
+    ),
+    "branches with values of several types": tools(
+        tool(
+            schema=with_argument(
+                {
+                    "oneOf": [
+                        {
+                            "properties": {name: {"type": ["integer", "null"], "description": "It."}},
+                            "required": [name],
+                        }
+                        for name in ("x", "y")
+                    ]
+                }
+            )
+        )
+    ),
+    "branches that only exclude each other": tools(
+        tool(schema=with_argument({**branch("x", "y"), "oneOf": [{"required": ["x"]}, {"required": ["y"]}]}))
+    ),
+    "patterns of ECMA-262 alone": tools(
+        tool(schema=with_argument({"type": "string", "pattern": r"^(?<n>a)\k<n>[^]\0$"})),
+        tool("subtract", schema=with_argument({"type": "object", "patternProperties": {"[^]": {}}})),
+    ),
     "as it should be": tools(tool()),
     "as deep as may be": tools(tool(schema=nested(DEEPEST_SCHEMA))),
     "64 characters": tools(tool("a" * 64)),

@@ -9,7 +9,7 @@ import pytest
 
 from enfilade.lint import snapshot
 from enfilade.lint.findings import FAILING, FailOn, Finding, Severity, fails
-from enfilade.lint.run import Outcome, as_github, as_json, check
+from enfilade.lint.run import CheckOutcome, as_github, as_json, check
 from enfilade.testing import Command, ConnectError, Surface, connect, read_surface
 from support.servers import asking_server
 
@@ -54,18 +54,18 @@ def python(code: str) -> Command:
 
 
 @pytest.fixture(scope="module")
-def outcome_of_good_server() -> Outcome:
+def outcome_of_good_server() -> CheckOutcome:
     return asyncio.run(check(asking_server.app))
 
 
-def test_a_good_server_keeps_to_the_protocol_in_both_eras(outcome_of_good_server: Outcome) -> None:
+def test_a_good_server_keeps_to_the_protocol_in_both_eras(outcome_of_good_server: CheckOutcome) -> None:
     assert outcome_of_good_server.eras == ["stateless", "session"]
     assert {each.severity for each in outcome_of_good_server.findings} == {"warning", "note"}
     assert "argument-description" in {each.rule for each in outcome_of_good_server.findings}
     assert outcome_of_good_server.tokens > 0
 
 
-def test_the_tools_of_a_server_are_not_run(outcome_of_good_server: Outcome) -> None:
+def test_the_tools_of_a_server_are_not_run(outcome_of_good_server: CheckOutcome) -> None:
     calls: list[int] = []
     asking_server.app.add_tool(lambda: calls.append(1), name="bomb")
     try:
@@ -150,7 +150,7 @@ def test_what_is_no_snapshot_is_explained(text: str | None, said: str, tmp_path:
         snapshot.load(file)
 
 
-OUTCOME = Outcome(
+OUTCOME = CheckOutcome(
     surface=Surface(server={"name": "X"}),
     eras=["session"],
     tokens=7,

@@ -39,6 +39,13 @@ def test_plain(mcp_connect):
             return client.protocol_version
     assert asyncio.run(scenario()) == "2025-11-25"
 
+@pytest.mark.mcp(era="session", transport="memory")
+async def test_one_of_each(mcp_client):
+    assert mcp_client.protocol_version == "2025-11-25"
+
+def test_not_async(mcp_client):
+    raise AssertionError("it must not be run")
+
 @pytest.mark.mcp(eras="session", transports="memory")
 async def test_that_fails(mcp_client):
     assert "mine" == "other"
@@ -51,6 +58,13 @@ import pytest
 
 @pytest.mark.mcp(eras=["future"])
 async def test_wrong(mcp_client):
+    pass
+""",
+    "test_misspelt.py": """
+import pytest
+
+@pytest.mark.mcp(tranports=["http"])
+async def test_misspelt(mcp_client):
     pass
 """,
 }
@@ -148,13 +162,20 @@ def test_tests_run_once_for_each_era_and_transport(project: Path) -> None:
     said = run_pytest(project, "-v", "test_project.py")
     for passed in (
         *(f"test_each[{era}-{way}]" for era in ("stateless", "session") for way in ("memory", "http")),
-        *("test_some[session-memory]", "test_some[session-stdio]", "test_apart"),
+        *(
+            "test_some[session-memory]",
+            "test_some[session-stdio]",
+            "test_apart",
+            "test_one_of_each[session-memory]",
+        ),
         *(f"test_plain[{era}-{way}]" for era in ("stateless", "session") for way in ("memory", "http")),
     ):
         assert f"test_project.py::{passed} PASSED" in said, said
     assert "test_that_fails[session-memory] FAILED" in said
     assert "ExceptionGroup" not in said
-    assert "1 failed, 11 passed" in said
+    assert "1 failed, 12 passed, 4 errors" in said
+    assert said.count("mcp_client needs `async def`: write `async def test_not_async(...)`") >= 4, said
+    assert "it must not be run" not in said
 
 
 def test_a_project_chooses_by_its_ini_file_and_a_mistake_is_explained(project: Path) -> None:
@@ -164,6 +185,8 @@ def test_a_project_chooses_by_its_ini_file_and_a_mistake_is_explained(project: P
         "test_project.py::test_each[session-memory]"
     ]
     assert "there is no 'future' among eras of mcp_client; choose from stateless, session" in said
+    assert "test_misspelt: the mark mcp has no option 'tranports'; did you mean transports=?" in said
+    assert "pluggy" not in said
 
 
 def test_pytest_finds_it_by_itself() -> None:
@@ -176,7 +199,7 @@ def test_who_does_not_use_it_loads_nothing() -> None:
     code += "print(*sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert set(done.stdout.split()) <= {
-        *("enfilade", "enfilade._version", "enfilade.testing", "enfilade.testing.pytest_plugin"),
+        *("enfilade", "enfilade.testing", "enfilade.testing.pytest_plugin"),
     }
 
 
@@ -232,3 +255,34 @@ def test_the_mark_takes_what_connect_takes_and_the_app_may_be_a_host(project: Pa
     (project / "test_hosted.py").write_text(HOSTED, encoding="utf-8")
     said = run_pytest(project, "test_hosted.py")
     assert "8 passed" in said, said
+
+
+IDENTIFIED = """
+import pytest
+from enfilade import Context, MCPApp
+from enfilade.auth import Principal
+
+ADA = Principal("ada", "https://issuer.test", claims={"groups": ["staff"]})
+
+@pytest.fixture
+def mcp_app():
+    app = MCPApp("Marked")
+
+    @app.tool
+    def groups(ctx: Context) -> list[str]:
+        assert ctx.principal == ADA
+        return ctx.principal.claims["groups"]
+
+    return app
+
+@pytest.mark.mcp(principal=ADA)
+async def test_groups(mcp_client):
+    assert (await mcp_client.call_tool("groups", {})).structured_content == {"result": ["staff"]}
+"""
+
+
+def test_the_mark_takes_a_principal(project: Path) -> None:
+    """B7: with its issuer and claims, in each era and over each transport that has one."""
+    (project / "test_identified.py").write_text(IDENTIFIED, encoding="utf-8")
+    said = run_pytest(project, "test_identified.py")
+    assert "4 passed" in said, said

@@ -8,53 +8,21 @@ reported only if the schema alone proves it, and nothing is reported behind a re
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import jsonschema_rs
 
-from enfilade.primitives.schema.json_schema import refuse_elsewhere
-from enfilade.primitives.schema.portable import KNOWN_FORMATS
-from enfilade.primitives.schema.references import Schema, map_subschemas, subschemas, walk
-from enfilade.primitives.schema.regex_dialect import is_portable
-
-#: Formats whose texts, as many languages write them, are refused by others.
-OFTEN_BROKEN: Final = ("date-time", "duration", "regex", "time")
-#: Keywords of 2020-12 and earlier drafts, and `nullable`, which validators accept because of OpenAPI.
-KNOWN_KEYWORDS: Final = frozenset(
-    {
-        *(
-            "$anchor",
-            "$comment",
-            "$defs",
-            "$dynamicAnchor",
-            "$dynamicRef",
-            "$id",
-            "$ref",
-            "$schema",
-            "$vocabulary",
-        ),
-        *(
-            "$recursiveAnchor",
-            "$recursiveRef",
-            "additionalItems",
-            "additionalProperties",
-            "allOf",
-            "anyOf",
-            "const",
-        ),
-        *("contains", "contentEncoding", "contentMediaType", "contentSchema", "default", "definitions"),
-        *("dependencies", "dependentRequired", "dependentSchemas", "deprecated", "description", "else", "enum"),
-        *("examples", "exclusiveMaximum", "exclusiveMinimum", "format", "if", "items", "maxContains", "maximum"),
-        *("maxItems", "maxLength", "maxProperties", "minContains", "minimum", "minItems", "minLength"),
-        *("minProperties", "multipleOf", "not", "nullable", "oneOf", "pattern", "patternProperties"),
-        *("prefixItems", "properties", "propertyNames", "readOnly", "required", "then", "title", "type"),
-        *("unevaluatedItems", "unevaluatedProperties", "uniqueItems", "writeOnly"),
-    }
-)
+from enfilade.primitives.schema.json_schema import refuse_elsewhere, without_unreadable_pattern
+from enfilade.primitives.schema.references import Schema, follow, map_subschemas, subschemas, walk
 
 #: Keywords with schemas for nested values, which add a level of depth.
 _INWARD: Final = frozenset({"properties", "items", "additionalProperties", "patternProperties", "prefixItems"})
+#: Branches of a `oneOf` that are tried.
+_MOST_BRANCHES: Final = 20
+#: A value of each type.
+_PLAIN: Final = {"string": "a", "integer": 1, "number": 1, "boolean": True, "array": [], "object": {}}
 #: Keywords with further schemas for the same value.
 _SAME_VALUE: Final = frozenset({"anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentSchemas"})
 #: Lower and upper bounds, and whether equal ones exclude every value.
@@ -85,13 +53,7 @@ def children(schema: Schema, path: str = "") -> Iterator[tuple[str, str, Schema]
 
 
 def located(schema: Schema, skip: frozenset[str] = frozenset(), path: str = "") -> Iterator[tuple[str, Schema]]:
-    """Yield a schema and all its subschemas, each with its path.
-
-    Args:
-        schema: the schema.
-        skip: keywords whose subschemas are not visited.
-        path: the path of the schema itself.
-    """
+    """Yield a schema and its subschemas, but for those of the keywords to skip, each with its path."""
     yield path, schema
     for key, inner_path, subschema in children(schema, path):
         if key not in skip:
@@ -153,66 +115,24 @@ def invalidity(schema: Schema) -> str | None:
     """Return why a schema is not valid (2020-12 unless it names another draft); None if it is."""
     if any(not target.startswith("#") for target in references(schema)):
         return None  # another rule reports this
-    try:
-        # Not `meta.validate`: it would fetch the URL in `$schema`, which is not trusted.
-        jsonschema_rs.validator_for(dict(schema), retriever=refuse_elsewhere)
-    except ValueError as error:
-        return str(getattr(error, "message", error)).splitlines()[0]
-    return None
-
-
-def foreign_patterns(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the path and the text of each regular expression that is invalid in ECMA-262."""
-    for path, subschema in located(schema):
-        properties = subschema.get("patternProperties")
-        for pattern in (subschema.get("pattern"), *(properties if isinstance(properties, Mapping) else ())):
-            if isinstance(pattern, str) and not is_portable(pattern):
-                yield path, pattern
-
-
-def unknown_formats(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the path and the name of each format that validators do not know."""
-    for path, subschema in located(schema):
-        if isinstance(subschema.get("format"), str) and subschema["format"] not in KNOWN_FORMATS:
-            yield path, subschema["format"]
-
-
-def often_broken_formats(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the path and the name of each format that results often violate."""
-    for path, subschema in located(schema):
-        if subschema.get("format") in OFTEN_BROKEN:
-            yield path, subschema["format"]
-
-
-def unknown_keywords(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the path and the name of each keyword that is in no draft; `x-…` is allowed."""
-    for path, subschema in located(schema):
-        for keyword in subschema:
-            if keyword not in KNOWN_KEYWORDS and not keyword.startswith("x-"):
-                yield path, keyword
-
-
-def wrong_defaults(schema: Schema) -> Iterator[str]:
-    """Yield the path of each default that is invalid by its own schema."""
-    definitions = _without("default", _definitions(schema))
-    for path, subschema in located(schema):
-        if "default" in subschema and not _fits(
-            subschema["default"], {**definitions, **_without("default", subschema)}
-        ):
-            yield path
-
-
-def arrays_without_items(schema: Schema) -> Iterator[str]:
-    """Yield the path of each array without a schema for its items."""
-    for path, subschema in located(schema):
-        kind = subschema.get("type")
-        if (kind == "array" or (isinstance(kind, list) and "array" in kind)) and "items" not in subschema:
-            yield path
+    readable: Schema | None = schema
+    reason = ""
+    while readable is not None:
+        try:
+            # Not `meta.validate`: it would fetch the URL in `$schema`, which is not trusted.
+            jsonschema_rs.validator_for(dict(readable), retriever=refuse_elsewhere)
+            return None
+        except jsonschema_rs.ValidationError as error:
+            reason = error.message
+            readable = without_unreadable_pattern(readable, error)
+        except ValueError as error:
+            return str(error).splitlines()[0]
+    return reason.splitlines()[0]
 
 
 def contradictions(schema: Schema) -> Iterator[tuple[str, str]]:
     """Yield the path of each schema that no value can match, and the reason."""
-    definitions = _definitions(schema)
+    definitions = definitions_of(schema)
     for path, subschema in located(schema, skip=frozenset({"not", "if"})):  # there it may be intended
         yield from ((path, reason) for reason in _contradictions(subschema, definitions))
 
@@ -245,7 +165,7 @@ def _contradictions(subschema: Schema, definitions: dict[str, Any]) -> Iterator[
 
 def odd_choices(schema: Schema) -> Iterator[tuple[str, str]]:
     """Yield the path of each enum with invalid or duplicate values, and the problem."""
-    definitions = _definitions(schema)
+    definitions = definitions_of(schema)
     for path, subschema in located(schema):
         values = subschema.get("enum")
         if not isinstance(values, list):
@@ -295,7 +215,7 @@ def _described_names(schema: Schema) -> frozenset[str] | None:
     return frozenset(names)
 
 
-def _definitions(schema: Schema) -> dict[str, Any]:
+def definitions_of(schema: Schema) -> dict[str, Any]:
     return {key: schema[key] for key in ("$schema", "$defs", "definitions") if key in schema}
 
 
@@ -309,23 +229,64 @@ def _required(schema: Schema) -> list[str]:
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
+def overlaps(schema: Schema) -> Iterator[tuple[str, str]]:
+    """Yield the path of each `oneOf` that refuses an object because several branches allow it, and the object.
+
+    Only the smallest objects of its branches are tried. What fits several may be intended where the branches only
+    exclude each other, so each has to describe a property.
+    """
+    definitions = definitions_of(schema)
+    for path, subschema in located(schema, skip=frozenset({"not", "if"})):
+        branches = subschema.get("oneOf")
+        if not isinstance(branches, list) or not 1 < len(branches) <= _MOST_BRANCHES:
+            continue
+        resolved = [follow(branch, schema) for branch in branches]
+        if not all(isinstance(branch.get("properties"), Mapping) and branch["properties"] for branch in resolved):
+            continue
+        any_of = {**{key: value for key, value in subschema.items() if key != "oneOf"}, "anyOf": branches}
+        for example in map(_smallest, resolved):
+            if example is None or fits(example, {**definitions, **subschema}):
+                continue
+            if fits(example, {**definitions, **any_of}):
+                yield path, json.dumps(example, ensure_ascii=False)
+                break
+
+
+def _smallest(schema: Schema) -> dict[str, Any] | None:
+    """Return an object with nothing but the required properties of a schema; None if their values are unknown."""
+    example = {}
+    for name in _required(schema):
+        member = schema["properties"].get(name)
+        if not isinstance(member, Mapping):
+            return None
+        if "const" in member:
+            example[name] = member["const"]
+        elif isinstance(member.get("enum"), list) and member["enum"]:
+            example[name] = member["enum"][0]
+        elif isinstance(member.get("type"), str) and member["type"] in _PLAIN:
+            example[name] = _PLAIN[member["type"]]
+        else:
+            return None
+    return example
+
+
 def _number(value: Any) -> int | float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _without(key: str, schema: Schema) -> dict[str, Any]:
+def without(key: str, schema: Schema) -> dict[str, Any]:
     """Return a schema without a keyword, in its subschemas as well."""
     return map_subschemas(
-        {name: value for name, value in schema.items() if name != key}, lambda subschema: _without(key, subschema)
+        {name: value for name, value in schema.items() if name != key}, lambda subschema: without(key, subschema)
     )
 
 
 def _fits_beside(value: Any, key: str, subschema: Schema, definitions: Mapping[str, Any]) -> bool:
     """Return whether a value is valid by a schema without one of its keywords."""
-    return _fits(value, {**definitions, **{name: member for name, member in subschema.items() if name != key}})
+    return fits(value, {**definitions, **{name: member for name, member in subschema.items() if name != key}})
 
 
-def _fits(value: Any, schema: Schema) -> bool:
+def fits(value: Any, schema: Schema) -> bool:
     try:
         validator = jsonschema_rs.validator_for(dict(schema), retriever=refuse_elsewhere, validate_formats=True)
         return validator.is_valid(value)

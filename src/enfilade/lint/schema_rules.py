@@ -1,15 +1,17 @@
-"""Rules for the schemas of arguments and results, based on `schema_facts`."""
+"""Rules for the schemas of arguments and results; what they have in common is in `schema_facts`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from enfilade.client.surface import Surface
 from enfilade.lint import schema_facts as facts
 from enfilade.lint.findings import Hits, Rule, Severity
 from enfilade.lint.surface_rules import label
+from enfilade.primitives.schema.portable import KNOWN_FORMATS
 from enfilade.primitives.schema.references import Schema
+from enfilade.primitives.schema.regex_dialect import is_portable
 
 DEEPEST_SCHEMA: Final = 5
 MAX_EXCERPT: Final = 60  # characters of a foreign text in a finding
@@ -17,6 +19,22 @@ MAX_EXCERPT: Final = 60  # characters of a foreign text in a finding
 _INPUT: Final = ("inputSchema",)
 _OUTPUT: Final = ("outputSchema",)
 _COMBINATIONS: Final = ("anyOf", "oneOf", "allOf", "not", "enum", "if")
+#: Formats whose texts, as many languages write them, are refused by others.
+_OFTEN_BROKEN: Final = ("date-time", "duration", "regex", "time")
+#: Keywords of 2020-12 and earlier drafts, and `nullable`, which validators accept because of OpenAPI.
+_KNOWN_KEYWORDS: Final = frozenset(
+    (
+        *("$anchor", "$comment", "$defs", "$dynamicAnchor", "$dynamicRef", "$id", "$recursiveAnchor"),
+        *("$recursiveRef", "$ref", "$schema", "$vocabulary", "additionalItems", "additionalProperties"),
+        *("allOf", "anyOf", "const", "contains", "contentEncoding", "contentMediaType", "contentSchema"),
+        *("default", "definitions", "dependencies", "dependentRequired", "dependentSchemas", "deprecated"),
+        *("description", "else", "enum", "examples", "exclusiveMaximum", "exclusiveMinimum", "format", "if"),
+        *("items", "maxContains", "maxItems", "maxLength", "maxProperties", "maximum", "minContains"),
+        *("minItems", "minLength", "minProperties", "minimum", "multipleOf", "not", "nullable", "oneOf"),
+        *("pattern", "patternProperties", "prefixItems", "properties", "propertyNames", "readOnly", "required"),
+        *("then", "title", "type", "unevaluatedItems", "unevaluatedProperties", "uniqueItems", "writeOnly"),
+    )
+)
 
 Problems = Iterator[tuple[str, str]]  # the path in a schema, and the problem
 
@@ -24,15 +42,7 @@ Problems = Iterator[tuple[str, str]]  # the path in a schema, and the problem
 def schema_rule(
     id: str, severity: Severity, why: str, fix: str, *, members: tuple[str, ...] = _INPUT + _OUTPUT
 ) -> Callable[[Callable[[Schema], Problems]], Rule]:
-    """Return a decorator that turns a function of one schema into a rule.
-
-    Args:
-        id: as in `Rule`.
-        severity: as in `Rule`.
-        why: as in `Rule`.
-        fix: as in `Rule`.
-        members: the members of a tool whose schemas are checked.
-    """
+    """Return a decorator that turns a function of one schema into a rule for these members of each tool."""
 
     def decorate(find: Callable[[Schema], Problems]) -> Rule:
         def find_in_tools(surface: Surface) -> Hits:
@@ -73,7 +83,8 @@ def is_object(schema: Schema) -> Problems:
 @schema_rule(
     "schema-never",
     "error",
-    why="No value fits, so the tool can never be called; and clients refuse an enum without values.",
+    why="No value fits: the tool cannot be called if such an argument is required, the argument cannot be given "
+    "if it is optional, and a result like this is always refused. Clients refuse an enum without values.",
     fix="change the keywords so that they allow a value, or remove those that exclude each other",
 )
 def satisfiable(schema: Schema) -> Problems:
@@ -88,6 +99,17 @@ def satisfiable(schema: Schema) -> Problems:
 )
 def choices(schema: Schema) -> Problems:
     yield from facts.odd_choices(schema)
+
+
+@schema_rule(
+    "schema-overlap",
+    "warning",
+    why="oneOf allows a value that fits exactly one branch, so a call or result that fits two is refused.",
+    fix="use anyOf, or a required property by whose value the branches differ",
+)
+def overlaps(schema: Schema) -> Problems:
+    for path, example in facts.overlaps(schema):
+        yield path, f"has a oneOf that refuses {_excerpt(example)}, since several of its branches allow it"
 
 
 @schema_rule(
@@ -108,8 +130,10 @@ def required(schema: Schema) -> Problems:
     fix="remove it, move it to the description, or prefix its name with x-",
 )
 def keywords(schema: Schema) -> Problems:
-    for path, keyword in facts.unknown_keywords(schema):
-        yield path, f"has the keyword {_excerpt(keyword)}"
+    for path, subschema in facts.located(schema):
+        for keyword in subschema:
+            if keyword not in _KNOWN_KEYWORDS and not keyword.startswith("x-"):
+                yield path, f"has the keyword {_excerpt(keyword)}"
 
 
 @schema_rule(
@@ -178,8 +202,11 @@ def depth(schema: Schema) -> Problems:
     fix="write it without (?P<…>), (?i), \\A, \\Z and the like; or check it in the tool and describe it",
 )
 def patterns(schema: Schema) -> Problems:
-    for path, pattern in facts.foreign_patterns(schema):
-        yield path, f"has the pattern {_excerpt(pattern)}"
+    for path, subschema in facts.located(schema):
+        properties = subschema.get("patternProperties")
+        for pattern in (subschema.get("pattern"), *(properties if isinstance(properties, Mapping) else ())):
+            if isinstance(pattern, str) and not is_portable(pattern):
+                yield path, f"has the pattern {_excerpt(pattern)}"
 
 
 @schema_rule(
@@ -189,8 +216,12 @@ def patterns(schema: Schema) -> Problems:
     fix="remove the default, or allow it (null by anyOf with type null)",
 )
 def defaults(schema: Schema) -> Problems:
-    for path in facts.wrong_defaults(schema):
-        yield path, "has a default that its own schema refuses"
+    definitions = facts.without("default", facts.definitions_of(schema))
+    for path, subschema in facts.located(schema):
+        if "default" in subschema:
+            schema_of_value = {**definitions, **facts.without("default", subschema)}
+            if not facts.fits(subschema["default"], schema_of_value):
+                yield path, "has a default that its own schema refuses"
 
 
 @schema_rule(
@@ -200,8 +231,9 @@ def defaults(schema: Schema) -> Problems:
     fix="describe the form of the text in the description",
 )
 def formats(schema: Schema) -> Problems:
-    for path, name in facts.unknown_formats(schema):
-        yield path, f"has the format {_excerpt(name)}"
+    for path, subschema in facts.located(schema):
+        if isinstance(subschema.get("format"), str) and subschema["format"] not in KNOWN_FORMATS:
+            yield path, f"has the format {_excerpt(subschema['format'])}"
 
 
 @schema_rule(
@@ -212,8 +244,9 @@ def formats(schema: Schema) -> Problems:
     members=_OUTPUT,
 )
 def output_formats(schema: Schema) -> Problems:
-    for path, name in facts.often_broken_formats(schema):
-        yield path, f"has the format {name}"
+    for path, subschema in facts.located(schema):
+        if subschema.get("format") in _OFTEN_BROKEN:
+            yield path, f"has the format {subschema['format']}"
 
 
 @schema_rule(
@@ -223,8 +256,10 @@ def output_formats(schema: Schema) -> Problems:
     fix='add "items", also beside "prefixItems"; {} allows any value',
 )
 def items(schema: Schema) -> Problems:
-    for path in facts.arrays_without_items(schema):
-        yield path, "is an array without items"
+    for path, subschema in facts.located(schema):
+        kind = subschema.get("type")
+        if (kind == "array" or (isinstance(kind, list) and "array" in kind)) and "items" not in subschema:
+            yield path, "is an array without items"
 
 
 def _excerpt(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A client with scripted answers, for tests of a server: the public names of `enfilade.client`.
+"""For tests of a server: a client with scripted answers (`enfilade.client`), and an authorization server.
 
 Each name is imported when it is first read.
 
@@ -8,12 +8,11 @@ imported here.
 
 from typing import TYPE_CHECKING, Any
 
+from enfilade import _lazy_exports, _lazy_value
+
 if TYPE_CHECKING:
-    from enfilade.client.arguments import (
-        ArgumentError as ArgumentError,
-        read_arguments as read_arguments,
-    )
     from enfilade.client.connect import Connect as Connect, ConnectError as ConnectError, connect as connect
+    from enfilade.client.json_values import ArgumentError as ArgumentError, read_arguments as read_arguments
     from enfilade.client.recording_client import (
         Connected as Connected,
         LogMessage as LogMessage,
@@ -27,41 +26,28 @@ if TYPE_CHECKING:
         cancel as cancel,
         decline as decline,
     )
-    from enfilade.client.surface import (
-        Surface as Surface,
-        read_surface as read_surface,
-    )
+    from enfilade.client.surface import Surface as Surface, read_surface as read_surface
     from enfilade.client.targets import Command as Command
+    from enfilade.testing.issuer import Issuer as Issuer
 
 #: The public names by module. Type checkers read the imports above.
-_EXPORTS = {
-    "enfilade.client.arguments": ("ArgumentError", "read_arguments"),
-    "enfilade.client.connect": ("Connect", "ConnectError", "connect"),
-    "enfilade.client.recording_client": ("Connected", "LogMessage", "Report"),
-    "enfilade.client.scripted_answers": (
-        "Answer",
-        "OutOfAnswersError",
-        "Question",
-        "accept",
-        "cancel",
-        "decline",
-    ),
-    "enfilade.client.surface": ("Surface", "read_surface"),
-    "enfilade.client.targets": ("Command",),
-}
-_LAZY_EXPORTS = dict(sorted((name, module) for module, names in _EXPORTS.items() for name in names))
+_LAZY_EXPORTS = _lazy_exports(
+    {
+        "enfilade.client.json_values": "ArgumentError read_arguments",
+        "enfilade.client.connect": "Connect ConnectError connect",
+        "enfilade.client.recording_client": "Connected LogMessage Report",
+        "enfilade.client.scripted_answers": "Answer OutOfAnswersError Question accept cancel decline",
+        "enfilade.client.surface": "Surface read_surface",
+        "enfilade.client.targets": "Command",
+        "enfilade.testing.issuer": "Issuer",
+    }
+)
 
 if not TYPE_CHECKING:  # type checkers would accept every name
     __all__ = list(_LAZY_EXPORTS)
 
     def __getattr__(name: str) -> Any:
-        if name not in _LAZY_EXPORTS:
-            raise AttributeError(f"module 'enfilade.testing' has no attribute {name!r}")
-        import importlib
-
-        value = getattr(importlib.import_module(_LAZY_EXPORTS[name]), name)
-        globals()[name] = value
-        return value
+        return _lazy_value(name, _LAZY_EXPORTS, globals())
 
 
 def __dir__() -> list[str]:

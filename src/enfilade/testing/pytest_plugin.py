@@ -12,8 +12,9 @@ not change tests without its fixtures.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
+from inspect import iscoroutinefunction, signature
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,8 @@ _TRANSPORTS: Final = ("memory", "stdio", "http")
 
 #: The fixture by which a test is run once for each era and transport.
 _PARAMETRIZED: Final = "mcp_era"
+#: Parameters of `connect` that are no options of the mark; `era` stands for `eras`, as does `transport`.
+_NOT_MARKED: Final = frozenset({"target", "era", "transport", "options"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,8 +55,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test with a client once for each era and transport."""
     if _PARAMETRIZED not in metafunc.fixturenames:
         return
-    marker = metafunc.definition.get_closest_marker("mcp")
-    options = {} if marker is None else marker.kwargs
+    options = _marked(metafunc.definition)
+    _check_names(metafunc.definition.name, options)
     if "transports" not in options and options.get("headers"):  # only HTTP has headers
         options = {**options, "transports": ["http"]}
     eras = _chosen("eras", options.get("eras"), metafunc.config.getini("mcp_eras"), _ERAS)
@@ -68,12 +71,48 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.definition.add_marker(pytest.mark.parametrize("anyio_backend", ["asyncio"], ids=ids))
 
 
+def _marked(item: pytest.Item) -> dict[str, Any]:
+    """Return the options of the mark `mcp` of a test. `era` and `transport` are other names for one of each."""
+    marker = item.get_closest_marker("mcp")
+    options = {} if marker is None else {**marker.kwargs}
+    for name in ("era", "transport"):
+        if name in options:
+            if f"{name}s" in options:
+                pytest.fail(
+                    f"{item.name}: the mark mcp has {name}= and {name}s=; give one of them", pytrace=False
+                )
+            options[f"{name}s"] = options.pop(name)
+    return options
+
+
+def _check_names(test: str, options: Mapping[str, Any]) -> None:
+    """Refuse an option of the mark that neither `connect` nor the official client has."""
+    if not options.keys() - {"eras", "transports"}:
+        return
+    from difflib import get_close_matches
+
+    from enfilade.client.connect import connect, require_client
+
+    require_client()
+    from mcp import Client
+
+    own = ["eras", "transports", *(name for name in signature(connect).parameters if name not in _NOT_MARKED)]
+    known = {*own, *signature(Client).parameters}
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, own, 1)
+            hint = (
+                f"did you mean {near[0]}=?" if near else f"it takes {', '.join(own)}, and options of mcp.Client"
+            )
+            pytest.fail(f"{test}: the mark mcp has no option {name!r}; {hint}", pytrace=False)
+
+
 def _chosen(option: str, value: Any, default: Sequence[str], choices: Sequence[str]) -> Sequence[str]:
     chosen = [value] if isinstance(value, str) else default if value is None else list(value)
     unknown = [name for name in chosen if name not in choices]
     if unknown or not chosen:
         problem = f"no {option}" if not chosen else f"no {unknown[0]!r} among {option}"
-        raise pytest.UsageError(f"there is {problem} of mcp_client; choose from {', '.join(choices)}")
+        pytest.fail(f"there is {problem} of mcp_client; choose from {', '.join(choices)}", pytrace=False)
     return chosen
 
 
@@ -108,8 +147,7 @@ def mcp_connect(request: pytest.FixtureRequest, mcp_app: Any, mcp_era: str, mcp_
     """`async with mcp_connect(answers=[...]) as client`, in any event loop of asyncio."""
     from enfilade.client.connect import connect
 
-    marker = request.node.get_closest_marker("mcp")
-    options = {} if marker is None else {**marker.kwargs}
+    options = _marked(request.node)
     for name in ("eras", "transports"):
         options.pop(name, None)
     transport = mcp_transport if _is_app(mcp_app) else None
@@ -122,7 +160,18 @@ def _is_app(target: Any) -> bool:
 
 
 def _check_runner(request: pytest.FixtureRequest) -> None:
-    """Fail if pytest-asyncio runs the test: its event loop is not the client's, so each call would hang."""
+    """Fail if the test cannot await the client.
+
+    It is no `async def`; or pytest-asyncio runs it, whose event loop is not the client's: each call would hang.
+    """
+    function = getattr(request.function, "hypothesis", None)
+    function = request.function if function is None else function.inner_test
+    if not iscoroutinefunction(function) and "mcp_client" in signature(function).parameters:
+        pytest.fail(
+            f"mcp_client needs `async def`: write `async def {request.function.__name__}(...)` and await the "
+            "calls; a test that runs an event loop itself takes mcp_connect",
+            pytrace=False,
+        )
     if "pytest_asyncio" in sys.modules and request.node.get_closest_marker(
         "asyncio"
     ):  # auto mode sets the mark as well

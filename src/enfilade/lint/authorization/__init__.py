@@ -1,0 +1,1 @@
+"""`enfilade auth check`: what a client finds at a server that wants a token, step by step."""
