@@ -6,13 +6,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from mcp import MCPError
 from mcp.types import CreateMessageResult, TextContent
 
 import enfilade
-from enfilade import MCPApp
+from enfilade import Context, MCPApp
 from enfilade.loading import LoadError
 from enfilade.testing import (
     Command,
@@ -53,6 +54,34 @@ async def ordered(**options: Any) -> Any:
     async with connect(asking_server.app, **options) as client:
         result = await client.call_tool("order", {"item": "tea"})
         return client, result.structured_content
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_result_that_the_client_cannot_parse_is_an_error_that_says_so(era: Any) -> None:
+    app = MCPApp("deep")
+
+    @app.tool
+    def deep() -> list[Any]:
+        value: list[Any] = []
+        for _ in range(199):
+            value = [value]
+        return value
+
+    async def call() -> None:
+        async with connect(app, era=era) as client:
+            await client.call_tool("deep", {})
+
+    with pytest.raises(MCPError, match="cannot read this response: it is nested too deeply for its parser"):
+        asyncio.run(call())
+
+
+def test_an_option_that_nothing_takes_is_named() -> None:
+    async def misspelled() -> None:
+        async with connect(MCPApp(), eras="session"):
+            pass
+
+    with pytest.raises(TypeError, match=r"^connect\(\) has no argument 'eras'; is it 'era'\?$"):
+        asyncio.run(misspelled())
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -100,6 +129,80 @@ def test_running_out_of_answers_names_the_question(era: Any) -> None:
 def test_an_answer_that_is_none_is_the_tests_own_mistake(era: Any) -> None:
     with pytest.raises(TypeError, match="42 answers no question"):
         asyncio.run(ordered(era=era, answers=[42]))
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_value_alone_is_that_of_a_form_with_one_field(era: Any) -> None:
+    app = MCPApp()
+
+    @app.tool
+    async def ask(ctx: Context) -> list[Any]:
+        text = await ctx.elicit("Name?", str)
+        choice = await ctx.elicit("Sure?", bool)
+        several = await ctx.elicit("Which?", list[Literal["a", "b"]])
+        return [text.data, choice.data, several.data]
+
+    async def scenario() -> Any:
+        answers = [accept("Ada"), accept(False), accept(["b"])]
+        async with connect(app, era=era, answers=answers) as client:
+            return (await client.call_tool("ask")).structured_content
+
+    assert asyncio.run(scenario()) == {"result": ["Ada", False, ["b"]]}
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_value_alone_for_a_form_of_several_fields_says_what_to_write(era: Any) -> None:
+    with pytest.raises(TypeError, match=r'the form has 6 fields: write accept\(\{"name": \.\.\., "amount": '):
+        asyncio.run(ordered(era=era, answers=[accept("Ada")]))
+
+
+WRONG_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "one answer": ({"answers": accept({"a": 1})}, r"answers= takes a list, such as \[accept\({\.\.\.}\)\]"),
+    "fields": ({"answers": {"a": 1}}, r"answers= takes a list"),
+    "one reply": ({"sampling": "x"}, r'sampling= takes a list, such as \["reply"\]'),
+    "one root": ({"roots": "/tmp"}, r"roots= takes a list of directories: \[folder\]"),
+    "number of roots": ({"roots": 5}, r"roots= takes a list"),
+    "timeout of text": ({"timeout": "5"}, r"timeout= takes a number of seconds, such as 5, or None; not str"),
+    "negative timeout": ({"timeout": -1}, r"timeout= takes a number of seconds above 0"),
+    "list of headers": ({"headers": ["a"]}, r"headers= takes a dict of texts"),
+    "headers of numbers": ({"headers": {"a": 1}}, r"headers= takes a dict of texts"),
+    "principal of a number": (
+        {"principal": 5},
+        r"principal= takes a Principal, or a .*, not int",
+    ),
+    "path of a number": ({"path": 5}, r"path= takes a text, not int"),
+    "level": ({"log_level": "loud"}, r"there is no log level 'loud'; use debug, info, "),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_OPTIONS)
+def test_an_option_of_another_type_says_what_to_give(case: str) -> None:
+    options, said = WRONG_OPTIONS[case]
+
+    async def scenario() -> None:
+        async with connect(MCPApp(), **options):
+            raise AssertionError
+
+    with pytest.raises((TypeError, ValueError), match=said):
+        asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("target", "command"),
+    [
+        ("server.py", r'\["python", "server\.py"\]'),
+        ("python -m office", r'\["python", "-m", "office"\]'),
+        ("localhost:8000/mcp", "begins with http://"),
+        ("", r'\["python", "server\.py"\]'),
+    ],
+)
+def test_a_text_that_is_no_url_says_what_to_give(target: str, command: str) -> None:
+    async def scenario() -> None:
+        async with connect(target):
+            raise AssertionError
+
+    with pytest.raises(ValueError, match=command):
+        asyncio.run(scenario())
 
 
 def test_answers_that_nobody_asked_for_can_be_seen() -> None:
@@ -276,5 +379,65 @@ def test_over_stdio_tools_from_elsewhere_are_missed() -> None:
 
 def test_without_the_official_client_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mcp", None)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "enfilade\[dev\]"'):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "enfilade\[client\]"'):
         asyncio.run(_connected(asking_server.app))
+
+
+#: The status and `WWW-Authenticate` of a response, and what the error says.
+REFUSED: dict[tuple[int, str], str] = {
+    (
+        400,
+        "",
+    ): "it answers 400 Bad Request; if it needs a token, send one by --header 'Authorization: Bearer ...'",
+    (
+        401,
+        'Bearer realm="x"',
+    ): "it answers 401 Unauthorized (WWW-Authenticate: Bearer); send a token that it accepts",
+    (
+        403,
+        'Bearer error="insufficient_scope", error_description="This needs the scope a"',
+    ): "it answers 403 Forbidden (WWW-Authenticate: Bearer): This needs the scope a; it may need another token",
+    (
+        403,
+        'Bearer error="insufficient_scope", scope="a b"',
+    ): "it answers 403 Forbidden (WWW-Authenticate: Bearer): insufficient_scope; send a token with these scopes",
+    (403, ""): "it answers 403 Forbidden; it may need another token, by --header 'Authorization: Bearer ...'",
+    (404, ""): "it answers 404 Not Found; is the path of its endpoint in the URL, such as /mcp?",
+    (418, ""): "it answers 418 I'm a Teapot",
+    (500, ""): "it answers 500 Internal Server Error; its log may say why",
+    (503, ""): "it answers 503 Service Unavailable; the server behind this address may not run",
+    (599, ""): "it answers 599 an error; its log may say why",
+}
+
+
+@pytest.mark.parametrize("era", [*ERAS, "auto"])
+@pytest.mark.parametrize(
+    ("refusal", "said"), REFUSED.items(), ids=[f"{status} {challenge}" for status, challenge in REFUSED]
+)
+def test_a_refused_client_is_told_the_status_and_the_way_out(
+    refusal: tuple[int, str], said: str, era: Any
+) -> None:
+    status, challenge = refusal
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (head := await reader.readuntil(b"\r\n\r\n")).startswith(b"POST"):
+            lines = head.lower().split(b"\r\n")
+            await reader.readexactly(
+                next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
+            )
+            header = f"www-authenticate: {challenge}\r\n" if challenge else ""
+            writer.write(f"HTTP/1.1 {status} -\r\n{header}content-length: 0\r\n\r\n".encode())
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        try:
+            async with connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp", era=era):
+                raise AssertionError("it is not reached")
+        finally:
+            server.close()
+
+    with pytest.raises(ConnectError) as caught:
+        asyncio.run(scenario())
+    failure = "refused the request" if status in (401, 403, 503) else "cannot be reached"
+    assert f"/mcp {failure}: {said}" in str(caught.value)

@@ -5,8 +5,17 @@ from contextlib import ExitStack
 
 import pytest
 
-from clients.drivers import DRIVERS, STDIO, Driver, PlayScript, Report, ServerLocation, drive, location_name
-from support import tooling
+from clients.drivers import (
+    DRIVERS,
+    STDIO,
+    Driver,
+    PlayScript,
+    Report,
+    ServerLocation,
+    drive,
+    installed,
+    location_name,
+)
 from support.proxy import recording_app
 from support.servers.processes import ROOT
 from support.stores.matrix import Cell, Cells, chosen_cells
@@ -70,12 +79,4 @@ def location(request: pytest.FixtureRequest) -> ServerLocation:
 
 @pytest.fixture(params=DRIVERS, ids=lambda driver: driver.name)
 def driver(request: pytest.FixtureRequest) -> Driver:
-    """Return a client that is installed; one that is not is skipped, or a failure where tools are required."""
-    chosen: Driver = request.param
-    try:
-        chosen.command()
-    except tooling.ToolMissing as missing:
-        if tooling.required():
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
-    return chosen
+    return installed(request.param)

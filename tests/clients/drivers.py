@@ -53,6 +53,13 @@ class Driver:
         return [tooling.python_v1() if self.program.endswith("v1.py") else sys.executable]
 
 
+def installed(driver: Driver) -> Driver:
+    """Return a client that is installed; one that is not is skipped, or a failure where tools are required."""
+    with tooling.or_skip():
+        driver.command()
+    return driver
+
+
 DRIVERS = [
     Driver("python-v1", "python/python_v1.py", SESSIONS),
     Driver("python-v2-legacy", "python/python_v2.py", SESSIONS, "legacy"),

@@ -21,13 +21,9 @@ from support.harness import Serving
 )
 def test_the_refusal_is_an_oauth_error(package: str, module: str, error: str) -> None:
     """RFC 6749 §5.2: all that the client asks beside the endpoint has a form that it can read."""
-    try:
+    with tooling.or_skip():
         tooling.node_package(package)
         command = [tooling.node(), "--import", (HERE / "node" / "resolve.mjs").as_uri()]
-    except tooling.ToolMissing as missing:
-        if tooling.required():
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
     with Serving(MCPApp("open")) as server:
         url = f"http://127.0.0.1:{server.port}/mcp"
         done = subprocess.run(

@@ -12,7 +12,9 @@ Easy to get wrong:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import importlib
+import inspect
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,31 +22,49 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, Type
 
 from enfilade.client.scripted_answers import Answers, Script
 from enfilade.client.targets import (
+    ClientTransport,
     Command,
     ConnectionOptions,
     OpenedServer,
     Target,
-    Transport,
     choose_transport,
     opened,
 )
+from enfilade.loading import what_hides
+from enfilade.primitives.errors import refuse_arguments
+from enfilade.wire.notifications import SEVERITY
 from enfilade.wire.revisions import STATELESS
 
 if TYPE_CHECKING:
+    import httpx2
+
     from enfilade.client.recording_client import Connected
+    from enfilade.client.refusals import RefusedPost
+    from enfilade.serving.principal import Principal
 
 Era: TypeAlias = Literal["stateless", "session", "auto"]
 
 #: The mode of `mcp.Client` by era. `auto` negotiates, where a pinned revision would not ask the server.
 _MODES: Final = {"stateless": "auto", "session": "legacy", "auto": "auto"}
 
+#: Texts of the official client for an HTTP response without a JSON-RPC error.
+_STAND_INS: Final = frozenset({"Server returned an error response", "Not Found", "Session terminated"})
+
 Value = TypeVar("Value")
 
-MORE_PACKAGES: Final = 'this needs more packages: pip install "enfilade[dev]"'
+MORE_PACKAGES: Final = 'this needs more packages: pip install "enfilade[client]"'
 
 
 class ConnectError(Exception):
-    """A server cannot be reached, or does not support the era; the text says which and why."""
+    """A server cannot be reached, or does not support the era; the text says which and why.
+
+    Attributes:
+        refused: the HTTP response that refused the client; None if there was none.
+    """
+
+    def __init__(self, text: str, refused: RefusedPost | None = None) -> None:
+        super().__init__(text)
+        self.refused = refused
 
 
 class Connect(Protocol):
@@ -66,15 +86,16 @@ async def connect(
     target: Target,
     *,
     era: Era = "auto",
-    transport: Transport | None = None,
+    transport: ClientTransport | None = None,
     answers: Answers | None = None,
     sampling: Answers | None = None,
     roots: Sequence[str | Path] | None = None,
     log_level: str | None = "debug",
     timeout: float | None = 30.0,
     headers: Mapping[str, str] | None = None,
-    principal: str | None = None,
+    principal: Principal | str | None = None,
     path: str | None = None,
+    http_auth: httpx2.Auth | None = None,
     **options: Any,
 ) -> AsyncIterator[Connected]:
     """Connect the official client to a server.
@@ -86,15 +107,18 @@ async def connect(
         transport: the transport to an app: `memory` (default), `http` on a free port, or `stdio` in another
             process. A host is served over HTTP, with its own middleware and lifespan.
         answers: answers to elicitation in order: `accept({…})`, `decline()`, `cancel()` or the fields of a form;
-            or a function of the `Question`, `async` or not. None for a client without elicitation.
+            `accept("x")` where the form has one field; or a function of the `Question`, `async` or not. None for
+            a client without elicitation.
         sampling: replies of the client's model in order, or a function. None for a client without sampling.
         roots: the directories that the client offers as roots.
         log_level: the lowest level of log messages that the server is asked for; None for no log messages.
         timeout: limit in seconds for each response, and for the handshake with a command or a URL; None for no
             limit.
         headers: headers of each HTTP request; with them, an app is served over HTTP.
-        principal: the user of the client, as if a host had authenticated them: `ctx.peer.principal`.
+        principal: who calls, as if a host had authenticated them: `ctx.principal`; a text is its subject. The
+            `auth=` of the app then asks for no token.
         path: the path of the endpoint in a host, if it cannot be found in its routes.
+        http_auth: authorizes each HTTP request, such as an OAuth client of the official SDK.
         options: passed to `mcp.Client` unchanged; all but `mode`, which the era decides.
 
     Yields:
@@ -102,30 +126,63 @@ async def connect(
         unchanged. The block may be left in another task than it was entered in, of the same event loop.
 
     Raises:
-        ConnectError: the server cannot be reached, or does not support the era.
+        ConnectError: the server cannot be reached, or refuses the client, or does not support the era.
         LoadError: over stdio, another process could not import the app.
         ModuleNotFoundError: the official client is not installed.
-        TypeError: the target is none of these; or `mode` is given in place of `era`.
-        ValueError: there is no such era or transport, or the target does not support it; or a host contains no
-            app that can be found, or several.
+        TypeError: the target or an option is none of these; or `mode` is given in place of `era`.
+        ValueError: there is no such era, transport or level, or the target does not support it; a text is no URL;
+            or a host contains no app that can be found, or several.
     """
     require_client()
     if era not in _MODES:
         raise ValueError(f"there is no era {era!r}; use 'stateless', 'session' or 'auto'")
     if "mode" in options:
         raise TypeError("connect() takes era= in place of mode=: use 'stateless', 'session' or 'auto'")
+    _check_options(options)
+    async with connect_with(
+        target,
+        ConnectionOptions(headers, principal, path, http_auth),
+        era=era,
+        transport=transport,
+        script=lambda: Script(answers, sampling, roots),
+        log_level=log_level,
+        timeout=timeout,
+        **options,
+    ) as client:
+        yield client
+
+
+@asynccontextmanager
+async def connect_with(
+    target: Target,
+    connection_options: ConnectionOptions,
+    *,
+    era: Era,
+    transport: ClientTransport | None = None,
+    script: Callable[[], Script] = lambda: Script(None, None, None),
+    log_level: str | None = None,
+    timeout: float | None = 30.0,
+    **options: Any,
+) -> AsyncIterator[Connected]:
+    """Connect the official client as `connect` does, which has checked the options.
+
+    Args:
+        script: makes the answers of the client, once the target and the transport are known to fit.
+    """
+    require_client()
     from enfilade.client.recording_client import Connected
 
-    connection_options = ConnectionOptions(headers, principal, path)
+    _check_limits(timeout, log_level)
     transport = choose_transport(target, transport, connection_options)
-    script = Script(answers, sampling, roots)
+    client_script = script()
 
     @asynccontextmanager
     async def connected() -> AsyncIterator[tuple[Connected, str]]:
         async with opened(target, transport, connection_options) as server:
             client = Connected(
                 server.streams,
-                script,
+                client_script,
+                server.refused,
                 **{"mode": _MODES[era], "log_level": log_level, "read_timeout_seconds": timeout, **options},
             )
             in_process = not isinstance(target, str | Command) and transport != "stdio"
@@ -138,17 +195,45 @@ async def connect(
         client.check_answers()
 
 
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Check that `mcp.Client` takes the options.
+
+    Raises:
+        TypeError: names the first that it does not take.
+    """
+    if options:
+        from mcp import Client
+
+        names = dict.fromkeys((*inspect.signature(connect).parameters, *inspect.signature(Client).parameters))
+        refuse_arguments(
+            "connect", options, [name for name in names if name not in ("options", "server", "mode")]
+        )
+
+
+def _check_limits(timeout: object, log_level: object) -> None:
+    """Check the time limit and the level of log messages.
+
+    Raises:
+        TypeError: the limit is no number.
+        ValueError: the limit is negative or no number of seconds, or there is no such level.
+    """
+    if timeout is not None:
+        if not isinstance(timeout, int | float) or isinstance(timeout, bool):
+            raise TypeError(
+                f"timeout= takes a number of seconds, such as 5, or None; not {type(timeout).__name__}"
+            )
+        if not timeout > 0:
+            raise ValueError("timeout= takes a number of seconds above 0, or None for no limit")
+    if log_level is not None and log_level not in list(SEVERITY):
+        raise ValueError(f"there is no log level {log_level!r}; use {', '.join(SEVERITY)}, or None")
+
+
 class _EnteredClient:
     """Enters a client, and turns a failure of the handshake into a `ConnectError` with the reason.
 
-    Args:
-        client: the client to enter.
-        server: the server.
-        in_process: whether it is an app in this process: its exceptions are raised unchanged, and its lifespan
-        may
-            take any time.
-        timeout: limit in seconds for the handshake with any other server; None for no limit. The official client
-            sends two requests, and has a longer limit of its own for the first one (`server/discover`).
+    Exceptions of an app in this process are raised unchanged, and its lifespan may take any time. For any other
+    server the time limit is that of the handshake: the official client sends two requests, and has a longer limit
+    of its own for the first one (`server/discover`).
     """
 
     def __init__(self, client: Connected, server: OpenedServer, in_process: bool, timeout: float | None) -> None:
@@ -164,12 +249,13 @@ class _EnteredClient:
             async with limit:
                 await self._client.__aenter__()
         except Exception as error:
-            if self._in_process:
+            if self._in_process and not self._server.refused.status:
                 raise innermost(error) from None
             cause = innermost(error)
             if limit.expired():
                 cause = TimeoutError(f"it has not answered within {self._timeout:g} s")
-            raise ConnectError(self._describe(cause)) from error
+            refused = self._server.refused
+            raise ConnectError(self._describe(cause), refused if refused.status else None) from error
         return self._client
 
     async def __aexit__(
@@ -178,7 +264,12 @@ class _EnteredClient:
         await self._client.__aexit__(kind, error, trace)
 
     def _describe(self, error: BaseException) -> str:
-        text = f"{self._server.name} cannot be reached: {str(error) or type(error).__name__}"
+        reason = str(error) or type(error).__name__
+        if (refused := self._server.refused).status and type(error).__name__ == "MCPError":
+            described = refused.describe(reason)
+            reason = described if reason in _STAND_INS else f"{reason} ({described})"
+        failure = "refused the request" if refused.is_refusal else "cannot be reached"
+        text = f"{self._server.name} {failure}: {reason}"
         if self._client.noise:
             text += "; it prints to its standard output, where only messages belong"
         output = self._server.last_output()
@@ -201,11 +292,7 @@ async def _check_era(client: Connected, era: Era, log_level: str | None, name: s
 async def in_own_task(manager: AbstractAsyncContextManager[Value]) -> AsyncIterator[Value]:
     """Enter a context manager in a task of its own, and leave it in that task when the caller leaves.
 
-    Args:
-        manager: the context manager. Exceptions of the caller's block are not passed to it.
-
-    Yields:
-        The value of the manager.
+    Exceptions of the caller's block are not passed to it.
 
     Raises:
         BaseException: an exception of the manager when it is entered or left.
@@ -256,12 +343,28 @@ def require_client() -> None:
     """Check that the official client is installed, in a version that supports both eras.
 
     Raises:
-        ModuleNotFoundError: it is not; the text says what to install.
+        ModuleNotFoundError: it is not; the text says what to install, or which file hides a package of its.
     """
     try:
         from mcp import Client  # noqa: F401 - older versions have none
-    except ImportError as error:
-        raise ModuleNotFoundError(MORE_PACKAGES) from error
+    except (ImportError, AttributeError) as error:
+        raise ModuleNotFoundError(what_hides(error) or MORE_PACKAGES) from error
+
+
+def load_client() -> None:
+    """Import the official client and what it needs, before the folder of an app is on the import path.
+
+    A module in that folder may have the name of a package that the client imports.
+
+    Raises:
+        ModuleNotFoundError: the official client is not installed.
+    """
+    require_client()
+    importlib.import_module("jsonschema")  # by which the client checks results
+    import mcp.client.stdio
+    import mcp.client.streamable_http  # noqa: F401
+
+    import enfilade.client.recording_client  # noqa: F401
 
 
 def innermost(error: BaseException) -> BaseException:

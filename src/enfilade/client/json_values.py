@@ -1,6 +1,11 @@
-"""Read text typed by a user as a value of a JSON Schema: an argument of a tool, or a field of a form.
+"""Read text typed by a user as values of a JSON Schema: the arguments of a tool, and the fields of a form.
+
+In arguments `name=text` is read by the schema, `name:=json` as JSON, `name=@file` is the text of a file,
+`name:=@file` its JSON, and `name=@@…` a text that begins with `@`. A repeated name gives an array.
 
 Easy to get wrong:
+- Being stricter than the server. Only types are read here, because a command line has none; other constraints are
+  checked by the server.
 - A text that is valid for several types. The narrowest type comes first (`5` is a number where numbers are
   allowed), but where strings are allowed, `null` is a string.
 - Choices. One may be named by its value, its title or its number in the list; a value that looks like a number is
@@ -13,13 +18,14 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from enfilade.primitives.schema.references import at_pointer
 
 Schema = Mapping[str, Any]
 
+_ASSIGNMENT: Final = re.compile(r"(?P<name>[^=]+?)(?P<operator>:?=)(?P<text>.*)", re.DOTALL)
 _MAX_DEPTH: Final = 16  # of nested references
 _INTEGER: Final = re.compile(r"[+-]?\d+")
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
@@ -128,12 +134,7 @@ def _container_name(kind: str, schema: Schema, root: Schema, depth: int) -> str:
 
 
 def value_of(text: str, schema: Schema, root: Schema) -> Any:
-    """Return the value of a text.
-
-    Args:
-        text: the typed text.
-        schema: the schema of the value.
-        root: the schema in which references are resolved.
+    """Return the value of a typed text; references in its schema are resolved in `root`.
 
     Raises:
         ValueError: the text is no valid value; the message has the expected types and the text.
@@ -185,96 +186,111 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-#: The value of a field that is omitted from the form.
-OMITTED: Final = object()
+# -- Arguments of a command line ---
+class ArgumentError(ValueError):
+    """An argument is invalid; the text has its name, the expected type and the typed text."""
 
 
-@dataclass(frozen=True)
-class Field:
-    """A field of a form.
+def read_arguments(
+    assignments: Iterable[str], schema: Schema, base: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the arguments of a call.
 
-    Attributes:
-        name: its name in the form.
-        schema: the schema of its value.
-        required: whether it must not be omitted.
+    Args:
+        assignments: `name=text`, `name:=json`, `name=@file`.
+        schema: the tool's input schema.
+        base: arguments as values, which assignments replace; with them, required arguments are not checked.
+
+    Raises:
+        ArgumentError: an assignment is malformed or of another type, or a required argument is missing.
     """
-
-    name: str
-    schema: Mapping[str, Any]
-    required: bool
-
-    @property
-    def title(self) -> str:
-        """The title for the user."""
-        return str(self.schema.get("title") or self.name)
-
-    @property
-    def is_multiple(self) -> bool:
-        """Whether its value is a list of choices."""
-        return "array" in kinds(self.schema)
-
-    @property
-    def choices(self) -> list[tuple[Any, str]]:
-        """The values to choose from, each with its title; empty if there is no enumeration."""
-        items = self.schema.get("items")
-        return choices(items if self.is_multiple and isinstance(items, Mapping) else self.schema)
-
-    @property
-    def hint(self) -> str:
-        """The expected input in a few words."""
-        if self.choices:
-            return "numbers or names, separated by commas" if self.is_multiple else "number or name"
-        if "boolean" in kinds(self.schema):
-            return "y/n"
-        return str(self.schema.get("format") or type_name(self.schema, self.schema))
-
-    def read(self, text: str) -> Any:
-        """Return the value of a typed text; an empty text gives the default, or omits the field.
-
-        Raises:
-            ValueError: the text is no valid value; the message says what is expected.
-        """
-        if not text:
-            if "default" in self.schema:
-                return self.schema["default"]
-            if self.required:
-                raise ValueError("this is needed")
-            return OMITTED
-        if not self.choices:
-            value = value_of(text, self.schema, self.schema)
-        elif self.is_multiple:
-            value = [self._choice(name.strip()) for name in text.split(",") if name.strip()]
+    arguments: dict[str, Any] = {}
+    for assignment in assignments:
+        name, value = _read(assignment, schema)
+        if name not in arguments:
+            arguments[name] = value
+        elif _takes_several(schema, name):
+            arguments[name] = [*arguments[name], *value]
         else:
-            value = self._choice(text)
-        self._check(value)
-        return value
-
-    def _choice(self, text: str) -> Any:
-        listed = self.choices
-        for index in (0, 1):
-            for choice in listed:
-                if text.lower() == str(choice[index]).lower():
-                    return choice[0]
-        if text.isdecimal() and 1 <= int(text) <= len(listed):
-            return listed[int(text) - 1][0]
-        hint = suggestion(text, [title for _, title in listed])
-        raise ValueError(f"{text!r} is none of the {len(listed)} choices{hint}")
-
-    def _check(self, value: Any) -> None:
-        import jsonschema_rs
-
-        from enfilade.primitives.schema.json_schema import refuse_elsewhere
-
-        validator = jsonschema_rs.validator_for(
-            dict(self.schema), validate_formats=True, retriever=refuse_elsewhere
-        )
-        for error in validator.iter_errors(value):
-            raise ValueError(error.message)
+            raise ArgumentError(f"argument {name!r} is given twice")
+    if base is None:
+        _check_complete(arguments, schema)
+    return {**(base or {}), **arguments}
 
 
-def fields_of(schema: Mapping[str, Any]) -> list[Field]:
-    """Return the fields of a form's schema, in order."""
-    required = set(schema.get("required", ()))
-    return [
-        Field(name, field_schema, name in required) for name, field_schema in schema.get("properties", {}).items()
-    ]
+def _read(assignment: str, schema: Schema) -> tuple[str, Any]:
+    match = _ASSIGNMENT.fullmatch(assignment)
+    if assignment.lstrip().startswith("{") and (match is None or _json(assignment, dict) is not _NO_VALUE):
+        raise ArgumentError("all arguments as one JSON object are given by --json, as in --json '{\"name\": 1}'")
+    if match is None:
+        raise ArgumentError(f"{assignment!r} is no argument; write name=value, or name:=json")
+    name, text = match["name"], match["text"]
+    argument_schema = _property(schema, name)
+    if text.startswith("@@"):
+        text = text[1:]
+    elif text.startswith("@"):
+        text = _contents(name, text[1:])
+    if match["operator"] == ":=":
+        return name, _parsed(name, text)
+    try:
+        if _takes_several(schema, name) and not text.lstrip().startswith("["):
+            return name, [value_of(text, _items(argument_schema, schema), schema)]
+        return name, value_of(text, argument_schema, schema)
+    except ValueError as error:
+        raise ArgumentError(f"argument {name!r}: {error}") from None
+
+
+def _property(schema: Schema, name: str) -> Schema:
+    properties = schema.get("properties")
+    schemas: Mapping[str, Any] = properties if isinstance(properties, Mapping) else {}
+    if name in schemas:
+        return schemas[name] if isinstance(schemas[name], Mapping) else {}
+    additional = schema.get("additionalProperties")
+    if additional is True or (additional is None and not schemas):
+        return {}
+    if isinstance(additional, Mapping):
+        return additional
+    takes = f"it takes {', '.join(schemas)}" if schemas else "it takes none"
+    raise ArgumentError(f"there is no argument {name!r}{suggestion(name, schemas)} ({takes})")
+
+
+def _takes_several(schema: Schema, name: str) -> bool:
+    options = alternatives(_property(schema, name), schema)
+    types = {kind for option in options for kind in kinds(option)}
+    return "array" in types and "string" not in types
+
+
+def _items(argument_schema: Schema, schema: Schema) -> Schema:
+    for option in alternatives(argument_schema, schema):
+        if "array" in kinds(option) and isinstance(option.get("items"), Mapping):
+            items: Schema = option["items"]
+            return items
+    return {}
+
+
+def _contents(name: str, file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ArgumentError(f"argument {name!r}: cannot read the file {file!r}: {reason}") from None
+
+
+def _parsed(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ArgumentError(f"argument {name!r}: expected JSON after :=, got {text!r} ({error})") from None
+
+
+def _check_complete(arguments: Mapping[str, Any], schema: Schema) -> None:
+    missing = [name for name in schema.get("required", ()) if name not in arguments]
+    if missing:
+        lines = [f"{name}={_placeholder(schema, name)}" for name in missing]
+        raise ArgumentError(f"missing {'arguments' if len(missing) > 1 else 'argument'}: {', '.join(lines)}")
+
+
+def _placeholder(schema: Schema, name: str) -> str:
+    argument_schema = _property(schema, name)
+    description = argument_schema.get("description")
+    return f"<{expected(argument_schema, schema)}{': ' + str(description) if description else ''}>"

@@ -12,28 +12,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
 from enfilade.app import MCPApp
+from enfilade.hosts import apps_of
+from enfilade.serving.principal import Principal
 from enfilade.startup import uvicorn_import
+from enfilade.transports.asgi import PRINCIPAL_KEY
 from enfilade.transports.http11.server import http_protocol
 
 uvicorn_import.import_uvicorn()
 import uvicorn  # noqa: E402 - without its command line, by the call above
 
-_MAX_DEPTH: Final = 16  # of nested hosts and middleware
-_NEEDS_PATH: Final = "say where it is by path=, such as path='/mcp'"
-
 
 @asynccontextmanager
-async def served(target: Any, principal: str | None = None) -> AsyncIterator[str]:
+async def served(target: Any, principal: Principal | None = None) -> AsyncIterator[str]:
     """Serve an app, or a host that contains apps, on a free port, and yield the URL of its root.
 
-    Args:
-        target: an `MCPApp`, or any ASGI application.
-        principal: the user of each request, as if a host had authenticated them; None for none.
+    The principal is who sends each request, as if a host had authenticated them.
     """
     async with AsyncExitStack() as stack:
         state: dict[str, Any] = {}
@@ -43,7 +41,7 @@ async def served(target: Any, principal: str | None = None) -> AsyncIterator[str
             apps = apps_of(target)
         for app in apps:  # a host does not run their lifespans; one that is running already is not run again
             await stack.enter_async_context(app.running())
-        server = _server(target if principal is None else _as_user(target, principal))
+        server = _server(target if principal is None else _as_principal(target, principal))
         server.lifespan.state = state
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -73,67 +71,12 @@ def _server(asgi: Any) -> uvicorn.Server:
     return server
 
 
-class _User:
-    """A user in the scope, in the form of Starlette's authentication."""
-
-    is_authenticated = True
-
-    def __init__(self, name: str) -> None:
-        self.identity = self.display_name = name
-
-
-def _as_user(asgi: Any, name: str) -> Callable[..., Any]:
-    user = _User(name)
-
+def _as_principal(asgi: Any, principal: Principal) -> Callable[..., Any]:
     async def authenticated(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        await asgi({**scope, "user": user}, receive, send)
+        state = {**scope.get("state", {}), PRINCIPAL_KEY: principal}
+        await asgi({**scope, "state": state}, receive, send)
 
     return authenticated
-
-
-def contained_app(host: Any) -> tuple[MCPApp, str]:
-    """Return the app in a host, and the path of its endpoint there.
-
-    Raises:
-        ValueError: no app is found, or several.
-    """
-    apps = {path: app for app, path in _apps(host, "", _MAX_DEPTH)}
-    name = type(host).__name__
-    if not apps:
-        raise ValueError(f"no MCPApp is found among the routes of this {name}; {_NEEDS_PATH}")
-    if len(apps) > 1:
-        raise ValueError(f"this {name} holds several MCPApps, at {', '.join(sorted(apps))}; {_NEEDS_PATH}")
-    path, app = apps.popitem()
-    return app, path
-
-
-def apps_of(host: Any) -> list[MCPApp]:
-    """Return all apps in a host, without duplicates."""
-    return list({id(app): app for app, _ in _apps(host, "", _MAX_DEPTH)}.values())
-
-
-def _apps(holder: Any, prefix: str, depth: int) -> Iterator[tuple[MCPApp, str]]:
-    """Yield apps and their paths: in routes, behind middleware, and behind their bound methods."""
-    owner = getattr(holder, "__self__", None)
-    if isinstance(owner, MCPApp):
-        holder = owner
-    if isinstance(holder, MCPApp):
-        yield holder, _endpoint(holder, prefix)
-    elif depth and isinstance(routes := getattr(holder, "routes", None), list | tuple):
-        for route in routes:
-            path = str(getattr(route, "path", ""))
-            exact = not hasattr(route, "routes")  # a route matches its path only, a mount all paths below
-            inner = getattr(route, "app", None) or getattr(route, "endpoint", None)
-            for app, endpoint in _apps(inner, prefix + path.partition("{")[0].rstrip("/"), depth - 1):
-                yield app, (prefix + path.partition("{")[0]).rstrip("/") or "/" if exact else endpoint
-    elif depth and (inner := getattr(holder, "app", None)) is not None:
-        yield from _apps(inner, prefix, depth - 1)
-
-
-def _endpoint(app: MCPApp, prefix: str) -> str:
-    """Return the path of a mounted app's endpoint: below the mount, or the mount's own path with a slash."""
-    own = app.settings.path
-    return f"{prefix}/" if prefix.endswith(own) else f"{prefix}{own}"
 
 
 @asynccontextmanager

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 from mcp import Client
 from mcp_types import CallToolResult, GetPromptResult, ReadResourceResult
 
+from enfilade.client.refusals import RefusedPost
 from enfilade.client.scripted_answers import Question, Script
 
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,11 @@ class Connected(Client):
         logs: log messages so far, oldest first.
         progress: reports of progress so far.
         noise: errors of input that was no message, such as lines that a server prints to its standard output.
+        refused: the last HTTP response, if it was an error.
     """
 
-    def __init__(self, server: Any, script: Script, **options: Any) -> None:
+    def __init__(self, server: Any, script: Script, refused: RefusedPost | None = None, **options: Any) -> None:
+        self.refused = refused or RefusedPost()
         self.logs: list[LogMessage] = []
         self.progress: list[Report] = []
         self.noise: list[Exception] = []
@@ -65,10 +68,7 @@ class Connected(Client):
         self._on_log = options.pop("logging_callback", None)
         self._on_message = options.pop("message_handler", None)
         super().__init__(
-            server,
-            logging_callback=self._log,
-            message_handler=self._message,
-            **{**script.callbacks(), **options},
+            server, logging_callback=self._log, message_handler=self._message, **{**script.callbacks(), **options}
         )
 
     @property
@@ -124,7 +124,7 @@ class Connected(Client):
         if (failure := self._script.take_failure()) is not None:
             raise failure
 
-    async def _checked(self, call: Awaitable[Result]) -> Result:
+    async def _checked(self, call: Awaitable[ResultT]) -> ResultT:
         try:
             result = await call
         except Exception as error:

@@ -7,7 +7,7 @@ which a test may not check; so the failure is stored, and raised from the call t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 if TYPE_CHECKING:
     from mcp_types import CreateMessageResult, ElicitResult, ErrorData
 
-Kind = Literal["elicitation", "sampling", "roots"]
+QuestionKind = Literal["elicitation", "sampling", "roots"]
 
 _INTERNAL_ERROR: Final = -32603  # the code for a question without an answer
 
@@ -26,18 +26,18 @@ class Answer:
 
     Attributes:
         action: `accept`, `decline` or `cancel`.
-        content: the fields of an accepted form.
+        content: the fields of an accepted form, or the value of its only one.
     """
 
     action: Literal["accept", "decline", "cancel"]
-    content: Mapping[str, Any] | None = None
+    content: Any = None
 
 
-def accept(content: Mapping[str, Any] | None = None) -> Answer:
+def accept(content: Any = None) -> Answer:
     """Return the answer of a user who fills in the form, or visits the page.
 
     Args:
-        content: the fields of the form by name; None for a page.
+        content: the fields of the form by name, or the value of a form that has one field; None for a page.
     """
     return Answer("accept", content)
 
@@ -64,7 +64,7 @@ class Question:
         params: the parameters as the official client parses them; None for roots.
     """
 
-    kind: Kind
+    kind: QuestionKind
     message: str
     schema: Mapping[str, Any] | None = None
     url: str | None = None
@@ -97,10 +97,12 @@ class Script:
     ) -> None:
         self.questions: list[Question] = []
         self.failure: Exception | None = None
-        self._answers: dict[Kind, Answers] = {}
+        self._answers: dict[QuestionKind, Answers] = {}
         for kind, replies in (("elicitation", answers), ("sampling", sampling)):
             if replies is not None:
-                self._answers[kind] = replies if callable(replies) else list(replies)  # type: ignore[index]
+                self._answers[kind] = _read_replies(kind, replies)  # type: ignore[index]
+        if isinstance(roots, str | Path) or not isinstance(roots, Iterable | None):
+            raise TypeError("roots= takes a list of directories: [folder]")
         self._roots = None if roots is None else [_uri(root) for root in roots]
 
     @property
@@ -139,10 +141,10 @@ class Script:
         self.questions.append(Question("roots", "roots"))
         return ListRootsResult.model_validate({"roots": [{"uri": uri} for uri in self._roots or ()]})
 
-    async def _answer(self, question: Question, as_result: Callable[[Any], Any]) -> Any:
+    async def _answer(self, question: Question, as_result: Callable[[Any, Question], Any]) -> Any:
         self.questions.append(question)
         try:
-            return as_result(await self._next(question))
+            return as_result(await self._next(question), question)
         except Exception as error:
             self.failure = self.failure or error
             return _error(f"no answer: {error}")
@@ -161,7 +163,21 @@ class Script:
         return answers.pop(0)  # type: ignore[attr-defined]  # a list, made in the constructor
 
 
-def _elicitation_result(answer: Any) -> ElicitResult | ErrorData:
+def _read_replies(kind: str, replies: Any) -> Answers:
+    """Return a function that answers as it is, and any others as a list.
+
+    Raises:
+        TypeError: it is a single answer or nothing of the kind; the text says to give a list.
+    """
+    if callable(replies):
+        return replies  # type: ignore[no-any-return]
+    if isinstance(replies, Answer | Mapping | str | bytes) or not isinstance(replies, Iterable):
+        name, example = ("answers", "accept({...})") if kind == "elicitation" else ("sampling", '"reply"')
+        raise TypeError(f"{name}= takes a list, such as [{example}], or a function of the question")
+    return list(replies)
+
+
+def _elicitation_result(answer: Any, question: Question) -> ElicitResult | ErrorData:
     from mcp_types import ElicitResult, ErrorData
 
     if isinstance(answer, ElicitResult | ErrorData):
@@ -170,11 +186,30 @@ def _elicitation_result(answer: Any) -> ElicitResult | ErrorData:
         answer = accept(answer)
     if not isinstance(answer, Answer):
         raise TypeError(f"{answer!r} answers no question; use accept({{…}}), decline() or cancel()")
-    content = None if answer.content is None else dict(answer.content)
+    content = None if answer.content is None else _fields(answer.content, question)
     return ElicitResult(action=answer.action, content=content)
 
 
-def _sampling_result(answer: Any) -> CreateMessageResult | ErrorData:
+def _fields(content: Any, question: Question) -> dict[str, Any]:
+    """Return the fields of an accepted form.
+
+    Raises:
+        TypeError: it is a value alone, and the form has not exactly one field.
+    """
+    if isinstance(content, Mapping):
+        return dict(content)
+    if question.schema is None:
+        raise TypeError("accept() of a page takes no value: write accept()")
+    names = list(question.schema.get("properties", ()))
+    if len(names) == 1:
+        return {names[0]: content}
+    fields = ", ".join(f'"{name}": ...' for name in names)
+    form = f"has {len(names)} fields" if names else "has no field"
+    written = f"accept({{{fields}}})" if names else "accept()"
+    raise TypeError(f"accept({content!r}) is the value of one field, and the form {form}: write {written}")
+
+
+def _sampling_result(answer: Any, question: Question) -> CreateMessageResult | ErrorData:
     from mcp_types import CreateMessageResult, ErrorData, TextContent
 
     if not isinstance(answer, str):

@@ -1,0 +1,16 @@
+"""`enfilade auth`: the commands of authorization."""
+
+from typing import Final
+
+from enfilade.cli.command import Group
+
+auth: Final = Group(
+    "auth",
+    modules={
+        "check": "enfilade.cli.auth_check",
+        "logout": "enfilade.cli.auth_logout",
+        "hash-key": "enfilade.cli.auth_keys",
+    },
+    subcommand_metavar="COMMAND [ARGS]...",
+    help="Authorization: check a protected server, end a login, make API keys.",
+)

@@ -1,0 +1,1 @@
+"""Logins of the command line at protected servers, by the OAuth client of the official SDK."""
