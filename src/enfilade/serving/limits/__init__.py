@@ -1,0 +1,1 @@
+"""What an author states about calls: limits of concurrency and rate."""

@@ -1,0 +1,1 @@
+"""What processes share to keep limits of calls: slots of concurrent calls, and rates."""

@@ -1,0 +1,207 @@
+"""Limits of many hosts, in Redis or Valkey: each decision is a script, by the clock of the server.
+
+The script does what `decisions.py` does, and reads like it. Easy to get wrong: a script that is sent again, as
+the connection broke before its reply came. A ticket gets its slots once all the same, but its shares of rates
+twice, so fewer calls are admitted then, and never more.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from redis import exceptions
+
+from enfilade.state.limits.claims import (
+    SLOTS_AGE,
+    Claim,
+    Decision,
+    Granted,
+    Queued,
+    Refused,
+    Slots,
+    lease_key,
+)
+from enfilade.state.limits.decisions import CLOCK_TICK, LONGEST_WAIT
+from enfilade.state.store import StoreError
+
+if TYPE_CHECKING:
+    from enfilade.state.redis.connection import Connections, Reply
+
+
+class _Script:
+    """A script, which the server knows by its digest once it was sent as a whole."""
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self.digest = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
+
+
+# Times are in microseconds. A number leaves a script as text, since Redis cuts its fraction off.
+_SHARED: Final = b"""
+local args = cmsgpack.unpack(ARGV[1])
+local function is_alive(ticket)
+  return redis.call('EXISTS', args.leases .. string.match(ticket, '^[^.]*')) == 1
+end
+local function index_of(list, ticket)
+  for index, entry in ipairs(list) do if entry == ticket then return index end end
+end
+local function without(list, ticket)
+  local rest = {}
+  for _, entry in ipairs(list) do if entry ~= ticket then rest[#rest + 1] = entry end end
+  return rest
+end
+local function living(list)
+  local rest = {}
+  for _, entry in ipairs(list) do if is_alive(entry) then rest[#rest + 1] = entry end end
+  return rest
+end
+local function slots_of(key)
+  local stored = redis.call('GET', key)
+  local state = stored and cmsgpack.unpack(stored) or {{}, {}}
+  return {holders = state[1], queue = state[2]}
+end
+local function put_slots(key, state)
+  if #state.holders + #state.queue == 0 then redis.call('DEL', key)
+  else redis.call('SET', key, cmsgpack.pack({state.holders, state.queue}), 'PX', args.age) end
+end
+"""
+
+_ADMIT: Final = _Script(
+    _SHARED
+    + b"""
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local ticket, slots, rates = args.ticket, #args.slots, #args.rates
+if args.lease > 0 then redis.call('SET', args.leases .. string.match(ticket, '^[^.]*'), '', 'PX', args.lease) end
+local function place(state) return (index_of(state.queue, ticket) or #state.queue + 1) - 1 end
+local function has_room(state, limit)
+  if index_of(state.holders, ticket) then return true end
+  if #state.holders + place(state) >= limit then
+    state.holders, state.queue = living(state.holders), living(state.queue)
+  end
+  return #state.holders + place(state) < limit
+end
+local kept = {}
+local function take(last)
+  for index = 1, last do
+    local state = kept[index]
+    if not index_of(state.holders, ticket) then
+      state.holders[#state.holders + 1] = ticket
+      state.queue = without(state.queue, ticket)
+      put_slots(KEYS[index], state)
+    end
+  end
+end
+for index = 1, slots do
+  local state = slots_of(KEYS[index])
+  kept[index] = state
+  if not has_room(state, args.slots[index]) then
+    if not args.may_queue then return {'refused', index - 1, '0'} end
+    if not index_of(state.queue, ticket) then state.queue[#state.queue + 1] = ticket end
+    put_slots(KEYS[index], state)
+    take(index - 1)
+    return {'queued', index - 1, '0'}
+  end
+end
+local delay, slowest, full_at = 0, 0, {}
+for index = 1, rates do
+  local interval, period = args.rates[index][1], args.rates[index][2]
+  local stored = tonumber(redis.call('GET', KEYS[slots + index]) or '0')
+  full_at[index] = math.max(now, math.min(stored, now + period + args.longest_wait)) + interval
+  local wait = full_at[index] - period - now
+  if wait > math.max(delay, args.clock_tick) then delay, slowest = wait, index end
+end
+if delay > args.longest_delay then return {'refused', slots + slowest - 1, string.format('%.0f', delay)} end
+for index = 1, rates do
+  local ttl = math.ceil((full_at[index] - now) / 1000) + 1000
+  redis.call('SET', KEYS[slots + index], string.format('%.3f', full_at[index]), 'PX', string.format('%.0f', ttl))
+end
+take(slots)
+return {'granted', 0, string.format('%.0f', delay)}
+"""
+)
+
+_RELEASE: Final = _Script(
+    _SHARED
+    + b"""
+local granted = {}
+for index, limit in ipairs(args.slots) do
+  local state = slots_of(KEYS[index])
+  state.holders, state.queue = without(state.holders, args.ticket), without(state.queue, args.ticket)
+  while #state.queue > 0 and #state.holders < limit do
+    local first = table.remove(state.queue, 1)
+    if is_alive(first) then
+      state.holders[#state.holders + 1] = first
+      granted[#granted + 1] = first
+    end
+  end
+  put_slots(KEYS[index], state)
+end
+return granted
+"""
+)
+
+_MICROSECONDS: Final = 1_000_000
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+class RedisLimits:
+    """`Limits` in a Redis or Valkey server.
+
+    Args:
+        connections: to the server.
+        prefix: of all keys.
+    """
+
+    is_local = False
+
+    def __init__(self, connections: "Connections", prefix: str) -> None:
+        self._connections = connections
+        self._prefix = f"{prefix}key:"
+
+    async def admit(self, claim: Claim) -> Decision:
+        arguments: dict[str, object] = {
+            "ticket": claim.ticket,
+            "slots": [slots.limit for slots in claim.slots],
+            "rates": [(rate.interval * _MICROSECONDS, rate.period * _MICROSECONDS) for rate in claim.rates],
+            "may_queue": claim.may_queue,
+            "longest_delay": claim.longest_delay * _MICROSECONDS,
+            "longest_wait": LONGEST_WAIT * _MICROSECONDS,
+            "clock_tick": CLOCK_TICK * _MICROSECONDS,
+            "lease": int(claim.lease * 1000),
+        }
+        keys = [*(slots.key for slots in claim.slots), *(rate.key for rate in claim.rates)]
+        reply = await self._run(_ADMIT, keys, arguments)
+        match reply:
+            case [b"granted", int(), bytes(delay)]:
+                return Granted(int(delay) / _MICROSECONDS)
+            case [b"queued", int(index), bytes()]:
+                return Queued(index)
+            case [b"refused", int(index), bytes(delay)]:
+                return Refused(index, int(delay) / _MICROSECONDS)
+        raise StoreError(f"the store decided about a claim by {reply!r}")
+
+    async def release(self, ticket: str, slots: Sequence[Slots]) -> list[str]:
+        arguments: dict[str, object] = {"ticket": ticket, "slots": [each.limit for each in slots]}
+        reply = await self._run(_RELEASE, [each.key for each in slots], arguments)
+        return [entry.decode() for entry in reply if isinstance(entry, bytes)] if isinstance(reply, list) else []
+
+    async def renew(self, worker: str, lease: float) -> None:
+        name = (self._prefix + lease_key(worker)).encode()
+        if lease > 0:
+            await self._connections.commands.execute((b"SET", name, b"", b"PX", b"%d" % (lease * 1000)))
+        else:
+            await self._connections.commands.execute((b"DEL", name))
+
+    async def _run(self, script: _Script, keys: Sequence[str], arguments: dict[str, object]) -> "Reply":
+        arguments |= {"leases": self._prefix + lease_key(""), "age": int(SLOTS_AGE * 1000)}
+        names = [(self._prefix + key).encode() for key in keys]
+        rest = (b"%d" % len(names), *names, _encode(arguments))
+        connection = self._connections.commands
+        [reply] = await connection.execute_unchecked((b"EVALSHA", script.digest, *rest))
+        if isinstance(reply, exceptions.NoScriptError):
+            [reply] = await connection.execute((b"EVAL", script.text, *rest))
+        if isinstance(reply, Exception):
+            raise self._connections.availability.explain(reply)
+        return reply

@@ -1,0 +1,26 @@
+"""Stores that several workers share: a file, and a part of one Valkey server."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.stores.valkey_server import Valkey
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def valkey_of_limits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with Valkey(tmp_path_factory.mktemp("valkey")) as valkey:
+        yield valkey
+
+
+@pytest.fixture(params=["sqlite", "valkey"])
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store of each kind, which is empty."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'state.db'}"
+    valkey: Valkey = request.getfixturevalue("valkey_of_limits")
+    return f"{valkey.url}?prefix=limits{next(_numbers)}:"
