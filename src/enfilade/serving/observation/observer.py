@@ -1,0 +1,195 @@
+"""Observers of requests, and what feeds them: `Observation`, one for each app.
+
+Easy to get wrong: an observer that fails. It fails neither the request nor the other observers.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from enfilade.serving.channel import HttpHead
+from enfilade.serving.failures import ends_more, log_safely
+from enfilade.serving.observation.current import current_record
+from enfilade.serving.observation.record import RequestRecord, accepted_request_id, new_request_id
+from enfilade.serving.request import Request
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
+from enfilade.wire.message import Message
+
+if TYPE_CHECKING:
+    from enfilade.serving.observation.audit import Audit
+
+log = logging.getLogger("enfilade.serving")
+
+MethodHandler = Callable[[Request], Awaitable[Message]]
+
+_FAILED: Final = RpcError(INTERNAL_ERROR, "Internal error")
+
+
+class Observer(Protocol):
+    """What is called for each request; see the docstring of the package."""
+
+    def begin(self, record: RequestRecord) -> None:
+        """Take a request that is about to be handled."""
+        ...
+
+    def end(self, record: RequestRecord) -> None:
+        """Take a request that has ended."""
+        ...
+
+
+class EndObserver:
+    """The base class of observers that need no `begin`, and so cost less."""
+
+    def begin(self, record: RequestRecord) -> None:
+        """Do nothing."""
+
+
+class Observation:
+    """Makes the records of an app's requests, and gives them to its observers.
+
+    Args:
+        observers: called in this order.
+        audit: records who does what, and may refuse requests; None for no audit.
+    """
+
+    def __init__(self, observers: Sequence[Observer], audit: "Audit | None" = None) -> None:
+        self.observers = tuple(observers)
+        self.audit = audit
+        self._begin = [observer.begin for observer in observers if not isinstance(observer, EndObserver)]
+        self._end = [observer.end for observer in observers]
+
+    # -- calls by transports -----------------------------------------------------------------------------------
+
+    def open(self, transport: str, bytes_in: int = 0) -> RequestRecord:
+        """Open the record of a request that has arrived without HTTP."""
+        return RequestRecord(
+            transport=transport,
+            request_id=new_request_id(),
+            started=time.perf_counter(),
+            started_at=time.time_ns(),
+            bytes_in=bytes_in,
+            on_close=self._close,
+        )
+
+    def open_http(self, transport: str, http: HttpHead, method: str, path: str) -> RequestRecord:
+        """Open the record of an HTTP request that has arrived."""
+        fields = dict(http.headers)
+        return RequestRecord(
+            transport=transport,
+            request_id=accepted_request_id(fields.get(b"x-request-id")) or new_request_id(),
+            started=time.perf_counter(),
+            started_at=time.time_ns(),
+            http=http,
+            http_method=method,
+            path=path,
+            traceparent=fields.get(b"traceparent"),
+            tracestate=fields.get(b"tracestate"),
+            on_close=self._close,
+        )
+
+    @contextmanager
+    def element(self, size: int) -> Iterator[RequestRecord]:
+        """Record a message of a batch, which has a task of its own, and the id of the request that brought it."""
+        batch = current_record.get()
+        record = self.open("http", size)
+        if batch is not None:
+            record.request_id, record.http, record.http_method = batch.request_id, batch.http, batch.http_method
+            record.traceparent, record.tracestate = batch.traceparent, batch.tracestate
+            record.path = batch.path
+        current_record.set(record)
+        try:
+            yield record
+        except asyncio.CancelledError:
+            record.settle(None)
+            raise
+        finally:
+            record.close()
+
+    def enter(self, request: Request) -> None:
+        """Make the record of a request the current one of its task."""
+        record: Any = request.record
+        current_record.set(record)
+
+    def refuse(self, error: RpcError, method: str | None = None, params: Any = None) -> None:
+        """Note in the current record that its request is refused, and what was read of it."""
+        record = current_record.get()
+        if record is not None:
+            record.refuse(error, method, params)
+
+    def refuse_path(self, http: HttpHead, path: str, reason: str) -> None:
+        """Record an HTTP request for a path at which nothing is served."""
+        record = self.open_http("http", http, "POST", path)
+        record.status = 404
+        record.refuse(RpcError(INVALID_REQUEST, reason, status=404))
+        record.close()
+
+    def _close(self, record: RequestRecord) -> None:
+        """Give a record to the observers if it is about a request that was served or refused."""
+        record.ended = time.perf_counter()
+        if record.request is None and record.error is None and record.status >= 400:
+            record.error = RpcError(INVALID_REQUEST, f"HTTP {record.status}")
+        if record.request is not None or record.error is not None or record.http_method == "DELETE":
+            self._call(self._end, record)
+        record.request = record.params = record.result = record.http = None  # tasks may outlive the request
+
+    # -- calls by the dispatcher -------------------------------------------------------------------------------
+
+    def link(self, call_next: MethodHandler) -> MethodHandler:
+        """Return what calls the middleware and handlers of an app, and observes them."""
+        if self.audit is not None:
+            call_next = self.audit.link(call_next)
+
+        async def observed(request: Request) -> Message:
+            if request.parent is not None:
+                return await self._run_chained(request, call_next)
+            record = self.begin(request)
+            record.result = await call_next(request)
+            return record.result  # type: ignore[no-any-return]
+
+        return observed
+
+    def begin(self, request: Request) -> RequestRecord:
+        """Begin a client's request, and return its record."""
+        record: Any = request.record or current_record.get()
+        if record is None or record.is_dispatched:  # a transport of somebody else's, which opens none
+            record = self.open("in_process")
+        record.request, request.record, record.is_dispatched = request, record, True
+        if self._begin:
+            self._call(self._begin, record)
+        return record  # type: ignore[no-any-return]
+
+    async def _run_chained(self, request: Request, call_next: MethodHandler) -> Message:
+        """Run a request that a handler made, with a record of its own."""
+        parent: Any = request.parent.record if request.parent is not None else None
+        record = self.open("in_process" if parent is None else parent.transport)
+        if parent is not None:
+            record.parent, record.request_id, record.http = parent, parent.request_id, parent.http
+        request.record, record.request, record.is_dispatched = record, request, True
+        token = current_record.set(record)
+        try:
+            self._call(self._begin, record)
+            record.result = await call_next(request)
+            return record.result  # type: ignore[no-any-return]
+        except BaseException as error:
+            if isinstance(error, RpcError):
+                record.error = error
+            elif isinstance(error, asyncio.CancelledError):
+                record.is_cancelled = True
+            else:
+                record.error = _FAILED
+            raise
+        finally:
+            current_record.reset(token)
+            record.close()
+
+    def _call(self, observers: Sequence[Callable[[RequestRecord], None]], record: RequestRecord) -> None:
+        for observe in observers:
+            try:
+                observe(record)
+            except BaseException as error:
+                if ends_more(error):
+                    raise
+                log_safely(log, logging.ERROR, "an observer of requests failed", exc_info=error)

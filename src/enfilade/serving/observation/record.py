@@ -1,0 +1,277 @@
+"""The record of one request: what an observer can read of it, computed when it is read.
+
+*What is counted.* `bytes_in` is the body of the HTTP request, or the line of a pipe. `bytes_out` is what was
+written as the body of the response to it: JSON, or the events of its stream with their framing. Over a pipe it is
+the response alone, since notifications share the pipe. A client that lost its stream and resumes it with a GET
+reads the rest there; those bytes belong to the GET, not to the request. Within a batch each message has its own
+bytes. `questions` are those that were put to the client in this request: in the stateless revision a retry is a
+request of its own.
+
+Easy to get wrong: texts of clients. Method, target, client and principal are cleaned of control characters, line
+separators and whatever else is not printable, and are cut: no client can forge a line of a log or fill it.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import UNSET
+
+from enfilade.serving.failures import DeadlineError
+from enfilade.serving.observation.trace_context import TraceContext, parse_traceparent
+from enfilade.serving.request import Request, RequestState
+from enfilade.wire.jsonrpc import INVALID_REQUEST, PARSE_ERROR, RpcError
+
+if TYPE_CHECKING:
+    from enfilade.serving.channel import HttpHead
+
+#: Characters of the texts of clients that are shown.
+_LONGEST_METHOD: Final = 64
+_LONGEST_TARGET: Final = 200
+_LONGEST_CLIENT: Final = 100
+_LONGEST_PRINCIPAL: Final = 200
+_LONGEST_ID: Final = 128
+
+#: HTTP statuses of errors that refuse a request also after it was dispatched.
+_REFUSALS: Final = frozenset({401, 403, 429})
+_TIMED_OUT: Final = frozenset({RequestState.TIMED_OUT, RequestState.GIVEN_UP})
+
+_prefix = os.urandom(4).hex()
+_numbers = count(1)
+
+
+def new_request_id() -> str:
+    """Return an id that no other request has, also of another process."""
+    return f"{_prefix}{next(_numbers):08x}"
+
+
+def _begin_anew() -> None:
+    """Take another prefix, in a forked child."""
+    global _prefix  # noqa: PLW0603 - there is one for each process
+    _prefix = os.urandom(4).hex()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
+def accepted_request_id(value: bytes | None) -> str | None:
+    """Return an `X-Request-ID` that can be taken over: at most 128 characters, visible ASCII; else None."""
+    if value is None or not 0 < len(value) <= _LONGEST_ID or not value.isascii():
+        return None
+    text = value.decode("ascii")
+    return text if text.isprintable() and " " not in text else None
+
+
+def clean(text: str, longest: int = 400) -> str:
+    """Return a text of a client as one line without control characters, cut at `longest` characters."""
+    if len(text) <= longest and text.isprintable():
+        return text
+    excerpt = text if len(text) <= longest else text[: longest - 1] + "…"
+    return "".join(c if c.isprintable() else " " if c in "\n\r\t" else "�" for c in excerpt)
+
+
+@lru_cache(maxsize=1024)
+def session_digest(session_id: str) -> str:
+    """Return a short digest that stands for a session: the id itself lets whoever has it use the session."""
+    return blake2b(session_id.encode("utf-8", "replace"), digest_size=6).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _client_of(name: str, version: str) -> str:
+    return clean(f"{name}/{version}", _LONGEST_CLIENT)
+
+
+class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
+    """What is known of one request.
+
+    Attributes:
+        transport: `http`, `stdio` or `in_process`.
+        request_id: that of the client's `X-Request-ID`, or made here.
+        started: when it arrived, as `time.perf_counter`.
+        started_at: the same in nanoseconds since the epoch.
+        parent: the record of the request whose handler made this one; None for a client's own request.
+        http: the HTTP request that brought it; None without HTTP.
+        http_method: its HTTP method; empty without HTTP.
+        path: its path.
+        request: what was dispatched; None if it was refused before, and once the record is closed.
+        is_dispatched: whether a handler was, or was about to be, called for it.
+        params: what was read of its parameters before it was refused.
+        result: what its handler came to; None for an error, and for a list that was ready.
+        error: its outcome, if that is an error.
+        is_cancelled: whether it ended without an outcome.
+        status: the HTTP status of its response; 0 without one.
+        ended: when its outcome was sent, as `started`; 0.0 before.
+        on_close: gives it to the observers.
+    """
+
+    transport: str
+    request_id: str
+    started: float
+    started_at: int
+    parent: "RequestRecord | None" = None
+    http: "HttpHead | None" = None
+    http_method: str = ""
+    path: str = ""
+    traceparent: bytes | None = None
+    tracestate: bytes | None = None
+    request: Request | None = None
+    is_dispatched: bool = False
+    params: Any = None
+    result: Any = None
+    error: RpcError | None = None
+    is_cancelled: bool = False
+    status: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    questions: int = 0
+    ended: float = 0.0
+    on_close: "Callable[[RequestRecord], None] | None" = None
+    _method: str | None = None
+    _trace: TraceContext | msgspec.UnsetType | None = UNSET
+
+    # -- what a transport says ---------------------------------------------------------------------------------
+
+    def settle(self, error: RpcError | None) -> None:
+        """Note an outcome that is no result: an error, or None for a request that gets no answer."""
+        self.error = error
+        self.is_cancelled = error is None
+
+    def refuse(self, error: RpcError, method: str | None = None, params: Any = None) -> None:
+        """Note that it is refused, and what was read of it."""
+        if self.error is None:
+            self.error = error
+        if method:
+            self._method, self.params = method, params
+
+    def close(self) -> None:
+        """Give it to the observers, unless that was done."""
+        if self.on_close is not None:
+            on_close, self.on_close = self.on_close, None
+            on_close(self)
+
+    # -- what an observer reads --------------------------------------------------------------------------------
+
+    @property
+    def method(self) -> str | None:
+        """The method of the protocol; None if the request was refused before it was read."""
+        if self.request is not None and self.is_dispatched:
+            return self.request.method  # one that is served, so it is a method of the protocol
+        method = self._method if self.request is None else self.request.method
+        return None if method is None else clean(method, _LONGEST_METHOD)
+
+    @property
+    def target(self) -> str | None:
+        """The name of the tool or prompt, or the URI of the resource, that it is about."""
+        params = self.params if self.request is None else self.request.params
+        target = getattr(params, "name", None)
+        if not isinstance(target, str):
+            target = getattr(params, "uri", None)
+        return clean(target, _LONGEST_TARGET) if isinstance(target, str) else None
+
+    @property
+    def milliseconds(self) -> float:
+        """Its duration, from its arrival until its outcome was sent."""
+        return ((self.ended or time.perf_counter()) - self.started) * 1000
+
+    @property
+    def outcome(self) -> str:
+        """How it ended: `ok`, `tool_error`, the code of an error, `refused`, `cancelled` or `deadline`."""
+        if self.error is not None:
+            return self._outcome_of(self.error)
+        request = self.request
+        if self.is_cancelled:
+            return "cancelled"
+        if request is not None and request.cancellation is None and request.phase in _TIMED_OUT:
+            return "deadline"
+        return "tool_error" if getattr(self.result, "is_error", False) is True else "ok"
+
+    def _outcome_of(self, error: RpcError) -> str:
+        if isinstance(error, DeadlineError):
+            return "deadline"
+        if self.is_refused:
+            return "refused"
+        is_cancelled = self.request is not None and self.request.cancellation is not None
+        return "cancelled" if is_cancelled else str(error.code)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it was refused rather than served."""
+        error = self.error
+        if error is None:
+            return False
+        if error.is_refusal or error.status in _REFUSALS:
+            return True
+        if self.is_dispatched:
+            return False
+        return error.code in (PARSE_ERROR, INVALID_REQUEST) or 400 <= (error.status or 0) < 500
+
+    @property
+    def asks(self) -> bool:
+        """Whether its result are questions to the client, which the client answers with a further request."""
+        request = self.request
+        return request is not None and request.round is not None and request.round.has_ended
+
+    @property
+    def revision(self) -> str | None:
+        """The protocol revision of the client."""
+        return None if self.request is None else self.request.peer.revision
+
+    @property
+    def client(self) -> str | None:
+        """The name and version of the client, as it says."""
+        info = None if self.request is None else self.request.peer.client_info
+        return None if info is None else _client_of(info.name, info.version)
+
+    @property
+    def principal(self) -> str | None:
+        """The key of who calls."""
+        key = None if self.request is None else self.request.peer.principal
+        if key is None and self.http is not None and self.http.principal is not None:
+            key = self.http.principal.key
+        return None if key is None else clean(key, _LONGEST_PRINCIPAL)
+
+    @property
+    def subject(self) -> str | None:
+        """The name of who calls, for people: without an issuer it may be that of several."""
+        principal = self.request.principal if self.request is not None else None
+        if principal is None and self.http is not None:
+            principal = self.http.principal
+        return self.principal if principal is None else clean(principal.subject, 40)
+
+    @property
+    def session(self) -> str | None:
+        """A digest that stands for the session."""
+        session_id = None if self.request is None else self.request.peer.session_id
+        return None if session_id is None else session_digest(session_id)
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """The trace that it belongs to: as its `_meta` says, or else its headers (R-2B7)."""
+        if self._trace is UNSET:
+            self._trace = self._find_trace()
+        return self._trace or None
+
+    @property
+    def trace_id(self) -> str | None:
+        """The id of the trace that it belongs to."""
+        trace = self.trace
+        return None if trace is None else trace.trace_id
+
+    def _find_trace(self) -> TraceContext | None:
+        if self.parent is not None:
+            return self.parent.trace
+        if self.request is not None:
+            meta = self.request.parsed_meta or self.request.meta
+            if meta.traceparent is not UNSET:
+                trace = parse_traceparent(meta.traceparent, meta.tracestate)
+                if trace is not None:
+                    return trace
+        if self.traceparent is None:
+            return None
+        return parse_traceparent(self.traceparent.decode("latin-1"), (self.tracestate or b"").decode("latin-1"))

@@ -1,0 +1,121 @@
+"""The log of requests: an observer that writes a line at the level info for each.
+
+Where the log is the one that `run()` shows on stderr, a line goes to its writer as bytes, past `logging`, which
+would cost more than the line itself. Any other configuration (`--log-config`, a host's) gets a `LogRecord` of the
+logger `enfilade.requests`: its message is the line for people, and its attribute `request` the dict for machines.
+
+Calls that tools make of each other are not requests of clients: they have a line at the level debug.
+
+Easy to get wrong: a flood. Lines of one second beyond `limit` are counted, and a summary says how many of which
+outcome were left out. Of failures and refusals, the first of each kind within a second is always written.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from enfilade.serving.observation.observer import EndObserver
+from enfilade.serving.observation.record import RequestRecord
+from enfilade.serving.observation.request_line import LOGGER, json_line, line_of, text_line
+
+_INFO: Final = logging.INFO
+_DEBUG: Final = logging.DEBUG
+
+
+class LineHandler(Protocol):
+    """A handler of `logging` that takes lines which are written already."""
+
+    is_json: bool
+
+    def put_line(self, line: bytes) -> None:
+        """Write a whole line."""
+        ...
+
+    def put_text(self, logger: str, level: int, text: str) -> None:
+        """Write a text as a line of a logger."""
+        ...
+
+
+class RequestLog(EndObserver):
+    """Writes the lines.
+
+    Args:
+        limit: lines a second; 0 for no bound.
+    """
+
+    def __init__(self, limit: int = 0) -> None:
+        self._logger = logging.getLogger(LOGGER)
+        self._handler = direct_handler(self._logger)
+        self._limit = limit
+        self._second = 0.0
+        self._lines = 0
+        self._kinds: set[tuple[str, str | None, str | None]] = set()
+        self._left_out: Counter[str] = Counter()
+        self._summary: asyncio.TimerHandle | None = None
+
+    def end(self, record: RequestRecord) -> None:
+        """Write the line of a request."""
+        level = _INFO if record.parent is None else _DEBUG
+        if not self._logger.isEnabledFor(level) or (record.request is None and record.error is None):
+            return
+        if self._limit and not self._has_room(record):
+            return
+        handler = self._handler
+        if handler is None:
+            self._log(record, level)
+        elif handler.is_json:
+            handler.put_line(json_line(line_of(record, "info" if level is _INFO else "debug")))
+        else:
+            handler.put_text(LOGGER, level, text_line(record))
+
+    def _log(self, record: RequestRecord, level: int) -> None:
+        line = self._logger.makeRecord(LOGGER, level, __file__, 0, text_line(record), (), None)
+        line.request = msgspec.structs.asdict(line_of(record))
+        self._logger.handle(line)
+
+    # -- floods ------------------------------------------------------------------------------------------------
+
+    def _has_room(self, record: RequestRecord) -> bool:
+        """Whether this line is written; if not, it is counted."""
+        if record.ended - self._second >= 1.0:
+            self._second, self._lines = record.ended, 0
+            self._kinds.clear()
+        self._lines += 1
+        outcome = record.outcome
+        if self._lines <= self._limit:
+            return True
+        if outcome != "ok" and len(self._kinds) < self._limit:
+            kind = (outcome, record.method, record.target)
+            if kind not in self._kinds:
+                self._kinds.add(kind)
+                return True
+        self._left_out[outcome] += 1
+        if self._summary is None:
+            self._summary = asyncio.get_running_loop().call_later(1.0, self.summarize)
+        return False
+
+    def summarize(self) -> None:
+        """Write how many lines were left out since the last summary."""
+        self._summary = None
+        if not self._left_out:
+            return
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in self._left_out.most_common())
+        text = f"{self._left_out.total()} requests were left out of the log (log_limit={self._limit}): {counts}"
+        self._left_out.clear()
+        self._logger.info("%s", text)
+
+
+def direct_handler(logger: logging.Logger) -> LineHandler | None:
+    """Return the handler that takes the lines of a logger as bytes, if there is no other handler or filter."""
+    handlers: list[Any] = []
+    source: logging.Logger | None = logger
+    while source is not None:
+        handlers += source.handlers
+        source = source.parent if source.propagate else None
+    if len(handlers) == 1 and hasattr(handlers[0], "put_line") and not handlers[0].filters and not logger.filters:
+        handler: LineHandler = handlers[0]
+        return handler
+    return None
