@@ -94,7 +94,7 @@ def test_the_project_says_what_it_is(tmp_path: Path) -> None:
 
 
 def test_its_own_tests_pass(tmp_path: Path) -> None:
-    """The full one's; those of a small project are run by the page `docs/new.md`."""
+    """D51. The full one's; those of a small project are run by the page `docs/new.md`."""
     place = make_project(PLANS["full"][0], tmp_path)
     done = subprocess.run(
         # pytest-asyncio is here for other tests; a project does not bring it.

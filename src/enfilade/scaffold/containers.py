@@ -1,4 +1,4 @@
-"""The files that put a project into containers: `Dockerfile`, `compose.yaml` and `.dockerignore`.
+"""The files that put a project into containers, and units of systemd and manifests of Kubernetes that run it.
 
 Easy to get wrong: assuming a layout. A project that can be installed is installed, and served by the name of its
 module; any other project is copied, and served by its file. A lock file is looked for when the image is built, so
@@ -7,13 +7,14 @@ one that is added later is used.
 
 import os
 import re
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from enfilade.discovery import Target, find_target, read_pyproject
+from enfilade.discovery import AppTarget, find_target, read_pyproject
 from enfilade.loading import LoadError, module_of
 from enfilade.scaffold.origin import VENDOR, Origin, put_wheel, vendored
 from enfilade.scaffold.render import ScaffoldError, render
@@ -33,19 +34,19 @@ class ContainerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         valkey: whether there is a Valkey service beside the server, as its store.
+        systemd: whether there are units of systemd as well; files of containers that exist are left as they are.
+        kubernetes: the same for a manifest of Kubernetes.
         origin: the source from which the image installs Enfilade; `container_origin` reads it from a project.
     """
 
     valkey: bool = False
+    systemd: bool = False
+    kubernetes: bool = False
     origin: Origin = Origin()
 
 
 def container_files(folder: Path, options: ContainerOptions | None = None) -> dict[str, str]:
-    """Return the files that put a project into containers, by name.
-
-    Args:
-        folder: the folder of the project.
-        options: the options of the files.
+    """Return the files that put a project into containers, or run it otherwise, by name.
 
     Raises:
         ScaffoldError: there is no server in the project, it does not depend on Enfilade, or jinja2 is not
@@ -70,19 +71,20 @@ def container_files(folder: Path, options: ContainerOptions | None = None) -> di
         "valkey": options.valkey,
         "vendor": VENDOR if options.origin.source or vendored(folder) else "",
     }
-    return {name: render(f"containers/{template}", **values) for name, template in FILES.items()}
+    files = {name: render(f"containers/{template}", **values) for name, template in FILES.items()}
+    name, arguments = values["name"], ["enfilade", "run", *_run_arguments(target, folder, module)]
+    services = (
+        {f"{name}.service": "systemd.service", f"{name}.socket": "systemd.socket"} if options.systemd else {}
+    )
+    if options.kubernetes:
+        services["kubernetes.yaml"] = "kubernetes.yaml"
+    for file, template in services.items():
+        files[file] = render(f"services/{template}", name=name, command=shlex.join(arguments))
+    return files
 
 
 def write_containers(folder: Path, options: ContainerOptions | None = None, *, force: bool = False) -> list[Path]:
-    """Write the files that put a project into containers.
-
-    Args:
-        folder: the folder of the project.
-        options: the options of the files.
-        force: whether existing files are replaced.
-
-    Returns:
-        The paths of the files.
+    """Write the files that put a project into containers, and return their paths.
 
     Raises:
         ScaffoldError: a file exists, the folder cannot be written, or a wheel of Enfilade is needed and cannot be
@@ -92,6 +94,10 @@ def write_containers(folder: Path, options: ContainerOptions | None = None, *, f
         raise ScaffoldError(f"there is no folder {str(folder)!r}; give that of a project")
     options = options or ContainerOptions()
     texts = container_files(folder, options)
+    if (options.systemd or options.kubernetes) and not force:
+        texts = {
+            name: text for name, text in texts.items() if name not in FILES or not os.path.lexists(folder / name)
+        }
     existing = [name for name in texts if os.path.lexists(folder / name)]
     if existing and not force:
         raise ScaffoldError(f"{', '.join(existing)} would be overwritten; --force does that")
@@ -100,7 +106,8 @@ def write_containers(folder: Path, options: ContainerOptions | None = None, *, f
             temporary = Path(directory)
             if options.origin.source is not None and options.origin != vendored(folder):
                 origin = put_wheel(options.origin, temporary)
-                texts = container_files(folder, msgspec.structs.replace(options, origin=origin))
+                complete = container_files(folder, msgspec.structs.replace(options, origin=origin))
+                texts = {name: complete[name] for name in texts}
             for name, text in texts.items():
                 (temporary / name).write_text(text, encoding="utf-8", newline="\n")
             _move_wheel(temporary / VENDOR, folder / VENDOR)
@@ -161,7 +168,7 @@ def _check_dependencies(folder: Path, pyproject: dict[str, Any]) -> None:
         )
 
 
-def _module(target: Target, pyproject: dict[str, Any]) -> str:
+def _module(target: AppTarget, pyproject: dict[str, Any]) -> str:
     """Return the module of the server in the installed project; empty if the project cannot be installed."""
     if "build-system" not in pyproject or "project" not in pyproject:
         return ""
@@ -171,7 +178,7 @@ def _module(target: Target, pyproject: dict[str, Any]) -> str:
     return name if "." in name else ""
 
 
-def _run_arguments(target: Target, folder: Path, module: str) -> list[str]:
+def _run_arguments(target: AppTarget, folder: Path, module: str) -> list[str]:
     """Return the arguments of `enfilade run`."""
     variable = f":{target.name}" if target.name else ""
     if module or target.file is None:

@@ -178,10 +178,6 @@ def vendored(folder: Path) -> Origin | None:
 def put_wheel(origin: Origin, folder: Path) -> Origin:
     """Put a wheel into a project if the source is on this machine; return the source for the project.
 
-    Args:
-        origin: the source of Enfilade.
-        folder: the folder of the project.
-
     Raises:
         ScaffoldError: the wheel cannot be built.
         OSError: it cannot be written.

@@ -16,14 +16,16 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 from enfilade.transports.http11.server import ServerOptions
 from enfilade.transports.processes.process_end import STARTUP_FAILURE, STOP_SIGNALS
+from enfilade.transports.processes.service_manager import ServiceManager
 from enfilade.transports.processes.worker import Load, Worker
 
 log = logging.getLogger("enfilade")
@@ -31,6 +33,9 @@ log = logging.getLogger("enfilade")
 _POLL_INTERVAL: Final = 0.5  # seconds; the sentinel of a worker is late if its own children outlive it
 _LIFESPAN_MARGIN: Final = 5.0  # seconds for the app's lifespan, in addition to the time for requests
 _MAX_RETRY_DELAY: Final = 5.0  # seconds between attempts to start a worker that cannot start
+_SCAN_INTERVAL: Final = 0.5  # seconds between two looks for changed files
+#: Folders of thousands of files that nobody edits; environments are skipped as well.
+_SKIPPED: Final = {"__pycache__", "node_modules", "site-packages", "build", "dist"}
 _SUSPENDED: Final = 2.0  # seconds between two rounds of the main loop that show that the parent did not run
 
 
@@ -40,12 +45,13 @@ class Supervisor:
     Args:
         load: makes the app in a worker; picklable.
         listeners: the bound sockets that they share.
-        options: how each serves and stops.
         count: number of workers.
-        waits_for_changes: whether code that cannot start is tried again only after `renew()`.
+        manager: is told of the start, the end, and in between that this process runs.
+        waits_for_changes: whether code that cannot start is tried again only after `replace_workers()`.
 
     Attributes:
-        on_serving: called when a worker begins to serve, with how often `renew()` was called before it started.
+        on_serving: called when a worker begins to serve, with how often `replace_workers()` had been called
+            before it started.
     """
 
     def __init__(
@@ -54,12 +60,15 @@ class Supervisor:
         listeners: list[socket.socket],
         options: ServerOptions,
         count: int,
+        manager: ServiceManager | None = None,
         *,
         waits_for_changes: bool = False,
     ) -> None:
         self.on_serving: Callable[[int], object] = lambda generation: None
         self._make_worker: Callable[[], Worker] = lambda: Worker(load, listeners, options, self._generation)
         self._listeners = listeners
+        self._socket_file = options.socket_file
+        self._manager = manager or ServiceManager({})
         self._stop_timeout = options.stop_timeout + max(_LIFESPAN_MARGIN, options.lifespan_timeout)
         self._count = count
         self._waits_for_changes = waits_for_changes
@@ -77,7 +86,7 @@ class Supervisor:
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
 
-    def renew(self) -> None:
+    def replace_workers(self) -> None:
         """Replace all workers by new ones, which load the app anew; callable from any thread."""
         self._generation += 1
         self._wake()
@@ -119,6 +128,7 @@ class Supervisor:
     def _run_round(self) -> None:
         while self._signals:  # first, as Ctrl-C also ends workers that are still starting
             self._obey_signal(self._signals.pop(0))
+        self._manager.alive()
         now = time.monotonic()
         elapsed, self._last_round = now - self._last_round, now
         for worker in list(self._workers):
@@ -151,6 +161,7 @@ class Supervisor:
 
     def _worker_serves(self, worker: Worker) -> None:
         self._failures, self._has_served = 0, True
+        self._manager.ready()
         self.on_serving(worker.generation)
         if worker.replaces is not None:
             worker.replaces.stop(self._stop_timeout)
@@ -175,7 +186,8 @@ class Supervisor:
         if exit_code >= 0:  # a negative code is a signal, and no sign that the code is broken
             self._failed_generation = max(self._failed_generation, worker.generation)
         if any(other.is_serving for other in self._workers):
-            log.error("a new worker could not start (exit code %s); those that serve go on", exit_code)
+            remaining = "the previous code goes" if self._waits_for_changes else "the other workers go"
+            log.error("a new worker could not start (exit code %s); %s on serving", exit_code, remaining)
         elif self._has_served and exit_code < 0:
             log.error("a new worker was killed while it started (exit code %s); trying again", exit_code)
         elif self._has_served and self._waits_for_changes:
@@ -222,8 +234,11 @@ class Supervisor:
 
     def _stop(self, exit_code: int) -> None:
         self._exit_code = exit_code
+        self._manager.stopping()
         for listener in self._listeners:
             listener.close()
+        if self._socket_file is not None:
+            self._socket_file.remove()
         for worker in self._workers:
             worker.stop(self._stop_timeout)
 
@@ -233,7 +248,7 @@ class Supervisor:
                 self._stop(0)
             else:
                 log.info("replacing all workers")
-                self.renew()
+                self.replace_workers()
         elif self._exit_code is None:
             log.info("stopping: requests in flight are finished (Ctrl-C again to stop at once)")
             self._stop(0)
@@ -282,3 +297,52 @@ def _is_at_terminal() -> bool:
         return os.isatty(0)
     except OSError:
         return False
+
+
+# -- changed files, for `--reload` -------------------------------------------------------------------------------
+
+
+def watch_files(
+    folder: Path, on_change: Callable[[Sequence[str]], object], stopped: threading.Event
+) -> threading.Thread:
+    """Start a thread that calls back whenever a Python file below a folder was written, added or removed.
+
+    Args:
+        on_change: called in that thread, with the paths of the files.
+        stopped: set it to end the thread.
+    """
+    # Reading the times costs a few milliseconds for a project of some hundred files, and works on every kind of
+    # file system.
+    previous = _modification_times(folder)
+
+    def poll() -> None:
+        nonlocal previous
+        while not stopped.wait(_SCAN_INTERVAL):
+            current = _modification_times(folder)
+            if current != previous:
+                changed = sorted({file for file, _ in current.items() ^ previous.items()})
+                previous = current
+                on_change(changed)
+
+    thread = threading.Thread(target=poll, name="enfilade-reload", daemon=True)
+    thread.start()
+    return thread
+
+
+def _modification_times(root: Path) -> dict[str, int]:
+    """Return the modification time of each Python file in nanoseconds, without files that vanish meanwhile."""
+    times: dict[str, int] = {}
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not _is_skipped(folder, name)]
+        for name in names:
+            if name.endswith(".py"):
+                file = os.path.join(folder, name)
+                try:
+                    times[file] = os.stat(file).st_mtime_ns
+                except OSError:
+                    continue
+    return times
+
+
+def _is_skipped(folder: str, name: str) -> bool:
+    return name.startswith(".") or name in _SKIPPED or os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))

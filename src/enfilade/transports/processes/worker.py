@@ -115,11 +115,9 @@ class Worker:
     Args:
         load: makes the app, in the new process; picklable.
         listeners: the sockets, bound by the parent.
-        options: how it serves and stops.
         generation: of the code that it runs.
 
     Attributes:
-        pid: its process id.
         is_serving: whether it has said that it serves.
         generation: of the code that it runs.
         replaces: the worker that is to stop as soon as this one serves.
