@@ -4,9 +4,9 @@ This is only the face: it hands names on, each imported when it is first asked f
 """
 
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from enfilade._version import __version__ as __version__
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from enfilade.app import MCPApp as MCPApp
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ResourceError as ResourceError,
         ResourceNotFound as ResourceNotFound,
         SettingsError as SettingsError,
+        StateError as StateError,
         StoreError as StoreError,
         ToolError as ToolError,
         ToolTimeoutError as ToolTimeoutError,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
         PromptResult as PromptResult,
         UserMessage as UserMessage,
     )
-    from enfilade.primitives.questions.choices import Choices as Choices
+    from enfilade.primitives.questions import Choices as Choices
     from enfilade.primitives.questions.input_required import (
         InputRequired as InputRequired,
         InputResponses as InputResponses,
@@ -56,12 +57,9 @@ if TYPE_CHECKING:
         url_elicitation as url_elicitation,
     )
     from enfilade.primitives.tool_decorator import tool as tool
-    from enfilade.primitives.values.media import (
-        Audio as Audio,
-        File as File,
-        Image as Image,
-    )
+    from enfilade.primitives.values.media import Audio as Audio, File as File, Image as Image
     from enfilade.primitives.values.results import ToolResult as ToolResult
+    from enfilade.serving.callers.http_request import HttpRequest as HttpRequest
     from enfilade.serving.channel import Peer as Peer
     from enfilade.serving.context import Context as Context
     from enfilade.serving.request import Request as Request
@@ -82,6 +80,12 @@ if TYPE_CHECKING:
         as_text as as_text,
     )
     from enfilade.transports.bridge.transport import HTTPStreamableTransport as HTTPStreamableTransport
+    from enfilade.wire.client_requests import (
+        CreateMessageResult as CreateMessageResult,
+        ModelPreferences as ModelPreferences,
+        Root as Root,
+        SamplingMessage as SamplingMessage,
+    )
     from enfilade.wire.content import (
         Annotations as Annotations,
         AudioContent as AudioContent,
@@ -93,118 +97,77 @@ if TYPE_CHECKING:
         TextContent as TextContent,
         TextResourceContents as TextResourceContents,
     )
-    from enfilade.wire.roots import Root as Root
-    from enfilade.wire.sampling import (
-        CreateMessageResult as CreateMessageResult,
-        ModelPreferences as ModelPreferences,
-        SamplingMessage as SamplingMessage,
-    )
     from enfilade.wire.tools import ToolAnnotations as ToolAnnotations
 
+
+def _lazy_exports(names: dict[str, str]) -> dict[str, str]:
+    """Return the module of each name, sorted by name; the argument has the names of each module as one text."""
+    return dict(sorted((name, module) for module, text in names.items() for name in text.split()))
+
+
+def _lazy_value(name: str, exports: dict[str, str], namespace: dict[str, Any]) -> Any:
+    """Import a name from its module, and keep it in the namespace of the module that hands it on."""
+    if name not in exports:
+        raise AttributeError(f"module {namespace['__name__']!r} has no attribute {name!r}")
+    import importlib
+
+    value = namespace[name] = getattr(importlib.import_module(exports[name]), name)
+    return value
+
+
 #: The public names, by the module that has them. Type checkers read the imports above; a test compares the two.
-_EXPORTS = {
-    "enfilade._version": ("__version__",),
-    "enfilade.app": ("MCPApp",),
-    "enfilade.client.connect": ("connect",),
-    "enfilade.exceptions": (
-        "AnswerError",
-        "AskTimeoutError",
-        "CannotAskError",
-        "ClientRefusedError",
-        "EnfiladeError",
-        "LoadError",
-        "MissingCapabilityError",
-        "MissingSecretError",
-        "NotAccepted",
-        "PromptError",
-        "ResourceError",
-        "ResourceNotFound",
-        "SettingsError",
-        "StoreError",
-        "ToolError",
-        "ToolTimeoutError",
-    ),
-    "enfilade.primitives.metadata": ("Caching",),
-    "enfilade.primitives.depends": ("Depends",),
-    "enfilade.primitives.options": ("PromptOptions", "ResourceOptions", "ToolOptions"),
-    "enfilade.primitives.questions.choices": ("Choices",),
-    "enfilade.primitives.questions.input_required": ("InputRequired", "InputResponses"),
-    "enfilade.primitives.questions.question": (
-        "Elicited",
-        "elicitation",
-        "roots",
-        "sampling",
-        "text_of",
-        "url_elicitation",
-    ),
-    "enfilade.primitives.tool_decorator": ("tool",),
-    "enfilade.primitives.values.media": ("Audio", "File", "Image"),
-    "enfilade.primitives.prompt": ("AssistantMessage", "Message", "PromptResult", "UserMessage"),
-    "enfilade.primitives.values.results": ("ToolResult",),
-    "enfilade.serving.context": ("Context",),
-    "enfilade.serving.channel": ("Peer",),
-    "enfilade.serving.request": ("Request",),
-    "enfilade.settings": ("Settings",),
-    "enfilade.state.event_store": (
-        "EventCallback",
-        "EventId",
-        "EventMessage",
-        "EventStore",
-        "MemoryEventStore",
-        "SqliteEventStore",
-        "StreamId",
-    ),
-    "enfilade.transports.bridge.messages": ("RelatedMessage", "as_dict", "as_session_message", "as_text"),
-    "enfilade.transports.bridge.transport": ("HTTPStreamableTransport",),
-    "enfilade.wire.content": (
-        "Annotations",
-        "AudioContent",
-        "BlobResourceContents",
-        "EmbeddedResource",
-        "Icon",
-        "ImageContent",
-        "ResourceLink",
-        "TextContent",
-        "TextResourceContents",
-    ),
-    "enfilade.wire.roots": ("Root",),
-    "enfilade.wire.sampling": ("CreateMessageResult", "ModelPreferences", "SamplingMessage"),
-    "enfilade.wire.tools": ("ToolAnnotations",),
-}
-_LAZY_EXPORTS = dict(sorted((name, module) for module, names in _EXPORTS.items() for name in names))
+_LAZY_EXPORTS = _lazy_exports(
+    {
+        "enfilade": "__version__",
+        "enfilade.app": "MCPApp",
+        "enfilade.client.connect": "connect",
+        "enfilade.exceptions": (
+            "AnswerError AskTimeoutError CannotAskError ClientRefusedError EnfiladeError LoadError "
+            "MissingCapabilityError MissingSecretError NotAccepted PromptError ResourceError ResourceNotFound "
+            "SettingsError StateError StoreError ToolError ToolTimeoutError"
+        ),
+        "enfilade.primitives.metadata": "Caching",
+        "enfilade.primitives.depends": "Depends",
+        "enfilade.primitives.options": "PromptOptions ResourceOptions ToolOptions",
+        "enfilade.primitives.questions": "Choices",
+        "enfilade.primitives.questions.input_required": "InputRequired InputResponses",
+        "enfilade.primitives.questions.question": "Elicited elicitation roots sampling text_of url_elicitation",
+        "enfilade.primitives.tool_decorator": "tool",
+        "enfilade.primitives.values.media": "Audio File Image",
+        "enfilade.primitives.prompt": "AssistantMessage Message PromptResult UserMessage",
+        "enfilade.primitives.values.results": "ToolResult",
+        "enfilade.serving.callers.http_request": "HttpRequest",
+        "enfilade.serving.context": "Context",
+        "enfilade.serving.channel": "Peer",
+        "enfilade.serving.request": "Request",
+        "enfilade.settings": "Settings",
+        "enfilade.state.event_store": (
+            "EventCallback EventId EventMessage EventStore MemoryEventStore SqliteEventStore StreamId"
+        ),
+        "enfilade.transports.bridge.messages": "RelatedMessage as_dict as_session_message as_text",
+        "enfilade.transports.bridge.transport": "HTTPStreamableTransport",
+        "enfilade.wire.content": (
+            "Annotations AudioContent BlobResourceContents EmbeddedResource Icon ImageContent ResourceLink "
+            "TextContent TextResourceContents"
+        ),
+        "enfilade.wire.client_requests": "CreateMessageResult ModelPreferences Root SamplingMessage",
+        "enfilade.wire.tools": "ToolAnnotations",
+    }
+)
 
 if not TYPE_CHECKING:  # type checkers would take every name for one that there is
     __all__ = list(_LAZY_EXPORTS)
 
     def __getattr__(name: str) -> Any:
-        import importlib
-
         if name not in _LAZY_EXPORTS:
-            _refuse(name, is_imported=sys._getframe(1).f_code.co_name == "_handle_fromlist")
-        value = getattr(importlib.import_module(_LAZY_EXPORTS[name]), name)
-        globals()[name] = value
-        return value
+            from enfilade.primitives.other_frameworks import refuse_name
+
+            refuse_name(__name__, name, is_imported=sys._getframe(1).f_code.co_name == "_handle_fromlist")
+        return _lazy_value(name, _LAZY_EXPORTS, globals())
 
 
 def __dir__() -> list[str]:
     return list(_LAZY_EXPORTS)
-
-
-def _refuse(name: str, *, is_imported: bool) -> NoReturn:
-    """Refuse a name that is not here, with what to write for one that is known from elsewhere.
-
-    Args:
-        name: the name.
-        is_imported: it stands in `from enfilade import …`, which hides the text of an `AttributeError`.
-    """
-    advice = ""
-    if not name.startswith("_"):
-        from enfilade.primitives.other_frameworks import advice_on_name
-
-        advice = advice_on_name(name)
-    if is_imported and advice:
-        raise ImportError(f"cannot import name {name!r} from 'enfilade'{advice}", name="enfilade")
-    raise AttributeError(f"module 'enfilade' has no attribute {name!r}{advice}")
 
 
 class _OtherModules:

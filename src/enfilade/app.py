@@ -1,6 +1,6 @@
 """`MCPApp`: the front door. It collects what a server offers, and is itself an ASGI application.
 
-Nothing of the protocol is decided here; the rooms behind do that. They are built when the server is first used,
+Nothing of the protocol is decided here; the packages below do that. They are built when the server is first used,
 so everything registered before is in, and the middleware chain is made once.
 
 Easy to get wrong: `from enfilade import MCPApp` should take no time, so what only a server needs that serves is
@@ -12,24 +12,23 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import (
-    AsyncIterator,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from msgspec import UNSET
 
+from enfilade.primitives.errors import named_in_errors
 from enfilade.primitives.foreign_names import APP_ATTRIBUTES
 from enfilade.primitives.metadata import check_cacheable, check_options, check_required_texts, read_icons
-from enfilade.primitives.other_frameworks import advice_on_arguments, advice_on_attributes, check_middleware
+from enfilade.primitives.other_frameworks import (
+    advice_on_arguments,
+    advice_on_attributes,
+    check_middleware,
+    read_middleware,
+)
 from enfilade.primitives.schema.signature import read_provider
 from enfilade.registration import Registration
 from enfilade.serving.context import Context
@@ -43,34 +42,57 @@ from enfilade.state.tokens import Seal
 from enfilade.wire.lifecycle import Implementation
 
 if TYPE_CHECKING:
+    import os
+
     from starlette.routing import Route
 
     from enfilade import assembly as _assembly, setting_sources as _sources
+    from enfilade.auth.authenticator import ResourceAuthenticator
+    from enfilade.auth.resource_server import ResourceServer
+    from enfilade.launch import Host, Launched
     from enfilade.primitives.metadata import Caching, DumpableModel
+    from enfilade.primitives.options import LimitPer, OnLimit, OnOverflow
+    from enfilade.routes import asgi_middleware as _asgi_middleware, serve as _serve_routes, table as _routes
     from enfilade.serving import failures as _failures
+    from enfilade.serving.callers import state_records as _records
+    from enfilade.serving.callers.state_records import StateStore
     from enfilade.serving.dispatcher import Dispatcher, Middleware
     from enfilade.serving.execution import HandlerRunner
     from enfilade.serving.lifespan import Setup
+    from enfilade.serving.limits import stored_results as _stored_results
+    from enfilade.serving.limits.admission import Limiter
+    from enfilade.serving.limits.stored_results import StoredResults
+    from enfilade.serving.observation.audit import Audit
+    from enfilade.serving.observation.observer import Observer
     from enfilade.serving.secrets import Lookup
     from enfilade.settings import Settings
     from enfilade.state.event_store import EventStore
     from enfilade.state.store import Store
     from enfilade.timings import Timings
     from enfilade.transports import asgi as _asgi
-    from enfilade.transports.asgi import Receive, Scope, Send
-    from enfilade.transports.exchange import HttpExchange
+    from enfilade.transports.asgi import AsgiExchange, Receive, Scope, Send
+    from enfilade.transports.exchange import HttpExchange, HttpRequest
     from enfilade.transports.http import other_paths as _other_paths
     from enfilade.transports.http.endpoint import Endpoint
     from enfilade.wire.content import Icon
+    from enfilade.wire.jsonrpc import RpcError
 else:
     _asgi = LazyModule("enfilade.transports.asgi")
+    _asgi_middleware = LazyModule("enfilade.routes.asgi_middleware")
     _assembly = LazyModule("enfilade.assembly")
     _other_paths = LazyModule("enfilade.transports.http.other_paths")
+    _routes = LazyModule("enfilade.routes.table")
+    _serve_routes = LazyModule("enfilade.routes.serve")
     _sources = LazyModule("enfilade.setting_sources")
     _failures = LazyModule("enfilade.serving.failures")
+    _stored_results = LazyModule("enfilade.serving.limits.stored_results")
+    _records = LazyModule("enfilade.serving.callers.state_records")
 
 
 log = logging.getLogger("enfilade")
+
+#: The handler of a plain route.
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 def _refuse_settings(*unknown: Any) -> None:
@@ -99,15 +121,33 @@ class MCPApp(Registration):
         log_level: what `run()` logs to stderr.
         lifespan: `@asynccontextmanager async def lifespan(app)`; what it yields is `ctx.lifespan`.
         middleware: `async def mw(request, call_next)`, outermost first.
+        asgi_middleware: ASGI middleware around all that is served over HTTP, outermost first: classes, pairs of a
+            class and its keyword arguments, or `Middleware(...)` of Starlette.
         tool_names: `plain` lists tools as written, `qualified` as `Server_Tool`.
         store: where that is kept which clients cannot carry, and what workers share: `memory://`,
             `sqlite:///file.db`, `redis://host:6379/0` (also `rediss://`, `valkey://`), or a store.
         event_store: keeps the events of streams instead of `store`, so that clients can resume them.
         secret: seals session ids, 32 bytes at least, newest first; without one, workers share one by their store.
         request_timeout: seconds that a request may take; 0 for no limit.
+        max_concurrency: calls of all workers at the same time, together with those of other tools, resources and
+            prompts; each tool may have limits of its own.
+        rate_limit: calls in a period: `600/minute`.
+        limit_per: whose calls count together for these two: those of a `principal`, `session` or `client`, or
+            `all`.
+        on_limit: whether a call beyond them should `wait`, or be refused at once (`refuse`).
+        max_wait: seconds that it waits at most.
+        max_result: largest result of a tool that does not say: `8000` bytes, or `2000 tokens`.
+        on_overflow: what becomes of a larger one: an `error`, or it is cut (`truncate`), or cut with a `link` to
+            the whole.
         secrets: where tools get their secrets: a mapping, or `def` or `async def` of a name and the client
             (a `Peer`). By default the environment, and then `.env`.
         caching: hints for clients, by list method: `{"tools/list": Caching(ttl=60, scope="public")}`.
+        auth: who may call over HTTP: a `ResourceServer` of `enfilade.auth`. None lets everybody in, or leaves it
+            to a host's authentication.
+        audit: who did what when, with which arguments, and how it ended: the path of a file of JSON lines, or
+            `def` or `async def` of a dict.
+        audit_required: refuse requests that cannot be recorded, and record each before its response leaves.
+        audit_arguments: how much of the arguments is recorded, unless a tool says it: `all`, `names` or `none`.
         schema_refs: list schemas with `$ref` and `$defs`. By default what they refer to is written out in place,
             as many hosts do not follow them.
         settings: further settings; arguments given here outrank it.
@@ -136,13 +176,25 @@ class MCPApp(Registration):
         log_level: str | None = None,
         lifespan: Setup | None = None,
         middleware: Iterable[Middleware] | None = (),
+        asgi_middleware: Iterable[Any] = (),
         tool_names: str | None = None,
         store: str | Store | None = None,
         event_store: EventStore | None = None,
         secret: str | Sequence[str] | None = None,
         request_timeout: float | None = None,
+        max_concurrency: int | None = None,
+        rate_limit: str | None = None,
+        limit_per: LimitPer | None = None,
+        on_limit: OnLimit | None = None,
+        max_wait: float | None = None,
+        max_result: int | str | None = None,
+        on_overflow: OnOverflow | None = None,
         secrets: Mapping[str, str] | Lookup | None = None,
         caching: Mapping[str, Caching] | None = None,
+        auth: ResourceServer | None = None,
+        audit: str | os.PathLike[str] | Callable[[dict[str, Any]], object] | None = None,
+        audit_required: bool = False,
+        audit_arguments: Literal["all", "names", "none"] = "all",
         schema_refs: bool = False,
         settings: Settings | None = None,
     ) -> None:
@@ -156,6 +208,13 @@ class MCPApp(Registration):
             "store": store if isinstance(store, str) else None,
             "secret": secret,
             "request_timeout": request_timeout,
+            "max_concurrency": max_concurrency,
+            "rate_limit": rate_limit,
+            "limit_per": limit_per,
+            "on_limit": on_limit,
+            "max_wait": max_wait,
+            "max_result": max_result,
+            "on_overflow": on_overflow,
         }
         self.settings = _sources.load(code_settings, settings)
         name_main_module(sys._getframe(1))
@@ -171,10 +230,13 @@ class MCPApp(Registration):
             website_url=UNSET if website_url is None else website_url,
             icons=read_icons(icons),
         )
-        self._middleware = list(middleware or ())
-        for function in self._middleware:
-            check_middleware(function)
+        self._middleware: list[Middleware] = read_middleware(middleware)
+        self._asgi_factories = _asgi_middleware.read_asgi_middleware(asgi_middleware) if asgi_middleware else ()
+        self._outer: Callable[..., Any] | None = self._wrap if self._asgi_factories else None
+        self._routes: _routes.RouteTable | None = None
+        self._route_server: _serve_routes.RouteServer | None = None
         self._lifespan = Lifespan(lifespan, self)
+        self._auth = None if auth is None else _assembly.check_auth(auth)
         self._seal = Seal([part.get_secret_value() for part in self.settings.secret])
         self._store: Store | None = None if store is None or isinstance(store, str) else store
         self._event_store = event_store
@@ -185,7 +247,22 @@ class MCPApp(Registration):
         self._handlers: HandlerRunner | None = None
         self._caching = check_cacheable(caching or {})
         self._endpoint: Endpoint | None = None
+        self._state: StateStore | None = None
+        self._limiter: Limiter | None = None
+        self._results: StoredResults | None = None
+        self._authenticator: ResourceAuthenticator | None = None
         self._timings: Timings | None = None  # set by tests
+        self._observers: list[Observer] = []
+        self._is_observed = False
+        self._audit_options: _assembly.AuditOptions | None = None
+        if audit is not None or audit_required or audit_arguments != "all":
+            self._audit_options = _assembly.check_audit(audit, audit_required, audit_arguments)
+        self._audit: Audit | None = None
+
+    @property
+    def endpoint_path(self) -> str:
+        """The path of the endpoint, without that of a host around the app."""
+        return self.settings.path
 
     @property
     def has_lifespan(self) -> bool:
@@ -224,7 +301,8 @@ class MCPApp(Registration):
 
         Raises:
             RuntimeError: the server has been used already.
-            TypeError: it is a class, or an object with a method for each kind of request.
+            TypeError: it is a class or an object with a method for each kind of request, or does not take a
+                request and the next function.
         """
         if self._dispatcher is not None:
             raise RuntimeError("middleware must be added before the server is first used")
@@ -232,10 +310,83 @@ class MCPApp(Registration):
         self._middleware.insert(0 if outermost else len(self._middleware), middleware)
         return middleware
 
+    # -- plain HTTP beside the endpoint ------------------------------------------------------------------------
+
+    @named_in_errors("app.route")
+    def route(
+        self,
+        path: str,
+        methods: Sequence[str] = ("GET",),
+        *,
+        authenticated: bool = False,
+        scopes: Iterable[str] | None = None,
+    ) -> Callable[[Handler], Handler]:
+        """Let a function answer plain HTTP requests for a path; a decorator.
+
+        The function takes a `RouteRequest` of `enfilade.routes`, or nothing, and returns text, bytes, data for
+        JSON, a `Response`, or a response of Starlette.
+
+        Args:
+            path: such as `/status` or `/orders/{id}`; `{rest:path}` stands for what has slashes.
+            methods: HTTP methods that it answers; with GET it answers HEAD as well.
+            authenticated: refuse callers that are not known. By default a route is public, also with `auth=`.
+            scopes: what a caller must have; it implies `authenticated`.
+
+        Raises:
+            TypeError: the function takes other parameters than the request.
+            ValueError: the path has another use, or another route has it with one of the methods.
+        """
+        required = _routes.read_scopes(authenticated, scopes)
+
+        def add(handler: Handler) -> Handler:
+            table = self._own_routes()
+            table.add(path, methods, handler, required)
+            table.check(self._reserved_paths())
+            return handler
+
+        return add
+
+    @named_in_errors("app.add_route")
+    def add_route(
+        self, path: str, app: Any, *, authenticated: bool = False, scopes: Iterable[str] | None = None
+    ) -> None:
+        """Serve another ASGI application at a path and all paths below: a mount.
+
+        Its lifespan is not run. At `/` it gets all paths that nothing else has.
+
+        Args:
+            path: such as `/admin`.
+            app: the application.
+            authenticated: refuse callers that are not known.
+            scopes: what a caller must have; it implies `authenticated`.
+
+        Raises:
+            TypeError: it is no ASGI application.
+            ValueError: the path has another use, or another application is mounted there.
+        """
+        table = self._own_routes()
+        table.mount(path, app, _routes.read_scopes(authenticated, scopes))
+        table.check(self._reserved_paths())
+
+    def _own_routes(self) -> _routes.RouteTable:
+        if self._routes is None:
+            self._routes = _routes.RouteTable()
+        return self._routes
+
+    def _reserved_paths(self) -> dict[str, str]:
+        """Return what has a path, by path."""
+        settings = self.settings
+        return {
+            settings.health_path: "the liveness probe (health_path)",
+            settings.ready_path: "the readiness probe (ready_path)",
+            settings.path: "the MCP endpoint (path)",
+        }
+
     def notify_resource_updated(self, uri: str) -> None:
         """Tell every client that watches a resource that its contents changed; callable from any thread."""
         self.changes.announce(updated(uri))
 
+    @named_in_errors("app.override")
     def override(
         self, fn: Callable[..., Any] | Mapping[Callable[..., Any], Callable[..., Any]], other: Any = None
     ) -> AbstractContextManager[None]:
@@ -251,7 +402,7 @@ class MCPApp(Registration):
         pairs = fn if isinstance(fn, Mapping) else {fn: other}
         return self._overrides.replaced({replaced: read_provider(by, Context) for replaced, by in pairs.items()})
 
-    # -- the rooms behind --------------------------------------------------------------------------------------
+    # -- the packages below ------------------------------------------------------------------------------------
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -260,24 +411,84 @@ class MCPApp(Registration):
             self._dispatcher, self._handlers = _assembly.build_dispatcher(
                 self,
                 self.settings,
-                _assembly.Parts(
-                    server_info=self._server_info,
-                    instructions=self._instructions,
-                    middleware=self._middleware,
-                    seal=self._seal,
-                    overrides=self._overrides,
-                    lifespan=self._lifespan,
-                    secrets=self._secrets,
-                    dotenv=self._dotenv,
-                    caching=self._caching,
+                server_info=self._server_info,
+                instructions=self._instructions,
+                middleware=self._middleware,
+                seal=self._seal,
+                overrides=self._overrides,
+                lifespan=self._lifespan,
+                secrets=self._secrets,
+                dotenv=self._dotenv,
+                caching=self._caching,
+                state=lambda: self._state_of_callers,
+                auth=self._auth,
+                lacks_scopes=self._lacks_scopes,
+                governing=_assembly.governing_of(
+                    self.settings, self._limiter_of_calls, lambda: self._whole_results
                 ),
             )
+            if self.settings.max_result and self.settings.on_overflow == "link":
+                self.offer_whole_results()
         return self._dispatcher
+
+    def _lacks_scopes(self, request: HttpRequest, scopes: Sequence[str]) -> RpcError | None:
+        """Return the error of a caller over HTTP without some scopes; None if nobody authenticates callers."""
+        authenticator = self.authenticator
+        return None if authenticator is None else authenticator.lacks_scopes(request, scopes)
+
+    @property
+    def _state_of_callers(self) -> StateStore:
+        if self._state is None:
+            self._state = _records.StateStore(self.name, lambda: self.store, self._seal)
+        return self._state
+
+    def add_observer(self, observer: Observer) -> None:
+        """Let an observer see each request: `begin` before its handler, `end` with its outcome.
+
+        `enfilade.serving.observation` describes observers and the records that they get.
+
+        Args:
+            observer: has the methods `begin` and `end`, each of which takes a `RequestRecord`.
+
+        Raises:
+            RuntimeError: the server has been used already.
+        """
+        if self._is_observed:
+            raise RuntimeError("observers must be added before the server is first used")
+        self._observers.append(observer)
+
+    def _observe(self) -> None:
+        """Let the observers that the settings and the code ask for see all requests; once, at the start."""
+        if not self._is_observed:
+            self._is_observed = True
+            self._audit = _assembly.audit_of(self, self._audit_options)
+            _assembly.observe(self.dispatcher, self.settings, self._observers, self._audit)
+
+    @property
+    def _whole_results(self) -> StoredResults:
+        if self._results is None:
+            self._results = _stored_results.StoredResults(self.name, lambda: self._state_of_callers)
+        return self._results
+
+    def offer_whole_results(self) -> None:
+        """Offer the whole results that links lead to, as resources of a template."""
+        if _stored_results.TEMPLATE not in self.templates:
+            description = "The whole result of a tool, by the link that came with a part of it"
+            self.add_resource(
+                self._whole_results.read, _stored_results.TEMPLATE, name="result", description=description
+            )
+
+    def _limiter_of_calls(self) -> Limiter:
+        if self._limiter is None:
+            self._limiter = _assembly.build_limiter(self.name, self.settings, lambda: self.store, self._timings)
+        return self._limiter
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Dispatcher]:
         """Set the server up, yield its dispatcher, and put everything away."""
         dispatcher = self.dispatcher
+        self._observe()
+        self.authenticator  # noqa: B018 - a mistake in it is said before anybody calls
         await self._lifespan.start()
         try:
             yield dispatcher
@@ -290,13 +501,22 @@ class MCPApp(Registration):
         finally:
             if self._endpoint is not None:
                 await self._endpoint.stop()
+            if self._limiter is not None:
+                await self._limiter.close()
+            if self._state is not None:
+                await self._state.close()
+            if self._audit is not None:
+                await self._audit.close()
             if self._handlers is not None:
                 self._handlers.close()
 
     # -- ASGI --------------------------------------------------------------------------------------------------
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, _is_inner: bool = False) -> None:
         """Serve as an ASGI application, on its own or mounted in another."""
+        if self._outer is not None and not _is_inner:
+            await self._outer(scope, receive, send)
+            return
         kind = scope["type"]
         if kind == "http":
             exchange = _asgi.AsgiExchange(scope["method"], scope["headers"], scope, receive, send)
@@ -310,6 +530,11 @@ class MCPApp(Registration):
             await self._serve_lifespan(receive, send)
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1003})
+
+    async def _wrap(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Put the ASGI middleware around the app, at the first call."""
+        self._outer = _asgi_middleware.wrapped(partial(self.__call__, _is_inner=True), self._asgi_factories)
+        await self._outer(scope, receive, send)
 
     async def _started_late(self, exchange: HttpExchange) -> bool:
         """Set up at a request, for a host that told us nothing of its lifespan; False if that failed."""
@@ -326,16 +551,17 @@ class MCPApp(Registration):
                 exchange,
                 500,
                 encode_error(None, failure),
-                _other_paths.origin_headers(_assembly.guard_of(self.settings), exchange),
+                _other_paths.origin_headers(_assembly.host_origin_policy(self.settings), exchange),
             )
             return False
         return True
 
+    @named_in_errors("app.host_route")
     def host_route(self) -> Route:
         """Return the route by which a host in Starlette or FastAPI serves the endpoint, at the app's own path.
 
         With a slash at the end or without: `api.router.routes.append(app.host_route())`, or
-        `Starlette(routes=[app.host_route()])`.
+        `Starlette(routes=[app.host_route()])`. With `auth=`, the host needs `metadata_route()` as well.
 
         Raises:
             ModuleNotFoundError: there is no Starlette.
@@ -347,14 +573,51 @@ class MCPApp(Registration):
         route.path_regex = re.compile(rf"^{re.escape(path)}/?$")
         return route
 
+    @named_in_errors("app.metadata_route")
+    def metadata_route(self) -> Route:
+        """Return the route by which a host serves the protected resource metadata (RFC 9728), at its own root.
+
+        It is needed beside `host_route()`, and it is welcome beside a mount: clients that do not read the
+        challenge look for the document at the root of the host.
+
+        Raises:
+            ModuleNotFoundError: there is no Starlette.
+        """
+        from starlette.routing import Route
+
+        from enfilade.auth.metadata import WELL_KNOWN
+
+        return Route(f"{WELL_KNOWN}{{path:path}}", self)
+
     @property
     def endpoint(self) -> Endpoint:
         """The HTTP endpoint, built on first use."""
         if self._endpoint is None:
+            self._observe()
             self._endpoint = _assembly.build_endpoint(
-                self.settings, self.dispatcher, self.store, self._event_store, self._seal, self._timings
+                self.settings,
+                self.dispatcher,
+                self.store,
+                self._event_store,
+                self._seal,
+                self._timings,
+                self.authenticator,
             )
         return self._endpoint
+
+    @property
+    def has_auth(self) -> bool:
+        """Whether callers over HTTP need credentials, as the code or the settings say."""
+        return _assembly.has_auth(self._auth, self.settings)
+
+    @property
+    def authenticator(self) -> ResourceAuthenticator | None:
+        """What checks the credentials of requests, built on first use; None without `auth`."""
+        if self._authenticator is None and self.has_auth:
+            self._authenticator = _assembly.build_authenticator(
+                self._auth, self.settings, self.title or self.name, self._seal
+            )
+        return self._authenticator
 
     @property
     def store(self) -> Store:
@@ -373,25 +636,61 @@ class MCPApp(Registration):
         inner = _asgi.inner_path(scope).rstrip("/")
         return inner in ("" if scope.get("root_path") else "/", self.settings.path.rstrip("/"))
 
-    async def _beside_endpoint(self, exchange: HttpExchange, inner: str) -> None:
-        """Answer probes, preflights of browsers, and that there is nothing else."""
-        guard = _assembly.guard_of(self.settings)
-        if not inner or inner not in (self.settings.health_path, self.settings.ready_path):
-            await _other_paths.serve_other_path(exchange, guard, inner, self.settings.path)
-        elif not await _other_paths.serve_preflight(exchange, guard):
-            unready = None if inner == self.settings.health_path else await self._unready()
-            await _other_paths.serve_probe(exchange, unready, _other_paths.origin_headers(guard, exchange))
+    async def _beside_endpoint(self, exchange: AsgiExchange, inner: str) -> None:
+        """Answer metadata, probes, routes, preflights of browsers, and that there is nothing else."""
+        policy = _assembly.host_origin_policy(self.settings)
+        authenticator = self.authenticator
+        if authenticator is not None and authenticator.metadata.is_at(inner):
+            await authenticator.serve_metadata(exchange, self.required_scopes())
+        elif not inner or inner not in (self.settings.health_path, self.settings.ready_path):
+            if self._routes is not None and (match := self._routes.match(inner, exchange.method)) is not None:
+                if self._lifespan.belongs_here() or await self._started_late(exchange):
+                    await self._served_routes.serve(_serve_routes.exchange_of(exchange), match, inner)
+                return
+            login = {} if authenticator is None else {"login": authenticator.metadata.advice}
+            self._record_other_path(exchange, inner)
+            await _other_paths.serve_other_path(exchange, policy, inner, self.settings.path, **login)
+        elif not await _other_paths.serve_preflight(exchange, policy):
+            parts = {} if inner == self.settings.health_path else await self._parts()
+            unready = next((reason for reason in parts.values() if reason is not None), None)
+            told = None
+            if parts and _other_paths.is_verbose(exchange):
+                told = parts if authenticator is None else {**parts, "authorization": authenticator.problem}
+            headers = _other_paths.origin_headers(policy, exchange)
+            await _other_paths.serve_probe(exchange, unready, headers, told)
 
-    async def _unready(self) -> str | None:
-        """Return why no requests should be sent here at present, or None if they should."""
+    def _record_other_path(self, exchange: HttpExchange, path: str) -> None:
+        """Record that a message was POSTed to a path at which nothing is served."""
+        observation = self.dispatcher.observation
+        if observation is not None and exchange.method == "POST":
+            observation.refuse_path(exchange, path, f"nothing here; the MCP endpoint is {self.settings.path}")
+
+    @property
+    def _served_routes(self) -> _serve_routes.RouteServer:
+        """What answers requests for routes, built on first use."""
+        if self._route_server is None:
+            self.dispatcher  # noqa: B018 - it makes the threads
+            handlers = self._handlers
+            assert handlers is not None
+            self._route_server = _serve_routes.RouteServer(
+                _assembly.host_origin_policy(self.settings),
+                self.authenticator,
+                lambda: handlers.threads,
+                lambda: self._lifespan.value,
+                self.settings,
+            )
+        return self._route_server
+
+    async def _parts(self) -> dict[str, str | None]:
+        """Return why each part is not ready for requests, None for one that is."""
         try:
             await self._lifespan.start()  # for a host that told us nothing of its own
         except BaseException as error:
             if _failures.stops(error):
                 raise
             _failures.masked(error, "the lifespan could not be started")
-            return "the lifespan could not be started"
-        return await self.endpoint.ready()
+            return {"lifespan": "the lifespan could not be started"}
+        return {"lifespan": None, **await self.endpoint.parts()}
 
     def drain(self) -> None:
         """Prepare for the end: say to probes that this is not ready, and end the streams that wait for changes.
@@ -493,8 +792,10 @@ class MCPApp(Registration):
     ) -> None:
         """Serve in the running event loop until stopped: `run()` for programs that have a loop of their own.
 
-        Cancel the task that awaits this to stop the server: it ends as on a signal, within `drain_delay` and
-        `shutdown_timeout`, and then `CancelledError` is raised. A second cancellation ends it at once.
+        Cancel the task that awaits this to stop the server. Over http it ends as on a signal, within
+        `drain_delay` + `shutdown_timeout` + 4 seconds and what the lifespan takes; `lifespan_timeout` does not
+        limit that here.
+        Then `CancelledError` is raised. A second cancellation ends it at once.
 
         In the main thread SIGINT and SIGTERM are handled while it serves. Over http they stop the server in
         order, and are then raised again for the handlers that were there before. In other threads signals are
@@ -526,7 +827,9 @@ class MCPApp(Registration):
                 if self.settings.transport == "http":
                     await launch.serve_embedded(self)
                 else:
-                    await self._serve_stdio()
+                    from enfilade.transports.stdio import serve_stdio_embedded
+
+                    await serve_stdio_embedded(self.running, _assembly.stdio_options(self.settings))
             finally:
                 gc_pause.resume()
                 await self._lifespan.cancel_start()
@@ -541,17 +844,23 @@ class MCPApp(Registration):
             self.settings = before
             raise
 
-    def serve(self, *, reload: bool = False, bound: Callable[[str], object] | None = None) -> None:
+    def serve(
+        self,
+        *,
+        reload: bool = False,
+        bound: Callable[[str], object] | None = None,
+        host: tuple[Launched, Host] | None = None,
+    ) -> None:
         """Serve until stopped by the settings as they are: for command lines, whose options outrank `run()`.
 
         Args:
             reload: as in `run()`.
             bound: is called with the URL of the endpoint once its port is bound, over http.
+            host: what is served over http in place of this app, with the host that it was made of.
 
         Raises:
             SettingsError: there is no such store.
-            LoadError: as in `run()`.
-            RuntimeError: as in `run()`.
+            LoadError, RuntimeError: as in `run()`.
         """
         from enfilade import launch
         from enfilade.startup import gc_pause
@@ -560,35 +869,37 @@ class MCPApp(Registration):
         self._prepare()
         try:
             if self.settings.transport == "http":
-                self._run_http(reload, bound)
+                served, origin = (self, None) if host is None else host
+                launch.launch(served, reload=reload, on_bound=bound, host=origin)
             else:
-                self._run_stdio()
+                from enfilade.transports.stdio import serve_stdio
+
+                serve_stdio(self.running, _assembly.stdio_options(self.settings))
         finally:
             gc_pause.resume()
 
     def _prepare(self) -> None:
-        """Do what every start begins with; whoever calls this calls `collector.go_on()` in the end."""
+        """Do what every start begins with; whoever calls this calls `gc_pause.resume()` in the end."""
+        from enfilade.launch import configure_log
         from enfilade.startup import gc_pause
-        from enfilade.transports.processes.server_log import log_to_stderr
 
-        log_to_stderr(self.settings.log_level)
+        configure_log(self.settings)
+        if self._routes is not None:
+            from enfilade.settings import SettingsError
+
+            try:
+                self._routes.check(self._reserved_paths())
+            except ValueError as error:
+                raise SettingsError(f"Invalid settings: {error}") from None
         _sources.warn_of_unknown_variables()
         _assembly.warn_of_nothing(self, MCPApp, has_lifespan=self.has_lifespan)
+        if self.has_auth:
+            if self.settings.transport == "http":
+                _assembly.warn_of_other_path(self.authenticator, self.settings)
+            else:
+                log.warning("auth= is for HTTP: over stdio the client is a user of this machine, without a token")
+        else:
+            _assembly.warn_of_open_secrets(self, self.settings)
         if self._store is None:
             _assembly.opened(self.settings, starting=True)  # what is wrong with it is said before anybody calls
         gc_pause.pause()
-
-    def _run_http(self, reload: bool, bound: Callable[[str], object] | None) -> None:
-        from enfilade.launch import launch
-
-        launch(self, self._store, reload=reload, on_bound=bound)
-
-    def _run_stdio(self) -> None:
-        from enfilade.transports.stdio import serve_stdio
-
-        serve_stdio(self.running, _assembly.stdio_options(self.settings))
-
-    async def _serve_stdio(self) -> None:
-        from enfilade.transports.stdio import serve_stdio_embedded
-
-        await serve_stdio_embedded(self.running, _assembly.stdio_options(self.settings))

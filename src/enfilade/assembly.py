@@ -9,17 +9,19 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from msgspec import UNSET
 
+from enfilade.primitives.other_frameworks import refuse_auth
 from enfilade.registration import Registration
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
 from enfilade.serving.lifespan import Lifespan
-from enfilade.settings import Settings, SettingsError
+from enfilade.settings import Settings, SettingsError, fields
 from enfilade.startup.main_module import copy_of
 from enfilade.state.open import check_location, open_store
 from enfilade.state.store import LogLimits, Store
@@ -31,123 +33,277 @@ from enfilade.wire.lifecycle import (
     ServerCapabilities,
     ToolsCapability,
 )
-from enfilade.wire.revisions import LATEST_STATELESS
 
 if TYPE_CHECKING:
+    from enfilade.auth.authenticator import ResourceAuthenticator
+    from enfilade.auth.resource_server import ResourceServer
+    from enfilade.primitives.limits.result_budget import ResultBudget
     from enfilade.primitives.metadata import Caching
-    from enfilade.serving.dispatcher import Dispatcher, Middleware
+    from enfilade.serving.callers.state_records import StateStore
+    from enfilade.serving.dispatcher import Dispatcher, Handshake, MethodHandler, Middleware
     from enfilade.serving.execution import HandlerRunner
+    from enfilade.serving.limits.admission import Limiter
+    from enfilade.serving.limits.result_sizes import ResultSizes
+    from enfilade.serving.limits.stored_results import StoredResults
+    from enfilade.serving.observation.audit import Audit
+    from enfilade.serving.observation.observer import Observer
+    from enfilade.serving.prompts import Completions, Prompts
+    from enfilade.serving.request import Request
+    from enfilade.serving.resources import Resources
     from enfilade.serving.secrets import Lookup
+    from enfilade.serving.subscriptions import Subscriptions
+    from enfilade.serving.tools import Governing, Tools
     from enfilade.state.event_store import EventStore
     from enfilade.timings import Timings
+    from enfilade.transports.exchange import HttpRequest
+    from enfilade.transports.http.authentication import Authenticator
     from enfilade.transports.http.endpoint import Endpoint
-    from enfilade.transports.http.origin_checks import Guard
+    from enfilade.transports.http.origin_checks import HostOriginPolicy
     from enfilade.transports.stdio import StdioOptions
+    from enfilade.wire.jsonrpc import RpcError
 
 log = logging.getLogger("enfilade")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What an app has besides its registries and settings, for its dispatcher.
-
-    Attributes:
-        server_info: who the server says it is.
-        instructions: how to use it, for the client's model.
-        middleware: outermost first.
-        seal: seals the state of requests.
-        overrides: stand in for dependencies.
-        lifespan: has the value that handlers see.
-        secrets: where tools get their secrets.
-        dotenv: finds the `.env` file that has those without another source.
-        caching: hints for clients, by list method.
-    """
-
-    server_info: Implementation
-    instructions: str | None
-    middleware: Sequence[Middleware]
-    seal: Seal
-    overrides: Overrides
-    lifespan: Lifespan
-    secrets: Mapping[str, str] | Lookup | None
-    dotenv: Callable[[], Path | None]
-    caching: Mapping[str, Caching]
-
-
 def build_dispatcher(
-    registered: Registration, settings: Settings, parts: Parts
+    registered: Registration,
+    settings: Settings,
+    *,
+    server_info: Implementation,
+    instructions: str | None,
+    middleware: Sequence[Middleware],
+    seal: Seal,
+    overrides: Overrides,
+    lifespan: Lifespan,
+    secrets: Mapping[str, str] | Lookup | None,
+    dotenv: Callable[[], Path | None],
+    caching: Mapping[str, Caching],
+    state: Callable[[], StateStore],
+    auth: ResourceServer | None,
+    lacks_scopes: Callable[[HttpRequest, Sequence[str]], RpcError | None],
+    governing: Governing,
 ) -> tuple[Dispatcher, HandlerRunner]:
-    """Return a dispatcher with a handler for every method, and what runs the functions of authors."""
+    """Return a dispatcher with a handler for every method, and what runs the functions of authors.
+
+    Secrets come from where the app says, or else from the `.env` file that `dotenv` finds. `state` makes what
+    keeps state of callers. `lacks_scopes` makes the errors for callers over HTTP, if anything authenticates them.
+    `governing` keeps calls and results within limits.
+    """
+    from enfilade.primitives.resource_index import ResourceIndex
+    from enfilade.serving.callers.access import AccessPolicy, caller_of
     from enfilade.serving.chaining import ServerAccess
     from enfilade.serving.client_requests.request_state import RequestStateCodec
-    from enfilade.serving.completion import Completions
-    from enfilade.serving.dispatcher import Dispatcher
+    from enfilade.serving.dispatcher import Dispatcher, Handshake
     from enfilade.serving.execution import HandlerRunner
-    from enfilade.serving.handshake import Handshake
-    from enfilade.serving.notifications import set_level
-    from enfilade.serving.prompts import Prompts
+    from enfilade.serving.pagination import PageOptions
+    from enfilade.serving.prompts import Completions, Prompts
     from enfilade.serving.resources import Resources
     from enfilade.serving.secrets import SecretSource
     from enfilade.serving.subscriptions import Subscriptions
     from enfilade.serving.tools import Tools
 
-    lifespan = parts.lifespan
+    index = ResourceIndex(registered.resources, registered.templates)
+    access = AccessPolicy(
+        None if auth is None else auth.scope_hierarchy,
+        list_by_scope=auth is not None and auth.list_by_scope,
+        resources=index,
+        lacks_scopes=lacks_scopes,
+        leeway=30.0 if auth is None else auth.leeway,
+    )
     dispatcher = Dispatcher(
-        parts.server_info,
-        parts.middleware,
-        state_codec=RequestStateCodec(parts.seal, registered.name),
+        server_info,
+        middleware,
+        state_codec=RequestStateCodec(seal, registered.name),
         changes=registered.changes,
+        access=access,
     )
 
-    def capabilities() -> ServerCapabilities:
-        return _capabilities(registered, dispatcher)
+    def capabilities(request: Request) -> ServerCapabilities:
+        """Return what is there for a caller at present, and nothing that is not (R-284, R-510, R-520)."""
+        caller = caller_of(request)
+        return ServerCapabilities(
+            tools=ToolsCapability(list_changed=True),
+            resources=ResourcesCapability(subscribe=True, list_changed=True)
+            if resources.is_offered_to(caller)
+            else UNSET,
+            prompts=PromptsCapability(list_changed=True) if prompts.is_offered_to(caller) else UNSET,
+            completions={} if completions.is_offered_to(caller) else UNSET,
+            logging={},  # log messages are sent, so this is declared (R-2B6)
+        )
 
-    handshake = Handshake(parts.server_info, capabilities, parts.instructions)
+    handshake = Handshake(server_info, capabilities, instructions)
     handlers = HandlerRunner(
         settings.tool_threads,
-        parts.overrides,
+        overrides,
         lambda request, secrets: Context(request, lifespan.value, server, secrets),
     )
-    secrets = SecretSource(parts.secrets, parts.dotenv, lambda: handlers.threads)
-    lists: dict[str, Any] = {"page_size": settings.page_size, "caching": parts.caching}
-    tools = Tools(registered.tools, handlers, secrets, dispatcher.render, **lists)
-    resources = Resources(registered.resources, registered.templates, handlers, dispatcher.render, **lists)
-    prompts = Prompts(registered.prompts, handlers, dispatcher.render, **lists)
-    completions = Completions(registered.prompts, registered.templates, handlers)
+    secret_source = SecretSource(secrets, dotenv, lambda: handlers.threads)
+    lists = PageOptions(render=dispatcher.render, size=settings.page_size, caching=caching, access=access)
+    tools = Tools(registered.tools, handlers, secret_source, lists, governing)
+    resources = Resources(index, handlers, lists)
+    prompts = Prompts(registered.prompts, handlers, lists)
+    completions = Completions(registered.prompts, registered.templates, handlers, access)
     lists_of = tools.definitions, resources.definitions, prompts.definitions
-    server = ServerAccess(dispatcher, registered.tools.get, *lists_of)
-    dispatcher.register("initialize", handshake.initialize)
-    dispatcher.register("server/discover", handshake.discover)
-    dispatcher.register("ping", handshake.ping)
-    subscriptions = Subscriptions(registered.changes, capabilities)
-    dispatcher.register("subscriptions/listen", subscriptions.listen)
-    dispatcher.register("logging/setLevel", set_level)
-    dispatcher.register("tools/list", tools.pages.list, tools.pages.ready)
-    dispatcher.register("tools/call", tools.call)
-    for method, handler, ready in (
-        ("resources/list", resources.list, resources.pages.ready),
-        ("resources/templates/list", resources.template_pages.list, resources.template_pages.ready),
-        ("resources/read", resources.read, None),
-        ("resources/subscribe", subscriptions.subscribe, None),
-        ("resources/unsubscribe", subscriptions.unsubscribe, None),
-    ):
-        dispatcher.register(method, handler, ready, is_offered=resources.is_offered)
-    dispatcher.register("prompts/list", prompts.pages.list, prompts.pages.ready, is_offered=prompts.is_offered)
-    dispatcher.register("prompts/get", prompts.get, is_offered=prompts.is_offered)
-    dispatcher.register("completion/complete", completions.complete, is_offered=completions.is_offered)
+    server = ServerAccess(dispatcher, registered.tools.get, *lists_of, state)
+    subscriptions = Subscriptions(registered.changes, capabilities, access)
+    around = governing.limiter().around if governing.limits_app else None
+    _register(dispatcher, handshake, subscriptions, tools, resources, prompts, completions, around)
     return dispatcher, handlers
 
 
-def _capabilities(registered: Registration, dispatcher: Dispatcher) -> ServerCapabilities:
-    """Return what is served at present, and nothing that is not (R-284, R-510, R-520)."""
-    readable = len(registered.resources) > 0 or len(registered.templates) > 0
-    return ServerCapabilities(
-        tools=ToolsCapability(list_changed=True),
-        resources=ResourcesCapability(subscribe=True, list_changed=True) if readable else UNSET,
-        prompts=PromptsCapability(list_changed=True) if len(registered.prompts) > 0 else UNSET,
-        completions={} if dispatcher.offers("completion/complete", LATEST_STATELESS) else UNSET,
-        logging={},  # log messages are sent, so this is declared (R-2B6)
+def observe(
+    dispatcher: Dispatcher, settings: Settings, observers: Sequence[Observer], audit: Audit | None
+) -> None:
+    """Have a dispatcher's requests observed by what was given, and by what the settings and the log ask for."""
+    in_effect = [*observers, *observers_of(settings)]
+    if in_effect or audit is not None:
+        from enfilade.serving.observation.observer import Observation
+
+        dispatcher.observe(Observation(in_effect, audit))
+
+
+#: Target, whether it is required, and how much of the arguments is recorded.
+AuditOptions = tuple[object, bool, str]
+
+
+def check_audit(target: object, required: bool, arguments: str) -> AuditOptions | None:
+    """Return the options of an audit; None for no audit.
+
+    Raises:
+        TypeError, ValueError: they make no sense; the text says what to write.
+    """
+    if arguments not in ("all", "names", "none"):
+        raise ValueError(f"audit_arguments is 'all', 'names' or 'none', not {arguments!r}")
+    if target is None:
+        if required:
+            raise ValueError("audit_required=True needs audit=: the path of a file, or a function")
+        return None
+    if not callable(target) and not isinstance(target, str | os.PathLike):
+        raise TypeError(f"audit= takes the path of a file or a function, not {type(target).__name__}")
+    return target, required, arguments
+
+
+def audit_of(registered: Registration, options: AuditOptions | None) -> Audit | None:
+    """Return the audit of an app; None without one."""
+    if options is None:
+        return None
+    from enfilade.serving.observation.audit import Audit
+
+    return Audit(*options, tool=registered.tools.get)
+
+
+def observers_of(settings: Settings) -> list[Observer]:
+    """Return the observers that the settings and the log ask for; none costs nothing."""
+    observers: list[Observer] = []
+    if logging.getLogger("enfilade.requests").isEnabledFor(logging.INFO):
+        from enfilade.serving.observation.request_log import RequestLog
+
+        observers.append(RequestLog(settings.log_limit))
+    return observers
+
+
+def _register(
+    dispatcher: Dispatcher,
+    handshake: Handshake,
+    subscriptions: Subscriptions,
+    tools: Tools,
+    resources: Resources,
+    prompts: Prompts,
+    completions: Completions,
+    around: Callable[[MethodHandler], MethodHandler] | None,
+) -> None:
+    """Give a dispatcher what handles each method; `around` puts a handler within the limits of the app."""
+    from enfilade.serving.notifications import set_level
+
+    def limited(handler: MethodHandler) -> MethodHandler:
+        return handler if around is None else around(handler)
+
+    dispatcher.register("initialize", handshake.initialize)
+    dispatcher.register("server/discover", handshake.discover)
+    dispatcher.register("ping", handshake.ping)
+    dispatcher.register("subscriptions/listen", subscriptions.listen, check=subscriptions.check_listen)
+    dispatcher.register("logging/setLevel", set_level)
+    dispatcher.register("tools/list", tools.pages.list, tools.pages.ready)
+    dispatcher.register("tools/call", tools.call, check=tools.check_access)
+    templates = resources.template_pages
+    for part, method, handler, ready, check in (
+        (resources, "resources/list", resources.list, resources.pages.ready, None),
+        (resources, "resources/templates/list", templates.list, templates.ready, None),
+        (resources, "resources/read", limited(resources.read), None, resources.check_access),
+        (resources, "resources/subscribe", subscriptions.subscribe, None, subscriptions.check_subscribe),
+        (resources, "resources/unsubscribe", subscriptions.unsubscribe, None, None),
+        (prompts, "prompts/list", prompts.pages.list, prompts.pages.ready, None),
+        (prompts, "prompts/get", limited(prompts.get), None, prompts.check_access),
+        (completions, "completion/complete", limited(completions.complete), None, completions.check_access),
+    ):
+        offered: Resources | Prompts | Completions = part
+        dispatcher.register(
+            method,
+            handler,
+            ready,
+            is_offered=offered.is_offered,
+            is_offered_to=offered.is_offered_to,
+            check=check,
+        )
+
+
+def governing_of(
+    settings: Settings, limiter: Callable[[], Limiter], results: Callable[[], StoredResults]
+) -> Governing:
+    """Return what keeps calls and results within limits, those of all tools as the settings say.
+
+    Args:
+        settings: have the limits and the budget of the app.
+        limiter: makes what runs calls within limits.
+        results: makes what keeps whole results.
+    """
+    from enfilade.serving.tools import Governing
+
+    budget = app_budget(settings)
+
+    def sizes() -> ResultSizes:
+        from enfilade.serving.limits.result_sizes import ResultSizes
+
+        return ResultSizes(budget, results)
+
+    return Governing(limiter=limiter, sizes=cache(sizes), limits_app=has_app_limits(settings), budget=budget)
+
+
+def app_budget(settings: Settings) -> ResultBudget | None:
+    """Return the budget of results of tools that do not say; None if they have none."""
+    if not settings.max_result:
+        return None
+    from enfilade.primitives.limits.result_budget import ResultBudget, read_size
+
+    return ResultBudget(read_size(settings.max_result), settings.on_overflow)
+
+
+def has_app_limits(settings: Settings) -> bool:
+    """Whether there are limits for all calls together."""
+    return bool(settings.max_concurrency or settings.rate_limit)
+
+
+def build_limiter(name: str, settings: Settings, store: Callable[[], Store], timings: Timings | None) -> Limiter:
+    """Return what runs calls within the limits of their tools and of the app.
+
+    Args:
+        name: of the server.
+        settings: have the limits of the app.
+        store: opens the store.
+        timings: of leases; None for the usual.
+    """
+    from enfilade.primitives.limits.call_limits import CallLimits, read_rate
+    from enfilade.serving.limits.admission import Limiter
+    from enfilade.timings import Timings
+
+    app_limits = CallLimits(
+        max_concurrency=settings.max_concurrency or None,
+        rate=read_rate(settings.rate_limit) if settings.rate_limit else None,
+        per=settings.limit_per,
+        waits=settings.on_limit == "wait",
+        max_wait=settings.max_wait,
     )
+    return Limiter(name, app_limits if has_app_limits(settings) else None, store, timings or Timings())
 
 
 def build_endpoint(
@@ -157,22 +313,14 @@ def build_endpoint(
     event_store: EventStore | None,
     seal: Seal,
     timings: Timings | None = None,
+    authenticator: Authenticator | None = None,
 ) -> Endpoint:
-    """Return the HTTP endpoint.
-
-    Args:
-        settings: those in force.
-        dispatcher: answers the requests.
-        store: what workers share.
-        event_store: keeps the events of streams, in place of the store.
-        seal: seals the ids of sessions.
-        timings: time limits; None for those of `Timings()`.
-    """
+    """Return the HTTP endpoint; an event store keeps the events of streams in place of the store."""
     from enfilade.serving.cluster import WorkerChannel
     from enfilade.timings import Timings
     from enfilade.transports.http.endpoint import Endpoint
+    from enfilade.transports.http.limits import HttpOptions
     from enfilade.transports.http.response import ResponseOptions
-    from enfilade.transports.http.services import HttpOptions
 
     responses = ResponseOptions(
         json_response=settings.json_response,
@@ -191,7 +339,7 @@ def build_endpoint(
         events = EventStoreLog(event_store)
     return Endpoint(
         dispatcher,
-        guard_of(settings),
+        host_origin_policy(settings),
         WorkerChannel(store, responses.timings),
         seal,
         events if settings.resumable else None,
@@ -206,15 +354,87 @@ def build_endpoint(
             session_ttl=settings.session_ttl,
             stream_age=settings.stream_age,
         ),
+        authenticator,
     )
 
 
-def guard_of(settings: Settings) -> Guard:
+def check_auth(auth: object) -> ResourceServer:
+    """Return what was given as `auth=`.
+
+    Raises:
+        TypeError: it is no `ResourceServer`; the text says what to write.
+    """
+    from enfilade.auth.resource_server import ResourceServer
+
+    if isinstance(auth, ResourceServer):
+        return auth
+    refuse_auth(auth)
+    kind = type(auth).__name__
+    usage = 'auth= takes a ResourceServer("https://mcp.example.com/mcp", ["https://idp.example.com"])'
+    if callable(getattr(auth, "verify_token", None)):
+        usage += f", and a {kind} goes into its verifiers=[...]"
+    raise TypeError(f"{usage}, not a {kind}" if "goes" not in usage else usage)
+
+
+def has_auth(auth: ResourceServer | None, settings: Settings) -> bool:
+    """Whether callers over HTTP need credentials, as the code or a setting of authorization says.
+
+    One setting is enough. If others are missing the server does not start: it would let everybody in.
+    """
+    return auth is not None or any(
+        getattr(settings, name) != field.default for name, field in fields().items() if _is_of_auth(name)
+    )
+
+
+def _is_of_auth(setting: str) -> bool:
+    """Whether a setting asks for authorization. A host that says who calls may read certificates by itself."""
+    return setting.startswith("auth_") and setting != "auth_certificate_header"
+
+
+def warn_of_other_path(authenticator: ResourceAuthenticator | None, settings: Settings) -> None:
+    """Warn if the resource is not where the endpoint is, so that clients would compare other URLs."""
+    if authenticator is None:
+        return
+    resource, path = authenticator.metadata.resource, settings.path.rstrip("/")
+    if not urlsplit(resource).path.rstrip("/").endswith(path):
+        log.warning(
+            "the resource %s does not end in the path of the endpoint, %s: clients compare it with the URL that "
+            "they call; set it to that URL (auth_resource), or ENFILADE_PATH to its path",
+            resource,
+            path,
+        )
+
+
+def build_authenticator(
+    auth: ResourceServer | None, settings: Settings, name: str, seal: Seal
+) -> ResourceAuthenticator:
+    """Return what checks the credentials of requests for the endpoint.
+
+    Args:
+        auth: what the code says; the settings outrank it.
+        name: of the server, for people.
+
+    Raises:
+        SettingsError: a setting of authorization has a value that it cannot have.
+    """
+    from enfilade.auth.authenticator import ResourceAuthenticator
+    from enfilade.auth.from_settings import configured
+    from enfilade.auth.metadata import Metadata
+
+    in_force = configured(auth, settings)
+    has_certificates = bool(settings.auth_certificate_header)
+    metadata = Metadata(in_force, name, settings.path, has_certificates=has_certificates)
+    return ResourceAuthenticator(in_force, metadata, seal)
+
+
+def host_origin_policy(settings: Settings) -> HostOriginPolicy:
     """Return what checks Host and Origin."""
-    from enfilade.transports.http.origin_checks import Guard, is_loopback, own_name
+    from enfilade.transports.http.origin_checks import HostOriginPolicy, is_loopback, own_name
 
     own = () if not settings.allow_localhost and is_loopback(settings.host) else own_name(settings.host)
-    return Guard((*settings.allowed_hosts, *own), settings.allowed_origins, localhost=settings.allow_localhost)
+    return HostOriginPolicy(
+        (*settings.allowed_hosts, *own), settings.allowed_origins, localhost=settings.allow_localhost
+    )
 
 
 def stdio_options(settings: Settings) -> StdioOptions:
@@ -227,15 +447,12 @@ def stdio_options(settings: Settings) -> StdioOptions:
         max_requests=settings.max_requests,
         shutdown_timeout=settings.shutdown_timeout,
         lifespan_timeout=settings.lifespan_timeout,
+        scopes=frozenset(settings.stdio_scopes),
     )
 
 
 def opened(settings: Settings, *, starting: bool = False) -> Store:
-    """Return the store that the settings name.
-
-    Args:
-        settings: those in force.
-        starting: look whether there can be such a store, also if it is opened later.
+    """Return the store that the settings name; at the start, check one that is opened later as well.
 
     Raises:
         SettingsError: there is no such store.
@@ -272,13 +489,7 @@ def _has_siblings() -> bool:
 
 
 def warn_of_nothing(app: Registration, kind: type, *, has_lifespan: bool) -> None:
-    """Warn if an app has nothing to serve, or if some of it was added to a copy of this app.
-
-    Args:
-        app: the app.
-        kind: the class of apps.
-        has_lifespan: it has a lifespan, which may add something.
-    """
+    """Warn if an app has nothing to serve and no lifespan to add it, or if some of it was added to a copy."""
     names, copy = app.offered_names(), copy_of(app, kind)
     missing = [] if copy is None else [name for name in copy[1].offered_names() if name not in names]
     if copy is not None and missing:
@@ -294,4 +505,18 @@ def warn_of_nothing(app: Registration, kind: type, *, has_lifespan: bool) -> Non
             "%r offers nothing: add a tool with @app.tool, a resource or a prompt, or import the modules "
             "that add them",
             app.name,
+        )
+
+
+def warn_of_open_secrets(app: Registration, settings: Settings) -> None:
+    """Warn if tools use secrets for whoever reaches the port, on an address that other machines reach (B9)."""
+    from enfilade.transports.http.origin_checks import is_loopback
+
+    tools = [tool.name for tool in app.tools if tool.secrets]
+    if tools and settings.transport == "http" and not is_loopback(settings.host):
+        log.warning(
+            "%s: with the secrets of this server, for whoever reaches %s, since there is no auth=; give "
+            "MCPApp(auth=ResourceServer(...)), or bind a loopback address behind a host that checks its callers",
+            ", ".join(tools),
+            settings.host,
         )

@@ -1,7 +1,7 @@
 """Reading a `.env` file: its variables, and the lines that set none.
 
-Settings (`setting_sources.py`) and secrets (`serving/secrets.py`) both read it. Its lines hold secrets, so an
-error names the file and the number of the line, and never shows its text.
+Settings (`setting_sources.py`, whose `find_dotenv` finds the file) and secrets (`serving/secrets.py`) both read
+it. Its lines hold secrets, so an error names the file and the number of the line, and never shows its text.
 """
 
 from collections.abc import Iterator, Mapping

@@ -3,25 +3,28 @@
 - Handlers raise `EnfiladeError`, `ToolError`, `ResourceError`, `ResourceNotFound` and `PromptError`, whose text
   the caller reads, or `RpcError` for an error of the protocol.
 - Calls that cannot be carried out end with `ArgumentsError`, `NotAnObjectError`, `ReturnedValueError`,
-  `MissingSecretError` or `ToolTimeoutError`. The client gets their text: of tools as a result, of prompts and
-  resources as an error of the protocol. Middleware gets that result or an `RpcError`, and `ctx.tools.call` raises
-  a `ToolError`.
+  `MissingSecretError`, `ToolTimeoutError` or `LimitError`. The client gets their text: of tools as a result, of
+  prompts and resources as an error of the protocol. Middleware gets that result or an `RpcError`, and
+  `ctx.tools.call` raises a `ToolError`.
 - Questions to the client raise at a handler: `AnswerError`, `NotAccepted`, `AskTimeoutError`, `CannotAskError`,
   `ClientRefusedError`, `MissingCapabilityError`.
+- Values that are kept for a caller (`ctx.state`) raise `StateError` where there is no caller to keep them for, or
+  too much of it.
 - An app that is loaded or started raises `LoadError`, `SettingsError`, `StoreError` and `ListenError`.
 - The client for tests (`enfilade.testing`) raises `ConnectError`, `ArgumentError`, `OutOfAnswersError` and
   `EndlessListError`.
 
-Those of the first three groups, except `RpcError`, are `EnfiladeError`s. Each is imported from its own module
+Those of the first four groups, except `RpcError`, are `EnfiladeError`s. Each is imported from its own module
 when it is first read.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
+from enfilade import _lazy_exports, _lazy_value
+
 if TYPE_CHECKING:
-    from enfilade.client.arguments import ArgumentError as ArgumentError
     from enfilade.client.connect import ConnectError as ConnectError
+    from enfilade.client.json_values import ArgumentError as ArgumentError
     from enfilade.client.scripted_answers import OutOfAnswersError as OutOfAnswersError
     from enfilade.client.surface import EndlessListError as EndlessListError
     from enfilade.loading import LoadError as LoadError
@@ -37,13 +40,15 @@ if TYPE_CHECKING:
         ToolError as ToolError,
     )
     from enfilade.primitives.questions.question import NotAccepted as NotAccepted
-    from enfilade.serving.client_requests.errors import (
+    from enfilade.serving.callers.state_values import StateError as StateError
+    from enfilade.serving.channel import (
         AskTimeoutError as AskTimeoutError,
         CannotAskError as CannotAskError,
         ClientRefusedError as ClientRefusedError,
         MissingCapabilityError as MissingCapabilityError,
     )
     from enfilade.serving.execution import ToolTimeoutError as ToolTimeoutError
+    from enfilade.serving.limits.admission import LimitError as LimitError
     from enfilade.serving.secrets import MissingSecretError as MissingSecretError
     from enfilade.settings import SettingsError as SettingsError
     from enfilade.state.store import StoreError as StoreError
@@ -51,48 +56,35 @@ if TYPE_CHECKING:
     from enfilade.wire.jsonrpc import RpcError as RpcError
 
 #: The exceptions, by the module that has them. Type checkers read the imports above; a test compares the two.
-_EXPORTS = {
-    "enfilade.client.arguments": ("ArgumentError",),
-    "enfilade.client.connect": ("ConnectError",),
-    "enfilade.client.scripted_answers": ("OutOfAnswersError",),
-    "enfilade.client.surface": ("EndlessListError",),
-    "enfilade.loading": ("LoadError",),
-    "enfilade.primitives.errors": (
-        "AnswerError",
-        "ArgumentsError",
-        "EnfiladeError",
-        "NotAnObjectError",
-        "PromptError",
-        "ResourceError",
-        "ResourceNotFound",
-        "ReturnedValueError",
-        "ToolError",
-    ),
-    "enfilade.primitives.questions.question": ("NotAccepted",),
-    "enfilade.serving.client_requests.errors": (
-        "AskTimeoutError",
-        "CannotAskError",
-        "ClientRefusedError",
-        "MissingCapabilityError",
-    ),
-    "enfilade.serving.execution": ("ToolTimeoutError",),
-    "enfilade.serving.secrets": ("MissingSecretError",),
-    "enfilade.settings": ("SettingsError",),
-    "enfilade.state.store": ("StoreError",),
-    "enfilade.transports.processes.listeners": ("ListenError",),
-    "enfilade.wire.jsonrpc": ("RpcError",),
-}
-_LAZY_EXPORTS = dict(sorted((name, module) for module, names in _EXPORTS.items() for name in names))
+_LAZY_EXPORTS = _lazy_exports(
+    {
+        "enfilade.client.json_values": "ArgumentError",
+        "enfilade.client.connect": "ConnectError",
+        "enfilade.client.scripted_answers": "OutOfAnswersError",
+        "enfilade.client.surface": "EndlessListError",
+        "enfilade.loading": "LoadError",
+        "enfilade.primitives.errors": (
+            "AnswerError ArgumentsError EnfiladeError NotAnObjectError PromptError ResourceError "
+            "ResourceNotFound ReturnedValueError ToolError"
+        ),
+        "enfilade.primitives.questions.question": "NotAccepted",
+        "enfilade.serving.callers.state_values": "StateError",
+        "enfilade.serving.channel": "AskTimeoutError CannotAskError ClientRefusedError MissingCapabilityError",
+        "enfilade.serving.execution": "ToolTimeoutError",
+        "enfilade.serving.limits.admission": "LimitError",
+        "enfilade.serving.secrets": "MissingSecretError",
+        "enfilade.settings": "SettingsError",
+        "enfilade.state.store": "StoreError",
+        "enfilade.transports.processes.listeners": "ListenError",
+        "enfilade.wire.jsonrpc": "RpcError",
+    }
+)
 
 if not TYPE_CHECKING:  # type checkers would take every name for one that there is
     __all__ = list(_LAZY_EXPORTS)
 
     def __getattr__(name: str) -> Any:
-        if name not in _LAZY_EXPORTS:
-            raise AttributeError(f"module 'enfilade.exceptions' has no attribute {name!r}")
-        value = getattr(importlib.import_module(_LAZY_EXPORTS[name]), name)
-        globals()[name] = value
-        return value
+        return _lazy_value(name, _LAZY_EXPORTS, globals())
 
 
 def __dir__() -> list[str]:

@@ -8,12 +8,13 @@ by an SQLite file that is deleted when the parent ends.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
     import socket
 
     from enfilade import loading as _loading
-    from enfilade.loading import Source
+    from enfilade.loading import AppSource
     from enfilade.primitives.tool import Tool
     from enfilade.state.store import Store
     from enfilade.transports.asgi import Receive, Scope, Send
     from enfilade.transports.http11.server import Served, ServerOptions
+    from enfilade.transports.processes.listeners import ListenOptions
+    from enfilade.transports.processes.service_manager import ServiceManager
+    from enfilade.transports.processes.tls import TlsFiles
 else:
     _loading = LazyModule("enfilade.loading")
 
@@ -44,7 +48,18 @@ _RELOADING_TIMEOUT: Final = 1.0  # seconds that requests get to finish when the 
 class Launched(Protocol):
     """An app that can be served, in this process or another."""
 
-    settings: Settings
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        ...
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None: ...
+
+    @property
+    def endpoint_path(self) -> str:
+        """The path by which clients call the endpoint."""
+        ...
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
@@ -64,11 +79,28 @@ class Launched(Protocol):
         """Its store."""
         ...
 
+    @property
+    def given_store(self) -> Store | None:
+        """The store that it was given as an object; None for the one in its settings."""
+        ...
 
-class Watcher(Protocol):
+
+class Host(NamedTuple):
+    """A host that is served in place of the app in it.
+
+    Attributes:
+        original: the ASGI application, which other processes find again.
+        wrap: makes what is served of it; picklable.
+    """
+
+    original: object
+    wrap: Callable[[object], Launched]
+
+
+class DevelopmentObserver(Protocol):
     """An observer of a server under development; it is pickled to each new process."""
 
-    def load(self, source: Source, settings: Settings) -> Served:
+    def load(self, source: AppSource, settings: Settings, wrap: Callable[[object], Launched] | None) -> Served:
         """Import the app in another process, as `reload_app` does."""
         ...
 
@@ -76,7 +108,7 @@ class Watcher(Protocol):
         """Handle a change of files."""
         ...
 
-    def serving(self, generation: int) -> None:
+    def report_reload(self, generation: int) -> None:
         """Handle that a process serves, which was started after this number of changes."""
         ...
 
@@ -103,11 +135,6 @@ def check_processes(settings: Settings, workers: int | None, reload: bool) -> No
 def check_single_process(settings: Settings, workers: int | None, reload: bool) -> None:
     """Refuse options that need further processes, for a server that runs in the caller's event loop.
 
-    Args:
-        settings: the settings in force.
-        workers: the number of workers that was passed as an argument.
-        reload: whether reloading was asked for.
-
     Raises:
         SettingsError: further processes would be needed.
     """
@@ -115,6 +142,48 @@ def check_single_process(settings: Settings, workers: int | None, reload: bool) 
     if reload or several:
         option = "reload" if reload else f"workers={settings.workers}"
         raise SettingsError(f"Invalid settings: run_async() serves in this process; {option} needs app.run()")
+
+
+def _check_sockets(settings: Settings) -> None:
+    """Refuse settings of sockets that exclude each other.
+
+    Raises:
+        SettingsError: they do.
+    """
+    if settings.uds and settings.fd >= 0:
+        raise SettingsError("Invalid settings: uds and fd exclude each other; the server listens on one of them")
+    if settings.tls_key and not settings.tls_cert:
+        raise SettingsError("Invalid settings: tls_key needs tls_cert, the file of the certificate")
+
+
+def _trusted_proxies(settings: Settings) -> str:
+    """Return the proxies whose headers are believed, as uvicorn takes them; empty for its default.
+
+    A Unix socket has no addresses: who may connect is decided by its permissions.
+    """
+    if settings.forwarded_allow_ips:
+        names = settings.forwarded_allow_ips
+        return "*" if "*" in names else ",".join(["127.0.0.1", "::1", *names])
+    return "*" if settings.uds else ""
+
+
+def _check_trust(settings: Settings) -> None:
+    """Refuse the header of a certificate where it is believed from everybody.
+
+    Raises:
+        SettingsError: `forwarded_allow_ips` or `FORWARDED_ALLOW_IPS` has no bounds.
+    """
+    from enfilade.transports.http11.client_certificate import trusts_everybody
+
+    if settings.uds:  # whose permissions say who is a proxy
+        return
+    if trusts_everybody(_trusted_proxies(settings) or os.environ.get("FORWARDED_ALLOW_IPS", "")):
+        raise SettingsError(
+            f"Invalid settings: with auth_certificate_header={settings.auth_certificate_header!r} the setting "
+            "forwarded_allow_ips, or the variable FORWARDED_ALLOW_IPS, must not trust every address, since any "
+            "client could send the certificate of another one. Set it to the addresses of the proxy, such as "
+            "10.0.0.7 or 10.0.0.0/8"
+        )
 
 
 def refuse_running_loop() -> None:
@@ -130,20 +199,20 @@ def refuse_running_loop() -> None:
 
 def launch(
     app: Launched,
-    store: Store | None,
     *,
     reload: bool,
-    watcher: Watcher | None = None,
+    watcher: DevelopmentObserver | None = None,
     on_bound: Callable[[str], object] | None = None,
+    host: Host | None = None,
 ) -> None:
     """Serve until stopped.
 
     Args:
         app: the app to serve.
-        store: the store that the app was given as an object; None for the one in its settings.
         reload: whether the process that serves is replaced when a file changes.
         watcher: observes changes and new processes.
         on_bound: called with the URL of the endpoint once the port is bound; by default the URL is logged.
+        host: what the app was made of, if it is a host around an `MCPApp`.
 
     Raises:
         SettingsError: there is no such store, or workers cannot share it.
@@ -156,45 +225,95 @@ def launch(
     refuse_in_worker()
     settings = app.settings
     options = _server_options(settings, reload=reload)
+    manager = _service_manager()
     if settings.workers == 1 and not reload:
-        serve_http(app, options, _bind(settings, on_bound))
+        listeners, options = _bind(app, options, on_bound)
+        serve_http(app, options, listeners, manager)
         return
-    source = _loading.find_source(app)
+    source = _loading.find_source(app if host is None else host.original)
     with ExitStack() as stack:
         folder: Path | None = None
-        if store is None and settings.store.startswith("memory:"):
+        if app.given_store is None and settings.store.startswith("memory:"):
             folder = _private_folder(stack)
             app.settings = replace(settings, store=f"sqlite:///{(folder / 'state.db').as_posix()}")
         elif not app.store.shared:
             raise SettingsError(
                 "Invalid settings: the app was given a store that other processes cannot share; give a URL"
             )
-        listeners = _bind(settings, on_bound)
-        stack.callback(_close, listeners)
-        _supervise(app, source, options, listeners, reload, watcher, folder)
+        listeners, options = _bind(app, options, on_bound)
+        for listener in listeners:
+            stack.callback(listener.close)
+        wrap = None if host is None else host.wrap
+        _supervise(app, source, options, listeners, reload, watcher, folder, wrap, manager)
 
 
-def _bind(settings: Settings, on_bound: Callable[[str], object] | None) -> list[socket.socket]:
-    """Bind the port and announce the URL of the server.
+def _bind(
+    app: Launched, options: ServerOptions, on_bound: Callable[[str], object] | None
+) -> tuple[list[socket.socket], ServerOptions]:
+    """Bind the port or the socket and announce the URL of the server; return its options with what was bound.
 
     Raises:
-        SystemExit: the port cannot be bound; stderr says why.
+        SystemExit: it cannot be bound, or the certificate cannot be used; stderr says why.
     """
-    from enfilade.transports.processes.listeners import ListenError, bind
+    from enfilade.transports.processes.listeners import ListenError, address_of
 
+    settings = app.settings
+    listening = _listen_options(settings)
     try:
-        listeners = bind(settings.host, settings.port)
+        _check_certificate(options)
+        listeners = listening.listeners()
     except ListenError as error:
         if sys.stderr is not None:
             sys.stderr.write(f"enfilade: {error}\n")
         raise SystemExit(STARTUP_FAILURE) from None
-    url = public_url(settings, listeners[0].getsockname()[1])
+    address = address_of(listeners[0])
+    url = public_url(replace(settings, path=app.endpoint_path), address)
+    if isinstance(address, str):
+        log.info("listening on the Unix socket %s", address)
     if on_bound is not None:
         on_bound(url)
     else:
         log.info("listening at %s (Ctrl-C stops)", url)
     warn_of_missing_names(settings)
-    return listeners
+    return listeners, replace(options, socket_file=listening.socket_file)
+
+
+def _service_manager() -> ServiceManager | None:
+    """Return the service manager that waits for messages of this process; None if nobody does."""
+    if "NOTIFY_SOCKET" not in os.environ:
+        return None
+    from enfilade.transports.processes.service_manager import ServiceManager
+
+    return ServiceManager()
+
+
+def _listen_options(settings: Settings) -> ListenOptions:
+    """Return where the server listens."""
+    from enfilade.transports.processes.listeners import ListenOptions
+
+    return ListenOptions(
+        host=settings.host,
+        port=settings.port,
+        uds=settings.uds,
+        uds_mode=int(settings.uds_mode, 8),
+        fd=settings.fd,
+    )
+
+
+def _check_certificate(options: ServerOptions) -> None:
+    """Report what is wrong with a certificate before anything is bound.
+
+    Raises:
+        ListenError: the text says what.
+    """
+    if options.tls is not None:
+        from enfilade.transports.processes.listeners import ListenError
+        from enfilade.transports.processes.tls import TlsError
+
+        try:
+            options.tls.context()
+        except TlsError as error:
+            raise ListenError(str(error)) from None
 
 
 def _private_folder(stack: ExitStack) -> Path:
@@ -213,38 +332,43 @@ def _private_folder(stack: ExitStack) -> Path:
         ) from None
 
 
-def _close(listeners: Iterable[socket.socket]) -> None:
-    for listener in listeners:
-        listener.close()
-
-
 async def serve_embedded(app: Launched) -> None:
     """Serve in this process and in the running event loop until stopped or cancelled.
 
     Raises:
         RuntimeError: it could not start; the text says why the port cannot be bound, the log any other reason.
     """
-    from enfilade.transports.http11.embedded_server import bind_in_thread, serve_http_embedded
-    from enfilade.transports.processes.listeners import ListenError
+    from enfilade.transports.http11.server import serve_http_embedded
+    from enfilade.transports.processes.listeners import ListenError, address_of, listen_in_thread
     from enfilade.transports.processes.worker import refuse_in_worker
 
     refuse_in_worker()
     settings = app.settings
     options = _server_options(settings, reload=False)
+    listening = _listen_options(settings)
     try:
-        listeners = await bind_in_thread(settings.host, settings.port)
+        _check_certificate(options)
+        listeners = await listen_in_thread(listening)
     except ListenError as error:
         raise RuntimeError(str(error)) from None
-    log.info("listening at %s", public_url(settings, listeners[0].getsockname()[1]))
+    log.info("listening at %s", public_url(settings, address_of(listeners[0])))
     warn_of_missing_names(settings)
+    options = replace(options, socket_file=listening.socket_file)
     await serve_http_embedded(app, options, listeners)
 
 
 def _server_options(settings: Settings, *, reload: bool) -> ServerOptions:
-    """Return the options of the HTTP server that follow from the settings."""
+    """Return the options of the HTTP server that follow from the settings.
+
+    Raises:
+        SettingsError: they exclude each other, or would let a client pass for another one.
+    """
     from enfilade.transports.http11.connection_timeouts import ConnectionLimits
     from enfilade.transports.http11.server import ServerOptions
 
+    _check_sockets(settings)
+    if settings.auth_certificate_header:
+        _check_trust(settings)
     limits = ConnectionLimits(
         header_timeout=settings.header_timeout,
         body_timeout=settings.body_timeout,
@@ -265,44 +389,50 @@ def _server_options(settings: Settings, *, reload: bool) -> ServerOptions:
         shutdown_timeout=min(timeout, _RELOADING_TIMEOUT) if reload else timeout,
         worker_timeout=0.0 if reload else settings.worker_timeout,  # its author may halt it in a debugger
         lifespan_timeout=settings.lifespan_timeout,
+        certificate_header=settings.auth_certificate_header,
+        tls=_tls_files(settings),
+        root_path=settings.root_path,
+        forwarded_allow_ips=_trusted_proxies(settings),
         limits=limits,
     )
 
 
 def _supervise(
     app: Launched,
-    source: Source,
+    source: AppSource,
     options: ServerOptions,
     listeners: list[socket.socket],
     reload: bool,
-    watcher: Watcher | None,
+    watcher: DevelopmentObserver | None,
     folder: Path | None,
+    wrap: Callable[[object], Launched] | None,
+    manager: ServiceManager | None,
 ) -> None:
     import threading
 
+    from enfilade.loading import project_folder
     from enfilade.startup import gc_pause
-    from enfilade.transports.processes.file_watcher import watch_files, watched_folder
-    from enfilade.transports.processes.supervisor import Supervisor
+    from enfilade.transports.processes.supervisor import Supervisor, watch_files
 
     names = () if reload else tuple(tool.name for tool in app.tools)
-    load: Callable[[], Served] = partial(reload_app, source, app.settings, names)
+    load: Callable[[], Served] = partial(reload_app, source, app.settings, names, wrap)
     if watcher is not None:
-        load = partial(watcher.load, source, app.settings)
+        load = partial(watcher.load, source, app.settings, wrap)
     if folder is not None:
         load = partial(_load_with_folder, folder, load)
     gc_pause.resume()
-    supervisor = Supervisor(load, listeners, options, app.settings.workers, waits_for_changes=reload)
+    supervisor = Supervisor(load, listeners, options, app.settings.workers, manager, waits_for_changes=reload)
     if watcher is not None:
-        supervisor.on_serving = watcher.serving
+        supervisor.on_serving = watcher.report_reload
     stopped = threading.Event()
     if reload:
-        folder = watched_folder(Path(source.file))
+        folder = project_folder(Path(source.file))
         log.info("reloading when a Python file in %s changes", folder)
 
         def on_change(files: Sequence[str]) -> None:
             if watcher is not None:
                 watcher.changed(files)
-            supervisor.renew()
+            supervisor.replace_workers()
 
         watch_files(folder, on_change, stopped)
     try:
@@ -321,26 +451,51 @@ def _load_with_folder(folder: Path, load: Callable[[], Served]) -> Served:
     return load()
 
 
-def reload_app(source: Source, settings: Settings, names: Iterable[str]) -> Launched:
+def configure_log(settings: Settings, *, pid: bool = False) -> None:
+    """Configure the log of this process.
+
+    Args:
+        pid: show the id of the process in each line.
+
+    Raises:
+        SettingsError: `log_config` names no configuration that can be used.
+    """
+    from enfilade.transports.processes import server_log
+
+    try:
+        server_log.configure_log(settings.log_config, settings.log_level, form=settings.log_format, pid=pid)
+    except ImportError as error:
+        raise SettingsError(f"Invalid settings: log_config in YAML needs PyYAML: {error}") from None
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise SettingsError(
+            f"Invalid settings: log_config={settings.log_config!r} cannot be used: {reason}"
+        ) from None
+
+
+def reload_app(
+    source: AppSource,
+    settings: Settings,
+    names: Iterable[str],
+    wrap: Callable[[object], Launched] | None = None,
+) -> Launched:
     """Import the app in another process, and apply the settings of the parent.
 
     Args:
-        source: the file and variable of the app.
-        settings: the settings in force in the parent.
-        names: the tools of the app in the parent; those that are missing here are logged.
+        names: those of its tools in the parent; a tool that is missing here is logged.
+        wrap: makes what is served of what the file makes, for a host.
 
     Raises:
         SystemExit: the file cannot be imported; the reason is on stderr.
     """
-    from enfilade.transports.processes.server_log import log_to_stderr
-
-    log_to_stderr(settings.log_level, pid=True)
+    configure_log(settings, pid=True)
     try:
-        app: Launched = source.load()  # type: ignore[assignment]  # it is an app in the parent
+        loaded: Any = source.load()  # it is an app in the parent, or a host
+        app: Launched = loaded if wrap is None else wrap(loaded)
+        app.settings = settings
     except (_loading.LoadError, SettingsError) as error:
         log.error("%s", _loading.describe_error(error, settings.log_level))
         raise SystemExit(STARTUP_FAILURE) from None
-    app.settings = settings
     missing = sorted(set(names) - {tool.name for tool in app.tools})
     if missing:
         log.warning(
@@ -351,23 +506,32 @@ def reload_app(source: Source, settings: Settings, names: Iterable[str]) -> Laun
     return app
 
 
-def public_url(settings: Settings, port: int) -> str:
+def _tls_files(settings: Settings) -> TlsFiles | None:
+    if not settings.tls_cert:
+        return None
+    from enfilade.transports.processes.tls import TlsFiles
+
+    password = settings.tls_key_password.get_secret_value()
+    return TlsFiles(certificate=settings.tls_cert, key=settings.tls_key, password=password)
+
+
+def public_url(settings: Settings, port: int | str) -> str:
     """Return the URL by which clients reach the endpoint, as far as the settings say.
 
     A server that is bound to all addresses is called by a name that only its operator knows, and `Host` is
     checked against `allowed_hosts`: a URL with 127.0.0.1 might be refused with 421. So the first allowed host is
     taken for a public server, and the bound address for any other.
 
-    Args:
-        settings: the settings in force.
-        port: the bound port.
+    Behind a Unix socket, for which `port` is its path, there is no port, and no address to take.
 
-    Returns:
-        The URL. Its host is `UNKNOWN_HOST` if the server refuses loopback names and `allowed_hosts` has no name
-        without a wildcard.
+    The host is `UNKNOWN_HOST` if the server refuses loopback names and `allowed_hosts` has no name without a
+    wildcard.
     """
     from enfilade.transports.http.origin_checks import is_loopback, own_name
 
+    if isinstance(port, str):
+        host = next((name for name in settings.allowed_hosts if "*" not in name), UNKNOWN_HOST)
+        return f"{settings.scheme}://{host}{settings.path}"
     local = replace(settings, port=port).url
     names = [host for host in settings.allowed_hosts if "*" not in host]
     loopback_is_served = settings.allow_localhost or "*" in settings.allowed_hosts
@@ -375,8 +539,8 @@ def public_url(settings: Settings, port: int) -> str:
     if not is_public and (loopback_is_served or not is_loopback(settings.host)):
         return local
     if not names:
-        return local if loopback_is_served else f"http://{UNKNOWN_HOST}:{port}{settings.path}"
-    return f"http://{_with_port(names[0], port)}{settings.path}"
+        return local if loopback_is_served else f"{settings.scheme}://{UNKNOWN_HOST}:{port}{settings.path}"
+    return f"{settings.scheme}://{_with_port(names[0], port)}{settings.path}"
 
 
 def warn_of_missing_names(settings: Settings) -> None:

@@ -13,6 +13,7 @@ Easy to get wrong:
 
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from enfilade.settings import SettingsError
 
 Imported = TypeVar("Imported")
 
-_INTERNAL_FILES: Final = (str(Path(__file__).parent), "<frozen importlib", str(importlib.__file__))
+_INTERNAL_FILES: Final = (str(Path(__file__).parent) + os.sep, "<frozen importlib", str(importlib.__file__))
 _MP_MAIN: Final = "__mp_main__"  # the name of the script in processes that multiprocessing starts
 
 
@@ -36,7 +37,7 @@ PACKAGES: Final = frozenset(
         *("_cffi_backend", "_pytest", "_yaml", "annotated_types", "anyio", "attr"),
         *("attrs", "certifi", "cffi", "click", "colorama", "cryptography", "docstring_parser", "dotenv"),
         *("enfilade", "h11", "hiredis", "httpcore", "httpcore2", "httptools", "httpx", "httpx2"),
-        *("httpx_sse", "idna", "iniconfig", "jinja2", "jsonschema", "jsonschema_rs"),
+        *("httpx_sse", "idna", "iniconfig", "jinja2", "joserfc", "jsonschema", "jsonschema_rs"),
         *("jsonschema_specifications", "jwt", "markdown_it", "markupsafe", "mcp", "mcp_types", "mdurl"),
         *("msgspec", "multipart", "opentelemetry", "packaging", "pluggy", "py", "pycparser", "pydantic"),
         *("pydantic_core", "pydantic_settings", "pygments", "pytest", "python_multipart", "pythoncom"),
@@ -56,7 +57,7 @@ class LoadError(Exception):
     """No app can be loaded; the text says why and what to do."""
 
 
-class Source(msgspec.Struct, frozen=True):
+class AppSource(msgspec.Struct, frozen=True):
     """The file and the variable of an object.
 
     Attributes:
@@ -104,7 +105,7 @@ class Source(msgspec.Struct, frozen=True):
         return spec is not None and spec.origin == self.file
 
 
-def find_source(app: object) -> Source:
+def find_source(app: object) -> AppSource:
     """Return the file and the variable of an app.
 
     Raises:
@@ -118,7 +119,7 @@ def find_source(app: object) -> Source:
     )
 
 
-def sources_of(app: object) -> Iterator[Source]:
+def sources_of(app: object) -> Iterator[AppSource]:
     """Yield all variables that hold an app: in the module that creates it, and in those that import it."""
     for key, module in list(sys.modules.items()):
         names: dict[str, object] = dict(getattr(module, "__dict__", {}))  # sys.modules may hold other objects
@@ -128,16 +129,13 @@ def sources_of(app: object) -> Iterator[Source]:
         for name, value in names.items():
             if value is app:
                 spec = getattr(module, "__spec__", None)
-                yield Source(spec.name if key == "__main__" and spec is not None else key, file, name)
+                yield AppSource(spec.name if key == "__main__" and spec is not None else key, file, name)
 
 
 def module_of(file: Path) -> tuple[Path, str]:
     """Return the folder that must be on the import path for a file, and the module's name relative to it.
 
     A file belongs to a package if `__init__.py` is beside it, or if it lies in a folder of `src/`.
-
-    Args:
-        file: the absolute path.
     """
     root, names = file.parent, [file.stem]
     while (root / "__init__.py").is_file() and root.name.isidentifier():
@@ -173,13 +171,7 @@ def import_file(path: Path) -> ModuleType:
 
 
 def _import_as(name: str, path: Path, submodules: list[str] | None = None) -> ModuleType:
-    """Import a file under a name, which replaces any other module of that name.
-
-    Args:
-        name: the module's name.
-        path: the file.
-        submodules: the folders of its submodules, if it is a package.
-    """
+    """Import a file under a name, which replaces any other module of that name; a package has submodules."""
     spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=submodules)
     if spec is None or spec.loader is None:
         raise LoadError(f"{path.name!r} cannot be imported")
@@ -194,11 +186,6 @@ def _import_beside(path: Path, root: Path, name: str) -> ModuleType:
     """Import a file as `served_NAME`, because its own name, or that of its package, is needed for another module.
 
     Its folder comes last on the import path, so that the modules beside it shadow nothing either.
-
-    Args:
-        path: the file.
-        root: the folder that contains it, or its package.
-        name: the module's name relative to `root`.
     """
     last = dict.fromkeys((str(root), str(path.parent)))
     sys.path[:] = [entry for entry in sys.path if str(Path(entry).resolve()) not in last] + list(last)
@@ -257,6 +244,22 @@ def import_named(name: str, folder: Path) -> ModuleType:
         raise
 
 
+def what_hides(error: Exception) -> str | None:
+    """Return the file that hides a package which is needed, if that is why a name was not found.
+
+    Args:
+        error: the `ImportError` or the `AttributeError`.
+    """
+    owner: object = getattr(error, "obj", None)
+    name = owner.__name__ if isinstance(owner, ModuleType) else str(getattr(error, "name", None))
+    top = name.partition(".")[0]
+    module = sys.modules.get(top)
+    file = getattr(module, "__file__", None)
+    if file is None or not is_needed(top) or file.startswith((*_library_folders(), *_INTERNAL_FILES)):
+        return None
+    return f"{file} hides the module {top!r}, which is needed; rename it"
+
+
 def _is_taken(name: str, root: Path) -> bool:
     """Return whether a package of this name was imported from another folder."""
     top = name.partition(".")[0]
@@ -272,7 +275,21 @@ def _importing(path: Path, work: Callable[[], Imported]) -> Imported:
     except SettingsError:
         raise
     except Exception as error:
-        raise LoadError(f"{path.name!r} failed while it was imported\n\n{_traceback(error)}") from error
+        text = f"{path.name!r} failed while it was imported\n\n{_traceback(error)}"
+        if isinstance(error, (ImportError, AttributeError)) and (advice := _advice_on_name(error, path)):
+            text += f"\n\n{advice}"
+        raise LoadError(text) from error
+
+
+def _advice_on_name(error: ImportError | AttributeError, path: Path) -> str | None:
+    """Return what to do about a name that is missing because two modules have one name, if that is why."""
+    if hidden := what_hides(error):
+        return hidden
+    top = str(error.name).partition(".")[0] if isinstance(error, ImportError) else ""
+    beside = next((file for file in (path.parent / f"{top}.py", path.parent / top) if file.exists()), None)
+    if beside is None or top not in sys.modules or not is_needed(top):
+        return None
+    return f"{top!r} is the package of that name here, which is needed, and not {beside}; rename yours"
 
 
 def describe_error(error: Exception, log_level: str) -> str:
@@ -330,3 +347,11 @@ def _drop_internal_frames(trace: traceback.TracebackException, below_ours: bool 
 def is_needed(name: str) -> bool:
     """Return whether a server imports a top-level module of this name, directly or not."""
     return name in PACKAGES or (name in sys.stdlib_module_names and name not in _UNUSED)
+
+
+def project_folder(file: Path) -> Path:
+    """Return the folder of a file's project: the nearest one with a `pyproject.toml`, or else the file's own."""
+    for folder in file.resolve().parents:
+        if (folder / "pyproject.toml").is_file():
+            return folder
+    return file.resolve().parent

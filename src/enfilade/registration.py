@@ -11,16 +11,19 @@ for each variable; a URI without is a resource, and its function has none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
+from enfilade.primitives.errors import named_in_errors
 from enfilade.primitives.handler import constant_handler, handler_of
 from enfilade.primitives.metadata import Caching
 from enfilade.primitives.names import qualified_name
 from enfilade.primitives.options import (
+    BUDGET_OPTIONS,
+    LIMIT_OPTIONS,
     DirectoryOptions,
     FixedResourceOptions,
     PromptOptions,
@@ -39,7 +42,7 @@ from enfilade.primitives.values.media import (
     size_of,
 )
 from enfilade.serving.context import Context
-from enfilade.serving.subscriptions import PROMPTS, RESOURCES, TOOLS, Changes
+from enfilade.serving.subscriptions import PROMPTS, RESOURCES, TOOLS, Change, Changes
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -47,20 +50,26 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from enfilade.primitives import (
+        access as _access,
         completion as _completion,
         prompt as _prompt,
         resource as _resource,
         tool as _tool,
         tool_decorator as _tool_decorator,
     )
+    from enfilade.primitives.access import Access
     from enfilade.primitives.completion import Source
+    from enfilade.primitives.limits import call_limits as _call_limits, result_budget as _result_budget
     from enfilade.primitives.prompt import Prompt
     from enfilade.primitives.resource import Resource, ResourceTemplate
     from enfilade.primitives.tool import Tool
 else:  # with pydantic, which takes long to load; and most servers offer nothing but tools
+    _access = LazyModule("enfilade.primitives.access")
+    _call_limits = LazyModule("enfilade.primitives.limits.call_limits")
     _completion = LazyModule("enfilade.primitives.completion")
     _prompt = LazyModule("enfilade.primitives.prompt")
     _resource = LazyModule("enfilade.primitives.resource")
+    _result_budget = LazyModule("enfilade.primitives.limits.result_budget")
     _tool = LazyModule("enfilade.primitives.tool")
     _tool_decorator = LazyModule("enfilade.primitives.tool_decorator")
 
@@ -96,19 +105,42 @@ class Registration:
             "resource template", key=lambda template: template.uri_template
         )
         self.prompts: Registry[Prompt] = Registry("prompt")
-        self.tools.on_change(lambda: self.changes.announce(TOOLS))
-        self.resources.on_change(lambda: self.changes.announce(RESOURCES))
-        self.templates.on_change(lambda: self.changes.announce(RESOURCES))
-        self.prompts.on_change(lambda: self.changes.announce(PROMPTS))
+        self._announce(TOOLS, self.tools, lambda tool: tool.name)
+        self._announce(RESOURCES, self.resources, lambda resource: resource.uri)
+        self._announce(RESOURCES, self.templates, lambda template: template.uri_template)
+        self._announce(PROMPTS, self.prompts, lambda prompt: prompt.name)
+
+    def _announce(self, change: Change, registry: Registry[Any], key: Callable[[Any], str]) -> None:
+        """Announce the changes of a registry, each to those who may see what it is about."""
+
+        def announce(items: Sequence[Any]) -> None:
+            audience = tuple(item.access for item in items)
+            if None in audience:
+                self.changes.announce(change)
+            else:
+                names = tuple(key(item) for item in items)
+                self.changes.announce(change.about(names, audience))
+
+        registry.on_change(announce)
+        self.changes.find_access_in(change.method, registry.get)
+
+    def required_scopes(self) -> tuple[str, ...]:
+        """Return the scopes that tools, resources, templates and prompts need, in order, each once.
+
+        Those of what is not visible to everybody are left out, since anybody may read them.
+        """
+        registries: Iterable[Registry[Any]] = (self.tools, self.resources, self.templates, self.prompts)
+        open_to_all = (
+            item.access
+            for registry in registries
+            for item in registry
+            if item.access is not None and item.access.visible is None
+        )
+        return tuple(dict.fromkeys(scope for access in open_to_all for scope in access.scopes))
 
     def offered_names(self) -> list[str]:
         """Return the names of all that is offered."""
-        return [
-            *self.tools.names(),
-            *self.resources.names(),
-            *self.templates.names(),
-            *self.prompts.names(),
-        ]
+        return [*self.tools.names(), *self.resources.names(), *self.templates.names(), *self.prompts.names()]
 
     # -- tools -------------------------------------------------------------------------------------------------
 
@@ -150,6 +182,10 @@ class Registration:
                     "output_schema=None sends no structured content, and structured_output=True does"
                 )
             arguments["structured_output"] = False
+        if not arguments.keys().isdisjoint(LIMIT_OPTIONS):
+            arguments["limits"] = _call_limits.read_limits(describe(fn), _taken(arguments, LIMIT_OPTIONS))
+        if not arguments.keys().isdisjoint(BUDGET_OPTIONS):
+            arguments["budget"] = _result_budget.read_budget(describe(fn), _taken(arguments, BUDGET_OPTIONS))
         tool = _tool.tool_from_function(
             fn,
             context_type=Context,
@@ -158,11 +194,17 @@ class Registration:
             **arguments,
         )
         self.tools.add(tool)
+        if tool.budget is not None and tool.budget.on_overflow == "link":
+            self.offer_whole_results()
         return tool
+
+    def offer_whole_results(self) -> None:
+        """Offer the whole results that links lead to; what serves them says how."""
 
     def _qualified(self, tool: Tool) -> str:
         return qualified_name(self.name, tool.name)
 
+    @named_in_errors("app.add_tools_from_module")
     def add_tools_from_module(self, module: str | ModuleType) -> list[Tool]:
         """Offer every function marked with `@enfilade.tool` in a module or package, installed or not.
 
@@ -233,8 +275,8 @@ class Registration:
             ValueError: the URI is not legal or taken.
         """
         _check_uri(uri, 'app.add_resource(fn, "scheme://...")')
-        caching, arguments = _with_caching(options)
-        arguments |= {"context_type": Context, "caching": caching}
+        caching, access, arguments = _separated(uri, options)
+        arguments |= {"context_type": Context, "caching": caching, "access": access}
         complete, verbatim = arguments.pop("complete", None), arguments.pop("verbatim", ())
         if "{" in uri:
             if arguments.pop("size", None) is not None:
@@ -265,7 +307,7 @@ class Registration:
             ValueError: the URI is not legal or taken.
         """
         _check_uri(uri, 'app.add_text_resource("scheme://...", text)')
-        caching, arguments = _with_caching(options)
+        caching, access, arguments = _separated(uri, options)
         definition = _resource.define_resource(
             uri,
             arguments.pop("name", None) or _end_of(uri),
@@ -273,7 +315,8 @@ class Registration:
             size=len(text.encode("utf-8", "replace")),
             **arguments,
         )
-        resource = _resource.Resource(uri, definition, constant_handler(text, f"the text of {uri}"), caching)
+        handler = constant_handler(text, f"the text of {uri}")
+        resource = _resource.Resource(uri, definition, handler, caching, access=access)
         self.resources.add(resource)
         return resource
 
@@ -301,14 +344,14 @@ class Registration:
         """
         _check_uri(uri, 'app.add_file_resource("scheme://...", path)')
         file = Path(path)
-        caching, arguments = _with_caching(options)
+        caching, access, arguments = _separated(uri, options)
         mime_type = arguments.pop("mime_type", None) or guess_mime_type(file.name)
         definition = _resource.define_resource(
             uri, arguments.pop("name", None) or file.name, mime_type=mime_type, **arguments
         )
         read = file_reader(uri, file, mime_type, max_size)
         handler = handler_of(read, read_signature(read, Context))
-        resource = _resource.Resource(uri, definition, handler, caching, partial(size_of, file))
+        resource = _resource.Resource(uri, definition, handler, caching, partial(size_of, file), access)
         self.resources.add(resource)
         return resource
 
@@ -345,7 +388,7 @@ class Registration:
         """
         _check_uri(uri, 'app.add_directory("scheme://", path)')
         root = Path(path)
-        caching, arguments = _with_caching(options)
+        caching, access, arguments = _separated(uri, options)
         directory = Directory(uri, root, hidden=hidden, max_size=max_size, limit=most_listed)
         folder = root.resolve().name
         template = _resource.template_from_function(
@@ -358,6 +401,7 @@ class Registration:
             complete={"path": directory.suggest},
             verbatim=["path"],
             members=directory.definitions,
+            access=access,
             **arguments,
         )
         self.templates.add(template)
@@ -420,6 +464,7 @@ class Registration:
 
     # -- completion --------------------------------------------------------------------------------------------
 
+    @advice_on_arguments("completion")
     def completion(self, reference: str, argument: str) -> Callable[[F], F]:
         """Let a function suggest values for an argument: `@app.completion("greet", "name")`.
 
@@ -494,12 +539,29 @@ def _check_uri(uri: object, usage: str) -> None:
         raise TypeError(f"a resource needs a URI, which is a string, not {name}; write {usage}")
 
 
-def _with_caching(options: Mapping[str, Any]) -> tuple[Caching, dict[str, Any]]:
-    """Return the hints for caching among options, and the other options."""
+def _taken(options: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Take the options of some names out of others, and return them."""
+    return {name: options.pop(name) for name in [name for name in options if name in names]}
+
+
+def _separated(uri: str, options: Mapping[str, Any]) -> tuple[Caching, Access | None, dict[str, Any]]:
+    """Return the hints for caching among the options of a resource, who may see it, and the other options.
+
+    Raises:
+        TypeError, ValueError: the scopes, `visible` or the hints cannot be; the text says which.
+    """
     others = {**options}
-    return Caching(others.pop("ttl", 0), others.pop("cache_scope", "private")), others
+    scopes, visible = others.pop("requires_scopes", ()), others.pop("visible", None)
+    access = _access.read_access(f'resource "{uri}"', scopes, visible)
+    caching = Caching(others.pop("ttl", 0), others.pop("cache_scope", "private"))
+    if access is not None and caching.scope == "public":
+        raise ValueError(
+            f'resource "{uri}": cache_scope="public" lets proxies hand it to anybody, and it has '
+            "requires_scopes or visible; leave one of them out"
+        )
+    return caching, access, others
 
 
 def _end_of(uri: str) -> str:
-    """Return the last part of a URI that says something."""
+    """Return the last path segment of a URI that is not empty."""
     return uri.rstrip("/").replace("://", "/").rpartition("/")[2] or uri

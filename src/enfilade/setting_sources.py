@@ -19,12 +19,16 @@ from typing import Any, Final, get_origin
 
 import msgspec
 
-from enfilade.settings import PREFIX, Settings, SettingsError, closest, describe_problems, fields
+from enfilade.settings import PREFIX, Secret, Settings, SettingsError, closest, describe_problems, fields
 
 log = logging.getLogger("enfilade")
 
 #: Settings that may be empty; an empty variable of any other setting counts as not set.
 _MAY_BE_EMPTY: Final = frozenset({"health_path", "ready_path"})
+_FILE: Final = "_FILE"
+#: Most bytes of a file that has a secret.
+_LONGEST_FILE: Final = 64 * 1024
+_OF_AUTHORIZATION: Final = PREFIX + "AUTH_"
 #: Variables of this project's own tests and soak runs, which servers inherit from them.
 OF_THE_TESTS: Final = frozenset(
     PREFIX + name for name in ("FAULT_LOOPS", "MATRIX", "SCHEMAS", "SEED", "SOAK_SECONDS", "TOOLS")
@@ -108,9 +112,41 @@ def _from_environment() -> dict[str, tuple[str, str]]:
     for name in Settings.__struct_fields__:
         key = PREFIX + name.upper()
         text = os.environ.get(key, in_file.get(key))
+        if name in secret_settings() and (path := os.environ.get(key + _FILE, in_file.get(key + _FILE))):
+            if text:
+                raise SettingsError(f"Invalid settings: {key} and {key}{_FILE} are both set; give one of them")
+            values[name] = (_content(path, key + _FILE), key + _FILE)
+            continue
         if text or (text is not None and name in _MAY_BE_EMPTY):
             values[name] = (text, key if key in os.environ else f"{key} in .env")
     return values
+
+
+def secret_settings() -> frozenset[str]:
+    """Return the settings whose value may be in a file, by `ENFILADE_<NAME>_FILE`: those that hold secrets."""
+    secrets = {name for name, field in fields().items() if field.kind in (Secret, tuple[Secret, ...])}
+    return frozenset({*secrets, "store"})  # whose URL may have a password
+
+
+def _content(path: str, variable: str) -> str:
+    """Return what is in the file of a secret, without the line break at its end.
+
+    Raises:
+        SettingsError: it cannot be read, is empty, too large or no text.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_LONGEST_FILE + 1)
+        text = content.decode().removesuffix("\n").removesuffix("\r")
+    except OSError as error:
+        raise SettingsError(f"Invalid settings: {variable}: {path!r} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"Invalid settings: {variable}: {path!r} is no text in UTF-8") from None
+    if not text:
+        raise SettingsError(f"Invalid settings: {variable}: {path!r} is empty")
+    if len(content) > _LONGEST_FILE:
+        raise SettingsError(f"Invalid settings: {variable}: {path!r} is larger than {_LONGEST_FILE} bytes")
+    return text
 
 
 def _dotenv() -> Mapping[str, str | None]:
@@ -146,8 +182,16 @@ def warn_of_unknown_variables() -> None:
     """Log a warning for each `ENFILADE_*` variable that is no setting, and each line of `.env` without effect.
 
     It is called when a server starts, not when its file is imported, and not in workers, which would repeat it.
+
+    Raises:
+        SettingsError: one of authorization is misspelled; to start without it would let everybody in.
     """
     for name, origin in _unknown_variables():
+        if name.upper().startswith(_OF_AUTHORIZATION):
+            known = ", ".join(PREFIX + each.upper() for each in fields() if each.startswith("auth_"))
+            raise SettingsError(
+                f"Invalid settings: {name}{origin} is no setting; those of authorization are {known}"
+            )
         log.warning("%s%s is no setting of this version, so it has no effect%s", name, origin, _suggestion(name))
     if (file := find_dotenv()) is not None:
         from enfilade.dotenv_file import lines_without_value
@@ -159,6 +203,7 @@ def warn_of_unknown_variables() -> None:
 def _unknown_variables() -> Iterator[tuple[str, str]]:
     """Yield the names of variables with our prefix that are no settings; " in .env" marks those in the file."""
     valid_names = {PREFIX + name.upper() for name in Settings.__struct_fields__} | OF_THE_TESTS
+    valid_names |= {PREFIX + name.upper() + _FILE for name in secret_settings()}
     in_file = _dotenv()
     for name in sorted({*os.environ, *in_file}):
         in_environment = name in os.environ

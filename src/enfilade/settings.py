@@ -11,7 +11,8 @@ import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, NoReturn, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct, StructMeta
@@ -21,9 +22,9 @@ from enfilade.state.tokens import check_secret
 
 __all__ = [
     "PREFIX",
-    "Field",
     "LogLevel",
     "Secret",
+    "SettingField",
     "Settings",
     "SettingsError",
     "Transport",
@@ -110,7 +111,7 @@ class _NamesChecked(StructMeta):
 class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
     """All settings, with their defaults. Times are in seconds, sizes in bytes.
 
-    Numbers and flags may be given as text, as environment variables have them.
+    Numbers and flags may be given as text, as environment variables have them. None stands for what `auth=` says.
 
     Raises:
         SettingsError: a value is invalid.
@@ -127,10 +128,40 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
     ready_path: Annotated[
         str, Meta(pattern="^(/.*)?$", description="path of the readiness probe; empty for none")
     ] = "/readyz"
+    uds: Annotated[str, Meta(description="path of a Unix socket to bind in place of host and port")] = ""
+    uds_mode: Annotated[
+        str, Meta(pattern="^0?[0-7]{3}$", description="permissions of the Unix socket, in octal")
+    ] = "660"
+    fd: Annotated[
+        int, Meta(ge=-1, description="descriptor of an inherited socket to listen on; -1 for none")
+    ] = -1
+    tls_cert: Annotated[str, Meta(description="file of the certificate chain in PEM, to serve over https")] = ""
+    tls_key: Annotated[
+        str, Meta(description="file of the private key in PEM, unless that of the certificate has it")
+    ] = ""
+    tls_key_password: Annotated[Secret, Meta(description="password of the private key")] = Secret("")
+    root_path: Annotated[
+        str, Meta(pattern="^(/.*[^/])?$", description="prefix of the path that a proxy strips, such as /tools")
+    ] = ""
+    forwarded_allow_ips: Annotated[
+        Texts,
+        Meta(
+            description="proxies whose X-Forwarded-For and -Proto are believed, besides this machine; `*` for any"
+        ),
+    ] = ()
     workers: Annotated[int, Meta(ge=1, description="worker processes of `run()` over http")] = 1
     log_level: Annotated[
         LogLevel, Meta(description="level of the log on stderr when `run()` starts the server")
     ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"], Meta(description="text for people, or JSON with a line for each record")
+    ] = "text"
+    log_config: Annotated[
+        str, Meta(description="file with a logging configuration of your own: JSON, YAML or INI")
+    ] = ""
+    log_limit: Annotated[
+        int, Meta(ge=0, description="lines of requests a second in a worker's log; 0 for all of them")
+    ] = 1000
     tool_names: Annotated[
         Literal["plain", "qualified"], Meta(description="list tools as written, or as Server_Tool")
     ] = "plain"
@@ -203,7 +234,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
         float, Meta(gt=0, description="longest idle time of an HTTP connection between requests")
     ] = 75.0
     write_timeout: Annotated[
-        float, Meta(gt=0, description="longest time in which a client may not read its response")
+        float, Meta(gt=0, description="longest time for which a client may leave its response unread")
     ] = 30.0
     max_connections: Annotated[
         int,
@@ -220,11 +251,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
         int, Meta(ge=1, description="unanswered questions per principal, or per session where there is none")
     ] = 64
     body_memory: Annotated[
-        int,
-        Meta(
-            ge=1024,
-            description="bytes of unfinished bodies in a worker, and of large arguments in flight",
-        ),
+        int, Meta(ge=1024, description="bytes of unfinished bodies in a worker, and of large arguments in flight")
     ] = 64 * 1024 * 1024
     response_memory: Annotated[
         int, Meta(ge=1024, description="bytes of responses in a worker that wait for slow clients")
@@ -233,20 +260,108 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
         int, Meta(ge=0, description="bytes read from a client after its request was refused")
     ] = 64 * 1024
     worker_timeout: Annotated[
-        float,
-        Meta(ge=0, description="time after which a worker that answers no ping is replaced; 0 for never"),
+        float, Meta(ge=0, description="time after which a worker that answers no ping is replaced; 0 for never")
     ] = 60.0
     allow_localhost: Annotated[
         bool, Meta(description="accept Host and Origin of loopback besides the allowed ones")
     ] = True
+    auth_resource: Annotated[
+        str, Meta(description="public URL of the endpoint as a resource of OAuth; in place of that of `auth=`")
+    ] = ""
+    auth_servers: Annotated[
+        Secret,
+        Meta(
+            description="authorization servers as JSON: a list of issuers, or of objects with `issuer` and more"
+        ),
+    ] = Secret("")
+    auth_scopes: Annotated[Texts, Meta(description="scopes that every caller needs")] = ()
+    auth_scope_hierarchy: Annotated[
+        str, Meta(description="for a scope those that it includes, as JSON; in place of that of `auth=`")
+    ] = ""
+    auth_list_by_scope: Annotated[
+        bool | None, Meta(description="leave out of lists what the caller lacks the scopes for")
+    ] = None
+    auth_leeway: Annotated[
+        float | None, Meta(ge=0, le=60, description="time by which clocks of authorization servers may differ")
+    ] = None
+    auth_jwks_stale: Annotated[
+        float | None,
+        Meta(ge=0, le=604_800, description="how long known keys are used while their server does not answer"),
+    ] = None
+    auth_dpop: Annotated[
+        Literal["off", "allowed", "required"] | None,
+        Meta(description="tokens that are bound to a key: off, allowed or required"),
+    ] = None
+    auth_dpop_nonce: Annotated[
+        bool | None, Meta(description="proofs for bound tokens need a nonce of this server")
+    ] = None
+    stdio_scopes: Annotated[
+        Texts,
+        Meta(
+            description="scopes of the client over stdio, which has no token; `*` for all",
+            extra={"entries": "scope"},
+        ),
+    ] = ()
+    auth_certificate_header: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*\Z",
+            description="header in which a trusted proxy says the client's certificate, such as `Client-Cert`",
+        ),
+    ] = ""
+    max_concurrency: Annotated[
+        int, Meta(ge=0, description="calls of all workers at the same time; 0 for any number")
+    ] = 0
+    rate_limit: Annotated[
+        str,
+        Meta(
+            description="calls in a period, of all workers, such as `600/minute`; empty for any number",
+            extra={"entries": "rate"},
+        ),
+    ] = ""
+    limit_per: Annotated[
+        Literal["principal", "session", "client", "all"],
+        Meta(description="whose calls count together for `max_concurrency` and `rate_limit`"),
+    ] = "all"
+    on_limit: Annotated[Literal["wait", "refuse"], Meta(description="what a call beyond these limits does")] = (
+        "wait"
+    )
+    max_wait: Annotated[float, Meta(gt=0, le=3600, description="longest wait of a call for these limits")] = 30.0
+    max_result: Annotated[
+        str,
+        Meta(
+            description="largest result of tools that do not say, such as `8000` or `2000 tokens`; empty for any",
+            extra={"entries": "size"},
+        ),
+    ] = ""
+    on_overflow: Annotated[
+        Literal["error", "truncate", "link"], Meta(description="what becomes of a result that is larger")
+    ] = "error"
     page_size: Annotated[int, Meta(ge=1, description="entries per page of a list")] = 100
     tool_threads: Annotated[int, Meta(ge=1, description="threads for plain `def` tools")] = 40
+
+    if not TYPE_CHECKING:  # type checkers would take every name for one that there is
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Refuse an attribute that there is not, with what to write for one that is known from elsewhere."""
+            text = f"Settings has no {name!r}"
+            if not name.startswith("_"):
+                from enfilade.primitives.foreign_names import OPTIONS, PAGE
+
+                if advice := OPTIONS["server"].get(name):
+                    text += f": {advice} (see {PAGE})"
+            raise AttributeError(text, name=name, obj=None if "(see" in text else self)
 
     @property
     def url(self) -> str:
         """The URL by which a client on this machine reaches the endpoint, if it is served over HTTP."""
         host = _LOOPBACK.get(self.host, self.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}{self.path}"
+        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{self.path}"
+
+    @property
+    def scheme(self) -> str:
+        """The scheme of that URL: http, or https with a certificate."""
+        return "https" if self.tls_cert else "http"
 
     def __post_init__(self) -> None:
         problems: dict[str, str] = {}
@@ -261,11 +376,11 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
             raise SettingsError(describe_problems(problems), problems)
 
 
-class Field(NamedTuple):
+class SettingField(NamedTuple):
     """One setting.
 
     Attributes:
-        kind: the type of its values.
+        kind: the type of its values, without the None of one that is not set.
         allowed: constraints on the value, and its description.
         default: its value unless another one is set.
     """
@@ -276,12 +391,18 @@ class Field(NamedTuple):
 
 
 @cache
-def fields() -> Mapping[str, Field]:
+def fields() -> Mapping[str, SettingField]:
     """Return all settings by name, in the order of the class."""
     annotations = Settings.__annotations__  # of the class: since Python 3.14 instances do not have it
     defaults = zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True)
     described = [(name, get_args(annotations[name]), default) for name, default in defaults]
-    return {name: Field(kind, allowed, default) for name, (kind, allowed), default in described}
+    return {
+        name: SettingField(_without_none(kind), allowed, default) for name, (kind, allowed), default in described
+    }
+
+
+def _without_none(kind: Any) -> Any:
+    return get_args(kind)[0] if NoneType in get_args(kind) else kind
 
 
 def describe_problems(problems: Mapping[str, str], source: Mapping[str, str] | None = None) -> str:
@@ -294,12 +415,7 @@ def describe_problems(problems: Mapping[str, str], source: Mapping[str, str] | N
 
 
 def read_value(value: Any, kind: Any, allowed: Meta) -> Any:
-    """Return the value of a setting in its own type.
-
-    Args:
-        value: the value as it was given, possibly as text.
-        kind: the type of the setting.
-        allowed: constraints on the value.
+    """Return the value of a setting in its own type; it may be given as text.
 
     Raises:
         ValueError: the value is invalid; the text says what is allowed.
@@ -312,12 +428,32 @@ def read_value(value: Any, kind: Any, allowed: Meta) -> Any:
         )
     if kind is bool:
         return _flag(value)
-    return _text(value, allowed.pattern) if kind is str else _number(value, kind, allowed)
+    if kind is Secret:
+        return Secret(_text(_revealed(value), allowed.pattern))
+    if kind is not str:
+        return _number(value, kind, allowed)
+    entries = (allowed.extra or {}).get("entries")
+    if entries == "size" and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    text = _text(value, allowed.pattern)
+    if text and entries == "rate":
+        from enfilade.primitives.limits.call_limits import read_rate  # few servers limit all calls together
+
+        read_rate(text)
+    elif text and entries == "size":
+        from enfilade.primitives.limits.result_budget import read_size  # few servers limit all results
+
+        read_size(text)
+    return text
 
 
 def _one_of(value: Any, choices: tuple[str, ...]) -> str:
     word = value.lower() if isinstance(value, str) else value
     word = _ALIASES.get(word, word) if isinstance(word, str) else word
+    if word == "sse" and "http" in choices:
+        raise ValueError(
+            "Input should be 'http': HTTP+SSE of 2024 is not served, and Streamable HTTP replaces it"
+        )
     if word not in choices:
         *most, last = map(repr, choices)
         raise ValueError(f"Input should be {', '.join(most)} or {last}")
@@ -359,6 +495,10 @@ def _texts(value: Any, entries: str | None) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise ValueError("Input should be a list of strings")
     texts = tuple(_text(entry, None) for entry in value)
+    if entries == "scope":
+        from enfilade.primitives.access import check_scopes  # few servers over stdio have operations with scopes
+
+        return check_scopes((text.strip() for text in texts), "stdio_scopes")
     if entries is not None:
         from enfilade.transports.http.origin_checks import (  # most servers over stdio set no host names
             check_host,

@@ -1,11 +1,13 @@
 """The `enfilade` command. Its verbs are thin layers over functions that users of the library can call.
 
 Easy to get wrong: imports. A server answers only after all of them, so each verb imports what it needs. This
-module is imported by the scripts of projects and imports nothing.
+module is imported by the scripts of projects and imports nothing that takes time.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from enfilade.startup import gc_pause
@@ -21,8 +23,10 @@ def main() -> None:
         SystemExit: the command has failed, or has ended early; stderr says why.
     """
     gc_pause.pause()
-    from enfilade.cli.command import run_command
-    from enfilade.cli.verbs import command_line
+    # `python -m` puts the working directory first, where a file may have the name of a package that is needed.
+    if sys.path and sys.path[0] in ("", os.getcwd()):
+        sys.path.append(sys.path.pop(0))
+    from enfilade.cli.command import command_line, run_command
 
     run_command(command_line, "enfilade")
 

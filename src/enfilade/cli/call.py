@@ -1,25 +1,42 @@
 """`enfilade call TARGET TOOL name=value …`: call a tool once, and ask its questions at the terminal."""
 
+from __future__ import annotations
+
+import contextlib
 import json
+import shlex
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from enfilade.cli.command import Argument, Command, CommandError, Option
-from enfilade.cli.console import print_json, printable, rich_text, stderr_console, stdout_console
-from enfilade.cli.options import ERA, HEADER, SERVER, timeout_option
-from enfilade.cli.progress_bar import ProgressBar
+from enfilade.cli.command import Argument, CliCommand, CommandError, Option
+from enfilade.cli.login import LOGIN_OPTIONS, LoginChoice
+from enfilade.cli.output import ResultPrinter, print_json, printable, rich_text, stderr_console, stdout_console
 from enfilade.cli.questions import QuestionPrompt, read_line
-from enfilade.cli.result import ResultPrinter
-from enfilade.cli.targets import headers_of, is_file, target_of, with_client
-from enfilade.client.arguments import ArgumentError, read_arguments
-from enfilade.client.json_values import suggestion
+from enfilade.cli.targets import ERA, HEADER, SERVER, headers_of, is_file, target_of, timeout_option, with_client
+from enfilade.client.json_values import ArgumentError, read_arguments, suggestion
 from enfilade.client.scripted_answers import Question
 from enfilade.client.surface import Item, list_tools
+
+#: Colours of log messages by level.
+_LOG_COLOURS: Final = {
+    "debug": "dim",
+    "info": "cyan",
+    "notice": "blue",
+    "warning": "yellow",
+    "error": "red",
+    **dict.fromkeys(("critical", "alert", "emergency"), "bold red"),
+}
+
+#: The code of the error with which a client declines a sampling request.
+_DECLINED: Final = -1
 
 
 def _call(
@@ -35,12 +52,13 @@ def _call(
     root: Sequence[str],
     log_level: str,
     header: Sequence[str],
+    **login: Any,
 ) -> None:
     """Call a tool, with a form at the terminal if it asks, and show what it returns.
 
     The exit status is 0; 1 if the tool failed; 2 if it could not be called.
     """
-    _refuse_bare_command(target)
+    _refuse_bare_command(target, tool, arguments)
     out, err = stdout_console(), stderr_console()
     bar = ProgressBar(err, tool)
     prompt = QuestionPrompt(err, read_line, sys.stdin.isatty() and err.is_terminal, bar.paused)
@@ -52,6 +70,7 @@ def _call(
     result = with_client(
         target_of([target]),
         call_once,
+        login=LoginChoice(**login),
         era=era,
         timeout=timeout,
         headers=headers_of(header),
@@ -71,7 +90,43 @@ def _call(
         raise SystemExit(1)
 
 
-call: Final = Command(
+class CallCommand(CliCommand):
+    """The command, which explains how arguments of a tool are written to who writes them as options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments.
+
+        Raises:
+            UsageError: they are wrong; an option that is similar to none of the command's may be an argument.
+        """
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if given and _is_program(given[0]):
+                text = "put a command with options in quotes, as in 'python server.py --reload'"
+                raise click.UsageError(text, ctx) from None
+            name = error.option_name.lstrip("-")
+            options = [option.lstrip("-") for parameter in self.params for option in parameter.opts]
+            if not name or get_close_matches(name, options, 1, cutoff=0.75):
+                raise
+            written = f"{name}={_value_after(error.option_name, given)}"
+            raise click.UsageError(
+                f"No such option: {error.option_name}; an argument of the tool is written {written}", ctx
+            ) from None
+
+
+def _value_after(option: str, arguments: Sequence[str]) -> str:
+    """Return the value of an option in a command line, `VALUE` if there is none."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name == option:
+            value = value if equals else following
+            return shlex.quote(value) if value and not value.startswith("-") else "VALUE"
+    return "VALUE"
+
+
+call: Final = CallCommand(
     "call",
     _call,
     params=[
@@ -108,6 +163,7 @@ call: Final = Command(
             help="Show the server's log messages from this level on.",
         ),
         HEADER,
+        *LOGIN_OPTIONS,
     ],
     examples=[
         "call server.py add a=1 b=2",
@@ -117,17 +173,26 @@ call: Final = Command(
 )
 
 
-def _refuse_bare_command(target: str) -> None:
-    """Refuse a command without quotes after `--`: it has no end that tells it from the tool's name.
+def _refuse_bare_command(target: str, tool: str, arguments: Sequence[str]) -> None:
+    """Refuse a command without quotes: it has no end that tells it from the tool's name.
 
     Raises:
         CommandError: the target is such a command.
     """
+    words = [word for word in (tool, *arguments) if "=" not in word and not word.startswith("{")]
+    if len(words) > 1 and _is_program(target):
+        command = shlex.quote(shlex.join([target, *words[:-1]]))
+        raise CommandError(f"put the command in quotes, as in `enfilade call {command} {words[-1]} NAME=VALUE`")
     argv = sys.argv[1:]
     if "--" not in argv or argv.index("--") > argv.index(target) or " " in target:
         return
     if not target.startswith(("http://", "https://")) and not is_file(target):
         raise CommandError('put the command in quotes, as in `enfilade call "python server.py" TOOL NAME=VALUE`')
+
+
+def _is_program(target: str) -> bool:
+    """Whether a target is a program to start, by its path or by its name alone."""
+    return " " not in target and not target.endswith(".py") and shutil.which(target) is not None
 
 
 def _read_arguments(
@@ -143,7 +208,7 @@ def _read_arguments(
 
 
 async def _call_tool(client: Any, tool: str, arguments: dict[str, Any], bar: ProgressBar, timeout: float) -> Item:
-    """Call the tool. A JSON-RPC error counts as a failure of the tool, a missing response does not."""
+    """Call the tool. A JSON-RPC error is a failure of the tool; a missing response and a refusal are none."""
     from mcp import MCPError
     from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT
 
@@ -152,6 +217,8 @@ async def _call_tool(client: Any, tool: str, arguments: dict[str, Any], bar: Pro
         dumped: Item = result.model_dump(by_alias=True, exclude_none=True, mode="json")
         return dumped
     except MCPError as error:
+        if client.refused.is_of_credentials:
+            raise  # the tool was not called
         if error.code == REQUEST_TIMEOUT:
             raise CommandError(
                 f"{tool} has not answered within {timeout:g} s; --timeout SECONDS gives it more"
@@ -160,7 +227,8 @@ async def _call_tool(client: Any, tool: str, arguments: dict[str, Any], bar: Pro
             raise CommandError(
                 f"the server closed the connection while it ran {tool}; its log may say why"
             ) from error
-        raise CommandError(printable(f"{tool} failed: {error} ({error.code})"), status=1) from error
+        code = "" if error.code == _DECLINED else f" ({error.code})"
+        raise CommandError(printable(f"{tool} failed: {error}{code}"), status=1) from error
     finally:
         bar.end()
 
@@ -195,7 +263,7 @@ def _sampling_answer(err: Console, sample: str | None) -> Callable[[Question], A
 
         err.print(rich_text(f"The server asks the model: {question.message}", "yellow"))
         err.print("There is no model here: declined. --sample TEXT answers in its place.")
-        return ErrorData(code=-1, message="there is no model here")
+        return ErrorData(code=_DECLINED, message="there is no model here")
 
     return answer
 
@@ -205,3 +273,64 @@ def _print_error(err: Console, result: Item) -> None:
     err.print(
         rich_text("\n".join(texts) or "the tool failed without a message", "red"), soft_wrap=not err.is_terminal
     )
+
+
+class ProgressBar:
+    """Shows progress and log messages on stderr: at a terminal a bar, elsewhere a line for each report."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._title = printable(title)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    async def log(self, params: Any) -> None:
+        """Print a log message; `logging_callback` of the client."""
+        logger = f"{params.logger}: " if params.logger else ""
+        style = _LOG_COLOURS.get(params.level, "")
+        self._console.print(rich_text(f"{params.level:<8} {logger}{params.data}", style))
+
+    async def progress(self, progress: float, total: float | None, message: str | None) -> None:
+        """Show a progress notification; `progress_callback` of a call."""
+        if not self._console.is_terminal:
+            self._console.print(rich_text(f"{_fraction(progress, total)} {message or ''}".rstrip()))
+            return
+        if self._bar is None or self._task is None:
+            self._bar = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TextColumn("{task.fields[fraction]}", markup=False),
+                TimeElapsedColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(self._title, total=total, fraction="")
+            self._bar.start()
+        description = printable(message or self._title).replace("\n", " ")
+        fraction = _fraction(progress, total)
+        self._bar.update(self._task, completed=progress, total=total, description=description, fraction=fraction)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hide the bar while a question is on the screen; its clock stands still."""
+        if self._bar is None:
+            yield
+            return
+        self._bar.stop()
+        hidden_since = self._bar.get_time()
+        try:
+            yield
+        finally:
+            for task in self._bar.tasks:
+                task.start_time = (task.start_time or 0.0) + self._bar.get_time() - hidden_since
+            self._bar.start()
+
+    def end(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _fraction(progress: float, total: float | None) -> str:
+    return f"{progress:g}" if total is None else f"{progress:g}/{total:g}"

@@ -3,22 +3,24 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from rich.console import Console
 from rich.padding import Padding
 
-from enfilade.cli.command import Command, CommandError, Option
-from enfilade.cli.console import rich_text, stderr_console, table_console
-from enfilade.cli.options import HEADER, SERVER, timeout_option
-from enfilade.cli.targets import headers_of, is_file, one_line_errors, target_of
+from enfilade.cli.command import CliCommand, CommandError, Option
+from enfilade.cli.login import LOGIN_OPTIONS, LoginChoice
+from enfilade.cli.output import rich_text, stderr_console, table_console
+from enfilade.cli.targets import HEADER, SERVER, headers_of, is_file, one_line_errors, target_of, timeout_option
+from enfilade.client.surface import Surface
+from enfilade.client.targets import Target
 from enfilade.lint import snapshot as snapshots
 from enfilade.lint.findings import FAILING, Finding, fails
-from enfilade.lint.run import Outcome, as_github, as_json, check as check_server, counts, why
+from enfilade.lint.run import CheckOutcome, as_github, as_json, check as check_server, counts, why
 
 _COLOURS: Final = {"error": "bold red", "breaking": "bold magenta", "warning": "yellow", "note": "dim"}
 _FORMATS: Final = ("text", "json", "github")
@@ -32,8 +34,9 @@ def _check(
     fail_on: str,
     header: Sequence[str],
     timeout: float,
+    **login: Any,
 ) -> None:
-    """Check a server: its names, descriptions and schemas, what it costs, how it answers, what has changed.
+    """Check names, descriptions and schemas of a server, the size of its tool list, protocol errors, and changes.
 
     The exit status is 0 if nothing was found that fails; 1 if something was; 2 if it could not be checked.
     """
@@ -47,9 +50,11 @@ def _check(
     try:
         stored = snapshots.load(snapshot) if snapshot is not None and not save else None
         with contextlib.redirect_stdout(sys.stderr), one_line_errors():
-            outcome = asyncio.run(
-                check_server(target_of(target), baseline=stored, headers=headers_of(header), timeout=timeout)
-            )
+            server = target_of(target, warns_of_host=True)
+            choice = LoginChoice(**login)
+            choice.check_target(server)
+            headers = choice.headers(headers_of(header))
+            outcome = asyncio.run(_check_server(server, choice, stored, headers, timeout))
         if save and snapshot is not None:
             snapshots.save(outcome.surface, snapshot)
             stderr_console().print(rich_text(f"Stored in {snapshot}."))
@@ -60,7 +65,16 @@ def _check(
         raise SystemExit(1)
 
 
-check: Final = Command(
+async def _check_server(
+    server: Target, login: LoginChoice, baseline: Surface | None, headers: Mapping[str, str], timeout: float
+) -> CheckOutcome:
+    async with login.authorized(server, headers, timeout) as http_auth:
+        return await check_server(
+            server, baseline=baseline, headers=headers, timeout=timeout, http_auth=http_auth
+        )
+
+
+check: Final = CliCommand(
     "check",
     _check,
     params=[
@@ -88,6 +102,7 @@ check: Final = Command(
         ),
         HEADER,
         timeout_option(30.0),
+        *LOGIN_OPTIONS,
     ],
     examples=[
         "check",
@@ -104,7 +119,7 @@ def _file_of(target: Sequence[str]) -> str | None:
     return file if len(target) == 1 and file.endswith(".py") and is_file(word) else None
 
 
-def _print(console: Console, outcome: Outcome, output: str, file: str | None) -> None:
+def _print(console: Console, outcome: CheckOutcome, output: str, file: str | None) -> None:
     if output == "json":
         console.file.write(as_json(outcome) + "\n")
     elif output == "github":
@@ -127,7 +142,7 @@ def _print_group(console: Console, findings: list[Finding]) -> None:
     console.print()
 
 
-def _summary(outcome: Outcome) -> str:
+def _summary(outcome: CheckOutcome) -> str:
     totals = ", ".join(
         f"{count} {name}{'s' * (count > 1 and name != 'breaking')}"
         for name, count in counts(outcome).items()

@@ -1,7 +1,9 @@
-"""Commands on click: arguments and options, help pages, errors of one line, exit statuses.
+"""The command `enfilade` with its verbs, on click: help pages, errors of one line, exit statuses.
 
-Easy to get wrong: click's versions. They lay out help pages and errors differently, so both are written here and
-click only parses.
+Easy to get wrong:
+- click's versions. They lay out help pages and errors differently, so both are written here and click only
+  parses.
+- Importing a verb here. `enfilade run` would then wait for the modules of all verbs.
 """
 
 import inspect
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from enfilade import __version__
 from enfilade.loading import LoadError, describe_error
 from enfilade.setting_sources import load
 from enfilade.settings import SettingsError
@@ -21,7 +24,7 @@ from enfilade.settings import SettingsError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-Row = tuple[str, str]  # a name, and its description
+HelpRow = tuple[str, str]  # a name, and its description
 
 #: Help pages use the width of the terminal, and at most so many columns.
 _CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
@@ -76,7 +79,17 @@ class Option(click.Option):
         return [CompletionItem(value) for value in values if value.startswith(incomplete)]
 
 
-class Command(click.Command):
+#: The file of an app.
+FILE: Final = Argument(
+    ["target"],
+    metavar="FILE[:NAME]",
+    type=click.Path(),
+    required=False,
+    help="Python file, and the app's name in it if there are several; or a project's folder (default: this one).",
+)
+
+
+class CliCommand(click.Command):
     """A command whose help page has groups of options, and examples.
 
     Args:
@@ -113,9 +126,7 @@ class Command(click.Command):
 class Group(click.Group):
     """Commands that are imported when they are named, or when the help page lists them.
 
-    Args:
-        name: of the program.
-        modules: the module of each command, by the command's name; it has the command under that name.
+    Each is in its module under its name, with `_` for `-`.
     """
 
     def __init__(self, name: str, *, modules: Mapping[str, str], **attributes: Any) -> None:
@@ -134,8 +145,26 @@ class Group(click.Group):
             return None
         from importlib import import_module
 
-        command: click.Command = getattr(import_module(self._modules[cmd_name]), cmd_name)
+        attribute = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(self._modules[cmd_name]), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first argument names.
+
+        Raises:
+            UsageError: there is none of that name; the text has a similar one.
+        """
+        name = args[0]
+        if name in self._modules or name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        from difflib import get_close_matches
+
+        near = ["run " + name] if name.endswith(".py") else get_close_matches(name, self._modules, 2)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise click.UsageError(f"No such command {name!r}{hint}", ctx)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help page."""
@@ -154,11 +183,7 @@ def _require_command(ctx: click.Context, /) -> None:
 
 
 def run_command(command: click.Command, name: str | None = None) -> None:
-    """Run a command with the arguments of this process.
-
-    Args:
-        command: what to run.
-        name: of the program; None for the file name of the script.
+    """Run a command with the arguments of this process; without a name, under that of the script.
 
     Raises:
         SystemExit: the command has failed, with one line on stderr, or has ended early.
@@ -192,12 +217,15 @@ def print_error(text: str) -> None:
     console.print(text, style="red", markup=False, soft_wrap=not console.is_terminal)
 
 
+def print_warning(text: str) -> None:
+    """Print a warning on stderr, as `print_error` prints errors."""
+    print_error(f"enfilade: warning: {text}")
+
+
 def text_of(error: Exception, log_level: str | None = None) -> str:
     """Return the text of an error for the user; at log level `debug` with all frames of its traceback.
 
-    Args:
-        error: a `LoadError` or `SettingsError`.
-        log_level: from the command line; None for the level that the environment sets.
+    The level is that of the command line, or else that of the environment.
     """
     try:
         level = load({}, None, {"log_level": log_level}).log_level
@@ -227,7 +255,7 @@ def _write_head(command: click.Command, ctx: click.Context, formatter: click.Hel
         formatter.write_text(command.help or "")
 
 
-def _sections(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, list[Row]]]:
+def _sections(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, list[HelpRow]]]:
     """Yield the arguments and each group of options, with a row for each."""
     parameters = command.get_params(ctx)
     arguments = [parameter for parameter in parameters if isinstance(parameter, Argument)]
@@ -243,7 +271,7 @@ def _group(option: click.Option) -> str:
     return option.group if isinstance(option, Option) else "Options"
 
 
-def _write_sections(formatter: click.HelpFormatter, sections: Iterable[tuple[str, list[Row]]]) -> None:
+def _write_sections(formatter: click.HelpFormatter, sections: Iterable[tuple[str, list[HelpRow]]]) -> None:
     for title, rows in sections:
         if rows:
             _write_heading(formatter, title)
@@ -258,3 +286,63 @@ def _write_heading(formatter: click.HelpFormatter, title: str) -> None:
 
 def _first_paragraph(text: str | None) -> str:
     return (text or "").partition("\n\n")[0]
+
+
+# -- The verbs ---
+#: The module of each verb, which is imported when the verb is named.
+_MODULES: Final = {
+    "new": "enfilade.cli.project",
+    "run": "enfilade.cli.run",
+    "dev": "enfilade.cli.run",
+    "inspect": "enfilade.cli.inspect",
+    "call": "enfilade.cli.call",
+    "check": "enfilade.cli.check",
+    "auth": "enfilade.cli.auth",
+    "configure": "enfilade.cli.configure",
+    "docker": "enfilade.cli.project",
+}
+_SHELLS: Final = ("bash", "zsh", "fish")
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, is_given: bool) -> None:
+    if is_given:
+        click.echo(f"enfilade {__version__}")
+        ctx.exit()
+
+
+def _show_completion(ctx: click.Context, _: click.Parameter, shell: str | None) -> None:
+    """Print the script that makes a shell complete the command."""
+    if shell is None or ctx.resilient_parsing:
+        return
+    from click.shell_completion import get_completion_class
+
+    completion: Any = get_completion_class(shell)
+    click.echo(completion(command_line, {}, "enfilade", "_ENFILADE_COMPLETE").source())
+    ctx.exit()
+
+
+command_line: Final = Group(
+    "enfilade",
+    modules=_MODULES,
+    subcommand_metavar="COMMAND [ARGS]...",
+    help="Build and run MCP servers.",
+    params=[
+        click.Option(
+            ["--version", "-V"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_show_version,
+            help="Show the version.",
+        ),
+        click.Option(
+            ["--show-completion"],
+            type=click.Choice(_SHELLS),
+            expose_value=False,
+            is_eager=True,
+            callback=_show_completion,
+            metavar="SHELL",
+            help="Print the completion script for bash, zsh or fish.",
+        ),
+    ],
+)

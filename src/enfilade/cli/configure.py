@@ -10,14 +10,12 @@ import click
 from rich.console import Console
 
 from enfilade.app import MCPApp
-from enfilade.cli.command import Argument, Command, CommandError, Option, text_of
-from enfilade.cli.options import FILE
+from enfilade.cli.command import FILE, Argument, CliCommand, CommandError, Option, text_of
 from enfilade.client_config import ClientFileError, name_of
-from enfilade.client_config.clients import Client
-from enfilade.client_config.entry import Server
+from enfilade.client_config.entry import Client, RegisteredServer
 from enfilade.client_config.locations import Places
 from enfilade.client_config.plan import (
-    Change,
+    PlannedChange,
     client_named,
     installations,
     location_of,
@@ -25,10 +23,9 @@ from enfilade.client_config.plan import (
     plan_removal,
 )
 from enfilade.discovery import load_app
-from enfilade.loading import LoadError, find_source
+from enfilade.loading import LoadError, find_source, project_folder
 from enfilade.setting_sources import load, warn_of_unknown_variables
 from enfilade.settings import SettingsError
-from enfilade.transports.processes.file_watcher import watched_folder
 
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
@@ -74,7 +71,7 @@ def _configure(
         raise CommandError(text_of(error)) from None
 
 
-configure: Final = Command(
+configure: Final = CliCommand(
     "configure",
     _configure,
     params=[
@@ -85,7 +82,9 @@ configure: Final = Command(
             ["--config"], type=click.Path(path_type=Path), help="Change this file instead of the client's own."
         ),
         Option(
-            ["--user/--project"], default=None, help="Change the user's file, or that of this project (default)."
+            ["--user/--project"],
+            default=None,
+            help="Change the user's file, or that of this project (default for clients that have one).",
         ),
         Option(
             ["--env"],
@@ -123,24 +122,24 @@ def _server(
     url: str | None,
     over_http: dict[str, str | int | None],
     env: list[str],
-) -> Server:
+) -> RegisteredServer:
     """Return the server to register. A client without HTTP starts it, unless the options say otherwise."""
     if url is not None and name is not None:
-        return Server(name=name, url=url, env=env)
+        return RegisteredServer(name=name, url=url, env=env)
     app = load_app(target)
     warn_of_unknown_variables()
     name = name or name_of(app.name)
     if not name:
         raise CommandError("a client cannot use the app's name, which has no letters; give another with --name")
     if url is not None:
-        return Server(name=name, url=url, env=env)
+        return RegisteredServer(name=name, url=url, env=env)
     options = {key: value for key, value in over_http.items() if value is not None}
     if set(options) - {"transport"}:
         options.setdefault("transport", "http")
     settings = load({}, app.settings, options)
     starts = options.get("transport") == "stdio" or (not options and client.entry.http is None)
     if settings.transport == "http" and not starts:
-        return Server(name=name, url=settings.url, env=env, started_by=_run_command(target, options))
+        return RegisteredServer(name=name, url=settings.url, env=env, started_by=_run_command(target, options))
     return _started(app, name, env)
 
 
@@ -150,19 +149,19 @@ def _run_command(target: str | None, options: dict[str, str | int]) -> str:
     return shlex.join(["enfilade", "run", *([] if target is None else [target]), *arguments])
 
 
-def _started(app: MCPApp, name: str, env: list[str]) -> Server:
+def _started(app: MCPApp, name: str, env: list[str]) -> RegisteredServer:
     source = find_source(app)
     file = str(Path(source.file).absolute())
-    return Server(
+    return RegisteredServer(
         name=name,
         file=source.as_argument(file),
-        folder=watched_folder(Path(file)),
+        folder=project_folder(Path(file)),
         options=() if app.settings.transport == "stdio" else ("--transport", "stdio"),
         env=env,
     )
 
 
-def _carry_out(console: Console, change: Change, *, dry_run: bool, force: bool) -> None:
+def _carry_out(console: Console, change: PlannedChange, *, dry_run: bool, force: bool) -> None:
     title, path = change.client.title, change.file.path
     if not change.changes:
         state = "already configured" if change.state == "same" else "nothing to remove"

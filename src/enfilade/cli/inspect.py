@@ -9,28 +9,44 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from enfilade.cli.command import Command, Option
-from enfilade.cli.console import print_json, printable, rich_text, table_console
-from enfilade.cli.options import ERA, HEADER, SERVER, timeout_option
-from enfilade.cli.targets import headers_of, target_of, with_client
+from enfilade.app import MCPApp
+from enfilade.cli.command import CliCommand, Option
+from enfilade.cli.login import LOGIN_OPTIONS, LoginChoice
+from enfilade.cli.output import print_json, printable, rich_text, table_console
+from enfilade.cli.targets import ERA, HEADER, SERVER, headers_of, target_of, timeout_option, with_client
 from enfilade.client.json_values import alternatives, type_name
 from enfilade.client.surface import Item, Surface, read_surface
+from enfilade.primitives.registry import Registry
 from enfilade.wire.revisions import STATELESS
 
 
-def _inspect(target: Sequence[str], as_json: bool, era: str, header: Sequence[str], timeout: float) -> None:
-    """Show what a server offers: tools with their arguments, resources, prompts, instructions."""
+def _inspect(
+    target: Sequence[str], as_json: bool, era: str, header: Sequence[str], timeout: float, **login: Any
+) -> None:
+    """Show what a server offers: tools with their arguments, resources, prompts, instructions.
+
+    Of a server in a file, it also shows which scopes each of them needs; no list of a running server says that.
+    """
     console = table_console()
+    server = target_of(target)
     surface = with_client(
-        target_of(target), read_surface, era=era, headers=headers_of(header), timeout=timeout, log_level=None
+        server,
+        read_surface,
+        login=LoginChoice(**login),
+        era=era,
+        headers=headers_of(header),
+        timeout=timeout,
+        log_level=None,
     )
+    if isinstance(server, MCPApp):
+        _add_scopes(surface, server)
     if as_json:
         print_json(console, msgspec.to_builtins(surface))
     else:
         print_surface(console, surface)
 
 
-inspect: Final = Command(
+inspect: Final = CliCommand(
     "inspect",
     _inspect,
     params=[
@@ -39,6 +55,7 @@ inspect: Final = Command(
         ERA,
         HEADER,
         timeout_option(30.0),
+        *LOGIN_OPTIONS,
     ],
     examples=[
         "inspect server.py",
@@ -46,6 +63,22 @@ inspect: Final = Command(
         "inspect -- npx some-server --its-option",
     ],
 )
+
+
+def _add_scopes(surface: Surface, app: MCPApp) -> None:
+    """Add to each item the scopes that its callers need, which only the app itself says, and no list does."""
+    lists: list[tuple[list[Item], Registry[Any], str]] = [
+        (surface.tools, app.tools, "name"),
+        (surface.resources, app.resources, "uri"),
+        (surface.templates, app.templates, "uriTemplate"),
+        (surface.prompts, app.prompts, "name"),
+    ]
+    for listed, registry, key in lists:
+        by_name = dict(zip(registry.names(), registry.items(), strict=True))
+        for item in listed:
+            access = getattr(by_name.get(item[key]), "access", None)
+            if access is not None and access.scopes:
+                item["requires_scopes"] = list(access.scopes)
 
 
 # -- The surface as text: readable at 80 columns, and without a terminal ---
@@ -122,6 +155,7 @@ def _tool(tool: Item) -> Group:
         tool["name"],
         rich_text(tool.get("description") or "(no description)"),
         rich_text(_hints(tool.get("annotations") or {}), "yellow"),
+        _scopes(tool),
         _table(rows),
         *returned,
     )
@@ -150,13 +184,8 @@ def _rows(
 
     A name is a path: `contact.city`, `lines[].text` in an array, `pair[0].text` at an index of it,
     `people{}.city` under any key.
-
-    Args:
-        name: of the argument or member.
-        schema: of the argument or member.
-        required: whether it is required.
-        root: the schema that references resolve in.
-        within: ids of the enclosing objects, so that a recursive one is shown once.
+    References resolve in `root`; `within` has the ids of the enclosing objects, so that a recursive one is shown
+    once.
     """
     yield name, type_name(schema, root), _requirement(schema, required), str(schema.get("description", ""))
     yield from _member_rows(name, schema, root, within)
@@ -211,6 +240,16 @@ def _requirement(schema: Mapping[str, Any], required: bool) -> str:
     return f"= {schema['default']!r}" if "default" in schema else "optional"
 
 
+def _scopes(item: Item) -> Text | None:
+    """Return a line with the scopes that an item needs; None if it needs none, or nobody knows."""
+    scopes = item.get("requires_scopes")
+    return (
+        rich_text(f"needs {'scope' if len(scopes) == 1 else 'scopes'} {' '.join(scopes)}", "yellow")
+        if scopes
+        else None
+    )
+
+
 def _hints(annotations: Mapping[str, Any]) -> str:
     return ", ".join(hint for (key, value), hint in _HINTS.items() if annotations.get(key) is value)
 
@@ -218,7 +257,10 @@ def _hints(annotations: Mapping[str, Any]) -> str:
 def _resource(item: Item, uri: str) -> Group:
     kind = f"  ({item['mimeType']})" if item.get("mimeType") else ""
     return _entry(
-        uri, rich_text(f"{item.get('title') or item['name']}{kind}"), rich_text(item.get("description") or "")
+        uri,
+        rich_text(f"{item.get('title') or item['name']}{kind}"),
+        rich_text(item.get("description") or ""),
+        _scopes(item),
     )
 
 
@@ -232,7 +274,7 @@ def _prompt(prompt: Item) -> Group:
         )
         for entry in prompt.get("arguments") or ()
     ]
-    return _entry(prompt["name"], rich_text(prompt.get("description") or ""), _table(rows))
+    return _entry(prompt["name"], rich_text(prompt.get("description") or ""), _scopes(prompt), _table(rows))
 
 
 def _table(rows: Iterable[Row]) -> Table | None:

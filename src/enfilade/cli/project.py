@@ -11,8 +11,10 @@ from typing import Final, Literal, get_args
 
 import click
 
-from enfilade.cli.command import Argument, Command, CommandError, Option, print_error
+from enfilade.cli.command import Argument, CliCommand, CommandError, Option, print_error, print_warning
+from enfilade.discovery import find_target, host_warning
 from enfilade.scaffold import (
+    VENDOR,
     ContainerOptions,
     Names,
     Origin,
@@ -36,7 +38,7 @@ _ORIGIN: Final = Option(
     default="",
     metavar="SPEC",
     help="Where the project gets Enfilade from: a requirement, a URL, or the path of a folder or a wheel. "
-    "By default it is where this one came from.",
+    "By default it is the source of the installed Enfilade.",
 )
 
 
@@ -63,7 +65,7 @@ def _new(
         origin = named_origin(enfilade) if enfilade else installed_origin()
         if asks:
             transport = transport or _ask_transport()
-            full = click.confirm("Show everything there is?", default=False) if full is None else full
+            full = click.confirm("Include an example of everything?", default=False) if full is None else full
             docker = click.confirm("Add files for containers?", default=False) if docker is None else docker
         plan = Plan(
             names=names, transport=transport or "http", full=bool(full), docker=bool(docker), origin=origin
@@ -75,7 +77,7 @@ def _new(
     _print_next_steps(plan, folder)
 
 
-new: Final = Command(
+new: Final = CliCommand(
     "new",
     _new,
     params=[
@@ -89,7 +91,7 @@ new: Final = Command(
         Option(
             ["--full/--minimal"],
             default=None,
-            help="Show everything: resources, prompts, progress, questions, secrets, a lifespan.",
+            help="Include an example of everything: resources, prompts, progress, questions, secrets, lifespan.",
         ),
         Option(["--docker/--no-docker"], default=None, help="Add files for containers."),
         Option(
@@ -149,17 +151,31 @@ def _print_next_steps(plan: Plan, folder: Path) -> None:
         console.print(f"  {command.ljust(width)}  {why and f'# {why}'}".rstrip(), markup=False)
 
 
-def _docker(path: Path, valkey: bool, enfilade: str, force: bool) -> None:
-    """Write a Dockerfile, compose.yaml and .dockerignore for a project."""
+def _wheels(folder: Path) -> set[tuple[str, int]]:
+    """Return the wheels of Enfilade in a project, with the time when each was written."""
+    files = (folder / VENDOR).glob("enfilade-*.whl")
+    return {(f"{VENDOR}/{file.name}", file.stat().st_mtime_ns) for file in files}
+
+
+def _docker(path: Path, valkey: bool, systemd: bool, kubernetes: bool, enfilade: str, force: bool) -> None:
+    """Write a Dockerfile, compose.yaml and .dockerignore for a project.
+
+    With --systemd and --kubernetes, units and a manifest as well.
+    """
+    old_wheels = _wheels(path)
     try:
         origin = named_origin(enfilade) if enfilade else container_origin(path, installed_origin(), force=force)
-        written = write_containers(path, ContainerOptions(valkey=valkey, origin=origin), force=force)
+        options = ContainerOptions(valkey=valkey, systemd=systemd, kubernetes=kubernetes, origin=origin)
+        written = write_containers(path, options, force=force)
     except ScaffoldError as error:
         raise CommandError(str(error)) from None
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"Wrote {', '.join(map(str, written))}.", markup=False, style="green")
+    wheels = sorted(_wheels(path) - old_wheels)
+    console.print(
+        f"Wrote {', '.join(map(str, [*written, *(wheel for wheel, _ in wheels)]))}.", markup=False, style="green"
+    )
     console.print(f"The image gets Enfilade from {origin.description}.", markup=False)
     console.print("\nNext:\n")
     if path.resolve() != Path.cwd():
@@ -170,9 +186,13 @@ def _docker(path: Path, valkey: bool, enfilade: str, force: bool) -> None:
         "compose.yaml says what they are.",
         markup=False,
     )
+    if systemd or kubernetes:
+        console.print("The new units and manifests say at their beginning how they are installed.", markup=False)
+    if warning := host_warning(find_target(str(path))):
+        print_warning(f"{warning}, also in the last line of the Dockerfile")
 
 
-docker: Final = Command(
+docker: Final = CliCommand(
     "docker",
     _docker,
     params=[
@@ -184,8 +204,10 @@ docker: Final = Command(
             help="The project's folder (default: this one).",
         ),
         Option(["--valkey"], is_flag=True, help="Add a Valkey service, as the server's store."),
+        Option(["--systemd"], is_flag=True, help="Add a service and a socket of systemd."),
+        Option(["--kubernetes"], is_flag=True, help="Add a manifest for Kubernetes."),
         _ORIGIN,
         Option(["--force"], is_flag=True, help="Overwrite existing files."),
     ],
-    examples=["docker", "docker tea-shop --valkey"],
+    examples=["docker", "docker tea-shop --valkey", "docker --systemd --kubernetes"],
 )

@@ -1,31 +1,73 @@
 """Targets of the command line, a file, a command or a URL, and clients that are connected to them.
 
+The options of the commands that connect to a server are here as well.
+
 Easy to get wrong: what an app prints. It would mix with the results, so stdout is redirected to stderr while an
 app is loaded and used.
 """
 
 import asyncio
 import contextlib
+import logging
 import shlex
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from enfilade.cli.command import CommandError, text_of
-from enfilade.client.connect import ConnectError, connect, innermost
+import click
+
+from enfilade.cli.command import Argument, CommandError, Option, print_warning, text_of
+from enfilade.cli.login import LoginChoice
+from enfilade.client.connect import ConnectError, connect, innermost, load_client
 from enfilade.client.targets import Command, Target
-from enfilade.discovery import load_app
+from enfilade.discovery import load_with_warning
 from enfilade.loading import LoadError
 from enfilade.setting_sources import warn_of_unknown_variables
 from enfilade.settings import SettingsError
 
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
+
+#: A server to connect to, as `target_of` reads it.
+SERVER: Final = Argument(
+    ["target"],
+    metavar="TARGET",
+    type=click.Path(),
+    nargs=-1,
+    help="FILE[:NAME], a project's folder, a URL, or the command that starts a server (in quotes, or after --).",
+)
+HEADER: Final = Option(
+    ["header", "--header", "-H"],
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="Send this header with each HTTP request. May be repeated.",
+)
+ERA: Final = Option(
+    ["--era"],
+    default="auto",
+    show_default=True,
+    metavar="auto|stateless|session",
+    help="Use the stateless revision (2026-07-28) or one with sessions (up to 2025-11-25).",
+)
 
 
-def target_of(arguments: Sequence[str]) -> Target:
+def timeout_option(default: float) -> Option:
+    """Return the option that limits the time of each response, with its default in seconds."""
+    return Option(
+        ["--timeout"],
+        type=float,
+        default=default,
+        show_default=True,
+        metavar="SECONDS",
+        help="Wait at most so long for each response.",
+    )
+
+
+def target_of(arguments: Sequence[str], *, warns_of_host: bool = False) -> Target:
     """Return the target that arguments name: none is the server of this directory, several are a command.
+
+    With `warns_of_host`, an app that has a host around it is reported on stderr.
 
     Raises:
         CommandError: there is no such app, or it cannot be loaded.
@@ -41,10 +83,13 @@ def target_of(arguments: Sequence[str]) -> Target:
         raise CommandError(f"there is no file {target!r} here, and no program {_split(target)[0]!r} to start")
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            app = load_app(target)
+            load_client()
+            loaded = load_with_warning(target)
             warn_of_unknown_variables()
-            return app
-    except (LoadError, SettingsError) as error:
+            if warns_of_host and loaded.warning:
+                print_warning(loaded.warning)
+            return loaded.app
+    except (LoadError, SettingsError, ModuleNotFoundError) as error:
         raise CommandError(text_of(error)) from None
 
 
@@ -87,24 +132,53 @@ def headers_of(lines: Sequence[str]) -> dict[str, str]:
     return headers
 
 
-def with_client(target: Target, work: Callable[[Any], Awaitable[Result]], **options: Any) -> Result:
-    """Connect to a target and return the result of a function that uses the client.
-
-    Args:
-        target: from `target_of`.
-        work: the function; its argument is the client.
-        options: of `enfilade.testing.connect`.
+def with_client(
+    target: Target,
+    work: Callable[[Any], Awaitable[ResultT]],
+    *,
+    login: LoginChoice,
+    headers: Mapping[str, str],
+    timeout: float,
+    **options: Any,
+) -> ResultT:
+    """Return the result of a function that uses a client; the options are those of `enfilade.testing.connect`.
 
     Raises:
-        CommandError: the server cannot be reached, or breaks the protocol.
+        CommandError: the server cannot be reached, wants a login that is not possible, or breaks the protocol.
     """
+    login.check_target(target)
+    headers = login.headers(headers)
 
-    async def connect_and_work() -> Result:
-        async with connect(target, **options) as client:
-            return await work(client)
+    async def connect_and_work() -> ResultT:
+        async with (
+            login.authorized(target, headers, timeout) as http_auth,
+            connect(target, headers=headers, timeout=timeout, http_auth=http_auth, **options) as client,
+        ):
+            try:
+                return await work(client)
+            except Exception as error:
+                if type(error).__name__ == "MCPError" and client.refused.is_of_credentials:
+                    raise ConnectError(_line(error), client.refused) from error
+                raise
 
-    with contextlib.redirect_stdout(sys.stderr), one_line_errors():
+    with contextlib.redirect_stdout(sys.stderr), _warnings_on_stderr(), one_line_errors():
         return asyncio.run(connect_and_work())
+
+
+@contextlib.contextmanager
+def _warnings_on_stderr() -> Iterator[None]:
+    """Print warnings and errors of a server in this process, with tracebacks that begin in the user's code."""
+    from enfilade.transports.processes.log_formats import LogFormatter
+
+    log = logging.getLogger("enfilade")
+    handler = logging.NullHandler() if log.hasHandlers() else logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(LogFormatter("%(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 @contextlib.contextmanager

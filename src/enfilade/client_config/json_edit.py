@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from enfilade.client_config import BrokenTextError
-from enfilade.client_config.jsonc import Child, Document, Node, read
+from enfilade.client_config.jsonc import Child, Document, JsonNode, read
 
 _INDENT: Final = "  "
+_INPUTS: Final = "inputs"  # the array of a client that asks for the values of variables
 _NEWLINE: Final = re.compile(r"\r\n|\n|\r")
 _COMMENTS: Final = re.compile(r"(?:[ \t]*/\*(?:(?!\*/)[^\r\n])*\*/)*(?:[ \t]*//[^\r\n]*)?")
 _BLANK: Final = " \t\r\n"
@@ -89,45 +90,45 @@ def drop(text: str, path: Sequence[str]) -> str:
         text = _applied(text, _removal(document, parent.node if parent else document.root, steps[-1]))
 
 
-def put_item(text: str, key: str, item: dict[str, Any], id_key: str) -> str:
-    """Return a text with an item in the array under a key, unless one with the same member `id_key` exists.
+def put_input(text: str, item: dict[str, Any]) -> str:
+    """Return a text with an item in the array `inputs`, unless one with the same `id` exists.
 
     Raises:
         BrokenTextError: as `find`; or the value is no array.
     """
-    array = _array(text, key)
+    array = _inputs(text)
     if array is None:
-        return put(text, [key], [item])
-    if any(_member_value(child, id_key) == item[id_key] for child in array.children):
+        return put(text, [_INPUTS], [item])
+    if any(_id(child) == item["id"] for child in array.children):
         return text
     return _applied(text, _Layout(read(text)).insertion(array, "", item))
 
 
-def drop_item(text: str, key: str, id_key: str, id: str) -> str:
-    """Return a text without the items of the array under a key whose member `id_key` is `id`.
+def drop_input(text: str, id: str) -> str:
+    """Return a text without the items of the array `inputs` with an `id`.
 
     Raises:
-        BrokenTextError: as `put_item`.
+        BrokenTextError: as `put_input`.
     """
-    while (array := _array(text, key)) is not None:
-        item = next((child for child in array.children if _member_value(child, id_key) == id), None)
+    while (array := _inputs(text)) is not None:
+        item = next((child for child in array.children if _id(child) == id), None)
         if item is None:
             break
         text = _applied(text, _removal(read(text), array, item))
     return text
 
 
-def _member_value(child: Child, key: str) -> Any:
-    member = child.node.member(key)
+def _id(child: Child) -> Any:
+    member = child.node.member("id")
     return None if member is None else member.node.value
 
 
-def _array(text: str, key: str) -> Node | None:
-    child = _walk(read(text), [key])[-1]
+def _inputs(text: str) -> JsonNode | None:
+    child = _walk(read(text), [_INPUTS])[-1]
     if child is None or child.node.is_null:
         return None
     if child.node.opener != "[":
-        raise BrokenTextError(f"{key!r} should be an array here", text, child.node.start)
+        raise BrokenTextError(f"{_INPUTS!r} should be an array here", text, child.node.start)
     return child.node
 
 
@@ -184,7 +185,7 @@ class _Layout:
         """Return whether only white space precedes a position in its line, which is not the first line."""
         return self.text[:position].rstrip(" \t").endswith(("\n", "\r"))
 
-    def is_inline(self, node: Node) -> bool:
+    def is_inline(self, node: JsonNode) -> bool:
         """Return whether a new child of a container stays on the line, as the existing ones do."""
         model = node if node.children or self.root is None else self.root
         return bool(model.children) and not _NEWLINE.search(self.text, model.start, model.end)
@@ -202,7 +203,7 @@ class _Layout:
         separator = "" if is_blank or self.text.endswith(("\n", "\r")) else self.newline
         return self.text + separator + self.rendered(value, 0, indent="") + self.newline
 
-    def insertion(self, node: Node, key: str, value: Any) -> list[Cut]:
+    def insertion(self, node: JsonNode, key: str, value: Any) -> list[Cut]:
         """Return the cuts that make a value the last child of a container."""
         inline = self.is_inline(node)
         if not node.children:
@@ -215,7 +216,7 @@ class _Layout:
         new = key + self.rendered(value, position, inline=inline, indent=indent)
         return [*cuts, (position, position, lead + new + ("," if last.comma is not None else ""))]
 
-    def _into_empty(self, node: Node, key: str, value: Any, inline: bool) -> list[Cut]:
+    def _into_empty(self, node: JsonNode, key: str, value: Any, inline: bool) -> list[Cut]:
         inside = self.text[node.start + 1 : node.end - 1]
         if inline and not inside.strip(_BLANK):
             return [(node.start + 1, node.end - 1, key + self.rendered(value, node.start, inline=True))]
@@ -232,7 +233,7 @@ class _Layout:
         return position if comments is None else comments.end()
 
 
-def _removal(document: Document, node: Node, child: Child) -> list[Cut]:
+def _removal(document: Document, node: JsonNode, child: Child) -> list[Cut]:
     """Return the cuts that remove a child from its container."""
     text, index = document.text, node.children.index(child)
     comment_end = max((comment.end for comment in document.comments if comment.end <= child.start), default=0)
@@ -266,18 +267,14 @@ def meaning(text: str, path: Sequence[str], ids: Sequence[str] = ()) -> Any:
         ids: the `id`s of our items in the array `inputs`.
     """
 
-    def comparable(node: Node, path: Sequence[str], is_root: bool = False) -> Any:
+    def comparable(node: JsonNode, path: Sequence[str], is_root: bool = False) -> Any:
         pairs: list[Any] = []
         for child in node.children:
             if path and child.key == path[0]:
                 if len(path) > 1 and (inner := comparable(child.node, path[1:])) != _EMPTY:
                     pairs.append((child.key, inner))
-            elif is_root and child.key == "inputs" and ids:
-                items = [
-                    comparable(item.node, ())
-                    for item in child.node.children
-                    if _member_value(item, "id") not in ids
-                ]
+            elif is_root and child.key == _INPUTS and ids:
+                items = [comparable(item.node, ()) for item in child.node.children if _id(item) not in ids]
                 pairs += [(child.key, items)] if items else []
             else:
                 pairs.append((child.key, comparable(child.node, ())))

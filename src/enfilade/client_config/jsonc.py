@@ -1,6 +1,6 @@
 """A parser of JSON, with or without comments and trailing commas, that records the position of every value.
 
-    text ─▶ Node(start, end, children) ─▶ an editor replaces spans, and writes nothing else again
+    text ─▶ JsonNode(start, end, children) ─▶ an editor replaces spans, and writes nothing else again
 
 Numbers stay as they are written: `1.0` is not `1`.
 
@@ -58,12 +58,12 @@ class Child(msgspec.Struct):
     """
 
     start: int
-    node: Node
+    node: JsonNode
     key: str | None = None
     comma: int | None = None
 
 
-class Node(msgspec.Struct):
+class JsonNode(msgspec.Struct):
     """A value and its position.
 
     Attributes:
@@ -86,7 +86,7 @@ class Node(msgspec.Struct):
         return not self.opener and self.value is None
 
     def member(self, key: str) -> Child | None:
-        """Return the last member of a name, which is the one that counts."""
+        """Return the member of a name; the last of duplicates wins."""
         return next((child for child in reversed(self.children) if child.key == key), None)
 
     def data(self) -> Any:
@@ -107,7 +107,7 @@ class Document(msgspec.Struct):
     """
 
     text: str
-    root: Node | None = None
+    root: JsonNode | None = None
     comments: list[Comment] = []
     trailing_comma: int | None = None
 
@@ -118,7 +118,7 @@ def read(text: str) -> Document:
     Raises:
         BrokenTextError: it is no JSON, even with comments and trailing commas.
     """
-    reader = _Reader(text)
+    reader = _JsoncReader(text)
     reader.skip()
     document = reader.document
     if reader.position < len(text):
@@ -143,7 +143,7 @@ def check_plain(document: Document) -> None:
         raise BrokenTextError(f"{subject} not allowed in this file", document.text, position)
 
 
-class _Reader:
+class _JsoncReader:
     def __init__(self, text: str) -> None:
         self.document = Document(text)
         self.text = text
@@ -168,13 +168,13 @@ class _Reader:
                 raise self.broken("this comment does not end")
             self.document.comments.append(Comment(start, self.position, to_line_end))
 
-    def value(self, depth: int) -> Node:
+    def value(self, depth: int) -> JsonNode:
         first = self.text[self.position : self.position + 1]
         if first and first in "{[":
             if depth >= _MAX_DEPTH:
                 raise self.broken(f"more than {_MAX_DEPTH} values lie within each other")
             return self._container(first, depth)
-        node = Node(self.position)
+        node = JsonNode(self.position)
         if first == '"':
             node.value = self._string()
         elif first and first in "-0123456789" and (number := _NUMBER.match(self.text, self.position)):
@@ -203,8 +203,8 @@ class _Reader:
         self.position = literal.end()
         return _LITERALS[literal[0]]
 
-    def _container(self, opener: str, depth: int) -> Node:
-        node, closer = Node(self.position, opener=opener, children=[]), {"{": "}", "[": "]"}[opener]
+    def _container(self, opener: str, depth: int) -> JsonNode:
+        node, closer = JsonNode(self.position, opener=opener, children=[]), {"{": "}", "[": "]"}[opener]
         self.position += 1
         for child in self._children(closer, depth):
             node.children.append(child)

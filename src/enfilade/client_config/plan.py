@@ -19,15 +19,14 @@ from typing import Any, Literal
 import msgspec
 
 from enfilade.client_config import BrokenTextError, ClientFileError, check_name, json_edit, yaml_edit
-from enfilade.client_config.clients import CLIENTS, Client
-from enfilade.client_config.entry import Server, entry_for
+from enfilade.client_config.entry import CLIENTS, Client, RegisteredServer, entry_for
 from enfilade.client_config.jsonc import check_plain, read as read_json
 from enfilade.client_config.locations import ClientFile, Location, Places, read
 
-Scope = Literal["user", "project"]
+ConfigScope = Literal["user", "project"]
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class PlannedChange(msgspec.Struct, frozen=True, kw_only=True):
     """A planned change of a client's file.
 
     Attributes:
@@ -83,14 +82,12 @@ def client_named(name: str) -> Client:
     return client
 
 
-def location_of(client: Client, places: Places, scope: Scope | None = None, path: Path | None = None) -> Location:
-    """Return the file of a client.
+def location_of(
+    client: Client, places: Places, scope: ConfigScope | None = None, path: Path | None = None
+) -> Location:
+    """Return the file of a client: that of the project, if it has one and the scope is not `user`.
 
-    Args:
-        client: the client.
-        places: the machine.
-        scope: the user's or the project's file; by default the project's, if the client has one.
-        path: a file to use instead.
+    A path is used instead of it.
 
     Raises:
         ClientFileError: the client has no such file.
@@ -111,7 +108,7 @@ def location_of(client: Client, places: Places, scope: Scope | None = None, path
     return location
 
 
-def plan_addition(client: Client, server: Server, places: Places, location: Location) -> Change:
+def plan_addition(client: Client, server: RegisteredServer, places: Places, location: Location) -> PlannedChange:
     """Return the change that registers a server with a client.
 
     Raises:
@@ -124,17 +121,17 @@ def plan_addition(client: Client, server: Server, places: Places, location: Loca
         old_entry = editor.find(text, path)
         new_text = text if old_entry == entry.members else editor.put(text, path, entry.members)
         for item in entry.inputs:
-            new_text = json_edit.put_item(new_text, "inputs", item, "id")
+            new_text = json_edit.put_input(new_text, item)
         ids = [item["id"] for item in entry.inputs]
         _check(client, editor, text, new_text, path, ids)
     state: Literal["new", "same", "other"] = "same" if new_text == text else "other"
     if old_entry is None or old_entry == entry.members:
         state = "new" if new_text != text else "same"
     content = _encoded(new_text, location.path)
-    return Change(client=client, file=file, new_content=content, state=state, notes=entry.notes)
+    return PlannedChange(client=client, file=file, new_content=content, state=state, notes=entry.notes)
 
 
-def plan_removal(client: Client, name: str, location: Location) -> Change:
+def plan_removal(client: Client, name: str, location: Location) -> PlannedChange:
     """Return the change that removes a server from a client's file.
 
     Raises:
@@ -147,10 +144,10 @@ def plan_removal(client: Client, name: str, location: Location) -> Change:
         new_text = editor.drop(text, path)
         ids = _orphaned_inputs(old_entry, new_text) if client.entry.secrets == "inputs" else []
         for id in ids:
-            new_text = json_edit.drop_item(new_text, "inputs", "id", id)
+            new_text = json_edit.drop_input(new_text, id)
         _check(client, editor, text, new_text, path, ids)
     state: Literal["gone", "absent"] = "gone" if old_entry is not None else "absent"
-    return Change(client=client, file=file, new_content=_encoded(new_text, location.path), state=state)
+    return PlannedChange(client=client, file=file, new_content=_encoded(new_text, location.path), state=state)
 
 
 def _opened(client: Client, location: Location) -> tuple[ClientFile, str, ModuleType]:

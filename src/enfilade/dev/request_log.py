@@ -1,66 +1,119 @@
-"""Report each request on the terminal: refused ones as an ASGI wrapper, all others as a middleware.
+"""A line on the terminal for each request, with the notes of its handler and the client.
 
-The ASGI wrapper sees only HTTP, the middleware only the request. A context variable, which is inherited by all
-tasks of a request, connects the two.
+It is the line that the log of a server has (`serving/observation/request_line.py`), in colours, with reasons and
+advice. On a terminal lines are cut at its width and end in `…`; in a pipe they are complete.
 
-Easy to get wrong: reporting a request twice, because an error of a handler also has an HTTP status.
+Easy to get wrong: printing text of a client as it is. A name may contain control codes of a terminal.
 """
 
-import asyncio
 import time
-from collections.abc import Iterable, MutableMapping
-from contextvars import ContextVar
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
+from rich.console import Console
+from rich.text import Text
 
 from enfilade.app import MCPApp
-from enfilade.dev.line_format import Kind, Line, Screen, clean
-from enfilade.serving.channel import Outlet, Peer
-from enfilade.serving.dispatcher import MethodHandler
+from enfilade.serving.channel import Outlet
+from enfilade.serving.observation.record import RequestRecord, clean
+from enfilade.serving.observation.request_line import (
+    OutcomeKind,
+    caller,
+    duration,
+    outcome_kind,
+    outcome_words,
+    subject,
+)
 from enfilade.serving.request import Request
-from enfilade.transports.asgi import Receive, Scope, Send
-from enfilade.wire.jsonrpc import RpcError
 from enfilade.wire.message import Message
 from enfilade.wire.notifications import SEVERITY, LoggingLevel
-from enfilade.wire.revisions import STATELESS
 
-_BODY_EXCERPT: Final = 64 * 1024  # bytes of a body that are examined
+_STYLES: Final[dict[OutcomeKind, str]] = {"ok": "green", "asks": "cyan", "warning": "yellow", "failure": "red"}
+_WIDE: Final = 110  # columns from which on a line shows the client
+_INDENT: Final = " " * 9  # the width of the time
 #: Methods whose handlers may send log messages, progress and questions.
 _WITH_MESSAGES: Final = {"tools/call", "prompts/get", "resources/read", "completion/complete"}
 
 
-class LoggedExchange(msgspec.Struct):
-    """An HTTP request and its response.
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that has ended.
 
     Attributes:
-        is_reported: whether the middleware reports it.
-        status: HTTP status of the response; 0 before it begins.
-        request_body: the first bytes of the request's body.
-        response_body: the first bytes of the response's body; None if it is not JSON.
+        subject: method and name.
+        milliseconds: its duration.
+        outcome: the outcome in one or two words.
+        kind: the kind of outcome, which determines the colour.
+        peer: era, revision, client and caller; empty if unknown.
+        reasons: the reasons of a failure, and advice.
+        depth: the number of requests that it is nested in.
     """
 
-    is_reported: bool = False
-    status: int = 0
-    request_body: bytes = b""
-    response_body: bytes | None = None
+    subject: str
+    milliseconds: float
+    outcome: str
+    kind: OutcomeKind
+    peer: str = ""
+    reasons: tuple[str, ...] = ()
+    depth: int = 0
 
-    def record_request(self, body: bytes) -> None:
-        """Record bytes of the request's body, up to a limit."""
-        if not self.is_reported and len(self.request_body) < _BODY_EXCERPT:
-            self.request_body += body[:_BODY_EXCERPT]
 
-    def record_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Record status and content type of the response."""
-        self.status = status
-        content_types = [value for name, value in headers if name.lower() == b"content-type"]
-        is_json = bool(content_types) and content_types[0].startswith(b"application/json")
-        self.response_body = b"" if is_json else None
+class Screen:
+    """Prints lines on a console, by default on standard output."""
 
-    def record_response(self, body: bytes) -> None:
-        """Record bytes of the response's body, if it is JSON, up to a limit."""
-        if self.response_body is not None and not self.is_reported and len(self.response_body) < _BODY_EXCERPT:
-            self.response_body += body
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self._last_peer = ""
+
+    def show(self, line: Line) -> None:
+        """Print a request."""
+        in_line = not self.console.is_terminal or self.console.width >= _WIDE
+        if line.peer and not in_line and line.peer != self._last_peer:
+            self.line(Text(f"{_INDENT}── {line.peer}", "dim"), cut=True)
+        self._last_peer = line.peer or self._last_peer
+        width = 48 if in_line and self.console.is_terminal else 38
+        subject = Text("  " * line.depth + ("↳ " if line.depth else "") + line.subject)
+        if self.console.is_terminal:
+            subject.truncate(width, overflow="ellipsis")
+        subject.pad_right(max(0, width - subject.cell_len))
+        text = Text.assemble(
+            (time.strftime("%H:%M:%S "), "dim"),
+            subject,
+            f" {duration(line.milliseconds):>9}  ",
+            (f"{line.outcome:<{18 if in_line else 0}}", _STYLES[line.kind]),
+        )
+        if in_line and line.peer:
+            text.append(f"  {line.peer}", "dim")
+        self.line(text, cut=True)
+        for reason in line.reasons:
+            self._fold(reason)
+
+    def note(self, subject: str, text: str) -> None:
+        """Print a message of a handler that is running."""
+        self.line(Text(f"{_INDENT}  {subject}: {text}", "dim"), cut=True)
+
+    def say(self, text: str, style: str = "bold") -> None:
+        """Print an event of the server itself."""
+        self.line(Text.assemble((time.strftime("%H:%M:%S "), "dim"), (text, style)))
+
+    def block(self, text: str, style: str = "red") -> None:
+        """Print several lines unchanged, such as a traceback."""
+        self.line(Text(text, style))
+
+    def line(self, text: Text | str, *, cut: bool = False) -> None:
+        """Print a line, complete or cut at the width of the terminal."""
+        line = Text(text) if isinstance(text, str) else text
+        line.rstrip()
+        if cut and self.console.is_terminal:
+            line.truncate(self.console.width, overflow="ellipsis")
+        self.console.print(line, soft_wrap=True)
+
+    def _fold(self, text: str) -> None:
+        """Print a sentence, wrapped to the width of the terminal."""
+        width = self.console.width - len(_INDENT) - 2
+        sentence = Text(text, "yellow")
+        for line in sentence.wrap(self.console, max(20, width)) if self.console.is_terminal else [sentence]:
+            self.line(Text.assemble(_INDENT, "  ", line))
 
 
 #: Advice by HTTP status and a text in the error's message; the first match counts.
@@ -74,6 +127,7 @@ _ADVICE: Final[tuple[tuple[int, str, str], ...]] = (
     (400, "header", "headers and body must agree: check Mcp-Method, Mcp-Name and MCP-Protocol-Version"),
     (400, "json", "the body must be one JSON-RPC message, in UTF-8"),
     (400, "_meta", "since 2026-07-28 each request has its revision and client in _meta"),
+    (403, "needs the scope", "the caller's token lacks scopes of this operation; see requires_scopes="),
     (
         404,
         "session",
@@ -87,123 +141,57 @@ _ADVICE: Final[tuple[tuple[int, str, str], ...]] = (
     (503, "", "the store is unavailable, or the server is stopping; see the log above"),
 )
 
-_exchange: Final[ContextVar[LoggedExchange | None]] = ContextVar("exchange", default=None)
+
+def observed(app: MCPApp, screen: Screen) -> MCPApp:
+    """Let a screen show the requests of an app, and return the app."""
+    app.add_observer(ScreenObserver(screen))
+    return app
 
 
-class ObservedApp:
-    """An ASGI application that wraps an app and reports its requests.
+class ScreenObserver:
+    """Shows requests on a screen when they have ended, and the messages of their handlers before."""
 
-    Args:
-        app: the app; a middleware is added to it.
-        screen: the output.
-    """
-
-    def __init__(self, app: MCPApp, screen: Screen) -> None:
-        self._app = app
+    def __init__(self, screen: Screen) -> None:
         self._screen = screen
-        app.add_middleware(self.observe, outermost=True)
 
-    def drain(self) -> None:
-        """Prepare for shutdown."""
-        self._app.drain()
-
-    # -- middleware --------------------------------------------------------------------------------------------
-
-    async def observe(self, request: Request, call_next: MethodHandler) -> Message:
-        """Report a request when it has ended, and the messages of its handler before."""
-        if (exchange := _exchange.get()) is not None:
-            exchange.is_reported = True
-        if request.parent is None and request.method in _WITH_MESSAGES:
+    def begin(self, record: RequestRecord) -> None:
+        """Report the messages of its handler from now on."""
+        request = record.request
+        if request is not None and request.parent is None and request.method in _WITH_MESSAGES:
             request.channel.outlet = MessageReporter(request, self._screen)
             request.channel.log_level = "debug"
-        started = time.perf_counter()
-        try:
-            result = await call_next(request)
-        except (Exception, asyncio.CancelledError) as error:
-            outcome, kind, reasons = _describe_failure(request, error)
-            self._show(request, started, outcome, kind, reasons)
-            raise
-        failed = bool(getattr(result, "is_error", False))
-        asks = type(result).__name__ == "InputRequiredResult"
-        outcome = "tool error" if failed else "asks the client" if asks else "ok"
-        kind = "warning" if failed else "asks" if asks else "ok"
-        self._show(request, started, outcome, kind, (_text_of(result),) if failed else ())
-        return result
 
-    def _show(self, request: Request, started: float, outcome: str, kind: Kind, reasons: tuple[str, ...]) -> None:
-        depth, parent = 0, request.parent
+    def end(self, record: RequestRecord) -> None:
+        """Show a request."""
+        depth, parent = 0, record.parent
         while parent is not None:
             depth, parent = depth + 1, parent.parent
         self._screen.show(
             Line(
-                subject=_subject(request.method, request.params),
-                milliseconds=(time.perf_counter() - started) * 1000,
-                outcome=outcome,
-                kind=kind,
-                peer=_describe_peer(request.peer),
-                reasons=tuple(clean(reason) for reason in reasons if reason),
+                subject=subject(record),
+                milliseconds=record.milliseconds,
+                outcome=outcome_words(record),
+                kind=outcome_kind(record),
+                peer=caller(record),
+                reasons=tuple(clean(reason) for reason in _reasons(record) if reason),
                 depth=depth,
             )
         )
 
-    # -- ASGI --------------------------------------------------------------------------------------------------
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, and report it if it was refused before the middleware was called."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        exchange = LoggedExchange()
-        started = time.perf_counter()
-
-        async def receive_and_record() -> MutableMapping[str, Any]:
-            message = await receive()
-            exchange.record_request(message.get("body", b""))
-            return message
-
-        async def send_and_record(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                exchange.record_head(message["status"], message.get("headers", ()))
-            else:
-                exchange.record_response(bytes(message.get("body", b"")))
-            await send(message)
-
-        token = _exchange.set(exchange)
-        try:
-            await self._app(scope, receive_and_record, send_and_record)
-        finally:
-            _exchange.reset(token)
-            if not exchange.is_reported:
-                self._show_refusal(scope, exchange, (time.perf_counter() - started) * 1000)
-
-    def _show_refusal(self, scope: Scope, exchange: LoggedExchange, milliseconds: float) -> None:
-        code, message = _error_in(exchange.response_body)
-        target = clean(f"{scope['method']} {scope['path']}")
-        if exchange.status < 400 and code is None:
-            if scope["method"] == "DELETE":
-                self._screen.show(
-                    Line(subject=target, milliseconds=milliseconds, outcome="session ended", kind="ok")
-                )
-            return
-        hint = advice(exchange.status, message)
-        self._screen.show(
-            Line(
-                subject=_subject_of_body(exchange.request_body) or target,
-                milliseconds=milliseconds,
-                outcome=f"refused {exchange.status}" if exchange.status >= 400 else f"error {code}",
-                kind="failure",
-                reasons=tuple(reason for reason in (clean(message), hint) if reason),
-            )
-        )
+def _reasons(record: RequestRecord) -> Iterator[str | None]:
+    """Yield the reasons of a failure, and advice."""
+    error = record.error
+    if error is not None:
+        yield error.message
+        if record.status >= 400:
+            yield advice(record.status, error.message)
+    elif getattr(record.result, "is_error", False) is True:
+        yield _text_of(record.result)
 
 
 class MessageReporter:
-    """Replaces the outlet of a request to report its messages, including those below the client's log level.
-
-    Args:
-        request: the request whose outlet is replaced.
-        screen: the output.
-    """
+    """Replaces the outlet of a request to report its messages, including those below the client's log level."""
 
     def __init__(self, request: Request, screen: Screen) -> None:
         self._outlet: Outlet = request.channel.outlet
@@ -235,38 +223,10 @@ class MessageReporter:
         return getattr(self._outlet, name)
 
 
-def _describe_failure(request: Request, error: BaseException) -> tuple[str, Kind, tuple[str, ...]]:
-    """Return the outcome of a request without a result, its kind, and the reasons."""
-    if request.round is not None and request.round.has_ended:
-        return "asks the client", "asks", ()
-    if request.verdict is not None:
-        return "stopped", "failure", (request.verdict.message,)
-    if isinstance(error, asyncio.CancelledError):
-        return "cancelled", "warning", ()
-    if isinstance(error, RpcError):
-        return f"error {error.code}", "failure", (error.message,)
-    return "error -32603", "failure", (f"{type(error).__name__}: the log has the traceback",)
-
-
-def _describe_peer(peer: Peer) -> str:
-    """Return the era, the revision, and the name and version of the client."""
-    era = "stateless" if peer.revision in STATELESS else "session"
-    info = peer.client_info
-    client = f" {info.name} {info.version}" if info is not None else ""
-    return clean(f"{era} {peer.revision}{client}", 80)
-
-
-def _subject(method: str, params: Any) -> str:
-    return clean(f"{method} {_name(params)}".rstrip(), 200)
-
-
 def _name(params: Any) -> str:
     """Return the name of the tool or prompt, or the URI of the resource, in the parameters of a request."""
-    for key in ("name", "uri"):
-        value = params.get(key) if isinstance(params, dict) else getattr(params, key, None)
-        if isinstance(value, str):
-            return value
-    return ""
+    name = getattr(params, "name", getattr(params, "uri", None))
+    return name if isinstance(name, str) else ""
 
 
 def _text_of(result: Message) -> str:
@@ -279,35 +239,10 @@ def _plain(data: Any) -> str:
     return data if isinstance(data, str) else msgspec.json.encode(data).decode()
 
 
-def _decoded(body: bytes | None) -> dict[str, Any]:
-    try:
-        message = msgspec.json.decode(body or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return {}
-    return message if isinstance(message, dict) else {}
-
-
-def _subject_of_body(body: bytes) -> str:
-    """Return method and name of the message in a body; empty if there is none."""
-    message = _decoded(body)
-    method = message.get("method")
-    return _subject(method, message.get("params")) if isinstance(method, str) else ""
-
-
-def _error_in(body: bytes | None) -> tuple[int | None, str]:
-    """Return code and message of the error in a response's body."""
-    error = _decoded(body).get("error")
-    if not isinstance(error, dict):
-        return None, ""
-    return error.get("code"), str(error.get("message", ""))
-
-
 def advice(status: int, message: str) -> str | None:
     """Return advice about a refused request for the author of the server or client; None if there is none.
 
-    Args:
-        status: the HTTP status.
-        message: the message of the error; 400 and 404 have several reasons, which it tells apart.
+    400 and 404 have several reasons, which the message of the error tells apart.
     """
     lowered = message.lower()
     return next((hint for code, text, hint in _ADVICE if code == status and text in lowered), None)

@@ -9,37 +9,37 @@ Easy to get wrong: code that cannot be imported. It ends nothing; the old worker
 import logging
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from msgspec.structs import replace
 from rich.text import Text
 
 from enfilade import launch
 from enfilade.app import MCPApp
-from enfilade.dev.line_format import Screen, clean
-from enfilade.dev.request_log import ObservedApp
-from enfilade.loading import Source, find_source
+from enfilade.dev.request_log import Screen, observed
+from enfilade.hosts import ServedHost
+from enfilade.loading import AppSource, find_source, project_folder
+from enfilade.serving.observation.record import clean
 from enfilade.setting_sources import load, warn_of_unknown_variables
 from enfilade.settings import Settings
 from enfilade.startup import gc_pause
-from enfilade.transports.processes.file_watcher import watched_folder
+from enfilade.transports.processes.log_formats import user_frames
 
 if TYPE_CHECKING:  # it imports uvicorn, which most commands do not need
     from enfilade.transports.http11.server import Served
 
-_LIBRARY: Final = Path(launch.__file__).parent
 
 log = logging.getLogger("enfilade")
 
 
-def develop(app: MCPApp, **settings: Any) -> None:
+def develop(app: MCPApp, around: ServedHost | None = None, **settings: Any) -> None:
     """Serve an app under development over HTTP until stopped.
 
     Args:
         app: the app; a new process imports its file after each change.
+        around: the host that is served in place of the app, if it was asked for.
         settings: settings of the command line, which outrank all others; None for "not set".
 
     Raises:
@@ -48,20 +48,22 @@ def develop(app: MCPApp, **settings: Any) -> None:
         SystemExit: the server could not start.
     """
     loaded_settings = load({"log_level": "warning"}, app.settings, settings)
-    app.settings = replace(loaded_settings, transport="http", workers=1)
+    served: MCPApp | ServedHost = around or app
+    served.settings = replace(loaded_settings, transport="http", workers=1)
     screen = Screen()
     log_to(screen, app.settings.log_level)
     warn_of_unknown_variables()
     watcher = Watcher()
-    folder = watched_folder(Path(find_source(app).file))
+    source = find_source(app if around is None else around.original)
+    folder = project_folder(Path(source.file))
     gc_pause.pause()
     try:
         launch.launch(
-            app,
-            app.given_store,
+            served,
             reload=True,
             watcher=watcher,
-            on_bound=lambda url: greet(screen, app, folder, url),
+            on_bound=lambda url: greet(screen, app, folder, url, source),
+            host=None if around is None else around.launched,
         )
     finally:
         gc_pause.resume()
@@ -75,11 +77,16 @@ class Watcher:
         self._files: list[str] = []
         self._since = 0.0
 
-    def load(self, source: Source, settings: Settings) -> "Served":
-        """Import the app in a worker, and wrap it to report its requests."""
+    def load(
+        self, source: AppSource, settings: Settings, wrap: Callable[[object], launch.Launched] | None
+    ) -> "Served":
+        """Import the app in a worker, and let the screen show its requests."""
         screen = Screen()
         log_to(screen, settings.log_level)
-        return ObservedApp(cast(MCPApp, launch.reload_app(source, settings, ())), screen)
+        served = launch.reload_app(source, settings, (), wrap)
+        for app in served.apps if isinstance(served, ServedHost) else [cast(MCPApp, served)]:
+            observed(app, screen)
+        return served
 
     def changed(self, files: Sequence[str]) -> None:
         """Record the changed files and the time."""
@@ -87,7 +94,7 @@ class Watcher:
         self._files += [name for file in files if (name := Path(file).name) not in self._files]
         self._since = time.perf_counter()
 
-    def serving(self, generation: int) -> None:
+    def report_reload(self, generation: int) -> None:
         """Report a finished reload."""
         if not self._files or generation < self._changes:
             return
@@ -99,7 +106,7 @@ class Watcher:
 
 
 class _ScreenHandler(logging.Handler):
-    """Prints the library's log between the lines of requests."""
+    """Prints the log between the lines of requests."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__()
@@ -111,7 +118,7 @@ class _ScreenHandler(logging.Handler):
             first_line, _, details = record.getMessage().partition("\n")
             self._screen.say(first_line, style if record.levelno >= logging.WARNING else "dim")
             if record.exc_info and (error := record.exc_info[1]) is not None:
-                trace = _user_frames(error.__traceback__)
+                trace = user_frames(error.__traceback__)
                 details += "".join(traceback.format_exception(error.with_traceback(trace)))
             if details:
                 self._screen.block(details.strip("\n"), "dim")
@@ -119,22 +126,17 @@ class _ScreenHandler(logging.Handler):
             self.handleError(record)
 
 
-def _user_frames(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without its first frames of the library; the complete one if all are."""
-    user_trace = trace
-    while user_trace is not None and Path(user_trace.tb_frame.f_code.co_filename).is_relative_to(_LIBRARY):
-        user_trace = user_trace.tb_next
-    return user_trace or trace
-
-
 def log_to(screen: Screen, level: str) -> None:
-    """Print the library's log on a screen; the root logger is not changed."""
+    """Print the log on a screen, if nobody else handles it; the screen itself shows the requests."""
     log.setLevel(level.upper())
+    logging.getLogger("enfilade.requests").setLevel(logging.CRITICAL)
+    root = logging.getLogger()
     if not log.hasHandlers():
-        log.addHandler(_ScreenHandler(screen))
+        root.addHandler(_ScreenHandler(screen))
+        root.setLevel(level.upper())
 
 
-def greet(screen: Screen, app: MCPApp, folder: Path, url: str) -> None:
+def greet(screen: Screen, app: MCPApp, folder: Path, url: str, source: AppSource) -> None:
     """Print the URL of the server, its tools, and how to connect a client."""
     counts = {"resource": len(app.resources) + len(app.templates), "prompt": len(app.prompts)}
     summary = " and ".join(f"{count} {noun}{'s' * (count > 1)}" for noun, count in counts.items() if count)
@@ -148,7 +150,7 @@ def greet(screen: Screen, app: MCPApp, folder: Path, url: str) -> None:
     if summary:
         screen.line(f"  and {summary}" if len(app.tools) else f"  {summary}")
     screen.line("")
-    screen.line(f"  Connect: enfilade configure CLIENT {_target_of(app)} --url {url}")
+    screen.line(f"  Connect: enfilade configure CLIENT {_target_of(source)} --url {url}")
     screen.line(f"  Reloading when a Python file in {folder} changes. Stop with Ctrl-C.")
     screen.line("")
 
@@ -157,8 +159,7 @@ def _first_line(text: object) -> str:
     return clean(text.strip().partition("\n")[0]) if isinstance(text, str) else ""
 
 
-def _target_of(app: MCPApp) -> str:
-    """Return the argument by which the command line finds the app from the working directory."""
-    source = find_source(app)
+def _target_of(source: AppSource) -> str:
+    """Return the argument by which the command line finds what is served from the working directory."""
     file = Path(source.file)
     return source.as_argument(str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file))

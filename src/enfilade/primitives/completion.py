@@ -18,7 +18,7 @@ from enfilade.primitives.handler import Handler, handler_of
 from enfilade.primitives.schema.signature import EMPTY, Parameter, describe, read_signature
 from enfilade.primitives.schema.type_aliases import strip
 from enfilade.primitives.values.json_encoding import clean
-from enfilade.wire.completion import Completion
+from enfilade.wire.prompts import Completion
 
 #: The protocol allows no more suggestions at once (R-531).
 MOST_VALUES: Final = 100
@@ -27,7 +27,7 @@ Source = Callable[..., Any] | Iterable[Any] | type[Enum]
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class FixedValues:
     """Fixed values, from a list, an Enum or the type of the argument."""
 
     values: tuple[str, ...]
@@ -64,7 +64,7 @@ class Suggester:
         return self.handler.with_context(bound, context)
 
 
-Completer = Choices | Suggester
+Completer = FixedValues | Suggester
 
 
 def completers_for(
@@ -82,7 +82,7 @@ def completers_for(
     completers: dict[str, Completer] = {}
     for parameter in parameters:
         if parameter.name in names and (values := choices_of(parameter.annotation)):
-            completers[parameter.name] = Choices(values)
+            completers[parameter.name] = FixedValues(values)
     for name, source in (sources or {}).items():
         if name not in names:
             existing = ", ".join(names) or "none"
@@ -100,10 +100,10 @@ def completer_of(source: Source, context_type: type) -> Completer:
         TypeError: the function has required parameters that have no value.
     """
     if isinstance(source, type) and issubclass(source, Enum):
-        return Choices(choices_of(source) or ())
+        return FixedValues(choices_of(source) or ())
     if callable(source):
         return _suggester(source, context_type)
-    return Choices(tuple(map(text_of_value, source)))
+    return FixedValues(tuple(map(text_of_value, source)))
 
 
 def _suggester(fn: Callable[..., Any], context_type: type) -> Suggester:

@@ -11,7 +11,7 @@ there.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Annotated, Any, Final, Literal, NewType, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NewType, NoReturn, get_args, get_origin
 
 from msgspec import Struct
 
@@ -25,8 +25,12 @@ Kind = Literal["async", "plain", "async generator", "generator"]
 DEPENDENCY: Final = "enfilade_depends"
 
 
-class Depends(Struct, frozen=True):
+class Depends:
     """Marks a parameter whose value comes from a function: `Annotated[T, Depends(fn)]`.
+
+    Args:
+        fn: the function.
+        unknown: nothing; options of other frameworks are refused with what to write.
 
     Attributes:
         fn: gives the value, once per call. `def` or a class (in a thread), `async def`, or a generator of either
@@ -35,7 +39,23 @@ class Depends(Struct, frozen=True):
             of its own. Without it, the annotated class itself: `Annotated[Repo, Depends()]`.
     """
 
-    fn: Callable[..., Any] | None = None
+    __slots__ = ("fn",)
+
+    def __init__(self, fn: Callable[..., Any] | None = None, **unknown: NoReturn) -> None:
+        if unknown:
+            from enfilade.primitives.errors import refuse_arguments
+
+            refuse_arguments("Depends", unknown, ("fn",))
+        self.fn = fn
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Depends) and self.fn == other.fn
+
+    def __hash__(self) -> int:
+        return hash(self.fn)
+
+    def __repr__(self) -> str:
+        return f"Depends({'' if self.fn is None else getattr(self.fn, '__qualname__', self.fn)})"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         """Mark the schema of a field that carries this: a caller could fill it, so no argument may hold it."""

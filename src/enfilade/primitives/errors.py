@@ -1,4 +1,4 @@
-"""Exceptions whose text reaches the caller: `EnfiladeError` and its kinds.
+"""Exceptions whose text reaches the caller: `EnfiladeError` and its kinds; errors of calls that authors write.
 
 Easy to get wrong: the text is shown to the model and often to a user. So it must not contain a path, a traceback
 or more than a short excerpt of an argument.
@@ -6,8 +6,14 @@ or more than a short excerpt of an argument.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import wraps
+from inspect import unwrap
+from typing import Any, Final, NoReturn, TypeVar
+
+from enfilade.primitives.foreign_names import ARGUMENTS, PAGE
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: The text for callers if the exception has none.
 NO_REASON: Final = "It failed, and no reason was given"
@@ -22,12 +28,23 @@ class EnfiladeError(Exception):
     Args:
         message: what the caller reads. Say what the caller can do about it; without a message, the caller reads
             that there is no reason.
+        more: further parts of the text, which follow after a space each, as `print` writes them.
         meta: members for programs: the `_meta` of a tool's result, the `data` of a JSON-RPC error.
+        unknown: nothing; any other argument is refused with what to write.
     """
 
-    def __init__(self, message: str = NO_REASON, *, meta: Mapping[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(
+        self,
+        message: str = NO_REASON,
+        *more: object,
+        meta: Mapping[str, Any] | None = None,
+        **unknown: NoReturn,
+    ) -> None:
+        if unknown:
+            refuse_arguments(type(self).__name__, unknown, ("message", "meta"), subject="ToolError")
+        text = " ".join(map(str, (message, *more))) if more else message
+        super().__init__(text)
+        self.message = text
         self.meta = dict(meta) if meta else None
 
 
@@ -50,11 +67,19 @@ class ResourceNotFound(ResourceError):  # noqa: N818 - it is an answer as much a
 
     Args:
         message: what the client reads; by default that there is no such resource.
+        more: further parts of the text.
         meta: members for the `data` of the error.
+        unknown: nothing.
     """
 
-    def __init__(self, message: str = NOT_FOUND, *, meta: Mapping[str, Any] | None = None) -> None:
-        super().__init__(message, meta=meta)
+    def __init__(
+        self,
+        message: str = NOT_FOUND,
+        *more: object,
+        meta: Mapping[str, Any] | None = None,
+        **unknown: NoReturn,
+    ) -> None:
+        super().__init__(message, *more, meta=meta, **unknown)
 
 
 class PromptError(EnfiladeError):
@@ -75,3 +100,56 @@ class AnswerError(ToolError):
 
 class ReturnedValueError(ToolError):
     """A handler returned a value that its schema does not allow, or that cannot be sent: its author's error."""
+
+
+# -- calls with unknown arguments -----------------------------------------------------------------------------
+def named_in_errors(call: str) -> Callable[[F], F]:
+    """Let a function refuse unknown arguments under the name by which authors call it.
+
+    Args:
+        call: that name, such as `app.override`; advice is in `foreign_names.ARGUMENTS`.
+    """
+
+    def decorate(fn: F) -> F:
+        code = unwrap(fn).__code__
+        parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+        @wraps(fn)
+        def named(*args: Any, **arguments: Any) -> Any:
+            try:
+                return fn(*args, **arguments)
+            except TypeError:
+                refuse_arguments(call, arguments, parameters)
+                raise
+
+        return named  # type: ignore[return-value]  # takes what `fn` takes
+
+    return decorate
+
+
+def refuse_arguments(
+    call: str, arguments: Iterable[str], parameters: Collection[str], subject: str | None = None
+) -> None:
+    """Refuse the first argument that a function does not take.
+
+    Args:
+        call: the function as authors call it.
+        arguments: the names of those that it got.
+        parameters: the names of those that it takes.
+        subject: the key of its advice in `foreign_names.ARGUMENTS`; by default `call`.
+
+    Raises:
+        TypeError: there is one; says what to write, or what the function takes.
+    """
+    import difflib
+
+    unknown = next((name for name in arguments if name not in parameters), None)
+    if unknown is None:
+        return
+    advice = ARGUMENTS.get(subject or call, {}).get(unknown)
+    if advice is not None:
+        raise TypeError(f"{call}() has no argument {unknown!r}: {advice} (see {PAGE})") from None
+    names = [name for name in parameters if name != "self"]
+    near = difflib.get_close_matches(unknown, names, 1)
+    takes = f"it takes {', '.join(names)}" if names else "it takes none"
+    raise TypeError(f"{call}() has no argument {unknown!r}; {f'is it {near[0]!r}?' if near else takes}") from None

@@ -15,8 +15,22 @@ from typing import Final
 #: Where it is all listed.
 PAGE: Final = "docs/from-fastmcp.md"
 
-AUTH: Final = "authorization is not there yet; let the ASGI host check tokens, and look at ctx.peer.principal"
-ENABLED: Final = "what is registered is offered; use app.remove_tool(name), remove_resource or remove_prompt"
+AUTH: Final = "MCPApp(auth=ResourceServer(...)) checks tokens, with ResourceServer from enfilade.auth"
+PRINCIPAL: Final = "ctx.principal says who calls: subject, issuer, client_id, scopes, claims and expires_at"
+TOOL_AUTH: Final = "tokens of other services are not there yet; a key is a secret: requires_secrets=[...]"
+SCOPES: Final = 'ask for scopes: requires_scopes=["notes:write"]; who calls is ctx.principal'
+OAUTH_PROXY: Final = (
+    "an authorization server inside of the app is not there yet; ResourceServer(url, [issuer]) of enfilade.auth "
+    "takes the tokens of one that stands beside it"
+)
+#: Providers of FastMCP that log in at somebody else, without `Provider`.
+_HOSTED: Final = (
+    *("GitHub", "Google", "Azure", "Auth0", "AWSCognito", "WorkOS", "AuthKit", "Descope", "Discord"),
+    *("Keycloak", "OCI", "Scalekit", "Supabase", "InMemoryOAuth", "OAuth"),
+)
+ENABLED: Final = (
+    "visible=fn says for whom it is there; app.remove_tool(name), remove_resource and remove_prompt take it away"
+)
 TRANSFORMS: Final = "transforms are not there; write a tool that calls another by ctx.tools.call"
 PROVIDERS: Final = "providers are not there; use app.add_tool and app.add_tools_from_module"
 TASK: Final = "background tasks are not there; a call may take long, report progress and be resumed"
@@ -34,7 +48,7 @@ SPELLINGS: Final = {
     "_meta": "meta",
 }
 
-_ROUTE: Final = "put routes into an ASGI host beside it: Starlette(routes=[Route(...), app.host_route()])"
+_ROUTE: Final = 'write @app.route("/path", methods=["GET"])'
 _ASGI: Final = "the app is an ASGI application itself: give `app` to the server, or app.host_route() to a host"
 _CLIENT: Final = "as a client does: async with connect(app) as client: await client."
 _MOUNT: Final = (
@@ -46,7 +60,7 @@ APP_ATTRIBUTES: Final[Mapping[str, str]] = {
     "mount": _MOUNT,
     "import_server": _MOUNT,
     "include_router": _MOUNT,
-    **dict.fromkeys(("custom_route", "get", "post", "route"), _ROUTE),
+    **dict.fromkeys(("custom_route", "get", "post"), _ROUTE),
     **dict.fromkeys(("http_app", "streamable_http_app", "sse_app"), _ASGI),
     **dict.fromkeys(
         ("run_http_async", "run_stdio_async", "run_streamable_http_async"), "await app.run_async(...)"
@@ -59,6 +73,11 @@ APP_ATTRIBUTES: Final[Mapping[str, str]] = {
     "description": "what the client's model is told about the server is app.instructions",
     **dict.fromkeys(("add_transform", "add_tool_transformation", "transforms", "wrap_transform"), TRANSFORMS),
     **dict.fromkeys(("enable", "disable"), ENABLED),
+    "auth": "give it to MCPApp(auth=ResourceServer(...)); who calls is ctx.principal",
+    **{
+        f"_{kind}_manager": f"look at app.{kind}s, and add with app.add_{kind}(...)"
+        for kind in ("tool", "resource", "prompt")
+    },
     "local_provider": "look at app.tools, app.resources, app.templates and app.prompts",
     **{
         name: f"app.settings.{name}"
@@ -90,11 +109,11 @@ APP_ATTRIBUTES: Final[Mapping[str, str]] = {
     ),
 }
 
-_STATE: Final = (
-    "ctx.state is for one request, from middleware to tools; what lasts longer belongs into a database"
+#: What to write for the headers of a request.
+HTTP: Final = (
+    "ctx.http has headers, client and url of the caller's HTTP request, but no credentials; "
+    "who calls is ctx.principal"
 )
-#: What to do without the headers of a request.
-HTTP: Final = "headers do not reach tools; let the ASGI host authenticate, and look at ctx.peer.principal"
 
 #: What to write for an attribute of `Context.log`.
 LOG_ATTRIBUTES: Final[Mapping[str, str]] = {
@@ -115,7 +134,6 @@ CONTEXT_ATTRIBUTES: Final[Mapping[str, str]] = {
         for level in ("debug", "info", "notice", "warning", "error", "critical")
     },
     "report_progress": "await ctx.progress.report(done, total, message)",
-    **dict.fromkeys(("get_state", "set_state", "delete_state"), _STATE),
     **dict.fromkeys(("request", "headers", "get_http_request"), HTTP),
     **dict.fromkeys(
         ("fastmcp", "mcp_server", "server"), "use the app itself, and ctx.tools, ctx.resources, ctx.prompts"
@@ -123,7 +141,9 @@ CONTEXT_ATTRIBUTES: Final[Mapping[str, str]] = {
     "lifespan_context": "ctx.lifespan",
     "request_context": "ctx.lifespan, ctx.meta, ctx.request_id and ctx.peer have what it has",
     "session": "ctx.elicit, ctx.sample and ctx.roots ask the client; ctx.session_id is its id",
-    "client_id": "ctx.peer.principal, or ctx.peer.client_info for what the client says it is",
+    "client_id": "ctx.principal.client_id, or ctx.peer.client_info for what the client says it is",
+    **dict.fromkeys(("access_token", "token"), PRINCIPAL),
+    **dict.fromkeys(("get_auth_token", "get_auth_token_or_empty", "authorization"), TOOL_AUTH),
     "call_tool": "await ctx.tools.call(name, arguments)",
     "list_tools": "ctx.tools.list()",
     "read_resource": "await ctx.resources.read(uri)",
@@ -156,7 +176,7 @@ CONTEXT_ATTRIBUTES: Final[Mapping[str, str]] = {
 _TAGS: Final = 'tags are not there; put them into meta={"tags": [...]}, and add and remove things while it runs'
 _VERSIONS: Final = "one of each name is offered; put the version into its name or meta"
 _DUPLICATES: Final = "two things of one name are always an error"
-_STATELESS: Final = "both eras are served at once, and any worker serves any session"
+_STATELESS: Final = "clients with and without sessions are served at once, and any worker serves any session"
 _ONE_SETTING: Final = "it is a setting: MCPApp(settings=Settings({0}=...)), or ENFILADE_{1} in the environment"
 
 _KINDS: Final = ("tools", "resources", "prompts")
@@ -176,14 +196,14 @@ _SETTINGS: Final = {
         "limit_concurrency": "max_requests",
     }.items()
 } | {
-    "max_sessions": "a session is sealed into its id and takes no memory, so there is no limit to set",
+    "max_sessions": "a session is encrypted into its id and takes no memory, so there is no limit to set",
     **dict.fromkeys(("sse_path", "message_path"), _SSE),
 }
 
 _ANY: Final = {
     "tags": _TAGS,
-    "auth": AUTH,
-    "requires_auth": AUTH,
+    "auth": SCOPES,
+    "requires_auth": TOOL_AUTH,
     "enabled": ENABLED,
     "task": TASK,
     "version": _VERSIONS,
@@ -226,6 +246,27 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "mask_error_details": "it is always so: only the text of ToolError and its kin reaches the client",
         "max_tool_rounds": "one answer is one message; go on with the tools that it asks for yourself",
     },
+    "completion": {},
+    "resource server": {
+        "required_scopes": "it is scopes=[...]",
+        **dict.fromkeys(
+            ("base_url", "resource_server_url", "resource_url", "server_url"),
+            "the public URL of the endpoint is the first argument",
+        ),
+        **dict.fromkeys(
+            ("issuer", "issuer_url", "issuers", "authorization_server"),
+            "issuers are the second argument, a list",
+        ),
+        **dict.fromkeys(
+            ("audience", "audiences"),
+            "the resource is the audience; further ones go into AuthorizationServer(issuer, audiences=[...])",
+        ),
+        **dict.fromkeys(
+            ("jwks_uri", "algorithm", "algorithms", "client_id", "client_secret"),
+            "it is of one issuer: AuthorizationServer(issuer, ...)",
+        ),
+        **dict.fromkeys(("token_verifier", "verifier", "token_verifiers"), "it goes into verifiers=[...]"),
+    },
     "run": {
         "show_banner": "there is no banner; log_level=... says how much is logged",
         **dict.fromkeys(("stateless_http", "stateless"), _STATELESS),
@@ -238,7 +279,8 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "event_store": "it is MCPApp(event_store=...)",
     },
     "server": {
-        **dict.fromkeys(("auth", "auth_server_provider", "token_verifier"), AUTH),
+        "token_verifier": "auth=ResourceServer(url, verifiers=[verifier]) of enfilade.auth takes it as it is",
+        "auth_server_provider": OAUTH_PROXY,
         "extensions": "extensions are not there; middleware sees every request",
         "subscriptions": "clients are told of changes by themselves, and by app.notify_resource_updated(uri)",
         "tags": _TAGS,
@@ -256,13 +298,13 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "providers": PROVIDERS,
         "tasks": TASK,
         "debug": 'use log_level="debug"',
-        "session_state_store": "it is store=..., for what sessions need; values of yours belong into a database",
+        "session_state_store": "it is store=..., where ctx.state is kept as well",
         "sampling_handler": "ctx.sample asks the client; call a model of your own from the tool",
         "streamable_http_path": "it is path=...",
         **_SETTINGS,
         "dereference_schemas": "what $ref refers to is written out in place; MCPApp(schema_refs=True) keeps it",
         "resource_security": "paths out of a folder are refused; verbatim=[...] of @app.resource takes them",
-        "request_state_security": "it is sealed with secret=...",
+        "request_state_security": "it is encrypted with secret=...",
         **dict.fromkeys(
             ("cache_ttl", "cache_scope", "cache_hints"),
             'use caching={"tools/list": Caching(ttl=60)}, and ttl= of resources',
@@ -275,6 +317,22 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
             ("on_duplicate", *(f"{how}_duplicate_{kind}" for how in ("on", "warn_on") for kind in _KINDS)),
             _DUPLICATES,
         ),
+    },
+}
+#: What to write for an argument, by the function as authors call it.
+ARGUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "Depends": {
+        "use_cache": "each dependency runs once per call, whoever needs it; for a new value give a factory",
+        "scope": "what a generator opens is closed when the call is over",
+        "dependency": "the function comes first: Depends(fn)",
+    },
+    "app.add_tools_from_module": {
+        **dict.fromkeys(("prefix", "namespace"), 'name each tool: @tool("prefix_name")'),
+        "tags": _TAGS,
+    },
+    "ToolError": {
+        **dict.fromkeys(("code", "data"), 'the model reads the text; what programs read is meta={"code": ...}'),
+        "log_level": "the server's own log is Python's logging",
     },
 }
 
@@ -291,19 +349,46 @@ PACKAGES: Final = {
 #: Modules of which every class is foreign; of those of FastAPI and Starlette only those in `TYPES` are.
 FOREIGN_MODULES: Final = ("fastmcp.", "uncalled_for.", "mcp.server.")
 
+#: Classes of the official SDK's client, of whose modules most classes are protocol types.
+CLIENTS: Final = ("Client", "ClientSession", "ClientSessionGroup")
+
 _CONTEXT: Final = "take the context as ctx: Context, with Context from enfilade"
 _DEPENDS: Final = "write x: Annotated[T, Depends(fn)], with Depends from enfilade"
 _DATA: Final = "return data, text or ToolResult; status codes and headers are not the tool's to choose"
 _CONTENTS: Final = "return text, bytes, data, or TextResourceContents and BlobResourceContents of enfilade"
 _APP: Final = "use the app itself, and ctx.tools, ctx.resources, ctx.prompts"
-_TOKEN: Final = f"use {CONTEXT_ATTRIBUTES['client_id']}"
+_VERIFIER: Final = "AuthorizationServer(issuer, jwks_uri=..., audiences=[...]) of enfilade.auth verifies JWTs"
+_GUARD: Final = f"nothing is to be put around the app: {AUTH}"
+
+#: What to write for what says who may call, by the name of its class or function.
+AUTH_NAMES: Final = {
+    **dict.fromkeys(("JWTVerifier", "BearerAuthProvider"), _VERIFIER),
+    "RemoteAuthProvider": 'auth=ResourceServer(url, ["https://idp..."]) names authorization servers to clients',
+    **dict.fromkeys(("AuthSettings", "AuthProvider"), AUTH),
+    "MultiAuth": "ResourceServer(url, [server, ...], verifiers=[...]) takes several; it is in enfilade.auth",
+    **dict.fromkeys(
+        ("StaticTokenVerifier", "DebugTokenVerifier"),
+        'APIKeys({"sha256:...": Principal("ci")}) of enfilade.auth; for tests Issuer of enfilade.testing',
+    ),
+    "IntrospectionTokenVerifier": "Introspection(url, client_id, client_secret) of enfilade.auth",
+    "TokenVerifier": "ResourceServer(url, verifiers=[verifier]) of enfilade.auth takes any verify_token(token)",
+    **dict.fromkeys(("require_scopes", "require_auth", "restrict_tag", "AuthContext"), SCOPES),
+    **dict.fromkeys(("AuthMiddleware", "RequireAuthMiddleware"), _GUARD),
+    **dict.fromkeys(("BearerAuthBackend", "AuthContextMiddleware"), _GUARD),
+    **dict.fromkeys(
+        ("OAuthProxy", "OIDCProxy", "OAuthProvider", "OAuthAuthorizationServerProvider"), OAUTH_PROXY
+    ),
+    **dict.fromkeys((f"{name}Provider" for name in _HOSTED), OAUTH_PROXY),
+}
+#: What `enfilade.auth` has, and `enfilade` itself has not.
+_IN_AUTH: Final = ("APIKeys", "AuthorizationServer", "Introspection", "Principal", "ResourceServer")
 
 #: What to write for a type or a mark, by the name of its class without underscores at its beginning.
 TYPES: Final = {
     **dict.fromkeys(("Context", "CurrentContext", "OptionalCurrentContext"), _CONTEXT),
     **dict.fromkeys(("Depends", "Security", "Resolve", "Shared"), _DEPENDS),
     **dict.fromkeys(("CurrentFastMCP", "FastMCP", "MCPServer"), _APP),
-    **dict.fromkeys(("CurrentAccessToken", "AccessToken", "TokenClaim"), _TOKEN),
+    **dict.fromkeys(("CurrentAccessToken", "AccessToken", "TokenClaim", "AuthenticatedUser"), PRINCIPAL),
     **dict.fromkeys(("CurrentHeaders", "CurrentRequest", "Header", "Cookie"), HTTP),
     **dict.fromkeys(("Request", "HTTPConnection", "WebSocket"), HTTP),
     **dict.fromkeys(("Response", "JSONResponse", "PlainTextResponse", "StreamingResponse"), _DATA),
@@ -316,6 +401,9 @@ TYPES: Final = {
     **dict.fromkeys(("Progress", "ProgressLike", "InMemoryProgress"), CONTEXT_ATTRIBUTES["report_progress"]),
     "BackgroundTasks": "await what is to be done, or start a task of the lifespan's",
     "ServerSession": CONTEXT_ATTRIBUTES["session"],
+    "UploadFile": "no client uploads files; take data: bytes, which callers send in base64, or a text",
+    "FormData": "each of its fields is a parameter",
+    **dict.fromkeys(CLIENTS, "open it in the lifespan, or in a dependency: x: Annotated[T, Depends(fn)]"),
     "ElicitationResult": "annotate Elicited of enfilade, which await ctx.elicit(message, T) returns",
     **dict.fromkeys(("Elicit", "ListRoots", "Sample"), "ask by await ctx.elicit, ctx.roots or ctx.sample"),
 }
@@ -338,6 +426,18 @@ _ANSWER: Final = "await ctx.elicit(message, T) returns Elicited, which has .acti
 _FILES: Final = "app.add_text_resource, app.add_file_resource and app.add_directory make resources"
 _DECORATE: Final = "decorate a function: @app.tool, @app.resource(uri) or @app.prompt"
 
+#: What to register in place of an object, by the name of its class or of one of its bases.
+COMPONENTS: Final = {
+    **dict.fromkeys(("Tool", "FunctionTool"), "give its function: app.add_tool(fn, name=...)"),
+    **dict.fromkeys(("Prompt", "FunctionPrompt"), "give its function: app.add_prompt(fn, name=...)"),
+    "TextResource": "app.add_text_resource(uri, text)",
+    "FileResource": "app.add_file_resource(uri, path)",
+    "DirectoryResource": "app.add_directory(uri, path)",
+    **dict.fromkeys(
+        ("Resource", "FunctionResource", "ResourceTemplate"), "give its function: app.add_resource(fn, uri)"
+    ),
+}
+
 #: What to write for a name that is imported from `enfilade`, or for a module below it.
 NAMES: Final = {
     **{name: advice for name, advice in TYPES.items() if name not in ("Depends", "Message")},
@@ -348,7 +448,10 @@ NAMES: Final = {
     **dict.fromkeys(("Middleware", "MiddlewareContext", "CallNext", "middleware"), _MIDDLEWARE),
     **dict.fromkeys(("get_context", "RequestContext"), _CONTEXT),
     **dict.fromkeys(("get_http_headers", "get_http_request"), HTTP),
-    **dict.fromkeys(("get_access_token", "BearerAuthProvider", "AuthProvider", "auth"), AUTH),
+    "get_access_token": PRINCIPAL,
+    **AUTH_NAMES,
+    **dict.fromkeys(_IN_AUTH, "it is in enfilade.auth"),
+    **dict.fromkeys(("auth.provider", "auth.providers", "auth.settings", "auth.middleware"), AUTH),
     "get_server": _APP,
     **dict.fromkeys(
         ("AcceptedElicitation", "DeclinedElicitation", "CancelledElicitation", "ElicitResult", "elicit"), _ANSWER
@@ -369,16 +472,25 @@ NAMES: Final = {
     "tools": "ToolResult is in enfilade itself",
     "prompts": "Message and PromptResult are in enfilade itself",
     "resources": _FILES,
+    "contrib": PROVIDERS,
     "context": "Context is in enfilade itself",
     "types": "TextContent and the like are in enfilade itself, and all types of the protocol in mcp.types",
 }
+#: Those of them that a function must not use: they give nothing here, so that a check lets everybody in.
+IN_BODIES: Final = {
+    name: NAMES[name]
+    for name in (
+        *("get_access_token", "get_http_headers", "get_http_request", "get_context", "get_server"),
+        *("AcceptedElicitation", "DeclinedElicitation", "CancelledElicitation"),
+    )
+} | {"get_session": CONTEXT_ATTRIBUTES["session"], "AcceptedUrlElicitation": _ANSWER}
 #: Those of them that are modules elsewhere.
 MODULES: Final = frozenset(
     (
-        "auth",
+        *("auth.provider", "auth.providers", "auth.settings", "auth.middleware"),
         "context",
+        "contrib",
         "dependencies",
-        "middleware",
         "prompts",
         "resources",
         "server",

@@ -10,6 +10,8 @@ Easy to get wrong:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -30,9 +32,9 @@ _OPTIONS: Final[Mapping[str, tuple[_Types, str]]] = {
     **dict.fromkeys(("version", "instructions", "website_url"), ((str,), "a string")),
     **dict.fromkeys(("meta", "input_schema", "output_schema"), ((Mapping,), "a dict")),
     **dict.fromkeys(("structured_output", "additional_properties", "schema_refs"), ((bool,), "True or False")),
-    "icons": ((Sequence,), "a list of icons, each a dict, an Icon or a URI"),
+    "icons": ((Iterable,), "a list of icons, each a dict, an Icon or a URI"),
     "requires_secrets": ((Iterable,), "a list of names"),
-    "timeout": ((int, float), "a number of seconds"),
+    "timeout": ((Real, Decimal), "a number of seconds"),
     "size": ((int,), "a number of bytes"),
     "complete": ((Mapping,), "a dict of what suggests values, by argument"),
     "verbatim": ((Iterable,), "a list of names of variables"),
@@ -47,13 +49,21 @@ def check_options(label: str, **options: object) -> None:
         label: what errors call the function or the resource.
 
     Raises:
-        TypeError: names the first that has not.
+        TypeError: names the first option whose value is of another type.
     """
     for name, value in options.items():
         types, expected = _OPTIONS[name]
         is_odd_bool = isinstance(value, bool) and bool not in types
         if value is not None and (is_odd_bool or not isinstance(value, types)):
-            raise TypeError(f"{label}: {name} is {expected}, not {value!r}")
+            raise TypeError(f"{label}: {name} is {expected}, not {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    """Return a plain value as it is written, and the type of any other, whose repr may be long or an address."""
+    if value is None or isinstance(value, (str, bytes, int, float)):
+        return repr(value)
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
 
 
 def check_required_texts(label: str, **options: object) -> None:
@@ -68,7 +78,7 @@ def check_required_texts(label: str, **options: object) -> None:
     """
     for name, value in options.items():
         if not isinstance(value, str):
-            raise TypeError(f"{label}: {name} is a string, not {value!r}")
+            raise TypeError(f"{label}: {name} is a string, not {_shown(value)}")
         if not value.strip():
             raise ValueError(f"{label}: {name} is empty")
 
@@ -120,7 +130,9 @@ def read_icons(icons: Sequence[Icon | Mapping[str, Any] | DumpableModel | str] |
         return UNSET
     if isinstance(icons, str):
         raise ValueError("icons is a list; put the icon's URI into one")
-    messages = [_icon(icon) for icon in icons]
+    if isinstance(icons, Mapping):
+        raise ValueError("icons is a list; put the icon into one")
+    messages = [_icon(icon) for icon in icons]  # of any iterable, although types say a sequence
     for icon in messages:
         if not icon.src.lower().startswith(("https://", "data:")):
             raise ValueError(

@@ -6,15 +6,24 @@ all of them. Easy to get wrong: nothing is evaluated here, since most of these t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 if TYPE_CHECKING:
+    from enfilade.primitives.access import Visible
     from enfilade.primitives.completion import Source
     from enfilade.primitives.metadata import DumpableModel
     from enfilade.wire.content import Annotations, Icon
     from enfilade.wire.message import CacheScope
     from enfilade.wire.tools import ToolAnnotations
+
+
+#: Whose calls count together for a limit, and what a call beyond a limit does.
+LimitPer = Literal["principal", "session", "client", "all"]
+OnLimit = Literal["wait", "refuse"]
+
+#: What happens to a result that is too large.
+OnOverflow = Literal["error", "truncate", "link"]
 
 
 class Options(TypedDict, total=False):
@@ -30,9 +39,44 @@ class Options(TypedDict, total=False):
     """Pictures, https or data URIs."""
     meta: Mapping[str, Any] | None
     """Members of the definition's `_meta`; of a resource also for contents that have none of their own."""
+    requires_scopes: Iterable[str]
+    """What its callers must be allowed: scopes of OAuth, all of them."""
+    visible: Visible | None
+    """Whether it is there for a caller: `def visible(principal: Principal | None, peer: Peer) -> bool`."""
 
 
-class ToolOptions(Options, total=False):
+class LimitOptions(TypedDict, total=False):
+    """Limits of the calls of a tool, shared by all workers; `MCPApp` takes them for all calls together."""
+
+    max_concurrency: int | None
+    """How many calls run at the same time; further ones wait or are refused, as `on_limit` says."""
+    rate_limit: str | None
+    """How many calls begin in a period: `"60/minute"`, also of a second, an hour or a day."""
+    limit_per: LimitPer
+    """Whose calls count together: those of a `principal`, a `session` or a `client`; `all` by default."""
+    on_limit: OnLimit
+    """Whether a call without room should `wait`, which is the default, or be refused at once (`refuse`)."""
+    max_wait: float
+    """Seconds that a call waits at most, before it is refused; 30 by default."""
+
+
+LIMIT_OPTIONS: Final = frozenset(LimitOptions.__annotations__)
+
+
+class BudgetOptions(TypedDict, total=False):
+    """How large the results of a tool may be; `MCPApp` takes the same for tools that do not say."""
+
+    max_result: int | str | None
+    """Most bytes of the content of a result, and of its structured content: `8000`, or `"2000 tokens"`."""
+    on_overflow: OnOverflow
+    """What becomes of a larger result: an `error`, which is the default; it is cut (`truncate`), or cut with a
+    `link` to the whole."""
+
+
+BUDGET_OPTIONS: Final = frozenset(BudgetOptions.__annotations__)
+
+
+class ToolOptions(Options, LimitOptions, BudgetOptions, total=False):
     """What `@app.tool`, `app.add_tool` and `@enfilade.tool` take."""
 
     desc: str | None
@@ -51,6 +95,10 @@ class ToolOptions(Options, total=False):
     """Names of the secrets that `ctx.secret` gives it."""
     timeout: float | None
     """Seconds that a call of it may take; None for no limit of its own."""
+    middleware: Iterable[Callable[..., Any]]
+    """Around its calls alone, inside that of the app: `async def mw(request, call_next)`, outermost first."""
+    audit: Literal["all", "names", "none"] | None
+    """How much of its arguments the audit records; None for what the app says."""
 
 
 class PromptOptions(Options, total=False):

@@ -1,7 +1,7 @@
 """Reading the names of other frameworks: options under another name are taken, the rest is refused with advice.
 
 Authors who come from FastMCP, FastAPI or the official SDK write `tags=`, `auth=`, `app.mount(…)`,
-`ctx.get_state(…)`, or raise and return their classes. An option that is only spelled otherwise is taken as it is
+`ctx.headers`, or raise and return their classes. An option that is only spelled otherwise is taken as it is
 meant; every other error says what to write, from the tables in `foreign_names.py`.
 
 Easy to get wrong: one kind of class of the official SDK's server is taken and no error, the messages of prompts
@@ -12,19 +12,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import wraps
-from inspect import unwrap
-from typing import Any, NoReturn, TypeVar
+from inspect import CO_VARARGS, CO_VARKEYWORDS, isasyncgenfunction, isgeneratorfunction, signature, unwrap
+from typing import Any, Final, NoReturn, TypeVar
 
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.foreign_names import (
+    AUTH_NAMES,
+    CLIENTS,
+    COMPONENTS,
     EXCEPTIONS,
     FOREIGN_MODULES,
     NAMES,
+    OAUTH_PROXY,
     OPTIONS,
     PACKAGES,
     PAGE,
     SPELLINGS,
     TYPES,
+)
+
+# What the objects are called in code, by their classes, and examples of arguments.
+_OWNERS: Final = {"Registration": "app.", "MCPApp": "app.", "Context": "ctx."}
+_EXAMPLES: Final = {
+    "uri": '"scheme://..."',
+    "text": '"text"',
+    "path": 'Path("...")',
+    "reference": '"prompt"',
+    "argument": '"argument"',
+    "message": '"..."',
+    "messages": '"..."',
+}
+
+_MIDDLEWARE_USAGE: Final = (
+    "write async def mw(request, call_next), which returns await call_next(request) (see docs/middleware.md)"
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,14 +74,29 @@ def advice_on_arguments(
             *(options.__annotations__ if options else ()),
         )
         own_names = frozenset(parameters) - SPELLINGS.keys()
+        required = positional[: len(positional) - len(unwrap(fn).__defaults__ or ())]
+
+        # Other functions refuse by themselves what they do not take, and a good call costs no look-up.
+        takes_any = code.co_flags & (CO_VARARGS | CO_VARKEYWORDS) or not SPELLINGS.keys().isdisjoint(parameters)
+
+        def fits(args: Sequence[Any], arguments: Mapping[str, Any]) -> bool:
+            return len(args) <= len(positional) and arguments.keys() <= own_names
 
         @wraps(fn)
         def call(*args: Any, **arguments: Any) -> Any:
+            if not takes_any or fits(args, arguments):
+                try:
+                    return fn(*args, **arguments)
+                except TypeError:
+                    if fits(args, arguments):
+                        if missing := [name for name in required[len(args) :] if name not in arguments]:
+                            for value in args:
+                                refuse_registered(type(value))
+                            raise _missing_error(fn, required, missing) from None
+                        raise
             if len(args) > len(positional):
                 owner, _, name = fn.__qualname__.rpartition(".")
                 _refuse_position(owner if name == "__init__" else name, positional, parameters[len(positional) :])
-            if arguments.keys() <= own_names:
-                return fn(*args, **arguments)
             if refuse_first is not None:
                 refuse_first(
                     fn.__name__, {k: v for k, v in arguments.items() if k not in OPTIONS[subject]}, parameters
@@ -71,6 +106,15 @@ def advice_on_arguments(
         return call  # type: ignore[return-value]  # takes what `fn` takes
 
     return decorate
+
+
+def _missing_error(fn: Callable[..., Any], required: Sequence[str], missing: Sequence[str]) -> TypeError:
+    """Return the error for a call without arguments that a function needs, with the call as it is written."""
+    owner, _, name = fn.__qualname__.rpartition(".")
+    call = f"{_OWNERS.get(owner, '')}{name}"
+    example = f"{call}({', '.join(_EXAMPLES.get(name, name) for name in required if name != 'self')})"
+    is_decorator = name in ("resource", "completion")
+    return TypeError(f"{call}() needs {' and '.join(missing)}; write {'@' if is_decorator else ''}{example}")
 
 
 def _refuse_position(function: str, positional: Sequence[str], by_name: Sequence[str]) -> NoReturn:
@@ -108,13 +152,13 @@ def _refuse(subject: str, name: str, parameters: Collection[str]) -> NoReturn:
     import difflib
 
     advice = OPTIONS[subject].get(name)
+    owner = "run()" if subject == "run" else f"a {subject}"
     if advice is not None:
-        raise TypeError(f"a {subject} has no option {name!r}: {advice} (see {PAGE})")
-    names = [option for option in parameters if option not in ("self", "fn", "uri")]
+        raise TypeError(f"{owner} has no option {name!r}: {advice} (see {PAGE})")
+    names = [option for option in parameters if option not in ("self", "fn", "uri", *SPELLINGS)]
     near = difflib.get_close_matches(name, names, 1)
     raise TypeError(
-        f"a {subject} has no option {name!r}; "
-        + (f"is it {near[0]!r}?" if near else f"it has: {', '.join(names)}")
+        f"{owner} has no option {name!r}; " + (f"is it {near[0]!r}?" if near else f"it has: {', '.join(names)}")
     )
 
 
@@ -160,24 +204,59 @@ def advice_on_attributes(advice: Mapping[str, str]) -> Callable[[K], K]:
     return add
 
 
-def check_middleware(middleware: object) -> None:
-    """Refuse what other frameworks call middleware.
+def read_middleware(functions: object) -> list[Any]:
+    """Return middleware that was given as a list.
 
     Raises:
-        TypeError: it is a class, or an object with a method for each kind of request.
+        TypeError: it is a single function, or an item is no middleware.
+    """
+    if functions is None:
+        return []
+    if not isinstance(functions, Iterable):
+        check_middleware(functions)
+        name = getattr(functions, "__name__", "mw")
+        raise TypeError(f"middleware= takes a list of functions: write middleware=[{name}]")
+    listed = list(functions)
+    for function in listed:
+        check_middleware(function)
+    return listed
+
+
+def check_middleware(middleware: object) -> None:
+    """Refuse what cannot be middleware, such as what other frameworks call so.
+
+    Raises:
+        TypeError: it is a class, an object with a method for each kind of request, a generator, or a function
+            that does not take a request and the next function.
     """
     if isinstance(middleware, type):
         raise TypeError(
             f"middleware is one function, async def mw(request, call_next), not the class {middleware.__name__}; "
             f"that of Starlette goes around the app: {middleware.__name__}(app, ...) (see docs/middleware.md)"
         )
+    if (text := AUTH_NAMES.get(type(middleware).__name__)) is not None:
+        raise TypeError(f"middleware= takes no {type(middleware).__name__}: {text} (see {PAGE})")
     hooks = sorted(name for name in dir(type(middleware)) if name.startswith("on_"))
     if hooks or not callable(middleware):
         advice = f"; what {hooks[0]} does goes there, for request.method" if hooks else ""
+        given = "None" if middleware is None else f"an instance of {type(middleware).__name__}"
         raise TypeError(
-            f"middleware is one function, async def mw(request, call_next), not a {type(middleware).__name__} "
-            f"object{advice} (see docs/middleware.md)"
+            f"middleware is one function, async def mw(request, call_next), not {given}{advice} "
+            "(see docs/middleware.md)"
         )
+    function = unwrap(middleware)
+    name = getattr(function, "__name__", type(function).__name__)
+    if isgeneratorfunction(function) or isasyncgenfunction(function):
+        raise TypeError(f"middleware {name}() is a generator; {_MIDDLEWARE_USAGE}")
+    try:
+        parameters = signature(middleware)
+    except ValueError:  # of a callable that was written in C
+        return
+    try:
+        parameters.bind(None, None)
+    except TypeError as error:
+        reason = f"is called with a request and the next function, and does not take them ({error})"
+        raise TypeError(f"middleware {name}() {reason}; {_MIDDLEWARE_USAGE}") from None
 
 
 # -- classes, exceptions and imported names --------------------------------------------------------------------
@@ -185,6 +264,29 @@ def advice_on_name(name: str) -> str:
     """Return what to write for a name that this package does not have; empty if there is none."""
     advice = NAMES.get(name)
     return "" if advice is None else f": {advice} (see {PAGE})"
+
+
+def refuse_name(module: str, name: str, *, is_imported: bool) -> NoReturn:
+    """Refuse a name that a module of this package does not have, with what to write for one that is known.
+
+    Args:
+        is_imported: whether it is read by `from module import name`, which hides the text of an `AttributeError`.
+    """
+    advice = "" if name.startswith("_") else advice_on_name(name)
+    if is_imported and advice:
+        raise ImportError(f"cannot import name {name!r} from {module!r}{advice}", name=module)
+    raise AttributeError(f"module {module!r} has no attribute {name!r}{advice}")
+
+
+def refuse_auth(auth: object) -> None:
+    """Refuse what says elsewhere who may call, where it is no verifier of tokens alone.
+
+    Raises:
+        TypeError: it is such an object; says what to write.
+    """
+    for base in type(auth).__mro__:
+        if base.__module__.startswith(FOREIGN_MODULES) and AUTH_NAMES.get(base.__name__) == OAUTH_PROXY:
+            raise TypeError(f"auth= takes no {type(auth).__name__}: {OAUTH_PROXY} (see {PAGE})")
 
 
 def refuse_types(kinds: Iterable[type], where: str, *, returned: bool = False) -> None:
@@ -204,6 +306,18 @@ def refuse_types(kinds: Iterable[type], where: str, *, returned: bool = False) -
                 raise TypeError(f"{where}: {text}")
 
 
+def refuse_registered(kind: type) -> None:
+    """Refuse a tool, a resource or a prompt of another framework that is registered in place of a function.
+
+    Raises:
+        TypeError: it is one; says what to register.
+    """
+    for base in kind.__mro__:
+        if base.__module__.startswith(FOREIGN_MODULES) and base.__name__ in COMPONENTS:
+            own = f"{base.__name__} of {PACKAGES[base.__module__.partition('.')[0]]}"
+            raise TypeError(f"a {own} cannot be registered here: {COMPONENTS[base.__name__]} (see {PAGE})")
+
+
 def refuse_value(value: object) -> NoReturn:
     """Refuse a value that a function returned.
 
@@ -211,6 +325,22 @@ def refuse_value(value: object) -> NoReturn:
         ReturnedValueError: says what to return.
     """
     raise ReturnedValueError(f"It returned a value that cannot be sent. {_advice(type(value))}")
+
+
+def refuse_in_data(kind: type) -> None:
+    """Refuse a class of results or content of another framework, or a whole result, within data.
+
+    Raises:
+        ReturnedValueError: a value of the class is no data; says what to return.
+    """
+    module = kind.__module__
+    if kind.__name__ == "ToolResult" and module.startswith("enfilade."):
+        raise ReturnedValueError(
+            "It returned a value that cannot be sent. A ToolResult is the whole result of a tool: there, "
+            "return it alone, or put its structured_content into the data"
+        )
+    if module.startswith(FOREIGN_MODULES) and kind.__name__ in TYPES and not is_converted(kind):
+        raise ReturnedValueError(f"It returned a value that cannot be sent. {_advice(kind)}")
 
 
 def is_converted(kind: type) -> bool:
@@ -230,7 +360,11 @@ def _advice(kind: type[Any]) -> str | None:
     """Return what to write in place of a class; None if it is not foreign."""
     module, name = str(kind.__module__), kind.__name__.lstrip("_")
     package = module.partition(".")[0]
-    is_foreign = module.startswith(FOREIGN_MODULES) or (package in ("fastapi", "starlette") and name in TYPES)
+    is_foreign = (
+        module.startswith(FOREIGN_MODULES)
+        or (package in ("fastapi", "starlette") and name in TYPES)
+        or (package == "mcp" and name in CLIENTS)
+    )
     if not is_foreign:
         return None
     advice = TYPES.get(name, "no client can send it, and none can receive it")

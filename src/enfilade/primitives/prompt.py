@@ -9,7 +9,7 @@ that does not spell a value of the parameter's type is the caller's error, which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET
 from pydantic_core import to_json
 
+from enfilade.primitives.access import Access, Visible, read_access
 from enfilade.primitives.completion import Completer, Source, completers_for
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.handler import Handler, handler_of
@@ -45,6 +46,7 @@ class Prompt:
         handler: the function.
         completers: the sources of suggested values, by argument.
         arguments: the names of its arguments, in order.
+        access: who may see and use it; None for everybody.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Prompt:
     completers: Mapping[str, Completer]
     arguments: tuple[str, ...]
     _reader: StringReader = field(repr=False)
+    access: Access | None = None
 
     @property
     def origin(self) -> str:
@@ -87,6 +90,8 @@ def prompt_from_function(
     icons: Sequence[Icon | Mapping[str, Any] | DumpableModel | str] | None = None,
     meta: Mapping[str, Any] | None = None,
     complete: Mapping[str, Source] | None = None,
+    requires_scopes: Iterable[str] = (),
+    visible: Visible | None = None,
 ) -> Prompt:
     """Make a prompt of any callable.
 
@@ -100,6 +105,8 @@ def prompt_from_function(
         icons: each with an https or data URI (R-560).
         meta: the `_meta` of the definition.
         complete: the sources of suggested values, by argument: a function, a list, an Enum.
+        requires_scopes: what its callers must be allowed.
+        visible: whether it is there for a caller.
 
     Raises:
         TypeError: the function cannot be a prompt; names the parameter and says what to do.
@@ -129,7 +136,8 @@ def prompt_from_function(
     check_sendable(definition, label)
     names = tuple(argument.name for argument in arguments)
     completers = completers_for(signature.parameters, names, complete, context_type, label)
-    return Prompt(prompt_name, definition, handler_of(fn, signature), completers, names, reader)
+    access = read_access(label, requires_scopes, visible)
+    return Prompt(prompt_name, definition, handler_of(fn, signature), completers, names, reader, access)
 
 
 def _arguments(schema: Mapping[str, Any]) -> list[wire.PromptArgument]:

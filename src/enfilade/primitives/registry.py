@@ -37,7 +37,7 @@ class Registry(Generic[T]):
         self._aliases: dict[str, tuple[T, ...]] = {}  # every item of an alias
         self._copy: tuple[T, ...] | None = ()
         self._version = 0
-        self._callbacks: tuple[Callable[[], object], ...] = ()
+        self._callbacks: tuple[Callable[[tuple[T, ...]], object], ...] = ()
 
     @property
     def version(self) -> int:
@@ -66,18 +66,20 @@ class Registry(Generic[T]):
             for item, alias in zip(items, aliases, strict=True):
                 self._add_alias(alias, item)
             self._changed()
-        self._notify()
+        self._notify(items)
 
     def update(self, item: T) -> None:
         """Replace the item of the same name, or add the item at the end."""
         with self._lock:
             key, alias = self._key(item), self._alias_of(item)
+            changed: tuple[T, ...] = (item,)
             if key in self._items:
+                changed = (self._items[key], item)
                 self._remove_alias(self._items[key])
             self._items[key] = item
             self._add_alias(alias, item)
             self._changed()
-        self._notify()
+        self._notify(changed)
 
     def remove(self, name: str) -> T:
         """Remove an item by its name and return it.
@@ -92,7 +94,7 @@ class Registry(Generic[T]):
                 raise KeyError(f'there is no {self._kind} called "{name}"') from None
             self._remove_alias(removed)
             self._changed()
-        self._notify()
+        self._notify((removed,))
         return removed
 
     def get(self, name: str) -> T | None:
@@ -113,8 +115,12 @@ class Registry(Generic[T]):
             raise KeyError(f'there is no {self._kind} called "{name}"')
         return item
 
-    def on_change(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call `callback` after each change, in the thread that made it; returns a function that ends this."""
+    def on_change(self, callback: Callable[[tuple[T, ...]], object]) -> Callable[[], None]:
+        """Call `callback` after each change, in the thread that made it; returns a function that ends this.
+
+        Args:
+            callback: gets the items that were added, removed or replaced, and what replaced them.
+        """
         with self._lock:
             self._callbacks = (*self._callbacks, callback)
 
@@ -167,9 +173,9 @@ class Registry(Generic[T]):
         else:
             self._aliases.pop(alias, None)
 
-    def _notify(self) -> None:
+    def _notify(self, items: tuple[T, ...]) -> None:
         for callback in self._callbacks:
-            callback()
+            callback(items)
 
 
 def _name(item: object) -> str:

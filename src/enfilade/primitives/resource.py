@@ -18,6 +18,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 from pydantic_core import to_json
 
+from enfilade.primitives.access import Access
 from enfilade.primitives.completion import Completer, Source, completers_for
 from enfilade.primitives.errors import ArgumentsError
 from enfilade.primitives.handler import Handler, handler_of
@@ -41,12 +42,10 @@ from enfilade.primitives.schema.signature import (
     refuse_nothing,
 )
 from enfilade.primitives.schema.type_aliases import strip
-from enfilade.primitives.uri.uri_template import UriTemplate, Variable, decoded, escapes_root
-from enfilade.primitives.uri.uris import canonical, check_uri
+from enfilade.primitives.uris import UriTemplate, Variable, canonical, check_uri, decoded, escapes_root
 from enfilade.primitives.values.arguments import StringReader
 from enfilade.primitives.values.media import guess_mime_type
-from enfilade.primitives.values.resource_contents import read_result
-from enfilade.primitives.values.results import declares_content
+from enfilade.primitives.values.results import declares_content, read_result
 from enfilade.wire import resources as wire
 from enfilade.wire.content import Annotations, Icon
 
@@ -61,6 +60,7 @@ class Resource:
         handler: returns its contents.
         caching: hints for clients that read it.
         measure: returns its current size in bytes (None if unknown), for resources whose size changes.
+        access: who may see and read it; None for everybody.
     """
 
     uri: str
@@ -68,6 +68,7 @@ class Resource:
     handler: Handler
     caching: Caching = NO_CACHING
     measure: Callable[[], int | None] | None = None
+    access: Access | None = None
 
     @property
     def origin(self) -> str:
@@ -100,6 +101,7 @@ class ResourceTemplate:
         arguments: the variables of the template, in order.
         caching: hints for clients that read one.
         members: returns the matching resources to list, if any; it may block.
+        access: who may see it and read what matches; None for everybody.
     """
 
     uri_template: str
@@ -112,6 +114,7 @@ class ResourceTemplate:
     _template: UriTemplate = field(repr=False)
     _reader: StringReader = field(repr=False)
     _verbatim: frozenset[str] = field(repr=False)
+    access: Access | None = None
 
     @property
     def origin(self) -> str:
@@ -196,6 +199,7 @@ def resource_from_function(
     icons: Sequence[Icon | Mapping[str, Any] | DumpableModel | str] | None = None,
     meta: Mapping[str, Any] | None = None,
     caching: Caching = NO_CACHING,
+    access: Access | None = None,
 ) -> Resource:
     """Make a resource of a callable without parameters except the context.
 
@@ -212,6 +216,7 @@ def resource_from_function(
         icons: each with an https or data URI (R-560).
         meta: the `_meta` of the definition.
         caching: hints for clients that read it.
+        access: who may see and read it.
 
     Raises:
         TypeError: the function has parameters.
@@ -239,7 +244,7 @@ def resource_from_function(
         icons=icons,
         meta=meta,
     )
-    return Resource(uri, definition, handler_of(fn, signature), caching)
+    return Resource(uri, definition, handler_of(fn, signature), caching, access=access)
 
 
 def define_resource(
@@ -304,6 +309,7 @@ def template_from_function(
     complete: Mapping[str, Source] | None = None,
     verbatim: Sequence[str] = (),
     members: Callable[[], Sequence[wire.Resource]] | None = None,
+    access: Access | None = None,
 ) -> ResourceTemplate:
     """Make a resource template of any callable.
 
@@ -314,7 +320,7 @@ def template_from_function(
         complete: the sources of suggested values, by variable: a function, a list, an Enum.
         verbatim: variables whose values may hold `..` or an absolute path.
         members: returns the resources to list.
-        context_type, name, title, description, annotations, icons, meta, caching: as of
+        context_type, name, title, description, annotations, icons, meta, caching, access: as of
             `resource_from_function`.
 
     Raises:
@@ -334,6 +340,7 @@ def template_from_function(
         verbatim=verbatim,
         members=members,
     )
+    verbatim = tuple(verbatim)
     template = UriTemplate(uri_template)
     signature = read_signature(fn, context_type, kind="resource template")
     refuse_nothing(signature, label, "the contents of the resource: text, bytes or data")
@@ -368,6 +375,7 @@ def template_from_function(
         _template=template,
         _reader=reader,
         _verbatim=frozenset(verbatim),
+        access=access,
     )
 
 

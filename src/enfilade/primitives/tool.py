@@ -50,16 +50,22 @@ from enfilade.wire.content import Icon
 if TYPE_CHECKING:
     import logging
 
+    from enfilade.primitives import access as _access, other_frameworks as _other_frameworks
+    from enfilade.primitives.access import Access, Visible
+    from enfilade.primitives.limits.call_limits import CallLimits
+    from enfilade.primitives.limits.result_budget import ResultBudget
     from enfilade.primitives.schema import explicit_schema as _explicit_schema, references as _references
     from enfilade.primitives.schema.explicit_schema import ExplicitSchemaReader
     from enfilade.primitives.values import arguments as _arguments, structured_output as _structured
     from enfilade.primitives.values.arguments import ArgumentReader, RawArguments
     from enfilade.primitives.values.results import ResultWriter
 else:  # they import pydantic, which takes long to load; logging is for errors only
+    _access = LazyModule("enfilade.primitives.access")
     _arguments = LazyModule("enfilade.primitives.values.arguments")
     _explicit_schema = LazyModule("enfilade.primitives.schema.explicit_schema")
     _references = LazyModule("enfilade.primitives.schema.references")
     _structured = LazyModule("enfilade.primitives.values.structured_output")
+    _other_frameworks = LazyModule("enfilade.primitives.other_frameworks")
     logging = LazyModule("logging")
 
 
@@ -70,11 +76,23 @@ class Tool(Handler, frozen=True, eq=False):
         name: the name as listed.
         secrets: the names of the secrets that it can read.
         timeout: seconds that a call may take; None for no limit of its own.
+        middleware: around its calls, outermost first.
+        is_plain: whether it has neither secrets, nor limits, nor middleware.
+        access: who may see and call it; None for everybody.
+        limits: how many calls of it there may be; None for any number.
+        budget: how large its results may be; None if it does not say.
+        audit: how much of its arguments an audit records; None for what the app says.
     """
 
     name: str
     secrets: tuple[str, ...]
     timeout: float | None
+    middleware: tuple[Callable[..., Any], ...]
+    is_plain: bool
+    access: Access | None
+    limits: CallLimits | None
+    budget: ResultBudget | None
+    audit: str | None
     _reader: ArgumentReader | ExplicitSchemaReader
     _writer: ResultWriter
     _define: Callable[[], wire.Tool]
@@ -134,7 +152,13 @@ def tool_from_function(
     structured_output: bool | None = None,
     requires_secrets: Iterable[str] = (),
     timeout: float | None = None,
+    middleware: Iterable[Callable[..., Any]] = (),
+    requires_scopes: Iterable[str] = (),
+    visible: Visible | None = None,
+    audit: str | None = None,
     schema_refs: bool = False,
+    limits: CallLimits | None = None,
+    budget: ResultBudget | None = None,
 ) -> Tool:
     """Make a tool of any callable.
 
@@ -155,7 +179,13 @@ def tool_from_function(
         structured_output: False for results without structured content, True to insist on an output schema.
         requires_secrets: names of the secrets that its calls can read.
         timeout: seconds that a call may take.
+        middleware: around its calls alone, `async def mw(request, call_next)`, outermost first.
+        requires_scopes: what its callers must be allowed.
+        visible: whether it is there for a caller.
+        audit: how much of its arguments an audit records: `all`, `names` or `none`; None for what the app says.
         schema_refs: leave the references in derived schemas, in place of writing out what they refer to.
+        limits: how many calls of it there may be.
+        budget: how large its results may be.
 
     Raises:
         TypeError: the function cannot be a tool; names the parameter and says what to do.
@@ -179,11 +209,17 @@ def tool_from_function(
     )
     if timeout is not None and not 0 < timeout < math.inf:
         raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}; leave it out for no limit")
+    if timeout is not None and not isinstance(timeout, (int, float)):
+        timeout = float(timeout)  # of a Decimal, which cannot be added to the time of a clock
     if additional_properties and input_schema is not None:
         raise ValueError(
             "input_schema says itself whether a call may have additionalProperties; leave the option out"
         )
+    around = tuple(_other_frameworks.read_middleware(middleware)) if middleware else ()
+    if audit not in (None, "all", "names", "none"):
+        raise ValueError(f"audit is 'all', 'names' or 'none', not {audit!r}")
     tool_name = _name_of(fn, name)
+    is_open = requires_scopes == () and visible is None
     signature = read_signature(fn, context_type, allow_extra=input_schema is not None)
     published = documented_names(signature, published=input_schema is None)
     docstring = read_docstring(docstring_of(fn), published)
@@ -203,6 +239,7 @@ def tool_from_function(
         meta=dict(meta) if meta else UNSET,
     )
     check_sendable(_preview(outline, reader, writer, docstring, signature), label)
+    secrets = secret_names(requires_secrets)
     return Tool(
         name=tool_name,
         fn=fn,
@@ -211,8 +248,14 @@ def tool_from_function(
         contexts=signature.contexts,
         dependencies=signature.dependencies,
         positional=signature.positional,
-        secrets=secret_names(requires_secrets),
+        secrets=secrets,
         timeout=timeout,
+        middleware=around,
+        is_plain=timeout is None and limits is None and budget is None and not secrets and not around,
+        access=None if is_open else _access.read_access(label, requires_scopes, visible),
+        limits=limits,
+        budget=budget,
+        audit=audit,
         _reader=reader,
         _writer=writer,
         _define=cache(

@@ -1,7 +1,8 @@
-"""Methods of a context under the names of `arcade-mcp-server`, for tools that were written for it.
+"""Methods of a context under the names of `arcade-mcp-server` and FastMCP, for tools that were written for them.
 
-`context.ui.elicit(…)` is `ctx.elicit(…)`, and so on; `docs/spellings.md` has the table. Nothing is decided here.
-Easy to get wrong: the return values differ too, such as the bare content of a sampling.
+`context.ui.elicit(…)` is `ctx.elicit(…)`, and so on; `docs/spellings.md` has the table of Arcade's. Of FastMCP
+there are the methods about state. Nothing is decided here. Easy to get wrong: the return values differ too,
+such as the bare content of a sampling.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
-from enfilade.serving.notifications import DONE, AwaitableSend, to_await
+from enfilade.serving.awaitables import DONE, AwaitableSend, to_await
 from enfilade.serving.subscriptions import PROMPTS, RESOURCES, TOOLS, Change
 from enfilade.wire.tools import CallToolResult
 
 if TYPE_CHECKING:
+    from enfilade.serving.callers.state import State
     from enfilade.serving.channel import Peer
     from enfilade.serving.client_requests.ask import Elicited, Messages
-    from enfilade.wire.sampling import (
+    from enfilade.wire.client_requests import (
         CreateMessageResult,
         ModelPreferences,
         SamplingMessageContentBlock,
@@ -33,6 +35,10 @@ class ContextMethods(Protocol):
 
     @property
     def peer(self) -> Peer: ...
+    @property
+    def state(self) -> State: ...
+    @property
+    def request_data(self) -> dict[str, Any]: ...
     def secret(self, name: str, /) -> str: ...
     def announce(self, change: Change, /) -> object: ...
     def elicit(
@@ -64,11 +70,6 @@ class ArcadeNames:
         """Notifications of changed lists; the server sends them itself when an entry is added or removed."""
         return Notifications(self._context.announce)
 
-    @property
-    def user_id(self) -> str | None:
-        """The authenticated user: `peer.principal`."""
-        return self._context.peer.principal
-
     def get_secret(self, key: str) -> str:
         """Return a secret: `secret`."""
         return self._context.secret(key)
@@ -78,12 +79,52 @@ class ArcadeNames:
         return cast("ContextMethods", self)
 
 
-#: The field of a result, below the property of `RawResult`.
+class StateNames:
+    """Members of `Context` under FastMCP's names: values that are kept for the caller, and data of this
+    request."""
+
+    __slots__ = ()
+
+    @to_await("ctx.get_state")
+    async def get_state(self, key: str) -> Any:
+        """Return data of this request, or else a value that is kept for the caller: `state.get`."""
+        context = cast("ContextMethods", self)
+        data = context.request_data
+        return data[key] if key in data else await context.state.get(key)
+
+    @to_await("ctx.set_state")
+    async def set_state(self, key: str, value: Any, *, serializable: bool = True) -> None:
+        """Keep a value for the caller: `state.set`.
+
+        Args:
+            key: a text of 1 to 256 characters.
+            value: JSON, unless it is for this request.
+            serializable: False to keep any object, for this request alone: `request_data[key]`.
+        """
+        context = cast("ContextMethods", self)
+        if serializable:
+            context.request_data.pop(key, None)
+            await context.state.set(key, value)
+        else:
+            context.request_data[key] = value
+
+    @to_await("ctx.delete_state")
+    async def delete_state(self, key: str) -> None:
+        """Delete a value of this request, and the one that is kept for the caller: `state.delete`."""
+        context = cast("ContextMethods", self)
+        if key in context.request_data:
+            del context.request_data[key]
+        else:
+            await context.state.delete(key)
+
+
+#: The fields of a result, below the properties of `RawResult`.
 _DATA: Any = vars(CallToolResult)["structured_content"]
+_META: Any = CallToolResult.meta
 
 
 class RawResult(CallToolResult):
-    """The result of `ctx.tools.call_raw`: structured content as Python values, and Arcade's names.
+    """The result of `ctx.tools.call_raw`: structured content and `meta` as Python values, and Arcade's names.
 
     A tool may return it as its own result; the field tells data that is null from no data.
     """
@@ -99,6 +140,16 @@ class RawResult(CallToolResult):
         @structured_content.setter
         def structured_content(self, data: Any) -> None:
             _DATA.__set__(self, data)
+
+        @property
+        def meta(self) -> dict[str, Any] | None:
+            """The `_meta` of the result; None if there is none."""
+            meta = _META.__get__(self)
+            return None if meta is UNSET else meta
+
+        @meta.setter
+        def meta(self, meta: dict[str, Any] | UnsetType) -> None:
+            _META.__set__(self, meta)
 
     @property
     def isError(self) -> bool:  # noqa: N802 - as MCP and Arcade spell it

@@ -16,21 +16,22 @@ from msgspec import UNSET, Raw
 from enfilade.primitives.errors import EnfiladeError, PromptError, ResourceError, ResourceNotFound, ToolError
 from enfilade.primitives.values.json_encoding import json_bytes
 from enfilade.serving.arcade_compat import RawResult
+from enfilade.serving.awaitables import to_await
 from enfilade.serving.channel import Channel
-from enfilade.serving.notifications import to_await
 from enfilade.serving.request import Request
 from enfilade.startup.lazy import LazyModule
+from enfilade.wire.client_requests import Root
 from enfilade.wire.content import TextContent
-from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, RpcError
 from enfilade.wire.message import Message
 from enfilade.wire.prompts import GetPromptRequestParams, GetPromptResult
 from enfilade.wire.resources import NotFoundError, ReadResourceRequestParams, ReadResourceResult
-from enfilade.wire.roots import Root
 from enfilade.wire.tools import CallToolRequestParams, CallToolResult
 
 if TYPE_CHECKING:
     from enfilade.primitives.tool import Tool as Handled
     from enfilade.primitives.values import results as _content
+    from enfilade.serving.callers.state_records import StateStore
     from enfilade.serving.client_requests import ask as asking
     from enfilade.serving.dispatcher import Dispatcher
     from enfilade.wire.prompts import Prompt
@@ -51,13 +52,14 @@ R = TypeVar("R", bound=Message)
 
 
 class ServerAccess(msgspec.Struct, frozen=True):
-    """The server for its own handlers: a tool by its name, and definitions in listed order."""
+    """The server for its own handlers: a tool by its name, lists of callers, and their state."""
 
     dispatcher: Dispatcher
     tool: Callable[[str], Handled | None]
-    tools: Callable[[], Sequence[Tool]]
-    resources: Callable[[], Sequence[Resource]]
-    prompts: Callable[[], Sequence[Prompt]]
+    tools: Callable[[Request], Sequence[Tool]]
+    resources: Callable[[Request], Sequence[Resource]]
+    prompts: Callable[[Request], Sequence[Prompt]]
+    state: Callable[[], StateStore]
 
     async def call(self, parent: Request, method: str, params: Message, kind: type[R]) -> R:
         """Make a request as a child of another.
@@ -107,8 +109,8 @@ class ToolCalls(_ServerCalls):
     __slots__ = ()
 
     def list(self) -> Sequence[Tool]:
-        """Return the definitions of the server's tools, in listed order."""
-        return self._server.tools()
+        """Return the definitions of the server's tools that the caller sees, in listed order."""
+        return self._server.tools(self._request)
 
     @to_await("ctx.tools.call", usage=_TOOL_ARGUMENTS)
     async def call(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
@@ -137,8 +139,9 @@ class ToolCalls(_ServerCalls):
         """Call a tool by its listed or qualified name, and return its result as a client would get it.
 
         Returns:
-            The result, with `structured_content` as Python has it. One with `is_error` is returned, not raised;
-            so is what a client would get as a protocol error, such as that there is no such tool (P7).
+            The result, with `structured_content` and `meta` as Python has them, None if there is none. One with
+            `is_error` is returned, not raised; so is what a client would get as a protocol error, such as that
+            there is no such tool (P7).
 
         Raises:
             ToolError: calls are nested too deep.
@@ -149,7 +152,9 @@ class ToolCalls(_ServerCalls):
         if problem := _fault_of(arguments):
             text = TextContent(text=f'Invalid arguments for tool "{name}": {problem}')
             return CallToolResult(content=[text], is_error=True)
-        params = CallToolRequestParams(name=name, arguments=Raw(json_bytes(dict(arguments or {}))))
+        params = CallToolRequestParams(
+            name=name, arguments=Raw(json_bytes(dict(arguments or {}), "The arguments"))
+        )
         try:
             return await self._server.call(self._request, "tools/call", params, CallToolResult)
         except RpcError as error:
@@ -164,8 +169,8 @@ class ResourceReads(_ServerCalls):
     __slots__ = ()
 
     def list(self) -> Sequence[Resource]:
-        """Return the definitions of the server's resources, in listed order; files are looked up."""
-        return self._server.resources()
+        """Return the definitions of the server's resources that the caller sees, in order; looks up files."""
+        return self._server.resources(self._request)
 
     @to_await("ctx.resources.list_roots")
     async def list_roots(self, timeout: float | None = None) -> Sequence[Root]:
@@ -197,8 +202,8 @@ class PromptGets(_ServerCalls):
     __slots__ = ()
 
     def list(self) -> Sequence[Prompt]:
-        """Return the definitions of the server's prompts, in listed order."""
-        return self._server.prompts()
+        """Return the definitions of the server's prompts that the caller sees, in listed order."""
+        return self._server.prompts(self._request)
 
     @to_await("ctx.prompts.get", usage=_PROMPT_ARGUMENTS)
     async def get(self, name: str, arguments: Mapping[str, Any] | None = None) -> GetPromptResult:
@@ -238,5 +243,5 @@ def _text_in(result: CallToolResult) -> str | None:
 
 def _as_raised(error: RpcError, kind: type[EnfiladeError]) -> Exception:
     """Return the exception that a handler gets for an error; with its text, if that was meant for clients."""
-    refused = error.code == INVALID_PARAMS and error.status is None
+    refused = error.code in (INVALID_PARAMS, INVALID_REQUEST) and error.status is None
     return kind(error.message) if refused or isinstance(error.__cause__, EnfiladeError) else error

@@ -1,4 +1,4 @@
-"""A request's client: who it is, where its messages go, its session, and how it is asked.
+"""A request's client: who it is, where its messages go, its session, how it is asked, and the errors of asking.
 
 A `Peer` is shared by the requests of a session and never changes. The transport makes a `Channel` for each
 request; its members are protocols, because `serving/` knows no transport. Easy to get wrong: a transport that
@@ -6,14 +6,15 @@ sets no asker. `NO_ASKER` is the default, and refuses every question.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from msgspec import Raw
 
-from enfilade.serving.client_requests.errors import CannotAskError
-from enfilade.wire.jsonrpc import RpcError
+from enfilade.primitives.errors import AnswerError, ToolError
+from enfilade.wire.jsonrpc import INVALID_PARAMS, MISSING_CLIENT_CAPABILITY, RpcError
 from enfilade.wire.lifecycle import ClientCapabilities, Implementation
 from enfilade.wire.message import Message
 from enfilade.wire.notifications import LoggingLevel
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from enfilade.primitives.questions.input_required import InputRequired
     from enfilade.primitives.questions.question import Question
     from enfilade.serving.client_requests.request_state import HandlerMemo
+    from enfilade.serving.principal import Principal
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +33,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
         revision: protocol revision its messages follow, a date string.
         client_info: what the client says it is; None if it does not say. Never base security on it.
         capabilities: what the client declared it can do.
-        principal: who the host authenticated, or None.
+        principal: the key of who calls (`Principal.key`), to which the session is bound; None if that is unknown.
         session_id: the session's own id (not the token that carries it); None without a session.
     """
 
@@ -65,6 +67,10 @@ class Outlet(Protocol):
         """
         ...
 
+    def note_scopes(self, scopes: Iterable[str]) -> None:
+        """Remember that what is sent from now on was made for a caller with these scopes."""
+        ...
+
     @property
     def is_congested(self) -> bool:
         """Whether a sender that can wait should wait."""
@@ -87,6 +93,9 @@ class NullOutlet:
 
     def close_connection(self, retry: float | None) -> bool:
         return False
+
+    def note_scopes(self, scopes: Iterable[str]) -> None:
+        return
 
 
 NOWHERE = NullOutlet()
@@ -114,6 +123,54 @@ class SessionSettings(Protocol):
     async def unwatch(self, uri: str) -> None:
         """Stop notifying the client of a resource."""
         ...
+
+
+# -- questions to the client -----------------------------------------------------------------------------------
+#
+# The errors are `ToolError`s: a handler may catch them, and the client reads the message of one that it does not.
+
+
+class MissingCapabilityError(ToolError):
+    """The client did not declare a capability that the handler needs, so it is not asked (R-289, R-303).
+
+    Args:
+        required: the missing capability, in the shape of client capabilities: `{"elicitation": {"url": {}}}`.
+    """
+
+    def __init__(self, required: dict[str, Any]) -> None:
+        self.required = required
+        super().__init__(f"This needs a client with the capability {', '.join(_flat(required))}")
+
+    def as_rpc(self) -> RpcError:
+        """Return the error of the protocol (R-290)."""
+        return RpcError(MISSING_CLIENT_CAPABILITY, self.message, {"requiredCapabilities": self.required})
+
+
+def _flat(required: dict[str, Any]) -> list[str]:
+    return [
+        f"{name}.{feature}" if feature else name
+        for name, features in required.items()
+        for feature in (features or [""])
+    ]
+
+
+def protocol_error(error: MissingCapabilityError | AnswerError) -> RpcError:
+    """Return the error of a request that itself carries the fault (R-290, R-298)."""
+    if isinstance(error, MissingCapabilityError):
+        return error.as_rpc()
+    return RpcError(INVALID_PARAMS, f"Invalid params: {error.message}", status=400)
+
+
+class ClientRefusedError(ToolError):
+    """The client answered a question with an error, such as a user's refusal to sample (R-553)."""
+
+
+class AskTimeoutError(ToolError):
+    """The client did not answer in time."""
+
+
+class CannotAskError(ToolError):
+    """There is no way to ask this client: no session, plain JSON, or a revision without such questions."""
 
 
 class Round(Protocol):
@@ -169,12 +226,8 @@ class Asker(Protocol):
         """Return what the handler of a request remembers between its runs."""
         ...
 
-    def begin_side_effect(self, request: Any) -> None:
-        """Keep the round from ending until `end_side_effect`."""
-        ...
-
-    def end_side_effect(self, request: Any) -> None:
-        """Allow the round to end again."""
+    def side_effect(self, request: Any) -> AbstractContextManager[None]:
+        """Keep the round from ending during a side effect that must happen only once."""
         ...
 
     def is_protocol_error(self, error: BaseException) -> bool:
@@ -206,11 +259,9 @@ class NoAsker:
         memo: HandlerMemo = asking.memo
         return memo
 
-    def begin_side_effect(self, request: Any) -> None:
+    def side_effect(self, request: Any) -> AbstractContextManager[None]:
         """Do nothing: there are no rounds."""
-
-    def end_side_effect(self, request: Any) -> None:
-        """Do nothing: there are no rounds."""
+        return nullcontext()
 
     def is_protocol_error(self, error: BaseException) -> bool:
         """Return False: every error is the handler's."""
@@ -244,6 +295,45 @@ class InFlightTable(Protocol):
         ...
 
 
+class HttpHead(Protocol):
+    """What a handler can see of the HTTP request that brought a message."""
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """The headers as they came, names in lower case."""
+        ...
+
+    @property
+    def client(self) -> tuple[str, int | None] | None:
+        """Address and port of the client, behind trusted proxies; None if they are not known."""
+        ...
+
+    @property
+    def scope(self) -> MutableMapping[str, Any]:
+        """What the host knows of the request, such as its URL."""
+        ...
+
+    @property
+    def principal(self) -> "Principal | None":
+        """Who sends it; None if that is unknown."""
+        ...
+
+
+class OpenRecord(Protocol):
+    """The record of a request in progress; `observation/record.py` has it."""
+
+    questions: int
+    bytes_out: int
+
+    def settle(self, error: RpcError | None) -> None:
+        """Note an outcome that is no result: an error, or None for a request that gets no answer."""
+        ...
+
+    def close(self) -> None:
+        """Give it to its observers, unless that was done."""
+        ...
+
+
 class Channel(msgspec.Struct, eq=False, kw_only=True):
     """The connection of a request with its client; made by the transport.
 
@@ -253,6 +343,10 @@ class Channel(msgspec.Struct, eq=False, kw_only=True):
         session: the settings of its session; None without a session.
         asker: asks its client.
         param_headers: HTTP headers, which must agree with the arguments of some tools; None without HTTP.
+        http: the HTTP request that brought it; None over stdio.
+        principal: who calls, where no HTTP request says so; None if that is unknown.
+        local_scopes: what the client of a pipe may do, who is no principal; None for any other.
+        lists_all: whether lists hide nothing from it, as for an author who checks the whole server.
         in_flight: where it is found by its id once it has suspended; None if it need not be found.
         external_cancellations: how many cancellations of its task came from outside of its handler; None if the
             transport does not know, so that all of them count.
@@ -267,6 +361,10 @@ class Channel(msgspec.Struct, eq=False, kw_only=True):
     session: SessionSettings | None = None
     asker: Asker = NO_ASKER
     param_headers: Mapping[bytes, bytes] | None = None
+    http: HttpHead | None = None
+    principal: "Principal | None" = None
+    local_scopes: frozenset[str] | None = None
+    lists_all: bool = False
     in_flight: InFlightTable | None = None
     external_cancellations: int | None = None
     on_overdue: "Callable[[Outcome], None] | None" = None

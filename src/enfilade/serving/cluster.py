@@ -20,15 +20,18 @@ import asyncio
 import contextlib
 import logging
 import os
+import platform
 import secrets
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from enfilade.serving.failures import LimitedLog
-from enfilade.state.process_identity import is_gone, process_namespace
 from enfilade.state.store import Store, StoreError
 from enfilade.state.tokens import Agreement, Seal
 from enfilade.timings import Timings
@@ -80,6 +83,11 @@ class WorkerChannel:
         self._renewing: asyncio.Task[None] | None = None
         self._missing_since: dict[str, float] = {}
         self._is_subscribed = False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it takes part: it has begun, and renews its lease. Alone, it always does."""
+        return not self.shared or (self._renewing is not None and not self._renewing.done())
 
     def on(self, kind: str, callback: Callback) -> None:
         """Set the callback for messages of one kind from other workers, called in the event loop."""
@@ -370,3 +378,37 @@ def _report(emptied: bool, agreement: Agreement, ended: int) -> None:
         log.warning(
             "another worker made a secret of its own while the store was empty; tokens of both are accepted now"
         )
+
+
+# -- whether another process on the same machine is still running ------------------------------------------------
+#
+# A process id is unique per machine, boot and (on Linux) PID namespace only, so all of these are part of
+# `process_namespace`; where it cannot be determined, no process is said to be gone.
+
+
+@cache
+def process_namespace() -> str:
+    """Return a text that two processes share if and only if they see each other's process ids; "" if unknown."""
+    parts = [sys.platform, platform.node()]
+    if sys.platform == "linux":
+        for file in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+            try:
+                parts.append(os.readlink(file) if file.endswith("pid") else Path(file).read_text().strip())
+            except OSError:
+                return ""
+    return "|".join(parts)
+
+
+def is_gone(namespace: str, pid: int) -> bool:
+    """Whether a process has certainly ended; False if that cannot be determined."""
+    if sys.platform == "win32" or not namespace or namespace != process_namespace():
+        return False  # on Windows os.kill() ends a process instead of probing it
+    if pid == os.getpid():
+        return True  # an earlier process with the same id
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -16,26 +16,29 @@ from msgspec import UNSET
 
 from enfilade.primitives.foreign_names import CONTEXT_ATTRIBUTES
 from enfilade.primitives.other_frameworks import advice_on_arguments, advice_on_attributes
-from enfilade.serving.arcade_compat import ArcadeNames
-from enfilade.serving.client_requests.errors import MissingCapabilityError
-from enfilade.serving.notifications import ClientLog, Progress, to_await
+from enfilade.serving.arcade_compat import ArcadeNames, StateNames
+from enfilade.serving.awaitables import to_await
+from enfilade.serving.channel import MissingCapabilityError
+from enfilade.serving.notifications import ClientLog, Progress
 from enfilade.serving.secrets import NO_SECRETS, Secrets
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm, TypeVar
 
-    from enfilade.primitives.questions.choices import Choices
+    from enfilade.primitives.questions import Choices, question as _question
     from enfilade.primitives.questions.input_required import InputResponses
-    from enfilade.primitives.questions.question import Elicited, Messages, SpecialForm
+    from enfilade.primitives.questions.question import Elicited, Messages, Question, SpecialForm
     from enfilade.serving import chaining
+    from enfilade.serving.callers import state as _state
+    from enfilade.serving.callers.http_request import HttpRequest
     from enfilade.serving.channel import Peer
-    from enfilade.serving.client_requests import ask as asking, returned
+    from enfilade.serving.client_requests import ask as asking
+    from enfilade.serving.principal import Principal
     from enfilade.serving.request import Request
     from enfilade.serving.subscriptions import Change
+    from enfilade.wire.client_requests import CreateMessageResult, ModelPreferences, Root, ToolChoice
     from enfilade.wire.jsonrpc import RequestId
-    from enfilade.wire.roots import Root
-    from enfilade.wire.sampling import CreateMessageResult, ModelPreferences, ToolChoice
     from enfilade.wire.tools import Tool
 
     T = TypeVar("T")
@@ -46,13 +49,14 @@ else:
     from typing import TypeVar
 
     LifespanT = TypeVar("LifespanT")  # a default needs a module more, and only type checkers read it
+    _question = LazyModule("enfilade.primitives.questions.question")
     asking = LazyModule("enfilade.serving.client_requests.ask")
     chaining = LazyModule("enfilade.serving.chaining")
-    returned = LazyModule("enfilade.serving.client_requests.returned")
+    _state = LazyModule("enfilade.serving.callers.state")
 
 
 @advice_on_attributes(CONTEXT_ATTRIBUTES)
-class Context(ArcadeNames, Generic[LifespanT]):
+class Context(ArcadeNames, StateNames, Generic[LifespanT]):
     """One call, as its handler sees it.
 
     Ask for it by annotation, under any parameter name: `async def work(steps: int, ctx: Context) -> str`. Type
@@ -83,6 +87,17 @@ class Context(ArcadeNames, Generic[LifespanT]):
         return self._request.peer
 
     @property
+    def principal(self) -> Principal | None:
+        """Who calls: by a token, an API key, or as the host says; None if that is unknown."""
+        return self._request.principal
+
+    @property
+    def user_id(self) -> str | None:
+        """The subject of the principal, which is unique together with its issuer; None if nobody is known."""
+        principal = self.principal
+        return None if principal is None else principal.subject
+
+    @property
     def session_id(self) -> str | None:
         """The session's id, or None without a session."""
         return self._request.peer.session_id
@@ -98,9 +113,19 @@ class Context(ArcadeNames, Generic[LifespanT]):
         return self._lifespan
 
     @property
-    def state(self) -> dict[str, Any]:
-        """Data of middleware on this request."""
+    def state(self) -> _state.State:
+        """Values that are kept for the caller from one call to the next."""
+        return _state.State(self._request, self._server.state)
+
+    @property
+    def request_data(self) -> dict[str, Any]:
+        """Data of middleware on this request: its `request.state`."""
         return self._request.state
+
+    @property
+    def http(self) -> HttpRequest | None:
+        """Headers, address and URL of the caller's HTTP request; None without HTTP."""
+        return self._request.http
 
     @property
     def cancelled(self) -> bool:
@@ -225,10 +250,8 @@ class Context(ArcadeNames, Generic[LifespanT]):
             AnswerError: the answer does not fit the type.
             AskTimeoutError, ClientRefusedError, CannotAskError: there is no answer.
         """
-        answer: Elicited[Any] = await asking.elicit(
-            self._request, message, response_type, key=key, timeout=timeout
-        )
-        return answer
+        question: Question[Elicited[Any]] = _question.elicitation(message, response_type)
+        return await asking.ask(self._request, question, key=key, timeout=timeout)
 
     @to_await("ctx.elicit_url")
     async def elicit_url(
@@ -244,7 +267,8 @@ class Context(ArcadeNames, Generic[LifespanT]):
 
         The other errors are those of `elicit`.
         """
-        return await asking.elicit_url(self._request, message, url, key=key, timeout=timeout)
+        question = _question.url_elicitation(message, url)
+        return await asking.ask(self._request, question, key=key, timeout=timeout)
 
     @advice_on_arguments("sample")
     @to_await("ctx.sample")
@@ -278,8 +302,7 @@ class Context(ArcadeNames, Generic[LifespanT]):
 
         The errors are those of `elicit`.
         """
-        return await asking.sample(
-            self._request,
+        question = _question.sampling(
             messages,
             max_tokens=max_tokens,
             system_prompt=system_prompt,
@@ -290,17 +313,17 @@ class Context(ArcadeNames, Generic[LifespanT]):
             metadata=metadata,
             tools=tools,
             tool_choice=tool_choice,
-            key=key,
-            timeout=timeout,
         )
+        return await asking.ask(self._request, question, key=key, timeout=timeout)
 
     @to_await("ctx.roots")
     async def roots(self, *, key: str | None = None, timeout: float | None = None) -> list[Root]:
-        """Return the directories and files that the user has opened for servers, as `file://` URIs.
+        """Return the directories and files that the user has opened for servers.
 
+        Their URIs should be `file://` URIs, as the protocol says; what the client sends is not checked.
         The errors are those of `elicit`.
         """
-        return await asking.roots(self._request, key=key, timeout=timeout)
+        return await asking.ask(self._request, _question.roots(), key=key, timeout=timeout)
 
     @overload
     async def once(self, key: str, fn: Callable[[], Awaitable[J]]) -> J: ...
@@ -326,12 +349,12 @@ class Context(ArcadeNames, Generic[LifespanT]):
     @property
     def input_responses(self) -> InputResponses:
         """The answers to the `InputRequired` that the previous run returned; empty in the first run."""
-        return returned.responses_of(self._request)
+        return asking.responses_of(self._request)
 
     @property
     def input_state(self) -> Any:
         """The `state` of that `InputRequired`; None in the first run."""
-        return returned.state_of(self._request)
+        return asking.state_of(self._request)
 
     def require_capability(self, name: str) -> None:
         """Refuse the call unless the client declared a capability, such as `sampling` or `roots`.

@@ -57,14 +57,7 @@ class Overrides:
 async def open_dependencies(
     providers: Iterable[tuple[str, Provider]], context: "Context | None", lane: Lane, overrides: Overrides
 ) -> AsyncIterator[dict[str, Any]]:
-    """Yield the values of dependencies by parameter name, and clean up after them at the end.
-
-    Args:
-        providers: by parameter name.
-        context: for providers that take it.
-        lane: the thread for plain `def` functions.
-        overrides: replacements of providers.
-    """
+    """Yield the values of dependencies by parameter name, and clean up after them at the end."""
     async with AsyncExitStack() as stack:
         values = _DependencyValues(stack, lane, overrides, context)
         yield {name: await values.value_of(provider) for name, provider in providers}

@@ -1,4 +1,4 @@
-"""Dispatches a method to its handler, through the middleware, and encodes the result.
+"""Dispatches a method to its handler, through the middleware, and encodes the result; `initialize` and its kin.
 
 The table has the methods of each revision; a method that is not in it is neither served nor advertised (R-213).
 Middleware is chained once, when the server starts; without any, a request goes straight to its handler.
@@ -11,36 +11,65 @@ sent as it is; any other exception is logged under an id, and the client reads t
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from enfilade.primitives.errors import AnswerError
-from enfilade.serving.channel import Round
-from enfilade.serving.client_requests.errors import MissingCapabilityError, protocol_error
+from enfilade.primitives.schema.signature import raw_name
+from enfilade.primitives.values.json_encoding import json_bytes
+from enfilade.serving.callers.access import AccessPolicy, Caller
+from enfilade.serving.channel import MissingCapabilityError, Round, protocol_error
 from enfilade.serving.client_requests.request_state import RequestStateCodec
 from enfilade.serving.client_requests.stateless import StatelessAsker
 from enfilade.serving.failures import ends_more, is_failure, masked, single_error, with_client_errors
 from enfilade.serving.request import Request
 from enfilade.serving.subscriptions import Changes
-from enfilade.wire.jsonrpc import (
-    RpcError,
-    encode_error,
-    encode_result,
+from enfilade.wire.jsonrpc import METHOD_NOT_FOUND, RpcError, encode_error, encode_result
+from enfilade.wire.lifecycle import (
+    SERVER_INFO,
+    DiscoverResult,
+    Implementation,
+    InitializeResult,
+    PromptsCapability,
+    ResourcesCapability,
+    ServerCapabilities,
+    ToolsCapability,
 )
-from enfilade.wire.lifecycle import SERVER_INFO, Implementation
-from enfilade.wire.message import Message, Result
+from enfilade.wire.message import EmptyResult, Message, Result
 from enfilade.wire.projection import encode
-from enfilade.wire.requests import EMPTY_LISTS, METHODS
-from enfilade.wire.revisions import ALL, LATEST_STATELESS, NAMES_SERVER_IN_RESULTS
+from enfilade.wire.revision_tables import EMPTY_LISTS, METHODS
+from enfilade.wire.revisions import ALL, LATEST_STATELESS, NAMES_SERVER_IN_RESULTS, STATELESS
+
+if TYPE_CHECKING:
+    from enfilade.serving.observation.observer import Observation
 
 MethodHandler = Callable[[Request], Awaitable[Message]]
 Middleware = Callable[[Request, MethodHandler], Awaitable[Message]]
 
 #: Returns the prepared bytes of a result, or None if the request needs its handler.
 Ready = Callable[[Request], bytes | None]
+
+#: Raises the error of a caller without the scopes of what a request names; what takes long is awaited.
+Check = Callable[[Request], Awaitable[None] | None]
+
+
+#: The class of the result of each method whose result has members, for errors.
+RESULT_NAMES: Final = {
+    "initialize": "InitializeResult",
+    "server/discover": "DiscoverResult",
+    "tools/list": "ListToolsResult",
+    "tools/call": "CallToolResult",
+    "resources/list": "ListResourcesResult",
+    "resources/templates/list": "ListResourceTemplatesResult",
+    "resources/read": "ReadResourceResult",
+    "prompts/list": "ListPromptsResult",
+    "prompts/get": "GetPromptResult",
+    "completion/complete": "CompleteResult",
+}
 
 
 class Dispatcher:
@@ -52,6 +81,11 @@ class Dispatcher:
             that tools make by chaining.
         state_codec: seals the record of a stateless call, for the client to carry.
         changes: the changes that transports send to their clients.
+        access: who may see and use what.
+
+    Attributes:
+        observation: makes records of requests, for transports as well; None if nobody observes them.
+        audiences: by method, whether anything is there for a caller; transports ask `hides` for these.
     """
 
     def __init__(
@@ -61,22 +95,28 @@ class Dispatcher:
         *,
         state_codec: RequestStateCodec,
         changes: Changes,
+        access: AccessPolicy | None = None,
     ) -> None:
         self.server_info = server_info
         #: Asks the clients of stateless requests, by ending the round.
         self.stateless_asker: Final = StatelessAsker(state_codec)
         state_codec.render = self.render
         self.changes = changes
+        self.observation: Observation | None = None
+        self.access: Final = access or AccessPolicy()
         self._middleware = tuple(middleware)
         self._handlers: dict[str, MethodHandler] = {}
         self._ready: dict[str, Ready] = {}
-        self._methods: dict[str, frozenset[str]] = {}
         self._offered: dict[str, Callable[[], bool]] = {}
+        #: By revision, with what `_offered` has.
+        self._methods: dict[str, dict[str, Callable[[], bool] | None]] = {}
+        self._checks: dict[str, Check] = {}
+        self.audiences: Final[dict[str, Callable[[Caller], bool]]] = {}
         self._chain: MethodHandler | None = None
         for entry in reversed(self._middleware):
             self._chain = _link(entry, self._chain or self._handle)
         if self._chain is not None:
-            self._chain = with_client_errors(self._chain)
+            self._chain = self._with_checks(with_client_errors(self._chain))
         info = encode(server_info, LATEST_STATELESS)
         self._head = b'{"_meta":{"' + SERVER_INFO.encode() + b'":' + info + b"}"
 
@@ -87,27 +127,54 @@ class Dispatcher:
         ready: Ready | None = None,
         *,
         is_offered: Callable[[], bool] | None = None,
+        is_offered_to: Callable[[Caller], bool] | None = None,
+        check: Check | None = None,
     ) -> None:
         """Serve a method of the protocol, for the revisions that know it.
 
         Args:
             ready: returns prepared bytes; called first when there is no middleware.
             is_offered: whether the server has anything for the method at present; None for always.
+            is_offered_to: whether any of that is there for a caller; None for whatever `is_offered` says.
+            check: raises the error of a caller without the scopes of what a request names; called before
+                middleware, which may send something (R-613), and the handler checks again. What takes long is
+                awaited.
         """
         self._handlers[method] = handler
         if is_offered is not None:
             self._offered[method] = is_offered
+        if is_offered_to is not None:
+            self.audiences[method] = is_offered_to
+        if check is not None:
+            self._checks[method] = check
         if ready is not None and self._chain is None:
             self._ready[method] = ready
         self._methods = {
-            revision: frozenset(name for name in self._handlers if revision in METHODS[name]) for revision in ALL
+            revision: {name: self._offered.get(name) for name in self._handlers if revision in METHODS[name]}
+            for revision in ALL
         }
+
+    def observe(self, observation: "Observation") -> None:
+        """Have requests observed; called once, after all methods are registered and before the first request."""
+        self.observation = observation
+        self._chain = observation.link(self._chain or self._handle)
+        self._ready = {method: partial(_observed, observation, ready) for method, ready in self._ready.items()}
+
+    def _with_checks(self, chain: MethodHandler) -> MethodHandler:
+        async def checked(request: Request) -> Message:
+            check = self._checks.get(request.method)
+            if check is not None and request.parent is None and (rest := check(request)) is not None:
+                await rest
+            return await chain(request)
+
+        return checked
 
     def offers(self, method: str, revision: str) -> bool:
         """Whether a peer of this revision may call the method."""
-        if method not in self._methods[revision]:
+        served = self._methods[revision]
+        if method not in served:
             return False
-        is_offered = self._offered.get(method)
+        is_offered = served[method]
         return is_offered is None or is_offered()
 
     def serves(self, method: str, revision: str) -> bool:
@@ -116,10 +183,17 @@ class Dispatcher:
         In some revisions that is more than what is offered: the lists of a server that has nothing to list are
         empty there (`EMPTY_LISTS`).
         """
-        if method not in self._methods[revision]:
+        served = self._methods[revision]
+        if method not in served:
             return False
-        is_offered = self._offered.get(method)
+        is_offered = served[method]
         return is_offered is None or is_offered() or revision in EMPTY_LISTS.get(method, ())
+
+    def hides(self, method: str, caller: Caller) -> bool:
+        """Whether a method of `audiences` is as if it were not served, since nothing is there for the caller."""
+        if self.audiences[method](caller):
+            return False
+        return caller.peer.revision not in EMPTY_LISTS.get(method, ())
 
     async def dispatch(self, request: Request) -> bytes:
         """Run a client's request to its end. The transport has checked that its method is offered.
@@ -146,7 +220,10 @@ class Dispatcher:
                 if request.asking is None or (ended := _ended_round(request)) is None:
                     return self.render(result, request.peer.revision)
             # The result are the questions, whatever the handler made of its cancellation.
-            return self.render(ended.result(), request.peer.revision)
+            questions = ended.result()
+            if request.record is not None:
+                request.record.questions = len(getattr(questions, "input_requests", None) or ())
+            return self.render(questions, request.peer.revision)
         except RpcError:
             raise
         except BaseException as error:
@@ -155,7 +232,7 @@ class Dispatcher:
             failure = single_error(error)
             if isinstance(failure, MissingCapabilityError | AnswerError):
                 raise protocol_error(failure) from None
-            raise masked(error, f"{request.method} failed") from None
+            raise masked(error, f"{request.method} failed", request.failure_redaction) from None
         finally:
             request.finish()
             if request.asking is not None and request.asking.round is not None:
@@ -182,8 +259,12 @@ class Dispatcher:
             if not request.adopt_cancellation():
                 raise
         if request.cancellation is not None or error is None:
-            return request.given_up_outcome()
-        return encode_error(request.id, error), error
+            outcome = request.given_up_outcome()
+        else:
+            outcome = encode_error(request.id, error), error
+        if request.record is not None and not request.channel.is_settled:
+            request.record.settle(outcome[1])
+        return outcome
 
     async def call(self, request: Request) -> Message:
         """Run a request that a handler made, through the same middleware as a client's."""
@@ -206,17 +287,131 @@ class Dispatcher:
         return encode(msgspec.structs.replace(result, meta=merged), revision)
 
 
+def _observed(observation: "Observation", ready: Ready, request: Request) -> bytes | None:
+    prepared = ready(request)
+    if prepared is not None:
+        observation.begin(request)
+    return prepared
+
+
 def _ended_round(request: Request) -> Round | None:
     """Return the round of a request if it has ended, so that the questions are its result."""
     current = request.round
     return current if current is not None and current.has_ended else None
 
 
+def method_not_found(method: str) -> RpcError:
+    """Return the error of a method that is not served (R-213)."""
+    return RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
+
+
+# -- middleware --------------------------------------------------------------------------------------------------
+
+
+def chained(middleware: Sequence[Middleware], handler: MethodHandler) -> MethodHandler:
+    """Return a handler with middleware around it, the first outermost."""
+    for entry in reversed(middleware):
+        handler = _link(entry, handler)
+    return handler
+
+
 def _link(entry: Middleware, call_next: MethodHandler) -> MethodHandler:
+    def pass_on(request: Request) -> Awaitable[Message]:
+        if request.method == "tools/call":
+            _encode_arguments(entry, request.params)
+        return call_next(request)
+
     async def linked(request: Request) -> Message:
-        result = await entry(request, call_next)
-        if not isinstance(result, Result):
-            raise TypeError(f"middleware {entry!r} returned {type(result).__name__} where a result is due")
-        return result
+        result = await entry(request, pass_on)
+        return result if isinstance(result, Result) else _read_result(entry, request.method, result)
 
     return linked
+
+
+def _encode_arguments(entry: Middleware, params: Any) -> None:
+    """Encode the arguments of a call that middleware has assigned, for the tool's validator.
+
+    Raises:
+        TypeError: they are no dict.
+    """
+    arguments: object = params.arguments
+    if type(arguments) is Raw or arguments is UNSET:
+        return
+    if arguments is not None and not isinstance(arguments, Mapping):
+        kind = type(arguments).__name__
+        raise TypeError(f"middleware {raw_name(entry)}() set the arguments to a {kind}; assign a dict of them")
+    params.arguments = UNSET if arguments is None else Raw(json_bytes(dict(arguments), "The arguments"))
+
+
+def _read_result(entry: Middleware, method: str, value: object) -> Result:
+    """Return the result for a `ToolResult`, ours or the official SDK's, that middleware returned for a call.
+
+    Raises:
+        TypeError: it is anything else; the text names the middleware and what to return.
+    """
+    due = RESULT_NAMES.get(method, "EmptyResult")
+    if method == "tools/call":
+        from enfilade.primitives.values.results import explicit_result  # few middleware returns such a value
+
+        due += " or ToolResult"
+        if (result := explicit_result(value, None)) is not None:
+            return result
+    kind = "None" if value is None else type(value).__name__
+    raise TypeError(
+        f"middleware {raw_name(entry)}() returned {kind} for {method} where {due} is due, such as the result of "
+        "call_next(request) (see docs/middleware.md)"
+    )
+
+
+# -- the methods about the server itself -------------------------------------------------------------------------
+
+
+class Handshake:
+    """Handles `initialize`, `server/discover` and `ping`.
+
+    The handshake and the discovery advertise the same capabilities, and only those that have something for the
+    caller.
+    """
+
+    def __init__(
+        self,
+        server_info: Implementation,
+        capabilities: Callable[[Request], ServerCapabilities],
+        instructions: str | None,
+    ) -> None:
+        self._server_info = server_info
+        self._capabilities = capabilities
+        self._instructions = UNSET if instructions is None else instructions
+
+    async def initialize(self, request: Request) -> InitializeResult:
+        """Handle `initialize`, with the revision that the transport negotiated (R-109, R-301)."""
+        capabilities = self._capabilities(request)
+        return InitializeResult(
+            protocol_version=request.peer.revision,
+            capabilities=capabilities if request.channel.session is not None else _without_changes(capabilities),
+            server_info=self._server_info,
+            instructions=self._instructions,
+        )
+
+    async def discover(self, request: Request) -> DiscoverResult:
+        """Handle `server/discover`, on any transport (R-107, R-283), with the stateless revisions (R-118)."""
+        return DiscoverResult(
+            supported_versions=list(STATELESS),
+            capabilities=self._capabilities(request),
+            instructions=self._instructions,
+        )
+
+    async def ping(self, request: Request) -> EmptyResult:
+        """Handle `ping` (R-366)."""
+        return EmptyResult()
+
+
+def _without_changes(capabilities: ServerCapabilities) -> ServerCapabilities:
+    """Return the capabilities for a client without a session: it has no stream for changes."""
+    tools, prompts, resources = capabilities.tools, capabilities.prompts, capabilities.resources
+    return msgspec.structs.replace(
+        capabilities,
+        tools=tools if tools is UNSET else ToolsCapability(),
+        prompts=prompts if prompts is UNSET else PromptsCapability(),
+        resources=resources if resources is UNSET else ResourcesCapability(),
+    )

@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from enfilade.primitives.errors import ReturnedValueError, ToolError
 from enfilade.primitives.handler import Handler
 from enfilade.primitives.questions.input_required import InputRequired
+from enfilade.serving.awaitables import refuse_not_awaited
 from enfilade.serving.channel import Outcome
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides, open_dependencies
 from enfilade.serving.failures import log_safely, too_long
-from enfilade.serving.notifications import refuse_not_awaited
 from enfilade.serving.request import Request, RequestState
 from enfilade.serving.secrets import NO_SECRETS, Secrets
 from enfilade.serving.thread_pool import Lane, ThreadPool
 from enfilade.startup.lazy import LazyModule
 
 if TYPE_CHECKING:
-    from enfilade.serving.client_requests import returned
+    from enfilade.serving.client_requests import ask as _ask
 else:  # for handlers that return questions
-    returned = LazyModule("enfilade.serving.client_requests.returned")
+    _ask = LazyModule("enfilade.serving.client_requests.ask")
 
 log = logging.getLogger("enfilade.serving")
 
@@ -39,13 +39,7 @@ G = TypeVar("G")
 
 
 class HandlerRunner:
-    """Runs the handlers of a server.
-
-    Args:
-        threads: how many plain `def` functions may run at once.
-        overrides: replacements of dependencies.
-        context: makes the context of a request.
-    """
+    """Runs the handlers of a server."""
 
     def __init__(
         self, threads: int, overrides: Overrides, context: Callable[[Request, Secrets], Context]
@@ -92,7 +86,7 @@ class HandlerRunner:
         if isinstance(result, InputRequired):
             run_again = partial(self._run_once, request, handler, bind, inputs, finish, secrets)
             while isinstance(result, InputRequired):
-                result = await returned.run_until_result(request, result, run_again)
+                result = await _ask.run_until_result(request, result, run_again)
         return result
 
     async def _run_once(
@@ -146,12 +140,7 @@ def finish_value(value: Any, finish: Callable[[Any], R]) -> R | InputRequired:
 
 
 def expire(request: Request, seconds: float) -> None:
-    """Cancel a request that takes longer than `request_timeout`, and log it.
-
-    Args:
-        request: the request that takes too long.
-        seconds: the limit.
-    """
+    """Cancel a request that takes longer than `request_timeout`, and log it."""
     if request.cancel("deadline", verdict=too_long(seconds)):
         text = "%s took longer than %g s and was cancelled (request_timeout)"
         log_safely(log, logging.WARNING, text, request.title(), seconds)

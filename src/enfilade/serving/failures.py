@@ -21,9 +21,10 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from opcode import opmap
 from types import TracebackType
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from msgspec import UNSET
 
@@ -36,14 +37,19 @@ from enfilade.primitives.errors import (
     ResourceNotFound,
     ReturnedValueError,
 )
-from enfilade.serving.channel import Channel, Peer
-from enfilade.serving.client_requests.errors import MissingCapabilityError
+from enfilade.serving.channel import Channel, MissingCapabilityError, Peer
+from enfilade.startup.lazy import LazyModule
 from enfilade.state.store import StoreError
 from enfilade.wire.content import TextContent
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
 from enfilade.wire.message import Message
 from enfilade.wire.resources import NotFoundError
 from enfilade.wire.tools import CallToolResult
+
+if TYPE_CHECKING:
+    from enfilade.primitives import uris as _uris
+else:  # loaded with the first resource
+    _uris = LazyModule("enfilade.primitives.uris")
 
 log = logging.getLogger("enfilade.serving")
 
@@ -86,8 +92,8 @@ class ServedRequest(Stoppable, Protocol):
     channel: Channel
 
     @property
-    def redaction(self) -> TextFilter | None:
-        """Removes the secrets of its tool; None if there are none."""
+    def failure_redaction(self) -> TextFilter | None:
+        """Removes the secrets of its tool and the token of its caller; None if there are none."""
         ...
 
 
@@ -95,12 +101,7 @@ class ServedRequest(Stoppable, Protocol):
 
 
 def is_failure(error: BaseException, request: Stoppable) -> bool:
-    """Whether an exception is the failure of this request alone.
-
-    Args:
-        error: raised while the request was served.
-        request: the client's request, or one that a handler made.
-    """
+    """Whether an exception is the failure of this request alone."""
     if isinstance(error, asyncio.CancelledError):
         return not request.is_stopping()
     return not ends_more(error)
@@ -215,9 +216,13 @@ def cut_off() -> RpcError:
     return RpcError(INTERNAL_ERROR, text, status=503)
 
 
-def too_long(seconds: float) -> RpcError:
+class DeadlineError(RpcError):
+    """A request took longer than `request_timeout`."""
+
+
+def too_long(seconds: float) -> DeadlineError:
     """Return the outcome of a request that took longer than `request_timeout`."""
-    return RpcError(INTERNAL_ERROR, f"The request took longer than {seconds:g} seconds and was stopped")
+    return DeadlineError(INTERNAL_ERROR, f"The request took longer than {seconds:g} seconds and was stopped")
 
 
 # -- the log ---------------------------------------------------------------------------------------------------
@@ -277,7 +282,15 @@ class LimitedLog:
 _store_errors: Final = LimitedLog(log)
 
 
-def masked(error: BaseException, event: str, redaction: TextFilter | None = None) -> RpcError:
+#: Called with a failure and its correlation id, where middleware wants to hear of it.
+failure_hook: Final[ContextVar[Callable[[BaseException, str], None] | None]] = ContextVar(
+    "enfilade_failure_hook", default=None
+)
+
+
+def masked(
+    error: BaseException, event: str, redaction: TextFilter | None = None, *, as_text: bool = False
+) -> RpcError:
     """Log an unexpected failure with its traceback, and return an error that has only the id of it (R-719).
 
     While the store is unavailable every request fails, so there is one line a second, and no id without a line.
@@ -286,6 +299,7 @@ def masked(error: BaseException, event: str, redaction: TextFilter | None = None
         error: the failure.
         event: names it in the log, such as `tools/call failed`.
         redaction: removes secrets.
+        as_text: log the traceback as text in any case, as a frame has a secret in its variables.
     """
     if isinstance(error, StoreError):
         id = secrets.token_hex(6)
@@ -293,10 +307,13 @@ def masked(error: BaseException, event: str, redaction: TextFilter | None = None
         named = f" (id {id})" if is_logged else ""  # an id that is not in the log would help nobody
         text = f"The server cannot reach its store at the moment{named}; try again"
         return RpcError(INTERNAL_ERROR, text, status=503)
-    return RpcError(INTERNAL_ERROR, f"Internal error (id {log_failure(error, event, redaction)})")
+    id = log_failure(error, event, redaction, as_text=as_text)
+    return RpcError(INTERNAL_ERROR, f"Internal error (id {id})")
 
 
-def log_failure(error: BaseException, event: str, redaction: TextFilter | None = None) -> str:
+def log_failure(
+    error: BaseException, event: str, redaction: TextFilter | None = None, *, as_text: bool = False
+) -> str:
     """Log a failure with its traceback under a new correlation id, and return the id.
 
     Args:
@@ -304,11 +321,14 @@ def log_failure(error: BaseException, event: str, redaction: TextFilter | None =
         event: names it in the log.
         redaction: removes secrets. A traceback with secrets is logged as text, since handlers of the log would
             find them in the exception.
+        as_text: log the traceback as text in any case.
     """
     correlation = secrets.token_hex(6)
+    if (hook := failure_hook.get()) is not None:
+        hook(error, correlation)
     if hint := _hint(error):
         event = f"{event}; {hint}"
-    text = None if redaction is None else _redacted_traceback(error, redaction)
+    text = None if redaction is None else _redacted_traceback(error, redaction, as_text)
     if text is None:
         log_safely(log, logging.ERROR, "%s (id %s)", event, correlation, exc_info=error)
     else:
@@ -326,14 +346,14 @@ def _hint(error: BaseException) -> str:
     return ""
 
 
-def _redacted_traceback(error: BaseException, redaction: TextFilter) -> str | None:
-    """Return the traceback without the secrets in it; None if there are none."""
+def _redacted_traceback(error: BaseException, redaction: TextFilter, as_text: bool) -> str | None:
+    """Return the traceback without the secrets in it; None if there are none, unless it is to be a text."""
     try:
         text = "".join(traceback.format_exception(error))
         clean = redaction.text(text)
     except Exception as failure:
         return f"{type(error).__name__}, whose traceback could not be written: {type(failure).__name__}"
-    return None if clean == text else clean.rstrip()
+    return None if clean == text and not as_text else clean.rstrip()
 
 
 # -- what the client reads -------------------------------------------------------------------------------------
@@ -350,7 +370,7 @@ def tool_error_result(request: ServedRequest, tool_name: str, raised: BaseExcept
     if isinstance(error, NotAnObjectError):
         raise RpcError(INVALID_PARAMS, str(error)) from None
     if not isinstance(error, EnfiladeError):
-        correlation = log_failure(raised, f"tool {tool_name!r} failed", request.redaction)
+        correlation = log_failure(raised, f"tool {tool_name!r} failed", request.failure_redaction)
         return error_result(f"Tool {tool_name!r} failed with an internal error (id {correlation}).", None)
     if request.channel.asker.is_protocol_error(error):
         raise error
@@ -367,10 +387,11 @@ def error_result(text: str, meta: dict[str, Any] | None) -> CallToolResult:
 
 
 def redacted(request: ServedRequest, value: T) -> T:
-    """Return a text or data of an error without the secrets of the request's tool."""
-    if request.redaction is None:
+    """Return a text or data of an error without secrets of the request."""
+    redaction = request.failure_redaction
+    if redaction is None:
         return value
-    clean: T = request.redaction.inside(value)
+    clean: T = redaction.inside(value)
     return clean
 
 
@@ -403,7 +424,7 @@ def failures_as_errors(request: ServedRequest, label: str, **data: Any) -> Itera
             log_safely(log, logging.WARNING, "%s: %s", label, error.message)
         if isinstance(error, EnfiladeError):
             raise _rpc_error(error, INTERNAL_ERROR, data) from error
-        raise masked(raised, f"{label} failed", request.redaction) from None
+        raise masked(raised, f"{label} failed", request.failure_redaction) from None
 
 
 def with_client_errors(
@@ -441,6 +462,18 @@ def not_found(error: ResourceNotFound, request: ServedRequest) -> NotFoundError:
     """Return the error for a resource that does not exist, as the client's revision has it."""
     message = None if error.message == NOT_FOUND else error.message
     return NotFoundError(request.params.uri, request.peer.revision, message, error.meta)
+
+
+def check_uri_length(uri: str) -> None:
+    """Refuse a URI of a client that is too long to be matched: that would block the event loop.
+
+    Raises:
+        RpcError: INVALID_PARAMS.
+    """
+    if len(uri) > _uris.MAX_URI_LENGTH:
+        raise RpcError(
+            INVALID_PARAMS, f"Invalid params: the URI is longer than {_uris.MAX_URI_LENGTH} characters"
+        )
 
 
 def _rpc_error(error: EnfiladeError, code: int, data: Mapping[str, Any]) -> RpcError:

@@ -7,12 +7,16 @@ end. Code after `yield` always runs, also when the host only closes its event lo
 
 import asyncio
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Final
 
 Setup = Callable[[Any], AbstractAsyncContextManager[Any]]
+
+#: Code of every function that `contextlib.contextmanager` returned.
+_SYNCHRONOUS: Final = contextlib.contextmanager(lambda: iter(())).__code__
 
 
 class Lifespan:
@@ -113,12 +117,15 @@ def _check(setup: Any, owner: Any) -> None:
         TypeError: with what to write instead.
     """
     usage = "write @asynccontextmanager async def lifespan(app), with one yield"
-    if isinstance(setup, AbstractAsyncContextManager) or not callable(setup):
+    called = getattr(type(setup), "__call__", None)  # noqa: B004 - which function it is, not whether there is one
+    is_called = called is contextlib.AsyncContextDecorator.__call__
+    if is_called or not callable(setup):
         raise TypeError(f"lifespan is a function, not {_described(setup)}; {usage}, and give lifespan=lifespan")
-    inner = inspect.unwrap(setup)
-    is_bare = inner is setup and (inspect.isasyncgenfunction(setup) or inspect.iscoroutinefunction(setup))
-    if is_bare or inspect.isgeneratorfunction(inner):
-        raise TypeError(f"{setup.__name__}() is no asynchronous context manager; {usage}")
+    function = setup.func if isinstance(setup, functools.partial) else setup
+    name = getattr(function, "__name__", type(function).__name__)
+    kinds = (inspect.isasyncgenfunction, inspect.iscoroutinefunction, inspect.isgeneratorfunction)
+    if any(is_kind(setup) for is_kind in kinds) or getattr(setup, "__code__", None) is _SYNCHRONOUS:
+        raise TypeError(f"{name}() is no asynchronous context manager; {usage}")
     try:
         signature = inspect.signature(setup)
     except ValueError:  # of a callable that was written in C
@@ -126,7 +133,6 @@ def _check(setup: Any, owner: Any) -> None:
     try:
         signature.bind(owner)
     except TypeError as error:
-        name = getattr(setup, "__name__", type(setup).__name__)
         raise TypeError(f"{name}() is called with the app, and does not take it ({error}); {usage}") from None
 
 

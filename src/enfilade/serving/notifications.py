@@ -1,37 +1,27 @@
-"""What a handler sends to its client while it runs: progress and log messages. And what its calls give back.
-
-`ctx.log` and `ctx.progress` send at once and return an `AwaitableSend`. A plain `def` tool ignores it; an
-`async def` tool may await it, which adds back-pressure: the await returns when the reader has caught up.
-
-`ctx.elicit` and its kin do nothing until they are awaited. Easy to get wrong: a call that was not awaited is an
-object, and an object is true. So it has no truth value, and in a plain `def` function, which cannot await
-anything, the call itself fails (`to_await`).
-"""
+"""What a handler sends to its client while it runs: progress and log messages (`ctx.progress`, `ctx.log`)."""
 
 import asyncio
-import sys
-from collections.abc import Callable, Coroutine, Generator
-from functools import cache, wraps
-from math import inf
+import re
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from math import inf, isfinite
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypeVar, cast
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final, Never, NoReturn
 
 import msgspec
 from msgspec import UNSET
 
-from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.foreign_names import LOG_ATTRIBUTES, PAGE
 from enfilade.primitives.other_frameworks import advice_on_attributes
 from enfilade.primitives.values.json_encoding import json_bytes
-from enfilade.serving.channel import Outlet, ProgressSink
-from enfilade.serving.request import Request
+from enfilade.serving.awaitables import DONE, AwaitableSend
+from enfilade.serving.channel import ProgressSink
+from enfilade.serving.request import Request, RequestState
 from enfilade.wire.message import EmptyResult, ProgressToken
-from enfilade.wire.notifications import SEVERITY, LoggingLevel, ProgressNotificationParams, ProgressNotifications
+from enfilade.wire.notifications import SEVERITY, LoggingLevel, ProgressNotificationParams
 from enfilade.wire.projection import project
-
-P = ParamSpec("P")
-R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 
 #: Reports of progress that leave at once, and how many a second from then on (R-2B1).
 BURST: Final = 1000
@@ -45,132 +35,10 @@ _HEADS: Final = {
     for level in SEVERITY
 }
 
-#: Awaiting this does not suspend, so the event loop takes no part in it.
-_AT_ONCE: Final = cast("Generator[Any, Any, None]", iter(()))
+#: Where the functions of `logging` put a further argument into the text.
+_PLACEHOLDER: Final = re.compile(r"%[-\d.]*[sdrifgx]")
 
-
-# -- calls that may or must be awaited -------------------------------------------------------------------------
-
-
-class AwaitableSend:
-    """A message that was sent; awaiting it waits until the reader has caught up."""
-
-    __slots__ = ("_outlet",)
-
-    def __init__(self, outlet: Outlet | None) -> None:
-        self._outlet = outlet
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        outlet = self._outlet
-        if outlet is None or not outlet.is_congested:
-            return _AT_ONCE
-        return outlet.wait_for_room().__await__()
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError("a sent message is neither true nor false: whether the client received it is not known")
-
-
-#: Nothing is waited for.
-DONE = AwaitableSend(None)
-
-
-class Awaited(Coroutine[Any, Any, R_co]):
-    """A coroutine with the name of its call and without a truth value.
-
-    Args:
-        coroutine: the coroutine of the call.
-        name: the call as an author writes it, such as `ctx.elicit`.
-    """
-
-    __slots__ = ("_coroutine", "_name")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, R_co], name: str) -> None:
-        self._coroutine = coroutine
-        self._name = name
-
-    def __await__(self) -> Generator[Any, Any, R_co]:
-        return self._coroutine.__await__()
-
-    def send(self, value: Any) -> Any:
-        """Resume the coroutine."""
-        return self._coroutine.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        """Resume the coroutine with an exception."""
-        return self._coroutine.throw(*error)
-
-    def close(self) -> None:
-        """Close the coroutine."""
-        self._coroutine.close()
-
-    def __bool__(self) -> bool:
-        if sys._getframe(1).f_globals.get("__name__", "").startswith("asyncio."):
-            return True  # since Python 3.12 it tests the coroutine for the repr of a task, often in debug mode
-        raise TypeError(self._not_awaited())
-
-    def __str__(self) -> str:
-        raise TypeError(self._not_awaited())
-
-    def __format__(self, spec: str) -> str:
-        raise TypeError(self._not_awaited())
-
-    def _not_awaited(self) -> str:
-        self._coroutine.close()  # else Python warns later, and with less detail
-        return f"{self._name} was not awaited, so there is no answer yet: write `await {self._name}(…)`"
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith(("cr_", "__")):  # read by asyncio and debuggers
-            return getattr(self._coroutine, name)
-        raise AttributeError(
-            f"{self._name} was not awaited, so there is no {name} yet: write `await {self._name}(…)`"
-        )
-
-    def __repr__(self) -> str:
-        return f"<{self._name}(…), not awaited>"
-
-
-def refuse_not_awaited(value: Any, depth: int = 3) -> None:
-    """Refuse the value of a handler that is, or contains, a call that was not awaited.
-
-    Raises:
-        ReturnedValueError: names the call.
-    """
-    if isinstance(value, Awaited):
-        raise ReturnedValueError(value._not_awaited())
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    for item in items if depth else ():
-        refuse_not_awaited(item, depth - 1)
-
-
-def to_await(
-    name: str, *, usage: str = ""
-) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Callable[P, Coroutine[Any, Any, R]]]:
-    """Return a decorator for `async def` methods of a context; their calls fail where nothing can await them.
-
-    Args:
-        name: the call as an author writes it, such as `ctx.elicit`.
-        usage: added to the error for wrong arguments.
-    """
-
-    def decorated(method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-        @wraps(method)
-        def called(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-            try:
-                asyncio.get_running_loop()
-            except RuntimeError:  # a thread, where plain `def` functions run
-                raise RuntimeError(
-                    f"{name} must be awaited, which a plain `def` function cannot do: "
-                    f"make it `async def`, and write `await {name}(…)`"
-                ) from None
-            try:
-                coroutine = method(*args, **kwargs)
-            except TypeError as error:  # nothing of the method has run yet
-                raise TypeError(f"{error}; {usage}" if usage else str(error)) from None
-            return Awaited(coroutine, name)
-
-        return called
-
-    return decorated
+_ACTIVE: Final = RequestState.ACTIVE
 
 
 # -- progress --------------------------------------------------------------------------------------------------
@@ -218,23 +86,55 @@ class Progress:
         return self._sent
 
     def _take(self, progress: float, total: float | None, message: str | None) -> None:
-        if self._request.is_done or self._token is UNSET:
+        request = self._request
+        if request.phase is not _ACTIVE or self._token is UNSET:
+            return
+        if request.parent is not None and request.parent.is_done:
             return
         if self._stream is None:
-            root = self._request.root
+            root = request.root
             if root.progress is None:
                 root.progress = ProgressStream(root, self._token)
             self._stream = root.progress
         self._stream.take(progress, total, message)
 
 
-class ProgressStream:
-    """All progress under one token; used in the event loop only.
+class ProgressNotifications:
+    """Encodes the notifications of one token; their constant part is encoded once.
 
     Args:
-        request: the client's own request.
-        token: its token.
+        token: of the request.
+        with_messages: whether the client's revision defines messages.
     """
+
+    __slots__ = ("_head", "_tail", "_total", "_with_messages")
+
+    def __init__(self, token: ProgressToken, *, with_messages: bool) -> None:
+        self._head = (
+            b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":'
+            + _encode(token)
+            + b',"progress":'
+        )
+        self._with_messages = with_messages
+        self._total: float | None = None
+        self._tail = b"}}"
+
+    def encoded(self, progress: float, total: float | None, message: str | None) -> bytes:
+        """Return a notification, equal to `ProgressNotificationParams` with the same values.
+
+        A total that is not finite is omitted, as JSON has no number for it.
+        """
+        if total is not self._total:
+            is_finite = total is not None and isfinite(total)
+            self._tail = b',"total":' + _encode(total) + b"}}" if is_finite else b"}}"
+            self._total = total
+        if message is None or not self._with_messages:
+            return self._head + _encode(progress) + self._tail
+        return self._head + _encode(progress) + self._tail[:-2] + b',"message":' + _encode(message) + b"}}"
+
+
+class ProgressStream:
+    """All progress under one token; used in the event loop only."""
 
     __slots__ = (
         "_allowance",
@@ -340,13 +240,22 @@ class ClientLog:
         self,
         level: LoggingLevel,
         data: Any,
+        *by_position: Never,
         logger: str | None = None,
         extra: Any = None,
     ) -> AwaitableSend:
         """Send one message at `level`; left out if the client wants only more severe ones (R-2B2, R-2B4)."""
+        if by_position:
+            logger, extra = _named(f'log("{level}", ', data, by_position, logger, extra)
         if SEVERITY[level] < self._threshold:
             return DONE
-        payload = json_bytes(data if extra is None else {"msg": data, "extra": extra})
+        if extra is not None:
+            data = {"msg": data, "extra": extra}
+        # Most messages are plain text, which needs none of the care that other values do.
+        if type(data) is str and data.isascii():
+            payload = _encode(data)
+        else:
+            payload = json_bytes(data, "What it logged", may_repeat_names=True)
         request = self._request
         if request.redaction is not None:
             payload = request.redaction.json(payload)
@@ -366,37 +275,104 @@ class ClientLog:
                 f"ctx.log is not callable; write await ctx.log.info(...), or ctx.log.log(level, ...) (see {PAGE})"
             )
 
-    def debug(self, data: Any, logger: str | None = None, extra: Any = None) -> AwaitableSend:
+    def debug(
+        self, data: Any, *by_position: Never, logger: str | None = None, extra: Any = None
+    ) -> AwaitableSend:
         """Send a detail for debugging."""
-        return self.log("debug", data, logger, extra)
+        if by_position:
+            logger, extra = _named("debug(", data, by_position, logger, extra)
+        return self.log("debug", data, logger=logger, extra=extra)
 
-    def info(self, data: Any, logger: str | None = None, extra: Any = None) -> AwaitableSend:
+    def info(self, data: Any, *by_position: Never, logger: str | None = None, extra: Any = None) -> AwaitableSend:
         """Send a normal event."""
-        return self.log("info", data, logger, extra)
+        if by_position:
+            logger, extra = _named("info(", data, by_position, logger, extra)
+        return self.log("info", data, logger=logger, extra=extra)
 
-    def notice(self, data: Any, logger: str | None = None, extra: Any = None) -> AwaitableSend:
+    def notice(
+        self, data: Any, *by_position: Never, logger: str | None = None, extra: Any = None
+    ) -> AwaitableSend:
         """Send a normal but significant event."""
-        return self.log("notice", data, logger, extra)
+        if by_position:
+            logger, extra = _named("notice(", data, by_position, logger, extra)
+        return self.log("notice", data, logger=logger, extra=extra)
 
-    def warning(self, data: Any, logger: str | None = None, extra: Any = None) -> AwaitableSend:
+    def warning(
+        self, data: Any, *by_position: Never, logger: str | None = None, extra: Any = None
+    ) -> AwaitableSend:
         """Send a warning."""
-        return self.log("warning", data, logger, extra)
+        if by_position:
+            logger, extra = _named("warning(", data, by_position, logger, extra)
+        return self.log("warning", data, logger=logger, extra=extra)
 
-    def error(self, data: Any, logger: str | None = None, extra: Any = None) -> AwaitableSend:
+    def error(
+        self, data: Any, *by_position: Never, logger: str | None = None, extra: Any = None
+    ) -> AwaitableSend:
         """Send an error."""
-        return self.log("error", data, logger, extra)
+        if by_position:
+            logger, extra = _named("error(", data, by_position, logger, extra)
+        return self.log("error", data, logger=logger, extra=extra)
 
-    def critical(self, data: Any, logger: str | None = None, extra: Any = None) -> AwaitableSend:
+    def critical(
+        self, data: Any, *by_position: Never, logger: str | None = None, extra: Any = None
+    ) -> AwaitableSend:
         """Send the failure of a component."""
-        return self.log("critical", data, logger, extra)
+        if by_position:
+            logger, extra = _named("critical(", data, by_position, logger, extra)
+        return self.log("critical", data, logger=logger, extra=extra)
 
-    def alert(self, data: Any, logger: str | None = None, extra: Any = None) -> AwaitableSend:
+    def alert(
+        self, data: Any, *by_position: Never, logger: str | None = None, extra: Any = None
+    ) -> AwaitableSend:
         """Send that immediate action is needed."""
-        return self.log("alert", data, logger, extra)
+        if by_position:
+            logger, extra = _named("alert(", data, by_position, logger, extra)
+        return self.log("alert", data, logger=logger, extra=extra)
 
-    def emergency(self, data: Any, logger: str | None = None, extra: Any = None) -> AwaitableSend:
+    def emergency(
+        self, data: Any, *by_position: Never, logger: str | None = None, extra: Any = None
+    ) -> AwaitableSend:
         """Send that the system is unusable."""
-        return self.log("emergency", data, logger, extra)
+        if by_position:
+            logger, extra = _named("emergency(", data, by_position, logger, extra)
+        return self.log("emergency", data, logger=logger, extra=extra)
+
+
+def _named(
+    call: str, data: Any, by_position: Sequence[Any], logger: str | None, extra: Any
+) -> tuple[str | None, Any]:
+    """Return the logger and the extra data of a message, which were arguments by position once.
+
+    Args:
+        call: the call as an author writes it, up to its text.
+
+    Raises:
+        TypeError: they are values for the text, as in calls of `logging`, or too many.
+    """
+    if isinstance(data, str) and _PLACEHOLDER.search(data):
+        raise TypeError(
+            f'ctx.log does not format its text as logging does; write ctx.log.{call}f"...{{value}}...")'
+        )
+    if len(by_position) > 2 or not isinstance(by_position[0], str | None):
+        raise TypeError(
+            f'ctx.log takes one text or value; write ctx.log.{call}f"...{{value}}..."), '
+            f"or give more data by name: ctx.log.{call}..., extra={{...}})"
+        )
+    name, *more = by_position
+    if (name is not None and logger is not None) or (more and extra is not None):
+        raise TypeError(
+            f'ctx.log takes one logger and one extra; write ctx.log.{call}..., logger="...", extra=...)'
+        )
+    message = f'give the logger of a message by name: ctx.log.{call}..., logger="...")'
+    warnings.warn(message, DeprecationWarning, stacklevel=3)
+    return logger if name is None else name, more[0] if more else extra
+
+
+# Errors of Python about arguments name a method as authors write it.
+for _owner, _call in ((ClientLog, "ctx.log"), (Progress, "ctx.progress")):
+    for _name, _method in vars(_owner).items():
+        if isinstance(_method, FunctionType) and not _name.startswith("_"):
+            _method.__qualname__ = f"{_call}.{_name}"
 
 
 async def set_level(request: Request) -> EmptyResult:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from enfilade.serving.channel import NOWHERE, Channel, Outcome, Peer, ProgressSink, Round
+from enfilade.serving.channel import NOWHERE, Channel, OpenRecord, Outcome, Peer, ProgressSink, Round
 from enfilade.serving.failures import log_safely
 from enfilade.wire.jsonrpc import (
     RequestId,
@@ -31,7 +31,9 @@ from enfilade.wire.notifications import CancelledNotificationParams
 from enfilade.wire.projection import encode
 
 if TYPE_CHECKING:
+    from enfilade.serving.callers.http_request import HttpRequest
     from enfilade.serving.client_requests.request_state import HandlerMemo
+    from enfilade.serving.principal import Principal
     from enfilade.serving.secrets import Redaction
 
 log = logging.getLogger("enfilade.serving")
@@ -74,6 +76,18 @@ class Cancellation(msgspec.Struct, frozen=True):
     verdict: RpcError | None
 
 
+class Admission(msgspec.Struct, frozen=True):
+    """What a call was admitted with.
+
+    Attributes:
+        subject: the limits that it counts for: a tool's by its name.
+        has_slots: whether it holds slots of a tool.
+    """
+
+    subject: str | None
+    has_slots: bool
+
+
 class AskState(msgspec.Struct, eq=False, kw_only=True):
     """The state of a request whose handler asks its client, or runs a side effect once.
 
@@ -106,6 +120,8 @@ class Request(msgspec.Struct, eq=False):
         redaction: removes the secrets of its tool, and of the tools that called it, from what leaves the process.
         phase: how far it has come.
         cancellation: set when the client or a deadline has given up on it.
+        record: what is recorded of it; None if nobody observes requests.
+        admission: the limits of its tool that it counts for.
     """
 
     id: RequestId | None
@@ -120,8 +136,11 @@ class Request(msgspec.Struct, eq=False):
     redaction: "Redaction | None" = None
     phase: RequestState = _ACTIVE
     cancellation: Cancellation | None = None
+    record: OpenRecord | None = None
+    admission: Admission | None = None
     _task: asyncio.Task[Any] | None = None
     _state: dict[str, Any] | None = None
+    _http: "HttpRequest | None" = None
 
     @property
     def task(self) -> asyncio.Task[Any] | None:
@@ -158,11 +177,37 @@ class Request(msgspec.Struct, eq=False):
         return meta
 
     @property
+    def principal(self) -> "Principal | None":
+        """Who calls: by a token, an API key, or as the host says; None if that is unknown."""
+        channel = self.root.channel
+        return channel.principal if channel.http is None else channel.http.principal
+
+    @property
+    def failure_redaction(self) -> "Redaction | None":
+        """What removes secrets from a failure: those of its tool, and the token of its caller (R-712)."""
+        token = None if self.principal is None else self.principal.access_token
+        if token is None:
+            return self.redaction
+        from enfilade.serving.secrets import Redaction, token_values
+
+        return (self.redaction or Redaction(())).with_values(token_values(token.get_secret_value()))
+
+    @property
     def state(self) -> dict[str, Any]:
         """Data of middleware on this request, for handlers and other middleware."""
         if self._state is None:
             self._state = {}
         return self._state
+
+    @property
+    def http(self) -> "HttpRequest | None":
+        """The HTTP request of the client's own request; None without HTTP."""
+        root = self.root
+        if root._http is None and root.channel.http is not None:
+            from enfilade.serving.callers.http_request import HttpRequest
+
+            root._http = HttpRequest(root.channel.http)
+        return root._http
 
     @property
     def root(self) -> "Request":
@@ -197,6 +242,11 @@ class Request(msgspec.Struct, eq=False):
     def is_finished(self) -> bool:
         """Whether its outcome is known."""
         return self.phase in _FINISHED
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether its client can be asked something: it waits for the outcome, also past the limit of a tool."""
+        return self.cancellation is None and self.phase not in _FINISHED
 
     @property
     def is_done(self) -> bool:
@@ -278,6 +328,16 @@ class Request(msgspec.Struct, eq=False):
             due = outcome()
             self.finish()
             overdue(due)
+            if self.record is not None:
+                self._close_record(self.record, due)
+
+    def _close_record(self, record: OpenRecord, outcome: "Outcome") -> None:
+        """Close its record with an outcome that the handler does not wait for."""
+        body, error = outcome
+        if body is None or error is not None:
+            record.settle(error)
+        record.bytes_out += 0 if body is None else len(body)
+        record.close()
 
     def title(self) -> str:
         """Return the method, and the name of the tool or prompt, for the log."""
@@ -301,7 +361,10 @@ class Request(msgspec.Struct, eq=False):
         channel = self.channel
         channel.outlet = NOWHERE
         channel.on_overdue = None
-        self.phase = _ENDED if self.phase is _ACTIVE else RequestState.GIVEN_UP
+        if self.phase is _ACTIVE:
+            self.phase = _ENDED
+        elif self.phase is not _ENDED:  # a transport may finish it once more
+            self.phase = RequestState.GIVEN_UP
         if channel.in_flight is not None:
             channel.in_flight.remove(self)
 

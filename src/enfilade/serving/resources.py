@@ -1,25 +1,25 @@
 """`resources/list`, `resources/templates/list` and `resources/read`.
 
-A URI is looked up among the resources first, then matched against the templates in the order in which they were
-registered. Easy to get wrong: a resource that does not exist. Each revision has its own error for it, and no
-client gets a result without contents (R-523).
+Easy to get wrong: a resource that does not exist. Each revision has its own error for it, and no client gets a
+result without contents (R-523).
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Iterable, Sequence
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
 from enfilade.primitives.errors import ResourceNotFound
-from enfilade.primitives.metadata import NO_CACHING, Caching
-from enfilade.primitives.registry import Registry
-from enfilade.primitives.uri.uris import MAX_URI_LENGTH, canonical, without_fragment
+from enfilade.primitives.metadata import NO_CACHING
+from enfilade.primitives.resource_index import ResourceIndex
+from enfilade.serving.callers.access import Caller, caller_of
 from enfilade.serving.execution import HandlerRunner
-from enfilade.serving.failures import failures_as_errors, not_found, single_error
-from enfilade.serving.pagination import PaginatedList, Render
+from enfilade.serving.failures import check_uri_length, failures_as_errors, not_found, single_error
+from enfilade.serving.pagination import PageOptions, PaginatedList
 from enfilade.serving.request import Request
 from enfilade.startup.lazy import LazyModule
-from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.message import PaginatedResult
 from enfilade.wire.resources import (
     ListResourcesResult,
@@ -31,100 +31,75 @@ from enfilade.wire.resources import (
 )
 
 if TYPE_CHECKING:
-    from enfilade.primitives import resource as _resource
+    from enfilade.primitives import resource as _resource, uris as _uris
     from enfilade.primitives.resource import Resource, ResourceTemplate
 else:  # loaded with the first resource
     _resource = LazyModule("enfilade.primitives.resource")
-
-#: Returns the values of a function's parameters from the values in a URI and a context.
-Bind = Callable[[Any, Any], dict[str, Any]]
+    _uris = LazyModule("enfilade.primitives.uris")
 
 
 class Resources:
-    """Serves the resources and templates of two registries.
+    """Serves resources and templates."""
 
-    Args:
-        resources: the resources, in listed order, by URI.
-        templates: the templates, in the order in which they are tried.
-        runner: runs their functions.
-        render: encodes a page.
-        page_size: entries per page.
-        caching: hints by list method.
-    """
-
-    def __init__(
-        self,
-        resources: "Registry[Resource]",
-        templates: "Registry[ResourceTemplate]",
-        runner: HandlerRunner,
-        render: Render,
-        *,
-        page_size: int,
-        caching: Mapping[str, Caching],
-    ) -> None:
-        self._resources = resources
-        self._templates = templates
+    def __init__(self, index: ResourceIndex, runner: HandlerRunner, lists: PageOptions) -> None:
+        self._index = index
         self._runner = runner
-        self._version: tuple[int, int] = (-1, -1)
-        self._changes_by_itself = False
+        self._access = lists.access
         self.pages = PaginatedList(
+            "resources/list",
             ListResourcesResult,
             "resources",
-            self.definitions,
+            index.items,
+            _definitions_of,
             self._listed_version,
-            render,
-            size=page_size,
-            caching=caching.get("resources/list", NO_CACHING),
+            lists,
         )
         self.template_pages = PaginatedList(
+            "resources/templates/list",
             ListResourceTemplatesResult,
             "resource_templates",
-            lambda: [template.definition for template in templates],
-            lambda: templates.version,
-            render,
-            size=page_size,
-            caching=caching.get("resources/templates/list", NO_CACHING),
+            index.templates.items,
+            lambda shown: [template.definition for template in shown],
+            lambda: index.templates.version,
+            lists,
         )
 
     def is_offered(self) -> bool:
         """Whether there are resources or templates."""
-        return len(self._resources) > 0 or len(self._templates) > 0
+        return len(self._index.resources) > 0 or len(self._index.templates) > 0
 
-    def definitions(self) -> Sequence[Definition]:
-        """Return the definitions of all resources, those that templates list last; reads sizes of files."""
-        definitions = {resource.uri: _resource.with_present_size(resource) for resource in self._resources}
-        for template in self._templates:
-            for member in template.members() if template.members else ():
-                definitions.setdefault(member.uri, member)
-        return list(definitions.values())
+    def is_offered_to(self, caller: Caller) -> bool:
+        """Whether any of them is there for a caller."""
+        if not self._index.is_restricted:
+            return self.is_offered()
+        return self._access.offers(chain(self._index.resources, self._index.templates), caller)
+
+    def definitions(self, request: Request) -> Sequence[Definition]:
+        """Return the definitions of all resources that the caller of a request sees; reads sizes of files."""
+        return _definitions_of(self._access.shown(self._index.items(), caller_of(request)))
 
     def _listed_version(self) -> Hashable:
         """Return the version of the list; None if it has files, which change without an announcement."""
-        version = (self._resources.version, self._templates.version)
-        if version != self._version:
-            self._changes_by_itself = any(resource.measure for resource in self._resources) or any(
-                template.members for template in self._templates
-            )
-            self._version = version
-        return None if self._changes_by_itself else version
+        return None if self._index.changes_by_itself else self._index.version()
 
     async def list(self, request: Request) -> PaginatedResult:
         """Handle `resources/list`; files are looked up in a thread."""
         if self._listed_version() is not None:
-            return self.pages.page(request.params.cursor)
-        page: PaginatedResult = await self._runner.threads.run(self.pages.page, request.params.cursor)
+            return self.pages.page_of(request)()
+        page: PaginatedResult = await self._runner.threads.run(self.pages.page_of(request))
         return page
 
     async def read(self, request: Request) -> ReadResourceResult:
         """Handle `resources/read`."""
         params: ReadResourceRequestParams = request.params
         uri, revision = params.uri, request.peer.revision
-        if len(uri) > MAX_URI_LENGTH:
-            raise RpcError(INVALID_PARAMS, f"Invalid params: the URI is longer than {MAX_URI_LENGTH} characters")
-        match = self._match(uri)
+        check_uri_length(uri)
+        match = self._index.match(uri, partial(self._access.sees, caller_of(request)))
         if match is None:
             raise NotFoundError(uri, revision)
         source, bind, values = match
+        if source.access is not None and not self._access.admits(request, source.access):
+            raise NotFoundError(uri, revision)
         with failures_as_errors(request, f"resource {uri!r}", uri=uri):
             try:
                 result = await self._runner.run(
@@ -138,26 +113,25 @@ class Resources:
         first_round = params.input_responses is UNSET and params.request_state is UNSET  # R-2A2
         return source.caching.apply_to(result) if first_round and source.caching is not NO_CACHING else result
 
-    def _match(self, uri: str) -> "tuple[Resource | ResourceTemplate, Bind, dict[str, Any]] | None":
-        """Return the resource or template of a URI, the function that binds its values, and these values.
+    # -- who may read ------------------------------------------------------------------------------------------
 
-        If nothing matches the complete URI, the fragment and unknown query members are ignored.
+    def check_access(self, request: Request) -> None:
+        """Check that a client may read the resource that it names, if the resource is there for it.
+
+        Raises:
+            RpcError: it lacks scopes, or the URI is too long.
         """
-        if (match := self._match_exactly(uri)) is not None:
-            return match
-        bare = without_fragment(uri)
-        if bare != uri and (match := self._match_exactly(bare)) is not None:
-            return match
-        return self._match_exactly(bare, any_query=True) if "?" in bare else None
+        check_uri_length(request.params.uri)
+        self._access.require_for_all([request.params.uri], request)
 
-    def _match_exactly(
-        self, uri: str, *, any_query: bool = False
-    ) -> "tuple[Resource | ResourceTemplate, Bind, dict[str, Any]] | None":
-        resource = self._resources.get(uri) or self._resources.get(canonical(uri))
-        if resource is not None:
-            return resource, resource.handler.with_context, {}
-        for template in self._templates:
-            values = template.match(uri, any_query=any_query)
-            if values is not None:
-                return template, template.bind, values
-        return None
+
+def _definitions_of(items: "Iterable[Resource | ResourceTemplate]") -> list[Definition]:
+    """Return the definitions of resources, then of what templates list of theirs; reads sizes of files."""
+    definitions: dict[str, Definition] = {}
+    for item in items:
+        if isinstance(item, _resource.Resource):
+            definitions[item.uri] = _resource.with_present_size(item)
+        else:
+            for member in item.members() if item.members else ():
+                definitions.setdefault(member.uri, member)
+    return list(definitions.values())

@@ -42,11 +42,7 @@ class MissingSecretError(ToolError):
 
 
 class Secrets:
-    """The secrets of one call, immutable; its repr has their names and not their values.
-
-    Args:
-        values: by name.
-    """
+    """The secrets of one call, immutable; its repr has their names and not their values."""
 
     __slots__ = ("_values",)
     _values: Mapping[str, tuple[str, str]]
@@ -115,7 +111,7 @@ class Redaction:
         return self._pattern.sub(MASK, text)
 
     def inside(self, value: Any) -> Any:
-        """Return data, as JSON has it, without the values in its texts."""
+        """Return JSON data with the secret values in its strings masked."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list):
@@ -125,11 +121,20 @@ class Redaction:
         return value
 
     def json(self, data: bytes) -> bytes:
-        """Return JSON without the values in its texts."""
+        """Return JSON with the secret values in its strings masked."""
         return msgspec.json.encode(self.inside(msgspec.json.decode(data)))
 
     def __repr__(self) -> str:
         return f"<Redaction of {len(self._values)} values>"
+
+
+#: Parts of a token that are masked by themselves have at least so many characters.
+_SHORTEST_PART: Final = 16
+
+
+def token_values(token: str) -> list[str]:
+    """Return what to mask of a token: the whole, and its parts, of which a JSON Web Token has three."""
+    return [token, *(part for part in token.split(".") if len(part) >= _SHORTEST_PART)]
 
 
 def _spellings(value: str) -> Iterable[str]:
@@ -147,9 +152,6 @@ class Environment:
 
     The file is searched until there is one, and read again after it has changed, so that a secret can be added
     while the server runs.
-
-    Args:
-        dotenv: returns the file, or None.
     """
 
     def __init__(self, dotenv: Callable[[], Path | None]) -> None:

@@ -11,7 +11,9 @@ JSON type, also where two listens of one client match the same change (R-2C3, R-
 
 import asyncio
 import contextlib
+import random
 import threading
+import time
 from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
@@ -19,9 +21,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from enfilade.primitives.uri.uris import MAX_URI_LENGTH, canonical
+from enfilade.serving.callers.access import caller_of
 from enfilade.serving.channel import SessionSettings
+from enfilade.serving.failures import check_uri_length
 from enfilade.serving.request import Request
+from enfilade.startup.lazy import LazyModule
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -32,25 +36,47 @@ from enfilade.wire.jsonrpc import (
 )
 from enfilade.wire.lifecycle import SUBSCRIPTION_ID, ServerCapabilities
 from enfilade.wire.message import EmptyResult, NotificationParams
-from enfilade.wire.projection import encode
-from enfilade.wire.resources import ResourceUpdatedNotificationParams
-from enfilade.wire.subscriptions import (
+from enfilade.wire.notifications import (
     SubscriptionFilter,
     SubscriptionsAcknowledgedNotificationParams,
     SubscriptionsListenResult,
 )
+from enfilade.wire.projection import encode
+from enfilade.wire.resources import ResourceUpdatedNotificationParams
 
 if TYPE_CHECKING:
+    from enfilade.primitives import uris as _uris
+    from enfilade.primitives.access import Access
+    from enfilade.serving.callers.access import AccessPolicy, Caller
     from enfilade.serving.cluster import WorkerChannel
+    from enfilade.serving.principal import Principal
     from enfilade.timings import Timings
+else:  # loaded with the first resource
+    _uris = LazyModule("enfilade.primitives.uris")
 
 #: The resources that a client watches: canonical URI to the URI that the client wrote.
 Watched = dict[str, str]
+
+#: Seconds for which a change of a resource is remembered, for clients that watch it since just now: a worker may
+#: hear of the change before it hears of the watch, which another worker has written down. And how many at most.
+RECENT: Final = 5.0
+_MOST_RECENT: Final = 1024
 
 #: Most resources that one client may watch, and most characters of their URIs together. Those of a session are
 #: one record in the store, which is written again with each of them.
 MOST_WATCHED: Final = 1000
 MOST_WATCHED_TEXT: Final = 256 * 1024
+
+#: Items of a list, or different audiences of them, from which on a change that waits takes no more of them.
+MOST_MERGED: Final = 100
+
+#: Seconds after which the stream of a principal is ended at the latest, so that its client opens another one and
+#: is checked again. An API key may be revoked, and the token of an introspection may have no expiry.
+LONGEST_STREAM: Final = 3600.0
+
+#: What part of that a stream has at least. Streams that were opened together, such as those of all clients of a
+#: server that has started, would otherwise end together, and their clients would come back together each time.
+SHORTEST_PART: Final = 0.75
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -59,10 +85,18 @@ class Change(msgspec.Struct, frozen=True):
     Attributes:
         method: the method of its notification.
         uri: the canonical URI of the resource that was updated; None for a list.
+        names: the items of the list that it is about, for other workers; None for one that everybody hears of.
+        audience: who may see these items, or might before: one of them is enough.
     """
 
     method: str
     uri: str | None = None
+    names: tuple[str, ...] | None = None
+    audience: "tuple[Access, ...]" = ()
+
+    def about(self, names: tuple[str, ...], audience: "tuple[Access, ...]") -> "Change":
+        """Return this change of a list for those alone who may see the items that it is about."""
+        return Change(self.method, self.uri, names, audience)
 
 
 TOOLS: Final = Change("notifications/tools/list_changed")
@@ -77,16 +111,11 @@ LISTS: Final = {"tools/list": TOOLS, "prompts/list": PROMPTS, "resources/list": 
 
 def updated(uri: str) -> Change:
     """Return the change of one resource's contents."""
-    return Change(_UPDATED, canonical(uri))
+    return Change(_UPDATED, _uris.canonical(uri))
 
 
 def all_changes(offers: Callable[[str], bool], watched: Iterable[str]) -> list[Change]:
-    """Return the changes of all lists that are offered and of all resources that are watched.
-
-    Args:
-        offers: whether a method is offered.
-        watched: canonical URIs.
-    """
+    """Return the changes of all lists that are offered and of all watched resources, by their canonical URIs."""
     lists = [change for method, change in LISTS.items() if offers(method)]
     return lists + [Change(_UPDATED, uri) for uri in watched]
 
@@ -97,9 +126,8 @@ def watch(watched: Watched, uri: str) -> None:
     Raises:
         RpcError: INVALID_PARAMS if there are too many, or if it is too long for a URI.
     """
-    if len(uri) > MAX_URI_LENGTH:
-        raise RpcError(INVALID_PARAMS, f"Invalid params: the URI is longer than {MAX_URI_LENGTH} characters")
-    key = canonical(uri)
+    check_uri_length(uri)
+    key = _uris.canonical(uri)
     if key not in watched and len(watched) >= MOST_WATCHED:
         raise RpcError(INVALID_PARAMS, f"Invalid params: a client may watch at most {MOST_WATCHED} resources")
     if key not in watched and len(uri) + sum(map(len, watched)) > MOST_WATCHED_TEXT:
@@ -110,7 +138,71 @@ def watch(watched: Watched, uri: str) -> None:
 
 def unwatch(watched: Watched, uri: str) -> None:
     """Remove a resource from those that a client watches, if it is one of them."""
-    watched.pop(canonical(uri), None)
+    watched.pop(_uris.canonical(uri), None)
+
+
+class _Items:
+    """Items of one list that changed, and who may see them."""
+
+    __slots__ = ("_audience", "_method", "_names")
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self._names: dict[str, None] = {}
+        self._audience: dict[tuple[tuple[str, ...], int], Access] = {}  # by what makes two of them the same
+
+    @property
+    def is_full(self) -> bool:
+        return max(len(self._names), len(self._audience)) >= MOST_MERGED
+
+    def add(self, change: Change) -> None:
+        self._names.update(dict.fromkeys(change.names or ()))
+        self._audience.update({(access.scopes, id(access.visible)): access for access in change.audience})
+
+    def change(self) -> Change:
+        return Change(self._method, None, tuple(self._names), tuple(self._audience.values()))
+
+
+class PendingChanges:
+    """Changes that wait for their delivery, in order: equal ones once, those about items of one list together.
+
+    Who is told of a change of several items is who may see one of them, as if each were told by itself. A change
+    of a list that is for everybody replaces those of its items. Not safe from several threads.
+    """
+
+    __slots__ = ("_batches", "_changes")
+
+    def __init__(self) -> None:
+        self._changes: dict[Change | _Items, None] = {}
+        self._batches: dict[str, list[_Items]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._changes)
+
+    def add(self, change: Change) -> None:
+        """Add a change to those that wait."""
+        if change.names is None:
+            self._changes[change] = None
+            for batch in self._batches.pop(change.method, ()) if change.uri is None else ():
+                del self._changes[batch]
+        elif Change(change.method) not in self._changes:
+            batches = self._batches.setdefault(change.method, [])
+            # This bounds a message to other workers. What does not fit is in one of its own, so nothing is lost.
+            if not batches or batches[-1].is_full:
+                batches.append(_Items(change.method))
+                self._changes[batches[-1]] = None
+            batches[-1].add(change)
+
+    def take(self) -> list[Change]:
+        """Return the changes, and forget them."""
+        changes = [entry if isinstance(entry, Change) else entry.change() for entry in self._changes]
+        self._changes, self._batches = {}, {}
+        return changes
+
+    def put_back(self, changes: Iterable[Change]) -> None:
+        """Add changes before those that came meanwhile."""
+        for change in (*changes, *self.take()):
+            self.add(change)
 
 
 class Listener:
@@ -121,6 +213,8 @@ class Listener:
         deliver: called in the event loop, once for each change or run of equal changes. Returns False if there is
             no room for it now; it is then delivered later.
         all_changes: returns all changes that match, for when some may have been missed.
+        may_see: whether its client may see what a change is about; called in the event loop, before the delivery.
+            None if everything is passed on.
         owner: the connection or stream that it belongs to, for `Changes.end`.
         timings: `change_debounce` and `change_retry` are used.
 
@@ -131,9 +225,11 @@ class Listener:
     __slots__ = (
         "_all_changes",
         "_deliver",
+        "_expiry",
         "_lock",
         "_loop",
         "_matches",
+        "_may_see",
         "_pending",
         "_timer",
         "_timings",
@@ -147,6 +243,7 @@ class Listener:
         deliver: Callable[[Change], bool],
         *,
         all_changes: Callable[[], Iterable[Change]] = tuple,
+        may_see: Callable[[Change], bool] | None = None,
         owner: object = None,
         timings: "Timings | None" = None,
     ) -> None:
@@ -158,12 +255,34 @@ class Listener:
         self.owner = owner
         self._matches = matches
         self._all_changes = all_changes
+        self._may_see = may_see
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._lock = threading.Lock()
-        self._pending: dict[Change, None] = {}  # a flush is scheduled while it is not empty
+        self._pending = PendingChanges()  # a flush is scheduled while it is not empty
         self._timer: asyncio.TimerHandle | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+
+    def end_with(self, principal: "Principal | None", leeway: float) -> None:
+        """End the listening when the token of its client is not accepted any more, if not before.
+
+        It is not before, but for `LONGEST_STREAM`.
+
+        The client comes back, with a new token if it needs one. Without this, a stream that is opened once would
+        tell of changes for as long as its connection lasts, whatever has become of the user since.
+
+        Args:
+            principal: of whoever authenticates callers, an authenticator or the host; None for no limit.
+            leeway: seconds after its expiry for which a token is accepted. A stream that ended before would be
+                opened again with the same token.
+        """
+        if principal is None:
+            return
+        duration = random.uniform(SHORTEST_PART, 1.0) * LONGEST_STREAM
+        if principal.expires_at is not None:
+            duration = min(duration, principal.expires_at + leeway - time.time())
+        self._expiry = self._loop.call_later(max(0.0, duration), self.stop)
 
     def offer(self, change: Change) -> None:
         """Queue a change, from any thread."""
@@ -171,7 +290,7 @@ class Listener:
             return
         with self._lock:
             first = not self._pending
-            self._pending[change] = None
+            self._pending.add(change)
         if first:
             self._in_loop(self._schedule_flush, self._timings.change_debounce)
 
@@ -188,8 +307,9 @@ class Listener:
         """Deliver nothing from now on; to be called in the event loop."""
         if not self.ended.done():
             self.ended.set_result(None)
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._expiry):
+            if timer is not None:
+                timer.cancel()
 
     def _in_loop(self, call: Callable[..., object], *args: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -201,9 +321,9 @@ class Listener:
 
     def _flush(self) -> None:
         with self._lock:
-            pending, self._pending = self._pending, {}
+            pending = self._pending.take()
         undelivered: dict[Change, None] = {}
-        for change in pending:
+        for change in pending if self._may_see is None else self._visible(pending, self._may_see):
             if self.ended.done():
                 return
             if self._matches(change) and not self._deliver(change):
@@ -211,9 +331,19 @@ class Listener:
         if undelivered:
             with self._lock:
                 first = not self._pending
-                self._pending = {**undelivered, **self._pending}
+                self._pending.put_back(undelivered)
             if first:
                 self._schedule_flush(self._timings.change_retry)
+
+    @staticmethod
+    def _visible(pending: Iterable[Change], may_see: Callable[[Change], bool]) -> Iterable[Change]:
+        """Return the changes that the client may know of, once for each list."""
+        visible: dict[Change, None] = {}
+        for change in pending:
+            bare = change if change.names is None else Change(change.method)
+            if bare not in visible and may_see(change):
+                visible[bare] = None
+        return visible
 
 
 class Changes:
@@ -222,13 +352,19 @@ class Changes:
     Args:
         limit: listeners at once: open streams, which have a lower limit of their own, and streams that are
             retained for a client that was disconnected.
+
+    Attributes:
+        timings: those of the channel to other workers, once there is one.
     """
 
     def __init__(self, limit: int = 1280) -> None:
         self._limit = limit
         self._lock = threading.Lock()
         self._listeners: tuple[Listener, ...] = ()
+        self._lookups: dict[str, list[Callable[[str], Any]]] = {}
         self._cluster_listener: Listener | None = None
+        self._recent: dict[str, float] = {}  # resources that have changed, and when by the monotonic clock
+        self.timings: Timings | None = None
 
     def share(self, worker_channel: "WorkerChannel") -> None:
         """Send changes that are announced here to other workers, and receive theirs.
@@ -237,11 +373,16 @@ class Changes:
         """
 
         def send_change(change: Change) -> bool:
-            worker_channel.send("change", [change.method, change.uri])
+            body = [change.method, change.uri]
+            worker_channel.send("change", body if change.names is None else [*body, change.names])
             return True
 
-        self._cluster_listener = Listener(lambda _: True, send_change) if worker_channel.shared else None
-        worker_channel.on("change", lambda change: self._offer(Change(*change)))
+        self.timings = worker_channel.timings
+        if worker_channel.shared:
+            self._cluster_listener = Listener(lambda _: True, send_change, timings=self.timings)
+        else:
+            self._cluster_listener = None
+        worker_channel.on("change", lambda change: self._offer_from_elsewhere(*change))
         worker_channel.on_missed(self._offer_all)
 
     def __len__(self) -> int:
@@ -254,14 +395,48 @@ class Changes:
             self._cluster_listener.offer(change)
 
     def announce_here(self, uri: str) -> None:
-        """Notify the listeners of this worker of a resource that may have changed unnoticed.
-
-        Args:
-            uri: canonical.
-        """
+        """Notify the listeners of this worker of a resource (canonical URI) that may have changed unnoticed."""
         self._offer(Change(_UPDATED, uri))
 
+    def find_access_in(self, method: str, lookup: Callable[[str], Any]) -> None:
+        """Find who may see the items of a list by their names, for changes that other workers announce.
+
+        Args:
+            method: that of the change of the list.
+            lookup: returns an item with its `access`, or None.
+        """
+        self._lookups.setdefault(method, []).append(lookup)
+
+    def _offer_from_elsewhere(self, method: str, uri: str | None, names: Iterable[str] | None = None) -> None:
+        """Notify the listeners here of a change at another worker.
+
+        Who may see its items is looked up here, since functions cannot be sent. Items that are not here are not
+        in the lists of this worker either, which announces it itself when it adds or removes them.
+        """
+        if names is None:
+            self._offer(Change(method, uri))
+            return
+        names = tuple(names)
+        found = (lookup(name) for name in names for lookup in self._lookups.get(method, ()))
+        audience = tuple(item.access for item in found if item is not None)
+        self._offer(Change(method) if None in audience else Change(method, None, names, audience))
+
+    def changed_recently(self, uri: str) -> bool:
+        """Whether a resource (canonical URI) was announced to have changed in the last `RECENT` seconds."""
+        return time.monotonic() - self._recent.get(uri, float("-inf")) < RECENT
+
+    def _note_recent(self, uri: str) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._recent.pop(uri, None)  # so that the latest are last
+            self._recent[uri] = now
+            if len(self._recent) > _MOST_RECENT:
+                latest = list(self._recent.items())[-_MOST_RECENT // 2 :]
+                self._recent = {uri: since for uri, since in latest if now - since < RECENT}
+
     def _offer(self, change: Change) -> None:
+        if change.uri is not None:
+            self._note_recent(change.uri)
         for listener in self._listeners:
             listener.offer(change)
 
@@ -290,6 +465,17 @@ class Changes:
                 listener.end()
 
 
+def hearing(access: "AccessPolicy", caller: "Caller") -> Callable[[Change], bool]:
+    """Return what decides which changes a caller hears of, by what it may see when they are delivered."""
+
+    def may_see(change: Change) -> bool:
+        if change.uri is not None:
+            return access.may_hear(change.uri, caller)
+        return change.names is None or any(access.lists(caller, entry) for entry in change.audience)
+
+    return may_see
+
+
 # -- the methods of the protocol -------------------------------------------------------------------------------
 
 
@@ -311,17 +497,23 @@ class Subscriptions:
 
     Args:
         changes: where listeners are attached.
-        capabilities: what the server advertises, which limits the filter (R-2C2).
+        capabilities: what the server advertises to the caller of a request, which limits the filter (R-2C2).
+        access: who may see and read what.
     """
 
-    def __init__(self, changes: Changes, capabilities: Callable[[], ServerCapabilities]) -> None:
+    def __init__(
+        self, changes: Changes, capabilities: Callable[[Request], ServerCapabilities], access: "AccessPolicy"
+    ) -> None:
         self._changes = changes
         self._capabilities = capabilities
+        self._access = access
 
     async def listen(self, request: Request) -> SubscriptionsListenResult:
         """Handle `subscriptions/listen`: until the client goes, its backlog is full, or the server stops."""
-        honoured = self._honoured(request.params.notifications)
+        await self.check_listen(request)
+        honoured = _honoured(request.params.notifications, self._capabilities(request))
         lists, watched = _changes_of(honoured)
+        methods = {change.method for change in lists}
         meta = {SUBSCRIPTION_ID: request.id}
         revision = request.peer.revision
 
@@ -331,11 +523,14 @@ class Subscriptions:
             return True
 
         listener = Listener(
-            lambda change: change in lists or change.uri in watched,
+            lambda change: change.method in methods or change.uri in watched,
             deliver,
+            may_see=hearing(self._access, caller_of(request)),
             all_changes=lambda: [*lists, *map(updated, watched)],
             owner=request.channel.outlet,
+            timings=self._changes.timings,
         )
+        listener.end_with(request.principal, self._access.leeway)
         if not self._changes.attach(listener):
             raise RpcError(INTERNAL_ERROR, "There are too many subscriptions on this server; try again later")
         try:
@@ -349,28 +544,37 @@ class Subscriptions:
             self._changes.detach(listener)
         return SubscriptionsListenResult(meta=meta)
 
-    def _honoured(self, requested: SubscriptionFilter) -> SubscriptionFilter:
-        """Return the subset of the requested filter that the server supports."""
-        offered = self._capabilities()
-        resources = offered.resources
-        watchable = resources is not UNSET and resources.subscribe is True
-        return SubscriptionFilter(
-            tools_list_changed=_if_supported(requested.tools_list_changed, offered.tools),
-            prompts_list_changed=_if_supported(requested.prompts_list_changed, offered.prompts),
-            resources_list_changed=_if_supported(requested.resources_list_changed, resources),
-            resource_subscriptions=_watchable(requested.resource_subscriptions) if watchable else UNSET,
-        )
+    async def check_listen(self, request: Request) -> None:
+        """Check that a client may read all that it listens for; what it cannot see is as what is not there.
+
+        Raises:
+            RpcError: it lacks scopes, one error for all resources (R-606).
+        """
+        uris = _watchable(request.params.notifications.resource_subscriptions)
+        if uris is not UNSET:
+            await self._access.require_for_many(uris, request)
+
+    def check_subscribe(self, request: Request) -> None:
+        """Check that a client may read the resource that it subscribes to.
+
+        Raises:
+            RpcError: it lacks scopes, or the URI is too long.
+        """
+        check_uri_length(request.params.uri)
+        self._access.require_for_all([request.params.uri], request)
 
     async def subscribe(self, request: Request) -> EmptyResult:
         """Handle `resources/subscribe`, for the rest of the session (R-368).
 
         A resource may be added later, so any URI can be watched.
         """
+        self.check_subscribe(request)
         await _session_of(request).watch(request.params.uri)
         return EmptyResult()
 
     async def unsubscribe(self, request: Request) -> EmptyResult:
         """Handle `resources/unsubscribe`; a resource that is not watched is no error."""
+        check_uri_length(request.params.uri)
         await _session_of(request).unwatch(request.params.uri)
         return EmptyResult()
 
@@ -386,16 +590,29 @@ def _session_of(request: Request) -> SessionSettings:
     return request.channel.session
 
 
+def _honoured(requested: SubscriptionFilter, offered: ServerCapabilities) -> SubscriptionFilter:
+    """Return the subset of the requested filter that the server supports."""
+    resources = offered.resources
+    watchable = resources is not UNSET and resources.subscribe is True
+    return SubscriptionFilter(
+        tools_list_changed=_if_supported(requested.tools_list_changed, offered.tools),
+        prompts_list_changed=_if_supported(requested.prompts_list_changed, offered.prompts),
+        resources_list_changed=_if_supported(requested.resources_list_changed, resources),
+        resource_subscriptions=_watchable(requested.resource_subscriptions) if watchable else UNSET,
+    )
+
+
 def _if_supported(requested: Any, offered: Any) -> Any:
     """Return True if changes of a list are requested and advertised, else UNSET."""
     return True if requested is True and offered is not UNSET and offered.list_changed is True else UNSET
 
 
 def _watchable(uris: list[str] | UnsetType) -> list[str] | UnsetType:
-    """Return as many of the resources as one client may watch."""
+    """Return the requested URIs, cut to the limits of one client."""
     if uris is UNSET:
         return uris
-    lengths = accumulate(map(len, short := [uri for uri in uris if len(uri) <= MAX_URI_LENGTH][:MOST_WATCHED]))
+    limit = _uris.MAX_URI_LENGTH
+    lengths = accumulate(map(len, short := [uri for uri in uris if len(uri) <= limit][:MOST_WATCHED]))
     return [uri for uri, length in zip(short, lengths, strict=True) if length <= MOST_WATCHED_TEXT]
 
 
@@ -406,7 +623,6 @@ def _changes_of(honoured: SubscriptionFilter) -> tuple[frozenset[Change], Watche
         PROMPTS: honoured.prompts_list_changed,
         RESOURCES: honoured.resources_list_changed,
     }
-    watched: Watched = {}
-    for uri in () if honoured.resource_subscriptions is UNSET else honoured.resource_subscriptions:
-        watch(watched, uri)
+    uris = () if honoured.resource_subscriptions is UNSET else honoured.resource_subscriptions
+    watched = {_uris.canonical(uri): uri for uri in uris}
     return frozenset(change for change, is_requested in lists.items() if is_requested is True), watched

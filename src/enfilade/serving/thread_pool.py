@@ -30,7 +30,7 @@ class _Awaitable(Executor):
         return await _run(self, function, args)
 
     async def result_of(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Do the same, and await what it returns if that can be awaited."""
+        """Call `function` in a thread, as `run` does, and await its result if it is awaitable."""
         value = await _run(self, function, args)
         return await value if inspect.isawaitable(value) else value
 
@@ -60,7 +60,7 @@ class ThreadPool(_Awaitable):
         return job.future
 
     def lane(self) -> "Lane":
-        """Return what runs all its calls in one thread; to be closed after the last."""
+        """Return an executor that runs all its calls in one thread; to be closed after the last."""
         return Lane(self)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -150,11 +150,7 @@ class ThreadPool(_Awaitable):
 
 
 class Lane(_Awaitable):
-    """Runs calls one after the other in one thread, which is chosen at the first of them.
-
-    Args:
-        threads: the pool of the thread.
-    """
+    """Runs calls one after the other in one thread, which is chosen at the first of them."""
 
     def __init__(self, threads: ThreadPool) -> None:
         self._threads = threads

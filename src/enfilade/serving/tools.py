@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
@@ -18,12 +18,13 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from enfilade.primitives.errors import EnfiladeError
-from enfilade.primitives.metadata import NO_CACHING, Caching
 from enfilade.primitives.registry import Registry
+from enfilade.serving.callers.access import caller_of
 from enfilade.serving.channel import Outcome
+from enfilade.serving.dispatcher import chained
 from enfilade.serving.execution import HandlerRunner, TimeLimit
 from enfilade.serving.failures import error_result, is_failure, log_safely, redacted, tool_error_result
-from enfilade.serving.pagination import PaginatedList, Render
+from enfilade.serving.pagination import PageOptions, PaginatedList
 from enfilade.serving.request import Request
 from enfilade.serving.secrets import Redaction, SecretSource
 from enfilade.wire.headers import MirroredParameter, check_mirrored, mirrored_parameters
@@ -31,21 +32,39 @@ from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.tools import CallToolRequestParams, CallToolResult, ListToolsResult, Tool as Definition
 
 if TYPE_CHECKING:
+    from enfilade.primitives.limits.result_budget import ResultBudget
     from enfilade.primitives.tool import Tool
+    from enfilade.serving.limits.admission import Limiter
+    from enfilade.serving.limits.result_sizes import ResultSizes
 
 log = logging.getLogger("enfilade.serving")
 
 
+class Governing(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps calls and results within limits, each made when it is first needed.
+
+    Attributes:
+        limiter: runs calls within limits.
+        sizes: makes results fit.
+        limits_app: whether there are limits for all calls together.
+        budget: of results of tools that do not say; None if they have none.
+    """
+
+    limiter: Callable[[], Limiter]
+    sizes: Callable[[], ResultSizes]
+    limits_app: bool = False
+    budget: ResultBudget | None = None
+
+
 class Tools:
-    """Serves the tools of a registry.
+    """Serves the tools of a registry, in its order.
 
     Args:
-        registry: the tools, in listed order.
+        registry: the tools.
         runner: runs their functions.
-        secrets: looks the secrets of tools up.
-        render: encodes a page.
-        page_size: tools per page of a listing.
-        caching: hints by list method.
+        secrets: where their secrets come from.
+        lists: how they are listed.
+        governing: the limits of calls and results.
     """
 
     def __init__(
@@ -53,25 +72,26 @@ class Tools:
         registry: Registry[Tool],
         runner: HandlerRunner,
         secrets: SecretSource,
-        render: Render,
-        *,
-        page_size: int,
-        caching: Mapping[str, Caching],
+        lists: PageOptions,
+        governing: Governing,
     ) -> None:
+        self._governing = governing
+        self._runs_plain = not governing.limits_app and governing.budget is None
         self._registry = registry
         self._runner = runner
         self._secrets = secrets
-        self._render = render
+        self._access = lists.access
+        self._render = lists.render
         self._mirrored: dict[Tool, tuple[MirroredParameter, ...]] = {}
         self._mirrored_version = -1
         self.pages = PaginatedList(
+            "tools/list",
             ListToolsResult,
             "tools",
-            lambda: _Definitions(registry.items()),
+            registry.items,
+            _Definitions,
             lambda: registry.version,
-            render,
-            size=page_size,
-            caching=caching.get("tools/list", NO_CACHING),
+            lists,
         )
 
     # -- calling ---------------------------------------------------------------------------------------------
@@ -80,18 +100,15 @@ class Tools:
         """Handle `tools/call`."""
         params: CallToolRequestParams = request.params
         tool = self._registry.get(params.name)
-        if tool is None:
+        if tool is None or (tool.access is not None and not self._access.admits(request, tool.access)):
             raise RpcError(INVALID_PARAMS, f"Unknown tool: {params.name}")
         arguments = None if params.arguments is UNSET else params.arguments
         if request.channel.param_headers is not None:  # over stdio there are no headers (R-417)
             self._check_headers(tool, request.channel.param_headers, arguments)
         try:
-            if tool.timeout is None:
-                if not tool.secrets and request.redaction is None:
-                    return await self._runner.run(request, tool, tool.bind, arguments, tool.result)
-                return await self._run(request, tool, arguments)
-            with TimeLimit(request, tool.name, tool.timeout, partial(self._overdue, request)):
-                return await self._run(request, tool, arguments)
+            if tool.is_plain and self._runs_plain and request.redaction is None:
+                return await self._runner.run(request, tool, tool.bind, arguments, tool.result)
+            return await self._run_within_limits(request, tool, arguments)
         except RpcError as error:
             error.message, error.data = redacted(request, error.message), redacted(request, error.data)
             raise
@@ -100,7 +117,46 @@ class Tools:
                 raise
             return tool_error_result(request, tool.name, error)
 
+    def check_access(self, request: Request) -> None:
+        """Check that a client may call the tool that it names, if the tool is there for it.
+
+        Raises:
+            RpcError: it lacks scopes.
+        """
+        tool = self._registry.get(request.params.name)
+        if tool is not None and tool.access is not None:
+            self._access.admits(request, tool.access)
+
+    async def _run_within_limits(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
+        governing = self._governing
+        if tool.limits is None and not governing.limits_app:
+            result = await self._run_in_time(request, tool, arguments)
+        else:
+            run = partial(self._run_in_time, request, tool, arguments)
+            result = await governing.limiter().run(request, tool.name, tool.limits, run)
+        if tool.budget is None and governing.budget is None:
+            return result
+        return await governing.sizes().fitted(request, tool, arguments, result)
+
+    async def _run_in_time(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
+        if tool.timeout is None:
+            return await self._run(request, tool, arguments)
+        with TimeLimit(request, tool.name, tool.timeout, partial(self._overdue, request)):
+            return await self._run(request, tool, arguments)
+
     async def _run(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
+        """Call a tool that is not plain, within its own middleware."""
+        if not tool.middleware:
+            return await self._run_bare(request, tool, arguments)
+
+        async def innermost(request: Request) -> CallToolResult:
+            assigned = request.params.arguments
+            return await self._run_bare(request, tool, None if assigned is UNSET else assigned)
+
+        result: CallToolResult = await chained(tool.middleware, innermost)(request)  # type: ignore[assignment]
+        return result
+
+    async def _run_bare(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
         if not tool.secrets:
             result = await self._runner.run(request, tool, tool.bind, arguments, tool.result)
         else:
@@ -117,9 +173,10 @@ class Tools:
         result = error_result(redacted(request, str(error)), None)
         return request.result_outcome(self._render(result, request.peer.revision))
 
-    def definitions(self) -> Sequence[Definition]:
-        """Return the definitions of all tools, in listed order."""
-        return [tool.definition for tool in self._registry]
+    def definitions(self, request: Request) -> Sequence[Definition]:
+        """Return the definitions of all tools that the caller of a request sees, in listed order."""
+        shown = self._access.shown(self._registry.items(), caller_of(request))
+        return [tool.definition for tool in shown]
 
     def _check_headers(self, tool: Tool, fields: Mapping[bytes, bytes], arguments: Raw | None) -> None:
         """Check `Mcp-Param-*` for tools whose listed schema has it (R-255, R-260); others cost one look-up."""
@@ -138,11 +195,7 @@ class Tools:
 
 
 class _Definitions(Sequence[Definition]):
-    """The definitions of tools, each created at its first use, so that a page costs only its own tools.
-
-    Args:
-        tools: the tools, in listed order.
-    """
+    """The definitions of tools, each created at its first use, so that a page costs only its own tools."""
 
     def __init__(self, tools: Sequence[Tool]) -> None:
         self._tools = tools

@@ -18,11 +18,7 @@ from typing import Any, AnyStr, cast
 
 
 class LazyModule:
-    """A module that is imported when one of its attributes is first read.
-
-    Args:
-        name: its dotted name.
-    """
+    """A module that is imported when one of its attributes is first read."""
 
     def __init__(self, name: str) -> None:
         self.__name__ = name

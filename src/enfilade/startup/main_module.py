@@ -23,11 +23,7 @@ _MAIN: Final = ("__main__", "__mp_main__")
 
 
 def name_main_module(frame: FrameType | None) -> None:
-    """Let imports of the script's name find the running module, if an app is constructed there.
-
-    Args:
-        frame: the frame that called the constructor.
-    """
+    """Let imports of the script's name find the running module, if the frame constructs an app there."""
     while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "enfilade":
         frame = frame.f_back
     module = None if frame is None else sys.modules.get(str(frame.f_globals.get("__name__")))
@@ -40,12 +36,7 @@ def name_main_module(frame: FrameType | None) -> None:
 def copy_of(app: object, kind: type) -> tuple[str, Any] | None:
     """Return a second app that the same variable of the same file holds, because the file was run twice.
 
-    Args:
-        app: the app that is served.
-        kind: the type of apps.
-
-    Returns:
-        The name under which the file was imported besides the script, and the app there; None if there is none.
+    It comes with the name under which the file was imported besides the script; None if there is none.
     """
     for main in map(sys.modules.get, _MAIN):
         names = {} if main is None else vars(main)

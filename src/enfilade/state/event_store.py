@@ -85,9 +85,6 @@ class EventStoreLog:
 
     Every stream begins with an event that holds its head. The id of that event, its *anchor*, is needed to replay
     the stream, so the event ids that clients get contain it.
-
-    Args:
-        store: stores the events.
     """
 
     private = False
@@ -181,9 +178,6 @@ class LogBackedEventStore(EventStore):
     """An event store on the event log of a store.
 
     A position must rise within its stream, also after a restart, so it is the time.
-
-    Args:
-        store: its log stores the events.
     """
 
     def __init__(self, store: Store) -> None:

@@ -20,9 +20,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from enfilade.state.store import ENDED, Bus, EventLog, Keys, LogLimits, StoreError, StreamSlice
+
+if TYPE_CHECKING:
+    from enfilade.state.limits.claims import Limits
 
 #: Keys of one kind that are kept at once, and bytes of their values. The kind is the part before the colon.
 MOST_KEYS: Final = 100_000
@@ -58,11 +61,7 @@ _position = itemgetter(0)
 
 
 class MemoryStore:
-    """The store behind `memory://`. Its content outlasts `close`, but not the process.
-
-    Args:
-        limits: limits of the event log.
-    """
+    """The store behind `memory://`. Its content outlasts `close`, but not the process."""
 
     shared = False
     unavailable = False
@@ -71,6 +70,16 @@ class MemoryStore:
         self.keys: Keys = MemoryKeys()
         self.log: EventLog = MemoryLog(limits)
         self.bus: Bus = MemoryBus()
+        self._call_limits: Limits | None = None
+
+    @property
+    def limits(self) -> "Limits":
+        """What decides about limits of calls, made when it is first used."""
+        if self._call_limits is None:
+            from enfilade.state.limits.memory_limits import MemoryLimits
+
+            self._call_limits = MemoryLimits(MemoryKeys())
+        return self._call_limits
 
     async def start(self) -> None:
         """Do nothing, as there is nothing to open."""
@@ -110,41 +119,43 @@ class MemoryKeys:
         return len(self._entries) + len(self._ended)
 
     async def get(self, key: str) -> bytes | None:
-        return self._value(key)
+        return self.value_of(key)
 
     async def put(self, key: str, value: bytes, ttl: float | None) -> None:
-        self._put(key, value, ttl)
+        self.put_now(key, value, ttl)
 
     async def swap(self, key: str, old: bytes | None, new: bytes | None, ttl: float | None) -> bool:
-        current = self._value(key)
+        current = self.value_of(key)
         if current != old:
             return current == new
         if new is None:
-            self._delete(key)
+            self.delete_now(key)
         else:
-            self._put(key, new, ttl)
+            self.put_now(key, new, ttl)
         return True
 
     async def delete(self, key: str) -> None:
-        self._delete(key)
+        self.delete_now(key)
 
     def clear(self) -> None:
         """Delete all keys."""
         for key in list(self._entries):
-            self._delete(key)
+            self.delete_now(key)
         self._ended.clear()
 
-    def _value(self, key: str) -> bytes | None:
+    def value_of(self, key: str) -> bytes | None:
+        """Return a value, as `get` does, without awaiting."""
         entry = self._entries.get(key)
         if entry is None:
             kind, id = _split_key(key)
             return ENDED if kind == _SESSION and id in self._ended else None
         if entry[1] <= time.monotonic():
-            self._delete(key)
+            self.delete_now(key)
             return None
         return entry[0]
 
-    def _put(self, key: str, value: bytes, ttl: float | None) -> None:
+    def put_now(self, key: str, value: bytes, ttl: float | None) -> None:
+        """Store a value, as `put` does, without awaiting."""
         kind, id = _split_key(key)
         if kind == _SESSION and value == ENDED and ttl is not None and self._ended.add(id, ttl):
             self._delete_entry(key)
@@ -152,7 +163,7 @@ class MemoryKeys:
         self._sweep()
         if ttl is not None:
             self._check_room(key, kind, value)
-        self._delete(key)
+        self.delete_now(key)
         self._entries[key] = (value, math.inf if ttl is None else time.monotonic() + ttl)
         if ttl is not None:
             share = self._shares.setdefault(kind, _Share())
@@ -187,7 +198,8 @@ class MemoryKeys:
         growth = _size(value) - _size(current[0])
         return growth <= 0 or share.size + growth <= self._size
 
-    def _delete(self, key: str) -> None:
+    def delete_now(self, key: str) -> None:
+        """Delete a key, as `delete` does, without awaiting."""
         if not self._delete_entry(key):
             kind, id = _split_key(key)
             if kind == _SESSION:
@@ -285,11 +297,7 @@ class _Stream:
 
 
 class MemoryLog:
-    """`EventLog` in this process, bounded by age, by entries of one stream, and by bytes of all streams.
-
-    Args:
-        limits: limits of the log.
-    """
+    """`EventLog` in this process, bounded by age, by entries of one stream, and by bytes of all streams."""
 
     private = True
 

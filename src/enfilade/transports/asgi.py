@@ -4,39 +4,53 @@ https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from enfilade.transports.exchange import DisconnectedError, Headers
+
+if TYPE_CHECKING:
+    from enfilade.serving.principal import Principal
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 #: A hook of a host: returns who is asking; None if nobody has said.
-Principal = Callable[[Scope], str | None]
+UserHook = Callable[[Scope], str | None]
+
+#: Where an ASGI middleware of a host may put a `Principal`: a member of the scope's `state`.
+PRINCIPAL_KEY: Final = "enfilade.principal"
+
+#: Member of the scope with the client's certificate, as a trusted proxy has written it in its header.
+CERTIFICATE_KEY: Final = "enfilade.client_certificate"
 
 
 class AsgiExchange(msgspec.Struct, eq=False):
-    """An `HttpExchange` over ASGI: one for each call of the application.
-
-    Attributes:
-        method: of the request.
-        headers: of the request.
-        scope: of the call.
-    """
+    """An `HttpExchange` over ASGI: one for each call of the application."""
 
     method: str
     headers: Sequence[tuple[bytes, bytes]]
     scope: Scope
     _receive: Receive
     _send: Send
+    principal: "Principal | None" = None
 
     @property
     def client(self) -> tuple[str, int | None] | None:
         client: tuple[str, int | None] | None = self.scope.get("client")
         return client
+
+    @property
+    def path(self) -> str:
+        path: str = self.scope.get("path", "")
+        return path
+
+    @property
+    def query(self) -> bytes:
+        query: bytes = self.scope.get("query_string", b"")
+        return query
 
     @property
     def version(self) -> str:
@@ -53,9 +67,36 @@ class AsgiExchange(msgspec.Struct, eq=False):
             raise DisconnectedError
         return chunk, message.get("more_body", False)
 
+    def expect_body(self, digest: bytes, refusal: Exception) -> None:
+        from hashlib import sha256
+
+        receive, body = self._receive, sha256()
+
+        async def checking() -> MutableMapping[str, Any]:
+            message = await receive()
+            if message["type"] == "http.request":
+                body.update(message.get("body", b""))
+                if not message.get("more_body", False) and body.digest() != digest:
+                    raise refusal
+            return message
+
+        self._receive = checking
+
     async def disconnected(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    def add_headers(self, headers: Headers) -> None:
+        send = self._send
+
+        async def adding(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                present = {name for name, _ in message["headers"]}
+                missing = [header for header in headers if header[0] not in present]
+                message = {**message, "headers": [*message["headers"], *missing]}
+            await send(message)
+
+        self._send = adding
 
     async def send(self, status: int, headers: Headers, body: bytes) -> None:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
@@ -73,7 +114,52 @@ def authenticated_user(scope: Scope) -> str | None:
     user = scope.get("user")
     if user is None or not getattr(user, "is_authenticated", False):
         return None
-    return str(getattr(user, "identity", None) or user.display_name)
+    try:
+        identity = getattr(user, "identity", None)
+    except NotImplementedError:  # of a user that has a name alone, as Starlette's own had
+        identity = None
+    return str(identity or user.display_name)
+
+
+def host_principal(scope: Scope) -> "Principal | None":
+    """Return who calls, as the host's authentication says: a `Principal` in the scope's state, or its user.
+
+    Raises:
+        TypeError: what is in the state is no `Principal`.
+    """
+    if "user" not in scope and ("state" not in scope or not scope["state"]):  # nearly always
+        return None
+    principal = stated_principal(scope)
+    if principal is not None or not (user := authenticated_user(scope)):
+        return principal
+    from enfilade.serving.principal import Principal
+
+    credentials = scope.get("auth")  # as Starlette's middleware puts it beside the user
+    return Principal(user, scopes=frozenset(getattr(credentials, "scopes", ())))
+
+
+def host_principal_key(scope: Scope) -> str | None:
+    """Return the key of who calls, as the host's authentication says."""
+    principal = host_principal(scope)
+    return None if principal is None else principal.key
+
+
+def stated_principal(scope: Scope) -> "Principal | None":
+    """Return the `Principal` that an ASGI middleware of the host has put into the scope's state.
+
+    Raises:
+        TypeError: what is there is no `Principal`.
+    """
+    state = scope.get("state")
+    principal = state.get(PRINCIPAL_KEY) if state else None
+    if principal is None:
+        return None
+    from enfilade.serving.principal import Principal
+
+    if not isinstance(principal, Principal):
+        kind = type(principal).__name__
+        raise TypeError(f"scope['state']['{PRINCIPAL_KEY}'] is a Principal of enfilade.auth, not {kind}")
+    return principal
 
 
 def inner_path(scope: Scope) -> str:

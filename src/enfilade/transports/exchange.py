@@ -5,7 +5,10 @@ the head, the body in chunks and the disconnect, and writes a response in one pi
 """
 
 from collections.abc import Coroutine, MutableMapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from enfilade.serving.principal import Principal
 
 #: Names are in lower case.
 Headers = list[tuple[bytes, bytes]]
@@ -21,6 +24,16 @@ class HttpRequest(Protocol):
     @property
     def method(self) -> str:
         """The HTTP method, in upper case."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """The path, decoded; empty once the head is forgotten."""
+        ...
+
+    @property
+    def query(self) -> bytes:
+        """What follows the question mark, as it came; empty once the head is forgotten."""
         ...
 
     @property
@@ -43,6 +56,14 @@ class HttpRequest(Protocol):
         """What the host knows of the request, such as its user; only hooks of hosts read it."""
         ...
 
+    @property
+    def principal(self) -> "Principal | None":
+        """Who sends it, once that is known."""
+        ...
+
+    @principal.setter
+    def principal(self, principal: "Principal") -> None: ...
+
     def forget_head(self) -> None:
         """Free all of the head but `client`: a stream that is open for long does not need it."""
         ...
@@ -53,6 +74,10 @@ class HttpRequest(Protocol):
         Raises:
             DisconnectedError: the client has gone before the end.
         """
+        ...
+
+    def expect_body(self, digest: bytes, refusal: Exception) -> None:
+        """Let `read` raise an exception at the end of a body that has another digest (SHA-256)."""
         ...
 
     async def disconnected(self) -> None:
@@ -69,6 +94,10 @@ class HttpResponse(Protocol):
 
     Each of them may raise what its server raises for a client that has gone.
     """
+
+    def add_headers(self, headers: Headers) -> None:
+        """Add headers to the response, except those that it will have by itself."""
+        ...
 
     def send(self, status: int, headers: Headers, body: bytes) -> Coroutine[Any, Any, None]:
         """Send a complete response; `headers` has its length."""

@@ -8,29 +8,34 @@ the same pipe; they do not affect each other (R-408).
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from enum import Enum
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw
 
+from enfilade.serving.callers.access import Caller
 from enfilade.serving.channel import Channel, Outcome, Outlet, Peer
 from enfilade.serving.client_requests.session import SessionAsker
-from enfilade.serving.dispatcher import Dispatcher
+from enfilade.serving.dispatcher import Dispatcher, method_not_found
 from enfilade.serving.execution import expire
 from enfilade.serving.failures import cut_off, ends_more, masked
 from enfilade.serving.request import InFlight, Request
-from enfilade.serving.subscriptions import Change, Listener, Watched, notification_of, unwatch, watch
+from enfilade.serving.subscriptions import Change, Listener, Watched, hearing, notification_of, unwatch, watch
 from enfilade.timings import Timings
 from enfilade.transports.http.limits import too_many_requests
-from enfilade.transports.message_size import LARGE_MESSAGE, check_values
 from enfilade.transports.refusal_log import refusals
-from enfilade.transports.request_parsing import ParsedMessage, parse_message, unsupported
+from enfilade.transports.request_parsing import (
+    LARGE_MESSAGE,
+    ParsedMessage,
+    check_values,
+    parse_message,
+    unsupported,
+)
 from enfilade.wire.jsonrpc import (
     INVALID_PARAMS,
-    METHOD_NOT_FOUND,
     Envelope,
     RequestId,
     RpcError,
@@ -40,6 +45,10 @@ from enfilade.wire.jsonrpc import (
 )
 from enfilade.wire.notifications import DEFAULT_LOG_LEVEL, LoggingLevel
 from enfilade.wire.revisions import BATCHING, HANDSHAKE, LONGEST_BATCH, negotiate
+
+if TYPE_CHECKING:
+    from enfilade.serving.observation.record import RequestRecord
+    from enfilade.serving.principal import Principal
 
 log = logging.getLogger("enfilade.transports")
 
@@ -70,7 +79,6 @@ class _SessionState(msgspec.Struct, eq=False):
     Attributes:
         peer: the client; None before `initialize`.
         log_level: lowest level of log messages that it gets.
-        watched: the resources of which it gets updates.
     """
 
     peer: Peer | None = None
@@ -82,28 +90,37 @@ class Connection:
     """Serves one client over a channel that carries whole messages both ways.
 
     Args:
-        dispatcher: runs the requests.
         outlet: takes notifications, which may be dropped when the reader is behind.
         write: sends a response, which may not be dropped.
         request_timeout: seconds that a request may take; 0 for no limit.
         max_requests: requests in flight at once.
         principal: who is at the other end; None if that is unknown.
-        timings: time limits that are no settings.
+        local_scopes: what a client over stdio may do, who is no principal; None for any other.
+        lists_all: let lists hide nothing from this client, which the author of the server runs.
+        transport: its name in records of requests.
     """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         outlet: Outlet,
-        write: Callable[[bytes], Awaitable[None]],
+        write: Callable[[bytes], Coroutine[Any, Any, None]],
         *,
         request_timeout: float = 0.0,
         max_requests: int = 1000,
-        principal: str | None = None,
+        principal: "Principal | None" = None,
+        local_scopes: frozenset[str] | None = None,
+        lists_all: bool = False,
+        transport: str = "stdio",
         timings: Timings = Timings(),
     ) -> None:
+        self._observation = dispatcher.observation
+        self._transport = transport
         self._timings = timings
         self._principal = principal
+        self._local_scopes = local_scopes
+        self._lists_all = lists_all
+        self._owner = None if principal is None else principal.key
         self._dispatcher = dispatcher
         self._outlet = outlet
         self._write = write
@@ -139,9 +156,11 @@ class Connection:
             message = notification_of(change, peer.revision, self._session.watched)
             return not self._outlet.is_congested and self._outlet.push(message)
 
+        caller = self._caller(peer)
         self._listener = Listener(
             lambda change: change.uri is None or change.uri in self._session.watched,
             send_change,
+            may_see=hearing(self._dispatcher.access, caller),
             owner=self._outlet,
             timings=self._timings,
         )
@@ -159,17 +178,17 @@ class Connection:
                 check_values(message)
             decoded = decode(message)
         except RpcError as error:
-            self._refuse(None, error)
+            self._refuse(None, error, self._open_record(len(message)))
             return
         if isinstance(decoded, list):
             self._feed_batch(decoded)
         else:
-            self._feed_one(decoded)
+            self._feed_one(decoded, len(message))
 
     def refuse_long(self, limit: int) -> None:
         """Answer a message that was too long to be read."""
         error = invalid_request(f"a message has at most {limit} bytes")
-        self._refuse(None, error)
+        self._refuse(None, error, self._open_record(limit))
 
     async def quiet(self) -> None:
         """Return once all requests have ended, since the client sends nothing more."""
@@ -218,11 +237,14 @@ class Connection:
                 if envelope.method == "initialize":
                     raise invalid_request("initialize is never part of a batch", envelope.id)  # R-305
             except RpcError as error:
-                self._refuse(None, error)
+                self._refuse(None, error, self._open_record(memoryview(raw).nbytes))
             else:
-                self._feed_one(envelope)
+                self._feed_one(envelope, memoryview(raw).nbytes)
 
-    def _feed_one(self, envelope: Envelope) -> None:
+    def _open_record(self, size: int) -> "RequestRecord | None":
+        return None if self._observation is None else self._observation.open(self._transport, size)
+
+    def _feed_one(self, envelope: Envelope, size: int) -> None:
         if envelope.method is UNSET:  # the response to a question, as both sides may ask (R-405)
             self._asker.answer(None, envelope)
             return
@@ -234,6 +256,7 @@ class Connection:
             elif envelope.method == "notifications/initialized" and self._session.peer and self._listener is None:
                 self._listen(self._session.peer)
             return
+        record = self._open_record(size)
         try:
             if len(self._in_flight) >= self._max_requests and envelope.method != "ping":
                 error = too_many_requests(self._max_requests)
@@ -242,8 +265,9 @@ class Connection:
             request = self._request(message)
             self._in_flight.enter(request)
         except RpcError as error:
-            self._refuse(envelope.id, error)
+            self._refuse(envelope.id, error, record, message)
             return
+        request.record = record
         request.task = task = self._start(self._serve(request))
         task.add_done_callback(partial(self._ended, request))
 
@@ -253,12 +277,25 @@ class Connection:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _refuse(self, id: RequestId | None, error: RpcError) -> None:
+    def _refuse(
+        self,
+        id: RequestId | None,
+        error: RpcError,
+        record: "RequestRecord | None" = None,
+        message: ParsedMessage | None = None,
+    ) -> None:
         """Write an error without a task: there may be as many refusals as there are lines."""
-        self._outlet.send(encode_error(id if error.id is UNSET else error.id, error))
+        body = encode_error(id if error.id is UNSET else error.id, error)
+        self._outlet.send(body)
+        if record is not None:
+            record.bytes_out = len(body)
+            record.refuse(error, *(() if message is None else (message.method, message.params)))
+            record.close()
 
     async def _serve(self, request: Request) -> None:
         timer = None
+        if self._observation is not None:
+            self._observation.enter(request)
         if self._request_timeout and request.method != "subscriptions/listen":
             later = asyncio.get_running_loop().call_later
             timer = later(self._request_timeout, expire, request, self._request_timeout)
@@ -280,6 +317,8 @@ class Connection:
             self._session.peer = None
             self._stop_listening()
         if body is not None and self._state is not OutputState.CLOSED:
+            if request.record is not None:
+                request.record.bytes_out = len(body)
             await self._write(body)
 
     def _ended(self, request: Request, task: "asyncio.Task[None]") -> None:
@@ -291,16 +330,19 @@ class Connection:
         request.finish()
         error = None if task.cancelled() else task.exception()
         if error is not None and not ends_more(error) and self._state is not OutputState.CLOSED:
-            failure = masked(error, f"{request.method} failed")
+            failure = masked(error, f"{request.method} failed", request.failure_redaction)
             self._refuse(request.id, failure)
+            if request.record is not None:
+                request.record.settle(failure)
+        if request.record is not None:
+            if task.cancelled():
+                request.record.settle(None)
+            request.record.close()
 
     def _settle(self, outcome: Outcome) -> None:
         """Send an outcome while the handler goes on."""
         if outcome[0] is not None and self._state is not OutputState.CLOSED:
-            self._start(self._deliver(outcome[0]))
-
-    async def _deliver(self, body: bytes) -> None:
-        await self._write(body)
+            self._start(self._write(outcome[0]))
 
     # -- the two eras ------------------------------------------------------------------------------------------
 
@@ -322,14 +364,14 @@ class Connection:
                     INVALID_PARAMS,
                     f"{method} came before initialize and without params._meta naming a protocol version",
                 )
-            return self._make(message, method, Peer(revision=HANDSHAKE[-1], principal=self._principal))
+            return self._make(message, method, Peer(revision=HANDSHAKE[-1], principal=self._owner))
         return self._make(message, method, self._session.peer)
 
     def _stateless(self, message: ParsedMessage, method: str) -> Request:
         message.check_metadata()
         message.check_version()  # what is refused leaves the connection as it was (E-52)
         level = message.meta.log_level
-        peer = message.stateless_peer(self._principal)
+        peer = message.stateless_peer(self._owner)
         request = self._make(message, method, peer, None if level is UNSET else level, stateless=True)
         self._served_stateless = self._served_stateless or method not in _PROBES  # a refusal serves nothing
         return request
@@ -346,9 +388,12 @@ class Connection:
             revision=revision,
             client_info=params.client_info,
             capabilities=params.capabilities,
-            principal=self._principal,
+            principal=self._owner,
         )
         return self._make(message, "initialize", self._session.peer)
+
+    def _caller(self, peer: Peer) -> Caller:
+        return Caller(self._principal, peer, self._local_scopes, self._lists_all)
 
     def _make(
         self,
@@ -359,8 +404,11 @@ class Connection:
         *,
         stateless: bool = False,
     ) -> Request:
-        if not self._dispatcher.serves(method, peer.revision):
-            raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
+        dispatcher = self._dispatcher
+        if not dispatcher.serves(method, peer.revision):
+            raise method_not_found(method)
+        if method in dispatcher.audiences and dispatcher.hides(method, self._caller(peer)):
+            raise method_not_found(method)
         return Request(
             message.id,
             method,
@@ -371,6 +419,9 @@ class Connection:
                 log_level=log_level if stateless else self._session.log_level,
                 session=None if stateless else self,
                 asker=self._dispatcher.stateless_asker if stateless else self._asker,
+                principal=self._principal,
+                local_scopes=self._local_scopes,
+                lists_all=self._lists_all,
             ),
             message.meta,
         )

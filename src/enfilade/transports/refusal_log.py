@@ -20,10 +20,9 @@ class RefusalError(RpcError):
 
     Args:
         setting: the name of it, for the log; empty for a limit that is fixed.
-        code: JSON-RPC error code.
-        message: one sentence for the client.
-        kwargs: as for `RpcError`.
     """
+
+    is_refusal = True
 
     def __init__(self, setting: str, code: int, message: str, **kwargs: Any) -> None:
         super().__init__(code, message, **kwargs)
@@ -45,9 +44,6 @@ class RefusalLog:
         """Log a refusal, or count it.
 
         Args:
-            client_address: address of the client, if it has one.
-            status: of the HTTP response, if there is one.
-            reason: what the client was told.
             setting: the name of the setting that is the reason; empty if there is none.
         """
         kind = setting or status
@@ -63,12 +59,6 @@ refusals: Final = RefusalLog()
 
 
 def log_refusal(client_address: Address | None, error: RpcError, status: int) -> None:
-    """Log that a request is refused, if a limit or a setting is the reason.
-
-    Args:
-        client_address: address of the client, if it has one.
-        error: the outcome of the request.
-        status: of the response.
-    """
+    """Log that a request is refused, if a limit or a setting is the reason."""
     if isinstance(error, RefusalError):
         refusals.warn(client_address, status, error.message, error.setting)

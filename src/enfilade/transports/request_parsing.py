@@ -3,23 +3,31 @@
 A *claim* is the protocol version in the body's `_meta`; a request with a claim belongs to the stateless era,
 whatever its method or headers say. The metadata is read even if the params are wrong elsewhere, because -32602
 for the envelope outranks everything that follows.
+
+Before anything is decoded, the arrays and objects of a large message are counted in its bytes (`check_values`).
+Its length is no measure for what it costs: four megabytes of text are read in milliseconds, four megabytes of
+`[],[],…` become over a million objects.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from enfilade.serving.channel import Peer
+from enfilade.transports.refusal_log import RefusalError
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import (
     INVALID_PARAMS,
     INVALID_REQUEST,
+    PARSE_ERROR,
     UNSUPPORTED_VERSION,
     Envelope,
     RequestId,
     RpcError,
+    decode,
 )
 from enfilade.wire.lifecycle import (
     CLIENT_CAPABILITIES,
@@ -30,8 +38,8 @@ from enfilade.wire.lifecycle import (
     RequestMeta,
 )
 from enfilade.wire.message import Message, RequestParams, decode_without_nulls
-from enfilade.wire.requests import PARAMS
-from enfilade.wire.revisions import ALL, HANDSHAKE, STATELESS, UNSUPPORTED
+from enfilade.wire.revision_tables import PARAMS
+from enfilade.wire.revisions import STATELESS, UNSUPPORTED
 
 _ANY: Final = msgspec.json.Decoder(RequestParams)
 _META: Final = msgspec.json.Decoder(RequestMeta)
@@ -56,7 +64,6 @@ class ParsedMessage(msgspec.Struct):
     """A request or notification, read once by `parse_message`.
 
     Attributes:
-        method: the method it names.
         id: the id of a request; None for a notification.
         meta: the protocol's members of `_meta`.
         params: the method's decoded params; None if they are invalid.
@@ -195,30 +202,10 @@ def parse_message(envelope: Envelope) -> ParsedMessage:
     return message
 
 
-def version_of(fields: Mapping[bytes, bytes]) -> str:
-    """Return the text of the `MCP-Protocol-Version` header, empty if it is absent."""
-    return http.single(fields.get(http.PROTOCOL_VERSION, b"")).decode("latin-1")
-
-
 def unsupported(requested: str) -> RpcError:
     """Return the UNSUPPORTED_VERSION error for a requested revision; it names those that are served (R-108)."""
     data: dict[str, Any] = {"supported": list(STATELESS), "requested": requested}
     return RpcError(UNSUPPORTED_VERSION, f"{UNSUPPORTED}: {requested}", data, status=400)
-
-
-def check_version(version: str) -> None:
-    """Check the version header of a request that makes no claim (R-114, E-18).
-
-    In a session any revision with a handshake is accepted: messages follow the revision that was negotiated,
-    which the header cannot change, so a client that sends another one is not ambiguous (E-19).
-
-    Raises:
-        RpcError: HTTP 400 with the text that released clients look for (R-115).
-    """
-    if version and version not in HANDSHAKE:
-        printable = "".join(c if c.isprintable() else "?" for c in version)[:40]
-        supported = ", ".join(ALL)
-        raise RpcError(INVALID_REQUEST, f"{UNSUPPORTED} {printable!r}; supported: {supported}", status=400)
 
 
 def _rescue_meta(raw: Raw) -> object:
@@ -239,3 +226,63 @@ def _explain(error: Exception, where: str) -> str:
     for key in (PROTOCOL_VERSION, CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL):
         path = path.replace(key, f'"{key}"')
     return f"{problem.replace('`', '')} at {where}{path.rstrip('`')}"
+
+
+# -- large messages --------------------------------------------------------------------------------------------
+
+#: Size in bytes up to which the values of a message are not counted.
+LARGE_MESSAGE: Final = 64 * 1024
+
+#: Arrays and objects that any large message may hold.
+_FREE: Final = 65_536
+#: Bytes of a message for each array or object beyond that.
+_BYTES_EACH: Final = 32
+
+#: A string, also one without an end, so that no search starts twice in the same bytes.
+_STRING_PATTERN: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
+_STRING: Final = re.compile(_STRING_PATTERN, re.DOTALL)
+#: A chunk of a message that ends where no string is open. It has so few strings that little is copied at once.
+_CHUNK: Final = re.compile(rb'(?:[^"]++|' + _STRING_PATTERN + rb"){1,8192}+", re.DOTALL)
+
+
+def check_values(body: bytes) -> None:
+    """Check that a large message does not hold too many arrays and objects.
+
+    Raises:
+        RefusalError: INVALID_REQUEST with HTTP status 413, and with the id of the message if it has one.
+        RpcError: PARSE_ERROR for what is no JSON.
+    """
+    most = max(_FREE, len(body) // _BYTES_EACH)
+    if _containers(body) <= most or not _holds_more(body, most):
+        return
+    text = f"Invalid request: a message of this size holds at most {most} arrays and objects"
+    raise RefusalError("", INVALID_REQUEST, text, id=_id_of(body), status=413)
+
+
+def _holds_more(body: bytes, most: int) -> bool:
+    """Whether there are more arrays and objects than that, brackets within strings not counted."""
+    count = 0
+    for chunk in _CHUNK.finditer(body):
+        count += _containers(_STRING.sub(b"", chunk.group()))
+        if count > most:
+            return True
+    return False
+
+
+def _containers(json: bytes) -> int:
+    return json.count(b"[") + json.count(b"{")
+
+
+def _id_of(body: bytes) -> RequestId | UnsetType:
+    """Return the id of a message, which is found without building the rest of it.
+
+    Raises:
+        RpcError: PARSE_ERROR.
+    """
+    try:
+        envelope = decode(body)
+    except RpcError as error:
+        if error.code == PARSE_ERROR:
+            raise
+        return error.id
+    return envelope.id if isinstance(envelope, Envelope) else UNSET

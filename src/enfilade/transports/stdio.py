@@ -25,8 +25,9 @@ import contextlib
 import logging
 import os
 import queue
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
@@ -55,6 +56,11 @@ SIGNALLED_LIMIT: Final = 1.0
 
 _READ_SIZE: Final = 64 * 1024  # bytes
 _POLL_INTERVAL: Final = 0.25  # seconds between checks for the end of the input while reading is paused
+#: Printed on stderr if a person has started the server at a terminal, where nothing else would be seen.
+_AT_TERMINAL: Final = (
+    "Serving over stdio, waiting for an MCP client on standard input. Ctrl-C ends it; "
+    "`enfilade run FILE --transport http` serves at a URL.\n"
+)
 _INPUT_ENDED: Final = 1  # exit code if the deadline ends the process then; after a signal it is 128 + its number
 
 Running = Callable[[], AbstractAsyncContextManager[Dispatcher]]
@@ -67,6 +73,7 @@ class StdioOptions(msgspec.Struct, frozen=True, kw_only=True):
         line_limit: longest message in bytes.
         request_timeout: seconds that a request may take; 0 for no limit.
         max_requests: requests in flight at once.
+        scopes: what the client may do; `*` for everything.
         shutdown_timeout: seconds that calls get to finish after the end of the input.
         lifespan_timeout: seconds that the lifespan gets at the end, and after it threads and exit handlers.
     """
@@ -76,6 +83,7 @@ class StdioOptions(msgspec.Struct, frozen=True, kw_only=True):
     shutdown_timeout: float
     lifespan_timeout: float
     max_requests: int = 1000
+    scopes: frozenset[str] = frozenset()
 
     @property
     def signalled_timeout(self) -> float:
@@ -87,7 +95,6 @@ class Writer:
     """Writes lines in a thread; the outlet of every request of the process.
 
     Args:
-        descriptor: where to write.
         on_unread: called in the loop once nobody can read there any more.
     """
 
@@ -109,6 +116,9 @@ class Writer:
 
     def close_connection(self, retry: float | None) -> bool:
         return False
+
+    def note_scopes(self, scopes: Iterable[str]) -> None:
+        return  # nothing is resumed
 
     async def wait_for_room(self) -> None:
         if self.is_congested:
@@ -186,7 +196,6 @@ class Reader:
     """Reads lines in a thread and hands them to the loop, up to `LINES_AT_ONCE` in one call.
 
     Args:
-        descriptor: where to read.
         limit: longest line in bytes; a longer one is skipped and handed on as None.
         gate: while cleared, nothing is read and nothing handed on.
         on_lines: called in the loop with lines that are not blank.
@@ -271,7 +280,6 @@ def serve_stdio(running: Running, options: StdioOptions) -> None:
 
     Args:
         running: sets the server up, and yields its dispatcher.
-        options: how it is served.
 
     Raises:
         SystemExit: a signal asked to stop before the server had started, or it could not start and the log says
@@ -300,7 +308,7 @@ def serve_stdio(running: Running, options: StdioOptions) -> None:
 
 
 async def serve_stdio_embedded(running: Running, options: StdioOptions) -> None:
-    """Do the same in the running event loop; the process belongs to its host, so it has no deadline.
+    """Serve one client in the running event loop; the process belongs to its host, so it has no deadline.
 
     Raises:
         asyncio.CancelledError: the task was cancelled; the server has ended as on a signal.
@@ -381,6 +389,8 @@ class _Server:
         async with self._running() as dispatcher:
             self.is_up = True
             gc_pause.resume()
+            if os.isatty(incoming):
+                sys.stderr.write(_AT_TERMINAL)
             writer = Writer(outgoing, self._on_unread)
             connection = Connection(
                 dispatcher,
@@ -388,6 +398,7 @@ class _Server:
                 writer.write,
                 request_timeout=self._options.request_timeout,
                 max_requests=self._options.max_requests,
+                local_scopes=self._options.scopes,
             )
 
             def feed(lines: list[bytes | None]) -> None:

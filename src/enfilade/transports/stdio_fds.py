@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from enfilade.transports.processes.server_log import STDERR_CAPACITY, LineWriter, stderr_writer
+from enfilade.transports.processes.line_writer import STDERR_CAPACITY, LineWriter, stderr_writer
 
 _FLUSH_TIMEOUT: Final = 0.5  # seconds that the reader of stderr gets at the end
 _READ_SIZE: Final = 64 * 1024  # bytes

@@ -2,7 +2,7 @@
 
 In session-based revisions a question is a real request on the stream of the call that caused it, answered by a
 later message (`session.py`). In the stateless revision the call ends with its questions, and on the retry the
-handler runs again from the top while a record answers the earlier questions (`stateless.py`, `rounds.py`).
+handler runs again from the top while a record answers the earlier questions (`stateless.py`).
 
 Easy to get wrong: asking a client that cannot answer. Each kind of question needs a capability that the client
 declared, and a revision that has such questions (`check`).
@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar, Unpack, overload
 
 import msgspec
 from msgspec import UNSET
 
+from enfilade.primitives.questions.input_required import InputRequired, InputResponses
 from enfilade.primitives.questions.question import (
     Elicited,
     Messages,
@@ -28,25 +29,30 @@ from enfilade.primitives.questions.question import (
     url_elicitation,
 )
 from enfilade.primitives.values.json_encoding import json_bytes
-from enfilade.serving.channel import Peer
-from enfilade.serving.client_requests.errors import MissingCapabilityError
-from enfilade.serving.notifications import to_await
+from enfilade.serving.awaitables import to_await
+from enfilade.serving.channel import CannotAskError, MissingCapabilityError, Peer
 from enfilade.serving.request import Request
-from enfilade.wire.elicitation import ElicitRequest
-from enfilade.wire.input_required import InputRequest
+from enfilade.wire.client_requests import (
+    CreateMessageRequest,
+    CreateMessageResult,
+    ElicitRequest,
+    InputRequest,
+    Root,
+)
 from enfilade.wire.lifecycle import ClientCapabilities
-from enfilade.wire.requests import CLIENT_REQUESTS
-from enfilade.wire.roots import Root
-from enfilade.wire.sampling import CreateMessageRequest, CreateMessageResult
+from enfilade.wire.revision_tables import CLIENT_REQUESTS
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-    from enfilade.primitives.questions.choices import Choices
+    from enfilade.primitives.questions import Choices
     from enfilade.primitives.questions.question import Question, SpecialForm
 
 A = TypeVar("A")
 T = TypeVar("T")
+
+#: How often a handler may return questions in one call; more often counts as an endless loop.
+MAXIMUM_ROUNDS: Final = 8
 
 #: The keys of the side effects that the present code is part of.
 _running_side_effects: ContextVar[tuple[str, ...]] = ContextVar("enfilade_running_side_effects", default=())
@@ -149,15 +155,14 @@ async def once(request: Request, key: str, fn: Callable[[], Any]) -> Any:
 async def _run_side_effect(request: Request, key: str, fn: Callable[[], Any]) -> bytes:
     """Run a side effect, and keep the round from ending meanwhile."""
     token = _running_side_effects.set((*_running_side_effects.get(), key))
-    request.channel.asker.begin_side_effect(request)
     try:
-        value = fn()
-        if isinstance(value, Awaitable):
-            value = await value
-        return json_bytes(value)
+        with request.channel.asker.side_effect(request):
+            value = fn()
+            if isinstance(value, Awaitable):
+                value = await value
+            return json_bytes(value, f'What ctx.once got for "{key}"')
     finally:
         _running_side_effects.reset(token)
-        request.channel.asker.end_side_effect(request)
 
 
 # -- the kinds of questions ------------------------------------------------------------------------------------
@@ -166,59 +171,36 @@ async def _run_side_effect(request: Request, key: str, fn: Callable[[], Any]) ->
 # them; those have a `request.parent`.
 
 
+class _Options(TypedDict, total=False):
+    """The options of all questions."""
+
+    key: str | None
+    timeout: float | None
+
+
 @overload
 async def elicit(
-    request: Request,
-    message: str,
-    response_type: None = None,
-    *,
-    key: str | None = None,
-    timeout: float | None = None,
+    request: Request, message: str, response_type: None = None, **options: Unpack[_Options]
 ) -> Elicited[None]: ...
 @overload
 async def elicit(
-    request: Request,
-    message: str,
-    response_type: Choices,
-    *,
-    key: str | None = None,
-    timeout: float | None = None,
+    request: Request, message: str, response_type: Choices, **options: Unpack[_Options]
 ) -> Elicited[str]: ...
 @overload
 async def elicit(
-    request: Request,
-    message: str,
-    response_type: Mapping[str, Any],
-    *,
-    key: str | None = None,
-    timeout: float | None = None,
+    request: Request, message: str, response_type: Mapping[str, Any], **options: Unpack[_Options]
 ) -> Elicited[dict[str, Any]]: ...
 @overload
 async def elicit(
-    request: Request,
-    message: str,
-    response_type: type[T],
-    *,
-    key: str | None = None,
-    timeout: float | None = None,
+    request: Request, message: str, response_type: type[T], **options: Unpack[_Options]
 ) -> Elicited[T]: ...
 @overload
 async def elicit(
-    request: Request,
-    message: str,
-    response_type: TypeForm[T],
-    *,
-    key: str | None = None,
-    timeout: float | None = None,
+    request: Request, message: str, response_type: TypeForm[T], **options: Unpack[_Options]
 ) -> Elicited[T]: ...
 @overload
 async def elicit(
-    request: Request,
-    message: str,
-    response_type: SpecialForm,
-    *,
-    key: str | None = None,
-    timeout: float | None = None,
+    request: Request, message: str, response_type: SpecialForm, **options: Unpack[_Options]
 ) -> Elicited[Any]: ...
 @to_await("elicit")
 async def elicit(
@@ -253,3 +235,51 @@ async def sample(
 async def roots(request: Request, *, key: str | None = None, timeout: float | None = None) -> list[Root]:
     """Ask for the client's roots; see `Context.roots`."""
     return await ask(request, roots_question(), key=key, timeout=timeout)
+
+
+# -- handlers that return their questions ----------------------------------------------------------------------
+#
+# Stateless revision: the round ends with the questions, and the retry goes on with their answers, without a
+# replay of earlier steps. A client that knows the questions may send the answers with its first request (R-297).
+# Session-based revisions: the client is asked while it waits.
+#
+# A tool that was called by another cannot end the round with its own result. So the tool that the client called
+# does not either: both wait, and the round ends as with any other question.
+
+
+async def run_until_result(
+    request: Request, returned: InputRequired, run_again: Callable[[], Awaitable[Any]]
+) -> Any:
+    """Ask the questions that a handler returned and run it again, until it returns a result.
+
+    Args:
+        request: the handler's request.
+        returned: its questions.
+        run_again: runs it once more.
+
+    Raises:
+        MissingCapabilityError: the client cannot be asked one of the questions (R-289).
+        CannotAskError: it has asked too often, or the client cannot be asked.
+        AskTimeoutError, ClientRefusedError, AnswerError: there is no answer.
+        asyncio.CancelledError: the round ends here.
+    """
+    for _ in range(MAXIMUM_ROUNDS):
+        for question in returned.questions.values():
+            check(question.request, request.peer)
+        await request.channel.asker.ask_returned(request, returned)
+        value = await run_again()
+        if not isinstance(value, InputRequired):
+            return value
+        returned = value
+    raise CannotAskError(f"This asked the client {MAXIMUM_ROUNDS} times without coming to a result")
+
+
+def state_of(request: Request) -> Any:
+    """Return the state that the handler returned in its run before."""
+    return msgspec.json.decode(request.channel.asker.memo_of(request).state)
+
+
+def responses_of(request: Request) -> InputResponses:
+    """Return the answers to the questions of the handler's run before."""
+    answers = request.channel.asker.memo_of(request).answers
+    return InputResponses({key: (answer.method, answer.result) for key, answer in answers.items()})

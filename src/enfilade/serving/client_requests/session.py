@@ -15,14 +15,13 @@ import msgspec
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
-from enfilade.serving.channel import NoAsker, Outlet
-from enfilade.serving.client_requests.errors import AskTimeoutError, CannotAskError, ClientRefusedError
+from enfilade.serving.channel import AskTimeoutError, CannotAskError, ClientRefusedError, NoAsker, Outlet
 from enfilade.serving.client_requests.request_state import AnsweredQuestion
 from enfilade.serving.cluster import WorkerChannel
-from enfilade.serving.request import Request, RequestState
+from enfilade.serving.request import Request
 from enfilade.state.store import StoreError
 from enfilade.state.tokens import Seal
-from enfilade.wire.elicitation import ElicitRequestURLParams
+from enfilade.wire.client_requests import ElicitRequestURLParams
 from enfilade.wire.jsonrpc import Envelope, decode, encode_notification, encode_request
 from enfilade.wire.message import Message, NotificationParams
 from enfilade.wire.notifications import CancelledNotificationParams
@@ -172,7 +171,7 @@ class SessionAsker(NoAsker):
             raw = await self.ask(request, question, key, None)
             question.read(raw)
             answers[key] = AnsweredQuestion(question.method, "", bytes(raw))
-        memo.answers, memo.state = answers, json_bytes(returned.state)
+        memo.answers, memo.state = answers, json_bytes(returned.state, "The state of InputRequired")
 
     async def _ask(self, request: Request, method: str, params: Message, timeout: float) -> Raw:
         """Send a request on the stream of the client's own request, and wait for the response.
@@ -183,7 +182,7 @@ class SessionAsker(NoAsker):
             AskTimeoutError: no answer came in time.
             ClientRefusedError: the answer is an error.
         """
-        if request.phase is not RequestState.ACTIVE:
+        if not request.can_ask:
             raise CannotAskError("This call is over, so its client cannot be asked anything more")
         peer = request.peer
         client = (peer.principal, None) if peer.principal is not None else (None, peer.session_id)
@@ -198,6 +197,8 @@ class SessionAsker(NoAsker):
         key = (request.peer.session_id, id)
         waiter = self._waiters[key] = asyncio.get_running_loop().create_future()
         self._unanswered[client] += 1
+        if request.record is not None:
+            request.record.questions += 1
         try:
             if not outlet.send(question):  # there is no way back in JSON mode, so this fails at once (R-326)
                 raise CannotAskError("This client takes plain JSON answers, so it cannot be asked anything")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Connection
 
     from enfilade.state.redis.connection import Connections
-    from enfilade.state.redis.server import Address, Availability
+    from enfilade.state.redis.server import ServerAddress, ServerAvailability
     from enfilade.timings import Timings
 
 log = logging.getLogger("enfilade.state")
@@ -32,7 +32,7 @@ _LONGEST_PAUSE: Final = 1.0  # a worker that starts meanwhile waits for the othe
 _SUBSCRIBE_WAIT: Final = 1.0  # seconds that a message waits until its sender has subscribed to a new topic
 
 
-class MessageListener:
+class SubscriberConnection:
     """The connection that subscribes, kept up by one task. Lives in one event loop.
 
     Args:
@@ -45,8 +45,8 @@ class MessageListener:
 
     def __init__(
         self,
-        address: "Address",
-        availability: "Availability",
+        address: "ServerAddress",
+        availability: "ServerAvailability",
         timings: "Timings",
         channels: dict[bytes, list[Callable[[bytes], None]]],
         gap_callbacks: list[Callable[[], None]],
@@ -184,17 +184,11 @@ def _call(callback: Callable[_Args, None], *args: _Args.args, **kwargs: _Args.kw
 
 
 class RedisBus:
-    """`Bus` on pub/sub; a message reaches the processes that are subscribed at that moment.
-
-    Args:
-        address: of the server.
-        connections: to the server.
-        timings: of the connection that subscribes.
-    """
+    """`Bus` on pub/sub; a message reaches the processes that are subscribed at that moment."""
 
     propagation_delay = 0.01
 
-    def __init__(self, address: "Address", connections: "Connections", timings: "Timings") -> None:
+    def __init__(self, address: "ServerAddress", connections: "Connections", timings: "Timings") -> None:
         self._address = address
         self._connections = connections
         self._timings = timings
@@ -202,7 +196,7 @@ class RedisBus:
         self._prefix = f"{address.prefix}bus:{address.database}:"
         self._channels: dict[bytes, list[Callable[[bytes], None]]] = {}
         self._gap_callbacks: list[Callable[[], None]] = []
-        self._listener: MessageListener | None = None
+        self._listener: SubscriberConnection | None = None
 
     async def publish(self, topic: str, message: bytes) -> None:
         """Send a message. If the connection broke in the middle, it may have been sent although this raises.
@@ -228,7 +222,7 @@ class RedisBus:
 
     async def start(self) -> None:
         """Start listening; returns when it does, or when the server cannot be reached."""
-        self._listener = MessageListener(
+        self._listener = SubscriberConnection(
             self._address, self._connections.availability, self._timings, self._channels, self._gap_callbacks
         )
         await self._listener.wait_attempted()

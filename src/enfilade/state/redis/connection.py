@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from redis import exceptions
 
-from enfilade.state.redis.server import FAILURES, Availability
+from enfilade.state.redis.server import FAILURES, ServerAvailability
 from enfilade.state.store import StoreError
 
 if TYPE_CHECKING:
-    from enfilade.state.redis.server import Address
+    from enfilade.state.redis.server import ServerAddress
     from enfilade.timings import Timings
 
-Command: TypeAlias = tuple[bytes, ...]
+RedisCommand: TypeAlias = tuple[bytes, ...]
 Reply: TypeAlias = bytes | int | list["Reply"] | exceptions.ResponseError | None
 
 _PURPOSE: Final = "commands"
@@ -38,7 +38,7 @@ class _Call:
 
     __slots__ = ("commands", "deadline", "future", "is_idempotent", "size")
 
-    def __init__(self, commands: Sequence[Command], is_idempotent: bool, deadline: float) -> None:
+    def __init__(self, commands: Sequence[RedisCommand], is_idempotent: bool, deadline: float) -> None:
         self.commands = commands
         self.future: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
         self.is_idempotent = is_idempotent
@@ -59,7 +59,7 @@ class PipelinedConnection:
         timings: `store_operation`, `redis_exchange` and `redis_idle` count.
     """
 
-    def __init__(self, address: "Address", availability: Availability, timings: "Timings") -> None:
+    def __init__(self, address: "ServerAddress", availability: ServerAvailability, timings: "Timings") -> None:
         self._loop = asyncio.get_running_loop()
         self._availability = availability
         self._timings = timings
@@ -69,7 +69,7 @@ class PipelinedConnection:
         self._flushing: asyncio.Task[None] | None = None
         self._is_closed = False
 
-    async def execute(self, *commands: Command, is_idempotent: bool = True) -> list[Reply]:
+    async def execute(self, *commands: RedisCommand, is_idempotent: bool = True) -> list[Reply]:
         """Send commands and return their replies; the commands of one call stay together and in order.
 
         Args:
@@ -85,7 +85,7 @@ class PipelinedConnection:
                 raise self._availability.explain(reply)
         return replies
 
-    async def execute_unchecked(self, *commands: Command, is_idempotent: bool = True) -> list[Reply]:
+    async def execute_unchecked(self, *commands: RedisCommand, is_idempotent: bool = True) -> list[Reply]:
         """Like `execute`, but return error replies in their places.
 
         Raises:
@@ -93,6 +93,8 @@ class PipelinedConnection:
         """
         if self._is_closed:
             raise StoreError("the store was closed")
+        if asyncio.get_running_loop() is not self._loop:  # which alone could wake the caller
+            raise StoreError("the store is used by another event loop; open one in each")
         now = self._loop.time()
         self._availability.check(now)
         deadline = now + self._timings.store_operation - self._timings.redis_exchange
@@ -219,10 +221,10 @@ class Connections:
         availability: of the server.
     """
 
-    def __init__(self, address: "Address", timings: "Timings") -> None:
+    def __init__(self, address: "ServerAddress", timings: "Timings") -> None:
         self._address = address
         self._timings = timings
-        self.availability = Availability(address)
+        self.availability = ServerAvailability(address)
         self._commands: PipelinedConnection | None = None
         self._reads: PipelinedConnection | None = None
 
@@ -246,7 +248,7 @@ class Connections:
 
     def open(self) -> None:
         """Prepare for use in the running event loop; nothing is sent yet."""
-        self.availability = Availability(self._address)
+        self.availability = ServerAvailability(self._address)
         self._commands = PipelinedConnection(self._address, self.availability, self._timings)
         self._reads = PipelinedConnection(self._address, self.availability, self._timings)
 

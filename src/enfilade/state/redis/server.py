@@ -1,9 +1,9 @@
 """The Redis or Valkey server of a store: its address, its availability, and advice for its errors.
 
 The easy things to get wrong are the password and the herd. The password is part of the URL, and errors like to
-quote what they could not read. So nothing here quotes the URL, `Address.name` is the address without it, and
-every text from the client or the server passes through `Address.without_password`. And while the server is
-unavailable every operation fails, so each may neither wait for its own time-out nor write a line of its own to
+quote what they could not read. So nothing here quotes the URL, `ServerAddress.name` is the address without it,
+and every text from the client or the server passes through `ServerAddress.without_password`. And while the server
+is unavailable every operation fails, so each may neither wait for its own time-out nor write a line of its own to
 the log.
 """
 
@@ -68,7 +68,7 @@ _ADVICE: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
 )
 
 
-class Address:
+class ServerAddress:
     """The parts of a URL.
 
     Args:
@@ -163,14 +163,10 @@ class Address:
         return text.replace(self._password, "***") if self._password else text
 
 
-class Availability:
-    """Whether the server can be reached: logs its loss and its return, each once, and pauses after a failure.
+class ServerAvailability:
+    """Whether the server can be reached: logs its loss and its return, each once, and pauses after a failure."""
 
-    Args:
-        address: of the server.
-    """
-
-    def __init__(self, address: "Address") -> None:
+    def __init__(self, address: "ServerAddress") -> None:
         self._address = address
         self._failing: set[str] = set()
         self._refuse_until = 0.0

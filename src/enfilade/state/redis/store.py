@@ -18,6 +18,7 @@ from enfilade.state.store import Bus, EventLog, Keys, LogLimits, StoreError, Str
 from enfilade.timings import Timings
 
 if TYPE_CHECKING:
+    from enfilade.state.limits.claims import Limits
     from enfilade.state.redis.connection import Connections
 
 _PAGE: Final = 512  # most entries read or written in one step, as the server does nothing else meanwhile
@@ -70,12 +71,7 @@ return {head, first and first[1] or '', found}
 
 
 class RedisKeys:
-    """`Keys` as plain values.
-
-    Args:
-        connections: to the server.
-        prefix: of all keys.
-    """
+    """`Keys` as plain values."""
 
     def __init__(self, connections: "Connections", prefix: str) -> None:
         self._connections = connections
@@ -228,7 +224,7 @@ class RedisStore:
 
     def __init__(self, url: str, limits: LogLimits, timings: Timings = Timings()) -> None:
         try:
-            from enfilade.state.redis.server import Address
+            from enfilade.state.redis.server import ServerAddress
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "redis":
                 raise
@@ -237,13 +233,24 @@ class RedisStore:
         from enfilade.state.redis.bus import RedisBus
         from enfilade.state.redis.connection import Connections
 
-        address = Address(url, timings)
+        address = ServerAddress(url, timings)
         self._connections = Connections(address, timings)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bus = RedisBus(address, self._connections, timings)
         self.keys: Keys = RedisKeys(self._connections, address.prefix)
         self.log: EventLog = RedisLog(self._connections, address.prefix, limits)
         self.bus: Bus = self._bus
+        self._prefix = address.prefix
+        self._call_limits: Limits | None = None
+
+    @property
+    def limits(self) -> "Limits":
+        """What decides about limits of calls, made when it is first used."""
+        if self._call_limits is None:
+            from enfilade.state.limits.redis_limits import RedisLimits
+
+            self._call_limits = RedisLimits(self._connections, self._prefix)
+        return self._call_limits
 
     @property
     def unavailable(self) -> bool:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Final
 
-from enfilade.state.sqlite.database import Connection, DatabaseFile, is_busy
+from enfilade.state.sqlite.database import DatabaseConnection, DatabaseFile, is_busy
 from enfilade.state.sqlite.worker_thread import Run
 from enfilade.state.store import StoreError
 from enfilade.timings import Timings
@@ -52,11 +52,7 @@ _Messages = list[tuple[int, str, bytes]]
 
 
 class SqliteBus:
-    """`Bus` in a table. Subscriptions outlast `close` and a new `start` of the store.
-
-    Args:
-        write: runs a function that writes.
-    """
+    """`Bus` in a table. Subscriptions outlast `close` and a new `start` of the store."""
 
     propagation_delay = 2.5 * _POLL
 
@@ -67,7 +63,7 @@ class SqliteBus:
         self.on_published: Callable[[], None] | None = None
 
     async def publish(self, topic: str, message: bytes) -> None:
-        def job(connection: Connection) -> None:
+        def job(connection: DatabaseConnection) -> None:
             connection.execute(
                 "INSERT INTO messages (topic, message, sent) VALUES (?, ?, ?)", (topic, message, time.time())
             )
@@ -96,7 +92,7 @@ class SqliteBus:
             loop.call_soon(callback)
 
 
-class MessageListener:
+class ListenerThread:
     """The thread that reads messages. It starts at once, with the messages that are sent from now on.
 
     Args:
@@ -115,7 +111,7 @@ class MessageListener:
         self._loop = loop
         self._bus = bus
         self._timings = timings
-        self._connection: Connection | None = None
+        self._connection: DatabaseConnection | None = None
         self._version: int | None = None
         self._last_id = 0
         self._is_failing = False
@@ -191,7 +187,7 @@ class MessageListener:
                 pass
             self._version = version
 
-    def _read(self, connection: Connection) -> bool:
+    def _read(self, connection: DatabaseConnection) -> bool:
         """Deliver a page of messages, and return whether there may be more."""
         rows = connection.execute(_NEXT, (self._last_id, _READ_LIMIT)).fetchall()
         newest_id: int = rows[0][0] if rows else 0
@@ -253,7 +249,7 @@ class FileWatch:
             self._on_change()
 
 
-def _newest_id(connection: Connection) -> int:
+def _newest_id(connection: DatabaseConnection) -> int:
     """Return the highest id of a message so far."""
     row: tuple[int] | None = connection.execute(
         "SELECT seq FROM sqlite_sequence WHERE name = 'messages'"
@@ -261,7 +257,7 @@ def _newest_id(connection: Connection) -> int:
     return 0 if row is None else row[0]
 
 
-def sweep_messages(connection: Connection, portion: int, age: float) -> bool:
+def sweep_messages(connection: DatabaseConnection, portion: int, age: float) -> bool:
     """Delete up to `portion` messages older than `age` seconds, and return whether there may be more."""
     oldest = connection.execute("SELECT id, sent FROM messages ORDER BY id LIMIT ?", (portion,)).fetchall()
     now = time.time()

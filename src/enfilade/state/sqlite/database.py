@@ -97,7 +97,7 @@ class DatabaseFile:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def connect(self) -> "Connection":
+    def connect(self) -> "DatabaseConnection":
         """Open the file, creating it if it does not exist. The connection belongs to the calling thread.
 
         Raises:
@@ -112,7 +112,7 @@ class DatabaseFile:
         with _opening:
             with contextlib.suppress(OSError):  # it exists, or SQLite raises the same error
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, factory=Connection)
+            connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, factory=DatabaseConnection)
         try:
             first_pragmas = [] if self._has_our_tables(connection) else [_FIRST_PRAGMA]
             for pragma in [*first_pragmas, *PRAGMAS]:
@@ -124,7 +124,7 @@ class DatabaseFile:
             raise
         return connection
 
-    def is_current(self, connection: "Connection") -> bool:
+    def is_current(self, connection: "DatabaseConnection") -> bool:
         """Whether the path still leads to the files that the connection has opened."""
         if _inode(self.path) != connection.inodes[0] or self._is_truncated():
             return False
@@ -134,7 +134,7 @@ class DatabaseFile:
         connection.checked_at = now
         return self._inodes() == connection.inodes
 
-    def discard(self, connection: "Connection") -> StoreError:
+    def discard(self, connection: "DatabaseConnection") -> StoreError:
         """Close a connection whose file was replaced or deleted, and return the error to raise.
 
         Also deletes the files beside the old file, which would damage a new one.
@@ -197,7 +197,7 @@ class DatabaseFile:
         return tuple(_inode(self.path + ending) for ending in _ENDINGS)
 
 
-class Availability:
+class FileAvailability:
     """Whether the file can be used, for the log, from any thread: a warning when it is lost and when it is back.
 
     Several threads use the file: the first one that fails logs it, and the last one that works again.
@@ -240,7 +240,7 @@ class Availability:
             log.warning("the store is back: %s", self._path)
 
 
-class Connection(sqlite3.Connection):
+class DatabaseConnection(sqlite3.Connection):
     """A connection that knows the inodes of the files it has opened."""
 
     inodes: tuple[int, ...] = (0, 0, 0)

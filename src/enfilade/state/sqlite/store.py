@@ -12,16 +12,19 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from enfilade.state.sqlite.bus import MessageListener, SqliteBus, sweep_messages
-from enfilade.state.sqlite.database import Availability, Connection, DatabaseFile
-from enfilade.state.sqlite.event_log import SqliteLog, sweep_log
+from enfilade.state.sqlite.bus import ListenerThread, SqliteBus, sweep_messages
+from enfilade.state.sqlite.database import DatabaseConnection, DatabaseFile, FileAvailability
+from enfilade.state.sqlite.keys import SqliteKeys, sweep_keys
 from enfilade.state.sqlite.worker_thread import DatabaseThread, Job, Run, closed_error
-from enfilade.state.store import Bus, EventLog, Keys, LogLimits, StoreError
+from enfilade.state.store import Bus, EventLog, Keys, LogLimits, StoreError, StreamSlice
 from enfilade.timings import Timings
+
+if TYPE_CHECKING:
+    from enfilade.state.limits.claims import Limits
 
 log = logging.getLogger("enfilade.state")
 
@@ -35,42 +38,82 @@ _PAGES: Final = 200
 _SPARE_PAGES: Final = 1000
 
 
-class SqliteKeys:
-    """`Keys` in a table. An expiry is in seconds since 1970, as processes share the file and it outlasts them.
+#: Most entries in one read, and most bytes unless it is a single entry.
+_READ_LIMIT: Final = 500
+_READ_SIZE: Final = 1024 * 1024
+
+#: The part of its age by which a stream may be kept longer, so that not every append writes a new expiry.
+_GRACE: Final = 0.02
+
+_STATE: Final = (
+    "SELECT id, ends, (SELECT ifnull(max(position), 0) FROM entries WHERE stream = streams.id) "
+    "FROM streams WHERE name = ? AND ends > ?"
+)
+
+
+class SqliteLog:
+    """`EventLog` in two tables, bounded by age and by entries of one stream.
+
+    Easy to get wrong: a stream that is dropped and opened again under the same name. Entries belong to the row id
+    of a stream, which is never used again, so that old entries do not become those of the new stream.
 
     Args:
+        limits: age and entries count.
         read: runs a job that only reads.
         write: runs any other job.
     """
 
-    def __init__(self, read: Run, write: Run) -> None:
+    private = False
+
+    def __init__(self, limits: LogLimits, read: Run, write: Run) -> None:
+        self._limits = limits
+        self._slack = 1 + limits.entries // 10
         self._read = read
         self._write = write
 
-    async def get(self, key: str) -> bytes | None:
-        return await self._read(lambda connection: _value(connection, key))
+    async def open(self, stream: str, head: bytes) -> None:
+        def job(connection: DatabaseConnection) -> None:
+            if _row_id(connection, stream) is None:
+                _drop(connection, stream)  # it has expired, if it exists at all
+                connection.execute(
+                    "INSERT INTO streams (name, head, ends) VALUES (?, ?, ?)", (stream, head, self._expiry())
+                )
 
-    async def put(self, key: str, value: bytes, ttl: float | None) -> None:
-        expiry = _expiry(ttl)
-        await self._write(lambda connection: _put(connection, key, value, expiry))
+        await self._write(job)
 
-    async def swap(self, key: str, old: bytes | None, new: bytes | None, ttl: float | None) -> bool:
-        expiry = _expiry(ttl)
+    async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
+        def job(connection: DatabaseConnection) -> None:
+            row: tuple[int, float, int] | None = connection.execute(_STATE, (stream, time.time())).fetchone()
+            if row is None:
+                raise StoreError("the stream has expired from the log, or was never opened in it")
+            id, expiry, last = row
+            newest = _add(connection, id, entries, last)
+            if newest // self._slack > last // self._slack:
+                _trim(connection, id, self._limits.entries)
+            if expiry < time.time() + self._limits.age:
+                connection.execute("UPDATE streams SET ends = ? WHERE id = ?", (self._expiry(), id))
 
-        def job(connection: Connection) -> bool:
-            current = _value(connection, key)
-            if current != old:
-                return current == new
-            if new is None:
-                _delete(connection, key)
-            else:
-                _put(connection, key, new, expiry)
-            return True
+        await self._write(job)
 
-        return await self._write(job)
+    async def read(self, stream: str, after: int) -> StreamSlice | None:
+        return await self._read(lambda connection: _read(connection, stream, after))
 
-    async def delete(self, key: str) -> None:
-        await self._write(lambda connection: _delete(connection, key))
+    async def last(self, stream: str) -> int:
+        return await self._read(lambda connection: _last(connection, stream))
+
+    async def touch(self, stream: str) -> None:
+        def job(connection: DatabaseConnection) -> None:
+            connection.execute(
+                "UPDATE streams SET ends = ? WHERE name = ? AND ends > ?", (self._expiry(), stream, time.time())
+            )
+
+        await self._write(job)
+
+    async def drop(self, stream: str) -> None:
+        await self._write(lambda connection: _drop(connection, stream))
+
+    def _expiry(self) -> float:
+        return time.time() + self._limits.age * (1 + _GRACE)
 
 
 class SqliteStore:
@@ -95,6 +138,16 @@ class SqliteStore:
         self.log: EventLog = SqliteLog(limits, self._read, self._write)
         self._bus = SqliteBus(self._write)
         self.bus: Bus = self._bus
+        self._call_limits: Limits | None = None
+
+    @property
+    def limits(self) -> "Limits":
+        """What decides about limits of calls, made when it is first used."""
+        if self._call_limits is None:
+            from enfilade.state.limits.sqlite_limits import SqliteLimits
+
+            self._call_limits = SqliteLimits(self._write)
+        return self._call_limits
 
     @property
     def unavailable(self) -> bool:
@@ -138,11 +191,11 @@ class _Threads:
     ) -> None:
         self.loop = loop
         self._timings = timings
-        self.availability = Availability(file.path)
+        self.availability = FileAvailability(file.path)
         run_sweep = partial(sweep, message_age=timings.sqlite_message_age)
         self.writer = DatabaseThread(file, loop, "IMMEDIATE", self.availability, timings, run_sweep)
         self.reader = DatabaseThread(file, loop, "DEFERRED", self.availability, timings)
-        self._listener = MessageListener(file, loop, bus, timings)
+        self._listener = ListenerThread(file, loop, bus, timings)
         bus.on_published = self._listener.wake
 
     async def ready(self) -> None:
@@ -191,40 +244,91 @@ def sqlite_path(url: str) -> str:
     return os.path.abspath(path)
 
 
-def _expiry(ttl: float | None) -> float | None:
-    return None if ttl is None else time.time() + ttl
+# -- statements of the event log ---------------------------------------------------------------------------------
 
 
-def _value(connection: Connection, key: str) -> bytes | None:
-    row: tuple[bytes] | None = connection.execute(
-        "SELECT value FROM keys WHERE key = ? AND (ends IS NULL OR ends > ?)", (key, time.time())
+def _row_id(connection: DatabaseConnection, stream: str) -> int | None:
+    row: tuple[int] | None = connection.execute(
+        "SELECT id FROM streams WHERE name = ? AND ends > ?", (stream, time.time())
     ).fetchone()
     return None if row is None else row[0]
 
 
-def _put(connection: Connection, key: str, value: bytes, expiry: float | None) -> None:
-    connection.execute(
-        "INSERT INTO keys VALUES (?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET value = excluded.value, ends = excluded.ends",
-        (key, value, expiry),
-    )
+def _add(connection: DatabaseConnection, id: int, entries: Sequence[tuple[int, bytes]], last: int) -> int:
+    """Add the entries above the last position, and return the new last position."""
+    for position, entry in entries:
+        if position > last:
+            connection.execute("INSERT INTO entries VALUES (?, ?, ?)", (id, position, entry))
+            last = position
+    return last
 
 
-def _delete(connection: Connection, key: str) -> None:
-    connection.execute("DELETE FROM keys WHERE key = ?", (key,))
+def _trim(connection: DatabaseConnection, id: int, count: int) -> None:
+    """Delete all but the newest entries of a stream."""
+    newest = "SELECT position FROM entries WHERE stream = ? ORDER BY position DESC LIMIT 1 OFFSET ?"
+    connection.execute(f"DELETE FROM entries WHERE stream = ? AND position <= ({newest})", (id, id, count))
 
 
-def _sweep_keys(connection: Connection, portion: int) -> bool:
-    """Delete up to `portion` expired keys, and return whether there may be more."""
-    expired = "SELECT key FROM keys WHERE ends <= ? LIMIT ?"
-    deleted = connection.execute(f"DELETE FROM keys WHERE key IN ({expired})", (time.time(), portion)).rowcount
-    return deleted == portion
+def _delete_oldest(connection: DatabaseConnection, id: int, count: int) -> int:
+    """Delete the oldest entries of a stream and return their number."""
+    oldest = "SELECT position FROM entries WHERE stream = ? ORDER BY position LIMIT ?"
+    return connection.execute(
+        f"DELETE FROM entries WHERE stream = ? AND position IN ({oldest})", (id, id, count)
+    ).rowcount
 
 
-def sweep(connection: Connection, message_age: float) -> bool:
+def _drop(connection: DatabaseConnection, stream: str) -> None:
+    """Detach the stream's name; its entries are deleted by the sweep."""
+    connection.execute("UPDATE streams SET name = NULL, ends = 0 WHERE name = ?", (stream,))
+
+
+def _read(connection: DatabaseConnection, stream: str, after: int) -> StreamSlice | None:
+    row: tuple[int, bytes] | None = connection.execute(
+        "SELECT id, head FROM streams WHERE name = ? AND ends > ?", (stream, time.time())
+    ).fetchone()
+    if row is None:
+        return None
+    id, head = row
+    (first,) = connection.execute("SELECT min(position) FROM entries WHERE stream = ?", (id,)).fetchone()
+    entries: list[tuple[int, bytes]] = []
+    size = 0
+    for position, entry in connection.execute(
+        "SELECT position, entry FROM entries WHERE stream = ? AND position > ? ORDER BY position LIMIT ?",
+        (id, after, _READ_LIMIT),
+    ):
+        size += len(entry)
+        if entries and size > _READ_SIZE:
+            break
+        entries.append((position, entry))
+    return StreamSlice(head, entries, first)
+
+
+def _last(connection: DatabaseConnection, stream: str) -> int:
+    (last,) = connection.execute(
+        "SELECT max(position) FROM entries WHERE stream = ?", (_row_id(connection, stream),)
+    ).fetchone()
+    return last or 0
+
+
+def sweep_log(connection: DatabaseConnection, portion: int) -> bool:
+    """Delete up to `portion` entries of dropped and expired streams, and return whether there may be more."""
+    for (id,) in connection.execute(
+        "SELECT id FROM streams WHERE ends <= ? LIMIT ?", (time.time(), portion)
+    ).fetchall():
+        portion -= 1 + _delete_oldest(connection, id, portion)
+        if portion <= 0:
+            return True
+        connection.execute("DELETE FROM streams WHERE id = ?", (id,))
+    return False
+
+
+# -- the sweep ---------------------------------------------------------------------------------------------------
+
+
+def sweep(connection: DatabaseConnection, message_age: float) -> bool:
     """Delete some of the expired rows, free pages that are not needed, and return whether there is more."""
     sweep_bus = partial(sweep_messages, age=message_age)
-    has_more = [delete(connection, _PORTION) for delete in (_sweep_keys, sweep_log, sweep_bus)]
+    has_more = [delete(connection, _PORTION) for delete in (sweep_keys, sweep_log, sweep_bus)]
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     if free > _SPARE_PAGES:
         for _ in range(min(_PAGES, free - _SPARE_PAGES)):
@@ -232,5 +336,5 @@ def sweep(connection: Connection, message_age: float) -> bool:
     return any(has_more) or free > _SPARE_PAGES + _PAGES
 
 
-def _do_nothing(connection: Connection) -> None:
+def _do_nothing(connection: DatabaseConnection) -> None:
     """Do nothing, within a transaction."""

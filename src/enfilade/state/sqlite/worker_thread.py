@@ -20,7 +20,13 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from enfilade.state.sqlite.database import Availability, Connection, DatabaseFile, is_about_the_file, is_busy
+from enfilade.state.sqlite.database import (
+    DatabaseConnection,
+    DatabaseFile,
+    FileAvailability,
+    is_about_the_file,
+    is_busy,
+)
 from enfilade.state.store import StoreError
 from enfilade.timings import Timings
 
@@ -40,7 +46,7 @@ _MOST_JOBS: Final = 1000
 #: Seconds between two portions of expired rows.
 _NEXT_PORTION: Final = 0.005
 
-Job = Callable[[Connection], T]
+Job = Callable[[DatabaseConnection], T]
 
 
 class Run(Protocol):
@@ -76,7 +82,7 @@ class DatabaseThread:
         file: DatabaseFile,
         loop: asyncio.AbstractEventLoop,
         mode: str,
-        availability: Availability,
+        availability: FileAvailability,
         timings: Timings,
         sweep: Job[bool] | None = None,
     ) -> None:
@@ -91,7 +97,7 @@ class DatabaseThread:
         self._jobs: queue.SimpleQueue[_PendingJob | None] = queue.SimpleQueue()
         self._stopped_at: float | None = None
         self._is_last_batch = False
-        self._connection: Connection | None = None
+        self._connection: DatabaseConnection | None = None
         self.thread = threading.Thread(target=self._work, name=f"enfilade-sqlite-{mode.lower()}", daemon=True)
         self.thread.start()
 
@@ -166,7 +172,7 @@ class DatabaseThread:
         return pending
 
     def _run_batch(self, batch: list[_PendingJob], gather: Callable[[list[_PendingJob]], None]) -> list[_Outcome]:
-        def run_all(connection: Connection) -> list[_Outcome]:
+        def run_all(connection: DatabaseConnection) -> list[_Outcome]:
             gather(batch)
             return [_run_job(connection, pending) for pending in batch]
 
@@ -200,7 +206,7 @@ class DatabaseThread:
             else:
                 return result
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> DatabaseConnection:
         if self._connection is not None and not self._file.is_current(self._connection):
             stale, self._connection = self._connection, None
             raise self._file.discard(stale)
@@ -251,7 +257,7 @@ class DatabaseThread:
             self._loop.call_soon_threadsafe(function, *args)
 
 
-def _run_job(connection: Connection, pending: _PendingJob) -> _Outcome:
+def _run_job(connection: DatabaseConnection, pending: _PendingJob) -> _Outcome:
     try:
         return pending.future, pending.job(connection), None
     except StoreError as error:

@@ -42,10 +42,6 @@ class BridgeServices(msgspec.Struct, frozen=True, kw_only=True):
     """What the requests of one transport share.
 
     Attributes:
-        session: the one session.
-        server_stream: its stream by GET.
-        bodies: reads bodies up to their limit.
-        response_options: how responses behave.
         event_log: where streams are recorded; None if they cannot be resumed.
     """
 
@@ -64,11 +60,6 @@ class BridgePost:
     """One POST.
 
     Args:
-        services: what the requests of the transport share.
-        loop: the session loop.
-        exchange: the request with its response.
-        fields: its headers.
-        verdict: what follows from them.
         headers: of every response to it.
     """
 
@@ -119,7 +110,7 @@ class BridgePost:
         if stateless:
             self._check_stateless(envelope)
         elif not initializes or http.SESSION_ID in self._fields:
-            session.check(self._fields)
+            session.check(self._fields, self._version)
         response = PostResponse(
             exchange=self._exchange,
             accepts=self._verdict.accepts,
@@ -192,7 +183,7 @@ class BridgePost:
             if envelope.method is UNSET:
                 raise invalid_request("a response cannot be POSTed in this revision")
         else:
-            self._services.session.check(self._fields)
+            self._services.session.check(self._fields, self._version)
             await self._loop.deliver(InboundMessage(body=body, envelope=envelope, scope=self._exchange.scope))
             if envelope.method == "notifications/cancelled":
                 _cancel(self._loop, envelope)

@@ -19,11 +19,11 @@ from typing import Final
 
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.event_recorder import StreamRecorder
-from enfilade.transports.http.services import session_not_found
+from enfilade.transports.http.request_checks import check_version
+from enfilade.transports.http.resumption import SseResponse, retain
+from enfilade.transports.http.sessions import session_not_found
 from enfilade.transports.http.sse_stream import EventStream
-from enfilade.transports.http.standalone_stream import SseResponse, retain
 from enfilade.transports.http.stream_lock import StreamLock
-from enfilade.transports.request_parsing import check_version, version_of
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
 from enfilade.wire.revisions import ASSUMED_WITHOUT_HEADER, POLLING
@@ -79,13 +79,17 @@ class SingleSession:
         if principal != self._owner:
             raise session_not_found()
 
-    def check(self, fields: Mapping[bytes, bytes]) -> None:
+    def check(self, fields: Mapping[bytes, bytes], version: str) -> None:
         """Check that a request names this session, and a revision that is served with sessions.
+
+        Args:
+            fields: its headers.
+            version: the text of `MCP-Protocol-Version` among them.
 
         Raises:
             RpcError: HTTP 400 without an id or with an unknown revision, 404 for another id.
         """
-        check_version(version_of(fields))
+        check_version(version)
         if self.id is not None:
             token = fields.get(http.SESSION_ID)
             if token is None:

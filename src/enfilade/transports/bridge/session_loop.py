@@ -32,7 +32,7 @@ from enfilade.transports.bridge.messages import (
 )
 from enfilade.transports.bridge.session import ServerStream
 from enfilade.transports.http.response import PostResponse
-from enfilade.transports.http.services import session_not_found
+from enfilade.transports.http.sessions import session_not_found
 from enfilade.wire.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -58,7 +58,6 @@ class Call:
     """A client's request, from its delivery to the loop to its answer.
 
     Args:
-        loop: the session loop.
         message: the request for the loop.
         request: the same, which can be cancelled.
         response: where its messages go.
@@ -112,7 +111,6 @@ class SessionLoop:
     Args:
         inbox: the stream that the loop reads.
         convert: converts a message into what the loop reads.
-        server_stream: the session's stream by GET.
         timings: `response_grace` is used.
     """
 

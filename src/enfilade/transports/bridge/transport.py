@@ -30,7 +30,7 @@ from enfilade.state.memory import MemoryStore
 from enfilade.state.store import LogLimits
 from enfilade.state.tokens import Seal
 from enfilade.timings import Timings
-from enfilade.transports.asgi import AsgiExchange, Principal, Receive, Scope, Send, authenticated_user
+from enfilade.transports.asgi import AsgiExchange, Receive, Scope, Send, UserHook, host_principal_key
 from enfilade.transports.bridge.messages import InboundMessage, as_dict
 from enfilade.transports.bridge.post import BridgePost, BridgeServices
 from enfilade.transports.bridge.session import ServerStream, SingleSession
@@ -38,11 +38,18 @@ from enfilade.transports.bridge.session_loop import SessionLoop
 from enfilade.transports.exchange import Headers, HttpExchange, HttpResponse
 from enfilade.transports.http.endpoint import serve_method
 from enfilade.transports.http.event_log import SealedEventLog
-from enfilade.transports.http.origin_checks import Guard, check_each, check_host, check_origin, preflight
+from enfilade.transports.http.limits import HttpOptions
+from enfilade.transports.http.origin_checks import (
+    HostOriginPolicy,
+    check_each,
+    check_host,
+    check_origin,
+    preflight,
+)
 from enfilade.transports.http.request_checks import BodyReader, header_check_for
 from enfilade.transports.http.response import ResponseOptions, send_empty, send_json, with_retry_after
-from enfilade.transports.http.services import HttpOptions, session_not_found
-from enfilade.transports.http.standalone_stream import GetEndpoint
+from enfilade.transports.http.resumption import GetEndpoint
+from enfilade.transports.http.sessions import session_not_found
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
 from enfilade.wire.revisions import POLLING
@@ -96,25 +103,28 @@ class HTTPStreamableTransport:
         allowed_origins: Iterable[str] = (),
         allow_localhost: bool = True,
         options: HttpOptions = HttpOptions(),  # noqa: B008 - it is frozen
-        principal: Principal = authenticated_user,
+        principal: UserHook = host_principal_key,
         timings: Timings = Timings(),
     ) -> None:
         self.session = session
         self._single_session = SingleSession(mcp_session_id)
         self._response_options: ResponseOptions = msgspec.structs.replace(
-            options.responses, json_response=is_json_response_enabled, eager=not is_json_response_enabled
+            options.responses,
+            json_response=is_json_response_enabled,
+            eager=not is_json_response_enabled,
+            timings=timings,
         )
         self._timings = timings
         self._terminated = False
         self._principal = principal
         hosts, origins = check_each(allowed_hosts, check_host), check_each(allowed_origins, check_origin)
-        self._check_headers = header_check_for(Guard(hosts, origins, localhost=allow_localhost))
+        self._check_headers = header_check_for(HostOriginPolicy(hosts, origins, localhost=allow_localhost))
         self._worker_channel = WorkerChannel(MemoryStore(LogLimits()), timings)
         seal = Seal([secret] if isinstance(secret, str | bytes) else secret)
         self._event_log: SealedEventLog | None = None
         if event_store is not None:
             self._event_log = SealedEventLog(
-                EventStoreLog(event_store), seal, self._worker_channel, options.stream_age
+                EventStoreLog(event_store), seal, self._worker_channel, options.stream_age, timings
             )
         self._server_stream = ServerStream(self._single_session, self._event_log)
         self._services = BridgeServices(
@@ -278,10 +288,11 @@ class HTTPStreamableTransport:
                 post = BridgePost(self._services, self._loop, exchange, fields, verdict, headers)
                 await post.serve()
                 return
-            table = {"GET": partial(self._get, exchange, fields, headers)}
+            version = verdict.version
+            table = {"GET": partial(self._get, exchange, fields, version, headers)}
             if self.mcp_session_id is not None:
-                table["DELETE"] = partial(self._delete, exchange, fields, headers)
-            await serve_method(exchange, fields, table, headers, allow=_ALLOW)
+                table["DELETE"] = partial(self._delete, exchange, fields, version, headers)
+            await serve_method(exchange, fields, version, table, headers, allow=_ALLOW)
         except RpcError as error:
             id = None if error.id is UNSET else error.id
             status = error.status or 400
@@ -291,14 +302,18 @@ class HTTPStreamableTransport:
             status = failure.status or 500
             await send_json(exchange, status, encode_error(None, failure), with_retry_after(status, headers))
 
-    async def _get(self, exchange: HttpExchange, fields: dict[bytes, bytes], headers: Headers) -> None:
+    async def _get(
+        self, exchange: HttpExchange, fields: dict[bytes, bytes], version: str, headers: Headers
+    ) -> None:
         session = self._single_session
-        session.check(fields)
+        session.check(fields, version)
         retry = self._response_options.retry if session.revision in POLLING else None
         serve, ttl = self._server_stream.serve, 0.0  # no other worker has this session
         await self._get_endpoint.serve(session.key, serve, fields, headers, exchange, ttl=ttl, retry=retry)
 
-    async def _delete(self, response: HttpResponse, fields: dict[bytes, bytes], headers: Headers) -> None:
-        self._single_session.check(fields)
+    async def _delete(
+        self, response: HttpResponse, fields: dict[bytes, bytes], version: str, headers: Headers
+    ) -> None:
+        self._single_session.check(fields, version)
         await self.terminate()
         await send_empty(response, 204, headers)

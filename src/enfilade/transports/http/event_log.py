@@ -12,10 +12,12 @@ import base64
 import binascii
 import contextlib
 import logging
+import os
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Set
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -33,8 +35,6 @@ from enfilade.transports.http.event_recorder import (
     Entry,
     StreamHead,
     StreamRecorder,
-    new_number,
-    stream_key,
 )
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RequestId, RpcError
 
@@ -54,18 +54,19 @@ class EventBatch(msgspec.Struct):
         head: the first record of the stream.
         messages: what follows the position that was asked for, each message with its position.
         end: how the stream ended, if the batch reaches its end.
+        scopes: what is needed to read it.
     """
 
     head: StreamHead
     messages: list[tuple[int, bytes]]
     end: int
+    scopes: Set[str] = frozenset()
 
 
 class EventPosition(msgspec.Struct, frozen=True):
     """What an event id says.
 
     Attributes:
-        stream: the key of the stream in the log.
         prefix: what the ids of all its events begin with.
         position: of the event on the stream.
     """
@@ -83,7 +84,6 @@ class SentEvents:
     A worker that is gone does not answer; its client is believed, so that it learns that the worker is gone.
 
     Args:
-        worker_channel: the workers.
         last_sent: returns the position of the last event that this worker sent on a stream which it writes at
             present; None for other streams.
     """
@@ -99,9 +99,7 @@ class SentEvents:
         """Return whether a worker has sent an event, as far as it says; True if it does not answer.
 
         Args:
-            stream: the key of the stream in the log.
             position: of the event that a client has named.
-            worker: the worker that writes the stream.
             timeout: seconds that it has to answer.
         """
         if not self._worker_channel.shared or worker == self._worker_channel.worker:
@@ -134,11 +132,9 @@ class SealedEventLog:
     """The streams that this worker writes, and those of all workers to read.
 
     Args:
-        log: where they are.
         seal: signs event ids, and seals entries unless the log is private to this process.
         worker_channel: tells readers at other workers that there is more.
         age: seconds for which the log keeps a stream to which nothing is written.
-        timings: time limits.
 
     Attributes:
         external_log: the log, if it names the first event of each stream itself.
@@ -169,18 +165,24 @@ class SealedEventLog:
     # -- writing -----------------------------------------------------------------------------------------------
 
     def start_stream(
-        self, session_id: str, request_id: RequestId | None = None, *, is_response: bool
+        self,
+        session_id: str,
+        request_id: RequestId | None = None,
+        scopes: Collection[str] = (),
+        *,
+        is_response: bool,
     ) -> StreamRecorder:
         """Return the recorder of a new stream of a session.
 
         Args:
-            session_id: the session.
             request_id: the request that the stream answers; None for a batch, and for a standalone stream.
+            scopes: what is needed to read it; more may be added to them while the stream is written.
             is_response: whether it answers anything.
         """
-        recorder = StreamRecorder(
-            self, session_id, StreamHead(self.worker_channel.worker, is_response, request_id)
-        )
+        number = _new_number()
+        head = StreamHead(self.worker_channel.worker, is_response, request_id, list(scopes))
+        find_prefix = partial(self._event_id_prefix, session_id, number)
+        recorder = StreamRecorder(self, _stream_key(session_id, number), head, find_prefix, scopes)
         self._open[recorder.stream] = recorder
         if self._refresh_timer is None:
             self._schedule_refresh()
@@ -189,19 +191,27 @@ class SealedEventLog:
         return recorder
 
     def write_complete(
-        self, session_id: str, request_id: RequestId | None, messages: list[bytes]
+        self,
+        session_id: str,
+        request_id: RequestId | None,
+        messages: list[bytes],
+        scopes: Collection[str] = (),
     ) -> bytes | None:
         """Write a complete response, and return the prefix of its event ids.
+
+        Args:
+            scopes: what is needed to read it.
 
         Returns:
             None if nothing was written: it is too long for one entry, or the log has to be waited for.
         """
         if self.local_log is None or sum(map(len, messages)) > ENTRY_SIZE:
             return None
-        number = new_number()
+        number = _new_number()
         head, end = StreamHead(self.worker_channel.worker, True, request_id), len(messages) + 1
         try:
-            self.append_now(stream_key(session_id, number), head, end, Entry(1, messages, CONCLUDED))
+            entry = Entry(1, messages, CONCLUDED, list(scopes))
+            self.append_now(_stream_key(session_id, number), head, end, entry)
         except StoreError:
             return None
         return self._prefix(session_id, number, None)
@@ -301,11 +311,11 @@ class SealedEventLog:
 
     # -- event ids and seals -----------------------------------------------------------------------------------
 
-    def event_id_prefix(self, session_id: str, number: str) -> bytes | None:
+    def _event_id_prefix(self, session_id: str, number: str) -> bytes | None:
         """Return what the event ids of a stream begin with (R-350); None while it has no name yet."""
         anchor = None
         if self.external_log is not None:
-            anchor = self.external_log.anchor(stream_key(session_id, number))
+            anchor = self.external_log.anchor(_stream_key(session_id, number))
             if anchor is None:
                 return None
         return self._prefix(session_id, number, anchor)
@@ -338,7 +348,7 @@ class SealedEventLog:
             raise unknown_event()
         if not self._seal.verify(_signed_text(session_id, number, anchor), signature, _SIGNATURE_PURPOSE):
             raise unknown_event()
-        stream = stream_key(session_id, number)
+        stream = _stream_key(session_id, number)
         if self.external_log is not None and anchor is not None:
             self.external_log.remember_anchor(stream, anchor)
         return EventPosition(stream, event_id[: match.start(4)], int(match[4]))
@@ -368,6 +378,7 @@ class SealedEventLog:
             raise unknown_event()
         head = msgspec.msgpack.decode(self._open_entry(stream, 0, stored.head), type=StreamHead)
         messages: list[tuple[int, bytes]] = []
+        scopes = set(head.scopes)
         end = NOT_ENDED
         for position, data in stored.entries:
             entry = msgspec.msgpack.decode(self._open_entry(stream, position, data), type=Entry)
@@ -377,11 +388,12 @@ class SealedEventLog:
             start = max(0, after + 1 - entry.first)
             numbered = enumerate(entry.messages[start:], entry.first + start)
             messages += [(number, message) for number, message in numbered if message]
+            scopes.update(entry.scopes)
             after = max(after, entry.first + len(entry.messages) - 1)
             if entry.end:
                 end = entry.end
                 break  # a worker that was given up may have added to it since
-        return EventBatch(head, messages, end)
+        return EventBatch(head, messages, end, scopes)
 
     async def resume(self, position: EventPosition) -> EventBatch:
         """Return what follows the event that a client has seen last.
@@ -416,7 +428,8 @@ class SealedEventLog:
         if last > event.position or event.position == 0:
             return True
         if last and (await self.read(event.stream, last - 1)).end:
-            return False  # the end of a stream lies one position after its last event
+            # It may have ended just now, beyond `last`. The end lies one position after the last event.
+            return event.position < await self.log.last(event.stream)
         if last == event.position:
             return True
         timeout = self.timings.sent_event_check
@@ -433,22 +446,22 @@ class ResponseRecorder(msgspec.Struct, frozen=True):
     A complete response needs an entry in the log as well, since its connection may break in the middle of it.
 
     Attributes:
-        event_log: where it is recorded.
-        session_id: the session of the request.
         request_id: its id; None for a batch.
+        scopes: what is needed to read it; more are added to them as operations need them.
     """
 
     event_log: SealedEventLog
     session_id: str
     request_id: RequestId | None
+    scopes: Set[str] = frozenset()
 
     def start(self) -> StreamRecorder:
         """Return the recorder of the stream, which has no messages yet."""
-        return self.event_log.start_stream(self.session_id, self.request_id, is_response=True)
+        return self.event_log.start_stream(self.session_id, self.request_id, self.scopes, is_response=True)
 
     async def write_complete(self, messages: list[bytes]) -> bytes | None:
         """Write a complete response, and return the prefix as `StreamRecorder.event_id_prefix` does."""
-        prefix = self.event_log.write_complete(self.session_id, self.request_id, messages)
+        prefix = self.event_log.write_complete(self.session_id, self.request_id, messages, self.scopes)
         if prefix is not None:
             return prefix
         recorder = self.start()
@@ -461,6 +474,16 @@ def unknown_event() -> RpcError:
     """Return the refusal of an event id that is not known, or has expired (R-355)."""
     text = "Last-Event-ID is unknown or has expired; open a stream without it, and send what is unanswered again"
     return RpcError(INVALID_REQUEST, text, status=400)
+
+
+def _stream_key(session_id: str, number: str) -> str:
+    """Return the key of a session's stream in the log."""
+    return f"{session_id}.{number}"
+
+
+def _new_number() -> str:
+    """Return a random stream number."""
+    return os.urandom(12).hex()
 
 
 def _signed_text(session_id: str, number: str, anchor: str | None) -> bytes:

@@ -8,9 +8,8 @@ have seen more than the log has, and a reader of the log waits for what follows.
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import accumulate, takewhile
 from typing import Final, Protocol
 
@@ -43,14 +42,15 @@ class StreamHead(msgspec.Struct, array_like=True):
     """The first record of a stream in the log.
 
     Attributes:
-        worker: the worker that writes it.
         is_response: whether it is the response to a request.
         request_id: that request; None for a session's standalone stream (GET).
+        scopes: what is needed to read the stream, as far as that was known when it was opened.
     """
 
     worker: str
     is_response: bool
     request_id: RequestId | None
+    scopes: list[str] = []
 
 
 class Entry(msgspec.Struct, array_like=True):
@@ -60,11 +60,13 @@ class Entry(msgspec.Struct, array_like=True):
         first: the position of the first of them.
         messages: each one position above the one before; an empty one stands for a dropped notification.
         end: whether and how the stream ends after them.
+        scopes: what is needed to read them: the operations needed it that they come from.
     """
 
     first: int
     messages: list[bytes]
     end: int = NOT_ENDED
+    scopes: list[str] = []
 
 
 class LogWriter(Protocol):
@@ -89,7 +91,6 @@ class LogWriter(Protocol):
         """Write to the log.
 
         Args:
-            stream: the key of the stream.
             head: opens the stream; None if it is open.
             position: where the entry ends.
             entry: what is appended; None if the stream is only opened.
@@ -97,10 +98,6 @@ class LogWriter(Protocol):
         Raises:
             StoreError: the log refuses, or does not answer.
         """
-        ...
-
-    def event_id_prefix(self, session_id: str, number: str) -> bytes | None:
-        """Return what the event ids of a stream begin with; None while the log has not named its first event."""
         ...
 
     def tell_reader(self, kind: str, reader: tuple[str, str]) -> None:
@@ -127,13 +124,14 @@ class Pending(msgspec.Struct, eq=False):
     end: int = NOT_ENDED
     dropped: int = 0
 
-    def next_entry(self, last_position: int) -> tuple[int, Entry | None]:
+    def next_entry(self, last_position: int, scopes: Collection[str]) -> tuple[int, Entry | None]:
         """Return the next entry, and where it ends; None if there is none.
 
         The end of a stream has a position of its own, after all messages, so a reader that has these finds it.
 
         Args:
             last_position: of the last message.
+            scopes: what is needed to read the messages.
         """
         count = len(self.messages)
         first = last_position - count + 1
@@ -143,7 +141,7 @@ class Pending(msgspec.Struct, eq=False):
         end = self.end if count == len(self.messages) else NOT_ENDED
         if not (count or end):
             return first - 1, None
-        return first + count if end else first + count - 1, Entry(first, self.messages[:count], end)
+        return first + count if end else first + count - 1, Entry(first, self.messages[:count], end, list(scopes))
 
     def remove(self, entry: Entry) -> None:
         """Remove what is in the log now."""
@@ -160,9 +158,9 @@ class StreamRecorder:
     """Writes one stream into the log; made by `SealedEventLog.start_stream`.
 
     Args:
-        log: where it is written.
-        session_id: the session that it belongs to.
-        head: its first record.
+        stream: its key in the log.
+        find_prefix: returns what its event ids begin with; None while the log has not named its first event.
+        scopes: what is needed to read it; who starts the stream adds to them before the messages that need more.
 
     Attributes:
         stream: its key in the log.
@@ -174,11 +172,12 @@ class StreamRecorder:
     """
 
     __slots__ = (
+        "_find_prefix",
         "_head",
-        "_identity",
         "_log",
         "_pending",
         "_prefix",
+        "_scopes",
         "_task",
         "_timer",
         "_waited",
@@ -190,16 +189,23 @@ class StreamRecorder:
         "stream",
     )
 
-    def __init__(self, log: LogWriter, session_id: str, head: StreamHead) -> None:
-        number = new_number()
-        self.stream = stream_key(session_id, number)
+    def __init__(
+        self,
+        log: LogWriter,
+        stream: str,
+        head: StreamHead,
+        find_prefix: Callable[[], bytes | None],
+        scopes: Collection[str] = (),
+    ) -> None:
+        self.stream = stream
         self.position = 0
         self.reader: tuple[str, str] | None = None
         self.last_read = self.last_write = time.monotonic()
         self.on_claimed: Callable[[], None] | None = None
-        self._identity = session_id, number
         self._log = log
         self._head: StreamHead | None = head  # None once the log has it
+        self._find_prefix = find_prefix
+        self._scopes = scopes
         self._prefix: bytes | None = None
         self._waited = False
         self._pending = Pending()
@@ -242,7 +248,7 @@ class StreamRecorder:
             if self._head is not None and not self._waited:
                 self._waited = True  # once: a log that is out of order must not slow down what it cannot keep
                 await self.wait_written()
-            self._prefix = self._log.event_id_prefix(*self._identity)
+            self._prefix = self._find_prefix()
         return self._prefix
 
     def record(self, message: bytes, *, droppable: bool) -> int:
@@ -335,7 +341,7 @@ class StreamRecorder:
         """Write one entry, and return whether nothing follows."""
         pause, start = _BACKOFF[0], time.monotonic()
         while True:
-            position, entry = self._pending.next_entry(self.position)
+            position, entry = self._pending.next_entry(self.position, self._scopes)
             try:
                 await self._log.append(self.stream, self._head, position, entry)
                 return self._mark_written(entry)
@@ -351,7 +357,7 @@ class StreamRecorder:
         try:
             has_ended = False
             while not has_ended and self._has_work():
-                position, entry = self._pending.next_entry(self.position)
+                position, entry = self._pending.next_entry(self.position, self._scopes)
                 self._log.append_now(self.stream, self._head, position, entry)
                 has_ended = self._mark_written(entry)
         except StoreError:
@@ -374,13 +380,3 @@ class StreamRecorder:
         seconds, lost = self._log.timings.log_retries, len(self._pending.messages)
         log.warning("the log took nothing for %g seconds: %s; events lost: %d", seconds, error, lost)
         self._pending.clear()
-
-
-def stream_key(session_id: str, number: str) -> str:
-    """Return the key of a session's stream in the log."""
-    return f"{session_id}.{number}"
-
-
-def new_number() -> str:
-    """Return what tells a stream from all others of its session."""
-    return os.urandom(12).hex()

@@ -1,6 +1,6 @@
-"""How many requests may be in flight at an endpoint, and how many event streams may be open.
+"""What an endpoint allows, how many requests may be in flight, and how many event streams may be open.
 
-Whatever a client can make the server hold has a limit (R-714); these are two of them.
+Whatever a client can make the server hold has a limit (R-714).
 
 *Requests.* A request is counted from the moment it waits for anything until its outcome is sent: one that is
 answered at once has no moment in which another could be in flight beside it. So a plain call costs no counting.
@@ -18,14 +18,18 @@ from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, Final
 
+import msgspec
 from msgspec import Raw
 
+from enfilade.serving.observation.current import current_record
 from enfilade.serving.request import Request
-from enfilade.transports.http.request_checks import BodyMemory
-from enfilade.transports.http.response import Responder
-from enfilade.transports.message_size import LARGE_MESSAGE
+from enfilade.transports.exchange import HttpRequest
+from enfilade.transports.http.request_checks import BODY_MEMORY, BodyMemory
+from enfilade.transports.http.response import Responder, ResponseOptions
 from enfilade.transports.refusal_log import RefusalError, refusals
+from enfilade.transports.request_parsing import LARGE_MESSAGE
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_error
+from enfilade.wire.revisions import LONGEST_BATCH
 
 #: Methods that are served at the limit: clients give up a connection whose pings are not answered.
 _EXEMPT: Final = frozenset({"ping"})
@@ -38,13 +42,35 @@ _PREFIX: Final = (
 )
 
 
+class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What an endpoint allows.
+
+    Attributes:
+        body_limit: largest body in bytes.
+        body_memory: bytes that unfinished bodies, and large ones of requests in flight, may take together.
+        max_requests: requests in flight at once.
+        max_streams: event streams that one principal, or one session, may have open.
+        max_questions: unanswered questions of one principal, or one session.
+        batch_limit: most messages in one 2025-03-26 batch.
+        sessions: whether session-era clients get sessions; without, each of their requests stands alone.
+        session_ttl: seconds without use after which a session may end.
+        stream_age: seconds that a stream can be resumed after its last event.
+    """
+
+    responses: ResponseOptions = ResponseOptions()
+    body_limit: int = 4 * 1024 * 1024
+    body_memory: int = BODY_MEMORY
+    max_requests: int = 1000
+    max_streams: int = 64
+    max_questions: int = 64
+    batch_limit: int = LONGEST_BATCH
+    sessions: bool = True
+    session_ttl: float = 86_400.0
+    stream_age: float = 3600.0
+
+
 class RequestLimit:
     """Counts the requests in flight, and refuses more than the limit.
-
-    Args:
-        responder: serves requests.
-        limit: how many may be in flight.
-        memory: counts the bytes of their large arguments.
 
     Attributes:
         responder: what serves the next request.
@@ -87,6 +113,14 @@ class RequestLimit:
             raise too_many_requests(self._limit)
 
 
+def note_refused_request(error: RpcError, request: Request) -> None:
+    """Note in the current record, if there is one, that a request is refused which was read."""
+    record = current_record.get()
+    if record is not None and record.request is None:
+        record.request = request
+        record.refuse(error)
+
+
 class _Refusing:
     """Answers requests at the limit."""
 
@@ -101,6 +135,7 @@ class _Refusing:
     async def _refuse(self, request: Request) -> tuple[bytes | None, RpcError | None]:
         request.finish()
         error = too_many_requests(self._limit)
+        note_refused_request(error, request)
         refusals.warn(None, error.status, error.message, error.setting)
         return encode_error(request.id, error), error
 
@@ -142,11 +177,6 @@ class StreamQuota:
     def take(self, principal: str | None, session_id: str | None, address: str | None) -> None:
         """Count a stream that is about to be opened.
 
-        Args:
-            principal: who opens it, if that is known.
-            session_id: the session that it belongs to; None without one.
-            address: the IP address that it comes from; None if it has none.
-
         Raises:
             RefusalError: HTTP 429 if this client has too many, 503 if all clients together have.
         """
@@ -186,6 +216,12 @@ def _add(counter: Counter[str], key: str, by: int) -> None:
         del counter[key]
 
 
+def address_of(request: HttpRequest) -> str | None:
+    """Return the IP address that a request comes from, as the server knows it; None if it does not."""
+    client = request.client
+    return client[0] if client else None
+
+
 def _network(address: str) -> str:
     """Return what stands for one client: an IPv4 address, or the network of an IPv6 address."""
     try:
@@ -194,6 +230,8 @@ def _network(address: str) -> str:
         return address
     if ip.version == 4:
         return address
+    if ip.ipv4_mapped is not None:  # from a server that listens for both on one socket
+        return str(ip.ipv4_mapped)
     return str(ipaddress.ip_network((int(ip), _PREFIX), strict=False))
 
 

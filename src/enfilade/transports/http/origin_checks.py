@@ -9,13 +9,14 @@ no name is read out of a text that is no host.
 import ipaddress
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from enfilade.transports.exchange import Headers
 
-_EXPOSED: Final = b"Mcp-Session-Id, WWW-Authenticate, Retry-After"
-_ALLOWED_METHODS: Final = b"GET, POST, DELETE, OPTIONS"
+_EXPOSED: Final = b"Mcp-Session-Id, WWW-Authenticate, DPoP-Nonce, Retry-After"
+#: The HTTP methods of the endpoint.
+ENDPOINT_METHODS: Final = ("GET", "POST", "DELETE")
 
 #: `uri-host [ ":" port ]` in lower case (RFC 9110 §7.2). Of what RFC 3986 §3.2.2 allows: names of letters,
 #: digits, `-` and `_`, since DNS has no others, IPv4 addresses, and IPv6 addresses in brackets without a zone.
@@ -35,7 +36,7 @@ _DEFAULT_PORT: Final = {"http": ":80", "https": ":443"}
 _OPAQUE: Final = "null"
 
 
-class Guard:
+class HostOriginPolicy:
     """Allows requests by their Host and Origin.
 
     Args:
@@ -151,7 +152,6 @@ def check_each(entries: Iterable[str], check: Callable[[str], str]) -> tuple[str
     """Return entries that were set in code.
 
     Args:
-        entries: the entries of the setting.
         check: one of the two functions above.
 
     Raises:
@@ -232,7 +232,7 @@ def cors(origin: bytes) -> Headers:
     ]
 
 
-def preflight(origin: bytes, fields: Mapping[bytes, bytes]) -> Headers:
+def preflight(origin: bytes, fields: Mapping[bytes, bytes], methods: Sequence[str] = ENDPOINT_METHODS) -> Headers:
     """Return the headers that answer a browser's preflight from an allowed origin (R-720).
 
     A page on a public address needs the private-network header to reach a server on a private one (Private
@@ -240,7 +240,7 @@ def preflight(origin: bytes, fields: Mapping[bytes, bytes]) -> Headers:
     """
     headers = [
         *cors(origin),
-        (b"access-control-allow-methods", _ALLOWED_METHODS),
+        (b"access-control-allow-methods", ", ".join([*methods, "OPTIONS"]).encode()),
         (b"access-control-allow-headers", fields.get(b"access-control-request-headers", b"*")),
         (b"access-control-max-age", b"600"),
     ]

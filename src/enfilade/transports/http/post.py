@@ -6,27 +6,31 @@ itself, its headers and its body; `docs/rules.md` has a row for each case.
 """
 
 import asyncio
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.serving.channel import NO_ASKER, Channel, Peer
+from enfilade.serving.callers.access import Caller
+from enfilade.serving.channel import Channel, Peer
+from enfilade.serving.client_requests.session import SessionAsker
+from enfilade.serving.cluster import WorkerChannel
+from enfilade.serving.dispatcher import Dispatcher, method_not_found
 from enfilade.serving.failures import masked
-from enfilade.serving.request import Request
+from enfilade.serving.request import InFlight, Request
 from enfilade.state.store import StoreError
-from enfilade.transports.exchange import HttpExchange, HttpRequest
+from enfilade.transports.exchange import HttpExchange
 from enfilade.transports.http.batching import Batch
-from enfilade.transports.http.request_checks import HeaderVerdict, UnreadBodyError
+from enfilade.transports.http.event_log import SealedEventLog
+from enfilade.transports.http.limits import HttpOptions, RequestLimit, StreamQuota, address_of
+from enfilade.transports.http.request_checks import BodyReader, HeaderVerdict, UnreadBodyError, check_version
 from enfilade.transports.http.response import PostResponse, send_empty
-from enfilade.transports.http.services import Services
-from enfilade.transports.http.sessions import Session
+from enfilade.transports.http.sessions import Session, Sessions
 from enfilade.transports.refusal_log import log_refusal
-from enfilade.transports.request_parsing import ParsedMessage, check_version, parse_message
+from enfilade.transports.request_parsing import ParsedMessage, parse_message
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import (
     INVALID_PARAMS,
-    METHOD_NOT_FOUND,
     Envelope,
     RequestId,
     RpcError,
@@ -36,7 +40,7 @@ from enfilade.wire.jsonrpc import (
     invalid_request,
 )
 from enfilade.wire.lifecycle import InitializeRequestParams
-from enfilade.wire.notifications import DEFAULT_LOG_LEVEL
+from enfilade.wire.notifications import DEFAULT_LOG_LEVEL, CancelledNotificationParams
 from enfilade.wire.revisions import (
     ASSUMED_WITHOUT_HEADER,
     BATCHING,
@@ -45,18 +49,45 @@ from enfilade.wire.revisions import (
     negotiate,
 )
 
+if TYPE_CHECKING:
+    from enfilade.serving.observation.observer import Observation
+
 _CLOSE: Final = (b"connection", b"close")
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """What the requests of one endpoint share.
+
+    Attributes:
+        asker: asks the clients of sessions.
+        in_flight: the requests of sessions that wait for something, by their ids.
+        event_log: where streams of sessions are recorded; None if they cannot be resumed.
+        request_limit: bounds the requests in flight.
+        stream_quota: bounds the open event streams.
+    """
+
+    options: HttpOptions
+    dispatcher: Dispatcher
+    worker_channel: WorkerChannel
+    sessions: Sessions
+    asker: SessionAsker
+    in_flight: InFlight
+    event_log: SealedEventLog | None
+    bodies: BodyReader
+    request_limit: RequestLimit
+    stream_quota: StreamQuota
+
+    def cancel(self, session_id: str, params: CancelledNotificationParams) -> None:
+        """Do what a client's `notifications/cancelled` asks, wherever the request is served (R-363)."""
+        if not self.in_flight.cancel(session_id, params) and params.request_id is not UNSET:
+            self.worker_channel.send("cancel", [session_id, params.request_id, params.reason or None])
 
 
 class Post(msgspec.Struct, eq=False):
     """One POST to the endpoint.
 
     Attributes:
-        services: what the requests of the endpoint share.
-        exchange: the request with its response.
-        fields: its headers.
-        verdict: what they mean.
-        principal: who is asking.
+        owner: the key of the principal, to whom sessions, states and quotas belong; None if that is unknown.
         id: of the JSON-RPC request, once it was read.
         stateless: whether it belongs to the stateless era.
     """
@@ -65,7 +96,7 @@ class Post(msgspec.Struct, eq=False):
     exchange: HttpExchange
     fields: dict[bytes, bytes]
     verdict: HeaderVerdict
-    principal: str | None
+    owner: str | None = None
     id: RequestId | None = None
     stateless: bool = False
 
@@ -83,14 +114,17 @@ class Post(msgspec.Struct, eq=False):
                 await self._message(decoded)
         except StoreError as failure:
             error = masked(failure, "a request could not be served")
+            note_refusal(self.services.dispatcher.observation, error)
             await self._response().conclude(503, encode_error(self.id, error))
         except RpcError as error:
             response = self._response()
+            response.headers = [*response.headers, *error.headers]
             if isinstance(error, UnreadBodyError) and self.exchange.version.startswith("1"):
                 response.headers = [*response.headers, _CLOSE]
             id = self.id if error.id is UNSET else error.id
             status = response.status_of(error)
             log_refusal(self.exchange.client, error, status)
+            note_refusal(self.services.dispatcher.observation, error)
             await response.conclude(status, encode_error(id, error))
 
     async def _message(self, envelope: Envelope) -> None:
@@ -99,25 +133,30 @@ class Post(msgspec.Struct, eq=False):
         The metadata in its body decides (R-102), also for `initialize` (E-10); the header only without it.
         """
         message = parse_message(envelope)
-        is_initialize = envelope.method == "initialize"
-        self.stateless = message.claim or (self.verdict.version in STATELESS and not is_initialize)
-        if envelope.id is UNSET:
-            await self._notification(message)
-            return
-        self.id = envelope.id
-        if self.stateless:
-            await self._stateless(message)
-        elif is_initialize:
-            await self._initialize(message)
-        else:
-            session = self._known_session()
-            if session is not None:
-                peer = session.peer
+        try:
+            self.stateless = message.claim or (
+                self.verdict.version in STATELESS and envelope.method != "initialize"
+            )
+            if envelope.id is UNSET:
+                await self._notification(message)
+                return
+            self.id = envelope.id
+            if self.stateless:
+                await self._stateless(message)
+            elif envelope.method == "initialize":
+                await self._initialize(message)
             else:
-                peer, session = await self._session_peer()
-            response = self._response(session)
-            request = self._session_request(message, peer, session, response)
-            await response.run(self.services.request_limit.responder, request)
+                session = self._known_session()
+                if session is not None:
+                    peer = session.peer
+                else:
+                    peer, session = await self._session_peer()
+                response = self._response(session)
+                request = self._session_request(message, peer, session, response)
+                await response.run(self.services.request_limit.responder, request)
+        except RpcError as error:
+            note_refusal(self.services.dispatcher.observation, error, message)
+            raise
 
     def _response(self, session: Session | None = None, *, endless: bool = False) -> PostResponse:
         verdict, services = self.verdict, self.services
@@ -139,12 +178,14 @@ class Post(msgspec.Struct, eq=False):
 
         Session id and `Last-Event-ID` are those of other requests and are not read (E-20, E-21, R-203).
         """
-        method = message.method
-        message.check_claim(self.fields, self.verdict.version)
-        if not self.services.dispatcher.offers(method, self.verdict.version):
-            raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
+        method, fields, dispatcher = message.method, self.fields, self.services.dispatcher
+        message.check_claim(fields, version := self.verdict.version)
+        if not dispatcher.offers(method, version):
+            raise method_not_found(method)
+        if method in dispatcher.audiences:
+            self._check_audience(method, message.stateless_peer(self.owner))
         if message.params is not None:
-            http.check_name(self.fields, method, message.params)
+            http.check_name(fields, method, message.params)
         params = message.checked_params()
         level = message.meta.log_level
         listens = method == "subscriptions/listen"
@@ -153,12 +194,13 @@ class Post(msgspec.Struct, eq=False):
             self.id,
             method,
             params,
-            message.stateless_peer(self.principal),
+            message.stateless_peer(self.owner),
             Channel(
                 outlet=response,
                 log_level=None if level is UNSET else level,
-                asker=self.services.dispatcher.stateless_asker,
-                param_headers=self.fields,
+                asker=dispatcher.stateless_asker,
+                param_headers=fields,
+                http=self.exchange,
             ),
             message.meta,
         )
@@ -167,14 +209,19 @@ class Post(msgspec.Struct, eq=False):
         else:
             await response.run(self.services.request_limit.responder, request)
 
+    def _check_audience(self, method: str, peer: Peer) -> None:
+        """Refuse a method as unknown, before its parameters are checked, if all that it is for is hidden."""
+        if self.services.dispatcher.hides(method, Caller(self.exchange.principal, peer)):
+            raise method_not_found(method)
+
     async def _listen(self, response: PostResponse, request: Request) -> None:
         """Serve a request that lasts as long as its client: it counts as a stream and not as in flight."""
         quota, address = self.services.stream_quota, address_of(self.exchange)
-        quota.take(self.principal, None, address)
+        quota.take(self.owner, None, address)
         try:
             await response.run(self.services.dispatcher, request)
         finally:
-            quota.give_back(self.principal, None, address)
+            quota.give_back(self.owner, None, address)
 
     # -- the session era ---------------------------------------------------------------------------------------
 
@@ -197,7 +244,8 @@ class Post(msgspec.Struct, eq=False):
         params: Any = message.checked_params()
         revision = negotiate(params.protocol_version)
         peer, session, token = self._open_session(params, revision)
-        request = Request(self.id, "initialize", params, peer, Channel(session=session))
+        channel = Channel(session=session, http=self.exchange)
+        request = Request(self.id, "initialize", params, peer, channel)
         result = await self.services.dispatcher.dispatch(request)
         response = self._response()
         if token is not None:
@@ -209,15 +257,15 @@ class Post(msgspec.Struct, eq=False):
     ) -> tuple[Peer, Session | None, str | None]:
         """Return the peer that sends `initialize`, and its session with the id of that, if there are sessions."""
         if self.services.options.sessions:
-            session, token = self.services.sessions.create(params, revision, self.principal)
+            session, token = self.services.sessions.create(params, revision, self.owner)
             return session.peer, session, token
         info, capabilities = params.client_info, params.capabilities
-        peer = Peer(revision=revision, client_info=info, capabilities=capabilities, principal=self.principal)
+        peer = Peer(revision=revision, client_info=info, capabilities=capabilities, principal=self.owner)
         return peer, None, None
 
     def _known_session(self) -> Session | None:
         """Return the session of the request if it is in memory, as it nearly always is."""
-        session = self.services.sessions.cached(self.fields.get(http.SESSION_ID), self.principal)
+        session = self.services.sessions.cached(self.fields.get(http.SESSION_ID), self.owner)
         version = self.verdict.version
         return session if session is not None and (not version or version in HANDSHAKE) else None
 
@@ -225,35 +273,32 @@ class Post(msgspec.Struct, eq=False):
         """Return who sends a message without a claim: a session's client, or one that needs no session."""
         check_version(self.verdict.version)
         if self.services.options.sessions:
-            session = await self.services.find_session(self.fields, self.principal)
+            session = await self.services.sessions.named_by(self.fields, self.owner)
             return session.peer, session
         revision = self.verdict.version or ASSUMED_WITHOUT_HEADER  # R-112
-        return Peer(revision=revision, principal=self.principal), None
+        return Peer(revision=revision, principal=self.owner), None
 
     def _session_request(
         self, message: ParsedMessage, peer: Peer, session: Session | None, response: PostResponse
     ) -> Request:
         """Return a request of a session; another in flight may have the same id (R-307)."""
-        method = message.method
-        if not self.services.dispatcher.serves(method, peer.revision):
-            raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
-        level = DEFAULT_LOG_LEVEL if session is None else session.log_level or DEFAULT_LOG_LEVEL
-        request = Request(
-            message.id,
-            method,
-            message.checked_params(),
-            peer,
-            Channel(
+        method, services = message.method, self.services
+        if not services.dispatcher.serves(method, peer.revision):
+            raise method_not_found(method)
+        if method in services.dispatcher.audiences:
+            self._check_audience(method, peer)
+        if session is None:
+            channel = Channel(outlet=response, log_level=DEFAULT_LOG_LEVEL, http=self.exchange)
+        else:
+            channel = Channel(
                 outlet=response,
-                log_level=level,
+                log_level=session.log_level or DEFAULT_LOG_LEVEL,
                 session=session,
-                asker=NO_ASKER if session is None else self.services.asker,
-            ),
-            message.meta,
-        )
-        if peer.session_id is not None:
-            request.channel.in_flight = self.services.in_flight
-        return request
+                asker=services.asker,
+                http=self.exchange,
+                in_flight=services.in_flight,
+            )
+        return Request(message.id, method, message.checked_params(), peer, channel, message.meta)
 
     async def _client_response(self, envelope: Envelope) -> None:
         """Take a client's response to a request of ours: 202 in a session, matched or not (E-28, E-29, R-321)."""
@@ -295,10 +340,11 @@ class Post(msgspec.Struct, eq=False):
             raise invalid_request(f"revision {peer.revision} has no batches; a body is exactly one message")
         response = self._response(session)
         response.start_batch(peer.session_id)
-        responses = self.services.options.responses
-        batch = Batch(self.services.request_limit, responses.request_timeout, responses.timings.unwinding)
+        services, responses = self.services, self.services.options.responses
+        batch = Batch(services.request_limit, responses.request_timeout, responses.timings.unwinding)
+        serve = self._element if services.dispatcher.observation is None else self._observed_element
         bodies = await batch.serve(
-            elements, lambda raw, outcome: self._element(raw, peer, session, response, batch, outcome)
+            elements, lambda raw, outcome: serve(raw, peer, session, response, batch, outcome)
         )
         response.stop_waiting()
         if batch.cancelled:
@@ -308,6 +354,15 @@ class Post(msgspec.Struct, eq=False):
             await response.conclude_batch(bodies)
         else:  # there was no request in it (R-341)
             await send_empty(self.exchange, 202, self.verdict.headers)
+
+    async def _observed_element(self, raw: Raw, *others: Any) -> bytes | None:
+        """Serve one message of a batch with a record of its own."""
+        observation = self.services.dispatcher.observation
+        assert observation is not None
+        with observation.element(memoryview(raw).nbytes) as record:
+            body = await self._element(raw, *others)
+            record.bytes_out = 0 if body is None else len(body)
+            return body
 
     async def _element(
         self,
@@ -320,6 +375,7 @@ class Post(msgspec.Struct, eq=False):
     ) -> bytes | None:
         """Serve one message of a batch and return its response, if one is due."""
         id: RequestId | None = None
+        message: ParsedMessage | None = None
         try:
             envelope = decode(raw)
             if isinstance(envelope, list):
@@ -336,15 +392,18 @@ class Post(msgspec.Struct, eq=False):
                 raise invalid_request("initialize is never part of a batch")  # R-305
             return await batch.respond(self._session_request(message, peer, session, response), outcome)
         except RpcError as error:
+            note_refusal(self.services.dispatcher.observation, error, message)
             return encode_error(id if error.id is UNSET else error.id, error)
         except Exception as failure:
             return encode_error(id, masked(failure, "a message of a batch could not be served"))
 
 
-def address_of(request: HttpRequest) -> str | None:
-    """Return the IP address that a request comes from, as the server knows it; None if it does not."""
-    client = request.client
-    return client[0] if client else None
+def note_refusal(
+    observation: "Observation | None", error: RpcError, message: ParsedMessage | None = None
+) -> None:
+    """Note in the record of the current request that it is refused, if anybody observes requests."""
+    if observation is not None:
+        observation.refuse(error, *(() if message is None else (message.method, message.params)))
 
 
 def _claims(raw: Raw) -> bool:

@@ -18,11 +18,13 @@ from typing import Any, Final
 import msgspec
 
 from enfilade.transports.exchange import DisconnectedError, Headers, HttpRequest
-from enfilade.transports.http.origin_checks import Guard, cors
-from enfilade.transports.message_size import LARGE_MESSAGE, check_values
+from enfilade.transports.http.origin_checks import HostOriginPolicy, cors
 from enfilade.transports.refusal_log import RefusalError
+from enfilade.transports.request_parsing import LARGE_MESSAGE, check_values
 from enfilade.wire import headers as http
+from enfilade.wire.headers import PROTOCOL_VERSION
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
+from enfilade.wire.revisions import ALL, HANDSHAKE, UNSUPPORTED
 
 #: Host, Origin, Content-Type, Accept and MCP-Protocol-Version of a request.
 _Key = tuple[bytes | None, bytes | None, bytes | None, bytes | None, bytes | None]
@@ -72,12 +74,12 @@ class HeaderVerdict(msgspec.Struct, frozen=True, kw_only=True):
             raise RpcError(INVALID_REQUEST, self.media[1], status=self.media[0])
 
 
-def header_check_for(guard: Guard) -> Callable[[Mapping[bytes, bytes]], HeaderVerdict]:
+def header_check_for(policy: HostOriginPolicy) -> Callable[[Mapping[bytes, bytes]], HeaderVerdict]:
     """Return a function that returns the verdict on the headers of a request."""
 
     def verdict_of(key: _Key) -> HeaderVerdict:
         host, origin, content_type, accept, version = key
-        refusal = guard.verdict(host, origin)
+        refusal = policy.verdict(host, origin)
         if refusal is not None:
             return HeaderVerdict(refusal=refusal)
         # No Accept means anything (RFC 9110 §12.5.1).
@@ -98,10 +100,25 @@ def header_check_for(guard: Guard) -> Callable[[Mapping[bytes, bytes]], HeaderVe
 
     def check(fields: Mapping[bytes, bytes]) -> HeaderVerdict:
         get = fields.get
-        key = get(b"host"), get(b"origin"), get(b"content-type"), get(b"accept"), get(http.PROTOCOL_VERSION)
+        key = get(b"host"), get(b"origin"), get(b"content-type"), get(b"accept"), get(PROTOCOL_VERSION)
         return verdicts[key]
 
     return check
+
+
+def check_version(version: str) -> None:
+    """Check the version header of a request that makes no claim (R-114, E-18).
+
+    In a session any revision with a handshake is accepted: messages follow the revision that was negotiated,
+    which the header cannot change, so a client that sends another one is not ambiguous (E-19).
+
+    Raises:
+        RpcError: HTTP 400 with the text that released clients look for (R-115).
+    """
+    if version and version not in HANDSHAKE:
+        printable = "".join(c if c.isprintable() else "?" for c in version)[:40]
+        supported = ", ".join(ALL)
+        raise RpcError(INVALID_REQUEST, f"{UNSUPPORTED} {printable!r}; supported: {supported}", status=400)
 
 
 def _size(key: _Key) -> int:
@@ -229,10 +246,6 @@ class BodyReader:
     async def read(self, fields: Mapping[bytes, bytes], request: HttpRequest) -> bytes:
         """Return the body of a request.
 
-        Args:
-            fields: its headers.
-            request: the request.
-
         Raises:
             RpcError: HTTP 413 if it is too long (E-38) or holds too many values; 415 if it is compressed; 400 if
                 the client went away before its end; 503 if the unfinished bodies of the process take too much.
@@ -255,15 +268,7 @@ class BodyReader:
 
 
 async def _read_rest(chunk: bytes, has_more: bool, request: HttpRequest, limit: int, memory: BodyMemory) -> bytes:
-    """Return a body that does not come in one piece, or is long.
-
-    Args:
-        chunk: its beginning.
-        has_more: whether more follows.
-        request: reads what follows.
-        limit: the most that it may have, in bytes.
-        memory: bounds what all bodies take.
-    """
+    """Return a body that does not come in one piece, or is long."""
     body = UnfinishedBody(asyncio.current_task())
     try:
         while True:

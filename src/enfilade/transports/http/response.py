@@ -10,7 +10,7 @@ stream is not sent, an error can have its own HTTP status (R-273).
 import asyncio
 import contextlib
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Iterable
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -78,7 +78,9 @@ def send_json(response: HttpResponse, status: int, body: bytes, headers: Headers
 
 def with_retry_after(status: int, headers: Headers) -> Headers:
     """Return the headers of a response, with the time after which its client should try again if it should."""
-    return [*headers, _RETRY_AFTER] if status in _TRY_AGAIN else headers
+    if status not in _TRY_AGAIN or any(name == _RETRY_AFTER[0] for name, _ in headers):
+        return headers
+    return [*headers, _RETRY_AFTER]
 
 
 def send_empty(response: HttpResponse, status: int, headers: Headers) -> Coroutine[Any, Any, None]:
@@ -91,9 +93,6 @@ class _Waiting(msgspec.Struct, eq=False):
 
     Attributes:
         timer: fires once the request is slow, and then when the response must become a stream.
-        deadline: fires when the request has taken too long.
-        watcher: waits for the client's disconnect.
-        client_gone: whether the client has gone.
         counted: what `InFlightCounter.enter` returned.
     """
 
@@ -119,7 +118,6 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
     Attributes:
         exchange: the request, whose body was read, and the response, of which nothing was sent yet.
         accepts: whether the client takes (JSON, an event stream).
-        options: how responses behave.
         headers: what the response carries besides its content type.
         stateless: the era, which decides what a disconnect means and which status an error has.
         endless: it lasts as long as its client stays: always a stream (R-272), without a deadline.
@@ -140,6 +138,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
     _stream: EventStream | None = None
     _waiting: _Waiting | None = None  # None until the request waits for something
     _early_outcome: asyncio.Task[None] | None = None  # sends an outcome while the handler goes on
+    _scopes: set[str] | None = None  # that its operations needed; None if they needed none
 
     # -- the outlet ------------------------------------------------------------------------------------------
 
@@ -168,6 +167,16 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
             return False
         stream.detach(self.options.retry if retry is None else retry)
         return True
+
+    def note_scopes(self, scopes: Iterable[str]) -> None:
+        """Remember what whoever resumes the stream must be allowed as well."""
+        self._shared_scopes().update(scopes)
+
+    def _shared_scopes(self) -> set[str]:
+        """Return the set that the recorder of the stream reads, whichever is there first."""
+        if self._scopes is None:
+            self._scopes = set()
+        return self._scopes
 
     # -- the response ----------------------------------------------------------------------------------------
 
@@ -210,8 +219,11 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
             await self.exchange.send(200, [JSON, (b"content-length", b"%d" % len(body)), *self.headers], body)
         elif self._early_outcome is not None:
             await asyncio.wait((self._early_outcome,))
+        elif error is None:
+            await self.conclude(200, body)
         else:
-            await self.conclude(200 if error is None else self.status_of(error), body)
+            self.headers = [*self.headers, *error.headers]
+            await self.conclude(self.status_of(error), body)
 
     def status_of(self, error: RpcError) -> int:
         """Return the HTTP status of an error that is the outcome of a request (R-327)."""
@@ -299,11 +311,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
         request.channel.unwinding = self.options.timings.unwinding
 
     def start_batch(self, session_id: str | None) -> None:
-        """Set up what a batch needs, which counts as waiting from the start.
-
-        Args:
-            session_id: the session that it belongs to.
-        """
+        """Set up what a batch needs, which counts as waiting from the start."""
         self._session_id = session_id
         self._waiting = _Waiting()
         if self.options.eager:
@@ -351,7 +359,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
             recorder = None  # a stateless stream is not in the log, so its events have no ids (R-204)
             if self.event_log is not None and self._session_id is not None:
                 id = None if self._request is None else self._request.id
-                recorder = ResponseRecorder(self.event_log, self._session_id, id)
+                recorder = ResponseRecorder(self.event_log, self._session_id, id, self._shared_scopes())
             self._stream = EventStream(
                 self.exchange, self.headers, self.options, recorder, self._client_reconnects
             )

@@ -38,7 +38,6 @@ class OpenedToken(NamedTuple):
     """What a token says.
 
     Attributes:
-        peer: the client, as it introduced itself.
         opened: seconds since the epoch at which the session was opened.
         idle_time: seconds without use after which it may end.
     """

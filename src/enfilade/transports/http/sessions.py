@@ -8,7 +8,7 @@ A session ends when it has not been used for `ttl` seconds (R-314). To know that
 time of use is written only when the last known one is `ttl / 2` seconds old, and a session lives for `1.5 * ttl`
 seconds after the last known one: so it lives for at least `ttl` and at most `1.5 * ttl` seconds without use. The
 handshake is the first known use and stands in the token, so a session that is used for less than `ttl / 2` writes
-nothing at all. Sessions with a long call or an open stream are kept alive by `session_use.py`.
+nothing at all. Sessions with a long call or an open stream are kept alive by `SessionUse` in `endpoint.py`.
 
 Unknown, forged, expired, ended and foreign sessions all get the same "not found", so that strangers learn nothing
 (R-315, R-317).
@@ -18,7 +18,7 @@ import asyncio
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -30,6 +30,8 @@ from enfilade.state.store import ENDED, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.timings import Timings
 from enfilade.transports.http.session_token import open_token, seal_token
+from enfilade.wire import headers as http
+from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
 from enfilade.wire.lifecycle import InitializeRequestParams
 from enfilade.wire.notifications import LoggingLevel
 
@@ -51,7 +53,7 @@ _AT_ONCE: Final = 64
 _ATTEMPTS: Final = 50
 
 
-class Record(msgspec.Struct, omit_defaults=True):
+class SessionRecord(msgspec.Struct, omit_defaults=True):
     """What the store knows of a session, beyond its token.
 
     Attributes:
@@ -63,16 +65,15 @@ class Record(msgspec.Struct, omit_defaults=True):
     log_level: LoggingLevel | None = None
     watched: Watched = {}
 
-    def without_resources(self) -> "Record":
+    def without_resources(self) -> "SessionRecord":
         """Return what is kept of it in memory: the watched resources may take half a megabyte."""
-        return Record(ended=self.ended, used=self.used, log_level=self.log_level)
+        return SessionRecord(ended=self.ended, used=self.used, log_level=self.log_level)
 
 
 class Session:
     """A session as this worker knows it; the requests of a session share it.
 
     Attributes:
-        peer: the client, as it introduced itself.
         idle_time: seconds without use after which it may end.
         opened: seconds since the epoch at which it was opened.
         used: seconds since the epoch of the last use that this worker knows of; those of the next
@@ -99,7 +100,7 @@ class Session:
         self.peer = peer
         self.opened = self.used = opened
         self.idle_time = idle_time
-        self.record: Record | None = None
+        self.record: SessionRecord | None = None
         self.fresh_until = 0.0
         self.changes = 0
         self.last_call = 0.0
@@ -129,7 +130,7 @@ class Session:
         return None if self.record is None else self.record.log_level
 
     async def set_log_level(self, level: LoggingLevel) -> None:
-        def change(record: Record) -> None:
+        def change(record: SessionRecord) -> None:
             record.log_level = level
 
         await self._sessions.change(self, change)
@@ -143,7 +144,7 @@ class Session:
     async def end(self) -> None:
         """Make every later request of this session "not found"."""
 
-        def change(record: Record) -> None:
+        def change(record: SessionRecord) -> None:
             record.ended = True
             record.watched.clear()
 
@@ -154,18 +155,18 @@ class Sessions:
     """Opens sessions and finds them again.
 
     Args:
-        seal: makes and reads the tokens.
         worker_channel: has the store for what changes during a session, and the workers that share it.
         ttl: seconds without use after which a session may end.
         cache_size: how many sessions are cached, to save the work of unsealing and looking up.
         learn: looks for secrets that the seal does not have, until the function that it gets returns true.
-        timings: time limits.
 
     Attributes:
         streaming: the resources watched by each session whose stream is open in this worker. What is
             there is replaced and never changed, since other threads look into it.
         on_missed_change: called with a resource, in the one spelling, that is watched since a time in which
             changes may have been missed.
+        changed_recently: whether a resource, in the one spelling, has changed while this worker may not have
+            known yet that a client watches it.
     """
 
     def __init__(
@@ -189,6 +190,8 @@ class Sessions:
         self._by_id: dict[str | None, Session] = {}
         self._ended: OrderedDict[str, float] = OrderedDict()
         self.on_missed_change: Callable[[str], None] = lambda uri: None
+        self.changed_recently: Callable[[str], bool] = lambda uri: False
+        self._reloads: dict[str, bool | None] = {}  # by session: whether to read again, and for a gap (True)
         self.streaming: dict[str | None, Watched] = {}
         worker_channel.on("session", self._on_change_elsewhere)
         worker_channel.on_missed(self._on_gap)
@@ -214,7 +217,7 @@ class Sessions:
             idle_time=self._ttl,
         )
         session = Session(peer, now, self._ttl, self)
-        self._mark_fresh(session, Record(), now)
+        self._mark_fresh(session, SessionRecord(), now)
         self._cache(self._newcomers, _NEWCOMERS, token.encode(), session)
         return session, token
 
@@ -243,6 +246,21 @@ class Sessions:
         session.last_call = time.monotonic()
         if session.fresh_until <= time.monotonic() and not await self._refresh(session):
             return None
+        return session
+
+    async def named_by(self, fields: Mapping[bytes, bytes], principal: str | None) -> Session:
+        """Return the session that the headers of a request name.
+
+        Raises:
+            RpcError: HTTP 400 without an id (R-313, E-16), 404 for anything that is no live session (R-315, E-17)
+                of this principal (R-317, E-39).
+        """
+        token = fields.get(http.SESSION_ID)
+        if token is None:
+            raise RpcError(INVALID_REQUEST, "Missing session ID: send initialize first", status=400)
+        session = await self.find(token.strip(), principal)
+        if session is None:
+            raise session_not_found()
         return session
 
     def _cache(
@@ -306,7 +324,7 @@ class Sessions:
                 return True
         raise StoreError("a session is being changed by too many requests at once")
 
-    async def _note_use(self, session: Session, now: float) -> Record:
+    async def _note_use(self, session: Session, now: float) -> SessionRecord:
         """Write that a session is used, unless another worker just has, and return the record after that.
 
         Raises:
@@ -323,7 +341,7 @@ class Sessions:
                 return record
         raise StoreError("a session is being changed by too many requests at once")
 
-    def _mark_fresh(self, session: Session, record: Record, now: float) -> None:
+    def _mark_fresh(self, session: Session, record: SessionRecord, now: float) -> None:
         """Rely on a record for a while, but only until the next use must be written."""
         session.record = record.without_resources()
         written = max(session.opened, record.used)
@@ -331,7 +349,7 @@ class Sessions:
         remaining = written + session.idle_time * _RENEWED_AFTER - now
         session.fresh_until = time.monotonic() + min(self._freshness, remaining)
 
-    async def record(self, session_id: str | None) -> Record:
+    async def record(self, session_id: str | None) -> SessionRecord:
         """Return what has changed in a session since its handshake, as the store has it now.
 
         Raises:
@@ -339,7 +357,7 @@ class Sessions:
         """
         return _read(await self._worker_channel.store.keys.get(_key(session_id)))
 
-    async def change(self, session: Session, edit: Callable[[Record], None]) -> None:
+    async def change(self, session: Session, edit: Callable[[SessionRecord], None]) -> None:
         """Change what is remembered of a session, for as long as it may live.
 
         Requests of one session run side by side, so what is changed is what the store has now, not what it had
@@ -362,6 +380,8 @@ class Sessions:
         self._invalidate(session_id)
         if session_id in self.streaming:
             self.streaming[session_id] = record.watched
+            if session_id in self._reloads:  # what is being read may be older
+                self._reload_watched(session_id)
         await self._worker_channel.send_and_wait("session", session_id)
 
     # -- ended sessions ----------------------------------------------------------------------------------------
@@ -403,28 +423,43 @@ class Sessions:
     def _on_change_elsewhere(self, session_id: str) -> None:
         self._invalidate(session_id)
         if session_id in self.streaming:
-            self._worker_channel.spawn(self._reload_watched(session_id))
+            self._reload_watched(session_id)
 
     def _on_gap(self) -> None:
-        """Invalidate all_changes: messages of other workers may have been lost."""
+        """Invalidate all sessions: messages of other workers may have been lost."""
         for session in self._by_id.values():
             session.changes += 1
             session.fresh_until = 0.0
         for session_id in self.streaming:
             if session_id is not None:
                 self._invalidate(session_id)
-                self._worker_channel.spawn(self._reload_watched(session_id, after_gap=True))
+                self._reload_watched(session_id, after_gap=True)
 
-    async def _reload_watched(self, session_id: str, *, after_gap: bool = False) -> None:
+    def _reload_watched(self, session_id: str, *, after_gap: bool = False) -> None:
+        """Read again what a session watches; no reading begins before the one before has ended."""
+        is_reading = session_id in self._reloads
+        self._reloads[session_id] = after_gap or self._reloads.get(session_id) is True
+        if not is_reading:
+            self._worker_channel.spawn(self._read_watched(session_id))
+
+    async def _read_watched(self, session_id: str) -> None:
         try:
-            record = await self.record(session_id)
+            while (after_gap := self._reloads[session_id]) is not None:
+                self._reloads[session_id] = None
+                self._note_watched(session_id, await self.record(session_id), after_gap=after_gap)
         except StoreError:
             return
+        finally:
+            del self._reloads[session_id]
+
+    def _note_watched(self, session_id: str, record: SessionRecord, *, after_gap: bool) -> None:
+        """Note what a session watches; its client hears of what changed before this worker knew of the watch."""
         if session_id in self.streaming:
             previous = self.streaming[session_id]
             self.streaming[session_id] = record.watched
-            if after_gap:  # of the others a change was announced when the gap was noticed
-                for uri in record.watched.keys() - previous.keys():
+            # After a gap, a change of those that were watched before was announced when the gap was noticed.
+            for uri in record.watched.keys() - previous.keys():
+                if after_gap or self.changed_recently(uri):
                     self.on_missed_change(uri)
 
     def _open(self, token: bytes) -> Session | None:
@@ -432,14 +467,19 @@ class Sessions:
         return None if opened is None else Session(opened.peer, opened.opened, opened.idle_time, self)
 
 
-def _read(stored: bytes | None) -> Record:
-    return Record() if stored is None else msgspec.json.decode(stored, type=Record)
+def _read(stored: bytes | None) -> SessionRecord:
+    return SessionRecord() if stored is None else msgspec.json.decode(stored, type=SessionRecord)
 
 
-def _is_due(session: Session, record: Record, now: float) -> bool:
+def _is_due(session: Session, record: SessionRecord, now: float) -> bool:
     """Whether the use of a session is to be written down."""
     return now - max(session.opened, record.used) >= session.idle_time * _RENEWED_AFTER
 
 
 def _key(session_id: str | None) -> str:
     return f"session:{session_id}"
+
+
+def session_not_found() -> RpcError:
+    """Return the one refusal of what is no live session, also of its requests in flight (R-315, R-317)."""
+    return RpcError(INVALID_REQUEST, "Session not found: send initialize again", status=404)

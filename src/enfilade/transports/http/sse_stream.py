@@ -59,7 +59,7 @@ from enfilade.timings import Timings
 from enfilade.transports.exchange import Headers, HttpResponse
 from enfilade.transports.http.event_log import ResponseRecorder
 from enfilade.transports.http.event_recorder import CONCLUDED, RELEASED, StreamRecorder
-from enfilade.wire.sse import KEEP_ALIVE, OPENING, event_format, events, priming_event, reconnection_time
+from enfilade.wire.sse import EVENT_FORMAT, KEEP_ALIVE, OPENING, events, priming_event, reconnection_time
 
 log = logging.getLogger("enfilade.transports")
 
@@ -91,7 +91,6 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
         capacity: what may wait for a slow reader before notifications are dropped.
         retry: time after which a client that was disconnected should reconnect.
         write_timeout: how long a client may leave a response unread.
-        timings: time limits that are no settings.
     """
 
     keep_alive: float = 15.0
@@ -157,10 +156,8 @@ class EventStream(msgspec.Struct, eq=False):
     Attributes:
         response: of which nothing was sent yet.
         headers: response headers besides `SSE_HEADERS`.
-        options: how streams behave.
         recorder: records the stream in the event log once it is open; None if it cannot be resumed, or not yet.
         priming: whether the client understands an event that has an id and no data (R-353).
-        state: of the connection.
     """
 
     response: HttpResponse
@@ -253,7 +250,7 @@ class EventStream(msgspec.Struct, eq=False):
 
     def replay(self, position: int, message: bytes, prefix: bytes) -> None:
         """Send an event that has its id from the log already."""
-        self._add_framed(Framed(event_format(prefix) % (position, message)))
+        self._add_framed(Framed(EVENT_FORMAT % prefix % (position, message)))
 
     def send_keep_alive(self) -> None:
         """Send a comment now."""
@@ -533,7 +530,7 @@ class Framing:
         """Set what event ids begin with."""
         self.prefix = prefix
         if prefix is not None:
-            self._event_format = event_format(prefix)
+            self._event_format = EVENT_FORMAT % prefix
 
     def frame_messages(self, messages: list[bytes]) -> bytes:
         """Frame messages in a row, all of them at once."""

@@ -24,7 +24,6 @@ class StreamLock:
     """The lock of one session, as one connection took it.
 
     Attributes:
-        session_id: the session.
         number: what tells it from other connections of the worker.
         holder: worker and number, as the store has it.
         stream: what is written to the connection, once that is open.
@@ -58,11 +57,7 @@ class StreamLock:
 
 
 class StreamLocks:
-    """The locks that connections of this worker hold, and the way to those of other workers.
-
-    Args:
-        worker_channel: the other workers.
-    """
+    """The locks that connections of this worker hold, and the way to those of other workers."""
 
     def __init__(self, worker_channel: WorkerChannel) -> None:
         self._worker_channel = worker_channel
@@ -78,7 +73,6 @@ class StreamLocks:
         """Take the lock of a session, from whoever holds it.
 
         Args:
-            session_id: the session.
             ttl: seconds for which the store remembers who holds it.
             may_be_forgotten: whether a connection may be older than that, so that the store cannot say who holds
                 it.
@@ -100,7 +94,7 @@ class StreamLocks:
         return lock
 
     async def release(self, lock: StreamLock) -> None:
-        """Give a lock back, unless it was stolen by now."""
+        """Give a lock back, unless another connection took it."""
         self._forget(lock)
         if self._worker_channel.shared:
             with contextlib.suppress(StoreError):  # it can be stolen all the same

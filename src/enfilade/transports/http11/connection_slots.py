@@ -125,11 +125,9 @@ class ConnectionSlots:
     """The connections of one server, and their limit.
 
     Args:
-        sweep: knows what the connections do.
         connections: all of them, including the one that is being admitted.
 
     Attributes:
-        sweep: knows what the connections do.
         unread: limits what waits for clients that do not read.
         waiting: limits the pipelined requests that wait.
     """
@@ -256,8 +254,6 @@ def slots_of(config: uvicorn.Config, state: ServerState, loop: asyncio.AbstractE
 
     Args:
         config: of the server; without `connection_limits`, defaults and uvicorn's keep-alive timeout.
-        state: what the connections of the server share.
-        loop: the event loop that runs it.
     """
     slots = _slots.get(state)
     if slots is None:

@@ -32,7 +32,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from enfilade.timings import Timings
-from enfilade.transports.http11.flow_control import Flow, reset
+from enfilade.transports.http11.flow_control import BackPressure, reset
 from enfilade.transports.http11.request_cycle import RequestCycle
 
 try:
@@ -76,7 +76,6 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
         max_reserve: connections above `max_connections`, if there are descriptors for them.
         evictable_rate: bytes per second below which a body makes room for a new connection.
         probe_paths: what is served also above `max_connections`.
-        timings: fixed times.
     """
 
     header_timeout: float = 10.0
@@ -116,7 +115,7 @@ class TimedConnection(Protocol):
     progress: "ConnectionProgress | None"
     in_reserve: bool
     cycle: RequestCycle | None
-    flow: Flow
+    flow: BackPressure
 
     @property
     def is_reading_head(self) -> bool:
@@ -154,7 +153,7 @@ class ConnectionProgress:
         window_began: start of the interval over which `body_rate` is measured.
         received: bytes of the body now, and at the start of that interval.
         outstanding: bytes of responses that the client has not taken.
-        resumptions: of `Flow`, at the last check.
+        resumptions: of `BackPressure`, at the last check.
         stuck_since: when the client last took some of them.
     """
 
@@ -201,14 +200,10 @@ class Sweep:
     """Checks the connections of a server periodically, and ends those that exceed a limit.
 
     Args:
-        limits: of each connection.
         connections: all of them; read anew at each sweep.
-        loop: the event loop that they belong to.
 
     Attributes:
-        limits: of each connection.
         clock: seconds that the event loop has run while there were connections.
-        loop: the event loop that the connections belong to.
     """
 
     def __init__(

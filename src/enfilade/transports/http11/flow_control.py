@@ -1,4 +1,4 @@
-"""Flow control of one connection, and the two ways to close it that the transport does not have.
+"""BackPressure control of one connection, and the two ways to close it that the transport does not have.
 
 Writers wait until the client reads; reading pauses until the application consumes. The back-pressure of an event
 stream is in `http/sse_stream.py`. Most connections never wait, and an idle stream is one of thousands, so the
@@ -19,11 +19,8 @@ LINGER: Final = 2.0
 _NO_LINGER: Final = struct.pack("HH" if sys.platform == "win32" else "ii", 1, 0)
 
 
-class Flow:
+class BackPressure:
     """What may be read from a connection and written to it now.
-
-    Args:
-        transport: that of the connection.
 
     Attributes:
         read_paused: whether reading is paused.

@@ -44,7 +44,7 @@ from uvicorn.server import ServerState
 
 from enfilade.transports.http11.connection_slots import refuse_for_lack_of_room, slots_of
 from enfilade.transports.http11.connection_timeouts import ConnectionProgress
-from enfilade.transports.http11.flow_control import Flow, LingeringClose
+from enfilade.transports.http11.flow_control import BackPressure, LingeringClose
 from enfilade.transports.http11.memory_limits import WaitingRequests
 from enfilade.transports.http11.reader import (
     BETWEEN,
@@ -87,19 +87,12 @@ class HttpProtocol(RequestReader):
     """One connection.
 
     Args:
-        config: uvicorn's options.
-        server_state: what the connections of a server share.
-        app_state: what the lifespan has put there for requests.
         _loop: the event loop; None for the running one.
 
     Attributes:
         check_at: see `connection_timeouts`.
-        flow: back-pressure of the connection.
         in_reserve: whether it is above `max_connections`.
-        logs_access: whether requests are logged.
         progress: what the sweep noted.
-        server_state: what the connections of a server share.
-        transport: that of the connection.
     """
 
     __slots__ = (
@@ -174,7 +167,7 @@ class HttpProtocol(RequestReader):
         """Begin a connection."""
         self.server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own classes
         self.transport = transport
-        self.flow = Flow(transport)
+        self.flow = BackPressure(transport)
         self._scope: dict[str, Any] = {  # of each request on this connection; what differs is added
             "type": "http",
             "server": get_local_addr(transport),

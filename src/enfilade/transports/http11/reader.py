@@ -63,8 +63,6 @@ class RequestRefused(Exception):  # noqa: N818 - an event of the protocol, not a
     """A request that is not served.
 
     Args:
-        status: of the response.
-        reason: its text.
         setting: the name of the limit that was reached, for the log.
     """
 
@@ -362,7 +360,6 @@ def _parser_after_upgrade(reader: RequestReader, framing: bytes) -> httptools.Ht
     """Return a parser in the state of one whose request had no `Upgrade`.
 
     Args:
-        reader: of the connection.
         framing: what `_framing_of` returns for that request.
     """
     parser = _new_parser(_CallbacksFromBody(reader))

@@ -20,9 +20,9 @@ from typing import Any, Final, Protocol
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 from uvicorn.server import ServerState
 
-from enfilade.transports.http11.flow_control import Flow
+from enfilade.transports.http11.flow_control import BackPressure
 
-Message = MutableMapping[str, Any]
+AsgiMessage = MutableMapping[str, Any]
 
 _PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 _STATUS_LINES: Final = {
@@ -52,17 +52,10 @@ _UNKNOWN, _LENGTH, _CHUNKED, _CLOSE = _Framing
 
 
 class ConnectionApi(Protocol):
-    """The connection of a request.
-
-    Attributes:
-        transport: that of the connection.
-        flow: its back-pressure.
-        server_state: what the connections of a server share.
-        logs_access: whether requests are logged.
-    """
+    """The connection of a request."""
 
     transport: asyncio.Transport
-    flow: Flow
+    flow: BackPressure
     server_state: ServerState
     logs_access: bool
 
@@ -87,9 +80,6 @@ class RequestCycle:
     """One request and its response.
 
     Args:
-        connection: the one it came on.
-        app: the application.
-        scope: of the request.
         keep_alive: the client may send another request after this one.
         expects_continue: the client waits for 100 Continue before it sends the body.
 
@@ -227,7 +217,7 @@ class RequestCycle:
 
     # -- calls by the application ------------------------------------------------------------------------------
 
-    async def receive(self) -> Message:
+    async def receive(self) -> AsgiMessage:
         """Return the next part of the body once some has arrived; after its end, that the client has gone."""
         connection = self._connection
         if self._expects_continue and not connection.transport.is_closing():
@@ -249,7 +239,7 @@ class RequestCycle:
         body, self._body = bytes(self._body), b""
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: AsgiMessage) -> None:
         """Write a part of the response, when the client has read enough of what was written before.
 
         Raises:
@@ -397,8 +387,6 @@ def refusal_response(status: int, reason: str, default_lines: bytes) -> bytes:
     """Return the whole response that refuses a request before the application sees it.
 
     Args:
-        status: of the response.
-        reason: its body.
         default_lines: header lines that every response has.
     """
     body = reason.encode()

@@ -1,4 +1,4 @@
-"""Serving over HTTP by uvicorn, for `run()`; any other ASGI server will do as well.
+"""Serving over HTTP by uvicorn, for `run()` and `run_async()`; any other ASGI server will do as well.
 
 Easy to get wrong: the end. uvicorn closes its listener and every idle connection at once, with whatever the
 kernel has received for them and nobody has read, and then waits for open responses, among them streams that are
@@ -6,9 +6,8 @@ open for as long as their clients like. So this server first announces that it s
 its way, and closes a socket only when it has no unread input:
 
     drain: not ready, streams end, "connection: close" ─▶ drain_delay ─▶ the queue of the listener is accepted,
-        the
-    listener closed ─▶ no connection has unread bytes ─▶ `shutdown.py` ─▶ lifespan ─▶ the event loop closed ─▶ the
-    signal is raised again, for its default action
+    the listener closed ─▶ no connection has unread bytes ─▶ `shutdown.py` ─▶ lifespan ─▶ the event loop closed ─▶
+    the signal is raised again, for its default action
 """
 
 import asyncio
@@ -21,12 +20,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
 from enfilade.startup import gc_pause, uvicorn_import
 from enfilade.transports.asgi import Receive, Scope, Send
+from enfilade.transports.processes.listeners import SocketFile
 from enfilade.transports.processes.process_end import STARTUP_FAILURE, ExitDeadline
 from enfilade.transports.processes.server_log import flush_log
 
@@ -36,10 +36,18 @@ from uvicorn.server import HANDLED_SIGNALS  # noqa: E402
 
 from enfilade.transports.http11.connection_slots import AcceptErrors  # noqa: E402 - these import uvicorn too
 from enfilade.transports.http11.connection_timeouts import ConnectionLimits  # noqa: E402
+from enfilade.transports.http11.flow_control import reset  # noqa: E402
+
+if TYPE_CHECKING:
+    from enfilade.transports.processes.service_manager import ServiceManager
+    from enfilade.transports.processes.tls import RenewedCertificate, TlsFiles
+else:
+    RenewedCertificate = ServiceManager = TlsFiles = Any  # few servers need their modules
 
 #: Seconds at most for connections and bytes that had arrived when the server was told to stop.
 _READ_TIMEOUT: Final = 2.0
 _LONGEST_QUEUE: Final = 4096  # connections that wait to be accepted; uvicorn asks for half of that
+_TICKS_PER_LOOK: Final = 10  # ticks of a tenth of a second between two looks for a renewed certificate
 _POLL_INTERVAL: Final = 0.002  # seconds between two checks of the sockets; the event loop reads in between
 #: Checks without input after which all is read: a connection that was just accepted needs a moment.
 _QUIET_POLLS: Final = 25
@@ -48,6 +56,7 @@ _FORCED: Final = 1.0  # seconds in which a server ends that was told to stop twi
 #: Seconds for cancelled requests: a handler has one for its clean-up, and its response one to be sent.
 UNWINDING: Final = 2.0
 _STUBBORN: Final = 0.5  # seconds for the event loop to close around requests that have not ended
+_ABORTED_LIFESPAN: Final = 1.0  # seconds that the lifespan gets when the server is not stopped in order
 _LIMIT_SETTINGS: Final = (
     "header_timeout, body_timeout, body_rate, write_timeout, max_connections, discard_limit and response_memory"
 )
@@ -71,14 +80,18 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a server listens and stops.
 
     Attributes:
-        host: address to bind.
         port: port to bind; 0 for a free one.
         log_level: what uvicorn logs.
         drain_delay: seconds for which a server that was told to stop goes on taking requests.
         shutdown_timeout: seconds that requests in flight then get to finish.
         worker_timeout: seconds without an answer after which the parent replaces a hung worker; 0 for never.
         lifespan_timeout: seconds that the lifespan gets at the end, and after it threads and exit handlers.
+        certificate_header: in which a trusted proxy says the client's certificate; empty for none.
         limits: of the connections.
+        tls: certificate and key; None to serve without TLS.
+        root_path: prefix of the path that a proxy strips.
+        forwarded_allow_ips: proxies whose headers are believed, as uvicorn takes them; empty for its default.
+        socket_file: the file of the Unix socket, which the process removes that has made it.
     """
 
     host: str
@@ -88,7 +101,12 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     shutdown_timeout: float
     worker_timeout: float = 60.0
     lifespan_timeout: float = 5.0
+    certificate_header: str = ""
     limits: ConnectionLimits = ConnectionLimits(max_connections=0)
+    tls: TlsFiles | None = None
+    root_path: str = ""
+    forwarded_allow_ips: str = ""
+    socket_file: SocketFile | None = None
 
     @property
     def stop_timeout(self) -> float:
@@ -100,16 +118,27 @@ class Config(uvicorn.Config):
     """uvicorn's options, and limits of connections, which `HttpProtocol` reads here."""
 
     connection_limits: ConnectionLimits | None = None
+    certificate_header = ""
+    tls: TlsFiles | None = None
+
+    def load(self) -> None:
+        super().load()
+        if self.tls is not None:
+            self.ssl = self.tls.context()
+        if self.certificate_header:
+            from enfilade.transports.http11.client_certificate import ClientCertificateHeader
+
+            trusted = self.forwarded_allow_ips
+            self.loaded_app = ClientCertificateHeader(self.loaded_app, self.certificate_header, trusted)
 
 
 class Server(uvicorn.Server):
     """A uvicorn server that serves all that was sent to it before it was told to stop.
 
     Args:
-        app: what it serves.
-        options: how it listens and stops.
         workers: processes that share its listener.
         on_serving: called once it serves.
+        manager: is told of the start, the end, and in between that the event loop runs.
     """
 
     def __init__(
@@ -119,6 +148,7 @@ class Server(uvicorn.Server):
         *,
         workers: int = 1,
         on_serving: Callable[[], None] | None = None,
+        manager: ServiceManager | None = None,
     ) -> None:
         self._deadline: ExitDeadline | None = None
         self._should_exit = False
@@ -127,6 +157,9 @@ class Server(uvicorn.Server):
         self._options = options
         self._on_serving = on_serving
         self._accept_errors: AcceptErrors | None = None
+        self._manager = manager
+        self._socket_file = options.socket_file if workers == 1 else None  # else it is the parent's
+        self._renewal: RenewedCertificate | None = None
 
     @property  # an attribute of uvicorn's, which its signal handler sets
     def should_exit(self) -> bool:
@@ -194,18 +227,38 @@ class Server(uvicorn.Server):
             try:
                 await self._serve(sockets)
             finally:
+                if self.started:
+                    log.info("stopped")
                 flush_log()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
         await super().startup(sockets)
+        if self.started:
+            log.info("serving")
         self._accept_errors = AcceptErrors(asyncio.get_running_loop())
         gc_pause.resume()
+        if self._options.tls is not None and self.config.ssl is not None:
+            from enfilade.transports.processes.tls import RenewedCertificate
+
+            self._renewal = RenewedCertificate(self._options.tls, self.config.ssl)
+        if self._manager is not None:
+            self._manager.ready()
         if self._on_serving is not None:
             self._on_serving()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is due, ten times a second; return whether to stop."""
+        if self._manager is not None:
+            self._manager.alive()
+        if self._renewal is not None and counter % _TICKS_PER_LOOK == 0:
+            await self._renewal.check()
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop in the order that the top of this file gives."""
+        if self._manager is not None:
+            self._manager.stopping()
         await asyncio.sleep(_POLL_INTERVAL)  # read first what was sent before the end is announced
         self._announce_end()
         await self._wait_unless_forced(self._options.drain_delay)
@@ -214,9 +267,13 @@ class Server(uvicorn.Server):
             server.close()
         for listener in sockets or []:
             listener.close()
+        if self._socket_file is not None:
+            self._socket_file.remove()
         for connection in queued:
             with contextlib.suppress(OSError):  # the client has closed it already
-                await asyncio.get_running_loop().connect_accepted_socket(self._new_protocol, connection)
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    self._new_protocol, connection, ssl=self.config.ssl
+                )
         await self._wait_until_read()
         from enfilade.transports.http11.shutdown import finish_requests  # needed only now
 
@@ -263,9 +320,61 @@ class Server(uvicorn.Server):
         return [transport.get_extra_info("socket") for transport in transports if transport.is_reading()]
 
 
+class EmbeddedServer(Server):
+    """A server in an event loop of its caller, for `run_async()`: it never ends the process.
+
+    The caller stops it by cancelling the task that awaits it. uvicorn does not handle that: a cancelled `serve()`
+    leaves the listener, the connections and the lifespan open. Here the first cancellation stops the server in
+    order, and is raised again when that is done.
+    """
+
+    def __init__(self, app: Served, options: ServerOptions) -> None:
+        super().__init__(app, options)
+        self._cancellation: asyncio.CancelledError | None = None
+
+    async def serve_until_cancelled(self, listeners: list[socket.socket]) -> None:
+        """Serve until a signal or a cancellation asks to stop, and stop in order.
+
+        Raises:
+            RuntimeError: it could not start; the log says why.
+            CancelledError: the task was cancelled; the server has stopped by now.
+        """
+        try:
+            await self.serve(listeners)
+        except asyncio.CancelledError:  # while it started, or once more while it stopped
+            await self._abort()
+            raise
+        except SystemExit:  # uvicorn cannot listen; the caller's loop goes on
+            self.started = False
+        if not self.started:
+            raise RuntimeError("the server could not start; the log says why")
+        if self._cancellation is not None:
+            raise self._cancellation
+
+    async def main_loop(self) -> None:
+        """Wait until the server should stop."""
+        try:
+            await super().main_loop()
+        except asyncio.CancelledError as error:
+            self._cancellation = error
+
+    async def _abort(self) -> None:
+        """Close everything at once, and reset the connections."""
+        for server in getattr(self, "servers", ()):  # which exists once it listens
+            server.close()
+        for task in self.server_state.tasks:
+            task.cancel("the server is stopping (shutdown)")
+        for connection in self.server_state.connections:
+            reset(connection.transport)
+        lifespan = getattr(self, "lifespan", None)
+        if lifespan is not None and lifespan.startup_event.is_set():  # or it still starts
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(lifespan.shutdown(), _ABORTED_LIFESPAN)
+
+
 def uvicorn_config(app: Served, options: ServerOptions, workers: int) -> uvicorn.Config:
     """Return the options as uvicorn has them."""
-    _hide_probes(options.limits.probe_paths)
+    _filter_access_log(options.limits.probe_paths)
     config = Config(
         app,
         host=options.host,
@@ -280,13 +389,22 @@ def uvicorn_config(app: Served, options: ServerOptions, workers: int) -> uvicorn
         server_header=False,
         workers=workers,
         timeout_keep_alive=options.limits.idle_timeout,  # type: ignore[arg-type]  # only used as seconds
+        root_path=options.root_path,
+        forwarded_allow_ips=options.forwarded_allow_ips or None,
     )
+    config.tls = options.tls
     config.connection_limits = options.limits
+    config.certificate_header = options.certificate_header
+    if options.log_level == "info":  # what it says about its start and its end, this library says in a line each
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     return config
 
 
-class _WithoutProbes(logging.Filter):
-    """Keeps the probes that are answered 200 out of the access log: they come every few seconds for ever.
+class _AccessLogFilter(logging.Filter):
+    """Keeps out of the access log what must not be there, or helps nobody.
+
+    That is the query of a URL, in which a client may have put its token by mistake (R-611), and probes that are
+    answered 200, which come every few seconds for ever.
 
     Args:
         paths: of the probes.
@@ -301,15 +419,18 @@ class _WithoutProbes(logging.Filter):
         arguments = record.args
         if not isinstance(arguments, tuple) or len(arguments) != 5:
             return True
-        return arguments[4] != 200 or str(arguments[2]).partition("?")[0] not in self._paths
+        client, method, url, version, status = arguments
+        path = str(url).partition("?")[0]
+        record.args = (client, method, path, version, status)
+        return status != 200 or path not in self._paths
 
 
-def _hide_probes(paths: Iterable[str]) -> None:
-    """Keep probes out of the access log; what was hidden for another server of this process is shown again."""
+def _filter_access_log(paths: Iterable[str]) -> None:
+    """Filter the access log; probes that were hidden for another server of this process are shown again."""
     logger = logging.getLogger("uvicorn.access")
-    for earlier in [entry for entry in logger.filters if isinstance(entry, _WithoutProbes)]:
+    for earlier in [entry for entry in logger.filters if isinstance(entry, _AccessLogFilter)]:
         logger.removeFilter(earlier)
-    logger.addFilter(_WithoutProbes(paths))
+    logger.addFilter(_AccessLogFilter(paths))
 
 
 def http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
@@ -326,19 +447,36 @@ def http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
     return "auto"
 
 
-def serve_http(app: Served, options: ServerOptions, listeners: list[socket.socket]) -> None:
+def serve_http(
+    app: Served, options: ServerOptions, listeners: list[socket.socket], manager: ServiceManager | None = None
+) -> None:
     """Serve an ASGI app in this process until a signal asks to stop.
 
     Args:
-        app: what to serve.
-        options: how.
         listeners: bound sockets; they are closed at the end.
+        manager: the service manager that has started this process.
 
     Raises:
         SystemExit: the server could not start; uvicorn has logged why.
     """
     try:
-        Server(app, options).serve_until_stopped(listeners)
+        Server(app, options, manager=manager).serve_until_stopped(listeners)
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+async def serve_http_embedded(app: Served, options: ServerOptions, listeners: list[socket.socket]) -> None:
+    """Serve an ASGI app in the running event loop until a signal or a cancellation asks to stop.
+
+    Args:
+        listeners: bound sockets; they are closed at the end.
+
+    Raises:
+        RuntimeError: it could not start; the log says why.
+    """
+    try:
+        await EmbeddedServer(app, options).serve_until_cancelled(listeners)
     finally:
         for listener in listeners:
             listener.close()

@@ -37,7 +37,6 @@ async def finish_requests(
     """Let the requests of a server finish, and cancel those that do not.
 
     Args:
-        state: what its connections share.
         timeout: seconds that the requests have.
         unwinding: seconds that cancelled requests have then.
         is_forced: returns whether to wait no longer.
