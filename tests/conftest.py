@@ -1,5 +1,6 @@
 """A probe server for all tests: over HTTP one for all tests, over stdio one for each file."""
 
+import logging
 import signal
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,11 @@ import hypothesis
 import pytest
 
 from enfilade.timings import Timings
+from support import tooling
+from support.authorization.oidc_provider import OidcProvider
+from support.authorization.protected_server import ProtectedServer
 from support.harness import CLIENT_KINDS, Http, McpClient, Serving, open_client
+from support.servers.changing_server import ChangingServer
 from support.servers.probe_server import ProbeServer
 
 # A machine that is busy with something else is no reason for a property not to hold.
@@ -37,6 +42,17 @@ def same_helpers() -> Iterator[None]:
     before = {name: sys.modules[name] for name in HELPERS if name in sys.modules}
     yield
     sys.modules.update(before)
+
+
+@pytest.fixture(autouse=True)
+def same_log_levels() -> Iterator[None]:
+    """Put back the levels of loggers that a server has set here: they decide what is observed."""
+    loggers = [logging.getLogger(name) for name in (None, "enfilade", "enfilade.requests", "enfilade.serving")]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        if logger.level != level:
+            logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +85,40 @@ def client(request: pytest.FixtureRequest, serving: Serving) -> Iterator[McpClie
     """A client for each era and transport in turn."""
     with open_client(request.param, serving.http) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def changing() -> Iterator[tuple[ChangingServer, Http]]:
+    """A server whose lists and resources change when it is told to."""
+    app = ChangingServer()
+    with Serving(app) as serving:
+        yield app, serving.http
+
+
+@pytest.fixture(scope="session")
+def running_protected_server() -> Iterator[ProtectedServer]:
+    with ProtectedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def protected_server(running_protected_server: ProtectedServer) -> ProtectedServer:
+    """A protected server whose answers are right, with its authorization server; a test may make them wrong."""
+    running_protected_server.reset()
+    return running_protected_server
+
+
+@pytest.fixture(scope="session")
+def running_oidc_provider() -> Iterator[OidcProvider]:
+    with tooling.or_skip():
+        tooling.node_package("oidc-provider")
+        tooling.node()
+    with OidcProvider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def oidc_provider(running_oidc_provider: OidcProvider) -> OidcProvider:
+    """A real authorization server, with the settings of its start."""
+    running_oidc_provider.reset()
+    return running_oidc_provider

@@ -12,10 +12,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import mcp.types
+import msgspec
 import pytest
 from mcp import Client, MCPError
 
-from enfilade import Context, Icon, MCPApp, Request, ToolAnnotations, ToolError, connect, tool
+from enfilade import Context, Icon, MCPApp, Request, ToolAnnotations, ToolError, ToolResult, connect, tool
 from enfilade.transports.processes.server_log import log_to_stderr
 from enfilade.wire.message import Message
 
@@ -284,7 +286,7 @@ def test_a_package_and_all_below_it(shelf: Path) -> None:
     assert app.tools.names() == ["one", "two"]
 
 
-def test_a_marked_function_stays_callable_and_serves_two_servers(shelf: Path) -> None:
+def test_a_marked_function_stays_callable_and_serves_two_servers_p6(shelf: Path) -> None:
     module = importlib.import_module("plain_shelf")
     red, blue = MCPApp("red"), MCPApp("blue", tool_names="qualified")
     red.add_tools_from_module(module)
@@ -397,7 +399,7 @@ def test_middleware_sees_every_request_and_chained_calls(era: str) -> None:
 
     @app.tool
     def guest(ctx: Context) -> str:
-        return str(ctx.state["guest"])
+        return str(ctx.request_data["guest"])
 
     @app.tool
     async def ask(ctx: Context) -> str:
@@ -407,6 +409,82 @@ def test_middleware_sees_every_request_and_chained_calls(era: str) -> None:
     assert ("tools/call", False) in seen
     assert ("tools/call", True) in seen
     assert seen[0] == ("initialize" if era == "session" else "server/discover", False)
+
+
+def around_calls(behave: Any) -> MCPApp:
+    """Return an app that adds, with middleware that does something else at a call."""
+
+    async def behaving(request: Request, call_next: Any) -> Any:
+        if request.method == "tools/call":
+            return await behave(request, call_next)
+        return await call_next(request)
+
+    app = MCPApp(middleware=[behaving])
+    app.add_tool(add)
+    return app
+
+
+@both_eras
+@pytest.mark.parametrize("kind", ["own", "official SDK"])
+def test_middleware_may_return_a_tool_result(era: str, kind: str) -> None:
+    async def answer(request: Request, call_next: Any) -> Any:
+        if kind == "own":
+            return ToolResult(content="closed", structured_content={"result": 0}, is_error=True)
+        block = mcp.types.TextContent(type="text", text="closed")
+        return mcp.types.CallToolResult(content=[block], structured_content={"result": 0}, is_error=True)
+
+    result = call(around_calls(answer), "add", era, a=1, b=2)
+    assert (result.is_error, result.content[0].text, result.structured_content) == (True, "closed", {"result": 0})
+
+
+@both_eras
+@pytest.mark.parametrize(("returned", "shown"), [(None, "None"), ({"content": []}, "dict")], ids=["None", "dict"])
+def test_a_result_that_is_none_names_the_middleware(
+    era: str, returned: Any, shown: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def forget(request: Request, call_next: Any) -> Any:
+        await call_next(request)
+        return returned
+
+    with pytest.raises(MCPError, match="Internal error"):
+        call(around_calls(forget), "add", era, a=1, b=2)
+    text = f"behaving() returned {shown} for tools/call where CallToolResult or ToolResult is due"
+    assert text in caplog.text
+
+
+@both_eras
+def test_middleware_may_change_the_arguments(era: str) -> None:
+    """The middleware within it, and the tool, see the arguments that it assigned."""
+    app = MCPApp()
+    app.add_tool(add)
+    seen: list[Any] = []
+
+    @app.add_middleware
+    async def change(request: Request, call_next: Any) -> Any:
+        if request.method == "tools/call":
+            arguments = msgspec.json.decode(request.params.arguments or b"{}")
+            request.params.arguments = {**arguments, "b": 40}
+        return await call_next(request)
+
+    @app.add_middleware
+    async def look(request: Request, call_next: Any) -> Any:
+        if request.method == "tools/call":
+            seen.append(msgspec.json.decode(request.params.arguments))
+        return await call_next(request)
+
+    assert call(app, "add", era, a=2, b=2).structured_content == {"result": 42}
+    assert seen == [{"a": 2, "b": 40}]
+
+
+@both_eras
+def test_arguments_that_are_no_dict_name_the_middleware(era: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def spoil(request: Request, call_next: Any) -> Any:
+        request.params.arguments = [1, 2]
+        return await call_next(request)
+
+    with pytest.raises(MCPError, match="Internal error"):
+        call(around_calls(spoil), "add", era, a=1, b=2)
+    assert "behaving() set the arguments to a list; assign a dict of them" in caplog.text
 
 
 def test_middleware_that_comes_too_late_is_refused() -> None:
@@ -513,20 +591,22 @@ def loggers() -> Iterator[tuple[logging.Logger, logging.Logger]]:
     root.level, root.handlers[:], own.level, own.handlers[:] = before
 
 
-def test_the_root_logger_is_left_alone(loggers: tuple[logging.Logger, logging.Logger]) -> None:
-    """Neither serving nor `run()` configures anybody's logging but Enfilade's own."""
+def test_serving_leaves_the_root_logger_alone_and_run_shows_all_loggers(
+    loggers: tuple[logging.Logger, logging.Logger],
+) -> None:
+    """A host's logging is its own; a server that `run()` serves shows the loggers of its author as well."""
     root, own = loggers
     root.handlers.clear()
     level = root.level
     app = MCPApp()
     app.add_tool(add)
     call(app, "add", a=1, b=2)
+    assert (own.handlers, root.handlers, root.level) == ([], [], level)
+    log_to_stderr("debug")
+    log_to_stderr("debug")
+    assert len(root.handlers) == 1
     assert own.handlers == []
-    log_to_stderr("debug")
-    log_to_stderr("debug")
-    assert (root.level, root.handlers) == (level, [])
-    assert len(own.handlers) == 1
-    assert own.level == logging.DEBUG
+    assert (root.level, own.level) == (logging.DEBUG, logging.DEBUG)
 
 
 def test_a_host_that_handles_the_log_keeps_it(loggers: tuple[logging.Logger, logging.Logger]) -> None:

@@ -16,10 +16,8 @@ from mcp import Client, StdioServerParameters
 
 import enfilade
 from enfilade import Settings
-from enfilade.cli.command import Option
-from enfilade.cli.options import WITHOUT_OPTION, setting_options
-from enfilade.cli.run import greet, run
-from enfilade.cli.verbs import command_line
+from enfilade.cli.command import Option, command_line
+from enfilade.cli.run import WITHOUT_OPTION, greet, run, setting_options
 from enfilade.setting_sources import load
 from enfilade.settings import fields
 from support.servers.processes import ROOT, ServerProcess, enfilade_command
@@ -346,6 +344,8 @@ def test_options_of_run_are_read(line: str, expected: dict[str, object]) -> None
 
 #: A value that is not the default, for each type of setting; the text of it is what is typed.
 OTHERWISE: dict[Any, Any] = {int: 4321, float: 43.5, str: "/other"}
+#: The same for settings whose text has a form.
+FORMS = {"uds_mode": "600", "rate_limit": "60/minute", "max_result": "2000 tokens"}
 
 
 @pytest.mark.parametrize("option", setting_options(), ids=lambda option: option.name)
@@ -357,7 +357,7 @@ def test_every_option_sets_its_setting(option: Option) -> None:
     if field.kind is bool:
         arguments, value = [option.secondary_opts[0] if field.default else long], not field.default
     elif get_origin(field.kind) is Literal:
-        value = get_args(field.kind)[-1]
+        value = next(value for value in reversed(get_args(field.kind)) if value != field.default)
         arguments = [long, value]
     elif get_origin(field.kind) is tuple:
         value = (
@@ -365,7 +365,7 @@ def test_every_option_sets_its_setting(option: Option) -> None:
         )
         arguments = [long, ", ".join(value)]
     else:
-        value = OTHERWISE[field.kind]
+        value = "X-Other" if option.name.endswith("_header") else FORMS.get(option.name, OTHERWISE[field.kind])
         arguments = [long, str(value)]
     parameters = run.make_context("run", arguments).params
     settings = load({}, Settings(), {name: text for name, text in parameters.items() if name in fields()})
@@ -386,7 +386,7 @@ def test_the_module_can_be_run_without_the_script() -> None:
 
     assert callable(main)
     verbs = command_line.list_commands(click.Context(command_line))
-    assert set(verbs) == {"new", "run", "dev", "inspect", "call", "check", "configure", "docker"}
+    assert set(verbs) == {"new", "run", "dev", "inspect", "call", "check", "configure", "docker", "auth"}
     with pytest.raises(LoadError):
         load_app("nowhere.py")
 

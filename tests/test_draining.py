@@ -37,7 +37,7 @@ def server(workers: int = 1, **settings: object) -> ServerProcess:
 
 async def all_serve(running: ServerProcess, workers: int) -> None:
     """Wait until so many processes have started to serve."""
-    while running.output.count("Application startup complete") < workers:
+    while running.output.count(": serving") < workers:
         await asyncio.sleep(0.02)
 
 

@@ -32,12 +32,13 @@ from mcp.types import (
     TextContent,
 )
 
+from enfilade import connect
 from support.proxy import recording_app
 from support.servers.processes import ROOT, ServerProcess
 
 EXAMPLES = ROOT / "examples"
 #: What is neither in a table of this file nor a project of its own is tested elsewhere.
-ELSEWHERE = {"bring_your_own_server", "everything", "quickstart"}
+ELSEWHERE = {"api_keys", "bring_your_own_server", "everything", "quickstart", "resource_server", "scoped_tools"}
 HANDSHAKE, STATELESS = "legacy", "auto"
 SECRET = "a key of this test"
 
@@ -421,6 +422,7 @@ def command(example: str, transport: str, log: Path) -> list[str]:
 @older
 @pytest.mark.parametrize("example", CALLS)
 def test_over_http(example: str, log: Path) -> None:
+    """P18."""
     with ServerProcess(command(example, "http", log)) as server:
         for mode in (HANDSHAKE, STATELESS):
             asyncio.run(visit(example, server.url, mode))
@@ -456,15 +458,18 @@ def test_a_secret_that_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_inside_fastapi_pages_and_tools_work_on_the_same_data() -> None:
     uvicorn = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES / "inside_fastapi"), "--port", "{port}"]
 
-    async def change(url: str) -> None:
-        async with Client(url) as client:
+    async def change(url: str, ticket: str) -> None:
+        async with connect(url, headers={"Authorization": f"Bearer {ticket}"}) as client:
             await client.call_tool("set_price", {"item": "tea", "amount": 5})
 
     with ServerProcess([*uvicorn, "server:web"]) as server:
+        ticket = httpx.post(
+            server.url.replace("/mcp", "/login"), json={"name": "ada", "password": "tea-at-five"}
+        ).text
         page = server.url.replace("/mcp", "/prices")
         assert httpx.get(f"{page}/tea").json() == {"tea": 3.5}
         assert httpx.get(f"{page}/gold").status_code == 404
-        asyncio.run(change(server.url))
+        asyncio.run(change(server.url, ticket))
         assert httpx.get(f"{page}/tea").json() == {"tea": 5}
 
 

@@ -66,7 +66,7 @@ def test_from_nothing_to_a_connected_server(home: Path, variables: dict[str, str
         one.start("enfilade new")
         one.reply("What is the server called?", "Tea shop")
         one.reply("http or stdio?", "")
-        one.reply("Show everything there is?", "y")
+        one.reply("Include an example of everything?", "y")
         one.reply("Add files for containers?", "n")
         told = one.ended()
         install = 'pip install --find-links vendor -e ".[dev]"'

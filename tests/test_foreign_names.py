@@ -1,6 +1,7 @@
 """What people write who come from other frameworks: taken as it is meant, or refused with the way out."""
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -8,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from enfilade import Context, MCPApp, ToolResult, connect, elicitation, tool
+from enfilade import Context, Depends, MCPApp, ResourceNotFound, ToolError, ToolResult, connect, elicitation, tool
+from enfilade.auth import ResourceServer
 from enfilade.primitives.foreign_names import (
     APP_ATTRIBUTES,
     CONTEXT_ATTRIBUTES,
@@ -16,9 +18,10 @@ from enfilade.primitives.foreign_names import (
     OPTIONS,
     SAMPLE_ATTRIBUTES,
 )
+from enfilade.primitives.other_frameworks import advice_on_arguments
 from enfilade.serving.notifications import ClientLog
 from enfilade.testing import accept
-from enfilade.wire.sampling import CreateMessageResult
+from enfilade.wire.client_requests import CreateMessageResult
 from support.servers.calls_in_process import called, text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +34,7 @@ REGISTERING: dict[str, Callable[..., Any]] = {
     "result": ToolResult,
     "run": lambda **options: MCPApp().run(**options),
     "sample": lambda **options: Context.sample(None, "Hi", **options),  # type: ignore[arg-type]
+    "resource server": lambda **options: ResourceServer("https://mcp.example.com/mcp", **options),
     "question": lambda **options: Context.elicit(None, "Sure?", **options),  # type: ignore[arg-type]
 }
 
@@ -38,6 +42,49 @@ REGISTERING: dict[str, Callable[..., Any]] = {
 def work() -> str:
     """Work."""
     return "done"
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (
+            lambda app: Depends(len, use_cache=False),
+            "Depends() has no argument 'use_cache': each dependency runs once per",
+        ),
+        (lambda app: Depends(len, fnn=1), "Depends() has no argument 'fnn'; is it 'fn'?"),
+        (
+            lambda app: app.add_tools_from_module("json", prefix="a"),
+            "app.add_tools_from_module() has no argument 'prefix'",
+        ),
+        (lambda app: app.host_route(foo=1), "app.host_route() has no argument 'foo'; it takes none"),
+        (lambda app: app.override(len, len, foo=1), "app.override() has no argument 'foo'; it takes fn, other"),
+        (lambda app: ToolError("x", code=1), "ToolError() has no argument 'code': the model reads the text"),
+        (
+            lambda app: ResourceNotFound("x", foo=1),
+            "ResourceNotFound() has no argument 'foo'; it takes message, meta",
+        ),
+    ],
+    ids=["use_cache", "near", "prefix", "route", "override", "code", "subclass"],
+)
+def test_an_unknown_argument_is_refused_under_the_name_of_the_call(call: Any, text: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        call(MCPApp())
+    assert str(caught.value).startswith(text)
+
+
+def test_messages_and_progress_name_themselves_in_errors() -> None:
+    app, said = MCPApp(), []
+
+    @app.tool
+    async def work(ctx: Context) -> None:
+        for call in (lambda: ctx.log.info("x", foo=1), lambda: ctx.progress.report(1, totl=2)):  # type: ignore[call-arg]
+            try:
+                call()
+            except TypeError as error:
+                said.append(str(error))
+
+    called(app, "work")
+    assert [text.partition("(")[0] for text in said] == ["ctx.log.info", "ctx.progress.report"]
 
 
 def test_names_by_position_and_other_spellings_are_taken() -> None:
@@ -123,7 +170,8 @@ def test_an_option_and_its_other_spelling_exclude_each_other() -> None:
 def test_an_option_from_elsewhere_says_what_to_write(what: str, option: str, advice: str) -> None:
     with pytest.raises(TypeError) as caught:
         REGISTERING[what](**{option: True})
-    assert str(caught.value) == f"a {what} has no option {option!r}: {advice} (see docs/from-fastmcp.md)"
+    owner = "run()" if what == "run" else f"a {what}"
+    assert str(caught.value) == f"{owner} has no option {option!r}: {advice} (see docs/from-fastmcp.md)"
 
 
 @pytest.mark.parametrize(
@@ -131,6 +179,7 @@ def test_an_option_from_elsewhere_says_what_to_write(what: str, option: str, adv
     [
         ("tool", "descripton", "is it 'description'?"),
         ("server", "instruction", "did you mean 'instructions'?"),
+        ("tool", "desk", "it has: name, title, description"),
         ("prompt", "xyz", "it has: name, title, description"),
     ],
 )
@@ -159,12 +208,11 @@ def test_a_tool_that_asks_for_one_fails_like_any_other(caplog: pytest.LogCapture
     app = MCPApp()
 
     @app.tool
-    async def remember(ctx: Context) -> str:
-        await ctx.set_state("a", 1)  # type: ignore[attr-defined]
-        return "remembered"
+    async def look(ctx: Context) -> str:
+        return str(ctx.headers)  # type: ignore[attr-defined]
 
-    assert called(app, "remember")["isError"]
-    assert "ctx.state is for one request" in caplog.text
+    assert called(app, "look")["isError"]
+    assert "ctx.http has headers" in caplog.text
 
 
 def test_no_middleware_is_fine() -> None:
@@ -190,13 +238,30 @@ class Starlettes:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
 
+async def yielding(request: Any, call_next: Any) -> Any:
+    yield await call_next(request)
+
+
+def test_one_middleware_is_given_in_a_list() -> None:
+    async def announce(request: Any, call_next: Any) -> Any:
+        return await call_next(request)
+
+    one: Any = announce
+    with pytest.raises(TypeError, match=re.escape("write middleware=[announce]")):
+        MCPApp(middleware=one)
+
+
 @pytest.mark.parametrize(
     ("middleware", "words"),
     [
-        (Hooks(), "not a Hooks object; what on_call_tool does goes there, for request.method"),
+        (Hooks(), "not an instance of Hooks; what on_call_tool does goes there, for request.method"),
         (Starlettes, "goes around the app: Starlettes(app, ...)"),
-        (None, "not a NoneType object"),
+        (None, "call_next), not None (see"),
+        (lambda request: None, "does not take them (too many positional arguments); write async def mw(request,"),
+        (lambda request, call_next, log: None, "does not take them (missing a required argument: 'log')"),
+        (yielding, "middleware yielding() is a generator; write async def mw(request, call_next)"),
     ],
+    ids=["hooks", "starlette", "none", "one parameter", "three parameters", "generator"],
 )
 def test_middleware_of_others_is_refused(middleware: Any, words: str) -> None:
     with pytest.raises(TypeError, match=re.escape(words)):
@@ -220,3 +285,25 @@ def test_the_advice_names_what_there_is() -> None:
         assert hasattr(Context, name), name
     assert text(called(app, "work")) == "done"
     assert (ROOT / "docs" / "from-fastmcp.md").is_file()
+
+
+def test_a_good_call_looks_nothing_up() -> None:
+    """The names of its arguments are compared only after the function has refused them."""
+    called_functions: list[str] = []
+
+    @advice_on_arguments("question")
+    def ask(message: str, *, timeout: float = 1.0) -> str:
+        return message
+
+    def note(frame: Any, event: str, function: Any) -> None:
+        if event in ("call", "c_call"):
+            called_functions.append(frame.f_code.co_name if event == "call" else function.__name__)
+
+    sys.setprofile(note)
+    try:
+        ask("Sure?", timeout=2.0)
+    finally:
+        sys.setprofile(None)
+    assert called_functions == ["call", "ask", "setprofile"]
+    with pytest.raises(TypeError, match="a question has no option 'timeot'; is it 'timeout'"):
+        ask("Sure?", timeot=2.0)  # type: ignore[call-arg]

@@ -5,7 +5,7 @@ import re
 import traceback
 from collections.abc import Callable
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +24,13 @@ def work() -> str:
     return "done"
 
 
+def test_what_cannot_be_called_is_named_by_its_class() -> None:
+    with pytest.raises(TypeError, match=r"^an object of the class int cannot be called, so it cannot be a tool$"):
+        MCPApp().tool(5)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="not an instance of int"):
+        MCPApp(middleware=[1])  # type: ignore[list-item]
+
+
 @pytest.mark.parametrize(
     "register",
     [
@@ -39,6 +46,35 @@ def test_a_resource_without_a_uri_is_refused(register: Callable[[MCPApp], Any]) 
     with pytest.raises(TypeError, match=r'a resource needs a URI, which is a string, not .*; write .*"scheme://'):
         register(app)
     assert app.offered_names() == []
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda app: app.resource(), 'app.resource() needs uri; write @app.resource("scheme://...")'),
+        (
+            lambda app: app.add_resource(work),
+            'app.add_resource() needs uri; write app.add_resource(fn, "scheme://...")',
+        ),
+        (lambda app: app.add_tool(), "app.add_tool() needs fn; write app.add_tool(fn)"),
+        (lambda app: app.add_prompt(name="a"), "app.add_prompt() needs fn; write app.add_prompt(fn)"),
+        (
+            lambda app: app.completion("greet"),
+            'app.completion() needs argument; write @app.completion("prompt", "argument")',
+        ),
+        (
+            lambda app: app.add_text_resource("a://b"),
+            'app.add_text_resource() needs text; write app.add_text_resource("scheme://...", "text")',
+        ),
+        (
+            lambda app: app.add_directory(),
+            'app.add_directory() needs uri and path; write app.add_directory("scheme://...", Path("..."))',
+        ),
+    ],
+)
+def test_a_call_without_what_it_needs_says_how_to_write_it(call: Callable[[MCPApp], Any], words: str) -> None:
+    with pytest.raises(TypeError, match=f"^{re.escape(words)}$"):
+        call(MCPApp())
 
 
 @pytest.mark.parametrize(
@@ -162,6 +198,10 @@ def plain(app: MCPApp) -> Any:
 async def without_yield(app: MCPApp) -> None: ...
 
 
+async def with_more(more: int, app: MCPApp) -> Any:
+    yield
+
+
 @asynccontextmanager
 async def without_parameters() -> Any:
     yield
@@ -178,6 +218,7 @@ async def right(app: MCPApp) -> Any:
         (bare, "bare() is no asynchronous context manager"),
         (plain, "plain() is no asynchronous context manager"),
         (contextmanager(plain), "plain() is no asynchronous context manager"),
+        (partial(with_more, 1), "with_more() is no asynchronous context manager"),
         (without_yield, "without_yield() is no asynchronous context manager"),
         (without_parameters, "without_parameters() is called with the app, and does not take it (too many"),
         (right(MCPApp()), "lifespan is a function, not one that was called already"),
@@ -196,7 +237,33 @@ class OwnLifespan:
         return right(app)
 
 
-@pytest.mark.parametrize("lifespan", [right, partial(right), OwnLifespan()])
+class EntersItself:
+    """What is called with the app, and the context manager that it returns, are one object."""
+
+    def __call__(self, app: MCPApp) -> Any:
+        return self
+
+    async def __aenter__(self) -> int:
+        return 1
+
+    async def __aexit__(self, *error: object) -> None: ...
+
+
+def turned_asynchronous(generator: Any) -> Any:
+    """Return an asynchronous context manager that looks like the generator function it was made from."""
+
+    @wraps(generator)
+    @asynccontextmanager
+    async def entered(app: MCPApp) -> Any:
+        with contextmanager(generator)(app):
+            yield 1
+
+    return entered
+
+
+@pytest.mark.parametrize(
+    "lifespan", [right, partial(right), OwnLifespan(), EntersItself(), turned_asynchronous(plain)]
+)
 def test_any_function_that_gives_a_context_manager_is_a_lifespan(lifespan: Any) -> None:
     app = MCPApp(lifespan=lifespan)
 
@@ -223,3 +290,43 @@ def test_a_class_method_says_how_to_register_what_it_is_to_be(register: Any, wor
     work.__qualname__ = "Shop.work"
     with pytest.raises(TypeError, match=re.escape(words)):
         register(work)
+
+
+@pytest.mark.parametrize(
+    ("register", "words"),
+    [
+        (MCPApp().tool, "a tool has one result"),
+        (MCPApp().prompt, "a prompt has one result"),
+        (MCPApp().resource("a://b"), "a resource has one result"),
+        (MCPApp().resource("a://{b}"), "a resource template has one result"),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_generator_is_refused_in_the_words_of_what_it_was_to_be(
+    register: Any, words: str, is_async: bool
+) -> None:
+    def work(b: str = "") -> Any:
+        yield b
+
+    async def work_async(b: str = "") -> Any:
+        yield b
+
+    with pytest.raises(TypeError, match=words):
+        register(work_async if is_async else work)
+
+
+def test_arguments_of_300_levels_are_told_to_be_too_deep() -> None:
+    """They are valid JSON, which the words must not deny."""
+    app = MCPApp("Deep")
+
+    @app.tool
+    def take(value: list[Any]) -> str:
+        return "taken"
+
+    value: Any = 1
+    for _ in range(300):
+        value = [value]
+    result = called(app, "take", value=value)
+    assert result["isError"]
+    assert "nested too deeply" in text(result)
+    assert "not valid JSON" not in text(result)

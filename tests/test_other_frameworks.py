@@ -6,8 +6,10 @@ The classes are stand-ins with the modules and names of the real ones; those of 
 import logging
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
 
+import mcp
 import mcp.types
 import pytest
 from mcp import MCPError
@@ -15,11 +17,12 @@ from mcp.server.mcpserver import Context as SdkContext, Image as SdkImage
 from mcp.server.mcpserver.exceptions import ToolError as SdkToolError
 from mcp.server.mcpserver.prompts.base import UserMessage as SdkUserMessage
 from pydantic import BaseModel
+from starlette.datastructures import UploadFile
 from starlette.requests import Request as StarletteRequest
 from typing_extensions import TypeAliasType
 
 import enfilade
-from enfilade import Context, Depends, MCPApp, connect
+from enfilade import Context, Depends, MCPApp, ToolResult, connect
 from support.servers.calls_in_process import called, text
 
 
@@ -33,6 +36,7 @@ CurrentContext = stand_in("fastmcp.server.dependencies", "_CurrentContext")
 CurrentHeaders = stand_in("fastmcp.server.dependencies", "_CurrentHeaders")
 FastDepends = stand_in("uncalled_for.functional", "_Depends")
 ApiDepends = stand_in("fastapi.params", "Depends")
+ApiUploadFile = stand_in("fastapi.datastructures", "UploadFile", UploadFile)
 ApiHeader = stand_in("fastapi.params", "Header")
 Progress = stand_in("fastmcp.server.dependencies", "Progress")
 Skill = stand_in("fastmcp.skills", "Skill")
@@ -92,17 +96,27 @@ def with_result(annotation: Any) -> Callable[..., Any]:
         (with_parameter(str, CurrentContext()), "CurrentContext of fastmcp"),
         (
             with_parameter(dict, CurrentHeaders()),
-            "CurrentHeaders of fastmcp is not understood here: headers",
+            "CurrentHeaders of fastmcp is not understood here: ctx.http has headers",
         ),
         (with_parameter(int, FastDepends()), "Depends of fastmcp is not understood here: write x: Annotated["),
         (with_parameter(Annotated[int, FastDepends()]), "Depends of fastmcp"),
         (with_parameter(list[Annotated[int, FastDepends()]]), "Depends of fastmcp"),
         (with_parameter(int, ApiDepends()), "Depends of FastAPI"),
-        (with_parameter(Annotated[str, ApiHeader()]), "Header of FastAPI is not understood here: headers do not"),
-        (with_parameter(StarletteRequest), "Request of Starlette is not understood here: headers do not reach"),
+        (with_parameter(Annotated[str, ApiHeader()]), "Header of FastAPI is not understood here: ctx.http has"),
+        (with_parameter(StarletteRequest), "Request of Starlette is not understood here: ctx.http has"),
         (with_parameter(Progress), "Progress of fastmcp is not understood here: await ctx.progress.report("),
         (with_parameter(Skill), "Skill of fastmcp is not understood here: no client can send it"),
         (with_parameter(Callable[[FastContext], str]), "Context of fastmcp"),
+        (with_parameter(UploadFile), "UploadFile of Starlette is not understood here: no client uploads files"),
+        (with_parameter(list[ApiUploadFile]), "UploadFile of FastAPI is not understood here: no client uploads"),
+        (
+            with_parameter(mcp.Client),
+            "Client of the official SDK is not understood here: open it in the lifespan",
+        ),
+        (
+            with_parameter(mcp.ClientSession | None),
+            "ClientSession of the official SDK is not understood here: open",
+        ),
     ],
 )
 def test_a_parameter_of_another_framework_is_refused(
@@ -155,6 +169,20 @@ def test_what_a_dependency_takes_is_checked_and_what_it_gives_is_not() -> None:
             return "worked"
 
 
+class Connection(Protocol): ...
+
+
+@dataclass
+class Holder:
+    server: Connection | str
+
+
+def test_the_error_names_the_field_of_which_no_json_is_a_value() -> None:
+    words = r'parameter "x": no JSON can be read as its type \(its field "server" has no type that JSON has\)'
+    with pytest.raises(TypeError, match=words):
+        MCPApp().add_tool(with_parameter(Holder))
+
+
 def test_types_of_the_protocol_and_own_classes_are_fine() -> None:
     class Context:  # of the author, who may call it as they like
         pass
@@ -171,7 +199,16 @@ def test_types_of_the_protocol_and_own_classes_are_fine() -> None:
 @pytest.mark.parametrize(
     "value", [FastToolResult(), FastMessage(), FastImage(), SdkImage(data=b"", format="png")]
 )
-@pytest.mark.parametrize("within", [lambda value: value, lambda value: [value], lambda value: iter(["a", value])])
+@pytest.mark.parametrize(
+    "within",
+    [
+        lambda value: value,
+        lambda value: [value],
+        lambda value: iter(["a", value]),
+        lambda value: {"a": value},
+        lambda value: {"a": [{"b": value}]},
+    ],
+)
 def test_a_value_of_another_framework_is_no_data(
     value: Any, within: Callable[[Any], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -191,6 +228,52 @@ def test_a_value_of_another_framework_is_no_data(
     assert f"{name} of " in text(result)
     assert "use the class of this name from enfilade" in caplog.text
     assert called(app, "typed")["isError"]
+
+
+@pytest.mark.parametrize(
+    "within", [lambda value: [value], lambda value: {"a": value}, lambda value: [[value], 1]]
+)
+def test_a_whole_result_is_no_data_either(within: Callable[[Any], Any]) -> None:
+    app = MCPApp()
+
+    @app.tool
+    def free():
+        return within(ToolResult(content="a"))
+
+    @app.tool
+    def typed() -> list[Any] | dict[str, Any]:
+        return within(ToolResult(content="a"))
+
+    for name in ("free", "typed"):
+        words = text(called(app, name))
+        assert words.endswith("return it alone, or put its structured_content into the data")
+
+
+def test_a_result_of_the_official_sdk_among_blocks_says_how_to_return_it() -> None:
+    app = MCPApp()
+
+    @app.tool
+    def work():
+        return [mcp.types.CallToolResult(content=[]), "a"]
+
+    assert text(called(app, "work")) == (
+        "A CallToolResult was returned, which is no content block; return it alone, or the blocks of its content"
+    )
+
+
+@dataclass
+class Untold:
+    amount: "Unknown"  # type: ignore[name-defined]  # noqa: F821
+
+
+def test_an_object_whose_annotations_cannot_be_resolved_is_data() -> None:
+    app = MCPApp()
+
+    @app.tool
+    def work():
+        return [Untold(3)]
+
+    assert text(called(app, "work")) == '[{"amount":3}]'
 
 
 @pytest.mark.parametrize("value", [FastMessage(), FastImage(), ResourceResult()])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from enfilade import Settings
-from enfilade.assembly import guard_of
+from enfilade.assembly import host_origin_policy
 from enfilade.launch import UNKNOWN_HOST, public_url, warn_of_missing_names
 from support.cluster.worker_processes import SERVER, environment, written
 from support.harness import eventually
@@ -56,9 +56,9 @@ def test_the_url_is_one_that_is_served(case: str) -> None:
     given, url = URLS[case]
     settings = Settings(**given)
     assert public_url(settings, 8) == url
-    guard = guard_of(settings)
+    policy = host_origin_policy(settings)
     host = url.removeprefix("http://").partition("/")[0]
-    assert UNKNOWN_HOST in host or guard.verdict(host.encode(), None) is None
+    assert UNKNOWN_HOST in host or policy.verdict(host.encode(), None) is None
 
 
 WARNED: dict[str, tuple[dict[str, Any], str | None]] = {
@@ -104,7 +104,7 @@ def test_it_is_said_at_start(way: str, tmp_path: Path) -> None:
             command, env={**os.environ, **environment(0), **variables}, stdout=output, stderr=output
         )
     try:
-        eventually(lambda: "startup complete" in said.read_text(encoding="utf-8"), timeout=90)
+        eventually(lambda: ": serving" in said.read_text(encoding="utf-8"), timeout=90)
     finally:
         server.terminate()
         server.wait(30)
@@ -112,5 +112,5 @@ def test_it_is_said_at_start(way: str, tmp_path: Path) -> None:
     assert f"http://{UNKNOWN_HOST}:" in text
     assert "127.0.0.1" not in text
     assert " WARNING enfilade: allowed_hosts is empty, so every request is refused" in text
-    assert " INFO uvicorn: Application startup complete." in text
+    assert " INFO enfilade: serving" in text
     assert "uvicorn.error" not in text

@@ -67,6 +67,14 @@ class Tea:
                 return
         await serving  # which says why it does not
 
+    async def call_in_progress(self) -> tuple["asyncio.Task[None]", "asyncio.Task[dict[str, Any]]"]:
+        """Serve, and let the tool be called: return both tasks once the tool has begun."""
+        serving = self.start()
+        await self.serves(serving)
+        calling = asyncio.create_task(self.call())
+        await self.entered.wait()
+        return serving, calling
+
     async def call(self) -> dict[str, Any]:
         """Call the tool from a thread, since the client blocks."""
         return await asyncio.to_thread(lambda: Http(self.port).initialize().call("brew").response)
@@ -110,10 +118,7 @@ async def test_it_serves_beside_other_tasks_until_it_is_cancelled() -> None:
 
 async def test_what_is_in_flight_is_finished_before_the_cancellation_is_raised() -> None:
     tea = Tea()
-    serving = tea.start()
-    await tea.serves(serving)
-    calling = asyncio.create_task(tea.call())
-    await tea.entered.wait()
+    serving, calling = await tea.call_in_progress()
     serving.cancel()
     done, _ = await asyncio.wait((serving,), timeout=0.3)
     assert not done
@@ -126,10 +131,7 @@ async def test_what_is_in_flight_is_finished_before_the_cancellation_is_raised()
 
 async def test_a_call_that_does_not_end_holds_up_nothing_for_longer_than_the_limit() -> None:
     tea = Tea(shutdown_timeout=1.0)
-    serving = tea.start()
-    await tea.serves(serving)
-    calling = asyncio.create_task(tea.call())
-    await tea.entered.wait()
+    serving, calling = await tea.call_in_progress()
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving
@@ -139,10 +141,7 @@ async def test_a_call_that_does_not_end_holds_up_nothing_for_longer_than_the_lim
 
 async def test_a_second_cancellation_ends_it_at_once() -> None:
     tea = Tea(shutdown_timeout=600.0)
-    serving = tea.start()
-    await tea.serves(serving)
-    calling = asyncio.create_task(tea.call())
-    await tea.entered.wait()
+    serving, calling = await tea.call_in_progress()
     serving.cancel()
     await asyncio.wait((serving,), timeout=0.2)
     serving.cancel()
@@ -245,7 +244,7 @@ async def test_a_cancellation_while_the_host_is_looked_up_leaves_no_port_bound(
         bound.set()
         return listeners
 
-    monkeypatch.setattr("enfilade.transports.http11.embedded_server.bind", slow)
+    monkeypatch.setattr("enfilade.transports.processes.listeners.bind", slow)
     serving = tea.start()
     await asyncio.to_thread(looking.wait, 60)
     serving.cancel()

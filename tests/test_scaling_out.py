@@ -76,6 +76,7 @@ def test_the_image_is_made_of_files_that_there_are() -> None:
     for copied in dockerfile("COPY"):
         for source in copied.split()[:-1]:
             assert (ROOT / source).exists(), source
+    assert "hatch_build.py" in " ".join(dockerfile("COPY"))  # which `pip install` runs
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     (install,) = dockerfile("RUN")
     extra = re.fullmatch(r'pip install --no-cache-dir "\.\[(\w+)\]"', install)

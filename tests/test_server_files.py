@@ -2,13 +2,16 @@
 
 import importlib.metadata
 import json
+import os
 import re
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
 
+from enfilade import loading
 from enfilade.loading import PACKAGES, LoadError, import_file, is_needed
 from support.http_client.connection import Http
 from support.servers.processes import ServerProcess, enfilade_command, free_port
@@ -53,8 +56,10 @@ def write(folder: Path, files: dict[str, str]) -> None:
 def listed(folder: Path, *words: str) -> tuple[list[str], str]:
     """Return the names of the tools that a script lists over stdio, and what it says on stderr."""
     lines = "".join(f"{json.dumps(each)}\n" for each in LISTING)
+    env = {**os.environ, "ENFILADE_LOG_LEVEL": "warning"}  # without the lines of requests
+    command = [sys.executable, *words]
     done = subprocess.run(
-        [sys.executable, *words], input=lines, cwd=folder, capture_output=True, text=True, timeout=60, check=True
+        command, input=lines, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=True
     )
     (answer,) = [each for each in map(json.loads, done.stdout.splitlines()) if each.get("id") == 2]
     return [each["name"] for each in answer["result"]["tools"]], done.stderr
@@ -166,6 +171,41 @@ def test_a_file_may_be_called_like_a_package_that_is_needed(tmp_path: Path, file
     assert (done.stdout.strip(), done.stderr) == ("green Client[1]", "")
 
 
+@pytest.mark.parametrize("name", ["mcp.py", "mcp/__init__.py", "anyio.py", "pydantic.py", "jsonschema.py"])
+@pytest.mark.parametrize(
+    "verb", [["call", "server.py", "brew"], ["inspect", "server.py"], ["check", "server.py"]]
+)
+def test_a_module_beside_the_server_hides_no_package_of_the_client(
+    tmp_path: Path, name: str, verb: list[str]
+) -> None:
+    tool = "@app.tool\ndef brew() -> str:\n    return 'green'\n"
+    write(tmp_path, {name: "leaves = 1", "server.py": SERVER.format(before="", after=tool)})
+    words = [sys.executable, "-m", "enfilade", *verb]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    assert done.stdout
+
+
+def test_a_server_that_needs_a_module_of_such_a_name_is_told_what_to_do(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {"mcp.py": "leaves = 1", "server.py": SERVER.format(before="from mcp import leaves", after="")},
+    )
+    words = [sys.executable, "-m", "enfilade", "call", "server.py", "brew"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (
+        f"'mcp' is the package of that name here, which is needed, and not {tmp_path / 'mcp.py'}" in done.stderr
+    )
+
+
+def test_a_client_whose_package_is_hidden_names_the_file(tmp_path: Path) -> None:
+    write(tmp_path, {"mcp.py": "leaves = 1"})
+    code = "from enfilade.client.connect import require_client; require_client()"
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert "mcp.py hides the module 'mcp', which is needed; rename it" in done.stderr
+
+
 def test_a_module_may_be_called_like_a_package_that_is_needed(tmp_path: Path) -> None:
     write(
         tmp_path,
@@ -230,3 +270,14 @@ def test_all_that_is_needed_is_known() -> None:
 
 def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_a_package_whose_name_begins_like_ours_keeps_its_frames() -> None:
+    """Its folder may lie beside ours, so that their paths begin alike."""
+    file = f"{Path(loading.__file__).parent}_demo{os.sep}server.py"
+    try:
+        exec(compile("{}['needle']", file, "exec"))
+    except KeyError as error:
+        trace = traceback.TracebackException.from_exception(error)
+    loading._drop_internal_frames(trace, below_ours=True)
+    assert [frame.filename for frame in trace.stack if "_demo" in frame.filename] == [file]

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 import enfilade
 from enfilade import MCPApp, Settings
-from enfilade.cli.verbs import command_line
+from enfilade.cli.command import command_line
 from enfilade.setting_sources import OF_THE_TESTS, find_dotenv, load
 from enfilade.settings import PREFIX, Secret, SettingsError, fields
 from support.http_client.connection import Http
@@ -213,7 +213,11 @@ MISTYPED: dict[str, tuple[Callable[..., object], dict[str, Any], str]] = {
         {"instruction": "x"},
         "no argument 'instruction'; did you mean 'instructions'?",
     ),
-    "nothing like it": (MCPApp, {"colour": 1}, "caching, schema_refs, settings"),
+    "nothing like it": (
+        MCPApp,
+        {"colour": 1},
+        "caching, auth, audit, audit_required, audit_arguments, schema_refs, settings",
+    ),
     "run": (
         MCPApp().run,
         {"body_limit": 2048},
@@ -316,6 +320,8 @@ def test_annotations_of_a_class_are_read_from_the_class() -> None:
         if isinstance(node, ast.Attribute) and node.attr in {"__annotations__", "__annotate__"}
     ]
     assert sorted(read) == [
+        "options.py: BudgetOptions.__annotations__",
+        "options.py: LimitOptions.__annotations__",
         "other_frameworks.py: options.__annotations__",  # a TypedDict
         "registration.py: ToolOptions.__annotations__",
         "settings.py: Settings.__annotations__",
@@ -326,7 +332,7 @@ def test_annotations_of_a_class_are_read_from_the_class() -> None:
 def test_every_setting_can_be_given(name: str) -> None:
     """Its default, as a value and as the text that a variable would have, is a value that it can have."""
     default = fields()[name].default
-    given = [default] if default == () else [default, str(default).lower()]
+    given = [default] if default in ((), None, Secret("")) else [default, str(default).lower()]
     assert [getattr(Settings(**{name: each}), name) for each in given] == [default] * len(given)
 
 
@@ -484,7 +490,7 @@ def test_lines_that_set_nothing_are_warned_of_when_a_server_starts(
         ("ENFILADE_ALLOWED_HOST", "; did you mean ENFILADE_ALLOWED_HOSTS?"),
         ("ENFILADE_SESSION_TLL", "; did you mean ENFILADE_SESSION_TTL?"),
         ("enfilade_port", "; did you mean ENFILADE_PORT?"),
-        ("ENFILADE_LOG_FORMAT", ""),
+        ("ENFILADE_LOG_FORMATS", "; did you mean ENFILADE_LOG_FORMAT?"),
         ("ENFILADE_TYPO", ""),
         ("ENFILADE_", ""),
     ],
@@ -517,7 +523,7 @@ def test_known_empty_and_foreign_variables_are_not_warned_of(
     monkeypatch.setattr("enfilade.launch.launch", lambda *_, **__: None)
     for name, field in fields().items():
         default = field.default
-        monkeypatch.setenv(f"{PREFIX}{name.upper()}", "" if default == () else str(default))
+        monkeypatch.setenv(f"{PREFIX}{name.upper()}", "" if default in ((), None, Secret("")) else str(default))
     for name, text in (("ENFILADE_NOTHING", ""), ("MY_ENFILADE_PORT", "1"), ("_ENFILADE_COMPLETE", "x")):
         monkeypatch.setenv(name, text)
     app = MCPApp("Tea")

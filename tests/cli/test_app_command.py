@@ -10,6 +10,8 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from enfilade.cli.run import run as run_command
+from support.cli.runner import SHOP, at_terminal, spawned
+from support.cli.terminal import needs_terminal
 from support.servers.processes import ServerProcess, environment
 
 SCRIPT = """
@@ -97,3 +99,11 @@ def test_other_words_are_refused(script: str, arguments: list[str], error: str) 
     refused = run(script, *arguments)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert error in " ".join(refused.stderr.split())
+
+
+@needs_terminal
+def test_at_a_terminal_stdio_says_what_it_waits_for() -> None:
+    result = at_terminal(["run", SHOP], [("waiting for an MCP client on standard input. Ctrl-C ends it", "\x04")])
+    assert (result.status, result.out) == (0, "")
+    assert "`enfilade run FILE --transport http` serves at a URL." in result.err
+    assert "waiting" not in spawned("run", SHOP).err

@@ -1,11 +1,15 @@
 """`enfilade call`: arguments in, results out, and a person in between who is asked at the terminal."""
 
+import asyncio
+import io
 import json
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from enfilade.cli.call import ProgressBar
 from support.cli.runner import SHOP, CommandLine, at_terminal, spawned
 from support.servers.asking_server import PIXEL
 
@@ -29,11 +33,21 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "another name": (["ad", "a=1"], 2, "the server has no tool 'ad'; did you mean 'add'"),
     "another type": (["add", "a=x"], 2, "add: argument 'a': expected an integer, got 'x'"),
     "nothing": (["add"], 2, "add: missing argument: a=<an integer: the first>"),
+    "an option": (
+        ["add", "--a", "1"],
+        2,
+        "--a; an argument of the tool is written a=1; see enfilade call --help",
+    ),
+    "an option with =": (["add", "-a=x y"], 2, "-a; an argument of the tool is written a='x y'; see"),
+    "an option of the command": (["add", "--timeot", "1"], 2, "--timeot; did you mean --timeout? see"),
+    "a bare object": (["add", '{"a": 1}'], 2, "add: all arguments as one JSON object are given by --json, as in"),
+    "a bare object with =": (["add", '{"a": "x=y"}'], 2, "are given by --json, as in"),
     "no JSON": (["add", "--json", "{"], 2, "--json takes a JSON object, and this is not JSON"),
     "no object": (["add", "--json", "[1]"], 2, "--json takes a JSON object"),
     "a tool that fails": (["fail"], 1, "Out of ]0;teatea."),
     "what the server refuses": (["add", "--json", '{"a": "x"}'], 1, "a"),
     "no model": (["advise"], 1, "The server asks the model: Tea or coffee?"),
+    "no model, and no code": (["advise"], 1, "advise failed: there is no model here\n"),
 }
 
 
@@ -53,6 +67,40 @@ def test_a_mistake_and_its_status(case: str, run_cli: CommandLine) -> None:
     assert expected in result.err
     assert "\x1b" not in result.err
     assert "Traceback" not in result.err
+
+
+UNQUOTED = {
+    "enfilade run server.py add a=1": "as in `enfilade call 'enfilade run server.py' add NAME=VALUE`",
+    "python server.py add": "as in `enfilade call 'python server.py' add NAME=VALUE`",
+    "python server.py --reload add": "put a command with options in quotes, as in 'python server.py --reload'",
+}
+
+
+@pytest.mark.parametrize("line", UNQUOTED)
+def test_a_command_without_quotes_is_not_started(
+    line: str, run_cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}" if name in ("enfilade", "python") else None)
+    result = run_cli("call", *line.split())
+    assert (result.status, result.out) == (2, "")
+    assert UNQUOTED[line] in result.err
+
+
+def test_the_clock_of_the_bar_stands_still_while_somebody_is_asked() -> None:
+    now = [0.0]
+    shown = io.StringIO()
+    bar = ProgressBar(Console(file=shown, force_terminal=True, width=80, get_time=lambda: now[0]), "pack")
+    try:
+        asyncio.run(bar.progress(1, 3, None))
+        now[0] = 2.0
+        with bar.paused():
+            now[0] = 3602.0
+        now[0] = 3603.0
+        asyncio.run(bar.progress(2, 3, None))
+    finally:
+        bar.end()
+    assert "0:00:03" in shown.getvalue()
+    assert "1:00:" not in shown.getvalue()
 
 
 def test_the_whole_result(run_cli: CommandLine) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from enfilade.cli.command import Argument, Command, run_command
-from enfilade.cli.verbs import command_line
+from enfilade.cli.command import Argument, CliCommand, command_line, run_command
 from support.cli.runner import CommandLine, spawned
 from support.cli.terminal import needs_terminal
 from support.servers.processes import enfilade_command, environment
@@ -26,6 +25,8 @@ MISTAKES = {
     "run server.py --port": "Option '--port' requires an argument; see enfilade run --help",
     "run --reload=yes": "Option '--reload' does not take a value; see enfilade run --help",
     "serve server.py": "No such command 'serve'; see enfilade --help",
+    "rum": "No such command 'rum'; did you mean run? see enfilade --help",
+    "server.py": "No such command 'server.py'; did you mean run server.py? see enfilade --help",
     "--colour": "No such option: --colour; see enfilade --help",
     "--show-completion": "Option '--show-completion' requires an argument; see enfilade --help",
     "call server.py": "Missing argument 'TOOL'; see enfilade call --help",
@@ -75,7 +76,7 @@ def test_an_end_before_the_end_has_a_status(
 
     monkeypatch.setattr("sys.argv", ["enfilade"])
     with pytest.raises(SystemExit) as end:
-        run_command(Command("work", fail, help="Work."), "enfilade")
+        run_command(CliCommand("work", fail, help="Work."), "enfilade")
     assert end.value.code == status
     assert capsys.readouterr().err.strip() == text
 
@@ -100,7 +101,7 @@ def complete(*arguments: str) -> list[str]:
     ("arguments", "offered"),
     [
         (["in"], ["inspect"]),
-        (["run", "--max-"], ["--max-connections", "--max-requests", "--max-streams", "--max-questions"]),
+        (["run", "--max-re"], ["--max-requests", "--max-result"]),
         (["run", "--transport", "s"], ["stdio"]),
         (["new", "-t", "h"], ["http"]),
         (["inspect", "--era", "s"], ["stateless", "session"]),

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from enfilade.cli.command import CommandError
-from enfilade.cli.verbs import command_line
+from enfilade.cli.command import CommandError, command_line
 from support.cli.runner import at_terminal
 from support.cli.terminal import needs_terminal
 from support.servers.processes import ROOT, enfilade_command

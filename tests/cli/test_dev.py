@@ -74,7 +74,7 @@ def test_in_a_pipe_a_session_goes_on_while_code_changes_and_breaks(tmp_path: Pat
         assert "refused 406" in server.output
 
         file.write_text(SERVER + "\nbroken(", encoding="utf-8")
-        eventually(lambda: "those that serve go on" in server.output, timeout=90)
+        eventually(lambda: "the previous code goes on serving" in server.output, timeout=90)
         assert "SyntaxError" in server.output
         assert session.call("add", a=1, b=2).result["structuredContent"] == {"result": 3}
         file.write_text(SERVER.replace("a + b", "a * b"), encoding="utf-8")

@@ -16,7 +16,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from enfilade.cli.run import run
-from enfilade.discovery import Target, find_target
+from enfilade.discovery import AppTarget, find_target
 from enfilade.loading import LoadError, module_of
 from support.servers.processes import ROOT, ServerProcess, enfilade_command
 
@@ -106,7 +106,7 @@ def test_finds(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_finds_in_another_folder(tmp_path: Path) -> None:
     lay_out(tmp_path, {"src/tea/server.py": ""})
-    assert find_target(str(tmp_path)) == Target(folder=tmp_path, file=tmp_path / "src/tea/server.py")
+    assert find_target(str(tmp_path)) == AppTarget(folder=tmp_path, file=tmp_path / "src/tea/server.py")
     assert find_target(f"{tmp_path}:mcp").name == "mcp"
 
 

@@ -5,6 +5,7 @@ What it writes is followed in `tests/scaffold/`.
 
 from pathlib import Path
 
+from enfilade import __version__
 from support.cli.runner import spawned
 
 SERVER = "from enfilade import MCPApp\napp = MCPApp()\n"
@@ -15,7 +16,7 @@ def test_it_says_what_it_wrote_and_what_comes_next(tmp_path: Path) -> None:
     completed = spawned("docker", cwd=tmp_path)
     assert (completed.status, completed.err) == (0, "")
     assert completed.out == (
-        "Wrote Dockerfile, compose.yaml, .dockerignore.\n"
+        f"Wrote Dockerfile, compose.yaml, .dockerignore, vendor/enfilade-{__version__}-py3-none-any.whl.\n"
         "The image gets Enfilade from the wheel in vendor/: commit it with the project.\n"
         "\nNext:\n\n"
         "  docker compose up --build  # serves http://127.0.0.1:8000/mcp\n"

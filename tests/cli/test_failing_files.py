@@ -110,4 +110,6 @@ def test_a_syntax_error_shows_its_line(run_cli: CommandLine, tmp_path: Path) -> 
 def test_a_command_without_quotes_is_explained() -> None:
     result = spawned("call", "--", "python", "up.py", "add", "a=1")
     assert (result.status, result.out) == (2, "")
-    assert 'enfilade: put the command in quotes, as in `enfilade call "python server.py" TOOL' in result.err
+    assert result.err == (
+        "enfilade: put the command in quotes, as in `enfilade call 'python up.py' add NAME=VALUE`\n"
+    )

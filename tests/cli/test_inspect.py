@@ -44,6 +44,41 @@ def test_for_programs(run_cli: CommandLine) -> None:
     assert found["resources"][0]["uri"] == "shop://prices"
 
 
+SCOPED = """
+from enfilade import MCPApp, Settings
+app = MCPApp("Scoped shop", settings=Settings(tool_names="qualified"))
+@app.tool(requires_scopes=["a:write", "b:write"])
+def write(text: str) -> str: "Write."; return text
+@app.tool
+def read() -> str: "Read."; return ""
+@app.resource("shop://one", requires_scopes=["one"])
+def one() -> str: "One."; return ""
+@app.resource("shop://{n}", requires_scopes=["many"])
+def many(n: int) -> str: "Many."; return ""
+@app.prompt(requires_scopes=["ask"])
+def ask() -> str: "Ask."; return ""
+"""
+
+
+def test_scopes_of_a_file(run_cli: CommandLine, tmp_path: Path) -> None:
+    """Lists do not say them, so over the wire they stay absent."""
+    file = tmp_path / "scoped.py"
+    file.write_text(SCOPED, encoding="utf-8")
+    shown = json.loads(run_cli("inspect", str(file), "--json").out)
+    assert [item.get("requires_scopes") for item in shown["tools"]] == [["a:write", "b:write"], None]
+    assert [shown[kind][0]["requires_scopes"] for kind in ("resources", "templates", "prompts")] == [
+        ["one"],
+        ["many"],
+        ["ask"],
+    ]
+    text = run_cli("inspect", str(file)).out
+    for line in ("needs scopes a:write b:write", "needs scope one", "needs scope many", "needs scope ask"):
+        assert f"\n    {line}\n" in text
+    assert text.count("needs scope") == 4
+    command = f"{shlex.quote(sys.executable)} -m enfilade run {shlex.quote(str(file))}"
+    assert "requires_scopes" not in run_cli("inspect", command, "--json").out
+
+
 def test_what_a_file_prints_is_no_result(run_cli: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "noisy.py"
     file.write_text("print('hello')\nfrom support.servers.asking_server import app\n", encoding="utf-8")
@@ -104,7 +139,7 @@ def test_headers_go_with_each_request(run_cli: CommandLine) -> None:
         result = run_cli("inspect", f"http://127.0.0.1:{server.server_port}/mcp", "-H", "X-Key: a:b")
         server.shutdown()
     assert result.status == 2
-    assert "cannot be reached" in result.err
+    assert "refused the request: it answers 403" in result.err
     assert set(sent) == {("/mcp", "a:b")}
 
 

@@ -95,7 +95,7 @@ def test_at_a_terminal_it_asks(tmp_path: Path) -> None:
         ("exists already; give another name, or another --directory\r\nWhat is the server called?: ", "Tea shop"),
         ("What should `enfilade run` serve, http or stdio? [http]: ", "carrier"),
         ("'carrier' is not one of them\r\nWhat should `enfilade run` serve, http or stdio? [http]: ", "stdio"),
-        ("Show everything there is? [y/N]: ", "n"),
+        ("Include an example of everything? [y/N]: ", "n"),
         ("Add files for containers? [y/N]: ", "y"),
     ]
     result = at_terminal(["new"], replies, cwd=tmp_path, piped=False)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from enfilade.cli.questions import QuestionPrompt
 from enfilade.testing import Answer, Question, accept, cancel, decline
+from support.servers.processes import ROOT
 
 FORM = {
     "type": "object",
@@ -74,6 +75,14 @@ def test_a_form_shows_what_is_asked() -> None:
         "size [number or name, s if empty]:",
     ):
         assert arguments in output
+
+
+def test_the_page_shows_a_form_as_it_is_printed() -> None:
+    page = (ROOT / "docs/inspect-and-call.md").read_text(encoding="utf-8")
+    schema = {"properties": {"sugar": {"type": "integer", "default": 0}}}
+    _, output = asked(["2"], schema=schema)
+    hint, field = output.splitlines()[1:]
+    assert f"The server asks: How would you like it?\n{hint}\n{field}2\n" in page
 
 
 def test_nobody_is_taken_for_somebody() -> None:

@@ -3,19 +3,19 @@
 import json
 import os
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
-from enfilade.client_config import ClientFileError, plan
-from enfilade.client_config.clients import CLIENTS
-from enfilade.client_config.entry import Server, own_command
+from enfilade.client_config import ClientFileError, entry, plan
+from enfilade.client_config.entry import CLIENTS, RegisteredServer, own_command
 from enfilade.client_config.locations import Places
 from enfilade.client_config.plan import client_named, location_of, plan_addition, plan_removal
 from support.client_config.machines import linux, windows, wsl
 
-STARTED = Server(name="sums", file="/work/server.py", folder=Path("/work"), env=["API_KEY"])
-LISTENING = Server(name="sums", url="http://127.0.0.1:8000/mcp")
+STARTED = RegisteredServer(name="sums", file="/work/server.py", folder=Path("/work"), env=["API_KEY"])
+LISTENING = RegisteredServer(name="sums", url="http://127.0.0.1:8000/mcp")
 RUN = ["run", "/work/server.py"]
 THERE = [*RUN, "--directory", str(Path("/work"))]
 PROGRAM, WORDS = own_command()[0], own_command()[1:]
@@ -78,7 +78,7 @@ extensions:
 """
 
 
-def written(name: str, server: Server, places: Places) -> tuple[str, list[str]]:
+def written(name: str, server: RegisteredServer, places: Places) -> tuple[str, list[str]]:
     client = client_named(name)
     change = plan_addition(client, server, places, location_of(client, places))
     return change.new_content.decode(), list(change.notes)
@@ -124,12 +124,13 @@ def test_where_a_secret_comes_from_is_said(name: str, said: str, tmp_path: Path)
 
 
 def test_values_of_secrets_are_not_taken(tmp_path: Path) -> None:
-    given = Server(name="sums", file="/work/server.py", env=["API_KEY=hunter2"])
+    """D51."""
+    given = RegisteredServer(name="sums", file="/work/server.py", env=["API_KEY=hunter2"])
     with pytest.raises(ClientFileError, match="not copied into the files of clients") as caught:
         written("cursor", given, linux(tmp_path))
     assert "hunter2" not in str(caught.value)
     with pytest.raises(ClientFileError, match="set it where this server is started"):
-        written("cursor", Server(name="sums", url=URL, env=["API_KEY"]), linux(tmp_path))
+        written("cursor", RegisteredServer(name="sums", url=URL, env=["API_KEY"]), linux(tmp_path))
 
 
 def test_across_wsl_the_command_is_one_of_windows(tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_a_project_of_wsl_is_opened_on_this_side(tmp_path: Path) -> None:
 
 
 def test_paths_of_windows_are_written_as_json_has_them(tmp_path: Path) -> None:
-    server = Server(name="sums", file=r"C:\work\server.py", folder=Path(r"C:\work"))
+    server = RegisteredServer(name="sums", file=r"C:\work\server.py", folder=Path(r"C:\work"))
     text, _ = written("claude-desktop", server, windows(tmp_path))
     assert r"C:\\work\\server.py" in text
     assert json.loads(text)["mcpServers"]["sums"]["args"][-1] == r"C:\work"
@@ -163,7 +164,7 @@ def test_the_command_is_found_from_anywhere() -> None:
 @pytest.mark.parametrize("name", ["", "a b", "-x", "a/b", "x" * 65, "a\n"])
 def test_names_that_clients_would_not_take_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ClientFileError, match="is no name for a server"):
-        written("cursor", Server(name=name, url=URL), linux(tmp_path))
+        written("cursor", RegisteredServer(name=name, url=URL), linux(tmp_path))
 
 
 # -- what is there already -------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ def test_states(name: str, tmp_path: Path) -> None:
     assert (first.state, first.changes, first.write()) == ("new", True, None)
     second = plan_addition(client, STARTED, places, location)
     assert (second.state, second.changes, list(second.diff())) == ("same", False, [])
-    other = plan_addition(client, Server(name="sums", file="/other.py"), places, location)
+    other = plan_addition(client, RegisteredServer(name="sums", file="/other.py"), places, location)
     assert (other.state, other.changes) == ("other", True)
     assert any(line.startswith("-") and "/work/server.py" in line for line in other.diff())
     assert plan_removal(client, "sums", location).state == "gone"
@@ -209,7 +210,11 @@ def test_comments_are_broken_for_those_who_read_none(name: str, tmp_path: Path) 
         plan_addition(client, STARTED, places, location)
 
 
-@pytest.mark.parametrize(("old", "new"), [("adding", plan_addition), ("removing", plan_removal)])
-def test_old_names_still_work(old: str, new: object) -> None:
-    with pytest.warns(DeprecationWarning, match=f"plan.{old} is now called plan_"):
-        assert getattr(plan, old) is new
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [(plan, "adding", plan_addition), (plan, "removing", plan_removal), (entry, "Server", RegisteredServer)],
+    ids=["adding", "removing", "Server"],
+)
+def test_old_names_still_work(module: ModuleType, old: str, new: type | FunctionType) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{module.__name__}.{old} is now called {new.__name__}"):
+        assert getattr(module, old) is new

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from enfilade.client_config import ClientFileError
-from enfilade.client_config.entry import Server
+from enfilade.client_config.entry import RegisteredServer
 from enfilade.client_config.locations import Location, read
-from enfilade.client_config.plan import Change, client_named, plan_addition, plan_removal
+from enfilade.client_config.plan import PlannedChange, client_named, plan_addition, plan_removal
 from support.client_config.machines import linux
 
 BEFORE = b'\xef\xbb\xbf{\r\n  "big": 123456789012345678901234567890,\r\n  "mcpServers": {"o": {"n": 1.0}}\r\n}'
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes and owners as POSIX has them")
 
 
-def change(file: Path) -> Change:
-    server = Server(name="sums", url="http://127.0.0.1:8000/mcp")
+def change(file: Path) -> PlannedChange:
+    server = RegisteredServer(name="sums", url="http://127.0.0.1:8000/mcp")
     return plan_addition(client_named("cursor"), server, linux(file.parent), Location(file))
 
 

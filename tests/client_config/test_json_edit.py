@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from enfilade.client_config import BrokenTextError
-from enfilade.client_config.json_edit import drop, drop_item, find, meaning, names, put, put_item
-from enfilade.client_config.jsonc import Node, read
+from enfilade.client_config.json_edit import drop, drop_input, find, meaning, names, put, put_input
+from enfilade.client_config.jsonc import JsonNode, read
 from support.client_config.texts import files
 
 PATH = ["mcpServers", "an entry of ours"]
@@ -32,7 +32,7 @@ def placed(text: str, *path: str) -> tuple[int, int]:
 
 
 def children(text: str) -> list[Any]:
-    root: Node | None = read(text).root
+    root: JsonNode | None = read(text).root
     child = root.member("mcpServers") if root is not None else None
     return [] if child is None else child.node.children
 
@@ -158,19 +158,19 @@ def test_a_null_counts_as_nothing(before: str, after: str) -> None:
 
 def test_a_null_in_the_place_of_an_array_counts_as_nothing() -> None:
     text = '{"inputs": null}'
-    assert drop_item(text, "inputs", "id", "one") == text
-    after = put_item(text, "inputs", {"id": "one"}, "id")
+    assert drop_input(text, "one") == text
+    after = put_input(text, {"id": "one"})
     assert find(after, ["inputs"]) == [{"id": "one"}]
     assert meaning(after, ["s", "x"], ["one"]) == meaning(text, ["s", "x"], ["one"])
 
 
 def test_items_are_put_into_arrays_once() -> None:
     one, two = {"id": "one"}, {"id": "two"}
-    text = put_item('{\n  "inputs": [\n    {"id": "one"} // mine\n  ]\n}', "inputs", two, "id")
+    text = put_input('{\n  "inputs": [\n    {"id": "one"} // mine\n  ]\n}', two)
     assert text == '{\n  "inputs": [\n    {"id": "one"}, // mine\n    {\n      "id": "two"\n    }\n  ]\n}'
-    assert put_item(text, "inputs", one, "id") == text
-    assert drop_item(text, "inputs", "id", "two") == '{\n  "inputs": [\n    {"id": "one"} // mine\n  ]\n}'
-    assert find(put_item("{}", "inputs", one, "id"), ["inputs"]) == [one]
+    assert put_input(text, one) == text
+    assert drop_input(text, "two") == '{\n  "inputs": [\n    {"id": "one"} // mine\n  ]\n}'
+    assert find(put_input("{}", one), ["inputs"]) == [one]
 
 
 @pytest.mark.parametrize(

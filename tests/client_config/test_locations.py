@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from enfilade.client_config import ClientFileError
-from enfilade.client_config.clients import CLIENTS
+from enfilade.client_config.entry import CLIENTS
 from enfilade.client_config.locations import Places
 from enfilade.client_config.plan import client_named, installations, location_of
 from support.client_config.machines import linux, macos, windows, wsl

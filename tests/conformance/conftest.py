@@ -1,4 +1,4 @@
-"""For each cell of the matrix one everything server, or a fleet of them, and one run of each leg against it."""
+"""For each cell of the matrix one everything server, or a cluster of them, and one run of each leg against it."""
 
 from collections.abc import Callable, Iterator
 
@@ -27,12 +27,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
 
     In the end, whatever left the servers must have been legal.
     """
-    try:
+    with tooling.or_skip():
         tooling.conformance()
-    except tooling.ToolMissing as missing:
-        if tooling.required():
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
     runs: dict[Cell, dict[str, suite.Run]] = {}
     with Cells(tmp_path_factory.mktemp("conformance")) as cells:
 

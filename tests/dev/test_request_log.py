@@ -10,9 +10,11 @@ import pytest
 from rich.console import Console
 
 from enfilade import Context, MCPApp, ToolError
+from enfilade.auth import Principal
 from enfilade.dev import serve
-from enfilade.dev.line_format import Line, Screen, clean
-from enfilade.dev.request_log import ObservedApp, advice
+from enfilade.dev.request_log import Line, Screen, advice, observed as shown_on
+from enfilade.loading import AppSource
+from enfilade.serving.observation.record import clean
 from enfilade.wire.jsonrpc import RpcError
 from support.harness import Serving, eventually
 from support.http_client.connection import Http
@@ -87,7 +89,7 @@ STATELESS = "stateless 2026-07-28"
 
 
 def test_outcomes_in_both_eras(observed: ObservedServer) -> None:
-    with Serving(ObservedApp(observed.app, observed.screen)) as serving:
+    with Serving(shown_on(observed.app, observed.screen)) as serving:
         session = serving.http.initialize()
         session.call("fail")
         session.call("deny")
@@ -112,8 +114,29 @@ def test_outcomes_in_both_eras(observed: ObservedServer) -> None:
     ]
 
 
+def test_who_calls_is_shown_and_what_is_refused_for_lack_of_scopes(observed: ObservedServer) -> None:
+    """The subject of the caller stands after the client; a token never does."""
+    observed.app.add_tool(lambda: "x", name="scoped", requires_scopes=["notes:write"])
+    inner = shown_on(observed.app, observed.screen)
+
+    async def host(scope: Any, receive: Any, send: Any) -> None:
+        scope.setdefault("state", {})["enfilade.principal"] = Principal("ada\n\x1b[31m", scopes=["a"])
+        await inner(scope, receive, send)
+
+    with Serving(host) as serving:
+        serving.http.modern_call("none")
+        assert serving.http.modern_call("scoped").status == 403
+    lines = observed.lines(5)
+    assert lines[0] == f"tools/call none error -32602 {STATELESS} for ada �[31m"
+    assert lines[2] == f"tools/call scoped refused 403 {STATELESS} for ada �[31m"
+    assert lines[3:] == [
+        "This needs the scope notes:write, which the caller lacks",
+        "the caller's token lacks scopes of this operation; see requires_scopes=",
+    ]
+
+
 def test_notes_are_shown_and_sent_to_those_alone_who_asked(observed: ObservedServer) -> None:
-    with Serving(ObservedApp(observed.app, observed.screen)) as serving:
+    with Serving(shown_on(observed.app, observed.screen)) as serving:
         quiet = serving.http.modern_call("talk")
         params = {"name": "talk", "arguments": {}}
         meta = {"progressToken": "p", "io.modelcontextprotocol/logLevel": "debug"}
@@ -134,7 +157,7 @@ def test_notes_are_shown_and_sent_to_those_alone_who_asked(observed: ObservedSer
 
 
 def test_who_gives_up_is_told_of(observed: ObservedServer) -> None:
-    with Serving(ObservedApp(observed.app, observed.screen)) as serving:
+    with Serving(shown_on(observed.app, observed.screen)) as serving:
         session = serving.http.initialize()
         with session.start_post(
             {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "wait", "arguments": {}}}
@@ -145,7 +168,7 @@ def test_who_gives_up_is_told_of(observed: ObservedServer) -> None:
 
 
 def test_a_question_of_the_stateless_era_is_no_failure(observed: ObservedServer) -> None:
-    with Serving(ObservedApp(observed.app, observed.screen)) as serving:
+    with Serving(shown_on(observed.app, observed.screen)) as serving:
         meta = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
         reply = serving.http.modern("tools/call", {"name": "ask", "arguments": {}}, meta=meta)
     assert reply.result["resultType"] == "input_required"
@@ -182,7 +205,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
 def test_a_refusal_is_explained(
     observed: ObservedServer, headers: dict[str, Any], line: str, said: str, advised: str
 ) -> None:
-    with Serving(ObservedApp(observed.app, observed.screen)) as serving:
+    with Serving(shown_on(observed.app, observed.screen)) as serving:
         serving.http.post(CALL, **headers)
     lines = observed.lines(3 if advised else 2)
     assert lines[0] == line
@@ -191,7 +214,7 @@ def test_a_refusal_is_explained(
 
 
 def test_methods_that_nobody_offers_and_wrong_paths(observed: ObservedServer) -> None:
-    with Serving(ObservedApp(observed.app, observed.screen)) as serving:
+    with Serving(shown_on(observed.app, observed.screen)) as serving:
         serving.http.initialize().ask("prompts/print")
         Http(serving.port, "/").post(CALL)
     lines = observed.lines(5)
@@ -283,9 +306,7 @@ def test_advice(status: int, message: str, begins: str | None) -> None:
         (0, 1, 1, "1 resource and 1 prompt"),
     ],
 )
-def test_the_greeting_counts_in_words(
-    tools: int, resources: int, prompts: int, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_greeting_counts_in_words(tools: int, resources: int, prompts: int, expected: str) -> None:
     app = MCPApp("counted")
     for index in range(tools):
         app.add_tool(lambda: 1, name=f"tool{index}")
@@ -293,7 +314,9 @@ def test_the_greeting_counts_in_words(
         app.add_text_resource(f"a://{index}", "text")
     for index in range(prompts):
         app.add_prompt(lambda: "text", name=f"prompt{index}")
-    monkeypatch.setattr(serve, "_target_of", lambda app: "server.py")  # no module holds this app
     shown = io.StringIO()
-    serve.greet(Screen(Console(file=shown, width=80)), app, Path(), "http://x/mcp")
-    assert expected in [line.strip() for line in shown.getvalue().splitlines()]
+    source = AppSource("server", str(Path.cwd() / "server.py"), "app")
+    serve.greet(Screen(Console(file=shown, width=80)), app, Path(), "http://x/mcp", source)
+    lines = [line.strip() for line in shown.getvalue().splitlines()]
+    assert expected in lines
+    assert "Connect: enfilade configure CLIENT server.py --url http://x/mcp" in lines

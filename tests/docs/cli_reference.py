@@ -9,17 +9,17 @@ from pathlib import Path
 
 import click
 
-from enfilade.cli.command import Argument, Command
-from enfilade.cli.verbs import command_line
+from enfilade.cli.command import Argument, CliCommand, Group, command_line
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 
 HEAD = """# Command line
 
 `enfilade --help` shows the verbs, and `enfilade VERB --help` what is below. `python -m enfilade` is the same
-command. `new`, `inspect`, `call`, `check` and `docker` need the extra `dev`, as does `configure goose`; the
-others need nothing. An error is one line that says what to do, and the exit status is 2. A server that cannot
-start, because its port is in use or its lifespan fails, ends with 3; a command that Ctrl-C interrupts, with 130.
+command. `inspect`, `call` and `check` need the extra `client`; `new`, `docker` and `configure goose` need `dev`,
+which has the client as well; `auth check` needs `auth`; the others need nothing. An error is one line that says
+what to do, and the exit status is 2. A server that cannot start, because its port is in use or its lifespan
+fails, ends with 3; a command that Ctrl-C interrupts, with 130.
 
 Shells complete the command by the script that `enfilade --show-completion SHELL` prints, for bash, zsh and fish:
 
@@ -34,23 +34,31 @@ enfilade --show-completion fish > ~/.config/fish/completions/enfilade.fish
 
 
 _CONTEXT = click.Context(command_line, info_name="enfilade")
-VERBS: dict[str, Command] = {
-    verb: command
-    for verb in command_line.list_commands(_CONTEXT)
-    if isinstance(command := command_line.get_command(_CONTEXT, verb), Command)
-}
+
+
+def _verbs(group: Group, path: str) -> Iterator[tuple[str, CliCommand]]:
+    """Yield the commands of a group, and of the groups in it, by what is typed after `enfilade`."""
+    for name in group.list_commands(_CONTEXT):
+        command = group.get_command(_CONTEXT, name)
+        if isinstance(command, Group):
+            yield from _verbs(command, f"{path}{name} ")
+        elif isinstance(command, CliCommand):
+            yield f"{path}{name}", command
+
+
+VERBS: dict[str, CliCommand] = dict(_verbs(command_line, ""))
 
 
 def reference() -> str:
     """Return the page."""
-    return "\n".join([HEAD, *(line for command in VERBS.values() for line in _section(command))])
+    return "\n".join([HEAD, *(line for verb, command in VERBS.items() for line in _section(verb, command))])
 
 
-def _section(command: Command) -> Iterator[str]:
+def _section(verb: str, command: CliCommand) -> Iterator[str]:
     usage = " ".join(command.collect_usage_pieces(_CONTEXT))
-    yield f"## `enfilade {command.name}`\n"
+    yield f"## `enfilade {verb}`\n"
     yield f"{command.help}\n"
-    yield f"<!-- test: figure -->\n```text\nenfilade {command.name} {usage}\n```\n"
+    yield f"<!-- test: figure -->\n```text\nenfilade {verb} {usage}\n```\n"
     yield "| argument or option | what it is |\n| --- | --- |"
     yield from (_row(parameter) for parameter in command.params)
     yield "\n<!-- test: example -->\n```sh"

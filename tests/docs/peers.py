@@ -35,14 +35,17 @@ class Source(NamedTuple):
 
 #: Label of a row in the README → where its figures are.
 ROWS: Final[dict[str, Source]] = {
-    "CPU of one `tools/call`, in a session, µs": Source(
+    "CPU of one `tools/call` of an `async def` tool, in a session, µs": Source(
         _IN_SESSION, _CPU, ("limit-uvicorn", "enfilade", "sdk-json", "fastmcp-json")
     ),
     "the same, with each server's default settings, µs": Source(
         _IN_SESSION, _CPU, ("limit-uvicorn", "enfilade", "sdk-sse", "fastmcp-sse")
     ),
-    "CPU of one `tools/call`, without a session (2026-07-28), µs": Source(
+    "CPU of one `tools/call` of an `async def` tool, without a session (2026-07-28), µs": Source(
         "`tools/call`, stateless revision (2026-07-28), JSON", _CPU, ("limit-uvicorn", "enfilade", "sdk-json", "")
+    ),
+    "CPU of one `tools/call` of a `def` tool, in a session, µs": Source(
+        _IN_SESSION, _CPU, ("limit-uvicorn", "enfilade-sync", "sdk-sync", "")
     ),
     "CPU of a call with one progress report, µs": Source("One progress report, then the result (SSE)", _CPU),
     "CPU of a call with 1,000 progress reports, µs": Source(
@@ -54,8 +57,8 @@ ROWS: Final[dict[str, Source]] = {
     "CPU of a call with a text of 1 MiB, there and back, µs": Source("A text of 1 MiB, there and back", _CPU),
     "memory of an idle session, KiB": Source(_MEMORY, "KiB a session"),
     "memory of an open stream, KiB": Source(_MEMORY, "KiB a GET stream"),
-    "time to `import` it, ms": Source("`import`, over bare Python", "ms"),
-    "time from process start to the first answer, ms": Source(
+    "time to `import` it, beyond that of Python, ms": Source("`import`, over bare Python", "ms"),
+    "time from process start to the first answer, beyond that of Python, ms": Source(
         "Process start to first answer, over bare Python",
         "ms",
         ("limit-uvicorn", "enfilade run", "sdk", "fastmcp"),

@@ -169,5 +169,18 @@ def state(ctx: Context[Database], plain: Context) -> None:
     assert_type(ctx.lifespan, Database)
     assert_type(plain.lifespan, Any)
     assert_type(plain.meta, dict[str, Any])
-    everything: Mapping[str, Any] = plain.state
+    everything: Mapping[str, Any] = plain.request_data
     del everything
+
+
+async def kept(ctx: Context) -> None:
+    assert_type(await ctx.state.get("key"), Any)
+    assert_type(await ctx.state.update("key", str), Any)
+    assert_type(await ctx.state.keys(), list[str])
+    assert_type(await ctx.get_state("key"), Any)
+    await ctx.state.set("key", {"a": [1, None]}, ttl=60)
+    if ctx.http is not None:
+        assert_type(ctx.http.headers.getlist("x-team"), list[str])
+        assert_type(ctx.http.headers.get("x-team"), str | None)
+        assert_type(ctx.http.client, str | None)
+        assert_type(ctx.http.url, str)

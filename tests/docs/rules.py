@@ -14,8 +14,12 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).resolve().parents[2]
 TABLE: Final = ROOT / "docs" / "rules.toml"
 PAGE: Final = ROOT / "docs" / "rules.md"
-#: How an id is written: `R-351`, `R-2C7`, `R-36A`, `E-14`, `C-03`, `S16`, `D5b`, `P7`.
-ID: Final = re.compile(r"(?<![\w-])(?:R-\d[\dA-Z]{2}|[EC]-\d\d|[SDP]\d{1,2}b?)(?![\w-])")
+#: How an id is written: `X-AUTH-4`, `R-351`, `R-2C7`, `R-36A`, `E-14`, `C-03`, `S16`, `D5b`, `P7`, `B13`.
+ID: Final = re.compile(
+    r"(?:(?<!\w)(?:R-\d[\dA-Z]{2}|[EC]-\d\d|X-AUTH-\d{1,2})|(?<![\w-])[BSDP]\d{1,2}b?)(?![\w-])"
+)
+#: The same in the name of a test.
+_IN_NAME: Final = re.compile(r"(?<=_)(?:(r)(\d[\da-z]{2})|([ec])(\d\d)|([sdp])(\d{1,2}b?))(?=[_(])")
 #: What has ids as examples: this file and its test.
 _EXAMPLES: Final = frozenset({"docs/rules.py", "docs/test_rules.py"})
 #: More places than these are counted and not named.
@@ -24,10 +28,11 @@ MOST_NAMED: Final = 3
 HEAD = """# Rules
 
 Every rule of the protocol that the code keeps, by the id under which code and tests cite it: what it says, where
-it comes from, which function keeps it, and which tests show that. *Silent* before a source means that the
-specification leaves the matter open there, and that the sentence is the choice of this project. Files are those
-below `src/enfilade/` and `tests/`; one without the name of a function cites the rule for several of them. The
-words are explained in the [glossary](glossary.md).
+it comes from, which function keeps it, and which tests show that. The rows of the last two sections, and of the
+second one about authorization, describe the whole server: many name tests only. *Silent* before a source means
+that the specification leaves the matter open there, and that the sentence is the choice of this project. Files
+are those below `src/enfilade/` and `tests/`; one without the name of a function cites the rule for several of
+them. In brackets after a test is the id of a case. The words are explained in the [glossary](glossary.md).
 
 <!-- Written by tests/docs/rules.py from docs/rules.toml: change that table, or the places that cite a rule. -->
 """
@@ -38,6 +43,8 @@ TITLES: Final = {
     "stdio": "stdio",
     "features": "Tools, resources, prompts and questions",
     "security": "Security",
+    "authorization": "Authorization: the endpoint as a resource server",
+    "acceptance": "Authorization: what this server promises beyond that",
     "cases": "Cases: what answers a request, by what it says of itself",
     "contradictions": "Where pages of the specification disagree",
     "reference": "The reference system: behaviour that is kept, and faults that are not",
@@ -85,10 +92,15 @@ class Place(NamedTuple):
     """Where a rule is cited."""
 
     file: str
-    name: str  # of the function, class or constant, dotted; empty for a whole file
+    name: str  # of the function, class or constant, dotted, or of the case of a test; empty for a whole file
 
     def __str__(self) -> str:
         return f"`{self.file}:{self.name}`" if self.name else f"`{self.file}`"
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it is a test, a class of tests or a case of one, and not what helps a test."""
+        return any(part.startswith(("test_", "Test")) for part in self.name.partition("[")[0].split("."))
 
 
 def table() -> dict[str, dict[str, tuple[str, str]]]:
@@ -102,18 +114,68 @@ def cited(folder: Path) -> dict[str, list[Place]]:
     places: dict[str, list[Place]] = {}
     for file in sorted(folder.rglob("*.py")):
         text = file.read_text(encoding="utf-8")
-        if file.relative_to(folder).as_posix() in _EXAMPLES or not ID.search(text):
+        if file.relative_to(folder).as_posix() in _EXAMPLES or not (ID.search(text) or _IN_NAME.search(text)):
             continue
         lines = text.splitlines()
-        spans = list(_spans(ast.parse(text), lines))
+        tree = ast.parse(text)
+        spans, cases = list(_spans(tree, lines)), _cases(tree)
         for number, line in enumerate(lines, 1):
-            for match in ID.finditer(line):
+            for id in [*_ids_in_name(line), *ID.findall(line)]:
                 inner = [name for first, last, name in spans if first <= number <= last]
-                place = Place(file.relative_to(folder).as_posix(), inner[-1] if inner else "")
-                known = places.setdefault(match[0], [])
-                if place not in known:
-                    known.append(place)
+                names = cases.get((number, id)) or inner[-1:] or [""]
+                found = [Place(file.relative_to(folder).as_posix(), name) for name in names]
+                known = places.setdefault(id, [])
+                known += [place for place in found if place not in known]
     return places
+
+
+def _ids_in_name(line: str) -> list[str]:
+    """Return the ids in the name of the test that a line defines: `test_legal_names_r511`, `test_d5_a_number`."""
+    if not re.match(r"\s*(?:async )?def test_", line):
+        return []
+    parts = [[part for part in groups if part] for groups in _IN_NAME.findall(line)]
+    return [
+        f"{letter.upper()}-{number.upper()}" if letter in "rec" else f"{letter.upper()}{number}"
+        for letter, number in parts
+    ]
+
+
+def _cases(tree: ast.Module) -> dict[tuple[int, str], list[str]]:
+    """Return the cases in tables of tests that cite a rule, by line and rule: `test_decision[E-05 empty header]`.
+
+    A table is a constant of the module by which a test is parametrized.
+    """
+    tables: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            named = [inner for each in node.decorator_list for inner in ast.walk(each)]
+            for inner in named:
+                if isinstance(inner, ast.Name):
+                    tables.setdefault(inner.id, node.name)
+    for statement in reversed(tree.body):  # tables that are part of another
+        for inner in ast.walk(statement) if isinstance(statement, ast.Assign | ast.AnnAssign) else ():
+            whole = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+            if isinstance(inner, ast.Name) and isinstance(whole, ast.Name) and whole.id in tables:
+                tables.setdefault(inner.id, tables[whole.id])
+    cases: dict[tuple[int, str], list[str]] = {}
+    for statement in tree.body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        for test in [tables[each.id] for each in targets if isinstance(each, ast.Name) and each.id in tables]:
+            for line, id in _texts(statement):
+                for match in ID.finditer(id):
+                    cases.setdefault((line, match[0]), []).append(f"{test}[{id}]")
+    return cases
+
+
+def _texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of each string; of one with fields what comes before the first of them."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
+            yield node.lineno, f"{node.values[0].value}…"
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+        else:
+            yield from _texts(node)
 
 
 def _spans(tree: ast.AST, lines: Sequence[str], within: str = "") -> Iterator[tuple[int, int, str]]:
@@ -193,7 +255,13 @@ def page() -> str:
             "| --- | --- | --- | --- | --- |",
         ]
         for id, (source, text) in rules.items():
-            cells = [id, text, link(source), shown(code.get(id, [])), shown(tests.get(id, []))]
+            cells = [
+                id,
+                text,
+                link(source),
+                shown(code.get(id, [])),
+                shown([place for place in tests.get(id, []) if place.is_test]),
+            ]
             lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
         lines.append("")
     return "\n".join(lines)

@@ -6,7 +6,7 @@ Easy to get wrong: defaults. A time is a float, and is shown without the `.0`; a
 from pathlib import Path
 from typing import Any
 
-from enfilade.settings import PREFIX, fields
+from enfilade.settings import PREFIX, Secret, fields
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "running.md"
 _HEAD = ["| variable | default | what it sets |", "| --- | --- | --- |"]
@@ -14,7 +14,7 @@ _HEAD = ["| variable | default | what it sets |", "| --- | --- | --- |"]
 
 def shown(default: Any) -> str:
     """Return a default as the tables of the documentation show it."""
-    if default == ():
+    if default in ((), "", None, Secret("")):
         return "none"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"

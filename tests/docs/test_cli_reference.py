@@ -1,6 +1,5 @@
 """The reference of the command line says what the command says, and each verb's help shows how to begin."""
 
-import shlex
 import subprocess
 
 import pytest
@@ -17,14 +16,14 @@ def test_the_reference_is_what_the_commands_are() -> None:
 
 def test_every_verb_has_examples() -> None:
     assert all(EXAMPLES.values())
-    assert all(shlex.split(each)[0] == verb for verb, examples in EXAMPLES.items() for each in examples)
+    assert all(each.startswith(verb) for verb, examples in EXAMPLES.items() for each in examples)
 
 
 @pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_shows_them_and_fits(verb: str, columns: int) -> None:
     done = subprocess.run(
-        enfilade_command(verb, "--help"),
+        enfilade_command(*verb.split(), "--help"),
         env={"COLUMNS": str(columns), "PYTHONUTF8": "1", "NO_COLOR": "1"},
         capture_output=True,
         encoding="utf-8",

@@ -12,9 +12,10 @@ import yaml
 
 from docs.settings_table import shown
 from enfilade import Settings
-from enfilade.cli.options import setting_options
+from enfilade.cli.run import setting_options
 from enfilade.settings import PREFIX, fields
 from enfilade.transports.http11.server import ServerOptions
+from enfilade.transports.processes import process_end, supervisor
 from support.docs.pages import ROOT, blocks, prose, table
 
 PAGE = ROOT / "docs" / "deployment.md"
@@ -84,12 +85,31 @@ def test_the_times_in_the_text_are_those_of_the_settings() -> None:
     both = float(reading) + float(unwinding)
     assert both == stopping() - DEFAULTS.drain_delay - DEFAULTS.shutdown_timeout
     assert f"`shutdown_timeout` + {both:g} seconds" in prose(PAGE)
+    assert f"`lifespan_timeout`, {DEFAULTS.lifespan_timeout:g} s, and what is left" in prose(PAGE)
+
+
+def test_the_longest_stop_in_the_text_is_that_of_the_code() -> None:
+    """The constants are private: what stops a server has no reader but this page."""
+    text = " ".join(prose(PAGE).split())
+    exit_handlers = f"`lifespan_timeout` and {process_end._OWN_EXIT_HANDLERS:g} s"
+    assert f"threads and exit handlers at most {exit_handlers}" in text
+    assert f"may take `lifespan_timeout` + {process_end._OWN_EXIT_HANDLERS:g} second more" in text
+    least = f"{supervisor._LIFESPAN_MARGIN:g}"
+    assert f"count a `lifespan_timeout` below {least} seconds as {least}" in text
+    longest = stopping() + 2 * DEFAULTS.lifespan_timeout + process_end._OWN_EXIT_HANDLERS
+    (enough,) = re.findall(r"(\d+) seconds are enough for the defaults", text)
+    assert longest < float(enough)
 
 
 #: Settings that limit nothing, and so have no row in the table of limits.
 NO_LIMITS = {
     *("transport", "host", "port", "path", "health_path", "ready_path", "workers", "log_level", "tool_names"),
     *("secret", "store", "sessions", "json_response", "stream_grace", "resumable", "stream_retry"),
+    *("auth_resource", "auth_servers", "auth_scopes", "auth_certificate_header", "stdio_scopes"),
+    *("auth_scope_hierarchy", "auth_list_by_scope", "auth_leeway", "auth_jwks_stale", "auth_dpop"),
+    "auth_dpop_nonce",
+    *("log_config", "log_format", "limit_per", "on_limit", "on_overflow"),
+    *("uds", "uds_mode", "fd", "tls_cert", "tls_key", "tls_key_password", "root_path", "forwarded_allow_ips"),
 }
 
 

@@ -11,10 +11,11 @@ import pytest
 
 import enfilade
 from clients.drivers import DRIVERS, STATELESS
-from docs import settings_table
+from docs import foreign_names_table, settings_table
 from enfilade import Settings
 from enfilade.serving.chaining import ToolCalls
 from enfilade.serving.notifications import ClientLog, Progress
+from enfilade.setting_sources import secret_settings
 from enfilade.wire import revisions
 from support.docs.pages import KNOWN, PAGES, ROOT, anchors, blocks, links, prose, table
 from support.docs.reader import Reader
@@ -112,10 +113,17 @@ def test_the_settings_table_is_complete() -> None:
     assert table(RUNNING, "variable") == settings_table.rows(), "run `python tests/docs/settings_table.py`"
 
 
+def test_every_refused_name_is_in_the_page_about_fastmcp() -> None:
+    rows = table(foreign_names_table.PAGE, "refused")
+    assert rows == foreign_names_table.rows(), "run `python tests/docs/foreign_names_table.py`"
+
+
 def test_settings_named_in_prose_exist() -> None:
     for page in PAGES:
         for name in re.findall(r"ENFILADE_([A-Z_]+)", page.read_text(encoding="utf-8")):
-            known = name in OF_THE_BUILD or name.lower() in Settings.__struct_fields__
+            setting = name.lower().removesuffix("_file")
+            in_a_file = name.endswith("_FILE") and setting in secret_settings()
+            known = name in OF_THE_BUILD or in_a_file or name.lower() in Settings.__struct_fields__
             assert known, f"{page.name}: {name}"
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import enfilade
 from docs.peers import LANDING_PAGE, README, ROWS, figures
-from enfilade.client_config.clients import CLIENTS
+from enfilade.client_config.entry import CLIENTS
 from enfilade.wire import revisions
 from support.docs.pages import ROOT, table
 
@@ -55,7 +55,6 @@ def test_counts_in_the_features_are_right() -> None:
     [
         ("import of an OpenAPI description", ("from_openapi", "from_fastapi")),
         ("proxying and mounting of other MCP servers", ("mount", "proxy", "as_proxy")),
-        ("authorization (OAuth)", ("auth", "token_verifier")),
         ("tasks", ("tasks", "task")),
     ],
 )

@@ -8,7 +8,7 @@ from docs.rules import ROOT
 TABLE = {id: rule for section in rules.table().values() for id, rule in section.items()}
 CODE, TESTS = rules.cited(ROOT / "src" / "enfilade"), rules.cited(ROOT / "tests")
 #: Sections of rules about what the whole server does, which no single function keeps.
-OF_THE_WHOLE = {*rules.table()["reference"], *rules.table()["contradictions"]}
+OF_THE_WHOLE = {id for section in ("acceptance", "contradictions", "reference") for id in rules.table()[section]}
 
 
 def test_every_id_that_is_cited_has_its_row() -> None:
@@ -20,7 +20,9 @@ def test_every_rule_is_kept_by_code_that_cites_it() -> None:
 
 
 def test_every_rule_has_a_test_that_cites_it() -> None:
-    assert TABLE.keys() - TESTS.keys() == set()
+    """A helper or a whole file that cites a rule tests nothing by itself."""
+    tested = {id for id, places in TESTS.items() if any(place.is_test for place in places)}
+    assert TABLE.keys() - tested == set()
 
 
 def test_the_page_is_the_one_that_is_made() -> None:
@@ -41,7 +43,25 @@ def test_a_place_is_named_by_its_function(tmp_path: Path) -> None:
         "D5b": "`a.py:One.two`",
         "R-2C7": "`a.py:One.two`",
     }
-    assert rules.ID.findall("UTF-8 ISO-8601 S3Client XR-101 R-1011 E-1 P256K") == []
+    assert rules.ID.findall("UTF-8 ISO-8601 S3Client XR-101 R-1011 E-1 P256K a-D9") == []
+    assert rules.ID.findall("extensions-C-15") == ["C-15"]
+
+
+def test_a_case_of_a_test_is_named_by_its_id(tmp_path: Path) -> None:
+    source = (
+        "ONE = ['E-05 no header', f'E-11 {id}']\nROWS = [*ONE, 'E-14']\nOTHER = 'R-101'\n\n"
+        "@parametrize('row', ROWS)\ndef test_row(row): ...\n\ndef test_ids_r2c7_d5b_c15(): ...\n"
+    )
+    (tmp_path / "test_a.py").write_text(source, encoding="utf-8")
+    places = rules.cited(tmp_path)
+    assert {id: str(*cited) for id, cited in places.items()} == {
+        "E-05": "`test_a.py:test_row[E-05 no header]`",
+        "E-11": "`test_a.py:test_row[E-11 …]`",
+        "E-14": "`test_a.py:test_row[E-14]`",
+        "R-101": "`test_a.py`",
+        **dict.fromkeys(("R-2C7", "D5b", "C-15"), "`test_a.py:test_ids_r2c7_d5b_c15`"),
+    }
+    assert [id for id, (place,) in places.items() if not place.is_test] == ["R-101"]
 
 
 def test_sources_are_links() -> None:

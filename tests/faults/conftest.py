@@ -1,4 +1,4 @@
-"""A fleet of servers for each kind of store that several processes can share, started once for each file."""
+"""A cluster of servers for each kind of store that several processes can share, started once for each file."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

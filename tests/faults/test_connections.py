@@ -188,7 +188,7 @@ def test_delete_ends_what_runs(http: Http, tool: str) -> None:
 @pytest.mark.parametrize("tool", ["wait", "tell", "block"])
 @pytest.mark.parametrize("client_kind", ["http-session", "http-stateless"])
 def test_a_deadline_over_http(client_kind: str, tool: str) -> None:
-    """Idea 5: a request that takes too long ends in an error, and its handler is cancelled."""
+    """A request that takes too long ends in an error, and its handler is cancelled."""
     with Serving(ProbeServer(settings=Settings(request_timeout=0.2))) as serving:
         call = {"name": tool, "arguments": {"name": "late"}}
         if client_kind == "http-stateless":
@@ -246,7 +246,7 @@ class TestProcesses:
         assert "Traceback" not in pipe.log
 
     def test_a_killed_server_comes_back_with_its_sessions(self) -> None:
-        """Idea 2, D9: kill -9 and a restart lose no session; another secret loses all of them."""
+        """A `kill -9` and a restart lose no session; another secret loses all of them."""
         command = python_command(PROBE_SERVER, "http", "{port}")
         env = {"ENFILADE_SECRET": "a secret that always stays the same"}
         with ServerProcess(command, env=env) as server:

@@ -59,7 +59,7 @@ def test_a_client_comes_back_while_its_old_connection_seems_to_be_there(
         at = chance.randrange(1, 100)
         first.until(lambda _: len(numbers(first)) >= at)
         assert first.last_id is not None
-        with client.listen(first.last_id, of=first) as second:
+        with client.listen(first.last_id, stream=first) as second:
             assert second.result["structuredContent"] == {"result": 200}
             assert numbers(first) + numbers(second) == list(range(1, 201))
         assert b'"result"' not in waiting.response.read()

@@ -22,8 +22,8 @@ from support.cluster.worker_processes import (
     all_seen,
     answers,
     environment,
-    place,
     served,
+    serving_process,
     workers,
     written,
 )
@@ -161,7 +161,7 @@ def test_a_worker_that_is_busy_now_and_then_goes_on(server: ServerProcess) -> No
 
 def test_a_slow_import_is_no_hang(tmp_path: Path) -> None:
     with serving(tmp_path, TEST_IMPORT=str(1.2 * LIMIT)) as server:
-        assert place(server)[1] == "first"
+        assert serving_process(server)[1] == "first"
         assert "has not started" not in server.output
 
 

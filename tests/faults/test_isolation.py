@@ -21,7 +21,8 @@ import pytest
 from enfilade.state.event_store import EventCallback, EventMessage, EventStore
 from enfilade.state.tokens import Seal
 from enfilade.timings import Timings
-from enfilade.transports.http import event_log, event_recorder
+from enfilade.transports.http import event_log
+from support.authorization.header_users import HeaderUsers
 from support.cluster.in_process_workers import (
     ClusterClient,
     InProcessCluster,
@@ -201,15 +202,10 @@ class Play:
             assert await visitor.client.refused(foreign.ids[0]) == 400
 
 
-def by_header(scope: Any) -> str | None:
-    user: bytes | None = dict(scope["headers"]).get(b"x-user")
-    return None if user is None else user.decode()
-
-
 async def play(stores: list[Any], chance: random.Random, steps: int = STEPS, **options: Any) -> Play:
     async with running_cluster(stores, QUICK, **options) as cluster:
         for app in cluster.apps:
-            app.endpoint._principal = by_header
+            app.endpoint._authenticator = HeaderUsers()
         visitors = []
         for number, user in enumerate(USERS * 2):
             client = await cluster.client(worker=number % len(stores), x_user=user)
@@ -265,8 +261,7 @@ def ignore_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ignore_sessions_in_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_recorder, "stream_key", lambda session_id, number: number)
-    monkeypatch.setattr(event_log, "stream_key", lambda session_id, number: number)
+    monkeypatch.setattr(event_log, "_stream_key", lambda session_id, number: number)
 
 
 def ignore_purposes(monkeypatch: pytest.MonkeyPatch) -> None:

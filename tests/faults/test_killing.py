@@ -42,7 +42,7 @@ def _unanswered(hop: ProxiedExchange) -> bool:
 
 def check_told_again(client: ResumingClient, stream: Stream, chance: random.Random) -> None:
     """Fail unless whoever comes back once more is told the same."""
-    with client.listen(chance.choice(stream.ids[:-1]), of=stream) as again:
+    with client.listen(chance.choice(stream.ids[:-1]), stream=stream) as again:
         again.finish()
         assert again.messages[-1] == stream.messages[-1]
         assert [each for each in stream.messages if each in again.messages] == again.messages
@@ -151,7 +151,7 @@ def test_the_worker_is_killed_while_it_waits_for_the_user(
 
 
 @pytest.mark.parametrize("round", range(LOOPS))
-def test_the_seat_of_a_killed_worker_is_free(cluster: ProcessCluster, round: int) -> None:
+def test_the_lock_of_a_killed_worker_is_free(cluster: ProcessCluster, round: int) -> None:
     """R-330: the one stream that a session may have open by GET is not taken by the dead."""
     client = client_of(cluster, seeded())
     client.session.ask("resources/subscribe", {"uri": "note://a"})

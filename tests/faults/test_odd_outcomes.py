@@ -160,7 +160,7 @@ class TestAnswerModes:
 
     @pytest.mark.parametrize("way", WAYS)
     def test_a_batch_loses_no_other_result(self, http: Http, way: str) -> None:
-        """R-340: each request of a batch has a response of its own."""
+        """R-340, S50: each request of a batch has a response of its own."""
         session = http.initialize("2025-03-26")
         good = {"name": "echo", "arguments": {"text": "good"}}
         calls = [request_of("tools/call", good, 1, None)]

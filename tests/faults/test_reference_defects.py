@@ -24,15 +24,6 @@ from support.servers.probe_server import ProbeServer
 INVALID, BAD_PARAMS, NO_METHOD = -32600, -32602, -32601
 
 
-@pytest.fixture(scope="module")
-def changing() -> Iterator[tuple[ChangingServer, Http]]:
-    """A server whose lists and resources change when it is told to."""
-    app = ChangingServer()
-    with Serving(app) as serving:
-        serving.http.modern("tools/list")
-        yield app, serving.http
-
-
 async def ask(ctx: Context) -> str:
     """Ask the user."""
     return str((await ctx.elicit("Sure?", bool)).data)
@@ -214,7 +205,9 @@ def test_d12_what_is_refused_leaves_nothing() -> None:
             assert http.post(request_of("ping", None, 1, None)).header("mcp-session-id") is None
         with get(session):
             session.delete()
-        eventually(lambda: (len(app.changes), len(app.endpoint.streams)) == (0, 0), "a stream was left")
+        eventually(
+            lambda: (len(app.changes), len(app.endpoint.get_endpoint.locks)) == (0, 0), "a stream was left"
+        )
         eventually(lambda: serving.run(_tasks) <= tasks, "tasks were left")
 
 

@@ -40,14 +40,14 @@ def test_sessions_and_finished_streams_outlive_all_servers(cluster: ProcessClust
     client.session.ask("resources/subscribe", {"uri": "note://a"})
     with client.call("count", n=50) as stream:
         check_whole(stream, 50)
-    with client.listen(stream.ids[0], of=stream) as before:
+    with client.listen(stream.ids[0], stream=stream) as before:
         check_whole(before, 50)  # now all of it is in the store
     restart(cluster, how)
     check_serves(cluster, client)
     assert heard(client, "whisper") == ["psst"]
     assert ended.session.call("whisper").status == 404
     seen = chance.randrange(len(stream.ids) - 1)
-    with client.listen(stream.ids[seen], of=stream) as again:
+    with client.listen(stream.ids[seen], stream=stream) as again:
         assert again.result["structuredContent"] == {"result": 50}
         assert again.ids == stream.ids[seen + 1 :]
         assert numbers(again) == numbers(stream)[50 - len(numbers(again)) :]

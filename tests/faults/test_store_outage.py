@@ -58,7 +58,7 @@ class Traffic:
     """Plain calls of one session at all workers, one after the other, as long as the `with` block lasts."""
 
     def __init__(self, cluster: ProcessCluster, client: ResumingClient) -> None:
-        self._fleet, self._client = cluster, client
+        self._cluster, self._client = cluster, client
         self._over = threading.Event()
         self.outcomes: list[bytes | int] = []
         self._thread = threading.Thread(target=self._call)
@@ -79,7 +79,7 @@ class Traffic:
 
     def _call(self) -> None:
         for number in itertools.count():
-            index = self._fleet.running[number % 2]
+            index = self._cluster.running[number % 2]
             params = {"name": "echo", "arguments": {"text": "there?"}}
             reply = self._client.session.ask("tools/call", params, id=f"plain {number}", x_backend=str(index))
             self.outcomes.append(200 if reply.status == 200 else reply.body)

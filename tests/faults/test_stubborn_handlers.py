@@ -37,8 +37,8 @@ def round(request: pytest.FixtureRequest) -> int:
 
 
 @contextmanager
-def line_with(kind: str, **limits: float) -> Iterator[McpClient]:
-    """Open a line to a server of its own, since what is stubborn stays until it is let go."""
+def client_of_own_server(kind: str, **limits: float) -> Iterator[McpClient]:
+    """Open a client of a server of its own, since what is stubborn stays until it is let go."""
     with ExitStack() as stack:
         if kind.startswith("http"):
             app, failed = raising_app(settings=Settings(**limits)), []
@@ -85,58 +85,58 @@ def check_silent(client: McpClient) -> None:
 @pytest.mark.parametrize("kind", CLIENT_KINDS)
 @pytest.mark.parametrize("tool", ["stubborn", "stubborn_reporting", "swallow"])
 def test_a_deadline_answers_all_the_same(kind: str, tool: str) -> None:
-    with line_with(kind, request_timeout=0.2) as line:
-        error = line.call(tool).error
-        assert error == {"code": -32603, "message": "The request took longer than 0.2 seconds and was stopped"}
-        assert line.call("echo", text="here").text == "here"
-        check_silent(line)
+    with client_of_own_server(kind, request_timeout=0.5) as client:
+        error = client.call(tool).error
+        assert error == {"code": -32603, "message": "The request took longer than 0.5 seconds and was stopped"}
+        assert client.call("echo", text="here").text == "here"
+        check_silent(client)
 
 
 @pytest.mark.parametrize("kind", CLIENT_KINDS)
 def test_the_time_limit_of_a_tool_answers_all_the_same(kind: str) -> None:
-    with line_with(kind) as line:
-        outcome = line.call("stubborn_within_a_limit")
+    with client_of_own_server(kind) as client:
+        outcome = client.call("stubborn_within_a_limit")
         assert outcome.result["isError"] is True
         assert "took longer than the 0.1 seconds it may take" in outcome.text
-        check_silent(line)
+        check_silent(client)
 
 
 @pytest.mark.parametrize("kind", ["http-session", "stdio-session"])
 def test_a_client_cancels_what_goes_on(kind: str) -> None:
     """R-279, R-361: its response ends without an answer, and its id is free again."""
-    with line_with(kind) as line:
-        cancelled = line.start("tools/call", {"name": "stubborn", "arguments": {}}, id="again")
-        line.call("echo", text="it is in flight by now")
-        line.notify("notifications/cancelled", {"requestId": "again", "reason": "enough"})
-        if line.over_http:
+    with client_of_own_server(kind) as client:
+        cancelled = client.start("tools/call", {"name": "stubborn", "arguments": {}}, id="again")
+        client.call("echo", text="it is in flight by now")
+        client.notify("notifications/cancelled", {"requestId": "again", "reason": "enough"})
+        if client.over_http:
             assert cancelled().response is None
         else:
 
             def free() -> bool:
-                answer = line.call("echo", id="again", text="free").response
+                answer = client.call("echo", id="again", text="free").response
                 return answer is not None and "result" in answer
 
             eventually(free, "its id was never free")
-        check_silent(line)
+        check_silent(client)
 
 
 @pytest.mark.parametrize("kind", ["http-stateless", "stdio-stateless"])
 def test_the_round_of_a_handler_that_goes_on_ends_in_its_questions(kind: str) -> None:
     """R-286: whatever the handler makes of the end of its round."""
     able = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
-    with line_with(kind) as line:
-        result = line.call("stubborn_asking", meta=able).result
+    with client_of_own_server(kind) as client:
+        result = client.call("stubborn_asking", meta=able).result
         assert result["resultType"] == "input_required"
         assert [each["params"]["message"] for each in result["inputRequests"].values()] == ["Sure?"]
-        check_silent(line)
+        check_silent(client)
 
 
 def test_a_batch_waits_for_none_of_them() -> None:
     """R-340: the others have their results, and the stubborn one its deadline."""
-    with line_with("http-session", request_timeout=0.2) as line:
-        assert isinstance(line, HttpMcpClient)
+    with client_of_own_server("http-session", request_timeout=0.5) as client:
+        assert isinstance(client, HttpMcpClient)
         for accept in (JSON, STREAM, BOTH):
-            session = line.http.initialize("2025-03-26")
+            session = client.http.initialize("2025-03-26")
             good = {"name": "echo", "arguments": {"text": "good"}}
             calls = [
                 request_of("tools/call", good, 1, None),
@@ -145,8 +145,8 @@ def test_a_batch_waits_for_none_of_them() -> None:
             ]
             responses = {each["id"]: each for each in session.post(calls, accept=accept).messages}
             assert [responses[id]["result"]["content"][0]["text"] for id in (1, 3)] == ["good", "good"]
-            assert responses[2]["error"]["message"] == "The request took longer than 0.2 seconds and was stopped"
-        check_silent(line)
+            assert responses[2]["error"]["message"] == "The request took longer than 0.5 seconds and was stopped"
+        check_silent(client)
 
 
 class TestDelete:
@@ -209,7 +209,7 @@ def test_the_log_is_gone_and_calls_have_their_outcomes(how: str, transport: str)
     """stderr closed by a tool, in any way, or a handler of the log that raises."""
     with ExitStack() as stack:
         if transport == "stdio":
-            client = stack.enter_context(line_with("stdio-session"))
+            client = stack.enter_context(client_of_own_server("stdio-session"))
         else:
             server = stack.enter_context(ServerProcess(python_command(SCRIPT, "http", "{port}")))
             http = Http(server.port)

@@ -537,10 +537,12 @@ def test_551_tools_and_their_results_take_turns(messages: list[Any], legal: bool
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    "found", [[], [{"uri": "file:///home/ada", "name": "home"}]], ids=["554-none", "554-one"]
+    "found",
+    [[], [{"uri": "file:///home/ada", "name": "home"}], [{"uri": "https://example.org/"}]],
+    ids=["554-none", "554-one", "554-no-file"],
 )
 async def test_554_roots(found: list[Any]) -> None:
-    """R-554: none is an answer as well; they are asked for on each call, since nothing is kept."""
+    """R-554: none is an answer as well, and no URI is refused; they are asked for on each call."""
 
     async def look(ctx: Context) -> list[str]:
         return [root.uri for root in await ctx.roots()]
@@ -553,3 +555,6 @@ async def test_554_roots(found: list[Any]) -> None:
         assert question["method"] == "roots/list"
         answered = await call.round({key: {"roots": found}})
         assert answered.result["structuredContent"] == {"result": [root["uri"] for root in found]}
+
+    undeclared = await Call(app, "look", capabilities={"elicitation": {}, "sampling": {}}).round()
+    assert undeclared.response["error"]["data"] == {"requiredCapabilities": {"roots": {}}}

@@ -7,7 +7,6 @@ come. Where one must not come, the tests read to the end of a stream, or up to a
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,15 +21,6 @@ from support.servers.probe_server import ProbeServer
 
 PREFIX = "io.modelcontextprotocol/"
 PARSE, INVALID, NO_METHOD, BAD_PARAMS, MISMATCH, BAD_VERSION = -32700, -32600, -32601, -32602, -32020, -32022
-
-
-@pytest.fixture(scope="module")
-def changing() -> Iterator[tuple[ChangingServer, Http]]:
-    """A server whose lists and resources change when it is told to."""
-    app = ChangingServer()
-    with Serving(app) as serving:
-        serving.http.modern("tools/list")
-        yield app, serving.http
 
 
 def opened(name: str, client: McpClient) -> None:

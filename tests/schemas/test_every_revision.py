@@ -9,7 +9,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from enfilade.wire.completion import CompleteResult, Completion
+from enfilade.wire.client_requests import (
+    CreateMessageRequest,
+    CreateMessageRequestParams,
+    ElicitationCompleteNotificationParams,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitRequestURLParams,
+    InputRequiredResult,
+    ListRootsRequest,
+    ModelHint,
+    ModelPreferences,
+    SamplingMessage,
+    ToolChoice,
+)
 from enfilade.wire.content import (
     Annotations,
     AudioContent,
@@ -21,13 +34,6 @@ from enfilade.wire.content import (
     TextContent,
     TextResourceContents,
 )
-from enfilade.wire.elicitation import (
-    ElicitationCompleteNotificationParams,
-    ElicitRequest,
-    ElicitRequestFormParams,
-    ElicitRequestURLParams,
-)
-from enfilade.wire.input_required import InputRequiredResult
 from enfilade.wire.lifecycle import (
     RELATED_TASK,
     SERVER_INFO,
@@ -45,10 +51,20 @@ from enfilade.wire.notifications import (
     CancelledNotificationParams,
     LoggingMessageNotificationParams,
     ProgressNotificationParams,
+    SubscriptionFilter,
+    SubscriptionsAcknowledgedNotificationParams,
+    SubscriptionsListenResult,
 )
 from enfilade.wire.projection import encode
-from enfilade.wire.prompts import GetPromptResult, ListPromptsResult, Prompt, PromptArgument, PromptMessage
-from enfilade.wire.requests import METHODS, SERVER_METHODS
+from enfilade.wire.prompts import (
+    CompleteResult,
+    Completion,
+    GetPromptResult,
+    ListPromptsResult,
+    Prompt,
+    PromptArgument,
+    PromptMessage,
+)
 from enfilade.wire.resources import (
     ListResourcesResult,
     ListResourceTemplatesResult,
@@ -57,21 +73,8 @@ from enfilade.wire.resources import (
     ResourceTemplate,
     ResourceUpdatedNotificationParams,
 )
+from enfilade.wire.revision_tables import METHODS, SERVER_METHODS
 from enfilade.wire.revisions import ALL, HANDSHAKE
-from enfilade.wire.roots import ListRootsRequest
-from enfilade.wire.sampling import (
-    CreateMessageRequest,
-    CreateMessageRequestParams,
-    ModelHint,
-    ModelPreferences,
-    SamplingMessage,
-    ToolChoice,
-)
-from enfilade.wire.subscriptions import (
-    SubscriptionFilter,
-    SubscriptionsAcknowledgedNotificationParams,
-    SubscriptionsListenResult,
-)
 from enfilade.wire.tasks import (
     CancelTaskResult,
     CreateTaskResult,

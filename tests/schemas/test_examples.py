@@ -3,6 +3,7 @@
 Named by the folder they are in, which is the type's name in the schema.
 """
 
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,47 +12,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from enfilade.wire import (
-    completion,
-    content,
-    elicitation,
-    input_required,
-    lifecycle,
-    message,
-    notifications,
-    prompts,
-    resources,
-    roots,
-    sampling,
-    subscriptions,
-    tools,
-)
+from enfilade.wire.client_requests import ElicitRequestFormParams, InputRequest
+from enfilade.wire.message import Message, NotificationParams
 from enfilade.wire.projection import encode
-from enfilade.wire.requests import PARAMS
+from enfilade.wire.revision_tables import PARAMS
 from support.schemas import outgoing
 from support.schemas.official_schemas import FOLDER, PRESENT, REQUIRED
 
 REVISION = "2026-07-28"
 MODULES = (
-    completion,
-    content,
-    elicitation,
-    input_required,
-    lifecycle,
-    message,
-    notifications,
-    prompts,
-    resources,
-    roots,
-    sampling,
-    subscriptions,
-    tools,
+    *("client_requests", "content", "lifecycle", "message", "notifications"),
+    *("prompts", "resources", "tools"),
 )
 TYPES: dict[str, Any] = {
     name: kind
     for module in MODULES
-    for name, kind in vars(module).items()
-    if isinstance(kind, type) and issubclass(kind, message.Message)
+    for name, kind in vars(importlib.import_module(f"enfilade.wire.{module}")).items()
+    if isinstance(kind, type) and issubclass(kind, Message)
 }
 
 #: Examples that their own schema does not quite describe: what our type adds to them, and what it does not keep.
@@ -63,7 +40,7 @@ ERRATA: dict[str, tuple[dict[str, Any], set[str]]] = {
 }
 
 #: Maps, which are fields of ours rather than types.
-MAPS = {"InputRequests": dict[str, input_required.InputRequest], "InputResponses": dict[str, msgspec.Raw]}
+MAPS = {"InputRequests": dict[str, InputRequest], "InputResponses": dict[str, msgspec.Raw]}
 
 #: JSON Schema, which stays a dict.
 SCHEMAS = ("Schema",)
@@ -86,7 +63,7 @@ def _unwrapped(name: str, example: dict[str, Any]) -> tuple[str | None, Any]:
         asks = result.get("resultType") == "input_required"
         return "InputRequiredResult" if asks else name.removesuffix("Response"), result
     if example.get("jsonrpc") and "params" in example:
-        kind = PARAMS.get(example["method"]) or TYPES.get(f"{name}Params", message.NotificationParams)
+        kind = PARAMS.get(example["method"]) or TYPES.get(f"{name}Params", NotificationParams)
         return kind.__name__, example["params"]
     return name, example
 
@@ -100,12 +77,12 @@ def test_example(name: str, path: Path) -> None:
         return
     if kind_name.endswith(SCHEMAS):
         field = {"type": "object", "properties": {"field": value}}
-        form = elicitation.ElicitRequestFormParams(message="?", requested_schema=field)
+        form = ElicitRequestFormParams(message="?", requested_schema=field)
         assert json.loads(encode(form, REVISION))["requestedSchema"] == field
         return
     decoded = msgspec.json.decode(json.dumps(value), type=MAPS.get(kind_name) or TYPES[kind_name])
     added, lost = ERRATA.get(path.stem, ({}, set()))
     expected = {key: part for key, part in (added | value).items() if key not in lost}
     assert json.loads(msgspec.json.encode(decoded)) == expected
-    if isinstance(decoded, message.Message) and outgoing.is_outgoing(type(decoded)):
+    if isinstance(decoded, Message) and outgoing.is_outgoing(type(decoded)):
         assert json.loads(encode(decoded, REVISION)) == expected

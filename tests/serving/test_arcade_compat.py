@@ -37,7 +37,7 @@ async def test_ui_elicit(answer: dict[str, Any], told: str) -> None:
         found = await context.ui.elicit("Your nickname?", schema=SCHEMA)
         return f"{found.action} {found.content}"
 
-    assert text_of(await Call(only(tool), "tool").play(lambda *_: answer)) == told
+    assert text_of(await Call(only(tool), "tool").answer_all(lambda *_: answer)) == told
 
 
 async def test_ui_elicit_with_a_page() -> None:
@@ -50,7 +50,7 @@ async def test_ui_elicit_with_a_page() -> None:
         assert question["url"] == "https://example.org/"
         return {"action": "accept"}
 
-    assert text_of(await Call(only(tool), "tool").play(answer)) == "accept"
+    assert text_of(await Call(only(tool), "tool").answer_all(answer)) == "accept"
 
 
 async def test_sampling_create_message() -> None:
@@ -66,14 +66,14 @@ async def test_sampling_create_message() -> None:
         assert [hint["name"] for hint in question["modelPreferences"]["hints"]] == ["claude", "gpt"]
         return written("short")
 
-    assert text_of(await Call(only(tool), "tool").play(answer)) == "short"
+    assert text_of(await Call(only(tool), "tool").answer_all(answer)) == "short"
 
 
 async def test_log_with_extra() -> None:
     async def tool(context: Context) -> str:
         await context.log.info("plain")
         await context.log.warning("with more", extra={"tries": 3})
-        await context.log.log("error", "named", "db", {"code": 5})
+        await context.log.log("error", "named", logger="db", extra={"code": 5})
         return "done"
 
     found = [each["params"] for each in (await messages(only(tool), "tool"))[:-1]]
@@ -99,7 +99,7 @@ async def test_list_roots() -> None:
     async def tool(context: Context) -> str:
         return (await context.resources.list_roots())[0].uri
 
-    found = await Call(only(tool), "tool").play(lambda *_: {"roots": [{"uri": "file:///home/ada"}]})
+    found = await Call(only(tool), "tool").answer_all(lambda *_: {"roots": [{"uri": "file:///home/ada"}]})
     assert text_of(found) == "file:///home/ada"
 
 

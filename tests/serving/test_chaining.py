@@ -226,9 +226,26 @@ async def test_a_raw_result_without_data_has_none_and_is_passed_on_without(struc
         raw = await ctx.tools.call_raw("one")
         expected = {"result": 1} if structured else None
         assert (raw.structured_content, raw.structuredContent) == (expected, expected)
+        assert raw.meta is None
         return raw
 
     assert await result(app, "ask") == await result(app, "one")
+
+
+async def test_the_meta_of_a_raw_result_is_a_dict_and_is_passed_on() -> None:
+    app = MCPApp(tool_names="plain")
+
+    @app.tool
+    def one() -> ToolResult:
+        return ToolResult(content="a", meta={"a/b": {"c": 1}})
+
+    @app.tool
+    async def ask(ctx: Context) -> Any:
+        raw = await ctx.tools.call_raw("one")
+        assert raw.meta == {"a/b": {"c": 1}}
+        return raw
+
+    assert (await result(app, "ask"))["_meta"]["a/b"] == {"c": 1}
 
 
 def test_a_raw_result_may_hold_null() -> None:

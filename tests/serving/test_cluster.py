@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from enfilade.serving.cluster import WorkerChannel
-from enfilade.state.process_identity import process_namespace
+from enfilade.serving.cluster import WorkerChannel, process_namespace
 from enfilade.state.store import StoreError
 from enfilade.timings import Timings
 from support.cluster.in_process_workers import InProcessCluster, SharedMemory, running_cluster
 from support.http_client.connection import modern_headers, request_of, stateless_meta
+from support.stores.kinds import MemoryClock
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -22,12 +23,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def store() -> SharedMemory:
     return SharedMemory()
-
-
-async def until(look: Any) -> None:
-    async with asyncio.timeout(20):
-        while not look():
-            await asyncio.sleep(0.005)
 
 
 class TestMessages:
@@ -110,22 +105,27 @@ class TestLeases:
         await other.stop()
         assert not await one.is_alive(other.worker)
 
-    async def test_who_says_nothing_more_is_gone_when_the_lease_is_over(self, store: SharedMemory) -> None:
-        timings = Timings(lease=0.3, lease_renewal=0.05, lease_grace=0)
+    async def test_who_says_nothing_more_is_gone_when_the_lease_is_over(
+        self, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = MemoryClock(monkeypatch)
+        timings = Timings(lease=10.0, lease_renewal=0.01, lease_grace=0)
         one, other = WorkerChannel(store, timings), WorkerChannel(store, timings)
         await other.start()
         first = await store.keys.get(f"worker:{other.worker}")
         assert first is not None
-        loop = asyncio.get_running_loop()
-        until_then = loop.time() + 0.5
-        while loop.time() < until_then:
+        renewals: list[float] = []
+        other.on_renewal(lambda: renewals.append(clock.now))
+        for _ in range(4):
+            clock.now += 6
+            await until(lambda: renewals[-1:] == [clock.now])
             assert await one.is_alive(other.worker), "as long as it renews its lease"
-            await asyncio.sleep(0.02)
         assert other._renewing is not None
         other._renewing.cancel()
-        async with asyncio.timeout(20):
-            while await one.is_alive(other.worker):
-                await asyncio.sleep(0.02)
+        clock.now += 9
+        assert await one.is_alive(other.worker)
+        clock.now += 1
+        assert not await one.is_alive(other.worker)
 
     async def test_a_dead_process_is_noticed_at_once(self, store: SharedMemory) -> None:
         """Its lease has not ended, but whoever shares its machine can see that it is gone."""

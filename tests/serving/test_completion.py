@@ -1,4 +1,4 @@
-"""`serving/completion.py` over both transports in both eras (R-531)."""
+"""`completion/complete` over both transports in both eras (R-531)."""
 
 import sys
 from typing import Any

@@ -10,15 +10,16 @@ from typing import Annotated, Any
 
 import pytest
 
-from enfilade import Context, Depends, MCPApp, ToolError
+from enfilade import Context, Depends, MCPApp, ToolError, connect
 from enfilade.serving.channel import Peer
 from enfilade.serving.execution import TimeLimit, ToolTimeoutError
 from enfilade.serving.request import Request
+from enfilade.testing import accept
 from enfilade.timings import Timings
 from enfilade.wire.message import RequestParams
 from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import modern_headers, request_of, stateless_meta
-from support.servers.calls_in_process import messages, result, text
+from support.servers.calls_in_process import entered_limits, expire, messages, result, text
 
 pytestmark = pytest.mark.anyio
 
@@ -65,13 +66,14 @@ async def test_a_tool_in_time_is_not_disturbed() -> None:
     assert text(await result(app, "work")) == "done"
 
 
-async def test_a_thread_sees_that_it_was_given_up() -> None:
+async def test_a_thread_sees_that_it_was_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread cannot be stopped from outside; nothing it says afterwards is sent."""
-    app = MCPApp()
-    saw = threading.Event()
+    app, limits = MCPApp(), entered_limits(monkeypatch)
+    entered, saw = threading.Event(), threading.Event()
 
-    @app.tool(timeout=SOON)
+    @app.tool(timeout=NEVER)
     def work(ctx: Context) -> str:
+        entered.set()
         while not ctx.cancelled:
             saw.wait(0.001)
         ctx.log.error("too late")
@@ -79,8 +81,10 @@ async def test_a_thread_sees_that_it_was_given_up() -> None:
         saw.set()
         return "done"
 
-    found = await messages(app, "work")
-    assert [text(each["result"]) for each in found] == [stopped()]
+    calling = asyncio.create_task(messages(app, "work"))
+    assert await asyncio.to_thread(entered.wait, 30)
+    expire(limits[0])
+    assert [text(each["result"]) for each in await calling] == [stopped(limit=NEVER)]
     assert await asyncio.to_thread(saw.wait, 30)
 
 
@@ -143,14 +147,15 @@ async def test_a_called_tool_has_its_own_limit() -> None:
 
 
 @pytest.mark.parametrize("in_thread", [False, True])
-async def test_the_callers_limit_stops_the_called_tool(in_thread: bool) -> None:
+async def test_the_callers_limit_stops_the_called_tool(in_thread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Side by side or not; a called thread sees the flag of its caller's call."""
-    app = MCPApp()
+    app, limits = MCPApp(), entered_limits(monkeypatch)
     seen: list[str] = []
-    saw = threading.Event()
+    entered, saw = threading.Semaphore(0), threading.Event()
 
     @app.tool
     async def inner() -> str:
+        entered.release()
         try:
             return await for_ever()
         finally:
@@ -158,20 +163,23 @@ async def test_the_callers_limit_stops_the_called_tool(in_thread: bool) -> None:
 
     @app.tool
     def inner_in_a_thread(ctx: Context) -> str:
+        entered.release()
         while not ctx.cancelled:
             saw.wait(0.001)
         saw.set()
         return "done"
 
-    limit = 10 * SOON  # by then the threads run, also on a busy machine
-
-    @app.tool(timeout=limit)
+    @app.tool(timeout=NEVER)
     async def outer(ctx: Context) -> str:
         tool = "inner_in_a_thread" if in_thread else "inner"
         await asyncio.gather(*(ctx.tools.call(tool) for _ in range(2)))
         return "never"
 
-    assert text(await result(app, "outer")) == stopped("outer", limit)
+    calling = asyncio.create_task(result(app, "outer"))
+    for _ in range(2):
+        assert await asyncio.to_thread(entered.acquire, timeout=30)
+    expire(limits[0])
+    assert text(await calling) == stopped("outer", NEVER)
     if in_thread:
         assert await asyncio.to_thread(saw.wait, 30)
     else:
@@ -265,11 +273,6 @@ def request() -> Request:
     return Request(None, "tools/call", RequestParams(), Peer(revision="2025-11-25"))
 
 
-async def expired(limit: TimeLimit) -> None:
-    limit._timer.cancel()
-    limit._expire()
-
-
 async def test_a_cancellation_from_outside_passes_through() -> None:
     """Even at the same moment: whoever cancelled the task must see it cancelled."""
     entered = asyncio.Event()
@@ -286,7 +289,7 @@ async def test_a_cancellation_from_outside_passes_through() -> None:
         task = asyncio.create_task(work())
         await entered.wait()
         if too:
-            await expired(limits[-1])
+            expire(limits[-1])
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -301,7 +304,7 @@ async def test_a_limit_within_another() -> None:
         with TimeLimit(outer_request, "work", NEVER) as outer:
             try:
                 with TimeLimit(request(), "work", NEVER):
-                    asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(expired(outer)))
+                    asyncio.get_running_loop().call_soon(expire, outer)
                     await for_ever()
             except BaseException as error:
                 inner_ended.append(type(error))
@@ -316,8 +319,92 @@ async def test_a_limit_within_another() -> None:
 async def test_another_error_than_the_cancellation_is_the_outcome() -> None:
     with pytest.raises(LookupError):
         with TimeLimit(request(), "work", NEVER) as limit:
-            await expired(limit)
+            expire(limit)
             try:
                 await for_ever()
             except asyncio.CancelledError:
                 raise LookupError from None
+
+
+async def ask_stateless(app: MCPApp, tool: str) -> dict[str, Any]:
+    """Call a tool of a client that can be asked, and return the result."""
+    meta = stateless_meta(clientCapabilities={"elicitation": {"form": {}}})
+    call = request_of("tools/call", {"name": tool, "arguments": {}}, 1, meta)
+    async with asyncio.timeout(60):
+        (answer,) = (await AsgiClient(app).post(call, **modern_headers(call))).messages
+    found: dict[str, Any] = answer["result"]
+    return found
+
+
+async def test_a_round_ends_although_the_tool_has_reached_its_limit() -> None:
+    """Its question is open, and the handler waits for it while it unwinds: nothing else would ever wake it."""
+    app, expired = MCPApp(), asyncio.Event()
+
+    async def wait_for_the_limit() -> int:
+        await expired.wait()
+        return 1
+
+    @app.tool(timeout=SOON)
+    async def work(ctx: Context) -> None:
+        side_effect = asyncio.create_task(ctx.once("order", wait_for_the_limit))
+        question = asyncio.create_task(ctx.elicit("Sure?", bool))
+        try:
+            await asyncio.wait({question, side_effect})
+        finally:
+            expired.set()
+            await asyncio.wait({question, side_effect})
+
+    assert (await ask_stateless(app, "work"))["resultType"] == "input_required"
+    assert app.endpoint.services.request_limit.count == 0
+
+
+async def test_a_tool_may_ask_after_its_limit() -> None:
+    app = MCPApp()
+
+    @app.tool(timeout=SOON)
+    async def work(ctx: Context) -> str:
+        try:
+            return await for_ever()
+        except asyncio.CancelledError:
+            return str((await ctx.elicit("Go on?", bool)).action)
+
+    assert (await ask_stateless(app, "work"))["resultType"] == "input_required"
+
+
+async def test_middleware_may_ask_after_the_limit_of_a_tool() -> None:
+    contexts: list[Context] = []
+    actions: list[str] = []
+
+    async def ask_again(request: Request, call_next: Any) -> Any:
+        outcome = await call_next(request)
+        if request.method == "tools/call":
+            actions.append((await contexts[0].elicit("Again?", bool)).action)
+        return outcome
+
+    app = MCPApp(middleware=[ask_again])
+
+    @app.tool(timeout=SOON)
+    async def work(ctx: Context) -> str:
+        contexts.append(ctx)
+        return await for_ever()
+
+    async with connect(app, era="session", answers=[accept({"value": True})]) as client:
+        assert (await client.call_tool("work", {})).is_error
+    assert actions == ["accept"]
+
+
+@pytest.mark.parametrize("transport", ["memory", "http"])
+async def test_a_call_that_ended_was_not_given_up(transport: Any) -> None:
+    """Work that outlives the call learns the same over every transport."""
+    app = MCPApp()
+    contexts: list[Context] = []
+
+    @app.tool
+    async def work(ctx: Context) -> str:
+        contexts.append(ctx)
+        await asyncio.sleep(SOON)
+        return "done"
+
+    async with connect(app, era="session", transport=transport) as client:
+        await client.call_tool("work", {})
+        assert [context.cancelled for context in contexts] == [False]

@@ -16,7 +16,7 @@ from enfilade.serving.dependencies import Overrides, open_dependencies
 from enfilade.serving.thread_pool import ThreadPool
 from enfilade.settings import Settings
 from support.rounds import Call, text_of, value
-from support.servers.calls_in_process import called, messages, result, text
+from support.servers.calls_in_process import called, entered_limits, expire, messages, result, text
 
 pytestmark = pytest.mark.anyio
 
@@ -330,7 +330,7 @@ async def test_each_round_of_questions_makes_its_own() -> None:
     async def ask(it: Annotated[str, Depends(trace.async_generator)], ctx: Context) -> str:
         return f"{it} {(await ctx.elicit('value?', str)).data}"
 
-    assert text_of(await Call(app, "ask").play(lambda *_: value("x"))) == "async generator x"
+    assert text_of(await Call(app, "ask").answer_all(lambda *_: value("x"))) == "async generator x"
     opened, closed = "async generator opened", "async generator closed"
     assert trace == [opened, "async generator saw CancelledError", closed, opened, closed]
 
@@ -635,9 +635,12 @@ async def test_clean_up_waits_for_a_plain_tool_that_was_cancelled(cancellations:
     assert events == ["the tool returned", "closed"]
 
 
-async def test_a_call_past_its_time_limit_is_answered_while_its_tool_goes_on() -> None:
+async def test_a_call_past_its_time_limit_is_answered_while_its_tool_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """However long that takes, and although what it uses can only be closed then."""
-    go_on, closed = threading.Event(), threading.Event()
+    entered, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+    limits = entered_limits(monkeypatch)
 
     def session() -> Iterator[str]:
         yield "open"
@@ -650,14 +653,17 @@ async def test_a_call_past_its_time_limit_is_answered_while_its_tool_goes_on() -
 
     app = MCPApp()
 
-    @app.tool(timeout=0.05)
+    @app.tool(timeout=1000)
     def work(it: Annotated[str, Depends(always)], also: Annotated[str, Depends(session)]) -> str:
+        entered.set()
         go_on.wait(30)
         return it
 
     async with connect(app) as client:
-        found = await client.call_tool("work", {})
-        assert "took longer than" in text_in(found)
+        calling = asyncio.create_task(client.call_tool("work", {}))
+        assert await asyncio.to_thread(entered.wait, 30)
+        expire(limits[0])
+        assert "took longer than" in text_in(await calling)
         assert not closed.is_set()
         go_on.set()
         assert await asyncio.to_thread(closed.wait, 30)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from enfilade import Context, MCPApp, Request, ResourceError, ResourceNotFound, ToolError
-from enfilade.serving.client_requests.errors import MissingCapabilityError
+from enfilade.serving.channel import MissingCapabilityError
 from enfilade.serving.dispatcher import MethodHandler
 from enfilade.wire.content import TextContent
 from enfilade.wire.jsonrpc import RpcError
@@ -23,7 +23,7 @@ def app_with(*middleware: Any) -> AsgiClient:
 
     @app.tool
     async def leaf(ctx: Context) -> str:
-        return str(ctx.state.get("note", "nothing"))
+        return str(ctx.request_data.get("note", "nothing"))
 
     @app.tool
     async def branch(ctx: Context) -> str:
@@ -104,7 +104,7 @@ async def test_it_may_change_the_result() -> None:
 
 
 class TestFailures:
-    """D28, S50, R-719: whatever fails, the caller gets an answer, and learns nothing of the inside."""
+    """D28, R-719: whatever fails, the caller gets an answer, and learns nothing of the inside."""
 
     @pytest.mark.parametrize("where", ["before", "after"])
     async def test_a_failure_is_an_error_under_an_id_of_the_log(

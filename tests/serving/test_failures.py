@@ -3,6 +3,7 @@
 import asyncio
 import io
 import logging
+import pickle
 import re
 import signal
 import threading
@@ -16,11 +17,12 @@ from enfilade.primitives.errors import (
     EnfiladeError,
     PromptError,
     ResourceError,
+    ResourceNotFound,
     ReturnedValueError,
     ToolError,
 )
 from enfilade.serving import failures
-from enfilade.serving.client_requests.errors import MissingCapabilityError
+from enfilade.serving.channel import MissingCapabilityError
 from enfilade.serving.failures import LimitedLog, ends_more, log_safely, masked, single_error
 from enfilade.state.store import StoreError
 from support.servers.raising_server import BrokenHandler
@@ -106,6 +108,18 @@ def test_the_closing_of_a_coroutine_is_no_failure() -> None:
 
     asyncio.run(begin())
     assert seen == [True]
+
+
+class TestTexts:
+    @pytest.mark.parametrize("kind", [EnfiladeError, ToolError, ResourceError, ResourceNotFound, PromptError])
+    def test_several_parts_are_one_text(self, kind: type[EnfiladeError]) -> None:
+        error = kind("No city", 5, ["a"], meta={"seen": True})
+        assert str(error) == error.message == "No city 5 ['a']"
+        assert error.meta == {"seen": True}
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+    def test_one_part_stays_as_it_is(self) -> None:
+        assert ToolError("a").args == ("a",)
 
 
 class TestGroups:

@@ -1,4 +1,4 @@
-"""Behind the doorway no code asks which revision it serves: tables of `wire` and the request's asker decide."""
+"""Behind the transports no code asks for the revision: tables of `wire` and the request's asker decide."""
 
 import ast
 from collections.abc import Iterator

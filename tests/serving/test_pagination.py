@@ -53,6 +53,8 @@ async def pages(app: MCPApp, method: str) -> list[dict[str, Any]]:
 async def test_every_entry_once_and_in_order(
     monkeypatch: pytest.MonkeyPatch, method: str, member: str, middleware: bool
 ) -> None:
+    """R-2A1: on every page the same hints for caching."""
+
     async def pass_on(request: Any, call_next: Any) -> Any:
         return await call_next(request)
 

@@ -10,7 +10,7 @@ from enfilade.state.memory import MemoryKeys
 from enfilade.state.store import ENDED, StoreError
 from enfilade.timings import Timings
 from support.cluster.in_process_workers import ClusterClient, InProcessCluster, SharedMemory, running_cluster
-from support.stores.opened import until
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -250,7 +250,7 @@ async def test_an_outage_within_is_made_up_for(
 
         monkeypatch.setattr(store.keys, "swap", fail_twice)
         store.bus.say_so()
-        await until(lambda: store.keys._value(session_key) == ENDED)  # type: ignore[attr-defined]
+        await until(lambda: store.keys.value_of(session_key) == ENDED)  # type: ignore[attr-defined]
         assert failures == []
 
 

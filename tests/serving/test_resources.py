@@ -12,6 +12,7 @@ from mcp.shared.exceptions import MCPError
 
 from enfilade import Context, Depends, MCPApp, PromptError, Request, ResourceError, ToolError, connect
 from enfilade.wire.content import TextResourceContents
+from enfilade.wire.jsonrpc import METHOD_NOT_FOUND
 from enfilade.wire.revisions import HANDSHAKE
 from support.harness import McpClient, Outcome, Stdio
 from support.http_client.asgi_calls import AsgiClient
@@ -215,10 +216,13 @@ def test_handlers_use_what_the_server_has(resource_client: McpClient) -> None:
 
 
 def test_subscribing_is_offered(resource_client: McpClient) -> None:
-    """R-213: what is advertised has a handler."""
-    if not resource_client.stateless:
-        assert resource_client.ask("resources/subscribe", {"uri": "library://rules"}).result == {}
-        assert resource_client.ask("resources/unsubscribe", {"uri": "library://rules"}).result == {}
+    """R-213: what is advertised has a handler; statelessly `subscriptions/listen` takes its place."""
+    for method in ("resources/subscribe", "resources/unsubscribe"):
+        outcome = resource_client.ask(method, {"uri": "library://rules"})
+        if resource_client.stateless:
+            assert outcome.error["code"] == METHOD_NOT_FOUND
+        else:
+            assert outcome.result == {}
 
 
 @pytest.mark.parametrize("era", ["session", "stateless"])

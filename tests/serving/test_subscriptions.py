@@ -3,13 +3,17 @@
 import asyncio
 import gc
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 from enfilade import MCPApp
-from enfilade.primitives.uri.uris import MAX_URI_LENGTH
+from enfilade.primitives.access import Access
+from enfilade.primitives.uris import MAX_URI_LENGTH
+from enfilade.serving.cluster import WorkerChannel
 from enfilade.serving.subscriptions import (
+    MOST_MERGED,
     MOST_WATCHED,
     PROMPTS,
     RESOURCES,
@@ -17,7 +21,8 @@ from enfilade.serving.subscriptions import (
     Change,
     Changes,
     Listener,
-    Subscriptions,
+    PendingChanges,
+    _honoured,
     notification_of,
     unwatch,
     updated,
@@ -31,16 +36,18 @@ from enfilade.wire.lifecycle import (
     ServerCapabilities,
     ToolsCapability,
 )
+from enfilade.wire.notifications import SubscriptionFilter
 from enfilade.wire.revisions import HANDSHAKE, STATELESS
-from enfilade.wire.subscriptions import SubscriptionFilter
+from support.cluster.in_process_workers import SharedMemory
 from support.exchanges import SentRequests, parsed
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
 A, B = updated("note://a"), updated("note://b")
 
 
-class Ear:
+class RecordingListener:
     """A listener that writes down what it is told, and is told that there is room or none."""
 
     def __init__(self, changes: Changes, wants: Iterable[Change] | None = None, of: object = None) -> None:
@@ -61,41 +68,35 @@ class Ear:
         return self.room
 
 
-async def until(look: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not look():
-            await asyncio.sleep(0.001)
-
-
-async def told(*ears: Ear) -> None:
-    """Return when everything announced so far has been told: the fence comes last."""
+async def delivered(*listeners: RecordingListener) -> None:
+    """Return when everything announced so far has been delivered: the fence comes last."""
     fence = Change("fence")
-    for ear in ears:
-        if ear.wanted is not None:
-            ear.wanted.add(fence)
-        ear.listener.offer(fence)
-    await until(lambda: all(ear.heard[-1:] == [fence] for ear in ears))
-    for ear in ears:
-        ear.heard.pop()
+    for recorder in listeners:
+        if recorder.wanted is not None:
+            recorder.wanted.add(fence)
+        recorder.listener.offer(fence)
+    await until(lambda: all(recorder.heard[-1:] == [fence] for recorder in listeners))
+    for recorder in listeners:
+        recorder.heard.pop()
 
 
 async def test_what_comes_together_is_told_once_and_in_order() -> None:
     """S7: a hundred changes of one list are one notification."""
     changes = Changes()
-    ear = Ear(changes)
+    recorder = RecordingListener(changes)
     for _ in range(100):
         for change in (PROMPTS, A, TOOLS, B, A):
             changes.announce(change)
-    await told(ear)
-    assert ear.heard == [PROMPTS, A, TOOLS, B]
+    await delivered(recorder)
+    assert recorder.heard == [PROMPTS, A, TOOLS, B]
     changes.announce(TOOLS)
-    await told(ear)
-    assert ear.heard == [PROMPTS, A, TOOLS, B, TOOLS], "and what comes later is told again"
+    await delivered(recorder)
+    assert recorder.heard == [PROMPTS, A, TOOLS, B, TOOLS], "and what comes later is told again"
 
 
 async def test_a_burst_costs_the_event_loop_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     changes = Changes()
-    ear = Ear(changes, [TOOLS])
+    recorder = RecordingListener(changes, [TOOLS])
     loop, calls = asyncio.get_running_loop(), []
     threadsafe = loop.call_soon_threadsafe
     monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *call: calls.append(call) or threadsafe(*call))
@@ -104,37 +105,37 @@ async def test_a_burst_costs_the_event_loop_one_call(monkeypatch: pytest.MonkeyP
         changes.announce(PROMPTS)
     assert len(calls) == 1
     monkeypatch.undo()
-    await told(ear)
-    assert ear.heard == [TOOLS]
+    await delivered(recorder)
+    assert recorder.heard == [TOOLS]
 
 
 async def test_each_hears_what_it_wants() -> None:
     """R-2C4: and no more than that."""
     changes = Changes()
     wishes: list[list[Change]] = [[TOOLS], [PROMPTS, B], [], [A, RESOURCES]]
-    ears = [Ear(changes, wanted) for wanted in wishes]
+    listeners = [RecordingListener(changes, wanted) for wanted in wishes]
     for change in (TOOLS, PROMPTS, RESOURCES, A, B):
         changes.announce(change)
-    await told(*ears)
-    assert [ear.heard for ear in ears] == [[TOOLS], [PROMPTS, B], [], [RESOURCES, A]]
+    await delivered(*listeners)
+    assert [recorder.heard for recorder in listeners] == [[TOOLS], [PROMPTS, B], [], [RESOURCES, A]]
 
 
 async def test_a_wish_that_was_withdrawn_meanwhile() -> None:
     """R-368: nothing is told after `resources/unsubscribe` was answered."""
     changes = Changes()
-    ear = Ear(changes, [A, B])
+    recorder = RecordingListener(changes, [A, B])
     changes.announce(A)
     changes.announce(B)
-    assert ear.wanted is not None
-    ear.wanted.discard(A)
-    await told(ear)
-    assert ear.heard == [B]
+    assert recorder.wanted is not None
+    recorder.wanted.discard(A)
+    await delivered(recorder)
+    assert recorder.heard == [B]
 
 
 async def test_from_any_thread() -> None:
     """R-369: each thread's last change is told, whatever the others do at that moment."""
     changes = Changes()
-    ear = Ear(changes)
+    recorder = RecordingListener(changes)
     barrier = threading.Barrier(8)
 
     def announce(number: int) -> None:
@@ -147,34 +148,34 @@ async def test_from_any_thread() -> None:
     for thread in threads:
         thread.start()
     await asyncio.to_thread(lambda: [thread.join() for thread in threads])
-    await told(ear)
-    assert {change.uri for change in ear.heard} == {None, *(f"note://{number}" for number in range(8))}
-    assert len(ear.heard) < 1600
+    await delivered(recorder)
+    assert {change.uri for change in recorder.heard} == {None, *(f"note://{number}" for number in range(8))}
+    assert len(recorder.heard) < 1600
 
 
 async def test_what_finds_no_room_is_told_later() -> None:
     """A slow reader of a session loses no change: they are few, as equal ones are told once."""
     changes = Changes()
-    ear = Ear(changes)
-    ear.room = False
+    recorder = RecordingListener(changes)
+    recorder.room = False
     for _ in range(5):
         changes.announce(TOOLS)
         changes.announce(A)
         await asyncio.sleep(0.003)
-    ear.room = True
-    await until(lambda: len(ear.heard) >= 2)
-    assert ear.heard == [TOOLS, A]
+    recorder.room = True
+    await until(lambda: len(recorder.heard) >= 2)
+    assert recorder.heard == [TOOLS, A]
 
 
 class TestEnd:
     async def test_nothing_is_told_after_it(self) -> None:
         changes = Changes()
-        ear, other = Ear(changes), Ear(changes)
+        recorder, other = RecordingListener(changes), RecordingListener(changes)
         changes.announce(TOOLS)
-        changes.detach(ear.listener)
+        changes.detach(recorder.listener)
         changes.announce(PROMPTS)
-        await told(other)
-        assert (ear.heard, other.heard, len(changes)) == ([], [TOOLS, PROMPTS], 1)
+        await delivered(other)
+        assert (recorder.heard, other.heard, len(changes)) == ([], [TOOLS, PROMPTS], 1)
 
     async def test_in_the_middle_of_telling(self) -> None:
         """R-2C9: a backlog that is full ends a listen, whatever else there was to tell."""
@@ -199,17 +200,21 @@ class TestEnd:
         """R-2C7."""
         changes = Changes()
         mine, yours = object(), object()
-        ears = [Ear(changes, of=mine), Ear(changes, of=yours), Ear(changes, of=mine)]
+        listeners = [
+            RecordingListener(changes, of=mine),
+            RecordingListener(changes, of=yours),
+            RecordingListener(changes, of=mine),
+        ]
         changes.end(mine)
-        await ears[2].listener.ended
-        assert [ear.listener.ended.done() for ear in ears] == [True, False, True]
+        await listeners[2].listener.ended
+        assert [recorder.listener.ended.done() for recorder in listeners] == [True, False, True]
         changes.end()
-        await ears[1].listener.ended
+        await listeners[1].listener.ended
 
     async def test_a_limit(self) -> None:
         """R-2C9: whoever comes too late is refused, and let in when another has gone."""
         changes = Changes(limit=2)
-        first, _ = Ear(changes), Ear(changes)
+        first, _ = RecordingListener(changes), RecordingListener(changes)
         late = Listener(lambda change: True, lambda change: True)
         assert not changes.attach(late)
         changes.detach(first.listener)
@@ -217,9 +222,9 @@ class TestEnd:
 
     async def test_detaching_twice_or_a_stranger_is_fine(self) -> None:
         changes = Changes()
-        ear = Ear(changes)
+        recorder = RecordingListener(changes)
         stranger = Listener(lambda change: True, lambda change: True)
-        for listener in (ear.listener, ear.listener, stranger):
+        for listener in (recorder.listener, recorder.listener, stranger):
             changes.detach(listener)
         assert len(changes) == 0
 
@@ -228,13 +233,13 @@ def test_a_loop_that_is_gone_disturbs_nobody() -> None:
     """A server that was killed in a test or a notebook leaves its listeners behind; announcing must not fail."""
     changes = Changes()
 
-    async def listen() -> Ear:
-        return Ear(changes)
+    async def listen() -> RecordingListener:
+        return RecordingListener(changes)
 
-    ear = asyncio.run(listen())
+    recorder = asyncio.run(listen())
     changes.announce(TOOLS)
     changes.end()
-    assert ear.heard == []
+    assert recorder.heard == []
 
 
 async def test_a_server_that_nobody_listens_to_keeps_nothing() -> None:
@@ -355,4 +360,71 @@ def test_a_wish_is_narrowed_to_what_is_advertised(
     offered: ServerCapabilities, wanted: SubscriptionFilter, honoured: SubscriptionFilter
 ) -> None:
     """R-2C2, R-2CB: never an error."""
-    assert Subscriptions(Changes(), lambda: offered)._honoured(wanted) == honoured
+    assert _honoured(wanted, offered) == honoured
+
+
+def scoped(name: str, *audience: Access) -> Change:
+    return TOOLS.about((name,), audience)
+
+
+def merged(*changes: Change) -> list[Change]:
+    pending = PendingChanges()
+    for change in changes:
+        pending.add(change)
+    return pending.take()
+
+
+class TestMerging:
+    """R-2CB: what is about items of one list is one change, and none of them is lost."""
+
+    def test_items_of_one_list_are_one_change_for_those_who_see_one_of_them(self) -> None:
+        first, second, same = (Access(("a",)), Access(("b",)), Access(("a",)))
+        changes = [scoped("x", first), updated("a://b"), scoped("y", second, first), scoped("x", same)]
+        both, resource = merged(*changes)
+        assert (both.method, both.names, resource) == (TOOLS.method, ("x", "y"), updated("a://b"))
+        assert [access.scopes for access in both.audience] == [("a",), ("b",)]
+
+    def test_a_change_for_everybody_includes_those_of_items(self) -> None:
+        one, other = scoped("x", Access(("a",))), PROMPTS.about(("p",), (Access(("a",)),))
+        assert merged(one, other, TOOLS, one) == [other, TOOLS]
+
+    def test_many_items_are_several_changes(self) -> None:
+        access = Access(("a",))
+        changes = merged(*(scoped(f"t{number}", access) for number in range(2 * MOST_MERGED + 1)))
+        assert [len(change.names or ()) for change in changes] == [MOST_MERGED, MOST_MERGED, 1]
+        changes = merged(*(scoped("t", Access((f"s{number}",))) for number in range(MOST_MERGED + 1)))
+        assert [len(change.audience) for change in changes] == [MOST_MERGED, 1]
+
+    def test_what_found_no_room_comes_before_what_came_meanwhile(self) -> None:
+        pending = PendingChanges()
+        pending.add(TOOLS)
+        pending.add(scoped("x", Access(("a",))))
+        pending.put_back([PROMPTS])
+        assert bool(pending) is True
+        assert pending.take() == [PROMPTS, TOOLS]
+        assert bool(pending) is False
+
+    async def test_other_workers_get_one_message_for_one_tool(self) -> None:
+        """A tool that is replaced again and again, each time with an audience of its own."""
+        store, app = SharedMemory(), MCPApp("one")
+        channel = WorkerChannel(store)
+        await channel.start()
+        heard: list[Any] = []
+        other = WorkerChannel(store)
+        other.on("change", heard.append)
+        await other.start()
+        app.changes.share(channel)
+
+        def tool() -> str:
+            """Return a text."""
+            return "text"
+
+        for _ in range(MOST_MERGED // 2):
+            app.add_tool(tool, name="replaced", requires_scopes=["a"])
+            app.remove_tool("replaced")
+        app.changes.announce(updated("note://fence"))
+        await until(lambda: any(body[1] for body in heard))
+        assert heard == [
+            [TOOLS.method, None, ["replaced"]],
+            ["notifications/resources/updated", "note://fence"],
+        ]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from enfilade import MCPApp
+from enfilade import MCPApp, launch
 from enfilade.startup import gc_pause
 
 
@@ -54,12 +54,12 @@ def test_run_leaves_it_as_it_was(fails: bool, monkeypatch: pytest.MonkeyPatch) -
     app = MCPApp()
     seen: list[int] = []
 
-    def serve(*_: object) -> None:
+    def serve(*_: object, **__: object) -> None:
         seen.append(gc.get_threshold()[0])
         if fails:
             raise OSError
 
-    monkeypatch.setattr(app, "_run_http", serve)
+    monkeypatch.setattr(launch, "launch", serve)
     try:
         app.run("http")
     except OSError:

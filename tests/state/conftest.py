@@ -8,7 +8,7 @@ import pytest
 
 from enfilade.state.open import open_store
 from enfilade.state.store import LogLimits, Store
-from support.stores.kinds import Open
+from support.stores.kinds import MemoryClock, Open
 from support.stores.valkey_server import Valkey
 
 _numbers = itertools.count(1)
@@ -35,6 +35,17 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'state.db'}"
     return str(request.getfixturevalue("valkey_url"))
+
+
+@pytest.fixture
+async def store(store_url: str, opened: Open) -> Store:
+    """A store of each kind in turn, started."""
+    return await opened(store_url)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> MemoryClock:
+    return MemoryClock(monkeypatch)
 
 
 @pytest.fixture

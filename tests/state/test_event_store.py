@@ -322,16 +322,14 @@ def test_it_is_offered_to_authors() -> None:
     assert (enfilade.EventStore, enfilade.EventMessage) == (EventStore, EventMessage)
 
 
-async def test_a_crew_of_one_store(tmp_path: Path) -> None:
+async def test_workers_that_share_a_store_object(tmp_path: Path) -> None:
     """A store object that two workers share, as one of a database would be."""
     url = f"sqlite:///{tmp_path / 'state.db'}"
     store = Plain()
     cluster: InProcessCluster
     async with running_cluster([url, url], event_store=store) as cluster:
         client = await cluster.client()
-        call = client.call("say", name="a", count=2, hold=1)
-        await call.wait_for(1)
-        await call.cut()
+        call = await client.call_and_cut()
         again = await client.resume(call.ids[0], 1)
         await cluster.lose(0)
         await again.finish()

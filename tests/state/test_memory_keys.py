@@ -1,28 +1,13 @@
 """Keys in this process: each until its end, and never more than there is room for."""
 
-from types import SimpleNamespace
-
 import pytest
 
-from enfilade.state import memory
 from enfilade.state.memory import EndedIds, MemoryKeys, MemoryStore
 from enfilade.state.open import open_store
 from enfilade.state.store import ENDED, StoreError
+from support.stores.kinds import MemoryClock
 
 pytestmark = pytest.mark.anyio
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(memory, "time", SimpleNamespace(monotonic=lambda: self.now))
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
 
 
 async def test_put_get_delete() -> None:
@@ -36,7 +21,7 @@ async def test_put_get_delete() -> None:
     assert await keys.get("a") is None
 
 
-async def test_each_ends_when_it_was_said(clock: Clock) -> None:
+async def test_each_ends_when_it_was_said(clock: MemoryClock) -> None:
     keys = MemoryKeys()
     await keys.put("short", b"", 10)
     await keys.put("long", b"", 20)
@@ -48,7 +33,7 @@ async def test_each_ends_when_it_was_said(clock: Clock) -> None:
     assert await keys.get("long") == b"", "a put begins anew"
 
 
-async def test_what_has_ended_is_swept_away_unasked(clock: Clock) -> None:
+async def test_what_has_ended_is_swept_away_unasked(clock: MemoryClock) -> None:
     """D12: nobody need ask for a key for it to go."""
     keys = MemoryKeys()
     for number in range(1000):
@@ -59,7 +44,7 @@ async def test_what_has_ended_is_swept_away_unasked(clock: Clock) -> None:
     assert len(keys) < 700
 
 
-async def test_there_is_a_limit(clock: Clock) -> None:
+async def test_there_is_a_limit(clock: MemoryClock) -> None:
     """R-714: what is there stays, and can be changed; what is new has to wait until something expires."""
     keys = MemoryKeys(capacity=10)
     for number in range(10):
@@ -79,7 +64,7 @@ async def test_there_is_a_limit(clock: Clock) -> None:
     assert await keys.get("new") is None
 
 
-async def test_what_has_expired_makes_room_at_once_wherever_it_is(clock: Clock) -> None:
+async def test_what_has_expired_makes_room_at_once_wherever_it_is(clock: MemoryClock) -> None:
     keys = MemoryKeys(capacity=1000)
     for number in range(1000):
         await keys.put(str(number), b"", 10 if number == 997 else 1000)
@@ -119,7 +104,7 @@ class TestEnded:
 
     IDS = [f"{number:032x}" for number in range(100)]
 
-    async def test_as_any_value(self, clock: Clock) -> None:
+    async def test_as_any_value(self, clock: MemoryClock) -> None:
         keys = MemoryKeys()
         key = f"session:{self.IDS[10]}"
         assert await keys.swap(key, None, ENDED, 1000)
@@ -146,7 +131,7 @@ class TestEnded:
         assert await keys.get("session:lives") == b"debug"
         assert {await keys.get(f"session:{id}") for id in self.IDS} == {ENDED}
 
-    async def test_when_there_is_no_room_nothing_is_forgotten(self, clock: Clock) -> None:
+    async def test_when_there_is_no_room_nothing_is_forgotten(self, clock: MemoryClock) -> None:
         """One that has a key of its own can still be ended, and keeps it."""
         keys = MemoryKeys(capacity=1, most_ended=50)
         await keys.put("session:lives", b"debug", 1000)
@@ -163,7 +148,7 @@ class TestEnded:
         assert len(keys) <= 2
 
     @pytest.mark.parametrize("ttl", [0.5, 3.0, 100.0, 43200.0])
-    def test_how_long(self, clock: Clock, ttl: float) -> None:
+    def test_how_long(self, clock: MemoryClock, ttl: float) -> None:
         """Not shorter than was said, and a second or an eighth of it longer at most; the sets are few."""
         ids = EndedIds(1000)
         for number in range(400):
@@ -183,7 +168,7 @@ def test_it_is_the_default_store() -> None:
     assert isinstance(open_store("memory://"), MemoryStore)
 
 
-async def test_what_is_for_ever_is_not_among_the_oldest(clock: Clock) -> None:
+async def test_what_is_for_ever_is_not_among_the_oldest(clock: MemoryClock) -> None:
     keys = MemoryKeys(capacity=3)
     await keys.put("for ever", b"here", None)
     for number in range(3):

@@ -1,27 +1,12 @@
 """The log in this process: never more than there is room for, and nothing kept beyond its time."""
 
-from types import SimpleNamespace
-
 import pytest
 
-from enfilade.state import memory
 from enfilade.state.memory import MemoryLog
 from enfilade.state.store import LogLimits, StoreError
+from support.stores.kinds import MemoryClock
 
 pytestmark = pytest.mark.anyio
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(memory, "time", SimpleNamespace(monotonic=lambda: self.now))
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
 
 
 async def written(log: MemoryLog, stream: str, entries: int, size: int) -> None:
@@ -30,7 +15,7 @@ async def written(log: MemoryLog, stream: str, entries: int, size: int) -> None:
         await log.append(stream, [(position, bytes(size))])
 
 
-async def test_what_has_expired_goes_when_another_is_written_to(clock: Clock) -> None:
+async def test_what_has_expired_goes_when_another_is_written_to(clock: MemoryClock) -> None:
     log = MemoryLog(LogLimits(age=100))
     for number in range(50):
         await written(log, f"s {number}", 3, 1000)
@@ -98,7 +83,7 @@ async def test_an_entry_that_is_too_big_by_itself_is_kept_alone() -> None:
     assert [position for position, _ in events.entries] == [3]
 
 
-async def test_an_empty_log_has_no_size(clock: Clock) -> None:
+async def test_an_empty_log_has_no_size(clock: MemoryClock) -> None:
     log = MemoryLog(LogLimits(entries=10, age=100, size=20_000))
     for number in range(30):
         await written(log, f"s {number}", 25, 100)

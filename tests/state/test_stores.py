@@ -6,16 +6,12 @@ import itertools
 import pytest
 
 from enfilade.state.store import Store, StoreError, StreamSlice
-from support.stores.kinds import Open, all_entries, numbered_entries, until
+from support.stores.kinds import Open, all_entries, numbered_entries
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture
-async def store(store_url: str, opened: Open) -> Store:
-    return await opened(store_url)
 
 
 # -- keys ------------------------------------------------------------------------------------------------------
@@ -52,7 +48,7 @@ async def test_a_key_is_gone_when_its_time_is_over(store: Store) -> None:
     async def is_gone() -> bool:
         return await store.keys.get("short") is None
 
-    await until(is_gone, patience=5)
+    await until(is_gone)
     assert [await store.keys.get(key) for key in ("long", "for ever", "prolonged")] == [b"2", b"3", b"4"]
     assert await store.keys.swap("short", None, b"new", 1000), "what is over is not there"
 

@@ -11,16 +11,12 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from enfilade.state.open import open_store
 from enfilade.state.store import Store, StoreError, StreamSlice
-from support.stores.kinds import Inbox, Open, all_entries, numbered_entries, until
+from support.stores.kinds import Inbox, Open, all_entries, numbered_entries
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture
-async def store(store_url: str, opened: Open) -> Store:
-    return await opened(store_url)
 
 
 # -- bus -------------------------------------------------------------------------------------------------------

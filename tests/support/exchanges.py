@@ -169,6 +169,43 @@ def messages_of(content_type: str, body: bytes) -> list[Message]:
     return found if isinstance(found, list) else [found]
 
 
+def member_of(response: Message | None, name: str) -> dict[str, Any]:
+    """Return the `result` or the `error` of a response, which has to have it."""
+    assert response is not None, "no response came"
+    assert name in response, response
+    member: dict[str, Any] = response[name]
+    return member
+
+
+class HttpReply:
+    """A whole HTTP response, and the messages in its body."""
+
+    status: int
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header."""
+        raise NotImplementedError
+
+    @property
+    def messages(self) -> list[Message]:
+        return messages_of(self.header("content-type") or "", self.body)
+
+    @property
+    def response(self) -> Message:
+        """The one JSON-RPC response."""
+        (response,) = [message for message in self.messages if "method" not in message]
+        return response
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return member_of(self.response, "result")
+
+    @property
+    def error(self) -> dict[str, Any]:
+        return member_of(self.response, "error")
+
+
 def event_data(lines: Iterable[str]) -> Iterable[str]:
     """Yield the data of each server-sent event, as an EventSource reads it; comments and events without data are
     skipped."""

@@ -9,7 +9,6 @@ import asyncio
 import socket
 import sys
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,9 +19,10 @@ from typing import Any, Self, TypeVar
 import uvicorn
 
 from enfilade.wire.revisions import LATEST_HANDSHAKE, LATEST_STATELESS
-from support.exchanges import Message
+from support.exchanges import Message, member_of
 from support.http_client.connection import HeaderValue, Http, HttpSession, PendingReply
 from support.stdio_client.connection import Stdio
+from support.waiting import eventually
 
 __all__ = [
     "CLIENT_KINDS",
@@ -37,19 +37,11 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Params = dict[str, Any] | None
 
 PROBE_SERVER = Path(__file__).parent / "servers/probe_server.py"
 
 CLIENT_KINDS = ("http-session", "http-stateless", "stdio-session", "stdio-stateless")
-
-
-def eventually(look: Callable[[], T], what: str = "it did not happen", timeout: float = 30.0) -> T:
-    """Return what `look` returns as soon as that is true."""
-    deadline = time.monotonic() + timeout
-    while not (found := look()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
-    return found
 
 
 class Serving:
@@ -106,17 +98,11 @@ class Outcome:
 
     @property
     def result(self) -> dict[str, Any]:
-        assert self.response is not None, "no response came"
-        assert "result" in self.response, self.response
-        result: dict[str, Any] = self.response["result"]
-        return result
+        return member_of(self.response, "result")
 
     @property
     def error(self) -> dict[str, Any]:
-        assert self.response is not None, "no response came"
-        assert "error" in self.response, self.response
-        error: dict[str, Any] = self.response["error"]
-        return error
+        return member_of(self.response, "error")
 
     @property
     def text(self) -> str:
@@ -138,7 +124,6 @@ class McpClient(ABC):
     def __init__(self) -> None:
         self._count = 0
 
-    @abstractmethod
     def start(
         self,
         method: str,
@@ -148,6 +133,10 @@ class McpClient(ABC):
         meta: dict[str, Any] | None = None,
     ) -> Callable[[], Outcome]:
         """Send a request; what is returned waits for its outcome."""
+        return self._send_request(method, params, self.next_id() if id is None else id, meta)
+
+    @abstractmethod
+    def _send_request(self, method: str, params: Params, id: Any, meta: Params) -> Callable[[], Outcome]: ...
 
     @abstractmethod
     def raw(self, body: bytes, *, method: str | None = None, name: str | None = None) -> Message:
@@ -158,19 +147,22 @@ class McpClient(ABC):
             name: for the header `Mcp-Name`.
         """
 
-    @abstractmethod
-    def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
+    def notify(self, method: str, params: Params = None) -> None:
         """Send a notification."""
+        self._send_notification(
+            {"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params})}
+        )
+
+    @abstractmethod
+    def _send_notification(self, message: Message) -> None: ...
 
     def ask(self, method: str, params: dict[str, Any] | None = None, **more: Any) -> Outcome:
         """Send a request and wait for its outcome."""
         return self.start(method, params, **more)()
 
-    def call(
-        self, tool: str, /, *, id: Any = None, meta: dict[str, Any] | None = None, **arguments: Any
-    ) -> Outcome:
-        """Call a tool and wait for the outcome."""
-        return self.starts(tool, id=id, meta=meta, **arguments)()
+    def call(self, tool: str, /, **more: Any) -> Outcome:
+        """Call a tool, as `starts` does, and wait for the outcome."""
+        return self.starts(tool, **more)()
 
     def starts(
         self, tool: str, /, *, id: Any = None, meta: dict[str, Any] | None = None, **arguments: Any
@@ -201,15 +193,7 @@ class HttpMcpClient(McpClient):
         self.stateless = session is None
         self.revision = LATEST_STATELESS if session is None else session.revision
 
-    def start(
-        self,
-        method: str,
-        params: dict[str, Any] | None = None,
-        *,
-        id: Any = None,
-        meta: dict[str, Any] | None = None,
-    ) -> Callable[[], Outcome]:
-        id = self.next_id() if id is None else id
+    def _send_request(self, method: str, params: Params, id: Any, meta: Params) -> Callable[[], Outcome]:
         if self.session is None:
             waiting = self.http.start_modern(method, params, id=id, meta=meta)
         else:
@@ -232,8 +216,7 @@ class HttpMcpClient(McpClient):
         (message,) = self.http.post(body, **headers).messages
         return message
 
-    def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
-        message = {"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params})}
+    def _send_notification(self, message: Message) -> None:
         if self.session is None:
             reply = self.http.post(message, mcp_protocol_version=LATEST_STATELESS)
         else:
@@ -249,15 +232,7 @@ class StdioMcpClient(McpClient):
         self.stdio, self.stateless = stdio, stateless
         self.revision = LATEST_STATELESS if stateless else LATEST_HANDSHAKE
 
-    def start(
-        self,
-        method: str,
-        params: dict[str, Any] | None = None,
-        *,
-        id: Any = None,
-        meta: dict[str, Any] | None = None,
-    ) -> Callable[[], Outcome]:
-        id = self.next_id() if id is None else id
+    def _send_request(self, method: str, params: Params, id: Any, meta: Params) -> Callable[[], Outcome]:
         self.stdio.request(method, params, id=id, meta=meta, claim=self.revision if self.stateless else None)
         return lambda: Outcome(self.stdio.answer(id), self.stdio.take_notifications())
 
@@ -265,8 +240,8 @@ class StdioMcpClient(McpClient):
         self.stdio.send(body)
         return self.stdio.read()
 
-    def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
-        self.stdio.send({"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params})})
+    def _send_notification(self, message: Message) -> None:
+        self.stdio.send(message)
 
 
 @contextmanager

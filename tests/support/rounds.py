@@ -10,7 +10,11 @@ from enfilade import MCPApp
 from support.http_client.asgi_calls import AsgiClient, AsgiReply
 from support.http_client.connection import HeaderValue, modern_headers, request_of, stateless_meta
 
-EVERYTHING = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}, "context": {}}, "roots": {}}
+EVERYTHING: dict[str, Any] = {
+    "elicitation": {"form": {}, "url": {}},
+    "sampling": {"tools": {}, "context": {}},
+    "roots": {},
+}
 
 Responses = Mapping[str, Any]
 
@@ -94,7 +98,7 @@ class Call:
         asked: dict[str, Any] = self.rounds[-1].get("inputRequests", {})
         return asked
 
-    async def play(self, answer: Callable[[str, dict[str, Any]], Any], *, most: int = 20) -> AsgiReply:
+    async def answer_all(self, answer: Callable[[str, dict[str, Any]], Any], *, most: int = 20) -> AsgiReply:
         """Answer every question until there is a result.
 
         Args:

@@ -14,7 +14,8 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +23,8 @@ TOOLS = ROOT / ".tools"
 NODE_DRIVERS = ROOT / "tests" / "clients" / "node"
 PYTHON_V1 = TOOLS / "python-v1"
 PYTHON_V1_REQUIREMENTS = ["mcp>=1.30,<2"]
+AUTHLAB = TOOLS / "authlab"
+AUTHLAB_REQUIREMENTS = ["mcp-authlab==0.2.2"]
 OLDEST_NODE = 22
 REQUIRED = "ENFILADE_TOOLS"
 """Environment variable: when it is `required`, a missing tool fails the tests that it would otherwise skip."""
@@ -48,8 +51,17 @@ def node() -> str:
 
 def python_v1() -> str:
     """Return the interpreter of the environment that holds the official Python client 1.x."""
-    path = PYTHON_V1 / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    return str(_present(path, "The official Python client 1.x"))
+    return _interpreter(PYTHON_V1, "The official Python client 1.x")
+
+
+def authlab() -> list[str]:
+    """Return the command that starts `mcp-authlab`, which scans the authorization of a server."""
+    return [_interpreter(AUTHLAB, "mcp-authlab"), "-m", "mcp_authlab"]
+
+
+def _interpreter(environment: Path, what: str) -> str:
+    path = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    return str(_present(path, what))
 
 
 def node_package(name: str) -> Path:
@@ -65,6 +77,19 @@ def conformance() -> list[str]:
 def required() -> bool:
     """Say whether a missing tool is a failure (as in `make test`) or a reason to skip."""
     return os.environ.get(REQUIRED) == "required"
+
+
+@contextmanager
+def or_skip() -> Iterator[None]:
+    """Skip the test whose tools turn out to be missing, or fail it where tools are required."""
+    try:
+        yield
+    except ToolMissing as missing:
+        import pytest  # which installing does without
+
+        if required():
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
 
 
 def _present(path: Path, what: str) -> Path:
@@ -97,30 +122,54 @@ def _npm() -> list[str]:
     return [found]
 
 
-def _run(command: list[str], what: str) -> None:
-    """Run a command quietly; when it fails, say what it was for and what it printed."""
+def _run(command: list[str], what: str, folder: Path = TOOLS) -> None:
+    """Run a command quietly in a folder; when it fails, say what it was for and what it printed."""
     # npm starts `node` by name; let that be the Node we chose.
     path = os.pathsep.join([str(Path(node()).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=TOOLS, env={**os.environ, "PATH": path}
+        command, capture_output=True, text=True, check=False, cwd=folder, env={**os.environ, "PATH": path}
     )
     if done.returncode:
         raise ToolMissing(f"Installing {what} failed: {' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
 def install_node_packages() -> None:
-    """Install the packages of `tests/clients/node/package-lock.json` into `.tools/node_modules`."""
+    """Install the packages of `tests/clients/node/package-lock.json` into `.tools/node_modules`.
+
+    They are complete in their own folder before they take the place of the old ones, which tests may be using.
+    """
+    new, old = TOOLS / "node-new", TOOLS / "node-old"
+    for folder in (new, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    new.mkdir()
     for name in ("package.json", "package-lock.json"):
-        shutil.copy(NODE_DRIVERS / name, TOOLS / name)
-    _run([*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], "the Node packages")
+        shutil.copy(NODE_DRIVERS / name, new / name)
+    _run([*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], "the Node packages", new)
+    packages = TOOLS / "node_modules"
+    if packages.exists():
+        packages.rename(old)
+    (new / "node_modules").rename(packages)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(new / name, TOOLS / name)
+    for folder in (new, old):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def install_python_v1() -> None:
     """Make an environment with the official Python client 1.x: it cannot live beside 2.x."""
-    if PYTHON_V1.exists():
-        shutil.rmtree(PYTHON_V1)
-    venv.create(PYTHON_V1, with_pip=True)
-    _run([python_v1(), "-m", "pip", "install", "--quiet", *PYTHON_V1_REQUIREMENTS], "the Python client 1.x")
+    _make_environment(PYTHON_V1, PYTHON_V1_REQUIREMENTS, "the Python client 1.x")
+
+
+def install_authlab() -> None:
+    """Make an environment with `mcp-authlab`, a program of its own."""
+    _make_environment(AUTHLAB, AUTHLAB_REQUIREMENTS, "mcp-authlab")
+
+
+def _make_environment(folder: Path, requirements: list[str], what: str) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    venv.create(folder, with_pip=True)
+    _run([_interpreter(folder, what), "-m", "pip", "install", "--quiet", *requirements], what)
 
 
 def _node_fingerprint() -> str:
@@ -128,13 +177,14 @@ def _node_fingerprint() -> str:
     return hashlib.sha256(lock).hexdigest()
 
 
-def _python_v1_fingerprint() -> str:
-    return f"{sys.version_info[:2]} {PYTHON_V1_REQUIREMENTS}"
+def _environment_fingerprint(requirements: list[str]) -> str:
+    return f"{sys.version_info[:2]} {requirements}"
 
 
 TOOLBOX: dict[str, tuple[Callable[[], str], Callable[[], None]]] = {
     "node": (_node_fingerprint, install_node_packages),
-    "python-v1": (_python_v1_fingerprint, install_python_v1),
+    "python-v1": (lambda: _environment_fingerprint(PYTHON_V1_REQUIREMENTS), install_python_v1),
+    "authlab": (lambda: _environment_fingerprint(AUTHLAB_REQUIREMENTS), install_authlab),
 }
 """Name of the stamp → what the tool is made from, how to install it."""
 

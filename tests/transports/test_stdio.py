@@ -67,7 +67,7 @@ CONVERSATIONS: dict[str, list[Row]] = {
     "E-55": [(opening(), OK), (asked(), OK), (plain(), OK)],
     "E-56": [(plain(), Error(BAD_PARAMS)), (opening(), OK), (plain(), OK)],
     "E-56 ping is allowed before (R-304)": [(plain("ping"), OK), (opening(), OK)],
-    "E-57": [(b'{"jsonrpc"', Error(PARSE, None)), (b"\xff\xfe", Error(PARSE, None)), (opening(), OK)],
+    "E-57 S50": [(b'{"jsonrpc"', Error(PARSE, None)), (b"\xff\xfe", Error(PARSE, None)), (opening(), OK)],
     "E-58 before initialize": [([plain()], Error(INVALID, None)), (opening(), OK)],
     "E-58 2025-03-26": [(opening("2025-03-26"), OK), ([plain(id=5)], OK)],
     "E-58 2025-06-18": [(opening("2025-06-18"), OK), ([plain()], Error(INVALID, None))],

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Never, TypeVar
 
 import attrs
 import msgspec
@@ -13,8 +13,8 @@ from typing_extensions import TypedDict
 
 from enfilade import AnswerError, Choices, ToolError
 from enfilade.primitives.questions.form import Form
-from enfilade.primitives.questions.question import decoded, elicited
-from enfilade.wire.elicitation import ElicitRequestFormParams
+from enfilade.primitives.questions.question import decoded, elicitation, elicited
+from enfilade.wire.client_requests import ElicitRequestFormParams
 from enfilade.wire.projection import InexpressibleError, project
 
 SIZES = Choices({"s": "Small", "l": "Large"})
@@ -311,6 +311,28 @@ def test_null_in_an_answer_is_none_where_the_field_may_be(
 
 
 @pytest.mark.parametrize(
+    ("response_type", "content"),
+    [
+        (Visitor, {"name": "Ada", "age": None}),
+        (str | None, {"value": None}),
+        (NULLABLE, {"n": None}),
+        (Open, {"name": "Ada"}),
+    ],
+)
+def test_the_schema_that_is_kept_with_a_question_takes_null_where_the_type_does(
+    response_type: Any, content: dict[str, Any]
+) -> None:
+    kept = elicitation("Who?", response_type).form
+    assert kept is not None
+    Form(msgspec.json.decode(kept)).read(content)
+
+
+def test_what_was_left_out_of_an_answer_to_a_dict_is_null() -> None:
+    schema = {"type": "object", "properties": {"k": {"type": ["integer", "null"]}}, "required": ["k"]}
+    assert answer_of(schema, {}) == {"k": None}
+
+
+@pytest.mark.parametrize(
     ("response_type", "content", "field"),
     [
         (Visitor, {"name": None}, "name"),
@@ -428,13 +450,26 @@ def test_what_no_form_can_ask_for(wanted: Any) -> None:
         ({"a", "b"}, "Choices({"),
         ("a", "'a' is a value"),
         (5, "5 is a value"),
-        (Data("x"), "a form cannot ask for Data(name='x', age=3): no JSON can be read as its type"),
-        (print, "a form cannot ask for"),
+        (
+            Data("x"),
+            "a form asks for a type, and Data(...) is none; give a class, such as bool, str or a model",
+        ),
+        (Model(), "a form asks for a type, and Model(...) is none; give a class"),
+        (lambda: 1, "a form asks for a type, and <lambda>() is none; give a class"),
+        (print, "a form asks for a type, and print() is none; give a class"),
+        (..., "a form asks for a type, and ... is none; give a class"),
+        (iter([str]), "is none; give a class"),
+        (Literal, "a form cannot ask for Literal: Literal alone is no type; write what it is of"),
+        (Never, "a form cannot ask for Never: no value is of the type Never"),
+        (TypeVar("T"), "a form cannot ask for T: the type variable T says nothing"),
         (type("Plain", (), {}), "a form cannot ask for Plain: no JSON can be read as its type"),
+        (
+            create_model("Titled", a=(str, Field(json_schema_extra={"title": 5}))),
+            'a form cannot ask for Titled: member "value.a": its JSON Schema gives "title" integer 5',
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-@pytest.mark.filterwarnings("ignore::pydantic.warnings.ArbitraryTypeWarning")
 def test_what_is_no_type_is_refused(wanted: Any, words: str) -> None:
     with pytest.raises(TypeError) as caught:
         Form(wanted)
@@ -494,7 +529,7 @@ def test_a_dict_is_brought_into_the_shape_of_a_form() -> None:
         },
         "required": ["name"],
     }
-    assert form.read({"name": "Ada", "size": "s"}) == {"name": "Ada", "size": "s"}
+    assert form.read({"name": "Ada", "size": "s"}) == {"name": "Ada", "age": None, "size": "s"}
     with pytest.raises(AnswerError, match='"name" should match'):
         form.read({"name": "Bob"})
     assert Form(form.schema).schema == form.schema

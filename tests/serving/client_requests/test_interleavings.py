@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from enfilade import Context
-from enfilade.serving.client_requests.rounds import STALLED_ROUNDS
+from enfilade.serving.client_requests.stateless import STALLED_ROUNDS
 from support.rounds import Call, server, text_of, value, words
 
 LIMIT = 20.0
@@ -63,7 +63,7 @@ def play(branches: Branches, most: int) -> str:
     async def played() -> str:
         call = Call(server(branches.tool), "tool")
         async with asyncio.timeout(LIMIT):
-            return text_of(await call.play(echo, most=most))
+            return text_of(await call.answer_all(echo, most=most))
 
     return asyncio.run(played())
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from clients.drivers import DRIVERS, STATELESS, STDIO, Driver, Report, drive, location_name
-from support import tooling
+from clients.drivers import DRIVERS, STATELESS, STDIO, Driver, Report, drive, installed, location_name
 from support.proxy import recording_app
 from support.proxy.restarting_relay import Relay
 from support.servers.processes import ROOT
@@ -44,15 +43,7 @@ ROUNDS = sum(map(len, ASKED.values()))
 
 @pytest.fixture(params=DRIVERS, ids=lambda driver: driver.name)
 def driver(request: pytest.FixtureRequest) -> Driver:
-    """Return a client that is installed; one that is not is skipped, or a failure where tools are required."""
-    chosen: Driver = request.param
-    try:
-        chosen.command()
-    except tooling.ToolMissing as missing:
-        if tooling.required():
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
-    return chosen
+    return installed(request.param)
 
 
 @pytest.fixture(scope="module")

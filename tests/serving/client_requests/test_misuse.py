@@ -21,8 +21,9 @@ from enfilade import (
     connect,
     text_of,
 )
+from enfilade.serving.awaitables import Awaited
 from enfilade.serving.client_requests import ask as questions
-from enfilade.serving.notifications import Awaited
+from enfilade.testing import accept
 
 pytestmark = pytest.mark.anyio
 
@@ -130,7 +131,7 @@ def asks_in_a_function_of_its_own(ctx: Context) -> str:
 
 def uses_what_acts_at_once(ctx: Context) -> str:
     ctx.log.info("once")
-    return f"{ctx.meta} {ctx.tools.list()} {ctx.lifespan.sample('x')} {ctx.state['roots']}"
+    return f"{ctx.meta} {ctx.tools.list()} {ctx.lifespan.sample('x')} {ctx.request_data['roots']}"
 
 
 async def awaits_before_it_yields(ctx: Context) -> AsyncIterator[int]:
@@ -253,7 +254,28 @@ async def test_what_is_never_awaited_is_still_warned_of() -> None:
         Awaited(nothing(), "ctx.nothing")
     closed = Awaited(nothing(), "ctx.nothing")
     closed.close()
-    assert repr(closed) == "<ctx.nothing(…), not awaited>"
+    assert repr(closed) == "<ctx.nothing(…), ended>"
+
+
+async def test_a_question_that_is_asked_may_be_logged() -> None:
+    app = MCPApp()
+    lines: list[str] = []
+
+    @app.tool
+    async def work(ctx: Context) -> bool:
+        question = ctx.elicit("Sure?", bool)
+        task = asyncio.create_task(question)
+        await asyncio.sleep(0)
+        lines.append(f"waiting for {question}")
+        with pytest.raises(TypeError, match=r"ctx\.elicit has no truth value"):
+            bool(question)
+        answer = await task
+        lines.append(f"done: {question}")
+        return answer.data
+
+    async with connect(app, era="session", answers=[accept({"value": True})]) as client:
+        assert (await client.call_tool("work", {})).structured_content == {"result": True}
+    assert lines == ["waiting for <ctx.elicit(…), awaited>", "done: <ctx.elicit(…), ended>"]
 
 
 @pytest.mark.parametrize("write", [str, "{}".format, "{:>9}".format], ids=["str", "format", "with a width"])
@@ -402,3 +424,64 @@ def test_an_answer_is_a_value() -> None:
     assert repr(yes) == "Elicited(action='accept', data=5, content={'value': 5})"
     with pytest.raises(AttributeError):
         yes.action = "cancel"  # type: ignore[misc]
+
+
+async def is_given(ctx: Context) -> bool:
+    return ctx.elicit("Sure?") is not None
+
+
+async def branches(ctx: Context) -> str:
+    if ctx.elicit("Sure?", key=str(len("a"))) is not None:
+        return "wiped"
+    return "kept"
+
+
+async def matches(ctx: Context) -> str:
+    match ctx.elicit("Sure?"):
+        case _:
+            return "wiped"
+
+
+async def is_true(ctx: Context) -> str:
+    return "wiped" if ctx.elicit("Sure?") else "kept"
+
+
+async def drops(ctx: Context) -> str:
+    ctx.elicit("Sure?")
+    return "wiped"
+
+
+async def compares(ctx: Context) -> bool:
+    return ctx.elicit("Sure?") == 1
+
+
+@pytest.mark.parametrize("fn", [is_given, branches, matches, is_true, drops, compares])
+def test_a_question_that_is_dropped_or_tested_in_place_of_its_answer_is_refused(fn: Any) -> None:
+    with pytest.raises(
+        TypeError, match=rf"^{fn.__name__}\(\) does not await ctx\.elicit, which does nothing until"
+    ):
+        MCPApp().add_tool(fn)
+
+
+async def gathers(ctx: Context) -> Any:
+    return await asyncio.gather(ctx.elicit("a"), ctx.roots())
+
+
+async def stores(ctx: Context) -> Any:
+    pending = [ctx.elicit("a"), ctx.elicit("b")]
+    later = asyncio.ensure_future(ctx.elicit("c"))
+    if (last := ctx.elicit("d")) is not None:
+        await last
+    pending.append(ctx.elicit("e"))
+    return [await each for each in (*pending, later)]
+
+
+async def chooses(ctx: Context) -> Any:
+    if (await ctx.elicit("a", key=str(ctx.elicit is None))).accepted:
+        return ctx.elicit("b")
+    return await (ctx.elicit("c") if ctx.supports("elicitation") else ctx.roots())
+
+
+@pytest.mark.parametrize("fn", [gathers, stores, chooses])
+def test_a_question_that_is_awaited_elsewhere_is_taken(fn: Any) -> None:
+    assert MCPApp().add_tool(fn).name == fn.__name__

@@ -11,7 +11,7 @@ import pytest
 from pydantic import Field
 
 from enfilade import Context, InputRequired, connect, elicitation, roots, sampling, url_elicitation
-from enfilade.serving.client_requests.returned import MAXIMUM_ROUNDS
+from enfilade.serving.client_requests.ask import MAXIMUM_ROUNDS
 from support.rounds import ROOTS, Call, accept, server, text_of, value, written
 
 pytestmark = pytest.mark.anyio
@@ -29,6 +29,18 @@ async def greet(ctx: Context) -> str | InputRequired:
     if answer is None:
         return InputRequired({"who": elicitation("Who are you?", Person)})
     return f"Hello, {answer.data}!" if answer.accepted else f"You said {answer.action}."
+
+
+@dataclass
+class Maybe:
+    name: str = "Ada"
+    age: int | None = None
+
+
+async def may_be_null(ctx: Context) -> str | InputRequired:
+    """Ask for what may be null."""
+    answer = ctx.input_responses.elicited("who", Maybe)
+    return InputRequired({"who": elicitation("Who?", Maybe)}) if answer is None else str(answer.data.age)
 
 
 async def interview(ctx: Context) -> str | InputRequired:
@@ -78,6 +90,7 @@ async def session_client(app: Any, name: str, answers: dict[str, Any]) -> Any:
 CASES = [
     (greet, {"Who are you?": accept(name="Ada")}, "Hello, Person(name='Ada', age=30)!"),
     (greet, {"Who are you?": {"action": "decline"}}, "You said decline."),
+    (may_be_null, {"Who?": accept(name="Ada", age=None)}, "None"),
     (interview, {"Question 0?": value("this"), "Question 1?": value("that")}, "this and that"),
     (
         all_kinds,
@@ -91,7 +104,7 @@ CASES = [
 async def test_in_the_stateless_era(tool: Any, answers: dict[str, Any], text: str) -> None:
     """R-287, R-288, R-29A."""
     call = Call(server(tool), tool.__name__)
-    assert text_of(await call.play(lambda question, _: answers[question])) == text
+    assert text_of(await call.answer_all(lambda question, _: answers[question])) == text
 
 
 @pytest.mark.parametrize(("tool", "answers", "text"), CASES)
@@ -203,7 +216,7 @@ async def test_a_tool_that_another_calls_may_return_questions() -> None:
     app = server(inner, outer)
     answers = {"a?": value("1"), "b?": value("2"), "after?": value("3")}
     call = Call(app, "outer")
-    assert text_of(await call.play(lambda question, _: answers[question])) == "a=1 b=2 3"
+    assert text_of(await call.answer_all(lambda question, _: answers[question])) == "a=1 b=2 3"
     assert runs == ["a", "a", "b", "a", "b", "a", "b"]
     result = await session_client(app, "outer", answers)
     assert result.content[0].text == "a=1 b=2 3"
@@ -219,7 +232,7 @@ async def test_a_question_may_be_asked_before_questions_are_returned() -> None:
 
     app = server(tool)
     answers = {"first?": value("1"), "second?": value("2"), "third?": value("3")}
-    assert text_of(await Call(app, "tool").play(lambda question, _: answers[question])) == "1 2 3"
+    assert text_of(await Call(app, "tool").answer_all(lambda question, _: answers[question])) == "1 2 3"
     assert (await session_client(app, "tool", answers)).content[0].text == "1 2 3"
 
 

@@ -1,7 +1,7 @@
 """Questions in the session era, message by message over HTTP: on whose stream they go out, and who may answer.
 
-Every question is checked against the schema of its revision on the way (`over_http.py`). Easy to get wrong: a
-stream is read up to the question and no further, since what follows comes only after the answer.
+Every question is checked against the schema of its revision on the way (`support/schemas/validator.py`). Easy to
+get wrong: a stream is read up to the question and no further, since what follows comes only after the answer.
 """
 
 import asyncio

@@ -138,7 +138,7 @@ ECHOES = "re q0 | re q1 | re q2"
 async def test_questions_find_their_answers(tool: Any, answer: Answer, rounds: int, text: str) -> None:
     """R-29A, R-29C."""
     call = Call(server(tool), tool.__name__)
-    assert text_of(await call.play(answer)) == text
+    assert text_of(await call.answer_all(answer)) == text
     assert len(call.rounds) == rounds
 
 
@@ -146,14 +146,14 @@ async def test_branches_may_come_to_their_questions_in_any_order() -> None:
     """R-29A: a question is known by its words and not by its place."""
     app = server(branches_at_random)
     for _ in range(10):
-        answered = await Call(app, "branches_at_random").play(echo)
+        answered = await Call(app, "branches_at_random").answer_all(echo)
         assert text_of(answered) == "re a0 re a1 | re b0 re b1 | re c0 re c1"
 
 
 async def test_keys_stay_different_over_the_rounds() -> None:
     """R-288: a client that still sends an old answer cannot answer a new question with it."""
     call = Call(server(sequence), "sequence")
-    await call.play(echo)
+    await call.answer_all(echo)
     keys = [key for each in call.rounds for key in each["inputRequests"]]
     assert len(set(keys)) == 3
 
@@ -241,7 +241,7 @@ async def test_a_handler_may_ask_again_after_an_answer_that_does_not_fit() -> No
 
     answers = {"how many?": value("three"), "how many, in digits?": value(3)}
     call = Call(server(tool), "tool")
-    assert text_of(await call.play(lambda question, _: answers[question])) == "3"
+    assert text_of(await call.answer_all(lambda question, _: answers[question])) == "3"
 
 
 @pytest.mark.parametrize("action", ["decline", "cancel"])
@@ -252,7 +252,7 @@ async def test_a_user_may_say_no(action: str) -> None:
         answer = await ctx.elicit("yes?", bool)
         return f"{answer.action} {answer.content} {answer.accepted}"
 
-    answered = await Call(server(tool), "tool").play(lambda *_: {"action": action})
+    answered = await Call(server(tool), "tool").answer_all(lambda *_: {"action": action})
     assert text_of(answered) == f"{action} None False"
 
 
@@ -352,7 +352,7 @@ async def test_tools_that_are_called_by_a_tool_ask_too() -> None:
 
     numbers = iter("1234")
     call = Call(server(inner, outer), "outer")
-    assert text_of(await call.play(lambda *_: value(next(numbers)))) == "a=1 b=2 c=3 d=4"
+    assert text_of(await call.answer_all(lambda *_: value(next(numbers)))) == "a=1 b=2 c=3 d=4"
     assert len(call.rounds) == 3
 
 
@@ -365,7 +365,7 @@ async def test_middleware_asks_too() -> None:
     app = server(yes_then_why, middleware=[confirm])
     answers = {"Really?": value(True), "yes?": value(True), "why?": value("so")}
     call = Call(app, "yes_then_why")
-    assert text_of(await call.play(lambda question, _: answers[question])) == "because so"
+    assert text_of(await call.answer_all(lambda question, _: answers[question])) == "because so"
     assert len(call.rounds) == 3
 
 

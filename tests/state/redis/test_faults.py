@@ -13,8 +13,9 @@ from enfilade.state.open import open_store
 from enfilade.state.store import Store, StoreError
 from enfilade.timings import Timings
 from support.servers.processes import HOST
-from support.stores.opened import opened, until
+from support.stores.kinds import opened
 from support.stores.valkey_server import LossyProxy, Valkey
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -270,7 +271,7 @@ async def test_a_listener_whose_server_says_nothing_any_more_is_told(
     logging.getLogger("enfilade.state").addHandler(handler)
     gaps: list[bool] = []
     with Valkey(tmp_path) as valkey:
-        async with opened(valkey.url, Timings(redis_silence=0.05, redis_exchange=0.5)) as store:
+        async with opened(valkey.url, Timings(redis_silence=0.05, redis_exchange=2.0)) as store:
             store.bus.subscribe("topic", lambda message: None)
             store.bus.on_gap(lambda: gaps.append(True))
             await until(lambda: valkey.calls("ping") >= 5)  # signs of life, and no alarm
@@ -281,3 +282,20 @@ async def test_a_listener_whose_server_says_nothing_any_more_is_told(
             valkey.resume()
             await until(lambda: gaps)
     logging.getLogger("enfilade.state").removeHandler(handler)
+
+
+def test_another_event_loop_is_refused_at_once(shared_valkey: Valkey) -> None:
+    """Its calls would be done in the loop of the store, which cannot wake a caller elsewhere."""
+
+    async def use() -> None:
+        async with opened(shared_valkey.url) as store:
+            await store.keys.put("key", b"value", 60)
+            with pytest.raises(StoreError, match="used by another event loop"):
+                await asyncio.to_thread(lambda: asyncio.run(get(store)))
+            assert await store.keys.get("key") == b"value"
+
+    async def get(store: Store) -> None:
+        async with asyncio.timeout(60):
+            await store.keys.get("key")
+
+    asyncio.run(use())

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from enfilade.state.store import Store, StoreError
 from support.servers.processes import HOST, free_port
-from support.stores.opened import opened
+from support.stores.kinds import opened
 from support.stores.valkey_server import Valkey
 
 pytestmark = pytest.mark.anyio

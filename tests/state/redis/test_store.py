@@ -8,8 +8,8 @@ import pytest
 from enfilade.state.open import open_store
 from enfilade.state.redis.store import RedisStore
 from enfilade.state.store import LogLimits, Store, StoreError
-from support.stores.opened import until
 from support.stores.valkey_server import Valkey
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
@@ -21,25 +20,12 @@ from enfilade.state.sqlite import database
 from enfilade.state.sqlite.store import SqliteStore
 from enfilade.state.store import LogLimits, StoreError, StreamSlice
 from enfilade.timings import Timings
-from support.stores.kinds import is_intact, plain_connection, started, until, works
+from support.stores.kinds import is_intact, plain_connection, started, works
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
 needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such thing")
-
-WRITER = Path(__file__).parents[2] / "support/stores/sqlite_writer.py"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    async with started(path) as store:
-        yield store
-
 
 # -- the file --------------------------------------------------------------------------------------------------
 

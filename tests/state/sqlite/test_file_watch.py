@@ -14,6 +14,7 @@ from enfilade.state.sqlite.bus import FileWatch
 from enfilade.state.sqlite.store import SqliteStore
 from enfilade.timings import Timings
 from support.stores.kinds import started
+from support.waiting import until
 
 pytestmark = [
     pytest.mark.anyio,
@@ -136,9 +137,3 @@ async def test_messages_come_even_if_nothing_is_noticed(tmp_path: Path, monkeypa
     async with two(tmp_path) as (one, heard):
         await one.bus.publish("x", b"late")
         await until(lambda: heard == [b"late"])
-
-
-async def until(look: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not look():
-            await asyncio.sleep(PAUSE)

@@ -8,33 +8,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from enfilade.state.sqlite.database import Connection
+from enfilade.state.sqlite.database import DatabaseConnection
 from enfilade.state.sqlite.store import SqliteStore
 from enfilade.state.store import StoreError
 from enfilade.timings import Timings
-from support.stores.kinds import is_intact, plain_connection, started, until, works
+from support.stores.kinds import is_intact, plain_connection, started, works
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
-needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such thing")
-
 WRITER = Path(__file__).parents[2] / "support/stores/sqlite_writer.py"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    async with started(path) as store:
-        yield store
 
 
 # -- several processes -----------------------------------------------------------------------------------------
@@ -146,7 +133,7 @@ async def test_the_end_does_not_wait_for_a_lock_for_long(path: Path) -> None:
 async def test_many_writes_share_a_commit(store: SqliteStore) -> None:
     statements: list[str] = []
 
-    def trace(connection: Connection) -> None:
+    def trace(connection: DatabaseConnection) -> None:
         connection.set_trace_callback(statements.append)
 
     await store._write(trace)
@@ -159,7 +146,7 @@ async def test_many_writes_share_a_commit(store: SqliteStore) -> None:
 
 
 async def test_everybody_hears_of_their_own_trouble_only(store: SqliteStore) -> None:
-    def fail(connection: Connection) -> None:
+    def fail(connection: DatabaseConnection) -> None:
         connection.execute("INSERT INTO keys VALUES ('undone', x'', NULL)")
         raise ZeroDivisionError("in the middle")
 
@@ -182,7 +169,7 @@ async def test_everybody_hears_of_their_own_trouble_only(store: SqliteStore) -> 
 async def test_who_waits_for_too_long_is_told_and_the_next_are_served(path: Path) -> None:
     hanging = threading.Event()
 
-    def hang(connection: Connection) -> None:
+    def hang(connection: DatabaseConnection) -> None:
         hanging.wait(30)
 
     async def is_served() -> bool:

@@ -44,9 +44,9 @@ class CommandLine:
         self._patch = patch
         self._capsys = capsys
 
-    def __call__(self, *words: str) -> Outcome:
+    def __call__(self, *words: str, stdin: str = "") -> Outcome:
         self._patch.setattr(sys, "argv", ["enfilade", *words])
-        self._patch.setattr(sys, "stdin", io.StringIO())
+        self._patch.setattr(sys, "stdin", io.StringIO(stdin))
         self._patch.setenv("COLUMNS", "80")
         path, modules = list(sys.path), dict(sys.modules)
         status = 0
@@ -90,7 +90,7 @@ def spawned(*words: str, cwd: Path | None = None, **variables: str) -> Outcome:
 
 
 def at_terminal(
-    words: Sequence[str],
+    arguments: Sequence[str],
     replies: Sequence[tuple[str, str]],
     env: Mapping[str, str] | None = None,
     *,
@@ -100,7 +100,7 @@ def at_terminal(
     """Run the command at a pseudo-terminal, and type.
 
     Args:
-        words: after `enfilade`.
+        arguments: after `enfilade`.
         replies: what to wait for, and what to type then; `\\x04` is the end of input.
         env: variables on top of this process's own.
         cwd: where to run it.
@@ -110,7 +110,7 @@ def at_terminal(
 
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        enfilade_command(*words),
+        enfilade_command(*arguments),
         cwd=cwd,
         stdin=slave,
         stdout=subprocess.PIPE if piped else slave,

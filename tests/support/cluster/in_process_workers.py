@@ -19,10 +19,9 @@ from enfilade.state.memory import MemoryBus, MemoryStore
 from enfilade.state.store import LogLimits, Store
 from enfilade.timings import Timings
 from support.exchanges import Message, SentRequests
-from support.http_client.asgi_calls import AsgiClient
+from support.http_client.asgi_calls import AsgiClient, PausableRequest
 from support.http_client.connection import BOTH, HeaderValue, request_of
 from support.http_client.sse_reader import Event, EventReader
-from support.servers.changing_server import PausableRequest
 
 
 @dataclass
@@ -42,19 +41,19 @@ class FaultyBus(MemoryBus):
     def __init__(self) -> None:
         super().__init__()
         self.deaf = False
-        self._gaps: list[Callable[[], None]] = []
+        self._gap_callbacks: list[Callable[[], None]] = []
 
     async def publish(self, topic: str, message: bytes) -> None:
         if not self.deaf:
             await super().publish(topic, message)
 
-    def on_gap(self, told: Callable[[], None]) -> None:
-        self._gaps.append(told)
+    def on_gap(self, callback: Callable[[], None]) -> None:
+        self._gap_callbacks.append(callback)
 
     def say_so(self) -> None:
         """Tell everybody that something may have been missed."""
-        for told in self._gaps:
-            told()
+        for callback in self._gap_callbacks:
+            callback()
 
 
 class SharedMemory(MemoryStore):
@@ -234,6 +233,13 @@ class ClusterClient:
     def call(self, tool: str, /, worker: int = 0, **arguments: Any) -> WorkerResponse:
         return self.start("tools/call", {"name": tool, "arguments": arguments}, worker)
 
+    async def call_and_cut(self) -> WorkerResponse:
+        """Call a tool that says two things, and leave after the first; it goes on when `a` is released."""
+        call = self.call("say", name="a", count=2, hold=1)
+        await call.wait_for(1)
+        await call.cut()
+        return call
+
     def get(self, last_id: str | bytes | None = None, worker: int = 0, **headers: HeaderValue) -> WorkerResponse:
         return self._send(worker, "GET", None, last_event_id=last_id, accept="text/event-stream", **headers)
 
@@ -250,6 +256,13 @@ class ClusterClient:
         await connection.until(lambda: connection.status)
         assert connection.status == 200, connection.body
         return connection
+
+    async def open_and_cut(self) -> WorkerResponse:
+        """Open the session's own stream, and leave once it has an id to come back with."""
+        stream = await self.open()
+        await stream.until(lambda: stream.ids)
+        await stream.cut()
+        return stream
 
     async def refused(self, last_id: str | bytes | None, worker: int = 0) -> int:
         """Return the status of a GET that is refused, with a JSON-RPC error and nothing else."""
@@ -307,7 +320,7 @@ class InProcessCluster:
         self, revision: str = "2025-11-25", worker: int = 0, **headers: HeaderValue
     ) -> ClusterClient:
         """Open a session; it can elicit."""
-        capabilities = {"elicitation": {}}
+        capabilities: dict[str, Any] = {"elicitation": {}}
         answered = await self.asgis[worker].initialize(revision, capabilities, **headers)
         return ClusterClient(self, answered.headers["mcp-session-id"], revision, **headers)
 

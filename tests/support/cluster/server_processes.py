@@ -14,7 +14,7 @@ from typing import Self
 
 from support.http_client.connection import Http
 from support.proxy.round_robin_proxy import RoundRobinProxy
-from support.servers.processes import ServerProcess
+from support.servers.processes import ServerProcess, free_port
 
 
 class ProcessCluster:
@@ -24,7 +24,7 @@ class ProcessCluster:
         count: how many servers.
         command: how each is started, or a function of its index that says so; `{port}` stands for its port.
         store: URL of the store that they share.
-        env: variables to set for all of them.
+        env: variables to set for all of them, or a function of the cluster's URL that says so.
 
     Attributes:
         servers: the processes.
@@ -37,12 +37,16 @@ class ProcessCluster:
         count: int,
         command: Sequence[str] | Callable[[int], Sequence[str]],
         store: str,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | Callable[[str], Mapping[str, str]] | None = None,
     ) -> None:
         words = command if callable(command) else lambda _: command
-        settings = {"ENFILADE_STORE": store, **(env or {})}
-        self.servers = [ServerProcess(words(index), env=settings, start_timeout=90.0) for index in range(count)]
-        self.proxy = RoundRobinProxy([server.port for server in self.servers])
+        ports = [free_port() for _ in range(count)]
+        self.proxy = RoundRobinProxy(ports)
+        settings = {"ENFILADE_STORE": store, **((env(self.proxy.url) if callable(env) else env) or {})}
+        self.servers = [
+            ServerProcess(words(index), port=port, env=settings, start_timeout=90.0)
+            for index, port in enumerate(ports)
+        ]
         self.url = self.proxy.url
         self._running: set[int] = set()
 

@@ -66,7 +66,7 @@ def command(file: Path, *options: str) -> ServerProcess:
     return ServerProcess(words, port=port, env=environment(port), start_timeout=90)
 
 
-def place(server: ServerProcess) -> tuple[int, str]:
+def serving_process(server: ServerProcess) -> tuple[int, str]:
     """Return which process and which code serves a new connection."""
     pid, code = Http(server.port).modern_call("place").result["structuredContent"]["result"].split()
     return int(pid), code
@@ -92,7 +92,7 @@ def all_seen(server: ServerProcess, count: int) -> set[int]:
     seen: set[int] = set()
 
     def look() -> bool:
-        seen.add(place(server)[0])
+        seen.add(serving_process(server)[0])
         seen.intersection_update(workers(server))
         return len(seen) == count
 

@@ -20,9 +20,12 @@ KNOWN = {
     ("file", "python"),  # is written to a file, and imported
     ("theirs", "python"),  # is for another library: parsed, and not executed
     ("pytest", "python"),  # is written to a file, and run by pytest
-    ("serve", "sh"),  # starts a server, which is then called by the official client in both eras
+    # Starts a server, which is then called by the official client in both eras; `serve=protected` refuses it for
+    # want of a token, and `serve=beside` starts another program beside it, on port 9000.
+    ("serve", "sh"),
     ("stdio", "sh"),  # is started by the official client
     ("run", "sh"),  # is run to its end
+    ("fails", "sh"),  # likewise; it fails with status 2, and says so on standard error
     ("screen", "text"),  # is typed at a terminal of so many columns, and compared with what is seen
     ("example", "sh"),  # is understood by the command line, and not run
     ("install", "sh"),  # is compared with pyproject.toml
@@ -37,6 +40,7 @@ KNOWN = {
     ("", "ini"),
     ("same", "yaml"),  # stands like this in a file of the project
     ("same", "nginx"),
+    ("", "nginx"),  # is read; `test_proxies.py` does what it says
     ("same", "dockerfile"),
     ("figure", "text"),  # is a drawing
 }

@@ -1,7 +1,7 @@
 """Somebody who follows a page word by word: writes its files, runs its code, starts its servers, calls them.
 
-Everything happens in a folder of its own, and the port 8000 of the pages becomes a free one. The easy thing to
-get wrong is output: a Python block prints exactly what its `# →` comments say, no line more and none less.
+Everything happens in a folder of its own, and the ports 8000 and 9000 of the pages become free ones. The easy
+thing to get wrong is output: a Python block prints exactly what its `# →` comments say, no line more, none less.
 """
 
 import ast
@@ -25,15 +25,17 @@ from typing import Any, Self
 
 import click
 import dotenv
+import httpx
 import pytest
 import yaml
 from mcp import Client, StdioServerParameters
 
 from enfilade import Settings
-from enfilade.cli.verbs import command_line
+from enfilade.cli.command import command_line
 from enfilade.setting_sources import load
 from enfilade.settings import PREFIX
 from support.cli.terminal import Terminal
+from support.docs.nginx import read_nginx
 from support.docs.pages import ROOT, Block
 from support.servers.processes import HOST, ServerProcess, enfilade_command, environment, free_port
 from support.stores.valkey_server import Valkey
@@ -72,8 +74,10 @@ class Reader:
         self._patch = patch
         self._namespace = ModuleType(NAMESPACE)
         self._server: ServerProcess | None = None
+        self._beside: ServerProcess | None = None
         self._valkey: Valkey | None = None
-        self.port = free_port()
+        self.port, self.port_beside = free_port(), free_port()
+        patch.setenv("XDG_DATA_HOME", str(folder / "data"))  # where logins are kept
         patch.syspath_prepend(str(folder))
         patch.setitem(sys.modules, NAMESPACE, self._namespace)
         self._follow: dict[tuple[str, str], Callable[[Block], None]] = {
@@ -85,6 +89,7 @@ class Reader:
             ("serve", "sh"): self._serve,
             ("stdio", "sh"): self._stdio,
             ("run", "sh"): self._run,
+            ("fails", "sh"): self._fails,
             ("screen", "text"): self._screen,
             ("example", "sh"): _only_understand,
             ("install", "sh"): self._install,
@@ -99,6 +104,7 @@ class Reader:
             ("", "ini"): lambda block: configparser.ConfigParser(strict=False).read_string(block.code),
             ("same", "yaml"): self._same,
             ("same", "nginx"): self._same,
+            ("", "nginx"): lambda block: _some([each.block for each in read_nginx(block.code)]),
             ("same", "dockerfile"): self._same,
             ("figure", "text"): lambda block: None,
         }
@@ -110,6 +116,8 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop()
+        if self._beside is not None:
+            self._beside.stop()
         if self._valkey is not None:
             self._valkey.stop()
         for name, module in list(sys.modules.items()):
@@ -131,7 +139,10 @@ class Reader:
         self._follow[block.kind](block)
 
     def _code(self, block: Block) -> str:
-        return block.code.replace("8000", str(self.port))
+        return self._with_ports(block.code)
+
+    def _with_ports(self, text: str) -> str:
+        return text.replace("8000", str(self.port)).replace("9000", str(self.port_beside))
 
     # -- Python ------------------------------------------------------------------------------------------------
 
@@ -141,13 +152,15 @@ class Reader:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(program, vars(self._namespace))
-        promised = [line.replace("8000", str(self.port)) for line in block.expected]
+        promised = [self._with_ports(line) for line in block.expected]
         assert printed.getvalue().splitlines() == promised, block.place
 
     def _file(self, block: Block) -> None:
         self._stop()
         path = self._folder / block.argument
-        path.write_text(block.code + "\n", encoding="utf-8")
+        code = block.code.replace(f"{HOST}:8000", f"{HOST}:{self.port}")
+        code = code.replace(f"{HOST}:9000", f"{HOST}:{self.port_beside}")
+        path.write_text(code + "\n", encoding="utf-8")
         importlib.invalidate_caches()
         self._patch.delitem(sys.modules, path.stem, raising=False)  # whatever else was of that name
         importlib.import_module(path.stem)
@@ -163,6 +176,11 @@ class Reader:
     # -- servers and commands ----------------------------------------------------------------------------------
 
     def _serve(self, block: Block) -> None:
+        if block.argument == "beside":
+            words, env = self._command(self._code(block))
+            self._beside = ServerProcess(words, port=self.port_beside, env=env, cwd=self._folder)
+            self._beside.__enter__()
+            return
         self._stop()
         line = self._code(block)
         if STORE in line:
@@ -170,6 +188,9 @@ class Reader:
         words, env = self._command(line)
         self._server = ServerProcess(words, port=self.port, env=env, cwd=self._folder)
         self._server.__enter__()
+        if block.argument == "protected":
+            assert httpx.post(self._server.url, json={}).status_code == 401, block.place
+            return
         for mode in ("legacy", "auto"):
             asyncio.run(_visit(Client(self._server.url, mode=mode), block))
 
@@ -195,7 +216,15 @@ class Reader:
         words, env = self._command(self._code(block).partition("\n# →")[0])
         printed = self._finished(words, env)
         for promise in block.expected:
-            assert promise in printed, block.place
+            # Of a server that runs the port is a free one; what a file says has the usual port.
+            assert promise in printed or self._with_ports(promise) in printed, block.place
+
+    def _fails(self, block: Block) -> None:
+        words, env = self._command(self._code(block).partition("\n# →")[0])
+        status, _, errors = self._outcome(words, env)
+        assert (status, bool(block.expected)) == (2, True), block.place
+        for promise in block.expected:
+            assert self._with_ports(promise) in errors, block.place
 
     def _screen(self, block: Block) -> None:
         if os.name == "nt":
@@ -207,6 +236,11 @@ class Reader:
             assert f"{self._code(block)}\n$" == terminal.screen, block.place
 
     def _finished(self, words: list[str], env: dict[str, str]) -> str:
+        status, output, errors = self._outcome(words, env)
+        assert status == 0, output + errors
+        return output
+
+    def _outcome(self, words: list[str], env: dict[str, str]) -> tuple[int, str, str]:
         done = subprocess.run(
             words,
             cwd=self._folder,
@@ -216,8 +250,7 @@ class Reader:
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return done.returncode, done.stdout, done.stderr
 
     def _command(self, line: str) -> tuple[list[str], dict[str, str]]:
         """Return one line of shell as a command of this environment, and the variables it sets."""
@@ -250,9 +283,10 @@ class Reader:
     def _install(self, block: Block) -> None:
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         for line in block.code.splitlines():
-            found = re.fullmatch(r"pip install \.|pip install \"\.\[(\w+)\]\"", line)
+            found = re.fullmatch(r"pip install \.|pip install \"\.\[(\w+(?:,\w+)*)\]\"", line)
             assert found, f"{block.place}: {line}"
-            assert found[1] is None or found[1] in extras["optional-dependencies"], block.place
+            named = set((found[1] or "").split(",")) - {""}
+            assert named <= set(extras["optional-dependencies"]), block.place
 
     def _make(self, block: Block) -> None:
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)

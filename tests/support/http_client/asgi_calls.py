@@ -5,18 +5,26 @@ Every message that comes back is checked against the schema of its revision, as 
 
 import asyncio
 import json
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from support.exchanges import Message, messages_of, requests_over_http
-from support.http_client.connection import BOTH, CLIENT, HeaderValue, modern_headers, request_of, stateless_meta
+from support.exchanges import HttpReply, Message, messages_of, requests_over_http
+from support.http_client.connection import (
+    BOTH,
+    HeaderValue,
+    initialize_request,
+    modern_headers,
+    request_of,
+    stateless_meta,
+)
+from support.waiting import until
 
-NO_SESSIONS: dict[str, str] = {}
+Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 @dataclass
-class AsgiReply:
+class AsgiReply(HttpReply):
     """A whole response, and how many ASGI messages it took."""
 
     status: int
@@ -24,20 +32,8 @@ class AsgiReply:
     body: bytes
     sends: int
 
-    @property
-    def messages(self) -> list[Message]:
-        return messages_of(self.headers.get("content-type", ""), self.body)
-
-    @property
-    def response(self) -> Message:
-        (found,) = [message for message in self.messages if "method" not in message]
-        return found
-
-    @property
-    def result(self) -> dict[str, Any]:
-        assert "result" in self.response, self.response
-        result: dict[str, Any] = self.response["result"]
-        return result
+    def header(self, name: str) -> str | None:
+        return self.headers.get(name)
 
 
 class AsgiClient:
@@ -116,8 +112,7 @@ class AsgiClient:
         self, revision: str = "2025-11-25", capabilities: dict[str, Any] | None = None, **headers: HeaderValue
     ) -> AsgiReply:
         """Open a session."""
-        params = {"protocolVersion": revision, "capabilities": capabilities or {}, "clientInfo": CLIENT}
-        answered = await self.post(request_of("initialize", params, 1, None), **headers)
+        answered = await self.post(initialize_request(revision, capabilities), **headers)
         if "mcp-session-id" in answered.headers:
             self.sessions[answered.headers["mcp-session-id"]] = answered.result["protocolVersion"]
         return answered
@@ -127,3 +122,63 @@ class AsgiClient:
     ) -> AsgiReply:
         """Send a request within a session."""
         return await self.post(request_of(method, params, 1, None), mcp_session_id=token, **headers)
+
+
+class PausableRequest:
+    """One request to an ASGI application, by a client that reads only while `reading` is set.
+
+    Args:
+        app: the application.
+        scope: what is asked.
+        body: the request's body.
+        on_head: called when the response begins.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        scope: dict[str, Any],
+        body: bytes = b"",
+        on_head: Callable[[], object] | None = None,
+    ) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self._on_head = on_head
+        self._unread = [{"type": "http.request", "body": body, "more_body": False}]
+        self._gone = asyncio.Event()
+        self.task: asyncio.Task[None] = asyncio.ensure_future(self._serve(app, scope))
+
+    @property
+    def messages(self) -> Iterator[Message]:
+        """What has been read so far."""
+        return iter(messages_of("text/event-stream", self.body))
+
+    def leave(self) -> None:
+        """Leave."""
+        self._gone.set()
+
+    async def until(self, look: Callable[[], object]) -> None:
+        """Wait for something to become true."""
+        await until(look)
+
+    async def _serve(self, app: Application, scope: dict[str, Any]) -> None:
+        await app(scope, self._receive, self._send)
+
+    async def _receive(self) -> MutableMapping[str, Any]:
+        if self._unread:
+            return self._unread.pop()
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode("latin-1") for name, value in message["headers"]}
+            if self._on_head is not None:
+                self._on_head()
+        else:
+            await self.reading.wait()
+            self.body += message.get("body", b"")

@@ -6,56 +6,42 @@ test that waits for ever: whatever is waited for here has `TIMEOUT` seconds.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from support.exchanges import Message, parsed
+from support.http_client.asgi_calls import Application, PausableRequest
 from support.http_client.connection import BOTH
 from support.http_client.sse_reader import Event, EventReader
 
 TIMEOUT = 20.0
 
-Application = Callable[[Any, Any, Any], Awaitable[None]]
 
-
-class Exchange:
-    """One request and its response.
+class Exchange(PausableRequest):
+    """One request and its response, read event by event.
 
     Attributes:
-        status, headers: of the response, once it has begun.
-        body: what has come of it so far.
+        headers: of the response, once it has begun.
         ended: whether all of it has come.
     """
 
     def __init__(self, app: Application, scope: dict[str, Any], body: bytes) -> None:
-        self.status = 0
         self.headers: dict[str, str] = {}
-        self.body = b""
         self.ended = False
-        self._unread = [{"type": "http.request", "body": body, "more_body": False}]
-        self._gone = asyncio.Event()
-        self._reads = asyncio.Event()
-        self._reads.set()
         self._changed = asyncio.Condition()
         self._reader = EventReader()
         self._events: list[Event] = []
-        self.served = asyncio.create_task(self._serve(app, scope))
+        super().__init__(app, scope, body)
 
     async def _serve(self, app: Application, scope: dict[str, Any]) -> None:
         try:
-            await app(scope, self._receive, self._send)
+            await super()._serve(app, scope)
         finally:
             async with self._changed:
                 self._changed.notify_all()
 
-    async def _receive(self) -> MutableMapping[str, Any]:
-        if self._unread:
-            return self._unread.pop()
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
-
     async def _send(self, message: MutableMapping[str, Any]) -> None:
-        await self._reads.wait()
+        await self.reading.wait()
         if self._gone.is_set():
             return  # as uvicorn does
         async with self._changed:
@@ -74,18 +60,18 @@ class Exchange:
 
     async def _until(self, happened: Callable[[], bool]) -> None:
         async with asyncio.timeout(TIMEOUT), self._changed:
-            await self._changed.wait_for(lambda: happened() or self.served.done())
+            await self._changed.wait_for(lambda: happened() or self.task.done())
 
     # -- what a test does ----------------------------------------------------------------------------------------
 
     def stall(self) -> None:
         """Read nothing any more."""
-        self._reads.clear()
+        self.reading.clear()
 
     def cut(self) -> None:
         """Be gone."""
-        self._gone.set()
-        self._reads.set()
+        self.leave()
+        self.reading.set()
 
     async def wait_for_status(self) -> int:
         """Return the status, as soon as there is one."""
@@ -108,7 +94,7 @@ class Exchange:
     async def wait_for_end(self) -> "Exchange":
         """Wait for the end of the response."""
         async with asyncio.timeout(TIMEOUT):
-            await self.served
+            await self.task
         assert self.ended or self._gone.is_set()
         return self
 
@@ -154,7 +140,7 @@ class AsgiConnection:
         return self.post(request(id, method), **fields)
 
     def get(self, last_id: str | None = None, **fields: str | None) -> Exchange:
-        return self.start("GET", **{"accept": "text/event-stream", "last_event_id": last_id, **fields})
+        return self.start("GET", b"", **{"accept": "text/event-stream", "last_event_id": last_id, **fields})
 
 
 def request(id: Any, method: str = "tools/call") -> Message:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from enfilade.wire.headers import NAMED_BY
 from enfilade.wire.revisions import LATEST_HANDSHAKE, LATEST_STATELESS
-from support.exchanges import Message, SentRequests, event_data, messages_of, requests_over_http
+from support.exchanges import HttpReply, Message, SentRequests, event_data, requests_over_http
 
 TIMEOUT = 60.0
 
@@ -41,9 +41,13 @@ def request_of(method: str, params: dict[str, Any] | None, id: Any, meta: dict[s
     return message
 
 
-INITIALIZE = request_of(
-    "initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT}, 1, None
-)
+def initialize_request(revision: str, capabilities: dict[str, Any] | None = None, id: Any = 1) -> Message:
+    """Return the request that opens a session."""
+    params = {"protocolVersion": revision, "capabilities": capabilities or {}, "clientInfo": CLIENT}
+    return request_of("initialize", params, id, None)
+
+
+INITIALIZE = initialize_request("2025-11-25")
 
 
 class PendingReply:
@@ -134,8 +138,8 @@ class PendingReply:
             self._sessions[token] = reply.messages[0]["result"].get("protocolVersion", self._sessions.get(token))
 
 
-class Reply:
-    """A whole response."""
+class Reply(HttpReply):
+    """A whole response over a socket."""
 
     def __init__(self, response: http.client.HTTPResponse, body: bytes) -> None:
         self.status = response.status
@@ -147,28 +151,6 @@ class Reply:
         found = [value for key, value in self.headers if key == name.lower()]
         assert len(found) < 2, f"{name} was sent {len(found)} times"
         return found[0] if found else None
-
-    @property
-    def messages(self) -> list[Message]:
-        return messages_of(self.header("content-type") or "", self.body)
-
-    @property
-    def response(self) -> Message:
-        """The one JSON-RPC response."""
-        (found,) = [message for message in self.messages if "method" not in message]
-        return found
-
-    @property
-    def result(self) -> dict[str, Any]:
-        assert "result" in self.response, self.response
-        result: dict[str, Any] = self.response["result"]
-        return result
-
-    @property
-    def error(self) -> dict[str, Any]:
-        assert "error" in self.response, self.response
-        error: dict[str, Any] = self.response["error"]
-        return error
 
 
 class Http:
@@ -202,16 +184,9 @@ class Http:
         plain = {name: value for name, value in fields.items() if isinstance(value, str)}
         return PendingReply(connection, requests_over_http(body, plain, self.sessions), self.sessions)
 
-    def request(
-        self,
-        verb: str,
-        body: bytes = b"",
-        headers: dict[str, HeaderValue] | None = None,
-        *,
-        path: str | None = None,
-    ) -> Reply:
-        """Send a request and wait for the whole response."""
-        return self.start(verb, body, headers, path=path).read()
+    def request(self, verb: str, body: bytes = b"", *arguments: Any, **options: Any) -> Reply:
+        """Send a request, as `start` does, and wait for the whole response."""
+        return self.start(verb, body, *arguments, **options).read()
 
     def start_post(self, message: Any, **headers: HeaderValue) -> PendingReply:
         """POST a message (or bytes, as they are); `mcp_method="x"` is the header `Mcp-Method`."""
@@ -236,16 +211,9 @@ class Http:
         message = request_of(method, params, id, {**stateless_meta(), **(meta or {})})
         return self.start_post(message, **{**modern_headers(message), **headers})
 
-    def modern(
-        self,
-        method: str,
-        params: dict[str, Any] | None = None,
-        *,
-        id: Any = 1,
-        meta: dict[str, Any] | None = None,
-        **headers: HeaderValue,
-    ) -> Reply:
-        return self.start_modern(method, params, id=id, meta=meta, **headers).read()
+    def modern(self, method: str, params: dict[str, Any] | None = None, **more: Any) -> Reply:
+        """Send a stateless request, as `start_modern` does, and wait for the whole response."""
+        return self.start_modern(method, params, **more).read()
 
     def modern_call(self, tool: str, /, **arguments: Any) -> Reply:
         return self.modern("tools/call", {"name": tool, "arguments": arguments})
@@ -254,8 +222,7 @@ class Http:
         self, revision: str = LATEST_HANDSHAKE, capabilities: dict[str, Any] | None = None, **headers: HeaderValue
     ) -> "HttpSession":
         """Open a session."""
-        params = {"protocolVersion": revision, "capabilities": capabilities or {}, "clientInfo": CLIENT}
-        reply = self.post(request_of("initialize", params, 0, None), **headers)
+        reply = self.post(initialize_request(revision, capabilities, 0), **headers)
         token = reply.header("mcp-session-id")
         assert token is not None, (reply.status, reply.body)
         return HttpSession(self, token, reply.result["protocolVersion"])

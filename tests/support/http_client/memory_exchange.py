@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
+from enfilade.serving.principal import Principal
 from enfilade.transports.exchange import DisconnectedError
 from support.exchanges import Message, messages_of
 
@@ -28,7 +29,9 @@ class MemoryExchange:
     """
 
     version = "1.1"
+    path, query = "/mcp", b""
     client: tuple[str, int | None] | None = ("127.0.0.1", 50000)
+    principal: Principal | None = None
 
     def __init__(
         self,
@@ -51,6 +54,12 @@ class MemoryExchange:
         self.has_ended = False
         self.room = asyncio.Event()
         self.room.set()
+
+    def expect_body(self, digest: bytes, error: Exception) -> None:
+        raise AssertionError("nobody sends a proof with a digest of the body")
+
+    def add_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self.response_headers |= {name.decode(): value.decode() for name, value in headers}
 
     # -- the request -------------------------------------------------------------------------------------------
 

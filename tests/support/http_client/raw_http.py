@@ -172,7 +172,7 @@ class Client:
         class Kept(io.BufferedIOBase):
             """The same file for the next response."""
 
-            read, readline, readinto = file.read, file.readline, file.readinto  # type: ignore[assignment]
+            read, readline, readinto = file.read, file.readline, file.readinto
 
         return Kept()
 

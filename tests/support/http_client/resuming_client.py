@@ -127,10 +127,10 @@ class Stream:
         while not self.ids and self._waiting is not None:
             self._read(self._waiting)
 
-    def until(self, wanted: Callable[[Message], bool]) -> Message:
+    def until(self, is_wanted: Callable[[Message], bool]) -> Message:
         """Read up to a message and return it."""
         for message in self:
-            if wanted(message):
+            if is_wanted(message):
                 return message
         raise AssertionError(f"the stream ended before that came: {self.outcome}")
 
@@ -294,11 +294,11 @@ class ResumingClient:
         waiting = self.session.start("tools/call", params, id=id, meta={"progressToken": id})
         return Stream(self.session, waiting, id, self._timeout, hurry=self._hurry)
 
-    def listen(self, last_id: str | None = None, of: Stream | None = None, **headers: HeaderValue) -> Stream:
-        """Open the session's own stream, or resume any: `of` is the one that answers a request, even if over."""
+    def listen(self, last_id: str | None = None, stream: Stream | None = None, **headers: HeaderValue) -> Stream:
+        """Open the session's own stream, or resume any: `stream` is one that answers a request, even if over."""
         waiting = get_stream(self.session, last_id, **headers)
-        waiting.asked = waiting.asked if of is None else of.asked
-        return Stream(self.session, waiting, of and of.request_id, self._timeout, hurry=self._hurry)
+        waiting.asked = waiting.asked if stream is None else stream.asked
+        return Stream(self.session, waiting, stream and stream.request_id, self._timeout, hurry=self._hurry)
 
     def answer(self, question: Message, result: dict[str, Any]) -> Reply:
         """Answer a question of the server."""

@@ -196,16 +196,16 @@ def serve_stdio(file: str, recorder: Recorder) -> int:
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     piped = PipeExchange()
 
-    def left(line: bytes) -> None:
+    def record_line(line: bytes) -> None:
         message = parsed(line)
         if isinstance(message, dict):
             recorder.record(piped.request_of(message), message)
         else:
             recorder.record_unreadable(line)
 
-    came = (sys.stdin.buffer, child.stdin, lambda line: piped.note_request(parsed(line)))
-    threading.Thread(target=_pass_on, args=came, daemon=True).start()
-    _pass_on(child.stdout, sys.stdout.buffer, left)
+    from_client = (sys.stdin.buffer, child.stdin, lambda line: piped.note_request(parsed(line)))
+    threading.Thread(target=_pass_on, args=from_client, daemon=True).start()
+    _pass_on(child.stdout, sys.stdout.buffer, record_line)
     code = child.wait()
     sys.stdout.flush()
     os._exit(code)  # the reading thread may still hold stdin

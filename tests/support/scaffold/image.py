@@ -135,7 +135,9 @@ class Image:
 
     def _follow(self, each: Instruction) -> None:
         if each.word == "ENV":
-            self.env.update(word.split("=", 1) for word in shlex.split(each.rest))
+            for word in shlex.split(each.rest):
+                name, _, value = word.partition("=")
+                self.env[name] = value
         elif each.word == "WORKDIR":
             self.folder = Path(each.rest)
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -60,12 +60,12 @@ class OfflinePackages:
         run_to_end(pip, self.env, cwd)
 
 
-def run_to_end(words: list[str], env: dict[str, str], cwd: Path | None = None) -> str:
+def run_to_end(command: list[str], env: dict[str, str], cwd: Path | None = None) -> str:
     """Run something to its end, and return what it printed.
 
     Raises:
         AssertionError: it failed; with what it said.
     """
-    done = subprocess.run(words, env=env, cwd=cwd, capture_output=True, encoding="utf-8", check=False)
-    assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
+    done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout

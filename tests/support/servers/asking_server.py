@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from enfilade import Context, Image, MCPApp, ToolError
+from enfilade import Context, Image, MCPApp, TextContent, ToolError
 
 PIXEL = b"\x89PNG\r\n\x1a\n"
 
@@ -38,7 +38,7 @@ async def order(item: Annotated[str, "what"], ctx: Context) -> dict[str, object]
     answer = await ctx.elicit(f"How much {item}?", Wishes)
     if not answer.accepted:
         return {"action": answer.action}
-    return {"item": item, **answer.content}
+    return {"item": item, **(answer.content or {})}
 
 
 @app.tool
@@ -51,6 +51,7 @@ async def pay(ctx: Context) -> str:
 async def advise(ctx: Context) -> str:
     """Ask the model."""
     said = await ctx.sample("Tea or coffee?")
+    assert isinstance(said.content, TextContent)
     return said.content.text
 
 

@@ -5,9 +5,7 @@ Easy to get wrong: waiting cannot show that a message does *not* come. `OpenStre
 that is announced last, and returns what came before it.
 """
 
-import asyncio
 import sys
-from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +14,7 @@ from enfilade.serving.subscriptions import PROMPTS, RESOURCES, TOOLS, updated
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a process of its own finds `support`
 
-from support.exchanges import SUBSCRIPTION_ID, Message, messages_of
+from support.exchanges import SUBSCRIPTION_ID, Message
 from support.http_client.connection import Http, HttpSession, PendingReply
 
 FILE = Path(__file__)
@@ -64,7 +62,8 @@ def change_name(message: Message) -> str:
 
 def id_of(message: Message) -> Any:
     """Return the id of the listen that a message says it belongs to."""
-    return message.get("params", message.get("result"))["_meta"][SUBSCRIPTION_ID]
+    body = message["params"] if "params" in message else message["result"]
+    return body["_meta"][SUBSCRIPTION_ID]
 
 
 class OpenStream:
@@ -120,59 +119,6 @@ def start_get(session: HttpSession, accept: str | None = "text/event-stream") ->
 def get(session: HttpSession) -> OpenStream:
     """Open the GET stream of a session."""
     return OpenStream(start_get(session))
-
-
-class PausableRequest:
-    """One request to an ASGI application, by a client that reads only while `reading` is set.
-
-    Args:
-        app: the application.
-        scope: what is asked.
-        body: the request's body.
-        on_head: called when the response begins.
-    """
-
-    def __init__(
-        self, app: Any, scope: dict[str, Any], body: bytes = b"", on_head: Callable[[], object] | None = None
-    ) -> None:
-        self.status = 0
-        self.body = b""
-        self.reading = asyncio.Event()
-        self.reading.set()
-        self._on_head = on_head
-        self._unread = [{"type": "http.request", "body": body, "more_body": False}]
-        self._gone = asyncio.Event()
-        self.task: asyncio.Task[None] = asyncio.ensure_future(app(scope, self._receive, self._send))
-
-    @property
-    def messages(self) -> Iterator[Message]:
-        """What has been read so far."""
-        return iter(messages_of("text/event-stream", self.body))
-
-    def leave(self) -> None:
-        """Leave."""
-        self._gone.set()
-
-    async def until(self, look: Callable[[], object]) -> None:
-        """Wait for something to become true."""
-        async with asyncio.timeout(30):
-            while not look():
-                await asyncio.sleep(0.002)
-
-    async def _receive(self) -> MutableMapping[str, Any]:
-        if self._unread:
-            return self._unread.pop()
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            if self._on_head is not None:
-                self._on_head()
-        else:
-            await self.reading.wait()
-            self.body += message.get("body", b"")
 
 
 app = ChangingServer()

@@ -1,4 +1,4 @@
-"""The server that the tests of the doorways and of faults talk to: each tool does one thing that can be observed.
+"""The server of the tests of transports and of faults: each tool does one thing that can be observed.
 
 It runs inside the tests (`ProbeServer()`) and as a process of its own (`python probe_server.py stdio`), with
 the same tools, so that one test holds for every way in. `journal` tells what became of the calls that nobody got

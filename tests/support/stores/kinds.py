@@ -1,28 +1,22 @@
-"""Stores of every kind for the tests, and ways to wait for what happens in them.
+"""Stores of every kind for the tests, and what tests look into them with."""
 
-The easy thing to get wrong: what another process or thread does takes as long as it takes, so tests wait until
-it is so, and never for a time.
-"""
-
-import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+
+from enfilade.state import memory
+from enfilade.state.open import open_store
 from enfilade.state.sqlite.store import SqliteStore
 from enfilade.state.store import LogLimits, Store, StoreError, StreamSlice
 from enfilade.timings import Timings
+from support.waiting import until
 
 Open = Callable[..., Awaitable[Store]]
 """Opens and starts the store that a URL names; keywords are its limits."""
-
-
-async def until(holds: Callable[[], Awaitable[bool]], patience: float = 30) -> None:
-    """Return when something has come to pass."""
-    async with asyncio.timeout(patience):
-        while not await holds():
-            await asyncio.sleep(0.01)
 
 
 async def all_entries(store: Store, stream: str, after: int = 0) -> list[tuple[int, bytes]]:
@@ -39,6 +33,14 @@ def numbered_entries(first: int, last: int) -> list[tuple[int, bytes]]:
     return [(number, b"entry %d" % number) for number in range(first, last + 1)]
 
 
+class MemoryClock:
+    """The clock of the stores in memory, set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(memory, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
 class Inbox:
     """Messages that have come over a bus."""
 
@@ -48,10 +50,7 @@ class Inbox:
             store.bus.subscribe(topic, self.messages.append)
 
     async def __call__(self, count: int) -> list[bytes]:
-        async def enough() -> bool:
-            return len(self.messages) >= count
-
-        await until(enough)
+        await until(lambda: len(self.messages) >= count)
         return self.messages
 
 
@@ -59,9 +58,23 @@ class Inbox:
 async def started(path: Path, timings: Timings = Timings(), **limits: float) -> AsyncIterator[SqliteStore]:
     """Open the store in a file."""
     store = SqliteStore(f"sqlite:///{path}", LogLimits(**limits), timings)  # type: ignore[arg-type]
+    async with _running(store):
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, timings: Timings = Timings()) -> AsyncIterator[Store]:
+    """Open the store that a URL names."""
+    store = open_store(url, timings=timings)
+    async with _running(store):
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def _running(store: Store) -> AsyncIterator[None]:
     await store.start()
     try:
-        yield store
+        yield
     finally:
         await store.close()
 

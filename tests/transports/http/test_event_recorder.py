@@ -22,6 +22,7 @@ from enfilade.transports.http.event_recorder import (
 )
 from enfilade.wire.jsonrpc import RpcError
 from support.cluster.in_process_workers import SharedMemory
+from support.stores.kinds import MemoryClock
 
 pytestmark = pytest.mark.anyio
 
@@ -138,7 +139,7 @@ class TestNames:
     async def test_no_id_is_given_before_the_stream_is_known(
         self, event_log: SealedEventLog, store: SharedMemory
     ) -> None:
-        """Idea 2: if this worker dies now, who comes back with the id is told what became of its request."""
+        """If this worker dies now, who comes back with the id is told what became of its request."""
         recorder = event_log.start_stream("session", is_response=True)
         assert await store.log.read(recorder.stream, 0) is None
         await recorder.event_id_prefix()
@@ -298,8 +299,9 @@ class TestFailures:
         assert (at, seen) == (outcome, 21 - recorder._pending.dropped)
 
 
-async def test_a_quiet_stream_does_not_expire_while_it_is_open(store: SharedMemory) -> None:
+async def test_a_quiet_stream_does_not_expire_while_it_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """R-356: it is kept for as long as it is served, whatever the log's age is."""
+    clock = MemoryClock(monkeypatch)
     store = SharedMemory(LogLimits(age=0.4))
     event_log = SealedEventLog(store.log, Seal([SECRET]), WorkerChannel(store), 0.4)
     recorder = event_log.start_stream("session", is_response=True)
@@ -309,6 +311,7 @@ async def test_a_quiet_stream_does_not_expire_while_it_is_open(store: SharedMemo
     touch = store.log.touch
 
     async def counted(stream: str) -> None:
+        clock.now += 0.3
         touched.append(stream)
         await touch(stream)
 

@@ -13,6 +13,7 @@ from enfilade.transports.exchange import DisconnectedError, HttpExchange
 from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import INITIALIZE, modern_headers, request_of, stateless_meta
 from support.http_client.memory_exchange import MemoryExchange, post
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -85,12 +86,6 @@ def call(name: str, **arguments: Any) -> dict[str, Any]:
 def stateless(name: str, **arguments: Any) -> MemoryExchange:
     message = call(name, **arguments)
     return post(message, modern_headers(message).items())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 class TestWithoutAsgi:

@@ -4,6 +4,7 @@ The server's end, which makes it unready, is in `test_draining.py`.
 """
 
 import http.client
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,9 +15,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from enfilade import MCPApp
+from enfilade.auth import AuthorizationServer, ResourceServer
 from enfilade.setting_sources import load
 from enfilade.settings import SettingsError
 from enfilade.state.store import StoreError
+from enfilade.testing import Issuer
 from support.harness import Serving
 from support.servers.processes import free_port
 
@@ -137,3 +140,41 @@ def test_probes_hide_nothing_of_the_endpoint() -> None:
     with Serving(MCPApp(path="/healthz")) as server:
         assert ask(server.port, "/healthz", "PUT")[0] == 405
         assert ask(server.port, "/healthz")[0] == 400
+
+
+class TestVerbose:
+    def test_each_part_has_a_status(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        app = MCPApp()
+
+        async def unreachable(_: str) -> Any:
+            raise StoreError("nobody at 10.0.0.7")
+
+        with Serving(app) as server:
+            status, body, _ = ask(server.port, "/readyz?verbose")
+            parts = dict.fromkeys(("lifespan", "server", "store", "secret", "workers"), "ok")
+            assert (status, json.loads(body)) == (200, {"status": "ok", "parts": parts})
+            assert ask(server.port, "/readyz?other")[:2] == ask(server.port, "/healthz?verbose")[:2] == (200, OK)
+            with monkeypatch.context() as patch:
+                patch.setattr(app.store.keys, "get", unreachable)
+                status, body, _ = ask(server.port, "/readyz?verbose=1")
+            assert status == 503
+            reason = "the store is out of reach"
+            expected = {"lifespan": "ok", "server": "ok", "store": reason}
+            assert json.loads(body) == {"status": "unavailable", "reason": reason, "parts": expected}
+            app.drain()
+            status, body, _ = ask(server.port, "/readyz?verbose")
+            assert (status, json.loads(body)["parts"]) == (503, {"lifespan": "ok", "server": "stopping"})
+
+    def test_keys_that_cannot_be_had_make_nothing_unready(self) -> None:
+        resource = "https://mcp.example.com/mcp"
+        issuer = Issuer(f"http://127.0.0.1:{free_port()}", audience=resource)
+        away = AuthorizationServer(issuer.url, jwks_uri=f"{issuer.url}/jwks")
+        with Serving(MCPApp(auth=ResourceServer(resource, [away]))) as server:
+            before = json.loads(ask(server.port, "/readyz?verbose")[1])
+            assert before["parts"]["authorization"] == "ok"
+            reply = server.http.post({}, authorization=f"Bearer {issuer.token('ada')}")
+            assert reply.status == 503
+            status, body, _ = ask(server.port, "/readyz?verbose")
+        assert (status, json.loads(body)["status"]) == (200, "ok")
+        assert json.loads(body)["parts"]["authorization"] == "an authorization server is out of reach"
+        assert issuer.url.encode() not in body

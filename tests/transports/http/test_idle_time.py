@@ -18,9 +18,9 @@ from enfilade.state.store import StoreError
 from enfilade.timings import Timings
 from enfilade.transports.http import sessions as sessions_module
 from support.cluster.in_process_workers import FaultyBus, SharedMemory
-from support.http_client.asgi_calls import AsgiClient
+from support.http_client.asgi_calls import AsgiClient, PausableRequest
 from support.http_client.connection import Http, HttpSession
-from support.servers.changing_server import PausableRequest, get
+from support.servers.changing_server import get
 from support.servers.processes import ServerProcess, enfilade_command
 
 HOUR = 3600.0
@@ -347,9 +347,8 @@ class TestInUse:
         await held.until(lambda: held.status)
         bus: FaultyBus = store.bus
         bus.deaf = True
-        session = await other.app.endpoint.services.sessions.find(token.encode(), None)
-        assert session is not None
-        await other.app.endpoint._end(session)
+        ended = await other.asgi.send(other.asgi.scope({"mcp-session-id": token}, "DELETE"), b"")
+        assert ended.status == 204
         clock.ahead += Timings().session_freshness + 1
         one.look()
         async with asyncio.timeout(30):

@@ -2,7 +2,7 @@
 
 E-39 (a session of another principal) is in `test_sessions.py`, where there are principals. What the
 server does not offer (prompts, resources, subscriptions) is not in E-11: its answer depends on what a server has,
-not on the doorway.
+not on the transport.
 """
 
 from dataclasses import dataclass, field
@@ -116,7 +116,7 @@ ROWS = [
     Row("E-01", 200, body=asked(), headers=named(), id=7),
     Row("E-01 text id", 200, body=asked(id="7"), headers=named(), id="7"),
     Row("E-01 without clientInfo (R-105)", 200, body=without("clientInfo"), headers=named(), id=7),
-    Row("E-02", 400, BAD_PARAMS, without("clientCapabilities"), named(), 7, says="clientCapabilities"),
+    Row("E-02 R-104", 400, BAD_PARAMS, without("clientCapabilities"), named(), 7, says="clientCapabilities"),
     Row("E-02 capabilities of wrong type", 400, BAD_PARAMS, without(clientCapabilities=5), named(), 7),
     Row("E-02 version of wrong type", 400, BAD_PARAMS, without(protocolVersion=5), named(), 7),
     Row("E-02 null version", 400, BAD_PARAMS, without(protocolVersion=None), named(), 7),
@@ -137,8 +137,8 @@ ROWS = [
     Row("E-10", 404, NO_METHOD, opening(meta=stateless_meta()), named(method="initialize"), 7),
     *(Row(f"E-11 {it}", 404, NO_METHOD, asked(it, id="x"), named(method=it), "x") for it in REMOVED),
     *(Row(f"E-12 {it}", 200, body=opening(it), id=7, mints=True) for it in SESSIONS),
-    Row("E-12 with header", 200, body=opening(), headers={"mcp_protocol_version": LEGACY}, id=7, mints=True),
-    Row("E-12 with the header of another", 200, body=opening(), headers=OLD_HEADER, id=7, mints=True),
+    Row("E-12 R-360 one header", 200, body=opening(), headers={"mcp_protocol_version": LEGACY}, id=7, mints=True),
+    Row("E-12 R-360 with the header of another", 200, body=opening(), headers=OLD_HEADER, id=7, mints=True),
     Row("E-12 R-319", 200, BAD_PARAMS, plain("initialize", params={}), {}, 7),
     Row("E-13", 200, body=opening(MODERN), id=7, mints=True),
     Row("R-116", 200, body=opening("2024-11-05"), id=7, mints=True),
@@ -149,11 +149,11 @@ ROWS = [
     Row("E-16", 400, INVALID, plain(), {"mcp_protocol_version": LEGACY}, 7, says="Missing session"),
     Row("E-16 no header", 400, INVALID, plain(), {}, 7),
     Row("E-16 notification", 400, INVALID, CANCELLED, {}),
-    Row("E-17", 404, INVALID, plain(), DEAD, 7, says="Session not found"),
+    Row("E-17 D9", 404, INVALID, plain(), DEAD, 7, says="Session not found"),
     Row("E-17 notification", 404, INVALID, CANCELLED, DEAD),
     Row("E-18", 400, INVALID, plain(), {"mcp_protocol_version": NEVER}, 7, says=UNKNOWN_SAYS),
     Row("E-18 in a session", 400, INVALID, plain(), {**LIVE, "mcp_protocol_version": "x"}, 7, says=UNKNOWN_SAYS),
-    Row("E-18 initialize", 200, body=opening(), headers={"mcp_protocol_version": "x"}, id=7, mints=True),
+    Row("E-18 R-360 initialize", 200, body=opening(), headers={"mcp_protocol_version": "x"}, id=7, mints=True),
     Row("E-18 initialize later", 200, body=opening(LATER), headers=LATER_HEADER, id=7, mints=True),
     *(Row(f"E-19 {it}", 200, body=plain(), headers={**LIVE, "mcp_protocol_version": it}, id=7)
       for it in SESSIONS),

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from enfilade import MCPApp
 from enfilade.transports.message_connection import Connection
-from enfilade.transports.message_size import check_values
+from enfilade.transports.request_parsing import check_values
 from enfilade.wire.jsonrpc import RpcError
 from support.http_client.asgi_calls import AsgiClient, AsgiReply
 from support.http_client.connection import BOTH, request_of

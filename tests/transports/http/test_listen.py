@@ -13,7 +13,7 @@ import pytest
 from enfilade import Settings
 from support.exchanges import Message
 from support.harness import Serving, eventually
-from support.http_client.asgi_calls import AsgiClient
+from support.http_client.asgi_calls import AsgiClient, PausableRequest
 from support.http_client.connection import BOTH, Http, modern_headers, request_of, stateless_meta
 from support.servers.changing_server import (
     ACKNOWLEDGED,
@@ -21,7 +21,6 @@ from support.servers.changing_server import (
     FILE,
     ChangingServer,
     OpenStream,
-    PausableRequest,
     change_name,
     id_of,
     listen,
@@ -42,7 +41,6 @@ def app() -> ChangingServer:
 @pytest.fixture(scope="module")
 def serving(app: ChangingServer) -> Iterator[Serving]:
     with Serving(app) as serving:
-        serving.http.modern("tools/list")
         yield serving
 
 

@@ -117,9 +117,27 @@ FOREIGN: list[str | bytes] = [
 
 
 class TestHostAndOrigin:
-    """R-205, R-701, E-34, E-35, D15, S44: on every method."""
+    """R-205, R-701, E-34, E-35, D15: on every method."""
 
     VERBS = ("POST", "DELETE", "GET", "OPTIONS")
+
+    @pytest.mark.parametrize("revision", ["2025-06-18", "2025-11-25"])
+    @pytest.mark.parametrize(
+        ("wrong", "status"),
+        [
+            ({"host": "evil.example"}, 421),
+            ({"origin": "https://evil.example"}, 403),
+            ({"mcp_protocol_version": "1999-01-01"}, 400),
+        ],
+        ids=["host", "origin", "version"],
+    )
+    def test_s44_a_session_id_excuses_no_wrong_header(
+        self, http: Http, revision: str, wrong: dict[str, HeaderValue], status: int
+    ) -> None:
+        session = http.initialize(revision)
+        reply = session.ask("tools/list", **wrong)
+        assert (reply.status, reply.error["code"]) == (status, INVALID)
+        assert session.ask("tools/list").status == 200
 
     @pytest.mark.parametrize("host", LOOPBACK)
     def test_loopback_hosts(self, http: Http, host: str) -> None:

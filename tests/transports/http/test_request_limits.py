@@ -16,6 +16,7 @@ from enfilade.transports.http.limits import StreamQuota
 from enfilade.transports.http.request_checks import BodyMemory, BodyReader
 from enfilade.transports.http11.server import http_protocol
 from enfilade.wire.jsonrpc import RpcError
+from support.authorization.header_users import HeaderUsers
 from support.harness import Serving, Stdio, eventually
 from support.http_client.connection import (
     BOTH,
@@ -198,7 +199,7 @@ class TestStreams:
 
     def test_of_a_principal(self) -> None:
         app = MCPApp("streams", settings=Settings(max_streams=2))
-        app.endpoint._principal = lambda scope: dict(scope["headers"]).get(b"x-user", b"?").decode()
+        app.endpoint._authenticator = HeaderUsers()
         with Serving(app, http=http_protocol()) as server, ExitStack() as streams:
             for _ in range(2):
                 session = server.http.initialize(x_user="ann")
@@ -259,6 +260,15 @@ class TestStreams:
         quota.take(None, None, "2001:db8:0:1::1")
         quota.give_back(None, None, "2001:db8::2")
         quota.take(None, None, "2001:db8::3")
+
+    def test_ipv4_addresses_within_ipv6_are_clients_of_their_own(self) -> None:
+        """Servers that listen for both on one socket show IPv4 clients as `::ffff:…` (RFC 4291 §2.5.5.2)."""
+        quota = StreamQuota(64, total=4)
+        quota.take(None, None, "::ffff:192.0.2.1")
+        quota.take(None, None, "192.0.2.1")
+        with pytest.raises(RpcError):
+            quota.take(None, None, "::ffff:192.0.2.1")
+        quota.take(None, None, "::ffff:192.0.2.2")
 
     def test_nothing_is_left_of_what_is_over(self) -> None:
         quota = StreamQuota(4)

@@ -6,7 +6,7 @@ Each test runs with one worker, and with two that share a store, where every ret
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +18,7 @@ from enfilade.state.store import LogLimits, StoreError
 from enfilade.timings import Timings
 from enfilade.transports.http import resumption, sessions as session_module
 from enfilade.transports.http.sse_stream import STREAM_HIGH_WATER, EventStream
+from support.authorization.header_users import HeaderUsers
 from support.cluster.in_process_workers import (
     ClusterClient,
     InProcessCluster,
@@ -27,6 +28,7 @@ from support.cluster.in_process_workers import (
 )
 from support.exchanges import messages_of
 from support.http_client.connection import request_of
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -53,12 +55,6 @@ async def cluster(stores: list[Any]) -> AsyncIterator[InProcessCluster]:
 def last_worker(stores: list[Any]) -> int:
     """The worker to come back to."""
     return len(stores) - 1
-
-
-def by_header(scope: Any) -> str | None:
-    """Believe what a header says of who is asking."""
-    user: bytes | None = dict(scope["headers"]).get(b"x-user")
-    return None if user is None else user.decode()
 
 
 async def refusing(*_: object) -> None:
@@ -178,6 +174,34 @@ class TestIds:
         cluster.release("a")
         assert (await again.finish()).texts == ["a 2", "a done"]
 
+    async def test_of_a_stream_that_ends_while_it_is_looked_for_are_good(
+        self, cluster: InProcessCluster, last_worker: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """R-351: the end comes between two looks into the log."""
+        client = await cluster.client()
+        call = await client.call_and_cut()
+        event_log = cluster.apps[last_worker].endpoint.services.event_log
+        assert event_log is not None
+        last = event_log.log.last
+
+        async def last_before_the_end(stream: str) -> int:
+            monkeypatch.setattr(event_log.log, "last", last)
+            position = await last(stream)
+            cluster.release("a")
+            await until(lambda: "a done" in cluster.apps[0].ended)
+            await until(lambda: _has_ended(last, stream, position))
+            return position
+
+        monkeypatch.setattr(event_log.log, "last", last_before_the_end)
+        again = await client.resume(call.ids[-1], last_worker)
+        cluster.release("a")  # a worker that sends the stream itself does not look
+        assert (await again.finish()).texts == ["a 1", "a done"]
+
+
+async def _has_ended(last: Callable[[str], Awaitable[int]], stream: str, before: int) -> bool:
+    """Whether a log has a message, the response and the end of a stream beyond a position."""
+    return await last(stream) == before + 3
+
 
 class TestAnswers:
     @pytest.mark.parametrize("padding", [0, 200_000], ids=["short", "long"])
@@ -230,9 +254,7 @@ class TestAnswers:
     async def test_work_survives_its_client(self, cluster: InProcessCluster, last_worker: int) -> None:
         """R-325, R-356: a disconnect is no cancellation, and the result waits."""
         client = await cluster.client()
-        call = client.call("say", name="a", count=2, hold=1)
-        await call.wait_for(1)
-        await call.cut()
+        call = await client.call_and_cut()
         cluster.release("a")
         await call.until(lambda: cluster.apps[0].ended == ["a done"])
         again = await client.resume(call.ids[-1], last_worker)
@@ -298,9 +320,7 @@ class TestAnswers:
         self, cluster: InProcessCluster, last_worker: int
     ) -> None:
         client = await cluster.client()
-        call = client.call("say", name="a", count=2, hold=1)
-        await call.wait_for(1)
-        await call.cut()
+        call = await client.call_and_cut()
         first = await client.resume(call.ids[0], last_worker)
         await first.wait_for(1)
         event_log = cluster.apps[0].endpoint.services.event_log
@@ -317,9 +337,7 @@ class TestAnswers:
     async def test_a_cancellation_ends_what_is_resumed(self, cluster: InProcessCluster, last_worker: int) -> None:
         """R-361, R-362: without a response."""
         client = await cluster.client()
-        call = client.call("say", name="a", count=2, hold=1)
-        await call.wait_for(1)
-        await call.cut()
+        call = await client.call_and_cut()
         again = await client.resume(call.ids[1], last_worker)
         await client.notify("notifications/cancelled", {"requestId": 1, "reason": "enough"}, last_worker)
         await again.finish()
@@ -329,9 +347,7 @@ class TestAnswers:
     async def test_the_end_of_its_session_ends_it(self, cluster: InProcessCluster, last_worker: int) -> None:
         """R-315, R-316: whoever came back for the call reads what became of it."""
         client = await cluster.client()
-        call = client.call("say", name="a", count=2, hold=1)
-        await call.wait_for(1)
-        await call.cut()
+        call = await client.call_and_cut()
         again = await client.resume(call.ids[1], last_worker)
         assert await client.delete(last_worker) == 204
         await again.finish()
@@ -393,7 +409,7 @@ class TestRefusals:
         """R-352, R-317: ids of others, forged ids and other principals never reach the log."""
         async with running_cluster(stores) as cluster:
             for app in cluster.apps:
-                monkeypatch.setattr(app.endpoint, "_principal", by_header)
+                monkeypatch.setattr(app.endpoint, "_authenticator", HeaderUsers())
             alice, bob = await cluster.client(x_user="alice"), await cluster.client(x_user="bob")
             call = await alice.call("say", name="a", count=2).finish()
             read: list[str] = []
@@ -425,7 +441,7 @@ class TestRefusals:
     async def test_a_position_that_never_was_harms_nobody(
         self, cluster: InProcessCluster, last_worker: int
     ) -> None:
-        """Idea 5: who makes one up for a stream of its own is not left waiting, and the stream is as it was."""
+        """Who makes one up for a stream of its own is not left waiting, and the stream is as it was."""
         client = await cluster.client()
         call = await client.call("say", name="a", count=2).finish()
         name = call.ids[0].rpartition(".")[0]
@@ -458,13 +474,11 @@ class TestRefusals:
             assert again.ids == call.ids[-2:]
 
     async def test_what_its_worker_gave_up_is_waited_for_by_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Idea 5: the worker lives, but could not write the end into the log."""
+        """The worker lives, but could not write the end into the log."""
         store = SharedMemory()
         async with running_cluster([store, store], Timings(log_retries=0.2)) as cluster:
             client = await cluster.client()
-            call = client.call("say", name="a", count=2, hold=1)
-            await call.wait_for(1)
-            await call.cut()
+            call = await client.call_and_cut()
             again = await client.resume(call.ids[0], 1)
             await again.wait_for(1)
             with monkeypatch.context() as broken:
@@ -480,9 +494,7 @@ class TestRefusals:
     ) -> None:
         """R-355: a store that drops what somebody reads costs a connection, not a traceback or a hang."""
         client = await cluster.client()
-        call = client.call("say", name="a", count=2, hold=1)
-        await call.wait_for(1)
-        await call.cut()
+        call = await client.call_and_cut()
         again = await client.resume(call.ids[0], last_worker)
         await again.wait_for(1)
         endpoint = cluster.apps[last_worker].endpoint
@@ -584,9 +596,7 @@ class TestGetStreams:
         cluster.set_event_log_timings(Timings(stream_retention=0.05))
         client = await cluster.client()
         await client.start("resources/subscribe", {"uri": "note://a"}).finish()
-        stream = await client.open()
-        await stream.until(lambda: stream.ids)
-        await stream.cut()
+        stream = await client.open_and_cut()
         app = cluster.apps[0]
         await stream.until(lambda: len(app.changes) == 0)
         again = await client.resume(stream.ids[0], last_worker)
@@ -597,6 +607,33 @@ class TestGetStreams:
         await again.wait_for(len(told) + 1)
         assert again.texts[-1] == "note://a"
         assert again.ids[-1].rpartition(".")[0] != stream.ids[0].rpartition(".")[0]
+
+    async def test_a_change_before_the_worker_of_the_stream_knows_of_the_watch(
+        self, cluster: InProcessCluster, last_worker: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """R-368: the client was told that it watches the resource, so it hears of every change from then on.
+
+        What the session watches is read late, and an older reading comes after a newer one.
+        """
+        client = await cluster.client()
+        stream = await client.open()
+        await stream.until(lambda: stream.ids)
+        sessions, gate = cluster.apps[0].endpoint.services.sessions, asyncio.Event()
+        read = sessions.record
+
+        async def late(session_id: str | None) -> Any:
+            record = await read(session_id)
+            await gate.wait()
+            return record
+
+        if last_worker:  # alone, it waits for its own reading
+            monkeypatch.setattr(sessions, "record", late)
+        for uri in ("note://a", "note://b"):
+            await client.start("resources/subscribe", {"uri": uri}, worker=last_worker).finish()
+            cluster.apps[0].change([uri])
+            await asyncio.sleep(0.05)
+        gate.set()
+        await stream.until(lambda: {"note://a", "note://b"} <= set(stream.texts))
 
     async def test_only_one_at_a_time(self, cluster: InProcessCluster, last_worker: int) -> None:
         """R-330, R-333: the newest, also if it resumes the one before, and also at another worker."""
@@ -617,14 +654,12 @@ class TestGetStreams:
         cluster.apps[0].change(["tools"])
         await fourth.wait_for(before + 1)
 
-    async def test_after_a_resumed_one_has_gone_the_seat_is_free(
+    async def test_after_a_resumed_one_has_gone_the_lock_is_free(
         self, cluster: InProcessCluster, last_worker: int
     ) -> None:
         """D23."""
         client = await cluster.client()
-        stream = await client.open()
-        await stream.until(lambda: stream.ids)
-        await stream.cut()
+        stream = await client.open_and_cut()
         for worker in (last_worker, 0, last_worker):
             again = await client.resume(stream.ids[0], worker)
             await again.cut()
@@ -633,13 +668,11 @@ class TestGetStreams:
         cluster.apps[last_worker].change(["tools"])
         await fresh.wait_for(1)
 
-    async def test_the_answer_of_a_call_takes_no_seat(self, cluster: InProcessCluster, last_worker: int) -> None:
+    async def test_the_answer_of_a_call_takes_no_lock(self, cluster: InProcessCluster, last_worker: int) -> None:
         """D23, R-332: it is resumed by GET beside the session's own stream, and says nothing there."""
         client = await cluster.client()
         stream = await client.open()
-        call = client.call("say", name="a", count=2, hold=1)
-        await call.wait_for(1)
-        await call.cut()
+        call = await client.call_and_cut()
         again = await client.resume(call.ids[0], last_worker)
         await again.wait_for(1)
         cluster.release("a")
@@ -667,9 +700,7 @@ class TestGetStreams:
     ) -> None:
         """R-316: and what lingers."""
         client = await cluster.client()
-        stream = await client.open()
-        await stream.until(lambda: stream.ids)
-        await stream.cut()
+        stream = await client.open_and_cut()
         again = await client.resume(stream.ids[0], last_worker)
         assert await client.delete(last_worker) == 204
         await again.finish()
@@ -768,7 +799,7 @@ class TestLostWorkers:
     async def test_work_dies_with_its_worker_and_everybody_hears_the_same(
         self, cluster: InProcessCluster
     ) -> None:
-        """Idea 5: an error that says so, at once, and the same to whoever asks again."""
+        """An error that says so, at once, and the same to whoever asks again."""
         client = await cluster.client()
         call = client.call("say", name="a", count=2, hold=1)
         await call.wait_for(1)
@@ -803,7 +834,7 @@ class TestLostWorkers:
         cluster.apps[2].change(["tools"])
         await again.until(lambda: again.texts.count("notifications/tools/list_changed") == 2)
 
-    async def test_a_seat_of_the_lost_is_free(self, cluster: InProcessCluster) -> None:
+    async def test_the_lock_of_a_lost_worker_is_free(self, cluster: InProcessCluster) -> None:
         """R-333."""
         client = await cluster.client()
         await client.open()

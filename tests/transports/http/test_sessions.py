@@ -46,7 +46,7 @@ async def status(worker: AsgiClient, token: str, **headers: str) -> int:
 
 
 async def test_any_worker_with_the_secret_serves_it() -> None:
-    """Idea 2, D9: after a restart, and on a worker that never saw the handshake."""
+    """After a restart, and on a worker that never saw the handshake."""
     token = await opened(worker(OLD))
     assert await status(worker(OLD), token) == 200
     assert await status(worker(NEW), token) == 404

@@ -149,15 +149,15 @@ async def test_a_reader_that_takes_something_is_not() -> None:
 
     class Slow(Reader):
         async def start(self, status: int, headers: Headers) -> None:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.6)
             await super().start(status, headers)
 
         async def write(self, chunk: bytes, *, is_last: bool) -> None:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.6)
             await super().write(chunk, is_last=is_last)
 
     reader = Slow()
-    stream = EventStream(reader, [], StreamOptions(write_timeout=0.2))
+    stream = EventStream(reader, [], StreamOptions(write_timeout=0.5))
     stream.push(b"1")
     stream.open()
     await asyncio.sleep(0)

@@ -15,15 +15,15 @@ from enfilade.state.memory import MemoryKeys, MemoryStore
 from enfilade.state.store import LogLimits
 from enfilade.timings import Timings
 from enfilade.transports.http import standalone_stream
+from support.authorization.header_users import HeaderUsers
 from support.exchanges import Message
 from support.harness import Serving, eventually
-from support.http_client.asgi_calls import AsgiClient
+from support.http_client.asgi_calls import AsgiClient, PausableRequest
 from support.http_client.connection import CLIENT, Http, HttpSession, request_of
 from support.servers.changing_server import (
     FILE,
     ChangingServer,
     OpenStream,
-    PausableRequest,
     change_name,
     get,
     listen,
@@ -48,7 +48,6 @@ def app() -> ChangingServer:
 @pytest.fixture(scope="module")
 def serving(app: ChangingServer) -> Iterator[Serving]:
     with Serving(app) as serving:
-        serving.http.modern("tools/list")
         yield serving
 
 
@@ -56,7 +55,7 @@ def serving(app: ChangingServer) -> Iterator[Serving]:
 def nobody_is_left(app: ChangingServer) -> Iterator[None]:
     """Whatever a test did, when its clients have gone nobody listens any more."""
     yield
-    eventually(lambda: (len(app.changes), len(app.endpoint.streams)) == (0, 0), "a stream was left")
+    eventually(lambda: (len(app.changes), len(app.endpoint.get_endpoint.locks)) == (0, 0), "a stream was left")
 
 
 @pytest.mark.parametrize("revision", SESSIONS)
@@ -102,7 +101,7 @@ class TestLingering:
         for session in sessions:
             with get(session):
                 pass
-            eventually(lambda: not app.endpoint.streams.sessions(), "the client has gone")
+            eventually(lambda: not app.endpoint.get_endpoint.open_responses, "the client has gone")
         eventually(lambda: len(app.changes) == 2, "as many as may go on")
         for session in sessions:
             session.delete()
@@ -172,7 +171,7 @@ class TestPlace:
         assert len(app.changes) == 10
         for heard in streams:
             heard.reply.cut()
-        eventually(lambda: len(app.endpoint.streams) == 0)
+        eventually(lambda: len(app.endpoint.get_endpoint.locks) == 0)
         eventually(lambda: serving.run(tasks) <= before, "a task was left")
 
     def test_there_is_a_limit(self, app: ChangingServer, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +225,7 @@ class TestRefusals:
     def test_a_stranger(self, app: ChangingServer, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
         """R-317: for another user the session does not exist."""
         session = http.initialize()
-        monkeypatch.setattr(app.endpoint, "_principal", lambda scope: "somebody else")
+        monkeypatch.setattr(app.endpoint, "_authenticator", HeaderUsers("somebody else"))
         assert start_get(session).read().status == 404
 
 
@@ -253,7 +252,7 @@ class TestEnd:
         await opening.task
         assert ending.status == 204
         assert opening.status in (200, 404)
-        assert (len(app.changes), len(app.endpoint.streams)) == (0, 0)
+        assert (len(app.changes), len(app.endpoint.get_endpoint.locks)) == (0, 0)
 
     def test_with_the_server(self, app: ChangingServer, http: Http) -> None:
         """R-332: there is no response on it, only its end."""

@@ -1,7 +1,7 @@
 """The one GET stream of a session, among all workers: the newest GET has it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from enfilade.transports.http.sse_stream import EventStream, StreamOptions
 from enfilade.transports.http.stream_lock import StreamLock, StreamLocks
 from support.cluster.in_process_workers import FaultyBus, SharedMemory, running_cluster
 from support.http_client.memory_exchange import MemoryExchange
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -48,13 +49,6 @@ async def holder(workers: list[LockingWorker], session_id: str = "session") -> b
     return await workers[0].worker_channel.store.keys.get(f"get:{session_id}")
 
 
-async def settled(look: Callable[[], object]) -> None:
-    """Wait until something that other workers are told of is so."""
-    async with asyncio.timeout(20):
-        while not look():
-            await asyncio.sleep(0.005)
-
-
 async def test_the_newest_has_it(workers: list[LockingWorker]) -> None:
     """R-330, R-333: wherever it is asked for, all others have lost it, and leaving takes nothing from it."""
     other = await workers[1].locks.steal("another session", 60)
@@ -63,7 +57,7 @@ async def test_the_newest_has_it(workers: list[LockingWorker]) -> None:
         lock = await worker.locks.steal("session", 60)
         assert lock.was_held == bool(taken), "whoever has it next may have missed something"
         taken.append(lock)
-        await settled(lambda: [each.revoked for each in taken] == [True] * (len(taken) - 1) + [False])
+        await until(lambda: [each.revoked for each in taken] == [True] * (len(taken) - 1) + [False])
         assert await holder(workers) == lock.holder
     for worker, lock in reversed(list(zip(workers * 2, taken, strict=True))[:-1]):
         await worker.locks.release(lock)
@@ -79,12 +73,12 @@ async def test_of_many_at_once_one_has_it(workers: list[LockingWorker]) -> None:
     for number in range(10):
         name = f"session {number}"
         locks = await asyncio.gather(*(worker.locks.steal(name, 60) for worker in workers * 4))
-        await settled(lambda locks=locks: sum(not each.revoked for each in locks) == 1)  # type: ignore[misc]  # bound
+        await until(lambda locks=locks: sum(not each.revoked for each in locks) == 1)  # type: ignore[misc]  # bound
         (living,) = (each for each in locks if not each.revoked)
         assert await holder(workers, name) == living.holder
 
 
-async def test_a_stream_that_is_opened_after_its_seat_was_lost_ends_at_once(workers: list[LockingWorker]) -> None:
+async def test_a_stream_that_is_opened_after_its_lock_was_lost_ends_at_once(workers: list[LockingWorker]) -> None:
     exchange = MemoryExchange()
     lock = await workers[0].locks.steal("session", 60)
     await workers[0].locks.steal("session", 60)
@@ -96,14 +90,14 @@ async def test_a_stream_that_is_opened_after_its_seat_was_lost_ends_at_once(work
     assert exchange.has_ended
 
 
-async def test_the_seat_of_the_dead_is_taken(workers: list[LockingWorker]) -> None:
-    """Idea 2: nobody is waited for."""
+async def test_the_lock_of_a_dead_worker_is_taken(workers: list[LockingWorker]) -> None:
+    """Nobody is waited for."""
     await workers[0].worker_channel.store.keys.put("get:session", b"nobody:1", 60)
     lock = await workers[1].locks.steal("session", 60)
     assert (lock.was_held, await holder(workers)) == (True, lock.holder)
 
 
-async def test_a_seat_that_the_store_has_forgotten_is_lost_all_the_same(workers: list[LockingWorker]) -> None:
+async def test_a_lock_that_the_store_has_forgotten_is_lost_all_the_same(workers: list[LockingWorker]) -> None:
     """A stream may be open for longer than the store remembers where."""
     old = await workers[0].locks.steal("session", 0.05)
     async with asyncio.timeout(20):
@@ -111,11 +105,11 @@ async def test_a_seat_that_the_store_has_forgotten_is_lost_all_the_same(workers:
             await asyncio.sleep(0.02)
     other = await workers[0].locks.steal("another session", 60)
     new = await workers[1].locks.steal("session", 60, may_be_forgotten=True)
-    await settled(lambda: old.revoked)
+    await until(lambda: old.revoked)
     assert (other.revoked, new.revoked) == (False, False)
 
 
-async def test_a_store_that_does_not_say_takes_no_seat(
+async def test_a_store_that_does_not_answer_takes_no_lock(
     workers: list[LockingWorker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It costs one request, and not the session's stream for ever."""
@@ -148,7 +142,7 @@ async def test_a_message_that_is_lost(said: bool) -> None:
     bus.deaf = False
     if said:
         bus.say_so()
-        await settled(lambda: old.revoked)
+        await until(lambda: old.revoked)
     assert (old.revoked, new.revoked) == (said, False)
     for worker in workers:
         await worker.worker_channel.stop()

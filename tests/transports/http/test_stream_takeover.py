@@ -151,7 +151,7 @@ class TestTakeover:
     def test_from_a_connection_that_a_proxy_keeps_open(self, app: Slow, http: Http, revision: str) -> None:
         session = http.initialize(revision)
         with other_half(http, session) as half:
-            eventually(lambda: len(app.endpoint.streams) == 1)
+            eventually(lambda: len(app.endpoint.get_endpoint.locks) == 1)
             with ExitStack() as kept:
                 for _ in range(3):  # each takes over from the one before, which is kept open too
                     heard = kept.enter_context(get(session))
@@ -163,7 +163,7 @@ class TestTakeover:
             old = b""
             while not old.endswith(b"0\r\n\r\n"):  # it ends in order
                 old += half.recv(65536)
-        eventually(lambda: len(app.endpoint.streams) == 0)
+        eventually(lambda: len(app.endpoint.get_endpoint.locks) == 0)
 
     @pytest.mark.parametrize("revision", HANDSHAKE)
     def test_what_was_written_to_the_dead_connection_can_be_resumed(

@@ -44,3 +44,15 @@ def test_a_probe_that_is_answered_200_has_none(more: dict[str, str]) -> None:
             eventually(lambda path=path: f'"GET {path} HTTP/1.1" 404' in server.output)
         eventually(lambda: f'"DELETE {paths[0]} HTTP/1.1" 405' in server.output)
     assert not [path for path in paths if f'"GET {path}' in server.output]
+
+
+def test_a_query_is_not_logged() -> None:
+    """B2, R-611: a client may have put its token there by mistake."""
+    with ServerProcess(COMMAND, env={"ENFILADE_LOG_LEVEL": "debug", "NO_COLOR": "1"}) as server:
+        for path in ("/mcp?access_token=hush", "/other?access_token=hush", "/mcp?a=%zz&access_token=hush"):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port)
+            connection.request("GET", path, headers={"host": "elsewhere.example"} if "zz" in path else {})
+            connection.getresponse().read()
+        eventually(lambda: '"GET /other HTTP/1.1" 404' in server.output)
+        eventually(lambda: server.output.count('"GET /mcp HTTP/1.1" 4') == 2)
+    assert "hush" not in server.output

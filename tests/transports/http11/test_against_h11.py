@@ -1,6 +1,6 @@
 """Our HTTP/1.1 beside uvicorn's with h11: the same bytes, and what each of the two makes of them.
 
-Each row of `http_shapes.py` is sent at once and then in pieces, cut at every byte if it is short. What becomes
+Each row of `request_shapes.py` is sent at once and then in pieces, cut at every byte if it is short. What becomes
 of it must not depend on the cuts, and must be what h11 makes of it, unless the table says what else and why.
 Random requests, some of them slightly broken, are compared as well; hypothesis prints how to reproduce what it
 found.

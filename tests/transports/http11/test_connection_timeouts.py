@@ -81,7 +81,7 @@ class TestHeads:
             check_timed_out(client)
 
     def test_a_slow_head_that_is_in_time_is_served(self, loop: str) -> None:
-        with Limited(loop, header_timeout=8 * UNIT) as server:
+        with Limited(loop, header_timeout=30 * UNIT) as server:
             client = server.client()
             for part in (b"GET /ec", b"ho HTTP/1.1\r\n", b"Host: x\r\n", b"\r\n"):
                 client.socket.sendall(part)

@@ -19,9 +19,9 @@ from support.cluster.worker_processes import (
     answers,
     command,
     environment,
-    place,
     script,
     served,
+    serving_process,
     workers,
     written,
 )
@@ -181,7 +181,7 @@ def test_a_hangup_replaces_all_workers_and_no_session_is_lost(tmp_path: Path) ->
         server.process.send_signal(signal.SIGHUP)
         eventually(lambda: served(session) and workers(server).isdisjoint(before), timeout=90)
         assert all_seen(server, 2).isdisjoint(before)
-        assert place(server)[1] == "second"
+        assert serving_process(server)[1] == "second"
 
 
 @posix
@@ -191,7 +191,7 @@ def test_new_code_that_fails_leaves_the_old_serving(tmp_path: Path) -> None:
         before = all_seen(server, 2)
         file.write_text("raise RuntimeError('burnt')\n", encoding="utf-8")
         server.process.send_signal(signal.SIGHUP)
-        eventually(lambda: "those that serve go on" in server.output)
+        eventually(lambda: "the other workers go on serving" in server.output)
         assert "burnt" in server.output
         assert all_seen(server, 2) == before
 
@@ -217,7 +217,7 @@ def test_a_worker_says_which_tools_it_lacks(tmp_path: Path) -> None:
     text = TWO.replace("    app.run", "    app.add_tool(lambda: 1, name='late')\n    app.run")
     with script(written(tmp_path, text)) as server:
         eventually(lambda: "finds no tool late in it" in server.output)
-        assert place(server)[1] == "first"
+        assert serving_process(server)[1] == "first"
 
 
 def test_each_line_of_a_worker_has_its_process_id(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_each_line_of_a_worker_has_its_process_id(tmp_path: Path) -> None:
     with script(written(tmp_path, TWO)) as server:
         pids = eventually(lambda: len(found := workers(server)) == 2 and found)
         for pid in pids:
-            eventually(lambda pid=pid: f" INFO uvicorn[{pid}]: Application startup complete." in server.output)
+            eventually(lambda pid=pid: f" INFO enfilade[{pid}]: serving" in server.output)
         assert " INFO enfilade: listening at " in server.output
         assert f"[{server.pid}]" not in server.output
         assert "uvicorn.error" not in server.output
@@ -245,7 +245,7 @@ def test_the_app_may_be_in_a_module_that_the_script_imports(tmp_path: Path) -> N
     text = f"import os\nfrom shop import app as mine\n{guard}{rest.replace('app.run', 'mine.run')}"
     with script(written(tmp_path, text)) as server:
         assert all_seen(server, 2) == workers(server)
-        assert place(server)[1] == "first"
+        assert serving_process(server)[1] == "first"
 
 
 @pytest.mark.parametrize("module", ["shop", "shop.server"], ids=["package", "module-of-a-package"])
@@ -262,7 +262,7 @@ def test_the_script_may_be_a_module_that_python_runs(tmp_path: Path, module: str
     env["PYTHONPATH"] += os.pathsep + str(tmp_path)
     with ServerProcess([sys.executable, "-m", module], port=port, env=env, start_timeout=90) as server:
         assert all_seen(server, 2) == workers(server)
-        assert place(server)[1] == "first"
+        assert serving_process(server)[1] == "first"
 
 
 @posix

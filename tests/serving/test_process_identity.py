@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from enfilade.state import process_identity
-from enfilade.state.process_identity import is_gone, process_namespace
+from enfilade.serving import cluster
+from enfilade.serving.cluster import is_gone, process_namespace
 
 needs_ids = pytest.mark.skipif(sys.platform == "win32", reason="on Windows nothing is ever certain")
 
 
 def test_processes_of_one_machine_have_one_place() -> None:
-    code = "from enfilade.state.process_identity import process_namespace; print(process_namespace())"
+    code = "from enfilade.serving.cluster import process_namespace; print(process_namespace())"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == process_namespace()
 
@@ -37,7 +37,7 @@ def test_nothing_is_said_of_other_places(where: str) -> None:
 
 
 def test_nothing_is_said_where_places_cannot_be_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_identity, "process_namespace", lambda: "")
+    monkeypatch.setattr(cluster, "process_namespace", lambda: "")
     assert not is_gone("", 2**22 + 1)
 
 

@@ -1,4 +1,4 @@
-"""The rooms: a room imports only from rooms further down, and a violation is caught.
+"""The layers: a package imports only from layers below its own, and a violation is caught.
 
 The contracts are in `pyproject.toml`. A contract that a typing error has made empty passes for ever, so each is
 also shown an import that it must refuse.
@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -23,13 +24,20 @@ def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=root, env=env, capture_output=True, encoding="utf-8", check=False)
 
 
-def test_every_room_keeps_to_its_place() -> None:
+def test_the_page_lists_the_layers_of_the_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    (layers,) = [contract["layers"] for contract in contracts["contracts"] if contract["type"] == "layers"]
+    page = " ".join((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split())
+    assert " → ".join(layers).replace("enfilade.", "") in page
+
+
+def test_every_package_keeps_to_its_layer() -> None:
     done = lint_imports(ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
-    ("room", "forbidden"),
+    ("package", "forbidden"),
     [
         ("wire", "enfilade.serving"),
         ("wire", "asyncio"),
@@ -43,10 +51,11 @@ def test_every_room_keeps_to_its_place() -> None:
         ("transports", "enfilade.app"),
     ],
 )
-def test_a_step_out_of_line_is_caught(tmp_path: Path, room: str, forbidden: str) -> None:
+def test_an_import_from_above_is_caught(tmp_path: Path, package: str, forbidden: str) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "src" / "enfilade" / room / "intruder.py").write_text(f"import {forbidden}\n", encoding="utf-8")
+    intruder = tmp_path / "src" / "enfilade" / package / "intruder.py"
+    intruder.write_text(f"import {forbidden}\n", encoding="utf-8")
     done = lint_imports(tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert f"enfilade.{room}.intruder" in done.stdout
+    assert f"enfilade.{package}.intruder" in done.stdout

@@ -1,4 +1,4 @@
-"""The fleet of the fault tests itself: real servers come and go, and the proxy passes over who is away."""
+"""The cluster of processes for the fault tests: servers come and go, and the proxy passes over who is away."""
 
 import sys
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from support.servers.processes import enfilade_command
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
     command = enfilade_command("run", f"{PROBE_SERVER}:app", "--transport", "http", "--port", "{port}")
-    store: Path = tmp_path_factory.mktemp("fleet") / "store.db"
+    store: Path = tmp_path_factory.mktemp("cluster") / "store.db"
     with ProcessCluster(3, command, f"sqlite:///{store}") as cluster:
         yield cluster
 

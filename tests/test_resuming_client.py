@@ -1,4 +1,4 @@
-"""The client of the fault tests itself: it resumes whatever breaks, and notices what a lenient one would not."""
+"""The resuming client: it resumes whatever breaks, and notices what a lenient one would not."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The recorder itself: it records everything, passes it on unchanged, and its judge finds what is wrong."""
+"""The recording app: it records everything, passes it on unchanged, and its judge finds what is wrong."""
 
 import json
 from pathlib import Path

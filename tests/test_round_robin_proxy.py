@@ -1,4 +1,4 @@
-"""The proxy of the fault tests itself: it sends every request elsewhere, hides nothing and mends nothing."""
+"""The proxy of the fault tests: it sends every request elsewhere, hides nothing and mends nothing."""
 
 import http.client
 import json
