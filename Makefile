@@ -4,8 +4,8 @@
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
-# How many of the test files run at once.
-JOBS ?= 2
+# How many of the test files run at once: one more than the processors of a small machine, since many tests wait.
+JOBS ?= 3
 
 VENV := .venv
 ifeq ($(OS),Windows_NT)
@@ -18,8 +18,9 @@ PY := $(BIN)/python
 SIDE_BY_SIDE := -n $(JOBS) --dist loadfile
 # Of the matrix of stores and workers, `make test` runs these cells, for time; `make matrix` has those of SQLite too.
 CELLS := memory,redis-x4
-# The other Pythons that `make test` runs the parts on that need no other program; `make pythons` takes all there are.
-OTHERS := 3.12 3.13
+# The other Python that `make test` runs the parts on that need no other program, the newest that every user may
+# have; `make pythons` takes all there are.
+OTHERS := 3.13
 MATRIX := tests/clients tests/conformance tests/serving/client_requests/test_matrix.py
 
 .DEFAULT_GOAL := help
@@ -31,9 +32,12 @@ help:  ## list the targets
 run: $(VENV)/.installed  ## serve the quickstart on http://127.0.0.1:8000/mcp
 	$(BIN)/enfilade run examples/quickstart/server.py --transport http --host $(HOST) --port $(PORT) --path /mcp
 
-test: lint tools  ## everything CI checks: style, types, rooms, all tests with real clients and the conformance suite; other Pythons
-	$(PY) tests/support/pythons.py --jobs $(JOBS) $(OTHERS)
-	ENFILADE_TOOLS=required ENFILADE_MATRIX=$${ENFILADE_MATRIX:-$(CELLS)} $(PY) -m pytest $(SIDE_BY_SIDE)
+test: lint tools  ## everything CI checks: style, types, layers, all tests with real clients and the conformance suite; another Python
+	@# The other Python runs beside the tests of this one, in one process; what it has to say comes before the summary
+	@# of these, unless it takes longer or fails.
+	$(PY) tests/support/pythons.py --jobs $(JOBS) $(OTHERS) & other=$$!; \
+	ENFILADE_TOOLS=required ENFILADE_MATRIX=$${ENFILADE_MATRIX:-$(CELLS)} $(PY) -m pytest $(SIDE_BY_SIDE); tests=$$?; \
+	wait $$other || { echo "make: the tests on another Python have failed; see above"; exit 1; }; exit $$tests
 
 matrix: tools  ## the real clients and the conformance suite alone: every kind of store, one worker and four
 	ENFILADE_TOOLS=required ENFILADE_MATRIX=all $(PY) -m pytest $(SIDE_BY_SIDE) $(MATRIX)
@@ -41,7 +45,7 @@ matrix: tools  ## the real clients and the conformance suite alone: every kind o
 pythons: $(VENV)/.dev  ## the parts that need no other program, on every Python that is found, with warnings as errors
 	$(PY) tests/support/pythons.py --jobs $(JOBS)
 
-lint: $(VENV)/.dev  ## style, types and rooms
+lint: $(VENV)/.dev  ## style, types and layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -23,7 +23,7 @@ class ReadmeHook(MetadataHookInterface):
         """Add the README and the project's URLs."""
         root = Path(self.root)
         repository = os.environ.get("ENFILADE_REPOSITORY", "").strip().rstrip("/")
-        found = VERSION.search((root / "src/enfilade/_version.py").read_text(encoding="utf-8"))
+        found = VERSION.search((root / "src/enfilade/__init__.py").read_text(encoding="utf-8"))
         tag = f"v{found[1]}" if found else "HEAD"
         text = (root / "README.md").read_text(encoding="utf-8")
         metadata["readme"] = {"content-type": "text/markdown", "text": with_links(text, repository, tag)}

@@ -104,6 +104,8 @@ BARS: Final = (
     _of_limit("5 typed arguments, structured output", 0.50, "calls/enfilade-order"),
     _ratio("a sync tool, and the official SDK's", 4.0, "calls/enfilade-sync", "calls/sdk-sync", "x"),
     _ratio("100 tools, and 1", 0.97, "calls/enfilade-100-tools", "calls/enfilade", "x"),
+    _ratio("a token that was verified, and none", 0.87, "calls/enfilade-authorized", "calls/enfilade", "x"),
+    _ratio("the same, stateless revision", 0.87, "stateless/enfilade-authorized", "stateless/enfilade", "x"),
     _of_limit("one progress report, then the result", 0.60, "step/enfilade"),
     Bar(
         what=f"{MANY:,} progress reports a call, none lost",

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from messages import ID, SESSION_MARK, Client, call, check, initialize, initialized
+from authorization import FORGED, TOKEN
+from messages import ID, SESSION_MARK, Client, call, check, check_refused, initialize, initialized
 from processes import HOST, BenchError, Server
 from results import Figures
 from works import SESSION, Work
@@ -45,20 +46,24 @@ class Load:
             BenchError: the answer is wrong.
         """
         port, work = self._server.port, self._work
-        with Client(port) as client:
+        token = TOKEN if work.authorized else None
+        with Client(port, token) as client:
             if work.handshake:
                 client.open_session()
                 self._requests = [initialize(port), initialized(port, SESSION_MARK)]
                 return
             in_session = work.era == SESSION
             sessions = [client.open_session() if in_session else None for _ in range(work.connections)]
-            self._requests = [call(port, work, session) for session in sessions]
+            self._requests = [call(port, work, session, token) for session in sessions]
             end = time.monotonic() + _WARMING
             response, body = client.ask(self._requests[0])
             while time.monotonic() < end:
                 client.ask(self._requests[-1])
             check(work, response, body)
             self._least = len(body)
+        if work.authorized:  # the good token is remembered by now, and must let no other one in
+            for refused in (FORGED, None):
+                check_refused(port, work, sessions[0], refused)
 
     def run(self, seconds: int) -> float:
         """Put load on the server for a whole number of seconds, and return the number of calls it has answered.

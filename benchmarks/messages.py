@@ -25,18 +25,24 @@ META: Final = {
 }
 
 
-def initialize(port: int) -> bytes:
-    """Return the request that opens a session."""
+def initialize(port: int, token: str | None = None) -> bytes:
+    """Return the request that opens a session.
+
+    Args:
+        token: an access token, for servers that want one.
+    """
     params = {"protocolVersion": SESSION_ERA, "capabilities": {}, "clientInfo": CLIENT}
-    return _post(port, {}, {"jsonrpc": "2.0", "id": ID, "method": "initialize", "params": params})
+    message = {"jsonrpc": "2.0", "id": ID, "method": "initialize", "params": params}
+    return _post(port, _authorized(token), message)
 
 
-def initialized(port: int, session: str) -> bytes:
+def initialized(port: int, session: str, token: str | None = None) -> bytes:
     """Return the notification that makes a session ready."""
-    return _post(port, _of(session), {"jsonrpc": "2.0", "method": "notifications/initialized"})
+    headers = _of(session) | _authorized(token)
+    return _post(port, headers, {"jsonrpc": "2.0", "method": "notifications/initialized"})
 
 
-def call(port: int, work: Work, session: str | None) -> bytes:
+def call(port: int, work: Work, session: str | None, token: str | None = None) -> bytes:
     """Return a request that calls the tool of a work."""
     params: dict[str, Any] = {"name": work.tool, "arguments": work.arguments}
     meta: dict[str, Any] = {} if session else dict(META)
@@ -45,7 +51,7 @@ def call(port: int, work: Work, session: str | None) -> bytes:
     if meta:
         params["_meta"] = meta
     stateless = {"MCP-Protocol-Version": STATELESS, "Mcp-Method": "tools/call", "Mcp-Name": work.tool}
-    headers = _of(session) if session else stateless
+    headers = (_of(session) if session else stateless) | _authorized(token)
     return _post(port, headers, {"jsonrpc": "2.0", "id": ID, "method": "tools/call", "params": params})
 
 
@@ -56,6 +62,10 @@ def listen(port: int, session: str) -> bytes:
 
 def _of(session: str) -> dict[str, str]:
     return {"MCP-Protocol-Version": SESSION_ERA, "Mcp-Session-Id": session}
+
+
+def _authorized(token: str | None) -> dict[str, str]:
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
 def _head(port: int, method: str, headers: dict[str, str]) -> bytes:
@@ -75,10 +85,16 @@ def _post(port: int, headers: dict[str, str], message: dict[str, Any]) -> bytes:
 
 
 class Client:
-    """One connection to a server, for the length of a `with` block."""
+    """One connection to a server, for the length of a `with` block.
 
-    def __init__(self, port: int) -> None:
+    Args:
+        port: where the server listens.
+        token: the access token that sessions are opened with.
+    """
+
+    def __init__(self, port: int, token: str | None = None) -> None:
         self._port = port
+        self._token = token
         self._socket = socket.create_connection((HOST, port), 30.0)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -96,6 +112,17 @@ class Client:
         Raises:
             BenchError: the answer is an error, or none.
         """
+        response, body = self.exchange(request)
+        if response.status >= 300:
+            raise BenchError(f"answered {response.status}: {body[:500].decode(errors='replace')}")
+        return response, body
+
+    def exchange(self, request: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+        """Send a request, and return the response, whatever its status, and its body.
+
+        Raises:
+            BenchError: there is none.
+        """
         try:
             self._socket.sendall(request)
             response = http.client.HTTPResponse(self._socket)
@@ -103,18 +130,28 @@ class Client:
             body = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise BenchError(f"no answer: {error!r}") from error
-        if response.status >= 300:
-            raise BenchError(f"answered {response.status}: {body[:500].decode(errors='replace')}")
         return response, body
 
     def open_session(self) -> str:
         """Open a session, and return its id."""
-        response, _ = self.ask(initialize(self._port))
+        response, _ = self.ask(initialize(self._port, self._token))
         session = response.headers["mcp-session-id"]
         if session is None:
             raise BenchError("a session was opened, but has no id")
-        self.ask(initialized(self._port, session))
+        self.ask(initialized(self._port, session, self._token))
         return session
+
+
+def check_refused(port: int, work: Work, session: str | None, token: str | None) -> None:
+    """Check that a server refuses a call for its token.
+
+    Raises:
+        BenchError: it does not.
+    """
+    with Client(port) as client:
+        response, _ = client.exchange(call(port, work, session, token))
+    if response.status != 401:
+        raise BenchError(f"a call with {'a forged' if token else 'no'} token was answered {response.status}")
 
 
 def messages_of(response: http.client.HTTPResponse, body: bytes) -> list[dict[str, Any]]:

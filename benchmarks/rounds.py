@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import ClassVar, Final
 
+from authorization import variables
 from environments import BENCH
 from idle import idle
 from load import Load
@@ -98,6 +99,8 @@ class Rounds:
 
     def _server(self, row: Row) -> Server:
         env = {name: value.replace(_REDIS, self._redis or "") for name, value in row.env.items()}
+        if row.work is not None and row.work.authorized:
+            env |= variables()
         return Server(row.command, env, self._both if row.both_cores else {self._core}, BENCH)
 
     @contextlib.contextmanager

@@ -33,7 +33,7 @@ _LIMIT_UVICORN: Final = (
 _LIMIT_PROTOCOL: Final = _script(sys.executable, "limit_protocol.py", "{port}")
 _ENFILADE: Final = (
     *(str(Path(sys.executable).with_name("enfilade")), "run", str(SERVERS / "enfilade_server.py")),
-    *("--transport", "http", "--port", "{port}"),
+    *("--transport", "http", "--port", "{port}", "--log-level", "warning"),
 )
 _SDK: Final = _script(python_of("sdk"), "sdk_server.py", "{port}")
 _FASTMCP: Final = _script(python_of("fastmcp"), "fastmcp_server.py", "{port}")
@@ -130,6 +130,7 @@ def _rows() -> Iterator[Row]:
     echo, redis = works.ECHO, {"ENFILADE_STORE": "{redis}"}
     yield from _limits("calls", echo)
     yield _enfilade("calls", "enfilade", echo)
+    yield _enfilade("calls", "enfilade-authorized", works.ECHO_AUTHORIZED)
     yield _enfilade("calls", "enfilade-100-tools", echo, BENCH_OTHERS="99")
     yield _enfilade("calls", "enfilade-redis", echo, **redis)
     yield _enfilade("calls", "enfilade-order", works.ORDER)
@@ -142,6 +143,7 @@ def _rows() -> Iterator[Row]:
 
     yield from _limits("stateless", works.ECHO_STATELESS)
     yield _enfilade("stateless", "enfilade", works.ECHO_STATELESS)
+    yield _enfilade("stateless", "enfilade-authorized", works.ECHO_STATELESS_AUTHORIZED)
     yield _sdk("stateless", "sdk-json", works.ECHO_STATELESS, _JSON)
 
     yield from _limits("step", works.STEP)

@@ -36,6 +36,7 @@ SAVED: Final = BENCH / "results.json"
 _QUICK: Final = (
     "calls/limit-uvicorn",
     "calls/enfilade",
+    "calls/enfilade-authorized",
     "calls/enfilade-order",
     "stateless/limit-uvicorn",
     "stateless/enfilade",

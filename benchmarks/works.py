@@ -27,6 +27,7 @@ class Work:
         progress: number of progress reports that must come before the result.
         logged: number of log messages that must.
         handshake: it is no call, but the opening of a session.
+        authorized: every request has an access token, and the server is one that lets nobody in without.
         long: it takes so long that a second is too short a turn: what is under way at its end counts for nothing.
     """
 
@@ -40,6 +41,7 @@ class Work:
     progress: int = 0
     logged: int = 0
     handshake: bool = False
+    authorized: bool = False
     long: bool = False
 
     def notifications(self, token: int) -> list[dict[str, Any]]:
@@ -71,7 +73,9 @@ _RECEIPT: Final = {"customer": _CUSTOMER, "item": "tea", "quantity": 3, "total":
 ECHO: Final = _echo("hello from the load generator")
 ECHO_AT_32: Final = replace(ECHO, connections=32)
 ECHO_SYNC: Final = replace(ECHO, tool="echo_sync")
+ECHO_AUTHORIZED: Final = replace(ECHO, authorized=True)
 ECHO_STATELESS: Final = replace(ECHO, era=STATELESS)
+ECHO_STATELESS_AUTHORIZED: Final = replace(ECHO_STATELESS, authorized=True)
 ECHO_MIB: Final = replace(_echo(_LINE * (MIB // len(_LINE))), connections=2, long=True)
 ORDER: Final = Work(
     tool="order",

@@ -2,9 +2,10 @@
 
     BENCH_TOOL=echo BENCH_OTHERS=99 enfilade run enfilade_server.py --transport http
 
-It is served as users serve it, with every default. The easy thing to get wrong is what else is registered: a
+It is served as users serve it, with every default but one: no server here writes a line for each request, so its
+log begins at warnings. The easy thing to get wrong is what else is registered: a
 row measures one tool, so nothing else is there unless the row is about that: no other tool, and no library that
-only another tool needs.
+only another tool, or a server that wants tokens, needs.
 """
 
 import os
@@ -13,7 +14,12 @@ from typing import Any
 
 from enfilade import Context, MCPApp
 
-app = MCPApp(name="bench")
+if "BENCH_KEYS" in os.environ:
+    from enfilade_authorization import resource_server  # with httpx and joserfc
+
+    app = MCPApp(name="bench", auth=resource_server())
+else:
+    app = MCPApp(name="bench")
 
 
 async def echo(text: str) -> str:
