@@ -76,8 +76,8 @@ MOST = {
     "imported": (57, 243),
     "made": (59, 246),
     "declared": (61, 250),
-    "opened": (124, 406),
-    "answered": (136, 504),
+    "opened": (125, 406),
+    "answered": (137, 504),
 }
 
 

@@ -64,7 +64,7 @@ def test_a_value_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_which_settings() -> None:
-    assert secret_settings() == {"secret", "store", "auth_servers", "tls_key_password"}
+    assert secret_settings() == {"secret", "store", "auth_servers", "tls_key_password", "metrics_token"}
 
 
 def test_the_mistake_in_a_value_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

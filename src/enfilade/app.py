@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from enfilade.settings import Settings
     from enfilade.state.event_store import EventStore
     from enfilade.state.store import Store
+    from enfilade.telemetry.prometheus.endpoint import Metrics
     from enfilade.timings import Timings
     from enfilade.transports import asgi as _asgi
     from enfilade.transports.asgi import AsgiExchange, Receive, Scope, Send
@@ -148,6 +149,9 @@ class MCPApp(Registration):
             `def` or `async def` of a dict.
         audit_required: refuse requests that cannot be recorded, and record each before its response leaves.
         audit_arguments: how much of the arguments is recorded, unless a tool says it: `all`, `names` or `none`.
+        metrics: serve metrics for Prometheus, with the extra `enfilade[prometheus]`.
+        metrics_path: where they are, beside the endpoint.
+        metrics_port: port that serves them and nothing else, in place of that of the server; 0 for none.
         schema_refs: list schemas with `$ref` and `$defs`. By default what they refer to is written out in place,
             as many hosts do not follow them.
         settings: further settings; arguments given here outrank it.
@@ -195,6 +199,9 @@ class MCPApp(Registration):
         audit: str | os.PathLike[str] | Callable[[dict[str, Any]], object] | None = None,
         audit_required: bool = False,
         audit_arguments: Literal["all", "names", "none"] = "all",
+        metrics: bool | None = None,
+        metrics_path: str | None = None,
+        metrics_port: int | None = None,
         schema_refs: bool = False,
         settings: Settings | None = None,
     ) -> None:
@@ -215,6 +222,9 @@ class MCPApp(Registration):
             "max_wait": max_wait,
             "max_result": max_result,
             "on_overflow": on_overflow,
+            "metrics": metrics,
+            "metrics_path": metrics_path,
+            "metrics_port": metrics_port,
         }
         self.settings = _sources.load(code_settings, settings)
         name_main_module(sys._getframe(1))
@@ -258,6 +268,7 @@ class MCPApp(Registration):
         if audit is not None or audit_required or audit_arguments != "all":
             self._audit_options = _assembly.check_audit(audit, audit_required, audit_arguments)
         self._audit: Audit | None = None
+        self._metrics: Metrics | None = None
 
     @property
     def endpoint_path(self) -> str:
@@ -380,6 +391,7 @@ class MCPApp(Registration):
             settings.health_path: "the liveness probe (health_path)",
             settings.ready_path: "the readiness probe (ready_path)",
             settings.path: "the MCP endpoint (path)",
+            **({settings.metrics_path: "the metrics (metrics_path)"} if self._serves_metrics else {}),
         }
 
     def notify_resource_updated(self, uri: str) -> None:
@@ -462,7 +474,14 @@ class MCPApp(Registration):
         if not self._is_observed:
             self._is_observed = True
             self._audit = _assembly.audit_of(self, self._audit_options)
-            _assembly.observe(self.dispatcher, self.settings, self._observers, self._audit)
+            self._metrics = _assembly.metrics_of(self, self.settings, self.version)
+            given = self._observers if self._metrics is None else [*self._observers, self._metrics.observer]
+            _assembly.observe(self.dispatcher, self.settings, given, self._audit)
+
+    @property
+    def _serves_metrics(self) -> bool:
+        """Whether metrics have a path beside the endpoint."""
+        return self.settings.metrics and not self.settings.metrics_port
 
     @property
     def _whole_results(self) -> StoredResults:
@@ -490,6 +509,8 @@ class MCPApp(Registration):
         self._observe()
         self.authenticator  # noqa: B018 - a mistake in it is said before anybody calls
         await self._lifespan.start()
+        if self._metrics is not None:
+            self._metrics.sampler.start()
         try:
             yield dispatcher
         finally:
@@ -509,6 +530,8 @@ class MCPApp(Registration):
                 await self._audit.close()
             if self._handlers is not None:
                 self._handlers.close()
+            if self._metrics is not None:
+                self._metrics.sampler.stop()
 
     # -- ASGI --------------------------------------------------------------------------------------------------
 
@@ -642,6 +665,10 @@ class MCPApp(Registration):
         authenticator = self.authenticator
         if authenticator is not None and authenticator.metadata.is_at(inner):
             await authenticator.serve_metadata(exchange, self.required_scopes())
+        elif inner == self.settings.metrics_path and self._serves_metrics:
+            self._observe()
+            if self._metrics is not None and not await _other_paths.serve_preflight(exchange, policy):
+                await self._metrics.serve(exchange)
         elif not inner or inner not in (self.settings.health_path, self.settings.ready_path):
             if self._routes is not None and (match := self._routes.match(inner, exchange.method)) is not None:
                 if self._lifespan.belongs_here() or await self._started_late(exchange):
@@ -703,6 +730,8 @@ class MCPApp(Registration):
         """Build the endpoint and hear other workers before the first request, so mistakes show at the start."""
         try:
             await self.endpoint.start()
+            if self._metrics is not None:
+                self._metrics.sampler.start()
         except StoreError as error:  # the store may come back, and requests say so until it does
             if not self.store.unavailable:  # else the store has said it
                 log.warning("the store is out of reach: %s", error)
@@ -892,6 +921,7 @@ class MCPApp(Registration):
             except ValueError as error:
                 raise SettingsError(f"Invalid settings: {error}") from None
         _sources.warn_of_unknown_variables()
+        _assembly.check_metrics(self.settings)
         _assembly.warn_of_nothing(self, MCPApp, has_lifespan=self.has_lifespan)
         if self.has_auth:
             if self.settings.transport == "http":

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from enfilade.serving.subscriptions import Subscriptions
     from enfilade.serving.tools import Governing, Tools
     from enfilade.state.event_store import EventStore
+    from enfilade.telemetry.prometheus.endpoint import Metrics
     from enfilade.timings import Timings
     from enfilade.transports.exchange import HttpRequest
     from enfilade.transports.http.authentication import Authenticator
@@ -200,6 +202,42 @@ def observers_of(settings: Settings) -> list[Observer]:
 
         observers.append(RequestLog(settings.log_limit))
     return observers
+
+
+def check_metrics(settings: Settings) -> None:
+    """Check that metrics can be served, if they are asked for.
+
+    Raises:
+        SettingsError: there is no `prometheus-client`.
+    """
+    if settings.metrics and find_spec("prometheus_client") is None:
+        raise SettingsError('Invalid settings: metrics needs more packages: pip install "enfilade[prometheus]"')
+
+
+def metrics_of(registered: Registration, settings: Settings, version: str) -> Metrics | None:
+    """Return the metrics of an app; None if they are off.
+
+    Raises:
+        SettingsError: there is no `prometheus-client`.
+    """
+    if not settings.metrics:
+        return None
+    check_metrics(settings)
+    from enfilade.telemetry.prometheus.endpoint import Metrics
+
+    def known_target(method: str, name: str) -> str | None:
+        """Return the name of a tool or prompt that may also have been called by an alias."""
+        if method == "tools/call":
+            tool = registered.tools.get(name)
+            return None if tool is None else tool.name
+        if method == "prompts/get":
+            prompt = registered.prompts.get(name)
+            return None if prompt is None else prompt.name
+        return None
+
+    metrics = Metrics(host_origin_policy(settings), settings.metrics_token.get_secret_value(), known_target)
+    metrics.describe(registered.name, version)
+    return metrics
 
 
 def _register(

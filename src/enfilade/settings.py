@@ -162,6 +162,14 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
     log_limit: Annotated[
         int, Meta(ge=0, description="lines of requests a second in a worker's log; 0 for all of them")
     ] = 1000
+    metrics: Annotated[bool, Meta(description="serve metrics for Prometheus")] = False
+    metrics_path: Annotated[str, Meta(pattern="^/.", description="path of the metrics")] = "/metrics"
+    metrics_port: Annotated[
+        int, Meta(ge=0, le=65535, description="port for the metrics alone; 0 for that of the server")
+    ] = 0
+    metrics_token: Annotated[Secret, Meta(description="token that a scrape has to send; none if it is empty")] = (
+        Secret("")
+    )
     tool_names: Annotated[
         Literal["plain", "qualified"], Meta(description="list tools as written, or as Server_Tool")
     ] = "plain"

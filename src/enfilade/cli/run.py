@@ -33,12 +33,13 @@ else:
     _stdio_fds = LazyModule("enfilade.transports.stdio_fds")
 
 #: Settings without an option.
-WITHOUT_OPTION: Final = frozenset({"auth_servers", "secret", "tls_key_password", "tool_names"})
+WITHOUT_OPTION: Final = frozenset({"auth_servers", "metrics_token", "secret", "tls_key_password", "tool_names"})
 
 #: The groups of the help page, with their settings. All other settings are limits.
 _GROUPS: Final = {
     "Serving": ("transport", "host", "port", "path", "health_path", "ready_path", "workers", "store"),
     "The log": ("log_level", "log_format", "log_config", "log_limit"),
+    "Metrics": ("metrics", "metrics_path", "metrics_port"),
     "Who may call": (
         *("auth_resource", "auth_scopes", "auth_scope_hierarchy", "auth_list_by_scope", "auth_leeway"),
         *("auth_jwks_stale", "auth_dpop", "auth_dpop_nonce", "auth_certificate_header"),
@@ -72,6 +73,7 @@ _HELP: Final = {
     "log_format": "Text for people (default), or JSON with a line for each record.",
     "log_config": "Configure logging by this file: JSON, YAML or INI.",
     "log_limit": "Lines of requests a second in a worker's log; 0 for all (default 1000).",
+    "metrics_port": "Port for the metrics alone; 0 (default) for that of the server.",
 }
 
 

@@ -7,6 +7,7 @@ those left out, and a flood of one kind does not hide the others.
 import logging
 from typing import Any, Final
 
+from enfilade.counters import count
 from enfilade.serving.failures import LimitedLog
 from enfilade.wire.jsonrpc import RpcError
 
@@ -47,6 +48,7 @@ class RefusalLog:
             setting: the name of the setting that is the reason; empty if there is none.
         """
         kind = setting or status
+        count("requests_refused", setting or str(status or 400))
         if kind not in self._limits:
             self._limits[kind] = LimitedLog(log, self._interval)
         sender = f"{client_address[0]}:{client_address[1]}" if client_address else "a client"

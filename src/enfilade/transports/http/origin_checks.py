@@ -223,6 +223,16 @@ def is_loopback(name: str) -> bool:
         return False
 
 
+def is_address(host: bytes) -> bool:
+    """Whether a `Host` is an IP address, with a port or without."""
+    name = _name(_HOST.fullmatch(host.decode("latin-1").lower()))
+    try:
+        ipaddress.ip_address(name or "")
+    except ValueError:
+        return False
+    return True
+
+
 def cors(origin: bytes) -> Headers:
     """Return the headers by which a browser lets an allowed origin read a response (R-720)."""
     return [

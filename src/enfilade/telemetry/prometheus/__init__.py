@@ -1,0 +1,11 @@
+"""Metrics for Prometheus, by `prometheus-client` (extra `enfilade[prometheus]`).
+
+    definitions.py   all metrics: their names, types, labels and texts
+    requests.py      an observer that times requests
+    sampler.py       counts and gauges of the process, read four times a second; the lag of the event loop
+    exposition.py    what a scrape gets, and who may scrape
+    endpoint.py      `/metrics` on the port of the server
+
+Metrics belong to the process and are registered with the library's own registry. So metrics that an author
+makes with `prometheus_client` are in the same scrape, and several apps of a process count together.
+"""

@@ -1,0 +1,112 @@
+"""All metrics of a server, as data; the table of the documentation is checked against it.
+
+Easy to get wrong: labels. Each combination of their values is a series of its own, for as long as the process
+lives. So values come from what the server has, and never from a text of a client.
+"""
+
+from functools import cache
+from typing import Final, Literal, NamedTuple
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+
+#: Upper bounds of durations of requests, in seconds.
+DURATIONS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+#: The same of what should take no time: the store, and the event loop.
+SHORT_DURATIONS: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+#: The same of sessions.
+LONG_DURATIONS: Final = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 21_600, 86_400)
+
+
+class Definition(NamedTuple):
+    """One metric.
+
+    Attributes:
+        name: as a scrape has it; without the suffixes of the series of a histogram.
+        kind: its type.
+        help: one line that says what it is.
+        labels: the names of its labels.
+        source: the name under which `enfilade.counters` has it; empty for one that is made here.
+        buckets: upper bounds of a histogram.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    source: str = ""
+    buckets: tuple[float, ...] = ()
+
+
+OPERATIONS: Final = Definition(
+    "mcp_server_operation_duration_seconds",
+    "histogram",
+    "Duration of requests of clients, from their arrival until their outcome was sent",
+    ("method", "target", "outcome", "transport"),
+    buckets=DURATIONS,
+)
+CHAINED: Final = Definition(
+    "enfilade_chained_call_duration_seconds",
+    "histogram",
+    "Duration of requests that tools made of each other",
+    ("method", "target", "outcome"),
+    buckets=DURATIONS,
+)
+LAG: Final = Definition(
+    "enfilade_event_loop_lag_seconds",
+    "histogram",
+    "How late the event loop ran a timer; one observation every quarter of a second",
+    buckets=SHORT_DURATIONS,
+)
+INFO: Final = Definition(
+    "enfilade_info", "gauge", "1; the labels say what runs", ("server", "server_version", "version", "python")
+)
+
+#: What `enfilade.counters` has.
+_COUNTED: Final = (
+    Definition(
+        "mcp_server_requests_refused_total",
+        "counter",
+        "Requests that were not served, by the setting that is the reason, or by what is wrong with them",
+        ("reason",),
+        "requests_refused",
+    ),
+)
+
+DEFINITIONS: Final = (OPERATIONS, CHAINED, *_COUNTED, LAG, INFO)
+BY_SOURCE: Final = {definition.source: definition for definition in DEFINITIONS if definition.source}
+
+
+def metric_of(definition: Definition) -> Counter | Gauge | Histogram:
+    """Return the metric of a definition, made at the first call."""
+    return _made(definition)
+
+
+def histogram(definition: Definition) -> Histogram:
+    """Return the metric of a definition that is a histogram."""
+    metric = _made(definition)
+    assert isinstance(metric, Histogram)
+    return metric
+
+
+def counter(definition: Definition) -> Counter:
+    """Return the metric of a definition that is a counter."""
+    metric = _made(definition)
+    assert isinstance(metric, Counter)
+    return metric
+
+
+def gauge(definition: Definition) -> Gauge:
+    """Return the metric of a definition that is a gauge."""
+    metric = _made(definition)
+    assert isinstance(metric, Gauge)
+    return metric
+
+
+@cache
+def _made(definition: Definition) -> Counter | Gauge | Histogram:
+    name, labels = definition.name, definition.labels
+    if definition.kind == "histogram":
+        return Histogram(name, definition.help, labels, buckets=definition.buckets, registry=REGISTRY)
+    if definition.kind == "counter":
+        return Counter(name.removesuffix("_total"), definition.help, labels, registry=REGISTRY)
+    return Gauge(name, definition.help, labels, registry=REGISTRY, multiprocess_mode="livesum")
