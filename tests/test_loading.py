@@ -41,6 +41,7 @@ NEVER = {
         "httpx",
         "jsonschema_rs",
         "mcp",
+        "opentelemetry",
         "redis",
         "rich",
         "sqlite3",

@@ -216,7 +216,8 @@ MISTYPED: dict[str, tuple[Callable[..., object], dict[str, Any], str]] = {
     "nothing like it": (
         MCPApp,
         {"colour": 1},
-        "caching, auth, audit, audit_required, audit_arguments, metrics, metrics_path, metrics_port, schema_refs, settings",
+        "caching, auth, audit, audit_required, audit_arguments, metrics, metrics_path, metrics_port, "
+        "schema_refs, settings",
     ),
     "run": (
         MCPApp().run,

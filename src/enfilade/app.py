@@ -476,7 +476,7 @@ class MCPApp(Registration):
             self._audit = _assembly.audit_of(self, self._audit_options)
             self._metrics = _assembly.metrics_of(self, self.settings, self.version)
             given = self._observers if self._metrics is None else [*self._observers, self._metrics.observer]
-            _assembly.observe(self.dispatcher, self.settings, given, self._audit)
+            _assembly.observe(self.dispatcher, self, self.version, self.settings, given, self._audit)
 
     @property
     def _serves_metrics(self) -> bool:
@@ -532,6 +532,8 @@ class MCPApp(Registration):
                 self._handlers.close()
             if self._metrics is not None:
                 self._metrics.sampler.stop()
+            if self._dispatcher is not None and self._dispatcher.observation is not None:
+                await self._dispatcher.observation.close()
 
     # -- ASGI --------------------------------------------------------------------------------------------------
 
@@ -913,6 +915,7 @@ class MCPApp(Registration):
         from enfilade.startup import gc_pause
 
         configure_log(self.settings)
+        self.settings = _assembly.with_telemetry(self.settings)
         if self._routes is not None:
             from enfilade.settings import SettingsError
 

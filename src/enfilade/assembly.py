@@ -10,12 +10,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from enfilade.primitives.other_frameworks import refuse_auth
 from enfilade.registration import Registration
@@ -154,10 +156,21 @@ def build_dispatcher(
 
 
 def observe(
-    dispatcher: Dispatcher, settings: Settings, observers: Sequence[Observer], audit: Audit | None
+    dispatcher: Dispatcher,
+    registered: Registration,
+    version: str,
+    settings: Settings,
+    observers: Sequence[Observer],
+    audit: Audit | None,
 ) -> None:
-    """Have a dispatcher's requests observed by what was given, and by what the settings and the log ask for."""
-    in_effect = [*observers, *observers_of(settings)]
+    """Have a dispatcher's requests observed by what was given, and by what the settings and the log ask for.
+
+    Args:
+        registered: what the app has, and its name.
+        version: of the app.
+    """
+    # Telemetry comes before the log, whose lines have the ids of its traces.
+    in_effect = [*observers, *_telemetry_of(registered, version, settings), *observers_of(settings)]
     if in_effect or audit is not None:
         from enfilade.serving.observation.observer import Observation
 
@@ -238,6 +251,59 @@ def metrics_of(registered: Registration, settings: Settings, version: str) -> Me
     metrics = Metrics(host_origin_policy(settings), settings.metrics_token.get_secret_value(), known_target)
     metrics.describe(registered.name, version)
     return metrics
+
+
+def _telemetry_of(registered: Registration, version: str, settings: Settings) -> list[Observer]:
+    """Return the observers for OpenTelemetry; none unless the settings or the program have turned it on.
+
+    Raises:
+        SettingsError: `otel` is on, and a package is missing.
+    """
+    if settings.otel == "off" or (settings.otel == "auto" and not _has_trace_provider()):
+        return []
+    try:
+        from enfilade.telemetry.otel.start import observers_by_opentelemetry
+    except ImportError as error:
+        raise _missing_telemetry(error) from None
+    find = registered.tools.get, registered.prompts.get
+    library = sys.modules["enfilade"].__version__
+    return observers_by_opentelemetry(registered.name, version, *find, library, is_on=settings.otel == "on")
+
+
+def _has_trace_provider() -> bool:
+    """Whether the program has set a provider of traces, found out without importing OpenTelemetry."""
+    trace = sys.modules.get("opentelemetry.trace")
+    return trace is not None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+def _missing_telemetry(error: ImportError) -> SettingsError:
+    from enfilade.telemetry.otel.variables import MORE_PACKAGES
+
+    return SettingsError(f"Invalid settings: otel='on' needs more packages ({error.name}): {MORE_PACKAGES}")
+
+
+def with_telemetry(settings: Settings) -> Settings:
+    """Return the settings of a server that `run()` serves: `otel` is on if the variables `OTEL_*` ask for it.
+
+    Raises:
+        SettingsError: `otel` is on, and a package is missing.
+    """
+    if settings.otel == "off" or not (
+        settings.otel == "on" or any(name.startswith("OTEL_") for name in os.environ)
+    ):
+        return settings
+    from enfilade.telemetry.otel.variables import MORE_PACKAGES, wanted
+
+    if settings.otel == "auto" and not any(wanted(os.environ)):
+        return settings
+    try:
+        import_module("opentelemetry.sdk")
+    except ImportError as error:
+        if settings.otel == "on":
+            raise _missing_telemetry(error) from None
+        log.warning("variables OTEL_* ask for telemetry, and nothing is exported: %s", MORE_PACKAGES)
+        return replace(settings, otel="off")
+    return replace(settings, otel="on")
 
 
 def _register(

@@ -170,6 +170,10 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
     metrics_token: Annotated[Secret, Meta(description="token that a scrape has to send; none if it is empty")] = (
         Secret("")
     )
+    otel: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(description="OpenTelemetry: as its variables and the program say (auto), on, or off"),
+    ] = "auto"
     tool_names: Annotated[
         Literal["plain", "qualified"], Meta(description="list tools as written, or as Server_Tool")
     ] = "plain"

@@ -109,7 +109,7 @@ NO_LIMITS = {
     *("auth_scope_hierarchy", "auth_list_by_scope", "auth_leeway", "auth_jwks_stale", "auth_dpop"),
     "auth_dpop_nonce",
     *("metrics", "metrics_path", "metrics_port", "metrics_token"),
-    *("log_config", "log_format", "limit_per", "on_limit", "on_overflow"),
+    *("log_config", "log_format", "otel", "limit_per", "on_limit", "on_overflow"),
     *("uds", "uds_mode", "fd", "tls_cert", "tls_key", "tls_key_password", "root_path", "forwarded_allow_ips"),
 }
 

@@ -39,7 +39,7 @@ WITHOUT_OPTION: Final = frozenset({"auth_servers", "metrics_token", "secret", "t
 _GROUPS: Final = {
     "Serving": ("transport", "host", "port", "path", "health_path", "ready_path", "workers", "store"),
     "The log": ("log_level", "log_format", "log_config", "log_limit"),
-    "Metrics": ("metrics", "metrics_path", "metrics_port"),
+    "Metrics and traces": ("metrics", "metrics_path", "metrics_port", "otel"),
     "Who may call": (
         *("auth_resource", "auth_scopes", "auth_scope_hierarchy", "auth_list_by_scope", "auth_leeway"),
         *("auth_jwks_stale", "auth_dpop", "auth_dpop_nonce", "auth_certificate_header"),
@@ -58,6 +58,7 @@ _METAVARS: Final = {
     "transport": "stdio|http",
     "log_format": "text|json",
     "log_config": "FILE",
+    "otel": "auto|on|off",
     "auth_scope_hierarchy": "JSON",
     "auth_dpop": "off|allowed|required",
 }
@@ -74,6 +75,7 @@ _HELP: Final = {
     "log_config": "Configure logging by this file: JSON, YAML or INI.",
     "log_limit": "Lines of requests a second in a worker's log; 0 for all (default 1000).",
     "metrics_port": "Port for the metrics alone; 0 (default) for that of the server.",
+    "otel": "OpenTelemetry: as OTEL_* say (auto, the default), on, or off.",
 }
 
 

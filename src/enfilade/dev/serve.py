@@ -18,6 +18,7 @@ from rich.text import Text
 
 from enfilade import launch
 from enfilade.app import MCPApp
+from enfilade.assembly import with_telemetry
 from enfilade.dev.request_log import Screen, observed
 from enfilade.hosts import ServedHost
 from enfilade.loading import AppSource, find_source, project_folder
@@ -49,9 +50,9 @@ def develop(app: MCPApp, around: ServedHost | None = None, **settings: Any) -> N
     """
     loaded_settings = load({"log_level": "warning"}, app.settings, settings)
     served: MCPApp | ServedHost = around or app
-    served.settings = replace(loaded_settings, transport="http", workers=1)
     screen = Screen()
-    log_to(screen, app.settings.log_level)
+    log_to(screen, loaded_settings.log_level)
+    served.settings = with_telemetry(replace(loaded_settings, transport="http", workers=1))
     warn_of_unknown_variables()
     watcher = Watcher()
     source = find_source(app if around is None else around.original)

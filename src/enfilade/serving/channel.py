@@ -179,6 +179,9 @@ class Round(Protocol):
     #: Whether the round has ended, so that its result are the questions, whatever the handler returns.
     has_ended: bool
 
+    #: Names the span of the round before it; empty if there was none, or nobody traced it.
+    traceparent: str
+
     def result(self) -> Message:
         """Return the result that ends the round: the open questions, and the state for the client to carry.
 
@@ -299,6 +302,11 @@ class HttpHead(Protocol):
     """What a handler can see of the HTTP request that brought a message."""
 
     @property
+    def version(self) -> str:
+        """The version of HTTP: `1.1`."""
+        ...
+
+    @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """The headers as they came, names in lower case."""
         ...
@@ -324,6 +332,11 @@ class OpenRecord(Protocol):
 
     questions: int
     bytes_out: int
+
+    @property
+    def traceparent_of_span(self) -> str:
+        """What names the span of the request to others; empty if nobody traces it."""
+        ...
 
     def settle(self, error: RpcError | None) -> None:
         """Note an outcome that is no result: an error, or None for a request that gets no answer."""

@@ -324,6 +324,10 @@ def log_failure(
         as_text: log the traceback as text in any case.
     """
     correlation = secrets.token_hex(6)
+    from enfilade.serving.observation.current import current_record  # few requests fail
+
+    if (record := current_record.get()) is not None:
+        record.failure = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     if (hook := failure_hook.get()) is not None:
         hook(error, correlation)
     if hint := _hint(error):

@@ -58,7 +58,8 @@ class AsgiExchange(msgspec.Struct, eq=False):
         return version
 
     def forget_head(self) -> None:
-        self.headers, self.scope = (), {"client": self.scope.get("client")}
+        kept = ("client", "http_version")
+        self.headers, self.scope = (), {name: self.scope[name] for name in kept if name in self.scope}
 
     async def read(self) -> tuple[bytes, bool]:
         message = await self._receive()

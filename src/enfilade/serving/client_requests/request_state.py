@@ -98,12 +98,14 @@ class CallRecord(msgspec.Struct, array_like=True):
         pending: by the key under which the client sees the question.
         memos: by the handler's path from the client's request; that of its own handler is empty.
         stalled: the last rounds in a row that brought answers and reached no answer for the first time.
+        traceparent: names the span of the last round; empty if nobody traces it.
     """
 
     answers: dict[bytes, AnsweredQuestion] = {}
     pending: dict[str, PendingQuestion] = {}
     memos: dict[bytes, HandlerMemo] = {}
     stalled: int = 0
+    traceparent: str = ""
 
 
 class _BoundRecord(msgspec.Struct, array_like=True):

@@ -137,6 +137,7 @@ class StatelessRound:
     Attributes:
         record: the questions and answers of the call, for the client to carry.
         has_ended: whether the result of the call are its questions.
+        traceparent: names the span of the round before.
 
     Raises:
         RpcError: INVALID_PARAMS for a state or an answer that cannot be accepted.
@@ -160,6 +161,7 @@ class StatelessRound:
             if params.request_state is UNSET
             else state_codec.open(params.request_state, request.method, params, request.peer.principal)
         )
+        self.traceparent = self.record.traceparent
         responses = {} if params.input_responses is UNSET else params.input_responses
         self._early_responses = dict(responses) if params.request_state is UNSET else {}
         has_answers = self._read_responses(responses)
@@ -346,6 +348,7 @@ class StatelessRound:
             raise asyncio.CancelledError
         if self._divergence is not None:
             raise self._divergence
+        self.record.traceparent = "" if request.record is None else request.record.traceparent_of_span
         state = self._state_codec.close(self.record, request.method, request.params, request.peer.principal)
         return InputRequiredResult(input_requests=dict(self._open) or UNSET, request_state=state)
 

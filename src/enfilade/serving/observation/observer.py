@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from enfilade.serving.channel import HttpHead
 from enfilade.serving.failures import ends_more, log_safely
@@ -40,6 +40,24 @@ class Observer(Protocol):
         ...
 
 
+@runtime_checkable
+class ResumptionObserver(Protocol):
+    """An observer that is called as well for each GET by which a client has resumed a stream."""
+
+    def end_resumption(self, record: RequestRecord) -> None:
+        """Take such a GET, which has ended."""
+        ...
+
+
+@runtime_checkable
+class ClosedObserver(Protocol):
+    """An observer that is told when its app is closed."""
+
+    async def close(self) -> None:
+        """Write what waits, within seconds."""
+        ...
+
+
 class EndObserver:
     """The base class of observers that need no `begin`, and so cost less."""
 
@@ -60,6 +78,9 @@ class Observation:
         self.audit = audit
         self._begin = [observer.begin for observer in observers if not isinstance(observer, EndObserver)]
         self._end = [observer.end for observer in observers]
+        self._end_resumption = [
+            observer.end_resumption for observer in observers if isinstance(observer, ResumptionObserver)
+        ]
 
     # -- calls by transports -----------------------------------------------------------------------------------
 
@@ -87,6 +108,7 @@ class Observation:
             path=path,
             traceparent=fields.get(b"traceparent"),
             tracestate=fields.get(b"tracestate"),
+            baggage=None if (baggage := fields.get(b"baggage")) is None else baggage.decode("latin-1"),
             on_close=self._close,
         )
 
@@ -98,7 +120,7 @@ class Observation:
         if batch is not None:
             record.request_id, record.http, record.http_method = batch.request_id, batch.http, batch.http_method
             record.traceparent, record.tracestate = batch.traceparent, batch.tracestate
-            record.path = batch.path
+            record.path, record.baggage = batch.path, batch.baggage
         current_record.set(record)
         try:
             yield record
@@ -133,7 +155,21 @@ class Observation:
             record.error = RpcError(INVALID_REQUEST, f"HTTP {record.status}")
         if record.request is not None or record.error is not None or record.http_method == "DELETE":
             self._call(self._end, record)
+        elif record.resumed is not None:
+            self._call(self._end_resumption, record)
         record.request = record.params = record.result = record.http = None  # tasks may outlive the request
+
+    def note_resumption(self, origin: str) -> None:
+        """Note in the current record that it resumes the stream of a request, whose `traceparent` is given."""
+        record = current_record.get()
+        if record is not None:
+            record.resumed = origin
+
+    async def close(self) -> None:
+        """Let the observers write what waits."""
+        for observer in self.observers:
+            if isinstance(observer, ClosedObserver):
+                await observer.close()
 
     # -- calls by the dispatcher -------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from msgspec import UNSET
@@ -87,6 +87,20 @@ def _client_of(name: str, version: str) -> str:
     return clean(f"{name}/{version}", _LONGEST_CLIENT)
 
 
+class RecordedSpan(Protocol):
+    """The span of a request, in a trace of this server."""
+
+    @property
+    def trace_id(self) -> str:
+        """The id of its trace, 32 hexadecimal digits."""
+        ...
+
+    @property
+    def traceparent(self) -> str:
+        """What names it to others."""
+        ...
+
+
 class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
     """What is known of one request.
 
@@ -107,6 +121,10 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
         is_cancelled: whether it ended without an outcome.
         status: the HTTP status of its response; 0 without one.
         ended: when its outcome was sent, as `started`; 0.0 before.
+        failure: the class of the exception that a handler, or the server, did not expect; None without one.
+        span: of this request; None if nobody traces it.
+        resumed: the `traceparent` of the request whose stream this GET has resumed, empty if that was not traced;
+            None if it has resumed none.
         on_close: gives it to the observers.
     """
 
@@ -120,6 +138,7 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
     path: str = ""
     traceparent: bytes | None = None
     tracestate: bytes | None = None
+    baggage: str | None = None
     request: Request | None = None
     is_dispatched: bool = False
     params: Any = None
@@ -131,6 +150,9 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
     bytes_out: int = 0
     questions: int = 0
     ended: float = 0.0
+    failure: str | None = None
+    span: RecordedSpan | None = None
+    resumed: str | None = None
     on_close: "Callable[[RequestRecord], None] | None" = None
     _method: str | None = None
     _trace: TraceContext | msgspec.UnsetType | None = UNSET
@@ -259,9 +281,16 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
 
     @property
     def trace_id(self) -> str | None:
-        """The id of the trace that it belongs to."""
+        """The id of the trace that it belongs to: that of its own span, or the one that its client says."""
+        if self.span is not None:
+            return self.span.trace_id
         trace = self.trace
         return None if trace is None else trace.trace_id
+
+    @property
+    def traceparent_of_span(self) -> str:
+        """What names its own span to others; empty if nobody traces it."""
+        return "" if self.span is None else self.span.traceparent
 
     def _find_trace(self) -> TraceContext | None:
         if self.parent is not None:

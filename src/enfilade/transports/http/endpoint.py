@@ -124,6 +124,8 @@ class Endpoint:
 
             self.serve = observed(dispatcher.observation, self._serve)
         self.get_endpoint = GetEndpoint(worker_channel, event_log, options.responses)
+        if dispatcher.observation is not None:
+            self.get_endpoint.on_resumption = dispatcher.observation.note_resumption
         self.streams = StandaloneStreams(
             dispatcher.changes,
             sessions,

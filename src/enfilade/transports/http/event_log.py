@@ -171,6 +171,7 @@ class SealedEventLog:
         scopes: Collection[str] = (),
         *,
         is_response: bool,
+        traceparent: str = "",
     ) -> StreamRecorder:
         """Return the recorder of a new stream of a session.
 
@@ -178,9 +179,10 @@ class SealedEventLog:
             request_id: the request that the stream answers; None for a batch, and for a standalone stream.
             scopes: what is needed to read it; more may be added to them while the stream is written.
             is_response: whether it answers anything.
+            traceparent: names the span of the request.
         """
         number = _new_number()
-        head = StreamHead(self.worker_channel.worker, is_response, request_id, list(scopes))
+        head = StreamHead(self.worker_channel.worker, is_response, request_id, list(scopes), traceparent)
         find_prefix = partial(self._event_id_prefix, session_id, number)
         recorder = StreamRecorder(self, _stream_key(session_id, number), head, find_prefix, scopes)
         self._open[recorder.stream] = recorder
@@ -196,11 +198,13 @@ class SealedEventLog:
         request_id: RequestId | None,
         messages: list[bytes],
         scopes: Collection[str] = (),
+        traceparent: str = "",
     ) -> bytes | None:
         """Write a complete response, and return the prefix of its event ids.
 
         Args:
             scopes: what is needed to read it.
+            traceparent: names the span of the request.
 
         Returns:
             None if nothing was written: it is too long for one entry, or the log has to be waited for.
@@ -208,7 +212,8 @@ class SealedEventLog:
         if self.local_log is None or sum(map(len, messages)) > ENTRY_SIZE:
             return None
         number = _new_number()
-        head, end = StreamHead(self.worker_channel.worker, True, request_id), len(messages) + 1
+        head = StreamHead(self.worker_channel.worker, True, request_id, [], traceparent)
+        end = len(messages) + 1
         try:
             entry = Entry(1, messages, CONCLUDED, list(scopes))
             self.append_now(_stream_key(session_id, number), head, end, entry)
@@ -448,20 +453,26 @@ class ResponseRecorder(msgspec.Struct, frozen=True):
     Attributes:
         request_id: its id; None for a batch.
         scopes: what is needed to read it; more are added to them as operations need them.
+        traceparent: names the span of the request; empty if nobody traces it.
     """
 
     event_log: SealedEventLog
     session_id: str
     request_id: RequestId | None
     scopes: Set[str] = frozenset()
+    traceparent: str = ""
 
     def start(self) -> StreamRecorder:
         """Return the recorder of the stream, which has no messages yet."""
-        return self.event_log.start_stream(self.session_id, self.request_id, self.scopes, is_response=True)
+        return self.event_log.start_stream(
+            self.session_id, self.request_id, self.scopes, is_response=True, traceparent=self.traceparent
+        )
 
     async def write_complete(self, messages: list[bytes]) -> bytes | None:
         """Write a complete response, and return the prefix as `StreamRecorder.event_id_prefix` does."""
-        prefix = self.event_log.write_complete(self.session_id, self.request_id, messages, self.scopes)
+        prefix = self.event_log.write_complete(
+            self.session_id, self.request_id, messages, self.scopes, self.traceparent
+        )
         if prefix is not None:
             return prefix
         recorder = self.start()

@@ -45,12 +45,14 @@ class StreamHead(msgspec.Struct, array_like=True):
         is_response: whether it is the response to a request.
         request_id: that request; None for a session's standalone stream (GET).
         scopes: what is needed to read the stream, as far as that was known when it was opened.
+        traceparent: names the span of the request; empty if nobody traces it.
     """
 
     worker: str
     is_response: bool
     request_id: RequestId | None
     scopes: list[str] = []
+    traceparent: str = ""
 
 
 class Entry(msgspec.Struct, array_like=True):

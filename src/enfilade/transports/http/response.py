@@ -358,8 +358,12 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
         if self._stream is None and self._may_stream:
             recorder = None  # a stateless stream is not in the log, so its events have no ids
             if self.event_log is not None and self._session_id is not None:
-                id = None if self._request is None else self._request.id
-                recorder = ResponseRecorder(self.event_log, self._session_id, id, self._shared_scopes())
+                request, traceparent = self._request, ""
+                if request is not None and request.record is not None:
+                    traceparent = request.record.traceparent_of_span
+                id = None if request is None else request.id
+                scopes = self._shared_scopes()
+                recorder = ResponseRecorder(self.event_log, self._session_id, id, scopes, traceparent)
             self._stream = EventStream(
                 self.exchange, self.headers, self.options, recorder, self._client_reconnects
             )

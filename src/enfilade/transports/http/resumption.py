@@ -304,6 +304,8 @@ class GetEndpoint:
     def __init__(
         self, worker_channel: WorkerChannel, event_log: SealedEventLog | None, options: StreamOptions
     ) -> None:
+        #: Is called with what names the span of the request whose stream is resumed; None if nobody observes.
+        self.on_resumption: Callable[[str], None] | None = None
         self._event_log = event_log
         self._options = options
         self.locks = StreamLocks(worker_channel)
@@ -349,6 +351,8 @@ class GetEndpoint:
             batch = await self._event_log.resume(start)
             if batch.scopes and access is not None and not access.may_read(batch.scopes):
                 raise access.refusal(batch.scopes)
+            if self.on_resumption is not None:
+                self.on_resumption(batch.head.traceparent)
         del fields  # they are not needed any more, for however long the stream is open
         exchange.forget_head()
         if batch is None or not batch.head.is_response:

@@ -1,0 +1,49 @@
+"""Starts telemetry when an app starts: which providers are used, and the observer of requests that feeds them."""
+
+import os
+from collections.abc import Mapping
+
+from enfilade.serving.observation.observer import Observer
+from enfilade.telemetry.otel.attributes import Describer, Find
+from enfilade.telemetry.otel.parents import Origins
+from enfilade.telemetry.otel.providers import own_providers, program_providers
+from enfilade.telemetry.otel.tracing import RequestTracing
+from enfilade.telemetry.otel.variables import is_disabled, wanted
+
+#: Seconds that the end of a server waits for the collector.
+FLUSH_LIMIT = 2.0
+
+
+def observers_by_opentelemetry(
+    name: str,
+    version: str,
+    tool: Find,
+    prompt: Find,
+    library: str,
+    *,
+    is_on: bool,
+    variables: Mapping[str, str] = os.environ,
+) -> list[Observer]:
+    """Return what makes telemetry of requests; nothing if there is nothing to make.
+
+    Args:
+        name: of the app, which is that of the service unless the variables say another.
+        version: of the app.
+        tool: finds a tool by its name.
+        prompt: finds a prompt by its name.
+        library: version of this package.
+        is_on: whether providers are made if the program has set none.
+        variables: the environment.
+
+    Raises:
+        ImportError: a package is missing.
+    """
+    if is_disabled(variables):
+        return []
+    telemetry = program_providers()
+    if telemetry is None and is_on:
+        telemetry = own_providers(name, version, wanted(variables, is_on=True), variables)
+    if telemetry is None or telemetry.tracers is None:
+        return []
+    tracer = telemetry.tracers.get_tracer("enfilade", library)
+    return [RequestTracing(tracer, Describer(tool, prompt), Origins(variables), telemetry, FLUSH_LIMIT)]

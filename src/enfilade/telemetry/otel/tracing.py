@@ -1,0 +1,155 @@
+"""A span for each request: an observer of requests.
+
+The span begins with the arrival of the request and ends when its outcome was sent. Its handler, and whatever that
+calls in threads and tasks, sees it as the current span. A request that was refused before it had a handler gets
+its span afterwards.
+
+Easy to get wrong: the context. `end` may run in another context than `begin`, where a token of `attach` is not
+valid. So the context from before is attached again, and only where the span is the current one.
+"""
+
+from typing import Any, Final, Protocol
+
+from opentelemetry import context as contexts, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
+
+from enfilade.serving.observation.record import RequestRecord
+from enfilade.telemetry.otel.attributes import (
+    Describer,
+    failure_attributes,
+    failure_text,
+    request_attributes,
+)
+from enfilade.telemetry.otel.parents import Origins, span_context_of
+from enfilade.telemetry.otel.providers import Telemetry
+
+_SERVER: Final = SpanKind.SERVER
+_INTERNAL: Final = SpanKind.INTERNAL
+
+
+class StartsSpans(Protocol):
+    """What of a tracer is used here."""
+
+    def start_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Any = None,
+        links: Any = (),
+        start_time: int | None = None,
+    ) -> Span:
+        """Start a span, which is not the current one by that."""
+        ...
+
+
+class OpenSpan:
+    """The span of a request, as its record has it.
+
+    Attributes:
+        span: the span.
+        context: in which it is the current one.
+        before: the context from before it.
+    """
+
+    __slots__ = ("before", "context", "span")
+
+    def __init__(self, span: Span, context: Context, before: Context) -> None:
+        self.span = span
+        self.context = context
+        self.before = before
+
+    @property
+    def trace_id(self) -> str:
+        """The id of its trace, 32 hexadecimal digits."""
+        return format(self.span.get_span_context().trace_id, "032x")
+
+    @property
+    def traceparent(self) -> str:
+        """What names it to others."""
+        own = self.span.get_span_context()
+        return f"00-{own.trace_id:032x}-{own.span_id:016x}-{own.trace_flags & 1:02x}"
+
+
+class RequestTracing:
+    """Makes the spans.
+
+    Args:
+        tracer: starts them.
+        describer: says what they are called.
+        origins: says where they belong.
+        telemetry: is flushed when the app is closed.
+        flush_limit: seconds that this may take.
+    """
+
+    def __init__(
+        self,
+        tracer: StartsSpans,
+        describer: Describer,
+        origins: Origins | None = None,
+        telemetry: Telemetry | None = None,
+        flush_limit: float = 2.0,
+    ) -> None:
+        self._tracer = tracer
+        self._telemetry = telemetry
+        self._flush_limit = flush_limit
+        self._describe = describer.describe
+        self._find_origin = (origins or Origins()).find
+
+    def begin(self, record: RequestRecord) -> None:
+        """Begin the span of a request, and make it the current one."""
+        described = self._describe(record)
+        before = contexts.get_current()
+        parent = record.parent
+        if parent is None:
+            context, links = self._find_origin(record)
+            kind = _SERVER
+        else:  # a call of a handler; its own span may have children of its own, which are current then
+            context, links, kind = before, (), _INTERNAL
+        attributes = request_attributes(record, described)
+        span = self._tracer.start_span(described.name, context, kind, attributes, links, record.started_at)
+        current = trace.set_span_in_context(span, context)
+        record.span = OpenSpan(span, current, before)
+        contexts.attach(current)
+
+    def end(self, record: RequestRecord) -> None:
+        """End the span of a request."""
+        opened: Any = record.span
+        if opened is None:
+            opened = self._start_late(record)
+        elif contexts.get_current() is opened.context:
+            contexts.attach(opened.before)
+        span = opened.span
+        if span.is_recording():
+            failure = failure_attributes(record)
+            if failure:
+                span.set_attributes(failure)
+                span.set_status(Status(StatusCode.ERROR, failure_text(record)))
+                if record.failure is not None:
+                    span.add_event("exception", {"exception.type": record.failure})
+        span.end(record.started_at + int((record.ended - record.started) * 1e9))
+
+    def _start_late(self, record: RequestRecord) -> OpenSpan:
+        """Start the span of a request that was refused before it had a handler."""
+        described = self._describe(record)
+        context, links = self._find_origin(record)
+        attributes = request_attributes(record, described)
+        span = self._tracer.start_span(described.name, context, _SERVER, attributes, links, record.started_at)
+        record.span = opened = OpenSpan(span, context, context)
+        return opened
+
+    async def close(self) -> None:
+        """Export what waits."""
+        if self._telemetry is not None:
+            await self._telemetry.flush(self._flush_limit)
+
+    def end_resumption(self, record: RequestRecord) -> None:
+        """Record the GET that has resumed a stream, linked with the request that the stream answers."""
+        origin = span_context_of(record.resumed or "")
+        links = () if origin is None else (Link(origin, {"enfilade.link": "resumed"}),)
+        described = self._describe(record)
+        context, _ = self._find_origin(record)
+        attributes = {**request_attributes(record, described), "mcp.resumption": True}
+        span = self._tracer.start_span(described.name, context, _SERVER, attributes, links, record.started_at)
+        span.end(record.started_at + int((record.ended - record.started) * 1e9))
