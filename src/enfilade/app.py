@@ -46,12 +46,13 @@ if TYPE_CHECKING:
 
     from starlette.routing import Route
 
-    from enfilade import assembly as _assembly, setting_sources as _sources
+    from enfilade import assembly as _assembly, setting_sources as _sources, timings as _timings
     from enfilade.auth.authenticator import ResourceAuthenticator
     from enfilade.auth.resource_server import ResourceServer
     from enfilade.launch import Host, Launched
     from enfilade.primitives.metadata import Caching, DumpableModel
     from enfilade.primitives.options import LimitPer, OnLimit, OnOverflow
+    from enfilade.primitives.tool import Tool
     from enfilade.routes import asgi_middleware as _asgi_middleware, serve as _serve_routes, table as _routes
     from enfilade.serving import failures as _failures
     from enfilade.serving.callers import state_records as _records
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from enfilade.serving.limits.stored_results import StoredResults
     from enfilade.serving.observation.audit import Audit
     from enfilade.serving.observation.observer import Observer
+    from enfilade.serving.outcomes import kept_outcomes as _kept
+    from enfilade.serving.outcomes.kept_outcomes import KeptOutcomes
     from enfilade.serving.secrets import Lookup
     from enfilade.settings import Settings
     from enfilade.state.event_store import EventStore
@@ -86,6 +89,8 @@ else:
     _serve_routes = LazyModule("enfilade.routes.serve")
     _sources = LazyModule("enfilade.setting_sources")
     _failures = LazyModule("enfilade.serving.failures")
+    _kept = LazyModule("enfilade.serving.outcomes.kept_outcomes")
+    _timings = LazyModule("enfilade.timings")
     _stored_results = LazyModule("enfilade.serving.limits.stored_results")
     _records = LazyModule("enfilade.serving.callers.state_records")
 
@@ -259,6 +264,7 @@ class MCPApp(Registration):
         self._endpoint: Endpoint | None = None
         self._state: StateStore | None = None
         self._limiter: Limiter | None = None
+        self._outcomes: KeptOutcomes | None = None
         self._results: StoredResults | None = None
         self._authenticator: ResourceAuthenticator | None = None
         self._timings: Timings | None = None  # set by tests
@@ -436,7 +442,10 @@ class MCPApp(Registration):
                 auth=self._auth,
                 lacks_scopes=self._lacks_scopes,
                 governing=_assembly.governing_of(
-                    self.settings, self._limiter_of_calls, lambda: self._whole_results
+                    self.settings,
+                    self._limiter_of_calls,
+                    lambda: self._whole_results,
+                    lambda: self._kept_outcomes,
                 ),
             )
             if self.settings.max_result and self.settings.on_overflow == "link":
@@ -497,6 +506,16 @@ class MCPApp(Registration):
                 self._whole_results.read, _stored_results.TEMPLATE, name="result", description=description
             )
 
+    @property
+    def _kept_outcomes(self) -> KeptOutcomes:
+        if self._outcomes is None:
+            timings = self._timings or _timings.Timings()
+            self._outcomes = _kept.KeptOutcomes(self.name, lambda: self._state_of_callers, timings)
+        return self._outcomes
+
+    async def _invalidate(self, tool: Tool, arguments: Mapping[str, Any] | None) -> None:
+        await self._kept_outcomes.invalidate(tool, arguments)
+
     def _limiter_of_calls(self) -> Limiter:
         if self._limiter is None:
             self._limiter = _assembly.build_limiter(self.name, self.settings, lambda: self.store, self._timings)
@@ -524,6 +543,8 @@ class MCPApp(Registration):
                 await self._endpoint.stop()
             if self._limiter is not None:
                 await self._limiter.close()
+            if self._outcomes is not None:
+                await self._outcomes.close()
             if self._state is not None:
                 await self._state.close()
             if self._audit is not None:

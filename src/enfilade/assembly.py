@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from enfilade.serving.limits.stored_results import StoredResults
     from enfilade.serving.observation.audit import Audit
     from enfilade.serving.observation.observer import Observer
+    from enfilade.serving.outcomes.kept_outcomes import KeptOutcomes
     from enfilade.serving.prompts import Completions, Prompts
     from enfilade.serving.request import Request
     from enfilade.serving.resources import Resources
@@ -352,7 +353,10 @@ def _register(
 
 
 def governing_of(
-    settings: Settings, limiter: Callable[[], Limiter], results: Callable[[], StoredResults]
+    settings: Settings,
+    limiter: Callable[[], Limiter],
+    results: Callable[[], StoredResults],
+    outcomes: Callable[[], KeptOutcomes],
 ) -> Governing:
     """Return what keeps calls and results within limits, those of all tools as the settings say.
 
@@ -360,6 +364,7 @@ def governing_of(
         settings: have the limits and the budget of the app.
         limiter: makes what runs calls within limits.
         results: makes what keeps whole results.
+        outcomes: makes what gives calls the outcomes of earlier ones.
     """
     from enfilade.serving.tools import Governing
 
@@ -370,7 +375,13 @@ def governing_of(
 
         return ResultSizes(budget, results)
 
-    return Governing(limiter=limiter, sizes=cache(sizes), limits_app=has_app_limits(settings), budget=budget)
+    return Governing(
+        limiter=limiter,
+        sizes=cache(sizes),
+        outcomes=outcomes,
+        limits_app=has_app_limits(settings),
+        budget=budget,
+    )
 
 
 def app_budget(settings: Settings) -> ResultBudget | None:

@@ -24,6 +24,7 @@ from enfilade.primitives.names import qualified_name
 from enfilade.primitives.options import (
     BUDGET_OPTIONS,
     LIMIT_OPTIONS,
+    OUTCOME_OPTIONS,
     DirectoryOptions,
     FixedResourceOptions,
     PromptOptions,
@@ -31,7 +32,7 @@ from enfilade.primitives.options import (
     ToolOptions,
 )
 from enfilade.primitives.other_frameworks import advice_on_arguments, translate_options
-from enfilade.primitives.registry import Registry
+from enfilade.primitives.registry import Registry, ToolRegistry
 from enfilade.primitives.schema.signature import describe, raw_name, read_signature
 from enfilade.primitives.values.media import (
     MAX_SIZE,
@@ -59,7 +60,11 @@ if TYPE_CHECKING:
     )
     from enfilade.primitives.access import Access
     from enfilade.primitives.completion import Source
-    from enfilade.primitives.limits import call_limits as _call_limits, result_budget as _result_budget
+    from enfilade.primitives.limits import (
+        call_limits as _call_limits,
+        outcome_policy as _outcome_policy,
+        result_budget as _result_budget,
+    )
     from enfilade.primitives.prompt import Prompt
     from enfilade.primitives.resource import Resource, ResourceTemplate
     from enfilade.primitives.tool import Tool
@@ -67,6 +72,7 @@ else:  # with pydantic, which takes long to load; and most servers offer nothing
     _access = LazyModule("enfilade.primitives.access")
     _call_limits = LazyModule("enfilade.primitives.limits.call_limits")
     _completion = LazyModule("enfilade.primitives.completion")
+    _outcome_policy = LazyModule("enfilade.primitives.limits.outcome_policy")
     _prompt = LazyModule("enfilade.primitives.prompt")
     _resource = LazyModule("enfilade.primitives.resource")
     _result_budget = LazyModule("enfilade.primitives.limits.result_budget")
@@ -97,7 +103,7 @@ class Registration:
         self._qualify = qualified
         self._schema_refs = schema_refs
         self.changes = Changes()
-        self.tools: Registry[Tool] = Registry("tool", alias=None if qualified else self._qualified)
+        self.tools = ToolRegistry(self._invalidate, alias=None if qualified else self._qualified)
         self.resources: Registry[Resource] = Registry(
             "resource", key=lambda resource: resource.uri, alias=lambda resource: resource.canonical_uri
         )
@@ -184,6 +190,9 @@ class Registration:
             arguments["structured_output"] = False
         if not arguments.keys().isdisjoint(LIMIT_OPTIONS):
             arguments["limits"] = _call_limits.read_limits(describe(fn), _taken(arguments, LIMIT_OPTIONS))
+        if not arguments.keys().isdisjoint(OUTCOME_OPTIONS):
+            outcomes = _outcome_policy.read_outcome_policy(describe(fn), _taken(arguments, OUTCOME_OPTIONS))
+            arguments["outcomes"] = outcomes
         if not arguments.keys().isdisjoint(BUDGET_OPTIONS):
             arguments["budget"] = _result_budget.read_budget(describe(fn), _taken(arguments, BUDGET_OPTIONS))
         tool = _tool.tool_from_function(
@@ -197,6 +206,9 @@ class Registration:
         if tool.budget is not None and tool.budget.on_overflow == "link":
             self.offer_whole_results()
         return tool
+
+    async def _invalidate(self, tool: Tool, arguments: Mapping[str, Any] | None) -> None:
+        """Forget the cached results of a tool; what serves it says how."""
 
     def offer_whole_results(self) -> None:
         """Offer the whole results that links lead to; what serves them says how."""

@@ -60,6 +60,7 @@ class Timings:
         lease_grace: for which a worker without a lease counts as alive. A store that lost its data has lost the
             leases of live workers as well; longer than `lease_renewal`, so that they can renew them.
         poll_interval: between two reads of the store for what a lost message might have told.
+        outcome_wait: for which a call waits for another one that runs with the same arguments or key.
         answer_retention: for which an answer waits in the store for the worker that asked.
         secret_poll: between two reads of the store for secrets because of tokens that cannot be opened: anybody
             can send those.
@@ -106,6 +107,7 @@ class Timings:
     lease_renewal: float = 3.0
     lease_grace: float = 5.0
     poll_interval: float = 1.0
+    outcome_wait: float = 60.0
     answer_retention: float = 300.0
     secret_poll: float = 1.0
     secret_wait: float = 2.0

@@ -220,7 +220,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "run_in_thread": "plain `def` functions always run in a thread, `async def` functions never",
         "requires_metadata": "read ctx.meta",
         **dict.fromkeys(
-            ("read_only", "readOnlyHint", "destructive", "destructiveHint", "idempotent", "idempotentHint"),
+            ("read_only", "readOnlyHint", "destructive", "destructiveHint", "idempotentHint"),
             'hints stand in annotations={"read_only_hint": True, "destructive_hint": False, ...}',
         ),
     },

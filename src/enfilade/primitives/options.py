@@ -25,6 +25,10 @@ OnLimit = Literal["wait", "refuse"]
 #: What happens to a result that is too large.
 OnOverflow = Literal["error", "truncate", "link"]
 
+#: Who shares a cached result; and what a call does whose first run with the same key was stopped in its middle.
+CachePer = Literal["principal", "all"]
+OnInterrupted = Literal["run", "refuse"]
+
 
 class Options(TypedDict, total=False):
     """Options of all kinds of registration."""
@@ -76,7 +80,30 @@ class BudgetOptions(TypedDict, total=False):
 BUDGET_OPTIONS: Final = frozenset(BudgetOptions.__annotations__)
 
 
-class ToolOptions(Options, LimitOptions, BudgetOptions, total=False):
+class OutcomeOptions(TypedDict, total=False):
+    """Outcomes of a tool that are used again, by all workers: a cache, or idempotency."""
+
+    cache: float | str | None
+    """Seconds for which a call with the same arguments gets the same result, or `"5 minutes"`; for tools whose
+    annotations say that they only read."""
+    cache_per: CachePer
+    """Who shares a result: the calls of a `principal`, which is the default, or `all`."""
+    idempotent: bool
+    """Whether a call that is repeated with the same key gets the outcome of the first one. The key is
+    `enfilade/idempotencyKey` of `_meta`, or an argument."""
+    idempotency_key: str | None
+    """The name of the parameter whose value is the key."""
+    idempotency_ttl: float | str
+    """Seconds for which the first outcome is kept, or `"7 days"`; a day by default."""
+    on_interrupted: OnInterrupted
+    """What a repeated call does if the first run was stopped in its middle: it runs (`run`), which is the
+    default, or it is refused (`refuse`)."""
+
+
+OUTCOME_OPTIONS: Final = frozenset(OutcomeOptions.__annotations__)
+
+
+class ToolOptions(Options, LimitOptions, BudgetOptions, OutcomeOptions, total=False):
     """What `@app.tool`, `app.add_tool` and `@enfilade.tool` take."""
 
     desc: str | None

@@ -11,8 +11,11 @@ because a call must not reach the wrong tool.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from enfilade.primitives.tool import Tool
 
 T = TypeVar("T")
 
@@ -176,6 +179,40 @@ class Registry(Generic[T]):
     def _notify(self, items: tuple[T, ...]) -> None:
         for callback in self._callbacks:
             callback(items)
+
+
+class ToolRegistry(Registry["Tool"]):
+    """Tools by name.
+
+    Args:
+        invalidate: forgets the results of a tool, or of its calls with some arguments.
+        alias: as that of `Registry`.
+    """
+
+    def __init__(
+        self,
+        invalidate: Callable[[Tool, Mapping[str, Any] | None], Awaitable[None]],
+        *,
+        alias: Callable[[Tool], str | None] | None = None,
+    ) -> None:
+        super().__init__("tool", alias=alias)
+        self._invalidate = invalidate
+
+    async def invalidate(self, name: str, arguments: Mapping[str, Any] | None = None) -> None:
+        """Let all workers forget the cached results of a tool, for all callers.
+
+        A run that has begun before is cached no more; its own caller gets its result.
+
+        Args:
+            name: listed or qualified.
+            arguments: forget the results of calls with these arguments alone.
+
+        Raises:
+            KeyError: there is no such tool.
+            ValueError: it has no cache, or the arguments are no JSON.
+            StoreError: the store does not answer, so other workers may still have them.
+        """
+        await self._invalidate(self[name], arguments)
 
 
 def _name(item: object) -> str:

@@ -52,7 +52,9 @@ if TYPE_CHECKING:
 
     from enfilade.primitives import access as _access, other_frameworks as _other_frameworks
     from enfilade.primitives.access import Access, Visible
+    from enfilade.primitives.limits import outcome_policy as _outcome_policy
     from enfilade.primitives.limits.call_limits import CallLimits
+    from enfilade.primitives.limits.outcome_policy import OutcomePolicy
     from enfilade.primitives.limits.result_budget import ResultBudget
     from enfilade.primitives.schema import explicit_schema as _explicit_schema, references as _references
     from enfilade.primitives.schema.explicit_schema import ExplicitSchemaReader
@@ -63,6 +65,7 @@ else:  # they import pydantic, which takes long to load; logging is for errors o
     _access = LazyModule("enfilade.primitives.access")
     _arguments = LazyModule("enfilade.primitives.values.arguments")
     _explicit_schema = LazyModule("enfilade.primitives.schema.explicit_schema")
+    _outcome_policy = LazyModule("enfilade.primitives.limits.outcome_policy")
     _references = LazyModule("enfilade.primitives.schema.references")
     _structured = LazyModule("enfilade.primitives.values.structured_output")
     _other_frameworks = LazyModule("enfilade.primitives.other_frameworks")
@@ -77,10 +80,11 @@ class Tool(Handler, frozen=True, eq=False):
         secrets: the names of the secrets that it can read.
         timeout: seconds that a call may take; None for no limit of its own.
         middleware: around its calls, outermost first.
-        is_plain: whether it has neither secrets, nor limits, nor middleware.
+        is_plain: whether it has neither secrets, nor limits, nor middleware, and all its calls run.
         access: who may see and call it; None for everybody.
         limits: how many calls of it there may be; None for any number.
         budget: how large its results may be; None if it does not say.
+        outcomes: when calls get outcomes of earlier ones; None for never.
         audit: how much of its arguments an audit records; None for what the app says.
     """
 
@@ -92,6 +96,7 @@ class Tool(Handler, frozen=True, eq=False):
     access: Access | None
     limits: CallLimits | None
     budget: ResultBudget | None
+    outcomes: OutcomePolicy | None
     audit: str | None
     _reader: ArgumentReader | ExplicitSchemaReader
     _writer: ResultWriter
@@ -159,6 +164,7 @@ def tool_from_function(
     schema_refs: bool = False,
     limits: CallLimits | None = None,
     budget: ResultBudget | None = None,
+    outcomes: OutcomePolicy | None = None,
 ) -> Tool:
     """Make a tool of any callable.
 
@@ -186,6 +192,7 @@ def tool_from_function(
         schema_refs: leave the references in derived schemas, in place of writing out what they refer to.
         limits: how many calls of it there may be.
         budget: how large its results may be.
+        outcomes: when calls get outcomes of earlier ones.
 
     Raises:
         TypeError: the function cannot be a tool; names the parameter and says what to do.
@@ -229,12 +236,16 @@ def tool_from_function(
         logging.getLogger("enfilade").warning(
             "%s; until then its results have no output schema", signature.unresolved
         )
+    hints = read_annotations(annotations)
+    if outcomes is not None:
+        properties = () if input_schema is None else input_schema.get("properties", {})
+        outcomes = _outcome_policy.completed(outcomes, label, signature.parameters, properties, hints)
     outline = wire.Tool(
         name=tool_name,
         title=title or UNSET,
         description=(docstring.description if description is None else description) or UNSET,
         input_schema={},
-        annotations=read_annotations(annotations),
+        annotations=hints,
         icons=read_icons(icons),
         meta=dict(meta) if meta else UNSET,
     )
@@ -251,10 +262,11 @@ def tool_from_function(
         secrets=secrets,
         timeout=timeout,
         middleware=around,
-        is_plain=timeout is None and limits is None and budget is None and not secrets and not around,
+        is_plain=(timeout, limits, budget, outcomes) == (None,) * 4 and not secrets and not around,
         access=None if is_open else _access.read_access(label, requires_scopes, visible),
         limits=limits,
         budget=budget,
+        outcomes=outcomes,
         audit=audit,
         _reader=reader,
         _writer=writer,

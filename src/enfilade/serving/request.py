@@ -96,12 +96,14 @@ class AskState(msgspec.Struct, eq=False, kw_only=True):
         memo: of its handler, where no client carries it.
         path: the identity of its handler among those of the same call; None until it is needed.
         locks: for side effects of its handler that are under way, by their keys.
+        has_asked: whether its handler, or one that it called, has asked the client something.
     """
 
     round: Round | None = None
     memo: "HandlerMemo | None" = None
     path: bytes | None = None
     locks: dict[str, asyncio.Lock] = {}
+    has_asked: bool = False
 
 
 class Request(msgspec.Struct, eq=False):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from enfilade.primitives.tool import Tool
     from enfilade.serving.limits.admission import Limiter
     from enfilade.serving.limits.result_sizes import ResultSizes
+    from enfilade.serving.outcomes.kept_outcomes import KeptOutcomes
 
 log = logging.getLogger("enfilade.serving")
 
@@ -46,12 +47,14 @@ class Governing(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         limiter: runs calls within limits.
         sizes: makes results fit.
+        outcomes: gives calls the outcomes of earlier ones.
         limits_app: whether there are limits for all calls together.
         budget: of results of tools that do not say; None if they have none.
     """
 
     limiter: Callable[[], Limiter]
     sizes: Callable[[], ResultSizes]
+    outcomes: Callable[[], KeptOutcomes]
     limits_app: bool = False
     budget: ResultBudget | None = None
 
@@ -129,7 +132,10 @@ class Tools:
 
     async def _run_within_limits(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
         governing = self._governing
-        if tool.limits is None and not governing.limits_app:
+        if tool.outcomes is not None:
+            admitted = partial(self._run_admitted, request, tool, arguments)
+            result = await governing.outcomes().run(request, tool, arguments, admitted)
+        elif tool.limits is None and not governing.limits_app:
             result = await self._run_in_time(request, tool, arguments)
         else:
             run = partial(self._run_in_time, request, tool, arguments)
@@ -137,6 +143,19 @@ class Tools:
         if tool.budget is None and governing.budget is None:
             return result
         return await governing.sizes().fitted(request, tool, arguments, result)
+
+    async def _run_admitted(
+        self, request: Request, tool: Tool, arguments: Raw | None, on_begin: Callable[[], None]
+    ) -> CallToolResult:
+        """Run a call within its limits, and say when it begins."""
+
+        async def run() -> CallToolResult:
+            on_begin()
+            return await self._run_in_time(request, tool, arguments)
+
+        if tool.limits is None and not self._governing.limits_app:
+            return await run()
+        return await self._governing.limiter().run(request, tool.name, tool.limits, run)
 
     async def _run_in_time(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
         if tool.timeout is None:

@@ -20,12 +20,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from enfilade.state.store import ENDED, Bus, EventLog, Keys, LogLimits, StoreError, StreamSlice
 
 if TYPE_CHECKING:
     from enfilade.state.limits.claims import Limits
+    from enfilade.state.outcomes.claims import Outcomes
 
 #: Keys of one kind that are kept at once, and bytes of their values. The kind is the part before the colon.
 MOST_KEYS: Final = 100_000
@@ -57,6 +58,8 @@ _OVERHEAD: Final = 150
 _EVICTION_CANDIDATES: Final = 32
 _MUCH_LARGER: Final = 4
 
+T = TypeVar("T")
+
 _position = itemgetter(0)
 
 
@@ -71,6 +74,7 @@ class MemoryStore:
         self.log: EventLog = MemoryLog(limits)
         self.bus: Bus = MemoryBus()
         self._call_limits: Limits | None = None
+        self._call_outcomes: Outcomes | None = None
 
     @property
     def limits(self) -> "Limits":
@@ -80,6 +84,21 @@ class MemoryStore:
 
             self._call_limits = MemoryLimits(MemoryKeys())
         return self._call_limits
+
+    @property
+    def outcomes(self) -> "Outcomes":
+        """What decides about outcomes that calls share, made when it is first used."""
+        if self._call_outcomes is None:
+            from enfilade.state.limits.memory_limits import MemoryTable
+            from enfilade.state.outcomes.decisions import TableOutcomes
+
+            table = MemoryTable(MemoryKeys())
+
+            async def run(job: "Callable[[MemoryTable], T]") -> T:
+                return job(table)
+
+            self._call_outcomes = TableOutcomes(run, time.monotonic, is_local=True)
+        return self._call_outcomes
 
     async def start(self) -> None:
         """Do nothing, as there is nothing to open."""

@@ -12,15 +12,13 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from enfilade.primitives.limits.durations import UNITS, unit_of
 from enfilade.primitives.options import LimitPer, OnLimit
 
 #: Seconds that a call waits for a limit at most, unless its author says otherwise; and the most that can be said.
 MAX_WAIT: Final = 30.0
 LONGEST_WAIT: Final = 3600.0
 
-#: Units of a period, with their seconds.
-_UNITS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
-_SHORT_UNITS: Final = {"s": "second", "sec": "second", "min": "minute", "m": "minute", "h": "hour", "d": "day"}
 _RATE: Final = re.compile(r"\s*([0-9]{1,9})\s*/\s*([a-z]+)\s*")
 _USAGE: Final = '"60/minute"; the periods are second, minute, hour and day'
 
@@ -92,12 +90,12 @@ def read_rate(text: str) -> Rate:
         ValueError: it states none; the text says how to write it.
     """
     match = _RATE.fullmatch(text.lower())
-    unit = None if match is None else _SHORT_UNITS.get(match[2], match[2].removesuffix("s"))
-    if match is None or unit not in _UNITS or int(match[1]) == 0:
+    unit = None if match is None else unit_of(match[2])
+    if match is None or unit is None or int(match[1]) == 0:
         raise ValueError(f"a rate is written {_USAGE}, not {text!r}")
     count = int(match[1])
     article = "an" if unit == "hour" else "a"
-    return Rate(count, _UNITS[unit], f"{count} {'call' if count == 1 else 'calls'} {article} {unit}")
+    return Rate(count, UNITS[unit], f"{count} {'call' if count == 1 else 'calls'} {article} {unit}")
 
 
 def _count(label: str, value: object) -> int:

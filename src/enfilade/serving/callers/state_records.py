@@ -83,6 +83,11 @@ class StateStore:
         self._connections: WeakKeyDictionary[object, Keys] = WeakKeyDictionary()
         self._locks: WeakValueDictionary[tuple[object, ...], asyncio.Lock] = WeakValueDictionary()
 
+    @property
+    def store(self) -> Store:
+        """The store, which `started_keys` starts."""
+        return self._open_store()
+
     async def read(self, request: Request) -> Values:
         """Return the values of a request's caller that have not expired.
 

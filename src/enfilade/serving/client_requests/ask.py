@@ -81,7 +81,16 @@ async def ask(request: Request, question: Question[A], *, key: str | None, timeo
             f"the side effect {keys[-1]!r} asks the client, so it may have to run again: "
             "ask before ctx.once and not in it"
         )
+    _note_question(request)
     return question.read(await request.channel.asker.ask(request, question, key, timeout))
+
+
+def _note_question(request: Request) -> None:
+    """Note that a handler asks its client, and so do those that called it."""
+    asking: Request | None = request
+    while asking is not None:
+        asking.ask_state().has_asked = True
+        asking = asking.parent
 
 
 def check(question: InputRequest, peer: Peer) -> None:
@@ -266,6 +275,7 @@ async def run_until_result(
     for _ in range(MAXIMUM_ROUNDS):
         for question in returned.questions.values():
             check(question.request, request.peer)
+        _note_question(request)
         await request.channel.asker.ask_returned(request, returned)
         value = await run_again()
         if not isinstance(value, InputRequired):

@@ -30,8 +30,7 @@ def caller_key(request: Request, per: LimitPer) -> str:
     if per == "session" and peer.session_id is not None:
         return _joined("session", peer.session_id)
     if per == "session" and root.channel.session is not None:
-        session = root.channel.session
-        return _joined("connection", _connections.setdefault(session, secrets.token_hex(8)))
+        return _joined("connection", _connection_of(root.channel.session))
     if per == "client":
         principal = request.principal
         name = None if principal is None else principal.client_id
@@ -39,6 +38,28 @@ def caller_key(request: Request, per: LimitPer) -> str:
             return _joined("client", name)
         return _joined("name", peer.principal, None if peer.client_info is None else peer.client_info.name)
     return _joined("principal", peer.principal)
+
+
+def identity_key(request: Request) -> str:
+    """Return what no caller of another identity has: its principal, or else its session or connection.
+
+    Callers without any of these have no identity, and cannot be told apart. Scopes are part of it, since a
+    principal may have tokens that allow less than others.
+    """
+    root = request.root
+    peer, principal = root.peer, request.principal
+    if peer.principal is not None:
+        scopes = () if principal is None else sorted(principal.scopes)
+        return _joined("principal", peer.principal, *scopes)
+    if peer.session_id is not None:
+        return _joined("session", peer.session_id)
+    if root.channel.session is not None:
+        return _joined("connection", _connection_of(root.channel.session))
+    return _joined("nobody")
+
+
+def _connection_of(session: object) -> str:
+    return _connections.setdefault(session, secrets.token_hex(8))
 
 
 def _joined(*parts: str | None) -> str:

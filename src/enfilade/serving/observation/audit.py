@@ -135,6 +135,7 @@ class Audit:
             "time": timestamp(time.time()),
             "arguments": _redacted(request, entry["arguments"]),
             "outcome": _outcome(record, error),
+            "answered_from": record.answered_from,
             "ms": round(record.milliseconds, 3),
         }
         if not self._required:

@@ -41,6 +41,9 @@ _LONGEST_ID: Final = 128
 _REFUSALS: Final = frozenset({401, 403, 429})
 _TIMED_OUT: Final = frozenset({RequestState.TIMED_OUT, RequestState.GIVEN_UP})
 
+#: Member of a result's `_meta` that says why its handler did not run: `cache` or `idempotency`.
+ANSWERED_FROM: Final = "enfilade/answeredFrom"
+
 _prefix = os.urandom(4).hex()
 _numbers = count(1)
 
@@ -212,6 +215,12 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
         if request is not None and request.cancellation is None and request.phase in _TIMED_OUT:
             return "deadline"
         return "tool_error" if getattr(self.result, "is_error", False) is True else "ok"
+
+    @property
+    def answered_from(self) -> str | None:
+        """Why its tool did not run: `cache` or `idempotency`; None if it did."""
+        meta = getattr(self.result, "meta", None)
+        return meta.get(ANSWERED_FROM) if isinstance(meta, dict) else None
 
     def _outcome_of(self, error: RpcError) -> str:
         if isinstance(error, DeadlineError):

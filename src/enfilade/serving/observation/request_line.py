@@ -19,6 +19,7 @@ LOGGER: Final = "enfilade.requests"
 OutcomeKind = Literal["ok", "asks", "warning", "failure"]
 
 _WARNINGS: Final = frozenset({"tool_error", "cancelled"})
+_SOURCES: Final = {"cache": ", from the cache", "idempotency": ", as the first call"}
 _WORDS: Final = {"tool_error": "tool error", "deadline": "took too long"}
 
 
@@ -133,7 +134,11 @@ def duration(milliseconds: float) -> str:
 
 
 def outcome_words(record: RequestRecord) -> str:
-    """Return the outcome in one or two words."""
+    """Return the outcome in a few words."""
+    return _words(record) + _SOURCES.get(record.answered_from or "", "")
+
+
+def _words(record: RequestRecord) -> str:
     outcome = record.outcome
     if outcome == "ok":
         if record.method is None and record.http_method == "DELETE":

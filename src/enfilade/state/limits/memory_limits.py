@@ -31,7 +31,7 @@ class MemoryLimits:
 
     def __init__(self, values: Values) -> None:
         self.values = values
-        self._table = _MemoryTable(values)
+        self._table = MemoryTable(values)
 
     async def admit(self, claim: Claim) -> Decision:
         return decide(self._table, claim, time.monotonic())
@@ -43,7 +43,7 @@ class MemoryLimits:
         renew(self._table, worker, lease)
 
 
-class _MemoryTable:
+class MemoryTable:
     """`Table` on values in memory."""
 
     def __init__(self, values: Values) -> None:

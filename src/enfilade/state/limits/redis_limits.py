@@ -5,12 +5,8 @@ the connection broke before its reply came. A ticket gets its slots once all the
 twice, so fewer calls are admitted then, and never more.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
-
-import msgspec
-from redis import exceptions
 
 from enfilade.state.limits.claims import (
     SLOTS_AGE,
@@ -23,19 +19,11 @@ from enfilade.state.limits.claims import (
     lease_key,
 )
 from enfilade.state.limits.decisions import CLOCK_TICK, LONGEST_WAIT
+from enfilade.state.redis.scripts import Script
 from enfilade.state.store import StoreError
 
 if TYPE_CHECKING:
     from enfilade.state.redis.connection import Connections, Reply
-
-
-class _Script:
-    """A script, which the server knows by its digest once it was sent as a whole."""
-
-    def __init__(self, text: bytes) -> None:
-        self.text = text
-        self.digest = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
-
 
 # Times are in microseconds. A number leaves a script as text, since Redis cuts its fraction off.
 _SHARED: Final = b"""
@@ -67,7 +55,7 @@ local function put_slots(key, state)
 end
 """
 
-_ADMIT: Final = _Script(
+_ADMIT: Final = Script(
     _SHARED
     + b"""
 local clock = redis.call('TIME')
@@ -122,7 +110,7 @@ return {'granted', 0, string.format('%.0f', delay)}
 """
 )
 
-_RELEASE: Final = _Script(
+_RELEASE: Final = Script(
     _SHARED
     + b"""
 local granted = {}
@@ -143,7 +131,6 @@ return granted
 )
 
 _MICROSECONDS: Final = 1_000_000
-_encode: Final = msgspec.msgpack.Encoder().encode
 
 
 class RedisLimits:
@@ -194,14 +181,6 @@ class RedisLimits:
         else:
             await self._connections.commands.execute((b"DEL", name))
 
-    async def _run(self, script: _Script, keys: Sequence[str], arguments: dict[str, object]) -> "Reply":
+    async def _run(self, script: Script, keys: Sequence[str], arguments: dict[str, object]) -> "Reply":
         arguments |= {"leases": self._prefix + lease_key(""), "age": int(SLOTS_AGE * 1000)}
-        names = [(self._prefix + key).encode() for key in keys]
-        rest = (b"%d" % len(names), *names, _encode(arguments))
-        connection = self._connections.commands
-        [reply] = await connection.execute_unchecked((b"EVALSHA", script.digest, *rest))
-        if isinstance(reply, exceptions.NoScriptError):
-            [reply] = await connection.execute((b"EVAL", script.text, *rest))
-        if isinstance(reply, Exception):
-            raise self._connections.availability.explain(reply)
-        return reply
+        return await script.run(self._connections, [(self._prefix + key).encode() for key in keys], arguments)

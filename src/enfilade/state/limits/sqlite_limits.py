@@ -19,16 +19,16 @@ class SqliteLimits:
         self._write = write
 
     async def admit(self, claim: Claim) -> Decision:
-        return await self._write(lambda connection: decide(_SqliteTable(connection), claim, time.time()))
+        return await self._write(lambda connection: decide(SqliteTable(connection), claim, time.time()))
 
     async def release(self, ticket: str, slots: Sequence[Slots]) -> list[str]:
-        return await self._write(lambda connection: release(_SqliteTable(connection), ticket, slots))
+        return await self._write(lambda connection: release(SqliteTable(connection), ticket, slots))
 
     async def renew(self, worker: str, lease: float) -> None:
-        await self._write(lambda connection: renew(_SqliteTable(connection), worker, lease))
+        await self._write(lambda connection: renew(SqliteTable(connection), worker, lease))
 
 
-class _SqliteTable:
+class SqliteTable:
     """`Table` within a transaction."""
 
     def __init__(self, connection: DatabaseConnection) -> None:

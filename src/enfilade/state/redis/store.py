@@ -19,6 +19,7 @@ from enfilade.timings import Timings
 
 if TYPE_CHECKING:
     from enfilade.state.limits.claims import Limits
+    from enfilade.state.outcomes.claims import Outcomes
     from enfilade.state.redis.connection import Connections
 
 _PAGE: Final = 512  # most entries read or written in one step, as the server does nothing else meanwhile
@@ -242,6 +243,7 @@ class RedisStore:
         self.bus: Bus = self._bus
         self._prefix = address.prefix
         self._call_limits: Limits | None = None
+        self._call_outcomes: Outcomes | None = None
 
     @property
     def limits(self) -> "Limits":
@@ -251,6 +253,15 @@ class RedisStore:
 
             self._call_limits = RedisLimits(self._connections, self._prefix)
         return self._call_limits
+
+    @property
+    def outcomes(self) -> "Outcomes":
+        """What decides about outcomes that calls share, made when it is first used."""
+        if self._call_outcomes is None:
+            from enfilade.state.outcomes.redis_outcomes import RedisOutcomes
+
+            self._call_outcomes = RedisOutcomes(self._connections, self._prefix)
+        return self._call_outcomes
 
     @property
     def unavailable(self) -> bool:

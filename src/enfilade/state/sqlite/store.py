@@ -12,7 +12,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -25,6 +25,7 @@ from enfilade.timings import Timings
 
 if TYPE_CHECKING:
     from enfilade.state.limits.claims import Limits
+    from enfilade.state.outcomes.claims import Outcomes
 
 log = logging.getLogger("enfilade.state")
 
@@ -139,6 +140,7 @@ class SqliteStore:
         self._bus = SqliteBus(self._write)
         self.bus: Bus = self._bus
         self._call_limits: Limits | None = None
+        self._call_outcomes: Outcomes | None = None
 
     @property
     def limits(self) -> "Limits":
@@ -148,6 +150,19 @@ class SqliteStore:
 
             self._call_limits = SqliteLimits(self._write)
         return self._call_limits
+
+    @property
+    def outcomes(self) -> "Outcomes":
+        """What decides about outcomes that calls share, made when it is first used."""
+        if self._call_outcomes is None:
+            from enfilade.state.limits.sqlite_limits import SqliteTable
+            from enfilade.state.outcomes.decisions import TableOutcomes
+
+            def run(job: "Callable[[SqliteTable], T]") -> Coroutine[Any, Any, T]:
+                return self._write(lambda connection: job(SqliteTable(connection)))
+
+            self._call_outcomes = TableOutcomes(run, time.time, is_local=False)
+        return self._call_outcomes
 
     @property
     def unavailable(self) -> bool:

@@ -1,0 +1,1 @@
+"""Calls that get the outcome of another call: a cache, or idempotency."""

@@ -1,0 +1,233 @@
+"""Outcomes that are shared by many hosts: each decision is one script, and one round trip.
+
+The scripts do what `decisions.py` does. Times are those of the server, in microseconds.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from enfilade.state.outcomes.claims import (
+    VERSION_AGE,
+    Begun,
+    Bound,
+    Claim,
+    Decision,
+    Differs,
+    Finish,
+    Finished,
+    Full,
+    Kept,
+    Running,
+)
+from enfilade.state.outcomes.decisions import QUEUE_GRACE, STEPS
+from enfilade.state.redis.scripts import Script
+from enfilade.state.store import StoreError
+
+if TYPE_CHECKING:
+    from enfilade.state.redis.connection import Connections
+
+# KEYS[1] is the entry, KEYS[2] the queue; the others are versions. An entry has the members of `_Entry`: ticket,
+# arguments, versions, alive_until, ends, outcome, waiting.
+_SHARED: Final = b"""
+local args = cmsgpack.unpack(ARGV[1])
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local function entry_at(key)
+  local stored = redis.call('GET', key)
+  return stored and cmsgpack.unpack(stored)
+end
+local function put(key, value, microseconds)
+  local ttl = math.max(1, math.ceil(microseconds / 1000))
+  redis.call('SET', key, cmsgpack.pack(value), 'PX', string.format('%.0f', ttl))
+end
+local function versions()
+  local list = {}
+  for index = 3, #KEYS do list[#list + 1] = redis.call('GET', KEYS[index]) or '' end
+  return list
+end
+local function same(one, other)
+  if #one ~= #other then return false end
+  for index, version in ipairs(one) do if version ~= other[index] then return false end end
+  return true
+end
+local function ends_of_queue()
+  return unpack(entry_at(KEYS[2]) or {0, 0})
+end
+local function place_key(number) return KEYS[2] .. ':' .. string.format('%.0f', number) end
+local function without_oldest(first, last, surplus)
+  for _ = 1, args.steps do
+    if first >= last then break end
+    local place = entry_at(place_key(first))
+    if place then
+      if place[3] > now then
+        if surplus <= 0 then break end
+        local entry = entry_at(place[1])
+        if entry and entry[1] == place[2] then redis.call('DEL', place[1]) end
+      end
+      redis.call('DEL', place_key(first))
+    end
+    first, surplus = first + 1, surplus - 1
+  end
+  return first
+end
+"""
+
+_CLAIM: Final = Script(
+    _SHARED
+    + b"""
+local current, entry, is_again = versions(), entry_at(KEYS[1]), 0
+if entry and same(entry[3], current) then
+  if entry[2] ~= args.arguments then return {'differs'} end
+  if entry[6] then return {'kept', entry[6]} end
+  if entry[1] ~= args.ticket then
+    if entry[4] > now then
+      local worker = string.match(args.ticket, '^[^.]*')
+      for _, waiting in ipairs(entry[7]) do if waiting == worker then return {'running'} end end
+      entry[7][#entry[7] + 1] = worker
+      put(KEYS[1], entry, entry[5] - now)
+      return {'running'}
+    end
+    is_again = 1
+  end
+end
+if not args.evicts then
+  local first, last = ends_of_queue()
+  if last - first >= args.count then
+    local kept = without_oldest(first, last, 0)
+    if kept ~= first then
+      local newest = entry_at(place_key(last - 1))
+      put(KEYS[2], {kept, last}, (newest and math.max(0, newest[3] - now) or 0) + args.grace)
+    end
+    if last - kept >= args.count then return {'full'} end
+  end
+end
+local waiting = entry and not entry[6] and entry[7] or {}
+local age = math.max(args.age, args.lease)
+put(KEYS[1], {args.ticket, args.arguments, current, now + args.lease, now + age, false, waiting}, age)
+return {'begun', is_again}
+"""
+)
+
+_FINISH: Final = Script(
+    _SHARED
+    + b"""
+local entry = entry_at(KEYS[1])
+if not entry or entry[1] ~= args.ticket then return {0, {}} end
+if entry[6] then return {1, {}} end
+local waiting = entry[7]
+if not same(entry[3], versions()) then
+  redis.call('DEL', KEYS[1])
+  return {0, waiting}
+end
+entry[5], entry[6], entry[7] = now + args.ttl, ARGV[2], {}
+put(KEYS[1], entry, args.ttl)
+local first, last = ends_of_queue()
+put(place_key(last), {KEYS[1], args.ticket, now + args.ttl}, args.ttl + args.grace)
+last = last + 1
+first = without_oldest(first, last, args.evicts and last - first - args.count or 0)
+put(KEYS[2], {first, last}, args.ttl + args.grace)
+return {1, waiting}
+"""
+)
+
+_RELEASE: Final = Script(
+    _SHARED
+    + b"""
+local entry = entry_at(KEYS[1])
+if not entry or entry[1] ~= args.ticket or entry[6] then return {} end
+redis.call('DEL', KEYS[1])
+return entry[7]
+"""
+)
+
+_RENEW: Final = Script(
+    _SHARED
+    + b"""
+for index, key in ipairs(KEYS) do
+  local entry = entry_at(key)
+  if entry and entry[1] == args.tickets[index] and not entry[6] then
+    entry[4] = now + args.lease
+    entry[5] = math.max(entry[5], entry[4])
+    put(key, entry, entry[5] - now)
+  end
+end
+return 1
+"""
+)
+
+_MICROSECONDS: Final = 1_000_000
+
+
+class RedisOutcomes:
+    """`Outcomes` in a Redis or Valkey server.
+
+    Args:
+        connections: to the server.
+        prefix: of all keys.
+    """
+
+    is_local = False
+
+    def __init__(self, connections: "Connections", prefix: str) -> None:
+        self._connections = connections
+        self._prefix = f"{prefix}key:"
+
+    async def claim(self, claim: Claim) -> Decision:
+        arguments = {
+            "ticket": claim.ticket,
+            "arguments": claim.arguments,
+            "lease": claim.lease * _MICROSECONDS,
+            "age": claim.age * _MICROSECONDS,
+            **_bound(claim.bound),
+        }
+        names = self._names(claim.key, claim.bound.key, *claim.versions)
+        reply = await _CLAIM.run(self._connections, names, arguments)
+        match reply:
+            case [b"kept", bytes(outcome)]:
+                return Kept(outcome)
+            case [b"begun", int(is_again)]:
+                return Begun(bool(is_again))
+            case [b"running"]:
+                return Running()
+            case [b"differs"]:
+                return Differs()
+            case [b"full"]:
+                return Full()
+        raise StoreError(f"the store decided about a claim by {reply!r}")
+
+    async def finish(self, finish: Finish) -> Finished:
+        arguments = {"ticket": finish.ticket, "ttl": finish.ttl * _MICROSECONDS, **_bound(finish.bound)}
+        names = self._names(finish.key, finish.bound.key, *finish.versions)
+        reply = await _FINISH.run(self._connections, names, arguments, finish.outcome)
+        match reply:
+            case [int(is_kept), list(waiting)]:
+                return Finished(bool(is_kept), _texts(waiting))
+        raise StoreError(f"the store kept an outcome by {reply!r}")
+
+    async def release(self, key: str, ticket: str) -> list[str]:
+        reply = await _RELEASE.run(self._connections, self._names(key), {"ticket": ticket})
+        return _texts(reply) if isinstance(reply, list) else []
+
+    async def renew(self, tickets: Mapping[str, str], lease: float) -> None:
+        arguments = {"tickets": list(tickets.values()), "lease": lease * _MICROSECONDS}
+        await _RENEW.run(self._connections, self._names(*tickets), arguments)
+
+    async def change_version(self, key: str, version: bytes) -> None:
+        [name] = self._names(key)
+        await self._connections.commands.execute((b"SET", name, version, b"EX", b"%d" % VERSION_AGE))
+
+    def _names(self, *keys: str) -> list[bytes]:
+        return [(self._prefix + key).encode() for key in keys]
+
+
+def _bound(bound: Bound) -> dict[str, object]:
+    return {
+        "count": bound.count,
+        "evicts": bound.evicts,
+        "steps": STEPS,
+        "grace": QUEUE_GRACE * _MICROSECONDS,
+    }
+
+
+def _texts(values: Sequence[object]) -> list[str]:
+    return [value.decode() for value in values if isinstance(value, bytes)]
