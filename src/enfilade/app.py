@@ -510,7 +510,9 @@ class MCPApp(Registration):
     def _kept_outcomes(self) -> KeptOutcomes:
         if self._outcomes is None:
             timings = self._timings or _timings.Timings()
-            self._outcomes = _kept.KeptOutcomes(self.name, lambda: self._state_of_callers, timings)
+            self._outcomes = _kept.KeptOutcomes(
+                self.name, lambda: self._state_of_callers, timings, lambda: self._endpoint
+            )
         return self._outcomes
 
     async def _invalidate(self, tool: Tool, arguments: Mapping[str, Any] | None) -> None:
@@ -539,12 +541,12 @@ class MCPApp(Registration):
         try:
             await self._lifespan.stop()
         finally:
+            if self._outcomes is not None:
+                await self._outcomes.close()
             if self._endpoint is not None:
                 await self._endpoint.stop()
             if self._limiter is not None:
                 await self._limiter.close()
-            if self._outcomes is not None:
-                await self._outcomes.close()
             if self._state is not None:
                 await self._state.close()
             if self._audit is not None:

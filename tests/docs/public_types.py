@@ -71,6 +71,10 @@ def registered() -> None:
     same = app.tool(plain_tool)
     assert_type(same(1), str)
     assert_type(app.tool("name", desc="x", annotations=hints, icons=["data:,"], timeout=1)(plain_tool)(1), str)
+    assert_type(app.tool(cache="5 minutes", cache_per="all", annotations=hints)(plain_tool)(1), str)
+    assert_type(app.tool(idempotency_key="x", idempotency_ttl=5, on_interrupted="refuse")(plain_tool)(1), str)
+    app.tool(cache_per="session")  # type: ignore[call-overload]
+    app.tool(idempotency_key=5)  # type: ignore[call-overload]
     assert_type(app.tool(output_schema=None, requires_secrets=["KEY"])(plain_tool)(1), str)
     assert_type(app.prompt("name", complete={"number": ["1"]}, meta={})(plain_tool)(1), str)
     assert_type(app.resource("a://{number}", ttl=5, cache_scope="public", verbatim=["b"])(plain_tool)(1), str)

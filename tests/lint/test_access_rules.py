@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from enfilade import MCPApp, Settings
+from enfilade import Context, MCPApp, Settings
 from enfilade.assembly import warn_of_open_secrets
 from enfilade.auth import APIKeys, Principal, ResourceServer
 from enfilade.auth.api_keys import hash_key
@@ -49,6 +49,24 @@ def test_scopes_and_secrets_without_auth(host: str) -> None:
     secrets = [] if host in ("127.0.0.1", "localhost") else [("secrets-without-auth", "tool text")]
     assert found(make_app(host=host)) == [*SCOPES, *secrets]
     assert found(make_app(AUTH, host)) == []
+
+
+def test_a_cache_for_all_of_what_is_one_callers() -> None:
+    app = MCPApp("cached", auth=AUTH)
+    reads = {"annotations": {"read_only_hint": True}, "description": "Reads.", "cache": 60}
+
+    async def mine(ctx: Context) -> str:
+        return str(ctx.principal)
+
+    async def reports(ctx: Context) -> str:
+        await ctx.progress.report(1)
+        return "text"
+
+    app.add_tool(mine, **reads, cache_per="all")  # type: ignore[arg-type]
+    app.add_tool(mine, name="own", **reads)  # type: ignore[arg-type]
+    app.add_tool(reports, **reads, cache_per="all")  # type: ignore[arg-type]
+    app.add_tool(text, **reads, cache_per="all")  # type: ignore[arg-type]
+    assert found(app) == [("shared-cache", "tool mine")]
 
 
 def hiding_app() -> MCPApp:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from enfilade import Context, ImageContent, MCPApp, TextContent, ToolError, Tool
 from enfilade.auth import Principal
 from enfilade.primitives.limits.outcome_policy import CachePolicy
 from enfilade.serving.dispatcher import Dispatcher
+from enfilade.serving.observation.record import RequestRecord
+from enfilade.serving.observation.request_line import outcome_words
 from enfilade.serving.outcomes import kept_outcomes
+from enfilade.testing import connect
 from support import rounds
 from support.servers.dispatched_calls import call_request, called
 from support.waiting import until
@@ -165,6 +169,41 @@ async def test_an_invalidation_reaches_all_workers(store_url: str, cluster: Any)
         await apps[-1].tools.invalidate("look")
         assert [await look(workers[2], text=text) for text in "ab"] == [4, 5]
         assert [await look(workers[3], text=text) for text in "ab"] == [4, 5]
+
+
+async def test_a_thread_may_invalidate(store_url: str) -> None:
+    app = MCPApp(store=store_url)
+    runs = counter(app)
+
+    @app.tool
+    def change() -> None:
+        asyncio.run(app.tools.invalidate("count"))
+
+    async with app.running() as dispatcher:
+        for number in (1, 2, 3):
+            assert value(await called(dispatcher, "count")) == number
+            assert value(await called(dispatcher, "count")) == number
+            await called(dispatcher, "change")
+    assert len(runs) == 3
+
+
+async def test_a_release_with_other_schemas_has_results_of_its_own(shared_url: str) -> None:
+    async def once(fn: Callable[..., Any]) -> str:
+        app = MCPApp("shop", store=shared_url)
+        app.add_tool(fn, name="look", annotations=READ_ONLY, cache=60)
+        async with app.running() as dispatcher:
+            return json.dumps(value(await called(dispatcher, "look")))
+
+    async def old() -> int:
+        return 1
+
+    async def new() -> list[int]:
+        return [2]
+
+    async def same() -> int:
+        return 3
+
+    assert [await once(fn) for fn in (old, new, same)] == ["1", "[2]", "1"]
 
 
 async def test_what_runs_during_an_invalidation_is_not_cached(gate: Any) -> None:
@@ -439,6 +478,9 @@ async def test_an_answer_of_a_user_belongs_to_the_call_that_asked() -> None:
         for _ in range(2):
             await rounds.Call(app, "asks", {"quiet": True}).round()
     assert runs == ["ada", "ada", "bob", "bob", "nobody"]
+    async with connect(app, answers=[{"value": "cy"}, {"value": "dan"}], era="session") as client:
+        results = [await client.call_tool("outer", {}) for _ in range(2)]
+    assert [result.structured_content for result in results] == [{"result": "cy"}, {"result": "dan"}]
 
 
 async def test_a_cache_is_for_tools_that_only_read() -> None:
@@ -475,6 +517,31 @@ def test_durations(text: str, seconds: float) -> None:
     tool = MCPApp().add_tool(lambda: 1, name="f", annotations=READ_ONLY, cache=text)
     assert isinstance(tool.outcomes, CachePolicy)
     assert tool.outcomes.seconds == seconds
+
+
+async def test_records_say_what_did_not_run() -> None:
+    entries: list[dict[str, Any]] = []
+    lines: list[str] = []
+    app = MCPApp(audit=entries.append)
+    counter(app)
+
+    class Lines:
+        def begin(self, record: RequestRecord) -> None: ...
+
+        def end(self, record: RequestRecord) -> None:
+            lines.append(outcome_words(record))
+
+    app.add_observer(Lines())
+
+    @app.tool(idempotency_key="key")
+    async def pay(key: str) -> None: ...
+
+    async with connect(app) as client:
+        for tool, arguments in (("count", {}), ("pay", {"key": "a"})) * 2:
+            await client.call_tool(tool, arguments)
+    assert [entry["answered_from"] for entry in entries] == [None, None, "cache", "idempotency"]
+    assert [entry["outcome"] for entry in entries] == ["ok"] * 4
+    assert [line for line in lines if line != "ok"] == ["ok, from the cache", "ok, as the first call"]
 
 
 # -- properties --------------------------------------------------------------------------------------------------

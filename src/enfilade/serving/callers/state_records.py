@@ -88,6 +88,11 @@ class StateStore:
         """The store, which `started_keys` starts."""
         return self._open_store()
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop in which the store was started here; None if it was not."""
+        return self._loop
+
     async def read(self, request: Request) -> Values:
         """Return the values of a request's caller that have not expired.
 

@@ -313,17 +313,15 @@ class Flights:
                 state.store.bus.subscribe(_topic(self._worker), self._wake)
         return outcomes
 
-    async def change_versions(self, keys: Mapping[str, bytes]) -> None:
-        """Set versions, so that all workers forget what was kept with others.
+    async def change_version(self, key: str, version: bytes) -> None:
+        """Set a version, so that all workers forget what was kept with another one.
 
         Raises:
             StoreError: the store does not answer.
         """
         state = self._state()
         await state.started_keys()
-        outcomes = outcomes_of(state.store)
-        for key, version in keys.items():
-            await outcomes.change_version(key, version)
+        await outcomes_of(state.store).change_version(key, version)
 
     def _sealed(self, outcomes: Outcomes, key: str, outcome: bytes) -> bytes:
         return outcome if outcomes.is_local else self._state().seal.encrypt(outcome, _PURPOSE + key.encode())

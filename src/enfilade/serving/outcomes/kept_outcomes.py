@@ -8,9 +8,11 @@ Easy to get wrong: a call that has not begun. Refused by a limit, or with invali
 so its key is free. The same holds for a round that ends in questions: the handler runs again with the answers.
 """
 
+import asyncio
+import json
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -62,6 +64,15 @@ _INTERRUPTED: Final = (
 )
 
 
+class ServingEndpoint(Protocol):
+    """What serves over HTTP."""
+
+    @property
+    def running_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop in which it serves; None before and after."""
+        ...
+
+
 class _StoredResult(Message, kw_only=True):
     """A result as it is kept: structured content stays as it was written."""
 
@@ -82,11 +93,21 @@ class KeptOutcomes:
         server: its name; servers with one store and other names have outcomes of their own.
         state: has the store and the keys.
         timings: of leases, and of waiting.
+        endpoint: what serves over HTTP; None for what does not.
     """
 
-    def __init__(self, server: str, state: Callable[[], StateStore], timings: Timings) -> None:
+    def __init__(
+        self,
+        server: str,
+        state: Callable[[], StateStore],
+        timings: Timings,
+        endpoint: Callable[[], "ServingEndpoint | None"],
+    ) -> None:
         self._server = server
+        self._state = state
+        self._endpoint = endpoint
         self._flights = Flights(state, timings)
+        self._tools: dict[str, _ToolKeys] = {}
         self._running: set[int] = set()
 
     async def run(self, request: Request, tool: Tool, arguments: Raw | None, call: Call) -> CallToolResult:
@@ -122,14 +143,14 @@ class KeptOutcomes:
         self, request: Request, tool: Tool, policy: CachePolicy, values: dict[str, Any], call: Call
     ) -> CallToolResult:
         form = canonical(values, policy.defaults).decode()
-        versions = self._version_keys(tool.name, form)
+        keys = self._of_tool(tool)
         identity = identity_key(request) if policy.per == "principal" else "all"
         shared = SharedCall(
-            key=f"cached:{digest(self._server, tool.name, policy.per, identity, form)}",
-            versions=versions,
+            key=f"cached:{digest(self._server, tool.name, keys.schemas, policy.per, identity, form)}",
+            versions=(keys.version, self._version_key(tool.name, form)),
             ttl=policy.seconds,
             age=0.0,
-            bound=Bound(f"outcome_queue:{digest(self._server, tool.name)}", CACHED_COUNT, True),
+            bound=keys.bound,
             may_wait=not self._runs_above(request),
         )
 
@@ -144,10 +165,22 @@ class KeptOutcomes:
             return await call(_do_nothing)
         return _answered(outcome, "cache") if result is None else result
 
-    def _version_keys(self, tool: str, form: str | None) -> tuple[str, ...]:
-        """Return the keys of the versions of a tool, and of its calls with some arguments."""
-        of_tool = f"outcome_version:{digest(self._server, tool)}"
-        return (of_tool,) if form is None else (of_tool, f"outcome_version:{digest(self._server, tool, form)}")
+    def _of_tool(self, tool: Tool) -> "_ToolKeys":
+        """Return what is the same for all calls of a tool."""
+        keys = self._tools.get(tool.name)
+        if keys is None or keys.tool is not tool:
+            definition, queue = tool.definition, f"outcome_queue:{digest(self._server, tool.name)}"
+            keys = self._tools[tool.name] = _ToolKeys(
+                tool,
+                digest(json.dumps([definition.input_schema, definition.output_schema or None])),
+                self._version_key(tool.name, None),
+                Bound(queue, CACHED_COUNT, True),
+            )
+        return keys
+
+    def _version_key(self, tool: str, form: str | None) -> str:
+        """Return the key of the version of a tool, or of its calls with some arguments."""
+        return f"outcome_version:{digest(self._server, tool, form)}"
 
     async def invalidate(self, tool: Tool, arguments: Mapping[str, Any] | None) -> None:
         """Let all workers forget the results of a tool, or of its calls with some arguments.
@@ -159,14 +192,23 @@ class KeptOutcomes:
         if not isinstance(tool.outcomes, CachePolicy):
             raise ValueError(f"tool {tool.name!r} has no cache; give it one: @app.tool(cache=60)")
         if arguments is None:
-            key = self._version_keys(tool.name, None)[0]
+            key = self._version_key(tool.name, None)
         else:
             try:
                 values = read_arguments(Raw(json_bytes(dict(arguments), "The arguments"))) or {}
             except ReturnedValueError as error:
                 raise ValueError(str(error)) from None
-            key = self._version_keys(tool.name, canonical(values, tool.outcomes.defaults).decode())[1]
-        await self._flights.change_versions({key: secrets.token_bytes(8)})
+            key = self._version_key(tool.name, canonical(values, tool.outcomes.defaults).decode())
+        await self._in_loop_of_store(self._flights.change_version(key, secrets.token_bytes(8)))
+
+    async def _in_loop_of_store(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Await a coroutine in the event loop that uses the store, if that is another one, as from a thread."""
+        endpoint = self._endpoint()
+        loop = (None if endpoint is None else endpoint.running_loop) or self._state().loop
+        if loop is None or loop is asyncio.get_running_loop() or not loop.is_running():
+            await coroutine
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
     # -- idempotency -------------------------------------------------------------------------------------------
 
@@ -207,6 +249,22 @@ class KeptOutcomes:
     async def close(self) -> None:
         """Wait until what calls have left is given up."""
         await self._flights.close()
+
+
+class _ToolKeys(NamedTuple):
+    """What is the same for all calls of a tool.
+
+    Attributes:
+        tool: the tool.
+        schemas: a digest of its schemas: a release with others does not use results of the one before.
+        version: the key of its version.
+        bound: of its cache.
+    """
+
+    tool: Tool
+    schemas: str
+    version: str
+    bound: Bound
 
 
 class _Running:

@@ -29,6 +29,7 @@ LONGEST_KEY: Final = 255
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _canonical: Final = msgspec.json.Encoder(order="sorted").encode
 _encode: Final = msgspec.json.Encoder().encode
+_joined: Final = json.JSONEncoder().encode
 
 
 def read_arguments(arguments: Raw | None) -> dict[str, Any] | None:
@@ -56,7 +57,7 @@ def canonical(arguments: dict[str, Any], defaults: Mapping[str, bytes]) -> bytes
 
 def digest(*parts: object) -> str:
     """Return a text that stands for parts, and for no others."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]
+    return hashlib.blake2b(_joined(parts).encode(), digest_size=20).hexdigest()
 
 
 def idempotency_key(request: Request, policy: IdempotencyPolicy, arguments: dict[str, Any]) -> str | None:

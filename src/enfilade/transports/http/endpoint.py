@@ -146,6 +146,11 @@ class Endpoint:
 
     # -- start and stop ----------------------------------------------------------------------------------------
 
+    @property
+    def running_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop in which it serves; None before and after."""
+        return self._running_loop
+
     async def start(self) -> None:
         """Make ready in the running event loop; idempotent.
 
