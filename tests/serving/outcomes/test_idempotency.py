@@ -9,6 +9,7 @@ import pytest
 from enfilade import Context, MCPApp, ToolError
 from enfilade.serving.outcomes import kept_outcomes
 from enfilade.timings import Timings
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError
 from support import rounds
 from support.servers.dispatched_calls import call_request, called
 from support.waiting import until
@@ -178,6 +179,22 @@ async def test_a_call_that_took_too_long_was_stopped_in_its_middle(action: Any, 
         assert "took longer than" in text(await called(dispatcher, "pay", meta=keyed("k")))
         await called(dispatcher, "pay", meta=keyed("k"))
     assert gate.runs == runs
+
+
+@pytest.mark.parametrize(("action", "runs"), [("run", 2), ("refuse", 1)])
+async def test_an_error_of_the_protocol_is_no_outcome_of_a_tool(action: Any, runs: int) -> None:
+    app = MCPApp()
+    begun: list[int] = []
+
+    @app.tool(idempotent=True, on_interrupted=action)
+    async def pay() -> int:
+        begun.append(1)
+        raise RpcError(INTERNAL_ERROR, "away", status=503)
+
+    async with app.running() as dispatcher:
+        outcomes = [await dispatcher.respond(call_request("pay", meta=keyed("k"))) for _ in range(2)]
+    assert len(begun) == runs
+    assert [error is None for _, error in outcomes] == [False, action == "refuse"]
 
 
 async def test_whoever_waits_too_long_is_told_so(gate: Any) -> None:

@@ -210,10 +210,10 @@ class Flights:
                     return decision.is_again
                 if isinstance(decision, Running):
                     await self._wait(woken, shared, deadline, self._timings.poll_interval)
-            except StoreError as error:
-                raise UnknownError(str(error)) from error
-            except asyncio.CancelledError:  # the store may have decided for it
+            except (StoreError, asyncio.CancelledError) as error:  # the store may have decided for it
                 self._spawn(self._release(outcomes, shared.key, flight.ticket))
+                if isinstance(error, StoreError):
+                    raise UnknownError(str(error)) from error
                 raise
             finally:
                 self._woken.pop(shared.key, None)

@@ -315,10 +315,10 @@ async def _run_once(request: Request, tool: Tool, policy: IdempotencyPolicy, cal
         result = await call(begin)
     except BaseException as raised:
         error = single_error(raised)
-        is_free = not has_begun or isinstance(error, RpcError | ArgumentsError | MissingSecretError)
-        if is_free or _has_ended_round(request):
+        is_free = not has_begun or isinstance(error, ArgumentsError | MissingSecretError)
+        if is_free or _has_ended_round(request) or request.channel.asker.is_protocol_error(error):
             raise
-        if isinstance(error, ToolTimeoutError) or not is_failure(raised, request):
+        if isinstance(error, ToolTimeoutError | RpcError) or not is_failure(raised, request):
             if policy.on_interrupted == "refuse":
                 return _interrupted(raised)
             raise
