@@ -157,7 +157,8 @@ class Dispatcher:
     def observe(self, observation: "Observation") -> None:
         """Have requests observed; called once, after all methods are registered and before the first request."""
         self.observation = observation
-        self._chain = observation.link(self._chain or self._handle)
+        chain = self._chain
+        self._chain = observation.link_handlers(self._handlers) if chain is None else observation.link(chain)
         self._ready = {method: partial(_observed, observation, ready) for method, ready in self._ready.items()}
 
     def _with_checks(self, chain: MethodHandler) -> MethodHandler:

@@ -11,6 +11,7 @@ import msgspec
 from enfilade.transports.exchange import DisconnectedError, Headers
 
 if TYPE_CHECKING:
+    from enfilade.serving.observation.record import RequestRecord
     from enfilade.serving.principal import Principal
 
 Scope = MutableMapping[str, Any]
@@ -36,6 +37,19 @@ class AsgiExchange(msgspec.Struct, eq=False):
     _receive: Receive
     _send: Send
     principal: "Principal | None" = None
+
+    def recorded(self, record: "RequestRecord", id_header: tuple[bytes, bytes]) -> "RecordedAsgiExchange":
+        """Return what takes the place of this exchange; see `HttpExchange`."""
+        return RecordedAsgiExchange(
+            self.method,
+            self.headers,
+            self.scope,
+            self._receive,
+            self._send,
+            self.principal,
+            record=record,
+            id_header=id_header,
+        )
 
     @property
     def client(self) -> tuple[str, int | None] | None:
@@ -108,6 +122,37 @@ class AsgiExchange(msgspec.Struct, eq=False):
 
     async def write(self, chunk: bytes, *, is_last: bool) -> None:
         await self._send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
+
+
+class RecordedAsgiExchange(AsgiExchange, eq=False, kw_only=True):
+    """An `AsgiExchange` whose request is recorded: it takes the place of the one that the application made."""
+
+    record: "RequestRecord"
+    id_header: tuple[bytes, bytes]
+
+    async def read(self) -> tuple[bytes, bool]:
+        message = await self._receive()
+        chunk: bytes = message.get("body", b"")
+        if not chunk and message["type"] == "http.disconnect":
+            raise DisconnectedError
+        self.record.bytes_in += len(chunk)
+        return chunk, message.get("more_body", False)
+
+    async def send(self, status: int, headers: Headers, body: bytes) -> None:
+        record, send = self.record, self._send
+        record.status = status
+        record.bytes_out += len(body)
+        headers = [*headers, self.id_header]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def start(self, status: int, headers: Headers) -> None:
+        self.record.status = status
+        await super().start(status, [*headers, self.id_header])
+
+    async def write(self, chunk: bytes, *, is_last: bool) -> None:
+        self.record.bytes_out += len(chunk)
+        await super().write(chunk, is_last=is_last)
 
 
 def authenticated_user(scope: Scope) -> str | None:

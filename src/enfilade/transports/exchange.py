@@ -8,6 +8,7 @@ from collections.abc import Coroutine, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from enfilade.serving.observation.record import RequestRecord
     from enfilade.serving.principal import Principal
 
 #: Names are in lower case.
@@ -114,3 +115,12 @@ class HttpResponse(Protocol):
 
 class HttpExchange(HttpRequest, HttpResponse, Protocol):
     """A request with its response."""
+
+    def recorded(self, record: "RequestRecord", id_header: tuple[bytes, bytes]) -> "HttpExchange":
+        """Return what takes the place of this exchange, since its request is recorded.
+
+        Args:
+            record: gets the status of the response and the sizes of both bodies.
+            id_header: is added to the headers of the response; it has the id of the record.
+        """
+        ...

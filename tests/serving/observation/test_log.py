@@ -12,6 +12,7 @@ import pytest
 
 from enfilade import MCPApp, connect
 from enfilade.serving.observation.record import accepted_request_id, clean
+from enfilade.serving.observation.request_line import RequestLine
 from enfilade.serving.observation.trace_context import parse_traceparent
 from enfilade.transports.processes.line_writer import LineWriter
 from support.harness import Stdio, eventually
@@ -155,7 +156,8 @@ def test_a_configuration_of_ones_own(tmp_path: Path) -> None:
         stdio.initialize()
         log = tmp_path / "log"
         eventually(lambda: log.exists() and "enfilade.requests" in log.read_text())
-    assert "initialize" in json.loads(log.read_text().splitlines()[-1])["message"]
+    line = json.loads(log.read_text().splitlines()[-1])
+    assert (tuple(line), line["method"]) == (RequestLine.__struct_fields__, "initialize")
     with Stdio(python_command(SCRIPT, "stdio"), {**ENV, "ENFILADE_LOG_CONFIG": "missing.json"}) as stdio:
         stdio.process.wait(30)
         eventually(lambda: "log_config='missing.json' cannot be used" in stdio.log, stdio.log)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
+from enfilade.serving.observation.record import RequestRecord
 from enfilade.serving.principal import Principal
 from enfilade.transports.exchange import DisconnectedError
 from support.exchanges import Message, messages_of
@@ -60,6 +61,9 @@ class MemoryExchange:
 
     def add_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.response_headers |= {name.decode(): value.decode() for name, value in headers}
+
+    def recorded(self, record: RequestRecord, id_header: tuple[bytes, bytes]) -> "MemoryExchange":
+        raise AssertionError("nobody observes requests here")
 
     # -- the request -------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ Easy to get wrong: an observer that fails. It fails neither the request nor the 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
@@ -90,26 +90,22 @@ class Observation:
             transport=transport,
             request_id=new_request_id(),
             started=time.perf_counter(),
-            started_at=time.time_ns(),
             bytes_in=bytes_in,
-            on_close=self._close,
+            on_close=self.end,
         )
 
-    def open_http(self, transport: str, http: HttpHead, method: str, path: str) -> RequestRecord:
+    def open_http(self, transport: str, http: HttpHead, method: str) -> RequestRecord:
         """Open the record of an HTTP request that has arrived."""
         fields = dict(http.headers)
+        given = fields.get(b"x-request-id")
         return RequestRecord(
             transport=transport,
-            request_id=accepted_request_id(fields.get(b"x-request-id")) or new_request_id(),
+            request_id=new_request_id() if given is None else accepted_request_id(given) or new_request_id(),
             started=time.perf_counter(),
-            started_at=time.time_ns(),
             http=http,
             http_method=method,
-            path=path,
-            traceparent=fields.get(b"traceparent"),
-            tracestate=fields.get(b"tracestate"),
-            baggage=None if (baggage := fields.get(b"baggage")) is None else baggage.decode("latin-1"),
-            on_close=self._close,
+            fields=fields,
+            on_close=self.end,
         )
 
     @contextmanager
@@ -119,8 +115,7 @@ class Observation:
         record = self.open("http", size)
         if batch is not None:
             record.request_id, record.http, record.http_method = batch.request_id, batch.http, batch.http_method
-            record.traceparent, record.tracestate = batch.traceparent, batch.tracestate
-            record.path, record.baggage = batch.path, batch.baggage
+            record.fields = batch.fields
         current_record.set(record)
         try:
             yield record
@@ -143,21 +138,34 @@ class Observation:
 
     def refuse_path(self, http: HttpHead, path: str, reason: str) -> None:
         """Record an HTTP request for a path at which nothing is served."""
-        record = self.open_http("http", http, "POST", path)
-        record.status = 404
+        record = self.open_http("http", http, "POST")
+        record.path, record.status = path, 404
         record.refuse(RpcError(INVALID_REQUEST, reason, status=404))
         record.close()
 
-    def _close(self, record: RequestRecord) -> None:
-        """Give a record to the observers if it is about a request that was served or refused."""
+    def end(self, record: RequestRecord) -> None:
+        """Give a record to the observers, once, if it is about a request that was served or refused."""
+        if record.on_close is None:
+            return
+        record.on_close = None
         record.ended = time.perf_counter()
-        if record.request is None and record.error is None and record.status >= 400:
-            record.error = RpcError(INVALID_REQUEST, f"HTTP {record.status}")
-        if record.request is not None or record.error is not None or record.http_method == "DELETE":
-            self._call(self._end, record)
+        if record.request is not None or self._is_worth_a_line(record):
+            for end in self._end:
+                try:
+                    end(record)
+                except BaseException as error:
+                    _log_failure(error)
         elif record.resumed is not None:
             self._call(self._end_resumption, record)
-        record.request = record.params = record.result = record.http = None  # tasks may outlive the request
+        # Tasks may outlive the request.
+        record.request = record.params = record.result = record.http = record.fields = None
+
+    @staticmethod
+    def _is_worth_a_line(record: RequestRecord) -> bool:
+        """Whether observers hear of a record without a request: it was refused, or has ended a session."""
+        if record.error is None and record.status >= 400:
+            record.error = RpcError(INVALID_REQUEST, f"HTTP {record.status}")
+        return record.error is not None or record.http_method == "DELETE"
 
     def note_resumption(self, origin: str) -> None:
         """Note in the current record that it resumes the stream of a request, whose `traceparent` is given."""
@@ -182,8 +190,26 @@ class Observation:
             if request.parent is not None:
                 return await self._run_chained(request, call_next)
             record = self.begin(request)
-            record.result = await call_next(request)
-            return record.result  # type: ignore[no-any-return]
+            record.result = result = await call_next(request)
+            return result
+
+        return observed
+
+    def link_handlers(self, handlers: Mapping[str, MethodHandler]) -> MethodHandler:
+        """Return what calls the handlers of an app without middleware, and observes them, as `link` does."""
+        if self.audit is not None or self._begin:
+            return self.link(lambda request: handlers[request.method](request))
+
+        async def observed(request: Request) -> Message:
+            record: Any = request.record or current_record.get()
+            if request.parent is not None or record is None or record.is_dispatched:
+                if request.parent is not None:
+                    return await self._run_chained(request, handlers[request.method])
+                record = self.begin(request)
+            else:  # nearly always, so it is written out
+                record.request, request.record, record.is_dispatched = request, record, True
+            record.result = result = await handlers[request.method](request)
+            return result
 
         return observed
 
@@ -226,6 +252,11 @@ class Observation:
             try:
                 observe(record)
             except BaseException as error:
-                if ends_more(error):
-                    raise
-                log_safely(log, logging.ERROR, "an observer of requests failed", exc_info=error)
+                _log_failure(error)
+
+
+def _log_failure(error: BaseException) -> None:
+    """Log what an observer has raised, unless it ends more than the observer."""
+    if ends_more(error):
+        raise error
+    log_safely(log, logging.ERROR, "an observer of requests failed", exc_info=error)

@@ -39,7 +39,9 @@ _LONGEST_ID: Final = 128
 
 #: HTTP statuses of errors that refuse a request also after it was dispatched.
 _REFUSALS: Final = frozenset({401, 403, 429})
-_TIMED_OUT: Final = frozenset({RequestState.TIMED_OUT, RequestState.GIVEN_UP})
+
+_TIMED_OUT: Final = RequestState.TIMED_OUT
+_GIVEN_UP: Final = RequestState.GIVEN_UP
 
 #: Member of a result's `_meta` that says why its handler did not run: `cache` or `idempotency`.
 ANSWERED_FROM: Final = "enfilade/answeredFrom"
@@ -111,11 +113,11 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
         transport: `http`, `stdio` or `in_process`.
         request_id: that of the client's `X-Request-ID`, or made here.
         started: when it arrived, as `time.perf_counter`.
-        started_at: the same in nanoseconds since the epoch.
         parent: the record of the request whose handler made this one; None for a client's own request.
         http: the HTTP request that brought it; None without HTTP.
         http_method: its HTTP method; empty without HTTP.
-        path: its path.
+        path: its path, of one that was refused.
+        fields: the headers of its HTTP request; None without HTTP.
         request: what was dispatched; None if it was refused before, and once the record is closed.
         is_dispatched: whether a handler was, or was about to be, called for it.
         params: what was read of its parameters before it was refused.
@@ -134,14 +136,11 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
     transport: str
     request_id: str
     started: float
-    started_at: int
     parent: "RequestRecord | None" = None
     http: "HttpHead | None" = None
     http_method: str = ""
     path: str = ""
-    traceparent: bytes | None = None
-    tracestate: bytes | None = None
-    baggage: str | None = None
+    fields: dict[bytes, bytes] | None = None
     request: Request | None = None
     is_dispatched: bool = False
     params: Any = None
@@ -177,8 +176,7 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
     def close(self) -> None:
         """Give it to the observers, unless that was done."""
         if self.on_close is not None:
-            on_close, self.on_close = self.on_close, None
-            on_close(self)
+            self.on_close(self)  # which clears it
 
     # -- what an observer reads --------------------------------------------------------------------------------
 
@@ -212,8 +210,10 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
         request = self.request
         if self.is_cancelled:
             return "cancelled"
-        if request is not None and request.cancellation is None and request.phase in _TIMED_OUT:
-            return "deadline"
+        if request is not None and request.cancellation is None:
+            phase = request.phase
+            if phase is _TIMED_OUT or phase is _GIVEN_UP:
+                return "deadline"
         return "tool_error" if getattr(self.result, "is_error", False) is True else "ok"
 
     @property
@@ -282,19 +282,31 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
         return None if session_id is None else session_digest(session_id)
 
     @property
+    def started_at(self) -> int:
+        """When it arrived, in nanoseconds since the epoch."""
+        return time.time_ns() - int((time.perf_counter() - self.started) * 1e9)
+
+    @property
+    def baggage(self) -> str | None:
+        """What its client sends along a trace in the header of HTTP; None without it."""
+        baggage = None if self.fields is None else self.fields.get(b"baggage")
+        return None if baggage is None else baggage.decode("latin-1")
+
+    @property
     def trace(self) -> TraceContext | None:
         """The trace that it belongs to: as its `_meta` says, or else its headers (R-2B7)."""
         if self._trace is UNSET:
             self._trace = self._find_trace()
-        return self._trace or None
+        return self._trace
 
     @property
     def trace_id(self) -> str | None:
         """The id of the trace that it belongs to: that of its own span, or the one that its client says."""
         if self.span is not None:
             return self.span.trace_id
-        trace = self.trace
-        return None if trace is None else trace.trace_id
+        if self._trace is UNSET:
+            self._trace = self._find_trace()
+        return None if self._trace is None else self._trace.trace_id
 
     @property
     def traceparent_of_span(self) -> str:
@@ -310,6 +322,7 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
                 trace = parse_traceparent(meta.traceparent, meta.tracestate)
                 if trace is not None:
                     return trace
-        if self.traceparent is None:
+        if self.fields is None or (traceparent := self.fields.get(b"traceparent")) is None:
             return None
-        return parse_traceparent(self.traceparent.decode("latin-1"), (self.tracestate or b"").decode("latin-1"))
+        state = self.fields.get(b"tracestate", b"")
+        return parse_traceparent(traceparent.decode("latin-1"), state.decode("latin-1"))

@@ -1,16 +1,26 @@
 """The line of a request: one for people, one for machines, from the same record.
 
 `enfilade dev` shows the parts of the line for people in colours; the log has them one after the other.
+
+A line is written for every request, so it is put together from texts that are kept: what is about the caller is
+the same in all requests of a session, and what is about a tool in all of its calls.
+
+Easy to get wrong: how much is kept. Names come from clients, so there are at most `_MOST_KEPT` texts of a kind,
+and none of a long name.
 """
 
 import os
 import time
-from typing import Final, Literal
+from collections.abc import Callable, Hashable
+from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
-from enfilade.serving.observation.record import RequestRecord, session_digest
+from enfilade.serving.observation.record import RequestRecord
 from enfilade.wire.revisions import kind_of
+from enfilade.wire.tools import CallToolRequestParams
+
+Text = TypeVar("Text", bytes, str)
 
 #: The logger of these lines.
 LOGGER: Final = "enfilade.requests"
@@ -21,6 +31,9 @@ OutcomeKind = Literal["ok", "asks", "warning", "failure"]
 _WARNINGS: Final = frozenset({"tool_error", "cancelled"})
 _SOURCES: Final = {"cache": ", from the cache", "idempotency": ", as the first call"}
 _WORDS: Final = {"tool_error": "tool error", "deadline": "took too long"}
+
+_MOST_KEPT: Final = 1024
+_LONGEST_KEPT: Final = 1024  # characters
 
 
 class RequestLine(msgspec.Struct, frozen=True):
@@ -73,15 +86,13 @@ def timestamp(seconds: float) -> str:
     return f"{_second_text}.{int((seconds - whole) * 1000):03d}Z"
 
 
+# -- for machines ----------------------------------------------------------------------------------------------
+
+
 def line_of(record: RequestRecord, level: str = "info") -> RequestLine:
     """Return the line of a record that is closed."""
-    method, target = record.method, record.target
-    if method is None and record.http_method:
-        method, target = record.http_method, record.path
-    request = record.request
-    peer = None if request is None else request.peer
-    session_id = None if peer is None else peer.session_id
-    return RequestLine(  # by position, which takes half the time
+    method, target = _method_and_target(record)
+    return RequestLine(
         timestamp(time.time()),
         level,
         LOGGER,
@@ -90,11 +101,11 @@ def line_of(record: RequestRecord, level: str = "info") -> RequestLine:
         target,
         round((record.ended - record.started) * 1000, 3),
         record.outcome,
-        None if peer is None else peer.revision,
+        record.revision,
         record.transport,
-        None if peer is None or peer.client_info is None else record.client,
+        record.client,
         record.principal,
-        None if session_id is None else session_digest(session_id),
+        record.session,
         record.request_id,
         record.trace_id,
         record.bytes_in,
@@ -103,9 +114,107 @@ def line_of(record: RequestRecord, level: str = "info") -> RequestLine:
     )
 
 
-def json_line(line: RequestLine) -> bytes:
-    """Return a line as JSON, with the newline."""
-    return _encode(line) + b"\n"
+def json_line(record: RequestRecord, level: str = "info") -> bytes:
+    """Return the line of a closed record as JSON, with the newline: what `line_of` returns, for less."""
+    trace_id = record.trace_id
+    return _JSON % (
+        timestamp(time.time()).encode(),
+        level.encode(),
+        os.getpid(),
+        _targets_json.text(_target_key(record), record),
+        (record.ended - record.started) * 1000,
+        record.outcome.encode(),
+        _callers_json.text(_caller_key(record), record),
+        _encode(record.request_id),
+        b"null" if trace_id is None else b'"%b"' % trace_id.encode(),
+        record.bytes_in,
+        record.bytes_out,
+        record.questions,
+    )
+
+
+#: The keys of `RequestLine`; those about the caller, and those about the target, are texts that are kept.
+_JSON: Final = (
+    b'{"time":"%b","level":"%b","logger":"enfilade.requests","worker":%d,%b,"ms":%.3f,"outcome":"%b",%b,'
+    b'"request_id":%b,"trace_id":%b,"bytes_in":%d,"bytes_out":%d,"questions":%d}\n'
+)
+
+
+def _method_and_target(record: RequestRecord) -> tuple[str | None, str | None]:
+    """Return what a request is about; of one that was refused before it was read, HTTP method and path."""
+    method = record.method
+    if method is None and record.http_method:
+        return record.http_method, record.path
+    return method, record.target
+
+
+def _target_json(record: RequestRecord) -> bytes:
+    method, target = _method_and_target(record)
+    return _encode({"method": method, "target": target})[1:-1]
+
+
+def _caller_json(record: RequestRecord) -> bytes:
+    parts = {
+        "revision": record.revision,
+        "transport": record.transport,
+        "client": record.client,
+        "principal": record.principal,
+        "session": record.session,
+    }
+    return _encode(parts)[1:-1]
+
+
+# -- texts that are kept ---------------------------------------------------------------------------------------
+
+
+class _KeptTexts(Generic[Text]):
+    """Texts about records, by the parts of a record that they are made of."""
+
+    def __init__(self, make: Callable[[RequestRecord], Text]) -> None:
+        self._make: Callable[[RequestRecord], Text] = make
+        self._texts: dict[Hashable, Text] = {}
+
+    def text(self, key: Hashable, record: RequestRecord) -> Text:
+        """Return the text about a record, which is kept unless the key is None."""
+        text = self._texts.get(key)
+        if text is None:
+            text = self._make(record)
+            if key is not None:
+                if len(self._texts) >= _MOST_KEPT:
+                    self._texts.clear()
+                self._texts[key] = text
+        return text
+
+
+def _target_key(record: RequestRecord) -> Hashable:
+    """Return what the texts about the method and the target of a record are made of; None for one to forget."""
+    request = record.request
+    if request is None or not record.is_dispatched:
+        return None
+    params = request.params
+    if type(params) is CallToolRequestParams:
+        return params.name if len(params.name) <= _LONGEST_KEPT else None
+    target = getattr(params, "uri", None) or getattr(params, "name", None) or ""
+    return (request.method, target) if isinstance(target, str) and len(target) <= _LONGEST_KEPT else None
+
+
+def _caller_key(record: RequestRecord) -> Hashable:
+    """Return what the texts about the caller of a record are made of; None for one to forget."""
+    request = record.request
+    if request is None:
+        return None
+    peer = request.peer
+    if peer.session_id is not None:  # which has one client, one revision and one principal
+        return (peer.session_id, record.transport)
+    info, principal = peer.client_info, peer.principal
+    if principal is None and record.http is not None and record.http.principal is not None:
+        return None
+    texts = (principal or "", "", "") if info is None else (principal or "", info.name, info.version)
+    return (record.transport, peer.revision, *texts) if sum(map(len, texts)) <= _LONGEST_KEPT else None
+
+
+_targets_json = _KeptTexts(_target_json)
+_callers_json = _KeptTexts(_caller_json)
 
 
 # -- for people ------------------------------------------------------------------------------------------------
@@ -113,9 +222,10 @@ def json_line(line: RequestLine) -> bytes:
 
 def text_line(record: RequestRecord) -> str:
     """Return the line for people, without time and level."""
-    parts = [subject(record), duration(record.milliseconds), outcome_words(record), caller(record)]
-    parts.append(f"[{record.request_id}]")
-    return "  ".join(part for part in parts if part)
+    about = _subjects.text(_target_key(record), record)
+    by = _callers.text(_caller_key(record), record)
+    words = f"{about}  {duration(record.milliseconds)}  {outcome_words(record)}"
+    return f"{words}  {by}  [{record.request_id}]" if by else f"{words}  [{record.request_id}]"
 
 
 def subject(record: RequestRecord) -> str:
@@ -166,3 +276,7 @@ def caller(record: RequestRecord) -> str:
     if record.client is not None:
         words += " " + " ".join(record.client.rsplit("/", 1))
     return words if principal is None else f"{words} for {principal}"
+
+
+_subjects = _KeptTexts(subject)
+_callers = _KeptTexts(caller)

@@ -13,6 +13,7 @@ outcome were left out. Of failures and refusals, the first of each kind within a
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -26,13 +27,10 @@ _DEBUG: Final = logging.DEBUG
 
 
 class LineHandler(Protocol):
-    """A handler of `logging` that takes lines which are written already."""
+    """A handler of `logging` that takes lines which are written already; `LogHandler` is one."""
 
     is_json: bool
-
-    def put_line(self, line: bytes) -> None:
-        """Write a whole line."""
-        ...
+    put_line: Callable[[bytes], None]
 
     def put_text(self, logger: str, level: int, text: str) -> None:
         """Write a text as a line of a logger."""
@@ -49,6 +47,8 @@ class RequestLog(EndObserver):
     def __init__(self, limit: int = 0) -> None:
         self._logger = logging.getLogger(LOGGER)
         self._handler = direct_handler(self._logger)
+        has_json = self._handler is not None and self._handler.is_json
+        self._put_json = self._handler.put_line if self._handler is not None and has_json else None
         self._limit = limit
         self._second = 0.0
         self._lines = 0
@@ -58,20 +58,25 @@ class RequestLog(EndObserver):
 
     def end(self, record: RequestRecord) -> None:
         """Write the line of a request."""
-        level = _INFO if record.parent is None else _DEBUG
-        if not self._logger.isEnabledFor(level) or (record.request is None and record.error is None):
+        if record.request is None and record.error is None:  # it has ended a session
             return
         if self._limit and not self._has_room(record):
             return
-        handler = self._handler
-        if handler is None:
-            self._log(record, level)
-        elif handler.is_json:
-            handler.put_line(json_line(line_of(record, "info" if level is _INFO else "debug")))
+        if record.parent is None and self._put_json is not None:
+            self._put_json(json_line(record))
         else:
-            handler.put_text(LOGGER, level, text_line(record))
+            self._log(record, _INFO if record.parent is None else _DEBUG)
 
     def _log(self, record: RequestRecord, level: int) -> None:
+        if not self._logger.isEnabledFor(level):
+            return
+        handler = self._handler
+        if handler is not None:
+            if self._put_json is not None:
+                self._put_json(json_line(record, logging.getLevelName(level).lower()))
+            else:
+                handler.put_text(LOGGER, level, text_line(record))
+            return
         line = self._logger.makeRecord(LOGGER, level, __file__, 0, text_line(record), (), None)
         line.request = msgspec.structs.asdict(line_of(record))
         self._logger.handle(line)
@@ -84,9 +89,9 @@ class RequestLog(EndObserver):
             self._second, self._lines = record.ended, 0
             self._kinds.clear()
         self._lines += 1
-        outcome = record.outcome
         if self._lines <= self._limit:
             return True
+        outcome = record.outcome
         if outcome != "ok" and len(self._kinds) < self._limit:
             kind = (outcome, record.method, record.target)
             if kind not in self._kinds:

@@ -120,7 +120,7 @@ class Endpoint:
         #: Serves one HTTP request for the endpoint, whatever its path.
         self.serve: Callable[[HttpExchange], Awaitable[None]] = self._serve
         if dispatcher.observation is not None:
-            from enfilade.transports.http.observed_exchange import observed
+            from enfilade.transports.http.observed_requests import observed
 
             self.serve = observed(dispatcher.observation, self._serve)
         self.get_endpoint = GetEndpoint(worker_channel, event_log, options.responses)

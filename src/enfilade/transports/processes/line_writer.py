@@ -4,11 +4,14 @@ A pipe that nobody reads is full after 64 KiB, and every further write to it blo
 writes to stderr itself: `LineWriter` has a bounded buffer, which a thread empties. Lines that do not fit are
 dropped and counted, and the count is written once there is room again.
 
-Waking the thread costs more than most lines. Once awake, it gathers lines for `_GATHERING` seconds, so a busy
-server wakes it some fifty times a second and not for each line. Whatever ends the process in order flushes; what
-was gathered is lost if the process is killed.
+Waking the thread costs more than most lines. Once awake, it gathers lines for `_GATHERING` seconds, again and
+again while there are any, so a busy server wakes it some fifty times a second and not for each line. While it
+gathers, a line that is not urgent needs no lock. Whatever ends the process in order flushes; what was gathered is
+lost if the process is killed.
 
 Easy to get wrong: the watchdog thread and signal handlers write here too, so no lock may be held during a write.
+And a line that is put without the lock may come when the thread has just stopped to gather: it looks once more
+after `_LATE` seconds before it waits without end.
 """
 
 import contextlib
@@ -26,6 +29,7 @@ STDERR_CAPACITY: Final = 1024 * 1024
 #: parts.
 _ATOMIC_WRITE: Final = getattr(select, "PIPE_BUF", 4096)
 _GATHERING: Final = 0.02  # seconds
+_LATE: Final = 0.5  # seconds
 
 
 def _default_notice(count: int) -> bytes:
@@ -48,7 +52,8 @@ class LineWriter:
         self._descriptor = descriptor
         self._capacity = capacity
         self._lines: deque[bytes] = deque()
-        self._size = 0
+        self._gathered: deque[bytes] = deque()  # put without the lock
+        self._size = 0  # bytes of `_lines`
         self._dropped = 0  # lines, since the last notice
         self._is_dropping = self._is_line_cut = False
         self._is_broken = False
@@ -63,9 +68,10 @@ class LineWriter:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._lines.clear()
+        self._gathered.clear()
         self._size = self._dropped = 0
         self._is_dropping = self._is_line_cut = False
-        self._is_started = self._is_gathering = self._is_urgent = False
+        self._is_started = self._is_busy = self._is_gathering = self._is_urgent = False
 
     def put(self, data: bytes, *, urgent: bool = True) -> None:
         """Append one or more lines; drop them if there is no room.
@@ -77,21 +83,35 @@ class LineWriter:
         with self._lock:
             if self._is_broken:
                 return
-            if self._size and (self._is_dropping or self._size + len(data) > self._capacity):
-                self._is_dropping = True
-                self._dropped += data.count(b"\n")
-                self._is_line_cut = not data.endswith(b"\n")
-                return
-            self._size += len(data)
-            self._lines.append(data)
             if urgent:
+                self._take_gathered()
                 self._is_urgent = True
-            elif self._is_gathering and self._size < _ATOMIC_WRITE * 4:
-                return
+            self._take(data)
             self._changed.notify_all()
             if self._is_started:
                 return
         self.start()
+
+    def gather(self, data: bytes) -> None:
+        """Append lines as `put` does that are not urgent, without the lock where that is possible."""
+        if self._is_gathering:
+            self._gathered.append(data)
+        else:
+            self.put(data, urgent=False)
+
+    def _take(self, data: bytes) -> None:
+        """Let lines wait for the thread if there is room, else count them."""
+        if self._size and (self._is_dropping or self._size + len(data) > self._capacity):
+            self._is_dropping = True
+            self._dropped += data.count(b"\n")
+            self._is_line_cut = not data.endswith(b"\n")
+            return
+        self._size += len(data)
+        self._lines.append(data)
+
+    def _take_gathered(self) -> None:
+        while self._gathered:
+            self._take(self._gathered.popleft())
 
     def start(self) -> None:
         """Start the thread unless it runs; the first `put` does this too.
@@ -114,6 +134,7 @@ class LineWriter:
         with self._changed:
             if self._total_at_timeout == self._total_written:
                 limit = 0.0
+            self._take_gathered()
             self._is_urgent = True
             self._changed.notify_all()
             is_flushed = self._changed.wait_for(lambda: self._size == 0, timeout=limit)
@@ -131,18 +152,36 @@ class LineWriter:
             self._count_written(len(chunk))
 
     def _next_chunk(self) -> bytes:
+        """Wait for lines, and return some of them in one piece."""
         with self._changed:
-            self._changed.wait_for(lambda: self._lines)
-            if not self._is_urgent and self._size < _ATOMIC_WRITE:
-                self._is_gathering = True
-                self._changed.wait(_GATHERING)
-                self._is_gathering = False
+            if not self._lines:
+                self._wait_for_lines()
             chunk = self._lines.popleft()
             while self._lines and len(chunk) + len(self._lines[0]) <= _ATOMIC_WRITE:
                 chunk += self._lines.popleft()
             if not self._lines:
                 self._is_urgent = False
             return chunk
+
+    def _wait_for_lines(self) -> None:
+        """Return when there are lines; unless one is urgent, others have joined them for a moment."""
+        timeout: float | None = None
+        while True:
+            if not self._is_busy:
+                self._changed.wait_for(lambda: self._lines, timeout)
+                self._take_gathered()
+                timeout = None
+                if not self._lines:
+                    continue
+                self._is_busy = True
+            if not self._is_urgent:
+                self._is_gathering = True
+                self._changed.wait_for(lambda: self._is_urgent, _GATHERING)
+                self._is_gathering = False
+            self._take_gathered()
+            if self._lines:
+                return
+            self._is_busy, timeout = False, _LATE
 
     def _count_written(self, size: int) -> None:
         with self._changed:
@@ -159,6 +198,7 @@ class LineWriter:
         """Drop what waits, and everything that is put later."""
         with self._changed:
             self._lines.clear()
+            self._gathered.clear()
             self._size, self._is_broken = 0, True
             self._changed.notify_all()
 

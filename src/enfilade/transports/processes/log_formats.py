@@ -9,6 +9,7 @@ characters are written as escapes, so that no client can forge a line; JSON esca
 
 import logging
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -45,17 +46,32 @@ class LogFormatter(logging.Formatter):
     def __init__(self, pattern: str = FORMAT, *, pid: bool = False) -> None:
         super().__init__(pattern)
         self.pid = pid
+        self._second = -1
+        self._second_text = ""  # of `_second`
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, with any further lines indented."""
         return super().format(record).translate(_ESCAPES).replace("\n", "\n  ")
+
+    def line(self, logger: str, level: int, text: str) -> str:
+        """Return a line that is no `LogRecord`, as `format` would: one line without control characters."""
+        now = time.time()
+        seconds = int(now)
+        if seconds != self._second:
+            self._second, self._second_text = (
+                seconds,
+                time.strftime(self.default_time_format, time.localtime(now)),
+            )
+        origin = f"{logger}[{os.getpid()}]" if self.pid else logger
+        milliseconds = int((now - seconds) * 1000)
+        return f"{self._second_text},{milliseconds:03d} {logging.getLevelName(level)} {origin}: {text}"
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that `logging` calls
         """Return the line without a traceback, with the id of its request at the end of the first line."""
         name = logger_name(record)
         record.origin = f"{name}[{record.process}]" if self.pid else name
         request = current_record.get()
-        if request is None or getattr(record, "is_request", False):
+        if request is None or hasattr(record, "request"):  # the line of a request has its id
             return super().formatMessage(record)
         first, newline, more = super().formatMessage(record).partition("\n")
         return f"{first} [{request.request_id}]{newline}{more}"
@@ -93,11 +109,13 @@ class JsonFormatter(logging.Formatter):
         """Return the line."""
         from enfilade.serving.observation.request_line import timestamp
 
+        if isinstance(line := getattr(record, "request", None), dict):  # of a request
+            return msgspec.json.encode(line).decode()
         request = current_record.get()
         exception = None
         if record.exc_info:
             exception = record.exc_text or self.formatException(_shown_exception(record.exc_info))
-        line = LogLine(
+        entry = LogLine(
             time=timestamp(record.created),
             level=record.levelname.lower(),
             logger=logger_name(record),
@@ -108,7 +126,7 @@ class JsonFormatter(logging.Formatter):
             method=None if request is None else request.method,
             exception=None if exception is None else _encodable(exception),
         )
-        return msgspec.json.encode(line).decode()
+        return msgspec.json.encode(entry).decode()
 
 
 def _encodable(text: str) -> str:

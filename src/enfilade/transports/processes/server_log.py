@@ -34,11 +34,13 @@ class LogHandler(logging.Handler):
 
     Attributes:
         is_json: whether the lines are JSON.
+        put_line: writes a whole line, which may wait a moment for others.
     """
 
     def __init__(self, writer: LineWriter) -> None:
         super().__init__()
         self._writer = writer
+        self.put_line = writer.gather
         writer.notice = _dropped_notice
 
     @property
@@ -56,13 +58,10 @@ class LogHandler(logging.Handler):
         except Exception:
             self.handleError(record)
 
-    def put_line(self, line: bytes) -> None:
-        """Write a whole line."""
-        self._writer.put(line, urgent=False)
-
     def put_text(self, logger: str, level: int, text: str) -> None:
-        """Write a text as a line of a logger."""
-        self._writer.put(_format_line(level, text, logger, is_request=True), urgent=False)
+        """Write a text as a line of a logger; it has no control characters."""
+        if isinstance(_formatter, LogFormatter):
+            self.put_line(_encode_line(_formatter.line(logger, level, text)))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that `logging` calls
         """Log that a record could not be formatted, and where it was made."""
@@ -144,9 +143,8 @@ def _dropped_notice(count: int) -> bytes:
     return _format_line(logging.WARNING, f"{count} lines were dropped, because stderr was not read")
 
 
-def _format_line(level: int, text: str, logger: str = "enfilade", *, is_request: bool = False) -> bytes:
-    record = logging.LogRecord(logger, level, __file__, 0, text, None, None)
-    record.is_request = is_request
+def _format_line(level: int, text: str) -> bytes:
+    record = logging.LogRecord("enfilade", level, __file__, 0, text, None, None)
     return _encode_line(_formatter.format(record))
 
 
