@@ -30,9 +30,18 @@ PARTS = (
     *("primitives", "wire", "serving", "lint", "client_config", "client", "testing"),
     *("test_app.py", "test_settings.py"),
 )
-#: What is counted on the Python of `make test` alone, and what real clients do.
-NOT_HERE = ("tests/serving/test_cost_of_a_call.py", "tests/serving/client_requests/test_matrix.py")
-FLAGS = ("-X", "dev", "-W", "error")
+#: What is counted or measured on the Python of `make test` alone, and what real clients and other programs do.
+NOT_HERE = (
+    "tests/serving/test_cost_of_a_call.py",
+    "tests/serving/client_requests/test_matrix.py",
+    "tests/serving/limits/test_shared_limits.py",
+    "tests/testing/test_pytest_plugin.py",
+    "tests/client/test_login.py",
+    "tests/client/test_login_at_oidc_provider.py",
+    "tests/client/test_login_at_strangers.py",
+)
+#: Not `-X dev`: in its debug mode asyncio is several times as slow.
+FLAGS = ("-X", "faulthandler", "-W", "error")
 
 
 def pythons() -> dict[str, list[str]]:

@@ -96,7 +96,7 @@ async def lateness(seconds: list[float]) -> None:
     while True:
         due = time.monotonic() + 0.05
         await asyncio.sleep(0.05)
-        seconds.append(time.monotonic() - due)
+        seconds.append(max(0.0, time.monotonic() - due - 0.005))
 
 
 async def test_ten_thousand_calls_never_exceed_a_rate_and_use_it(shop: Shop) -> None:
@@ -117,7 +117,7 @@ async def test_ten_thousand_calls_never_exceed_a_rate_and_use_it(shop: Shop) -> 
         assert len(times) == CALLS // PRINCIPALS
         for count, at in enumerate(times, 1):
             assert count <= RATE + RATE * (at - begun_at) + 0.001
-        possible += RATE + RATE * (times[-1] - times[0] - max(late))  # a machine that is busy is no waste
+        possible += RATE + RATE * (times[-1] - times[0] - sum(late))  # a machine that is busy is no waste
     assert 0.97 * possible <= CALLS, "a part of the rate was not used"
 
 
