@@ -61,6 +61,13 @@ def test_a_call_of_a_session(server: RecordedServer, http: Http) -> None:
     assert session.token[:12] not in server.output
 
 
+def test_who_is_refused_without_a_session_is_named(server: RecordedServer, http: Http) -> None:
+    with server.recording(1) as lines:
+        http.modern("prompts/print", {})
+    line = lines[0]
+    assert (line["method"], line["outcome"], line["revision"]) == ("prompts/print", "-32601", "2026-07-28")
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "outcome"),
     [
@@ -101,6 +108,9 @@ def test_other_methods_have_lines_and_notifications_have_none(server: RecordedSe
         ("prompts/print", None, "-32601"),
         ("ping", None, "ok"),
     ]
+    who = [(line["revision"], line["client"], line["session"]) for line in lines]
+    assert who[0][:2] == ("2025-11-25", "harness/1")
+    assert who.count(who[0]) == 4
 
 
 def test_questions_are_counted(server: RecordedServer, http: Http) -> None:

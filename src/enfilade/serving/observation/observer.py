@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
-from enfilade.serving.channel import HttpHead
+from enfilade.serving.channel import HttpHead, Peer
 from enfilade.serving.failures import ends_more, log_safely
 from enfilade.serving.observation.current import current_record
 from enfilade.serving.observation.record import RequestRecord, accepted_request_id, new_request_id
@@ -130,11 +130,13 @@ class Observation:
         record: Any = request.record
         current_record.set(record)
 
-    def refuse(self, error: RpcError, method: str | None = None, params: Any = None) -> None:
+    def refuse(
+        self, error: RpcError, method: str | None = None, params: Any = None, peer: Peer | None = None
+    ) -> None:
         """Note in the current record that its request is refused, and what was read of it."""
         record = current_record.get()
         if record is not None:
-            record.refuse(error, method, params)
+            record.refuse(error, method, params, peer)
 
     def refuse_path(self, http: HttpHead, path: str, reason: str) -> None:
         """Record an HTTP request for a path at which nothing is served."""
@@ -158,7 +160,7 @@ class Observation:
         elif record.resumed is not None:
             self._call(self._end_resumption, record)
         # Tasks may outlive the request.
-        record.request = record.params = record.result = record.http = record.fields = None
+        record.request = record.params = record.peer = record.result = record.http = record.fields = None
 
     @staticmethod
     def _is_worth_a_line(record: RequestRecord) -> bool:

@@ -28,7 +28,7 @@ from enfilade.serving.request import Request, RequestState
 from enfilade.wire.jsonrpc import INVALID_REQUEST, PARSE_ERROR, RpcError
 
 if TYPE_CHECKING:
-    from enfilade.serving.channel import HttpHead
+    from enfilade.serving.channel import HttpHead, Peer
 
 #: Characters of the texts of clients that are shown.
 _LONGEST_METHOD: Final = 64
@@ -121,6 +121,7 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
         request: what was dispatched; None if it was refused before, and once the record is closed.
         is_dispatched: whether a handler was, or was about to be, called for it.
         params: what was read of its parameters before it was refused.
+        peer: its client, if it was refused after that was known.
         result: what its handler came to; None for an error, and for a list that was ready.
         error: its outcome, if that is an error.
         is_cancelled: whether it ended without an outcome.
@@ -144,6 +145,7 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
     request: Request | None = None
     is_dispatched: bool = False
     params: Any = None
+    peer: "Peer | None" = None
     result: Any = None
     error: RpcError | None = None
     is_cancelled: bool = False
@@ -166,12 +168,14 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
         self.error = error
         self.is_cancelled = error is None
 
-    def refuse(self, error: RpcError, method: str | None = None, params: Any = None) -> None:
+    def refuse(
+        self, error: RpcError, method: str | None = None, params: Any = None, peer: "Peer | None" = None
+    ) -> None:
         """Note that it is refused, and what was read of it."""
         if self.error is None:
             self.error = error
         if method:
-            self._method, self.params = method, params
+            self._method, self.params, self.peer = method, params, peer
 
     def close(self) -> None:
         """Give it to the observers, unless that was done."""
@@ -251,18 +255,21 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
     @property
     def revision(self) -> str | None:
         """The protocol revision of the client."""
-        return None if self.request is None else self.request.peer.revision
+        peer = self.peer if self.request is None else self.request.peer
+        return None if peer is None else peer.revision
 
     @property
     def client(self) -> str | None:
         """The name and version of the client, as it says."""
-        info = None if self.request is None else self.request.peer.client_info
+        peer = self.peer if self.request is None else self.request.peer
+        info = None if peer is None else peer.client_info
         return None if info is None else _client_of(info.name, info.version)
 
     @property
     def principal(self) -> str | None:
         """The key of who calls."""
-        key = None if self.request is None else self.request.peer.principal
+        peer = self.peer if self.request is None else self.request.peer
+        key = None if peer is None else peer.principal
         if key is None and self.http is not None and self.http.principal is not None:
             key = self.http.principal.key
         return None if key is None else clean(key, _LONGEST_PRINCIPAL)
@@ -278,7 +285,8 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
     @property
     def session(self) -> str | None:
         """A digest that stands for the session."""
-        session_id = None if self.request is None else self.request.peer.session_id
+        peer = self.peer if self.request is None else self.request.peer
+        session_id = None if peer is None else peer.session_id
         return None if session_id is None else session_digest(session_id)
 
     @property

@@ -193,9 +193,9 @@ def _target_key(record: RequestRecord) -> Hashable:
         return None
     params = request.params
     if type(params) is CallToolRequestParams:
-        return params.name if len(params.name) <= _LONGEST_KEPT else None
-    target = getattr(params, "uri", None) or getattr(params, "name", None) or ""
-    return (request.method, target) if isinstance(target, str) and len(target) <= _LONGEST_KEPT else None
+        return (request.method, params.name) if len(params.name) <= _LONGEST_KEPT else None
+    target = record.target
+    return (request.method, target) if target is None or len(target) <= _LONGEST_KEPT else None
 
 
 def _caller_key(record: RequestRecord) -> Hashable:

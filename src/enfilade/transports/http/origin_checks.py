@@ -14,7 +14,7 @@ from typing import Final
 
 from enfilade.transports.exchange import Headers
 
-_EXPOSED: Final = b"Mcp-Session-Id, WWW-Authenticate, DPoP-Nonce, Retry-After"
+_EXPOSED: Final = b"Mcp-Session-Id, WWW-Authenticate, DPoP-Nonce, Retry-After, X-Request-ID"
 #: The HTTP methods of the endpoint.
 ENDPOINT_METHODS: Final = ("GET", "POST", "DELETE")
 

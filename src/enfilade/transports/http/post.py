@@ -155,8 +155,20 @@ class Post(msgspec.Struct, eq=False):
                 request = self._session_request(message, peer, session, response)
                 await response.run(self.services.request_limit.responder, request)
         except RpcError as error:
-            note_refusal(self.services.dispatcher.observation, error, message)
+            observation = self.services.dispatcher.observation
+            if observation is not None:
+                observation.refuse(error, message.method, message.params, self._known_peer(message))
             raise
+
+    def _known_peer(self, message: ParsedMessage) -> Peer | None:
+        """Return who sent a message that is refused, if that can be read without a look into the store."""
+        if not self.stateless:
+            session = self._known_session()
+            return None if session is None else session.peer
+        try:
+            return message.stateless_peer(self.owner)
+        except RpcError:
+            return None
 
     def _response(self, session: Session | None = None, *, endless: bool = False) -> PostResponse:
         verdict, services = self.verdict, self.services
