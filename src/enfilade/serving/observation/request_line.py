@@ -209,8 +209,9 @@ def _caller_key(record: RequestRecord) -> Hashable:
     info, principal = peer.client_info, peer.principal
     if principal is None and record.http is not None and record.http.principal is not None:
         return None
-    texts = (principal or "", "", "") if info is None else (principal or "", info.name, info.version)
-    return (record.transport, peer.revision, *texts) if sum(map(len, texts)) <= _LONGEST_KEPT else None
+    name, version = (None, None) if info is None else (info.name, info.version)
+    length = len(principal or "") + len(name or "") + len(version or "")
+    return (record.transport, peer.revision, principal, name, version) if length <= _LONGEST_KEPT else None
 
 
 _targets_json = _KeptTexts(_target_json)
