@@ -18,12 +18,19 @@ from enfilade.wire.resources import ReadResourceRequestParams
 from enfilade.wire.tools import CallToolRequestParams
 
 texts = st.text(max_size=300) | st.sampled_from(["echo", 'a"b\\c', "\x00\u2028\x1b[31m", "ü", ""])
-peers = st.builds(
+
+
+def session_of(id: str) -> Peer:
+    """Return the client of a session, which is the same in all of its requests."""
+    info = Implementation(name=id[:4], version=id[4:6])
+    return Peer(revision="2025-11-25", client_info=info, principal=id[-6:], session_id=id)
+
+
+peers = st.uuids().map(lambda id: session_of(str(id))) | st.builds(
     Peer,
     revision=st.sampled_from(["2025-11-25", "2026-07-28"]),
     client_info=st.none() | st.builds(Implementation, name=texts, version=texts),
     principal=st.none() | texts,
-    session_id=st.none() | st.uuids().map(str),
 )
 params = (
     st.builds(CallToolRequestParams, name=texts) | st.builds(ReadResourceRequestParams, uri=texts) | st.none()
