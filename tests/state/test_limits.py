@@ -77,6 +77,22 @@ async def test_whoever_may_not_wait_is_refused_and_has_nothing(limits: Limits) -
     assert [await admit(limits, ticket, TWO) for ticket in ("b.2", "b.3")] == [Granted(), Granted()]
 
 
+async def test_each_limit_says_for_itself_whether_calls_wait(limits: Limits) -> None:
+    refusing = Slots("limit_slots:refusing", 1, waits=False)
+    assert await admit(limits, "a.1", (refusing, *ONE)) == Granted()
+    assert await admit(limits, "b.1", (refusing,)) == Refused(0)
+    assert await admit(limits, "b.2", ONE) == Queued(0)
+    soon = SharedRate("limit_rate:soon", 5.0, 5.0)
+    later = SharedRate("limit_rate:later", 50.0, 50.0, waits=False)
+    assert await admit(limits, "a.2", (), soon, later, delay=60.0) == Granted()
+    refused = await admit(limits, "a.3", (), soon, later, delay=60.0)
+    assert isinstance(refused, Refused)
+    assert (refused.index, round(refused.retry_after)) == (1, 50)
+    decision = await admit(limits, "a.4", (), soon, delay=60.0)
+    assert isinstance(decision, Granted)
+    assert 4 < decision.delay <= 5, "the refused call has taken no share"
+
+
 async def test_slots_are_taken_one_after_the_other(limits: Limits) -> None:
     assert await admit(limits, "a.1", ONE) == Granted()
     both = (*TWO, *ONE)

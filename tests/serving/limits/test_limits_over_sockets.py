@@ -101,7 +101,9 @@ def test_each_principal_has_its_share_wherever_it_calls(cluster: ProcessCluster)
 
 def test_no_more_run_side_by_side_than_may(cluster: ProcessCluster) -> None:
     """The clocks of processes on one machine are the same one."""
-    times = [result["structuredContent"]["result"] for result in results(cluster, ["dan"] * 24, "slotted", 12)]
+    found = results(cluster, ["dan"] * 24, "slotted", 12)
+    assert not [result for result in found if "structuredContent" not in result]
+    times = [result["structuredContent"]["result"] for result in found]
     events = sorted([(begun, 1) for begun, _ in times] + [(ended, -1) for _, ended in times])
     running = most = 0
     for _, change in events:

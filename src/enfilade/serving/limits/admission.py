@@ -115,14 +115,10 @@ class Limiter:
         if not limited:
             return await call()
         slots, rates = self._claims(request, limited)
-        may_queue = not _holds_slots(request)
-        waits = [each.limits for each in limited]
+        longest = [each.limits.max_wait for each in limited if each.limits.waits]
         try:
             ticket, refused = await self._tickets.take(
-                slots,
-                rates,
-                queues=may_queue and all(each.waits for each in waits),
-                max_wait=min(each.max_wait if each.waits else 0.0 for each in waits),
+                slots, rates, queues=not _holds_slots(request), max_wait=min(longest, default=0.0)
             )
         except StoreError as error:
             raise _unavailable(error) from error
@@ -150,10 +146,11 @@ class Limiter:
             caller = caller_key(request, limits.per)
             if limits.max_concurrency is not None:
                 key = self._key("slots", subject, caller)
-                slots.append(Slots(key, limits.max_concurrency))
+                slots.append(Slots(key, limits.max_concurrency, limits.waits))
             if limits.rate is not None:
                 interval = limits.rate.period / limits.rate.count
-                rates.append(SharedRate(self._key("rate", subject, caller), interval, limits.rate.period))
+                key = self._key("rate", subject, caller)
+                rates.append(SharedRate(key, interval, limits.rate.period, limits.waits))
         return slots, rates
 
     def _key(self, kind: str, limited: _Limited, caller: str) -> str:

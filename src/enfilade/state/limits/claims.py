@@ -26,10 +26,12 @@ class Slots(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         key: what no other limit has.
         limit: how many there are.
+        waits: whether a call may wait for one; else it is refused.
     """
 
     key: str
     limit: int
+    waits: bool = True
 
 
 class SharedRate(msgspec.Struct, frozen=True, array_like=True):
@@ -39,11 +41,13 @@ class SharedRate(msgspec.Struct, frozen=True, array_like=True):
         key: what no other limit has.
         interval: seconds in which one token comes back.
         period: seconds in which the whole bucket comes back.
+        waits: whether a call may wait for its share; else it is refused.
     """
 
     key: str
     interval: float
     period: float
+    waits: bool = True
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,8 +57,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         ticket: the call, `worker.number`.
         slots: which it needs, in the order in which all workers take them.
         rates: of which it needs a share.
-        may_queue: whether it may wait for slots.
-        longest_delay: seconds that it may wait for its shares of rates.
+        may_queue: whether it may wait for slots, where those say so.
+        longest_delay: seconds that it may wait for its shares of rates, where those say so.
         lease: seconds for which its worker's lease is renewed; 0 to leave the lease as it is.
     """
 

@@ -74,7 +74,7 @@ def decide(table: Table, claim: Claim, now: float) -> Decision:
     kept = [_slots(table, slots) for slots in claim.slots]
     for index, (slots, state) in enumerate(zip(claim.slots, kept, strict=True)):
         if not _has_room(table, slots, state, claim.ticket):
-            if not claim.may_queue:
+            if not (claim.may_queue and slots.waits):
                 return Refused(index)
             if claim.ticket not in state.queue:
                 state.queue.append(claim.ticket)
@@ -84,13 +84,13 @@ def decide(table: Table, claim: Claim, now: float) -> Decision:
     full_at = [_full_at(table, rate, now) for rate in claim.rates]
     waits = [time - now - rate.period for time, rate in zip(full_at, claim.rates, strict=True)]
     delays = [wait if wait > CLOCK_TICK else 0.0 for wait in waits]
-    delay = max(delays, default=0.0)
-    if delay > claim.longest_delay:
-        return Refused(len(kept) + delays.index(delay), delay)
+    for index in sorted(range(len(delays)), key=delays.__getitem__, reverse=True):
+        if delays[index] > (claim.longest_delay if claim.rates[index].waits else 0.0):
+            return Refused(len(kept) + index, delays[index])
     for rate, time in zip(claim.rates, full_at, strict=True):
         table.put(rate.key, _encode(time), time - now + 1.0)
     _take(table, claim, kept)
-    return Granted(delay)
+    return Granted(max(delays, default=0.0))
 
 
 def release(table: Table, ticket: str, claimed: Sequence[Slots]) -> list[str]:

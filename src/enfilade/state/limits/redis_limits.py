@@ -84,23 +84,26 @@ end
 for index = 1, slots do
   local state = slots_of(KEYS[index])
   kept[index] = state
-  if not has_room(state, args.slots[index]) then
-    if not args.may_queue then return {'refused', index - 1, '0'} end
+  if not has_room(state, args.slots[index][1]) then
+    if not (args.may_queue and args.slots[index][2]) then return {'refused', index - 1, '0'} end
     if not index_of(state.queue, ticket) then state.queue[#state.queue + 1] = ticket end
     put_slots(KEYS[index], state)
     take(index - 1)
     return {'queued', index - 1, '0'}
   end
 end
-local delay, slowest, full_at = 0, 0, {}
+local delay, refused, longest, full_at = 0, 0, 0, {}
 for index = 1, rates do
-  local interval, period = args.rates[index][1], args.rates[index][2]
+  local interval, period, waits = args.rates[index][1], args.rates[index][2], args.rates[index][3]
   local stored = tonumber(redis.call('GET', KEYS[slots + index]) or '0')
   full_at[index] = math.max(now, math.min(stored, now + period + args.longest_wait)) + interval
   local wait = full_at[index] - period - now
-  if wait > math.max(delay, args.clock_tick) then delay, slowest = wait, index end
+  if wait > args.clock_tick then
+    delay = math.max(delay, wait)
+    if wait > (waits and args.longest_delay or 0) and wait > longest then refused, longest = index, wait end
+  end
 end
-if delay > args.longest_delay then return {'refused', slots + slowest - 1, string.format('%.0f', delay)} end
+if refused > 0 then return {'refused', slots + refused - 1, string.format('%.0f', longest)} end
 for index = 1, rates do
   local ttl = math.ceil((full_at[index] - now) / 1000) + 1000
   redis.call('SET', KEYS[slots + index], string.format('%.3f', full_at[index]), 'PX', string.format('%.0f', ttl))
@@ -150,8 +153,10 @@ class RedisLimits:
     async def admit(self, claim: Claim) -> Decision:
         arguments: dict[str, object] = {
             "ticket": claim.ticket,
-            "slots": [slots.limit for slots in claim.slots],
-            "rates": [(rate.interval * _MICROSECONDS, rate.period * _MICROSECONDS) for rate in claim.rates],
+            "slots": [(slots.limit, slots.waits) for slots in claim.slots],
+            "rates": [
+                (rate.interval * _MICROSECONDS, rate.period * _MICROSECONDS, rate.waits) for rate in claim.rates
+            ],
             "may_queue": claim.may_queue,
             "longest_delay": claim.longest_delay * _MICROSECONDS,
             "longest_wait": LONGEST_WAIT * _MICROSECONDS,
