@@ -21,6 +21,7 @@ import uvicorn
 from enfilade.wire.revisions import LATEST_HANDSHAKE, LATEST_STATELESS
 from support.exchanges import Message, member_of
 from support.http_client.connection import HeaderValue, Http, HttpSession, PendingReply
+from support.servers.quick_server import QuickServer
 from support.stdio_client.connection import Stdio
 from support.waiting import eventually
 
@@ -65,7 +66,7 @@ class Serving:
         config = uvicorn.Config(
             tapped, **{"log_level": "critical", "lifespan": "on", "timeout_graceful_shutdown": 1, **options}
         )
-        self._server = uvicorn.Server(config)
+        self._server = QuickServer(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
 
     def __enter__(self) -> Self:

@@ -11,10 +11,11 @@ T = TypeVar("T")
 
 def eventually(look: Callable[[], T], what: str = "it did not happen", timeout: float = 30.0) -> T:
     """Return what `look` returns as soon as that is true."""
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     while not (found := look()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
+        waited = time.monotonic() - began
+        assert waited < timeout, what
+        time.sleep(min(0.01, 0.001 + waited / 10))  # soon again at first, for what happens at once
     return found
 
 

@@ -84,6 +84,7 @@ class TestLargeRests:
             assert client.response().status in (400, 501)
 
     @pytest.mark.parametrize("limit", [16 * KIB, 256 * KIB])
+    @pytest.mark.usefixtures("short_linger")
     def test_a_body_without_end(self, loop: str, limit: int) -> None:
         """Chunks for ever: `discard_limit` bytes are read, and what one read of the socket had on top of it."""
         with Limited(loop, discard_limit=limit) as server:
@@ -101,6 +102,7 @@ class TestLargeRests:
             eventually(lambda: server.connections() == 0)
             assert limit < sum(read) <= limit + 256 * KIB
 
+    @pytest.mark.usefixtures("short_linger")
     def test_a_client_that_neither_reads_nor_leaves(self, loop: str) -> None:
         with Limited(loop) as server:
             client = server.client()

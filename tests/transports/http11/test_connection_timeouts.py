@@ -51,6 +51,7 @@ def check_timed_out(client: Client) -> None:
 
 
 class TestHeads:
+    @pytest.mark.usefixtures("short_linger")
     def test_a_head_that_is_not_completed(self, loop: str) -> None:
         with Limited(loop, header_timeout=UNIT) as server:
             client = server.client()
@@ -59,6 +60,7 @@ class TestHeads:
             eventually(lambda: server.connections() == 0)
             assert server.app.seen == []
 
+    @pytest.mark.usefixtures("short_linger")
     def test_one_that_comes_byte_by_byte(self, loop: str) -> None:
         with Limited(loop, header_timeout=UNIT) as server:
             client = server.client()
@@ -73,6 +75,7 @@ class TestHeads:
         with Limited(loop, header_timeout=UNIT) as server:
             assert server.client().read_to_end() == b""
 
+    @pytest.mark.usefixtures("short_linger")
     def test_of_a_connection_that_was_used(self, loop: str) -> None:
         with Limited(loop, header_timeout=UNIT) as server:
             client = server.client()
@@ -148,6 +151,7 @@ class TestIdle:
 
 class TestBodies:
     @pytest.mark.parametrize("framing", [b"Content-Length: 100", b"Transfer-Encoding: chunked"])
+    @pytest.mark.usefixtures("short_linger")
     def test_a_body_that_does_not_go_on(self, loop: str, framing: bytes) -> None:
         with Limited(loop, body_timeout=UNIT) as server:
             client = server.client()
@@ -157,6 +161,7 @@ class TestBodies:
             assert server.slow_app.received[-1] == ("http.disconnect", False), "it is not taken for the whole"
             assert ("http.request", False) not in server.slow_app.received
 
+    @pytest.mark.usefixtures("short_linger")
     def test_one_that_comes_too_slowly(self, loop: str) -> None:
         """A byte now and then is progress, but too little."""
         with Limited(loop, body_timeout=2 * UNIT, body_rate=int(100 / UNIT)) as server:
@@ -167,6 +172,7 @@ class TestBodies:
                     break
             eventually(lambda: server.connections() == 0)
 
+    @pytest.mark.usefixtures("short_linger")
     def test_a_fast_beginning_buys_no_slow_end(self, loop: str) -> None:
         with Limited(loop, body_timeout=2 * UNIT, body_rate=int(100 / UNIT)) as server:
             client = server.client()

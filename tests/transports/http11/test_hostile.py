@@ -288,7 +288,7 @@ class TestOrder:
 class TestPipelining:
     def test_what_is_sent_at_once_is_not_all_read(self, server: Server) -> None:
         """One client cannot keep the others from being served, nor fill the memory."""
-        client, count = server.client(), 20_000
+        client, count = server.client(), 12_000
         client.send("/held")
         eventually(lambda: server.app.seen == ["/held"])
         connection = connection_of(server)
@@ -310,6 +310,7 @@ class TestPipelining:
         assert 0 < most < 400
         assert connection._held is None
 
+    @pytest.mark.usefixtures("short_linger")
     def test_a_client_that_pipelines_and_leaves_is_noticed(self, server: Server) -> None:
         client = server.client()
         client.send("/wait")
@@ -430,6 +431,7 @@ class TestClosing:
         found = client.response()
         assert (found.status, found.read()) == (431, b"The head of the request is too large.")
 
+    @pytest.mark.usefixtures("short_linger")
     def test_and_one_that_sends_without_end_is_cut_off(self, server: Server) -> None:
         client = server.client()
         client.socket.settimeout(30)
@@ -452,6 +454,7 @@ class TestClosing:
         assert (found.read(), found.headers["connection"]) == (b"last", "close")
         assert client.read_to_end() == b""
 
+    @pytest.mark.usefixtures("short_linger")
     def test_one_that_waits_too_long_is_gone(self, server: Server) -> None:
         client = server.client()
         client.send("/wait")

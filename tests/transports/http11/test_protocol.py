@@ -103,6 +103,7 @@ def test_the_response_is_what_uvicorn_sends(path: str, method: str, version: str
 class TestRequests:
     def test_many_on_one_connection(self, server: Server) -> None:
         client = server.client()
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for number in range(50):
             assert client.ask("/echo", method="POST", body=b"%d" % number) == (200, b"%d" % number)
         eventually(lambda: server.state.total_requests == 50 and server.state.tasks == set())
@@ -252,6 +253,7 @@ class TestResponses:
         assert found.read() == b"onetwo"
         assert client.ask("/echo") == (200, b"")
 
+    @pytest.mark.usefixtures("short_linger")
     def test_who_waits_for_news_may_give_up_beside_another_who_does(self, server: Server) -> None:
         client = server.client()
         client.send("/wait_twice")
@@ -273,6 +275,7 @@ class TestResponses:
         client.close()
         eventually(lambda: server.app.seen == ["/flood", "paused", "over"])
 
+    @pytest.mark.usefixtures("short_linger")
     def test_a_client_that_leaves_is_noticed_and_what_is_sent_then_goes_nowhere(self, server: Server) -> None:
         client = server.client()
         client.send("/wait", method="POST", body=b"{}")
@@ -334,6 +337,7 @@ class TestTheEnd:
 
     def test_what_does_not_end_is_cancelled(self, server: Server, request: pytest.FixtureRequest) -> None:
         ours = "HttpProtocol-" in request.node.name
+        server._server.config.timeout_graceful_shutdown = 0.1  # type: ignore[assignment]  # any number of seconds
         client = server.client()
         client.send("/wait", method="POST", body=b"{}")
         eventually(lambda: server.app.seen == ["/wait"])
